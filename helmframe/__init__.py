@@ -28,7 +28,7 @@ from helmframe.models.protocol import list_models
 from helmframe.perturbations.catalogue import list_perturbations
 from helmframe.perturbations.factory import perturbation
 from helmframe.results import Results
-from helmframe.results.sides import compare_results as compare
+from helmframe.results import compare_results as compare
 from helmframe.scenarios.catalogue import list_scenarios
 from helmframe.views import charts
 from helmframe.views.completion import load_ipython_extension

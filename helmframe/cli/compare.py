@@ -8,8 +8,7 @@ import polars as pl
 
 from helmframe.cli.output import Commands, add_output, put_out
 from helmframe.errors import ArgumentError
-from helmframe.results import Results
-from helmframe.results.sides import compare_results, loaded
+from helmframe.results import Results, compare_results, load_results
 from helmframe.views.comparison import comparison_markdown, comparison_text
 
 
@@ -43,7 +42,7 @@ def _table(arguments: argparse.Namespace) -> pl.DataFrame:
         case [a, b]:
             return compare_results(a, b, axis=arguments.axis, **how)
         case [one] if len(arguments.axis) == 1:
-            results = loaded(one)
+            results = load_results(one)
             assert isinstance(results, Results)  # as every reader gives them
             return results.compare(arguments.axis[0], **how)
     raise ArgumentError(

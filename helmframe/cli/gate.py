@@ -4,8 +4,7 @@ import argparse
 import json
 
 from helmframe.cli.output import Commands, add_output, put_out
-from helmframe.results import Results
-from helmframe.results.sides import loaded
+from helmframe.results import Results, load_results
 from helmframe.stats.gate import Gate
 from helmframe.views.comparison import gate_markdown, gate_text
 
@@ -41,7 +40,7 @@ def _gate(arguments: argparse.Namespace) -> int:
 
 
 def _verdict(arguments: argparse.Namespace) -> Gate:
-    results = loaded(arguments.results)
+    results = load_results(arguments.results)
     assert isinstance(results, Results)  # as every reader gives them
     return results.gate(
         at_least=arguments.at_least,

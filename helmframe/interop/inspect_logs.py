@@ -12,8 +12,7 @@ from helmframe.config import from_home
 from helmframe.errors import SourceBrokenError, SourceMissingError
 from helmframe.interop.helm.state_reader import iter_json_items
 from helmframe.interop.imports import Import, Sample, SampleCompletion, Task, add_samples, distinguish_task, reference
-from helmframe.results import Results
-from helmframe.results.sides import reader
+from helmframe.results import Results, register_loader
 
 # Inspect's grades as numbers: correct, partially correct, incorrect, no answer.
 _GRADE_VALUES = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0}
@@ -21,7 +20,7 @@ _ZSTANDARD = 93  # the compression method in ZIP files
 _FINISH_REASONS = {"max_tokens": "length", "model_length": "length", "stop": "stop"}
 
 
-@reader
+@register_loader
 def read_inspect(path: str | Path, *, fresh: bool = False) -> Results:
     """Return the samples of Inspect's logs as results; scorers become metrics, epochs become trials.
 

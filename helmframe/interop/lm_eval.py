@@ -10,8 +10,7 @@ from helmframe.config import from_home
 from helmframe.errors import SourceBrokenError, SourceMissingError
 from helmframe.interop.imports import Import, Sample, SampleCompletion, Task, add_samples, distinguish_task, reference
 from helmframe.metrics.protocol import METRICS
-from helmframe.results import Results
-from helmframe.results.sides import reader
+from helmframe.results import Results, register_loader
 
 # The names of the input text in the tasks' documents, in this order.
 _INPUT_FIELDS = (
@@ -26,7 +25,7 @@ _SAMPLE_FIELDS = {
 }
 
 
-@reader
+@register_loader
 def read_lm_eval(path: str | Path, *, fresh: bool = False) -> Results:
     """Return the samples that lm-eval logged (`--log_samples`) as results.
 

@@ -1,5 +1,6 @@
-"""Results, by topic: the tables, the questions asked of them, and what is written of them."""
+"""Results of a run: tables, analyses, comparisons and exports."""
 
+from helmframe.results._comparison import compare_results, load_results, register_loader
 from helmframe.results.results import Results
 
-__all__ = ["Results"]
+__all__ = ["Results", "compare_results", "load_results", "register_loader"]

@@ -1,19 +1,33 @@
-"""Results compared along an axis, ranked, and held against a line."""
+"""Comparisons: of the values of one axis of results, and of two results or folders of results."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 import polars as pl
 
-from helmframe.errors import ArgumentError, UnknownNameError
+from helmframe.errors import ArgumentError, NotComparableError, SourceMissingError, StoreError, UnknownNameError
 from helmframe.results._data import ResultsData, reader_of
-from helmframe.results._early_stopping import refuse, with_differences
-from helmframe.results._pairing import APART, Comparison, ScoringOptions, paired
-from helmframe.results._perturbed import worst_sides
-from helmframe.results.boards import board, columns_said
-from helmframe.results.gates import gate_of
-from helmframe.stats.board import Leaderboard
-from helmframe.stats.gate import Gate
+from helmframe.results._early_stopping import refuse_stopped, with_differences
+from helmframe.results._pairing import (
+    ROW_KEYS,
+    Comparison,
+    ScoringOptions,
+    compare_sides,
+    match_instances,
+    rename_instances,
+)
+from helmframe.results._robustness import worst_sides
+
+# What two results may differ in, and the column of their completions with its values.
+_AXES = {"model": "model", "prompt": "adapter_id", "decoding": "decoding"}
+# The columns whose values are paired by name if both sides have them.
+_PAIRED_COLUMNS = ("model", "setting", "perturbation")
+_IDENTITY_COLUMNS = ["scenario", "scenario_version", "model", "setting", "perturbation", "adapter_id", "decoding"]
+_Loader = TypeVar("_Loader", bound=Callable[..., ResultsData])
+# helmframe's own loader is the first; the loaders of other tools' results register themselves after it.
+_LOADERS: list[Callable[..., ResultsData]] = []
 
 
 def compare(
@@ -28,153 +42,276 @@ def compare(
     higher_is_better: Mapping[str, bool] | None = None,
     ci: float = 0.95,
 ) -> "Comparison":
-    """Paired differences between the values of one axis: model, setting or perturbation.
+    """Compare the values of one axis by paired differences: model, setting or perturbation.
 
     Args:
         results: Results of a run.
-        axis: what is compared.
-        base: the value that the others are compared with; default the first, of perturbations the original.
-        metrics: default the main metric.
-        worst: compare the worst case instead of each variant: "all", over the original and all variants; a number
+        axis: The axis to compare.
+        base: The value to compare the others with; default the first, for perturbations the original.
+        metrics: Default the main metric.
+        worst: Compare the worst case instead of each variant: "all", over the original and all variants; a number
             k, of k draws.
-        errors: What to do where more than 1 % of the requests failed: "refuse"; "drop" these instances on both
+        errors: What to do if more than 1 % of the requests failed: "refuse"; "drop" these instances on both
             sides; "worst" counts a failure as the metric's worst bound.
-        mean: over subsets, "macro" or "micro"; default the scenario's own.
-        higher_is_better: metric → direction, for metrics of other tools that we don't know.
-        ci: level of the interval.
+        mean: The mean over subsets, "macro" or "micro"; default the scenario's.
+        higher_is_better: A dict of metric → direction, for unknown metrics of other tools.
+        ci: The level of the interval.
 
     Returns:
-        As `helmframe.stats.compare`: a frame, which shows itself as a short table. Of a run that stopped `until` it
-        knew enough: intervals that hold at every look, and no p values.
+        As `helmframe.stats.compare`: a frame, displayed as a short table. For a run that stopped early (`until`),
+        the intervals hold at every look, and there are no p values.
 
     Raises:
-        UnknownNameError: no such axis, or base.
-        NotComparableError: the run has only one value of it, too many requests failed, or worst cases are over
-            other variants.
+        UnknownNameError: If the axis or base is unknown.
+        NotComparableError: If the run has only one value of the axis, too many requests failed, or worst cases are
+            over different variants.
     """
     if axis not in ("model", "setting", "perturbation"):
         raise UnknownNameError.among("axis of comparison", axis, ["model", "setting", "perturbation"])
-    read = reader_of(results).scoring_options(metrics, mean, higher_is_better)
+    options = reader_of(results).scoring_options(metrics, mean, higher_is_better)
     scores = results.scores
     if worst is not None:
-        refuse(results.manifest, "worst cases")
-        scores = _worst_of_each(results, axis, worst, read)
-    by = [name for name in APART if name != axis]
-    table = paired(scores, axis, by, base=base, read=read, errors=errors, ci=ci)
+        refuse_stopped(results.manifest, "worst cases")
+        scores = _worst_by_value(results, axis, worst, options)
+    by = [name for name in ROW_KEYS if name != axis]
+    table = compare_sides(scores, axis, by, base=base, options=options, errors=errors, ci=ci)
     if "until" in results.manifest:
-        table = with_differences(table, scores, results.manifest["until"], axis, mean=read.mean, ci=ci)
+        table = with_differences(table, scores, results.manifest["until"], axis, mean=options.mean, ci=ci)
     return Comparison(table)
 
 
-def leaderboard(
-    results: ResultsData,
+def compare_results(
+    a: ResultsData | str | Path,
+    b: ResultsData | str | Path,
     *,
-    mean: str = "win_rate",
-    columns: "Sequence[str | tuple[str, str]] | str | None" = None,
-    subsets: str | None = None,
+    axis: str | Sequence[str] = (),
+    metrics: str | Sequence[str] | None = None,
+    labels: tuple[str, str] | None = None,
     worst: int | str | None = None,
-    shared: bool = False,
     errors: str = "refuse",
+    mean: str | None = None,
     higher_is_better: Mapping[str, bool] | None = None,
     ci: float = 0.95,
-) -> Leaderboard:
-    """The models ranked over scenarios, with what of their order is sure; settings of a grid rank side by side.
+) -> "Comparison":
+    """Compare a with b over the instances that both completed: a − b with interval and test.
+
+    The column `differs` lists what differs. Instances are paired by id if both runs read the same version of a
+    scenario, else by their input and references. Instances with the same input and different references are not
+    paired, and `differs` counts them. Models, settings and perturbations that both have are compared by name, and the
+    others are skipped. If they share no name, each side must have exactly one.
 
     Args:
-        results: Results of a run.
-        mean: "win_rate", HELM's: the share of the others that a model is better than; "mean", the mean over
-            scenarios (HELM's, macro); "micro", the mean by their instances.
-        columns: scenarios (their main metric), metrics (in every scenario), or (scenario, metric); default all
-            scenarios. Original inputs alone count, of the main split.
-        subsets: mean over subsets, "macro" (alike, HELM's) or "micro" (by size); default the scenario's.
-        worst: rank worst cases, over the original and "all" variants, or of k draws; as in `compare`.
-        shared: Rank also where a model lacks more than 1 % of the instances. In any case only instances with a
-            score of every model count; `cells` has n, and n_dropped.
-        errors: What to do where more than 1 % of a model's requests failed: "refuse"; "drop" these instances for
-            every model; "worst" counts a failure as the metric's worst bound.
-        higher_is_better: metric → direction, for metrics of other tools that we don't know.
-        ci: level at which all models' ranks hold together, and of the intervals.
-
-    Returns:
-        As `helmframe.stats.leaderboard`: `.table`, `.cells`, the pool and columns it was made over, and
-        `.compare(other)`, which refuses boards of others.
+        a: Results, a folder of results, or a folder of HELM's, lm-eval's or Inspect's.
+        b: The same.
+        axis: The axes that may differ: model, prompt, decoding. By default, any one of them may differ.
+        metrics: Default the main metric.
+        labels: The names of the sides; default the models if these differ, else "a" and "b".
+        worst: Compare worst cases, as in `Results.compare`.
+        errors: What to do if more than 1 % of a side's requests failed: "refuse"; "drop" these instances on both
+            sides; "worst" counts a failure as the metric's worst bound.
+        mean: The mean over subsets, "macro" or "micro"; default the scenario's.
+        higher_is_better: A dict of metric → direction, for unknown metrics of other tools.
+        ci: The level of the interval.
 
     Raises:
-        UnknownNameError: no such column.
-        ArgumentError: one model alone, a mean over columns of several units, or `errors="worst"` for a metric
-            without a worst bound.
-        NotComparableError: too many requests failed, no instance has a score of every model, models were asked
-            other instances, or worst cases are over other variants.
+        NotComparableError: If more than one axis differs and `axis` lacks it, nothing is shared, or too many requests
+            failed.
+        StoreError: If a folder contains no results.
     """
-    refuse(results.manifest, "ranks")
-    said = columns_said(results.manifest, columns)
-    read = reader_of(results).scoring_options(
-        list(dict.fromkeys(metric for _, metric in said)), subsets, higher_is_better
-    )
-    return board(results, said, read, mean=mean, worst=worst, shared=shared, errors=errors, ci=ci)
-
-
-def gate(
-    results: ResultsData,
-    *,
-    at_least: float | None = None,
-    at_most: float | None = None,
-    against: str | Path | ResultsData | None = None,
-    margin: float = 0.02,
-    columns: "Sequence[str | tuple[str, str]] | str | None" = None,
-    axis: str | Sequence[str] = (),
-    errors: str = "refuse",
-    strict: bool = False,
-    ci: float = 0.95,
-) -> Gate:
-    """Whether these results may pass: surely at least (or most) so much, or not worse than a baseline by a margin.
-
-    `results.gate(against="runs/yesterday").verdict` is "pass", "fail", or "undecided" where the interval holds the
-    line; then `table` says how many instances would decide. Of all its rows together, numbers that lie on the line
-    fail in (1 − ci)/2 of runs, 2.5 %; sides that are alike less often, by the margin. Original inputs of the main
-    split alone count.
-
-    Args:
-        results: Results of a run.
-        at_least: the least value that passes.
-        at_most: the greatest one that does, of metrics that are better when lower.
-        against: the baseline: results, or a folder of any tool's, as in `hf.compare`.
-        margin: by how much these may be worse than the baseline.
-        columns: scenarios (their main metric), metrics (in every scenario), or (scenario, metric); default all
-            scenarios.
-        axis: what may differ from the baseline, as in `hf.compare`.
-        errors: What to do where more than 1 % of the requests failed: "refuse"; "drop" these instances for every
-            model; "worst" counts a failure as the metric's worst bound.
-        strict: whether "undecided" is "fail".
-        ci: level of the intervals.
-
-    Returns:
-        As `helmframe.stats.gate`: `.verdict`, `.exit_code`, `.table`.
-
-    Raises:
-        ArgumentError: none of at_least, at_most and against, or two; at_least of a metric that is better when
-            lower, or at_most of one that is better when higher.
-        NotComparableError: too many requests failed, or as in `hf.compare`.
-    """
-    return gate_of(
-        results,
-        at_least=at_least,
-        at_most=at_most,
-        against=against,
-        margin=margin,
-        columns=columns,
-        axis=axis,
+    first, second = load_results(a), load_results(b)
+    refuse_stopped(first.manifest, "a comparison")
+    refuse_stopped(second.manifest, "a comparison")
+    axes = [axis] if isinstance(axis, str) else list(axis)
+    for name in axes:
+        if name not in _AXES:
+            raise UnknownNameError.among("axis of comparison", name, _AXES)
+    pair = _ResultsPair.of(first, second)
+    if len(pair.differs) > 1 and set(pair.differs) - set(axes):
+        raise NotComparableError(
+            f"these differ in {' and '.join(pair.differs)}; a difference could come from any of them. "
+            f"If that is meant: hf.compare(a, b, axis={pair.differs!r})."
+        )
+    names = labels or pair.labels()
+    if names[0] == names[1]:
+        raise ArgumentError(f"labels={names!r}: the two sides need two names.")
+    options = _shared_options(pair.first, pair.second, metrics, mean, higher_is_better)
+    sides = {names[0]: pair.first.scores, names[1]: pair.second.scores}
+    for column, values in pair.shared.items():
+        # worst cases are over all variants, and check that these are the same
+        if column != "perturbation" or worst is None:
+            sides = {name: rows.filter(pl.col(column).is_in(values)) for name, rows in sides.items()}
+    if worst is not None:
+        worst_inputs = {
+            name: rows.filter(pl.col("metric").is_in(list(options.metrics))) for name, rows in sides.items()
+        }
+        sides = worst_sides(
+            worst_inputs,
+            worst,
+            options.higher_is_better,
+            {**reader_of(first).perturbation_entries(), **reader_of(second).perturbation_entries()},
+        )
+    table = compare_sides(
+        pl.concat([scores.with_columns(side=pl.lit(name)) for name, scores in sides.items()], how="diagonal_relaxed"),
+        "side",
+        list(pair.shared),
+        base=names[1],
+        options=options,
         errors=errors,
-        strict=strict,
         ci=ci,
     )
+    return Comparison(table.with_columns(differs=pl.lit(pair.describe())))
 
 
-def _worst_of_each(results: ResultsData, axis: str, worst: int | str, read: ScoringOptions) -> pl.LazyFrame:
+def register_loader(load: _Loader) -> _Loader:
+    """Register a function that loads the folders of a tool, and raises `SourceMissingError` for other folders."""
+    _LOADERS.append(load)
+    return load
+
+
+def load_results(source: object) -> ResultsData:
+    """Return results unchanged, or load them from a folder: a run's, HELM's, lm-eval's or Inspect's.
+
+    Raises:
+        StoreError: If the folder contains no results.
+        ArgumentError: If `source` is neither results nor a path.
+    """
+    if isinstance(source, ResultsData):
+        return source
+    if not isinstance(source, str | Path):
+        raise ArgumentError(
+            f"compare() takes results or the folder of some, not {type(source).__name__}: .score() first."
+        )
+    load_run, *loaders = _LOADERS
+    try:
+        return load_run(source)
+    except StoreError as error:
+        run_error = error
+    for load in loaders:
+        try:
+            return load(source)
+        except SourceMissingError:
+            continue
+    raise StoreError(f"{run_error} Nor are they HELM's, lm-eval's or Inspect's.")
+
+
+def _worst_by_value(results: ResultsData, axis: str, worst: int | str, options: ScoringOptions) -> pl.LazyFrame:
     if axis == "perturbation":
         raise ArgumentError("compare('perturbation') has a side for each perturbation: none has a worst case.")
-    rows = results.scores.filter(pl.col("metric").is_in(list(read.metrics)))
+    rows = results.scores.filter(pl.col("metric").is_in(list(options.metrics)))
     values = rows.select(pl.col(axis).unique().sort()).collect().to_series().to_list()
     sides = {value: rows.filter(pl.col(axis) == value) for value in values}
-    worst_of = worst_sides(sides, worst, read.higher_is_better, reader_of(results).perturbation_kinds())
-    return pl.concat([scores.with_columns(pl.lit(value).alias(axis)) for value, scores in worst_of.items()])
+    worst_scores = worst_sides(sides, worst, options.higher_is_better, reader_of(results).perturbation_entries())
+    return pl.concat([scores.with_columns(pl.lit(value).alias(axis)) for value, scores in worst_scores.items()])
+
+
+@dataclass(frozen=True)
+class _ResultsPair:
+    """Two results with the same instance names, the values that both have (`shared`), what differs, and notes."""
+
+    first: ResultsData
+    second: ResultsData
+    shared: Mapping[str, list[str]]
+    differs: list[str]
+    notes: list[str]
+    identities: tuple[pl.DataFrame, pl.DataFrame]
+
+    @classmethod
+    def of(cls, first: ResultsData, second: ResultsData) -> "_ResultsPair":
+        sides = [_identity_rows(results) for results in (first, second)]
+        changed = _versions_differ(*sides)
+        foreign = any("tool" in results.manifest for results in (first, second))
+        n_mismatched = 0
+        if changed or foreign:
+            second, n_mismatched = _rename_like(first, second, foreign=foreign)
+            sides[1] = _identity_rows(second)
+        if not set(sides[0]["scenario"]) & set(sides[1]["scenario"]):
+            raise NotComparableError(
+                f"no scenario is on both sides: {_quoted(sides[0], 'scenario')}; {_quoted(sides[1], 'scenario')}."
+            )
+        shared: dict[str, list[str]] = {}
+        unshared: list[str] = []
+        for column in ("scenario", *_PAIRED_COLUMNS):
+            both = sorted(set(sides[0][column]) & set(sides[1][column]))
+            if both:
+                shared[column] = both
+                unshared += [f"{column} {name!r}" for name in sorted({*sides[0][column], *sides[1][column]} - {*both})]
+                sides = [side.filter(pl.col(column).is_in(both)) for side in sides]
+            elif max(side[column].n_unique() for side in sides) > 1:
+                raise NotComparableError(
+                    f"no {column} is on both sides, and there are several: {_quoted(sides[0], column)}; "
+                    f"{_quoted(sides[1], column)}. Compare runs of one {column} each, or results.compare({column!r})."
+                )
+        differs = [name for name, column in _AXES.items() if _values(sides[0], column) != _values(sides[1], column)]
+        notes = ["other versions, paired by content"] if changed and not foreign else []
+        notes += [f"{n_mismatched:,} instances not paired: their references differ"] if n_mismatched else []
+        notes += [f"one side alone has {', '.join(unshared)}"] if unshared else []
+        return cls(first, second, shared, differs, notes, (sides[0], sides[1]))
+
+    def describe(self) -> str:
+        """Return what differs, and the notes on the pairing."""
+        return "; ".join([", ".join(self.differs) or "nothing", *self.notes])
+
+    def labels(self) -> tuple[str, str]:
+        if "model" in self.differs:
+            return str(self.identities[0]["model"][0]), str(self.identities[1]["model"][0])
+        return "a", "b"
+
+
+def _shared_options(
+    first: ResultsData,
+    second: ResultsData,
+    metrics: str | Sequence[str] | None,
+    mean: str | None,
+    higher_is_better: Mapping[str, bool] | None,
+) -> ScoringOptions:
+    """Return the scoring options of the first results, for metrics that both have."""
+    both = [name for name in first.main_metrics if name in second.metric_names] if metrics is None else metrics
+    if not both:
+        raise NotComparableError(
+            f"{first.main_metrics[0]!r} is the main metric of the first and was not scored in the second: rescore() "
+            "it, or say metrics=…"
+        )
+    reader_of(second).scoring_options(both, mean, None)
+    return reader_of(first).scoring_options(both, mean, higher_is_better)
+
+
+def _identity_rows(results: ResultsData) -> pl.DataFrame:
+    return results.completions.select(_IDENTITY_COLUMNS).unique().collect()
+
+
+def _versions_differ(a: pl.DataFrame, b: pl.DataFrame) -> bool:
+    """Return whether ids may identify different instances: no shared scenario, or one in different versions."""
+    versions_a, versions_b = (
+        {
+            str(name): set(rows["scenario_version"])
+            for (name,), rows in side.partition_by("scenario", as_dict=True).items()
+        }
+        for side in (a, b)
+    )
+    shared = versions_a.keys() & versions_b.keys()
+    return not shared or any(versions_a[name] != versions_b[name] for name in shared)
+
+
+def _values(rows: pl.DataFrame, column: str) -> set[Any]:
+    return set(rows.select("scenario", column).iter_rows())
+
+
+def _quoted(rows: pl.DataFrame, column: str) -> str:
+    return ", ".join(map(repr, rows[column].unique().sort().to_list()))
+
+
+def _rename_like(first: ResultsData, second: ResultsData, *, foreign: bool) -> tuple[ResultsData, int]:
+    """Return the second results with the first's instance names, and the number of mismatched references.
+
+    Raises:
+        NotComparableError: If the sides share inputs, and all references differ.
+    """
+    pairs, n_mismatched = match_instances(first.completions, second.completions, foreign=foreign)
+    if n_mismatched and pairs.is_empty():
+        raise NotComparableError(
+            f"{n_mismatched:,} instances have the same input on both sides, and all have other references, so their "
+            "scores measure other things."
+        )
+    completions = rename_instances(second.completions, pairs)
+    scores = rename_instances(second.scores, pairs)
+    return replace(second, completions=completions, scores=scores, path=None), n_mismatched

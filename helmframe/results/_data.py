@@ -1,4 +1,4 @@
-"""The tables of results, and how they are read: in chunks of whole instances, and by the names that users write."""
+"""The tables of results, and a reader of them: in chunks of whole instances, by the names that users write."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -39,13 +39,13 @@ TABLES = {
     "verdicts": VERDICTS,
     "helm_stats": HELM_STATS,
 }
-# Axes that have a column only where they have several values.
-_SOMETIMES = ("split", "setting")
+# Axes that get a column only if they have several values.
+_OPTIONAL_AXES = ("split", "setting")
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """Some instances, whole: all completions of theirs, and all scores."""
+    """A set of instances with all their completions and scores."""
 
     completions: pl.LazyFrame
     scores: pl.LazyFrame
@@ -53,41 +53,41 @@ class Chunk:
 
 @dataclass(frozen=True)
 class ResultsReader:
-    """Reads the tables of results: in chunks, by the names that users write, and once for what repeats.
+    """A reader of the tables of results, in chunks and by the names that users write, with a cache.
 
     Args:
-        chunks: Completions and scores in parts that hold their instances whole.
+        chunks: Completions and scores, in chunks of whole instances.
         manifest: The run's manifest.
         completions: All completions.
-        unscored: The number of completions that the run stored, and ended before it scored them.
+        n_unscored: The number of completions that the run stored and did not score.
     """
 
     chunks: Sequence[Chunk]
     manifest: Mapping[str, Any]
     completions: pl.LazyFrame
-    unscored: int = 0
+    n_unscored: int = 0
     _cache: dict[tuple[str, ...], pl.DataFrame] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
     def schema(self) -> pl.Schema:
-        """The columns of all completions; a chunk of another scenario may lack some."""
+        """The columns of all completions; a chunk may lack the columns of other scenarios."""
         return self.completions.collect_schema()
 
     @property
     def main_metrics(self) -> list[str]:
-        """The main metric of each scenario, where it was scored; else the first scored."""
+        """The main metric of each scenario, if it was scored; else the first scored metric."""
         scored = list(self.manifest["metrics"])
         main = [scenario["main"]["metric"] for scenario in self.manifest["scenarios"].values()]
         return list(dict.fromkeys(name for name in main if name in scored)) or scored[:1]
 
     def scores(self, keys: Sequence[str]) -> list[pl.LazyFrame]:
-        """Chunk by chunk the scores, with the columns of the scenario's own that `keys` name."""
-        return [self.with_own(chunk.scores, chunk.completions, keys) for chunk in self.chunks]
+        """Return the scores of each chunk, with the source columns in `keys`."""
+        return [self.with_source_columns(chunk.scores, keys, chunk.completions) for chunk in self.chunks]
 
     def helm_scores(self, keys: Sequence[str], metrics: Sequence[str]) -> list[pl.LazyFrame]:
-        """Return the scores as `scores` does, but of n outputs only those that HELM counts by these metrics."""
+        """Return the scores as `scores` does, with only the outputs that HELM counts for these metrics."""
         return [
-            self.with_own(helm_scores(chunk.scores, chunk.completions, metrics), chunk.completions, keys)
+            self.with_source_columns(helm_scores(chunk.scores, chunk.completions, metrics), keys, chunk.completions)
             for chunk in self.chunks
         ]
 
@@ -97,102 +97,107 @@ class ResultsReader:
         return sum(map_chunks(self.chunks, lambda chunk: int(chunk.completions.select(count).collect().item())))
 
     def baselines(self, keys: Sequence[str], metrics: Sequence[str], mean: str) -> pl.DataFrame:
-        """What is scored without a model, by metrics that say which of several choices is right.
+        """Return the baselines of guessing, for metrics of choices.
 
         Returns:
-            `keys`, metric, chance (of guessing evenly) and majority (of giving, in each subset, the answer right most
-            often; null where options have no labels), over subsets as scores are.
+            `keys`, metric, chance (of uniform guessing) and majority (of the label that is right most often in each
+            subset; null if options have no labels), averaged over subsets as scores are.
         """
-        choosing = [name for name in metrics if name.endswith("exact_match") or name.startswith("option_accuracy")]
+        choice_metrics = [
+            name for name in metrics if name.endswith("exact_match") or name.startswith("option_accuracy")
+        ]
         subsets = list(dict.fromkeys([*keys, "scenario", "subset"]))
-        kinds = (
-            self._once("choices", subsets, self._choices)
-            if choosing
+        choices = (
+            self._cached("choices", subsets, self._choices)
+            if choice_metrics
             else self._choices(self.chunks[0], subsets).clear()
         )
         size = pl.col("count").sum()
-        guessed = (pl.col("right").list.mean() * pl.col("count")).sum() / size
-        labels = kinds.with_columns(label=_right_of("choices")).explode("label").drop_nulls("label")
+        chance_score = (pl.col("right").list.mean() * pl.col("count")).sum() / size
+        labels = choices.with_columns(label=_right_labels("choices")).explode("label").drop_nulls("label")
         most = labels.group_by([*subsets, "label"]).agg(size).group_by(subsets).agg(most=pl.col("count").max())
         per_subset = (
-            kinds.group_by(subsets)
-            .agg(size=size, chance=guessed)
+            choices.group_by(subsets)
+            .agg(size=size, chance=chance_score)
             .join(most, on=subsets, how="left", nulls_equal=True)
             .with_columns(majority=pl.col("most") / pl.col("size"), weight=1.0 if mean == "macro" else pl.col("size"))
-            .join(pl.DataFrame({"metric": choosing}, schema={"metric": pl.String}), how="cross")
+            .join(pl.DataFrame({"metric": choice_metrics}, schema={"metric": pl.String}), how="cross")
         )
         weight = pl.col("weight")
         chance, majority = ((pl.col(name) * weight).sum() / weight.sum() for name in ("chance", "majority"))
         labelled = pl.when(pl.col("majority").is_not_null().all())
         return per_subset.group_by([*keys, "metric"]).agg(chance=chance, majority=labelled.then(majority))
 
-    def given_examples(self, table: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
-        """The table, where each interval that stands on one draw of in-context examples says so."""
-        told = {"all": pl.lit(0), "shots shown": pl.col("shots_used"), "draw": pl.col("trial")}
+    def note_shown_examples(self, table: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
+        """Return the table with a note on intervals that depend on one sample of in-context examples."""
+        draw_columns = {"all": pl.lit(0), "shots shown": pl.col("shots_used"), "draw": pl.col("trial")}
 
-        def drawn(chunk: Chunk) -> pl.DataFrame:
-            rows = self.with_own(chunk.completions, chunk.completions, keys)
-            return rows.select(*keys, **told).unique().collect()
+        def draws_of(chunk: Chunk) -> pl.DataFrame:
+            rows = self.with_source_columns(chunk.completions, keys, chunk.completions)
+            return rows.select(*keys, **draw_columns).unique().collect()
 
         on = [*keys, "all"]
         most, draws = pl.col("shots shown").max(), pl.col("draw").n_unique()
-        asked = pl.concat(map_chunks(self.chunks, drawn)).group_by(on).agg(most, draws)
+        draw_counts = pl.concat(map_chunks(self.chunks, draws_of)).group_by(on).agg(most, draws)
         shots = pl.col("shots shown")
-        words = pl.when(shots > 1).then(pl.format("{}, given these {} examples", "interval", shots))
+        plural = pl.when(shots > 1).then(pl.format("{}, given these {} examples", "interval", shots))
         one_draw = pl.col("ci_low").is_not_null() & (pl.col("draw") == 1) & (shots > 0)
-        said = pl.when(one_draw).then(words.otherwise(pl.format("{}, given this example", "interval")))
+        note = pl.when(one_draw).then(plural.otherwise(pl.format("{}, given this example", "interval")))
         return (
             table.with_columns(all=0)
-            .join(asked, on=on, how="left", nulls_equal=True, maintain_order="left")
-            .with_columns(interval=said.otherwise("interval"))
+            .join(draw_counts, on=on, how="left", nulls_equal=True, maintain_order="left")
+            .with_columns(interval=note.otherwise("interval"))
             .select(table.columns)
         )
 
     def column(self, name: str, table: Table = SCORES) -> str:
-        """Return the column that a user's `name` refers to: one of the table's or of the completions', or an own one.
+        """Return the column that a user's `name` refers to, of the table, the completions or the source.
 
         Raises:
-            UnknownNameError: No table has it, nor has the scenario.
+            UnknownNameError: If neither a table nor the scenario has the column.
         """
         column = resolve_column(name, {*table.schema, *self.schema})
         if column is None:
-            own = source_names(self.schema)
-            ours = (column for column in self.schema if not column.startswith(SOURCE_PREFIX))
-            raise UnknownNameError.among("column to group by", name, dict.fromkeys([*AXES, *own, *ours]))
+            sources = source_names(self.schema)
+            standard = (column for column in self.schema if not column.startswith(SOURCE_PREFIX))
+            raise UnknownNameError.among("column to group by", name, dict.fromkeys([*AXES, *sources, *standard]))
         return column
 
-    def with_own(self, rows: pl.LazyFrame, completions: pl.LazyFrame, keys: Sequence[str]) -> pl.LazyFrame:
-        """The rows with the columns of the scenario's own among `keys`, by instance; keys as `column` gives them."""
-        there = rows.collect_schema().names()
-        missing = [key for key in keys if key not in there]
+    def with_source_columns(
+        self, rows: pl.LazyFrame, keys: Sequence[str], completions: pl.LazyFrame | None = None
+    ) -> pl.LazyFrame:
+        """Return the rows with the source columns in `keys`, joined by instance; keys as `column` returns them."""
+        completions = self.completions if completions is None else completions
+        present = rows.collect_schema().names()
+        missing = [key for key in keys if key not in present]
         if not missing:
             return rows
-        known = completions.collect_schema().names()
-        absent = [pl.lit(None, dtype=self.schema[key]).alias(key) for key in missing if key not in known]
-        own = completions.with_columns(absent).select(*INSTANCE, *missing).unique(INSTANCE)
-        return rows.join(own, on=INSTANCE, how="left", maintain_order="left", validate="m:1")
+        available = completions.collect_schema().names()
+        absent = [pl.lit(None, dtype=self.schema[key]).alias(key) for key in missing if key not in available]
+        sources = completions.with_columns(absent).select(*INSTANCE, *missing).unique(INSTANCE)
+        return rows.join(sources, on=INSTANCE, how="left", maintain_order="left", validate="m:1")
 
-    def _once(
-        self, what: str, keys: Sequence[str], read: Callable[[Chunk, Sequence[str]], pl.DataFrame]
+    def _cached(
+        self, name: str, keys: Sequence[str], compute: Callable[[Chunk, Sequence[str]], pl.DataFrame]
     ) -> pl.DataFrame:
-        """What `read` makes of each chunk, all together; read the first time only."""
-        if (what, *keys) not in self._cache:
-            self._cache[what, *keys] = pl.concat(map_chunks(self.chunks, lambda chunk: read(chunk, keys)))
-        return self._cache[what, *keys]
+        """Return the concatenated results of `compute` on each chunk; cached by name and keys."""
+        if (name, *keys) not in self._cache:
+            self._cache[name, *keys] = pl.concat(map_chunks(self.chunks, lambda chunk: compute(chunk, keys)))
+        return self._cache[name, *keys]
 
     def _choices(self, chunk: Chunk, subsets: Sequence[str]) -> pl.DataFrame:
-        """Per subset the kinds of choices there are: right (of each option, in turn), choices, count.
+        """Count the kinds of choices per subset: right (a list with one bool per option), choices, count.
 
-        Options that are asked about one by one have no labels, and null choices; the first of them stands for all.
+        Options in separate requests have no labels and null choices; only the first option's request is counted.
         """
         right = pl.col("perturbed_references").list.eval(pl.element().struct.field("correct"))
-        apart = (pl.col("reference_index") == 0) & (pl.col("request_mode") == "original")
-        rows = self.with_own(chunk.completions, chunk.completions, subsets)
-        chosen = rows.filter((pl.col("choices").list.len() > 0) | apart)
+        separate = (pl.col("reference_index") == 0) & (pl.col("request_mode") == "original")
+        rows = self.with_source_columns(chunk.completions, subsets, chunk.completions)
+        chosen = rows.filter((pl.col("choices").list.len() > 0) | separate)
         return chosen.group_by([*subsets, right.alias("right"), "choices"]).agg(count=pl.len().cast(pl.Int64)).collect()
 
     def columns(self, by: str | Sequence[str] | None, table: Table = SCORES) -> list[str]:
-        """Return the columns that `by` names: those of the table or of completions, else the scenario's own."""
+        """Return the columns that `by` names, of the table, the completions or the source."""
         return [self.column(name, table) for name in self.names(by)]
 
     def names(self, by: str | Sequence[str] | None) -> list[str]:
@@ -205,40 +210,43 @@ class ResultsReader:
         """Return the columns whose values make a group, and those of `axes` that are pooled."""
         columns = self.columns(by)
         pooled = pooled_axes(pool, columns, axes)
-        others = self.varied_axes if by is None else [name for name in self.several_axes if name in axes]
+        others = self.default_axes if by is None else [name for name in self.multi_valued_axes if name in axes]
         keys = [key for key in dict.fromkeys([*columns, *others]) if key not in pooled]
-        return keys, [name for name in self.several_axes if name in pooled]
+        return keys, [name for name in self.multi_valued_axes if name in pooled]
 
-    def labelled(self, table: pl.DataFrame, keys: Sequence[str], pooled: Sequence[str]) -> pl.DataFrame:
-        """Return the table with `pooled`, where axes are."""
+    def with_pooled(self, table: pl.DataFrame, keys: Sequence[str], pooled: Sequence[str]) -> pl.DataFrame:
+        """Return the table with a column `pooled` if axes are pooled."""
         if not pooled:
             return table
         groups = map_chunks(
             self.chunks,
             lambda chunk: (
-                self.with_own(chunk.completions, chunk.completions, keys).select(*keys, *pooled).unique().collect()
+                self.with_source_columns(chunk.completions, keys, chunk.completions)
+                .select(*keys, *pooled)
+                .unique()
+                .collect()
             ),
         )
         return add_pooled(table, pl.concat(groups), keys, pooled)
 
-    def as_written(self, table: pl.DataFrame, by: str | Sequence[str] | None) -> pl.DataFrame:
+    def with_requested_names(self, table: pl.DataFrame, by: str | Sequence[str] | None) -> pl.DataFrame:
         """Return the table with the columns of `by` under the names that the caller wrote.
 
         Raises:
-            ArgumentError: The table has another column of such a name.
+            ArgumentError: If the table has another column of this name.
         """
-        own = {source_column(name): name for name in self.names(by)}
-        names = {column: name for column, name in own.items() if column in table.columns}
+        written = {source_column(name): name for name in self.names(by)}
+        names = {column: name for column, name in written.items() if column in table.columns}
         for column, name in names.items():
             if name in table.columns:
                 raise ArgumentError(f"by={name!r}: this table has another column {name!r}. Write by={column!r}.")
         return table.rename(names)
 
     def metric_list(self, metrics: str | Sequence[str] | None) -> list[str]:
-        """Return the names of metrics, default all that were scored.
+        """Return the names of metrics, default all scored metrics.
 
         Raises:
-            UnknownNameError: A metric was not scored.
+            UnknownNameError: If a metric was not scored.
         """
         scored = list(self.manifest["metrics"])
         names = _as_list("metrics", metrics or scored)
@@ -249,14 +257,10 @@ class ResultsReader:
         return names
 
     def mean(self) -> str:
-        """Return the mean over subsets: of the stopping rule, else of the scenarios."""
+        """Return the mean over subsets of the stopping rule, else of the scenarios."""
         stopped_by = self.manifest.get("until", {}).get("mean")
         means = {stopped_by or scenario["main"]["mean"] for scenario in self.manifest["scenarios"].values()}
         return str(means.pop()) if len(means) == 1 else "macro"
-
-    def with_source_of(self, rows: pl.LazyFrame, keys: Sequence[str]) -> pl.LazyFrame:
-        """The rows with the columns of the scenario's own that `keys` name."""
-        return self.with_own(rows, self.completions, keys)
 
     def scoring_options(
         self, metrics: str | Sequence[str] | None, mean: str | None, higher_is_better: Mapping[str, bool] | None
@@ -274,7 +278,7 @@ class ResultsReader:
         directions = {name: entry["higher_is_better"] for name, entry in self.manifest["metrics"].items()}
         return {name: higher for name, higher in directions.items() if higher is not None}
 
-    def perturbation_kinds(self) -> Mapping[str, Mapping[str, Any]]:
+    def perturbation_entries(self) -> Mapping[str, Mapping[str, Any]]:
         """Return the entry of each perturbation in the manifest."""
         return dict(self.manifest.get("perturbations", {}))
 
@@ -282,19 +286,21 @@ class ResultsReader:
 
     @cached_property
     def last_table(self) -> dict[str, pl.DataFrame]:
-        """The table made last, by how it was made."""
+        """The last table, by its arguments."""
         return {}
 
     @cached_property
-    def varied_axes(self) -> list[str]:
-        """The axes that a table has columns of by default; split and setting only where they have several values."""
-        values = [pl.col(name).unique().implode() for name in _SOMETIMES]
+    def default_axes(self) -> list[str]:
+        """The axes that make a table's columns by default; split and setting only if they have several values."""
+        values = [pl.col(name).unique().implode() for name in _OPTIONAL_AXES]
         frames = map_chunks(self.chunks, lambda chunk: chunk.completions.select(values).collect())
-        several = {name for name in _SOMETIMES if len({value for frame in frames for value in frame[name].item()}) > 1}
-        return [name for name in AXES if name in several or name not in _SOMETIMES]
+        several = {
+            name for name in _OPTIONAL_AXES if len({value for frame in frames for value in frame[name].item()}) > 1
+        }
+        return [name for name in AXES if name in several or name not in _OPTIONAL_AXES]
 
     @cached_property
-    def several_axes(self) -> list[str]:
+    def multi_valued_axes(self) -> list[str]:
         """The axes with several values."""
         values = [pl.col(name).unique().implode() for name in AXES]
         chunks = map_chunks(self.chunks, lambda chunk: chunk.completions.select(values).collect())
@@ -346,7 +352,7 @@ class ResultsData:
 
     @property
     def main_metrics(self) -> list[str]:
-        """The main metric of each scenario, where it was scored; else the first scored."""
+        """The main metric of each scenario, if it was scored; else the first scored metric."""
         return self._reader.main_metrics
 
     @cached_property
@@ -367,7 +373,7 @@ class ResultsData:
 
 
 def reader_of(results: ResultsData) -> ResultsReader:
-    """Return the reader of results, which is made once for each."""
+    """Return the cached reader of the results."""
     return results._reader  # noqa: SLF001
 
 
@@ -383,16 +389,16 @@ def _with_unfinished(rows: pl.LazyFrame, unfinished_rows: pl.DataFrame) -> pl.La
     return pl.concat([rows, unfinished_rows.lazy()], how="diagonal_relaxed")
 
 
-def _right_of(labels: str) -> pl.Expr:
-    """Of a list the items whose place is right."""
+def _right_labels(labels: str) -> pl.Expr:
+    """Return the labels of the right options."""
     return pl.col(labels).list.gather(pl.col("right").list.eval(pl.element().arg_true()))
 
 
-def only(frame: pl.DataFrame, column: str, value: object) -> pl.DataFrame:
-    """The rows whose column has this value.
+def filter_equal(frame: pl.DataFrame, column: str, value: object) -> pl.DataFrame:
+    """Return the rows whose column has this value.
 
     Raises:
-        ArgumentError: the column is of another type.
+        ArgumentError: If the column has another type.
     """
     try:
         return frame.filter(pl.col(column) == value)
@@ -402,26 +408,26 @@ def only(frame: pl.DataFrame, column: str, value: object) -> pl.DataFrame:
 
 
 def with_scores(rows: pl.DataFrame, scores: pl.DataFrame) -> pl.DataFrame:
-    """Rows of completions with each metric as a column: its score of the row's request, else of the row's instance.
+    """Return rows of completions with a column per metric: the score of the request, else of the instance.
 
     Args:
-        rows: with the keys of `COMPLETIONS`.
+        rows: Rows with the keys of `COMPLETIONS`.
         scores: `SCORES`.
     """
-    known = conform(scores, SCORES)
-    whole = [name for name in SCORES.key if name not in (*OF_REQUEST, "metric")]
-    of_instance = [name for name in whole if name != "output_index"]
-    of_one = pl.any_horizontal(pl.col(name).is_not_null() for name in OF_REQUEST)
+    conformed = conform(scores, SCORES)
+    output_key = [name for name in SCORES.key if name not in (*OF_REQUEST, "metric")]
+    instance_key = [name for name in output_key if name != "output_index"]
+    per_request = pl.any_horizontal(pl.col(name).is_not_null() for name in OF_REQUEST)
     joined = pl.col("output_index").is_null()
-    for on, part in (
-        (of_instance, known.filter(joined)),
-        (whole, known.filter(~joined & ~of_one)),
-        ([*whole, *OF_REQUEST], known.filter(~joined & of_one)),
+    for on, subset in (
+        (instance_key, conformed.filter(joined)),
+        (output_key, conformed.filter(~joined & ~per_request)),
+        ([*output_key, *OF_REQUEST], conformed.filter(~joined & per_request)),
     ):
-        # the first: scores kept by older versions don't say which request they are of
-        wide = part.pivot("metric", index=on, values="score", aggregate_function="first")
+        # older versions stored scores without their request: the first one is used
+        wide = subset.pivot("metric", index=on, values="score", aggregate_function="first")
         rows = rows.join(wide, on=on, how="left", nulls_equal=True, maintain_order="left", validate="m:1", suffix="\0")
-        twice = [name for name in wide.columns if f"{name}\0" in rows.columns]
-        rows = rows.with_columns(pl.coalesce(name, f"{name}\0").alias(name) for name in twice)
-        rows = rows.drop(f"{name}\0" for name in twice)
+        duplicates = [name for name in wide.columns if f"{name}\0" in rows.columns]
+        rows = rows.with_columns(pl.coalesce(name, f"{name}\0").alias(name) for name in duplicates)
+        rows = rows.drop(f"{name}\0" for name in duplicates)
     return rows

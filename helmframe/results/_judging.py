@@ -1,39 +1,52 @@
-"""Results scored anew: by other metrics, by judges, and as people would have scored them."""
+"""Methods of `Results` that score completions again: other metrics, judges, agreement, corrections by labels."""
 
+import logging
+import os
+import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any, TypeVar
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Self, TypeVar
 
 import polars as pl
 
+from helmframe import stats
+from helmframe._core.expressions import key_of
 from helmframe._schema import VERDICTS
 from helmframe.early_stopping.monitor import bounded_metrics
-from helmframe.errors import ArgumentError, UnknownNameError
-from helmframe.judging.judge import judges_of, with_judges
-from helmframe.metrics.protocol import manifest_entry, resolve_metrics
+from helmframe.errors import ArgumentError, NotComparableError, UnknownNameError
+from helmframe.judging.judge import judges_of, paired, verdicts_on, with_judges
+from helmframe.metrics.judge import KEY, with_verdicts
+from helmframe.metrics.protocol import Metric, manifest_entry, resolve_metrics
 from helmframe.metrics.score import check_units, score
 from helmframe.models.budget import Budget, Prices
-from helmframe.results import _verdicts as verdicts_of
+from helmframe.models.generate import Report
 from helmframe.results._data import ResultsData, reader_of
-from helmframe.results._verdicts import Judged, judged
+from helmframe.stats.estimate import estimate
+from helmframe.stats.intervals import with_interval
 
 Data = TypeVar("Data", bound=ResultsData)
+HUMAN = "human"
+LABEL = "label"
+_SUBSET_COLUMNS = ("subset", "cluster")
+
+logger = logging.getLogger("helmframe.judge")
 
 
 def rescore(results: Data, *metrics: Any) -> Data:
-    """The same completions under other metrics, said as in `Plan.metrics`; asks no model but the judges said."""
-    asked = resolve_metrics(with_judges(metrics) or tuple(results.metric_names))
-    for each in asked:
-        each.check_usable()
-    manifest = {**results.manifest, "metrics": {each.name: manifest_entry(each) for each in asked}}
+    """Score the same completions with other metrics, specified as in `Plan.metrics`; only their judges are run."""
+    resolved = resolve_metrics(with_judges(metrics) or tuple(results.metric_names))
+    for metric in resolved:
+        metric.check_usable()
+    manifest = {**results.manifest, "metrics": {metric.name: manifest_entry(metric) for metric in resolved}}
     if "until" in manifest:
-        manifest["until"] = {**manifest["until"], "metrics": bounded_metrics(asked)}
-    if judges_of(asked):
+        manifest["until"] = {**manifest["until"], "metrics": bounded_metrics(resolved)}
+    if judges_of(resolved):
         rows = results.completions.collect()
-        scores, verdicts = judged(rows, asked, None, fresh=False, budget=Budget())
+        scores, verdicts = _score_with_judges(rows, resolved, None, fresh=False, budget=Budget())
         return _rescored(results, scores, verdicts.lazy(), manifest)
-    scores = score(results.completions, asked).collect()
-    check_units(scores, asked)
+    scores = score(results.completions, resolved).collect()
+    check_units(scores, resolved)
     return _rescored(results, scores, results.verdicts.clear(), manifest)
 
 
@@ -46,38 +59,38 @@ def judge(
     max_cost: float | None = None,
     prices: Prices | None = None,
 ) -> Data:
-    """These results with what judges say of the same completions; only judges are asked.
+    """Add the scores of judges to these results; only the judges are run.
 
     `results.judge(hf.judge(model, "safety"))`; `results.verdicts` has each verdict, with the judge's reasons.
 
     Args:
         results: Results of a run.
-        *judges: as `hf.judge` makes them, or as text.
-        against: for judges of pairs: the model, or the results of one, whose completions the others are compared
+        *judges: Judges from `hf.judge`, or as text.
+        against: For judges of pairs: the model, or its results, whose completions the others are compared
             with. Each pair is judged in both orders, and the mean counts.
-        fresh: whether judges are asked again what the store has.
-        max_requests: ask at most so many; the same call goes on from there.
-        max_cost: stop once the replies cost so much, by `prices`.
-        prices: judge → price of a million prompt tokens and of a million output tokens.
+        fresh: Whether to ignore cached verdicts.
+        max_requests: The maximum number of requests; the same call resumes.
+        max_cost: The cost at which to stop, by `prices`.
+        prices: A dict of judge → price of a million prompt tokens and of a million output tokens.
 
     Raises:
-        NotComparableError: nothing to compare with.
+        NotComparableError: If there is nothing to compare with.
     """
-    asked = resolve_metrics(with_judges(judges))
-    if not asked or len(judges_of(asked)) < len(asked):
+    resolved = resolve_metrics(with_judges(judges))
+    if not resolved or len(judges_of(resolved)) < len(resolved):
         raise ArgumentError("results.judge() takes judges: hf.judge(model, 'safety'); other metrics: rescore().")
     rows, others = results.completions.collect(), None
     if against is not None:
-        rows, others = _sides(rows, against)
+        rows, others = _split_sides(rows, against)
     budget = Budget(max_requests, max_cost, prices)
-    scores, verdicts = judged(rows, asked, others, fresh=fresh, budget=budget)
-    said = {each.name: manifest_entry(each) for each in asked}
-    other = ~pl.col("metric").is_in(list(said))
+    scores, verdicts = _score_with_judges(rows, resolved, others, fresh=fresh, budget=budget)
+    entries = {metric.name: manifest_entry(metric) for metric in resolved}
+    other = ~pl.col("metric").is_in(list(entries))
     return replace(
         results,
         scores=pl.concat([results.scores.filter(other), scores.lazy()], how="diagonal_relaxed"),
         verdicts=pl.concat([results.verdicts.filter(other), verdicts.lazy()], how="diagonal_relaxed"),
-        manifest={**results.manifest, "metrics": {**results.manifest["metrics"], **said}},
+        manifest={**results.manifest, "metrics": {**results.manifest["metrics"], **entries}},
         path=None,
     )
 
@@ -91,23 +104,43 @@ def agreement(
     level: str | None = None,
     ci: float = 0.95,
 ) -> pl.DataFrame:
-    """How far judges agree with each other, and with people: Krippendorff's α, κ, shares, differences.
+    """Measure how far judges agree with each other and with people: Krippendorff's α, κ, shares, differences.
 
     Args:
         results: Results of a run.
-        metric: a judged metric; default the only one. Other metrics of the same template count with it.
-        by: columns whose values make a group.
-        labels: what people say: as for `corrected`; they are the rater "human".
+        metric: A judged metric; default the only one. Other metrics of the same template are included.
+        by: The columns whose values make a group.
+        labels: Labels by people, as for `corrected`; they are the rater "human".
         level: "nominal", "ordinal" or "interval"; default "nominal" for scales of two values, else "interval".
-        ci: level of the intervals, by a bootstrap over clusters of instances.
+        ci: The level of the intervals, by a bootstrap over clusters of instances.
 
     Returns:
-        As `helmframe.stats.agreement`: a row per statistic and raters.
+        The table of `helmframe.stats.agreement`: a row per statistic and raters.
     """
     keys = reader_of(results).columns(by, VERDICTS)
-    return reader_of(results).as_written(
-        verdicts_of.agreements(_judged(results, keys), metric, keys, labels, level, ci), by
+    judged = _judged_metrics(results, keys)
+    metric, entry = judged.judge_of(metric)
+    # the judges of several metrics of one template rate the same property
+    others = judged.judge_entries() if entry["version"] else {}
+    same = [name for name, other in others.items() if all(other[key] == entry[key] for key in ("template", "version"))]
+    item = pl.concat_str(pl.col(KEY).exclude("scenario", "instance_id").cast(pl.String).fill_null(""), separator="\x1f")
+    ratings = (
+        judged.verdicts.filter(pl.col("metric").is_in([metric, *same]))
+        .sort("metric")
+        .unique([*KEY, "judge", "order"], keep="first", maintain_order=True)
+        .group_by(*dict.fromkeys([*KEY, *_SUBSET_COLUMNS, *keys]), pl.col("judge").alias("rater"))
+        .agg(value=pl.when(pl.col("error").is_null().all()).then(pl.col("value").mean()))
+        .with_columns(item=item)
+        .collect()
     )
+    columns = list(dict.fromkeys(["scenario", "instance_id", *_SUBSET_COLUMNS, "item", "rater", "value", *keys]))
+    rated = [ratings.select(columns)]
+    if labels is not None:
+        items = ratings.unique([*KEY])
+        labelled = _join_labels(items, labels, entry).filter(pl.col(LABEL).is_not_null())
+        rated.append(labelled.with_columns(rater=pl.lit(HUMAN), value=LABEL).select(columns))
+    table = stats.agreement(pl.concat(rated), keys, level=level or str(entry["level"]), ci=ci)
+    return reader_of(results).with_requested_names(table, by)
 
 
 def corrected(
@@ -120,63 +153,221 @@ def corrected(
     pool: str | Sequence[str] | bool = (),
     ci: float = 0.95,
 ) -> pl.DataFrame:
-    """A judged score as people would have given it: prediction-powered, from labels of some of the completions.
+    """Return a judged score corrected by people's labels of some completions (prediction-powered inference).
 
-    Without labels an interval says nothing of the judge's own errors; with them it does.
+    Without labels, an interval ignores the errors of the judge.
 
     Args:
         results: Results of a run.
-        labels: a Polars frame with instance_id, label (on the judge's scale), and what else tells completions apart
-            (scenario, model, perturbation, …): `results.to_label(100)`, filled in. A random draw, or it misleads.
-        metric: default the judged one.
-        by: as in `table`.
-        tuned: whether the judge is trusted as far as makes the interval narrowest, or wholly.
+        labels: A Polars frame with instance_id, label (on the judge's scale), and other columns that identify
+            completions (scenario, model, perturbation, …): `results.to_label(100)`, filled in. It must be a random
+            sample.
+        metric: Default the judged metric.
+        by: As in `table`.
+        tuned: Whether the judge is weighted for the narrowest interval, or fully.
         pool: The axes to average over, as in `table`.
-        ci: level of the intervals.
+        ci: The level of the intervals.
 
     Returns:
-        As `helmframe.stats.prediction_powered`: value and interval, the judge's own mean, the labels' own, the
-        judge's bias.
+        As `helmframe.stats.prediction_powered`: value and interval, the mean of the judge, the mean of the labels, and
+        the judge's bias.
     """
     keys, pooled = reader_of(results).group_keys(by, pool)
-    said = _judged(results, [])
-    name = said.judge_of(None)[0] if metric is None else reader_of(results).metric_list(metric)[0]
-    scores = reader_of(results).with_source_of(results.scores.filter(pl.col("metric") == name), keys).collect()
-    about = results.manifest["metrics"][name]
-    fraction = about["unit"] == "fraction"
-    how = {"mean": reader_of(results).mean(), "tuned": tuned, "fraction": fraction, "ci": ci}
-    table = verdicts_of.corrected(scores, labels, keys, about.get("judge", {}), **how)
-    return reader_of(results).as_written(reader_of(results).labelled(table, keys, pooled), by)
+    name = (
+        _judged_metrics(results, []).judge_of(None)[0] if metric is None else reader_of(results).metric_list(metric)[0]
+    )
+    scores = reader_of(results).with_source_columns(results.scores.filter(pl.col("metric") == name), keys).collect()
+    metadata = results.manifest["metrics"][name]
+    entry = metadata.get("judge", {})
+    rows = _join_labels(scores, labels, entry)
+    if entry.get("rescale"):
+        rows = rows.with_columns((pl.col(LABEL) - entry["low"]) / (entry["high"] - entry["low"]))
+    table = stats.prediction_powered(
+        rows.with_columns(judged="score"),
+        keys,
+        ci=ci,
+        mean=reader_of(results).mean(),
+        tuned=tuned,
+        fraction=metadata["unit"] == "fraction",
+    )
+    return reader_of(results).with_requested_names(reader_of(results).with_pooled(table, keys, pooled), by)
 
 
 def position_bias(
     results: ResultsData, metric: str | None = None, by: str | Sequence[str] = (), *, ci: float = 0.95
 ) -> pl.DataFrame:
-    """Of each judge of pairs how much it favours what stands first (−½ to ½), and how often its verdict turns."""
+    """Return how much judges of pairs favour the first completion (−½ to ½), and how often their verdicts turn."""
     keys = reader_of(results).columns(by, VERDICTS)
-    return reader_of(results).as_written(verdicts_of.position_bias(_judged(results, keys), metric, keys, ci), by)
+    judged = _judged_metrics(results, keys)
+    metric, entry = judged.judge_of(metric)
+    if not entry["pairs"]:
+        raise ArgumentError(f"position_bias({metric!r}): its judge is asked about single completions.")
+    low, high = entry["low"], entry["high"]
+    first, second = (pl.col("value").filter(pl.col("order") == order).first() for order in (0, 1))
+    pairs = (
+        judged.verdicts.filter((pl.col("metric") == metric) & pl.col("value").is_not_null())
+        .group_by(*dict.fromkeys([*KEY, *_SUBSET_COLUMNS, *keys]), "judge")
+        .agg(bias=(first - second) / 2 / (high - low), turned=(first != second).cast(pl.Float64))
+        .drop_nulls("bias")
+        .collect()
+    )
+    groups = list(dict.fromkeys(["judge", *keys]))
+    favour = with_interval(estimate(pairs, groups, "bias"), pl.lit(value=True), ci=ci, least=-1.0)
+    turned = estimate(pairs, groups, "turned").select(*groups, turned="value")
+    table = favour.join(turned, on=groups, how="left", nulls_equal=True)
+    table = table.select(
+        *groups, pl.col("value").alias("first_favoured"), "ci_low", "ci_high", "interval", "turned", "n"
+    )
+    return reader_of(results).with_requested_names(table, by)
 
 
 def to_label(results: ResultsData, n: int, seed: int = 0) -> pl.DataFrame:
-    """A random n of the completions for people to score, with an empty column `label`; no scores in sight."""
-    return verdicts_of.to_label(results.completions, n, seed)
+    """Return n random completions for people to score, without scores and with an empty column `label`."""
+    generated = results.completions.filter(pl.col("completion").is_not_null()).with_columns(
+        draw=key_of(f"label\x1f{seed}", *map(pl.col, KEY))
+    )
+    names = [name for name in KEY if name not in ("reference_index", "request_mode")]
+    sample = generated.sort("draw", *names).head(n)
+    return sample.select(*names, "perturbed_input", "completion", pl.lit(None, dtype=pl.Float64).alias(LABEL)).collect()
 
 
 def _rescored(results: Data, scores: pl.DataFrame, verdicts: pl.LazyFrame, manifest: Mapping[str, Any]) -> Data:
-    # HELM's statistics are of the scores that these replace
+    # HELM's statistics describe the scores that these replace
     none = results.helm_stats.clear()
     return replace(results, scores=scores.lazy(), verdicts=verdicts, helm_stats=none, manifest=manifest, path=None)
 
 
-def _judged(results: ResultsData, keys: Sequence[str]) -> Judged:
-    return Judged(reader_of(results).with_source_of(results.verdicts, keys), results.manifest["metrics"])
+@dataclass(frozen=True)
+class _JudgedMetrics:
+    """The verdicts of results, and the manifest entries of their metrics."""
+
+    verdicts: pl.LazyFrame
+    metrics: Mapping[str, Mapping[str, Any]]
+
+    def judge_entries(self) -> dict[str, Mapping[str, Any]]:
+        """Return the manifest entry of each metric's judge."""
+        return {name: entry["judge"] for name, entry in self.metrics.items() if "judge" in entry}
+
+    def judge_of(self, metric: str | None) -> tuple[str, Mapping[str, Any]]:
+        """Return a judged metric, by default the only one, and its judge's manifest entry.
+
+        Raises:
+            NotComparableError: If there are several judged metrics, or none.
+            UnknownNameError: If no judged metric has this name.
+        """
+        entries = self.judge_entries()
+        if metric is None and len(entries) == 1:
+            return next(iter(entries.items()))
+        if metric is None:
+            names = ", ".join(entries) or "none; judge first: results.judge(hf.judge(model, 'safety'))"
+            raise NotComparableError(f"which judged metric? There is: {names}.")
+        if metric not in entries:
+            raise UnknownNameError.among("judged metric of these results", metric, entries)
+        return metric, entries[metric]
 
 
-def _sides(rows: pl.DataFrame, against: str | ResultsData) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The completions that are judged, and those they are compared with."""
+def _judged_metrics(results: ResultsData, keys: Sequence[str]) -> _JudgedMetrics:
+    return _JudgedMetrics(reader_of(results).with_source_columns(results.verdicts, keys), results.manifest["metrics"])
+
+
+def _score_with_judges(
+    completions: pl.DataFrame,
+    metrics: Sequence[Metric],
+    others: pl.DataFrame | None,
+    *,
+    fresh: bool,
+    budget: Budget,
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return `SCORES` and `VERDICTS` of judged and other metrics.
+
+    Args:
+        completions: `COMPLETIONS`.
+        metrics: The metrics, as `resolve_metrics` returns them.
+        others: The completions to compare with, for judges of pairs.
+        fresh: Whether to ignore cached verdicts.
+        budget: The limit of requests and cost.
+    """
+    judges = judges_of(metrics)
+    pair_judges = [judge.name for judge in judges if judge.template.of_pairs]
+    if pair_judges and others is None:
+        raise ArgumentError(
+            f"judge(): {pair_judges[0]!r} judges pairs; say who is compared: against='the other model'."
+        )
+    if others is not None and len(pair_judges) < len(metrics):
+        raise ArgumentError("judge(against=…) is for judges of pairs: templates with {first} and {second}.")
+    rows = completions if others is None else paired(completions, others)
+    if rows.is_empty():
+        raise NotComparableError("judge(against=…): no instance was answered by both.")
+    budget.check(list(dict.fromkeys(model.name for judge in judges for model in judge.models)))
+    with _ProgressBar() as bar:
+        verdicts = verdicts_on(rows, judges, fresh=fresh, budget=budget, report=bar.reporter)
+    failed = verdicts.filter(pl.col("error").is_not_null())
+    if failed.height:
+        counts = failed.height, verdicts.height
+        logger.warning("%d of %d verdicts failed, the first with: %s", *counts, failed["error"][0])
+    joined = with_verdicts(rows, verdicts, judges)
+    scores = score(joined.lazy(), metrics).collect()
+    check_units(scores, metrics)
+    return scores, verdicts
+
+
+def _split_sides(rows: pl.DataFrame, against: str | ResultsData) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the completions to judge, and the completions to compare them with."""
     if isinstance(against, ResultsData):
         return rows, against.completions.collect()
     names = rows["model"].unique().sort().to_list()
     if against not in names:
         raise UnknownNameError.among("model of these results", against, names)
     return rows.filter(pl.col("model") != against), rows.filter(pl.col("model") == against)
+
+
+def _join_labels(rows: pl.DataFrame, labels: pl.DataFrame, entry: Mapping[str, Any]) -> pl.DataFrame:
+    """Return the rows with their label; null if a row has none."""
+    if not isinstance(labels, pl.DataFrame) or not {LABEL, "instance_id"} <= set(labels.columns):
+        raise ArgumentError(
+            "labels should be a Polars frame with instance_id, label (a number on the judge's scale), and what else "
+            "tells completions apart (model, perturbation, …): results.to_label(100) gives one to fill in."
+        )
+    on = [name for name in labels.columns if name in KEY and name in rows.columns]
+    filled = labels.filter(pl.col(LABEL).is_not_null()).select(*on, pl.col(LABEL).cast(pl.Float64))
+    if filled.select(on).is_duplicated().any():
+        raise ArgumentError(f"labels: two rows are about one completion ({', '.join(on)}); take their mean first.")
+    low, high = entry.get("low"), entry.get("high")
+    if low is not None and not filled[LABEL].is_between(low, high).all():
+        raise ArgumentError(f"labels: a label is outside of the judge's scale, {low:g} to {high:g}.")
+    filled = filled.cast({name: rows.schema[name] for name in on})
+    joined = rows.drop(LABEL, strict=False).join(filled, on=on, how="left", nulls_equal=True, maintain_order="left")
+    several = joined.filter(pl.col(LABEL).is_not_null()).select(on).is_duplicated().any()
+    if several:
+        missing = [name for name in KEY if name in rows.columns and name not in on and rows[name].n_unique() > 1]
+        raise ArgumentError(f"labels: a label fits several completions; add the column {' or '.join(missing)}.")
+    return joined
+
+
+class _ProgressBar:
+    """A progress bar in a terminal while judges run."""
+
+    def __enter__(self) -> Self:
+        from tqdm import tqdm
+
+        self._bar: Any = tqdm(
+            total=0, unit="verdict", desc="judging", leave=False, disable=_is_hidden(), file=sys.stderr
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def reporter(self, judge: str) -> Report:
+        return partial(self._report, judge)
+
+    def _report(self, judge: str, event: str, count: int) -> None:
+        if event == "planned":
+            self._bar.total += count
+        elif event in ("cached", "shared", "refused", "generated"):
+            self._bar.set_postfix_str(judge, refresh=False)
+            self._bar.update(count)
+
+
+def _is_hidden() -> bool:
+    return os.environ.get("HELMFRAME_PROGRESS", "1") == "0" or not sys.stderr.isatty()

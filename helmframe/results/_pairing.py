@@ -1,4 +1,4 @@
-"""Sides of a comparison, paired: what of their scores is compared, and by which names their instances are the same."""
+"""Pairing of the sides of a comparison: the options to score them, and the instances that both have."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from helmframe.errors import ArgumentError, NotComparableError
 from helmframe.stats.compare import compare
 from helmframe.stats.failures import Range, check_errors, treat_failures
 
-# What tells the rows of a comparison apart, unless it is what is compared.
-APART = ("scenario", "model", "setting", "perturbation")
+# The columns that identify a row of a comparison, without the compared axis.
+ROW_KEYS = ("scenario", "model", "setting", "perturbation")
 
 
 class Comparison(pl.DataFrame):
-    """The frame of `helmframe.stats.compare`, which shows itself as a short table; it is a frame in all else."""
+    """A frame of `helmframe.stats.compare` that is displayed as a short table."""
 
     def __repr__(self) -> str:
         return str(render(self, "text"))
@@ -31,7 +31,7 @@ class Comparison(pl.DataFrame):
 
 @dataclass(frozen=True)
 class ScoringOptions:
-    """How scores are read: which metrics, which way they are better, their ranges, and the mean over subsets."""
+    """Options to aggregate scores: metrics, their directions and ranges, and the mean over subsets."""
 
     metrics: Sequence[str]
     higher_is_better: Mapping[str, bool]
@@ -47,15 +47,15 @@ class ScoringOptions:
         higher_is_better: Mapping[str, bool] | None,
         mean: str,
     ) -> "ScoringOptions":
-        """As manifests say it; the direction of metrics that they don't know, as the user says it."""
-        about = {name: each for manifest in reversed(manifests) for name, each in manifest["metrics"].items()}
-        ways = {name: about[name]["higher_is_better"] for name in metrics} | dict(higher_is_better or {})
+        """Return the options of the manifests, with the user's directions for metrics that declare none."""
+        entries = {name: entry for manifest in reversed(manifests) for name, entry in manifest["metrics"].items()}
+        directions = {name: entries[name]["higher_is_better"] for name in metrics} | dict(higher_is_better or {})
         return cls(
             metrics,
-            {name: bool(way) for name, way in ways.items() if way is not None},
-            [name for name in metrics if about[name]["unit"] == "fraction"],
+            {name: bool(higher) for name, higher in directions.items() if higher is not None},
+            [name for name in metrics if entries[name]["unit"] == "fraction"],
             mean,
-            {name: range_of(about[name]) for name in metrics},
+            {name: range_of(entries[name]) for name in metrics},
         )
 
 
@@ -69,45 +69,45 @@ def range_of(metric: Mapping[str, Any]) -> Range:
     return low, high
 
 
-def paired(
+def compare_sides(
     scores: pl.LazyFrame,
     axis: str,
     by: Sequence[str],
     *,
     base: str | None = None,
-    read: ScoringOptions,
+    options: ScoringOptions,
     errors: str,
     ci: float,
 ) -> pl.DataFrame:
-    """Every value of `axis` against `base`, instance by instance; one family of tests.
+    """Compare every value of `axis` with `base`, instance by instance, in one family of tests.
 
     Args:
-        scores: `SCORES` of the metrics compared; trials, outputs and seeds of an instance are averaged.
-        axis: the column whose values are the sides.
-        by: what tells the rows of the table apart, besides metric and side.
-        base: as in `stats.compare`.
-        read: how they are read.
-        errors: as in `stats.compare`.
-        ci: level of the interval.
+        scores: `SCORES` of the compared metrics; trials, outputs and seeds of an instance are averaged.
+        axis: The column whose values are the sides.
+        by: The columns that identify a row of the table, besides metric and side.
+        base: As in `stats.compare`.
+        options: The options to aggregate scores.
+        errors: As in `stats.compare`.
+        ci: The level of the interval.
 
     Returns:
-        As `stats.compare`: one row per side, metric and whatever else tells rows apart.
+        As `stats.compare`: one row per side, metric and values of `by`.
 
     Raises:
-        NotComparableError: too much failed, or no instance was answered by both.
+        NotComparableError: If too many requests failed, or no instance was completed by both sides.
     """
     table = compare(
-        scores.filter(pl.col("metric").is_in(list(read.metrics))),
+        scores.filter(pl.col("metric").is_in(list(options.metrics))),
         axis,
         by,
         base=base,
         on=["instance_id"],
-        higher_is_better=read.higher_is_better,
-        fractions=read.fractions,
+        higher_is_better=options.higher_is_better,
+        fractions=options.fractions,
         errors=errors,
-        ranges=read.ranges,
+        ranges=options.ranges,
         ci=ci,
-        mean=read.mean,
+        mean=options.mean,
     )
     if not table["n"].sum():
         raise NotComparableError(
@@ -141,14 +141,14 @@ def check_set_failures(completions: pl.LazyFrame, metric: str, side: str, errors
     treat_failures(scores, [side, "scenario", "split", "setting", "metric"], errors, higher_is_better={}, ranges={})
 
 
-def same_instances(a: pl.LazyFrame, b: pl.LazyFrame, *, foreign: bool) -> tuple[pl.DataFrame, int]:
-    """Pair the instances of two sides by their input and references, whatever each side calls them.
+def match_instances(a: pl.LazyFrame, b: pl.LazyFrame, *, foreign: bool) -> tuple[pl.DataFrame, int]:
+    """Pair the instances of two sides by their input and references, not by their ids.
 
-    References agree where both sides have the same texts, the same of them correct; or where one side has correct
-    references only, and these are the other's. Other tools keep one right answer, in their own form: it agrees with any
-    correct reference, with the letter of the correct option, and in free text with one of the same last number.
+    References agree if both sides have the same texts and the same correct texts, or if one side has only correct
+    references and the other has the same. Other tools store one right answer in their format: it agrees with any
+    correct reference, with the letter of the correct option, and in free text with a reference of the same last number.
 
-    Instances that are alike on one side are paired in the order of their ids.
+    Equal instances on one side are paired in the order of their ids.
 
     Args:
         a: `COMPLETIONS`.
@@ -157,31 +157,31 @@ def same_instances(a: pl.LazyFrame, b: pl.LazyFrame, *, foreign: bool) -> tuple[
 
     Returns:
         scenario and instance_id as in `b`, and as in `a`: scenario_a, instance_id_a, subset_a, cluster_a; and the
-        number of instances whose input is on both sides, but with other references.
+        number of instances whose input is on both sides with different references.
     """
-    left, right = _contents(a), _contents(b)
-    paired: list[pl.DataFrame] = []
+    left, right = _fingerprints(a), _fingerprints(b)
+    pairs: list[pl.DataFrame] = []
     either = pl.col("only_correct") | pl.col("only_correct_a")
-    ways: list[tuple[str, pl.Expr]] = [("content", pl.lit(value=True)), ("correct", either)]
+    passes: list[tuple[str, pl.Expr]] = [("content", pl.lit(value=True)), ("correct", either)]
     if foreign:
-        # a tool that keeps no correct reference can't disagree
-        ways += [("texts", ~pl.col("has_correct") | ~pl.col("has_correct_a"))]
-    for key, agree in ways:
-        paired.append(_paired_by(left, right, [key], agree))
-        left, right = _rest(left, right, paired[-1])
+        # a tool that stores no correct reference can't disagree
+        passes += [("texts", ~pl.col("has_correct") | ~pl.col("has_correct_a"))]
+    for key, agree in passes:
+        pairs.append(_pair_by(left, right, [key], agree))
+        left, right = _unpaired(left, right, pairs[-1])
     if foreign:
         left_names, right_names = (side.explode("names").drop_nulls("names") for side in (left, right))
-        by_name = _paired_by(left_names, right_names, ["input", "names"], pl.lit(value=True))
-        paired.append(by_name.unique(INSTANCE, maintain_order=True).unique(_INSTANCE_A, maintain_order=True))
-        left, right = _rest(left, right, paired[-1])
-    unlike = _paired_by(left, right, ["input"], pl.lit(value=True)).height
-    return pl.concat(paired), unlike
+        by_name = _pair_by(left_names, right_names, ["input", "names"], pl.lit(value=True))
+        pairs.append(by_name.unique(INSTANCE, maintain_order=True).unique(_INSTANCE_A, maintain_order=True))
+        left, right = _unpaired(left, right, pairs[-1])
+    n_mismatched = _pair_by(left, right, ["input"], pl.lit(value=True)).height
+    return pl.concat(pairs), n_mismatched
 
 
 def rename_instances(rows: pl.LazyFrame, pairs: pl.DataFrame) -> pl.LazyFrame:
-    """The rows of the second side under the first's names, as `same_instances` pairs them.
+    """Return the rows of the second side with the instance names of the first, as `match_instances` pairs them.
 
-    Others keep an id that the first side has not, in the scenario where most of theirs have a partner.
+    Unpaired instances get an id that the first side lacks, in the scenario of most pairs.
     """
     partner = pairs.group_by("scenario").agg(most=pl.col("scenario_a").mode().sort().first())
     joined = rows.join(pairs.lazy(), on=INSTANCE, how="left", maintain_order="left", validate="m:1").join(
@@ -200,14 +200,14 @@ _PAIR = [*INSTANCE, *_INSTANCE_A, "subset_a", "cluster_a"]
 _LETTERS = pl.lit(pl.Series([list("ABCDEFGHIJKLMNOPQRSTUVWXYZ")]))
 
 
-def _paired_by(left: pl.DataFrame, right: pl.DataFrame, on: Sequence[str], agree: pl.Expr) -> pl.DataFrame:
+def _pair_by(left: pl.DataFrame, right: pl.DataFrame, on: Sequence[str], agree: pl.Expr) -> pl.DataFrame:
     """Return the pairs of instances with the same key, the first with the first, that agree."""
     first, second = (side.with_columns(nth=pl.int_range(pl.len()).over(on)) for side in (left, right))
     joined = second.join(first, on=[*on, "nth"], how="inner", suffix="_a", maintain_order="left")
     return joined.filter(agree).select(_PAIR)
 
 
-def _rest(left: pl.DataFrame, right: pl.DataFrame, pairs: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+def _unpaired(left: pl.DataFrame, right: pl.DataFrame, pairs: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return the instances of both sides that have no partner yet."""
     return (
         left.join(pairs, left_on=INSTANCE, right_on=_INSTANCE_A, how="anti", maintain_order="left"),
@@ -215,39 +215,42 @@ def _rest(left: pl.DataFrame, right: pl.DataFrame, pairs: pl.DataFrame) -> tuple
     )
 
 
-def _contents(completions: pl.LazyFrame) -> pl.DataFrame:
-    """Return one row per instance with what it is compared by.
+def _fingerprints(completions: pl.LazyFrame) -> pl.DataFrame:
+    """Return one row per instance with the values to compare.
 
     Returns:
         scenario, instance_id, subset, cluster; hashes of the input alone, and with the references (content), their
-        texts (texts) and the correct ones (correct); only_correct, has_correct; and names, what another tool may call a
-        correct reference.
+        texts (texts) and the correct ones (correct); only_correct, has_correct; and names, the other
+        tools' forms of a correct reference.
     """
     instances = completions.select(*INSTANCE, "subset", "cluster", "input", "references").unique(INSTANCE, keep="any")
     references = pl.col("references").fill_null([])
-    marks = references.list.eval(pl.element().struct.field("correct"))
-    texts = references.list.eval(_plain(pl.element().struct.field("text")).fill_null(""))
-    marked = references.list.eval(
+    correct_flags = references.list.eval(pl.element().struct.field("correct"))
+    texts = references.list.eval(_collapse_spaces(pl.element().struct.field("text")).fill_null(""))
+    marked_texts = references.list.eval(
         pl.concat_str(
             pl.element().struct.field("correct").cast(pl.String),
-            _plain(pl.element().struct.field("text")).fill_null(""),
+            _collapse_spaces(pl.element().struct.field("text")).fill_null(""),
             separator=" ",
         )
     )
-    correct = texts.list.gather(marks.list.eval(pl.element().arg_true()))
-    letters = _LETTERS.list.gather(marks.list.eval(pl.element().arg_true()), null_on_oob=True)
-    short = correct.list.eval(pl.element().str.replace(r"^\(?([A-Z])[).]?$", "$1"))
+    correct = texts.list.gather(correct_flags.list.eval(pl.element().arg_true()))
+    letters = _LETTERS.list.gather(correct_flags.list.eval(pl.element().arg_true()), null_on_oob=True)
+    short_answers = correct.list.eval(pl.element().str.replace(r"^\(?([A-Z])[).]?$", "$1"))
     numbers = correct.list.eval(
         pl.lit("number ") + pl.element().str.extract_all(r"-?\d[\d,]*(?:\.\d+)?").list.last().str.replace_all(",", "")
     )
-    has_options = marks.list.eval(~pl.element()).list.any()
-    none = pl.lit([], dtype=pl.List(pl.String))
-    named = pl.when(has_options).then(letters).otherwise(none), pl.when(~has_options).then(numbers).otherwise(none)
-    names = pl.concat_list(short, *named)
-    text = _plain(pl.col("input"))
+    has_options = correct_flags.list.eval(~pl.element()).list.any()
+    empty = pl.lit([], dtype=pl.List(pl.String))
+    other_forms = (
+        pl.when(has_options).then(letters).otherwise(empty),
+        pl.when(~has_options).then(numbers).otherwise(empty),
+    )
+    names = pl.concat_list(short_answers, *other_forms)
+    text = _collapse_spaces(pl.col("input"))
 
-    def with_input(parts: pl.Expr) -> pl.Expr:
-        return pl.concat_str(text, parts.list.sort().list.join("\x1f"), separator="\x1e").hash()
+    def with_input(reference_texts: pl.Expr) -> pl.Expr:
+        return pl.concat_str(text, reference_texts.list.sort().list.join("\x1f"), separator="\x1e").hash()
 
     return (
         instances.select(
@@ -255,11 +258,11 @@ def _contents(completions: pl.LazyFrame) -> pl.DataFrame:
             "subset",
             "cluster",
             input=text.hash(),
-            content=with_input(marked),
+            content=with_input(marked_texts),
             texts=with_input(texts),
             correct=with_input(correct),
-            only_correct=~has_options & marks.list.any(),
-            has_correct=marks.list.any(),
+            only_correct=~has_options & correct_flags.list.any(),
+            has_correct=correct_flags.list.any(),
             names=names.list.unique(),
         )
         .sort(INSTANCE)
@@ -267,6 +270,6 @@ def _contents(completions: pl.LazyFrame) -> pl.DataFrame:
     )
 
 
-def _plain(text: pl.Expr) -> pl.Expr:
+def _collapse_spaces(text: pl.Expr) -> pl.Expr:
     """Return the text with single spaces, and none at its ends."""
     return stripped(text).str.replace_all(r"\s+", " ")

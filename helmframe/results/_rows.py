@@ -1,75 +1,76 @@
-"""Results row by row: requests, completions with their scores, what failed, and SQL over all of it."""
+"""Methods of `Results` for rows: requests, completions with scores, failed requests, and SQL."""
 
 import re
 from typing import Any
 
 import polars as pl
 
+from helmframe._core.checks import is_integer
 from helmframe._schema import COMPLETIONS, OF_REQUEST, ROW_COLUMNS, SCORES
 from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.metrics.score import parse
-from helmframe.results._data import ResultsData, only, reader_of, with_scores
+from helmframe.results._data import ResultsData, filter_equal, reader_of, with_scores
 
 
 def requests(results: ResultsData) -> pl.LazyFrame:
-    """One row per request as sent, with `prompt`."""
-    answers = [column.name for column in COMPLETIONS.adds if column.name not in ("output_index", "request_id")]
-    rows = results.completions.drop(answers)
+    """Return one row per request as sent, with `prompt`."""
+    response_columns = [column.name for column in COMPLETIONS.adds if column.name not in ("output_index", "request_id")]
+    rows = results.completions.drop(response_columns)
     prefixes = results.prefixes.unique("prefix_id")
     joined = rows.join(prefixes, on="prefix_id", how="left", maintain_order="left", validate="m:1")
     return joined.with_columns(prompt=pl.col("prefix") + pl.col("suffix")).drop("prefix")
 
 
 def rows(results: ResultsData, *, metric: str | None = None, score: float | None = None, **equals: Any) -> pl.DataFrame:
-    """Wide rows, one per completion: input, prompt, completion, output, references, and each metric as a column.
+    """Return wide rows, one per completion: input, prompt, completion, output, references, and each metric as a column.
 
-    A metric that joins an instance's outputs or options has the same score in each of the instance's rows.
+    A metric over an instance's outputs or options has the same score in each row of the instance.
 
     Args:
         results: Results of a run.
-        metric: with `score`: the metric it is about; default the main one.
-        score: only rows with this score.
+        metric: The metric of `score`; default the main one.
+        score: Only rows with this score.
         **equals: column=value.
 
     Raises:
-        UnknownNameError: no such metric or column.
-        ArgumentError: a value of another type than its column; a metric of a whole set, which no row has.
+        UnknownNameError: If a metric or column is unknown.
+        ArgumentError: If a value has another type than its column, or a metric is of a whole set.
     """
-    read = parse(results.completions).join(
+    parsed = parse(results.completions).join(
         results.prefixes.unique("prefix_id"), on="prefix_id", how="left", maintain_order="left"
     )
     frame = (
-        read.with_columns(prompt=pl.col("prefix") + pl.col("suffix")).select(*COMPLETIONS.key, *ROW_COLUMNS).collect()
+        parsed.with_columns(prompt=pl.col("prefix") + pl.col("suffix")).select(*COMPLETIONS.key, *ROW_COLUMNS).collect()
     )
     frame = with_scores(frame, results.scores.collect())
-    unscored = [name for name in _of_rows(results) if name not in frame.columns]
+    unscored = [name for name in _row_metrics(results) if name not in frame.columns]
     frame = frame.with_columns(pl.lit(None, dtype=pl.Float64).alias(name) for name in unscored)
     frame = frame.drop(name for name in OF_REQUEST if frame[name].null_count() == frame.height)
     if score is not None:
-        frame = only(frame, _of_row(results, metric, "rows"), score)
+        frame = filter_equal(frame, _row_metric(results, metric, "rows"), score)
     for column, value in equals.items():
         if column not in frame.columns:
             raise UnknownNameError.among("column of these rows", column, frame.columns)
-        frame = only(frame, column, value)
+        frame = filter_equal(frame, column, value)
     return frame
 
 
 def wrong(results: ResultsData, metric: str | None = None) -> pl.DataFrame:
-    """Return the rows that score 0, by a metric that tells right outputs from wrong ones.
+    """Return the rows that score 0, by a metric of correctness.
 
-    A score that joins an instance's outputs or options is listed once, in the instance's first row.
+    A score over an instance's outputs or options is listed once, in the first row of the instance.
 
     Args:
         results: Results of a run.
         metric: A metric of correctness, such as exact_match or option_accuracy; default the main one.
 
     Raises:
-        ArgumentError: If the metric measures something else: use `worst_outputs`.
+        ArgumentError: If the metric does not measure correctness: use `worst_outputs`.
     """
-    name = _of_row(results, metric, "wrong")
+    name = _row_metric(results, metric, "wrong")
     entry = results.manifest["metrics"][name]
-    frame = _by_score(results, name)
-    # what another tool's metric means, only its values tell
+    frame = _scored_rows(results, name)
+    # another tool's metric declares no meaning; its values decide
     correctness = entry.get("correctness")
     if correctness is None:
         correctness = entry["higher_is_better"] is not False and frame[name].is_in([0.0, 1.0]).all()
@@ -88,8 +89,8 @@ def worst_outputs(
 
     `results.worst_outputs(n=10, metric="toxicity")`
 
-    Rows of equal score are in the order of their instances. Rows without a score are left out. A score that joins
-    an instance's outputs or options is listed once, in the instance's first row.
+    Rows of equal score are in the order of their instances. Rows without a score are skipped. A score over an
+    instance's outputs or options is listed once, in the first row of the instance.
 
     Args:
         results: Results of a run.
@@ -101,20 +102,20 @@ def worst_outputs(
         UnknownNameError: If no metric has this name.
         ArgumentError: If n isn't an integer ≥ 1, the metric has no direction, or is of a whole set.
     """
-    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+    if not is_integer(n) or n < 1:
         raise ArgumentError(f"worst_outputs(n={n!r}): n must be an integer ≥ 1.")
-    name = _of_row(results, metric, "worst_outputs")
+    name = _row_metric(results, metric, "worst_outputs")
     declared = results.manifest["metrics"][name]["higher_is_better"]
-    up = declared if higher_is_better is None else higher_is_better
-    if up is None:
+    higher = declared if higher_is_better is None else higher_is_better
+    if higher is None:
         raise ArgumentError(
             f"worst_outputs(metric={name!r}): the metric has no direction. Specify higher_is_better=True or False."
         )
-    return _by_score(results, name).sort(name, descending=not up, maintain_order=True).head(n)
+    return _scored_rows(results, name).sort(name, descending=not higher, maintain_order=True).head(n)
 
 
 def errors(results: ResultsData) -> pl.DataFrame:
-    """The requests that failed: instance, model and error; each is asked again by the next run."""
+    """Return the failed requests: instance, model and error; the next run retries them."""
     keys = (
         "scenario",
         "instance_id",
@@ -129,12 +130,12 @@ def errors(results: ResultsData) -> pl.DataFrame:
 
 
 def sql(results: ResultsData, query: str) -> pl.DataFrame:
-    """DuckDB SQL over the tables `completions`, `requests`, `scores` and `stats`.
+    """Run DuckDB SQL over the tables `completions`, `requests`, `scores` and `stats`.
 
     `results.sql("SELECT metric, avg(score) FROM scores GROUP BY ALL")`
 
     Raises:
-        ArgumentError: what DuckDB says against it.
+        ArgumentError: If DuckDB rejects the query.
     """
     import duckdb
 
@@ -142,36 +143,36 @@ def sql(results: ResultsData, query: str) -> pl.DataFrame:
         raise ArgumentError(f"sql({query!r}): write a query, such as 'SELECT * FROM scores'.")
     tables = ("completions", "requests", "scores", "stats")
     with duckdb.connect() as connection:
-        # Else a table that is not there might be found among the variables of this file.
+        # otherwise DuckDB resolves unknown tables to Python variables
         connection.execute("SET python_enable_replacements = false")
         for name in tables:
             if re.search(rf"\b{name}\b", query):
                 connection.register(name, getattr(results, name).collect().to_arrow())
         try:
-            answer = connection.sql(query)
+            relation = connection.sql(query)
         except duckdb.Error as error:
             raise ArgumentError(f"sql(): {error}\nThe tables are {', '.join(tables)}.") from None
-        return pl.DataFrame() if answer is None else answer.pl()
+        return pl.DataFrame() if relation is None else relation.pl()
 
 
-def _of_rows(results: ResultsData) -> list[str]:
-    """Return the metrics that rows have a score of."""
+def _row_metrics(results: ResultsData) -> list[str]:
+    """Return the metrics that score rows."""
     return [name for name in results.metric_names if results.manifest["metrics"][name]["level"] != "set"]
 
 
-def _of_row(results: ResultsData, metric: str | None, where: str) -> str:
+def _row_metric(results: ResultsData, metric: str | None, method: str) -> str:
     """Return the name of a metric that rows have, default the main one."""
     (name,) = reader_of(results).metric_list(metric or results.main_metrics[0])
-    if name not in _of_rows(results):
+    if name not in _row_metrics(results):
         raise ArgumentError(
-            f"{where}(metric={name!r}): this metric is one number of all instances, and no row has a score of it. "
-            f"Metrics of rows: {', '.join(_of_rows(results)) or 'none'}."
+            f"{method}(metric={name!r}): this metric is one number of all instances, and no row has a score of it. "
+            f"Metrics of rows: {', '.join(_row_metrics(results)) or 'none'}."
         )
     return name
 
 
-def _by_score(results: ResultsData, metric: str) -> pl.DataFrame:
-    """Return the rows that have a score of the metric, the first of those that share one."""
+def _scored_rows(results: ResultsData, metric: str) -> pl.DataFrame:
+    """Return the rows that have a score of the metric, one row per score."""
     scores = results.scores.filter(pl.col("metric") == metric)
     key = [name for name in SCORES.key if name != "metric"]
     identifies = scores.select(pl.col(key).is_not_null().any()).collect().row(0, named=True)

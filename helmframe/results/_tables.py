@@ -1,4 +1,4 @@
-"""ResultsData of aggregated scores."""
+"""Methods of `Results` for aggregated scores."""
 
 import warnings
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from helmframe._schema import ORIGINAL, source_column
 from helmframe.errors import ArgumentError, HelmframeWarning
 from helmframe.metrics.protocol import resolve_metrics
 from helmframe.metrics.score import missing_reason, prepare_set_metric
-from helmframe.results._data import ResultsData, only, reader_of
+from helmframe.results._data import ResultsData, filter_equal, reader_of
 from helmframe.results._early_stopping import with_sequences
 from helmframe.stats.aggregate_set import aggregate_set
 from helmframe.stats.failures import ERRORS_ALLOWED
@@ -35,82 +35,83 @@ def table(
     pool: str | Sequence[str] | bool = (),
     definition: str = "helmframe",
 ) -> pl.DataFrame:
-    """Aggregated scores, one row per group and metric.
+    """Aggregate scores, one row per group and metric.
 
     Args:
         results: Results of a run.
-        by: Columns whose values make a group: trial, subset, a column of the scenario's own (`subject`). The axes
-            scenario, split, model, setting and perturbation make groups too, where the run has several values of
-            them, unless `pool` names them.
-        metrics: which; default all.
-        ci: share of intervals that should contain the true value.
-        mean: over subsets ("macro") or by size ("micro"); default the scenario's own.
+        by: Columns whose values make a group: trial, subset, a source column of the scenario (`subject`). The axes
+            scenario, split, model, setting and perturbation make groups too if the run has several values of them,
+            unless `pool` names them.
+        metrics: The metrics; default all.
+        ci: The level of the intervals.
+        mean: The mean over subsets ("macro") or by size ("micro"); default the scenario's.
         pivot: One of the keys: its values become columns that hold `value`.
         pool: The axes to average over: "model", ["model", "perturbation"]; True: all that are not in `by`.
-        definition: "helm" gives HELM's values where these differ. Of a request's n outputs, HELM scores the one of
-            highest log-probability, where "helmframe" averages all n. A metric of a set (a calibration error, F1)
-            is HELM's mean over trials, where "helmframe" takes all trials as one set: such values are biased by the
-            size of the set.
+        definition: "helm" returns HELM's values. HELM scores the output of highest log-probability among the n outputs
+            of a request; "helmframe" averages all n. HELM averages a metric of a set (a calibration error, F1) over
+            trials; "helmframe" treats all trials as one set: such values are biased by the size of the set.
 
     Returns:
-        `by`, the other axes, metric and `STATS`. Where an axis is pooled, `pooled` says what: "3 models, 2
-        perturbations". Where there are choices also what is scored without a model: `chance`, by
-        guessing; `majority`, by the answer that is right most often in its subset. Of a run that stopped `until` it
-        knew enough: asked, of (instances), and intervals that hold at every look.
+        `by`, the other axes, metric and `STATS`. If axes are pooled, `pooled` lists them: "3 models, 2 perturbations".
+        For metrics of choices, the baselines `chance` (guessing) and `majority` (the label that is right most often
+        in its subset). For a run that stopped early (`until`): asked, of (instances), and intervals that hold at
+        every look.
     """
     keys, pooled = reader_of(results).group_keys(by, pool)
     names = reader_of(results).metric_list(metrics)
     over_subsets = mean or reader_of(results).mean()
-    # the repr after a table, and most charts, ask for rows of the same
+    # the repr after a table, and most charts, need rows of the same table
     if definition not in DEFINITIONS:
         raise ArgumentError.unknown_value(f"table(definition={definition!r})", definition, DEFINITIONS)
-    made = repr((keys, ci, over_subsets, definition))
-    table = reader_of(results).last_table.get(made)
+    cache_key = repr((keys, ci, over_subsets, definition))
+    table = reader_of(results).last_table.get(cache_key)
     if table is None or not {*names} <= {*table["metric"]}:
         table = _aggregated(results, keys, names, ci, over_subsets, definition)
         reader_of(results).last_table.clear()
-        reader_of(results).last_table[made] = table
+        reader_of(results).last_table[cache_key] = table
     table = table.filter(pl.col("metric").is_in(names))
-    own = {source_column(name): name for name in reader_of(results).names(by)}
-    hidden = {name for name in keys if pivot in (name, own.get(name))}
-    table = reader_of(results).labelled(table, [key for key in keys if key not in hidden], pooled)
-    table = reader_of(results).as_written(table, by)
-    return table if pivot is None else pivot_table(table, [own.get(key, key) for key in keys], pivot)
+    source_names = {source_column(name): name for name in reader_of(results).names(by)}
+    hidden = {name for name in keys if pivot in (name, source_names.get(name))}
+    table = reader_of(results).with_pooled(table, [key for key in keys if key not in hidden], pooled)
+    table = reader_of(results).with_requested_names(table, by)
+    return table if pivot is None else pivot_table(table, [source_names.get(key, key) for key in keys], pivot)
 
 
 def value(results: ResultsData, metric: str | None = None, *, definition: str = "helmframe", **where: Any) -> float:
-    """One aggregated score.
+    """Return one aggregated score.
 
     Args:
         results: Results of a run.
-        metric: default the main one.
-        definition: "helm" gives HELM's value, as in `table`.
-        **where: what tells it apart, where the run varied it: model, perturbation (default "original"), setting,
-            scenario …
+        metric: Default the main metric.
+        definition: "helm" returns HELM's value, as in `table`.
+        **where: The values that identify the score, if the run varied them: model, perturbation (default
+            "original"), setting, scenario …
 
     Raises:
-        ArgumentError: the words leave more than one value, or none; or nothing was scored.
+        ArgumentError: If more than one value matches, or none; or nothing was scored.
 
     Warns:
-        HelmframeWarning: If more than 1 % of its requests failed; the value leaves these out.
+        HelmframeWarning: If more than 1 % of the requests failed; the value skips these.
     """
     name = metric or results.main_metrics[0]
-    keys = list(dict.fromkeys([*reader_of(results).varied_axes, *where]))
+    keys = list(dict.fromkeys([*reader_of(results).default_axes, *where]))
     scores = table(results, keys, metrics=name, definition=definition)
     if "perturbation" in keys and "perturbation" not in where:
         scores = scores.filter(pl.col("perturbation") == ORIGINAL)
     for column, value in where.items():
-        known = scores[column].unique().sort().to_list()
-        scores = only(scores, column, value)
+        available = scores[column].unique().sort().to_list()
+        scores = filter_equal(scores, column, value)
         if scores.is_empty():
-            raise ArgumentError.unknown_value(f"value({column}={value!r}): 0 values fit", value, map(str, known))
+            raise ArgumentError.unknown_value(f"value({column}={value!r}): 0 values fit", value, map(str, available))
     if scores.height != 1:
-        there = ", ".join(f"{key}=…" for key in keys if scores[key].n_unique() > 1) or "other words"
-        raise ArgumentError(f"value({name!r}): {scores.height} values fit. Say more: {there}.\n{scores.select(keys)}")
+        undecided = ", ".join(f"{key}=…" for key in keys if scores[key].n_unique() > 1) or "other words"
+        raise ArgumentError(
+            f"value({name!r}): {scores.height} values fit. Say more: {undecided}.\n{scores.select(keys)}"
+        )
     value, n, failed = scores.select("value", "n_completions", "n_error").row(0)
     if value is None:
-        why = f"{failed} completions failed; results.errors() says why" if failed else "see results.rows()"
-        raise ArgumentError(f"value({name!r}): nothing was scored: {why}.")
+        reason = f"{failed} completions failed; results.errors() says why" if failed else "see results.rows()"
+        raise ArgumentError(f"value({name!r}): nothing was scored: {reason}.")
     if failed > ERRORS_ALLOWED * n:
         warnings.warn(
             f"value({name!r}): {failed:,} of {n:,} requests failed, and the value leaves these out. Rerun the plan "
@@ -121,13 +122,10 @@ def value(results: ResultsData, metric: str | None = None, *, definition: str = 
     return float(value)
 
 
-# -- for charts, boards and gates ---------------------------------------------------------------------------------
-
-
 def _aggregated(
     results: ResultsData, keys: Sequence[str], names: Sequence[str], ci: float, mean: str, definition: str
 ) -> pl.DataFrame:
-    """`table` by these columns, of these metrics."""
+    """Return the scores of these metrics, aggregated by these columns."""
     frames = []
     helm = definition == "helm"
     per_row = [name for name in names if results.manifest["metrics"][name]["level"] != "set"]
@@ -135,26 +133,26 @@ def _aggregated(
         chunks = reader_of(results).helm_scores(keys, per_row) if helm else reader_of(results).scores(keys)
         scores = [rows.filter(pl.col("metric").is_in(per_row)) for rows in chunks]
         frames.append(aggregate(scores, keys, fractions=reader_of(results).fractions(), ci=ci, mean=mean))
-    for each in resolve_metrics([name for name in names if name not in per_row]):
-        rows, value = prepare_set_metric(results.completions, each, helm=helm)
+    for metric in resolve_metrics([name for name in names if name not in per_row]):
+        rows, value = prepare_set_metric(results.completions, metric, helm=helm)
         frames.append(
             aggregate_set(
-                reader_of(results).with_source_of(rows, keys),
+                reader_of(results).with_source_columns(rows, keys),
                 value,
                 keys,
-                metric=each.name,
+                metric=metric.name,
                 ci=ci,
                 mean=mean,
-                fraction=each.unit == "fraction",
-                smooth=each.smooth,
+                fraction=metric.unit == "fraction",
+                smooth=metric.smooth,
                 by_trial=helm,
-                reason=missing_reason(rows, each),
+                reason=missing_reason(rows, metric),
             )
         )
     baselines = reader_of(results).baselines(keys, names, mean)
     table = pl.concat(frames, how="diagonal_relaxed")
     if "until" in results.manifest:
         table = with_sequences(table, results.scores, results.manifest["until"], keys, mean=mean, ci=ci)
-    table = reader_of(results).given_examples(table, keys)
+    table = reader_of(results).note_shown_examples(table, keys)
     table = table.join(baselines, on=[*keys, "metric"], how="left", nulls_equal=True, maintain_order="left")
     return sort_table(table, keys, results.metric_names)

@@ -1,4 +1,4 @@
-"""The charts of results: `results.plot`, by the names under which functions of `helmframe.views.charts` register."""
+"""The charts of results (`results.plot`), and the registry of chart functions."""
 
 import inspect
 from collections.abc import Callable
@@ -27,7 +27,7 @@ def chart(name: str) -> Callable[[Function], Function]:
     """Register a function `(results, **options) -> Altair chart` as `results.plot.NAME(**options)`.
 
     Raises:
-        ArgumentError: The name is taken.
+        ArgumentError: If the name is taken.
     """
 
     def register(function: Function) -> Function:
@@ -40,8 +40,8 @@ def chart(name: str) -> Callable[[Function], Function]:
 class Plot:
     """The charts of results, as Altair charts: `results.plot.scores()`; `dir(results.plot)` lists them.
 
-    A model has the same colour in all charts. `chart.save("x.png")`, `.svg` and `.html` need no network. With
-    mode="dark" they are for dark pages. `hf.charts` draws any frame of the documented schema.
+    A model has the same colour in all charts. `chart.save("x.png")`, `.svg` and `.html` need no network. Charts with
+    mode="dark" are for dark pages. `hf.charts` draws any frame of the documented schema.
     """
 
     def __init__(self, results: Any) -> None:

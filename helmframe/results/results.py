@@ -1,4 +1,4 @@
-"""`Results`: the tables of a run, and what is computed from them."""
+"""`Results`: the tables of a run, with the methods that analyse and export them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,23 +9,23 @@ from typing import Any
 from helmframe._core.registry import render
 from helmframe._schema import conform
 from helmframe.errors import ArgumentError, CapabilityError, StoreError
-from helmframe.results import _comparison, _judging, _robustness, _rows, _tables
+from helmframe.results import _boards, _comparison, _judging, _robustness, _rows, _tables
+from helmframe.results._comparison import register_loader
 from helmframe.results._data import TABLES, ResultsData, reader_of
 from helmframe.results.charts import Plot
-from helmframe.results.sides import reader
 from helmframe.store import Address, RunFolder, address_of, listing, write_text
 
 
 @dataclass(frozen=True, repr=False)
 class Results(ResultsData):
-    """The outcome of a run, self-contained: it needs neither bucket nor spec nor model.
+    """The results of a run, independent of its store, plan and models.
 
     `completions`, `scores`, `prefixes`, `verdicts`, `helm_stats` are lazy tables (`hf.schema()` documents them); the
-    methods aggregate, compare and show. `path` is where they lie; None where the tables are others than there.
+    methods aggregate, compare and display them. `path` is the folder of the tables, or None if they were changed.
 
-    The repr, `table`, `robustness`, `fairness` and `worst_case` read a run's folder shard by shard and keep sums, so
-    their memory does not grow with it. Metrics of whole sets, `consistency`, `gap`, `compare`, `flips`, `rows` and
-    HELM's definition of robustness do not add up, and read all of it.
+    The repr, `table`, `robustness`, `fairness` and `worst_case` read a run's folder shard by shard in constant memory.
+    Metrics of whole sets, `consistency`, `gap`, `compare`, `flips`, `rows` and HELM's definition of robustness read
+    the whole folder at once.
     """
 
     # aggregated scores
@@ -48,8 +48,8 @@ class Results(ResultsData):
     flips = _robustness.flips
     # comparisons
     compare = _comparison.compare
-    leaderboard = _comparison.leaderboard
-    gate = _comparison.gate
+    leaderboard = _boards.leaderboard
+    gate = _boards.gate
     # judges, and scores by other metrics
     rescore = _judging.rescore
     judge = _judging.judge
@@ -77,13 +77,13 @@ class Results(ResultsData):
         find: str = "",
         order: str = "run",
     ) -> Any:
-        """The results row by row, in a notebook: filters, pages, and all there is about an instance that is clicked.
+        """Explore the results row by row in a notebook: filters, pages, and the details of a selected instance.
 
-        What is shown is read when it is shown, so a million completions open at once. In a terminal: `helmframe view`.
+        Rows are loaded on demand, so a million completions open at once. In a terminal: `helmframe view`.
 
         Args:
-            metric: The metric that is shown at first; default the main one of each scenario. The other parameters
-                filter the rows shown at first.
+            metric: The initial metric; default the main one of each scenario. The other parameters are the initial
+                filters.
             scenario: Only rows of this scenario.
             model: Only rows of this model.
             perturbation: Only rows of this perturbation.
@@ -95,8 +95,8 @@ class Results(ResultsData):
             order: "run", "lowest" or "highest" score first.
 
         Raises:
-            ArgumentError, UnknownNameError: no such filter, or value.
-            CapabilityError: anywidget is not there.
+            ArgumentError, UnknownNameError: If a filter or value is invalid.
+            CapabilityError: If anywidget is not installed.
         """
         if find_spec("anywidget") is None:
             raise CapabilityError("explore() needs the package anywidget: pip install 'helmframe[widgets]'.")
@@ -107,20 +107,20 @@ class Results(ResultsData):
         return render(self, "explore", filters)
 
     def report(self, path: str | Path, *, title: str | None = None) -> Address:
-        """Write a report: one file of HTML, to open, send or keep, that needs no network and runs nothing.
+        """Write a report: one self-contained HTML file without scripts, which needs no network.
 
-        Scores, charts, robustness and fairness, comparisons, where models disagree, answers that a perturbation turned
-        and the worst instances (word by word what was changed), failed requests, plan and manifest. Texts of models and
-        data are shown as text, of long ones the start.
+        Scores, charts, robustness and fairness, comparisons, disagreements of models, outputs that a perturbation
+        flipped and the worst instances (with a word diff), failed requests, plan and manifest. Texts of models and data
+        are escaped, and long texts are truncated.
 
         Args:
-            path: the file, on disk or in a bucket; one that is there is replaced.
-            title: default the scenarios' names.
+            path: The file, on disk or in a bucket; an existing file is replaced.
+            title: Default the scenarios' names.
 
         Raises:
-            ArgumentError: `path` is a folder.
-            CapabilityError: a package is missing: pip install 'helmframe[report]'.
-            StoreError: the file can't be written.
+            ArgumentError: If `path` is a folder.
+            CapabilityError: If a package is missing: pip install 'helmframe[report]'.
+            StoreError: If the file can't be written.
         """
         target = address_of(path)
         if isinstance(target, Path) and target.is_dir():
@@ -139,23 +139,23 @@ class Results(ResultsData):
         pivot: str | None = None,
         pool: str | Sequence[str] | bool = (),
     ) -> Address:
-        """Write `table(…)` as a file: .csv and .json hold every number, .md and .tex (booktabs) what people read.
+        """Write `table(…)` as a file: .csv and .json with full precision, .md and .tex (booktabs) rounded.
 
         `results.write_table("scores.tex", pivot="model")`
 
         Args:
-            path: the file, on disk or in a bucket; its name says which kind; one that is there is replaced.
-            by: as in `table`; so are the others.
-            metrics: which; default all.
-            ci: level of the intervals.
-            mean: over subsets ("macro") or by size ("micro").
+            path: The file, on disk or in a bucket; its extension sets the format; an existing file is replaced.
+            by: As in `table`; so are the other parameters.
+            metrics: The metrics; default all.
+            ci: The level of the intervals.
+            mean: The mean over subsets ("macro") or by size ("micro").
             pivot: One of the keys, whose values become columns.
             pool: The axes to average over, as in `table`.
 
         Raises:
-            ArgumentError: another kind of file.
-            CapabilityError: LaTeX needs tabulate: pip install 'helmframe[report]'.
-            StoreError: the file can't be written.
+            ArgumentError: If the extension is unsupported.
+            CapabilityError: If LaTeX is written without tabulate: pip install 'helmframe[report]'.
+            StoreError: If the file can't be written.
         """
         target = address_of(path)
         table = self.table(by, metrics=metrics, ci=ci, mean=mean, pivot=pivot, pool=pool)
@@ -163,14 +163,14 @@ class Results(ResultsData):
         return target
 
     def to_parquet(self, folder: str | Path) -> Address:
-        """The results as one folder of Parquet and a manifest, on disk or in a bucket; `hf.load` reads it.
+        """Write the results as a folder of Parquet files and a manifest, on disk or in a bucket; `hf.load` reads it.
 
-        `scores/scenario=S/model=M/….parquet`, and so completions and verdicts: names percent-encoded, as Hive, DuckDB
-        and Polars read them. The columns are those of `hf.schema()`, then the scenario's own; the manifest is in each
-        file's footer (key "helmframe") and, written last, in manifest.json: without it there are no results.
+        Scores, completions and verdicts are in `scores/scenario=S/model=M/….parquet` with percent-encoded names, as
+        Hive, DuckDB and Polars read them. The columns are those of `hf.schema()`, then the source's. The manifest is
+        in each file's footer (key "helmframe") and in manifest.json, which is written last and completes the folder.
 
         Raises:
-            StoreError: there is something else in the folder, or it can't be written.
+            StoreError: If the folder is not empty, or can't be written.
         """
         target = address_of(folder)
         if listing(target):
@@ -186,12 +186,12 @@ class Results(ResultsData):
         return target
 
     def to_helm(self, folder: str | Path) -> Address:
-        """The results as HELM's run directories, for `helm-summarize`; `hf.read_helm` reads them.
+        """Write the results as HELM's run directories, for `helm-summarize`; `hf.read_helm` reads them.
 
         Statistics that HELM recorded (`helm_stats`) are written unchanged; others are computed by HELM's rules.
 
         Raises:
-            StoreError: there is something else in the folder.
+            StoreError: If the folder is not empty.
         """
         target: Address = render(self, "helm", folder)
         return target
@@ -203,4 +203,4 @@ class Results(ResultsData):
         return str(render(self, "html"))
 
 
-reader(Results.load)
+register_loader(Results.load)

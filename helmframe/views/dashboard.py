@@ -174,7 +174,9 @@ def _heatmap(table: pl.DataFrame, metrics: Any, mode: str) -> Any:
 def _changes(results: Results, metrics: list[str], chosen: tuple[str | None, ...]) -> pl.DataFrame:
     """Return the paired change under each selected perturbation, of any family."""
     wanted = dict(zip(_CHOSEN, chosen, strict=True))
-    perturbations = [name for name in reader_of(results).perturbation_kinds() if wanted["perturbation"] in (None, name)]
+    perturbations = [
+        name for name in reader_of(results).perturbation_entries() if wanted["perturbation"] in (None, name)
+    ]
     if not perturbations or all(results.manifest["metrics"][metric]["level"] == "set" for metric in metrics):
         return pl.DataFrame()
     changes = results.robustness(metrics=metrics, perturbations=perturbations)

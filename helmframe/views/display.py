@@ -193,8 +193,8 @@ def score_notes(results: Results) -> list[str]:
     notes = [*skip_notes(results.manifest), *notes_of(results.manifest), *empty_notes(results.manifest)]
     if counts and done != counts["planned"]:
         notes.append(f"{done:,} of {counts['planned']:,} completions planned are there")
-    if reader_of(results).unscored:
-        notes.append(f"{reader_of(results).unscored:,} of them have no scores yet: results.rescore() computes them")
+    if reader_of(results).n_unscored:
+        notes.append(f"{reader_of(results).n_unscored:,} of them have no scores yet: results.rescore() computes them")
     notes.append(f"metrics: {', '.join(results.metric_names)}")
     if results.path is not None:
         notes.append(f"results: {shown_path(results.path)}")

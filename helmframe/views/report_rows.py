@@ -13,8 +13,8 @@ import polars as pl
 
 from helmframe._schema import ORIGINAL
 from helmframe.results import Results
+from helmframe.results._boards import competitor_name
 from helmframe.results._data import reader_of
-from helmframe.results.boards import competitor
 from helmframe.views.diff import changes
 from helmframe.views.display import number
 from helmframe.views.html import LONGEST
@@ -91,7 +91,7 @@ def worst(results: Results) -> ReportSection:
 
 def turned(results: Results) -> ReportSection | None:
     """Return the completions that a perturbation made worse, with the change, or None without perturbations."""
-    placebos = [name for name, metadata in reader_of(results).perturbation_kinds().items() if metadata.get("repeats")]
+    placebos = [name for name, metadata in reader_of(results).perturbation_entries().items() if metadata.get("repeats")]
     scores = _main_scores(results).group_by(*_REQUEST, *_VARIANT).agg(pl.col("good").mean())
     originals = scores.filter(pl.col("perturbation") == ORIGINAL).select(*_REQUEST, before="good")
     variants = scores.filter(~pl.col("perturbation").is_in([ORIGINAL, *placebos]))
@@ -123,7 +123,7 @@ def _first(means: pl.DataFrame) -> pl.DataFrame:
 def _turn(row: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **{name: row[name] for name in ("instance_id", "perturbation", "completion", "perturbed_completion")},
-        "model": competitor(row["model"], row["setting"]),
+        "model": competitor_name(row["model"], row["setting"]),
         "score": f"{number(row['score'])} → {number(row['perturbed_score'])}",
         "change": _change(row),
     }

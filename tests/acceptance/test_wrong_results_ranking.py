@@ -297,8 +297,8 @@ def made_sets(monkeypatch: pytest.MonkeyPatch) -> None:
         step = abs(better - worse) / 10 * (pl.col("instance_id").hash() % 2).cast(pl.Float64)
         return parse(completions).with_columns(made=number + step), pl.col("made").mean()
 
-    monkeypatch.setattr("helmframe.results._tables.for_sets", for_sets)
-    monkeypatch.setattr("helmframe.results._tables.why_none", lambda *_: None)
+    monkeypatch.setattr("helmframe.results._tables.prepare_set_metric", for_sets)
+    monkeypatch.setattr("helmframe.results._tables.missing_reason", lambda *_: None)
 
 
 @pytest.mark.parametrize("name", SETS)

@@ -1,5 +1,7 @@
-"""The leaderboard of results: which columns, which competitors."""
+"""Leaderboards and gates of results: columns, competitors, levels, baselines and refusals."""
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -12,7 +14,7 @@ MODELS = {"good": hf.models.oracle(), "fair": hf.models.noisy(0.6), "bad": hf.mo
 
 
 def plan(name: str, instances: int = 60) -> hf.Plan:
-    rows = pl.DataFrame({"q": [f"{name}, question {place}?" for place in range(instances)], "a": ["yes"] * instances})
+    rows = pl.DataFrame({"q": [f"{name}, question {index}?" for index in range(instances)], "a": ["yes"] * instances})
     return hf.scenario(rows, input="q", references="a", name=name).metrics("exact_match", "f1_score")
 
 
@@ -108,3 +110,188 @@ def test_a_board_of_a_metric_over_whole_sets_is_paired_and_refuses_failures() ->
         results.leaderboard(columns=column, errors="worst")
     cells = results.leaderboard(columns=column, errors="drop").cells
     assert cells.select("n", "n_dropped").unique().rows() == [(45, 15)]
+
+
+@hf.metric("rare_tokens_of_a_gate", level="output", unit="fraction", higher_is_better=False)
+def rare_tokens_of_a_gate() -> pl.Expr:
+    """Whether the answer is yes, which nobody wants here."""
+    return (pl.col("output") == "yes").cast(pl.Float64)
+
+
+def gate_plan(n: int = 100) -> hf.Plan:
+    rows = pl.DataFrame({"q": [f"question {index}?" for index in range(n)], "a": ["yes"] * n})
+    return hf.scenario(rows, input="q", references="a", name="asked").metrics("exact_match", "f1_score")
+
+
+def noisy(share: float, seed: int = 0) -> Any:
+    return hf.model(hf.models.noisy(share, seed=seed), name="m")
+
+
+def score_models(models: Mapping[str, Any]) -> hf.Results:
+    return gate_plan().generate(models).score()
+
+
+@pytest.fixture(scope="module")
+def gate_results() -> hf.Results:
+    return score_models({"m": hf.models.noisy(0.7)})
+
+
+def test_the_main_metric_is_held_against_the_line(gate_results: hf.Results) -> None:
+    value = gate_results.value()
+    assert gate_results.gate(at_least=value - 0.2).verdict == "pass"
+    assert gate_results.gate(at_least=value).verdict == "undecided"
+    gate = gate_results.gate(at_least=value + 0.2)
+    assert (gate.verdict, gate.table["metric"].to_list(), gate.table["value"].to_list()) == (
+        "fail", gate_results.main_metrics, [value],
+    )  # fmt: skip
+
+
+def test_other_columns_are_said_by_name(gate_results: hf.Results) -> None:
+    assert gate_results.gate(at_least=0.1, columns=["f1_score"]).table["metric"].to_list() == ["f1_score"]
+    with pytest.raises(UnknownNameError, match="exact_match"):
+        gate_results.gate(at_least=0.1, columns="exact_mach")
+
+
+def test_the_rows_of_several_models_hold_together() -> None:
+    two = score_models({name: hf.models.noisy(0.7, seed=seed) for seed, name in enumerate("xy")})
+    gate = two.gate(at_least=0.3)
+    # Bonferroni's level of two rows
+    wider = two.table("model", metrics=two.main_metrics, ci=0.975)
+    assert gate.table["ci_low"].to_list() == wider["ci_low"].to_list()
+
+
+def test_original_inputs_alone_count() -> None:
+    both = gate_plan().perturb("typos").generate(noisy(0.7)).score()
+    assert both.gate(at_least=0.1).table["perturbation"].to_list() == ["original"]
+    assert both.gate(against=both).table["perturbation"].to_list() == ["original"]
+
+
+def test_a_run_passes_against_itself(gate_results: hf.Results) -> None:
+    gate = gate_results.gate(against=gate_results, margin=0.05)
+    assert (gate.verdict, gate.table["difference"].item()) == ("pass", 0.0)
+
+
+def test_a_fall_fails_and_a_rise_passes(gate_results: hf.Results, tmp_path: Path) -> None:
+    worse = score_models({"m": hf.models.noisy(0.3)})
+    assert worse.gate(against=gate_results.to_parquet(tmp_path / "yesterday")).verdict == "fail"
+    assert gate_results.gate(against=worse).verdict == "pass"
+
+
+def test_too_few_instances_say_how_many_would_decide(gate_results: hf.Results) -> None:
+    gate = score_models({"m": hf.models.noisy(0.7, seed=5)}).gate(against=gate_results, margin=0.02)
+    assert (gate.verdict, gate.exit_code) == ("undecided", 3)
+    assert gate.table["n_needed"].item() > 100
+    assert "n to decide" in repr(gate)
+
+
+def test_too_many_errors_are_refused_unless_told() -> None:
+    def sometimes(prompt: str) -> str:
+        if "question 1" in prompt:
+            raise RuntimeError("no")
+        return "yes"
+
+    broken = gate_plan().generate(hf.model(sometimes, name="m")).score()
+    for line in ({"at_least": 0.5}, {"against": broken}):
+        with pytest.raises(NotComparableError, match="failed"):
+            broken.gate(**line)
+    assert broken.gate(at_least=0.9, errors="drop").table["value"].item() == 1.0
+    # question 1 and 10 to 19
+    assert broken.gate(at_least=0.9, errors="worst").table["value"].item() == pytest.approx(0.89)
+    assert broken.gate(at_least=0.9, errors="drop").table.select("n", "n_completions", "n_error").row(0) == (
+        89,
+        100,
+        11,
+    )
+
+
+def test_one_line_is_asked_for(gate_results: hf.Results) -> None:
+    with pytest.raises(ArgumentError, match="one line"):
+        gate_results.gate()
+    with pytest.raises(ArgumentError, match="one line"):
+        gate_results.gate(at_least=0.5, against=gate_results)
+    with pytest.raises(ArgumentError, match="one line"):
+        gate_results.gate(at_least=0.5, at_most=0.5)
+    with pytest.raises(ArgumentError, match=r"better when it is higher; write gate\(at_least"):
+        gate_results.gate(at_most=0.5)
+    with pytest.raises(ArgumentError, match=r"gate\(at_least='30%'\): a number"):
+        gate_results.gate(at_least="30%")  # type: ignore[arg-type]
+    with pytest.raises(ArgumentError, match="ci=95"):
+        gate_results.gate(at_least=0.5, ci=95)
+
+
+def test_a_metric_that_is_better_when_lower_has_a_line_above_or_a_baseline() -> None:
+    lengths = gate_plan().metrics("rare_tokens_of_a_gate")
+    results = lengths.generate(noisy(0.7)).score()
+    with pytest.raises(ArgumentError, match=r"better when it is lower; write gate\(at_most"):
+        results.gate(at_least=0.5, columns="rare_tokens_of_a_gate")
+    value = results.value("rare_tokens_of_a_gate")
+    lines = {value + 0.2: "pass", value: "undecided", value - 0.2: "fail"}
+    assert {line: results.gate(at_most=line, columns="rare_tokens_of_a_gate").verdict for line in lines} == lines
+    more = lengths.generate(noisy(0.3)).score()
+    assert more.gate(against=results, columns="rare_tokens_of_a_gate").verdict == "pass"
+    assert results.gate(against=more, columns="rare_tokens_of_a_gate").verdict == "fail"
+
+
+def test_numbers_of_whole_sets_have_a_gate_too(gate_results: hf.Results) -> None:
+    scored = gate_results.rescore("exact_match", "classification_macro_f1")
+    gate = scored.gate(at_least=0.01, columns="classification_macro_f1")
+    assert (gate.verdict, gate.table["interval"].item()) == (
+        "pass",
+        scored.table(metrics="classification_macro_f1")["interval"].item(),
+    )
+    with pytest.raises(ArgumentError, match="one number of all instances"):
+        scored.gate(at_least=0.01, columns="classification_macro_f1", errors="worst")
+
+
+def test_a_fraction_is_not_held_against_a_percentage(gate_results: hf.Results) -> None:
+    with pytest.raises(ArgumentError, match=r"gate\(30\): 'exact_match' is a fraction, between 0 and 1; 30 % is 0.3"):
+        gate_results.gate(at_least=30)
+
+
+def fails_always(prompt: str) -> str:
+    raise RuntimeError("down")
+
+
+@pytest.mark.parametrize(("metric", "line"), [("exact_match", "at_least"), ("rare_tokens_of_a_gate", "at_most")])
+def test_a_model_that_fails_everywhere_passes_no_gate(metric: str, line: str) -> None:
+    metric_plan = gate_plan().metrics(metric)
+    dead = metric_plan.generate(hf.model(fails_always, name="m")).score()
+    wanted: dict[str, Any] = {line: 0.5, "columns": metric}
+    with pytest.raises(NotComparableError, match=r"100\.0% of the requests of 'm' failed"):
+        dead.gate(**wanted)
+    worst = dead.gate(**wanted, errors="worst")
+    assert (worst.verdict, worst.table["value"].item()) == ("fail", float(line == "at_most"))
+    assert dead.gate(**wanted, errors="drop").verdict == "undecided"
+    baseline = metric_plan.generate(hf.model(lambda prompt: "no", name="m")).score()
+    assert dead.gate(against=baseline, columns=metric, errors="worst").verdict in ("fail", "undecided")
+
+
+def test_a_scenario_that_failed_everywhere_is_not_skipped_in_a_gate_against_a_baseline() -> None:
+    rows = pl.DataFrame({"q": [f"more {index}?" for index in range(40)], "a": ["yes"] * 40})
+    more = hf.scenario(rows, input="q", references="a", name="more").metrics("exact_match")
+
+    def no_more(prompt: str) -> str:
+        if "more" in prompt:
+            raise RuntimeError("down")
+        return "yes"
+
+    suite = hf.suite(gate_plan(), more, models=hf.model(no_more, name="m")).score()
+    baseline = hf.suite(gate_plan(), more, models=hf.model(lambda prompt: "yes", name="m")).score()
+    gate = suite.gate(against=baseline, margin=0.05, errors="drop")
+    assert gate.table.select("scenario", "verdict", "n", "n_error").rows() == [
+        ("asked", "pass", 100, 0),
+        ("more", "undecided", 0, 40),
+    ]
+
+
+def test_an_instance_that_one_model_failed_on_is_dropped_for_all_models_of_a_gate() -> None:
+    def sometimes(prompt: str) -> str:
+        if "question 1" in prompt:
+            raise RuntimeError("no")
+        return "yes"
+
+    two = gate_plan().generate({"a": hf.model(sometimes), "b": hf.model(lambda prompt: "yes", name="b")}).score()
+    table = two.gate(at_least=0.5, errors="drop").table
+    assert table.select("model", "n", "n_completions", "n_error").rows() == [("a", 89, 100, 11), ("b", 89, 100, 0)]
+    sets = two.rescore("classification_macro_f1").gate(at_least=0.5, columns="classification_macro_f1", errors="drop")
+    assert sets.table.select("model", "n", "n_error").rows() == [("a", 89, 11), ("b", 89, 0)]

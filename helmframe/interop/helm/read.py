@@ -25,14 +25,13 @@ from helmframe.interop.helm.scenario_lookup import scenario_index
 from helmframe.interop.helm.state_reader import States, iter_json_items
 from helmframe.interop.helm.statistics import Stats, frame_of
 from helmframe.interop.imports import Import, metric_entry
-from helmframe.results import Results
-from helmframe.results.sides import reader
+from helmframe.results import Results, register_loader
 from helmframe.store import RunFolder
 
 logger = logging.getLogger("helmframe.interop.helm")
 
 
-@reader
+@register_loader
 def read_helm(path: str | Path, *, fresh: bool = False) -> Results:
     """Return HELM's results as ours: prompts, completions, and HELM's own scores.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from helmframe.results import Results
-from helmframe.results.boards import competitor
+from helmframe.results._boards import competitor_name
 from helmframe.results.charts import chart
 from helmframe.stats.board import Leaderboard
 from helmframe.stats.leaderboard import leaderboard as ranked
@@ -120,6 +120,6 @@ def leaderboard_of_results(results: Results, *, mean: str = "win_rate", mode: st
     competitors = source.results.completions.select("model", "setting").unique().sort("model", "setting").collect()
     if competitors.height < 2:
         return nothing("one model only: there is nobody to rank it with", mode, "leaderboard")
-    model_of = {competitor(model, setting): model for model, setting in competitors.iter_rows()}
+    model_of = {competitor_name(model, setting): model for model, setting in competitors.iter_rows()}
     board = source.results.leaderboard(mean=mean)
     return leaderboard(board, models=source.models, model_of=model_of, mode=mode)

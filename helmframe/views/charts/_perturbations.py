@@ -92,7 +92,7 @@ def perturbations_of_results(results: Results, metric: str | None = None, *, mod
     placebos = [
         perturbation
         for perturbation in perturbed
-        if reader_of(source.results).perturbation_kinds().get(perturbation, {}).get("repeats")
+        if reader_of(source.results).perturbation_entries().get(perturbation, {}).get("repeats")
     ]
     placebo = placebos[0] if placebos and len(perturbed) > 1 else None
     table = source.results.robustness(metrics=name, perturbations=perturbed, placebo=placebo)
