@@ -1,6 +1,6 @@
 """The plan: builder methods return a new plan and run nothing; terminal methods execute it.
 
-What it holds is a `PlanSpec`, which the functions of `_pipeline.py` and the engines read.
+A plan holds a `PlanSpec`, which the functions of `_pipeline.py` and the engines read.
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,7 +37,7 @@ from helmframe._pipeline import (
     plan_tasks,
     train_pool,
 )
-from helmframe._plan_yaml import steps, written
+from helmframe._plan_yaml import dump_plan, load_steps
 from helmframe._run import Run, start_run
 from helmframe._schema import COMPLETIONS, VARIANTS
 from helmframe.config import reading_from
@@ -61,7 +61,7 @@ from helmframe.scenarios import check_where, find_scenario, frame_scenario
 
 @dataclass(frozen=True, repr=False)
 class Plan:
-    """One evaluation: which instances, perturbed how, in which prompts, by which models, under which metrics.
+    """One evaluation: its instances, perturbations, prompts, models and metrics.
 
     `hf.scenario(…)` returns one. Builder methods (`where`, `sample`, `limit`, `perturb`, `adapt`, `generate`,
     `metrics`) return a new plan and run nothing. Their order does not matter, and a list is a grid. Terminal methods
@@ -259,9 +259,9 @@ class Plan:
         """
         flat = with_judges(metrics)
         names = [metric.name for metric in resolve_metrics(flat)]
-        twice = [name for name in names if names.count(name) > 1]
-        if twice:
-            raise ArgumentError(f"metrics(): {twice[0]!r} is said twice.")
+        repeated = [name for name in names if names.count(name) > 1]
+        if repeated:
+            raise ArgumentError(f"metrics(): {repeated[0]!r} is said twice.")
         refuse_pairs(flat)
         return self._checked(metrics=flat)
 
@@ -273,7 +273,7 @@ class Plan:
         Raises:
             PlanError: The plan holds an object (a frame, a function, an expression); names it.
         """
-        text = written(self._spec)
+        text = dump_plan(self._spec)
         if path is not None:
             Path(path).write_text(text, encoding="utf-8")
         return text
@@ -287,17 +287,17 @@ class Plan:
             UnknownNameError: No scenario, perturbation, metric or method has that name.
         """
         plan: Plan | None = None
-        for step in steps(source):
+        for step in load_steps(source):
             method = scenario if plan is None else getattr(plan, step.verb)
             try:
-                plan = method(*step.arguments, **step.more)
+                plan = method(*step.arguments, **step.options)
             except ArgumentError as error:
                 raise SpecError.at(step.file, step.verb, str(error)) from error
-        assert plan is not None  # steps() starts with the scenario
+        assert plan is not None  # load_steps() starts with the scenario
         return plan
 
     def __repr__(self) -> str:
-        return written(self._spec, objects=True)
+        return dump_plan(self._spec, objects=True)
 
     # -- terminal methods --------------------------------------------------------------------------------------------
 
@@ -401,7 +401,7 @@ class Plan:
         return Results.load(local.run([self._spec], ask=False, resume=resume, until=until).path)
 
     def completions(self) -> pl.LazyFrame:
-        """Return `COMPLETIONS`: run the plan, as `score()` does, and leave out the scores."""
+        """Return `COMPLETIONS`: run the plan, as `score()` does, and return no scores."""
         return self.score().completions.select(
             pl.col(list(COMPLETIONS.schema)), pl.all().exclude(list(COMPLETIONS.schema))
         )
@@ -496,7 +496,7 @@ def scenario(
 
 def spec_of(plan: Plan) -> PlanSpec:
     """Return what a plan holds, for the pipeline and the engines."""
-    return plan._spec  # noqa: SLF001 - the one door to it
+    return plan._spec  # noqa: SLF001 - the only reader of the private attribute
 
 
 def between(low: Any, high: Any) -> Between:
@@ -523,8 +523,8 @@ def _equality(column: str, value: Any) -> Condition:
     values = tuple(value) if isinstance(value, list | tuple | set) else (value,)
     if not values:
         raise ArgumentError(f"where({column}={value!r}): matches nothing; give one value at least.")
-    for item in values:
-        if item is not None and not isinstance(item, str | int | float | bool):
+    for element in values:
+        if element is not None and not isinstance(element, str | int | float | bool):
             raise ArgumentError(
                 f"where({column}={value!r}): give text, a number, a list of these, or hf.between(low, high)."
             )
