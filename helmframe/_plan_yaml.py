@@ -71,7 +71,7 @@ def _plan_keys(plan: PlanSpec, *, objects: bool) -> dict[str, Any]:
     def object_text(what: str, shown: str, call: str) -> str:
         if not objects:
             raise PlanError(
-                f"{what} is an object and has no place in YAML. Write the plan without it, and call it again where the "
+                f"{what} is an object and has no place in YAML. Write the plan without it, and say it again where the "
                 f"plan is read: Plan.from_yaml(path).{call}."
             )
         return f"<{shown}>"
