@@ -175,11 +175,11 @@ def count_instances(plan: PlanSpec, spec: ScenarioSpec) -> int:
 
 
 def _selection(plan: PlanSpec, spec: ScenarioSpec) -> Selection:
-    splits = tuple(str(value) for condition in plan.filters if of_split(condition) for value in _values(condition))
+    splits = tuple(str(value) for condition in plan.filters if selects_split(condition) for value in _values(condition))
     if not splits:
         helm = plan.sampling is not None and plan.sampling.order == "helm"
         splits = ("valid", "test") if helm else (spec.main.split,)
-    conditions = [condition for condition in plan.filters if not of_split(condition)]
+    conditions = [condition for condition in plan.filters if not selects_split(condition)]
     sample = plan.sampling
     if plan.span is not None:
         conditions, sample = [*conditions, *plan.span.conditions()], None
@@ -196,7 +196,7 @@ def train_pool(plan: PlanSpec, task: Task) -> pl.DataFrame:
     """Return the train instances of a task; empty if no setting has few-shot examples."""
     if not _has_shots(task):
         return pl.DataFrame(schema=INSTANCES.schema)
-    conditions = tuple(condition for condition in plan.filters if not of_split(condition))
+    conditions = tuple(condition for condition in plan.filters if not selects_split(condition))
     pool = load_train(task.spec, where=conditions, data=plan.data, compat=plan.compat)
     splits = task.spec.split_names.values() or SPLITS
     if pool.is_empty() and "train" in splits:
@@ -204,10 +204,10 @@ def train_pool(plan: PlanSpec, task: Task) -> pl.DataFrame:
     return pool.drop(unread_columns(task.spec), strict=False) if plan.compat else pool
 
 
-def task_shards(plan: PlanSpec, task: Task, watch: StoppingMonitor | None = None) -> Iterator[pl.DataFrame]:
-    """Return `INSTANCES` of one task shard by shard, or look by look if `watch` is given."""
+def task_shards(plan: PlanSpec, task: Task, monitor: StoppingMonitor | None = None) -> Iterator[pl.DataFrame]:
+    """Return `INSTANCES` of one task shard by shard; with a monitor, look by look."""
     load_rows = partial(load_instances, plan, task.spec)
-    return load_rows() if watch is None else watch.looks(load_rows)
+    return load_rows() if monitor is None else monitor.looks(load_rows)
 
 
 def perturb_instances(plan: PlanSpec, instances: pl.LazyFrame, ask: ModelQuery | None) -> pl.LazyFrame:
@@ -289,7 +289,7 @@ def score_completions(completions: pl.DataFrame, task: Task, verdicts: pl.DataFr
     return scores
 
 
-def of_split(condition: Condition) -> bool:
+def selects_split(condition: Condition) -> bool:
     """Return whether a condition selects a split, not rows of it."""
     return isinstance(condition, Equals) and condition.column == "split"
 

@@ -10,6 +10,7 @@ from typing import Any, Unpack
 
 import polars as pl
 
+from helmframe._core.checks import is_integer
 from helmframe._core.registry import render
 from helmframe._core.specs import (
     UNSET,
@@ -32,9 +33,9 @@ from helmframe._pipeline import (
     adapt_variants,
     check_capabilities,
     load_instances,
-    of_split,
     perturb_instances,
     plan_tasks,
+    selects_split,
     train_pool,
 )
 from helmframe._plan_yaml import dump_plan, load_steps
@@ -100,9 +101,9 @@ class Plan:
             else:
                 raise ArgumentError(f"where({condition!r}): write column=value, SQL as text, or a Polars expression.")
         filters += [_equality(column, value) for column, value in equals.items()]
-        of_rows = tuple(condition for condition in filters if not of_split(condition))
-        for spec in self._spec.scenarios if of_rows else ():
-            check_where(spec, of_rows, self._spec.data)
+        row_conditions = tuple(condition for condition in filters if not selects_split(condition))
+        for spec in self._spec.scenarios if row_conditions else ():
+            check_where(spec, row_conditions, self._spec.data)
         return self._with(filters=self._spec.filters + tuple(filters))
 
     def sample(self, n: int, seed: int = 0, *, order: str | None = None) -> "Plan":
@@ -112,7 +113,7 @@ class Plan:
         "keyed", and "helm" in a plan with `compat="helm"`.
         """
         order = order or ("helm" if self._spec.compat == "helm" else "keyed")
-        if isinstance(seed, bool) or not isinstance(seed, int):
+        if not is_integer(seed):
             raise ArgumentError(f"sample(seed={seed!r}): a whole number.")
         if order not in ("keyed", "helm"):
             raise ArgumentError.unknown_value(f"sample(order={order!r})", order, ["keyed", "helm"])
@@ -145,7 +146,7 @@ class Plan:
             ArgumentError: It has no such argument, or these scenarios don't support it.
             SourceError: The data root lacks a table that it reads.
         """
-        if isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 1:
+        if not is_integer(seeds) or seeds < 1:
             raise ArgumentError(f"perturb(seeds={seeds!r}): a whole number from 1 on.")
         calls: list[Any] = list(perturbations) if isinstance(perturbations, list | tuple) else [perturbations]
         spec = self._spec
@@ -239,7 +240,7 @@ class Plan:
         check_spelling(decoding, models)
         for target in models:
             check_decoding(target, decoding)
-        if n is not None and (isinstance(n, bool) or not isinstance(n, int) or n < 1):
+        if n is not None and (not is_integer(n) or n < 1):
             raise ArgumentError(f"generate(n={n!r}): a whole number from 1 on.")
         merged_decoding = merged(self._spec.decoding, frozen(decoding))
         return self._checked(models=models, decoding=merged_decoding, outputs=n or self._spec.outputs)
@@ -532,6 +533,6 @@ def _equality(column: str, value: Any) -> Condition:
 
 
 def _count(verb: str, n: int) -> int:
-    if not isinstance(n, int) or isinstance(n, bool) or n < 1:
+    if not is_integer(n) or n < 1:
         raise ArgumentError(f"{verb}({n!r}): a whole number from 1 on.")
     return n

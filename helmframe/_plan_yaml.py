@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from helmframe._core.checks import is_integer
 from helmframe._core.specs import Between, Call, Condition, Equals, Expression, ScenarioSpec, Sql, thawed
 from helmframe._core.yaml import parse_yaml, read_yaml
 from helmframe._pipeline import PlanSpec
@@ -356,7 +357,7 @@ def _texts(file: str, key: str, value: Any) -> str | list[str]:
 
 
 def _whole(file: str, key: str, value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
+    if not is_integer(value):
         problem = "is missing." if value is None else f"should be a whole number, not {value!r}."
         raise SpecError.at(file, key, problem)
     return value
