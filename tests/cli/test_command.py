@@ -1,5 +1,6 @@
 """The registry of commands: a command is one file."""
 
+import argparse
 import os
 import shutil
 import subprocess
@@ -59,3 +60,15 @@ def test_help_lists_commands_by_their_order(capsys: pytest.CaptureFixture[str]) 
 def test_the_name_of_a_command_is_not_taken_twice() -> None:
     with pytest.raises(ArgumentError, match="a command called 'gate' is there already"):
         command("gate", help="another")(lambda parser: None)
+
+
+def test_a_command_from_elsewhere_needs_no_option_for_its_errors(capsys: pytest.CaptureFixture[str]) -> None:
+    def fail(_: argparse.Namespace) -> None:
+        raise ArgumentError("too many greetings")
+
+    command("greet", help="print greetings")(lambda parser: parser.set_defaults(run=fail))
+    try:
+        assert main(["greet"]) == 2
+        assert capsys.readouterr().err == "helmframe: too many greetings\n"
+    finally:
+        COMMANDS.remove("greet")
