@@ -114,8 +114,8 @@ def plan_tasks(plan: PlanSpec, models: Sequence[Model] | None = None, *, scored:
     Raises:
         PlanError: The plan has no model, or a metric needs more outputs than the plan generates.
     """
-    answering = tuple(models) if models is not None else plan.models
-    if not answering:
+    target_models = tuple(models) if models is not None else plan.models
+    if not target_models:
         raise PlanError("the plan has no model to ask. Add one: .generate(my_function), then .score().")
     tasks = []
     for spec in plan.scenarios:
@@ -129,7 +129,7 @@ def plan_tasks(plan: PlanSpec, models: Sequence[Model] | None = None, *, scored:
                     f"{metric.name} needs {metric.k} outputs of each request. Add: .generate(…, n={metric.k})."
                 )
         cells = tuple(_settings(plan, spec))
-        tasks.append(Task(spec, plan.perturbations, cells, answering, outputs, tuple(names)))
+        tasks.append(Task(spec, plan.perturbations, cells, target_models, outputs, tuple(names)))
     return tasks
 
 
