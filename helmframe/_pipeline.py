@@ -37,9 +37,9 @@ from helmframe.scenarios.spans import Span, spans
 from helmframe.store import CompletionStore
 
 SHARD_ROWS = 20_000
-# The first shard is small, so that the model is asked soon.
+# The first shard is small, so that requests start early.
 FIRST_ROWS = 4_000
-# A shard is small: Polars' streaming engine, its default, takes half as long again.
+# Shards are small: Polars' streaming engine, its default, takes 50 % longer.
 IN_MEMORY: Literal["in-memory"] = "in-memory"
 
 logger = logging.getLogger("helmframe.plan")
@@ -50,7 +50,7 @@ _HELM_ADAPTER: Pairs = (("scored_outputs", "helm"),)
 
 @dataclass(frozen=True)
 class Task:
-    """What one scenario of a plan needs to be answered: HELM's run spec, for all its parts."""
+    """One scenario of a plan with all that its requests need: HELM's run spec, for all subsets."""
 
     spec: ScenarioSpec
     variants: tuple[Variant, ...]
@@ -71,11 +71,11 @@ class PlanSpec:
     adapter: Pairs = ()
     models: tuple[Model, ...] = ()
     decoding: Pairs = ()
-    outputs: int = 0  # completions of each request; 0: as many as the scenario says
+    outputs: int = 0  # completions per request; 0: the number in the scenario
     metrics: tuple[str | Metric, ...] = ()
     data: str | None = None
     compat: str | None = None  # "helm": HELM's rules for the whole plan, as `hf.scenario(compat=)` lists them
-    span: Span | None = None  # of an engine that shares the work out: no other instances than these
+    span: Span | None = None  # the only instances to load; set by engines that distribute the work
 
 
 def check_capabilities(plan: PlanSpec) -> None:
@@ -86,9 +86,11 @@ def check_capabilities(plan: PlanSpec) -> None:
             other scenarios of a suite continue.
     """
     fields = dict(plan.adapter)
-    needing = [each.name for each in resolve_metrics(plan.metrics) if {"logprob", "token_logprobs"} & {*each.needs}]
+    needing = [
+        metric.name for metric in resolve_metrics(plan.metrics) if {"logprob", "token_logprobs"} & {*metric.needs}
+    ]
     for spec in plan.scenarios:
-        for cell in (each for grid in _settings(plan, spec) for each in grid.with_subsets):
+        for cell in (cell for setting in _settings(plan, spec) for cell in setting.with_subsets):
             scores = ADAPTERS[cell.adapter.method].scores
             for model in plan.models:
                 if "method" in fields and scores and model.loglikelihood is None:
@@ -112,20 +114,22 @@ def plan_tasks(plan: PlanSpec, models: Sequence[Model] | None = None, *, scored:
     Raises:
         PlanError: The plan has no model, or a metric needs more outputs than the plan generates.
     """
-    answering = tuple(models) if models is not None else plan.models
-    if not answering:
+    target_models = tuple(models) if models is not None else plan.models
+    if not target_models:
         raise PlanError("the plan has no model to ask. Add one: .generate(my_function), then .score().")
     tasks = []
     for spec in plan.scenarios:
         names = (plan.metrics or with_judges(spec.metrics)) if scored else ()
         refuse_pairs(names)
         outputs = plan.outputs or spec.outputs
-        for each in resolve_metrics(names):
-            each.check_usable()
-            if each.k > outputs:
-                raise PlanError(f"{each.name} needs {each.k} outputs of each request. Add: .generate(…, n={each.k}).")
+        for metric in resolve_metrics(names):
+            metric.check_usable()
+            if metric.k > outputs:
+                raise PlanError(
+                    f"{metric.name} needs {metric.k} outputs of each request. Add: .generate(…, n={metric.k})."
+                )
         cells = tuple(_settings(plan, spec))
-        tasks.append(Task(spec, plan.perturbations, cells, answering, outputs, tuple(names)))
+        tasks.append(Task(spec, plan.perturbations, cells, target_models, outputs, tuple(names)))
     return tasks
 
 
@@ -171,11 +175,11 @@ def count_instances(plan: PlanSpec, spec: ScenarioSpec) -> int:
 
 
 def _selection(plan: PlanSpec, spec: ScenarioSpec) -> Selection:
-    splits = tuple(str(value) for each in plan.filters if of_split(each) for value in _values(each))
+    splits = tuple(str(value) for condition in plan.filters if selects_split(condition) for value in _values(condition))
     if not splits:
         helm = plan.sampling is not None and plan.sampling.order == "helm"
         splits = ("valid", "test") if helm else (spec.main.split,)
-    conditions = [each for each in plan.filters if not of_split(each)]
+    conditions = [condition for condition in plan.filters if not selects_split(condition)]
     sample = plan.sampling
     if plan.span is not None:
         conditions, sample = [*conditions, *plan.span.conditions()], None
@@ -192,7 +196,7 @@ def train_pool(plan: PlanSpec, task: Task) -> pl.DataFrame:
     """Return the train instances of a task; empty if no setting has few-shot examples."""
     if not _has_shots(task):
         return pl.DataFrame(schema=INSTANCES.schema)
-    conditions = tuple(each for each in plan.filters if not of_split(each))
+    conditions = tuple(condition for condition in plan.filters if not selects_split(condition))
     pool = load_train(task.spec, where=conditions, data=plan.data, compat=plan.compat)
     splits = task.spec.split_names.values() or SPLITS
     if pool.is_empty() and "train" in splits:
@@ -200,10 +204,10 @@ def train_pool(plan: PlanSpec, task: Task) -> pl.DataFrame:
     return pool.drop(unread_columns(task.spec), strict=False) if plan.compat else pool
 
 
-def task_shards(plan: PlanSpec, task: Task, watch: StoppingMonitor | None = None) -> Iterator[pl.DataFrame]:
-    """Return `INSTANCES` of one task shard by shard, or look by look if `watch` is given."""
+def task_shards(plan: PlanSpec, task: Task, monitor: StoppingMonitor | None = None) -> Iterator[pl.DataFrame]:
+    """Return `INSTANCES` of one task shard by shard; with a monitor, look by look."""
     load_rows = partial(load_instances, plan, task.spec)
-    return load_rows() if watch is None else watch.looks(load_rows)
+    return load_rows() if monitor is None else monitor.looks(load_rows)
 
 
 def perturb_instances(plan: PlanSpec, instances: pl.LazyFrame, ask: ModelQuery | None) -> pl.LazyFrame:
@@ -239,14 +243,14 @@ def build_requests(
         shards: `INSTANCES` of the task, shard by shard.
         ask: False reads only cached completions of models that make variants (`translate`).
         budget: The limits of requests to these models.
-        cache: As for `asked`.
+        cache: As for `query_function`.
     """
     model = query_function(ask=ask, budget=budget, cache=cache)
     train = train_pool(plan, task)
     for instances in shards:
         variants = perturb_instances(plan, instances.lazy(), model).collect(engine=IN_MEMORY)
-        for each in judges_of(task.metrics):
-            each.template.check([*variants.columns, *READ.schema])  # before anything is asked
+        for judge in judges_of(task.metrics):
+            judge.template.check([*variants.columns, *READ.schema])  # before any request is sent
         for setting in task.settings:
             requests, heads = adapt_variants(plan, variants.lazy(), train, setting, task.spec)
             yield requests.collect(engine=IN_MEMORY), heads
@@ -264,17 +268,17 @@ def generate_completions(
     fitted: pl.DataFrame,
     prefixes: pl.DataFrame,
     model: Model,
-    kept: CompletionStore,
+    store: CompletionStore,
     fingerprint: str,
-    **how: Any,
+    **options: Any,
 ) -> pl.DataFrame:
     """Return `COMPLETIONS` of one model, from the store or generated now."""
-    return generate(fitted, prefixes, model, kept, fingerprint, **how)
+    return generate(fitted, prefixes, model, store, fingerprint, **options)
 
 
-def judge_completions(completions: pl.DataFrame, task: Task, **how: Any) -> pl.DataFrame:
+def judge_completions(completions: pl.DataFrame, task: Task, **options: Any) -> pl.DataFrame:
     """Return `VERDICTS` of the judges among the metrics, from the store or requested now."""
-    return verdicts_on(completions, judges_of(task.metrics), **how)
+    return verdicts_on(completions, judges_of(task.metrics), **options)
 
 
 def score_completions(completions: pl.DataFrame, task: Task, verdicts: pl.DataFrame) -> pl.DataFrame:
@@ -285,8 +289,8 @@ def score_completions(completions: pl.DataFrame, task: Task, verdicts: pl.DataFr
     return scores
 
 
-def of_split(condition: Condition) -> bool:
-    """Whether it says which split is read, not which of its rows."""
+def selects_split(condition: Condition) -> bool:
+    """Return whether a condition selects a split, not rows of it."""
     return isinstance(condition, Equals) and condition.column == "split"
 
 
@@ -297,7 +301,7 @@ def unread_columns(spec: ScenarioSpec) -> list[str]:
 
 
 def _has_shots(task: Task) -> bool:
-    return any(each.adapter.shots for setting in task.settings for each in setting.with_subsets)
+    return any(cell.adapter.shots for setting in task.settings for cell in setting.with_subsets)
 
 
 def _values(condition: Condition) -> tuple[Any, ...]:

@@ -1,6 +1,6 @@
 """The plan: builder methods return a new plan and run nothing; terminal methods execute it.
 
-What it holds is a `PlanSpec`, which the functions of `_pipeline.py` and the engines read.
+A plan holds a `PlanSpec`, which the functions of `_pipeline.py` and the engines read.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,6 +10,7 @@ from typing import Any, Unpack
 
 import polars as pl
 
+from helmframe._core.checks import is_integer
 from helmframe._core.registry import render
 from helmframe._core.specs import (
     UNSET,
@@ -32,12 +33,12 @@ from helmframe._pipeline import (
     adapt_variants,
     check_capabilities,
     load_instances,
-    of_split,
     perturb_instances,
     plan_tasks,
+    selects_split,
     train_pool,
 )
-from helmframe._plan_yaml import steps, written
+from helmframe._plan_yaml import dump_plan, load_steps
 from helmframe._run import Run, start_run
 from helmframe._schema import COMPLETIONS, VARIANTS
 from helmframe.config import reading_from
@@ -61,7 +62,7 @@ from helmframe.scenarios import check_where, find_scenario, frame_scenario
 
 @dataclass(frozen=True, repr=False)
 class Plan:
-    """One evaluation: which instances, perturbed how, in which prompts, by which models, under which metrics.
+    """One evaluation: its instances, perturbations, prompts, models and metrics.
 
     `hf.scenario(…)` returns one. Builder methods (`where`, `sample`, `limit`, `perturb`, `adapt`, `generate`,
     `metrics`) return a new plan and run nothing. Their order does not matter, and a list is a grid. Terminal methods
@@ -100,9 +101,9 @@ class Plan:
             else:
                 raise ArgumentError(f"where({condition!r}): write column=value, SQL as text, or a Polars expression.")
         filters += [_equality(column, value) for column, value in equals.items()]
-        of_rows = tuple(condition for condition in filters if not of_split(condition))
-        for spec in self._spec.scenarios if of_rows else ():
-            check_where(spec, of_rows, self._spec.data)
+        row_conditions = tuple(condition for condition in filters if not selects_split(condition))
+        for spec in self._spec.scenarios if row_conditions else ():
+            check_where(spec, row_conditions, self._spec.data)
         return self._with(filters=self._spec.filters + tuple(filters))
 
     def sample(self, n: int, seed: int = 0, *, order: str | None = None) -> "Plan":
@@ -112,7 +113,7 @@ class Plan:
         "keyed", and "helm" in a plan with `compat="helm"`.
         """
         order = order or ("helm" if self._spec.compat == "helm" else "keyed")
-        if isinstance(seed, bool) or not isinstance(seed, int):
+        if not is_integer(seed):
             raise ArgumentError(f"sample(seed={seed!r}): a whole number.")
         if order not in ("keyed", "helm"):
             raise ArgumentError.unknown_value(f"sample(order={order!r})", order, ["keyed", "helm"])
@@ -145,7 +146,7 @@ class Plan:
             ArgumentError: It has no such argument, or these scenarios don't support it.
             SourceError: The data root lacks a table that it reads.
         """
-        if isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 1:
+        if not is_integer(seeds) or seeds < 1:
             raise ArgumentError(f"perturb(seeds={seeds!r}): a whole number from 1 on.")
         calls: list[Any] = list(perturbations) if isinstance(perturbations, list | tuple) else [perturbations]
         spec = self._spec
@@ -239,7 +240,7 @@ class Plan:
         check_spelling(decoding, models)
         for target in models:
             check_decoding(target, decoding)
-        if n is not None and (isinstance(n, bool) or not isinstance(n, int) or n < 1):
+        if n is not None and (not is_integer(n) or n < 1):
             raise ArgumentError(f"generate(n={n!r}): a whole number from 1 on.")
         merged_decoding = merged(self._spec.decoding, frozen(decoding))
         return self._checked(models=models, decoding=merged_decoding, outputs=n or self._spec.outputs)
@@ -259,9 +260,9 @@ class Plan:
         """
         flat = with_judges(metrics)
         names = [metric.name for metric in resolve_metrics(flat)]
-        twice = [name for name in names if names.count(name) > 1]
-        if twice:
-            raise ArgumentError(f"metrics(): {twice[0]!r} is said twice.")
+        repeated = [name for name in names if names.count(name) > 1]
+        if repeated:
+            raise ArgumentError(f"metrics(): {repeated[0]!r} is said twice.")
         refuse_pairs(flat)
         return self._checked(metrics=flat)
 
@@ -273,7 +274,7 @@ class Plan:
         Raises:
             PlanError: The plan holds an object (a frame, a function, an expression); names it.
         """
-        text = written(self._spec)
+        text = dump_plan(self._spec)
         if path is not None:
             Path(path).write_text(text, encoding="utf-8")
         return text
@@ -287,17 +288,17 @@ class Plan:
             UnknownNameError: No scenario, perturbation, metric or method has that name.
         """
         plan: Plan | None = None
-        for step in steps(source):
+        for step in load_steps(source):
             method = scenario if plan is None else getattr(plan, step.verb)
             try:
-                plan = method(*step.arguments, **step.more)
+                plan = method(*step.arguments, **step.options)
             except ArgumentError as error:
                 raise SpecError.at(step.file, step.verb, str(error)) from error
-        assert plan is not None  # steps() starts with the scenario
+        assert plan is not None  # load_steps() starts with the scenario
         return plan
 
     def __repr__(self) -> str:
-        return written(self._spec, objects=True)
+        return dump_plan(self._spec, objects=True)
 
     # -- terminal methods --------------------------------------------------------------------------------------------
 
@@ -401,7 +402,7 @@ class Plan:
         return Results.load(local.run([self._spec], ask=False, resume=resume, until=until).path)
 
     def completions(self) -> pl.LazyFrame:
-        """Return `COMPLETIONS`: run the plan, as `score()` does, and leave out the scores."""
+        """Return `COMPLETIONS`: run the plan, as `score()` does, and return no scores."""
         return self.score().completions.select(
             pl.col(list(COMPLETIONS.schema)), pl.all().exclude(list(COMPLETIONS.schema))
         )
@@ -496,7 +497,7 @@ def scenario(
 
 def spec_of(plan: Plan) -> PlanSpec:
     """Return what a plan holds, for the pipeline and the engines."""
-    return plan._spec  # noqa: SLF001 - the one door to it
+    return plan._spec  # noqa: SLF001 - the only reader of the private attribute
 
 
 def between(low: Any, high: Any) -> Between:
@@ -523,8 +524,8 @@ def _equality(column: str, value: Any) -> Condition:
     values = tuple(value) if isinstance(value, list | tuple | set) else (value,)
     if not values:
         raise ArgumentError(f"where({column}={value!r}): matches nothing; give one value at least.")
-    for item in values:
-        if item is not None and not isinstance(item, str | int | float | bool):
+    for element in values:
+        if element is not None and not isinstance(element, str | int | float | bool):
             raise ArgumentError(
                 f"where({column}={value!r}): give text, a number, a list of these, or hf.between(low, high)."
             )
@@ -532,6 +533,6 @@ def _equality(column: str, value: Any) -> Condition:
 
 
 def _count(verb: str, n: int) -> int:
-    if not isinstance(n, int) or isinstance(n, bool) or n < 1:
+    if not is_integer(n) or n < 1:
         raise ArgumentError(f"{verb}({n!r}): a whole number from 1 on.")
     return n

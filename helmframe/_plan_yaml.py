@@ -1,4 +1,4 @@
-"""A plan as YAML: the sentence's verbs as keys, their arguments as values, one to one for named parts.
+"""Plans as YAML: the builder methods as keys, their arguments as values, one to one for named parts.
 
 scenario: mmlu                                    # or a list; a name, or the path of a spec
 compat: helm                                      # HELM's rules for the whole plan
@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from helmframe._core.checks import is_integer
 from helmframe._core.specs import Between, Call, Condition, Equals, Expression, ScenarioSpec, Sql, thawed
 from helmframe._core.yaml import parse_yaml, read_yaml
 from helmframe._pipeline import PlanSpec
@@ -25,110 +26,115 @@ from helmframe.models.model import Model
 from helmframe.scenarios.catalogue import find_scenario, scenario_names
 
 VERBS = ("scenario", "data", "compat", "where", "sample", "limit", "perturb", "adapt", "generate", "metrics")
-# The keys of a SQL condition that says which rows HELM's scenario has.
+# The keys of a SQL condition that selects the rows of HELM's scenario.
 _NARROWING = {"sql", "narrows"}
 
 
 class Step(NamedTuple):
-    """One verb as a YAML plan says it, and in which file."""
+    """One builder method of a YAML plan, with its arguments and its file."""
 
     verb: str
     arguments: tuple[Any, ...]
-    more: dict[str, Any]
+    options: dict[str, Any]
     file: str
 
 
-def written(plan: PlanSpec, *, objects: bool = False) -> str:
-    """Return the plan as YAML; `objects` as for `_words`.
+def dump_plan(plan: PlanSpec, *, objects: bool = False) -> str:
+    """Return the plan as YAML; `objects` as for `_plan_keys`.
 
     Raises:
         PlanError: The plan holds an object; names it.
     """
-    return _dumped(_plain(_words(plan, objects=objects)))
+    return _dump(_plain(_plan_keys(plan, objects=objects)))
 
 
-def written_suite(plans: Sequence[PlanSpec]) -> str:
+def dump_suite(plans: Sequence[PlanSpec]) -> str:
     """Return the plans as the YAML of a suite.
 
     Raises:
         PlanError: A plan holds an object; names it.
     """
-    return _dumped({"plans": [_plain(_words(plan, objects=False)) for plan in plans]})
+    return _dump({"plans": [_plain(_plan_keys(plan, objects=False)) for plan in plans]})
 
 
-def _words(plan: PlanSpec, *, objects: bool) -> dict[str, Any]:
+def _plan_keys(plan: PlanSpec, *, objects: bool) -> dict[str, Any]:
     """Return the keys and values of a plan's YAML.
 
     Args:
-        plan: the plan.
-        objects: True names objects (a frame, a function, an expression) in angle brackets, for people to read; False
-            refuses them.
+        plan: The plan.
+        objects: True writes objects (a frame, a function, an expression) as names in angle brackets, for people to
+            read; False refuses them.
 
     Raises:
-        PlanError: it holds an object; names it.
+        PlanError: The plan holds an object; names it.
     """
 
-    def named(what: str, shown: str, say: str) -> str:
+    def object_text(what: str, shown: str, call: str) -> str:
         if not objects:
             raise PlanError(
                 f"{what} is an object and has no place in YAML. Write the plan without it, and say it again where the "
-                f"plan is read: Plan.from_yaml(path).{say}."
+                f"plan is read: Plan.from_yaml(path).{call}."
             )
         return f"<{shown}>"
 
-    scenarios = [_scenario(each) or named(f"scenario {each.scenario!r}", each.scenario, "…") for each in plan.scenarios]
-    said: dict[str, Any] = {"scenario": scenarios[0] if len(scenarios) == 1 else scenarios}
+    scenarios = [
+        _scenario(spec) or object_text(f"scenario {spec.scenario!r}", spec.scenario, "…") for spec in plan.scenarios
+    ]
+    keys: dict[str, Any] = {"scenario": scenarios[0] if len(scenarios) == 1 else scenarios}
     if plan.data is not None:
-        said["data"] = plan.data
+        keys["data"] = plan.data
     if plan.compat is not None:
-        said["compat"] = plan.compat
+        keys["compat"] = plan.compat
     if plan.filters:
-        said["where"] = [
-            _condition(each) or named(f"where({_shown(each)})", _shown(each), f"where({_shown(each)})")
-            for each in plan.filters
+        keys["where"] = [
+            _condition(condition)
+            or object_text(f"where({_shown(condition)})", _shown(condition), f"where({_shown(condition)})")
+            for condition in plan.filters
         ]
     if plan.sampling is not None:
         n, seed, order = plan.sampling.n, plan.sampling.seed, plan.sampling.order
-        said |= {"limit": n} if order == "first" else {"sample": {"n": n, "seed": seed, "order": order}}
+        keys |= {"limit": n} if order == "first" else {"sample": {"n": n, "seed": seed, "order": order}}
     if plan.perturbations:
         variants = [
-            named(f"the model of perturbation {each.name!r}", each.name, f"perturb({each.name})")
-            if each.objects
-            else each.name
-            for each in plan.perturbations
+            object_text(f"the model of perturbation {variant.name!r}", variant.name, f"perturb({variant.name})")
+            if variant.objects
+            else variant.name
+            for variant in plan.perturbations
         ]
         seeds = plan.perturbations[0].seeds
-        said["perturb"] = variants if seeds == 1 else {"variants": variants, "seeds": seeds}
+        keys["perturb"] = variants if seeds == 1 else {"variants": variants, "seeds": seeds}
     if plan.adapter:
-        said["adapt"] = {key: thawed(value) for key, value in plan.adapter}
+        keys["adapt"] = {key: thawed(value) for key, value in plan.adapter}
     generate: dict[str, Any] = {}
     if plan.models:
         generate["model"] = {
-            each.name: _model(each) or named(f"model {each.name!r}", each.name, f"generate({each.name})")
-            for each in plan.models
+            model.name: _model(model) or object_text(f"model {model.name!r}", model.name, f"generate({model.name})")
+            for model in plan.models
         }
     if plan.outputs:
         generate["n"] = plan.outputs
     generate |= {key: thawed(value) for key, value in plan.decoding}
     if generate:
-        said["generate"] = generate
+        keys["generate"] = generate
     if plan.metrics:
-        said["metrics"] = [
-            _metric(each) or named(f"metric {each}", str(each), f"metrics({each})") for each in plan.metrics
+        keys["metrics"] = [
+            _metric(metric) or object_text(f"metric {metric}", str(metric), f"metrics({metric})")
+            for metric in plan.metrics
         ]
-    return said
+    return keys
 
 
-def steps(said: str | Path) -> Iterator[Step]:
-    """The verbs that a YAML plan says, the scenario first.
+def load_steps(source: str | Path) -> Iterator[Step]:
+    """Yield the builder methods of a YAML plan with their arguments, the scenario first.
 
     Args:
-        said: the text, or its file: a `Path`, or a text that is a file's name and ends in .yaml or .yml.
+        source: The text, or its file: a `Path`, or a text that is a file's name and ends in .yaml or .yml.
 
     Raises:
-        SpecError: no such file, not YAML, an unknown or missing key, a wrong type; names file and key.
+        SpecError: There is no such file, it isn't YAML, a key is unknown or missing, or a value has a wrong type; names
+            file and key.
     """
-    file, plan = read_plan(said)
+    file, plan = read_plan(source)
     if "scenario" not in plan:
         raise SpecError.at(file, "scenario", "is missing; a plan is a mapping that starts with 'scenario: NAME'.")
     if "instances" in plan:
@@ -137,10 +143,10 @@ def steps(said: str | Path) -> Iterator[Step]:
             "instances",
             f"this is a scenario, not a plan. A plan of it is another file: 'scenario: {file}', 'generate: MODEL'.",
         )
-    _known(file, "", plan, VERBS)
+    _check_keys(file, "", plan, VERBS)
     options: dict[str, Any] = {key: _text(file, key, plan[key]) for key in ("data", "compat") if key in plan}
-    named = _texts(file, "scenario", plan["scenario"])
-    scenarios = _beside(file, named) if isinstance(named, str) else [_beside(file, name) for name in named]
+    names = _texts(file, "scenario", plan["scenario"])
+    scenarios = _spec_path(file, names) if isinstance(names, str) else [_spec_path(file, name) for name in names]
     yield Step("scenario", (scenarios,), options, file)
     for condition in _list(plan.get("where", [])):
         if isinstance(condition, str):
@@ -158,13 +164,13 @@ def steps(said: str | Path) -> Iterator[Step]:
     if "sample" in plan:
         sample = {"n": plan["sample"]} if isinstance(plan["sample"], int) else plan["sample"]
         sample = _mapping(file, "sample", sample, "n: 50, seed: 0")
-        _known(file, "sample", sample, ("n", "seed", "order"))
-        checked: dict[str, Any] = {"n": _whole(file, "sample.n", sample.get("n"))}
+        _check_keys(file, "sample", sample, ("n", "seed", "order"))
+        sample_options: dict[str, Any] = {"n": _whole(file, "sample.n", sample.get("n"))}
         if "seed" in sample:
-            checked["seed"] = _whole(file, "sample.seed", sample["seed"])
+            sample_options["seed"] = _whole(file, "sample.seed", sample["seed"])
         if "order" in sample:
-            checked["order"] = _text(file, "sample.order", sample["order"])
-        yield Step("sample", (), checked, file)
+            sample_options["order"] = _text(file, "sample.order", sample["order"])
+        yield Step("sample", (), sample_options, file)
     if "limit" in plan:
         yield Step("limit", (_whole(file, "limit", plan["limit"]),), {}, file)
     if "perturb" in plan:
@@ -178,8 +184,8 @@ def steps(said: str | Path) -> Iterator[Step]:
         yield Step("metrics", (names,) if isinstance(names, str) else tuple(names), {}, file)
 
 
-def _beside(file: str, name: str) -> str:
-    """A spec's file named as seen from the plan's folder, where it is not there as seen from this one."""
+def _spec_path(file: str, name: str) -> str:
+    """Return a spec's path; a path that exists only relative to the plan's folder is resolved against that folder."""
     near = Path(file).parent / name
     return str(near) if name.endswith((".yaml", ".yml")) and not Path(name).exists() and near.is_file() else name
 
@@ -187,12 +193,12 @@ def _beside(file: str, name: str) -> str:
 # -- out ---------------------------------------------------------------------------------------------------------------
 
 
-def _dumped(value: Any) -> str:
+def _dump(value: Any) -> str:
     """Return the value as YAML; texts of more than plain characters are quoted, as other styles change some of them."""
     import yaml
 
     class Dumper(yaml.SafeDumper):
-        """A dumper with representers of its own."""
+        """A dumper whose representers are not shared."""
 
     def represent(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
         return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if text.isprintable() else '"')
@@ -202,7 +208,7 @@ def _dumped(value: Any) -> str:
 
 
 def _scenario(spec: ScenarioSpec) -> str | None:
-    """The name that finds this spec again, else its path; None for a frame."""
+    """Return the name that `find_scenario` resolves to this spec, else its path; None for a frame."""
     if spec.frame is not None:
         return None
     name = Path(spec.origin).stem
@@ -225,27 +231,27 @@ def _shown(condition: Condition) -> str:
 
 
 def _model(model: Model) -> str | None:
-    """A folder or name as it was said, a mock model as a call; None for an object, or a mock model that holds one."""
+    """Return a folder or name as written, a mock model as a call; None for a model that is or holds an object."""
     source = model.source
     if isinstance(source, Call) and model.version is None and "content" not in dict(source.arguments):
         return str(source) if source.arguments else f"{source}()"
     return source if isinstance(source, str) else None
 
 
-def _metric(said: object) -> str | None:
-    """A metric's name, or a judge as a call; None for one that holds an object."""
-    if isinstance(said, str):
-        return said
-    judge = said.function if isinstance(said, Metric) else None
+def _metric(metric: str | Metric) -> str | None:
+    """Return a metric's name, or a judge as a call; None for a metric that holds an object."""
+    if isinstance(metric, str):
+        return metric
+    judge = metric.function
     return judge.text or None if isinstance(judge, Judge) else None
 
 
 def _plain(value: Any) -> Any:
-    """The value in Python's own types: YAML takes no subclasses of them, such as NumPy's floats."""
+    """Return the value in Python's own types: YAML does not take subclasses of them, such as NumPy's floats."""
     if isinstance(value, Mapping):
-        return {_plain(key): _plain(each) for key, each in value.items()}
+        return {_plain(key): _plain(element) for key, element in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
+        return [_plain(element) for element in value]
     for kind in (str, bool, int, float):
         if isinstance(value, kind):
             return kind(value)
@@ -272,28 +278,28 @@ def read_plan(source: str | Path) -> tuple[str, dict[str, Any]]:
     return "plan", _mapping("plan", "", parse_yaml(source, "plan"), "scenario: NAME")
 
 
-def _perturb(file: str, said: Any) -> Step:
-    if not isinstance(said, Mapping):
-        return Step("perturb", (_texts(file, "perturb", said),), {}, file)
-    said = _mapping(file, "perturb", said, "variants: [typos], seeds: 1")
-    _known(file, "perturb", said, ("variants", "seeds"))
-    seeds = {"seeds": _whole(file, "perturb.seeds", said["seeds"])} if "seeds" in said else {}
-    return Step("perturb", (_texts(file, "perturb.variants", said.get("variants")),), seeds, file)
+def _perturb(file: str, value: Any) -> Step:
+    if not isinstance(value, Mapping):
+        return Step("perturb", (_texts(file, "perturb", value),), {}, file)
+    value = _mapping(file, "perturb", value, "variants: [typos], seeds: 1")
+    _check_keys(file, "perturb", value, ("variants", "seeds"))
+    seeds = {"seeds": _whole(file, "perturb.seeds", value["seeds"])} if "seeds" in value else {}
+    return Step("perturb", (_texts(file, "perturb.variants", value.get("variants")),), seeds, file)
 
 
-def _generate(file: str, said: Any) -> Step:
-    said = _mapping(file, "generate", said if isinstance(said, Mapping) else {"model": said}, "model: org/name")
-    model = said.pop("model", None)
+def _generate(file: str, value: Any) -> Step:
+    value = _mapping(file, "generate", value if isinstance(value, Mapping) else {"model": value}, "model: org/name")
+    model = value.pop("model", None)
     if isinstance(model, Mapping):
-        model = {name: _text(file, f"generate.model.{name}", each) for name, each in model.items()}
+        model = {name: _text(file, f"generate.model.{name}", text) for name, text in model.items()}
     else:
         model = _texts(file, "generate.model", model)
-    n = {"n": _whole(file, "generate.n", said.pop("n"))} if "n" in said else {}
-    return Step("generate", (model,), {**n, **_values(file, "generate", said)}, file)
+    n = {"n": _whole(file, "generate.n", value.pop("n"))} if "n" in value else {}
+    return Step("generate", (model,), {**n, **_values(file, "generate", value)}, file)
 
 
 def _equal(file: str, key: str, value: Any) -> Any:
-    """The value of a condition: one, a list of them, or {between: [low, high]}."""
+    """Return the value of a condition: a value, a list of values, or {between: [low, high]}."""
     if isinstance(value, Mapping):
         ends = value.get("between")
         if set(value) != {"between"} or not isinstance(ends, list) or len(ends) != 2:
@@ -304,10 +310,10 @@ def _equal(file: str, key: str, value: Any) -> Any:
     return value
 
 
-def _known(file: str, key: str, said: Mapping[str, Any], known: Sequence[str]) -> None:
-    for each in said:
-        if each not in known:
-            raise SpecError.unknown_key(file, f"{key}.{each}" if key else each, known)
+def _check_keys(file: str, key: str, mapping: Mapping[str, Any], allowed: Sequence[str]) -> None:
+    for name in mapping:
+        if name not in allowed:
+            raise SpecError.unknown_key(file, f"{key}.{name}" if key else name, allowed)
 
 
 def _list(value: Any) -> list[Any]:
@@ -315,22 +321,22 @@ def _list(value: Any) -> list[Any]:
 
 
 def _mapping(file: str, key: str, value: Any, example: str) -> dict[str, Any]:
-    if not isinstance(value, Mapping) or not all(isinstance(each, str) for each in value):
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
         raise SpecError.at(file, key, f"should be a mapping, such as {{{example}}}, not {value!r}.")
     return dict(value)
 
 
-def _values(file: str, key: str, said: Mapping[str, Any]) -> dict[str, Any]:
-    """Each a value, a list of values (a grid), or a list of such lists."""
-    for name, value in said.items():
+def _values(file: str, key: str, mapping: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the mapping; raise if a value isn't a plain value, a list of values (a grid), or a list of such lists."""
+    for name, value in mapping.items():
         if not _is_value(value, depth=2):
             raise SpecError.at(file, f"{key}.{name}", f"should be text, a number, true, false, or a list: {value!r}.")
-    return dict(said)
+    return dict(mapping)
 
 
 def _is_value(value: Any, depth: int) -> bool:
     if isinstance(value, list):
-        return depth > 0 and all(_is_value(each, depth - 1) for each in value)
+        return depth > 0 and all(_is_value(element, depth - 1) for element in value)
     return value is None or isinstance(value, str | int | float)
 
 
@@ -341,17 +347,17 @@ def _text(file: str, key: str, value: Any) -> str:
 
 
 def _texts(file: str, key: str, value: Any) -> str | list[str]:
-    """A name, or a list of names."""
+    """Return the name, or the list of names."""
     if isinstance(value, str):
         return value
-    if not isinstance(value, list) or not value or not all(isinstance(each, str) for each in value):
+    if not isinstance(value, list) or not value or not all(isinstance(name, str) for name in value):
         problem = "is missing." if value is None else f"should be a name or a list of names, not {value!r}."
         raise SpecError.at(file, key, problem)
     return value
 
 
 def _whole(file: str, key: str, value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
+    if not is_integer(value):
         problem = "is missing." if value is None else f"should be a whole number, not {value!r}."
         raise SpecError.at(file, key, problem)
     return value

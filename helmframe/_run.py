@@ -27,8 +27,8 @@ from helmframe.models.interrupts import wait_for
 from helmframe.results import Results
 from helmframe.store import RunFolder
 
-# A run of another process that did not write its manifest for so long is no longer there.
-GONE_SECONDS = 30.0
+# A run of another process counts as ended if its manifest is older than this.
+STALE_SECONDS = 30.0
 
 logger = logging.getLogger("helmframe.engines")
 
@@ -37,7 +37,7 @@ _runs: "dict[str, Run]" = {}
 
 @dataclass
 class Live:
-    """A run of this process: what it does, and how it ended."""
+    """The state of a run in this process: plans, limits, progress and outcome."""
 
     plans: Sequence[PlanSpec]
     budget: Budget
@@ -50,7 +50,7 @@ class Live:
 
 
 class Run:
-    """One execution: live if this process does it, else as the store shows it.
+    """One execution of plans: live in the process that executes it, else read from the store.
 
     `status` is running, done, stopped (a limit, `cancel()`, Ctrl-C), failed, or gone (its process ended silently).
     """
@@ -62,7 +62,7 @@ class Run:
 
     @property
     def status(self) -> str:
-        """running, done, stopped, failed or gone."""
+        """Return running, done, stopped, failed or gone."""
         if self._live is not None:
             if not self._live.ended.is_set():
                 return "running"
@@ -70,7 +70,7 @@ class Run:
         return _status(self.manifest())
 
     def manifest(self) -> dict[str, Any]:
-        """What the run says of itself: plans, models, versions, host, times, counts."""
+        """Return the run's manifest: plans, models, versions, host, times, counts."""
         try:
             return self.folder.manifest()
         except StoreError:
@@ -79,10 +79,10 @@ class Run:
             return {"status": "running", "counts": {}, "plans": plan_texts(self._live.plans)}
 
     def results(self, folder: RunFolder | None = None) -> Results:
-        """The results so far; the final ones once it is done. Asks nothing.
+        """Return the results so far, or the final results of a run that has ended. No request is sent.
 
         Args:
-            folder: where those so far are kept; default a new one in the store.
+            folder: The folder to write the results so far to; default a new one in the store.
         """
         live = self._live
         if live is None:
@@ -93,7 +93,7 @@ class Run:
         return Results.load(folder.path)
 
     def logs(self) -> pl.DataFrame:
-        """What was logged and printed so far, one row per record (`LOGS`), by time; the last 2 s may be missing."""
+        """Return the log records and printed lines so far (`LOGS`), by time; the last 2 s may be missing."""
         return read_logs(self.folder)
 
     def progress(self) -> pl.DataFrame:
@@ -105,28 +105,28 @@ class Run:
         return progress.snapshot()
 
     def errors(self) -> pl.DataFrame:
-        """The requests that failed so far."""
+        """Return the requests that failed so far."""
         return self.results().errors()
 
     def cancel(self) -> None:
-        """Ask no more; what was answered is kept, and the same plan goes on from there.
+        """Stop sending requests. Completions are cached: rerun the plan to resume.
 
         Raises:
-            HelmframeError: another process does it.
+            HelmframeError: Another process executes the run.
         """
         if self._live is None:
             raise HelmframeError(f"run {self.id} is not of this process; stop it where it runs.")
         self._live.budget.stopped.set()
 
     def wait(self, timeout: float | None = None) -> Results:
-        """The results, once it has ended.
+        """Wait for the run to end and return its results.
 
         Args:
-            timeout: seconds.
+            timeout: The most seconds to wait; default no limit.
 
         Raises:
-            TimeoutError: it has not ended in time; it goes on.
-            HelmframeError: what it met.
+            TimeoutError: The run has not ended in time; it continues.
+            HelmframeError: The run failed with this error.
         """
         if self._live is not None:
             wait_for([self._live.ended], math.inf if timeout is None else timeout)
@@ -174,9 +174,9 @@ def start_run(
     Raises:
         ArgumentError: The engine is unknown, or `resume` is a run that can't be resumed.
         UnknownNameError: `resume` isn't a run of the store.
-        PlanError, CapabilityError: What can be known before anything runs.
+        PlanError, CapabilityError: The plans are invalid, or a model does not support them.
     """
-    go = resolve_engine(engine)
+    execute = resolve_engine(engine)
     tasks = [task for plan in plans for task in plan_tasks(plan)]
     if until is not None:
         until_entry(until, tasks)
@@ -186,8 +186,8 @@ def start_run(
 
     def work() -> None:
         try:
-            how: dict[str, Any] = {"fresh": fresh, "resume": live.resume, "budget": budget, "until": until}
-            live.results = Results.load(go(plans, **how, folder=run.folder, progress=live.progress).path)
+            options: dict[str, Any] = {"fresh": fresh, "resume": live.resume, "budget": budget, "until": until}
+            live.results = Results.load(execute(plans, **options, folder=run.folder, progress=live.progress).path)
         except BaseException as error:  # noqa: BLE001 - raised by wait(), in the thread that waits
             live.error = error
         finally:
@@ -220,11 +220,11 @@ def run(run_id: str) -> Run:
 def runs() -> pl.DataFrame:
     """Return every run in the store, one row each, newest first.
 
-    Columns: run (its id), status, started (UTC), seconds, host, scenarios, models, planned, answered, failed, cost,
+    Columns: run (its id), status, started (UTC), seconds, host, scenarios, models, planned, generated, failed, cost,
     path.
     """
     stored = map(Run, RunFolder.all(store_root()))
-    rows = [_row(_runs.get(item.id, item)) for item in stored]
+    rows = [_row(_runs.get(run.id, run)) for run in stored]
     table = pl.DataFrame([row for row in rows if row is not None], schema=_SCHEMA)
     return table.sort("started", "run", descending=True)
 
@@ -245,33 +245,33 @@ _SCHEMA: dict[str, Any] = {
 }
 
 
-def _row(each: Run) -> dict[str, Any] | None:
+def _row(run: Run) -> dict[str, Any] | None:
     try:
-        about = each.manifest()
+        manifest = run.manifest()
     except StoreError as error:
-        logger.warning("run %s is not listed: %s", each.id, error)
+        logger.warning("run %s is not listed: %s", run.id, error)
         return None
-    if not about.get("asks", True):
+    if not manifest.get("asks", True):
         return None
-    counts = about.get("counts", {})
-    started = float(about["started"])
+    counts = manifest.get("counts", {})
+    started = float(manifest["started"])
     return {
-        "run": each.id,
-        "status": each.status,
+        "run": run.id,
+        "status": run.status,
         "started": datetime.fromtimestamp(started, UTC),
-        "seconds": float(about.get("ended") or about["seen"]) - started,
-        "host": about["host"],
-        "scenarios": list(about["scenarios"]),
-        "models": list(about["models"]),
+        "seconds": float(manifest.get("ended") or manifest["seen"]) - started,
+        "host": manifest["host"],
+        "scenarios": list(manifest["scenarios"]),
+        "models": list(manifest["models"]),
         "planned": counts.get("planned", 0),
         "generated": counts.get("generated", 0),
         "failed": counts.get("failed", 0),
-        "cost": about.get("cost", 0.0),
-        "path": str(each.folder.path),
+        "cost": manifest.get("cost", 0.0),
+        "path": str(run.folder.path),
     }
 
 
-def _status(about: dict[str, Any]) -> str:
-    if about["status"] == "running" and time.time() - float(about["seen"]) > GONE_SECONDS:
+def _status(manifest: dict[str, Any]) -> str:
+    if manifest["status"] == "running" and time.time() - float(manifest["seen"]) > STALE_SECONDS:
         return "gone"
-    return str(about["status"])
+    return str(manifest["status"])

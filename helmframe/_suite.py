@@ -1,4 +1,4 @@
-"""Several plans, one queue."""
+"""Suites: several plans that share one queue per model."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ import polars as pl
 from helmframe._core.specs import UNSET, AdapterFields, Integers, Numbers, Sql, Stops
 from helmframe._pipeline import PlanSpec
 from helmframe._plan import Plan, spec_of
-from helmframe._plan_yaml import read_plan, written_suite
+from helmframe._plan_yaml import dump_suite, read_plan
 from helmframe._run import Run, start_run
 from helmframe._schema import COMPLETIONS
 from helmframe.early_stopping.rules import Until
@@ -107,7 +107,7 @@ class Suite:
         Raises:
             PlanError: A plan holds an object (a frame, a function, an expression); names it.
         """
-        text = written_suite([spec_of(plan) for plan in self.plans])
+        text = dump_suite([spec_of(plan) for plan in self.plans])
         if path is not None:
             Path(path).write_text(text, encoding="utf-8")
         return text
@@ -120,8 +120,8 @@ class Suite:
             SpecError: It isn't YAML, or has an unknown key, a wrong type or value; names file and plan.
             UnknownNameError: No scenario, perturbation, metric or method has that name.
         """
-        file, words = read_plan(source)
-        return cls(tuple(dict.fromkeys(plans_of(words, file))))
+        file, mapping = read_plan(source)
+        return cls(tuple(dict.fromkeys(plans_of(mapping, file))))
 
     # -- terminal methods --------------------------------------------------------------------------------------------
 
@@ -183,7 +183,7 @@ class Suite:
         return Results.load(local.run(self._specs(), ask=False, resume=resume, until=until).path)
 
     def completions(self) -> pl.LazyFrame:
-        """Return `COMPLETIONS` of all plans: run them, as `score()` does, and leave out the scores."""
+        """Return `COMPLETIONS` of all plans: run them, as `score()` does, and return no scores."""
         return self.score().completions.select(
             pl.col(list(COMPLETIONS.schema)), pl.all().exclude(list(COMPLETIONS.schema))
         )
@@ -192,22 +192,22 @@ class Suite:
         return [spec_of(plan) for plan in self.plans]
 
 
-def plans_of(words: object, file: str) -> Iterator[Plan]:
+def plans_of(mapping: object, file: str) -> Iterator[Plan]:
     """Return the plans of a suite: `plans` lists them, and `each` has the keys of those without them (or null)."""
     import yaml
 
-    if not isinstance(words, Mapping) or not isinstance(words.get("plans"), list):
+    if not isinstance(mapping, Mapping) or not isinstance(mapping.get("plans"), list):
         raise SpecError.at(file, "plans", "is missing: a list of plans, each {scenario: NAME, …}.")
-    for key in words:
+    for key in mapping:
         if key not in ("suite", "description", "each", "plans"):
             raise SpecError.unknown_key(file, str(key), ("suite", "description", "each", "plans"))
-    shared = words.get("each") or {}
-    for index, plan in enumerate(words["plans"]):
+    shared = mapping.get("each") or {}
+    for index, plan in enumerate(mapping["plans"]):
         if not isinstance(plan, dict):
             raise SpecError.at(file, f"plans[{index}]", f"should be {{scenario: NAME, …}}, not {plan!r}.")
         try:
-            own = {verb: value for verb, value in (shared | plan).items() if value is not None}
-            yield Plan.from_yaml(yaml.safe_dump(own, allow_unicode=True, sort_keys=False))
+            merged = {verb: value for verb, value in (shared | plan).items() if value is not None}
+            yield Plan.from_yaml(yaml.safe_dump(merged, allow_unicode=True, sort_keys=False))
         except SourceError:
             raise
         except HelmframeError as error:

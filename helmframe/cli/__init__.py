@@ -1,4 +1,4 @@
-"""The command line: one module per command."""
+"""The command line: each module registers its commands."""
 
 from helmframe.cli.app import main
 

@@ -6,23 +6,23 @@ from typing import Any
 
 import polars as pl
 
-from helmframe.cli.output import Commands, add_output, put_out
+from helmframe.cli.command import add_output, command, write_output
 from helmframe.errors import ArgumentError
 from helmframe.results import Results, compare_results, load_results
 from helmframe.views.comparison import comparison_markdown, comparison_text
 
 
 def comparison_json(table: pl.DataFrame) -> str:
-    """Every number of a comparison: `rows`, with the columns of `helmframe.stats.compare`."""
+    """Return every number of a comparison as JSON: `rows`, with the columns of `helmframe.stats.compare`."""
     return json.dumps({"rows": table.to_dicts()}, ensure_ascii=False, indent=2, allow_nan=False)
 
 
 _FORMATS = {"text": comparison_text, "markdown": comparison_markdown, "json": comparison_json}
 
 
-def add_compare(commands: Commands) -> None:
-    """Add the command to those of `helmframe`."""
-    parser = commands.add_parser("compare", help="paired differences of two results, with interval and test")
+@command("compare", help="paired differences of two results, with interval and test", order=80)
+def add_compare(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `compare`."""
     parser.add_argument("results", nargs="+", metavar="FOLDER", help="A and B: gives A − B. " + _FOLDERS)
     parser.add_argument("--axis", nargs="+", default=[], metavar="WHAT", help=_AXIS)
     parser.add_argument("--metrics", nargs="+", metavar="NAME", help="which; default the main one")
@@ -32,19 +32,24 @@ def add_compare(commands: Commands) -> None:
 
 
 def _compare(arguments: argparse.Namespace) -> None:
-    put_out(arguments, lambda: _table(arguments), _FORMATS)
+    write_output(arguments, lambda: _table(arguments), _FORMATS)
 
 
 def _table(arguments: argparse.Namespace) -> pl.DataFrame:
     worst = int(arguments.worst) if str(arguments.worst).isdecimal() else arguments.worst
-    how: dict[str, Any] = {"metrics": arguments.metrics, "worst": worst, "errors": arguments.errors, "ci": arguments.ci}
+    options: dict[str, Any] = {
+        "metrics": arguments.metrics,
+        "worst": worst,
+        "errors": arguments.errors,
+        "ci": arguments.ci,
+    }
     match arguments.results:
         case [a, b]:
-            return compare_results(a, b, axis=arguments.axis, **how)
-        case [one] if len(arguments.axis) == 1:
-            results = load_results(one)
+            return compare_results(a, b, axis=arguments.axis, **options)
+        case [folder] if len(arguments.axis) == 1:
+            results = load_results(folder)
             assert isinstance(results, Results)  # as every reader gives them
-            return results.compare(arguments.axis[0], **how)
+            return results.compare(arguments.axis[0], **options)
     raise ArgumentError(
         "compare takes two folders, or one and what in it is compared: helmframe compare FOLDER --axis model."
     )

@@ -3,24 +3,24 @@
 import argparse
 import json
 
-from helmframe.cli.output import Commands, add_output, put_out
+from helmframe.cli.command import add_output, command, write_output
 from helmframe.results import Results, load_results
 from helmframe.stats.gate import Gate
 from helmframe.views.comparison import gate_markdown, gate_text
 
 
 def gate_json(gate: Gate) -> str:
-    """The verdict, what was asked, and every number: `rows`, with the columns of `helmframe.stats.gate`."""
-    said = {"verdict": gate.verdict, "asked": gate.criterion, "rows": gate.table.to_dicts()}
-    return json.dumps(said, ensure_ascii=False, indent=2, allow_nan=False)
+    """Return verdict, criterion and every number as JSON: `rows`, with the columns of `helmframe.stats.gate`."""
+    value = {"verdict": gate.verdict, "asked": gate.criterion, "rows": gate.table.to_dicts()}
+    return json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False)
 
 
 _FORMATS = {"text": gate_text, "markdown": gate_markdown, "json": gate_json}
 
 
-def add_gate(commands: Commands) -> None:
-    """Add the command to those of `helmframe`."""
-    parser = commands.add_parser("gate", help="judge results: exit 0 pass, 1 fail, 2 usage error, 3 undecided")
+@command("gate", help="judge results: exit 0 pass, 1 fail, 2 usage error, 3 undecided", order=90)
+def add_gate(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `gate`."""
     parser.add_argument("results", metavar="FOLDER", help="a run's results (may be s3://…), or another tool's")
     line = parser.add_mutually_exclusive_group(required=True)
     line.add_argument("--at-least", type=float, metavar="X", help="the least value that passes")
@@ -36,7 +36,7 @@ def add_gate(commands: Commands) -> None:
 
 
 def _gate(arguments: argparse.Namespace) -> int:
-    return put_out(arguments, lambda: _verdict(arguments), _FORMATS).exit_code
+    return write_output(arguments, lambda: _verdict(arguments), _FORMATS).exit_code
 
 
 def _verdict(arguments: argparse.Namespace) -> Gate:

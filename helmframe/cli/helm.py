@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from helmframe.cli.output import Commands
+from helmframe.cli.command import command, print_status
 from helmframe.errors import ArgumentError, HelmframeError
 from helmframe.interop.helm import entry_states, read_conf
 from helmframe.results import Results
@@ -23,14 +23,10 @@ Then HELMFRAME_DATA=s3://bucket/evals. Interrupted, the same command goes on; ru
 TO/manifests says where rows are from, under which licence, and a sha256 of each file: another is an error."""
 
 
-def add_mirror(commands: Commands) -> None:
-    """Add both commands to those of `helmframe`."""
-    parser = commands.add_parser(
-        "mirror",
-        help="fill a folder or bucket with scenarios' rows",
-        epilog=_MIRROR,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+@command("mirror", help="fill a folder or bucket with scenarios' rows", order=50)
+def add_mirror(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `mirror`."""
+    parser.epilog, parser.formatter_class = _MIRROR, argparse.RawDescriptionHelpFormatter
     parser.add_argument("scenarios", nargs="+", metavar="SCENARIO", help="names, or spec files")
     parser.add_argument("--to", required=True, metavar="ROOT", help="a folder or s3://bucket/prefix")
     parser.add_argument(
@@ -45,11 +41,14 @@ def add_mirror(commands: Commands) -> None:
     parser.add_argument("--verbose", action="store_true", help="log, and tracebacks of errors")
     parser.set_defaults(run=_mirror)
 
-    export = commands.add_parser("export", help="a run's results as HELM's run directories, for helm-summarize")
-    export.add_argument("results", metavar="FOLDER", help="the folder of a run's results; may be s3://…")
-    export.add_argument("--to", required=True, metavar="SUITE", help="benchmark_output/runs/NAME; may be s3://…")
-    export.add_argument("--verbose", action="store_true", help="log, and tracebacks of errors")
-    export.set_defaults(run=_export)
+
+@command("export", help="a run's results as HELM's run directories, for helm-summarize", order=60)
+def add_export(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `export`."""
+    parser.add_argument("results", metavar="FOLDER", help="the folder of a run's results; may be s3://…")
+    parser.add_argument("--to", required=True, metavar="SUITE", help="benchmark_output/runs/NAME; may be s3://…")
+    parser.add_argument("--verbose", action="store_true", help="log, and tracebacks of errors")
+    parser.set_defaults(run=_export)
 
 
 def list_helm_entries(paths: Sequence[str]) -> None:
@@ -80,13 +79,13 @@ def _mirror(arguments: argparse.Namespace) -> None:
     failed: list[str] = []
     for name in arguments.scenarios:
         try:
-            outcome = _mirrored(name, arguments)
+            outcome = _mirror_scenario(name, arguments)
         except HelmframeError as error:
-            # the others are mirrored all the same; the last line says how many were not
+            # the other scenarios are mirrored; the error at the end lists the failed ones
             if arguments.verbose or len(arguments.scenarios) == 1:
                 raise
             failed.append(name)
-            print(f"helmframe: {error}", file=sys.stderr, flush=True)
+            print_status(str(error))
             continue
         files = f"{outcome.written:,} files written, {outcome.unchanged:,} there already"
         print(f"{outcome.scenario}: {outcome.rows:,} rows, {files}")
@@ -94,10 +93,10 @@ def _mirror(arguments: argparse.Namespace) -> None:
         raise HelmframeError(f"not mirrored: {', '.join(failed)}; of {len(arguments.scenarios)} scenarios.")
 
 
-def _mirrored(name: str, arguments: argparse.Namespace) -> Outcome:
+def _mirror_scenario(name: str, arguments: argparse.Namespace) -> Outcome:
     from tqdm import tqdm
 
-    # None: only where someone looks at a terminal
+    # None: shown only on a terminal
     with tqdm(desc=name, unit="file", disable=None, file=sys.stderr) as bar:
 
         def report(path: str, done: int, total: int) -> None:

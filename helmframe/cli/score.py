@@ -1,15 +1,14 @@
-"""`helmframe score`: the answers of a finished run under other metrics; asks no model."""
+"""`helmframe score`: score the completions of a finished run by other metrics. No request is sent."""
 
 import argparse
-import sys
 
-from helmframe.cli.output import Commands
+from helmframe.cli.command import command, print_status
 from helmframe.results import Results
 
 
-def add_score(commands: Commands) -> None:
-    """Add the command to those of `helmframe`."""
-    parser = commands.add_parser("score", help="score the answers of a run by other metrics; asks no model")
+@command("score", help="score the answers of a run by other metrics; asks no model", order=70)
+def add_score(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `score`."""
     parser.add_argument("results", metavar="FOLDER", help="the folder of a run's results; may be s3://…")
     parser.add_argument(
         "--metrics",
@@ -27,4 +26,4 @@ def _score(arguments: argparse.Namespace) -> None:
     results = Results.load(arguments.results).rescore(*arguments.metrics)
     print(results)
     if arguments.output_path:
-        print(f"helmframe: written: {results.to_parquet(arguments.output_path)}", file=sys.stderr, flush=True)
+        print_status(f"written: {results.to_parquet(arguments.output_path)}")

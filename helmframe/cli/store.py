@@ -1,7 +1,6 @@
-"""`helmframe store`: what the store holds, and its upkeep."""
+"""`helmframe store`: list, show, verify, compact, remove and export cached completions."""
 
 import argparse
-import sys
 import textwrap
 import time
 from pathlib import Path
@@ -9,7 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from helmframe import config
-from helmframe.cli.output import Commands
+from helmframe.cli.command import command, print_status
 from helmframe.errors import ArgumentError, StoreError, UnknownNameError
 from helmframe.store.contents import StoreEntry, contents, count_rows, export, list_entries, read_completions
 from helmframe.store.files import Address, address_of
@@ -18,9 +17,9 @@ from helmframe.store.parts import set_aside
 from helmframe.views.display import text_table
 
 
-def add_store(commands: Commands) -> None:
-    """Add the command to those of `helmframe`."""
-    parser = commands.add_parser("store", help="answers kept: ls, show, verify, compact, rm, export")
+@command("store", help="answers kept: ls, show, verify, compact, rm, export", order=110)
+def add_store(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `store`."""
     actions = parser.add_subparsers(required=True, metavar="ACTION")
     ls = actions.add_parser("ls", help="models and scenarios: parts, rows, bytes, age")
     show = actions.add_parser("show", help="some answers with their prompts")
@@ -36,16 +35,16 @@ def add_store(commands: Commands) -> None:
     out = actions.add_parser("export", help="prompts and completions as one file")
     out.add_argument("file", metavar="FILE", help=".parquet or .jsonl; may be s3://…")
     out.add_argument("--model", metavar="MODEL", help="only this one; default all")
-    for each in (show, merge, rm, out):
-        each.add_argument("--scenario", metavar="NAME", help="only this scenario")
-    for each, run in ((ls, _ls), (show, _show), (check, _verify), (merge, _compact), (rm, _rm), (out, _export)):
-        each.add_argument("--store", metavar="ADDRESS", help="a folder or s3://…; default $HELMFRAME_STORE")
-        each.add_argument("--verbose", action="store_true", help="log, and tracebacks of errors")
-        each.set_defaults(run=run)
+    for action in (show, merge, rm, out):
+        action.add_argument("--scenario", metavar="NAME", help="only this scenario")
+    for action, run in ((ls, _ls), (show, _show), (check, _verify), (merge, _compact), (rm, _rm), (out, _export)):
+        action.add_argument("--store", metavar="ADDRESS", help="a folder or s3://…; default $HELMFRAME_STORE")
+        action.add_argument("--verbose", action="store_true", help="log, and tracebacks of errors")
+        action.set_defaults(run=run)
 
 
 def size_text(size: int) -> str:
-    """The bytes as people say them.
+    """Return a number of bytes with a unit that people read.
 
     >>> size_text(999), size_text(1_234_567)
     ('999 B', '1.2 MB')
@@ -59,7 +58,7 @@ def size_text(size: int) -> str:
 
 
 def age_text(seconds: float) -> str:
-    """The time as people say it.
+    """Return a duration with a unit that people read.
 
     >>> age_text(90), age_text(200_000)
     ('1 min', '2 d')
@@ -89,77 +88,77 @@ def _ls(arguments: argparse.Namespace) -> None:
     if rows:
         print(text_table(["model", "fingerprint", "scenario", "parts", "rows", "size", "newest"], rows))
     models, size = table["fingerprint"].n_unique(), int(table["bytes"].sum())
-    _tell(f"{root}: {table['rows'].sum():,} answers of {models:,} models, {size_text(size)}")
+    print_status(f"{root}: {table['rows'].sum():,} answers of {models:,} models, {size_text(size)}")
 
 
 def _show(arguments: argparse.Namespace) -> None:
     root = _root(arguments)
-    rows = pl.concat(_some(root, arguments.what, arguments.scenario, arguments.n)).head(arguments.n)
+    rows = pl.concat(_read_some(root, arguments.what, arguments.scenario, arguments.n)).head(arguments.n)
     for row in rows.iter_rows(named=True):
         print(f"{row['model']}  {row['scenario']}  {row['instance_id']}  {row['perturbation']}")
         print(f"  prompt      {_narrow(row['prompt'])}")
         print(f"  completion  {_narrow(row['completion'])}")
 
 
-def _some(root: Address, what: str, scenario: str | None, n: int) -> list[pl.DataFrame]:
-    """Rows of a part, or the newest of a model, from as few parts as hold that many."""
+def _read_some(root: Address, what: str, scenario: str | None, n: int) -> list[pl.DataFrame]:
+    """Return at least n rows, if stored, of a part, or of the newest parts of a model; reads as few parts as needed."""
     if what.endswith(".parquet"):
         name = what.replace("\\", "/").rpartition("/")[2]
-        for shelf in list_entries(root):
-            for part in shelf.parts:
+        for entry in list_entries(root):
+            for part in entry.parts:
                 if part.file.name.rpartition("/")[2] == name:
-                    return [read_completions(root, shelf, [part])]
+                    return [read_completions(root, entry, [part])]
         raise UnknownNameError(f"no part of the store {root} is called {name}.\nList them: helmframe store ls.")
     frames = []
-    for shelf in list_entries(root, what, scenario):
+    for entry in list_entries(root, what, scenario):
         chosen = []
-        for part in sorted(shelf.parts, key=lambda part: part.age, reverse=True):
+        for part in sorted(entry.parts, key=lambda part: part.age, reverse=True):
             chosen.append(part)
             if count_rows(chosen) >= n:
                 break
-        frames.append(read_completions(root, shelf, chosen))
+        frames.append(read_completions(root, entry, chosen))
     return frames
 
 
 def _verify(arguments: argparse.Namespace) -> None:
     root = _root(arguments)
-    looked = bad = size = 0
-    for found in verify(root):
-        looked, size = looked + 1, size + found.file.size
-        if found.why is not None:
-            bad += 1
-            print(f"{found.file.address}: {found.why}")
-            if arguments.set_aside and not found.missing:
-                set_aside(root, found.file, found.why)
-    said = f"{root}: {looked:,} files, {size_text(size)}"
-    if bad:
+    n_files = n_damaged = size = 0
+    for check in verify(root):
+        n_files, size = n_files + 1, size + check.file.size
+        if check.why is not None:
+            n_damaged += 1
+            print(f"{check.file.address}: {check.why}")
+            if arguments.set_aside and not check.missing:
+                set_aside(root, check.file, check.why)
+    summary = f"{root}: {n_files:,} files, {size_text(size)}"
+    if n_damaged:
         hint = "they are set aside" if arguments.set_aside else "helmframe store verify --set-aside moves them away"
-        raise StoreError(f"{said}; {bad:,} damaged ({hint}; what they held is asked again).")
-    _tell(f"{said}; all are what was written")
+        raise StoreError(f"{summary}; {n_damaged:,} damaged ({hint}; what they held is asked again).")
+    print_status(f"{summary}; all are what was written")
 
 
 def _compact(arguments: argparse.Namespace) -> None:
-    for each in compact(_root(arguments), arguments.model, arguments.scenario):
-        print(f"{each.model}  {each.scenario}: {each.before:,} files are {each.after:,} now")
+    for entry in compact(_root(arguments), arguments.model, arguments.scenario):
+        print(f"{entry.model}  {entry.scenario}: {entry.before:,} files are {entry.after:,} now")
 
 
 def _rm(arguments: argparse.Namespace) -> None:
-    chosen = list_entries(_root(arguments), arguments.model, arguments.scenario)
-    what = "\n".join(map(_weight, chosen))
+    entries = list_entries(_root(arguments), arguments.model, arguments.scenario)
+    what = "\n".join(map(_size_line, entries))
     if not arguments.yes:
         raise ArgumentError(f"this would remove for good:\n{what}\nIf that is meant, add --yes.")
-    remove_completions(chosen)
+    remove_completions(entries)
     print(f"removed:\n{what}")
 
 
-def _weight(shelf: StoreEntry) -> str:
-    size = size_text(sum(file.size for file in shelf.files))
-    return f"{shelf.model}  {shelf.scenario}: {count_rows(shelf.parts):,} answers, {size}"
+def _size_line(entry: StoreEntry) -> str:
+    size = size_text(sum(file.size for file in entry.files))
+    return f"{entry.model}  {entry.scenario}: {count_rows(entry.parts):,} answers, {size}"
 
 
 def _export(arguments: argparse.Namespace) -> None:
     rows = export(_root(arguments), address_of(arguments.file), arguments.model, arguments.scenario)
-    _tell(f"written: {rows:,} rows to {arguments.file}")
+    print_status(f"written: {rows:,} rows to {arguments.file}")
 
 
 def _root(arguments: argparse.Namespace) -> Address:
@@ -170,12 +169,8 @@ def _root(arguments: argparse.Namespace) -> Address:
 
 
 def _narrow(text: str | None) -> str:
-    """One line: the start and the end of a long text, which for a prompt is the question."""
+    """Return one line: the start and the end of a long text, since a prompt ends with the question."""
     if text is None:
         return "(none)"
     line = " ".join(text.split())
     return line if len(line) <= 100 else f"{textwrap.shorten(line, 36, placeholder='')} … {line[-60:]}"
-
-
-def _tell(message: str) -> None:
-    print(f"helmframe: {message}", file=sys.stderr, flush=True)

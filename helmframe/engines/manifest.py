@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from helmframe._core.specs import ScenarioSpec
 from helmframe._pipeline import PlanSpec, Task, plan_tasks
-from helmframe._plan_yaml import written
+from helmframe._plan_yaml import dump_plan
 from helmframe.adapters.adapt import adapter_id
 from helmframe.errors import ArgumentError, StoreError, UnknownNameError, near
 from helmframe.judging.judge import judges_of
@@ -88,7 +88,7 @@ def build_manifest(
 
 def plan_texts(plans: Sequence[PlanSpec]) -> list[str]:
     """Return the YAML of each plan as the manifest stores it: objects by their names, without credentials."""
-    return [without_secrets(written(plan, objects=True)) for plan in plans]
+    return [without_secrets(dump_plan(plan, objects=True)) for plan in plans]
 
 
 def unpinned_models(tasks: Sequence[Task]) -> list[Unpinned]:

@@ -20,7 +20,7 @@ from helmframe.models.completion_cache import completions_of, store_root
 from helmframe.models.generate import generate
 from helmframe.perturbations.perturb import perturb
 from tests.acceptance.figures import peak_mb, shown
-from tests.cli.test_app import sum_of_n
+from tests.cli.test_run import sum_of_n
 from tests.demo import demo_model
 from tests.models.tiny import gpt2_folder
 from tests.parity import replayed, test_prompts

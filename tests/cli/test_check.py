@@ -5,6 +5,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from helmframe.cli.app import main
 from helmframe.cli.check import check_spec, check_specs
 from helmframe.errors import SpecError
 from helmframe.scenarios.catalogue import find_scenario, scenario_names, specs_root
@@ -114,3 +115,18 @@ def test_suites_and_judges_are_read_too() -> None:
 def test_a_folder_without_specs_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="there is no spec"):
         check_specs(tmp_path)
+
+
+def test_the_command_says_what_is_wrong_and_fails(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "other.yaml").write_text(GOOD)
+    assert main(["check", str(folder), "--data", "/nowhere"]) == 1
+    out, err = capsys.readouterr()
+    first, second = out.splitlines()
+    assert first.startswith("unread  mine.yaml")
+    assert second.startswith("WRONG   other.yaml")
+    assert "1 of 2 files are wrong" in err
+
+
+def test_the_command_is_content_with_what_is_right(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(folder / "mine.yaml"), "--data", "/nowhere"]) == 0
+    assert capsys.readouterr().out.split()[:2] == ["unread", str(folder / "mine.yaml")]

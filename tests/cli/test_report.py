@@ -1,8 +1,5 @@
-"""`helmframe report` and `helmframe dashboard`: what they write and say; tests/browser shows what they show."""
+"""`helmframe report`: what it writes and says; tests/browser shows the page."""
 
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -25,24 +22,5 @@ def test_a_report_is_written(folder: str, tmp_path: Path, capsys: pytest.Capture
 
 
 def test_a_folder_without_results_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for command in ("report", "dashboard"):
-        assert main([command, str(tmp_path)]) == 1
-        assert "holds no results" in capsys.readouterr().err
-
-
-def test_a_port_that_cannot_be_is_told(folder: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["dashboard", folder, "--port", "99999"]) == 2
-    assert "--port 99999" in capsys.readouterr().err
-
-
-def test_ctrl_c_ends_a_dashboard(folder: str) -> None:
-    command = [sys.executable, "-m", "helmframe", "dashboard", folder]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        assert process.stdout.readline().startswith("http://127.0.0.1:")
-        process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=60)
-    finally:
-        process.kill()
-    assert (process.returncode, said) == (0, "helmframe: ended\n")
+    assert main(["report", str(tmp_path)]) == 1
+    assert "holds no results" in capsys.readouterr().err

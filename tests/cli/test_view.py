@@ -1,6 +1,9 @@
-"""`helmframe view`: what it says of what can't be served; tests/browser shows what it serves."""
+"""`helmframe view` and `helmframe dashboard`: their errors and their end; tests/browser shows the pages."""
 
+import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,9 +12,16 @@ import helmframe as hf
 from helmframe.cli.app import main
 
 
+@pytest.fixture
+def folder(tmp_path: Path) -> str:
+    results = hf.scenario("sampler").where(subject="music").limit(2).generate(hf.models.oracle()).score()
+    return str(results.to_parquet(tmp_path / "run"))
+
+
 def test_a_folder_without_results_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["view", str(tmp_path)]) == 1
-    assert "holds no results" in capsys.readouterr().err
+    for command in ("view", "dashboard"):
+        assert main([command, str(tmp_path)]) == 1
+        assert "holds no results" in capsys.readouterr().err
 
 
 def test_a_port_in_use_is_told(capsys: pytest.CaptureFixture[str]) -> None:
@@ -24,3 +34,21 @@ def test_a_port_in_use_is_told(capsys: pytest.CaptureFixture[str]) -> None:
         for said in (port, 99_999):
             assert main(["view", str(results.path), "--port", str(said)]) == 2
             assert f"--port {said}" in capsys.readouterr().err
+
+
+def test_a_port_that_cannot_be_is_told(folder: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["dashboard", folder, "--port", "99999"]) == 2
+    assert "--port 99999" in capsys.readouterr().err
+
+
+def test_ctrl_c_ends_a_dashboard(folder: str) -> None:
+    command = [sys.executable, "-m", "helmframe", "dashboard", folder]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("http://127.0.0.1:")
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert (process.returncode, said) == (0, "helmframe: ended\n")

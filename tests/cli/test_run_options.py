@@ -1,5 +1,6 @@
-"""Who answers, said on the command line."""
+"""The options of `run` and `explain` for models and engine."""
 
+import argparse
 import json
 import shutil
 from pathlib import Path
@@ -13,6 +14,7 @@ from transformers import AutoModelForCausalLM
 
 import helmframe as hf
 from helmframe.cli.app import main
+from helmframe.cli.run_options import add_engine, engine_option
 from tests.models.test_local_model import lora
 from tests.models.tiny import gpt2_folder, llama, saved
 
@@ -147,3 +149,35 @@ def test_what_can_not_be_said_is_refused(
 ) -> None:
     assert main(["run", MUSIC, *said]) == 2
     assert message in capsys.readouterr().err
+
+
+def engine(*words: str) -> object:
+    parser = argparse.ArgumentParser()
+    add_engine(parser)
+    return engine_option(parser.parse_args(words))
+
+
+def test_the_options_say_the_engine() -> None:
+    assert engine() == "local"
+    assert engine("--engine", "ray") == hf.engines.Ray()
+    ray = engine("--engine", "ray", "--address", "auto", "--actors", "2-8", "--num-gpus", "1", "--num-cpus", "4")
+    assert ray == hf.engines.Ray("auto", (2, 8), num_cpus=4, num_gpus=1)
+    assert engine("--engine", "ray", "--actors", "3") == hf.engines.Ray(replicas=3)
+
+
+@pytest.mark.parametrize(
+    ("words", "match"),
+    [
+        (["--address", "auto"], "--engine ray"),
+        (["--engine", "ray", "--actors", "many"], "1-8"),
+        (["--engine", "ray", "--actors", "4-2"], "at least"),
+    ],
+)
+def test_options_that_cannot_be(words: list[str], match: str) -> None:
+    with pytest.raises(hf.HelmframeError, match=match):
+        engine(*words)
+
+
+def test_an_engine_nobody_knows_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "sampler:subject=music,model=oracle()", "--engine", "rya"]) == 2
+    assert "Did you mean 'ray'" in capsys.readouterr().err
