@@ -7,6 +7,9 @@ A plan says what to evaluate; `score()` runs it, and `Results` has the tables. T
     hf.scenario("mmlu").where(subject="philosophy").perturb("typos").generate(model).score()
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from helmframe import adapters, engines, interop, metrics, models, perturbations, stats
 from helmframe._plan import Plan, between, scenario
 from helmframe._run import Run, active_runs, run, runs
@@ -16,9 +19,6 @@ from helmframe.adapters.adapt import adapter
 from helmframe.config import configure
 from helmframe.early_stopping.rules import decided, precise
 from helmframe.errors import HelmframeError
-from helmframe.interop import read_helm, read_inspect, read_lm_eval
-from helmframe.interop.helm import entry
-from helmframe.interop.suites import list_suites, suite
 from helmframe.judging.judge import judge
 from helmframe.judging.templates import list_judges
 from helmframe.metrics.protocol import list_metrics, metric
@@ -31,7 +31,12 @@ from helmframe.results import Results
 from helmframe.results import compare_results as compare
 from helmframe.scenarios.catalogue import list_scenarios
 from helmframe.views import charts
-from helmframe.views.completion import load_ipython_extension
+
+if TYPE_CHECKING:
+    from helmframe.interop import read_helm, read_inspect, read_lm_eval
+    from helmframe.interop.helm.plans import entry
+    from helmframe.interop.suites import list_suites, suite
+    from helmframe.views.completion import load_ipython_extension
 
 __version__ = "0.1.0"
 
@@ -81,6 +86,23 @@ __all__ = [
     "stats",
     "suite",
 ]
+
+# name → module, imported when the name is first used
+_MODULES = {
+    "entry": "interop.helm.plans",
+    "list_suites": "interop.suites",
+    "load_ipython_extension": "views.completion",
+    "read_helm": "interop.helm.read",
+    "read_inspect": "interop.inspect_logs",
+    "read_lm_eval": "interop.lm_eval",
+    "suite": "interop.suites",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
 
 
 def __dir__() -> list[str]:

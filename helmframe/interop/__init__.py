@@ -1,7 +1,25 @@
 """Tasks and results of other tools: HELM, lm-eval and Inspect."""
 
-from helmframe.interop.helm import read_helm
-from helmframe.interop.inspect_logs import read_inspect
-from helmframe.interop.lm_eval import read_lm_eval
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from helmframe.interop.helm.read import read_helm
+    from helmframe.interop.inspect_logs import read_inspect
+    from helmframe.interop.lm_eval import read_lm_eval
 
 __all__ = ["read_helm", "read_inspect", "read_lm_eval"]
+
+# name → module, imported when the name is first used
+_MODULES = {"read_helm": "helm.read", "read_inspect": "inspect_logs", "read_lm_eval": "lm_eval"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    # for Tab completion: without the modules that define the names
+    return __all__

@@ -20,7 +20,7 @@ _ZSTANDARD = 93  # the compression method in ZIP files
 _FINISH_REASONS = {"max_tokens": "length", "model_length": "length", "stop": "stop"}
 
 
-@register_loader
+@register_loader("inspect")
 def read_inspect(path: str | Path, *, fresh: bool = False) -> Results:
     """Return the samples of Inspect's logs as results; scorers become metrics, epochs become trials.
 

@@ -25,7 +25,7 @@ _SAMPLE_FIELDS = {
 }
 
 
-@register_loader
+@register_loader("lm_eval")
 def read_lm_eval(path: str | Path, *, fresh: bool = False) -> Results:
     """Return the samples that lm-eval logged (`--log_samples`) as results.
 

@@ -6,9 +6,14 @@ from typing import TYPE_CHECKING, Any
 from helmframe.metrics.protocol import Metric
 
 if TYPE_CHECKING:
-    from helmframe.metrics._endpoint import endpoint
     from helmframe.metrics._similarity import similarity
-    from helmframe.metrics._toxicity import expected_max_toxicity, max_toxicity_probability, toxic_frac, toxicity
+    from helmframe.metrics._toxicity import (
+        endpoint,
+        expected_max_toxicity,
+        max_toxicity_probability,
+        toxic_frac,
+        toxicity,
+    )
 
 __all__ = [
     "Metric",
@@ -22,7 +27,7 @@ __all__ = [
 
 # name → module, imported when the name is first used
 _MODULES = {
-    "endpoint": "_endpoint",
+    "endpoint": "_toxicity",
     "expected_max_toxicity": "_toxicity",
     "max_toxicity_probability": "_toxicity",
     "similarity": "_similarity",

@@ -104,11 +104,6 @@ def from_address(text: str) -> Model:
     return http(url, name)
 
 
-def is_address(text: str) -> bool:
-    """Return whether a text is for `from_address`."""
-    return text.startswith(("openai:", "http://", "https://", "http("))
-
-
 _ARGUMENTS = ("url", "name", "chat", "logprobs", "extra")
 
 

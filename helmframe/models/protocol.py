@@ -17,7 +17,7 @@ from helmframe._core.checks import is_integer
 from helmframe._core.specs import Call
 from helmframe.config import from_home
 from helmframe.errors import ArgumentError, CapabilityError, NotAModelError
-from helmframe.models import endpoint, event_loop, inspect_model, lm_eval_model, local_model, mock, vllm_model
+from helmframe.models import event_loop, mock
 from helmframe.models.identity import code_identity, identity, is_torch_module
 from helmframe.models.local_files import WEIGHTS
 from helmframe.models.model import Model, Pair, Prompt, Response, as_results, as_scored, digest
@@ -122,35 +122,57 @@ def check_spelling(names: Iterable[str], models: Sequence[Model]) -> None:
 
 def is_local_name(text: str) -> bool:
     """Return whether a text names a folder, a file or a hub model: not an address, nor a call such as `oracle()`."""
-    return not (endpoint.is_address(text) or text.startswith("vllm:") or _CALL.fullmatch(text))
+    return not (text.startswith(_ADDRESSES) or text.startswith("vllm:") or _CALL.fullmatch(text))
 
 
 _CALL = re.compile(r"\w+\(.*\)", re.DOTALL)
+# How a text starts that names a model of a server.
+_ADDRESSES = ("openai:", "http://", "https://", "http(")
+
+
+def _model_of_text(source: str | Path) -> Model:
+    """Return the model that an address, a call or a folder's name stands for; its backend is imported here."""
+    if isinstance(source, str) and source.startswith(_ADDRESSES):
+        from helmframe.models import endpoint
+
+        return endpoint.from_address(source)
+    if isinstance(source, str) and source.startswith(("vllm:", "vllm(")):
+        from helmframe.models import vllm_model
+
+        return vllm_model.from_text(source)
+    if isinstance(source, str) and _CALL.fullmatch(source) and not source.startswith("local("):
+        return mock.from_text(source)
+    from helmframe.models import local_model
+
+    if isinstance(source, str) and source.startswith("local("):
+        return local_model.from_text(source)
+    return local_model.local(source)
 
 
 def _model_of(source: object, batch: bool | int | None) -> Model:
     if isinstance(source, Model):
         return source
-    if isinstance(source, str) and endpoint.is_address(source):
-        return endpoint.from_address(source)
-    if isinstance(source, str) and source.startswith("local("):
-        return local_model.from_text(source)
-    if isinstance(source, str) and source.startswith(("vllm:", "vllm(")):
-        return vllm_model.from_text(source)
-    if isinstance(source, str) and _CALL.fullmatch(source):
-        return mock.from_text(source)
     if isinstance(source, str | Path):
-        return local_model.local(source)
+        return _model_of_text(source)
     if isinstance(source, tuple) and len(source) == 2 and any(map(is_torch_module, source)):
+        from helmframe.models import local_model
+
         return local_model.from_pair(*source)
     if is_torch_module(source) and hasattr(source, "generate"):
         raise NotAModelError.of(source, "its tokenizer is missing; give the pair (model, tokenizer)")
     if isinstance(source, type):
         raise NotAModelError.of(source, f"{source.__name__} is a class; give an object of it")
-    if lm_eval_model.is_lm(source):
-        return lm_eval_model.from_lm(source)
-    if inspect_model.is_model(source):
-        return inspect_model.from_model(source)
+    packages = {cls.__module__.partition(".")[0] for cls in type(source).__mro__}
+    if "lm_eval" in packages:
+        from helmframe.models import lm_eval_model
+
+        if lm_eval_model.is_lm(source):
+            return lm_eval_model.from_lm(source)
+    if "inspect_ai" in packages:
+        from helmframe.models import inspect_model
+
+        if inspect_model.is_model(source):
+            return inspect_model.from_model(source)
     takes_list = None if batch is None else batch is not False
     if callable(getattr(source, "generate", None)):
         return _from_function(source, source.generate, takes_list, default=True)  # type: ignore[attr-defined]
@@ -376,10 +398,6 @@ def _check(
 
 
 _LISTING = {"name": pl.String, "kind": pl.String, "arguments": pl.String, "description": pl.String}
-_LISTED: dict[str, tuple[Callable[..., Model], ...]] = {
-    "mock": (mock.echo, mock.noisy, mock.oracle, mock.replay),
-    "backend": (endpoint.http, local_model.local, vllm_model.vllm),
-}
 
 
 def list_models() -> pl.DataFrame:
@@ -394,7 +412,15 @@ def list_models() -> pl.DataFrame:
     >>> list_models().filter(kind="mock")["name"].to_list()
     ['echo', 'noisy', 'oracle', 'replay']
     """
-    rows = [_function_row(kind, function) for kind, functions in _LISTED.items() for function in functions]
+    from helmframe.models.endpoint import http
+    from helmframe.models.local_model import local
+    from helmframe.models.vllm_model import vllm
+
+    listed: dict[str, tuple[Callable[..., Model], ...]] = {
+        "mock": (mock.echo, mock.noisy, mock.oracle, mock.replay),
+        "backend": (http, local, vllm),
+    }
+    rows = [_function_row(kind, function) for kind, functions in listed.items() for function in functions]
     return pl.DataFrame([*rows, *map(_checkpoint_row, _checkpoints())], schema=_LISTING)
 
 

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import polars as pl
 
+from helmframe._core.registry import Registry
 from helmframe.errors import ArgumentError, NotComparableError, SourceMissingError, StoreError, UnknownNameError
 from helmframe.results._data import ResultsData, reader_of
 from helmframe.results._early_stopping import refuse_stopped, with_differences
@@ -26,8 +27,17 @@ _AXES = {"model": "model", "prompt": "adapter_id", "decoding": "decoding"}
 _PAIRED_COLUMNS = ("model", "setting", "perturbation")
 _IDENTITY_COLUMNS = ["scenario", "scenario_version", "model", "setting", "perturbation", "adapter_id", "decoding"]
 _Loader = TypeVar("_Loader", bound=Callable[..., ResultsData])
-# helmframe's own loader is the first; the loaders of other tools' results register themselves after it.
-_LOADERS: list[Callable[..., ResultsData]] = []
+
+
+@dataclass(frozen=True)
+class Loader:
+    """A function that loads the folders of a tool, and raises `SourceMissingError` for other folders."""
+
+    function: Callable[..., ResultsData]
+
+
+# "run" loads helmframe's own folders; the others are in `helmframe.interop`.
+LOADERS: Registry[Loader] = Registry("loader", packages=["helmframe.interop"], decorator="register_loader")
 
 
 def compare(
@@ -162,10 +172,14 @@ def compare_results(
     return Comparison(table.with_columns(differs=pl.lit(pair.describe())))
 
 
-def register_loader(load: _Loader) -> _Loader:
+def register_loader(name: str) -> Callable[[_Loader], _Loader]:
     """Register a function that loads the folders of a tool, and raises `SourceMissingError` for other folders."""
-    _LOADERS.append(load)
-    return load
+
+    def register(load: _Loader) -> _Loader:
+        LOADERS.add(name, Loader(load))
+        return load
+
+    return register
 
 
 def load_results(source: object) -> ResultsData:
@@ -181,14 +195,15 @@ def load_results(source: object) -> ResultsData:
         raise ArgumentError(
             f"compare() takes results or the folder of some, not {type(source).__name__}: .score() first."
         )
-    load_run, *loaders = _LOADERS
     try:
-        return load_run(source)
+        return LOADERS["run"].function(source)
     except StoreError as error:
         run_error = error
-    for load in loaders:
+    for name in LOADERS:
+        if name == "run":
+            continue
         try:
-            return load(source)
+            return LOADERS[name].function(source)
         except SourceMissingError:
             continue
     raise StoreError(f"{run_error} Nor are they HELM's, lm-eval's or Inspect's.")

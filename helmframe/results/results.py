@@ -203,4 +203,4 @@ class Results(ResultsData):
         return str(render(self, "html"))
 
 
-register_loader(Results.load)
+register_loader("run")(Results.load)

@@ -11,14 +11,13 @@ import httpx
 import pytest
 
 from helmframe.errors import ArgumentError
-from helmframe.metrics._endpoint import endpoint
-from helmframe.metrics._toxicity import toxicity
+from helmframe.metrics._toxicity import endpoint, toxicity
 from tests.frames import completions
 from tests.listening import listening
 from tests.metrics.options import of_instances
 
 # the function of the package has the name of its module
-module = import_module("helmframe.metrics._endpoint")
+module = import_module("helmframe.metrics._toxicity")
 
 
 @dataclass

@@ -10,8 +10,7 @@ import pytest
 import helmframe as hf
 from helmframe.errors import ArgumentError, PlanError
 from helmframe.metrics import expected_max_toxicity, max_toxicity_probability, toxic_frac
-from helmframe.metrics._endpoint import endpoint
-from helmframe.metrics._toxicity import Classify, toxicity
+from helmframe.metrics._toxicity import Classify, endpoint, toxicity
 from helmframe.metrics.protocol import METRICS, Metric, manifest_entry, resolve_metrics
 from helmframe.metrics.score import score
 from tests.frames import completions

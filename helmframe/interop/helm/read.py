@@ -31,7 +31,7 @@ from helmframe.store import RunFolder
 logger = logging.getLogger("helmframe.interop.helm")
 
 
-@register_loader
+@register_loader("helm")
 def read_helm(path: str | Path, *, fresh: bool = False) -> Results:
     """Return HELM's results as ours: prompts, completions, and HELM's own scores.
 
