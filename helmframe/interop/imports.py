@@ -4,7 +4,6 @@ import hashlib
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from hashlib import sha256
 from typing import Any
 from uuid import uuid4
 
@@ -25,6 +24,8 @@ _READER_VERSION = 2  # increase it when a reader changes its tables, so that old
 _DIGITS = 20
 # The manifest entry of a metric that isn't ours.
 _UNKNOWN_METRIC = {"level": "output", "unit": "", "higher_is_better": None}
+ROWS = 2_000  # per frame
+_EMPTY_ID = hashlib.sha256(b"").hexdigest()[:32]
 
 
 class Import:
@@ -84,13 +85,9 @@ def metric_entry(name: str) -> Mapping[str, Any]:
 def _key(tool: str, address: Address) -> str:
     """Return a hash of the files at the address, from their listing; for a URL, of the URL."""
     if isinstance(address, str) and not address.startswith("s3://"):
-        return sha256(f"{tool}\n{address}".encode()).hexdigest()[:24]
+        return hashlib.sha256(f"{tool}\n{address}".encode()).hexdigest()[:24]
     files = [f"{file.name} {file.size} {file.modified}" for file in listing(address)]
-    return sha256("\n".join([tool, str(address), *files]).encode()).hexdigest()[:24]
-
-
-ROWS = 2_000  # per frame
-_EMPTY_ID = hashlib.sha256(b"").hexdigest()[:32]
+    return hashlib.sha256("\n".join([tool, str(address), *files]).encode()).hexdigest()[:24]
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ PROMPTS: dict[str, dict[str, str]] = {
 }
 STOPS = {"hash": "###", "semicolon": ";", "br": "<br>"}
 NEWLINES = {"semicolon": ";\n", "br": "<br>\n"}
-# Parts of the names of models that HELM tags as instruction-following.
+# Parts of the names of models that HELM tags as instruction-following. Source: `model_metadata.yaml` of HELM 0.5.16.
 _INSTRUCT = re.compile(
     r"instruct|chat|-it\b|gpt-(3\.5-turbo|4|5|oss)|claude|gemini|command|text-davinci-003|openai/o\d|grok|deepseek-(r1|v3)"
     r"|mi(ni|x)?stral-(small|medium|large|\d+b-2)|mistral-(large|small)|open-mistral-nemo|pixtral|kimi|qw(q|en3)|granite-4"

@@ -1,6 +1,6 @@
 """The changes that HELM makes to a plan for some models by itself, by the name of the model.
 
-Source: HELM `run_spec_factory.py`, `run_expander.py`.
+Source: HELM `run_spec_factory.py`, `run_expander.py`, `model_metadata.yaml` of 0.5.16.
 """
 
 import re
@@ -17,6 +17,20 @@ from helmframe.interop.helm.expanders import (
     stop,
     stop_sequences,
 )
+
+# HELM's names of models → the names of the changes that it makes for them.
+_BY_MODEL: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("bigscience/t0pp", "google/t5-11b", "google/flan-t5-xxl", "tsinghua/glm"), ("no_newlines",)),
+    "google/ul2": ("no_newlines", "nlg_prefix"),
+    "together/gpt-neoxt-chat-base-20b": ("chatml",),
+    **dict.fromkeys(("eleutherai/gpt-j-6b", "meta/opt-6.7b", "meta/opt-1.3b", "nvidia/megatron-gpt2"), ("warm",)),
+    "google/gemini-1.0-pro-vision-001": ("two_tokens",),
+    "google/medlm-large": ("no_stop",),
+}
+_BY_FAMILY = {
+    r"anthropic/claude-(v1\.3|instant-v1|instant-1\.2|2\.0|2\.1)": ("claude_2",),
+    r"anthropic/claude-3-.*": ("claude_3",),
+}
 
 
 def apply_model_overrides(draft: Draft) -> list[Draft]:
@@ -77,21 +91,6 @@ _OVERRIDES: dict[str, Callable[[Draft], Draft]] = {
     "no_stop": lambda draft: stop(draft, "none")[0],
     "two_tokens": _two_tokens,
     "warm": _nonzero_temperature,
-}
-
-
-# HELM's names of models → the names of the changes that it makes for them.
-_BY_MODEL: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("bigscience/t0pp", "google/t5-11b", "google/flan-t5-xxl", "tsinghua/glm"), ("no_newlines",)),
-    "google/ul2": ("no_newlines", "nlg_prefix"),
-    "together/gpt-neoxt-chat-base-20b": ("chatml",),
-    **dict.fromkeys(("eleutherai/gpt-j-6b", "meta/opt-6.7b", "meta/opt-1.3b", "nvidia/megatron-gpt2"), ("warm",)),
-    "google/gemini-1.0-pro-vision-001": ("two_tokens",),
-    "google/medlm-large": ("no_stop",),
-}
-_BY_FAMILY = {
-    r"anthropic/claude-(v1\.3|instant-v1|instant-1\.2|2\.0|2\.1)": ("claude_2",),
-    r"anthropic/claude-3-.*": ("claude_3",),
 }
 
 

@@ -41,6 +41,8 @@ GROUPS = (
     *("full_functionality_text", "instruction_following", "interactive_qa", "limited_functionality_text"),
     *("opinions_qa_ai21", "opinions_qa_openai", "summarization_zs", "text", "text_code", "text_to_image", "vlm"),
 )
+logger = logging.getLogger("helmframe.interop.helm")
+_SHOWN = 5
 
 
 def plans_of(
@@ -268,11 +270,6 @@ def entry(text: str, model: Any = None, **expanders: Unpack[Expanders]) -> Plan 
     if model is not None:
         plans = [plan if spec_of(plan).models else plan.generate(model) for plan in plans]
     return plans[0] if len(plans) == 1 else Suite(tuple(plans))
-
-
-logger = logging.getLogger("helmframe.interop.helm")
-
-_SHOWN = 5
 
 
 def entry_states(entries: Iterable[Entry]) -> Iterator[EntryState]:

@@ -16,7 +16,7 @@ from helmframe.interop.helm.variants import Variant, written_variants
 
 # The key of a run: HELM has one directory for each.
 RUN = ["scenario", "subset", "model", "setting"]
-# Arguments in a run's name that have their own columns or aren't the scenario's.
+# Arguments in a run's name that have columns of their own.
 _OTHER_COLUMNS = ("model", "model_deployment", "groups", "eval_split", "data_augmentation")
 
 

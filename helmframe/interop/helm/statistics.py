@@ -28,6 +28,19 @@ _ROBUSTNESS, _FAIRNESS = (
     )
     for name in ("robustness", "fairness")
 )
+_SUMS = ("count", "sum", "sum_squared", "min", "max")
+Row: TypeAlias = dict[str, Any]
+_KEY = ["instance_id", "perturbation", "perturbation_seed", "trial", "window_index"]
+_ROWS = 100_000  # as Python objects, which take ten times the memory
+_STATS = {
+    "instance_id": pl.String,
+    "perturbation": pl.String,
+    "perturbation_seed": pl.Int64,
+    "trial": pl.Int64,
+    "window_index": pl.Int64,
+    "metric": pl.String,
+    "score": pl.Float64,
+}
 
 
 def stats_of(rows: pl.DataFrame, sets: pl.DataFrame, *, worst: bool) -> list[dict[str, Any]]:
@@ -145,13 +158,9 @@ def _derived(rows: pl.DataFrame) -> pl.DataFrame:
     return long.drop_nulls("score").select("trial", *CONTEXT, "name", "score")
 
 
-_SUMS = ("count", "sum", "sum_squared", "min", "max")
-Row: TypeAlias = dict[str, Any]
-
-
-def row_of(stat: Mapping[str, Any], instance_id: str | None = None, trial: int | None = None) -> Row:
+def row_of(statistic: Mapping[str, Any], instance_id: str | None = None, trial: int | None = None) -> Row:
     """Return a row of `HELM_STATS` without the columns that are constant in a run."""
-    name = stat["name"]
+    name = statistic["name"]
     perturbation = name.get("perturbation")
     return {
         "instance_id": instance_id,
@@ -160,7 +169,7 @@ def row_of(stat: Mapping[str, Any], instance_id: str | None = None, trial: int |
         "split": name.get("split"),
         "sub_split": name.get("sub_split"),
         "metric": str(name["name"]),
-        **{field: stat.get(field) for field in _SUMS},
+        **{field: statistic.get(field) for field in _SUMS},
     }
 
 
@@ -176,9 +185,9 @@ def frame_of(run: Run, stats: Iterable[Mapping[str, Any]], instance_stats: pl.Da
         SourceBrokenError: An element of stats.json isn't in HELM's format.
     """
     rows = []
-    for number, stat in enumerate(stats):
+    for number, statistic in enumerate(stats):
         try:
-            rows.append(row_of(stat))
+            rows.append(row_of(statistic))
         except (KeyError, TypeError, AttributeError) as error:
             problem = f"element {number} of stats.json is not as HELM has it: {type(error).__name__} {error}."
             raise SourceBrokenError(problem) from None
@@ -196,19 +205,6 @@ def statistic_of(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return the statistic of a row of `HELM_STATS` in HELM's JSON format."""
     count, total, squared, low, high = (row[field] for field in _SUMS)
     return summed(row["metric"], row["split"], row["sub_split"], row["description"], (count, total, squared, low, high))
-
-
-_KEY = ["instance_id", "perturbation", "perturbation_seed", "trial", "window_index"]
-_ROWS = 100_000  # as Python objects, which take ten times the memory
-_STATS = {
-    "instance_id": pl.String,
-    "perturbation": pl.String,
-    "perturbation_seed": pl.Int64,
-    "trial": pl.Int64,
-    "window_index": pl.Int64,
-    "metric": pl.String,
-    "score": pl.Float64,
-}
 
 
 class Stats:
@@ -233,12 +229,12 @@ class Stats:
                 # a text longer than the model's window has several elements, in order
                 key = (*text, windows[text] if run.models_language else None)
                 windows[text] += 1
-                for stat in element["stats"]:
-                    mean = stat["sum"] / stat["count"] if stat["count"] else None
-                    name = str(stat["name"]["name"])
+                for statistic in element["stats"]:
+                    mean = statistic["sum"] / statistic["count"] if statistic["count"] else None
+                    name = str(statistic["name"]["name"])
                     rows.append((*key, _metric(run, name), mean))
-                    if stat["count"] > 1:
-                        multi_request_rows.append(row_of(stat, text[0], trial))
+                    if statistic["count"] > 1:
+                        multi_request_rows.append(row_of(statistic, text[0], trial))
                     if name == "num_prompt_tokens" and mean is not None:
                         self.prompt_tokens[key] = int(mean)
             except (KeyError, TypeError, AttributeError) as error:
