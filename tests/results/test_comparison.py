@@ -1,4 +1,4 @@
-"""Two results compared: where they come from, which instances and names they share, what differs."""
+"""Two results compared: their folders, shared instances and names, and what differs."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ import pytest
 import helmframe as hf
 from helmframe.errors import ArgumentError, NotComparableError, StoreError
 
-QUESTIONS = [f"question {place}?" for place in range(40)]
+QUESTIONS = [f"question {index}?" for index in range(40)]
 
 
 def plan(questions: list[str] = QUESTIONS, name: str = "asked") -> hf.Plan:
@@ -27,17 +27,17 @@ def test_folders_are_read(tmp_path: Path) -> None:
 def test_another_tools_folder_is_read(tmp_path: Path) -> None:
     lines = [
         {
-            "doc_id": place,
+            "doc_id": index,
             "doc": {"question": question, "answer": "yes"},
             "target": "yes",
             "arguments": [[question, {"until": ["\n"]}]],
-            "resps": [["yes" if place else "no"]],
-            "filtered_resps": ["yes" if place else "no"],
+            "resps": [["yes" if index else "no"]],
+            "filtered_resps": ["yes" if index else "no"],
             "filter": "none",
             "metrics": ["exact_match"],
-            "exact_match": float(place > 0),
+            "exact_match": float(index > 0),
         }
-        for place, question in enumerate(QUESTIONS[:30])
+        for index, question in enumerate(QUESTIONS[:30])
     ]
     log = tmp_path / "theirs" / "samples_asked_2026-01-01.jsonl"
     log.parent.mkdir()
@@ -55,8 +55,8 @@ def test_a_folder_of_nothing_is_told(tmp_path: Path) -> None:
 def test_yesterdays_and_todays_answers_of_one_model() -> None:
     answers = iter(["no"] * 40 + ["yes"] * 40)
     model = hf.model(lambda prompt: next(answers), name="drifting", version="1")
-    asked = plan().generate(model)
-    yesterday, today = asked.score(), asked.score(fresh=True)
+    noisy_plan = plan().generate(model)
+    yesterday, today = noisy_plan.score(), noisy_plan.score(fresh=True)
     row = hf.compare(today, yesterday, labels=("today", "yesterday")).row(0, named=True)
     assert (row["a"], row["b"], row["difference"], row["differs"]) == ("today", "yesterday", 1.0, "nothing")
 
@@ -86,8 +86,8 @@ def test_several_that_share_no_name_are_not_compared() -> None:
 
 
 def test_perturbations_that_one_side_lacks_are_left_out() -> None:
-    asked = plan().generate(hf.models.noisy(0.5))
-    table = hf.compare(asked.perturb(["typos", "lowercase"]).score(), asked.perturb("typos").score())
+    noisy_plan = plan().generate(hf.models.noisy(0.5))
+    table = hf.compare(noisy_plan.perturb(["typos", "lowercase"]).score(), noisy_plan.perturb("typos").score())
     assert table["perturbation"].to_list() == ["original", "typos"]
     assert table["n"].to_list() == [40, 40]
 
@@ -109,7 +109,7 @@ def test_instances_of_another_version_are_paired_by_content() -> None:
 
 
 def test_nothing_in_common_is_no_comparison() -> None:
-    one, two = plan(), plan([f"other {place}?" for place in range(5)], "other")
+    one, two = plan(), plan([f"other {index}?" for index in range(5)], "other")
     with pytest.raises(NotComparableError):
         hf.compare(one.generate(hf.models.oracle()).score(), two.generate(hf.models.oracle()).score())
 

@@ -32,14 +32,14 @@ def results() -> hf.Results:
 def sharded(results: hf.Results, tmp_path_factory: pytest.TempPathFactory) -> hf.Results:
     """The same in shards of seven instances."""
     folder = RunFolder(tmp_path_factory.mktemp("run"))
-    ids = results.completions.select("instance_id").unique().sort("instance_id").with_row_index("place").collect()
+    ids = results.completions.select("instance_id").unique().sort("instance_id").with_row_index("index").collect()
     for table in TABLES:
         rows = getattr(results, table).collect()
         if table == "prefixes":
             folder.add(table, "sampler", rows)
             continue
         for shard in range(-(-ids.height // 7)):
-            some = ids.filter(pl.col("place") // 7 == shard)["instance_id"].implode()
+            some = ids.filter(pl.col("index") // 7 == shard)["instance_id"].implode()
             folder.add(table, "sampler", rows.filter(pl.col("instance_id").is_in(some)), shard)
     folder.write_manifest(results.manifest)
     return hf.load(Path(folder.path))
@@ -63,7 +63,7 @@ QUESTIONS: dict[str, Callable[[hf.Results], pl.DataFrame]] = {
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_shards_give_what_one_piece_gives(results: hf.Results, sharded: hf.Results, question: str) -> None:
     whole = hf.Results(results.completions, results.scores, results.prefixes, results.manifest)
-    one, many = (QUESTIONS[question](each) for each in (whole, sharded))
+    one, many = (QUESTIONS[question](results) for results in (whole, sharded))
     assert_frame_equal(many, one, rel_tol=1e-12)
 
 
@@ -112,7 +112,7 @@ def test_without_choices_there_is_no_chance() -> None:
 def test_what_is_scored_without_a_model() -> None:
     # A is right in 3 of 4 of the first subset, C in half of the second; four options
     first, second = [0, 0, 0, 1], [2, 2, 0, 1, 3, 2, 0, 2]
-    options = [[(text, place == gold) for place, text in enumerate("wxyz")] for gold in (*first, *second)]
+    options = [[(text, index == gold) for index, text in enumerate("wxyz")] for gold in (*first, *second)]
     rows = completions(["A"] * 12, options, subset=["a"] * 4 + ["b"] * 8, choices=pl.Series([list("ABCD")] * 12))
     chunks = [Chunk(rows[:6].lazy(), pl.LazyFrame()), Chunk(rows[6:].lazy(), pl.LazyFrame())]
     reader = ResultsReader(chunks, {}, rows.lazy())

@@ -1,4 +1,4 @@
-"""What tables and questions say of a run that stopped early."""
+"""Tables and statistics of a run that stopped early."""
 
 import polars as pl
 import pytest
@@ -10,7 +10,7 @@ from helmframe.errors import NotComparableError
 
 @pytest.fixture(scope="module")
 def results() -> hf.Results:
-    rows = pl.DataFrame({"q": [f"question {place}?" for place in range(600)], "a": ["yes"] * 600})
+    rows = pl.DataFrame({"q": [f"question {index}?" for index in range(600)], "a": ["yes"] * 600})
     plan = hf.scenario(rows, input="q", references="a", name="asked").adapt(shots=0).perturb("lowercase")
     models = {"a": hf.models.noisy(0.9), "b": hf.models.noisy(0.5)}
     scored = plan.metrics("exact_match", "f1_score", "output_words", "classification_macro_f1").generate(models)
@@ -74,7 +74,7 @@ def test_a_comparison_within_it_has_the_intervals_of_differences_and_no_p(result
 
 
 def test_the_difference_that_was_watched_is_the_one_compared() -> None:
-    rows = pl.DataFrame({"q": [f"question {place}?" for place in range(300)], "a": ["yes"] * 300})
+    rows = pl.DataFrame({"q": [f"question {index}?" for index in range(300)], "a": ["yes"] * 300})
     plan = hf.scenario(rows, input="q", references="a", name="asked").adapt(shots=0).metrics("exact_match")
     plan = plan.generate({"a": hf.models.noisy(0.8), "b": hf.models.noisy(0.5)})
     results = plan.score(until=hf.decided("a", "b"))

@@ -1,4 +1,4 @@
-"""What can be asked of judged results: more verdicts, pairs, agreement, and what people would have said."""
+"""Judged results: more verdicts, pairs, agreement, and corrections by labels."""
 
 from pathlib import Path
 
@@ -32,8 +32,8 @@ def test_people_are_one_rater_more() -> None:
     labels = results.to_label(4).sort("instance_id").with_columns(label=pl.Series([1.0, 1.0, 0.0, 1.0]))
     table = results.agreement(labels=labels).filter(pl.col("statistic") == "same")
     assert table.select("raters", "value").row(0) == ("human, j", 0.75)
-    found = results.corrected(labels).row(0, named=True)
-    assert (found["judged"], found["labelled"], found["bias"]) == (0.5, 0.75, -0.25)
+    row = results.corrected(labels).row(0, named=True)
+    assert (row["judged"], row["labelled"], row["bias"]) == (0.5, 0.75, -0.25)
 
 
 def test_labels_are_on_the_judges_scale_and_fit_one_completion_each() -> None:

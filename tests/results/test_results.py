@@ -266,16 +266,16 @@ main: {metric: exact_match}
 
 
 def test_rescore_asks_nothing_and_knows_set_metrics() -> None:
-    asked: list[str] = []
+    prompts: list[str] = []
 
     def model(prompt: str) -> str:
-        asked.append(prompt)
+        prompts.append(prompt)
         return "yes"
 
     frame = pl.DataFrame({"q": ["a", "b", "c"], "a": ["yes", "no", "yes"]})
     results = hf.scenario(frame, input="q", references="a").generate(model).score()
     again = results.rescore("classification_macro_f1", EXACT)
-    assert len(asked) == 3
+    assert len(prompts) == 3
     # yes: precision 2/3, recall 1, F1 .8; no: 0
     assert again.value("classification_macro_f1") == pytest.approx(0.4)
 

@@ -1,4 +1,4 @@
-"""What results say of perturbations: which of them count, and how often answers and scores changed."""
+"""Robustness of results: which perturbations count, and how often outputs and scores changed."""
 
 import polars as pl
 import pytest
@@ -57,11 +57,11 @@ def test_a_perturbation_counts_as_the_manifest_says() -> None:
     results = run("typos", "mirrored")
     assert results.manifest["perturbations"]["mirrored"] == {"kind": "fairness", "repeats": False, "seeds": 1}
     scores = results.scores.with_columns(pl.col("perturbation").replace("typos", "elsewhere"))
-    said = {"elsewhere": {"kind": "fairness", "repeats": False}, "mirrored": {"kind": "robustness", "repeats": True}}
-    told = hf.Results(results.completions, scores, results.prefixes, {**results.manifest, "perturbations": said})
-    assert names(told.fairness()) == ["all", "elsewhere"]
-    assert told.robustness().height == 0
-    assert told.worst_case()["variants"].item() == "original, elsewhere"
+    entries = {"elsewhere": {"kind": "fairness", "repeats": False}, "mirrored": {"kind": "robustness", "repeats": True}}
+    declared = hf.Results(results.completions, scores, results.prefixes, {**results.manifest, "perturbations": entries})
+    assert names(declared.fairness()) == ["all", "elsewhere"]
+    assert declared.robustness().height == 0
+    assert declared.worst_case()["variants"].item() == "original, elsewhere"
 
 
 def test_without_perturbations_of_a_family_there_are_no_rows() -> None:
