@@ -49,7 +49,7 @@ def prepare(tables: str) -> list[str]:
     """Read HELM's configuration once, replace its downloads and return the names of its text models."""
     nltk: Any = importlib.import_module("nltk")
     nltk.download = lambda *_, **__: True
-    helm_metrics_child._write_sentence_model()
+    helm_metrics_child.write_sentence_model()
     runs = module("run")
     runs.register_builtin_configs_from_helm_package = functools.cache(runs.register_builtin_configs_from_helm_package)
     runs.register_builtin_configs_from_helm_package()
