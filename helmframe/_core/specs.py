@@ -246,7 +246,7 @@ class ScenarioSpec:
 
     @property
     def keeps_unchanged(self) -> bool:
-        """Whether HELM keeps the copies of its instances that a perturbation left unchanged."""
+        """True if HELM keeps the copies of its instances that a perturbation left unchanged."""
         return bool(dict(self.helm).get("passage_question"))
 
     @property

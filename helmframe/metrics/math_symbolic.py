@@ -1,4 +1,4 @@
-"""Whether answers are equal as mathematics, by math-verify over SymPy, in a child process that may be killed."""
+"""Equality of answers as mathematics, by math-verify over SymPy, in a child process that may be killed."""
 
 import json
 import select

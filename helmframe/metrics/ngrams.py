@@ -1,4 +1,4 @@
-"""What two lists of words have in common, for all rows of a column at once: words, n-grams, the longest subsequence."""
+"""Overlap of two lists of words, for all rows of a column at once: words, n-grams, the longest subsequence."""
 
 from collections.abc import Hashable, Sequence
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""Whether stated probabilities come true: debiased calibration error, what chance alone would give, Brier's parts."""
+"""Calibration of stated probabilities: debiased calibration error, what chance alone would give, Brier's parts."""
 
 import hashlib
 from collections.abc import Iterator, Sequence

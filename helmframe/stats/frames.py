@@ -30,7 +30,7 @@ AT_ONCE = 2
 
 @dataclass(frozen=True)
 class FoldContext:
-    """What a chunk needs from the others: whether to keep cluster names and trials, and all variants."""
+    """Information that a chunk needs from other chunks: whether to keep cluster names and trials, and all variants."""
 
     named: bool = False
     variants: pl.DataFrame | None = None

@@ -1,4 +1,4 @@
-"""What people would have scored, from a judge's scores of all and people's labels of some."""
+"""Estimates of the scores that people would give, from a judge's scores of all and people's labels of some."""
 
 from collections.abc import Sequence
 

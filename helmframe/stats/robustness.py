@@ -1,4 +1,4 @@
-"""What perturbations do to scores and completions: levels, flips, the paired change, and consistency."""
+"""Effects of perturbations on scores and completions: levels, flips, the paired change, and consistency."""
 
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial

@@ -133,7 +133,7 @@ class VerifiedFile:
 
     @property
     def missing(self) -> bool:
-        """Whether the file is missing: the manifest of its run lists it, or its mark shows that it existed."""
+        """True if the file is missing: the manifest of its run lists it, or its mark shows that it existed."""
         return self.why == MISSING
 
 

@@ -1,4 +1,4 @@
-"""What a replica receives: plans, settings and one model, pickled at once, so that errors are raised early.
+"""The data that a replica receives: plans, settings and one model, pickled at once, so that errors are raised early.
 
 Named models (folders, hub names, addresses) are sent as their names; functions and objects by cloudpickle: those of a
 module by import path, those of a notebook or script by value. Credentials are never sent.
@@ -32,7 +32,7 @@ _REGISTRIES: tuple[Registry[Any], ...] = (PERTURBATIONS, ADAPTERS, METRICS)
 
 @dataclass(frozen=True)
 class Parcel:
-    """What a replica of one model receives.
+    """The data that a replica of one model receives.
 
     Args:
         work: (plan, task) pairs that run this model alone.
