@@ -1,4 +1,4 @@
-r"""Whether two answers in LaTeX are written alike, by Hendrycks' rules, and the answer in the box of a solution.
+r"""Comparison of two answers as written in LaTeX, by Hendrycks' rules, and the answer in the box of a solution.
 
 Source: Hendrycks et al. 2021 (MATH), as HELM has it in math_scenario.py.
 """
