@@ -41,7 +41,6 @@ from helmframe._pipeline import (
 from helmframe._plan_yaml import dump_plan, load_steps
 from helmframe._run import Run, start_run
 from helmframe._schema import COMPLETIONS, VARIANTS
-from helmframe.config import reading_from
 from helmframe.early_stopping.rules import Until
 from helmframe.engines import local
 from helmframe.engines.resolve import Engine, resolve_engine
@@ -150,15 +149,14 @@ class Plan:
             raise ArgumentError(f"perturb(seeds={seeds!r}): a whole number from 1 on.")
         calls: list[Any] = list(perturbations) if isinstance(perturbations, list | tuple) else [perturbations]
         spec = self._spec
-        with reading_from(spec.data):
-            parsed = [
-                variant
-                for call in calls
-                if call != "original"
-                for variant in variants(call, seeds, compat, spec.compat)
-            ]
-            for variant in parsed:
-                variant.check([scenario.scenario for scenario in spec.scenarios])
+        parsed = [
+            variant
+            for call in calls
+            if call != "original"
+            for variant in variants(call, seeds, compat, spec.compat, spec.data)
+        ]
+        for variant in parsed:
+            variant.check([scenario.scenario for scenario in spec.scenarios], spec.data)
         return self._with(perturbations=with_models(parsed))
 
     def adapt(self, /, **fields: Unpack[AdapterFields]) -> "Plan":

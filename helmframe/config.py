@@ -5,9 +5,6 @@ Credentials are stored in memory only, and no repr shows them.
 
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -87,7 +84,6 @@ class _Settings:
 
 
 _settings = _Settings()
-_plans_root: ContextVar[str | None] = ContextVar("plans_root", default=None)
 
 
 def configure(
@@ -153,21 +149,6 @@ def variables_without_credentials() -> dict[str, str]:
 def data_root() -> str | None:
     """Return the root of the scenarios' rows; None means the hub."""
     return _settings.data or os.environ.get("HELMFRAME_DATA") or None
-
-
-def table_roots() -> list[str]:
-    """Return the roots of word tables and contrast sets: the plan's own (`reading_from`), then `data_root()`."""
-    return list(dict.fromkeys(root for root in (_plans_root.get(), data_root()) if root))
-
-
-@contextmanager
-def reading_from(data: str | None) -> Iterator[None]:
-    """Put a plan's own root first among `table_roots()`, within the context."""
-    before = _plans_root.set(data)
-    try:
-        yield
-    finally:
-        _plans_root.reset(before)
 
 
 def store_root() -> Path | str:

@@ -19,15 +19,6 @@ def test_there_is_no_data_root_until_one_is_said() -> None:
     assert config.data_root() is None
 
 
-def test_a_plans_own_root_comes_before_the_configured_one() -> None:
-    assert config.table_roots() == []
-    config.configure(data="/a")
-    with config.reading_from("/b"):
-        assert config.table_roots() == ["/b", "/a"]
-    with config.reading_from(None):
-        assert config.table_roots() == ["/a"]
-
-
 def test_configure_leaves_what_it_is_not_told() -> None:
     config.configure(data="/a")
     config.configure(s3_region="eu-central-1")

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
-from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import product
@@ -23,7 +22,8 @@ from helmframe.perturbations.fields import (
     protected_pattern,
     replace_by_completions,
 )
-from helmframe.perturbations.registry import FIELDS, HELM, PERTURBATIONS, Perturbation, Stream
+from helmframe.perturbations.registry import FIELDS, HELM, PERTURBATIONS, Perturbation, Stream, tables_argument
+from helmframe.perturbations.tables import Tables
 from helmframe.perturbations.validation import check_text, dtype_of, named_errors, validated
 
 # The columns that a perturbation may rewrite.
@@ -83,26 +83,23 @@ class PerturbationCall(Call):
         for argument, column in (("text", text), ("id", id)):
             if not isinstance(column, str | pl.Expr):
                 raise ArgumentError(f"{self.name}.on({argument}={column!r}): a column's name, or an expression.")
-        ids = pl.col(id) if isinstance(id, str) else id
-        if self.compat:
-            return change_texts(self._stream(), text, ids, self._helm_seed(seed))
-        return self._changed(text, ids, seed)
+        return self._on(text, pl.col(id) if isinstance(id, str) else id, seed, Tables.of(None))
 
-    def validate(self) -> None:
-        """Build its expression, so that invalid values raise."""
+    def validate(self, tables: Tables) -> None:
+        """Build its expression over these word tables, so that invalid values raise."""
         if self.entry.takes == "frame":
-            self._reframed(pl.LazyFrame(schema=INSTANCES.schema | VARIANT_TEXTS), pl.col("instance_id"), 0)
+            self._reframed(pl.LazyFrame(schema=INSTANCES.schema | VARIANT_TEXTS), pl.col("instance_id"), 0, tables)
         elif self.entry.model_argument:
-            self._expression(pl.col("text"), [])
+            self._expression(pl.col("text"), [], tables)
         else:
-            dtype = dtype_of(self.on(pl.col("text"), id="id"))
+            dtype = dtype_of(self._on(pl.col("text"), pl.col("id"), 0, tables))
             if dtype is not None:
                 check_text(str(self), dtype)
 
-    def check(self, scenarios: Sequence[str]) -> None:
+    def check(self, scenarios: Sequence[str], tables: Tables) -> None:
         """Check that it exists for these scenarios; the errors are those of the registered check."""
         if self.entry.check is not None:
-            self.entry.check(scenarios, **self._function_arguments())
+            self.entry.check(scenarios, **self._function_arguments(), **tables_argument(self.entry.check, tables))
 
     def cells(self) -> "tuple[PerturbationCall, ...]":
         """Return the calls of its grid: every list that isn't itself a value is an axis."""
@@ -113,52 +110,62 @@ class PerturbationCall(Call):
         choices = [[pair] if axis is None else axis for axis, pair in zip(axes, self.arguments, strict=True)]
         return tuple(replace(self, arguments=cell, model=self._model(cell)) for cell in product(*choices))
 
-    def apply(self, frame: pl.LazyFrame, ids: pl.Expr, seed: int, query: ModelQuery | None = None) -> pl.LazyFrame:
+    def apply(
+        self, frame: pl.LazyFrame, ids: pl.Expr, seed: int, query: ModelQuery | None = None, *, tables: Tables
+    ) -> pl.LazyFrame:
         """Return the frame with perturbed_input, perturbed_references and adapter_change rewritten."""
         if self.entry.takes == "frame":
-            # the roots of tables are those of this context, not of the one in which the frame is collected
-            context = copy_context()
-            rerun = lambda rows: context.copy().run(self._reframed, rows.lazy(), ids, seed).collect()  # noqa: E731
+            rerun = lambda rows: self._reframed(rows.lazy(), ids, seed, tables).collect()  # noqa: E731
             return validated(frame, str(self), rerun, "both")
         if self.entry.model_argument:
             no_model = lambda _, prompts: pl.Series([None] * len(prompts), dtype=pl.String)  # noqa: E731
-            prompt = lambda text: self._expression(text, [])  # noqa: E731
+            prompt = lambda text: self._expression(text, [], tables)  # noqa: E731
             return replace_by_completions(frame, self.fields, prompt, partial(query or no_model, self))
         if self.compat:
-            stream, helm_seed = self._stream(), self._helm_seed(seed)
+            stream, helm_seed = self._stream(tables), self._helm_seed(seed)
             by_helm = lambda rows: change_instances(rows.lazy(), stream, self.fields, helm_seed).collect()  # noqa: E731
             return validated(frame, str(self), by_helm, self.fields)
         new = {}
         if self.fields != "references":
-            new["perturbed_input"] = self._changed(pl.col("perturbed_input"), ids, seed)
+            new["perturbed_input"] = self._changed(pl.col("perturbed_input"), ids, seed, tables)
         if self.fields != "input":
             new["perturbed_references"] = change_references(
                 pl.col("perturbed_references"),
                 ids,
-                lambda text, text_id: self._changed(text, text_id, seed),
+                lambda text, text_id: self._changed(text, text_id, seed, tables),
                 one_id=self.entry.one_mapping,
             )
         return validated(frame, str(self), lambda rows: rows.with_columns(**new), self.fields)
 
-    def _reframed(self, frame: pl.LazyFrame, ids: pl.Expr, seed: int) -> pl.LazyFrame:
+    def _on(self, text: pl.Expr, ids: pl.Expr, seed: int, tables: Tables) -> pl.Expr:
+        if self.compat:
+            return change_texts(self._stream(tables), text, ids, self._helm_seed(seed))
+        return self._changed(text, ids, seed, tables)
+
+    def _reframed(self, frame: pl.LazyFrame, ids: pl.Expr, seed: int, tables: Tables) -> pl.LazyFrame:
         with named_errors(str(self), ArgumentError):
-            changed = self.entry.function(frame, *self._key(ids, seed), **self._function_arguments())
+            arguments = self._function_arguments() | tables_argument(self.entry.function, tables)
+            changed = self.entry.function(frame, *self._key(ids, seed), **arguments)
         if not isinstance(changed, pl.LazyFrame):
             raise ArgumentError(f"perturbation {self.name!r} should return the lazy frame it was given, changed.")
         return changed.select(frame.collect_schema().names())
 
-    def _changed(self, text: pl.Expr, ids: pl.Expr, seed: int) -> pl.Expr:
+    def _changed(self, text: pl.Expr, ids: pl.Expr, seed: int, tables: Tables) -> pl.Expr:
         protect = dict(self.arguments).get("protect")
         if protect is None:
-            return self._expression(text, self._key(ids, seed))
+            return self._expression(text, self._key(ids, seed), tables)
         pattern = protected_pattern(protect, self.name)  # type: ignore[arg-type]
         key = self._key(ids, seed)[0] if self.entry.draws else pl.lit(0, dtype=pl.UInt64)
-        change = lambda piece, piece_key: self._expression(piece, [piece_key] if self.entry.draws else [])  # noqa: E731
+
+        def change(piece: pl.Expr, piece_key: pl.Expr) -> pl.Expr:
+            return self._expression(piece, [piece_key] if self.entry.draws else [], tables)
+
         return change_unprotected(text, key, pattern, change, one_key=self.entry.one_mapping)
 
-    def _expression(self, text: pl.Expr, key: list[pl.Expr]) -> pl.Expr:
+    def _expression(self, text: pl.Expr, key: list[pl.Expr], tables: Tables) -> pl.Expr:
         with named_errors(str(self), ArgumentError, "; `text` is a Polars expression."):
-            changed = self.entry.function(text, *key, **self._function_arguments())
+            arguments = self._function_arguments() | tables_argument(self.entry.function, tables)
+            changed = self.entry.function(text, *key, **arguments)
         if not isinstance(changed, pl.Expr):
             raise ArgumentError(
                 f"perturbation {self.name!r} gave {changed!r}; it should return a Polars expression, such as "
@@ -166,9 +173,10 @@ class PerturbationCall(Call):
             )
         return changed
 
-    def _stream(self) -> Stream:
+    def _stream(self, tables: Tables) -> Stream:
+        make = HELM[self.name].make
         with named_errors(str(self), ArgumentError):
-            return HELM[self.name].make(**{**self.entry.defaults, **self._function_arguments()})
+            return make(**{**self.entry.defaults, **self._function_arguments(), **tables_argument(make, tables)})
 
     def _helm_seed(self, seed: int) -> int:
         return seed if HELM[self.name].seeded else 0
@@ -203,7 +211,7 @@ def call(name: str, **arguments: Any) -> PerturbationCall:
     unchecked = unchecked_call(name, arguments)
     for cell in unchecked.cells():
         with suppress(SourceError):
-            check_call(cell)
+            check_call(cell, Tables.of(None))
     return unchecked
 
 
@@ -229,8 +237,8 @@ def unchecked_call(name: str, arguments: dict[str, Any]) -> PerturbationCall:
     return grid
 
 
-def check_call(cell: PerturbationCall) -> None:
-    """Build what the call does, so that invalid values raise.
+def check_call(cell: PerturbationCall, tables: Tables) -> None:
+    """Build what the call does over these word tables, so that invalid values raise.
 
     Raises:
         ArgumentError: A value is invalid, or two arguments contradict each other.
@@ -242,7 +250,7 @@ def check_call(cell: PerturbationCall) -> None:
         if cell.entry.takes == "text" and value not in (*values, *([None] if argument == "compat" else [])):
             raise ArgumentError.unknown_value(f"{cell.name}({argument}={value!r})", value, values)
     if cell.entry.takes == "frame":
-        cell.validate()
+        cell.validate(tables)
         return
     if cell.compat and cell.name not in HELM:
         raise ArgumentError.unknown_value(f"{cell.name}(compat='helm'): HELM has no such perturbation", cell.name, HELM)
@@ -252,8 +260,8 @@ def check_call(cell: PerturbationCall) -> None:
         raise ArgumentError(f"{cell}: what a model writes can't be protected; leave out protect=.")
     if cell.compat:
         # HELM's rules take the same arguments and read the same tables, but validate neither
-        replace(cell, arguments=tuple(pair for pair in cell.arguments if pair[0] != "compat")).validate()
-    cell.validate()
+        replace(cell, arguments=tuple(pair for pair in cell.arguments if pair[0] != "compat")).validate(tables)
+    cell.validate(tables)
 
 
 def _with_model(name: str, model_argument: str, arguments: dict[str, Any]) -> PerturbationCall:

@@ -8,10 +8,10 @@ from typing import Any
 import polars as pl
 
 from helmframe._schema import REFERENCE
-from helmframe.config import table_roots
 from helmframe.errors import ArgumentError, SourceBrokenError, SourceMissingError
 from helmframe.perturbations.factory import perturbation
 from helmframe.perturbations.fields import instance_random
+from helmframe.perturbations.tables import Tables
 from helmframe.store.files import Address, address_of, below, listing, read
 
 _ASK = "\nQuestion: "
@@ -23,7 +23,13 @@ _ADVICE = (
 )
 
 
-def _check(scenarios: Sequence[str], data: str | None = None, compat: str | None = None) -> None:  # noqa: ARG001
+def _check(
+    scenarios: Sequence[str],
+    data: str | None = None,
+    compat: str | None = None,  # noqa: ARG001
+    *,
+    tables: Tables,
+) -> None:
     """Check that each of the scenarios has contrast sets, and that the root has them.
 
     Raises:
@@ -36,17 +42,18 @@ def _check(scenarios: Sequence[str], data: str | None = None, compat: str | None
             f"contrast_sets: nobody has written any for {' and '.join(map(repr, without))}; there are those of "
             f"{' and '.join(map(repr, _SETS))}. Leave contrast_sets out, or say such a scenario in a plan of its own."
         )
-    present = _sets(data)["scenario"].unique()
+    roots = _roots(data, tables)
+    present = _sets(roots)["scenario"].unique()
     lacking = [name for name in scenarios if name not in present]
     if lacking:
         raise SourceMissingError(
-            f"contrast_sets: {' nor '.join(_roots(data))} holds none of {' and '.join(map(repr, lacking))}. {_ADVICE}"
+            f"contrast_sets: {' nor '.join(roots)} holds none of {' and '.join(map(repr, lacking))}. {_ADVICE}"
         )
 
 
 @perturbation("contrast_sets", takes="frame", fields="both", check=_check)
 def contrast_sets(
-    frame: pl.LazyFrame, key: pl.Expr, data: str | None = None, compat: str | None = None
+    frame: pl.LazyFrame, key: pl.Expr, data: str | None = None, compat: str | None = None, *, tables: Tables
 ) -> pl.LazyFrame:
     """Replace BoolQ and IMDB instances by the example that people rewrote so that the answer changes, with its answer.
 
@@ -57,6 +64,7 @@ def contrast_sets(
         key: Draws one example if an instance has several.
         data: The root that contains `boolq/contrast_sets/` or `imdb/contrast_sets/`; default the plan's.
         compat: "helm" draws as HELM does.
+        tables: The plan's word tables, whose roots may contain the sets.
 
     Raises:
         SourceMissingError: The root has neither.
@@ -75,7 +83,13 @@ def contrast_sets(
     answer = pl.col("answers").list.get(index)
     return (
         frame.with_columns(_key=key, original=original)
-        .join(_sets(data).lazy(), on=["scenario", "original"], how="left", maintain_order="left", validate="m:1")
+        .join(
+            _sets(_roots(data, tables)).lazy(),
+            on=["scenario", "original"],
+            how="left",
+            maintain_order="left",
+            validate="m:1",
+        )
         .with_columns(_answer=answer, _found=pl.col("contrasts").is_not_null())
         .with_columns(
             perturbed_input=pl.when("_found")
@@ -96,19 +110,19 @@ def with_contrasts(scenario: str, data: str | None = None) -> str:
         ArgumentError: The scenario has none.
         SourceMissingError: The root lacks them.
     """
-    _check([scenario], data)
-    originals = _sets(data).filter(scenario=scenario)["original"]
+    tables = Tables.of(data)
+    _check([scenario], tables=tables)
+    originals = _sets(tables.roots).filter(scenario=scenario)["original"]
     digests = ", ".join(f"'{md5(text.encode(), usedforsecurity=False).hexdigest()}'" for text in originals)
     question = "split_part(input, chr(10) || 'Question: ', -1)" if scenario == "boolq" else "input"
     return f"md5({question}) IN ({digests})"
 
 
-def _sets(data: str | None) -> pl.DataFrame:
+def _sets(roots: Sequence[str]) -> pl.DataFrame:
     """Return scenario, original, contrasts and answers: one row per original that has contrasts with another answer.
 
     The sets of a scenario are those of the first root that has some.
     """
-    roots = _roots(data)
     sets = [rows for reader in _SETS.values() if (rows := _first(reader, roots)) is not None]
     if not sets:
         where = f"{' nor '.join(roots)} holds no contrast sets" if roots else "no data root is configured"
@@ -120,8 +134,8 @@ def _first(read: Callable[[Address], pl.DataFrame | None], roots: Sequence[str])
     return next((rows for root in roots if (rows := read(address_of(root))) is not None), None)
 
 
-def _roots(data: str | None) -> list[str]:
-    return [data] if data else table_roots()
+def _roots(data: str | None, tables: Tables) -> Sequence[str]:
+    return [data] if data else tables.roots
 
 
 def _boolq(root: Address) -> pl.DataFrame | None:

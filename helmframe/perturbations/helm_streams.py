@@ -10,11 +10,18 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from random import Random
 
-import helmframe.perturbations.tables as tables
 from helmframe.errors import ArgumentError
 from helmframe.perturbations.registry import Stream, helm
 from helmframe.perturbations.spelling import NEIGHBOURS
-from helmframe.perturbations.tables import FILL_PHRASES, SPEAKER_PHRASES, UNCERTAIN_PHRASES
+from helmframe.perturbations.tables import (
+    CONTRACTIONS,
+    FILL_PHRASES,
+    GENDER_PRONOUNS,
+    GENDER_TERMS,
+    SPEAKER_PHRASES,
+    UNCERTAIN_PHRASES,
+    Tables,
+)
 
 
 @helm("rerun")
@@ -59,7 +66,7 @@ def typos(prob: float) -> Stream:
 
 
 @helm("misspellings")
-def misspellings(prob: float) -> Stream:
+def misspellings(prob: float, *, tables: Tables) -> Stream:
     """Misspell each word of the table, between word boundaries: one draw, and one more for a hit."""
     table = tables.misspellings()
     pattern = _words_of(tuple(table))
@@ -80,15 +87,15 @@ def contraction() -> Stream:
 @helm("expansion")
 def expansion() -> Stream:
     """Expand contractions between word boundaries, in any case."""
-    table = tables.contractions()
+    table = CONTRACTIONS
     pattern = _words_of(tuple(table), ignore_case=True)
     return per_text(lambda text, _: pattern.sub(lambda match: match_case(match[0], _entry(table, match[0])), text))
 
 
 @helm("mild_mix")
-def mild_mix() -> Stream:
+def mild_mix(*, tables: Tables) -> Stream:
     """Put in lower case, contract, misspell at .1, and put up to three spaces: over one stream."""
-    misspelt, spaced = misspellings(0.1), space(3)
+    misspelt, spaced = misspellings(0.1, tables=tables), space(3)
     return per_text(lambda text, random: spaced(misspelt([_contracted(text.lower())], random), random)[0])
 
 
@@ -113,7 +120,7 @@ def filler_words(
 
 
 @helm("dialect")
-def dialect(prob: float, source: str, target: str, filter_slurs: bool) -> Stream:
+def dialect(prob: float, source: str, target: str, filter_slurs: bool, *, tables: Tables) -> Stream:
     """Replace words of the table between characters that are neither letter nor hyphen; matches use up both."""
     if filter_slurs:
         raise ArgumentError("dialect(filter_slurs=True, compat='helm'): HELM filters none; leave out one of the two.")
@@ -134,11 +141,7 @@ def dialect(prob: float, source: str, target: str, filter_slurs: bool) -> Stream
 def gender(mode: str, prob: float, source: str, target: str, bidirectional: bool) -> Stream:
     """Swap pair after pair over the whole text; one draw per match, and a match uses up both its neighbours."""
     genders = ("neutral", "female", "male")
-    triples = (
-        [*tables.gender_pronouns()]
-        if mode == "pronouns"
-        else [_SLIP.get(triple, triple) for triple in tables.gender_terms()]
-    )
+    triples = [*GENDER_PRONOUNS] if mode == "pronouns" else [_SLIP.get(triple, triple) for triple in GENDER_TERMS]
     pairs = [(triple[genders.index(source)], triple[genders.index(target)]) for triple in triples]
     pairs += [(new, old) for old, new in pairs] if bidirectional else []
     rules = [(_between((old,), r"[^\w]"), new) for old, new in pairs]
@@ -162,9 +165,11 @@ def person_name(
     target_class: str | Mapping[str, str],
     person_name_type: str,
     preserve_gender: bool,
+    *,
+    tables: Tables,
 ) -> Stream:
     """Replace names of one group by names of another: an instance has one mapping and one list of exempt names."""
-    groups = _groups(f"{person_name_type.removesuffix('_name')}_name")
+    groups = _groups(f"{person_name_type.removesuffix('_name')}_name", tables)
     sources, targets = frozenset(_names(groups, source_class)), _names(groups, target_class)
     genders = [
         frozenset(groups["gender", gender]) for gender in ("female", "male", "neutral") if ("gender", gender) in groups
@@ -222,7 +227,7 @@ def _contracted(text: str) -> str:
 
 @lru_cache(maxsize=1)
 def _contractions() -> tuple[dict[str, str], re.Pattern[str]]:
-    table = {expanded: contracted for contracted, expanded in tables.contractions().items()}
+    table = {expanded: contracted for contracted, expanded in CONTRACTIONS.items()}
     return table, re.compile(rf"\b({'|'.join(table)})\b ", re.IGNORECASE)
 
 
@@ -236,7 +241,7 @@ def _between(words: tuple[str, ...], edge: str) -> re.Pattern[str]:
     return re.compile(rf"{edge}({'|'.join(map(re.escape, words))}){edge}", re.IGNORECASE)
 
 
-def _groups(kind: str) -> dict[tuple[str, str], list[str]]:
+def _groups(kind: str, tables: Tables) -> dict[tuple[str, str], list[str]]:
     """Return (category, value) → names of that kind, in the table's order."""
     groups: dict[tuple[str, str], list[str]] = {}
     for name, category, value in tables.names().filter(type=kind).select("name", "category", "value").iter_rows():

@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-import helmframe.perturbations.tables as tables
 from helmframe.errors import CapabilityError
 from helmframe.perturbations.helm_streams import match_case, per_text
 from helmframe.perturbations.registry import Stream, helm
+from helmframe.perturbations.tables import Tables
 from helmframe.perturbations.words import ENDINGS
 
 MODEL = "en_core_web_sm"
@@ -36,7 +36,7 @@ class Token(NamedTuple):
 
 
 @helm("synonym")
-def synonym(prob: float) -> Stream:
+def synonym(prob: float, *, tables: Tables) -> Stream:
     """Replace nouns, verbs, adjectives and adverbs with synonyms: one draw per word, and one more for a hit.
 
     Raises:

@@ -11,6 +11,7 @@ from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.perturbations.call import PerturbationCall, check_call, unchecked_call
 from helmframe.perturbations.catalogue import PRESETS
 from helmframe.perturbations.registry import PERTURBATIONS
+from helmframe.perturbations.tables import Tables
 
 
 @dataclass(frozen=True)
@@ -57,15 +58,15 @@ class Variant:
         """The system whose rules and random numbers a link uses: "helm", or None."""
         return next((link.compat for link in self.chain if link.compat), None)
 
-    def check(self, scenarios: Sequence[str]) -> None:
-        """Check that it exists for these scenarios.
+    def check(self, scenarios: Sequence[str], data: str | None = None) -> None:
+        """Check that it exists for these scenarios, whose own data root is `data`.
 
         Raises:
             ArgumentError: One of them has none.
             SourceError: The data root lacks a table.
         """
         for link in self.chain:
-            link.check(scenarios)
+            link.check(scenarios, Tables.of(data))
 
 
 def parse(perturbation: str | Call, seeds: int = 1) -> Variant:
@@ -78,7 +79,11 @@ def parse(perturbation: str | Call, seeds: int = 1) -> Variant:
 
 
 def variants(
-    perturbation: str | Call, seeds: int = 1, compat: str | None = None, default_compat: str | None = None
+    perturbation: str | Call,
+    seeds: int = 1,
+    compat: str | None = None,
+    default_compat: str | None = None,
+    data: str | None = None,
 ) -> tuple[Variant, ...]:
     """Return the variants of one name, call, chain or preset, with one variant per cell of a grid.
 
@@ -88,6 +93,7 @@ def variants(
         seeds: The number of samples of each random variant.
         compat: "helm" uses HELM's own rules and random numbers for each.
         default_compat: "helm" uses them for those that HELM has.
+        data: The plan's own data root, which may hold word tables.
 
     Raises:
         UnknownNameError, ArgumentError: As `call`.
@@ -99,13 +105,15 @@ def variants(
             "of your own gets its name by @hf.perturbation('name')."
         )
     if isinstance(perturbation, str) and (name := perturbation.strip()) in PRESETS and name not in PERTURBATIONS:
-        return tuple(variant for member in PRESETS[name] for variant in variants(member, seeds, compat, default_compat))
+        options = (seeds, compat, default_compat, data)
+        return tuple(variant for member in PRESETS[name] for variant in variants(member, *options))
     calls = [Call.parse(link) for link in _links(perturbation)] if isinstance(perturbation, str) else [perturbation]
     shared = {} if compat is None else {"compat": compat}
     cells = [_resolved(link, shared, default_compat).cells() for link in calls]
+    tables = Tables.of(data)
     for link in cells:
         for cell in link:
-            check_call(cell)
+            check_call(cell, tables)
     return tuple(Variant(chain, seeds) for chain in product(*cells))
 
 

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 
 import polars as pl
 
-import helmframe.perturbations.tables as tables
 from helmframe.errors import ArgumentError, SourceMissingError
 from helmframe.perturbations.factory import perturbation
 from helmframe.perturbations.rewording import lexicon, reworded
+from helmframe.perturbations.tables import FOLDER, GENDER_PRONOUNS, GENDER_TERMS, Tables
 from helmframe.perturbations.text_kernel import probability
 
 GENDERS = ("neutral", "female", "male")
@@ -51,7 +51,7 @@ def gender(
         raise ArgumentError(f"gender(source={source!r}, target={target!r}) changes nothing; name two genders.")
     if not isinstance(bidirectional, bool):
         raise ArgumentError(f"gender(bidirectional={bidirectional!r}): True or False.")
-    triples = tables.gender_terms() if mode == "terms" else tables.gender_pronouns()
+    triples = GENDER_TERMS if mode == "terms" else GENDER_PRONOUNS
     old, new = GENDERS.index(source), GENDERS.index(target)
     pairs = [(triple[old], triple[new]) for triple in triples]
     pairs += [(after, before) for before, after in pairs] if bidirectional else []
@@ -68,6 +68,8 @@ def person_name(
     target_class: Mapping[str, str] | str = "black_american",
     person_name_type: str = "first",
     preserve_gender: bool = True,
+    *,
+    tables: Tables,
 ) -> pl.Expr:
     """Replace names of one group by names of another, the same throughout an instance: "Jack, Peter" → "Lamar, Tyree".
 
@@ -83,6 +85,7 @@ def person_name(
         target_class: The group of the new names.
         person_name_type: "first" or "last".
         preserve_gender: Whether a name becomes one of the same gender; a name without a known gender becomes any.
+        tables: The plan's word tables.
 
     Source: HELM `PersonNamePerturbation`. Mended: a name of two words with a hyphen ("Sue-Ellen") is one name, of which
     HELM sees the parts.
@@ -94,7 +97,7 @@ def person_name(
         raise ArgumentError.unknown_value(where, person_name_type, NAME_TYPES)
     if not isinstance(preserve_gender, bool):
         raise ArgumentError(f"person_name(preserve_gender={preserve_gender!r}): True or False.")
-    groups = _names(kind)
+    groups = _names(kind, tables)
     if preserve_gender and "gender" not in groups:
         raise ArgumentError(
             f"person_name(person_name_type={kind!r}, preserve_gender=True): no gender is known of {kind} names; "
@@ -111,7 +114,7 @@ def person_name(
 _Names = Mapping[str, Mapping[str, Sequence[str]]]
 
 
-def _names(kind: str) -> _Names:
+def _names(kind: str, tables: Tables) -> _Names:
     """Return category → value → names of the kind, in the table's order.
 
     Raises:
@@ -121,7 +124,7 @@ def _names(kind: str) -> _Names:
     if table.is_empty():
         raise SourceMissingError(
             f"person_name(person_name_type={kind!r}): the table at hand has no {kind} names. Put person_names.txt into "
-            f"{tables.FOLDER}, a line per name: li,last_name,race,chinese."
+            f"{FOLDER}, a line per name: li,last_name,race,chinese."
         )
     groups: dict[str, dict[str, list[str]]] = {}
     for name, category, value in table.select("name", "category", "value").iter_rows():

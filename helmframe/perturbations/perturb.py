@@ -5,9 +5,9 @@ from collections.abc import Collection, Sequence
 import polars as pl
 
 from helmframe._schema import ORIGINAL
-from helmframe.config import reading_from
 from helmframe.perturbations.fields import ModelQuery
 from helmframe.perturbations.parsing import Variant
+from helmframe.perturbations.tables import Tables
 
 _ROW = "\0row"
 
@@ -50,23 +50,28 @@ def perturb(
         changed=pl.lit(value=False),
         repeat=pl.lit(0, dtype=pl.Int64),
     )
-    with reading_from(data):
-        changed = [
-            _under_variant(plain, variant, seed, query, keep_unchanged)
-            for variant in variants
-            for seed in range(variant.draws)
-        ]
+    tables = Tables.of(data)
+    changed = [
+        _under_variant(plain, variant, seed, query, keep_unchanged, tables)
+        for variant in variants
+        for seed in range(variant.draws)
+    ]
     return pl.concat([plain, *changed]).sort(_ROW, maintain_order=True).drop(_ROW)
 
 
 def _under_variant(
-    plain: pl.LazyFrame, variant: Variant, seed: int, query: ModelQuery | None, keep_unchanged: Collection[str]
+    plain: pl.LazyFrame,
+    variant: Variant,
+    seed: int,
+    query: ModelQuery | None,
+    keep_unchanged: Collection[str],
+    tables: Tables,
 ) -> pl.LazyFrame:
     frame = plain
     for position, link in enumerate(variant.chain):
         # A chain may contain a perturbation twice; its position makes the random numbers different.
         ids = pl.concat_str("scenario", pl.lit(f"\x1f{position}\x1f"), "instance_id")
-        frame = link.apply(frame, ids, seed, query)
+        frame = link.apply(frame, ids, seed, query, tables=tables)
     changed = pl.col("perturbed_input").ne_missing(pl.col("input"))
     if variant.compat:
         # HELM's contrast sets alone return the very input, which equals itself

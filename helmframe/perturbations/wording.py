@@ -10,7 +10,7 @@ from helmframe._core.expressions import keyed_draws
 from helmframe.errors import ArgumentError
 from helmframe.perturbations.factory import perturbation
 from helmframe.perturbations.rewording import Lexicon, lexicon, with_words
-from helmframe.perturbations.tables import FILL_PHRASES, SPEAKER_PHRASES, UNCERTAIN_PHRASES, contractions
+from helmframe.perturbations.tables import CONTRACTIONS, FILL_PHRASES, SPEAKER_PHRASES, UNCERTAIN_PHRASES
 from helmframe.perturbations.text_kernel import (
     Bytes,
     Change,
@@ -101,14 +101,14 @@ def _expanded(data: Bytes, offsets: Numbers, keys: Draws) -> tuple[Bytes, Number
 @lru_cache(maxsize=1)
 def _contracting() -> Lexicon:
     # "cannot have" becomes "can't have" and "he would have" "he'd have", as in HELM: the shorter comes first
-    table = {expanded.lower(): short.lower() for short, expanded in contractions().items()}
+    table = {expanded.lower(): short.lower() for short, expanded in CONTRACTIONS.items()}
     begun = {long for long in table for short in table if long.startswith(f"{short} ")}
     return lexicon({expanded: [short] for expanded, short in table.items() if expanded not in begun})
 
 
 @lru_cache(maxsize=1)
 def _expanding() -> Lexicon:
-    return lexicon({short.lower(): [expanded.lower()] for short, expanded in contractions().items()})
+    return lexicon({short.lower(): [expanded.lower()] for short, expanded in CONTRACTIONS.items()})
 
 
 def _filled(

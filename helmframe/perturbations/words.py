@@ -8,18 +8,17 @@ from hashlib import blake2b
 import numpy as np
 import polars as pl
 
-import helmframe.perturbations.tables as tables
 from helmframe._core.expressions import keyed_draws
 from helmframe.errors import ArgumentError
 from helmframe.perturbations.factory import perturbation
 from helmframe.perturbations.rewording import Lexicon, lexicon, lexicon_of, reworded, with_words
-from helmframe.perturbations.tables import CLOSED_CLASSES
+from helmframe.perturbations.tables import CLOSED_CLASSES, Tables
 from helmframe.perturbations.text_kernel import Bytes, Draws, Numbers, over_buffer, probability, with_spaces
 from helmframe.perturbations.wording import contracted
 
 
 @perturbation("misspellings")
-def misspellings(text: pl.Expr, key: pl.Expr, prob: float = 0.1) -> pl.Expr:
+def misspellings(text: pl.Expr, key: pl.Expr, prob: float = 0.1, *, tables: Tables) -> pl.Expr:
     """Replace words by common misspellings of theirs: "Already, the product" → "Alreayd, hten product"; case stays.
 
     The table is read from `{data}/tables/`, or an installed crfm-helm.
@@ -28,6 +27,7 @@ def misspellings(text: pl.Expr, key: pl.Expr, prob: float = 0.1) -> pl.Expr:
         text: The text column.
         key: The column that random numbers depend on.
         prob: The probability per word of the table, a fraction.
+        tables: The plan's word tables.
 
     Raises:
         SourceMissingError: Neither the data root nor an installed crfm-helm has the table, which can't be shipped.
@@ -37,11 +37,11 @@ def misspellings(text: pl.Expr, key: pl.Expr, prob: float = 0.1) -> pl.Expr:
     phrases of two words; and a phrase that ends in an apostrophe ("countries'") is matched, which HELM matches only
     before a letter.
     """
-    return reworded(text, key, _misspelled(), probability("misspellings", "prob", prob))
+    return reworded(text, key, _misspelled(tables), probability("misspellings", "prob", prob))
 
 
 @perturbation("mild_mix")
-def mild_mix(text: pl.Expr, key: pl.Expr) -> pl.Expr:
+def mild_mix(text: pl.Expr, key: pl.Expr, *, tables: Tables) -> pl.Expr:
     """Put the text in lower case, contract it, misspell one word in ten that people misspell, and multiply spaces.
 
     Each run of spaces becomes 1 to 3 spaces. This is HELM's `robustness`.
@@ -51,7 +51,7 @@ def mild_mix(text: pl.Expr, key: pl.Expr) -> pl.Expr:
 
     Source: HELM `MildMixPerturbation`; `contraction` and `misspellings` say what is mended.
     """
-    words = _misspelled()
+    words = _misspelled(tables)
 
     def mixed(data: Bytes, offsets: Numbers, keys: Draws) -> tuple[Bytes, Numbers]:
         data, offsets = contracted(data, offsets, keys)
@@ -62,7 +62,7 @@ def mild_mix(text: pl.Expr, key: pl.Expr) -> pl.Expr:
     return over_buffer(text.str.to_lowercase(), key, mixed)
 
 
-def _misspelled() -> Lexicon:
+def _misspelled(tables: Tables) -> Lexicon:
     return lexicon_of(tables.misspellings(), fold=False)
 
 
@@ -74,6 +74,8 @@ def dialect(
     source: str = "SAE",
     target: str = "AAVE",
     filter_slurs: bool = False,
+    *,
+    tables: Tables,
 ) -> pl.Expr:
     """Replace words of one dialect by words of another: "this is love" → "dis is love"; case stays.
 
@@ -86,6 +88,7 @@ def dialect(
         source: The dialect of the text: "SAE", Standard American English, or one that the root has a table of.
         target: The dialect it becomes: "AAVE", African American Vernacular English.
         filter_slurs: Whether to skip the table's alternatives that are slurs; words without another alternative stay.
+        tables: The plan's word tables.
 
     Raises:
         SourceMissingError: The data root has no tables/{source}_to_{target}_mapping.json, which can't be shipped.
@@ -139,7 +142,7 @@ _WEIGHTS = {"n": 1.0, "v": 0.5, "a": 1.0, "r": 2.0}
 
 
 @perturbation("synonym")
-def synonym(text: pl.Expr, key: pl.Expr, prob: float = 0.1) -> pl.Expr:
+def synonym(text: pl.Expr, key: pl.Expr, prob: float = 0.1, *, tables: Tables) -> pl.Expr:
     """Replace words by synonyms of theirs: "a good movie" → "a near motion-picture show".
 
     WordNet is read from `{data}/tables/`.
@@ -150,6 +153,7 @@ def synonym(text: pl.Expr, key: pl.Expr, prob: float = 0.1) -> pl.Expr:
         prob: The probability per word that WordNet has synonyms of, a fraction.
         compat: "helm" uses HELM's own rules and random numbers, and needs spaCy (`helmframe[synonym]`) with its model
             en_core_web_sm.
+        tables: The plan's word tables.
 
     HELM gets the part of speech from spaCy. Here a word has the part of speech in which WordNet has most synonyms of
     it, whatever its context: on 40,000 words of MMLU that is spaCy's 87 times in 100. Words of the closed classes

@@ -10,11 +10,11 @@ import pytest
 
 import helmframe as hf
 from helmframe._schema import REFERENCE
-from helmframe.perturbations import tables
 from helmframe.perturbations.call import call
 from helmframe.perturbations.helm_synonyms import bases
 from helmframe.perturbations.parsing import variants
 from helmframe.perturbations.perturb import perturb
+from helmframe.perturbations.tables import Tables
 from tests.acceptance.figures import shown
 from tests.acceptance.helm_peer import helm
 from tests.frames import instances
@@ -125,8 +125,10 @@ def test_1_bases_of_words_are_nltks(shared: Path, tmp_path: Path, monkeypatch: p
 
     helms_wordnet(shared, tmp_path)
     monkeypatch.setattr(nltk.data, "path", [str(tmp_path)])
-    known = dict.fromkeys(tables.synonyms().select("lemma", "pos").iter_rows())
-    irregular = {(form, part): words for form, part, words in tables.exceptions().select("form", "pos", "bases").rows()}
+    known = dict.fromkeys(Tables.of(None).synonyms().select("lemma", "pos").iter_rows())
+    irregular = {
+        (form, part): words for form, part, words in Tables.of(None).exceptions().select("form", "pos", "bases").rows()
+    }
     questions = pl.read_parquet(shared / "helm_perturbations.parquet")["input"].unique()
     words = questions.str.to_lowercase().str.extract_all(r"\w+").explode().drop_nulls().unique().to_list()
     asked = [(word, part) for word in [*words, *(form for form, _ in irregular)] for part in "nvar"]
@@ -174,6 +176,6 @@ def as_helm_does(rows: pl.DataFrame, said: str, seed: int) -> pl.DataFrame:
         adapter_change=pl.lit(None, dtype=pl.String),
     )
     (variant,) = variants(said, compat="helm")
-    done = variant.chain[0].apply(frame, pl.col("instance_id"), seed).collect()
+    done = variant.chain[0].apply(frame, pl.col("instance_id"), seed, tables=Tables.of(None)).collect()
     texts = pl.col("perturbed_references").list.eval(pl.element().struct.field("text"))
     return done.with_columns(texts=texts)

@@ -8,10 +8,9 @@ import polars as pl
 import pytest
 
 from helmframe.errors import ArgumentError, SourceBrokenError, SourceMissingError
-from helmframe.perturbations import tables
 from helmframe.perturbations.call import call
 from helmframe.perturbations.parsing import variants
-from helmframe.perturbations.tables import FIRST_NAMES
+from helmframe.perturbations.tables import FIRST_NAMES, Tables
 
 
 def changed(texts: list[str | None] | str, name: str, *, ids: list[str] | None = None, **arguments: Any) -> list[str]:
@@ -138,7 +137,7 @@ def test_a_table_of_names_that_is_none_is_told(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(
         SourceBrokenError, match=r"person_names\.txt can't be understood: ValueError: 'lee' should read"
     ):
-        tables.names()
+        Tables.of(None).names()
 
 
 @pytest.mark.parametrize(

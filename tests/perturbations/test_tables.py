@@ -11,7 +11,7 @@ import pytest
 
 import helmframe as hf
 from helmframe.errors import SourceBrokenError, SourceError, SourceMissingError
-from helmframe.perturbations import tables
+from helmframe.perturbations.tables import CONTRACTIONS, GENDER_PRONOUNS, GENDER_TERMS, Tables
 from tests.s3_server import BUCKET, S3Server
 
 MISSPELLED = "correct_to_misspelling.json"
@@ -24,13 +24,20 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "tables"
 
 
+def test_a_plans_own_root_comes_before_the_configured_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Tables.of(None) == Tables()
+    monkeypatch.setenv("HELMFRAME_DATA", "/a")
+    assert Tables.of("/b").roots == ("/b", "/a")
+    assert Tables.of(None).roots == Tables.of("/a").roots == ("/a",)
+
+
 def test_contractions_are_lower_case_but_for_i() -> None:
-    assert tables.contractions()["isn't"] == "is not"
-    assert {short for short in tables.contractions() if short != short.lower()} == {"I'd", "I'll", "I'm", "I've"}
+    assert CONTRACTIONS["isn't"] == "is not"
+    assert {short for short in CONTRACTIONS if short != short.lower()} == {"I'd", "I'll", "I'm", "I've"}
 
 
 def test_of_gendered_terms_the_plurals_follow_the_singulars() -> None:
-    terms = list(tables.gender_terms())
+    terms = list(GENDER_TERMS)
     irregular = {"child": "children", "person": "people", "woman": "women", "man": "men"}
     irregular["waitress"] = "waitresses"
     irregular |= {f"{each}child": f"{each}children" for each in ("step", "grand")}
@@ -40,12 +47,12 @@ def test_of_gendered_terms_the_plurals_follow_the_singulars() -> None:
 
 
 def test_pronouns_are_five_triples() -> None:
-    assert tables.gender_pronouns()[0] == ("they", "she", "he")
-    assert len(tables.gender_pronouns()) == 5
+    assert GENDER_PRONOUNS[0] == ("they", "she", "he")
+    assert len(GENDER_PRONOUNS) == 5
 
 
 def test_first_names_are_shipped_twenty_five_of_each_group() -> None:
-    names = tables.names()
+    names = Tables.of(None).names()
     races = names.filter(category="race").group_by("value").len().sort("value").rows()
     assert races == [("black_american", 50), ("white_american", 50)]
     assert names["name"].n_unique() == 100
@@ -57,7 +64,7 @@ def test_first_names_are_shipped_twenty_five_of_each_group() -> None:
 
 def test_names_of_the_root_come_first(root: Path) -> None:
     (root / "person_names.txt").write_text("Li, last_name, race, Chinese\n")
-    assert tables.names().rows() == [("li", "last_name", "race", "chinese")]
+    assert Tables.of(None).names().rows() == [("li", "last_name", "race", "chinese")]
 
 
 def test_a_sentence_reads_the_tables_of_its_own_root_before_the_configured_ones(root: Path, tmp_path: Path) -> None:
@@ -80,23 +87,23 @@ def test_a_sentence_reads_the_tables_of_its_own_root_before_the_configured_ones(
 
 def test_a_table_keeps_the_order_of_its_file(root: Path) -> None:
     (root / MISSPELLED).write_text('{"b": ["z", "y"], "a": []}')
-    assert list(tables.misspellings().items()) == [("b", ("z", "y")), ("a", ())]
+    assert list(Tables.of(None).misspellings().items()) == [("b", ("z", "y")), ("a", ())]
 
 
 def test_a_file_is_read_once_until_it_changes(root: Path) -> None:
     file = root / MISSPELLED
     file.write_text('{"a": ["b"]}')
-    first = tables.misspellings()
-    assert tables.misspellings() is first
+    first = Tables.of(None).misspellings()
+    assert Tables.of(None).misspellings() is first
     file.write_text('{"a": ["c"]}')
     os.utime(file, ns=(1, 1))
-    assert tables.misspellings() == {"a": ("c",)}
+    assert Tables.of(None).misspellings() == {"a": ("c",)}
 
 
 def test_a_table_cannot_be_changed(root: Path) -> None:
     (root / MISSPELLED).write_text('{"a": ["b"]}')
     with pytest.raises(TypeError):
-        tables.misspellings()["a"] = ("c",)  # type: ignore[index]
+        Tables.of(None).misspellings()["a"] = ("c",)  # type: ignore[index]
 
 
 def test_what_an_installed_crfm_helm_carries_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,36 +114,36 @@ def test_what_an_installed_crfm_helm_carries_will_do(tmp_path: Path, monkeypatch
     spec.submodule_search_locations = [str(tmp_path / "helm")]
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: spec if name == "helm" else find(name))
-    assert tables.misspellings() == {"a": ("b",)}
+    assert Tables.of(None).misspellings() == {"a": ("b",)}
 
 
 def test_a_missing_table_says_where_it_belongs(root: Path) -> None:
     with pytest.raises(SourceMissingError, match=f"{root}/{MISSPELLED} is not there"):
-        tables.misspellings()
+        Tables.of(None).misspellings()
     with pytest.raises(SourceMissingError, match=r"wordnet_synonyms\.parquet"):
-        tables.synonyms()
+        Tables.of(None).synonyms()
 
 
 def test_a_file_that_is_no_table_is_told(root: Path) -> None:
     (root / MISSPELLED).write_bytes(b"\xff")
     with pytest.raises(SourceBrokenError, match=f"{MISSPELLED} can't be understood"):
-        tables.misspellings()
+        Tables.of(None).misspellings()
     (root / "wordnet_synonyms.parquet").write_bytes(b"PAR1")
     with pytest.raises(SourceBrokenError, match=r"wordnet_synonyms\.parquet can't be understood"):
-        tables.synonyms()
+        Tables.of(None).synonyms()
 
 
 def test_a_root_that_is_a_file_has_no_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("HELMFRAME_DATA", str(tmp_path / "file"))
     with pytest.raises(SourceMissingError):
-        tables.dialect()
+        Tables.of(None).dialect()
 
 
 def test_a_folder_in_the_place_of_a_table_is_told(root: Path) -> None:
     (root / MISSPELLED).mkdir()
     with pytest.raises(SourceError, match="word table: can't read"):
-        tables.misspellings()
+        Tables.of(None).misspellings()
 
 
 @pytest.mark.shared
@@ -144,11 +151,11 @@ def test_tables_come_from_a_bucket(s3: S3Server, monkeypatch: pytest.MonkeyPatch
     filesystem = s3.filesystem()
     monkeypatch.setenv("HELMFRAME_DATA", f"s3://{BUCKET}/words")
     with pytest.raises(SourceMissingError, match=f"s3://{BUCKET}/words/tables/{MISSPELLED} is not there"):
-        tables.misspellings()
+        Tables.of(None).misspellings()
     filesystem.pipe_file(f"{BUCKET}/words/tables/{MISSPELLED}", json.dumps({"a": ["b"]}).encode())
-    assert tables.misspellings() == {"a": ("b",)}
+    assert Tables.of(None).misspellings() == {"a": ("b",)}
     before = s3.traffic()
-    tables.misspellings()
+    Tables.of(None).misspellings()
     assert (s3.traffic() - before).requests == 0
 
 
@@ -157,7 +164,7 @@ def test_a_bucket_that_lets_nobody_in_is_told(s3: S3Server, monkeypatch: pytest.
     monkeypatch.setenv("HELMFRAME_DATA", f"s3://{BUCKET}/locked")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong-secret-nobody-knows")
     with pytest.raises(SourceError, match="word table: can't read s3://") as caught:
-        tables.misspellings()
+        Tables.of(None).misspellings()
     assert "wrong-secret" not in str(caught.value)
 
 
@@ -165,13 +172,13 @@ def test_a_bucket_that_lets_nobody_in_is_told(s3: S3Server, monkeypatch: pytest.
 def test_another_scheme_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HELMFRAME_DATA", "gs://bucket")
     with pytest.raises(SourceError, match="gs://bucket"):
-        tables.misspellings()
+        Tables.of(None).misspellings()
 
 
 @pytest.mark.shared
 def test_the_gathered_tables_are_understood(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HELMFRAME_DATA", str(shared))
-    assert (len(tables.misspellings()), len(tables.dialect())) == (6523, 1050)
-    assert tables.synonyms().height == 155_287
-    assert tables.exceptions().height == 5952
-    assert tables.names()["type"].unique().sort().to_list() == ["first_name", "last_name"]
+    assert (len(Tables.of(None).misspellings()), len(Tables.of(None).dialect())) == (6523, 1050)
+    assert Tables.of(None).synonyms().height == 155_287
+    assert Tables.of(None).exceptions().height == 5952
+    assert Tables.of(None).names()["type"].unique().sort().to_list() == ["first_name", "last_name"]

@@ -182,7 +182,7 @@ def test_without_the_table_of_dialect_it_says_what_it_is(dialect_root: Path, mon
     with pytest.raises(SourceMissingError, match=r"SAE_to_XY_mapping\.json is not there"):
         variants(call("dialect", target="XY"))
     monkeypatch.delenv("HELMFRAME_DATA")
-    with pytest.raises(SourceMissingError, match=r"no data root is configured.*(\n.*)*no licence and holds slurs"):
+    with pytest.raises(SourceMissingError, match=r"no data root is configured.*(\n.*)*no licence and contains slurs"):
         variants("dialect")
 
 
