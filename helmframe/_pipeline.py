@@ -116,7 +116,7 @@ def plan_tasks(plan: PlanSpec, models: Sequence[Model] | None = None, *, scored:
     """
     target_models = tuple(models) if models is not None else plan.models
     if not target_models:
-        raise PlanError("the plan has no model to ask. Add one: .generate(my_function), then .score().")
+        raise PlanError("the plan has no model. Add one: .generate(my_function), then .score().")
     tasks = []
     for spec in plan.scenarios:
         names = (plan.metrics or with_judges(spec.metrics)) if scored else ()
@@ -210,10 +210,10 @@ def task_shards(plan: PlanSpec, task: Task, monitor: StoppingMonitor | None = No
     return load_rows() if monitor is None else monitor.looks(load_rows)
 
 
-def perturb_instances(plan: PlanSpec, instances: pl.LazyFrame, ask: ModelQuery | None) -> pl.LazyFrame:
+def perturb_instances(plan: PlanSpec, instances: pl.LazyFrame, query: ModelQuery | None) -> pl.LazyFrame:
     """Return `VARIANTS` of the instances under the plan's perturbations."""
     keep_unchanged = [spec.scenario for spec in plan.scenarios if spec.keeps_unchanged]
-    return perturb(instances, plan.perturbations, ask, plan.data, keep_unchanged=keep_unchanged)
+    return perturb(instances, plan.perturbations, query, plan.data, keep_unchanged=keep_unchanged)
 
 
 def adapt_variants(
@@ -231,7 +231,7 @@ def build_requests(
     task: Task,
     shards: Iterable[pl.DataFrame],
     *,
-    ask: bool = True,
+    send: bool = True,
     budget: Budget | None = None,
     cache: CompletionCache | None = None,
 ) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
@@ -241,11 +241,11 @@ def build_requests(
         plan: The plan.
         task: One of its tasks.
         shards: `INSTANCES` of the task, shard by shard.
-        ask: False reads only cached completions of models that make variants (`translate`).
+        send: False reads only cached completions of models that make variants (`translate`).
         budget: The limits of requests to these models.
         cache: As for `query_function`.
     """
-    model = query_function(ask=ask, budget=budget, cache=cache)
+    model = query_function(send=send, budget=budget, cache=cache)
     train = train_pool(plan, task)
     for instances in shards:
         variants = perturb_instances(plan, instances.lazy(), model).collect(engine=IN_MEMORY)

@@ -307,7 +307,7 @@ class Plan:
 
     def variants(self) -> pl.LazyFrame:
         """Return `VARIANTS`, one row per instance and perturbation. No request is sent."""
-        return perturb_instances(self._spec, self.instances(), query_function(ask=False)).select(
+        return perturb_instances(self._spec, self.instances(), query_function(send=False)).select(
             pl.col(list(VARIANTS.schema)), pl.all().exclude(list(VARIANTS.schema))
         )
 
@@ -321,7 +321,7 @@ class Plan:
         for task in plan_tasks(self._spec, self._spec.models or [_any_model()], scored=False):
             train = train_pool(self._spec, task)
             for shard in load_instances(self._spec, task.spec):
-                variants = perturb_instances(self._spec, shard.lazy(), query_function(ask=False)).collect()
+                variants = perturb_instances(self._spec, shard.lazy(), query_function(send=False)).collect()
                 for setting in task.settings:
                     requests, heads = adapt_variants(self._spec, variants.lazy(), train, setting, task.spec)
                     for model in task.models:
@@ -397,7 +397,7 @@ class Plan:
         The repr shows `n of n planned`. With `until`, the looks that `score` with it would take, as far as the store
         has them whole. With `resume`, completions of models without a version are read from an earlier run.
         """
-        return Results.load(local.run([self._spec], ask=False, resume=resume, until=until).path)
+        return Results.load(local.run([self._spec], send=False, resume=resume, until=until).path)
 
     def completions(self) -> pl.LazyFrame:
         """Return `COMPLETIONS`: run the plan, as `score()` does, and return no scores."""
@@ -506,10 +506,10 @@ def between(low: Any, high: Any) -> Between:
 def _any_model() -> Model:
     """Return a stand-in for plans without a model. It accepts every request and never gets one."""
 
-    def ask(prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Response]:  # noqa: ARG001
+    def generate(prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Response]:  # noqa: ARG001
         return [str(prompt) for prompt in prompts]
 
-    return Model("any", "any", ask, str, durable=False, takes=None, media=True, loglikelihood=ask)
+    return Model("any", "any", generate, str, durable=False, takes=None, media=True, loglikelihood=generate)
 
 
 def _equality(column: str, value: Any) -> Condition:

@@ -89,7 +89,7 @@ class Run:
             return Results.load(self.folder.path)
         if live.results is not None:
             return live.results
-        folder = local.run(live.plans, ask=False, resume=live.resume, until=live.until, folder=folder)
+        folder = local.run(live.plans, send=False, resume=live.resume, until=live.until, folder=folder)
         return Results.load(folder.path)
 
     def logs(self) -> pl.DataFrame:

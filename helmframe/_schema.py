@@ -293,7 +293,7 @@ VERDICTS = Table(
         _column("reasoning", pl.String, "why, in its words"),
         _column("verdict", pl.String, "what stood between the score tags; null where there was no such thing"),
         _column("value", pl.Float64, "its number on the template's scale; of a pair: for this model, in either order"),
-        _column("asks", pl.Int64, "how often it was asked until a verdict could be read"),
+        _column("attempts", pl.Int64, "requests until a verdict could be read"),
         _column("request_id", pl.Binary, "as in `completions`, of the last request to the judge"),
         _column("prompt_tokens", pl.Int64, "tokens of the last prompt", "tokens"),
         _column("output_tokens", pl.Int64, "tokens of the last reply", "tokens"),

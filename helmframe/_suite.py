@@ -180,7 +180,7 @@ class Suite:
 
     def results(self, *, until: Until | None = None, resume: str | None = None) -> Results:
         """Return the results of the completions that the store has; as `Plan.results`."""
-        return Results.load(local.run(self._specs(), ask=False, resume=resume, until=until).path)
+        return Results.load(local.run(self._specs(), send=False, resume=resume, until=until).path)
 
     def completions(self) -> pl.LazyFrame:
         """Return `COMPLETIONS` of all plans: run them, as `score()` does, and return no scores."""

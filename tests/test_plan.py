@@ -225,7 +225,7 @@ def test_explain_counts_without_asking() -> None:
 def test_explain_counts_what_the_store_has() -> None:
     plan = MUSIC.limit(4).generate(says_a)
     plan.score()
-    assert "4 distinct requests: 4 in the store, 0 to ask" in plan.explain()
+    assert "4 distinct requests: 4 in the store, 0 to send" in plan.explain()
 
 
 def test_results_gives_what_is_there_and_asks_nothing() -> None:

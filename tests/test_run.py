@@ -162,7 +162,7 @@ def test_results_so_far_are_there_while_it_runs() -> None:
     run = plan.submit()
     while gate.asked < 2:
         time.sleep(0.01)
-    assert run.results().manifest["asks"] is False
+    assert run.results().manifest["store_only"] is True
     gate.opened.set()
     run.wait(30)
 

@@ -103,7 +103,7 @@ def test_a_scenario_whose_rows_are_missing_is_left_out_of_a_suite_and_told(tmp_p
     gone = hf.scenario("gsm8k", data=tmp_path)
     results = hf.suite(here, gone, models=hf.models.oracle()).score()
     assert results.table(metrics="exact_match")["scenario"].to_list() == ["sampler"]
-    (left,) = results.manifest["left_out"]
+    (left,) = results.manifest["skipped"]
     assert (left["scenario"], left["model"]) == ("gsm8k", "oracle")
     assert "no file is at" in left["reason"]
     with pytest.raises(SourceMissingError, match="'gsm8k': no file is at"):

@@ -11,7 +11,7 @@ from helmframe.views.comparison import gate_markdown, gate_text
 
 def gate_json(gate: Gate) -> str:
     """Return verdict, criterion and every number as JSON: `rows`, with the columns of `helmframe.stats.gate`."""
-    value = {"verdict": gate.verdict, "asked": gate.criterion, "rows": gate.table.to_dicts()}
+    value = {"verdict": gate.verdict, "criterion": gate.criterion, "rows": gate.table.to_dicts()}
     return json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False)
 
 

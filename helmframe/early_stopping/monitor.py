@@ -56,7 +56,7 @@ def until_entry(until: Until, tasks: Sequence[MonitoredTask]) -> dict[str, Any]:
         until.check([model.name for model in task.models], f"the plan of {task.spec.scenario!r}")
         metric_of(until, task.spec, task.metrics)
     return {
-        "said": str(until),
+        "rule": str(until),
         "ci": until.ci,
         "mean": until.mean,
         "metrics": bounded_metrics([metric for task in tasks for metric in resolve_metrics(task.metrics)]),
@@ -86,7 +86,8 @@ class StoppingMonitor:
         scenario = task.spec.scenario
         self._until, self._scenario = until, scenario
         self._metric = metric_of(until, task.spec, task.metrics)
-        self._name = _name(task)
+        self.name = _name(task)
+        self.state: dict[str, Any] = {}  # as the manifest has it, after each look
         mean = until.mean or task.spec.main.mean
         self._populations = {
             str(split): Population.of(rows, scenario, str(split), seed=until.seed, mean=mean)
@@ -139,12 +140,8 @@ class StoppingMonitor:
         with self._lock:
             self._pending.append(means)
 
-    def end_look(self, entry: dict[str, Any]) -> bool:
-        """Close the cells that meet the rule, and return whether no request is left.
-
-        Args:
-            entry: The entry that `until_entry` returns; the state of this scenario is written into it.
-        """
+    def end_look(self) -> bool:
+        """Close the cells that meet the rule, and return whether no request is left."""
         size = self._order.filter(pl.col("look") == self._look).group_by("split").len("due")
         means = pl.concat(self._pending) if self._pending else None
         self._look, self._pending = self._look + 1, []
@@ -152,9 +149,9 @@ class StoppingMonitor:
             return True
         counted = means.group_by(_AXES).len("n").join(size, on="split", how="left")
         for *cell, n, due in counted.iter_rows():
-            state = self._cells.setdefault(tuple(cell), {"asked": 0, "whole": True, "met": False})
-            state["asked"] += n
-            state["whole"] &= n == due
+            state = self._cells.setdefault(tuple(cell), {"n_run": 0, "complete": True, "met": False})
+            state["n_run"] += n
+            state["complete"] &= n == due
         self._closed |= {
             cell
             for cell in self._cells
@@ -162,7 +159,7 @@ class StoppingMonitor:
         }
         for split, population in self._populations.items():
             self._judge(means.filter(pl.col("split") == split), population)
-        entry["looks"][self._name] = {
+        self.state = {
             "scenario": self._scenario,
             "populations": [population.to_dict() for population in self._populations.values()],
             "cells": [{**dict(zip(_AXES, cell, strict=True)), **state} for cell, state in self._cells.items()],
@@ -170,13 +167,13 @@ class StoppingMonitor:
         return set(self._cells) <= self._closed
 
     def _judge(self, means: pl.DataFrame, population: Population) -> None:
-        """Take the intervals of each group of cells that stops together anew."""
+        """Compute the intervals of each group of cells that stops together."""
         by = list(self._until.cell)
         values = self._until.select_values(means)
         clusters = cluster_means(values.lazy(), by, population).collect()
         for group, rows in clusters.partition_by(by, as_dict=True).items():
             cells = [cell for cell in self._cells if _same(cell, population.split, dict(zip(by, group, strict=True)))]
-            if set(cells) <= self._closed or not all(self._cells[cell]["whole"] for cell in cells):
+            if set(cells) <= self._closed or not all(self._cells[cell]["complete"] for cell in cells):
                 continue
             seen = self._seen.setdefault((population.split, *group), [])
             seen.append(rows)
@@ -189,7 +186,7 @@ class StoppingMonitor:
             )
             met = self._until.met(interval)
             for cell in cells:
-                self._cells[cell] |= {"met": met, "watched": interval}
+                self._cells[cell] |= {"met": met, "estimate": interval}
             if met:
                 self._closed |= set(cells)
 

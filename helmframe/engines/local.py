@@ -31,10 +31,10 @@ from helmframe._pipeline import (
     task_shards,
 )
 from helmframe._schema import LOGS
-from helmframe.early_stopping.monitor import StoppingMonitor, until_entry
+from helmframe.early_stopping.monitor import StoppingMonitor
 from helmframe.early_stopping.rules import Until
 from helmframe.engines.logs import recording
-from helmframe.engines.manifest import build_manifest, resumed_runs, without_secrets
+from helmframe.engines.manifest import Manifest, resumed_runs, without_secrets
 from helmframe.engines.notes import (
     EmptyCompletions,
     Utilization,
@@ -71,7 +71,7 @@ logger = logging.getLogger("helmframe.engines")
 def run(
     plans: Sequence[PlanSpec],
     *,
-    ask: bool = True,
+    send: bool = True,
     fresh: bool = False,
     resume: str | None = None,
     budget: Budget | None = None,
@@ -83,7 +83,7 @@ def run(
 
     Args:
         plans: The plans; a suite has several.
-        ask: False reads the store only.
+        send: False reads the store only.
         fresh: True generates cached completions again.
         resume: The run whose completions of unpinned models are reused: its id, or "last".
         budget: The limits of requests and cost.
@@ -102,12 +102,12 @@ def run(
     execution = Execution(
         plans=plans,
         root=root,
-        ask=ask,
+        send=send,
         fresh=fresh,
         budget=budget or Budget(),
         until=until,
         folder=folder or RunFolder.new(root),
-        progress=progress or Progress(enabled=ask),
+        progress=progress or Progress(enabled=send),
         resumed=resumed_runs(resume, plans, root, fresh=fresh),
     )
     return execution.go()
@@ -134,7 +134,7 @@ class Shared:
     plan: PlanSpec
     task: Task
     fingerprints: Mapping[Model, str]
-    manifest: dict[str, Any]
+    manifest: Manifest
     active: dict[Model, None]
     writer: BackgroundWriter
     watch: StoppingMonitor | None
@@ -146,7 +146,7 @@ class Execution:
 
     plans: Sequence[PlanSpec]
     root: Address
-    ask: bool
+    send: bool
     fresh: bool
     budget: Budget
     until: Until | None
@@ -160,7 +160,7 @@ class Execution:
     @property
     def cache(self) -> CompletionCache:
         """Return the completions that are reused, and where new ones are stored."""
-        return CompletionCache(self.root, self.folder.path if self.ask else None, self.resumed)
+        return CompletionCache(self.root, self.folder.path if self.send else None, self.resumed)
 
     def go(self) -> RunFolder:
         """Run to the end, or to the first error."""
@@ -171,11 +171,14 @@ class Execution:
         self.budget.check([model.name for model in dict.fromkeys([*models, *judges])])
         fingerprints = {model: model.fingerprint() for model in models}
         self.prepare(tasks, fingerprints)
-        manifest = build_manifest(self.plans, [task for _, task in tasks], fingerprints) | {"asks": self.ask}
-        if self.resumed:
-            manifest["resumed"] = self.resumed[0].id
-        if self.until is not None:
-            manifest["until"] = until_entry(self.until, [task for _, task in tasks])
+        manifest = Manifest.of(
+            self.plans,
+            [task for _, task in tasks],
+            fingerprints,
+            until=self.until,
+            resumed=self.resumed[0].id if self.resumed else None,
+            store_only=not self.send,
+        )
         utilization = Utilization(fingerprints)
         judge_utilization = Utilization({judge: judge.fingerprint() for judge in judges})
         with (
@@ -187,19 +190,16 @@ class Execution:
             if new:
                 self.progress.note(f"the store is {self.root}; HELMFRAME_STORE names another")
             missing = self.work(tasks, fingerprints, manifest)
-            if self.ask and not self.budget.stopped.is_set():
+            if self.send and not self.budget.stopped.is_set():
                 clear_requests(self.folder.path)
-            for name, entry in utilization.manifest_entries().items():
-                manifest["models"][name] |= entry
-            if judged := judge_utilization.manifest_entries():
-                manifest["judges"] = judged
-            if empty := self.empty.manifest_entries():
-                manifest["empty_completions"] = empty
-            for note in empty_notes(manifest) if self.ask else ():
+            manifest.finish(
+                utilization.manifest_entries(), judge_utilization.manifest_entries(), self.empty.manifest_entries()
+            )
+            for note in empty_notes(manifest.content("done")) if self.send else ():
                 logger.warning("%s", note)
             if missing and len(missing) == len(tasks):
                 raise missing[0]
-        for note in utilization_notes(manifest):
+        for note in utilization_notes(manifest.content("done")):
             self.progress.note(note)
         return self.folder
 
@@ -207,7 +207,7 @@ class Execution:
         """Check what can fail before anything is run or written; nothing here."""
 
     def work(
-        self, tasks: Sequence[tuple[PlanSpec, Task]], fingerprints: Mapping[Model, str], manifest: dict[str, Any]
+        self, tasks: Sequence[tuple[PlanSpec, Task]], fingerprints: Mapping[Model, str], manifest: Manifest
     ) -> list[SourceMissingError]:
         """Run all tasks; in a suite, return an error for each task whose rows are missing."""
         room = threading.Semaphore(TASKS)
@@ -220,7 +220,7 @@ class Execution:
 
     def run_task(self, plan: PlanSpec, task: Task, fingerprints: Mapping[Model, str]) -> None:
         """Run one task, or a subset of its instances."""
-        self._run_task(plan, task, fingerprints, {"left_out": []}, nullcontext())
+        self._run_task(plan, task, fingerprints, Manifest(), nullcontext())
 
     def _run_or_skip(
         self,
@@ -228,7 +228,7 @@ class Execution:
         plan: PlanSpec,
         task: Task,
         fingerprints: Mapping[Model, str],
-        manifest: dict[str, Any],
+        manifest: Manifest,
         room: Any,
     ) -> None:
         """Run the task; in a suite, list it and continue with the others if its rows are missing."""
@@ -238,15 +238,14 @@ class Execution:
             self.skip_missing(error, task, manifest)
             missing.append(error)
 
-    def skip_missing(self, error: SourceMissingError, task: Task, manifest: dict[str, Any]) -> None:
+    def skip_missing(self, error: SourceMissingError, task: Task, manifest: Manifest) -> None:
         """List a task whose rows are missing in a suite; else raise."""
         if len(self.plans) == 1:
             raise error
-        entry = {"scenario": task.spec.scenario, "reason": str(error)}
-        manifest["left_out"] += [{**entry, "model": model.name} for model in task.models]
+        manifest.skip(task.spec.scenario, [model.name for model in task.models], str(error))
 
     def _run_task(
-        self, plan: PlanSpec, task: Task, fingerprints: Mapping[Model, str], manifest: dict[str, Any], room: Any
+        self, plan: PlanSpec, task: Task, fingerprints: Mapping[Model, str], manifest: Manifest, room: Any
     ) -> None:
         watch = None if self.until is None else StoppingMonitor(self.until, task, instance_keys(plan, task.spec))
         with room, BackgroundWriter() as writer:
@@ -264,9 +263,11 @@ class Execution:
                     )
                     if watch is not None and (index + 1) % len(task.settings) == 0:
                         writer.wait()
-                        if watch.end_look(manifest["until"]):
+                        closed = watch.end_look()
+                        manifest.set_looks(watch.name, watch.state)
+                        if closed:
                             return
-                    if self.ask and self.budget.stopped.is_set():
+                    if self.send and self.budget.stopped.is_set():
                         return
 
     def _prompts(self, shared: Shared) -> Iterator[dict[Model, Prompts]]:
@@ -275,7 +276,7 @@ class Execution:
         with (
             closing(prefetch(task_shards(plan, task, shared.watch))) as shards,
             closing(
-                prefetch(build_requests(plan, task, shards, ask=self.ask, budget=self.budget, cache=self.cache))
+                prefetch(build_requests(plan, task, shards, send=self.send, budget=self.budget, cache=self.cache))
             ) as batches,
         ):
             for requests, heads in batches:
@@ -288,7 +289,7 @@ class Execution:
         """Run one model on one shard, and submit its results to be written."""
         task, watch = shared.task, shared.watch
         scenario, fingerprint = task.spec.scenario, shared.fingerprints[model]
-        cache, options = self.cache, {"ask": self.ask, "fresh": self.fresh, "budget": self.budget}
+        cache, options = self.cache, {"send": self.send, "fresh": self.fresh, "budget": self.budget}
         try:
             report = self.progress.reporter(scenario, model.name)
             fitted, prefixes = prompts.result()
@@ -296,14 +297,14 @@ class Execution:
                 fitted = watch.open_requests(fitted, model.name)
                 if not fitted.height:
                     return
-            if self.ask:
+            if self.send:
                 report = self._with_cache_note(report, model, fitted, task)
             if not self.fresh:
                 cache.reuse(fitted, prefixes, model, fingerprint, scenario)
             cached = cache.completions(model, fingerprint, scenario)
             unscored: list[Address] = []
             with BackgroundWriter() as writer:
-                if self.ask and not model.durable:
+                if self.send and not model.durable:
                     writer.submit(lambda: unscored.append(self._add_requests(scenario, fitted, shard)))
                 completions = generate_completions(
                     fitted, prefixes, model, cached, fingerprint, report=report, **options
@@ -314,7 +315,7 @@ class Execution:
             if len(self.plans) == 1:
                 raise
             shared.active.pop(model, None)
-            shared.manifest["left_out"].append({"scenario": scenario, "model": model.name, "reason": str(error)})
+            shared.manifest.skip(scenario, [model.name], str(error))
             if watch is not None:
                 watch.cut(model.name, *(setting.name for setting in task.settings))
             return
@@ -363,9 +364,9 @@ class Execution:
         return with_cache_note(report, note)
 
     @contextmanager
-    def _checksums_written(self, tasks: Sequence[tuple[PlanSpec, Task]], manifest: dict[str, Any]) -> Iterator[None]:
+    def _checksums_written(self, tasks: Sequence[tuple[PlanSpec, Task]], manifest: Manifest) -> Iterator[None]:
         """Write checksums of the run's data to the manifest, in the background; not if the store is only read."""
-        if not self.ask:
+        if not self.send:
             yield
             return
 
@@ -382,7 +383,7 @@ class Execution:
                 data["address"] = without_secrets(data["address"])
                 of_scenario = checksums.setdefault(task.spec.scenario, [])
                 of_scenario += [data] * (data not in of_scenario)
-            manifest["data"] = checksums
+            manifest.set_data(checksums)
 
         with BackgroundWriter() as writer:
             writer.submit(compute)
@@ -395,14 +396,14 @@ class Execution:
     @contextmanager
     def _log_written(self) -> Iterator[None]:
         """Record what is logged and printed, and store it with the results; not if the store is only read."""
-        if not self.ask:
+        if not self.send:
             yield
             return
         with recording(self.folder.id, lambda frame: self.folder.add(LOGS.name, "run", frame)):
             yield
 
     @contextmanager
-    def _manifest_written(self, manifest: dict[str, Any]) -> Iterator[None]:
+    def _manifest_written(self, manifest: Manifest) -> Iterator[None]:
         """Write the manifest at the start, regularly during the run, and at the end: other processes watch it."""
         ended = threading.Event()
 
@@ -410,7 +411,7 @@ class Execution:
             counts, cost = self.progress.completions, self.budget.cost
             judged = {"verdicts": dict(self.progress.verdicts)} if self.progress.verdicts["planned"] else {}
             self.folder.write_manifest(
-                manifest | {"status": status, "counts": counts, **judged, "cost": cost, "seen": time.time()},
+                manifest.content(status, counts=counts, **judged, cost=cost),
                 complete=status != "running",
             )
 
@@ -439,7 +440,7 @@ class Execution:
         finally:
             ended.set()
             heart.join()
-            manifest["ended"] = time.time()
+            manifest.end()
             write(status)
 
 

@@ -4,26 +4,38 @@ import os
 import platform
 import re
 import socket
+import threading
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import asdict, dataclass, field
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from helmframe._core.specs import ScenarioSpec
 from helmframe._pipeline import PlanSpec, Task, plan_tasks
 from helmframe._plan_yaml import dump_plan
 from helmframe.adapters.adapt import adapter_id
+from helmframe.early_stopping.monitor import until_entry
+from helmframe.early_stopping.rules import Until
 from helmframe.errors import ArgumentError, StoreError, UnknownNameError, near
 from helmframe.judging.judge import judges_of
 from helmframe.metrics.protocol import manifest_entry, resolve_metrics
 from helmframe.models.completion_cache import StoredRun
 from helmframe.models.model import Model
+from helmframe.scenarios.checksums import Data
 from helmframe.store import Address, RunFolder, file_name
 from helmframe.store.run_cache import stored_counts
 
 FORMAT = 1
+
+
+def _versions() -> dict[str, str]:
+    from importlib.metadata import version
+
+    versions = {name: version(name) for name in ("helmframe", "polars", "duckdb", "numpy")}
+    return versions | {"python": platform.python_version()}
 
 
 class Unpinned(NamedTuple):
@@ -34,56 +46,145 @@ class Unpinned(NamedTuple):
     scenario: str
 
 
-def build_manifest(
-    plans: Sequence[PlanSpec], tasks: Sequence[Task], fingerprints: Mapping[Model, str]
-) -> dict[str, Any]:
-    """Return the manifest of a run that starts.
+Entry: TypeAlias = dict[str, Any]
+
+
+@dataclass
+class Manifest:
+    """The manifest of a run that is going on: its threads change it by these methods, one at a time.
 
     Args:
-        plans: The plans.
-        tasks: Their tasks.
-        fingerprints: The fingerprints of the models that are run.
+        plans: The YAML of each plan.
+        scenarios: The entry of each scenario: version, main metric, subsets, description.
+        perturbations: The entry of each perturbation: what it counts as, and its seeds.
+        models: The entry of each model: fingerprint, durability, note; at the end its utilization.
+        unpinned: Model name → fingerprints of the models whose completions the run alone stores.
+        adapters: Adapter id → the adapter's fields.
+        metrics: The entry of each metric: level, unit, direction, bounds.
+        until: The stopping rule's entry, if there is one.
+        resumed: The id of the run that is resumed, if there is one.
+        store_only: Whether the run reads stored completions and sends no request.
     """
-    from importlib.metadata import version
 
-    metrics = {metric.name: metric for task in tasks for metric in resolve_metrics(task.metrics)}
-    often = Counter(task.spec.scenario for task in tasks)
-    return {
-        "format": FORMAT,
-        "status": "running",
-        "plans": plan_texts(plans),
-        "scenarios": {
+    plans: list[str] = field(default_factory=list)
+    scenarios: dict[str, Entry] = field(default_factory=dict)
+    perturbations: dict[str, Entry] = field(default_factory=dict)
+    models: dict[str, Entry] = field(default_factory=dict)
+    unpinned: dict[str, list[str]] = field(default_factory=dict)
+    adapters: dict[str, Entry] = field(default_factory=dict)
+    metrics: dict[str, Entry] = field(default_factory=dict)
+    until: Entry | None = None
+    resumed: str | None = None
+    store_only: bool = False
+    versions: dict[str, str] = field(default_factory=dict)
+    host: str = field(default_factory=socket.gethostname)
+    process: int = field(default_factory=os.getpid)
+    started: float = field(default_factory=time.time)
+    ended: float | None = None
+    skipped: list[Entry] = field(default_factory=list)
+    data: dict[str, list[Data]] = field(default_factory=dict)
+    judges: dict[str, Entry] = field(default_factory=dict)
+    empty_completions: list[Entry] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+
+    @classmethod
+    def of(
+        cls,
+        plans: Sequence[PlanSpec],
+        tasks: Sequence[Task],
+        fingerprints: Mapping[Model, str],
+        *,
+        until: Until | None = None,
+        resumed: str | None = None,
+        store_only: bool = False,
+    ) -> "Manifest":
+        """Return the manifest of a run that starts.
+
+        Args:
+            plans: The plans.
+            tasks: Their tasks.
+            fingerprints: The fingerprints of the models that are run.
+            until: The stopping rule.
+            resumed: The id of the run that is resumed.
+            store_only: Whether the run sends no request.
+
+        Raises:
+            PlanError, UnknownNameError, ArgumentError: The stopping rule does not fit a task.
+        """
+        often = Counter(task.spec.scenario for task in tasks)
+        return cls(
+            plans=plan_texts(plans),
             # two plans of a suite may divide a scenario into different shards
-            task.spec.scenario: _scenario(task.spec) | {"whole_shards": often[task.spec.scenario] == 1}
-            for task in tasks
-        },
-        "perturbations": {
-            variant.name: {"kind": variant.kind, "repeats": variant.repeats, "seeds": variant.seeds}
-            for task in tasks
-            for variant in task.variants
-        },
-        "models": {
-            model.name: {"fingerprint": fingerprint, "durable": model.durable, "note": model.note}
-            for model, fingerprint in fingerprints.items()
-        },
-        # what `resume=` needs to read this run's own completions from another process
-        "unpinned": fingerprints_by_name(unpinned_models(tasks)),
-        "adapters": {
-            adapter_id(part.adapter): asdict(part.adapter)
-            for task in tasks
-            for setting in task.settings
-            for part in setting.with_subsets
-        },
-        "metrics": {name: manifest_entry(metric) for name, metric in metrics.items()},
-        "versions": {name: version(name) for name in ("helmframe", "polars", "duckdb", "numpy")}
-        | {"python": platform.python_version()},
-        "host": socket.gethostname(),
-        "process": os.getpid(),
-        "started": time.time(),
-        "seen": time.time(),
-        "counts": {},
-        "left_out": [],
-    }
+            scenarios={
+                task.spec.scenario: _scenario(task.spec) | {"whole_shards": often[task.spec.scenario] == 1}
+                for task in tasks
+            },
+            perturbations={
+                variant.name: {"kind": variant.kind, "repeats": variant.repeats, "seeds": variant.seeds}
+                for task in tasks
+                for variant in task.variants
+            },
+            models={
+                model.name: {"fingerprint": fingerprint, "durable": model.durable, "note": model.note}
+                for model, fingerprint in fingerprints.items()
+            },
+            # what `resume=` needs to read this run's own completions from another process
+            unpinned=fingerprints_by_name(unpinned_models(tasks)),
+            adapters={
+                adapter_id(part.adapter): asdict(part.adapter)
+                for task in tasks
+                for setting in task.settings
+                for part in setting.with_subsets
+            },
+            metrics={metric.name: manifest_entry(metric) for task in tasks for metric in resolve_metrics(task.metrics)},
+            until=None if until is None else until_entry(until, tasks),
+            resumed=resumed,
+            store_only=store_only,
+            versions=_versions(),
+        )
+
+    def skip(self, scenario: str, models: Iterable[str], reason: str) -> None:
+        """Add models that don't run a scenario."""
+        with self._lock:
+            self.skipped += [{"scenario": scenario, "model": model, "reason": reason} for model in models]
+
+    def set_looks(self, task: str, state: Entry) -> None:
+        """Set the state of the stopping rule in a task."""
+        with self._lock:
+            if self.until is not None:
+                self.until["looks"][task] = state
+
+    def set_data(self, checksums: dict[str, list[Data]]) -> None:
+        """Set the checksums of the data that scenarios are read from."""
+        with self._lock:
+            self.data = checksums
+
+    def finish(
+        self, models: Mapping[str, Entry], judges: Mapping[str, Entry], empty_completions: Sequence[Entry]
+    ) -> None:
+        """Add what is known at the end: the utilization of models and judges, and scenarios with empty completions."""
+        with self._lock:
+            for name, entry in models.items():
+                self.models[name] |= entry
+            self.judges, self.empty_completions = dict(judges), list(empty_completions)
+
+    def end(self) -> None:
+        """Record that the run ends now."""
+        with self._lock:
+            self.ended = time.time()
+
+    def content(self, status: str, **progress: Any) -> dict[str, Any]:
+        """Return a copy as manifest.json has it, without fields that are not set.
+
+        Args:
+            status: "running", "done", "stopped" or "failed".
+            **progress: The counts of requests, and the cost, as they are now.
+        """
+        with self._lock:
+            values = {name: deepcopy(value) for name, value in vars(self).items() if name != "_lock"}
+        optional = {"until", "resumed", "ended", "data", "judges", "empty_completions"}
+        values = {name: value for name, value in values.items() if value or name not in optional}
+        return {"format": FORMAT, "status": status, **values, "counts": {}, **progress, "seen": time.time()}
 
 
 def plan_texts(plans: Sequence[PlanSpec]) -> list[str]:
@@ -189,7 +290,7 @@ def _last(
         for folder, manifest in sorted(manifests, key=lambda pair: pair[1].get("started", 0.0), reverse=True):
             if manifest.get("plans") != texts or set(manifest.get("models", {})) != names:
                 continue
-            if not manifest.get("asks", True):
+            if manifest.get("store_only"):
                 continue
             if not unpinned or any(stored_counts(folder.path).values()):
                 return folder.id, manifest

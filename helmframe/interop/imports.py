@@ -68,7 +68,7 @@ class Import:
             "source": str(self.address),
             "metrics": {name: metric_entry(name) for name in dict.fromkeys(metrics)},
             "counts": {},
-            "left_out": self.skipped,
+            "skipped": self.skipped,
         }
         self.folder.write_manifest(manifest | fields)
         return Results.load(self.folder.path)

@@ -156,7 +156,7 @@ def verdicts_on(
     completions: pl.DataFrame,
     judges: Sequence[Judge],
     *,
-    ask: bool = True,
+    send: bool = True,
     fresh: bool = False,
     budget: Budget | None = None,
     cache: CompletionCache | None = None,
@@ -169,7 +169,7 @@ def verdicts_on(
     Args:
         completions: `COMPLETIONS`; failed ones are not judged. For pairs as `paired` returns them.
         judges: The judges.
-        ask: Whether to send requests; False reads the store only.
+        send: Whether to send requests; False reads the store only.
         fresh: Whether to send all requests again.
         budget: The limit of requests.
         cache: As for `query_model`.
@@ -194,7 +194,7 @@ def verdicts_on(
     for judge in judges:
         put, empty = _put(read, judge)
         for model in judge.models:
-            options = {"ask": ask, "fresh": fresh, "budget": budget, "cache": cache, "report": report(model.name)}
+            options = {"send": send, "fresh": fresh, "budget": budget, "cache": cache, "report": report(model.name)}
             verdicts += [_as_verdicts(rows, judge, model) for rows in (*_replies(put, judge, model, **options), empty)]
     return pl.concat(verdicts)
 
@@ -263,7 +263,7 @@ def _put(read: pl.DataFrame, judge: Judge) -> tuple[pl.DataFrame, pl.DataFrame]:
     blank = (stripped(pl.col(COMPLETION)) == "") & pl.lit(template.empty is not None)
     key_columns = [*KEY, "subset", "cluster", ORDER, *(["against"] if "against" in rows.columns else [])]
     put = rows.filter(~blank).select(*key_columns, rest=template.rest())
-    empty = rows.filter(blank).select(*key_columns, value=pl.lit(template.empty, dtype=pl.Float64), asks=pl.lit(0))
+    empty = rows.filter(blank).select(*key_columns, value=pl.lit(template.empty, dtype=pl.Float64), attempts=pl.lit(0))
     return put.with_columns(id=_id(put)), empty
 
 
@@ -281,7 +281,7 @@ def _replies(put: pl.DataFrame, judge: Judge, model: Model, **options: Any) -> l
         )
         rows = pl.concat(
             [
-                left.with_columns(asks=pl.lit(attempt), prompt=pl.lit(head) + prompts["input"]),
+                left.with_columns(attempts=pl.lit(attempt), prompt=pl.lit(head) + prompts["input"]),
                 generated.select("request_id", "prompt_tokens", "output_tokens", "cached", "error", reply="completion",
                              was_cut=pl.col("finish_reason").eq_missing("length")),
             ],
@@ -301,7 +301,7 @@ def _badly_formed(template: Template) -> pl.Expr:
     return pl.format(
         "no verdict on the scale ({}) at the end of the reply, asked {} times{}; it ends: {}",
         pl.lit(template.scale.shown),
-        "asks",
+        "attempts",
         pl.when("was_cut").then(pl.lit(" (cut at max_tokens)")).otherwise(pl.lit("")),
         ending,
     )

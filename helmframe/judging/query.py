@@ -51,11 +51,11 @@ def with_models(variants: Sequence[Variant]) -> tuple[Variant, ...]:
 
 
 def query_function(
-    *, ask: bool = True, budget: Budget | None = None, cache: CompletionCache | None = None
+    *, send: bool = True, budget: Budget | None = None, cache: CompletionCache | None = None
 ) -> ModelQuery:
     """Return a function that generates completions of prompts by the model of a perturbation.
 
-    A completion is null where the request failed, or, with `ask=False`, is not in the store.
+    A completion is null where the request failed, or, with `send=False`, is not in the store.
     """
 
     def answers(call: PerturbationCall, prompts: pl.Series) -> pl.Series:
@@ -64,7 +64,7 @@ def query_function(
         if prompts.is_empty():
             return pl.Series("answer", [], dtype=pl.String)
         with _ONE_AT_A_TIME:
-            rows, options = pl.DataFrame({"input": prompts}), {"ask": ask, "budget": budget, "cache": cache}
+            rows, options = pl.DataFrame({"input": prompts}), {"send": send, "budget": budget, "cache": cache}
             completions = query_model(model, rows, name=call.name, decoding=_DECODING, **options)  # type: ignore[arg-type]
         failed = completions["error"].drop_nulls()
         if failed.len():
@@ -86,7 +86,7 @@ def query_model(
     decoding: Mapping[str, Any],
     head: str = "",
     chat: bool = False,
-    ask: bool = True,
+    send: bool = True,
     fresh: bool = False,
     budget: Budget | None = None,
     cache: CompletionCache | None = None,
@@ -101,7 +101,7 @@ def query_model(
         decoding: Decoding parameters.
         head: The start of every prompt.
         chat: Whether the model's chat template is used.
-        ask: Whether to send requests; False reads the store only.
+        send: Whether to send requests; False reads the store only.
         fresh: Whether to send all requests again.
         budget: The limit of requests.
         cache: Completions to reuse, and where to store new ones; default the store's, outside of a run.
@@ -131,7 +131,7 @@ def query_model(
         cache.reuse(identified, prefixes, model, fingerprint, name)
     with busy_of(fingerprint).waited:
         generated = generate(
-            identified, prefixes, model, stored, fingerprint, ask=ask, fresh=fresh, budget=budget, report=report
+            identified, prefixes, model, stored, fingerprint, send=send, fresh=fresh, budget=budget, report=report
         )
     return rows.select("row_index").join(generated, on="row_index", how="left", maintain_order="left", validate="1:1")
 

@@ -47,10 +47,10 @@ def equal(pairs: Sequence[tuple[str, str]]) -> list[bool]:
         pairs: Output and reference.
     """
     results = []
-    with _children() as ask:
+    with _children() as equal:
         for output, gold in pairs:
             wanted = boxed(gold) or gold
-            results.append(alike(boxed(output) or output, wanted) or ask(wanted, output))
+            results.append(alike(boxed(output) or output, wanted) or equal(wanted, output))
     return results
 
 

@@ -34,8 +34,8 @@ class EncoderDecoder:
     _rows: int = 0  # of a batch, once memory ran out
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def ask(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Response]:
-        """Return one answer per prompt, in order, as `Engine.ask`; the output limit does not include the prompt."""
+    def generate(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Response]:
+        """Return one response per prompt, in order, as `Engine.generate`. The limit of tokens excludes the prompt."""
         seeded = Seeded.from_prompts(prompts, decoding)
         tokens = self.words.tokens([prompt.text for prompt in seeded])
         max_tokens = decoding.get("max_tokens")

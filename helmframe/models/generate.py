@@ -40,7 +40,7 @@ def generate(
     stored: CompletionStore,
     fingerprint: str,
     *,
-    ask: bool = True,
+    send: bool = True,
     fresh: bool = False,
     budget: Budget | None = None,
     report: Report = lambda what, count: None,  # noqa: ARG005
@@ -56,7 +56,7 @@ def generate(
         model: The model.
         stored: Its stored completions; new ones are added within 2 s.
         fingerprint: The model's current fingerprint.
-        ask: False only reads stored completions.
+        send: False only reads stored completions.
         fresh: True runs all requests again.
         budget: How many requests may be sent; default: all.
         report: Receives the counts of events as they happen; an error that it raises stops the run.
@@ -81,7 +81,7 @@ def generate(
     )
     sent = joined.filter(pl.col("cached").is_null() & pl.col("refused").is_null()).select(columns)
     missing = sent.unique("request_id", keep="first", maintain_order=True)
-    missing = missing.head(budget.grant(missing.height) if ask else 0)
+    missing = missing.head(budget.grant(missing.height) if send else 0)
     report("planned", requests.height)
     report("cached", joined["cached"].count())
     report("refused", requests["refused"].count())

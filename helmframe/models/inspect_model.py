@@ -41,7 +41,7 @@ def from_model(model: Any) -> Model:
     return Model(
         name=str(model),
         source=model,
-        generate=caller.ask,
+        generate=caller.generate,
         fingerprint=functools.partial(_fingerprint, model),
         durable=False,
         takes=frozenset(_NAMES),
@@ -62,7 +62,7 @@ class _Caller:
 
     model: Any
 
-    def ask(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> Sequence[Response]:
+    def generate(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> Sequence[Response]:
         return list(event_loop.run(self.ask_async(prompts, decoding)))
 
     async def ask_async(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> Sequence[Response]:

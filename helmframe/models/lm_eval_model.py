@@ -40,7 +40,7 @@ def from_lm(lm: Any) -> Model:
     return Model(
         name=name,
         source=lm,
-        generate=caller.ask,
+        generate=caller.generate,
         fingerprint=functools.partial(_fingerprint, lm),
         durable=False,
         takes=frozenset(_NAMES),
@@ -62,7 +62,7 @@ class _Caller:
     lm: Any
     name: str
 
-    def ask(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Response]:
+    def generate(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Response]:
         parameters = {_NAMES[key]: value for key, value in decoding.items() if key in _NAMES and value is not None}
         stops = parameters.pop("until", None) or []
         temperature = float(parameters.get("temperature") or 0)

@@ -171,7 +171,7 @@ class Loaded(Protocol):
     def window(self) -> int | None:
         """Return the maximum of prompt and output tokens together."""
 
-    def ask(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Response]:
+    def generate(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Response]:
         """Return one answer per prompt, in order."""
 
     def loglikelihood(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Response]:

@@ -166,7 +166,7 @@ def from_pair(model: Any, tokenizer: Any) -> Model:
     return Model(
         name=type(model).__name__,
         source=(model, tokenizer),
-        generate=engine.ask,
+        generate=engine.generate,
         fingerprint=functools.partial(_pair_fingerprint, model, tokenizer),
         durable=False,
         takes=TAKES,
@@ -225,7 +225,7 @@ def _build(
     return Model(
         name=name,
         source=source,
-        generate=loader.ask,
+        generate=loader.generate,
         fingerprint=loader.fingerprint,
         durable=True,
         takes=TAKES,
@@ -261,9 +261,9 @@ class Replicas:
         for engine in self.engines:
             self._free.put(engine)
 
-    def ask(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Response]:
+    def generate(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Response]:
         with self._taken() as engine:
-            return engine.ask(prompts, decoding)
+            return engine.generate(prompts, decoding)
 
     def loglikelihood(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Response]:
         with self._taken() as engine:
@@ -310,8 +310,8 @@ class _Local:
         self._stamp = digest("loaded", base, *changes) if changes else base
         return self._stamp
 
-    def ask(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Response]:
-        return self._ready().ask(prompts, decoding)
+    def generate(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Response]:
+        return self._ready().generate(prompts, decoding)
 
     def loglikelihood(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Response]:
         return self._ready().loglikelihood(prompts, decoding)

@@ -30,13 +30,13 @@ def echo() -> Model:
     ['2']
     """
 
-    def ask(prompts: Sequence[Prompt], _: Mapping[str, Any]) -> list[Response]:
+    def generate(prompts: Sequence[Prompt], _: Mapping[str, Any]) -> list[Response]:
         return [_last_line(prompt["prompt"] if isinstance(prompt, dict) else str(prompt)) for prompt in prompts]
 
     def scores(prompts: Sequence[Prompt], _: Mapping[str, Any]) -> list[Response]:
         return [_likely(prompt.continuation, ANY) for prompt in prompts if isinstance(prompt, Pair)]
 
-    return _mock(Call("echo"), ask, scores, sees_rows=False, media=True)
+    return _mock(Call("echo"), generate, scores, sees_rows=False, media=True)
 
 
 def oracle() -> Model:
@@ -110,10 +110,11 @@ def replay(recorded: pl.DataFrame | Mapping[str, str], name: str = "replay") -> 
         texts = dict(recorded)
         content = digest(*(part for pair in sorted(texts.items()) for part in pair))
 
-        def ask(prompts: Sequence[Prompt], _: Mapping[str, Any]) -> list[Response]:
+        def generate(prompts: Sequence[Prompt], _: Mapping[str, Any]) -> list[Response]:
             return [_recorded_answer(texts, prompt, _of_prompt) for prompt in prompts]
 
-        return _mock(Call("replay", (("content", content),)), ask, name=name, sees_rows=False, durable=True, media=True)
+        call = Call("replay", (("content", content),))
+        return _mock(call, generate, name=name, sees_rows=False, durable=True, media=True)
     if not isinstance(recorded, pl.DataFrame):
         raise ArgumentError(
             f"replay({type(recorded).__name__}): give a mapping {{prompt: text}}, or a frame with instance_id and "
@@ -157,7 +158,7 @@ def from_text(text: str) -> Model:
 
 def _mock(
     call: Call,
-    ask: Callable[[Sequence[Prompt], Mapping[str, Any]], list[Response]],
+    generate: Callable[[Sequence[Prompt], Mapping[str, Any]], list[Response]],
     scores: Callable[[Sequence[Prompt], Mapping[str, Any]], list[Response]] | None = None,
     *,
     name: str = "",
@@ -169,7 +170,7 @@ def _mock(
     return Model(
         name=name or str(call),
         source=call,
-        generate=ask,
+        generate=generate,
         fingerprint=functools.partial(digest, "toy", str(call)),
         durable=durable,
         takes=None,
@@ -182,10 +183,10 @@ def _mock(
 
 
 def _by_row(answer: Callable[[Row], Response]) -> Callable[[Sequence[Prompt], Mapping[str, Any]], list[Response]]:
-    def ask(prompts: Sequence[Prompt], _: Mapping[str, Any]) -> list[Response]:
+    def generate(prompts: Sequence[Prompt], _: Mapping[str, Any]) -> list[Response]:
         return [answer(prompt) for prompt in prompts if isinstance(prompt, dict)]
 
-    return ask
+    return generate
 
 
 def _last_line(prompt: str) -> str:

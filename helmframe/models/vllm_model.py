@@ -72,7 +72,7 @@ def vllm(model: str | Path, *, revision: str | None = None, trust_remote_code: b
     return Model(
         name=checkpoint.hub or folder.name,
         source=Call("vllm", frozen({"model": str(model), **arguments})) if arguments else f"vllm:{model}",
-        generate=loader.ask,
+        generate=loader.generate,
         fingerprint=functools.partial(_fingerprint, checkpoint, written, trust_remote_code=trust_remote_code),
         durable=True,
         takes=TAKES,
@@ -113,7 +113,7 @@ class _VLLM:
     _llm: Any = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def ask(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Response]:
+    def generate(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Response]:
         tokens = self.words.tokens([str(prompt) for prompt in prompts])
         parameters = {key: value for key, value in decoding.items() if key in TAKES and value is not None}
         parameters = {"max_tokens": MAX_TOKENS, "temperature": 0.0, **parameters}

@@ -69,7 +69,7 @@ def leaderboard(
         NotComparableError: If too many requests failed, no instance has a score of every model, models were run on
             different instances, or worst cases are over different variants.
     """
-    refuse_stopped(results.manifest, "ranks")
+    refuse_stopped(results.manifest, "a ranking")
     pairs = _resolve_columns(results.manifest, columns)
     options = reader_of(results).scoring_options(
         list(dict.fromkeys(metric for _, metric in pairs)), subsets, higher_is_better

@@ -81,7 +81,7 @@ def compare(
     options = reader_of(results).scoring_options(metrics, mean, higher_is_better)
     scores = results.scores
     if worst is not None:
-        refuse_stopped(results.manifest, "worst cases")
+        refuse_stopped(results.manifest, "a worst case")
         scores = _worst_by_value(results, axis, worst, options)
     by = [name for name in ROW_KEYS if name != axis]
     table = compare_sides(scores, axis, by, base=base, options=options, errors=errors, ci=ci)

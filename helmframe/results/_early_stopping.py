@@ -12,7 +12,7 @@ from helmframe.stats.sequential import Population, cluster_means, differences, i
 CELL = ("scenario", "split", "model", "setting", "perturbation")
 _NO_BOUNDS = "no interval: stopped early, by scores with bounds"
 _SEVERAL = "no interval: stopped early; by scenario, model, setting and perturbation there is one"
-_SCHEMA = {**dict.fromkeys((*CELL, "metric"), pl.String), "asked": pl.Int64, "of": pl.Int64,
+_SCHEMA = {**dict.fromkeys((*CELL, "metric"), pl.String), "n_run": pl.Int64, "n_total": pl.Int64,
            **dict.fromkeys(("seen", "low", "high"), pl.Float64), "how": pl.String}  # fmt: skip
 
 
@@ -30,7 +30,7 @@ def with_sequences(
         ci: The level of the intervals.
 
     Returns:
-        The table with the columns asked and of (instances). A row that isn't a single cell, or whose metric has no
+        The table with the columns n_run and n_total (instances). A row that isn't a single cell, or whose metric has no
         such interval, has none, and `interval` has the reason: a fixed-sample interval would miss too often.
     """
     by = [key for key in keys if key in CELL]
@@ -43,7 +43,7 @@ def with_sequences(
         **{name: pl.when(one).then(pl.col(name).first()) for name in ("seen", "low", "high")},
     )
     counts = pl.DataFrame([_counts(cell) for cell in cells_of(until)], schema=_SCHEMA)
-    counts = counts.group_by(by or [pl.lit(0).alias("all")]).agg(pl.col("asked", "of").sum())
+    counts = counts.group_by(by or [pl.lit(0).alias("all")]).agg(pl.col("n_run", "n_total").sum())
     finer = [key for key in keys if key not in CELL]
     reason = (
         pl.when(~pl.col("metric").is_in(list(until["metrics"]))).then(pl.lit(_NO_BOUNDS)).otherwise(pl.lit(_SEVERAL))
@@ -61,7 +61,7 @@ def with_sequences(
         ci_low=pl.when(fits).then("low"),
         ci_high=pl.when(fits).then("high"),
         interval=pl.when(fits).then("how").otherwise(reason),
-    ).select(*table.columns, "asked", "of")
+    ).select(*table.columns, "n_run", "n_total")
 
 
 def with_differences(
@@ -101,7 +101,7 @@ def with_differences(
 
 
 def cells_of(until: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield every cell: scenario, split, model, setting, perturbation, asked, whole, and its `population`."""
+    """Yield every cell: scenario, split, model, setting, perturbation, n_run, complete, and its `population`."""
     for looks in until["looks"].values():
         populations = {entry["split"]: Population(**entry) for entry in looks.get("populations", [])}
         for cell in looks.get("cells", []):
@@ -116,9 +116,9 @@ def refuse_stopped(manifest: Mapping[str, Any], statistic: str) -> None:
     """
     if "until" in manifest:
         raise NotComparableError(
-            f"these results were asked until={manifest['until']['said']}: p values and intervals of {statistic} are "
-            "for a number of instances that is fixed beforehand. Ask the rest with .score(); the table, "
-            "compare('model') and gate(at_least=…) have intervals that hold."
+            f"these results were stopped by until={manifest['until']['rule']}: {statistic} needs a number of instances "
+            "that is fixed beforehand. Run the rest with .score(), or use the table, compare('model') or "
+            "gate(at_least=…), whose intervals are valid after an early stop."
         )
 
 
@@ -134,18 +134,19 @@ def notes_of(manifest: Mapping[str, Any]) -> list[str]:
     if "until" not in manifest:
         return []
     until = manifest["until"]
-    notes = [f"asked until {until['said']}; intervals hold at every look"]
+    notes = [f"stopped by {until['rule']}; intervals are valid at every look"]
     listed = set()
     for cell in cells_of(until):
-        decision = cell.get("watched")
+        decision = cell.get("estimate")
         key = tuple(cell[name] for name in CELL if name != "model" and cell[name])
-        if not until["said"].startswith("decided") or decision is None or key in listed:
+        if not until["rule"].startswith("decided") or decision is None or key in listed:
             continue
         listed.add(key)
         verdict = "decided" if cell["met"] else "undecided"
         notes.append(
             f"{', '.join(key)}: {verdict}, difference {decision['value']:.3f} "
-            f"[{decision['ci_low']:.3f}, {decision['ci_high']:.3f}], {decision['asked']:,} of {decision['of']:,} asked"
+            f"[{decision['ci_low']:.3f}, {decision['ci_high']:.3f}], {decision['n_run']:,} of "
+            f"{decision['n_total']:,} instances"
         )
     return notes
 
@@ -165,7 +166,7 @@ def _difference_intervals(
         return _SEVERAL
     (a,), (b,) = sides
     population: Population = a["population"]
-    if not (a["whole"] and b["whole"]):
+    if not (a["complete"] and b["complete"]):
         return "no interval: stopped early, and not every instance has both variants"
     if not _matches_population(population, mean):
         return f"no interval: stopped early by another mean: mean={population.mean!r}"
@@ -199,8 +200,8 @@ def _metric_intervals(
         name = {key: cell[key] for key in CELL}
         population: Population = cell["population"]
         rows = means.get(tuple(name.values()))
-        if not cell["whole"] or rows is None or rows.height != cell["asked"]:
-            missing = "score" if cell["whole"] else "variant"
+        if not cell["complete"] or rows is None or rows.height != cell["n_run"]:
+            missing = "score" if cell["complete"] else "variant"
             interval: dict[str, Any] = {"how": f"no interval: stopped early, and not every instance has this {missing}"}
         elif not _matches_population(population, mean):
             interval = {"how": f"no interval: stopped early by another mean: mean={population.mean!r}"}
@@ -217,4 +218,4 @@ def _metric_intervals(
 
 
 def _counts(cell: Mapping[str, Any]) -> dict[str, Any]:
-    return {**{key: cell[key] for key in CELL}, "asked": cell["asked"], "of": cell["population"].instances}
+    return {**{key: cell[key] for key in CELL}, "n_run": cell["n_run"], "n_total": cell["population"].instances}

@@ -30,12 +30,12 @@ def sequential(
     of the sequence misses. It covers this benchmark's own mean, which is known once all have run. Each
     interval is within those before it, unless these leave out the mean so far.
 
-    >>> sequential([1, 1, 0, 1], 4, binary=True).select("asked", "ci_low", "ci_high").tail(2).rows()
+    >>> sequential([1, 1, 0, 1], 4, binary=True).select("n_run", "ci_low", "ci_high").tail(2).rows()
     [(3, 0.5, 0.75), (4, 0.75, 0.75)]
 
     Where whole clusters are drawn, each score is a cluster's mean, and `sizes` says how many instances it stands for:
 
-    >>> sequential([1.0, 0.5], 3, sizes=[2, 4, 2]).select("asked", "value", "ci_low", "ci_high").row(-1)
+    >>> sequential([1.0, 0.5], 3, sizes=[2, 4, 2]).select("n_run", "value", "ci_low", "ci_high").row(-1)
     (2, 0.6666666666666666, 0.5, 0.75)
 
     Args:
@@ -48,7 +48,7 @@ def sequential(
         ci: share of orders in which every interval holds.
 
     Returns:
-        asked, value (the mean so far), ci_low, ci_high, interval (its method); a row per score.
+        n_run, value (the mean so far), ci_low, ci_high, interval (its method); a row per score.
 
     Raises:
         ArgumentError: scores out of the bounds, or unknown, or without bounds (perplexity): then no number of them
@@ -101,7 +101,7 @@ def confidence_sequence(
     low, high = (least + (most - least) * end for end in _narrowing(*ends, so_far))
     method = "prior–posterior ratio" if binary else "betting"
     return pl.DataFrame({
-        "asked": np.arange(1, len(values) + 1),
+        "n_run": np.arange(1, len(values) + 1),
         "value": least + (most - least) * so_far,
         "ci_low": low,
         "ci_high": high,
@@ -318,13 +318,13 @@ def interval_of(
         ci: level at which the intervals of all looks hold together.
 
     Returns:
-        asked and of (instances), value, ci_low, ci_high, interval.
+        n_run and n_total (instances), value, ci_low, ci_high, interval.
     """
     rows = clusters.sort("place", *UNIT)
     n_requested = int(rows["n"].sum())
     if not n_requested:
-        return {"asked": 0, "of": population.instances, "value": None, "ci_low": None, "ci_high": None,
-                "interval": "no interval: nothing was asked"}  # fmt: skip
+        return {"n_run": 0, "n_total": population.instances, "value": None, "ci_low": None, "ci_high": None,
+                "interval": "no interval: no instance was run"}  # fmt: skip
     drawn = SampledPopulation(population.clusters, float(population.instances), population.largest)
     alone = population.clusters == population.instances and drawn.largest == 1
     binary = binary and alone and bool(rows["once"].all())
@@ -337,8 +337,8 @@ def interval_of(
     value = pl.col("value")
     weight = pl.when(value.is_not_null()).then(_WEIGHT)
     return {
-        "asked": n_requested,
-        "of": population.instances,
+        "n_run": n_requested,
+        "n_total": population.instances,
         "value": rows.select((value * weight).sum() / weight.sum()).item() if rows["value"].count() else None,
         "ci_low": ends[0]["ci_low"],
         "ci_high": ends[-1]["ci_high"],

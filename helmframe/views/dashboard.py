@@ -62,9 +62,9 @@ class Dashboard:
         with self._lock, self._read(query):
             name, filters = self._selection(query)
             _, explorer = self._opened(name)
-            opened = explorer.answer({"ask": "open"})
+            opened = explorer.answer({"kind": "open"})
             result = _checked_answer(
-                explorer, {"ask": "page", "filters": filters.to_dict(), "page": _parse_integer(query, "page", 1) - 1}
+                explorer, {"kind": "page", "filters": filters.to_dict(), "page": _parse_integer(query, "page", 1) - 1}
             )
             top = self._tops(
                 name, filters.metric, filters.scenario, filters.model, filters.perturbation, filters.setting
@@ -91,7 +91,8 @@ class Dashboard:
         with self._lock, self._read(query):
             name, filters = self._selection({key: query.get(key, "") for key in ("run", "metric")})
             _, explorer = self._opened(name)
-            request = {"ask": "instance", "filters": {"metric": filters.metric}, "row": _parse_integer(query, "row", 0)}
+            row = _parse_integer(query, "row", 0)
+            request = {"kind": "instance", "filters": {"metric": filters.metric}, "row": row}
             result = _checked_answer(explorer, request)
         return page("instance.html", title=f"helmframe: {name}", result=result, number=number)
 

@@ -203,7 +203,7 @@ def score_notes(results: Results) -> list[str]:
 
 def skip_notes(manifest: Mapping[str, Any]) -> list[str]:
     """Return why a run skipped pairs of scenario and model."""
-    skipped = manifest.get("left_out") or []
+    skipped = manifest.get("skipped") or []
     return [f"left out: {pair['scenario']} × {pair['model']}: {pair['reason']}" for pair in skipped]
 
 
@@ -219,7 +219,7 @@ def _interval(row: Mapping[str, Any]) -> str:
 
 def _n_text(row: Mapping[str, Any]) -> str:
     """Return the number of instances, and of which total if only a sample was run."""
-    return f"{row['asked']:,} of {row['of']:,}" if "of" in row else _count(row["n"])
+    return f"{row['n_run']:,} of {row['n_total']:,}" if "n_total" in row else _count(row["n"])
 
 
 def _share(table: pl.DataFrame, column: str) -> float:

@@ -72,7 +72,7 @@ def _counted(plan: PlanSpec, task: Task) -> _Counts:
     subsets: dict[str, None] = {}
     for shard in load_instances(plan, task.spec):
         subsets |= dict.fromkeys(shard["subset"].unique(maintain_order=True))
-        variants = perturb_instances(plan, shard.lazy(), query_function(ask=False)).collect()
+        variants = perturb_instances(plan, shard.lazy(), query_function(send=False)).collect()
         unchanged = variants.filter((pl.col("perturbation") != ORIGINAL) & ~pl.col("changed")).height
         _add(rows, instances=shard.height, variants=variants.height, unchanged=unchanged)
         for setting in task.settings:
@@ -105,7 +105,7 @@ def _task(plan: PlanSpec, task: Task) -> list[str]:
             dict.fromkeys(_decoded(task.settings[0].for_subset(subset)) for subset in counts.subsets)
         )
         distinct, stored = totals.get("distinct", 0), totals.get("stored", 0)
-        requests_text = f"{distinct:,} distinct requests: {stored:,} in the store, {distinct - stored:,} to ask"
+        requests_text = f"{distinct:,} distinct requests: {stored:,} in the store, {distinct - stored:,} to send"
         stages.append(["generate", f"{model.name}: {decoding}", requests_text])
         notes += _model_notes(task, model, totals)
     completions = rows["variants"] * len(task.settings) * len(plan.models) * task.outputs

@@ -1,5 +1,5 @@
 // The explorer of results, in a notebook (anywidget) and in the page of `helmframe view`.
-// Texts of models and data are put in as text nodes, never as markup; nothing is fetched but what `ask` gives.
+// Texts of models and data are put in as text nodes, never as markup; nothing is fetched but what `query` returns.
 
 const STYLE = `
 :host { display: block; font: 14px/1.45 system-ui, sans-serif; color: var(--jp-ui-font-color1, CanvasText); }
@@ -155,8 +155,8 @@ function verdicts(rows) {
 }
 
 class View {
-  constructor(root, ask) {
-    this.ask = ask;
+  constructor(root, query) {
+    this.query = query;
     this.root = root;
     this.page = 0;
     this.turn = 0; // answers to questions asked before the last one are late, and dropped
@@ -171,7 +171,7 @@ class View {
   }
 
   async open() {
-    this.about = await this.ask({ ask: "open" });
+    this.about = await this.query({ kind: "open" });
     this.filters = this.about.start;
     this.by = Object.keys(this.about.axes)[0];
     const options = (values, empty) => [el("option", { value: "" }, empty), ...values.map((value) => el("option", { value }, value === "" ? "(none)" : value))];
@@ -230,7 +230,7 @@ class View {
 
   async guarded(question) {
     try {
-      const answer = await this.ask(question);
+      const answer = await this.query(question);
       this.problem.replaceChildren();
       return answer;
     } catch (error) {
@@ -242,7 +242,7 @@ class View {
   async drawBars() {
     if (!this.by) return;
     const filters = JSON.stringify(this.filters);
-    const found = await this.guarded({ ask: "bars", filters: this.filters, by: this.by });
+    const found = await this.guarded({ kind: "bars", filters: this.filters, by: this.by });
     if (!found || filters !== JSON.stringify(this.filters)) return;
     const place = (value) => (100 * (value - found.low)) / (found.high - found.low || 1);
     const cells = found.bars.flatMap((bar) => {
@@ -263,7 +263,7 @@ class View {
 
   async turnTo(page) {
     const turn = ++this.turn;
-    const found = await this.guarded({ ask: "page", filters: this.filters, page });
+    const found = await this.guarded({ kind: "page", filters: this.filters, page });
     if (!found || turn !== this.turn) return;
     this.page = found.page;
     const varied = ["scenario", "perturbation", "perturbation_seed", "setting", "trial", "model", "output_index", "reference_index", "window_index"]
@@ -317,7 +317,7 @@ class View {
   async open1(row) {
     this.row = row;
     this.mark();
-    const found = await this.guarded({ ask: "instance", filters: this.filters, row });
+    const found = await this.guarded({ kind: "instance", filters: this.filters, row });
     if (!found || row !== this.row) return;
     const title = found.title;
     const several = found.answers.length > 1;
@@ -346,13 +346,13 @@ class View {
   }
 }
 
-export async function mount(host, ask) {
+export async function mount(host, query) {
   const root = host.attachShadow({ mode: "open" });
   const sheet = new CSSStyleSheet();
   sheet.replaceSync(STYLE);
   root.adoptedStyleSheets = [sheet];
   host.setAttribute("data-lm-suppress-shortcuts", "true"); // a notebook's own keys are not meant here
-  const view = new View(root, ask);
+  const view = new View(root, query);
   try {
     await view.open();
   } catch (error) {
@@ -370,13 +370,13 @@ export default {
       waiting.delete(said.id);
       if (done) "error" in said.answer ? failed(new Error(said.answer.error)) : done(said.answer);
     });
-    const ask = (question) => new Promise((done, failed) => {
+    const query = (question) => new Promise((done, failed) => {
       const id = `${Date.now()}-${++asked}`;
       waiting.set(id, [done, failed]);
       model.send({ id, question });
     });
     const host = document.createElement("div");
     place.append(host);
-    mount(host, ask);
+    mount(host, query);
   },
 };

@@ -125,7 +125,7 @@ class Explorer:
         self.start.check(self._values, self._metrics)
 
     def answer(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Answer a request {"ask": "open" | "page" | "bars" | "instance", …}; an invalid one with {"error": text}."""
+        """Answer a request {"kind": "open" | "page" | "bars" | "instance", …}; an invalid one with {"error": text}."""
         try:
             with self._lock:
                 return self._answer(request)
@@ -133,7 +133,7 @@ class Explorer:
             return {"error": str(error)}
 
     def _answer(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        kind = request.get("ask")
+        kind = request.get("kind")
         filters = Filters.of(request.get("filters") or {})
         if kind == "open":
             return self._open()
@@ -144,7 +144,8 @@ class Explorer:
             return self.bars(filters, str(request.get("by")))
         if kind == "instance":
             return self.instance(filters.metric, _check_index(request.get("row"), "row"))
-        raise ArgumentError.unknown_value(f"ask: {kind!r} is no question", kind, ["open", "page", "bars", "instance"])
+        kinds = ["open", "page", "bars", "instance"]
+        raise ArgumentError.unknown_value(f"kind: {kind!r} is not a kind of request", kind, kinds)
 
     def page(self, filters: Filters, number: int) -> dict[str, Any]:
         """Return a page of 50 of the rows that match the filters.

@@ -26,14 +26,14 @@ h1 { font-size: 16px; }
 """
 _EXPLORER_SCRIPT = """import { mount } from "./explore.js";
 const token = new URLSearchParams(location.search).get("token") ?? "";
-async function ask(question) {
+async function query(question) {
   const headers = { "Content-Type": "application/json", "X-Token": token };
-  const response = await fetch("ask", { method: "POST", headers, body: JSON.stringify(question) });
+  const response = await fetch("query", { method: "POST", headers, body: JSON.stringify(question) });
   const answer = await response.json();
   if ("error" in answer) throw new Error(answer.error);
   return answer;
 }
-mount(document.querySelector("main"), ask);
+mount(document.querySelector("main"), query);
 """
 _EXPLORER_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
@@ -123,7 +123,7 @@ class _ExplorerHandler(LoopbackHandler):
         body = self.rfile.read(int(size))
         token = self.headers.get("X-Token", "")
         if (
-            self.path != "/ask"
+            self.path != "/query"
             or not self.has_loopback_host()
             or not secrets.compare_digest(token.encode(), self._token)
         ):

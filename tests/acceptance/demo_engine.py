@@ -22,7 +22,7 @@ def loaded() -> Any:
 def engine_of(tokenizer: Any, first: int) -> Engine:
     """A copy in the engine, which has been asked for so many tokens: its model is checked, its layers are timed."""
     made = Engine(loaded(), Tokenizing(lambda: tokenizer, tokenizer.eos_token_id), 8192, lasting=True)
-    made.ask(["What is"], {"max_tokens": first})
+    made.generate(["What is"], {"max_tokens": first})
     return made
 
 

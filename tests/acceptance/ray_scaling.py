@@ -92,7 +92,7 @@ def span(path: str, rows: int) -> dict[str, Any]:
     execution = Execution(
         plans=(spec_of(plan),),
         root=store_root(),
-        ask=True,
+        send=True,
         fresh=False,
         budget=Budget(),
         until=None,

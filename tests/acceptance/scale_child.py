@@ -116,7 +116,7 @@ def manifest() -> dict[str, object]:
         "adapters": {},
         "metrics": dict.fromkeys(METRICS, metric),
         "counts": {},
-        "left_out": [],
+        "skipped": [],
     }
 
 

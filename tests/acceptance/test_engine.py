@@ -84,7 +84,7 @@ def test_4_every_architecture_answers_as_transformers_does_prompt_by_prompt(
     prompts = [engine.words.decode(text) for text in texts]
     assert engine.words.tokens(prompts) == texts
     expected = [_generated(engine.model, text) for text in texts]
-    found = [*engine.ask(prompts, {"max_tokens": NEW}), *engine.ask(prompts[:2], {"max_tokens": NEW})]
+    found = [*engine.generate(prompts, {"max_tokens": NEW}), *engine.generate(prompts[:2], {"max_tokens": NEW})]
     same = sum(
         isinstance(each, Completion) and each.text == engine.words.decode(tokens)
         for tokens, each in zip([*expected, *expected[:2]], found, strict=True)
@@ -100,8 +100,8 @@ SHARED = ["gemma2", "gpt_oss", "bloom", "mpt", "falcon", "falcon, alibi", "gpt_n
 def test_4_what_prompts_share_is_read_once_where_they_are_padded_too(name: str) -> None:
     engine = Engine(made(name), Tokenizing(tiny.tokenizer, 0), None, lasting=True)
     prompts = [engine.words.decode(text) for text in LONG]
-    engine.ask(prompts[:1], {"max_tokens": NEW})
-    engine.ask([prompt[1:] for prompt in prompts[:2]], {"max_tokens": NEW})
+    engine.generate(prompts[:1], {"max_tokens": NEW})
+    engine.generate([prompt[1:] for prompt in prompts[:2]], {"max_tokens": NEW})
     engine.reader._cost = None  # here a pass of its own pays always
     own, sizes = engine.model.forward, []
 
@@ -111,7 +111,7 @@ def test_4_what_prompts_share_is_read_once_where_they_are_padded_too(name: str) 
         return own(**given)
 
     engine.model.forward = forward
-    samples = engine.ask(prompts * 2, {"max_tokens": NEW, "temperature": 1.0, "seed": 1})
+    samples = engine.generate(prompts * 2, {"max_tokens": NEW, "temperature": 1.0, "seed": 1})
     whole, once = 2 * sum(map(len, LONG)), len(START) + sum(len(text) - len(START) for text in LONG)
     read = sum(sizes) - NEW * len(samples)
     shown("4", f"{name}: tokens read for prompts of {whole}, of which {once} are different", read, 2 * once)

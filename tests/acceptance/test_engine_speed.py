@@ -182,7 +182,7 @@ def interleaved(one: Callable[[], Any], other: Callable[[], Any]) -> tuple[float
 def answered(engine: Engine, prompts: Sequence[str]) -> list[str]:
     """What the engine answers, the few-shot examples read anew."""
     engine.reader.forget()
-    return [each.text for each in engine.ask(prompts, {"max_tokens": 1}) if isinstance(each, Completion)]
+    return [each.text for each in engine.generate(prompts, {"max_tokens": 1}) if isinstance(each, Completion)]
 
 
 @torch.inference_mode()

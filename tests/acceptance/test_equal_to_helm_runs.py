@@ -47,7 +47,7 @@ def test_3_reading_writing_and_reading_again_keeps_every_statistic(
 ) -> None:
     source = shared / "helm_runs" if kind == "recorded" else request.getfixturevalue("fresh")
     first = hf.read_helm(source)
-    assert first.manifest["left_out"] == []
+    assert first.manifest["skipped"] == []
     first.to_helm(tmp_path / "suite")
     second = hf.read_helm(tmp_path / "suite")
     for name in TABLES:

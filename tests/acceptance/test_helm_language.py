@@ -171,7 +171,7 @@ def test_14_every_entry_of_the_conf_files_has_a_state(shared: Path, rooted: Path
 
 def test_4_reading_writing_and_reading_again_changes_nothing(shared: Path, tmp_path: Path) -> None:
     first = hf.read_helm(shared / "helm_runs")
-    assert first.manifest["left_out"] == []
+    assert first.manifest["skipped"] == []
     suite = tmp_path / "benchmark_output" / "runs" / "again"
     first.to_helm(suite)
     second = hf.read_helm(suite)

@@ -149,7 +149,7 @@ first = hf.model(model, name="model", version="1")
 judge = hf.model(slow, name="slow", version="1", batch=10)
 metric = hf.judge(judge, "equivalence")
 results = hf.scenario(QUESTIONS, name="questions").generate(first).metrics("prefix_exact_match", metric).score()
-columns = ["instance_id", "verdict", "value", "asks", "error"]
+columns = ["instance_id", "verdict", "value", "attempts", "error"]
 print(results.table().write_csv())
 print(results.verdicts.select(columns).sort("instance_id").collect().write_csv())
 """

@@ -112,13 +112,13 @@ def test_3_a_run_that_stops_by_itself(until: str) -> None:
         said = hf.precise(0.1, seed=seed) if until == "precise" else hf.decided("a", "b", seed=seed)
         results = plan.score(until=said)
         (looks,) = results.manifest["until"]["looks"].values()
-        found = looks["cells"][0]["watched"]
+        found = looks["cells"][0]["estimate"]
         mean = truth["a"] if until == "precise" else truth["difference"]
         missed += misses(np.array(found["ci_low"]), np.array(found["ci_high"]), mean)
-        asked.append(found["asked"])
+        asked.append(found["n_run"])
         if until == "precise":
             (row,) = results.table().to_dicts()
-            assert (row["asked"], row["of"], row["ci_low"]) == (found["asked"], 311, found["ci_low"])
+            assert (row["n_run"], row["n_total"], row["ci_low"]) == (found["n_run"], 311, found["ci_low"])
             assert row["ci_high"] - row["ci_low"] <= 0.2
     what = f"{runs} runs of the engine, N=311, until {until}"
     shown("3", f"{what}: intervals at the stop that miss", f"{missed / runs:.1%}", "5 % and three MC errors")

@@ -36,7 +36,7 @@ def test_json_has_every_number(folders: list[str], capsys: pytest.CaptureFixture
     assert main(["gate", folders[1], "--at-least", "0.4", "--columns", "exact_match", "--format", "json"]) == 3
     said = json.loads(capsys.readouterr().out)
     gate = hf.load(folders[1]).gate(at_least=0.4)
-    assert (said["verdict"], said["asked"], said["rows"]) == ("undecided", "at least 0.4", gate.table.to_dicts())
+    assert (said["verdict"], said["criterion"], said["rows"]) == ("undecided", "at least 0.4", gate.table.to_dicts())
 
 
 def test_markdown_shows_names_to_the_letter(

@@ -56,7 +56,7 @@ def cells(results: hf.Results) -> Iterator[dict[str, Any]]:
 
 
 def asked(results: hf.Results) -> dict[str, int]:
-    return {f"{each['model']} {each['setting']} {each['perturbation']}": each["asked"] for each in cells(results)}
+    return {f"{each['model']} {each['setting']} {each['perturbation']}": each["n_run"] for each in cells(results)}
 
 
 def test_it_stops_once_the_interval_is_narrow_and_the_table_says_so() -> None:
@@ -65,11 +65,11 @@ def test_it_stops_once_the_interval_is_narrow_and_the_table_says_so() -> None:
     assert row["ci_high"] - row["ci_low"] <= 0.12
     assert row["ci_low"] < row["value"] < row["ci_high"]
     assert row["interval"] == "prior–posterior ratio (anytime, without replacement)"
-    assert (row["asked"], row["of"]) == (row["n"], N)
-    assert row["asked"] < N / 2
-    assert results.completions.select(pl.len()).collect().item() == row["asked"]
-    assert f"{row['asked']} of 800" in repr(results)
-    assert "asked until precise(0.06)" in repr(results)
+    assert (row["n_run"], row["n_total"]) == (row["n"], N)
+    assert row["n_run"] < N / 2
+    assert results.completions.select(pl.len()).collect().item() == row["n_run"]
+    assert f"{row['n_run']} of 800" in repr(results)
+    assert "stopped by precise(0.06)" in repr(results)
 
 
 def test_each_cell_of_a_grid_stops_by_itself() -> None:
@@ -143,10 +143,10 @@ def test_the_seed_decides_who_is_asked_and_nothing_else_does(counted: Any, monke
 def test_two_models_are_asked_until_it_is_sure_which_is_better() -> None:
     plan = questions().generate({"a": hf.models.noisy(0.9), "b": hf.models.noisy(0.6)})
     results = plan.score(until=hf.decided("a", "b"))
-    (found,) = {str(each["watched"]): each for each in cells(results)}.values()
+    (found,) = {str(each["estimate"]): each for each in cells(results)}.values()
     assert found["met"]
-    assert found["watched"]["ci_low"] > 0
-    assert found["asked"] < N / 2
+    assert found["estimate"]["ci_low"] > 0
+    assert found["n_run"] < N / 2
     assert "asked, test, original: decided, difference 0." in repr(results)
 
 
@@ -155,7 +155,7 @@ def test_models_that_are_alike_are_all_asked_and_said_to_be_undecided() -> None:
     results = plan.score(until=hf.decided("a", "b"))
     assert set(asked(results).values()) == {120}
     assert not any(each["met"] for each in cells(results))
-    assert "undecided, difference 0.000 [0.000, 0.000], 120 of 120 asked" in repr(results)
+    assert "undecided, difference 0.000 [0.000, 0.000], 120 of 120 instances" in repr(results)
 
 
 def test_whole_clusters_are_drawn_and_bets_are_on_their_means(counted: Any) -> None:
@@ -165,7 +165,7 @@ def test_whole_clusters_are_drawn_and_bets_are_on_their_means(counted: Any) -> N
     assert set(sizes) == {8}
     (row,) = results.table().to_dicts()
     assert row["interval"] == "betting (anytime, without replacement)"
-    assert row["asked"] < N
+    assert row["n_run"] < N
 
 
 def test_subsets_of_unlike_size_weigh_alike_in_a_macro_mean(counted: Any) -> None:
@@ -176,7 +176,7 @@ def test_subsets_of_unlike_size_weigh_alike_in_a_macro_mean(counted: Any) -> Non
     micro = plan.score(until=hf.precise(0.1, mean="micro")).table().row(0, named=True)
     assert macro["ci_low"] <= whole.table(mean="macro")["value"].item() <= macro["ci_high"]
     assert micro["ci_low"] <= whole.table(mean="micro")["value"].item() <= micro["ci_high"]
-    assert macro["asked"] > micro["asked"]
+    assert macro["n_run"] > micro["n_run"]
     assert (macro["interval"][:5], micro["interval"][:5]) == ("betti", "prior")
 
 
@@ -189,7 +189,7 @@ def test_failed_requests_may_have_been_anything() -> None:
     results = questions(200).generate(hf.model(sometimes, name="m")).score(until=hf.precise(0.03))
     (row,) = results.table().to_dicts()
     # a tenth failed: were they all wrong, .9 would be right
-    assert (row["asked"], row["n_error"], row["value"]) == (200, 20, 1.0)
+    assert (row["n_run"], row["n_error"], row["value"]) == (200, 20, 1.0)
     assert (row["ci_low"], row["ci_high"]) == (pytest.approx(0.9), 1.0)
 
 
@@ -197,7 +197,7 @@ def test_where_not_every_instance_has_a_score_all_are_asked(monkeypatch: pytest.
     saw = StoppingMonitor.add_scores
     monkeypatch.setattr(StoppingMonitor, "add_scores", lambda self, scores: saw(self, scores.slice(1)))
     results = questions(120).generate(hf.models.oracle()).score(until=hf.precise(0.2))
-    assert [(each["whole"], each["met"]) for each in cells(results)] == [(False, False)]
+    assert [(each["complete"], each["met"]) for each in cells(results)] == [(False, False)]
     (row,) = results.table().to_dicts()
     assert (row["n"], row["ci_low"]) == (120, None)
     assert row["interval"] == "no interval: stopped early, and not every instance has this variant"
@@ -208,10 +208,10 @@ def test_a_suite_and_a_run_in_the_background_stop_too() -> None:
     hard = hf.scenario("sampler").where(subject="music").generate(hf.models.noisy(0.5))
     results = hf.suite(easy, hard).score(until=hf.precise(0.05))
     table = results.table(metrics="exact_match")
-    assert table.select("scenario", "asked").rows() == [("asked", 100), ("sampler", table["of"][1])]
+    assert table.select("scenario", "n_run").rows() == [("asked", 100), ("sampler", table["n_total"][1])]
     run = easy.submit(until=hf.precise(0.05))
     assert reader_of(run.wait()).n_generated() == 100
-    assert run.results().table()["of"].to_list() == [N]
+    assert run.results().table()["n_total"].to_list() == [N]
 
 
 def test_what_can_not_be_watched_is_said_before_anything_is_asked(counted: Any) -> None:

@@ -1,10 +1,12 @@
 """`resume=` reuses the completions that an earlier run stored of models without a version."""
 
+import json
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import polars as pl
@@ -12,6 +14,7 @@ import pytest
 
 import helmframe as hf
 from helmframe.cli.app import main
+from helmframe.engines.manifest import Manifest
 from helmframe.results._data import reader_of
 from helmframe.store.files import listing
 from helmframe.store.maintenance import verify
@@ -379,3 +382,19 @@ def test_the_number_of_planned_completions_is_written_at_once() -> None:
 def slow(prompt: str) -> str:
     time.sleep(0.1)
     return "A"
+
+
+def test_threads_change_the_manifest_while_it_is_written() -> None:
+    manifest = Manifest(until={"looks": {}})
+    changes: list[Callable[[int], None]] = [
+        lambda number: manifest.skip(f"s{number}", ["m"], "no rows"),
+        lambda number: manifest.set_looks(f"t{number}", {"cells": []}),
+    ]
+    with ThreadPoolExecutor() as pool:
+        writers = [pool.submit(lambda change=change: [change(number) for number in range(500)]) for change in changes]
+        copies = [json.dumps(manifest.content("running")) for _ in range(50)]
+    assert [writer.exception() for writer in writers] == [None, None]
+    assert len(copies) == 50
+    content = manifest.content("done", cost=0.0)
+    assert (len(content["skipped"]), len(content["until"]["looks"]), content["cost"]) == (500, 500, 0.0)
+    assert not {"ended", "resumed", "judges"} & set(content)

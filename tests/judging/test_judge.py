@@ -27,7 +27,7 @@ def test_each_verdict_can_be_looked_at() -> None:
     shown = frame.sort("instance_id").select("instance_id", "model", "metric", "judge", "verdict", "value", "reasoning")
     assert shown.row(0) == ("id0", "loud", "safety_by_j", "j", "0.5", 0.5, "so so")
     assert frame["prompt"].to_list() == sorted(judge.asked, key=lambda text: frame["prompt"].to_list().index(text))
-    assert frame.select("asks", "cached", "error").unique().rows() == [(1, False, None)]
+    assert frame.select("attempts", "cached", "error").unique().rows() == [(1, False, None)]
 
 
 def test_what_the_store_has_is_not_asked_again() -> None:
@@ -51,7 +51,7 @@ def test_a_reply_that_cant_be_read_is_asked_again_with_a_reminder_and_counted() 
     judge = Judge(lambda prompt: "<score>1</score>" if "could not be read" in prompt else "1, I'd say")
     results = plan(hf.judge(named(judge), "safety")).score()
     assert value(results, "safety_by_j") == 1.0
-    assert results.verdicts.collect()["asks"].to_list() == [2] * 4
+    assert results.verdicts.collect()["attempts"].to_list() == [2] * 4
     assert len(judge.asked) == 8
 
 
@@ -107,7 +107,7 @@ def test_an_empty_completion_gets_the_templates_verdict_unasked() -> None:
     ).score()
     assert len(judge.asked) == 3
     assert value(results, "same") == 0.75
-    (row,) = results.verdicts.filter(pl.col("asks") == 0).collect().to_dicts()
+    (row,) = results.verdicts.filter(pl.col("attempts") == 0).collect().to_dicts()
     assert (row["instance_id"], row["value"], row["prompt"], row["error"]) == ("id1", 0.0, None, None)
 
 

@@ -46,7 +46,7 @@ def test_over_several_cells_there_is_a_value_and_no_interval(results: hf.Results
 def test_asked_and_of_add_up_over_cells(results: hf.Results) -> None:
     cells = results.table(metrics="exact_match")
     whole = results.table("scenario", metrics="exact_match", pool=True)
-    assert whole.select("asked", "of").row(0) == (cells["asked"].sum(), 4 * 600)
+    assert whole.select("n_run", "n_total").row(0) == (cells["n_run"].sum(), 4 * 600)
 
 
 def test_what_is_for_a_fixed_number_of_instances_is_refused(results: hf.Results) -> None:
@@ -55,7 +55,7 @@ def test_what_is_for_a_fixed_number_of_instances_is_refused(results: hf.Results)
         lambda: results.gate(against=results),
         lambda: hf.compare(results, results),
     ):
-        with pytest.raises(NotComparableError, match=r"asked until=precise\(0.08"):
+        with pytest.raises(NotComparableError, match=r"stopped by until=precise\(0.08"):
             ask()
     assert results.gate(at_least=0.2, columns=["exact_match"]).verdict == "pass"
 
@@ -79,11 +79,11 @@ def test_the_difference_that_was_watched_is_the_one_compared() -> None:
     plan = plan.generate({"a": hf.models.noisy(0.8), "b": hf.models.noisy(0.5)})
     results = plan.score(until=hf.decided("a", "b"))
     (looks,) = results.manifest["until"]["looks"].values()
-    watched = looks["cells"][0]["watched"]
+    estimate = looks["cells"][0]["estimate"]
     (row,) = results.compare("model", base="b").to_dicts()
-    assert {name: row[name] for name in ("ci_low", "ci_high")} == {n: watched[n] for n in ("ci_low", "ci_high")}
-    assert row["difference"] == watched["value"]
-    assert row["n"] == watched["asked"]
+    assert {name: row[name] for name in ("ci_low", "ci_high")} == {n: estimate[n] for n in ("ci_low", "ci_high")}
+    assert row["difference"] == estimate["value"]
+    assert row["n"] == estimate["n_run"]
 
 
 def test_paired_changes_say_that_they_stopped_early(results: hf.Results) -> None:
@@ -99,12 +99,12 @@ def test_metrics_scored_later_have_their_sequence(results: hf.Results) -> None:
 def test_results_that_were_moved_say_the_same(results: hf.Results, tmp_path: object) -> None:
     moved = hf.load(results.to_parquet(f"{tmp_path}/moved"))
     assert moved.table().equals(results.table())
-    assert "asked until precise(0.08, metric='exact_match')" in repr(moved)
+    assert "stopped by precise(0.08, metric='exact_match')" in repr(moved)
 
 
 def test_the_command_stops_too(capsys: pytest.CaptureFixture[str]) -> None:
     entry = "sampler:subject=music,model=noisy(accuracy=0.6)"
     assert main(["run", entry, "--until", "precise(.3)"]) == 0
-    assert "asked until precise(0.3)" in capsys.readouterr().out
+    assert "stopped by precise(0.3)" in capsys.readouterr().out
     assert main(["run", entry, "--until", "precise"]) == 2
     assert 'write "precise(0.03)"' in capsys.readouterr().err

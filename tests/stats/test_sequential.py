@@ -79,7 +79,7 @@ def test_sizes_that_are_all_alike_make_no_difference() -> None:
 def test_once_all_are_asked_the_mean_is_known(binary: bool) -> None:
     scores = np.random.default_rng(0).permutation([1] * 70 + [0] * 30)
     last = hf.stats.sequential(list(scores), 100, binary=binary).row(-1, named=True)
-    assert (last["asked"], last["ci_low"], last["ci_high"]) == (100, pytest.approx(0.7), pytest.approx(0.7))
+    assert (last["n_run"], last["ci_low"], last["ci_high"]) == (100, pytest.approx(0.7), pytest.approx(0.7))
 
 
 def test_it_narrows_and_holds_what_was_seen() -> None:
@@ -175,7 +175,7 @@ def test_the_interval_is_that_of_the_sequence_in_this_order() -> None:
     means = instance_means(scores(asked, asked["right"].to_list()), [], (0.0, 1.0))
     found = interval_of(cluster_means(means, [], known).collect(), known, (0.0, 1.0), binary=True, ci=0.9)
     last = sequential(asked["right"], 40, binary=True, ci=0.9).row(-1, named=True)
-    assert (found["asked"], found["of"]) == (30, 40)
+    assert (found["n_run"], found["n_total"]) == (30, 40)
     assert (found["ci_low"], found["ci_high"]) == (last["ci_low"], last["ci_high"])
     assert found["value"] == pytest.approx(asked["right"].mean())
 

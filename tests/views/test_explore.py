@@ -26,7 +26,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> hf.Results:
 
 
 def page(results: hf.Results, number: int = 0, **filters: Any) -> dict[str, Any]:
-    return asked(results, ask="page", page=number, filters=filters)
+    return asked(results, kind="page", page=number, filters=filters)
 
 
 def asked(results: hf.Results, **question: Any) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def asked(results: hf.Results, **question: Any) -> dict[str, Any]:
 
 
 def test_opening_tells_what_can_be_chosen(results: hf.Results) -> None:
-    found = asked(results, ask="open")
+    found = asked(results, kind="open")
     assert found["axes"] == {"model": ["bad", "good"], "perturbation": ["original", "typos"]}
     assert found["metrics"] == ["exact_match", "f1_bag"]
     assert found["mains"] == ["exact_match"]
@@ -87,7 +87,7 @@ def test_the_lowest_score_can_come_first(results: hf.Results) -> None:
 
 
 def test_bars_are_the_means_of_the_rows(results: hf.Results) -> None:
-    found = asked(results, ask="bars", by="model", filters={"perturbation": "original"})
+    found = asked(results, kind="bars", by="model", filters={"perturbation": "original"})
     values = {bar["value"]: bar["mean"] for bar in found["bars"]}
     assert values["good"] == 1.0
     rows = results.scores.filter(metric="exact_match", model="bad", perturbation="original").collect()
@@ -96,7 +96,7 @@ def test_bars_are_the_means_of_the_rows(results: hf.Results) -> None:
 
 def test_an_instance_is_told_whole(results: hf.Results) -> None:
     row = page(results, model="bad", perturbation="typos", low=1.0)["rows"][0]
-    found = asked(results, ask="instance", row=row["row"])
+    found = asked(results, kind="instance", row=row["row"])
     wide = results.rows(instance_id=row["instance_id"], model="bad", perturbation="typos").row(0, named=True)
     (answer,) = found["answers"]
     assert answer["prefix"]["text"] + answer["suffix"]["text"] == wide["prompt"]
@@ -119,19 +119,19 @@ def test_failures_reasoning_and_log_probabilities_are_shown() -> None:
         return hf.models.Completion("A", reasoning="because", token_logprobs=(-0.5, float("-inf")))
 
     results = MUSIC.adapt(shots=0).generate(model).score()
-    found = asked(results, ask="instance", row=page(results, low=0.0)["rows"][0]["row"])
+    found = asked(results, kind="instance", row=page(results, low=0.0)["rows"][0]["row"])
     answer = found["answers"][0]
     assert answer["reasoning"]["text"] == "because"
     assert (answer["token_logprobs"], answer["tokens"]) == ([-0.5, None], 2)
     failed = page(results, only="unscored")["rows"]
     assert failed
     assert "no pianos" in failed[0]["error"]
-    assert "no pianos" in asked(results, ask="instance", row=failed[0]["row"])["answers"][0]["error"]["text"]
+    assert "no pianos" in asked(results, kind="instance", row=failed[0]["row"])["answers"][0]["error"]["text"]
 
 
 def test_a_long_text_is_cut_and_says_by_how_much() -> None:
     results = MUSIC.limit(1).generate(lambda prompt: "x" * (LONGEST + 7)).score()
-    text = asked(results, ask="instance", row=0)["answers"][0]["completion"]
+    text = asked(results, kind="instance", row=0)["answers"][0]["completion"]
     assert (len(text["text"]), text["more"]) == (LONGEST, 7)
     assert len(page(results)["rows"][0]["completion"]) == 160
 
@@ -140,7 +140,7 @@ def test_a_score_that_joins_outputs_shows_all_of_them() -> None:
     results = MUSIC.limit(2).generate(hf.models.noisy(0.5), n=3).metrics("exact_match@3").score()
     row = page(results, metric=results.metric_names[0])["rows"][0]
     assert row["output_index"] is None
-    found = asked(results, ask="instance", row=row["row"], filters={"metric": results.metric_names[0]})
+    found = asked(results, kind="instance", row=row["row"], filters={"metric": results.metric_names[0]})
     assert [each["output_index"] for each in found["answers"]] == [0, 1, 2]
 
 
@@ -152,20 +152,20 @@ def test_results_without_scores_of_completions_are_explored_all_the_same() -> No
 @pytest.mark.parametrize(
     ("question", "message"),
     [
-        ({"ask": "everything"}, "no question"),
-        ({"ask": "page", "filters": {"modle": "x"}}, "Did you mean 'model'"),
-        ({"ask": "page", "filters": {"model": "goood"}}, "Did you mean 'good'"),
-        ({"ask": "page", "filters": {"metric": "exact_mach"}}, "Did you mean 'exact_match'"),
-        ({"ask": "page", "filters": {"model": 3}}, "should be a text"),
-        ({"ask": "page", "filters": {"low": "a"}}, "should be a number"),
-        ({"ask": "page", "filters": []}, None),
-        ({"ask": "page", "filters": [1]}, "should be an object"),
-        ({"ask": "page", "filters": {"order": "up"}}, "can't be"),
-        ({"ask": "page", "page": -1}, "whole number"),
-        ({"ask": "page", "page": True}, "whole number"),
-        ({"ask": "bars", "by": "subset"}, "no axis"),
-        ({"ask": "instance", "row": 10**9}, "counted from 0"),
-        ({"ask": "instance"}, "whole number"),
+        ({"kind": "everything"}, "not a kind"),
+        ({"kind": "page", "filters": {"modle": "x"}}, "Did you mean 'model'"),
+        ({"kind": "page", "filters": {"model": "goood"}}, "Did you mean 'good'"),
+        ({"kind": "page", "filters": {"metric": "exact_mach"}}, "Did you mean 'exact_match'"),
+        ({"kind": "page", "filters": {"model": 3}}, "should be a text"),
+        ({"kind": "page", "filters": {"low": "a"}}, "should be a number"),
+        ({"kind": "page", "filters": []}, None),
+        ({"kind": "page", "filters": [1]}, "should be an object"),
+        ({"kind": "page", "filters": {"order": "up"}}, "can't be"),
+        ({"kind": "page", "page": -1}, "whole number"),
+        ({"kind": "page", "page": True}, "whole number"),
+        ({"kind": "bars", "by": "subset"}, "no axis"),
+        ({"kind": "instance", "row": 10**9}, "counted from 0"),
+        ({"kind": "instance"}, "whole number"),
     ],
 )
 def test_what_is_asked_wrongly_is_told(results: hf.Results, question: dict[str, Any], message: str | None) -> None:
@@ -176,7 +176,7 @@ def test_what_is_asked_wrongly_is_told(results: hf.Results, question: dict[str, 
 
 def test_where_to_start_can_be_said_and_is_checked(results: hf.Results) -> None:
     widget = results.explore(model="bad", high=0)
-    assert widget._explorer.answer({"ask": "open"})["start"]["model"] == "bad"
+    assert widget._explorer.answer({"kind": "open"})["start"]["model"] == "bad"
     with pytest.raises(UnknownNameError, match="Did you mean 'good'"):
         results.explore(model="goood")
     with pytest.raises(TypeError, match="unexpected keyword argument 'modle'"):

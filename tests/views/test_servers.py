@@ -12,7 +12,7 @@ import helmframe as hf
 from helmframe.views.explore import Explorer
 from helmframe.views.servers import LONGEST_QUESTION, ExplorerServer
 
-OPEN = json.dumps({"ask": "open"})
+OPEN = json.dumps({"kind": "open"})
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def server() -> Iterator[ExplorerServer]:
             thread.join()
 
 
-def ask(server: ExplorerServer, body: str = OPEN, path: str = "/ask", **headers: str) -> tuple[int, Any]:
+def ask(server: ExplorerServer, body: str = OPEN, path: str = "/query", **headers: str) -> tuple[int, Any]:
     said = {"X-Token": server.token, "Host": f"127.0.0.1:{server.server_port}"}
     said |= {name.replace("_", "-"): value for name, value in headers.items()}
     status, _, text = call(server, "POST", path, body, said)
@@ -54,7 +54,12 @@ def test_it_listens_on_this_machine_only_and_answers_who_has_the_token(server: E
 
 @pytest.mark.parametrize(
     ("headers", "path"),
-    [({"X_Token": "guess"}, "/ask"), ({"X_Token": "é"}, "/ask"), ({"Host": "evil.example"}, "/ask"), ({}, "/other")],
+    [
+        ({"X_Token": "guess"}, "/query"),
+        ({"X_Token": "é"}, "/query"),
+        ({"Host": "evil.example"}, "/query"),
+        ({}, "/other"),
+    ],
 )
 def test_others_get_nothing(server: ExplorerServer, headers: dict[str, str], path: str) -> None:
     status, found = ask(server, path=path, **headers)
@@ -66,7 +71,7 @@ def test_what_is_no_question_is_refused(server: ExplorerServer) -> None:
     assert ask(server, "{")[0] == 400
     assert ask(server, "[]")[0] == 400
     assert ask(server, "x" * (LONGEST_QUESTION + 1))[0] == 413
-    assert "no question" in ask(server, json.dumps({"ask": "all"}))[1]["error"]
+    assert "not a kind" in ask(server, json.dumps({"kind": "all"}))[1]["error"]
 
 
 def test_the_page_holds_no_data_and_a_policy_against_strangers_scripts(server: ExplorerServer) -> None:

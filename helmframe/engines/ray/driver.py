@@ -12,6 +12,7 @@ from helmframe._pipeline import instance_keys
 from helmframe._schema import LOGS
 from helmframe.config import redacted
 from helmframe.engines.local import Execution
+from helmframe.engines.manifest import Manifest
 from helmframe.engines.ray.replica import Counts, Done, Hello
 from helmframe.engines.ray.replica_state import Job, Lane, ReplicaState, neediest
 from helmframe.errors import CapabilityError, HelmframeError, PlanError, SourceError, SourceMissingError, StoreError
@@ -46,7 +47,7 @@ class Driver:
     ray: Any
     lanes: Sequence[Lane]
     execution: Execution
-    manifest: dict[str, Any]
+    manifest: Manifest
     _written: set[str] = field(default_factory=set)  # the writers of completed jobs
     _news_requests: dict[Any, ReplicaState] = field(default_factory=dict)  # requests for news, by Ray reference
     _last_news: float = field(default_factory=time.monotonic)
@@ -122,7 +123,7 @@ class Driver:
         assert isinstance(hello, Hello)
         lane.false_starts = 0
         replica.ready = True
-        ours = self.manifest["versions"]["helmframe"]
+        ours = self.manifest.versions["helmframe"]
         if hello.version != ours:
             raise PlanError(
                 f"{hello.host} has helmframe {hello.version}, and here is {ours}; install the same on both."
@@ -168,7 +169,7 @@ class Driver:
         if job.work not in lane.skipped:
             lane.skipped.add(job.work)
             scenario = lane.work[job.work][1].spec.scenario
-            self.manifest["left_out"].append({"scenario": scenario, "model": lane.model.name, "reason": str(error)})
+            self.manifest.skip(scenario, [lane.model.name], str(error))
 
     def _handle_loss(self, lane: Lane, replica: ReplicaState, job: Job, error: Exception) -> None:
         """Handle a lost replica: another one repeats its jobs; a job that loses several is halved to one instance."""

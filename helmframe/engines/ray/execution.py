@@ -12,7 +12,7 @@ from helmframe._pipeline import PlanSpec, Task, split_spans
 from helmframe.config import data_root
 from helmframe.early_stopping.rules import Until
 from helmframe.engines.local import Execution
-from helmframe.engines.manifest import resumed_runs
+from helmframe.engines.manifest import Manifest, resumed_runs
 from helmframe.engines.notes import cache_note
 from helmframe.engines.progress import Progress
 from helmframe.engines.ray.driver import Driver
@@ -34,7 +34,7 @@ def run(
     options: Ray,
     plans: Sequence[PlanSpec],
     *,
-    ask: bool = True,
+    send: bool = True,
     fresh: bool = False,
     resume: str | None = None,
     budget: Budget | None = None,
@@ -55,12 +55,12 @@ def run(
     execution = RayExecution(
         plans=plans,
         root=root,
-        ask=ask,
+        send=send,
         fresh=fresh,
         budget=budget or Budget(),
         until=None,
         folder=folder or RunFolder.new(root),
-        progress=progress or Progress(enabled=ask),
+        progress=progress or Progress(enabled=send),
         resumed=resumed_runs(resume, plans, root, fresh=fresh),
         options=options,
     )
@@ -101,7 +101,7 @@ class RayExecution(Execution):
         self,
         tasks: Sequence[tuple[PlanSpec, Task]],
         fingerprints: Mapping[Model, str],
-        manifest: dict[str, Any],
+        manifest: Manifest,
     ) -> list[SourceMissingError]:
         """Run all tasks on the cluster."""
         for model in fingerprints:
@@ -125,7 +125,7 @@ class RayExecution(Execution):
         return missing
 
     def _spans(
-        self, plan: PlanSpec, task: Task, pieces: int, missing: list[SourceMissingError], manifest: dict[str, Any]
+        self, plan: PlanSpec, task: Task, pieces: int, missing: list[SourceMissingError], manifest: Manifest
     ) -> Sequence[Span]:
         most = max(self.options.of(model).least_and_most[1] for model in task.models)
         try:

@@ -155,7 +155,7 @@ class _Attempt:
         execution = Execution(
             plans=(plan,),
             root=parcel.root,
-            ask=True,
+            send=True,
             fresh=parcel.fresh and order.refused is None,
             budget=self.budget,
             until=None,

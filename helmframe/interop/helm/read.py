@@ -48,7 +48,7 @@ def read_helm(path: str | Path, *, fresh: bool = False) -> Results:
 
     Raises:
         SourceMissingError: The path has no run.
-        SourceError: The path can't be read. A broken run is skipped, and `manifest["left_out"]` has the reason; if all
+        SourceError: The path can't be read. A broken run is skipped, and `manifest["skipped"]` has the reason; if all
             runs are broken, it is an error.
     """
     address = parse_address(path)

@@ -47,7 +47,7 @@ class Engine:
         self._decoder = Decoder(self.reader, self.words.tokenizer)
         self._plain = PlainDecoder(self.reader, self.words.tokenizer)
 
-    def ask(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Response]:
+    def generate(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Response]:
         """Return one answer per prompt, in order; a prompt that fits neither window nor memory is an error.
 
         `logprob` and `token_logprobs` (nats) are those of the model's own distribution at temperature 1, over the

@@ -10,6 +10,7 @@ import ray
 from ray.exceptions import ActorDiedError
 
 import helmframe as hf
+from helmframe.engines.manifest import Manifest
 from helmframe.engines.notes import EmptyCompletions, EmptyCount
 from helmframe.engines.progress import Progress
 from helmframe.engines.ray.driver import Driver
@@ -82,7 +83,7 @@ def test_all_that_a_lost_replica_had_is_done_again(tmp_path: Path) -> None:
         empty=EmptyCompletions(),
         plans=[None],
     )
-    Driver(cluster, [lane], execution, {"versions": {"helmframe": version("helmframe")}, "left_out": []}).go()
+    Driver(cluster, [lane], execution, Manifest(versions={"helmframe": version("helmframe")})).go()
     assert sorted(cluster.done) == [0, 1]
     assert execution.progress.completions["generated"] == 2
     assert execution.empty.counts() == {("s", "m"): EmptyCount(4, 4, (0, "prompt of shard 0", ""))}

@@ -179,9 +179,9 @@ def test_a_broken_run_is_left_out_and_told(tmp_path: Path, file: str, text: str,
     (broken / file).write_text(text)
     results = hf.read_helm(tmp_path)
     assert results.completions.collect().height == results.scores.collect().height == 1
-    ((left_out),) = results.manifest["left_out"]
-    assert left_out["scenario"] == "broken:model=org_one"
-    assert reason in left_out["reason"]
+    (skipped,) = results.manifest["skipped"]
+    assert skipped["scenario"] == "broken:model=org_one"
+    assert reason in skipped["reason"]
     with pytest.raises((SourceBrokenError, SourceError), match=r"no run at .* can be read; the first: "):
         hf.read_helm(broken)
 

@@ -32,7 +32,7 @@ def engine(request: pytest.FixtureRequest) -> Engine:
 
 
 def answered(engine: Engine, prompts: list[str], **decoding: Any) -> list[Completion]:
-    found = engine.ask(prompts, decoding)
+    found = engine.generate(prompts, decoding)
     assert all(isinstance(each, Completion) for each in found)
     return found  # type: ignore[return-value]
 
@@ -171,7 +171,7 @@ def test_tokens_are_counted(engine: Engine) -> None:
 
 
 def test_a_prompt_longer_than_the_window_is_an_error_of_its_row(engine: Engine) -> None:
-    long, short = engine.ask(["x" * 128, "x"], {"max_tokens": 3})
+    long, short = engine.generate(["x" * 128, "x"], {"max_tokens": 3})
     assert isinstance(long, ValueError)
     assert "128 tokens; the model's window is 128" in str(long)
     assert isinstance(short, Completion)
@@ -192,7 +192,7 @@ def test_no_tokens_asked_are_an_empty_answer(engine: Engine) -> None:
 
 
 def test_no_prompts_are_no_answers(engine: Engine) -> None:
-    assert engine.ask([], {}) == []
+    assert engine.generate([], {}) == []
 
 
 @pytest.mark.parametrize("lasting", [True, False])
@@ -238,7 +238,7 @@ def test_out_of_memory_makes_passes_smaller(engine: Engine) -> None:
 def test_a_prompt_that_alone_does_not_fit_the_memory_is_an_error_of_its_row(engine: Engine) -> None:
     assert engine.reader.choice().way == "packed"
     with small(engine, rows=1, tokens=3):
-        answers = engine.ask(["a", "four", "b"], {"max_tokens": 3})
+        answers = engine.generate(["a", "four", "b"], {"max_tokens": 3})
     assert [type(answer) for answer in answers] == [Completion, MemoryError, Completion]
     assert "4 tokens does not fit the memory" in str(answers[1])
 
