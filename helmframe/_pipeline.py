@@ -9,14 +9,13 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
 
 from helmframe._core.specs import SPLITS, Condition, Equals, Pairs, Sample, ScenarioSpec
 from helmframe._schema import INSTANCES, READ, source_column
 from helmframe.adapters.adapt import ADAPTERS, Setting, adapt, settings
-from helmframe.early_stopping.monitor import StoppingMonitor
 from helmframe.errors import CapabilityError, PlanError
 from helmframe.judging.judge import judges_of, refuse_pairs, verdicts_on, with_judges
 from helmframe.judging.query import query_function
@@ -35,6 +34,9 @@ from helmframe.scenarios.checksums import Data, data_checksum
 from helmframe.scenarios.load import Selection, count, keys, load, load_train
 from helmframe.scenarios.spans import Span, spans
 from helmframe.store import CompletionStore
+
+if TYPE_CHECKING:
+    from helmframe.early_stopping.monitor import StoppingMonitor
 
 SHARD_ROWS = 20_000
 # The first shard is small, so that requests start early.
@@ -204,7 +206,7 @@ def train_pool(plan: PlanSpec, task: Task) -> pl.DataFrame:
     return pool.drop(unread_columns(task.spec), strict=False) if plan.compat else pool
 
 
-def task_shards(plan: PlanSpec, task: Task, monitor: StoppingMonitor | None = None) -> Iterator[pl.DataFrame]:
+def task_shards(plan: PlanSpec, task: Task, monitor: "StoppingMonitor | None" = None) -> Iterator[pl.DataFrame]:
     """Return `INSTANCES` of one task shard by shard; with a monitor, look by look."""
     load_rows = partial(load_instances, plan, task.spec)
     return load_rows() if monitor is None else monitor.looks(load_rows)

@@ -6,7 +6,7 @@ A plan holds a `PlanSpec`, which the functions of `_pipeline.py` and the engines
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import polars as pl
 
@@ -39,7 +39,7 @@ from helmframe._pipeline import (
     train_pool,
 )
 from helmframe._plan_yaml import dump_plan, load_steps
-from helmframe._run import Run, start_run
+from helmframe._run import Run, load_results, start_run
 from helmframe._schema import COMPLETIONS, VARIANTS
 from helmframe.early_stopping.rules import Until
 from helmframe.engines import local
@@ -55,8 +55,10 @@ from helmframe.models.model import Model, Prompt, Response
 from helmframe.models.protocol import check_spelling, models_of
 from helmframe.perturbations.call import PerturbationCall
 from helmframe.perturbations.parsing import variants
-from helmframe.results import Results
 from helmframe.scenarios import check_where, find_scenario, frame_scenario
+
+if TYPE_CHECKING:
+    from helmframe.results import Results
 
 
 @dataclass(frozen=True, repr=False)
@@ -348,7 +350,7 @@ class Plan:
         engine: Engine = "local",
         priority: int = 0,
         resume: str | None = None,
-    ) -> Results:
+    ) -> "Results":
         """Run the plan: generate the completions that aren't cached, score all, store the results.
 
         Args:
@@ -370,7 +372,7 @@ class Plan:
         """
         budget = Budget(max_requests, max_cost, prices, priority)
         folder = resolve_engine(engine)([self._spec], fresh=fresh, resume=resume, until=until, budget=budget)
-        return Results.load(folder.path)
+        return load_results(folder.path)
 
     def submit(
         self,
@@ -391,13 +393,13 @@ class Plan:
         budget = Budget(max_requests, max_cost, prices, priority)
         return start_run([self._spec], budget=budget, fresh=fresh, resume=resume, until=until, engine=engine)
 
-    def results(self, *, until: Until | None = None, resume: str | None = None) -> Results:
+    def results(self, *, until: Until | None = None, resume: str | None = None) -> "Results":
         """Return the results of the completions that the store has. No request is sent.
 
         The repr shows `n of n planned`. With `until`, the looks that `score` with it would take, as far as the store
         has them whole. With `resume`, completions of models without a version are read from an earlier run.
         """
-        return Results.load(local.run([self._spec], send=False, resume=resume, until=until).path)
+        return load_results(local.run([self._spec], send=False, resume=resume, until=until).path)
 
     def completions(self) -> pl.LazyFrame:
         """Return `COMPLETIONS`: run the plan, as `score()` does, and return no scores."""

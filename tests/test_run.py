@@ -165,6 +165,7 @@ def test_results_so_far_are_there_while_it_runs() -> None:
     assert run.results().manifest["store_only"] is True
     gate.opened.set()
     run.wait(30)
+    assert hf.runs()["run"].to_list() == [run.id]  # without those that only read the store
 
 
 def test_runs_and_history_list_what_there_is() -> None:
