@@ -9,10 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import helmframe as hf
+from helmframe._core.yaml import specs_root
 from helmframe._plan import Plan, spec_of
 from helmframe.errors import HelmframeError, PlanError, SpecError, UnknownNameError
 from helmframe.perturbations.call import call
-from helmframe.scenarios.catalogue import specs_root
 
 SAMPLER = hf.scenario("sampler")
 

@@ -1,10 +1,24 @@
-"""The strict reader of YAML files: safe, in UTF-8, without repeated keys."""
+"""The strict reader of YAML files (safe, in UTF-8, without repeated keys), and the folder of our own."""
 
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from helmframe.errors import SpecError
+from helmframe.errors import SourceMissingError, SpecError
+
+
+@cache
+def specs_root() -> Path:
+    """Return the folder of helmframe's own specs and packaged data: in the package, or beside it in a checkout.
+
+    Raises:
+        SourceMissingError: The installation is incomplete.
+    """
+    package = Path(__file__).resolve().parents[1]
+    for folder in (package / "specs", package.parent / "specs"):
+        if (folder / "scenarios").is_dir():
+            return folder
+    raise SourceMissingError(f"helmframe's own specs are neither in {package} nor beside it; install helmframe again.")
 
 
 def read_yaml(path: Path, name: str | None = None) -> Any:

@@ -40,6 +40,7 @@ from helmframe.engines.notes import (
     cache_note,
     count_empty,
     empty_notes,
+    refusal_notes,
     utilization_notes,
     with_cache_note,
 )
@@ -197,7 +198,8 @@ class Execution:
             manifest.finish(
                 utilization.manifest_entries(), judge_utilization.manifest_entries(), self.empty.manifest_entries()
             )
-            for note in empty_notes(manifest.content("done")) if self.send else ():
+            content = manifest.content("done")
+            for note in [*empty_notes(content), *refusal_notes(content)] if self.send else ():
                 logger.warning("%s", note)
             if missing and len(missing) == len(tasks):
                 raise missing[0]
