@@ -118,7 +118,7 @@ def plan_tasks(plan: PlanSpec, models: Sequence[Model] | None = None, *, scored:
     """
     target_models = tuple(models) if models is not None else plan.models
     if not target_models:
-        raise PlanError("the plan has no model. Add one: .generate(my_function), then .score().")
+        raise PlanError("The plan has no model. Add one: .generate(my_function).score().")
     tasks = []
     for spec in plan.scenarios:
         names = (plan.metrics or with_judges(spec.metrics)) if scored else ()
@@ -128,7 +128,7 @@ def plan_tasks(plan: PlanSpec, models: Sequence[Model] | None = None, *, scored:
             metric.check_usable()
             if metric.k > outputs:
                 raise PlanError(
-                    f"{metric.name} needs {metric.k} outputs of each request. Add: .generate(…, n={metric.k})."
+                    f"Metric {metric.name} needs {metric.k} outputs of each request. Write .generate(…, n={metric.k})."
                 )
         cells = tuple(_settings(plan, spec))
         tasks.append(Task(spec, plan.perturbations, cells, target_models, outputs, tuple(names)))
@@ -202,7 +202,7 @@ def train_pool(plan: PlanSpec, task: Task) -> pl.DataFrame:
     pool = load_train(task.spec, where=conditions, data=plan.data, compat=plan.compat)
     splits = task.spec.split_names.values() or SPLITS
     if pool.is_empty() and "train" in splits:
-        logger.warning("scenario %r has no train instances: it is asked without examples", task.spec.scenario)
+        logger.warning("scenario %r has no train instances: its prompts have no few-shot examples", task.spec.scenario)
     return pool.drop(unread_columns(task.spec), strict=False) if plan.compat else pool
 
 

@@ -115,7 +115,7 @@ class Plan:
         """
         order = order or ("helm" if self._spec.compat == "helm" else "keyed")
         if not is_integer(seed):
-            raise ArgumentError(f"sample(seed={seed!r}): a whole number.")
+            raise ArgumentError(f"sample(seed={seed!r}): seed must be an integer.")
         if order not in ("keyed", "helm"):
             raise ArgumentError.unknown_value(f"sample(order={order!r})", order, ["keyed", "helm"])
         return self._with(sampling=Sample(_count("sample", n), seed, order))
@@ -148,7 +148,7 @@ class Plan:
             SourceError: The data root lacks a table that it reads.
         """
         if not is_integer(seeds) or seeds < 1:
-            raise ArgumentError(f"perturb(seeds={seeds!r}): a whole number from 1 on.")
+            raise ArgumentError(f"perturb(seeds={seeds!r}): seeds must be an integer ≥ 1.")
         calls: list[Any] = list(perturbations) if isinstance(perturbations, list | tuple) else [perturbations]
         spec = self._spec
         parsed = [
@@ -178,11 +178,11 @@ class Plan:
         for key, value in fields.items():
             if isinstance(value, Mapping):
                 raise ArgumentError(
-                    f"adapt({key}={{…}}): a mapping. Several values are a list: {key}={[*value.values()]!r}."
+                    f"adapt({key}={{…}}): {key} must not be a mapping. For a grid, write {key}={[*value.values()]!r}."
                 )
             if key in NUMBERS or key == "stop":
                 raise ArgumentError(
-                    f"adapt({key}={value!r}): says how the model answers: write .generate(model, {key}={value!r})."
+                    f"adapt({key}={value!r}): {key} is a decoding parameter. Write .generate(model, {key}={value!r})."
                 )
         return self._checked(adapter=merged(self._spec.adapter, frozen(fields)))
 
@@ -224,7 +224,7 @@ class Plan:
             CapabilityError: A model does not support a decoding parameter, or something else that the plan specifies.
         """
         if isinstance(model, Plan):  # it has a method generate, as models do
-            raise NotAModelError.of(model, "it says who is asked, and does not answer itself")
+            raise NotAModelError.of(model, "it is a plan, which runs models")
         models = models_of(model)
         decoding = set_values(
             max_tokens=max_tokens,
@@ -241,7 +241,7 @@ class Plan:
         for target in models:
             check_decoding(target, decoding)
         if n is not None and (not is_integer(n) or n < 1):
-            raise ArgumentError(f"generate(n={n!r}): a whole number from 1 on.")
+            raise ArgumentError(f"generate(n={n!r}): n must be an integer ≥ 1.")
         merged_decoding = merged(self._spec.decoding, frozen(decoding))
         return self._checked(models=models, decoding=merged_decoding, outputs=n or self._spec.outputs)
 
@@ -262,7 +262,7 @@ class Plan:
         names = [metric.name for metric in resolve_metrics(flat)]
         repeated = [name for name in names if names.count(name) > 1]
         if repeated:
-            raise ArgumentError(f"metrics(): {repeated[0]!r} is said twice.")
+            raise ArgumentError(f"metrics(): {repeated[0]!r} is repeated.")
         refuse_pairs(flat)
         return self._checked(metrics=flat)
 
@@ -488,10 +488,12 @@ def scenario(
     if not isinstance(source, str | Path | list | tuple):
         return Plan(PlanSpec((frame_scenario(source, **columns),), data=root, compat=compat))
     for key in columns:
-        raise ArgumentError(f"scenario({source!r}, {key}=…): {key} is for frames; leave it out.")
+        raise ArgumentError(f"scenario({source!r}, {key}=…): only a scenario from a frame takes {key}. Remove it.")
     names = list(source) if isinstance(source, list | tuple) else [source]
     if not names or not all(isinstance(item, str | Path) for item in names):
-        raise ArgumentError("scenario([…]): a list of names; rows become a frame first: pl.DataFrame(rows).")
+        raise ArgumentError(
+            "scenario([…]): the list must contain names. For rows, write scenario(pl.DataFrame(rows), …)."
+        )
     return Plan(PlanSpec(tuple(find_scenario(str(item)) for item in names), data=root, compat=compat))
 
 
@@ -519,20 +521,20 @@ def _equality(column: str, value: Any) -> Condition:
         low, high = value.low, value.high
         numbers = isinstance(low, int | float) and isinstance(high, int | float) and low > high
         if numbers or (isinstance(low, str) and isinstance(high, str) and low > high):
-            raise ArgumentError(f"where({column}=between({low!r}, {high!r})): write the lower one first.")
+            raise ArgumentError(f"where({column}=between({low!r}, {high!r})): low must be at most high.")
         return replace(value, column=column)
     values = tuple(value) if isinstance(value, list | tuple | set) else (value,)
     if not values:
-        raise ArgumentError(f"where({column}={value!r}): matches nothing; give one value at least.")
+        raise ArgumentError(f"where({column}={value!r}): the list must have at least one value.")
     for element in values:
         if element is not None and not isinstance(element, str | int | float | bool):
             raise ArgumentError(
-                f"where({column}={value!r}): give text, a number, a list of these, or hf.between(low, high)."
+                f"where({column}={value!r}): must be text, a number, a list of these, or hf.between(low, high)."
             )
     return Equals(column, values)
 
 
 def _count(verb: str, n: int) -> int:
     if not is_integer(n) or n < 1:
-        raise ArgumentError(f"{verb}({n!r}): a whole number from 1 on.")
+        raise ArgumentError(f"{verb}({n!r}): n must be an integer ≥ 1.")
     return n

@@ -123,7 +123,7 @@ class Run:
             HelmframeError: Another process executes the run.
         """
         if self._live is None:
-            raise HelmframeError(f"run {self.id} is not of this process; stop it where it runs.")
+            raise HelmframeError(f"Run {self.id} belongs to another process. Stop it in that process.")
         self._live.budget.stopped.set()
 
     def wait(self, timeout: float | None = None) -> "Results":
@@ -139,14 +139,14 @@ class Run:
         if self._live is not None:
             wait_for([self._live.ended], math.inf if timeout is None else timeout)
             if not self._live.ended.is_set():
-                raise TimeoutError(f"run {self.id} has not ended within {timeout} s; it goes on.")
+                raise TimeoutError(f"Run {self.id} did not end within {timeout} s. It continues in the background.")
             if self._live.error is not None:
                 raise self._live.error
             return self.results()
         deadline = None if timeout is None else time.monotonic() + timeout
         while self.status == "running":
             if deadline is not None and time.monotonic() > deadline:
-                raise TimeoutError(f"run {self.id} has not ended within {timeout} s; it goes on.")
+                raise TimeoutError(f"Run {self.id} did not end within {timeout} s. It continues in the background.")
             time.sleep(0.5)
         return self.results()
 

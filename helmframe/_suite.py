@@ -206,7 +206,7 @@ def plans_of(mapping: object, file: str) -> Iterator[Plan]:
     shared = mapping.get("each") or {}
     for index, plan in enumerate(mapping["plans"]):
         if not isinstance(plan, dict):
-            raise SpecError.at(file, f"plans[{index}]", f"should be {{scenario: NAME, …}}, not {plan!r}.")
+            raise SpecError.at(file, f"plans[{index}]", f"must be {{scenario: NAME, …}}, not {plan!r}.")
         try:
             merged = {verb: value for verb, value in (shared | plan).items() if value is not None}
             yield Plan.from_yaml(yaml.safe_dump(merged, allow_unicode=True, sort_keys=False))

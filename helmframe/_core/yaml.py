@@ -18,7 +18,7 @@ def specs_root() -> Path:
     for folder in (package / "specs", package.parent / "specs"):
         if (folder / "scenarios").is_dir():
             return folder
-    raise SourceMissingError(f"helmframe's own specs are neither in {package} nor beside it; install helmframe again.")
+    raise SourceMissingError(f"helmframe's specs are missing from {package}. Install helmframe again.")
 
 
 def read_yaml(path: Path, name: str | None = None) -> Any:
@@ -37,7 +37,7 @@ def read_yaml(path: Path, name: str | None = None) -> Any:
     except OSError as error:
         raise SpecError.at(name, "", f"can't be read: {error.strerror or error}.") from None
     except UnicodeDecodeError as error:
-        raise SpecError.at(name, "", f"not a text in UTF-8: {error}") from None
+        raise SpecError.at(name, "", f"isn't UTF-8 text: {error}") from None
     return parse_yaml(text, name)
 
 
@@ -53,7 +53,7 @@ def parse_yaml(text: str, name: str) -> Any:
         return yaml.load(text, Loader=_loader())  # noqa: S506 - a safe loader
     # the constructors of dates and numbers raise other errors
     except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as error:
-        raise SpecError.at(name, "", f"not YAML: {error}") from None
+        raise SpecError.at(name, "", f"isn't valid YAML: {error}") from None
 
 
 @cache
