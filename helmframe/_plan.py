@@ -487,12 +487,15 @@ def scenario(
     root = None if data is None else str(data)
     if not isinstance(source, str | Path | list | tuple):
         return Plan(PlanSpec((frame_scenario(source, **columns),), data=root, compat=compat))
-    for key in columns:
-        raise ArgumentError(f"scenario({source!r}, {key}=…): only a scenario from a frame takes {key}. Remove it.")
     names = list(source) if isinstance(source, list | tuple) else [source]
     if not names or not all(isinstance(item, str | Path) for item in names):
         raise ArgumentError(
-            "scenario([…]): the list must contain names. For rows, write scenario(pl.DataFrame(rows), …)."
+            "scenario([…]): a list must contain names of scenarios. For rows, write hf.scenario(pl.DataFrame(rows), …)."
+        )
+    for key in columns:
+        raise ArgumentError(
+            f"scenario({source!r}, {key}=…): {key} applies to a data frame only. Remove it, or write "
+            f"hf.scenario(frame, {key}=…)."
         )
     return Plan(PlanSpec(tuple(find_scenario(str(item)) for item in names), data=root, compat=compat))
 

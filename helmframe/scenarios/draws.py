@@ -93,7 +93,7 @@ def one_short_answer(keys: pl.DataFrame) -> pl.DataFrame:
 
 
 def one_language_per_text(keys: pl.DataFrame) -> pl.DataFrame:
-    """Choose one language of each text that has several, with one stream for each subset (lextreme).
+    """Choose one language for each multilingual text, with one stream for each subset (lextreme).
 
     The stream shuffles the wrong labels of each text first, which takes as many random numbers as there are labels.
     """
@@ -166,7 +166,7 @@ def sample_train_pairs(files: pl.DataFrame) -> pl.DataFrame:
 
 
 def balance_train_pairs(keys: pl.DataFrame) -> pl.DataFrame:
-    """Sample as many unequal as equal train pairs, shuffled; use all rows of other splits (entity_matching).
+    """Sample equal numbers of equal and unequal train pairs, shuffled; use all rows of other splits (entity_matching).
 
     HELM starts from the states of NumPy's stream in its official runs. These are lost, so this uses its seed for other
     data sets.

@@ -80,7 +80,7 @@ _TEXT = (
 
 
 def lengths(tokens: str) -> list[dict[str, str]]:
-    """Return 10 test instances of so many common words each, without references.
+    """Return 10 test instances of n common words each, without references.
 
     HELM cuts its prompts by each model's tokenizer. These are common words, nearly always one token each.
     """

@@ -83,7 +83,7 @@ def mirror(
     """
     spec = find_scenario(scenario)
     if spec.generated or "{data}" not in str(dict(spec.source).get("rows", "")):
-        raise ArgumentError(f"scenario {spec.scenario!r}: its rows come with helmframe; there is nothing to mirror.")
+        raise ArgumentError(f"scenario {spec.scenario!r} needs no mirror: its rows are part of helmframe.")
     target = Target(to)
     with open_work(spec, str(source), layout, select) as work:
         before = _manifest(target, _path(spec))
@@ -179,7 +179,7 @@ def _manifest(target: Target, path: str) -> dict[str, Any]:
     except ValueError:
         content = None
     if not isinstance(content, dict):
-        raise SourceBrokenError(f"{target.root}/{path} is no manifest; remove it, and mirror again.")
+        raise SourceBrokenError(f"{target.root}/{path} isn't a manifest. Remove it and rerun the command.")
     return content
 
 
@@ -187,7 +187,7 @@ def _refuse_left_over(target: Target, spec: ScenarioSpec, before: dict[str, Any]
     """Check that no file of an earlier mirroring would be read as a further shard of the new files.
 
     Raises:
-        SourceBrokenError: Something would.
+        SourceBrokenError: The root has such a file.
     """
     wanted = {job.path for job in jobs}
     stems = {_SHARD.sub("", path) for path in wanted}
@@ -197,8 +197,8 @@ def _refuse_left_over(target: Target, spec: ScenarioSpec, before: dict[str, Any]
     left = [path for path in stale if path in sizes]
     if left:
         raise SourceBrokenError(
-            f"{target.root}/{left[0]} is of an earlier mirroring in other pieces ({len(left)} files are).\n"
-            "Remove these, and mirror again."
+            f"{len(left)} files, such as {target.root}/{left[0]}, are left from a mirror with other shards.\n"
+            "Remove them and rerun the command."
         )
 
 
@@ -226,8 +226,8 @@ def _right(target: Target, spec: ScenarioSpec, jobs: Sequence[Job]) -> dict[str,
         fitting = [file for file in recorded if file.sha256 == digest]
         if not fitting:
             raise SourceBrokenError(
-                f"{target.root}/{job.path} is not what was mirrored: its sha256 should be {recorded[0].sha256}.\n"
-                "Remove it, and mirror again."
+                f"{target.root}/{job.path} has changed since it was mirrored: its SHA-256 must be "
+                f"{recorded[0].sha256}.\nRemove it and rerun the command."
             )
         unchanged[job.path] = fitting[0]
     return unchanged

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Listing: TypeAlias = Callable[[str], list[str]]
 
-# Remote reads wait for the network, not for the processor: threads hide the latency.
+# Remote reads wait for the network: threads hide the latency.
 _THREADS = 16
 _TIMEOUT = 10  # seconds, per request
 
@@ -36,7 +36,7 @@ def reach_s3(connection: "duckdb.DuckDBPyConnection", options: S3Options, where:
     if reader == "httpfs" and extension is None:
         raise SourceError(
             f"{where} can't be read with httpfs: no build for DuckDB {duckdb.__version__} is installed.\n"
-            "pip install 'helmframe[httpfs]', or unset HELMFRAME_S3_READER."
+            "Run pip install 'helmframe[httpfs]', or unset HELMFRAME_S3_READER."
         )
     if extension is not None and reader != "s3fs":
         _load_httpfs(connection, extension)
@@ -59,7 +59,7 @@ def reach_hub(connection: "duckdb.DuckDBPyConnection", where: str) -> Listing:
         _load_httpfs(connection, extension)
         return partial(_duckdb_glob, connection)
     if importlib.util.find_spec("huggingface_hub") is None:
-        raise SourceError(f"{where} can't be read: no httpfs, no huggingface_hub.\npip install huggingface_hub.")
+        raise SourceError(f"{where} can't be read without httpfs or huggingface_hub.\nRun pip install huggingface_hub.")
     from huggingface_hub import HfFileSystem
 
     class Hub(_ManyThreads, HfFileSystem):
@@ -92,7 +92,7 @@ class _ManyThreads:
     """A mixin for file systems of fsspec: several threads can read a file at once, as DuckDB 2 does."""
 
     def open(self, path: str, mode: str = "rb", **options: Any) -> Any:
-        # DuckDB asks for the byte ranges it needs; read-ahead multiplies the traffic
+        # DuckDB requests the byte ranges that it needs; read-ahead multiplies the traffic
         options = {"cache_type": "none", **options}
         return _HandlePerThread(partial(super().open, path, mode, **options))  # type: ignore[misc]
 

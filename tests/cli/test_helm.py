@@ -101,8 +101,8 @@ def test_list_helm_entries_prints_each_entry_with_its_state(tmp_path: Path, caps
         lines = capsys.readouterr().out.splitlines()
         assert lines[0] == "plan               sampler:subject=music,model=text"
         assert lines[1].startswith("rows missing       sampler:subject=alchemy,model=text: where(subject='alchemy')")
-        assert lines[2].startswith("scenario not here  cleva:task=summarization,model=text: ")
-        assert lines[-1] == "3 entries: 1 plan, 1 rows missing, 1 scenario not here"
+        assert lines[2].startswith("unknown scenario  cleva:task=summarization,model=text: ")
+        assert lines[-1] == "3 entries: 1 plan, 1 rows missing, 1 unknown scenario"
 
 
 def test_list_helm_entries_needs_files(capsys: pytest.CaptureFixture[str]) -> None:

@@ -313,7 +313,7 @@ def test_the_states_of_entries(root: Path) -> None:
         "sampler:subject=music,shape=round",
         "sampler:subject=music,temperature=warm",
     ) == [
-        *("plan", "plan", "rows missing", "rows missing", "scenario not here", "scenario not here"),
+        *("plan", "plan", "rows missing", "rows missing", "unknown scenario", "unknown scenario"),
         *("unsupported", "unsupported"),
     ]
 
@@ -342,7 +342,7 @@ def test_entries_of_a_conf_file_without_scenario_or_rows_are_skipped(
     )
     warning = "\n".join(record.getMessage() for record in caplog.records)
     assert "2 run entries are skipped" in warning
-    assert "scenario not here: 1 entries: cleva" in warning
+    assert "unknown scenario: 1 entries: cleva" in warning
     assert "rows missing: 1 entries: sampler:subject=alchemy,model=text" in warning
     assert "helmframe list helm-entries" in warning
 
@@ -374,7 +374,7 @@ def test_a_model_that_is_missing_still_raises(root: Path) -> None:
 
 
 def test_at_most_five_names_of_a_kind_are_shown() -> None:
-    skipped = [EntryState(parse_entry(f"unknown{number}:a=b"), "scenario not here") for number in range(7)]
+    skipped = [EntryState(parse_entry(f"unknown{number}:a=b"), "unknown scenario") for number in range(7)]
     assert "7 entries: unknown0, unknown1, unknown2, unknown3, unknown4, … (7 in all)" in skipped_text(skipped)
 
 
