@@ -37,7 +37,7 @@ def read_yaml(path: Path, name: str | None = None) -> Any:
     except OSError as error:
         raise SpecError.at(name, "", f"can't be read: {error.strerror or error}.") from None
     except UnicodeDecodeError as error:
-        raise SpecError.at(name, "", f"the file must be UTF-8 text: {error}.") from None
+        raise SpecError.at(name, "", f"the file must be UTF-8 text (invalid byte at position {error.start}).") from None
     return parse_yaml(text, name)
 
 

@@ -213,7 +213,7 @@ def _refuse_nulls(references: pl.Series, argument: str) -> pl.Series:
     lacking = pl.any_horizontal(reference.field("text").is_null(), reference.field("correct").is_null())
     rows = references.list.eval(lacking).list.any().arg_true()
     if rows.len():
-        raise ArgumentError(f"{argument}: a reference in row {rows[0]} has a null. Drop or fill it.")
+        raise ArgumentError(f"{argument}: row {rows[0]} has a null text or correct. Drop or fill it.")
     return references
 
 

@@ -172,9 +172,8 @@ def _unpack(path: Path, folder: Path) -> None:
                 if member_ is not None:
                     _write_member(member_, tar_info.name, folder)
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as error:
-        raise SourceBrokenError(
-            f"unpacking {path} failed ({type(error).__name__}: {error}). Download it again."
-        ) from None
+        problem = f"{type(error).__name__}: {str(error).partition(chr(10))[0].rstrip(':')}"
+        raise SourceBrokenError(f"unpacking {path} failed ({problem}). Download it again.") from None
 
 
 def _write_member(member: IO[bytes], name: str, folder: Path) -> None:
