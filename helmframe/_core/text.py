@@ -152,7 +152,7 @@ def _mark_characters(codes: "NDArray[np.uint8]", between: "NDArray[np.bool_]") -
 
 
 def _blank_articles(ahead: "NDArray[np.uint8]", between: "NDArray[np.bool_]") -> None:
-    """Blank each a, an and the without a letter on either side; `between` marks what is no letter."""
+    """Blank each a, an and the without a letter on either side; `between` marks the other characters than letters."""
     import numpy as np
 
     a, n, t, h, e = map(ord, "anthe")

@@ -30,8 +30,9 @@ def suite(
 
     >>> import helmframe as hf
     >>> plans = [hf.scenario("sampler").where(subject=subject).limit(2) for subject in ("music", "biology")]
-    >>> suite(*plans, models=hf.models.oracle()).score().value()
-    1.0
+    >>> results = suite(*plans, models=hf.models.oracle()).score()
+    >>> results.completions.collect()["subset"].unique().sort().to_list()
+    ['biology', 'music']
 
     Args:
         *plans: Plans, names of suites ("classic", "lite", "mmlu", "safety", "capabilities"), YAML files of plans, or
