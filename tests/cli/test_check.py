@@ -47,7 +47,7 @@ def test_each_spec_of_ours_makes_prompts_of_rows_as_its_columns_say(name: str) -
 def test_a_valid_spec_has_no_problem_and_says_where_its_data_should_be(folder: Path) -> None:
     table = check_specs(folder, data="/nowhere")
     assert table["problem"].to_list() == [None]
-    assert table["unread"].to_list() == ["scenario 'mine': no file is at /nowhere/mine/{split}-*.parquet."]
+    assert table["unread"].to_list() == ["scenario 'mine': no file found at /nowhere/mine/{split}-*.parquet."]
 
 
 def test_data_that_is_there_is_counted(folder: Path, own_rows: Path) -> None:
@@ -58,13 +58,13 @@ def test_data_that_is_not_what_the_spec_says_is_a_problem(folder: Path, own_rows
     said = GOOD.replace("a: VARCHAR", "a: BIGINT").replace("'text': a", "'text': a::VARCHAR")
     (folder / "mine.yaml").write_text(said)
     found = check_specs(folder, data=str(own_rows))["problem"][0]
-    assert "column 'a' is VARCHAR, not BIGINT" in found
+    assert "column 'a' must be BIGINT, as the spec declares, not VARCHAR" in found
 
 
 @pytest.mark.parametrize("references", ["a", "[a]", "[{'text': a}]"])
 def test_references_are_lists_of_text_and_correct(folder: Path, references: str) -> None:
     said = problem(folder, "[{'text': a, 'correct': true}]", references)
-    assert "should be a list of text and correct: [{'text': answer, 'correct': true}]" in said
+    assert "Write [{'text': answer, 'correct': true}] AS" in said
 
 
 def test_an_unknown_draw_is_a_problem(folder: Path) -> None:

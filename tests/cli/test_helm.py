@@ -101,7 +101,7 @@ def test_list_helm_entries_prints_each_entry_with_its_state(tmp_path: Path, caps
         lines = capsys.readouterr().out.splitlines()
         assert lines[0] == "plan               sampler:subject=music,model=text"
         assert lines[1].startswith("rows missing       sampler:subject=alchemy,model=text: where(subject='alchemy')")
-        assert lines[2].startswith("unknown scenario  cleva:task=summarization,model=text: ")
+        assert lines[2].startswith("unknown scenario   cleva:task=summarization,model=text: ")
         assert lines[-1] == "3 entries: 1 plan, 1 rows missing, 1 unknown scenario"
 
 
@@ -117,6 +117,6 @@ def test_a_run_of_a_conf_file_skips_what_is_not_here_and_says_so(
     assert main(["explain", str(tmp_path / "run_specs.conf"), "--models-to-run", "oracle()", "-m", "2"]) == 0
     printed = capsys.readouterr()
     assert "sampler" in printed.out
-    assert "2 run entries are skipped" in printed.err
+    assert "Skipped 2 run entries:" in printed.err
     assert main(["explain", str(tmp_path / "run_specs.conf"), "--groups-to-run", "cleva"]) == 2
-    assert "Nothing to run. 1 run entries are skipped" in capsys.readouterr().err
+    assert "Nothing to run. Skipped 1 run entry:" in capsys.readouterr().err

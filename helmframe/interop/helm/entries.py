@@ -83,7 +83,9 @@ def read_conf(path: str | Path) -> list[Entry]:
         conf = ConfigFactory.parse_file(str(path))
     except OSError as error:
         raise SpecError.at(path, "", f"can't be read: {error.strerror or error}.") from None
-    except (ConfigException, ParseBaseException, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise SpecError.at(path, "", f"the file must be UTF-8 text (invalid byte at position {error.start}).") from None
+    except (ConfigException, ParseBaseException) as error:
         raise SpecError.at(path, "", f"invalid HOCON: {_first_line(error)}\nWrite: {_EXAMPLE}") from None
     rows = conf.get("entries", None) if isinstance(conf, Mapping) else None
     if not isinstance(rows, list):

@@ -314,8 +314,8 @@ def skipped_text(skipped: Sequence[EntryState]) -> str:
         if names:
             shown = ", ".join(name for name, _ in names.most_common(_SHOWN))
             more = f", … ({len(names):,} in all)" if len(names) > _SHOWN else ""
-            lines.append(f"  {state}: {names.total():,} entries: {shown}{more}")
-    total = f"Skipped {len(skipped):,} run entries:"
+            lines.append(f"  {state} ({names.total():,}): {shown}{more}")
+    total = f"Skipped {len(skipped):,} run {'entry' if len(skipped) == 1 else 'entries'}:"
     return "\n".join([total, *lines, "`helmframe list helm-entries --conf-paths FILE` lists all."])
 
 

@@ -39,7 +39,9 @@ def iter_json_items(file: BinaryIO, path: str) -> Iterator[Any]:
     try:
         yield from ijson.items(file, path, use_float=True)
     except ijson.JSONError as error:
-        raise SourceBrokenError(f"{getattr(file, 'name', 'the file')} isn't complete JSON: {error}") from None
+        raise SourceBrokenError(
+            f"{getattr(file, 'name', 'the file')} isn't complete JSON: {str(error).partition(chr(10))[0]}"
+        ) from None
 
 
 @dataclass
