@@ -230,7 +230,7 @@ def start_run(
     """Start plans in the background and return their run.
 
     Raises:
-        ArgumentError: The engine is unknown, or `resume` is a run that can't be resumed.
+        ArgumentError: The engine is unknown, or `resume` is a run without reusable completions.
         UnknownNameError: `resume` isn't a run of the store.
         PlanError, CapabilityError: The plans are invalid, or a model does not support them.
     """

@@ -24,7 +24,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class Registry(Generic[T]):
-    """Entries by name: perturbations, metrics, adapters and the like.
+    """Entries by name, such as perturbations, metrics and adapters.
 
     With `packages`, names are read from the source of their modules, so that listing them imports nothing and looking
     up a name imports one module. Other packages register entries by entry points of the group `helmframe.{kind}s`.
