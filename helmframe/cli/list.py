@@ -49,7 +49,7 @@ def add_show(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `show`."""
     parser.epilog = _SHOW
     parser.add_argument(
-        "what", metavar="SCENARIO|SUITE|FOLDER", help="name of a scenario or suite, or folder with results"
+        "target", metavar="SCENARIO|SUITE|FOLDER", help="name of a scenario or suite, or folder with results"
     )
     add_verbose(parser)
     parser.set_defaults(run=_show)
@@ -101,9 +101,9 @@ def _narrow(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _show(arguments: argparse.Namespace) -> None:
-    if "://" in arguments.what or Path(arguments.what).is_dir():
-        print(Results.load(arguments.what))
-    elif arguments.what in suite_names() and arguments.what not in scenario_names():
-        print((specs_root() / "suites" / f"{arguments.what}.yaml").read_text(encoding="utf-8").rstrip())
+    if "://" in arguments.target or Path(arguments.target).is_dir():
+        print(Results.load(arguments.target))
+    elif arguments.target in suite_names() and arguments.target not in scenario_names():
+        print((specs_root() / "suites" / f"{arguments.target}.yaml").read_text(encoding="utf-8").rstrip())
     else:
-        print(Path(find_scenario(arguments.what).origin).read_text(encoding="utf-8").rstrip())
+        print(Path(find_scenario(arguments.target).origin).read_text(encoding="utf-8").rstrip())

@@ -83,7 +83,7 @@ def add_explain(parser: argparse.ArgumentParser) -> None:
 def _add_plans(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that `_plans` reads."""
     parser.add_argument(
-        "what", nargs="*", metavar="ENTRY|FILE", help="run entries, plan files (.yaml), HELM's .conf files"
+        "sources", nargs="*", metavar="ENTRY|FILE", help="run entries, plan files (.yaml), HELM's .conf files"
     )
     add_verbose(parser)
     entries = parser.add_argument_group("run entries")
@@ -157,11 +157,11 @@ def _run(arguments: argparse.Namespace) -> None:
 
 def _plans(arguments: argparse.Namespace) -> list[Plan]:
     """Return the plans of the arguments, in this order: plan files, run entries, .conf files."""
-    names = [word for word in arguments.what if "=" not in word]
+    names = [word for word in arguments.sources if "=" not in word]
     files = [name for name in names if name.endswith((".yaml", ".yml"))]
     confs = [name for name in names if name.endswith(".conf")]
-    others = [word for word in arguments.what if word not in files + confs]
-    entries: list[Entry] = [parse_entry(entry) for entry in others + arguments.run_entries]
+    entry_texts = [word for word in arguments.sources if word not in files + confs]
+    entries: list[Entry] = [parse_entry(entry) for entry in entry_texts + arguments.run_entries]
     conf_entries = [entry for path in confs + arguments.conf_paths for entry in read_conf(path)]
     if not files and not entries and not conf_entries:
         raise ArgumentError(

@@ -45,7 +45,9 @@ def add_store(parser: argparse.ArgumentParser) -> None:
 
     add("ls", "List models and scenarios with number of files, rows, size and age", "ls", _ls)
     show = add("show", "Print some completions with their prompts", "show org/name -n 3", _show)
-    show.add_argument("what", metavar="MODEL|FILE", help="name of a model, start of its fingerprint, or a Parquet file")
+    show.add_argument(
+        "target", metavar="MODEL|FILE", help="name of a model, start of its fingerprint, or a Parquet file"
+    )
     show.add_argument("-n", type=int, default=5, metavar="N", help="number of completions")
     check = add("verify", "Verify the checksum of every file; exit with 1 if one is damaged", "verify", _verify)
     check.add_argument(
@@ -113,24 +115,24 @@ def _ls(arguments: argparse.Namespace) -> None:
 
 def _show(arguments: argparse.Namespace) -> None:
     root = _root(arguments)
-    rows = pl.concat(_read_some(root, arguments.what, arguments.scenario, arguments.n)).head(arguments.n)
+    rows = pl.concat(_read_some(root, arguments.target, arguments.scenario, arguments.n)).head(arguments.n)
     for row in rows.iter_rows(named=True):
         print(f"{row['model']}  {row['scenario']}  {row['instance_id']}  {row['perturbation']}")
         print(f"  prompt      {_narrow(row['prompt'])}")
         print(f"  completion  {_narrow(row['completion'])}")
 
 
-def _read_some(root: Address, what: str, scenario: str | None, n: int) -> list[pl.DataFrame]:
+def _read_some(root: Address, target: str, scenario: str | None, n: int) -> list[pl.DataFrame]:
     """Return at least n stored rows of a part, or of the newest parts of a model; read no more parts than needed."""
-    if what.endswith(".parquet"):
-        name = what.replace("\\", "/").rpartition("/")[2]
+    if target.endswith(".parquet"):
+        name = target.replace("\\", "/").rpartition("/")[2]
         for entry in list_entries(root):
             for part in entry.parts:
                 if part.file.name.rpartition("/")[2] == name:
                     return [read_completions(root, entry, [part])]
         raise UnknownNameError(f"File {name!r} not found in the store {root}. `helmframe store ls` lists the models.")
     frames = []
-    for entry in list_entries(root, what, scenario):
+    for entry in list_entries(root, target, scenario):
         chosen = []
         for part in sorted(entry.parts, key=lambda part: part.age, reverse=True):
             chosen.append(part)

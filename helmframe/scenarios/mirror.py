@@ -43,7 +43,7 @@ class Mirrored:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of mirroring: the number of files written, of unchanged files, and of the rows of both."""
+    """The result of `mirror`: the numbers of written files, of unchanged files, and of their rows."""
 
     scenario: str
     written: int
@@ -63,23 +63,23 @@ def mirror(
     """Write the rows of a scenario as canonical Parquet below a root for HELMFRAME_DATA.
 
     Files have the source's rows and columns and `row_index`, in row groups of at most 32 MB. If HELM samples or orders
-    the rows at random, they have the rows that the spec's `draw` chooses. Unchanged files stay. After an interruption,
-    the same call resumes.
+    the rows at random, the files have the rows that the spec's `draw` selects. Unchanged files are skipped. After an
+    interruption, repeat the call to resume.
 
     Args:
         scenario: The name of the scenario, or the path of a spec.
         to: The root: a folder or `s3://bucket/prefix`.
-        source: "hub"; another root; or a folder, archive (tar, zip) or file, or the URL of one, of Parquet, CSV or JSON
-            Lines.
-        layout: Paths in the source, `data/{split}/{subject}_{split}.csv`; default those of the spec.
+        source: "hub", another root, or a folder, archive (tar, zip), file or URL with Parquet, CSV or JSON Lines.
+        layout: The pattern of the paths in the source, such as `data/{split}/{subject}_{split}.csv`; default that of the
+            spec.
         select: DuckDB SQL from the source's columns to the spec's: `SELECT column0 AS question, … FROM rows`
             (column0, column1, …: columns of CSV files without a header).
-        report: Called with the path, the number of files done and of all files: before each file, and at the end.
+        report: A function of path, number of finished files and number of files, called before each file and at the end.
 
     Raises:
-        ArgumentError: The rows of the scenario come with helmframe.
-        SourceError: The rows can't be read or lack a column, the root can't be written, a file there has another
-            checksum than its manifest, or belongs to an earlier mirroring in other pieces.
+        ArgumentError: The rows of the scenario are part of helmframe.
+        SourceError: Reading the rows or writing the root fails, a column is missing, a file in the root has another
+            checksum than the manifest, or is left from a mirror with other shards.
     """
     spec = find_scenario(scenario)
     if spec.generated or "{data}" not in str(dict(spec.source).get("rows", "")):
@@ -87,7 +87,7 @@ def mirror(
     target = Target(to)
     with open_work(spec, str(source), layout, select) as work:
         before = _manifest(target, _path(spec))
-        _refuse_left_over(target, spec, before, work.jobs)
+        _refuse_stale_shards(target, spec, before, work.jobs)
         unchanged = _right(target, spec, work.jobs)
         manifest = _Manifest(target, spec, work, dict(before.get("columns", {})))
         rows_before: dict[tuple[str, ...], int] = {}
@@ -112,7 +112,7 @@ def mirror(
 
 
 class _Manifest:
-    """The manifest of a mirror, written from time to time, so that an interrupted mirroring can resume."""
+    """The manifest of a mirror. It is written from time to time, so that an interrupted `mirror` can resume."""
 
     def __init__(self, target: Target, spec: ScenarioSpec, work: Work, columns: dict[str, str]) -> None:
         self.columns = columns
@@ -173,7 +173,7 @@ def _path(spec: ScenarioSpec) -> str:
 
 
 def _manifest(target: Target, path: str) -> dict[str, Any]:
-    """Return the manifest of an earlier mirroring; empty if there was none."""
+    """Return the manifest of an earlier `mirror`; empty if there is none."""
     try:
         content = json.loads(target.text(path) or "{}")
     except ValueError:
@@ -183,8 +183,8 @@ def _manifest(target: Target, path: str) -> dict[str, Any]:
     return content
 
 
-def _refuse_left_over(target: Target, spec: ScenarioSpec, before: dict[str, Any], jobs: Sequence[Job]) -> None:
-    """Check that no file of an earlier mirroring would be read as a further shard of the new files.
+def _refuse_stale_shards(target: Target, spec: ScenarioSpec, before: dict[str, Any], jobs: Sequence[Job]) -> None:
+    """Raise if a file of an earlier `mirror` would be read as a further shard of the new files.
 
     Raises:
         SourceBrokenError: The root has such a file.

@@ -1,4 +1,4 @@
-"""The files of a mirror: which files or rows of a source become which file below the root."""
+"""The jobs of a mirror: the file to write for each file, or for the drawn rows, of a source."""
 
 import re
 import tempfile
@@ -30,8 +30,8 @@ _TAKEN = "helmframe_taken"
 class Job:
     """A file to write: `path` below the root, from `source`, which the DuckDB expression `read` reads.
 
-    `size` is that of the source in bytes, if known; `values` are the columns in its path; `select` is SQL from the
-    columns that are read to the spec's.
+    `size` is the size of the source in bytes, if known; `values` are the columns in its path; `select` is SQL from the
+    columns of the source to those of the spec.
     """
 
     path: str
@@ -80,7 +80,7 @@ class Drawn:
 
 @contextmanager
 def open_work(spec: ScenarioSpec, source: str, layout: str | None, select: str | None = None) -> Iterator[Work]:
-    """Yield the files to write; the connection stays open meanwhile.
+    """Yield the files to write, while the connection is open.
 
     Args:
         spec: The scenario.

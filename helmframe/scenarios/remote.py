@@ -125,10 +125,10 @@ class _HandlePerThread:
 
 def _prepare(connection: "duckdb.DuckDBPyConnection") -> None:
     connection.execute(f"SET threads = {_THREADS}")
-    # a connection lives for one read: what it has fetched of a file stays valid
+    # a connection lasts for one read: fetched parts of a file are valid meanwhile
     connection.execute("SET validate_external_file_cache = 'NO_VALIDATION'")
     # DuckDB 2 reads small files whole, and a million bytes per row group of a nested column. Without prefetching it
-    # would read what it needs, in 3 to 6 times the requests: slower wherever requests take time.
+    # would read only the needed bytes, in 3 to 6 times as many requests, which is slower.
 
 
 def _load_httpfs(connection: "duckdb.DuckDBPyConnection", extension: Path) -> None:

@@ -183,7 +183,7 @@ def _connection() -> "duckdb.DuckDBPyConnection":
     # It would be written to a notebook or a pipe; a kernel without ipywidgets has none to turn off.
     with suppress(duckdb.InvalidInputException):
         connection.execute("SET enable_progress_bar = false")
-    # The read-ahead: DuckDB counts a text as 16 bytes, so with long texts its default of 1 MB may be very much.
+    # The read-ahead: DuckDB counts a text as 16 bytes, so its default of 1 MB may be very much with long texts.
     connection.execute("SET streaming_buffer_size = '64KB'")
     return connection
 

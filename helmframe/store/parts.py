@@ -114,7 +114,7 @@ def encode(frame: pl.DataFrame, metadata: Mapping[str, Any] | None = None) -> by
     buffer = io.BytesIO()
     text = json.dumps({"format": FORMAT, **(metadata or {})}, ensure_ascii=False)
     footer = {"helmframe": text, _ARROW_SCHEMA: _arrow_schema(tuple(frame.schema.items()))}
-    # no statistics: they cost an eighth of the time, and the names of parts have what a search needs
+    # no statistics: they cost an eighth of the time, and searches use the names of parts
     frame.with_columns(_constants(frame)).write_parquet(
         buffer, compression="zstd", compression_level=1, statistics=False, metadata=footer
     )

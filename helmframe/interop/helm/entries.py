@@ -32,7 +32,7 @@ class Entry:
 
 
 class EntryState(NamedTuple):
-    """The state of a run entry: "plan", or why it has no plan; `reason` is the error."""
+    """The state of a run entry: "plan", or the reason for having no plan; `reason` is the error."""
 
     entry: Entry
     state: str
@@ -72,7 +72,7 @@ def read_conf(path: str | Path) -> list[Entry]:
     """Return the entries of a HELM .conf file (HOCON).
 
     Raises:
-        SpecError: The file is missing, isn't HOCON, or has no valid `entries`; names the file.
+        SpecError: The file is missing, isn't HOCON, or has invalid `entries`. The message has the file.
         ArgumentError: The text of an entry is invalid.
     """
     from pyhocon import ConfigFactory

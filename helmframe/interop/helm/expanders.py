@@ -1,4 +1,4 @@
-"""HELM's run expanders: the arguments of an entry, besides the scenario's parameters, that change its plan.
+"""HELM's run expanders: the arguments of an entry, in addition to the scenario's parameters, that change its plan.
 
 The changes that HELM makes for some models by itself are in `model_overrides`.
 
@@ -210,7 +210,7 @@ def follow_format_instructions(draft: Draft, value: ArgumentValue) -> list[Draft
 
 @expander("output_format_instructions")
 def output_format_instructions(draft: Draft, value: ArgumentValue) -> list[Draft]:
-    """Add the scenario's instructions on the output format; joint options have some for any name."""
+    """Add the scenario's instructions on the output format; joint options have them under any name."""
     name = str(value)
     if draft.setting.adapter.method == "multiple_choice_joint":
         name = name_of_choices(name)

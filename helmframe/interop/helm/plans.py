@@ -61,16 +61,16 @@ def plans_of(
     Args:
         entries: The entries to run.
         models: The models of entries with a group of HELM's models (`model=text`) or none. Entries that name one model
-            are dropped unless it is among these.
-        groups: Only entries of one of these groups: a scenario's name, or a group of the .conf file.
+            run only if it is one of these.
+        groups: The groups of the entries to run: names of scenarios, or groups of the .conf file; default all.
         named: False skips entries that name one model.
-        priority: Only entries with a priority up to this.
+        priority: The highest priority number of the entries to run; default all.
         max_eval_instances: The number of instances for entries without one.
-        num_train_trials: The number of samples of the few-shot examples, for entries that have some, as HELM's `-t`.
-        skipped: A list that gets the entries without a scenario or without rows here, which raise by default.
+        num_train_trials: The number of trials with other few-shot examples, as in HELM's `-t`.
+        skipped: A list for the entries with an unknown scenario or without rows. By default these raise.
 
     Raises:
-        UnknownNameError: An entry has no scenario, or an unknown argument; with near matches.
+        UnknownNameError: The scenario or an argument of an entry is unknown. The message lists near names.
         ArgumentError: A value is invalid.
     """
     drafts: dict[Draft, list[tuple[Draft, Entry]]] = {}
@@ -182,7 +182,7 @@ def _without_stops(draft: Draft) -> Draft:
 
 
 def _without_idle_trials(draft: Draft) -> Draft:
-    """Return the draft with one trial if it has no few-shot examples, which are all that differs between trials."""
+    """Return the draft with one trial if it has no few-shot examples: trials differ only in these."""
     adapter = draft.setting.adapter
     return draft.adapt(trials=1) if adapter.shots == 0 and adapter.trials > 1 else draft
 
