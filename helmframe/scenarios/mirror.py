@@ -70,11 +70,12 @@ def mirror(
         scenario: The name of the scenario, or the path of a spec.
         to: The root: a folder or `s3://bucket/prefix`.
         source: "hub", another root, or a folder, archive (tar, zip), file or URL with Parquet, CSV or JSON Lines.
-        layout: The pattern of the paths in the source, such as `data/{split}/{subject}_{split}.csv`; default that of the
-            spec.
+        layout: The pattern of the paths in the source, such as `data/{split}/{subject}_{split}.csv`; default the
+            pattern of the spec.
         select: DuckDB SQL from the source's columns to the spec's: `SELECT column0 AS question, … FROM rows`
             (column0, column1, …: columns of CSV files without a header).
-        report: A function of path, number of finished files and number of files, called before each file and at the end.
+        report: A function of path, number of finished files and number of files. It is called before each file, and at
+            the end.
 
     Raises:
         ArgumentError: The rows of the scenario are part of helmframe.
