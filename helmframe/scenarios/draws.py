@@ -26,8 +26,8 @@ class Draw:
     """A rule by which HELM chooses rows.
 
     `take` receives one row per row of the source: `position` (in all rows), `file` (its number), `split` (from the
-    path, or null), the other columns of the paths, and the `keys`. It returns `position` and `row_index` of the selected
-    rows, the columns that it adds, and `split` if the rule sets it.
+    path, or null), the other columns of the paths, and the `keys`. It returns `position` and `row_index` of the
+    selected rows, the columns that it adds, and `split` if the rule sets it.
 
     Args:
         take: The rule.

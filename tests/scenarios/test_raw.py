@@ -149,7 +149,7 @@ def test_an_archive_that_is_none_is_told(spec: Path, tmp_path: Path) -> None:
     (tmp_path / "rows.tar").write_bytes(b"no archive")
     with pytest.raises(SourceBrokenError, match=r"unpacking .*rows\.tar failed \(ReadError: "):
         mirrored(spec, tmp_path / "rows.tar")
-    with pytest.raises(SourceMissingError, match="nowhere not found. Write a folder"):
+    with pytest.raises(SourceMissingError, match=r"nowhere not found\. Write a folder"):
         mirrored(spec, tmp_path / "nowhere")
 
 
