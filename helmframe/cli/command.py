@@ -71,7 +71,7 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
         super().__init__(prog, **{"max_help_position": 30, "width": width, **options})
 
     def add_argument(self, action: argparse.Action) -> None:
-        """Add an argument to the page; the names of subcommands are indented once more than options."""
+        """Add an argument to the page; names of subcommands have a deeper indent than options."""
         super().add_argument(action)
         if action.nargs == argparse.PARSER and action.choices:
             width = max(map(len, action.choices)) + self._current_indent + self._indent_increment

@@ -48,8 +48,8 @@ def data_checksum(
         stop: Once it is set, reading stops and the checksum is null.
 
     Raises:
-        SourceError: The rows can't be reached.
-        StoreError: The bucket can't be listed.
+        SourceError: Reaching the rows fails.
+        StoreError: Listing the bucket fails.
     """
     if spec.frame is not None:
         return Data(address="a frame", files=0, bytes=None, checksum=spec.frame.digest)

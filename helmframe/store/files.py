@@ -310,8 +310,8 @@ def _passes(error: BaseException) -> bool:
 
 def _error_line(error: BaseException) -> str:
     """Return an error as one short line, without credentials."""
-    detail = (error.strerror if isinstance(error, OSError) else None) or " ".join(str(error).split())
-    text = f"{type(error).__name__}: {detail}"
+    strerror = error.strerror if isinstance(error, OSError) else None
+    text = strerror or f"{type(error).__name__}: {' '.join(str(error).split())}"
     for secret in config.s3_options().secrets:
         text = text.replace(secret, "…") if secret else text
     return text.rstrip(".") if len(text) <= 240 else text[:240] + "…"

@@ -158,7 +158,10 @@ class RunFolder:
         """
         content = self._content()
         if content is None:
-            raise StoreError(f"{self.path} has no results: {below(self.path, MANIFEST)} doesn't exist.")
+            raise StoreError(
+                f"{self.path} has no results: {MANIFEST} not found. Write the folder of a run (hf.runs() lists all) or "
+                "of results.to_parquet(folder)."
+            )
         return {name: value for name, value in content.items() if name not in (_PARTS, _COMPLETE, _CHECKSUM)}
 
     def parts_list(self) -> PartsList:
