@@ -28,7 +28,7 @@ def may_compute() -> None:
         ArgumentError: It is not.
     """
     if find_spec("math_verify") is None:
-        raise ArgumentError("metric 'math_symbolic' needs the package math-verify. Install helmframe[math].")
+        raise ArgumentError("Metric 'math_symbolic' needs the package math-verify: pip install 'helmframe[math]'.")
 
 
 @metric("math_symbolic", check=may_compute, source="math-verify (Hugging Face), SymPy", correctness=True)
