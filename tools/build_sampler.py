@@ -31,7 +31,7 @@ import re
 import sys
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
@@ -377,11 +377,10 @@ def parquet_bytes(frame: pl.DataFrame) -> bytes:
     return buffer.getvalue()
 
 
-def write_files(frames: dict[tuple[str, str], pl.DataFrame]) -> int:
-    """Write the files whose bytes are not yet on disk; returns how many were written."""
+def write_files(frames: Mapping[Path, pl.DataFrame]) -> int:
+    """Write the files whose content differs from that on disk; return how many were written."""
     written = 0
-    for (subject, split), frame in frames.items():
-        path = parquet_path(subject, split)
+    for path, frame in frames.items():
         content = parquet_bytes(frame)
         if not path.is_file() or path.read_bytes() != content:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -390,12 +389,11 @@ def write_files(frames: dict[tuple[str, str], pl.DataFrame]) -> int:
     return written
 
 
-def compare_files(frames: dict[tuple[str, str], pl.DataFrame]) -> list[str]:
-    """How the Parquet files on disk differ in content from `frames`."""
-    expected = {parquet_path(subject, split): frame for (subject, split), frame in frames.items()}
-    unexpected = sorted(set(OUTPUT_DIR.rglob("*.parquet")) - set(expected))
+def compare_files(folder: Path, frames: Mapping[Path, pl.DataFrame]) -> list[str]:
+    """Return how the Parquet files of `folder` differ from `frames`, by path."""
+    unexpected = sorted(set(folder.rglob("*.parquet")) - set(frames))
     problems = [f"{path.relative_to(ROOT)}: unexpected file" for path in unexpected]
-    for path, frame in expected.items():
+    for path, frame in frames.items():
         name = path.relative_to(ROOT)
         if not path.is_file():
             problems.append(f"{name}: missing")
@@ -431,15 +429,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not problems:
         frames = build_frames(rows)
         problems = check_frames(rows, frames)
+        files = {parquet_path(*key): frame for key, frame in frames.items()}
         if options.check and not problems:
-            problems = compare_files(frames)
+            problems = compare_files(OUTPUT_DIR, files)
     if problems:
         print("\n".join(problems), file=sys.stderr)
         return 1
     if options.check:
         print(f"{len(frames)} Parquet files agree with the CSV files")
     else:
-        written = write_files(frames)
+        written = write_files(files)
         print(summary(frames))
         print(f"{written} of {len(frames)} Parquet files written, the others were up to date")
     return 0
