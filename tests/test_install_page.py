@@ -64,11 +64,11 @@ def test_an_extra_of_the_page_includes_the_one_it_names(name: str) -> None:
 
 
 def test_a_message_names_the_pip_install_line_of_its_extra_once() -> None:
-    found = list(messages())
-    assert len(found) > 10
+    texts = list(messages())
+    assert len(texts) > 10
     wrong = [
         f"{file}: {text}"
-        for file, text in found
+        for file, text in texts
         if text.count("pip install") != 1
         or ("helmframe[" in text and len(re.findall(r"pip install \\?'helmframe\[\w+\]\\?'", text)) != 1)
     ]

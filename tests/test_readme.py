@@ -58,7 +58,7 @@ def test_the_conclusion_states_the_numbers_shown() -> None:
     ]  # fmt: skip
 
 
-def test_the_comparison_counts_what_is_there() -> None:
+def test_the_comparison_has_the_counts_of_the_package() -> None:
     counted = {name for name in perturbations.__all__ if name.islower()}
     assert f"| perturbations | {len(counted)} |" in README
     assert f"{len(counted)} perturbations" in README

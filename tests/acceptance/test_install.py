@@ -40,7 +40,7 @@ import sys
 import helmframe as hf
 from importlib.metadata import distributions
 print("huggingface_hub" in sys.modules)
-print(sorted({each.metadata["Name"].lower().replace("_", "-") for each in distributions()}))
+print(sorted({package.metadata["Name"].lower().replace("_", "-") for package in distributions()}))
 """
 HEAVY = {"torch", "transformers", "jupyter", "jupyterlab", "pandas", "altair", "ray", "vllm", "spacy"}
 
@@ -55,9 +55,9 @@ class Section(NamedTuple):
 
 def sections() -> Iterator[Section]:
     for heading, text in re.findall(r"^##? ([^\n]+)\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL):
-        if found := snippets(text):
+        if pieces := snippets(text):
             extra = re.search(r"^pip install 'helmframe\[(\w+)\]'$", text, re.MULTILINE)
-            yield Section(heading, extra[1] if extra else None, found)
+            yield Section(heading, extra[1] if extra else None, pieces)
 
 
 SECTIONS = {section.heading: section for section in sections()}
@@ -130,7 +130,7 @@ def test_the_first_snippet_of_the_readme_runs_from_the_wheel(
 
 
 @pytest.mark.shared
-@pytest.mark.parametrize("heading", [name for name, each in SECTIONS.items() if each.extra is None])
+@pytest.mark.parametrize("heading", [name for name, section in SECTIONS.items() if section.extra is None])
 def test_snippets_of_the_install_page_that_need_no_extra(
     heading: str, core: Path, tmp_path: Path, mmlu_hub: dict[str, str], s3: S3Server
 ) -> None:
@@ -139,7 +139,7 @@ def test_snippets_of_the_install_page_that_need_no_extra(
 
 
 @pytest.mark.model
-@pytest.mark.parametrize("heading", [name for name, each in SECTIONS.items() if each.extra is not None])
+@pytest.mark.parametrize("heading", [name for name, section in SECTIONS.items() if section.extra is not None])
 def test_snippets_of_the_install_page_with_the_extra_they_name(heading: str, wheel: Path, tmp_path: Path) -> None:
     section = SECTIONS[heading]
     python = installed(f"{wheel}[{section.extra}]", tmp_path / "venv")
@@ -149,7 +149,7 @@ def test_snippets_of_the_install_page_with_the_extra_they_name(heading: str, whe
 
 
 def test_a_missing_extra_is_named_with_its_pip_line(core: Path, tmp_path: Path) -> None:
-    pieces = [piece for each in SECTIONS.values() if each.extra == "http" for piece in each.snippets]
+    pieces = SECTIONS["Servers"].snippets
     command = [str(core), "-I", "-c", RUN, json.dumps([piece.code for piece in pieces])]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode != 0
@@ -160,7 +160,7 @@ def test_everything_in_all_can_be_installed_together(core: Path, wheel: Path) ->
     command = [core, "-m", "pip", "install", "--dry-run", "--quiet", "--report", "-", f"{wheel}[all]"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
-    names = {each["metadata"]["name"].lower().replace("_", "-") for each in json.loads(done.stdout)["install"]}
+    names = {entry["metadata"]["name"].lower().replace("_", "-") for entry in json.loads(done.stdout)["install"]}
     shown("2", "further packages of helmframe[all]", len(names), "printed")
     assert {"torch", "transformers", "peft", "gguf", "spacy", "altair", "jupyter", "math-verify", "nltk"} <= names
     assert names & {"vllm", "ray", "mkdocs", "duckdb-extension-httpfs"} == set()
