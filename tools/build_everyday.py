@@ -23,7 +23,7 @@ from typing import Final
 
 import polars as pl
 
-from tools.build_sampler import ROOT, answer_places, compare_files, write_files
+from tools.build_sampler import ROOT, answer_indices, compare_files, write_files
 
 SOURCE_DIR: Final = ROOT / "tools" / "everyday"
 OUTPUT_DIR: Final = ROOT / "specs" / "data" / "everyday"
@@ -110,7 +110,7 @@ def build_frames() -> dict[Path, pl.DataFrame]:
     frames = {}
     for topic, rows in read_topics().items():
         sentences = [row.sentence for row in rows]
-        indices = answer_places(topic, "test", sentences)
+        indices = answer_indices(topic, "test", sentences)
         wrong = wrong_options(rows)
         choices = [
             [*options[:index], row.answer, *options[index:]]
