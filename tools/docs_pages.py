@@ -23,9 +23,6 @@ from helmframe import errors
 from helmframe.cli.app import main
 
 ROOT = Path(__file__).parents[1]
-# Links between a page and a notebook, as they work in the repository.
-_TO_NOTEBOOK = re.compile(r"\]\(((?:\.\./)*)\.\./notebooks/(\w+)\.ipynb")
-_TO_PAGE = re.compile(r"\]\(\.\./docs/([\w/]+\.md)")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -33,15 +30,6 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for name, content in pages():
         files.append(File.generated(config, name, content=content))
     return files
-
-
-def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Return a page whose links to notebooks and from notebooks point to pages of the site.
-
-    >>> on_page_markdown("[Tutorial](../notebooks/00_quickstart.ipynb)")
-    '[Tutorial](notebooks/00_quickstart.md)'
-    """
-    return _TO_NOTEBOOK.sub(r"](\1notebooks/\2.md", _TO_PAGE.sub(r"](../\1", markdown))
 
 
 def pages() -> Iterator[tuple[str, str | bytes]]:
