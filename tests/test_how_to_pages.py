@@ -1,0 +1,145 @@
+"""The how-to pages of docs/: their Python and shell snippets run from top to bottom, in an empty folder.
+
+A Python block ends with an expression; an unmarked block below it shows its value. Lines of a shell block run
+`helmframe`; a comment `# exit status: N` at a line's end states the status. A YAML block that starts with a comment
+`# NAME.yaml` is written to that file. A block that starts with `# not run here` is only compiled.
+"""
+
+import ast
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import yaml
+
+from helmframe.cli.app import main
+from helmframe.results import Results
+from tests.demo import ROOT
+
+DOCS = ROOT / "docs"
+PAGES = ["cache", "gate_in_ci"]
+NOT_RUN = "# not run here"
+_BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_FILE = re.compile(r"# ([\w./-]+\.(?:yml|yaml))\n")
+_STATUS = re.compile(r"#.*exit status:? (\d+)")
+
+
+class Block(NamedTuple):
+    """A fenced block of a page; `language` is empty for a block that shows a result."""
+
+    language: str
+    text: str
+
+
+def blocks(page: str) -> list[Block]:
+    """Return the fenced blocks of a page, from top to bottom."""
+    return [Block(*match) for match in _BLOCK.findall((DOCS / f"{page}.md").read_text(encoding="utf-8"))]
+
+
+def run_python(code: str, names: dict[str, Any]) -> str:
+    """Run a snippet and return the text of its last expression."""
+    *before, last = ast.parse(code).body
+    assert isinstance(last, ast.Expr), code
+    exec(compile(ast.Module(before, []), "page", "exec"), names)
+    value = eval(compile(ast.Expression(last.value), "page", "eval"), names)
+    # below a run's table stand its metrics and its folder
+    return (str(value).split("\nmetrics:")[0] if isinstance(value, Results) else str(value)).strip()
+
+
+def commands(text: str) -> list[tuple[list[str], int]]:
+    """Return the commands of a shell block, as arguments of `helmframe` with the exit status that a comment states."""
+    found = []
+    for line in text.replace("\\\n", " ").splitlines():
+        status = _STATUS.search(line)
+        words = shlex.split(line, comments=True)
+        if words:
+            assert words[0] == "helmframe", line
+            found.append((words[1:], int(status[1]) if status else 0))
+    return found
+
+
+def run_page(page: str) -> int:
+    """Run the blocks of a page and return their number."""
+    names: dict[str, Any] = {}
+    shown, ran = None, 0
+    for block in blocks(page):
+        earlier, shown = shown, None
+        if block.language == "python":
+            if block.text.startswith(NOT_RUN):
+                compile(block.text, page, "exec")
+                continue
+            shown, ran = run_python(block.text, names), ran + 1
+        elif block.language == "sh" and not block.text.startswith(NOT_RUN):
+            for words, status in commands(block.text):
+                assert (words, _status(words)) == (words, status)
+                ran += 1
+        elif block.language == "yaml" and (name := _FILE.match(block.text)):
+            path = Path(name[1])
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(block.text, encoding="utf-8")
+        elif block.language == "" and earlier is not None:
+            assert earlier == block.text.strip()
+    return ran
+
+
+def _status(words: list[str]) -> int:
+    try:
+        return main(words)
+    except SystemExit as stop:  # argparse
+        return int(stop.code or 0)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_snippets_of_a_page_run(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "work"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    assert run_page(page) >= 3
+
+
+@pytest.mark.slow
+def test_the_workflow_gates_a_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run_page("gate_in_ci")
+    workflow = yaml.safe_load(Path(".github/workflows/evaluate.yml").read_text(encoding="utf-8"))
+    scripts = [step["run"] for step in workflow["jobs"]["gate"]["steps"] if "run" in step]
+    assert scripts.pop(0).startswith("pip install")
+    plan, summary = Path("eval/plan.yaml"), tmp_path / "summary.md"
+    for accuracy, status, verdict in (("0.9", 0, "pass"), ("0.7", 1, "fail"), ("0.89", 0, "undecided")):
+        plan.write_text(re.sub(r"accuracy=[\d.]+", f"accuracy={accuracy}", plan.read_text()), encoding="utf-8")
+        shutil.rmtree("build")
+        summary.unlink(missing_ok=True)
+        assert [_bash(script, summary) for script in scripts] == [0, 0, status]
+        assert summary.read_text(encoding="utf-8").startswith(f"**{verdict}: not worse by more than 0.02**")
+    shutil.rmtree("build")
+    plan.unlink()
+    assert [_bash(script, summary) for script in (scripts[0], scripts[-1])] == [2, 2]
+
+
+def _bash(script: str, summary: Path) -> int:
+    """Run a step as GitHub Actions does."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    variables = {**os.environ, "PATH": path, "GITHUB_STEP_SUMMARY": str(summary), "HELMFRAME_PROGRESS": "0"}
+    return subprocess.run(["bash", "-e", "-c", script], env=variables, capture_output=True, check=False).returncode
+
+
+def test_the_results_that_a_page_shows_are_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("tests.test_how_to_pages.DOCS", tmp_path)
+    for name, text in (
+        ("right", "```python\n1 + 1\n```\n\n```\n2\n```\n"),
+        ("status", "```sh\nhelmframe show nothing\n```\n"),
+    ):
+        (tmp_path / f"{name}.md").write_text(text, encoding="utf-8")
+    assert run_page("right") == 1
+    with pytest.raises(AssertionError):
+        run_page("status")
+    (tmp_path / "wrong.md").write_text("```python\n1 + 1\n```\n\n```\n3\n```\n", encoding="utf-8")
+    with pytest.raises(AssertionError):
+        run_page("wrong")
