@@ -23,7 +23,7 @@ from helmframe.results import Results
 from tests.demo import ROOT
 
 DOCS = ROOT / "docs"
-PAGES = ["cache", "cost", "gate_in_ci", "reproducibility"]
+PAGES = ["cache", "cost", "gate_in_ci", "reproducibility", "validate_a_judge"]
 NOT_RUN = "# not run here"
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _FILE = re.compile(r"# ([\w./-]+\.(?:yml|yaml))\n")
