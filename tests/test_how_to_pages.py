@@ -16,14 +16,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import s3fs
 import yaml
 
 from helmframe.cli.app import main
 from helmframe.results import Results
 from tests.demo import ROOT
+from tests.s3_server import start_server
 
 DOCS = ROOT / "docs"
-PAGES = ["cache", "cost", "gate_in_ci", "reproducibility", "validate_a_judge"]
+PAGES = ["cache", "cost", "gate_in_ci", "private_bucket", "reproducibility", "validate_a_judge"]
+S3_PAGES = ["private_bucket"]
 NOT_RUN = "# not run here"
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _FILE = re.compile(r"# ([\w./-]+\.(?:yml|yaml))\n")
@@ -95,12 +98,29 @@ def _status(words: list[str]) -> int:
         return int(stop.code or 0)
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", [page for page in PAGES if page not in S3_PAGES])
 def test_the_snippets_of_a_page_run(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "work"
     folder.mkdir()
     monkeypatch.chdir(folder)
     assert run_page(page) >= 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", S3_PAGES)
+def test_the_snippets_of_a_page_run_against_an_s3_server(
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    server = start_server()
+    try:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        s3fs.S3FileSystem.clear_instance_cache()  # of other tests, whose server has ended
+        assert run_page(page) >= 7
+    finally:
+        s3fs.S3FileSystem.clear_instance_cache()
+        server.stop()
 
 
 @pytest.mark.slow
