@@ -1,8 +1,9 @@
 """The how-to pages of docs/: their Python and shell snippets run from top to bottom, in an empty folder.
 
 A Python block ends with an expression; an unmarked block below it shows its value. Lines of a shell block run
-`helmframe`; a comment `# exit status: N` at a line's end states the status. A YAML block that starts with a comment
-`# NAME.yaml` is written to that file. A block that starts with `# not run here` is only compiled.
+`helmframe`; a comment `# exit status: N` at a line's end states the status. A SQL block runs in DuckDB. A YAML block
+that starts with a comment `# NAME.yaml` is written to that file. A block that starts with `# not run here` is only
+compiled.
 """
 
 import ast
@@ -15,17 +16,19 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import duckdb
 import pytest
 import s3fs
 import yaml
 
 from helmframe.cli.app import main
 from helmframe.results import Results
+from helmframe.views.display import text_table
 from tests.demo import ROOT
 from tests.s3_server import start_server
 
 DOCS = ROOT / "docs"
-PAGES = ["cache", "cost", "gate_in_ci", "private_bucket", "reproducibility", "validate_a_judge"]
+PAGES = ["cache", "cost", "dashboards", "gate_in_ci", "private_bucket", "reproducibility", "validate_a_judge"]
 S3_PAGES = ["private_bucket"]
 NOT_RUN = "# not run here"
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -55,6 +58,16 @@ def run_python(code: str, names: dict[str, Any]) -> str:
     return (str(value).split("\nmetrics:")[0] if isinstance(value, Results) else str(value)).strip()
 
 
+def run_sql(text: str, connection: duckdb.DuckDBPyConnection) -> str:
+    """Run statements and return the rows of the last one as a table."""
+    result = connection.sql(text)
+    if result is None:  # no SELECT
+        return ""
+    rows = [[str(value) for value in row] for row in result.fetchall()]
+    assert rows, text
+    return "\n".join(line.rstrip() for line in text_table(result.columns, rows).splitlines())
+
+
 def commands(text: str) -> list[tuple[list[str], int]]:
     """Return the commands of a shell block, as arguments of `helmframe` with the exit status that a comment states."""
     found = []
@@ -70,6 +83,7 @@ def commands(text: str) -> list[tuple[list[str], int]]:
 def run_page(page: str) -> int:
     """Run the blocks of a page and return their number."""
     names: dict[str, Any] = {}
+    connection = duckdb.connect()
     shown, ran = None, 0
     for block in blocks(page):
         earlier, shown = shown, None
@@ -82,6 +96,8 @@ def run_page(page: str) -> int:
             for words, status in commands(block.text):
                 assert (words, _status(words)) == (words, status)
                 ran += 1
+        elif block.language == "sql":
+            shown, ran = run_sql(block.text, connection), ran + 1
         elif block.language == "yaml" and (name := _FILE.match(block.text)):
             path = Path(name[1])
             path.parent.mkdir(parents=True, exist_ok=True)
