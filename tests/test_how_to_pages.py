@@ -1,9 +1,9 @@
 """The how-to pages of docs/: their Python and shell snippets run from top to bottom, in an empty folder.
 
 A Python block ends with an expression; an unmarked block below it shows its value. Lines of a shell block run
-`helmframe`; a comment `# exit status: N` at a line's end states the status. A SQL block runs in DuckDB. A YAML block
-that starts with a comment `# NAME.yaml` is written to that file. A block that starts with `# not run here` is only
-compiled.
+`helmframe`; a comment `# exit status: N` at a line's end states the status. A SQL block runs in DuckDB. A block that
+starts with a comment `# NAME.yaml` (or .py, .sbatch) is written to that file. A block that starts with
+`# not run here` is only compiled.
 """
 
 import ast
@@ -21,6 +21,7 @@ import pytest
 import s3fs
 import yaml
 
+import helmframe as hf
 from helmframe.cli.app import main
 from helmframe.results import Results
 from helmframe.views.display import text_table
@@ -28,11 +29,12 @@ from tests.demo import ROOT
 from tests.s3_server import start_server
 
 DOCS = ROOT / "docs"
-PAGES = ["cache", "cost", "dashboards", "gate_in_ci", "private_bucket", "reproducibility", "validate_a_judge"]
+PAGES = ["cache", "cost", "dashboards", "gate_in_ci", "private_bucket", "reproducibility", "slurm", "validate_a_judge"]
 S3_PAGES = ["private_bucket"]
+FILE_PAGES = ["slurm"]  # whose blocks are files that a test of their own runs
 NOT_RUN = "# not run here"
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_FILE = re.compile(r"# ([\w./-]+\.(?:yml|yaml))\n")
+_FILE = re.compile(r"(?:#!/bin/bash\n)?# ([\w./-]+\.(?:yml|yaml|py|sbatch))\n")
 _STATUS = re.compile(r"#.*exit status:? (\d+)")
 
 
@@ -87,7 +89,11 @@ def run_page(page: str) -> int:
     shown, ran = None, 0
     for block in blocks(page):
         earlier, shown = shown, None
-        if block.language == "python":
+        if name := _FILE.match(block.text):
+            path = Path(name[1])
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(block.text, encoding="utf-8")
+        elif block.language == "python":
             if block.text.startswith(NOT_RUN):
                 compile(block.text, page, "exec")
                 continue
@@ -98,10 +104,6 @@ def run_page(page: str) -> int:
                 ran += 1
         elif block.language == "sql":
             shown, ran = run_sql(block.text, connection), ran + 1
-        elif block.language == "yaml" and (name := _FILE.match(block.text)):
-            path = Path(name[1])
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(block.text, encoding="utf-8")
         elif block.language == "" and earlier is not None:
             assert earlier == block.text.strip()
     return ran
@@ -114,7 +116,7 @@ def _status(words: list[str]) -> int:
         return int(stop.code or 0)
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page not in S3_PAGES])
+@pytest.mark.parametrize("page", [page for page in PAGES if page not in S3_PAGES + FILE_PAGES])
 def test_the_snippets_of_a_page_run(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "work"
     folder.mkdir()
@@ -160,9 +162,44 @@ def test_the_workflow_gates_a_release(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def _bash(script: str, summary: Path) -> int:
     """Run a step as GitHub Actions does."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    variables = {**os.environ, "PATH": path, "GITHUB_STEP_SUMMARY": str(summary), "HELMFRAME_PROGRESS": "0"}
+    variables = _variables(GITHUB_STEP_SUMMARY=str(summary))
     return subprocess.run(["bash", "-e", "-c", script], env=variables, capture_output=True, check=False).returncode
+
+
+@pytest.mark.slow
+def test_jobs_under_slurm_share_a_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run_page("slurm")
+    _run_array("slices.sbatch")
+    monkeypatch.setenv("HELMFRAME_STORE", str(tmp_path / "store"))
+    output = subprocess.run(
+        [sys.executable, "collect.py"], env=_variables(), capture_output=True, text=True, check=True
+    )
+    assert "planned are there" not in output.stdout
+    results = hf.load("results/all")
+    assert results.table(metrics="exact_match").select("perturbation", "n").rows() == [("original", 64), ("typos", 64)]
+    assert (results.manifest["counts"]["generated"], results.manifest["counts"]["cached"]) == (0, 128)
+    _run_array("models.sbatch")
+    compared = hf.compare("results/runs/model-1", "results/runs/model-0")
+    assert compared["difference"].min() > 0  # the model of accuracy 0.8 is side a
+
+
+def _run_array(script: str) -> None:
+    """Run the two tasks of a job array at the same time, as sbatch does, without Slurm."""
+    Path("bin").mkdir(exist_ok=True)
+    srun = Path("bin/srun")
+    srun.write_text('#!/bin/sh\nexec "$@"\n', encoding="utf-8")
+    srun.chmod(0o755)
+    assert "--array=0-1 " in Path(script).read_text(encoding="utf-8")
+    tasks = [_variables(SLURM_ARRAY_TASK_ID=index, SLURM_SUBMIT_DIR=str(Path.cwd())) for index in ("0", "1")]
+    processes = [subprocess.Popen(["bash", script], env={**task, "PATH": f"bin:{task['PATH']}"}) for task in tasks]
+    assert [process.wait(timeout=120) for process in processes] == [0, 0]
+
+
+def _variables(**more: str) -> dict[str, str]:
+    """Return the environment with the programs of this Python first."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "HELMFRAME_PROGRESS": "0", **more}
 
 
 def test_the_results_that_a_page_shows_are_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
