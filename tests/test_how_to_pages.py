@@ -13,6 +13,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,12 +27,23 @@ from helmframe.cli.app import main
 from helmframe.results import Results
 from helmframe.views.display import text_table
 from tests.demo import ROOT
+from tests.models.openai_server import Asked, Reply, serving
 from tests.s3_server import start_server
 
 DOCS = ROOT / "docs"
-PAGES = ["cache", "cost", "dashboards", "gate_in_ci", "private_bucket", "reproducibility", "slurm", "validate_a_judge"]
+PAGES = [
+    "cache",
+    "cost",
+    "dashboards",
+    "gate_in_ci",
+    "private_bucket",
+    "reproducibility",
+    "slurm",
+    "validate_a_judge",
+    "vllm",
+]
 S3_PAGES = ["private_bucket"]
-FILE_PAGES = ["slurm"]  # whose blocks are files that a test of their own runs
+OWN_TESTS = ["slurm", "vllm"]
 NOT_RUN = "# not run here"
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _FILE = re.compile(r"(?:#!/bin/bash\n)?# ([\w./-]+\.(?:yml|yaml|py|sbatch))\n")
@@ -82,12 +94,20 @@ def commands(text: str) -> list[tuple[list[str], int]]:
     return found
 
 
-def run_page(page: str) -> int:
-    """Run the blocks of a page and return their number."""
+def run_page(page: str, replaced: Mapping[str, str] | None = None) -> int:
+    """Run the blocks of a page and return their number.
+
+    Args:
+        page: The name of the page.
+        replaced: Texts to replace in blocks, such as the address of a server.
+    """
     names: dict[str, Any] = {}
     connection = duckdb.connect()
     shown, ran = None, 0
-    for block in blocks(page):
+    for written in blocks(page):
+        block = written
+        for old, new in (replaced or {}).items():
+            block = block._replace(text=block.text.replace(old, new))
         earlier, shown = shown, None
         if name := _FILE.match(block.text):
             path = Path(name[1])
@@ -116,7 +136,7 @@ def _status(words: list[str]) -> int:
         return int(stop.code or 0)
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page not in S3_PAGES + FILE_PAGES])
+@pytest.mark.parametrize("page", [page for page in PAGES if page not in S3_PAGES + OWN_TESTS])
 def test_the_snippets_of_a_page_run(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "work"
     folder.mkdir()
@@ -139,6 +159,27 @@ def test_the_snippets_of_a_page_run_against_an_s3_server(
     finally:
         s3fs.S3FileSystem.clear_instance_cache()
         server.stop()
+
+
+def test_a_server_gets_conversations_and_a_judge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def reply(asked: Asked) -> Reply:
+        if asked.body["model"] == "judge":
+            text = "<reasoning>It is the same.</reasoning><score>TRUE</score>"
+        else:
+            text = "The answer is **B**."
+        if asked.route == "chat/completions":
+            return Reply({"choices": [{"message": {"content": text}, "finish_reason": "stop"}]})
+        prompt = asked.body["prompt"]
+        logprobs = {"tokens": [*prompt], "token_logprobs": [None, *[-1.0] * (len(prompt) - 1)]}
+        return Reply({"choices": [{"text": prompt, "logprobs": logprobs, "finish_reason": "length"}]})
+
+    monkeypatch.chdir(tmp_path)
+    with serving() as server:
+        server.reply, server.models = reply, ["qwen", "judge"]
+        addresses = dict.fromkeys(("http://localhost:8000/v1", "http://localhost:8001/v1"), server.url)
+        assert run_page("vllm", addresses) >= 7
+    routes = {(asked.body["model"], asked.route) for asked in server.asked}
+    assert routes == {("qwen", "chat/completions"), ("qwen", "completions"), ("judge", "chat/completions")}
 
 
 @pytest.mark.slow
