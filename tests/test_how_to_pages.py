@@ -39,6 +39,7 @@ PAGES = [
     "private_bucket",
     "reproducibility",
     "slurm",
+    "troubleshooting",
     "validate_a_judge",
     "vllm",
 ]
