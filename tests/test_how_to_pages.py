@@ -198,6 +198,7 @@ def test_the_workflow_gates_a_release(tmp_path: Path, monkeypatch: pytest.Monkey
         assert [_bash(script, summary) for script in scripts] == [0, 0, status]
         assert summary.read_text(encoding="utf-8").startswith(f"**{verdict}: not worse by more than 0.02**")
     shutil.rmtree("build")
+    Path("build").mkdir()
     plan.unlink()
     assert [_bash(script, summary) for script in (scripts[0], scripts[-1])] == [2, 2]
 
