@@ -85,14 +85,14 @@ def run_sql(text: str, connection: duckdb.DuckDBPyConnection) -> str:
 
 def commands(text: str) -> list[tuple[list[str], int]]:
     """Return the commands of a shell block, as arguments of `helmframe` with the exit status that a comment states."""
-    found = []
+    parsed = []
     for line in text.replace("\\\n", " ").splitlines():
         status = _STATUS.search(line)
         words = shlex.split(line, comments=True)
         if words:
             assert words[0] == "helmframe", line
-            found.append((words[1:], int(status[1]) if status else 0))
-    return found
+            parsed.append((words[1:], int(status[1]) if status else 0))
+    return parsed
 
 
 def run_page(page: str, replaced: Mapping[str, str] | None = None) -> int:
@@ -191,7 +191,7 @@ def test_the_workflow_gates_a_release(tmp_path: Path, monkeypatch: pytest.Monkey
     scripts = [step["run"] for step in workflow["jobs"]["gate"]["steps"] if "run" in step]
     assert scripts.pop(0).startswith("pip install")
     plan, summary = Path("eval/plan.yaml"), tmp_path / "summary.md"
-    for accuracy, status, verdict in (("0.9", 0, "pass"), ("0.7", 1, "fail"), ("0.89", 0, "undecided")):
+    for accuracy, status, verdict in (("0.9", 0, "pass"), ("0.7", 1, "fail"), ("0.88", 0, "undecided")):
         plan.write_text(re.sub(r"accuracy=[\d.]+", f"accuracy={accuracy}", plan.read_text()), encoding="utf-8")
         shutil.rmtree("build")
         summary.unlink(missing_ok=True)
