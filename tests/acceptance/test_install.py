@@ -75,7 +75,7 @@ def installed(requirement: str, folder: Path) -> Path:
     """Return the Python of a new environment with this requirement and nothing else."""
     venv.create(folder, with_pip=True)
     python = folder / "bin" / "python"
-    command = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", requirement]
+    command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", requirement]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     return python
@@ -158,7 +158,7 @@ def test_a_missing_extra_is_named_with_its_pip_line(core: Path, tmp_path: Path) 
 
 
 def test_everything_in_all_can_be_installed_together(core: Path, wheel: Path) -> None:
-    command = [core, "-m", "pip", "install", "--dry-run", "--quiet", "--report", "-", f"{wheel}[all]"]
+    command = [str(core), "-m", "pip", "install", "--dry-run", "--quiet", "--report", "-", f"{wheel}[all]"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     names = {entry["metadata"]["name"].lower().replace("_", "-") for entry in json.loads(done.stdout)["install"]}
