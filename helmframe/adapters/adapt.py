@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 
 from helmframe._core.registry import Registry
+from helmframe._core.safe_text import type_name
 from helmframe._core.specs import (
     AdapterSpec,
     Pairs,
@@ -52,7 +53,7 @@ class Adapter:
 
 
 ADAPTERS: Registry[Adapter] = Registry(
-    "adapter method", "Add one with @helmframe.adapter.", packages=["helmframe.adapters"], decorator="adapter"
+    "adapter method", "Add one with @hf.adapter.", packages=["helmframe.adapters"], decorator="adapter"
 )
 
 
@@ -156,7 +157,7 @@ def _cells(spec: ScenarioSpec, adapter_fields: Pairs, decoding: Pairs) -> list[S
     axes += [(False, key, value) for key, value in decoding if isinstance(value, tuple) and not _is_value(key, value)]
     for _, key, values in axes:
         if not values or len(set(values)) < len(values):
-            raise ArgumentError(f"{key}={thawed(values)!r}: a grid is a list of one or more different values.")
+            raise ArgumentError(f"{key}={thawed(values)!r}: a grid must be a list of one or more different values.")
     cells = []
     for values in product(*(value for _, _, value in axes)):
         chosen = list(zip(axes, values, strict=True))
@@ -170,9 +171,7 @@ def _cells(spec: ScenarioSpec, adapter_fields: Pairs, decoding: Pairs) -> list[S
         check(filled)
         for key, value in of_adapter:
             if key in entry.ignores and value:
-                raise ArgumentError(
-                    f"adapt({key}={thawed(value)!r}): method {method!r} has no use for it; leave it out."
-                )
+                raise ArgumentError(f"adapt({key}={thawed(value)!r}): method {method!r} doesn't use {key}. Remove it.")
         # the decoding parameters of a scenario are meant for its own method
         same_method = dict(spec.adapter).get("method", AdapterSpec().method) == method
         layers = (entry.decoding, spec.decoding) if same_method else (spec.decoding, entry.decoding)
@@ -306,17 +305,22 @@ def _check_signature(name: str, function: Questions) -> None:
     try:
         inspect.signature(function).bind("variants", "adapter")
     except TypeError as error:
-        raise ArgumentError(f"@hf.adapter({name!r}): the function takes (variants, adapter); {error}.") from None
+        raise ArgumentError(f"@hf.adapter({name!r}): the function must take (variants, adapter): {error}.") from None
 
 
 def _checked(method: str, questions: object) -> pl.Schema:
     """Return the columns that an adapter added, after checks."""
     if not isinstance(questions, pl.LazyFrame):
-        raise ArgumentError(f"adapter {method!r} should return the lazy frame it was given, with columns added.")
+        raise ArgumentError(
+            f"Adapter {method!r} returned a value of type {type_name(type(questions))}. It must return the lazy frame "
+            "that it gets, with columns added."
+        )
     columns = questions.collect_schema()
     for name in ("question", "choices"):
         if name not in columns:
-            raise ArgumentError(f"adapter {method!r} adds no column {name!r}; hf.adapter says what it should add.")
+            raise ArgumentError(
+                f"Adapter {method!r} must add a column {name!r}. help(hf.adapter) lists all columns that it must add."
+            )
     return columns
 
 

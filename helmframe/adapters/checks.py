@@ -6,6 +6,7 @@ from typing import Any
 
 import polars as pl
 
+from helmframe._core.checks import regex_problem
 from helmframe._core.specs import AdapterSpec, adapter_spec, frozen
 from helmframe.adapters import examples, layout
 from helmframe.adapters.format_instructions import expand_format_instructions
@@ -36,14 +37,16 @@ def check(spec: AdapterSpec) -> None:
     for name, values in _CHOICES.items():
         value = getattr(spec, name)
         if value not in values:
-            raise ArgumentError.unknown_value(f"adapt({name}={value!r})", value, list(filter(None, values)))
+            raise ArgumentError.unknown_value(
+                f"adapt({name}={value!r}): unsupported value", value, list(filter(None, values))
+            )
     if spec.shots_as == "turns" and not spec.chat_template:
-        raise ArgumentError("adapt(shots_as='turns'): turns need the model's chat template; add chat_template=True.")
+        raise ArgumentError("adapt(shots_as='turns') needs the model's chat template. Add chat_template=True.")
     for source, _ in spec.substitutions:
         try:
             re.compile(source)
         except re.error as error:
-            raise ArgumentError(f"adapt(substitutions=…): {source!r} is no regular expression: {error}.") from None
+            raise ArgumentError(f"adapt(substitutions=…): invalid regular expression {source!r}: {error}.") from None
 
 
 def _check_pattern(pattern: str | None) -> None:
@@ -52,9 +55,10 @@ def _check_pattern(pattern: str | None) -> None:
     try:
         groups = pl.select(pl.lit("").str.extract_groups(pattern)).to_series().struct.fields
     except pl.exceptions.ComputeError as error:
-        raise ArgumentError(f"answer_pattern={pattern!r} is no regular expression: {error}") from None
+        problem = regex_problem(error)
+        raise ArgumentError(f"adapt(answer_pattern={pattern!r}): invalid regular expression: {problem}.") from None
     if not groups:
-        raise ArgumentError(f"answer_pattern={pattern!r} has no group (…) around the answer.")
+        raise ArgumentError(f"adapt(answer_pattern={pattern!r}): the pattern needs a group (…) around the answer.")
 
 
 # These set which requests exist and how they are decoded: a grid can change them, a variant can't.
@@ -78,7 +82,7 @@ def with_change(spec: AdapterSpec, change: str | None) -> AdapterSpec:
     for name in _FIXED:
         if name in fields:
             raise ArgumentError(
-                f"a perturbation changes {name!r} of the adapter; a variant can't. Write .adapt({name}=[…]), a grid."
+                f"A perturbation must not change {name!r} of the adapter. To compare values, write .adapt({name}=[…])."
             )
     if "reference_prefix" in fields:
         fields.setdefault("reference_prefix_characters", [])  # the new labels, not those listed
@@ -92,9 +96,9 @@ def _fields(change: str) -> dict[str, Any]:
     try:
         fields = json.loads(change)
     except ValueError as error:
-        raise ArgumentError(f"adapter_change={change!r} is no JSON: {error}.") from None
+        raise ArgumentError(f"adapter_change={change!r} isn't valid JSON: {error}.") from None
     if not isinstance(fields, dict):
-        raise ArgumentError(f'adapter_change={change!r}: should be an object such as {{"output_prefix": "A:"}}.')
+        raise ArgumentError(f'adapter_change={change!r} must be a JSON object, such as {{"output_prefix": "A:"}}.')
     return fields
 
 
@@ -108,8 +112,8 @@ def _check_readable(old: AdapterSpec, new: AdapterSpec) -> None:
     for answer in answers:
         if _reads(old.answer_pattern, answer, before) and not _reads(old.answer_pattern, answer, after):
             raise ArgumentError(
-                f"answer_pattern={old.answer_pattern!r} reads {' and '.join(before)}, and a perturbation labels the "
-                f"options {', '.join(after)}, …: every answer would be unreadable. Write a pattern that reads both, "
+                f"answer_pattern={old.answer_pattern!r} matches {' and '.join(before)}, but a perturbation labels the "
+                f"options {', '.join(after)}, …, so that no answer could be parsed. Write a pattern that matches both, "
                 f"such as {_both(before, after)!r}."
             )
 

@@ -72,7 +72,7 @@ def expand_format_instructions(spec: AdapterSpec) -> AdapterSpec:
     if field == FOLLOW:
         if spec.method != "generation":
             raise ArgumentError(
-                f"adapt(format_instructions={FOLLOW!r}): is for method 'generation', not {spec.method!r}."
+                f"adapt(format_instructions={FOLLOW!r}): supported by method 'generation' only, not by {spec.method!r}."
             )
         after = f"\n\n{AFTER}\n{spec.output_prefix.strip()}"
         return replace(spec, global_prefix=f"{BEFORE}\n\n", global_suffix=after)
@@ -107,7 +107,7 @@ def _words(name: str, spec: AdapterSpec) -> str:
     if name not in texts and spec.method == "multiple_choice_joint" and name in TEXTS:
         return _LETTER  # a scenario that works either way has one name
     if name not in texts:
-        where = f"adapt(format_instructions={name!r}): none such for method {spec.method!r}"
+        where = f"adapt(format_instructions={name!r}): unsupported value for method {spec.method!r}"
         raise ArgumentError.unknown_value(where, name, [FOLLOW, *texts] if texts is TEXTS else list(texts))
     noun = spec.output_prefix.split(":")[0]
     if name == "legalbench" and noun != "Answer":

@@ -54,7 +54,7 @@ def chat(variants: pl.LazyFrame, spec: AdapterSpec) -> pl.LazyFrame:
     if column in schema:
         if schema[column] not in (pl.List(MESSAGE), pl.List(pl.Null), pl.Null()):
             raise ArgumentError(
-                f"column 'messages' is {schema[column]}; chat wants a list of {{role, content}}, both text."
+                f"Column 'messages' has type {schema[column]}. Method 'chat' needs a list of {{role, content}} texts."
             )
         messages = pl.col(column).cast(pl.List(MESSAGE))
         rows = rows.with_columns(earlier=messages.list.head(messages.list.len() - 1).list.eval(_block()))

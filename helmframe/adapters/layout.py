@@ -98,7 +98,8 @@ def cued(spec: AdapterSpec) -> AdapterSpec:
         return replace(spec, output_prefix="\n" + spec.output_prefix)
     if spec.cue_space not in AFTER_CUE:
         values = [*AFTER_CUE, "blank_line"]
-        raise ArgumentError.unknown_value(f"adapt(cue_space={spec.cue_space!r})", spec.cue_space, values)
+        where = f"adapt(cue_space={spec.cue_space!r}): unsupported value"
+        raise ArgumentError.unknown_value(where, spec.cue_space, values)
     return replace(spec, output_prefix=spec.output_prefix.rstrip() + AFTER_CUE[spec.cue_space])
 
 
@@ -129,9 +130,9 @@ def filled(spec: AdapterSpec, subset: pl.DataFrame, named: Sequence[str], subset
         distinct = subset[source_column(name)].unique()
         if distinct.len() > 1:
             raise ArgumentError(
-                f"adapt(): {{{name}}} stands for one text per subset, but column {name!r} has {distinct.len()} values "
-                f"in subset {subset['subset'][0]!r}. Add the column to the scenario's subsets, or remove it from the "
-                "adapter's texts."
+                f"adapt(): {{{name}}} must have one value per subset, but column {name!r} has {distinct.len()} values "
+                f"in subset {subset['subset'][0]!r}. Add the column to the scenario's subsets, or remove {{{name}}} "
+                "from the adapter's texts."
             )
         values[name] = str(distinct[0]).replace("_", " ") if name in subset_columns else str(distinct[0])
     texts: dict[str, Any] = {field: _fill(getattr(spec, field), values) for field in _TEXTS}
@@ -185,7 +186,7 @@ def labels(spec: AdapterSpec) -> tuple[list[str], list[str]]:
     if not listed:
         return prefixes, counted_up
     if len(set(listed)) < len(listed) or not all(listed):
-        raise ArgumentError(f"adapt(reference_prefix_characters={listed!r}): labels should differ, and not be empty.")
+        raise ArgumentError(f"adapt(reference_prefix_characters={listed!r}): labels must differ and must not be empty.")
     return [spec.reference_prefix.replace(counted_up[0], label) for label in listed], listed
 
 
@@ -201,7 +202,8 @@ def counted(prefix: str) -> tuple[list[str], list[str]]:
     match = re.search(r"[^\W_]", prefix)
     if match is None:
         raise ArgumentError(
-            f"adapt(reference_prefix={prefix!r}): needs a letter or digit to count up from, such as 'A. '."
+            f"adapt(reference_prefix={prefix!r}): the prefix must contain a letter or digit to count up from, such as "
+            "'A. '."
         )
     start = match.group()
     alone = not prefix[match.end() : match.end() + 1].isalnum()

@@ -111,7 +111,7 @@ def _most_options(variants: pl.LazyFrame, letters: int, spec: AdapterSpec) -> in
         where = "reference_prefix_characters" if spec.reference_prefix_characters else "reference_prefix"
         start = spec.reference_prefix_characters or spec.reference_prefix
         raise ArgumentError(
-            f"instance {instance[1]!r} of scenario {instance[0]!r} has {most} options, and from "
-            f"{start!r} on there are {letters} letters; use method='generation' or another {where}."
+            f"Instance {instance[1]!r} of scenario {instance[0]!r} has {most} options, but {where}={start!r} has only "
+            f"{letters} labels. Use method='generation' or another {where}."
         )
     return most

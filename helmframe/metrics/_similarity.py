@@ -24,7 +24,9 @@ def similarity(embed: Callable[[list[str]], Any], *, name: str = "similarity") -
     Source: Reimers & Gurevych 2019 (Sentence-BERT).
     """
     if not callable(embed):
-        raise ArgumentError(f"similarity({embed!r}): give a function from a list of texts to a list of vectors.")
+        raise ArgumentError(
+            f"similarity({embed!r}): embed must be a function from a list of texts to a list of vectors."
+        )
 
     def cosine() -> pl.Expr:
         """Return the cosine of the embeddings of output and reference."""
@@ -40,7 +42,7 @@ def _cosines(embed: Callable[[list[str]], Any], outputs: pl.Series, golds: pl.Se
     vectors = np.asarray(embed(texts), dtype=np.float64)
     if vectors.ndim != 2 or len(vectors) != len(texts):
         raise ArgumentError(
-            f"similarity: the function gave an array of shape {vectors.shape} for {len(texts)} texts; it should give "
+            f"similarity(): embed returned an array of shape {vectors.shape} for {len(texts)} texts. It must return "
             "one row of numbers per text."
         )
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)

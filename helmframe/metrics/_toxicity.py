@@ -55,15 +55,15 @@ class Classifier:
             address = urlsplit(value)
             if address.query or address.username is not None:
                 raise ArgumentError(
-                    f"classifier='{address.scheme}://{address.hostname}…': tables would show the password or query of "
-                    "this address. Pass hf.metrics.endpoint(address, key='NAME_OF_A_VARIABLE')."
+                    f"classifier='{address.scheme}://{address.hostname}…': the address has a password or a query, and "
+                    "tables would show it. Write classifier=hf.metrics.endpoint(address, key='NAME_OF_A_VARIABLE')."
                 )
             return cls(endpoint(value))
         if callable(value):
             return cls(value)
         raise ArgumentError(
-            f"classifier={value!r} is not a classifier. Pass a function list[str] -> list[float] with values between 0 "
-            "and 1, or the address of a server: 'http://…'."
+            f"classifier={value!r}: classifier must be a function list[str] -> list[float] with values between 0 and "
+            "1, or the address of a server: 'http://…'."
         )
 
     @property
@@ -150,11 +150,11 @@ def _check_batch(batch: object) -> None:
 def _has_classifier(classifier: Classifier | str | None = None, batch: int = 64) -> None:
     if classifier is None:
         raise ArgumentError(
-            "Metrics of toxicity need a classifier, a function list[str] -> list[float] with values between 0 and 1. "
-            "Write:\n"
+            "Toxicity metrics need a classifier: a function list[str] -> list[float] with values between 0 and 1, or "
+            "the address of a server. Write:\n"
             ".metrics(hf.metrics.toxicity(classifier=function))\n"
-            ".metrics(\"toxicity(classifier='http://…')\")  # the address of a server\n"
-            "So too expected_max_toxicity, max_toxicity_probability and toxic_frac."
+            ".metrics(\"toxicity(classifier='http://…')\")\n"
+            "expected_max_toxicity, max_toxicity_probability and toxic_frac take the same argument."
         )
     Classifier.of(classifier)
     _check_batch(batch)
@@ -260,7 +260,7 @@ def _classified(texts: pl.Series, classifier: Classifier, batch: int) -> pl.Seri
         raise failures[-1]  # no text could be classified, so single rows are not at fault
     if failures:
         last = error_text(failures[-1])
-        logger.warning("toxicity: %d calls of the classifier failed, the last with: %s", len(failures), last)
+        logger.warning("toxicity: %d classifier calls failed. Last error: %s", len(failures), last)
     values = [
         None if text is None else memory.values.get(keys[text], math.nan) if text in keys else 0.0 for text in texts
     ]
@@ -295,10 +295,12 @@ def _numbers(returned: object, texts: list[str]) -> list[float]:
         )
     values = list(map(float, listed))
     if len(values) != len(texts):
-        raise ArgumentError(f"the classifier gave {len(values)} numbers for {len(texts)} texts.")
+        raise ArgumentError(
+            f"The classifier returned {len(values)} numbers for {len(texts)} texts. Return one number per text."
+        )
     outside = [value for value in values if not 0 <= value <= 1]
     if outside:
-        raise ArgumentError(f"the classifier gave {outside[0]!r}; toxicity lies between 0 and 1.")
+        raise ArgumentError(f"The classifier returned {outside[0]!r}. Return numbers between 0 and 1.")
     return values
 
 
@@ -339,9 +341,7 @@ class Endpoint:
 
     def __str__(self) -> str:
         """Return the address without a password or query, and the label."""
-        address = urlsplit(self.url)
-        port = "" if address.port is None else f":{address.port}"
-        return f"{address.scheme}://{address.hostname}{port}{address.path} ({self.label})"
+        return f"{_without_secrets(self.url)} ({self.label})"
 
 
 def endpoint(url: str, *, key: str | None = None, label: str = "toxic", timeout: float = 30.0) -> Endpoint:
@@ -368,8 +368,15 @@ def endpoint(url: str, *, key: str | None = None, label: str = "toxic", timeout:
     if find_spec("httpx") is None:
         raise ArgumentError("endpoint() needs the package httpx: pip install 'helmframe[metrics]'.")
     if not url.startswith(("http://", "https://")):
-        raise ArgumentError(f"endpoint({url!r}): should start with http:// or https://.")
+        raise ArgumentError(f"endpoint({url!r}): url must start with http:// or https://.")
     return Endpoint(url, key, label, timeout)
+
+
+def _without_secrets(url: str) -> str:
+    """Return the address without user name, password and query."""
+    address = urlsplit(url)
+    port = "" if address.port is None else f":{address.port}"
+    return f"{address.scheme}://{address.hostname}{port}{address.path}"
 
 
 def _headers(key: str | None) -> dict[str, str]:
@@ -377,7 +384,9 @@ def _headers(key: str | None) -> dict[str, str]:
         return {}
     secret = os.environ.get(key, "").strip()
     if not secret:
-        raise ArgumentError(f"endpoint(key={key!r}): the environment has no {key}; export it where this runs.")
+        raise ArgumentError(
+            f"endpoint(key={key!r}): the environment variable {key} isn't set. Export it before you start Python."
+        )
     return {"Authorization": f"Bearer {secret}"}
 
 
@@ -392,9 +401,20 @@ def _request(url: str, body: Mapping[str, Any], headers: Mapping[str, str], time
         response = attempts(_post, url, body, headers, timeout)
         return response.json()
     except httpx.HTTPStatusError as error:
-        raise ArgumentError(f"{url} answered {error.response.status_code}: {error.response.text[:200]}") from None
+        text = error.response.text.strip().partition("\n")[0][:200]
+        raise ArgumentError(
+            f"The classifier at {_without_secrets(url)} returned HTTP status {error.response.status_code}: {text}"
+        ) from None
+    except httpx.TransportError as error:
+        problem = str(error).partition("\n")[0] or type(error).__name__
+        raise ArgumentError(
+            f"The classifier at {_without_secrets(url)} can't be reached: {problem}. Check the address, and that the "
+            "server is running."
+        ) from error
     except ValueError:
-        raise ArgumentError(f"{url} answered with something that is no JSON.") from None
+        raise ArgumentError(
+            f"The classifier at {_without_secrets(url)} returned a response that isn't JSON. Check the address."
+        ) from None
 
 
 def _post(url: str, body: Mapping[str, Any], headers: Mapping[str, str], timeout: float) -> "httpx.Response":
@@ -426,7 +446,10 @@ def _scores(reply: Any, label: str, count: int) -> list[float]:
     for name in ("scores", "predictions", "results"):
         reply = reply[name] if isinstance(reply, Mapping) and name in reply else reply
     if not isinstance(reply, Sequence) or isinstance(reply, str) or len(reply) != count:
-        raise ArgumentError(f"the endpoint should answer with a list of {count}; it answered {str(reply)[:200]}.")
+        raise ArgumentError(
+            f"The classifier's server must return a list of {count} entries, one per text. It returned "
+            f"{str(reply)[:200]}."
+        )
     return [_score(prediction, label) for prediction in reply]
 
 
@@ -439,6 +462,7 @@ def _score(prediction: Any, label: str) -> float:
     if label not in scores:
         available = f"labels {', '.join(sorted(scores))}" if scores else str(prediction)[:200]
         raise ArgumentError(
-            f"the endpoint gave no score for the label {label!r}, but {available}. Say endpoint(label=…)."
+            f"The classifier's server returned no score for the label {label!r}. It returned {available}. "
+            "Write endpoint(url, label=…)."
         )
     return _score(scores[label], label)

@@ -27,7 +27,7 @@ MURPHY = "Murphy 1973, J. Applied Meteorology 12:595"
 LOGPROB = ("logprob",)
 NO_PROBABILITY = "no completion has a log-probability below 0"
 NO_CONFIDENCE = (
-    "no answer has a probability; where options were not asked about one by one, say confidence='max_prob' or a column"
+    "no answer has a probability; if options were not requested one by one, write confidence='max_prob' or a column"
 )
 ALIKE = f"{NO_PROBABILITY}, or all are right, or all are wrong"
 BINNINGS = ("mass", "width")
@@ -200,7 +200,7 @@ def ece(bins: int = 15, binning: str = "width", confidence: str | None = None) -
     """
     _positive("ece", bins)
     if binning not in BINNINGS:
-        raise ArgumentError.unknown_value(f"ece(binning={binning!r})", binning, BINNINGS)
+        raise ArgumentError.unknown_value(f"ece(binning={binning!r}): unsupported value", binning, BINNINGS)
 
     def value(sure: Floats, right: Floats) -> float:
         edges = np.arange(1, bins + 1) / bins if binning == "width" else equal_masses(sure, bins)
@@ -267,7 +267,9 @@ def selective_accuracy(coverage: float = 0.1, confidence: str | None = None) -> 
         confidence: As in `ece`.
     """
     if isinstance(coverage, bool) or not isinstance(coverage, float | int) or not 0 < coverage <= 1:
-        raise ArgumentError(f"selective_accuracy(coverage={coverage!r}): should be above 0 and at most 1.")
+        raise ArgumentError(
+            f"selective_accuracy(coverage={coverage!r}): coverage must be a number above 0 and at most 1."
+        )
     return over_answers(
         # the decimal share: 0.07 * 100 is a little above 7
         lambda sure, right: float(accuracies(sure, right)[math.ceil(round(coverage * len(sure), 9)) - 1]),
@@ -343,7 +345,7 @@ def brier_uncertainty(confidence: str | None = None) -> pl.Expr:
 
 def _positive(name: str, bins: int) -> None:
     if not is_integer(bins) or bins < 1:
-        raise ArgumentError(f"{name}(bins={bins!r}): a whole number, 1 or more.")
+        raise ArgumentError(f"{name}(bins={bins!r}): bins must be an integer ≥ 1.")
 
 
 def _alike(right: Floats) -> bool:

@@ -20,7 +20,7 @@ import polars as pl
 from helmframe.metrics.protocol import OUTPUTS, metric
 from helmframe.sandbox.programs import may_run_programs, run_call, run_case, run_tests
 
-_NO_CASES = "input_output is not JSON with inputs and as many outputs"
+_NO_CASES = "input_output isn't JSON with the same number of inputs and outputs"
 _FENCED = re.compile(r"^```[\w+-]*[^\S\n]*\n(.*?)(?:^```|\Z)", re.DOTALL | re.MULTILINE)
 
 

@@ -60,7 +60,10 @@ def over_answers(value: Value, confidence: str | None) -> pl.Expr:
     def answers(frame: pl.DataFrame) -> pl.DataFrame:
         outside = frame["confidence"].filter(~frame["confidence"].is_between(0.0, 1.0))
         if len(outside):
-            raise ArgumentError(f"confidence={confidence!r}: {outside[0]:g} is no probability, between 0 and 1.")
+            raise ArgumentError(
+                f"confidence={confidence!r}: the column contains {outside[0]:g}, which isn't a probability between 0 "
+                "and 1."
+            )
         return frame
 
     return _over(answers, value, {"confidence": _confidence(confidence), "right": _right()})
@@ -144,7 +147,9 @@ def _over(answers: Callable[[pl.DataFrame], pl.DataFrame], value: Value, columns
 
 def _check(confidence: str | None) -> None:
     if confidence is not None and (not isinstance(confidence, str) or not confidence):
-        raise ArgumentError(f"confidence={confidence!r}: write the name of a column of probabilities, or 'max_prob'.")
+        raise ArgumentError(
+            f"confidence={confidence!r}: confidence must be the name of a column of probabilities, or 'max_prob'."
+        )
 
 
 def _confidence(confidence: str) -> pl.Expr:

@@ -135,7 +135,9 @@ def _pairs(
 ) -> Iterator[tuple[Tokens, Tokens]]:
     """Yield the tokens of each completion, and of the text after the prompt cut to as many characters."""
     if len(references) != 1:
-        raise ArgumentError(f"copying is measured against one reference; this instance has {len(references)}.")
+        raise ArgumentError(
+            f"The instance has {len(references)} references. Copying is measured against exactly one reference."
+        )
     text = references[0]["text"][len(prompt) :]
     text = _squeezed(text) if squeeze else text
     for completion in completions:
@@ -167,7 +169,7 @@ def _scale(prompt: str, *, by_prefix: bool) -> int:
         return 1
     length = len(_tokens(prompt))
     if not length:
-        raise ArgumentError("normalize_by_prefix_length: the input is empty.")
+        raise ArgumentError("normalize_by_prefix_length=True needs an input with at least one token.")
     return length
 
 

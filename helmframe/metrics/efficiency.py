@@ -112,5 +112,6 @@ def _table(prices: Any) -> dict[str, tuple[float, float]]:
         return {str(model): (float(prompt), float(output)) for model, (prompt, output) in dict(prices).items()}
     except (TypeError, ValueError):
         raise ArgumentError(
-            f"cost(prices={prices!r}): write model → (price of a million prompt tokens, of a million output tokens)."
+            f"cost(prices={prices!r}): prices must map each model to its prices per million prompt tokens and per "
+            "million output tokens: {'gpt': (2.5, 10)}."
         ) from None

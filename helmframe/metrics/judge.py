@@ -67,7 +67,8 @@ class Scale:
             ends = [scale.low, scale.high]
             if not all(_is_number(end) for end in ends) or not scale.low < scale.high:  # type: ignore[operator]
                 raise ArgumentError(
-                    f"{where}: scale=between({scale.low!r}, {scale.high!r}): two numbers, low and high."
+                    f"{where}: scale=between({scale.low!r}, {scale.high!r}): both ends must be numbers, and the first "
+                    "must be below the second."
                 )
             return cls((), float(scale.low), float(scale.high))  # type: ignore[arg-type]
         if isinstance(scale, Mapping):
@@ -79,11 +80,13 @@ class Scale:
         words = [word.strip().lower() for word, _ in pairs]
         if len(pairs) < 2 or len(set(words)) < len(words) or not all(_is_number(number) for _, number in pairs):
             raise ArgumentError(
-                f"{where}: scale={scale!r} should be numbers ([0, 0.5, 1]), words with numbers ({{'yes': 1, 'no': 0}}),"
-                " or hf.between(1, 10)."
+                f"{where}: scale={scale!r}: a scale must have two or more different values. Write numbers "
+                "([0, 0.5, 1]), words with numbers ({'yes': 1, 'no': 0}), or hf.between(1, 10)."
             )
         if any(not word or set(word) & set("<>\n") for word in words):
-            raise ArgumentError(f"{where}: scale={scale!r}: a word of a scale holds no <, > or line end.")
+            raise ArgumentError(
+                f"{where}: scale={scale!r}: a word of a scale must not be empty, or contain <, > or a line break."
+            )
         numbers = [float(number) for _, number in pairs]
         return cls(tuple((word.strip(), float(number)) for word, number in pairs), min(numbers), max(numbers))
 
@@ -178,7 +181,7 @@ class Template:
         available = [*table, *source_columns, *NAMES, *((FIRST, SECOND) if self.of_pairs else ())]
         for name in self.columns:
             if name not in available and name not in columns:
-                raise UnknownNameError.among("column", name, available, hint=f"Judge template {self.judge!r} names it.")
+                raise UnknownNameError.among("column", name, available, hint=f"Judge template {self.judge!r} uses it.")
 
     def read(self, reply: str) -> list[pl.Expr]:
         """Return the replies' `reasoning`, `verdict` (its text) and `value` (its number); null where badly formed.
@@ -270,9 +273,7 @@ def with_verdicts(completions: pl.DataFrame, verdicts: pl.DataFrame, judges: Seq
         wanted = len(judge.models) * (2 if judge.template.of_pairs else 1)
         error = pl.col("error").drop_nulls().first()
         whole = (pl.col("value").count() == wanted) & pl.col("error").is_null().all()
-        why = pl.coalesce(
-            error, pl.when(pl.col("value").count() < wanted).then(pl.lit("not all of its verdicts are there yet"))
-        )
+        why = pl.coalesce(error, pl.when(pl.col("value").count() < wanted).then(pl.lit("some verdicts are missing")))
         scores = (
             verdicts.filter(pl.col("metric") == judge.name)
             .sort("judge", ORDER)

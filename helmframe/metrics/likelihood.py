@@ -22,11 +22,13 @@ HELM = "HELM, basic_metrics.py"
 LM_EVAL = "lm-eval, api/task.py"
 OPTIONS = ("reference_index", "logprob")
 NO_SCORE = "an option has no score"
-NO_TOKENS = "the model counted no tokens; option_accuracy needs none"
+NO_TOKENS = "the model returned no token counts; option_accuracy needs none"
 NOT_CALIBRATED = (
-    "an option was not asked without its question; write adapt(method='multiple_choice_separate_calibrated')"
+    "an option was not requested without its question; write adapt(method='multiple_choice_separate_calibrated')"
 )
-NOT_BY_THIS = "an option has no score of this kind: the model counted no tokens, or was not asked without the question"
+NOT_BY_THIS = (
+    "an option has no score of this kind: its tokens were not counted, or it was not requested without the question"
+)
 
 # -- of one text -----------------------------------------------------------------------------------------------------
 

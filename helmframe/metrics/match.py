@@ -8,6 +8,7 @@ from string import ascii_uppercase
 
 import polars as pl
 
+from helmframe._core.checks import regex_problem
 from helmframe._core.expressions import stripped
 from helmframe.errors import ArgumentError
 from helmframe.metrics.protocol import metric
@@ -255,7 +256,7 @@ def _n_groups(pattern: str) -> int:
     try:
         first = pl.select(pl.lit("").str.extract_groups(pattern)).to_series()
     except pl.exceptions.PolarsError as error:
-        raise ArgumentError(f"pattern={pattern!r} is no regular expression: {error}") from None
+        raise ArgumentError(f"pattern={pattern!r}: invalid regular expression: {regex_problem(error)}.") from None
     return len(first.struct.fields)
 
 

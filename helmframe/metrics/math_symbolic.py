@@ -28,7 +28,7 @@ def may_compute() -> None:
         ArgumentError: It is not.
     """
     if find_spec("math_verify") is None:
-        raise ArgumentError("metric 'math_symbolic' needs the package math-verify. Install helmframe[math].")
+        raise ArgumentError("Metric 'math_symbolic' needs the package math-verify: pip install 'helmframe[math]'.")
 
 
 @metric("math_symbolic", check=may_compute, source="math-verify (Hugging Face), SymPy", correctness=True)
@@ -82,7 +82,9 @@ class _Children:
         if self._exchange("", _START_SECONDS) != "ready":
             self.stop()
             # not one zero after the other
-            raise ArgumentError("math-verify does not load. See why: python -c 'import math_verify'.")
+            raise ArgumentError(
+                "The package math-verify can't be loaded. To see the error, run: python -c 'import math_verify'"
+            )
 
     def _exchange(self, question: str, seconds: float) -> str:
         """Return the child's next line; empty where there is none in time."""

@@ -69,7 +69,7 @@ class Metric:
             return None
         base = _resolve(str(name))
         if base.level != "output":
-            raise ArgumentError(f"{self.name}: joins scores of outputs; {name} is a metric of a whole {base.level}.")
+            raise ArgumentError(f"{self.name}: metric={name!r} has level {base.level!r}, and must have level 'output'.")
         shared = tuple((key, value) for key, value in self.arguments if key in base.parameters)
         if not shared:
             return base
@@ -95,8 +95,8 @@ class Metric:
         expression: object = self.function(**arguments)
         if not isinstance(expression, pl.Expr):
             raise ArgumentError(
-                f"metric {self.name!r} gave {expression!r}; it should return a Polars expression over `output`, or "
-                "take the columns it reads as parameters: def chars(output): return len(output)."
+                f"Metric {self.name!r} returned {expression!r}. It must return a Polars expression over `output`, or "
+                "take the columns that it reads as parameters: def chars(output): return len(output)."
             )
         return expression
 
@@ -104,7 +104,9 @@ class Metric:
         return self.name
 
 
-METRICS: Registry[Metric] = Registry("metric", "Add one with @helmframe.metric.", packages=["helmframe.metrics"])
+METRICS: Registry[Metric] = Registry(
+    "metric", "hf.list_metrics() lists all. Add one with @hf.metric.", packages=["helmframe.metrics"]
+)
 
 
 def metric(
@@ -164,7 +166,7 @@ def metric(
     if not isinstance(name, str):
         raise ArgumentError.no_name("hf.metric", name)
     if level not in LEVELS:
-        raise ArgumentError(f"@metric(level={level!r}): should be 'output', 'instance' or 'set'.")
+        raise ArgumentError(f"@metric(level={level!r}): level must be 'output', 'instance' or 'set'.")
     _check_free_of_columns(name)
     low, high = range or ((0.0, 1.0) if unit == "fraction" else (None, None))
 
@@ -217,7 +219,7 @@ def name_or_metric(value: object) -> str | Metric:
                 return name
         return _of_function(value)
     raise ArgumentError(
-        f"metrics({value!r}): write a name, a Polars expression with a name "
+        f"metrics({value!r}): a metric must be a name, a Polars expression with a name "
         "(pl.col('output').str.len_chars().alias('chars')), or a function whose parameters are column names."
     )
 
@@ -276,8 +278,8 @@ def check_number(metric: Metric, columns: Mapping[str, pl.DataType]) -> None:
     if dtype is None or dtype.is_numeric() or dtype in (pl.Boolean, pl.Null):
         return
     raise ArgumentError(
-        f"metric {metric.name!r} gives {dtype}, and a score is a number, or yes or no. Compare it, measure it, or "
-        f"read the number in it: (pl.col('output') == 'yes').alias({metric.name!r}), ….str.len_chars(), "
+        f"Metric {metric.name!r} returns {dtype}, but a score must be a number or a Boolean. Compare the value, "
+        f"measure it or convert it: (pl.col('output') == 'yes').alias({metric.name!r}), ….str.len_chars(), "
         "….cast(pl.Float64, strict=False)."
     )
 
@@ -337,7 +339,7 @@ def _resolve(text: str) -> Metric:
     base = _with_arguments(METRICS[_alias(stem)], arguments, stem)
     if base.level != "output":
         raise ArgumentError(
-            f"{text!r}: {stem} is a metric of a whole {base.level}; only metrics of one output have an @k."
+            f"Metric {text!r}: {stem} has level {base.level!r}. Only metrics of level 'output' support @k."
         )
     return Metric(
         f"{_alias(stem)}@{k}{call}", best, "instance", base.unit, base.higher_is_better, base.low, base.high,
@@ -358,7 +360,7 @@ def _parse(text: str) -> tuple[str, str, Pairs]:
     """Return the name, the normalised call and the arguments: of `iou_set_match(separator=',')`, for example."""
     shape = re.fullmatch(r"\s*([\w.\-@^]+)\s*(\(.*\))?\s*", text, re.DOTALL)
     if not shape:
-        raise ArgumentError(f"metric {text!r} is not a name or a call; write name or name(key=value).")
+        raise ArgumentError(f"Metric {text!r} is not a name or a call. Write name or name(key=value).")
     call = Call.parse(f"_{shape[2]}") if shape[2] and shape[2].strip("() ") else Call("_")
     return shape[1], str(call)[1:], call.arguments
 
@@ -366,7 +368,7 @@ def _parse(text: str) -> tuple[str, str, Pairs]:
 def _with_arguments(entry: Metric, arguments: Pairs, shown: str) -> Metric:
     lacking = [package for package in entry.packages if find_spec(package) is None]
     if lacking:
-        raise CapabilityError(f"metric {shown!r} needs {' and '.join(lacking)}: pip install 'helmframe[metrics]'.")
+        raise CapabilityError(f"Metric {shown!r} needs {' and '.join(lacking)}: pip install 'helmframe[metrics]'.")
     for name, _ in arguments:
         if name not in entry.parameters:
             raise ArgumentError.unknown_argument(f"{shown}()", name, entry.parameters)
@@ -379,7 +381,8 @@ def _with_arguments(entry: Metric, arguments: Pairs, shown: str) -> Metric:
             made.expression()  # an invalid value, too
         return made
     missing = [key for key, value in entry.parameters.items() if value is inspect.Parameter.empty]
-    raise ArgumentError(f"{shown}: needs {', '.join(missing)}; write {shown.replace('@k', '@5').replace('^k', '^5')}.")
+    example = shown[:-1] + "5" if shown.endswith(("@k", "^k")) else f"{shown}({'=…, '.join(missing)}=…)"
+    raise ArgumentError(f"Metric {shown!r} needs {', '.join(missing)}. Write {example!r}.")
 
 
 def _alias(name: str) -> str:
@@ -407,16 +410,17 @@ def _of_expression(expression: pl.Expr) -> Metric:
         metric = Metric(_free(name), Constant(Expression.of(expression)), registered=False)
         check_number(metric, READ.schema)
         return metric
-    raise ArgumentError(f"metrics({expression}): give the expression a name of its own: ….alias('chars').")
+    raise ArgumentError(f"metrics({expression}): the expression needs a name of its own: ….alias('chars').")
 
 
 def _of_function(function: Callable[..., Any]) -> Metric:
     name = getattr(function, "__name__", "")
     if not name.isidentifier():
-        raise ArgumentError(f"metrics({function!r}): a function needs a name; write it with def.")
+        raise ArgumentError(f"metrics({function!r}): the function needs a name. Define it with def.")
     if not column_parameters(function):
         raise ArgumentError(
-            f"metrics({name}): its parameters should name the columns it reads: def {name}(output, gold): …"
+            f"metrics({name}): the parameters must name the columns that the function reads: "
+            f"def {name}(output, gold): …"
         )
     # a bool gets the intervals of fractions; the range of a number is unknown
     yes_or_no = inspect.signature(function).return_annotation in (bool, "bool")
@@ -430,7 +434,7 @@ def _of_function(function: Callable[..., Any]) -> Metric:
 
 def _free(name: str) -> str:
     if name in METRICS:
-        raise ArgumentError(f"a metric called {name!r} is there already; choose another name.")
+        raise ArgumentError(f"A metric named {name!r} already exists. Choose another name.")
     _check_free_of_columns(name)
     return name
 
@@ -438,7 +442,9 @@ def _free(name: str) -> str:
 def _check_free_of_columns(name: str) -> None:
     """Refuse the name of a column that `Results.rows()` has, in which each metric is a column too."""
     if name in COMPLETIONS.key or name in ROW_COLUMNS:
-        raise ArgumentError(f"a metric can't be named {name!r}: tables have a column of that name. Rename the metric.")
+        raise ArgumentError(
+            f"Metric name {name!r} isn't allowed, because tables have a column of that name. Choose another name."
+        )
 
 
 def list_metrics() -> pl.DataFrame:

@@ -26,8 +26,8 @@ def check_units(scores: pl.DataFrame, metrics: Sequence[str | Metric]) -> None:
     outside = scores.filter(pl.col("metric").is_in(fractions) & ~pl.col("score").is_between(0.0, 1.0))
     for name, value in outside.unique("metric").select("metric", "score").iter_rows():
         raise ArgumentError(
-            f"metric {name!r} gave {value:g}, and its unit is 'fraction' (between 0 and 1). "
-            f"Write @helmframe.metric({name!r}, unit='…')."
+            f"Metric {name!r} returned {value:g}, but its unit is 'fraction', a number between 0 and 1. "
+            f"Write @hf.metric({name!r}, unit='…')."
         )
 
 
@@ -341,13 +341,13 @@ def _scores(frame: pl.LazyFrame, name: str) -> pl.LazyFrame:
 
 _JOINED = (*OF_REQUEST, "output", "parsed", "truncated", "output_index", "metric", "score", "reason")
 _LACKS = {
-    "logprob": "the model gave no log-probability",
-    "token_logprobs": "the model gave no log-probabilities of tokens",
-    "choices": "the adapter gave no choices",
-    "reference_index": "options were not asked about one by one",
-    "request_mode": "options were not asked about one by one",
+    "logprob": "the model returned no log-probability",
+    "token_logprobs": "the model returned no log-probabilities of tokens",
+    "choices": "the adapter has no choices",
+    "reference_index": "options were not requested one by one",
+    "request_mode": "options were not requested one by one",
 }
-_NOT_A_NUMBER = "its value is no number"
+_NOT_A_NUMBER = "the value isn't a number"
 _FALSE = pl.lit(value=False)
 _OF_NO_REQUEST = {name: pl.lit(None, dtype=SCORES.schema[name]) for name in OF_REQUEST}
 _NO_REASON = pl.lit(None, dtype=pl.String)

@@ -63,7 +63,7 @@ def icat(by: str = "sum") -> pl.Expr:
         by: As in `stereotype_preferred`.
     """
     if by not in SCALES:
-        raise ArgumentError.unknown_value(f"icat(by={by!r}) is no way to compare options", by, SCALES)
+        raise ArgumentError.unknown_value(f"icat(by={by!r}): unsupported value", by, SCALES)
     columns = option_rows(["sum" if by == "calibrated" else by], TAGS)
 
     def over(series: Any) -> float | None:

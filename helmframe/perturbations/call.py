@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from helmframe._core.expressions import key_of
+from helmframe._core.safe_text import type_name
 from helmframe._core.specs import Call, Pairs, frozen
 from helmframe._schema import INSTANCES, REFERENCE
 from helmframe.errors import ArgumentError, SourceError
@@ -77,12 +78,17 @@ class PerturbationCall(Call):
             ArgumentError: It needs more than a text (the order of options), or it is a grid.
         """
         if len(self.cells()) != 1:
-            raise ArgumentError(f"{self} is {len(self.cells())} perturbations; .on(…) takes one.")
+            raise ArgumentError(f"{self} is a grid of {len(self.cells())} perturbations; .on(…) takes exactly one.")
         if self.entry.takes != "text" or self.entry.model_argument:
-            raise ArgumentError(f"{self.name} needs more than a text; say it in a sentence: .perturb({str(self)!r}).")
+            raise ArgumentError(
+                f"{self.name}.on(…): {self.name} needs more than a text column. Use it in a plan: "
+                f".perturb({str(self)!r})."
+            )
         for argument, column in (("text", text), ("id", id)):
             if not isinstance(column, str | pl.Expr):
-                raise ArgumentError(f"{self.name}.on({argument}={column!r}): a column's name, or an expression.")
+                raise ArgumentError(
+                    f"{self.name}.on({argument}={column!r}): {argument} must be a column name or a Polars expression."
+                )
         return self._on(text, pl.col(id) if isinstance(id, str) else id, seed, Tables.of(None))
 
     def validate(self, tables: Tables) -> None:
@@ -147,7 +153,10 @@ class PerturbationCall(Call):
             arguments = self._function_arguments() | tables_argument(self.entry.function, tables)
             changed = self.entry.function(frame, *self._key(ids, seed), **arguments)
         if not isinstance(changed, pl.LazyFrame):
-            raise ArgumentError(f"perturbation {self.name!r} should return the lazy frame it was given, changed.")
+            raise ArgumentError(
+                f"Perturbation {self.name!r} returned a value of type {type_name(type(changed))}. It must return the "
+                "lazy frame that it gets, changed."
+            )
         return changed.select(frame.collect_schema().names())
 
     def _changed(self, text: pl.Expr, ids: pl.Expr, seed: int, tables: Tables) -> pl.Expr:
@@ -168,7 +177,7 @@ class PerturbationCall(Call):
             changed = self.entry.function(text, *key, **arguments)
         if not isinstance(changed, pl.Expr):
             raise ArgumentError(
-                f"perturbation {self.name!r} gave {changed!r}; it should return a Polars expression, such as "
+                f"Perturbation {self.name!r} returned {changed!r}. It must return a Polars expression, such as "
                 "text.str.to_lowercase()."
             )
         return changed
@@ -229,11 +238,11 @@ def unchecked_call(name: str, arguments: dict[str, Any]) -> PerturbationCall:
             raise ArgumentError.unknown_argument(f"{name}()", argument, expected)
     for argument in entry.required:
         if arguments.get(argument) is None:
-            raise ArgumentError(f"{name}() needs {argument}=…")
+            raise ArgumentError(f"{name}() needs the argument {argument}. Write {name}({argument}=…).")
     grid = _with_model(name, entry.model_argument, arguments)
     cells = grid.cells()
     if not cells or len(set(map(str, cells))) < len(cells):
-        raise ArgumentError(f"{grid}: a grid is a list of one or more different values.")
+        raise ArgumentError(f"{grid}: a grid must be a list of one or more different values.")
     return grid
 
 
@@ -248,16 +257,16 @@ def check_call(cell: PerturbationCall, tables: Tables) -> None:
     for argument, values in (("fields", FIELDS), ("compat", ("helm",))):
         value = arguments.get(argument, values[0])
         if cell.entry.takes == "text" and value not in (*values, *([None] if argument == "compat" else [])):
-            raise ArgumentError.unknown_value(f"{cell.name}({argument}={value!r})", value, values)
+            raise ArgumentError.unknown_value(f"{cell.name}({argument}={value!r}): unsupported value", value, values)
     if cell.entry.takes == "frame":
         cell.validate(tables)
         return
     if cell.compat and cell.name not in HELM:
         raise ArgumentError.unknown_value(f"{cell.name}(compat='helm'): HELM has no such perturbation", cell.name, HELM)
     if cell.compat and "protect" in arguments:
-        raise ArgumentError(f"{cell}: HELM protects nothing; leave out protect= or compat=.")
+        raise ArgumentError(f"{cell}: HELM's rules don't support protect=. Remove protect= or compat=.")
     if cell.entry.model_argument and "protect" in arguments:
-        raise ArgumentError(f"{cell}: what a model writes can't be protected; leave out protect=.")
+        raise ArgumentError(f"{cell}: a model writes the text, so protect= isn't supported. Remove protect=.")
     if cell.compat:
         # HELM's rules take the same arguments and read the same tables, but validate neither
         replace(cell, arguments=tuple(pair for pair in cell.arguments if pair[0] != "compat")).validate(tables)

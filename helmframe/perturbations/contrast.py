@@ -17,9 +17,9 @@ from helmframe.store.files import Address, address_of, below, listing, read
 _ASK = "\nQuestion: "
 _SHARED = 0.25  # the least share of a contrast example's word triples that its review has
 _ADVICE = (
-    "Get allenai/contrast-sets and put it there as Parquet: boolq/contrast_sets/contrast-*.parquet "
-    "(question, answer, perturbed_questions, perturbed_answers), "
-    "imdb/contrast_sets/{test,dev}_{original,contrast}-*.parquet (text, label)."
+    "Download allenai/contrast-sets and put it into the data root as Parquet: boolq/contrast_sets/contrast-*.parquet "
+    "(columns question, answer, perturbed_questions, perturbed_answers) and "
+    "imdb/contrast_sets/{test,dev}_{original,contrast}-*.parquet (columns text, label)."
 )
 
 
@@ -39,15 +39,16 @@ def _check(
     without = [name for name in scenarios if name not in _SETS]
     if without:
         raise ArgumentError(
-            f"contrast_sets: nobody has written any for {' and '.join(map(repr, without))}; there are those of "
-            f"{' and '.join(map(repr, _SETS))}. Leave contrast_sets out, or say such a scenario in a plan of its own."
+            f"contrast_sets: no contrast sets exist for {' and '.join(map(repr, without))}, only for "
+            f"{' and '.join(map(repr, _SETS))}. Remove contrast_sets, or run these scenarios in a separate plan."
         )
     roots = _roots(data, tables)
     present = _sets(roots)["scenario"].unique()
     lacking = [name for name in scenarios if name not in present]
     if lacking:
         raise SourceMissingError(
-            f"contrast_sets: {' nor '.join(roots)} holds none of {' and '.join(map(repr, lacking))}. {_ADVICE}"
+            f"contrast_sets: no contrast sets of {' and '.join(map(repr, lacking))} found in {' or '.join(roots)}.\n"
+            f"{_ADVICE}"
         )
 
 
@@ -72,7 +73,7 @@ def contrast_sets(
     Source: Gardner et al. 2020 (github.com/allenai/contrast-sets); HELM `ContrastSetsPerturbation`.
     """
     if compat not in (None, "helm"):
-        raise ArgumentError.unknown_value(f"contrast_sets(compat={compat!r})", compat, ["helm"])
+        raise ArgumentError.unknown_value(f"contrast_sets(compat={compat!r}): unsupported value", compat, ["helm"])
     question = pl.col("input").str.split(_ASK).list.last()
     original = pl.when(pl.col("scenario") == "boolq").then(question).otherwise("input")
     count = pl.col("contrasts").list.len().cast(pl.UInt64)
@@ -125,8 +126,8 @@ def _sets(roots: Sequence[str]) -> pl.DataFrame:
     """
     sets = [rows for reader in _SETS.values() if (rows := _first(reader, roots)) is not None]
     if not sets:
-        where = f"{' nor '.join(roots)} holds no contrast sets" if roots else "no data root is configured"
-        raise SourceMissingError(f"contrast_sets: {where}. {_ADVICE}")
+        problem = f"no contrast sets found in {' or '.join(roots)}" if roots else "no data root is configured"
+        raise SourceMissingError(f"contrast_sets: {problem}.\n{_ADVICE}")
     return pl.concat(sets).unique(["scenario", "original"], keep="first", maintain_order=True)
 
 
@@ -177,7 +178,8 @@ def _imdb(root: Address) -> pl.DataFrame | None:
             contrast, original = _paired(contrast, reviews)
         if contrast.height != original.height:
             raise SourceBrokenError(
-                f"imdb: {contrast.height} contrast examples for {original.height} originals ({mode}). {_ADVICE}"
+                f"contrast_sets: imdb has {contrast.height} contrast examples and {original.height} originals in its "
+                f"{mode} files. Both numbers must be equal.\n{_ADVICE}"
             )
         name = pl.when(pl.col("label") == 1).then(pl.lit("Positive")).otherwise(pl.lit("Negative"))
         pairs.append(

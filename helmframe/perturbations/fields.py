@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from helmframe._core.checks import regex_problem
 from helmframe._core.expressions import keyed_draws
 from helmframe._schema import REFERENCE
 from helmframe.errors import ArgumentError
@@ -20,6 +21,7 @@ PROTECTED = {
     "latex": r"\$\$(?s:.+?)\$\$|\$[^\s$](?:[^$\n]*[^\s$])?\$|\\\((?s:.+?)\\\)|\\\[(?s:.+?)\\\]"
     r"|\\begin\{(?s:.+?)\\end\{\w+\*?\}|\\[A-Za-z]+(?:\{[^{}]*\})*",
 }
+_REGEX_HINT = "Write a regular expression as 're:…'."
 # Marks a protected span while a text is cut; a text that contains it has such a span there.
 _MARK = "\x00"
 
@@ -39,23 +41,21 @@ def protected_pattern(protect: str | Sequence[str], perturbation: str) -> str:
     """
     if not isinstance(protect, Sequence):
         raise ArgumentError.unknown_value(
-            f"{perturbation}: protect={protect!r}", protect, PROTECTED, hint="Or write 're:…'."
+            f"{perturbation}(protect={protect!r}): unsupported value", protect, PROTECTED, hint=_REGEX_HINT
         )
     patterns = []
     for name in [protect] if isinstance(protect, str) else protect:
-        where = f"{perturbation}: protect={name!r}"
+        where = f"{perturbation}(protect={name!r})"
         if isinstance(name, str) and name.startswith("re:"):
             try:
                 pl.select(pl.lit("").str.contains(name[3:]))
             except pl.exceptions.ComputeError as error:
-                raise ArgumentError(f"{where} is no regular expression: {error}") from None
+                raise ArgumentError(f"{where}: invalid regular expression: {regex_problem(error)}.") from None
             patterns.append(name[3:])
         elif name in PROTECTED:
             patterns.append(PROTECTED[name])
         else:
-            raise ArgumentError.unknown_value(
-                f"{where} is none of what can be protected", name, PROTECTED, hint="Or write 're:…'."
-            )
+            raise ArgumentError.unknown_value(f"{where}: unsupported value", name, PROTECTED, hint=_REGEX_HINT)
     return "|".join(f"(?:{pattern})" for pattern in [*patterns, _MARK])
 
 
@@ -160,7 +160,7 @@ def replace_by_completions(
         incomplete = pl.col("texts").list.eval(pl.element().is_in(missing.to_list())).list.any()
         complete = ~row_texts.select(incomplete).to_series()
         if missing.len():
-            logger.warning("%d of %d texts have no answer: their variants are left out", missing.len(), texts.height)
+            logger.warning("%d of %d texts have no completion: their variants are skipped", missing.len(), texts.height)
 
         def look_up(text: pl.Expr) -> pl.Expr:
             return text.replace_strict(table["text"], table["completion"], default=None, return_dtype=pl.String)

@@ -123,7 +123,9 @@ def filler_words(
 def dialect(prob: float, source: str, target: str, filter_slurs: bool, *, tables: Tables) -> Stream:
     """Replace words of the table between characters that are neither letter nor hyphen; matches use up both."""
     if filter_slurs:
-        raise ArgumentError("dialect(filter_slurs=True, compat='helm'): HELM filters none; leave out one of the two.")
+        raise ArgumentError(
+            "dialect(filter_slurs=True, compat='helm'): HELM doesn't filter slurs. Remove one of the two arguments."
+        )
     table = tables.dialect(source, target)
     pattern = _between(tuple(table), r"[^\w-]")
 

@@ -67,9 +67,9 @@ def tagger() -> Callable[[str], Sequence[Token]]:
     models = sorted(point.name for point in entry_points(group="spacy_models") if point.name.startswith(MODEL))
     if importlib.util.find_spec("spacy") is None or not models:
         raise CapabilityError(
-            f"synonym(compat='helm'): HELM draws synonyms by the tags of spaCy's model {MODEL}, which is not installed:"
-            f"\npip install 'helmframe[synonym]' && python -m spacy download {MODEL}\n"
-            "Or leave out compat: our own synonym(…) needs no tagger."
+            f"synonym(compat='helm') needs spaCy and its model {MODEL}, which is not installed:\n"
+            f"pip install 'helmframe[synonym]' && python -m spacy download {MODEL}\n"
+            "Without compat='helm', synonym() needs neither."
         )
     return lambda text: _tagged(models[0], text)
 
@@ -113,8 +113,8 @@ def _tagged(model: str, text: str) -> list[Token]:
         nlp = _loaded(model)
         if len(text) > nlp.max_length:
             raise CapabilityError(
-                f"synonym(compat='helm'): spaCy reads texts of up to {nlp.max_length:,} characters; one has "
-                f"{len(text):,}. Leave out compat for these."
+                f"synonym(compat='helm'): a text has {len(text):,} characters, and spaCy reads at most "
+                f"{nlp.max_length:,}. Remove compat='helm'."
             )
         return [Token(word.text, _PARTS.get(word.pos_, ""), word.whitespace_) for word in nlp(text)]
 
@@ -133,5 +133,6 @@ def _loaded(model: str) -> Any:
     except (OSError, ValueError) as error:  # a model for another version of spaCy
         problem = str(error).partition("\n")[0]
         raise CapabilityError(
-            f"synonym(compat='helm'): spaCy {spacy.__version__} can't load {model}: {problem}"
+            f"synonym(compat='helm'): spaCy {spacy.__version__} can't load its model {model}: {problem}\n"
+            f"Install the matching version: python -m spacy download {MODEL}"
         ) from error

@@ -69,12 +69,16 @@ class Variant:
             link.check(scenarios, Tables.of(data))
 
 
+# The number of perturbations that an error message shows.
+_MAX_NAMES = 5
+
+
 def parse(perturbation: str | Call, seeds: int = 1) -> Variant:
     """Return one variant: of `"typos"`, `"typos(prob=.1)"`, `"a+b"` or `hf.perturbations.typos(prob=.1)`."""
     parsed = variants(perturbation, seeds)
     if len(parsed) != 1:
-        names = ", ".join(variant.name for variant in parsed)
-        raise ArgumentError(f"{perturbation} is {len(parsed)} perturbations: {names}.")
+        names = ", ".join(variant.name for variant in parsed[:_MAX_NAMES]) + (", …" if len(parsed) > _MAX_NAMES else "")
+        raise ArgumentError(f"{perturbation}: one perturbation is needed, but this is {len(parsed)}: {names}.")
     return parsed[0]
 
 
@@ -101,8 +105,8 @@ def variants(
     """
     if not isinstance(perturbation, str | Call):
         raise ArgumentError(
-            f"perturb({perturbation!r}): write a name, 'typos(prob=.1)' or hf.perturbations.typos(prob=.1); a function "
-            "of your own gets its name by @hf.perturbation('name')."
+            f"perturb({perturbation!r}): a perturbation must be a name or a call, such as 'typos(prob=.1)' or "
+            "hf.perturbations.typos(prob=.1). Register your own function with @hf.perturbation('name')."
         )
     if isinstance(perturbation, str) and (name := perturbation.strip()) in PRESETS and name not in PERTURBATIONS:
         options = (seeds, compat, default_compat, data)
@@ -136,12 +140,12 @@ _PIECES = re.compile(r"""('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")|(.)""", re.DOTALL
 def _resolved(link: Call, shared: dict[str, str], default_compat: str | None) -> PerturbationCall:
     if link.name in PRESETS and link.name not in PERTURBATIONS:
         raise ArgumentError(
-            f"preset {link.name!r} is a list of perturbations: it stands alone, without arguments, and is no link of a "
-            "chain; chain single ones: 'lowercase+typos(prob=.1)'."
+            f"Preset {link.name!r} is a list of perturbations and must be used alone, without arguments. Chain "
+            "single perturbations: 'lowercase+typos(prob=.1)'."
         )
     if link.name not in PERTURBATIONS:
-        hint = "Add one with @helmframe.perturbation."
-        raise UnknownNameError.among("perturbation", link.name, {*PERTURBATIONS, *PRESETS}, hint=hint)
+        names = {*PERTURBATIONS, *PRESETS}
+        raise UnknownNameError.among("perturbation", link.name, names, hint=PERTURBATIONS.hint)
     arguments = {**dict(link.arguments), **shared}
     if default_compat and PERTURBATIONS[link.name].has_helm:
         arguments.setdefault("compat", default_compat)

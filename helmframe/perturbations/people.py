@@ -46,11 +46,11 @@ def gender(
     prob = probability("gender", "prob", prob)
     for name, value, values in (("mode", mode, MODES), ("source", source, GENDERS), ("target", target, GENDERS)):
         if value not in values:
-            raise ArgumentError.unknown_value(f"gender({name}={value!r})", value, values)
+            raise ArgumentError.unknown_value(f"gender({name}={value!r}): unsupported value", value, values)
     if source == target:
-        raise ArgumentError(f"gender(source={source!r}, target={target!r}) changes nothing; name two genders.")
+        raise ArgumentError(f"gender(source={source!r}, target={target!r}): source and target must differ.")
     if not isinstance(bidirectional, bool):
-        raise ArgumentError(f"gender(bidirectional={bidirectional!r}): True or False.")
+        raise ArgumentError(f"gender(bidirectional={bidirectional!r}): bidirectional must be True or False.")
     triples = GENDER_TERMS if mode == "terms" else GENDER_PRONOUNS
     old, new = GENDERS.index(source), GENDERS.index(target)
     pairs = [(triple[old], triple[new]) for triple in triples]
@@ -93,15 +93,15 @@ def person_name(
     prob = probability("person_name", "prob", prob)
     kind = str(person_name_type).removesuffix("_name")
     if kind not in NAME_TYPES:
-        where = f"person_name(person_name_type={person_name_type!r})"
+        where = f"person_name(person_name_type={person_name_type!r}): unsupported value"
         raise ArgumentError.unknown_value(where, person_name_type, NAME_TYPES)
     if not isinstance(preserve_gender, bool):
-        raise ArgumentError(f"person_name(preserve_gender={preserve_gender!r}): True or False.")
+        raise ArgumentError(f"person_name(preserve_gender={preserve_gender!r}): preserve_gender must be True or False.")
     groups = _names(kind, tables)
     if preserve_gender and "gender" not in groups:
         raise ArgumentError(
-            f"person_name(person_name_type={kind!r}, preserve_gender=True): no gender is known of {kind} names; "
-            "say preserve_gender=False."
+            f"person_name(person_name_type={kind!r}, preserve_gender=True): the table has no genders of {kind} names. "
+            "Write preserve_gender=False."
         )
     old = _of_class(groups, "source_class", source_class)
     new = _of_class(groups, "target_class", target_class)
@@ -123,8 +123,8 @@ def _names(kind: str, tables: Tables) -> _Names:
     table = tables.names().filter(pl.col("type") == f"{kind}_name")
     if table.is_empty():
         raise SourceMissingError(
-            f"person_name(person_name_type={kind!r}): the table at hand has no {kind} names. Put person_names.txt into "
-            f"{FOLDER}, a line per name: li,last_name,race,chinese."
+            f"person_name(person_name_type={kind!r}): the word table has no {kind} names. Put person_names.txt into "
+            f"{FOLDER}, with one line per name: li,last_name,race,chinese."
         )
     groups: dict[str, dict[str, list[str]]] = {}
     for name, category, value in table.select("name", "category", "value").iter_rows():
@@ -137,16 +137,16 @@ def _of_class(groups: _Names, argument: str, properties: Mapping[str, str] | str
     properties = {"race": properties} if isinstance(properties, str) else properties
     where = f"person_name({argument}={properties!r})"
     if not isinstance(properties, Mapping) or not properties:
-        raise ArgumentError(f"{where}: a race, or properties such as {{'race': …, 'gender': …}}.")
+        raise ArgumentError(f"{where}: {argument} must be a race, or properties such as {{'race': …, 'gender': …}}.")
     names: list[str] | None = None
     for category, value in properties.items():
         if category.lower() not in groups:
-            raise ArgumentError.unknown_value(f"{where}: no name has {category!r}", category, groups)
+            raise ArgumentError.unknown_value(f"{where}: no name has the property {category!r}", category, groups)
         values = groups[category.lower()]
         if str(value).lower() not in values:
             raise ArgumentError.unknown_value(f"{where}: no name has {category} {value!r}", value, values)
         having = values[str(value).lower()]
         names = list(having) if names is None else [name for name in names if name in having]
     if not names:
-        raise ArgumentError(f"{where}: no name has all of these.")
+        raise ArgumentError(f"{where}: no name has all of these properties.")
     return names

@@ -249,7 +249,7 @@ def _shape(phrase: str, hyphens: bool) -> tuple[_Shape, bytes]:
     """Return the shape and the first word of a phrase."""
     spans = [match.span() for match in re.finditer(r"[\w-]+" if hyphens else r"\w+", phrase)]
     if not spans:
-        raise ArgumentError(f"the phrase {phrase!r} holds no word: no letter and no digit.")
+        raise ArgumentError(f"The phrase {phrase!r} contains no letter and no digit.")
     (start, end), (_, last) = spans[0], spans[-1]
     return _Shape(len(phrase[:start].encode()), len(spans), len(phrase[last:].encode())), phrase[start:end].encode()
 

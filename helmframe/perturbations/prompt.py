@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from helmframe._core.checks import is_integer
+from helmframe._core.checks import is_integer, regex_problem
 from helmframe._core.expressions import keyed_draws
 from helmframe._schema import REFERENCE
 from helmframe.errors import ArgumentError
@@ -64,7 +64,7 @@ def option_order(
     check_word("option_order", "order", order, ORDERS)
     _check_pattern("option_order", unless)
     if not is_integer(shift):
-        raise ArgumentError(f"option_order(shift={shift!r}): a whole number.")
+        raise ArgumentError(f"option_order(shift={shift!r}): shift must be an integer.")
 
     def permuted(columns: list[pl.Series] | Any) -> pl.Series:
         options, keys = columns
@@ -90,7 +90,9 @@ def option_labels(frame: pl.LazyFrame, prefix: str = "1. ", unless: str = POINTI
     Source: Alzahrani et al. 2024 (When Benchmarks are Targets); Zheng et al. 2023 (option ids).
     """
     if not isinstance(prefix, str) or not re.search(r"[^\W_]", prefix):
-        raise ArgumentError(f"option_labels(prefix={prefix!r}): needs a letter or digit to count up from, as '1. '.")
+        raise ArgumentError(
+            f"option_labels(prefix={prefix!r}): prefix must contain a letter or digit to count up from, such as '1. '."
+        )
     _check_pattern("option_labels", unless)
     has_options = pl.col("perturbed_references").list.len() > 0
     renamed = has_options & _movable(unless) & _movable(_label_pattern(prefix))
@@ -113,7 +115,7 @@ def instructions(frame: pl.LazyFrame, key: pl.Expr, texts: Sequence[str] = INSTR
     """
     paraphrases = [texts] if isinstance(texts, str) else list(texts)
     if not paraphrases or not all(isinstance(text, str) for text in paraphrases):
-        raise ArgumentError(f"instructions(texts={texts!r}): a list of one text or more.")
+        raise ArgumentError(f"instructions(texts={texts!r}): texts must be a list of one or more texts.")
     return _changing(frame, _one_of(key, [_json(instructions=text) for text in paraphrases]))
 
 
@@ -132,7 +134,7 @@ def example_order(frame: pl.LazyFrame, key: pl.Expr, order: str = "random", orde
     """
     check_word("example_order", "order", order, ("random", "reverse"))
     if not is_integer(orders) or not 1 <= orders <= 1000:
-        raise ArgumentError(f"example_order(orders={orders!r}): a whole number from 1 to 1000.")
+        raise ArgumentError(f"example_order(orders={orders!r}): orders must be an integer from 1 to 1000.")
     if order == "reverse":
         return _changing(frame, pl.lit(_json(shot_order="reverse")))
     return _changing(frame, _one_of(key, [_json(shot_order=f"random:{number}") for number in range(1, orders + 1)]))
@@ -221,8 +223,9 @@ def _over(old: str | None, new: str | None) -> str | None:
 
 def _check_pattern(perturbation: str, pattern: object) -> None:
     if not isinstance(pattern, str):
-        raise ArgumentError(f"{perturbation}(unless={pattern!r}): a regular expression.")
+        raise ArgumentError(f"{perturbation}(unless={pattern!r}): unless must be a regular expression.")
     try:
         pl.select(pl.lit("").str.contains(pattern))
     except pl.exceptions.ComputeError as error:
-        raise ArgumentError(f"{perturbation}(unless={pattern!r}) is no regular expression: {error}") from None
+        problem = regex_problem(error)
+        raise ArgumentError(f"{perturbation}(unless={pattern!r}): invalid regular expression: {problem}.") from None

@@ -109,7 +109,9 @@ class Helm:
 
 
 PERTURBATIONS: Registry[Perturbation] = Registry(
-    "perturbation", "Add one with @helmframe.perturbation.", packages=["helmframe.perturbations"]
+    "perturbation",
+    "hf.list_perturbations() lists all. Add one with @hf.perturbation.",
+    packages=["helmframe.perturbations"],
 )
 HELM: Registry[Helm] = Registry("HELM perturbation", packages=["helmframe.perturbations"], decorator="helm")
 

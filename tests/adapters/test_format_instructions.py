@@ -58,9 +58,9 @@ def test_a_scenario_asked_with_letters_gets_the_words_for_letters() -> None:
     ("name", "spec", "message"),
     [
         ("mcqb", JOINT, "Did you mean 'mcqa'"),
-        ("follow", JOINT, "is for method 'generation'"),
-        ("gpqa", AdapterSpec(), "none such for method 'generation'"),
-        ("mcqa", AdapterSpec(method="chat"), "none such for method 'chat'"),
+        ("follow", JOINT, "supported by method 'generation' only"),
+        ("gpqa", AdapterSpec(), "unsupported value for method 'generation'"),
+        ("mcqa", AdapterSpec(method="chat"), "unsupported value for method 'chat'"),
     ],
 )
 def test_words_that_are_not_there_are_told(name: str, spec: AdapterSpec, message: str) -> None:

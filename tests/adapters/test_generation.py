@@ -143,7 +143,7 @@ def test_the_chat_template_is_used_where_there_is_one_unless_it_must_be(said: di
 
 
 def test_messages_of_another_type_are_told() -> None:
-    with pytest.raises(ArgumentError, match="column 'messages' is String; chat wants a list of"):
+    with pytest.raises(ArgumentError, match=r"Column 'messages' has type String\. Method 'chat' needs a list of"):
         turns(conversation(data_messages=pl.lit("Hi")))
 
 
@@ -162,5 +162,5 @@ def test_a_scenarios_examples_and_instructions_are_left_out() -> None:
 
 
 def test_said_ones_are_an_error() -> None:
-    with pytest.raises(ArgumentError, match=r"shots=5.*'language_modeling' has no use for it"):
+    with pytest.raises(ArgumentError, match=r"shots=5.*'language_modeling' doesn't use shots"):
         cells({"method": "language_modeling", "shots": 5})

@@ -39,7 +39,7 @@ def test_alphabets_end(prefix: str, count: int) -> None:
 
 
 def test_nothing_to_count_up_from_is_told() -> None:
-    with pytest.raises(ArgumentError, match="needs a letter or digit to count up from"):
+    with pytest.raises(ArgumentError, match="must contain a letter or digit to count up from"):
         counted("- ")
 
 

@@ -210,7 +210,7 @@ def test_of_options_as_likely_all_must_be_correct() -> None:
 
 @pytest.mark.parametrize("value", [1.2, -0.1])
 def test_what_is_no_probability_is_told(value: float) -> None:
-    with pytest.raises(ArgumentError, match="is no probability"):
+    with pytest.raises(ArgumentError, match="isn't a probability"):
         of_set(sure([0.5], [True]).with_columns(claimed=value), claimed("ece"))
 
 

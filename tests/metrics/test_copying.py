@@ -70,13 +70,15 @@ def test_more_than_one_reference_is_a_reason() -> None:
     frame = completions(["a"], [right("a", "b")])
     score, reason = why(frame, "edit_distance")
     assert score is None
-    assert reason == "ArgumentError: copying is measured against one reference; this instance has 2."
+    assert reason == (
+        "ArgumentError: The instance has 2 references. Copying is measured against exactly one reference."
+    )
 
 
 def test_an_empty_prompt_can_t_divide() -> None:
     score, reason = reasoned(["a"], "longest_common_prefix_length(normalize_by_prefix_length=True)", "a", "")
     assert score is None
-    assert reason == "ArgumentError: normalize_by_prefix_length: the input is empty."
+    assert reason == ("ArgumentError: normalize_by_prefix_length=True needs an input with at least one token.")
 
 
 def test_a_failed_request_leaves_no_score() -> None:

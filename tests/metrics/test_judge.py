@@ -145,7 +145,7 @@ def test_a_verdict_becomes_the_score_of_its_completion() -> None:
 
 def test_the_score_of_several_judges_is_their_mean_and_none_where_one_lacks() -> None:
     both = pl.concat([verdicts([0.0, 1.0]), verdicts([0.5]).with_columns(judge=pl.lit("b"))])
-    assert joined(judge(2), both, 2) == [(0.25, None), (None, "not all of its verdicts are there yet")]
+    assert joined(judge(2), both, 2) == [(0.25, None), (None, "some verdicts are missing")]
 
 
 def test_a_failed_verdict_is_no_score_and_says_why() -> None:

@@ -67,7 +67,7 @@ def test_pieces_of_a_text_draw_for_themselves() -> None:
 
 
 def test_an_unknown_kind_is_told() -> None:
-    with pytest.raises(ArgumentError, match=r"Did you mean 'latex'.*\n.*\n?Or write 're:…'"):
+    with pytest.raises(ArgumentError, match=r"Did you mean 'latex'.*\n.*\n?Write a regular expression as 're:…'"):
         protected_pattern("latx", "typos")
     assert sorted(PROTECTED) == ["code", "latex", "numbers", "urls"]
 

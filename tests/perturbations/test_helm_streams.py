@@ -146,7 +146,7 @@ def test_what_helm_has_not_is_refused(tmp_path: Path, monkeypatch: pytest.Monkey
     (tmp_path / "tables").mkdir()
     (tmp_path / "tables" / "SAE_to_AAVE_mapping.json").write_text('{"the": ["da"]}')
     monkeypatch.setenv("HELMFRAME_DATA", str(tmp_path))
-    with pytest.raises(ArgumentError, match="HELM filters none"):
+    with pytest.raises(ArgumentError, match="HELM doesn't filter slurs"):
         parse("dialect(filter_slurs=True, compat='helm')")
     with pytest.raises(ArgumentError, match="HELM has no such perturbation"):
         parse("uppercase(compat='helm')")

@@ -94,10 +94,10 @@ def test_it_is_told_when_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPa
 
 
 def test_longer_than_spacy_reads_is_told() -> None:
-    with pytest.raises(CapabilityError, match=r"up to 1,000,000 characters; one has 1,000,001"):
+    with pytest.raises(CapabilityError, match=r"a text has 1,000,001 characters, and spaCy reads at most 1,000,000"):
         changed("a" * 1_000_001)
 
 
 def test_a_model_that_spacy_cannot_load_is_told() -> None:
-    with pytest.raises(CapabilityError, match=r"spaCy 3\.\S+ can't load en_core_web_none: \[E050\]"):
+    with pytest.raises(CapabilityError, match=r"spaCy 3\.\S+ can't load its model en_core_web_none: \[E050\]"):
         helm_synonyms._tagged("en_core_web_none", "a word")

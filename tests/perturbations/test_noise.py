@@ -345,13 +345,13 @@ def test_no_shape_is_read_as_itself() -> None:
 @pytest.mark.parametrize("perturbation", [*LETTERS, *OTHERS])
 @pytest.mark.parametrize("prob", [-0.1, 1.1, True, "much", None])
 def test_a_probability_lies_between_0_and_1(perturbation: str, prob: object) -> None:
-    with pytest.raises(ArgumentError, match=rf"{perturbation}\(prob={prob!r}\): a probability lies between 0 and 1"):
+    with pytest.raises(ArgumentError, match=rf"{perturbation}\(prob={prob!r}\): prob must be a number between 0 and 1"):
         changed(FOX, perturbation, prob=prob)
 
 
 @pytest.mark.parametrize("perturbation", LETTERS)
 def test_an_unknown_unit_names_near_ones(perturbation: str) -> None:
-    with pytest.raises(ArgumentError, match=rf"{perturbation}\(per='words'\)\. Did you mean 'word'"):
+    with pytest.raises(ArgumentError, match=rf"{perturbation}\(per='words'\): unsupported value\. Did you mean 'word'"):
         changed(FOX, perturbation, per="words")
 
 
@@ -384,7 +384,9 @@ def test_look_alikes_are_letters_of_their_alphabet_in_the_same_case() -> None:
 
 
 def test_an_unknown_alphabet_is_told() -> None:
-    with pytest.raises(ArgumentError, match=r"homoglyphs\(alphabet='cyrilic'\)\. Did you mean 'cyrillic'"):
+    with pytest.raises(
+        ArgumentError, match=r"homoglyphs\(alphabet='cyrilic'\): unsupported value\. Did you mean 'cyrillic'"
+    ):
         call("homoglyphs", alphabet="cyrilic")
 
 

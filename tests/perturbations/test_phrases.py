@@ -125,7 +125,7 @@ def test_nothing_in_nothing_out() -> None:
 
 @pytest.mark.parametrize("phrase", ["", " ", "...", "’"])
 def test_a_phrase_without_a_word_is_told(phrase: str) -> None:
-    with pytest.raises(ArgumentError, match="holds no word"):
+    with pytest.raises(ArgumentError, match="contains no letter and no digit"):
         phrases([phrase])
 
 

@@ -165,12 +165,12 @@ def test_examples_come_in_few_orders() -> None:
     ("said", "told"),
     [
         ("option_order(order='reversed')", r"option_order\(order='reversed'\)\. Did you mean 'reverse'"),
-        ("option_order(shift=1.5)", r"option_order\(shift=1\.5\): a whole number"),
-        ("option_order(unless='(')", r"option_order\(unless='\('\) is no regular expression"),
-        ("option_labels(prefix='- ')", "needs a letter or digit to count up from"),
-        ("instructions(texts=[])", "a list of one text or more"),
+        ("option_order(shift=1.5)", r"option_order\(shift=1\.5\): shift must be an integer"),
+        ("option_order(unless='(')", r"option_order\(unless='\('\): invalid regular expression: unclosed group\.$"),
+        ("option_labels(prefix='- ')", "prefix must contain a letter or digit to count up from"),
+        ("instructions(texts=[])", "texts must be a list of one or more texts"),
         ("example_order(order='rotate')", r"example_order\(order='rotate'\)"),
-        ("example_order(orders=0)", "a whole number from 1 to 1000"),
+        ("example_order(orders=0)", "orders must be an integer from 1 to 1000"),
         ("cue_space(space='tab')", r"cue_space\(space='tab'\)"),
     ],
 )

@@ -37,7 +37,7 @@ def test_a_text_that_becomes_null_is_an_error_that_says_how_many_and_what_to_wri
     with pytest.raises(PlanError) as told:
         perturbed(said, "a", "zzz", "b", None)
     assert str(told.value) == (
-        f"perturbation {named} gave null for 2 of 3 texts. Say what the others become: "
+        f"Perturbation {named} returned null for 2 of 3 texts. Return a text for each: "
         "pl.when(…).then(…).otherwise(text)."
     )
 
@@ -57,14 +57,14 @@ def test_no_model_is_asked_where_a_text_became_null() -> None:
 
     frame = pl.DataFrame({"question": ["a", "zzz"], "answer": ["a", "b"]})
     plan = hf.scenario(frame, input="question", references="answer").perturb("marked").generate(model)
-    with pytest.raises(PlanError, match="'marked' gave null for 1 of 2 texts"):
+    with pytest.raises(PlanError, match="'marked' returned null for 1 of 2 texts"):
         plan.score()
     assert asked == []
 
 
 def test_a_perturbation_that_gives_no_text_is_told_when_it_is_said() -> None:
     hf.perturbation("counted")(lambda text: text.str.len_chars())
-    with pytest.raises(ArgumentError, match="perturbation 'counted' gave UInt32; it should give text"):
+    with pytest.raises(ArgumentError, match="Perturbation 'counted' returned UInt32, but it must return text"):
         parse("counted")
 
 
@@ -73,7 +73,7 @@ def test_a_perturbation_whose_rows_alone_tell_what_it_gives_is_told_when_it_runs
     def measured(frame: pl.LazyFrame) -> pl.LazyFrame:
         return frame.with_columns(perturbed_input=pl.col("perturbed_input").str.len_chars())
 
-    with pytest.raises(ArgumentError, match="perturbation 'measured' gave UInt32; it should give text"):
+    with pytest.raises(ArgumentError, match="Perturbation 'measured' returned UInt32, but it must return text"):
         perturbed("measured", "a")
 
 
@@ -105,7 +105,7 @@ def test_what_a_function_raises_when_it_is_said_is_told_with_the_arguments() -> 
         return text + "!" * n
 
     assert perturbed("marks(n=2)", "a") == ["a!!"]
-    with pytest.raises(ArgumentError, match=r"""perturbation "marks\(n='x'\)" raised TypeError: can't multiply"""):
+    with pytest.raises(ArgumentError, match=r"""Perturbation "marks\(n='x'\)" raised TypeError: can't multiply"""):
         parse("marks(n='x')")
 
 
@@ -114,7 +114,7 @@ def test_a_function_of_the_whole_instance_that_raises_is_told() -> None:
     def asks_too_much(frame: pl.LazyFrame) -> pl.LazyFrame:
         raise KeyError("subject")
 
-    with pytest.raises(ArgumentError, match="perturbation 'asks_too_much' raised KeyError: subject"):
+    with pytest.raises(ArgumentError, match="Perturbation 'asks_too_much' raised KeyError: subject"):
         parse("asks_too_much")
 
 
@@ -130,7 +130,7 @@ def test_references_that_are_none_any_more_are_told() -> None:
     def flattened(frame: pl.LazyFrame) -> pl.LazyFrame:
         return frame.with_columns(perturbed_references=pl.lit("a"))
 
-    with pytest.raises(PlanError, match="perturbation 'flattened' raised "):
+    with pytest.raises(PlanError, match="Perturbation 'flattened' raised "):
         perturbed("flattened", "a")
 
 

@@ -134,9 +134,9 @@ def test_the_text_stays_between_the_fillers(texts: list[str]) -> None:
     ("arguments", "message"),
     [
         ({"insert_prob": 2}, "between 0 and 1"),
-        ({"max_num_insert": -1}, "a whole number from 0 on"),
-        ({"max_num_insert": 1.5}, "a whole number from 0 on"),
-        ({"speaker_ph": 1}, "True or False"),
+        ({"max_num_insert": -1}, "max_num_insert must be an integer ≥ 0, or None"),
+        ({"max_num_insert": 1.5}, "max_num_insert must be an integer ≥ 0, or None"),
+        ({"speaker_ph": 1}, "speaker_ph must be True or False"),
         ({"speaker_ph": False, "uncertain_ph": False, "fill_ph": False}, "nothing to insert"),
     ],
 )
@@ -190,7 +190,7 @@ def test_a_row_with_a_text_that_has_no_answer_is_left_out_and_told(caplog: pytes
         rows = translated(frame)
     assert rows["instance_id"].to_list() == ["id0", "id3"]
     assert rows["perturbed_input"].to_list() == ["A", None]
-    assert "1 of 4 texts have no answer" in caplog.text
+    assert "1 of 4 texts have no completion: their variants are skipped" in caplog.text
 
 
 def test_without_anybody_to_ask_it_is_left_out() -> None:
@@ -217,10 +217,13 @@ def test_another_that_a_model_makes_needs_a_prompt_only() -> None:
     ("arguments", "message"),
     [
         ({"translator": "echo()"}, r"translate\(\) needs language="),
-        ({"language": "French"}, r"translate\(\) needs translator="),
-        ({"translator": "echo()", "language": ""}, "a language, such as 'French'"),
+        ({"language": "French"}, r"translate\(\) needs the argument translator\. Write translate\(translator=…\)"),
+        ({"translator": "echo()", "language": ""}, "language must be the name of a language, such as 'French'"),
         ({"translator": "echo()", "language": "French", "instructions": 1}, "a text, such as"),
-        ({"translator": "echo()", "language": "French", "protect": "numbers"}, "can't be protected"),
+        (
+            {"translator": "echo()", "language": "French", "protect": "numbers"},
+            "a model writes the text, so protect= isn't supported",
+        ),
         ({"translator": "echo()", "language": "French", "compat": "helm"}, "HELM has no such perturbation"),
         ({"translator": "echo()", "language": "French", "fields": "both?"}, "Did you mean 'both'"),
     ],
@@ -239,5 +242,8 @@ def test_languages_are_a_grid_and_an_object_has_its_name() -> None:
 
 
 def test_outside_of_sentences_there_is_nobody_to_ask() -> None:
-    with pytest.raises(ArgumentError, match="say it in a sentence"):
+    with pytest.raises(
+        ArgumentError,
+        match=r"translate\.on\(…\): translate needs more than a text column\. Use it in a plan: \.perturb",
+    ):
         call("translate", translator="echo()", language="French").on(pl.col("text"), id="id")

@@ -56,7 +56,7 @@ def follows(response: str, name: str, arguments: Mapping[str, Any]) -> bool:
     }
     missing = [name_of_parameter for name_of_parameter in parameters if name_of_parameter not in values]
     if missing:
-        raise ArgumentError(f"instruction {name!r} needs {', '.join(missing)}; its kwargs don't say.")
+        raise ArgumentError(f"Instruction {name!r} needs {', '.join(missing)}, which its kwargs lack.")
     return response.strip() != "" and check(response, **values)
 
 
@@ -67,7 +67,7 @@ def holds(count: int, relation: str, limit: int) -> bool:
         ArgumentError: The relation is another.
     """
     if relation not in _RELATIONS:
-        raise ArgumentError.unknown_value(f"no relation is called {relation!r}", relation, _RELATIONS)
+        raise ArgumentError.unknown_value(f"relation={relation!r}: unsupported value", relation, _RELATIONS)
     return _RELATIONS[relation](count, limit)
 
 

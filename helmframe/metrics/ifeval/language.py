@@ -53,7 +53,7 @@ def may_check() -> None:
     """
     missing = [name for name in ("langdetect", "nltk", "punkt") if find_spec(name) is None]
     if missing:
-        raise ArgumentError(f"IFEval needs the packages {', '.join(missing)}. Install helmframe[ifeval].")
+        raise ArgumentError(f"IFEval needs the packages {', '.join(missing)}: pip install 'helmframe[ifeval]'.")
 
 
 def _is_in(response: str, language: str) -> bool:
