@@ -1,4 +1,4 @@
-"""`contrast_sets`: examples that people rewrote so that the answer changes, in place of the instances."""
+"""The perturbation `contrast_sets`: replaces instances with examples that people rewrote to change the answer."""
 
 import io
 from collections.abc import Callable, Sequence
@@ -30,11 +30,11 @@ def _check(
     *,
     tables: Tables,
 ) -> None:
-    """Check that each of the scenarios has contrast sets, and that the root has them.
+    """Check that contrast sets exist for each scenario, and that the data root has them.
 
     Raises:
-        ArgumentError: A scenario has none.
-        SourceMissingError: The root lacks those of a scenario.
+        ArgumentError: No contrast sets exist for a scenario.
+        SourceMissingError: The data root lacks the contrast sets of a scenario.
     """
     without = [name for name in scenarios if name not in _SETS]
     if without:
@@ -56,19 +56,21 @@ def _check(
 def contrast_sets(
     frame: pl.LazyFrame, key: pl.Expr, data: str | None = None, compat: str | None = None, *, tables: Tables
 ) -> pl.LazyFrame:
-    """Replace BoolQ and IMDB instances by the example that people rewrote so that the answer changes, with its answer.
+    """Replace instances of BoolQ and IMDB with examples that people rewrote so that the answer changes.
 
-    An instance without an example stays: 64 of BoolQ's 3,270 have one. Plans over other scenarios raise.
+    "Can minors drink with parents in new york?" (Yes) becomes "Can minors drink without parents in new york?" (No). The
+    correct answer is that of the rewritten example. Instances without an example are kept: 64 of BoolQ's 3,270
+    instances have one. Other scenarios raise an error.
 
     Args:
-        frame: The instances; those of the scenarios "boolq" and "imdb" are looked up by their unperturbed input.
-        key: Draws one example if an instance has several.
-        data: The root that contains `boolq/contrast_sets/` or `imdb/contrast_sets/`; default the plan's.
-        compat: "helm" draws as HELM does.
-        tables: The plan's word tables, whose roots may contain the sets.
+        frame: The instances. Those of the scenarios "boolq" and "imdb" are looked up by their unperturbed input.
+        key: The column that random numbers depend on. They choose one example if an instance has several.
+        data: The root that contains `boolq/contrast_sets/` or `imdb/contrast_sets/`. The default is the plan's root.
+        compat: "helm" chooses the example as HELM does.
+        tables: The plan's word tables, whose roots may contain the contrast sets.
 
     Raises:
-        SourceMissingError: The root has neither.
+        SourceMissingError: The data root has neither folder.
 
     Source: Gardner et al. 2020 (github.com/allenai/contrast-sets); HELM `ContrastSetsPerturbation`.
     """
@@ -105,11 +107,11 @@ def contrast_sets(
 
 
 def with_contrasts(scenario: str, data: str | None = None) -> str:
-    """Return an SQL condition for the instances of a scenario that have contrast examples.
+    """Return an SQL condition that selects the instances of a scenario that have contrast examples.
 
     Raises:
-        ArgumentError: The scenario has none.
-        SourceMissingError: The root lacks them.
+        ArgumentError: No contrast sets exist for the scenario.
+        SourceMissingError: The data root lacks them.
     """
     tables = Tables.of(data)
     _check([scenario], tables=tables)
@@ -122,7 +124,7 @@ def with_contrasts(scenario: str, data: str | None = None) -> str:
 def _sets(roots: Sequence[str]) -> pl.DataFrame:
     """Return scenario, original, contrasts and answers: one row per original that has contrasts with another answer.
 
-    The sets of a scenario are those of the first root that has some.
+    The contrast sets of a scenario come from the first root that has them.
     """
     sets = [rows for reader in _SETS.values() if (rows := _first(reader, roots)) is not None]
     if not sets:
@@ -156,7 +158,7 @@ def _boolq(root: Address) -> pl.DataFrame | None:
             answers="perturbed_answers",
         )
         .explode("contrasts", "answers")
-        # HELM keeps those that change the answer
+        # HELM uses only those that change the answer
         .filter((pl.col("contrasts") != "?") & (pl.col("answers") != pl.col("answer")))
         .group_by("scenario", "original", maintain_order=True)
         .agg("contrasts", "answers")
@@ -196,10 +198,10 @@ def _imdb(root: Address) -> pl.DataFrame | None:
 
 
 def _paired(contrast: pl.DataFrame, reviews: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return the contrast examples whose review is present, and these reviews, both in the same order.
+    """Return the contrast examples whose review is present, and these reviews in the same order.
 
-    A contrast example rewrites some words of its review: it shares most of its word triples with that review. Each of
-    the 588 examples shares at least .38 with its own, and at most .12 with another.
+    A contrast example changes some words of its review and keeps most of its word triples. Each of the 588 examples
+    shares at least 0.38 of its triples with its own review, and at most 0.12 with another.
     """
     rewritten = _triples(contrast["text"]).unique()
     triples = _triples(reviews["text"]).join(rewritten, on="triple", how="semi").unique()
@@ -229,14 +231,14 @@ _SETS = {"boolq": _boolq, "imdb": _imdb}
 
 
 def _read(folder: Address, start: str) -> pl.DataFrame | None:
-    """Return the rows of the folder's Parquet files whose name starts with `start`; None without such files."""
+    """Return the rows of the folder's Parquet files whose name starts with `start`; None if there are no such files."""
     files = [file for file in listing(folder) if file.name.startswith(start) and file.name.endswith(".parquet")]
     tables = [pl.read_parquet(io.BytesIO(read(file.address))) for file in files]
     return pl.concat(tables) if tables else None
 
 
 def _answered(references: pl.Expr, answer: pl.Expr) -> pl.Expr:
-    """Return the references with `answer` as the correct one; if none has that text, `answer` alone."""
+    """Return the references with `answer` as the correct one; only `answer` if no reference has that text."""
 
     def over_batch(columns: list[pl.Series] | Any) -> pl.Series:
         lists, answers = columns

@@ -13,14 +13,14 @@ from helmframe.perturbations.registry import FIELDS, KINDS, PERTURBATIONS, TAKES
 
 # The parameters that perturbations share, as factories document them.
 _SHARED = {
-    "fields": 'What changes: "input", "references" or "both".',
-    "protect": 'Spans that stay as they are: "numbers", "urls", "code", "latex", a list of these, or "re:…".',
-    "compat": '"helm" uses HELM\'s own rules and random numbers.',
+    "fields": 'The texts to change: "input", "references" or "both".',
+    "protect": 'Spans to keep: "numbers", "urls", "code", "latex", a regular expression "re:…", or a list of these.',
+    "compat": '"helm" applies HELM\'s own rules and random numbers.',
 }
 _RETURNS = """\
 Returns:
-    A `PerturbationCall`: for `Plan.perturb`, or for any frame by `.on(column, id=…)`. A list of values is a grid, one
-    perturbation for each. The call's name lacks arguments that have their defaults."""
+    A `PerturbationCall` for `Plan.perturb`. Its method `.on(column, id=…)` applies it to a column of any frame. A list
+    of values is a grid: one perturbation per value. Arguments with default values are not part of its name."""
 _SECTIONS = re.compile(r"^(?:Args|Returns):\n(?: .*\n?|\n(?= ))*", re.MULTILINE)
 _ENTRIES = re.compile(r"^ {4}(\w+): ", re.MULTILINE)
 _LAST = re.compile(r"^(?:Raises:|Source:|>>> )", re.MULTILINE)

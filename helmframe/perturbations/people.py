@@ -25,23 +25,29 @@ def gender(
     target: str = "female",
     bidirectional: bool = False,
 ) -> pl.Expr:
-    """Replace words of one gender by those of another: "his parents" → "her parents", "grandsons" → "granddaughters".
+    """Replace words of one gender with words of another: "his parents" becomes "her parents".
 
-    A word with several partners gets the first: "her" becomes "him", "his" becomes "her". Case stays.
+    The case of words is kept. A word with several counterparts gets the first: "her" becomes "him", "his" becomes
+    "her".
 
     Args:
         text: The text column.
         key: The column that random numbers depend on.
-        mode: "terms" ("father" → "mother") or "pronouns".
-        prob: The probability per word, a fraction.
-        source: The gender of the words that change: "male", "female" or "neutral".
-        target: The gender they get.
-        bidirectional: Whether words of the target change into those of the source too.
+        mode: "pronouns", or "terms" such as "father" and "grandsons".
+        prob: The probability of a change per word, between 0 and 1.
+        source: The gender of the words to replace: "male", "female" or "neutral".
+        target: The gender of the new words.
+        bidirectional: Whether words of the target gender also become words of the source gender.
 
-    Source: HELM `GenderPerturbation`; words of Garg et al. 2018, Bolukbasi et al. 2016, Lauscher et al. 2022. Mended:
-    HELM's pattern takes a character on both sides of a word, so it misses words at a text's edge and beside another
-    hit (its issues #1732, #1958); its table pairs "grandmothers" with "grandfather"; it goes through the text pair by
-    pair, so a word of two pairs is drawn twice, and with `bidirectional` it turns back what it just changed.
+    >>> pl.select(gender().on(pl.lit("He met his mother."), id=pl.lit("a"))).item()
+    'She met her mother.'
+
+    Source: HELM `GenderPerturbation`; words of Garg et al. 2018, Bolukbasi et al. 2016 and Lauscher et al. 2022.
+
+    Differs from HELM: HELM's pattern includes a character on both sides of a word. It therefore misses words at the
+    edges of a text and beside another hit (HELM issues #1732 and #1958). HELM's table pairs "grandmothers" with
+    "grandfather". HELM processes the pairs one after the other: a word that is in two pairs gets two random numbers,
+    and with `bidirectional` a changed word is changed back.
     """
     prob = probability("gender", "prob", prob)
     for name, value, values in (("mode", mode, MODES), ("source", source, GENDERS), ("target", target, GENDERS)):
@@ -71,24 +77,29 @@ def person_name(
     *,
     tables: Tables,
 ) -> pl.Expr:
-    """Replace names of one group by names of another, the same throughout an instance: "Jack, Peter" → "Lamar, Tyree".
+    """Replace names of one group with names of another: "Jack, Peter" becomes "Lamar, Tyree".
 
-    A name has one replacement, in the input and the references of an instance. Case stays. Races of the shipped first
-    names (Greenwald, McGhee & Schwartz 1998): "white_american", "black_american". Last names and other groups come from
-    the data root's tables/person_names.txt, a line per name: `li,last_name,race,chinese`.
+    A name has the same replacement everywhere in an instance's input and references. The case of names is kept.
+    helmframe ships first names of the races "white_american" and "black_american" (Greenwald, McGhee & Schwartz 1998).
+    Last names and other groups are read from the data root's tables/person_names.txt, which has one line per name:
+    `li,last_name,race,chinese`.
 
     Args:
         text: The text column.
         key: The column that random numbers depend on.
-        prob: The probability per name, a fraction.
+        prob: The probability of a change per name, between 0 and 1.
         source_class: The group of the names to replace: a race ("white_american"), or {"race": …, "gender": …}.
         target_class: The group of the new names.
         person_name_type: "first" or "last".
-        preserve_gender: Whether a name becomes one of the same gender; a name without a known gender becomes any.
+        preserve_gender: Whether the new name has the gender of the old one. A name of unknown gender may get any name.
         tables: The plan's word tables.
 
-    Source: HELM `PersonNamePerturbation`. Mended: a name of two words with a hyphen ("Sue-Ellen") is one name, of which
-    HELM sees the parts.
+    >>> pl.select(person_name().on(pl.lit("Jack met Peter. Jack left."), id=pl.lit("a"))).item()
+    'Jerome met Alphonse. Jerome left.'
+
+    Source: HELM `PersonNamePerturbation`.
+
+    Differs from HELM: A name with a hyphen ("Sue-Ellen") is one name. HELM replaces its two parts.
     """
     prob = probability("person_name", "prob", prob)
     kind = str(person_name_type).removesuffix("_name")

@@ -1,7 +1,8 @@
 """Perturbations of the prompt around the question: order and labels of options, instructions, order of examples, cue.
 
-Options are permuted as references, so that the right one stays right. The rest is in `adapter_change`: fields of the
-adapter that a variant replaces, for its in-context examples too; the adapter stage merges them into the setting's.
+Options are permuted as references, so that the correct option stays correct. All other changes are in `adapter_change`:
+fields of the adapter that a variant replaces, also for its few-shot examples. The stage `adapt` merges them into the
+setting.
 """
 
 import json
@@ -48,18 +49,28 @@ INSTRUCTIONS = (
 def option_order(
     frame: pl.LazyFrame, key: pl.Expr, order: str = "random", shift: int = 1, unless: str = POINTING
 ) -> pl.LazyFrame:
-    """Put the options in another order; which of them are correct moves with them.
+    """Permute the options of multiple-choice questions.
+
+    The correct answer moves with its option.
 
     Args:
         frame: `INSTANCES`.
         key: The column that random numbers depend on.
-        order: "random" (every order has the same probability, the old one included), "reverse", or "rotate": each
-            option moves `shift` positions down, the last ones to the top.
-        shift: For "rotate".
-        unless: A regular expression: an instance with such an option stays; by default one whose options refer to
-            others ("all of the above", "both A and B"). "" permutes all.
+        order: "random" (each order has the same probability, the original one included), "reverse", or "rotate", which
+            moves each option `shift` positions down and the last options to the top.
+        shift: The number of positions for "rotate".
+        unless: A regular expression. Instances with an option that matches it are kept unchanged. By default these are
+            instances whose options refer to others ("all of the above", "both A and B"). "" permutes all instances.
 
-    Source: Pezeshkpour & Hruschka 2023; Zheng et al. 2023 (rotate: "cyclic permutation").
+    >>> import helmframe as hf
+    >>> plan = hf.scenario("sampler").where(subject="music").limit(1)
+    >>> rows = plan.perturb("option_order(order='reverse')").variants().collect()
+    >>> for options in rows["perturbed_references"]:
+    ...     [option["text"] for option in options]
+    ['Perfect fifth', 'Minor seventh', 'Major sixth', 'Perfect fourth']
+    ['Perfect fourth', 'Major sixth', 'Minor seventh', 'Perfect fifth']
+
+    Source: Pezeshkpour & Hruschka 2023; Zheng et al. 2023 (cyclic permutation).
     """
     check_word("option_order", "order", order, ORDERS)
     _check_pattern("option_order", unless)
@@ -78,14 +89,20 @@ def option_order(
 
 @perturbation("option_labels", takes="frame")
 def option_labels(frame: pl.LazyFrame, prefix: str = "1. ", unless: str = POINTING) -> pl.LazyFrame:
-    """Put other labels on the options, in the examples too: the label is the first letter or digit, counted up.
+    """Relabel the options of multiple-choice questions, also in the few-shot examples.
 
     Args:
         frame: `INSTANCES`.
-        prefix: The text before the first option: "1. ", "a. ", "(A) ", "i. " (i, ii, iii, …); as `reference_prefix` of
-            the adapter.
-        unless: As for `option_order`. Labels also stay if an option could itself be taken for a label (a number under
-            "1. ").
+        prefix: The text before the first option: "1. ", "a. ", "(A) ", "i. " (i, ii, iii, …). Its first letter or digit
+            is counted up, as in the adapter's `reference_prefix`.
+        unless: A regular expression, as for `option_order`. Labels are also kept if an option looks like a label
+            itself, such as a number under "1. ".
+
+    >>> import helmframe as hf
+    >>> plan = hf.scenario("sampler").where(subject="music").limit(1)
+    >>> rows = plan.perturb("option_labels(prefix='(a) ')").variants().collect()
+    >>> rows["adapter_change"].to_list()
+    [None, '{"reference_prefix": "(a) "}']
 
     Source: Alzahrani et al. 2024 (When Benchmarks are Targets); Zheng et al. 2023 (option ids).
     """
@@ -101,17 +118,23 @@ def option_labels(frame: pl.LazyFrame, prefix: str = "1. ", unless: str = POINTI
 
 @perturbation("instructions", takes="frame")
 def instructions(frame: pl.LazyFrame, key: pl.Expr, texts: Sequence[str] = INSTRUCTIONS) -> pl.LazyFrame:
-    """Give other instructions: each instance gets one of the texts, drawn evenly.
+    """Replace the instructions of the prompt with a paraphrase.
 
-    Several seeds are several samples; `texts=[["…"], ["…"]]` makes each text a variant of its own.
+    Each instance gets one of the texts; all have the same probability. Several seeds are several samples. With
+    `texts=[["…"], ["…"]]`, each text is a variant.
 
     Args:
         frame: `INSTANCES`.
         key: The column that random numbers depend on.
-        texts: Paraphrases of the instructions; they may name subset columns (`{subject}`). By default ten neutral ones
+        texts: The paraphrases. They may contain subset columns (`{subject}`). The default is ten neutral instructions
             for multiple choice.
 
-    Source: Mizrahi et al. 2024 (State of What Art?), Sclar et al. 2024.
+    >>> import helmframe as hf
+    >>> plan = hf.scenario("sampler").where(subject="music").limit(1).perturb(instructions(texts=["Choose one."]))
+    >>> plan.variants().collect()["adapter_change"].to_list()
+    [None, '{"instructions": "Choose one."}']
+
+    Source: Mizrahi et al. 2024 (State of What Art?); Sclar et al. 2024.
     """
     paraphrases = [texts] if isinstance(texts, str) else list(texts)
     if not paraphrases or not all(isinstance(text, str) for text in paraphrases):
@@ -121,14 +144,22 @@ def instructions(frame: pl.LazyFrame, key: pl.Expr, texts: Sequence[str] = INSTR
 
 @perturbation("example_order", takes="frame")
 def example_order(frame: pl.LazyFrame, key: pl.Expr, order: str = "random", orders: int = 8) -> pl.LazyFrame:
-    """Put the in-context examples in another order; the same examples stay.
+    """Reorder the few-shot examples of the prompt.
+
+    The examples themselves are the same.
 
     Args:
         frame: `INSTANCES`.
         key: The column that random numbers depend on.
-        order: "random", or "reverse".
-        orders: The number of random orders; each instance gets one of them, so that examples are still shared among
-            instances, and computed once.
+        order: "random" or "reverse".
+        orders: The number of random orders, an integer from 1 to 1000. Each instance gets one of them. With few orders,
+            instances share their examples, and models process the shared text once.
+
+    >>> import helmframe as hf
+    >>> plan = hf.scenario("sampler").where(subject="music").limit(1)
+    >>> rows = plan.perturb("example_order(order='reverse')").variants().collect()
+    >>> rows["adapter_change"].to_list()
+    [None, '{"shot_order": "reverse"}']
 
     Source: Lu et al. 2022 (Fantastically Ordered Prompts).
     """
@@ -142,12 +173,20 @@ def example_order(frame: pl.LazyFrame, key: pl.Expr, order: str = "random", orde
 
 @perturbation("cue_space", takes="frame")
 def cue_space(frame: pl.LazyFrame, space: str = "space") -> pl.LazyFrame:
-    """Put other white space around the answer cue (`Answer:`), in the examples too.
+    """Change the white space around the answer cue (`Answer:`), also in the few-shot examples.
+
+    HELM's prompts have a space after the cue in the examples, and none at the end of the prompt.
 
     Args:
         frame: `INSTANCES`.
-        space: After the cue "none" (`Answer:A`), one "space", two ("spaces") or a "newline", with which the prompt then
-            ends too; or a "blank_line" before it. HELM's prompts have a space in the examples and none at their end.
+        space: The white space. After the cue: "none" (`Answer:A`), one "space", two "spaces", or a "newline". The
+            prompt then ends with it too. Before the cue: a "blank_line".
+
+    >>> import helmframe as hf
+    >>> plan = hf.scenario("sampler").where(subject="music").limit(1)
+    >>> rows = plan.perturb("cue_space(space='newline')").variants().collect()
+    >>> rows["adapter_change"].to_list()
+    [None, '{"cue_space": "newline"}']
 
     Source: Sclar et al. 2024 (FormatSpread).
     """
@@ -164,7 +203,7 @@ def _movable(unless: str) -> pl.Expr:
 
 
 def _label_pattern(prefix: str) -> str:
-    """Return a pattern of options that look like a label of this kind."""
+    """Return a pattern for options that look like a label of this kind."""
     first = re.search(r"[^\W_]", prefix)
     kind = r"\d\d?" if first and first.group().isdigit() else r"\pL|(?i:[ivx]+)"
     return rf"^\W*(?:{kind})\W*$"
@@ -199,7 +238,7 @@ def _json(**fields: Any) -> str:
 
 
 def _changing(frame: pl.LazyFrame, change: pl.Expr) -> pl.LazyFrame:
-    """Return the frame with this change merged into `adapter_change`, over those of earlier links of a chain."""
+    """Return the frame with this change merged into `adapter_change`; it overrides earlier links of a chain."""
 
     def merged(columns: list[pl.Series] | Any) -> pl.Series:
         old, new = columns

@@ -92,9 +92,9 @@ class Perturbation:
 
     @property
     def source(self) -> str:
-        """The paragraph of the docstring that starts with `Source:`, up to `Mended:`."""
+        """The paragraph of the docstring that starts with `Source:`."""
         paragraph = (inspect.getdoc(self.function) or "").partition("Source:")[2].partition("\n\n")[0]
-        return " ".join(paragraph.partition("Mended:")[0].split())
+        return " ".join(paragraph.split())
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Perturbations of wording: contractions and their expansions, filler words, translation."""
+"""Perturbations of wording: contractions, expansions, filler words and translations."""
 
 from functools import lru_cache
 
@@ -28,7 +28,15 @@ from helmframe.perturbations.text_kernel import (
 
 @perturbation("contraction")
 def contraction(text: pl.Expr) -> pl.Expr:
-    """Contract expansions before a space: "She is a doctor" → "She's a doctor".
+    """Replace phrases with their contractions: "is not" becomes "isn't".
+
+    A phrase is contracted if a space follows it. The case of the phrase is kept.
+
+    Args:
+        text: The text column.
+
+    >>> pl.select(contraction().on(pl.lit("She is a doctor"), id=pl.lit("a"))).item()
+    "She's a doctor"
 
     Source: HELM `ContractionPerturbation`, after NL-Augmenter (Dhole et al. 2021).
     """
@@ -37,10 +45,17 @@ def contraction(text: pl.Expr) -> pl.Expr:
 
 @perturbation("expansion")
 def expansion(text: pl.Expr) -> pl.Expr:
-    """Expand contractions: "She's a doctor" → "She is a doctor".
+    """Replace contractions with the phrases they stand for: "isn't" becomes "is not".
 
-    Source: HELM `ExpansionPerturbation`, after NL-Augmenter. Mended: of two contractions that begin alike, the longer
-    counts ("can't've" → "cannot have", where HELM writes "cannot've").
+    Args:
+        text: The text column.
+
+    >>> pl.select(expansion().on(pl.lit("She's a doctor"), id=pl.lit("a"))).item()
+    'She is a doctor'
+
+    Source: HELM `ExpansionPerturbation`, after NL-Augmenter (Dhole et al. 2021).
+
+    Differs from HELM: The longest contraction is expanded. "can't've" becomes "cannot have"; HELM writes "cannot've".
     """
     return over_buffer(text, _NO_KEY, _expanded)
 
@@ -55,16 +70,21 @@ def filler_words(
     uncertain_ph: bool = True,
     fill_ph: bool = True,
 ) -> pl.Expr:
-    """Insert fillers before words, which are between spaces: "jumps over the dog" → "jumps like over probably the dog".
+    """Insert fillers, such as "I think", "maybe" and "uhm", before words.
+
+    Words are separated by spaces.
 
     Args:
         text: The text column.
         key: The column that random numbers depend on.
-        insert_prob: The probability per word, a fraction.
-        max_num_insert: The largest number of fillers per text; None: any number.
-        speaker_ph: Whether "I think", "I mean" and similar ones are among them.
-        uncertain_ph: Whether "maybe", "perhaps" and similar ones are.
-        fill_ph: Whether "uhm", "like", "you know" and similar ones are.
+        insert_prob: The probability of a filler per word, between 0 and 1.
+        max_num_insert: The largest number of fillers per text. None sets no limit.
+        speaker_ph: Whether to insert "I think", "I mean" and similar phrases.
+        uncertain_ph: Whether to insert "maybe", "perhaps" and similar words.
+        fill_ph: Whether to insert "uhm", "like", "you know" and similar words.
+
+    >>> pl.select(filler_words(speaker_ph=False).on(pl.lit("The fox jumps over the dog."), id=pl.lit("a"))).item()
+    'most likely The fox jumps over the err dog.'
 
     Source: HELM `FillerWordsPerturbation`; phrases of Kovatchev et al. 2021 and Laserna et al. 2014.
     """
@@ -137,13 +157,15 @@ INSTRUCTIONS = "Translate the text below into {language}. Answer with the transl
 
 @perturbation("translate", model_argument="translator", fields="both", kind="")
 def translate(text: pl.Expr, language: str, instructions: str = INSTRUCTIONS) -> pl.Expr:
-    """Translate the text with a model, in a plan of its own: once per text, and its completions are cached.
+    """Translate the text with a model.
+
+    The translator runs in a separate plan. Each text is translated once, and translations are cached.
 
     Args:
         text: The text column.
-        translator: The model, as `Plan.generate` takes it: a function, `"org/name"`, `"http://host:port/v1#name"`, …
-        language: The target language, as the translator knows it ("French").
-        instructions: The prompt, with `{language}`; the text follows after an empty line.
+        translator: The model, as `Plan.generate` takes it: a function, `"org/name"`, `"http://host:port/v1#name"`, ….
+        language: The target language, under a name that the translator knows: "French".
+        instructions: The prompt, with `{language}` for the language. The text follows after an empty line.
 
     >>> str(translate(translator=str.upper, language="French"))
     "translate(language='French', translator='upper')"

@@ -24,8 +24,8 @@ def test_a_perturbation_says_its_arguments_kind_fields_and_source() -> None:
     assert row["arguments"] == "prob=0.05"
     assert (row["kind"], row["fields"], row["random"], row["helm"]) == ("robustness", "input", True, True)
     assert row["calls"] is None
-    assert row["meaning"].startswith("Replace each letter a–z, with probability")
-    assert row["source"].startswith("HELM `TyposPerturbation`")
+    assert row["meaning"] == "Replace letters with letters beside them on a QWERTY keyboard."
+    assert row["source"] == "HELM `TyposPerturbation`."
 
 
 def test_a_preset_says_its_calls() -> None:
