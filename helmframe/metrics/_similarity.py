@@ -1,4 +1,4 @@
-"""Similarity of meaning, through any function that embeds texts."""
+"""The metric `similarity`: similarity of meaning, by any function that embeds texts."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,15 +11,22 @@ from helmframe.metrics.protocol import Metric
 
 
 def similarity(embed: Callable[[list[str]], Any], *, name: str = "similarity") -> Metric:
-    """Return a metric: the cosine of the output's and a correct reference's embeddings, the best over the references.
+    """Return a metric: the cosine similarity between the embeddings of output and reference.
 
-    `plan.metrics("exact_match", hf.metrics.similarity(model.encode))`; the metric holds a function, so the plan has no
-    YAML.
+    The best of several correct references counts. A plan with this metric can't be written to YAML, because the metric
+    contains a function.
 
     Args:
-        embed: A function from texts to one row of numbers each (an array, a tensor on the CPU, or lists). It is called
-            once per shard, with distinct texts.
-        name: The metric's name in tables.
+        embed: A function from a list of texts to a list of vectors: an array, a tensor on the CPU, or lists. It is
+            called once per shard, with distinct texts.
+        name: The name of the metric in tables.
+
+    Raises:
+        ArgumentError: `embed` is not a function. When scored: it returns another number of vectors than texts.
+
+    >>> metric = similarity(lambda texts: [[len(text), 1.0] for text in texts])
+    >>> metric.name, metric.unit, metric.low, metric.high
+    ('similarity', 'cosine', -1.0, 1.0)
 
     Source: Reimers & Gurevych 2019 (Sentence-BERT).
     """

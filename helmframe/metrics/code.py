@@ -1,9 +1,9 @@
-"""Metrics of programs: completions are run against the scenario's tests, in a sandbox, if that is allowed.
+"""Metrics of generated programs, which are run against the scenario's tests in a sandbox.
 
-A scenario's columns have its tests. `test` is Python source that defines `check(candidate)`, and `entry_point` the
-function to check: then the input is code that the completion continues (HumanEval). Without an `entry_point`, `test`
-contains asserts and the completion is the whole program (MBPP); the column may be missing. `input_output` is JSON with
-`inputs`, `outputs` and, where a function is called, `fn_name` (APPS).
+The tests are in columns of the scenario. `test` is Python source that defines `check(candidate)`, and `entry_point` is
+the name of the function to check; the completion continues the code in the input (HumanEval). Without an `entry_point`,
+`test` contains asserts and the completion is the whole program (MBPP). `input_output` is JSON with `inputs`, `outputs`
+and, if a function is called, `fn_name` (APPS).
 """
 
 import json
@@ -34,20 +34,28 @@ _FENCED = re.compile(r"^```[\w+-]*[^\S\n]*\n(.*?)(?:^```|\Z)", re.DOTALL | re.MU
     correctness=True,
 )
 def passes() -> pl.Expr:
-    """Return 1 if the program passes every test of the column `test`, in a sandbox.
+    """Return 1 if the program passes every test in the column `test`, else 0.
 
-    Needs hf.configure(allow_code=True). A program over a limit (10 s of CPU, 30 s, 512 MB) fails. `pass@k` is the
-    unbiased estimate over an instance's outputs. "    return a + b" after "def add(a, b):" passes "def
-    check(candidate): assert candidate(1, 2) == 3".
+    The program is run in a sandbox, which needs hf.configure(allow_code=True). A program that exceeds a limit (10 s of
+    CPU time, 30 s, 512 MB) fails. `pass@k` is the unbiased estimate over an instance's outputs.
+
+    Example: "    return a + b" after "def add(a, b):" passes "def check(candidate): assert candidate(1, 2) == 3": 1.
     """
     return _over_rows(_passed, "input", "completion", "test", "entry_point")
 
 
 @metric("pass@k", level="instance", needs=(OUTPUTS,), check=may_run_programs, source="Chen et al. 2021, equation 1")
 def pass_at_k(score: Sequence[float | None], *, k: int, metric: str = "pass") -> float | None:  # noqa: ARG001 - the metric of `score`
-    """Return the chance that one of k outputs, sampled without replacement from an instance's n, passes.
+    """Return the probability that at least one of k outputs passes, for k sampled without replacement from n.
 
-    It is 1 - C(n-c, k) / C(n, k). Of 5 outputs with 2 that pass, pass@2 is 1 - C(3, 2) / C(5, 2) = 0.7.
+    With c outputs that pass it is 1 - C(n-c, k) / C(n, k).
+
+    Example: Of 5 outputs with 2 that pass, pass@2 is 1 - C(3, 2) / C(5, 2) = 0.7.
+
+    Args:
+        score: The scores under `metric`.
+        k: The number of sampled outputs.
+        metric: The metric; its score 1 means that the program passes.
     """
     passed = [value for value in score if value is not None]
     n, right = len(passed), sum(value == 1.0 for value in passed)
@@ -64,9 +72,11 @@ def pass_at_k(score: Sequence[float | None], *, k: int, metric: str = "pass") ->
     no_value=_NO_CASES,
 )
 def test_avg() -> pl.Expr:
-    """Return the share of the cases in `input_output` that the program gets right: 3 of 4 are .75.
+    """Return the share of the cases in `input_output` that the program solves.
 
-    Needs hf.configure(allow_code=True).
+    The program is run in a sandbox, which needs hf.configure(allow_code=True).
+
+    Example: 3 of 4 cases solved: 0.75.
     """
     return _over_rows(_share, "completion", "input_output")
 
@@ -80,20 +90,22 @@ def test_avg() -> pl.Expr:
     correctness=True,
 )
 def strict_acc() -> pl.Expr:
-    """Return 1 if the program gets every case in `input_output` right: with 3 of 4 it is 0.
+    """Return 1 if the program solves every case in `input_output`, else 0.
 
-    Needs hf.configure(allow_code=True).
+    The program is run in a sandbox, which needs hf.configure(allow_code=True).
+
+    Example: With 3 of 4 cases solved it is 0.
     """
     return (_over_rows(_share, "completion", "input_output") == 1.0).cast(pl.Float64)
 
 
 def program_of(prompt: str, completion: str, entry_point: str) -> str:
-    """Return the program that a completion makes of a prompt: its fenced code if it has any, after a prompt of code.
+    """Return the program of a completion: its fenced code if it has any, after the code of the prompt.
 
     Args:
-        prompt: The scenario's input, unperturbed: a typo in it is not the model's mistake.
+        prompt: The scenario's unperturbed input: a typo in it is not the model's mistake.
         completion: The text that the model generated.
-        entry_point: The function that the prompt begins; "" if the prompt is not code.
+        entry_point: The function whose code the prompt begins; "" if the prompt isn't code.
     """
     blocks = _FENCED.findall(completion)
     defining = re.compile(rf"^(async )?def {re.escape(entry_point)}\b", re.MULTILINE)
@@ -105,7 +117,10 @@ def program_of(prompt: str, completion: str, entry_point: str) -> str:
 
 
 def _over_rows(judge: Callable[..., float | None], *columns: str) -> pl.Expr:
-    """Return the judge's value per row. Each distinct row is run once, one per processor at a time."""
+    """Return the judge's value per row.
+
+    Each distinct row is run once. As many rows run at a time as there are processors.
+    """
 
     def over(series: Any) -> pl.Series:
         may_run_programs()

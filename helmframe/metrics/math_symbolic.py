@@ -1,4 +1,4 @@
-"""Equality of answers as mathematics, by math-verify over SymPy, in a child process that may be killed."""
+"""Equality of answers as mathematics, by math-verify over SymPy in a child process that can be killed."""
 
 import json
 import select
@@ -33,9 +33,11 @@ def may_compute() -> None:
 
 @metric("math_symbolic", check=may_compute, source="math-verify (Hugging Face), SymPy", correctness=True)
 def math_symbolic() -> pl.Expr:
-    r"""Return 1 if both answers are equal as mathematics: the last \boxed{…}, else the last expression.
+    r"""Return 1 if output and reference are mathematically equal, else 0.
 
-    "0.25" against "\\frac14" or "25\\%" is 1. Comparisons that take longer than 20 s score 0.
+    The answer is the last \boxed{…}, or else the last expression. Comparisons that take longer than 20 s score 0.
+
+    Example: "0.25" against "\frac14" or "25\%" is 1.
     """
     return pl.map_batches(["output", "gold"], _over, return_dtype=pl.Float64, is_elementwise=True)
 
@@ -55,7 +57,7 @@ def equal(pairs: Sequence[tuple[str, str]]) -> list[bool]:
 
 
 class _Children:
-    """One child at a time; where it does not reply in time or dies, the next one."""
+    """The current child process; it is replaced if it does not reply in time or dies."""
 
     def __init__(self) -> None:
         self.child: subprocess.Popen[str] | None = None
@@ -87,7 +89,7 @@ class _Children:
             )
 
     def _exchange(self, question: str, seconds: float) -> str:
-        """Return the child's next line; empty where there is none in time."""
+        """Return the child's next line; empty if it does not reply in time."""
         assert self.child is not None
         assert self.child.stdin is not None
         assert self.child.stdout is not None
