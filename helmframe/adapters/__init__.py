@@ -1,4 +1,4 @@
-"""Adapters: how an instance becomes a request. Write one with `@hf.adapter`."""
+"""Adapters: how an instance becomes a request. Register your own with `@hf.adapter`."""
 
 from helmframe._core.specs import AdapterFields, AdapterSpec
 

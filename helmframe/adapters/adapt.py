@@ -42,7 +42,7 @@ _ORIGINAL_FIELDS = (
 
 @dataclass(frozen=True)
 class Adapter:
-    """A registered adapter and its defaults."""
+    """A registered adapter and its defaults; the attributes are the arguments of `@hf.adapter`."""
 
     function: Questions
     defaults: Pairs
@@ -61,7 +61,7 @@ ADAPTERS: Registry[Adapter] = Registry(
 class Setting:
     """One cell of a plan's grid: an adapter and decoding parameters, and a name for what distinguishes it (`shots=0`).
 
-    `per_subset` has the settings of the subsets for which the spec overrides something.
+    `per_subset` contains the settings of the subsets for which the scenario's spec overrides something.
     """
 
     name: str
@@ -71,13 +71,16 @@ class Setting:
 
     @property
     def decoding_json(self) -> str:
-        """The decoding parameters as canonical JSON; without nulls, so that new parameters never change old ids."""
+        """The decoding parameters as canonical JSON.
+
+        Nulls are left out, so that new parameters do not change existing ids.
+        """
         parameters = {key: thawed(value) for key, value in self.decoding if value is not None}
         return json.dumps(parameters, sort_keys=True, ensure_ascii=False)
 
     @property
     def with_subsets(self) -> tuple["Setting", ...]:
-        """The setting, and those of single subsets."""
+        """The setting itself, and the settings of single subsets."""
         return (self, *(setting for _, setting in self.per_subset))
 
     def for_subset(self, subset: str) -> "Setting":
@@ -94,25 +97,41 @@ def adapter(
     scores: bool = False,
     ignores: Sequence[str] = (),
 ) -> Callable[[Questions], Questions]:
-    """Register a function `(variants, adapter) -> variants` that adds the prompt and the expected form of the answer.
+    """Register a function `(variants, adapter) -> variants` as an adapter.
 
-    It adds the columns `question` (the text up to the answer), `answer` (what follows in an example) and `choices` (the
-    completion that stands for each reference in turn; null for free text). One row may become several (then it fills
-    `reference_index`). With `continuation` the request is for the likelihood of that text after the question, instead
-    of a completion. If a completion may need more tokens than the setting allows, `answer_tokens` is their number; it
-    then ends with the line.
+    The function adds columns to the variants, a lazy frame:
+
+    - `question`: The text of the prompt up to the answer.
+    - `answer`: The text that follows the question in a few-shot example.
+    - `choices`: The completion that stands for each reference; null for free text.
+    - `reference_index`: If one row becomes several requests, the reference of each request.
+    - `continuation`: A text after the question. The request is then for its likelihood, not for a completion.
+    - `answer_tokens`: The number of tokens that a completion needs, if the setting may allow fewer. The completion then
+      ends at the end of the line.
 
     Args:
-        name: The method's name, in plans and specs.
-        defaults: Fields of the adapter that differ from `AdapterSpec`.
-        decoding: Decoding parameters that it needs.
-        examples: The function that makes `question` and `answer` of the train pool, one row per instance; default the
-            decorated function.
-        scores: Whether it fills `continuation`.
-        ignores: Fields of the adapter that it doesn't use.
+        name: The name of the method in plans and specs.
+        defaults: Fields of `AdapterSpec` with other defaults.
+        decoding: The decoding parameters that the adapter needs.
+        examples: The function that adds `question` and `answer` to the train pool, one row per instance. The default is
+            the decorated function.
+        scores: Whether the adapter adds `continuation`.
+        ignores: Fields of `AdapterSpec` that the adapter does not use.
 
     Raises:
         ArgumentError: The name is missing, or the function has other parameters.
+
+    >>> @adapter("shouted")
+    ... def shouted(variants: pl.LazyFrame, spec: AdapterSpec) -> pl.LazyFrame:
+    ...     question = pl.col("perturbed_input").str.to_uppercase() + spec.output_prefix
+    ...     return variants.with_columns(
+    ...         question=question, answer=pl.lit("n/a"), choices=pl.lit(None, dtype=pl.List(pl.String))
+    ...     )
+    >>> import helmframe as hf
+    >>> plan = hf.scenario("sampler").where(subject="music").limit(1).adapt(method="shouted", shots=0)
+    >>> plan.requests().collect().height
+    1
+    >>> ADAPTERS.remove("shouted")
     """
     if not isinstance(name, str):
         raise ArgumentError.no_name("hf.adapter", name)
@@ -128,9 +147,9 @@ def adapter(
 
 
 def settings(spec: ScenarioSpec, adapter_fields: Pairs = (), decoding: Pairs = ()) -> list[Setting]:
-    """Return the grid of a scenario's defaults and the plan's fields: every list is an axis.
+    """Return the grid of a scenario's defaults and the plan's fields; every list is an axis.
 
-    The plan's fields hold for all subsets, whatever the spec has for one of them.
+    The plan's fields apply to all subsets, even if the scenario's spec overrides them for a subset.
 
     Args:
         spec: The scenario.
@@ -186,14 +205,14 @@ def adapt(
 
     Args:
         variants: `VARIANTS`.
-        train: `INSTANCES` of the train pool, of every subset; may be empty.
+        train: `INSTANCES` of the train pool, for every subset; may be empty.
         setting: The adapter and the decoding parameters.
-        subset_columns: Columns that `instructions` may name (`{subject}`).
+        subset_columns: The columns that `instructions` may contain in braces (`{subject}`).
 
     Returns:
         `REQUESTS`, one row per (variant, trial), and `HEADS`, one row per (subset, trial).
 
-    Source: HELM `InContextLearningAdapter`; prompt for prompt the same (tests/parity).
+    Source: HELM `InContextLearningAdapter`; prompts are the same (tests/parity).
     """
     if setting.per_subset:
         return _by_value(
@@ -213,7 +232,7 @@ def adapt(
 
 
 def adapter_id(spec: AdapterSpec) -> str:
-    """Return a hash of all fields of the adapter, 16 hex digits."""
+    """Return a hash of all fields of the adapter: 16 hexadecimal digits."""
     values = {field.name: getattr(spec, field.name) for field in fields(spec)}
     values = {
         name: value for name, value in values.items() if name in _ORIGINAL_FIELDS or value != getattr(_PLAIN, name)
@@ -224,7 +243,7 @@ def adapter_id(spec: AdapterSpec) -> str:
 def _adapted(
     variants: pl.LazyFrame, train: pl.DataFrame, setting: Setting, spec: AdapterSpec, subset_columns: Sequence[str]
 ) -> tuple[pl.LazyFrame, pl.DataFrame]:
-    """Return `adapt` of variants with one adapter: the setting's, or as a perturbation changes it."""
+    """Return `adapt` of variants with one adapter: the setting's, or one that a perturbation changes."""
     columns = source_names(variants.collect_schema())
     named = layout.columns_named(spec, columns, subset_columns)
     if not named:
@@ -240,7 +259,7 @@ def _adapted(
 def _by_value(
     variants: pl.LazyFrame, column: str, build: Callable[[pl.LazyFrame, Any], tuple[pl.LazyFrame, pl.DataFrame]]
 ) -> tuple[pl.LazyFrame, pl.DataFrame]:
-    """Return `build` of the variants of each value of a column: requests in the variants' order, and heads."""
+    """Return `build` of the variants of each value of a column: the requests in the variants' order, and the heads."""
     table = variants.collect()
     row = "_row" + "_" * sum(name.startswith("_row") for name in table.columns)  # calls are nested
     parts, heads = [], []
@@ -254,7 +273,7 @@ def _by_value(
 def _with_one_adapter(
     variants: pl.LazyFrame, train: pl.DataFrame, setting: Setting, spec: AdapterSpec, subset_columns: Sequence[str]
 ) -> tuple[pl.LazyFrame, pl.DataFrame]:
-    """Return `adapt` of variants whose adapter has the same texts; only instructions may differ by subset columns."""
+    """Return `adapt` of variants whose adapter has the same texts; only instructions may contain subset columns."""
     spec = expand_format_instructions(layout.cued(spec))
     entry = ADAPTERS[spec.method]
     columns = map(source_column, subset_columns)
@@ -338,9 +357,10 @@ def _repeated(requests: pl.LazyFrame, spec: AdapterSpec) -> pl.LazyFrame:
 
 
 def _decoding(questions: pl.LazyFrame, setting: Setting, *, scored: bool) -> pl.Expr:
-    """Return the decoding parameters, with room for completions that need more tokens; these end with the line.
+    """Return the decoding parameters, with more tokens for completions that need them.
 
-    Likelihood requests have none, so that the same text is scored once.
+    These completions end at the end of the line. Likelihood requests have no parameters, so that the same text is
+    scored once.
     """
     if scored or "answer_tokens" not in questions.collect_schema():
         return pl.lit("{}" if scored else setting.decoding_json)

@@ -26,10 +26,10 @@ _CHOICES = {
 
 
 def check(spec: AdapterSpec) -> None:
-    """Check that values are allowed, regular expressions valid, and fields that need each other present.
+    """Check that values are allowed, regular expressions are valid, and fields that need each other are present.
 
     Raises:
-        ArgumentError: They are not; the message says what to write.
+        ArgumentError: A check failed; the message states what to write.
     """
     _check_pattern(spec.answer_pattern)
     examples.check_order(spec.shot_order)
@@ -70,11 +70,11 @@ def with_change(spec: AdapterSpec, change: str | None) -> AdapterSpec:
 
     Args:
         spec: The adapter of the setting.
-        change: `adapter_change`: fields of `AdapterSpec` as JSON.
+        change: The value of `adapter_change`: fields of `AdapterSpec` as JSON.
 
     Raises:
-        ArgumentError: A field is unknown, has the wrong type, or can't be changed by a variant; or the options get
-            other labels and the setting's `answer_pattern` reads only the old ones.
+        ArgumentError: A field is unknown, has the wrong type, or must be the same for all variants. Or the options get
+            other labels, and the setting's `answer_pattern` matches the old ones only.
     """
     if change is None:
         return spec
@@ -103,7 +103,7 @@ def _fields(change: str) -> dict[str, Any]:
 
 
 def _check_readable(old: AdapterSpec, new: AdapterSpec) -> None:
-    """Check that a pattern that reads the first two old labels in a common answer reads the new ones there too."""
+    """Check that a pattern that matches the first two old labels in a common answer matches the new ones there too."""
     if old.answer_pattern is None:
         return
     before, after = (counted(adapter.reference_prefix)[1][:2] for adapter in (old, new))

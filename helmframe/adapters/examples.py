@@ -1,4 +1,4 @@
-"""In-context examples: the train instances before the question."""
+"""Few-shot examples: the train instances before the question."""
 
 import re
 from collections import defaultdict
@@ -18,9 +18,8 @@ def draw(train: pl.DataFrame, spec: AdapterSpec, subsets: Iterable[str]) -> pl.D
 
     Args:
         train: The train pool with the adapter's `question` and `answer`.
-        spec: Its `shots` and `trials`, whether examples are sampled (`sample_train`) or taken in order, and their
-            `shot_order`.
-        subsets: The subsets to sample for; one without train instances gets no examples.
+        spec: The adapter: its `shots`, `trials`, `sample_train` and `shot_order` are used.
+        subsets: The subsets to sample for. A subset without train instances gets no examples.
 
     Returns:
         One row per (subset, trial, shot): subset, trial, shot_id, question, answer.
@@ -55,10 +54,10 @@ def ordered(shots: pl.DataFrame, order: str) -> pl.DataFrame:
 
 
 def check_order(order: str) -> None:
-    """Check that `ordered` takes this order.
+    """Check that `ordered` supports this order.
 
     Raises:
-        ArgumentError: It doesn't.
+        ArgumentError: The order is unsupported.
     """
     if not re.fullmatch(r"|reverse|random(:\d+)?", order):
         raise ArgumentError.unknown_value(
@@ -85,15 +84,15 @@ def _sampled_indices(pool: pl.DataFrame, spec: AdapterSpec, trial: int) -> list[
 
 
 def balanced(labels: Sequence[str | None], count: int, trial: int) -> list[int]:
-    """Return the indices of `count` examples, sampled by turns from each label, frequent labels first.
+    """Return the indices of `count` examples, sampled in turn from each label, frequent labels first.
 
-    Labels of equal size are shuffled; those without a label fill the rest. This is HELM's rule, draw for draw, so that
-    its prompts are the same; it is a function of the pool and `trial` alone.
+    Labels of equal size are shuffled. Examples without a label fill the rest. This is HELM's rule with HELM's random
+    numbers, so that the prompts are the same. The result depends on the pool and `trial` only.
 
     >>> balanced(["no", "yes", "no", "no"], 2, trial=0)
     [2, 1]
 
-    Source: helm.benchmark.adaptation.adapters.in_context_learning_adapter; Perez et al. 2021 on true few-shot draws.
+    Source: helm.benchmark.adaptation.adapters.in_context_learning_adapter; Perez et al. 2021 (true few-shot sampling).
     """
     random = Random(trial)  # noqa: S311 - not for secrets
     by_label: dict[str, list[int]] = defaultdict(list)

@@ -1,8 +1,8 @@
-r"""Words on the form of answers, for models tuned to converse: HELM's two expanders as a field of the adapter.
+"""HELM's instructions about the form of answers, for instruction-tuned models, as a field of the adapter.
 
-`format_instructions="follow"` is HELM's `follow_format_instructions`; other names are those of its
-`output_format_instructions`: "mcqa", "math", …; with "_suffix" the words are at the end of the prompt, with
-"_no_prefix" they also forbid to repeat the cue.
+`format_instructions="follow"` is HELM's run expander `follow_format_instructions`. Other names are those of its
+expander `output_format_instructions`: "mcqa", "math", …. The suffix "_suffix" puts the instructions at the end of the
+prompt. The suffix "_no_prefix" adds that the model must not repeat the cue.
 """
 
 from dataclasses import replace
@@ -58,10 +58,10 @@ TEXTS = {
 
 
 def expand_format_instructions(spec: AdapterSpec) -> AdapterSpec:
-    """Return the adapter with the words that `format_instructions` names in its texts, and that field empty.
+    """Return the adapter with HELM's instructions in its texts, and an empty `format_instructions`.
 
     Raises:
-        ArgumentError: The method has no such words.
+        ArgumentError: The method has no instructions of that name.
 
     Source: HELM `FollowFormatInstructionsRunExpander`, `OutputFormatInstructions`.
     """
@@ -88,7 +88,7 @@ def expand_format_instructions(spec: AdapterSpec) -> AdapterSpec:
 
 
 def name_of_choices(name: str) -> str:
-    """Return the name of the words that HELM adds to joint options for this name: "mcqa" for one that it lacks.
+    """Return the name of the instructions that HELM adds to joint options for this name; "mcqa" for unknown ones.
 
     >>> name_of_choices("med_qa_no_prefix_suffix"), name_of_choices("mmlu")
     ('mcqa_no_prefix_suffix', 'mmlu')

@@ -1,4 +1,4 @@
-"""Blocks: the pieces of a prompt in order, before any model renders them; and labels of options."""
+"""Blocks, which are the pieces of a prompt in order before a model renders them; and labels of options."""
 
 import json
 import re
@@ -27,16 +27,17 @@ AFTER_CUE = {"none": "", "space": " ", "spaces": "  ", "newline": "\n"}
 def heads(
     subsets: pl.DataFrame, shots: pl.DataFrame, setting: str, spec: AdapterSpec, subset_columns: Sequence[str]
 ) -> pl.DataFrame:
-    """Return the blocks before the question, for each subset and trial: system, instructions, examples.
+    """Return the blocks before the question, for each subset and trial: system message, instructions, examples.
 
-    Joined texts are HELM's prompt: `instance_prefix` ends every block, so that blocks can be dropped without a trace.
+    The joined texts are HELM's prompt. Every block ends with `instance_prefix`, so that blocks can be dropped from the
+    prompt.
 
     Args:
         subsets: One row per subset, with `subset` and the subset columns.
-        shots: As returned by `examples.draw`.
-        setting: The setting's name.
+        shots: The examples as returned by `examples.draw`.
+        setting: The name of the setting.
         spec: The adapter.
-        subset_columns: Columns that `instructions` and `system` may name.
+        subset_columns: The columns that `instructions` and `system` may contain in braces.
 
     Returns:
         `HEADS`.
@@ -66,9 +67,9 @@ def heads(
 def question_block(question: pl.Expr, spec: AdapterSpec, content: str | None, *, scored: bool = False) -> pl.Expr:
     """Return the question as a list of one block: its text up to `output_prefix`, and other media.
 
-    `output_prefix` loses its trailing space; the space of `cue_space` stays. If a continuation is `scored`, that
-    contains `global_suffix`. `content` names the column of the instance's content parts; those that aren't text come
-    before the text.
+    The trailing space of `output_prefix` is removed, except for that of `cue_space`. If a continuation is `scored`, the
+    continuation contains `global_suffix`. `content` is the column with the instance's content parts; parts that are not
+    text come before the text.
     """
     # only the prefix loses its trailing space: an input or option that ends with one keeps it
     after = "" if scored else spec.global_suffix
@@ -82,15 +83,15 @@ def question_block(question: pl.Expr, spec: AdapterSpec, content: str | None, *,
 
 
 def cue_end(spec: AdapterSpec) -> str:
-    """Return the space at the end of `output_prefix`, which the question lacks."""
+    """Return the white space at the end of `output_prefix`, which is removed from the question."""
     return "" if spec.cue_space in AFTER_CUE else spec.output_prefix[len(spec.output_prefix.rstrip()) :]
 
 
 def cued(spec: AdapterSpec) -> AdapterSpec:
-    """Return the adapter with the `output_prefix` of its `cue_space`: other space after it, or a blank line before.
+    """Return the adapter with the `output_prefix` that its `cue_space` sets.
 
     Raises:
-        ArgumentError: `cue_space` is unknown.
+        ArgumentError: `cue_space` is unsupported.
     """
     if not spec.cue_space:
         return spec
@@ -104,9 +105,9 @@ def cued(spec: AdapterSpec) -> AdapterSpec:
 
 
 def columns_named(spec: AdapterSpec, columns: Sequence[str], subset_columns: Sequence[str]) -> list[str]:
-    """Return the scenario's columns that the adapter's texts name in braces, to be filled in subset by subset.
+    """Return the scenario's columns that the adapter's texts contain in braces and that are filled in per subset.
 
-    If instructions and system name subset columns only, `heads` fills them.
+    If only instructions and system contain them and they are subset columns, `heads` fills them in.
     """
     names = {
         name
@@ -120,7 +121,9 @@ def columns_named(spec: AdapterSpec, columns: Sequence[str], subset_columns: Seq
 
 
 def filled(spec: AdapterSpec, subset: pl.DataFrame, named: Sequence[str], subset_columns: Sequence[str]) -> AdapterSpec:
-    """Return the adapter with the values of these columns in a subset; subset columns with spaces for underscores.
+    """Return the adapter with the values that these columns have in a subset.
+
+    Values of subset columns have spaces for underscores.
 
     Raises:
         ArgumentError: A column has several values within the subset.
@@ -157,7 +160,7 @@ def _head(shots: pl.DataFrame, spec: AdapterSpec, filled: Mapping[str, str]) -> 
 
 
 def _ended(text: str, end: str) -> str:
-    """Return the text with this end, unless it is empty or has it."""
+    """Return the text with this ending, unless the text is empty or has the ending already."""
     return text if not text or text.endswith(end) else text + end
 
 
@@ -176,7 +179,7 @@ _ROMAN = (("xl", 40), ("x", 10), ("ix", 9), ("v", 5), ("iv", 4), ("i", 1))
 
 
 def labels(spec: AdapterSpec) -> tuple[list[str], list[str]]:
-    """Return the text before each option, and the label in it: the adapter's list, else counted up.
+    """Return the text before each option, and the label in it: from the adapter's list, or counted up.
 
     Raises:
         ArgumentError: `reference_prefix` has no letter or digit, or a label is repeated.
@@ -191,7 +194,9 @@ def labels(spec: AdapterSpec) -> tuple[list[str], list[str]]:
 
 
 def counted(prefix: str) -> tuple[list[str], list[str]]:
-    """Return `A. ` → `A. `, `B. `, … and A, B, …: the first letter or digit counted up; a lone i as a Roman numeral.
+    """Return the prefixes `A. `, `B. `, … and the labels A, B, … for the prefix `A. `.
+
+    The first letter or digit is counted up. A single i is a Roman numeral.
 
     >>> counted("(i) ")[0][:3]
     ['(i) ', '(ii) ', '(iii) ']
@@ -216,7 +221,7 @@ def counted(prefix: str) -> tuple[list[str], list[str]]:
 
 
 def _roman(number: int) -> str:
-    """Return `number` below 90 as a Roman numeral."""
+    """Return a number below 90 as a Roman numeral."""
     numerals = "l" if number >= 50 else ""
     rest = number - 50 if numerals else number
     for numeral, value in _ROMAN:

@@ -169,7 +169,7 @@ def logprob_per_byte() -> pl.Expr:
 
 @metric(
     "logprob_per_token", level="set", unit="nats per token", range=(None, 0.0), needs=("logprob",),
-    source=f"{HELM}, of which perplexity is a power",
+    source=f"{HELM}; `perplexity` is e to the power of minus this",
 )  # fmt: skip
 def logprob_per_token() -> pl.Expr:
     """Return the log-probability per token over all tokens of the set, in nats.

@@ -184,7 +184,7 @@ def chain_of_thought_correctness() -> pl.Expr:
     return letter.eq_missing(_correct_letter())
 
 
-@metric("chain_of_thought_choice", source="as HELM's chain_of_thought_correctness, mended")
+@metric("chain_of_thought_choice", source="after HELM's chain_of_thought_correctness")
 def chain_of_thought_choice() -> pl.Expr:
     r"""Return 1 if the last option letter that the completion states as its answer is correct, else 0.
 
@@ -199,7 +199,7 @@ def chain_of_thought_choice() -> pl.Expr:
 _NUMBER = re.compile(r"-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?")
 
 
-@metric("final_number_equal", source="as HELM's final_number_exact_match, mended", correctness=True)
+@metric("final_number_equal", source="after HELM's final_number_exact_match", correctness=True)
 def final_number_equal(output: str, gold: str) -> float:
     """Return 1 if the last number of the output equals the last number of a correct reference, else 0.
 

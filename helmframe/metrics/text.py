@@ -24,7 +24,7 @@ REFUSALS = (
 )
 
 
-@metric("output_words", unit="words", higher_is_better=None, range=(0, None), source="chunks between white space")
+@metric("output_words", unit="words", higher_is_better=None, range=(0, None), source="words separated by white space")
 def output_words() -> pl.Expr:
     """Return the number of words in the output, separated by white space.
 
