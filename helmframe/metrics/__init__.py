@@ -1,4 +1,4 @@
-"""Metrics: functions that score completions. `hf.list_metrics()` lists them; most are used by name."""
+"""Metrics: functions that score completions. `hf.list_metrics()` lists all; most are used by name."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,4 @@
-"""Confidence of a model in each answer, and whether the answer is right: the input of calibration metrics."""
+"""A model's confidence in each answer, and whether the answer is correct: the input of calibration metrics."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,16 +20,16 @@ Value = Callable[[Floats, Floats], float | None]
 
 
 def confident_answers(read: pl.LazyFrame, confidence: str | None = None) -> pl.DataFrame:
-    """Return one row per answer: its key, its cluster, the model's confidence, and whether it is right.
+    """Return one row per answer: its key, its cluster, the model's confidence, and whether it is correct.
 
-    The input of `hf.stats.calibration`; answers without a probability are skipped.
+    This is the input of `hf.stats.calibration`. Answers without a probability are skipped.
 
     Args:
         read: `READ`.
         confidence: As in `over_answers`.
 
     Raises:
-        ArgumentError: The confidence is not the name of a column.
+        ArgumentError: `confidence` isn't the name of a column.
     """
     _check(confidence)
     key_columns = [*INSTANCE_KEY, "cluster"]
@@ -43,15 +43,16 @@ def confident_answers(read: pl.LazyFrame, confidence: str | None = None) -> pl.D
 
 
 def over_answers(value: Value, confidence: str | None) -> pl.Expr:
-    """Return the value of (confidence, right), two arrays with one entry per answer; null without any.
+    """Return the value of (confidence, right), two arrays with one entry per answer; null if there is no answer.
 
     Args:
         value: The function to compute; `right` is 0 or 1.
-        confidence: None: the probability of the likeliest option among the options, where these were requested one by
-            one. "max_prob": the probability of the completion. A column: its values, between 0 and 1.
+        confidence: None for the probability of the likeliest option among the options, if these were requested one by
+            one. "max_prob" for the probability of the completion. Otherwise the name of a column with values between 0
+            and 1.
 
     Raises:
-        ArgumentError: The confidence is not the name of a column.
+        ArgumentError: `confidence` isn't the name of a column.
     """
     _check(confidence)
     if confidence is None:
@@ -70,10 +71,10 @@ def over_answers(value: Value, confidence: str | None) -> pl.Expr:
 
 
 def over_helms_answers(value: Value) -> pl.Expr:
-    """Return the value of HELM's (max_prob, exact_match); null where no completion has a log-probability below 0.
+    """Return the value of HELM's (max_prob, exact_match); null if no completion has a log-probability below 0.
 
-    For completions the confidence is the probability; for options that were requested one by one, the largest softmax
-    of HELM's scores: per token, or calibrated where they were requested without the question too.
+    For completions, the confidence is their probability. For options that were requested one by one, it is the largest
+    softmax of HELM's scores: per token, or calibrated if they were requested without the question too.
     """
 
     def answers(rows: pl.DataFrame) -> pl.DataFrame:
@@ -109,7 +110,7 @@ class Platt:
 
 
 def platt(probabilities: Floats, right: Floats) -> Platt:
-    """Return the regression that makes the outcomes likeliest, as far as HELM's optimiser goes.
+    """Return the regression with the largest likelihood of the outcomes, as far as HELM's optimiser goes.
 
     Args:
         probabilities: The confidences.
@@ -157,12 +158,14 @@ def _confidence(confidence: str) -> pl.Expr:
 
 
 def _likeliest(rows: pl.DataFrame, by: str, keep: Sequence[str] = ()) -> pl.DataFrame:
-    """Return one answer per instance with option requests: the likeliest; right where all options as likely are.
+    """Return one answer per instance with option requests: the likeliest option.
+
+    It is right if all equally likely options are correct.
 
     Args:
-        rows: As `options` takes them.
+        rows: The rows that `options` takes.
         by: As in `options`.
-        keep: Columns to keep, which are the same in all rows of an instance.
+        keep: Columns to keep, with the same value in all rows of an instance.
     """
     scored = options(rows, by)
     if scored.is_empty():
@@ -183,7 +186,7 @@ def _likeliest(rows: pl.DataFrame, by: str, keep: Sequence[str] = ()) -> pl.Data
 
 
 def _right() -> pl.Expr:
-    """Return 1 if the completion is an exact match, else 0; null where there is no completion."""
+    """Return 1 if the completion is an exact match, else 0; null if there is no completion."""
     golds = pl.col("correct").list.eval(stripped(pl.element()))
     hit = golds.list.contains(pl.col("output")) & (pl.col("output") != "")
     return pl.when(pl.col("completion").is_not_null()).then(hit.fill_null(value=False)).cast(pl.Float64)

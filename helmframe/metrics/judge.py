@@ -1,8 +1,8 @@
-"""Judged metrics: the prompt for a judge about a completion, the reading of its reply, and the scores of verdicts.
+"""Judged metrics: the prompt for a judge about a completion, the parsing of its reply, and the scores of verdicts.
 
-Only the template and the join are here; `helmframe.judging.judge` sends the requests. A completion goes into the
-prompt as data, between marks that it can't contain. A reply is read by an anchored pattern, and a reply that does
-not match has no verdict.
+Only the template and the join are here; `helmframe.judging.judge` sends the requests. The prompt contains the
+completion as data, between marks that the completion can't contain. A reply is parsed by an anchored pattern. A reply
+that does not match has no verdict.
 """
 
 import re
@@ -50,7 +50,7 @@ _AGAIN = (
 
 @dataclass(frozen=True)
 class Scale:
-    """The values of a verdict: `labels` with their numbers, or without labels any number from low to high."""
+    """The values of a verdict: `labels` with their numbers; without labels, any number from `low` to `high`."""
 
     labels: tuple[tuple[str, float], ...]
     low: float
@@ -61,7 +61,8 @@ class Scale:
         """Return the scale of a list of numbers, a mapping of words to numbers, or `hf.between(low, high)`.
 
         Raises:
-            ArgumentError: The value is none of these, has fewer than two values, or a word that can't be between tags.
+            ArgumentError: The value is none of these, has fewer than two values, or contains a word that is not allowed
+                between tags.
         """
         if isinstance(scale, Between):
             ends = [scale.low, scale.high]
@@ -103,11 +104,11 @@ class Scale:
 
     @property
     def nominal(self) -> bool:
-        """Return whether it has two values only, so that nothing is between them."""
+        """Return whether the scale has two values only, with nothing between them."""
         return len(self.labels) == 2
 
     def number(self, verdict: pl.Expr) -> pl.Expr:
-        """Return the number that a verdict stands for; null where it is not on the scale."""
+        """Return the number that a verdict stands for; null if it is not on the scale."""
         plain = pl.when(verdict.str.contains(_NUMBER)).then(verdict).cast(pl.Float64, strict=False)
         if not self.labels:
             return pl.when(plain.is_between(self.low, self.high)).then(plain)
@@ -121,11 +122,11 @@ class Scale:
 
 @dataclass(frozen=True)
 class Template:
-    """A prompt for judges and its scale; with `{first}` and `{second}` it is about a pair of completions.
+    """A prompt for judges and its scale. With `{first}` and `{second}` it is about a pair of completions.
 
-    `{name}` in `prompt` is a column: input (as sent), original_input, completion, output (parsed), reference (the
-    first correct one), references (all, a line each), or one of the scenario's own. `rescale` makes scores fractions of
-    the scale; `empty` is the verdict on an empty completion, for which no request is sent.
+    `{name}` in `prompt` is a column: input (as sent), original_input, completion, output (parsed), reference (the first
+    correct one), references (all, one per line), or a column of the scenario. `rescale` converts scores to fractions of
+    the scale. `empty` is the verdict on an empty completion, for which no request is sent.
     """
 
     judge: str
@@ -145,7 +146,7 @@ class Template:
 
     @property
     def of_pairs(self) -> bool:
-        """Return whether it compares two completions."""
+        """Return whether the template compares two completions."""
         return FIRST in self.columns
 
     @property
@@ -155,7 +156,7 @@ class Template:
 
     @property
     def reminder(self) -> str:
-        """Return the text that is added after a reply that could not be read."""
+        """Return the text that is added after a reply that could not be parsed."""
         return _AGAIN.replace("{scale}", self.scale.shown)
 
     def rest(self) -> pl.Expr:
@@ -184,7 +185,7 @@ class Template:
                 raise UnknownNameError.among("column", name, available, hint=f"Judge template {self.judge!r} uses it.")
 
     def read(self, reply: str) -> list[pl.Expr]:
-        """Return the replies' `reasoning`, `verdict` (its text) and `value` (its number); null where badly formed.
+        """Return the replies' `reasoning`, `verdict` (its text) and `value` (its number); null for invalid replies.
 
         A reply ends with `<score>…</score>`, and contains it once: a verdict that the judge quotes is not its own.
         """
@@ -205,8 +206,8 @@ class Template:
 class Judge:
     """The function of a judged metric: its template, its models and their parameters.
 
-    `models` are helmframe's models. `retries` bounds how often a badly formed verdict is requested again. `text` is its
-    form in YAML; empty where it holds an object.
+    `models` are helmframe's models. `retries` is the number of times that a badly formed verdict is requested again.
+    `text` is the judge's form in YAML; it is empty if the judge contains an object.
     """
 
     template: Template
@@ -217,12 +218,12 @@ class Judge:
     text: str = field(default="", compare=False)
 
     def __call__(self) -> pl.Expr:
-        """Return the mean verdict of the judges; null with a reason where one failed, is badly formed or missing."""
+        """Return the mean verdict of the judges; null with a reason if one failed, is badly formed or missing."""
         return pl.col(column_of(self.name))
 
     @property
     def scenario(self) -> str:
-        """Return the scenario under which its replies are stored."""
+        """Return the scenario under which the judge's replies are stored."""
         return f"judge_{self.template.judge}"
 
     def manifest_entry(self) -> dict[str, Any]:
@@ -254,19 +255,20 @@ def names_in(prompt: str) -> tuple[str, ...]:
 
 
 def column_of(metric: str) -> str:
-    """Return the column that holds a judged metric's scores once they are joined in."""
+    """Return the column that contains a judged metric's scores once they are joined."""
     return f"verdict {metric}"
 
 
 def with_verdicts(completions: pl.DataFrame, verdicts: pl.DataFrame, judges: Sequence[Judge]) -> pl.DataFrame:
     """Return the completions with the scores of each judged metric in its column, as structs of score and reason.
 
-    The score is the mean of several judges' verdicts, or of those on both orders of a pair; null where one is missing.
+    The score is the mean over the verdicts of several judges, or over both orders of a pair. It is null if one is
+    missing.
 
     Args:
         completions: `COMPLETIONS`.
         verdicts: `VERDICTS` of these completions.
-        judges: The metrics' judges.
+        judges: The judges of the metrics.
     """
     frame = completions
     for judge in judges:
@@ -295,7 +297,7 @@ def no_verdicts() -> pl.DataFrame:
 
 
 def _key(number: pl.Expr) -> pl.Expr:
-    """Return a mark for the data of one prompt, made from it: it is the same each time and can't be foreseen."""
+    """Return a mark for the data of one prompt, made from it: it is always the same and unpredictable for a model."""
     return number.map_batches(
         lambda keys: pl.Series(keys.name, [f"{key:016x}" for key in keys], dtype=pl.String),
         return_dtype=pl.String,

@@ -1,4 +1,4 @@
-"""Plain functions as expressions: called per row, per instance or per group, with the columns their parameters name."""
+"""Plain functions as expressions: called per row, instance or group, with the columns that their parameters name."""
 
 import inspect
 import logging
@@ -21,7 +21,7 @@ logger = logging.getLogger("helmframe.metrics")
 
 @dataclass(frozen=True)
 class Constant:
-    """An expression as a function that returns it; compared by its text."""
+    """An expression as a function that returns it; two are equal if their texts are."""
 
     expression: Expression
 
@@ -46,8 +46,8 @@ def row_expression(
 ) -> pl.Expr:
     """Return the function over the values of each row as an expression: structs of score and reason.
 
-    Where the function raises, or returns no number, that row has no score but a reason. The function is not called
-    where the text it would read is null.
+    If the function raises or does not return a number, the row has a reason in place of a score. The function is not
+    called for rows whose text is null.
     """
     texts = [index for index, name in enumerate(columns) if isinstance(name, str) and name in TEXTS]
     inputs = [pl.col(column) if isinstance(column, str) else column for column in columns]

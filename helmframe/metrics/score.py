@@ -20,7 +20,7 @@ def check_units(scores: pl.DataFrame, metrics: Sequence[str | Metric]) -> None:
     """Check that scores of metrics whose unit is "fraction" are between 0 and 1.
 
     Raises:
-        ArgumentError: One is not; the message says what to write.
+        ArgumentError: A score is outside; the message states what to write.
     """
     fractions = [metric.name for metric in resolve_metrics(metrics) if metric.unit == "fraction"]
     outside = scores.filter(pl.col("metric").is_in(fractions) & ~pl.col("score").is_between(0.0, 1.0))
@@ -34,9 +34,10 @@ def check_units(scores: pl.DataFrame, metrics: Sequence[str | Metric]) -> None:
 def parse(completions: pl.LazyFrame) -> pl.LazyFrame:
     """Return completions with parsed answers: adds `output`, `parsed`, `truncated` and `correct` to `COMPLETIONS`.
 
-    The answer is the completion, stripped; or the first group of `answer_pattern` in it; with `answer_parser` "lenient"
-    the result of `lenient`; where there are `choices`, the text of the reference whose choice it is. An answer that
-    can't be read is null with `parsed` False and scores 0; a failed one is null with `parsed` null.
+    The answer is the stripped completion, or the first group of `answer_pattern` in it. With `answer_parser` "lenient"
+    it is the result of `lenient`. If there are `choices`, it is the text of the reference that the choice stands for.
+    An answer that can't be parsed is null with `parsed` False, and scores 0. The answer of a failed request is null
+    with `parsed` null.
     """
     text = stripped(pl.col("completion"))
     pattern = pl.col("answer_pattern")
@@ -66,22 +67,22 @@ def parse(completions: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def score(completions: pl.LazyFrame, names: Sequence[str | Metric]) -> pl.LazyFrame:
-    """Return one row per completion and output metric, and per instance and instance metric.
+    """Return the scores: one row per completion and output metric, and per instance and instance metric.
 
-    Where options were requested one by one, metrics that read the answer see the likeliest option as the instance's
-    one completion, all others a completion per option. Metrics of level `set` have no score of one completion and add
-    no rows; tables compute them from the completions.
+    If options were requested one by one, metrics that read the answer get the likeliest option as the instance's only
+    completion. All other metrics get one completion per option. Metrics of level "set" have no score per completion and
+    add no rows; tables compute them from the completions.
 
     Args:
         completions: `COMPLETIONS`.
         names: The metrics.
 
     Returns:
-        `SCORES`; score is null where the request failed, or where `reason` says that the metric has no value.
+        `SCORES`. The score is null if the request failed, or if the metric has no value; `reason` then states why.
 
     Raises:
         UnknownNameError: A metric reads a column that is missing.
-        ArgumentError: An expression of the user's own returns neither numbers nor Booleans.
+        ArgumentError: The user's own expression returns neither numbers nor Booleans.
     """
     metrics = resolve_metrics(names)
     for metric in metrics:
@@ -125,12 +126,12 @@ def prepare_set_metric(
 ) -> tuple[pl.LazyFrame, pl.Expr]:
     """Return the input of a metric of level "set", `READ` with the columns that it reads, and its expression.
 
-    The expression is null where a needed column is.
+    The expression is null if a needed column is null.
 
     Args:
         completions: `COMPLETIONS`.
         metric: The metric.
-        helm: Whether to take the outputs that HELM scores, whatever the completions specify.
+        helm: Whether to score the outputs that HELM scores, whatever the completions specify.
     """
     read = with_source_columns(parse(completions), _names_read([metric]))
     available = read.collect_schema().names()
@@ -150,7 +151,7 @@ def prepare_set_metric(
 
 
 def missing_reason(rows: pl.LazyFrame, metric: Metric) -> pl.Expr:
-    """Return why a metric of level "set" has no value over a group of the rows of `prepare_set_metric`, in words."""
+    """Return the reason why a metric of level "set" has no value over a group of the rows of `prepare_set_metric`."""
     available = rows.collect_schema().names()
     absent = _absent(metric, available)
     if absent:
@@ -160,9 +161,9 @@ def missing_reason(rows: pl.LazyFrame, metric: Metric) -> pl.Expr:
 
 
 def _valued(read: pl.LazyFrame, metrics: Sequence[Metric], available: Sequence[str]) -> pl.LazyFrame:
-    """Return `read` with the `VALUE` of each metric of outputs as a column.
+    """Return `read` with the `VALUE` of each output metric as a column.
 
-    All are computed at once, so that they share their parts.
+    All values are computed at once, so that they share intermediate columns.
     """
     values = {_column(metric): _value(metric, available) for metric in metrics if not _absent(metric, available)}
     roots = {name: expression.meta.root_names() for name, expression in values.items()}
@@ -182,14 +183,14 @@ def _per_output(wide: pl.LazyFrame, metric: Metric, available: Sequence[str], he
 
 
 def _any_by_helm(read: pl.LazyFrame) -> bool:
-    """Return whether HELM's rule says which outputs of any request are scored."""
+    """Return whether HELM's rule decides which outputs are scored, for any request."""
     if "scored_outputs" not in read.collect_schema():  # completions stored by earlier versions
         return False
     return bool(read.select((pl.col("scored_outputs") == "helm").any()).collect().item())
 
 
 def _scored_rows(read: pl.LazyFrame, metric: Metric, available: Sequence[str]) -> pl.LazyFrame:
-    """Return the rows that the metric scores: of requests with `scored_outputs` "helm", one output each."""
+    """Return the rows that the metric scores: one output each for requests with `scored_outputs` "helm"."""
     by_helm = pl.col("scored_outputs").eq_missing("helm")
     return read.filter(~by_helm | is_helm_output(metric, available))
 
@@ -243,7 +244,7 @@ def _per_instance(wide: pl.LazyFrame, metric: Metric, available: Sequence[str]) 
 
 
 def _is_user_defined(metric: Metric) -> bool:
-    """Return whether its expression is not one of this package."""
+    """Return whether the metric's function is not part of this package."""
     return isinstance(metric.function, Constant) or not str(metric.function.__module__).startswith("helmframe.")
 
 
@@ -279,7 +280,7 @@ def _list_value(metric: Metric) -> pl.Expr:
 
 
 def _finished(metric: Metric, available: Sequence[str]) -> list[pl.Expr]:
-    """Return `score` and `reason` of a metric of outputs, from its value."""
+    """Return `score` and `reason` of an output metric, from its value."""
     absent = _absent(metric, available)
     value = _NOTHING if absent else pl.col(_column(metric))
     missing = pl.lit(_lacks(absent[0])) if absent else _missing(metric, available)
@@ -302,7 +303,7 @@ def _finished(metric: Metric, available: Sequence[str]) -> list[pl.Expr]:
 
 
 def _no_value_reason(metric: Metric, number: pl.Expr) -> pl.Expr:
-    """Return the reason for a missing score, where no other reason is known."""
+    """Return the reason for a missing score, if no other reason is known."""
     return pl.when(number.is_not_null()).then(pl.lit(_NOT_A_NUMBER)).otherwise(pl.lit(metric.no_value))
 
 
@@ -311,7 +312,7 @@ def _reads(metric: Metric) -> set[str]:
 
 
 def _reads_answer(metric: Metric) -> bool:
-    """Return whether it is about the model's answer, not about its probability, its length, …"""
+    """Return whether the metric is about the model's answer, not about its probability, length and the like."""
     return bool({"output", "correct", GOLD} & _reads(metric))
 
 
@@ -320,7 +321,7 @@ def _absent(metric: Metric, available: Sequence[str]) -> list[str]:
 
 
 def _missing(metric: Metric, available: Sequence[str]) -> pl.Expr:
-    """Return, per row, which of the columns that it needs is null, in words."""
+    """Return, per row, which of the columns that the metric needs is null, as a text."""
     lacks = [pl.when(pl.col(name).is_null()).then(pl.lit(_lacks(name))) for name in metric.needs if name in available]
     return pl.coalesce(*lacks, _NO_REASON)
 

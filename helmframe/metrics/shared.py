@@ -1,6 +1,6 @@
 """Columns that several metrics read, computed once for all, and metrics over pairs of an output and one reference.
 
-The columns are texts normalised, stemmed, split into words, or counted; a shard's pairs are in one frame.
+The columns are texts normalised, stemmed, split into words, or counted. The pairs of a shard are in one frame.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,22 +19,22 @@ COUNTS = pl.List(pl.Float64)  # what sacrebleu counts in one output and its refe
 
 
 def bleu_counts(output: pl.Expr, correct: pl.Expr) -> pl.Expr:
-    """Return the counts of corpus BLEU: lengths, and for 1- to 4-grams hits and totals."""
+    """Return the counts for corpus BLEU: lengths, and for 1- to 4-grams the matches and totals."""
     return _counts("BLEU", output, correct)
 
 
 def chrf_counts(output: pl.Expr, correct: pl.Expr) -> pl.Expr:
-    """Return the counts of chrF: 1- to 6-grams of characters of each side, and in common."""
+    """Return the counts for chrF: 1- to 6-grams of characters of each side, and common ones."""
     return _counts("CHRF", output, correct)
 
 
 def chrf_words_counts(output: pl.Expr, correct: pl.Expr) -> pl.Expr:
-    """Return the counts of chrF++: those of chrF, and the same for single words and pairs."""
+    """Return the counts for chrF++: those for chrF, and the same for single words and pairs of words."""
     return _counts("CHRF++", output, correct)
 
 
 def ter_counts(output: pl.Expr, correct: pl.Expr) -> pl.Expr:
-    """Return the counts of TER: edits, and the length of the references."""
+    """Return the counts for TER: edits, and the length of the references."""
     return _counts("TER", output, correct)
 
 
@@ -55,7 +55,7 @@ SHARED: dict[str, tuple[tuple[str, ...], Callable[..., pl.Expr]]] = {
 
 
 def base_columns(names: Iterable[str]) -> list[str]:
-    """Return the columns that a frame must have: those of `SHARED` are replaced by the columns they are made of."""
+    """Return the columns that a frame must have: columns in `SHARED` are replaced by those they are computed from."""
     names_read: dict[str, None] = {}
     for name in names:
         names_read |= dict.fromkeys(base_columns(SHARED[name][0]) if name in SHARED else [name])
@@ -63,7 +63,7 @@ def base_columns(names: Iterable[str]) -> list[str]:
 
 
 def with_shared(frame: pl.LazyFrame, names: Iterable[str]) -> pl.LazyFrame:
-    """Return the frame with the named columns of `SHARED`, if it has the columns that they are made of."""
+    """Return the frame with the named columns of `SHARED`, if it has the columns that they are computed from."""
     available = set(frame.collect_schema().names())
     wanted = [name for name in dict.fromkeys(names) if name in SHARED and set(base_columns([name])) <= available]
     wanted = list(dict.fromkeys([source for name in wanted for source in SHARED[name][0] if source in SHARED] + wanted))
@@ -77,15 +77,15 @@ def with_shared(frame: pl.LazyFrame, names: Iterable[str]) -> pl.LazyFrame:
 def best_of_pairs(
     values: Mapping[str, pl.Expr], higher_is_better: Mapping[str, bool | None], columns: Sequence[str]
 ) -> pl.Expr:
-    """Return, per row, the best of each value over its correct references, as a struct with a field (`VALUE`) per name.
+    """Return, per row, the best of each value over its correct references: a struct with a `VALUE` per name.
 
-    Columns that the values share, such as normalised texts, are computed once. A row without a correct reference has
+    Columns that the values share, such as normalised texts, are computed once. A row without a correct reference is
     null.
 
     Args:
-        values: Name → an expression over `columns` and `gold` of type `VALUE`.
+        values: Expressions of type `VALUE` over `columns` and `gold`, by name.
         higher_is_better: The direction of each name.
-        columns: The columns that the expressions read; those of `SHARED` are made here.
+        columns: The columns that the expressions read; those in `SHARED` are computed here.
     """
     fields = pl.Struct(dict.fromkeys(values, VALUE))
     read = ["correct", *(name for name in base_columns(columns) if name not in (GOLD, "correct"))]
@@ -114,7 +114,7 @@ def over_pairs(pairs: pl.DataFrame, values: Mapping[str, pl.Expr]) -> pl.DataFra
 
 
 def corpus_score(name: str, counts: pl.Series) -> float | None:
-    """Return the score, in percent, of a corpus with these counts, one list per output; null without any."""
+    """Return the score of a corpus in percent from its counts, one list per output; null if there are none."""
     import numpy as np
 
     counted = counts.drop_nulls()

@@ -1,6 +1,6 @@
-"""Porter's stemmer as ROUGE uses it: the published algorithm with the changes its author and NLTK made since.
+"""Porter's stemmer as ROUGE uses it: the published algorithm with its author's and NLTK's later changes.
 
-Written for speed, about five times NLTK's: the shape of the word is worked out once per step, as a text of c and v.
+It is about five times as fast as NLTK's: the shape of the word is computed once per step, as a text of c and v.
 """
 
 from functools import lru_cache
@@ -55,7 +55,7 @@ _STEP_4: Rules = {
 
 @lru_cache(maxsize=1 << 18)
 def stem(word: str) -> str:
-    """Return the stem of a word of small letters and digits.
+    """Return the stem of a word of lower-case letters and digits.
 
     Source: Porter 1980, An algorithm for suffix stripping; nltk.stem.PorterStemmer, mode NLTK_EXTENSIONS.
 
@@ -99,7 +99,7 @@ def _shape(word: str) -> str:
 def _short(word: str, shape: str) -> bool:
     """Return whether the word is short.
 
-    It ends in consonant, vowel, consonant, the last none of w, x, y; or it is two letters, vowel and consonant.
+    A short word ends in consonant, vowel, consonant, and not in w, x or y; or it is a vowel and a consonant.
     """
     return (shape[-3:] == "cvc" and word[-1] not in "wxy") or shape == "vc"
 
@@ -140,7 +140,7 @@ def _derived(word: str) -> str:
 def _replaced(word: str, rules: Rules, least: int) -> str:
     """Return the word with the first suffix that fits replaced.
 
-    It is replaced only if the stem has more than `least` turns from vowel to consonant.
+    The suffix is replaced only if the stem has more than `least` transitions from vowel to consonant.
     """
     for suffix, replacement in rules.get(word[-2:], ()):
         if word.endswith(suffix):

@@ -1,7 +1,7 @@
 """The tokenizers behind BLEU: the Penn Treebank's rules as in NLTK's `word_tokenize`, and NLTK's sentence tokenizer.
 
-NLTK's own word tokenizer takes 0.4 ms for a single word here, and 4 s to import. The rules see little beyond a chunk
-between spaces, so each distinct chunk of a column is split once. The sentence model needs no download.
+NLTK's own word tokenizer takes 0.4 ms per word and 4 s to import. The rules depend on little outside a chunk between
+spaces, so each distinct chunk of a column is split once. The sentence model needs no download.
 """
 
 import re
@@ -77,7 +77,7 @@ def tokenized(text: str) -> list[str]:
 def chunk_words(chunk: str, first: int, last: int) -> tuple[str, ...]:
     """Return the words in a chunk without white space.
 
-    `first` and `last` are whether no chunk precedes it, and none follows.
+    `first` and `last` are true if no chunk precedes or follows it.
     """
     if CUT in chunk:
         return tuple(chunk.split(CUT)[1:])
@@ -92,9 +92,9 @@ def chunk_words(chunk: str, first: int, last: int) -> tuple[str, ...]:
 
 
 def cut_where_needed(texts: pl.Series) -> pl.Series:
-    """Return the texts with `CUT` before each word of the chunks where the rules see beyond them.
+    """Return the texts with `CUT` before each word of the chunks for which the rules depend on their surroundings.
 
-    Such chunks are closing marks alone at the end, and quotes beside other white space than one ' '.
+    These are closing marks alone at the end, and quotes beside white space other than one ' '.
     """
     texts = texts.str.replace_all(CUT, "\n", literal=True)
     quoted = texts.str.contains(rf"(?:{_ODD}|^\s+){_QUOTED}|{_QUOTED}(?:{_ODD}|\s+$)")
@@ -114,7 +114,7 @@ _LONE_CLOSERS = r"""\s[\]\)}>"'»”’]+\s*$"""
 
 
 def split_sentences(text: str) -> list[str]:
-    """Return the sentences of a text as NLTK's `sent_tokenize` splits them; needs nltk and punkt.
+    """Return the sentences of a text as NLTK's `sent_tokenize` splits them. Needs nltk and punkt.
 
     >>> split_sentences("It sat. . . . Go!")
     ['It sat.', '.', '.', '.', 'Go!']
@@ -127,7 +127,7 @@ def split_sentences(text: str) -> list[str]:
 
 @cache
 def _compiled() -> tuple[Any, Any, Any]:
-    """Return the rules, compiled at their first use: `import helmframe` stays light."""
+    """Return the rules, compiled at their first use: `import helmframe` stays fast."""
     rules = [(frozenset(needs), re.compile(pattern).sub, replacement) for needs, pattern, replacement in _RULES]
     return rules, re.compile(_SOME_TWO_IN_ONE).search, [re.compile(pattern).sub for pattern in _TWO_IN_ONE]
 
@@ -172,7 +172,7 @@ def _has_two_in_one(body: str) -> bool:
 
 @cache
 def _usual() -> Callable[[str], re.Match[str] | None]:
-    """Return a matcher of chunks that are brackets, a word, a clitic, brackets, a mark.
+    """Return a matcher of chunks that consist of brackets, a word, a clitic, brackets and a mark.
 
     These are split without the rules.
     """

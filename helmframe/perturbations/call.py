@@ -1,4 +1,4 @@
-"""One link of a chain: a perturbation with its arguments, and what it does to a frame."""
+"""One link of a chain: a perturbation with its arguments, and its effect on a frame."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -39,9 +39,10 @@ COMMON = ("compat", "fields", "protect")
 
 @dataclass(frozen=True)
 class PerturbationCall(Call):
-    """A perturbation with its arguments: as it is for `Plan.perturb`, by `.on(…)` for any frame.
+    """A perturbation with its arguments, for `Plan.perturb`; `.on(…)` applies it to a column of any frame.
 
-    `model` is the model that a perturbation needs, such as a translator; `by_name` is true if the arguments name it.
+    `model` is the model that a perturbation needs, such as a translator. `by_name` is true if the arguments contain the
+    model's name.
     """
 
     model: Any = field(default=None, repr=False)
@@ -54,28 +55,28 @@ class PerturbationCall(Call):
 
     @property
     def fields(self) -> str:
-        """The texts that it changes: "input", "references" or "both"."""
+        """The texts that change: "input", "references" or "both"."""
         return str(dict(self.arguments).get("fields", self.entry.fields))
 
     @property
     def compat(self) -> str | None:
-        """The system whose rules and random numbers it uses: "helm", or None."""
+        """The system whose rules and random numbers are used: "helm", or None."""
         return dict(self.arguments).get("compat")  # type: ignore[return-value]
 
     def on(self, text: pl.Expr, *, id: pl.Expr | str, seed: int = 0) -> pl.Expr:
-        """Return the perturbed text, as an expression for any frame.
+        """Return the perturbed text as an expression for any frame.
 
         Args:
             text: The text column.
-            id: The column that random numbers depend on: the same id gets the same change, whatever the row order.
+            id: The column that random numbers depend on: the same id gets the same change, in any row order.
             seed: The number of the sample.
+
+        Raises:
+            ArgumentError: The perturbation needs more than a text, such as options or a model, or it is a grid.
 
         >>> frame = pl.DataFrame({"id": ["a"], "question": ["Who Wrote It?"]})
         >>> frame.select(call("lowercase").on(pl.col("question"), id="id")).item()
         'who wrote it?'
-
-        Raises:
-            ArgumentError: It needs more than a text (the order of options), or it is a grid.
         """
         if len(self.cells()) != 1:
             raise ArgumentError(f"{self} is a grid of {len(self.cells())} perturbations; .on(…) takes exactly one.")
@@ -92,7 +93,7 @@ class PerturbationCall(Call):
         return self._on(text, pl.col(id) if isinstance(id, str) else id, seed, Tables.of(None))
 
     def validate(self, tables: Tables) -> None:
-        """Build its expression over these word tables, so that invalid values raise."""
+        """Build the expression over these word tables, so that invalid values raise."""
         if self.entry.takes == "frame":
             self._reframed(pl.LazyFrame(schema=INSTANCES.schema | VARIANT_TEXTS), pl.col("instance_id"), 0, tables)
         elif self.entry.model_argument:
@@ -103,12 +104,12 @@ class PerturbationCall(Call):
                 check_text(str(self), dtype)
 
     def check(self, scenarios: Sequence[str], tables: Tables) -> None:
-        """Check that it exists for these scenarios; the errors are those of the registered check."""
+        """Check that the perturbation exists for these scenarios; the errors are those of the registered check."""
         if self.entry.check is not None:
             self.entry.check(scenarios, **self._function_arguments(), **tables_argument(self.entry.check, tables))
 
     def cells(self) -> "tuple[PerturbationCall, ...]":
-        """Return the calls of its grid: every list that isn't itself a value is an axis."""
+        """Return the calls of the grid: every list that isn't itself a value is an axis."""
         axes = [
             [(key, cell) for cell in value] if isinstance(value, tuple) and not self._is_value(key, value) else None
             for key, value in self.arguments
@@ -209,13 +210,13 @@ class PerturbationCall(Call):
 
 
 def call(name: str, **arguments: Any) -> PerturbationCall:
-    """Return the perturbation `name` with these arguments; a list is a grid, one perturbation for each value.
+    """Return the perturbation `name` with these arguments. A list is a grid: one perturbation per value.
 
-    Its tables may be missing here: the plan, or `.on(…)`, knows where they are.
+    Word tables may be missing here: the plan, or `.on(…)`, knows their location.
 
     Raises:
         UnknownNameError: No perturbation has that name.
-        ArgumentError: It has no such argument, or the value is invalid.
+        ArgumentError: The perturbation has no such argument, or a value is invalid.
     """
     unchecked = unchecked_call(name, arguments)
     for cell in unchecked.cells():
@@ -229,7 +230,7 @@ def unchecked_call(name: str, arguments: dict[str, Any]) -> PerturbationCall:
 
     Raises:
         UnknownNameError: No perturbation has that name.
-        ArgumentError: It has no such argument, lacks one, or a grid is empty or repeats a value.
+        ArgumentError: An argument is unknown or missing, or a grid is empty or repeats a value.
     """
     entry = PERTURBATIONS[name]
     expected = [*entry.parameters, *filter(None, [entry.model_argument]), *(COMMON if entry.takes == "text" else ())]
@@ -247,7 +248,7 @@ def unchecked_call(name: str, arguments: dict[str, Any]) -> PerturbationCall:
 
 
 def check_call(cell: PerturbationCall, tables: Tables) -> None:
-    """Build what the call does over these word tables, so that invalid values raise.
+    """Build the effect of the call over these word tables, so that invalid values raise.
 
     Raises:
         ArgumentError: A value is invalid, or two arguments contradict each other.

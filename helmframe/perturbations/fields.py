@@ -1,4 +1,4 @@
-"""Changes of an instance's texts: of its input, its references, and spans that aren't protected."""
+"""Changes of an instance's texts: the input, the references, and unprotected spans."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -65,9 +65,9 @@ def change_unprotected(text: pl.Expr, key: pl.Expr, pattern: str, change: Change
     Args:
         text: The text column.
         key: An UInt64 column, one key per text.
-        pattern: Matches the spans that stay.
-        change: Changes a piece.
-        one_key: True gives all pieces the text's key; else the first has it, and each of the others a different one.
+        pattern: A regular expression for the spans to keep.
+        change: The change of a piece.
+        one_key: True gives all pieces the text's key. False gives it to the first piece, and other keys to all others.
     """
     changed = change(pl.col("piece"), pl.col("key"))
 
@@ -105,13 +105,13 @@ def change_unprotected(text: pl.Expr, key: pl.Expr, pattern: str, change: Change
 
 
 def change_references(references: pl.Expr, ids: pl.Expr, change: Change, *, one_id: bool) -> pl.Expr:
-    """Return the lists of references with `change(text, id)` applied to each text; order, tags and `correct` stay.
+    """Return the lists of references with `change(text, id)` applied to each text; order, tags and `correct` are kept.
 
     Args:
         references: A list column of structs with a field `text`.
         ids: A text column, one id per list.
-        change: Changes a text by its id.
-        one_id: True gives every text the list's id; else each has its own, by its index.
+        change: The change of a text by its id.
+        one_id: True gives every text the list's id. False gives each text its own id, by its index.
     """
     text_id = pl.col("id") if one_id else pl.concat_str("id", pl.lit("\x1freference\x1f"), "index")
     changed = change(pl.col("text"), text_id)
@@ -139,13 +139,15 @@ def change_references(references: pl.Expr, ids: pl.Expr, change: Change, *, one_
 def replace_by_completions(
     frame: pl.LazyFrame, fields: str, prompt: Callable[[pl.Expr], pl.Expr], query: Callable[[pl.Series], pl.Series]
 ) -> pl.LazyFrame:
-    """Return the frame with its texts replaced by completions; a row with a text that has none is skipped and logged.
+    """Return the frame with its texts replaced by completions.
+
+    Rows whose text has no completion are skipped and logged.
 
     Args:
         frame: A frame with perturbed_input and perturbed_references.
         fields: The texts to replace: "input", "references" or "both".
-        prompt: Returns the prompt for a text.
-        query: Returns the completions of some prompts.
+        prompt: A function from a text to its prompt.
+        query: A function from prompts to completions.
     """
     of_references = pl.col("perturbed_references").list.eval(pl.element().struct.field("text"))
     texts_of = {"input": pl.concat_list("perturbed_input"), "references": of_references}
@@ -185,10 +187,10 @@ def change_instances(frame: pl.LazyFrame, stream: Stream, fields: str, seed: int
     """Return the frame with perturbed_input and perturbed_references as HELM's perturbation changes them, row by row.
 
     Args:
-        frame: `INSTANCES` with both columns; the random stream depends on what follows the slash of `instance_id`.
+        frame: `INSTANCES` with both columns. The random stream depends on the part of `instance_id` after the slash.
         stream: The perturbation.
-        fields: What it changes: "input", "references" or "both". References are changed before the input.
-        seed: 0 is HELM's unseeded sample.
+        fields: The texts to change: "input", "references" or "both". References are changed before the input.
+        seed: The number of the sample; 0 is HELM's unseeded sample.
     """
 
     def over_batch(columns: list[pl.Series] | Any) -> pl.Series:
@@ -235,7 +237,7 @@ def instance_random(id: str | None, seed: int = 0) -> Random:
 
 
 def _streamed(stream: Stream, texts: Sequence[str | None], random: Random) -> list[str | None]:
-    """Return the changed texts; nulls stay and draw no random numbers."""
+    """Return the changed texts; nulls are kept and use no random numbers."""
     changed = iter(stream([text for text in texts if text is not None], random))
     return [None if text is None else next(changed) for text in texts]
 

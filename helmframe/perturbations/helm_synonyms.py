@@ -1,7 +1,8 @@
-"""`synonym(compat="helm")`: WordNet's synonyms of a word's part of speech, by spaCy's small English model.
+"""`synonym(compat="helm")`: WordNet's synonyms for a word's part of speech, tagged by spaCy's small English model.
 
-HELM reads the synonyms from a file made with NLTK; here they come from the data root's WordNet tables, in NLTK's order.
-The tags, and so the words that are drawn for, depend on the installed model: other versions tag some words differently.
+HELM reads the synonyms from a file made with NLTK. Here they come from the data root's WordNet tables, in NLTK's order.
+The tags, and so the words that get a random number, depend on the installed model: other versions tag some words
+differently.
 
 Source: HELM `SynonymPerturbation`, commit 63754d05.
 """
@@ -37,7 +38,7 @@ class Token(NamedTuple):
 
 @helm("synonym")
 def synonym(prob: float, *, tables: Tables) -> Stream:
-    """Replace nouns, verbs, adjectives and adverbs with synonyms: one draw per word, and one more for a hit.
+    """Replace nouns, verbs, adjectives and adverbs with synonyms: one random number per word, and one more for a hit.
 
     Raises:
         CapabilityError: spaCy or its model is not installed.
@@ -58,7 +59,7 @@ def synonym(prob: float, *, tables: Tables) -> Stream:
 
 
 def tagger() -> Callable[[str], Sequence[Token]]:
-    """Return a function that cuts a text into words with parts of speech; it loads the model at the first text.
+    """Return a function that splits a text into words with parts of speech; it loads the model at the first text.
 
     Raises:
         CapabilityError: spaCy or its model is not installed.
@@ -77,7 +78,7 @@ def tagger() -> Callable[[str], Sequence[Token]]:
 def bases(
     word: str, part: str, lemmas: Mapping[tuple[str, str], object], irregular: Mapping[tuple[str, str], Sequence[str]]
 ) -> list[str]:
-    """Return the words of WordNet that a word may be a form of: itself, and its irregular or else its regular bases.
+    """Return the words in WordNet that a word may be a form of: itself, and its irregular or else its regular bases.
 
     Source: NLTK `WordNetCorpusReader._morphy`.
     """
@@ -86,7 +87,7 @@ def bases(
 
 
 def _synonyms(lemmas: pl.DataFrame, irregular: pl.DataFrame) -> Callable[[str, str], Sequence[str]]:
-    """Return a function of word, in lower case, and part of speech → its synonyms; built once per pair of tables."""
+    """Return a function from a word in lower case and its part of speech to synonyms; built once per tables."""
     key = (id(lemmas), id(irregular))
     if key not in _LOOK_UPS:
         synonyms = {

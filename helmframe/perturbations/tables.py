@@ -45,21 +45,21 @@ _EXCEPTIONS = "wordnet_exceptions.parquet"
 
 @dataclass(frozen=True)
 class Tables:
-    """The word tables: shipped ones, and those of some data roots, of which the first that has a file counts."""
+    """The word tables: shipped ones, and those in data roots. The first root that has a file counts."""
 
     roots: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, data: str | None) -> "Tables":
-        """Return the tables of a plan: of its own data root, then of the configured one."""
+        """Return the tables of a plan: those of its own data root, then those of the configured root."""
         return cls(tuple(dict.fromkeys(root for root in (data, data_root()) if root)))
 
     def names(self) -> pl.DataFrame:
-        """Return first and last names, in lower case, one row per association.
+        """Return first and last names in lower case, one row per association.
 
         Returns:
-            name; type ("first_name", "last_name"); category ("race", "gender", …); value ("white_american",
-            "female", …).
+            name; type ("first_name", "last_name"); category ("race", "gender", …); value ("white_american", "female",
+            …).
 
         Raises:
             SourceError: The root's file can't be read.
@@ -68,11 +68,11 @@ class Tables:
         return _shipped_names() if file is None else _parsed(_NAMES, file, _names_of)
 
     def misspellings(self) -> Mapping[str, tuple[str, ...]]:
-        """Return word or words → common misspellings, case-sensitive ("about a" → "abouta").
+        """Return a table from words or phrases to common misspellings, case-sensitive ("about a" → "abouta").
 
         Raises:
-            SourceMissingError: Neither the root nor an installed crfm-helm has it.
-            SourceError: It can't be read.
+            SourceMissingError: Neither the root nor an installed crfm-helm has the table.
+            SourceError: The file can't be read.
         """
         file = self._file(_MISSPELLINGS) or _of_crfm_helm(_MISSPELLINGS)
         if file is None:
@@ -85,13 +85,13 @@ class Tables:
         return _parsed(_MISSPELLINGS, file, _lists_of)
 
     def dialect(self, source: str = "SAE", target: str = "AAVE") -> Mapping[str, tuple[str, ...]]:
-        """Return word of one dialect → words of another, in lower case.
+        """Return a table from words of one dialect to words of another, in lower case.
 
         Source: VALUE (Ziems et al. 2022).
 
         Raises:
-            SourceMissingError: The root has none.
-            SourceError: It can't be read.
+            SourceMissingError: The root has no such table.
+            SourceError: The file can't be read.
         """
         name = f"{source}_to_{target}_mapping.json"
         file = self._file(name)
@@ -111,8 +111,8 @@ class Tables:
             lemma, in lower case; pos ("n", "v", "a", "r"); synonyms, a list in WordNet's order.
 
         Raises:
-            SourceMissingError: The root has none.
-            SourceError: It can't be read.
+            SourceMissingError: The root has no such table.
+            SourceError: The file can't be read.
         """
         return self._wordnet(_SYNONYMS, {"lemma": pl.String, "pos": pl.String, "synonyms": pl.List(pl.String)})
 
@@ -121,7 +121,7 @@ class Tables:
         return self._wordnet(_EXCEPTIONS, {"form": pl.String, "pos": pl.String, "bases": pl.List(pl.String)})
 
     def _file(self, name: str) -> "_TableFile | None":
-        """Return the file of this name in the first root that has one, else None."""
+        """Return the file with this name in the first root that has one; None if there is none."""
         addresses = [below(address_of(root), "tables", name) for root in self.roots]
         return next((file for address in addresses if (file := _existing(address)) is not None), None)
 
@@ -186,7 +186,7 @@ def _existing(address: Address) -> _TableFile | None:
 
 
 def _of_crfm_helm(name: str) -> _TableFile | None:
-    """Return the file in an installed crfm-helm; nothing of it is imported."""
+    """Return the file in an installed crfm-helm; nothing of the package is imported."""
     package = importlib.util.find_spec("helm")
     folders = [] if package is None else list(package.submodule_search_locations or [])
     return next((file for folder in folders if (file := _existing(Path(folder, *_AUGMENTATIONS, name)))), None)
@@ -240,7 +240,7 @@ def _lists_of(content: bytes) -> Mapping[str, tuple[str, ...]]:
 
 
 def _names_of(content: bytes) -> pl.DataFrame:
-    """Return the names of a file in HELM's format, a line per name: `name,first_name|last_name[,category,value]*`."""
+    """Return the names in a file of HELM's format, one line per name: `name,first_name|last_name[,category,value]*`."""
     rows = []
     for line in content.decode().splitlines():
         name, *fields = [field.strip().lower() for field in line.split(",")]

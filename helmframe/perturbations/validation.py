@@ -1,4 +1,4 @@
-"""Checks before the first request: arguments of perturbations, and their results, which are text for every text."""
+"""Checks before the first request: the arguments of perturbations, and their results, which must be texts."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -18,12 +18,12 @@ def validated(frame: pl.LazyFrame, perturbation: str, change: FrameChange, field
     Args:
         frame: A frame with perturbed_input and perturbed_references.
         perturbation: The perturbation with its arguments.
-        change: Rewrites the texts; it returns the same columns.
-        fields: The texts it rewrites: "input", "references" or "both".
+        change: A function that rewrites the texts and returns the same columns.
+        fields: The texts that it rewrites: "input", "references" or "both".
 
     Raises:
-        PlanError: It raises, or returns null for a text.
-        ArgumentError: It returns something other than text.
+        PlanError: The function raises, or returns null for a text.
+        ArgumentError: The function does not return text.
     """
 
     def over_rows(rows: pl.DataFrame) -> pl.DataFrame:
@@ -44,7 +44,7 @@ def check_text(perturbation: str, dtype: pl.DataType) -> None:
     """Check that the perturbation returns text.
 
     Raises:
-        ArgumentError: It returns something else.
+        ArgumentError: It does not.
     """
     if dtype != pl.String:
         raise ArgumentError(
@@ -62,7 +62,7 @@ def dtype_of(changed: pl.Expr) -> pl.DataType | None:
 
 @contextmanager
 def named_errors(perturbation: str, kind: type[HelmframeError], hint: str = "") -> Iterator[None]:
-    """Raise errors of a perturbation's function as this kind of error, with its name; ours stay as they are."""
+    """Raise errors of a perturbation's function as this kind of error, with its name; helmframe's own errors pass."""
     try:
         yield
     except HelmframeError:
