@@ -6,5 +6,5 @@ __all__ = ["AdapterFields", "AdapterSpec"]
 
 
 def __dir__() -> list[str]:
-    # what the Tab key offers: not the modules that the names come from
+    # Tab completion shows these names only, not the modules that define them
     return __all__

@@ -30,9 +30,9 @@ from helmframe.errors import ArgumentError
 
 Questions = Callable[[pl.LazyFrame, AdapterSpec], pl.LazyFrame]
 
-# Arguments whose value is a list (of texts: 1, of pairs: 2); a list of such values is a grid.
+# Arguments whose value is a list, with its depth (list of texts: 1, list of pairs: 2). A deeper list is a grid.
 _LIST_VALUED = {"stop": 1, "reference_prefix_characters": 1, "substitutions": 2}
-# The original fields of the adapter. The hash leaves out later ones that have their defaults, so that old ids stay.
+# The original fields of the adapter. The hash skips later fields with default values, so that ids don't change.
 _ORIGINAL_FIELDS = (
     "method", "shots", "trials", "instructions", "system", "global_prefix", "global_suffix", "input_prefix",
     "input_suffix", "reference_prefix", "reference_suffix", "output_prefix", "output_suffix", "instance_prefix",
@@ -191,7 +191,7 @@ def _cells(spec: ScenarioSpec, adapter_fields: Pairs, decoding: Pairs) -> list[S
         for key, value in of_adapter:
             if key in entry.ignores and value:
                 raise ArgumentError(f"adapt({key}={thawed(value)!r}): method {method!r} doesn't use {key}. Remove it.")
-        # the decoding parameters of a scenario are meant for its own method
+        # the scenario's decoding parameters suit its own method
         same_method = dict(spec.adapter).get("method", AdapterSpec().method) == method
         layers = (entry.decoding, spec.decoding) if same_method else (spec.decoding, entry.decoding)
         cells.append(Setting(name, filled, merged(*layers, of_decoding)))
@@ -285,7 +285,7 @@ def _with_one_adapter(
     without = pl.lit(value=False)
     calibrated = pl.col("request_mode").eq_missing("calibration")
     if "request_mode" in present and questions.select(calibrated.any()).collect().item():
-        # requests without the question have no examples either
+        # requests without the question have no examples
         bare = layout.heads(subsets, shots.clear(), setting.name, spec, subset_columns)
         heads = pl.concat([heads, bare.with_columns(without=pl.lit(value=True))])
         without = calibrated

@@ -61,7 +61,7 @@ def _check_pattern(pattern: str | None) -> None:
         raise ArgumentError(f"adapt(answer_pattern={pattern!r}): the pattern needs a group (…) around the answer.")
 
 
-# These set which requests exist and how they are decoded: a grid can change them, a variant can't.
+# These fields decide which requests exist and how they are decoded. A grid can change them, a perturbation can't.
 _FIXED = ("method", "shots", "trials", "sample_train", "repeats", "balance")
 
 

@@ -19,7 +19,7 @@ AFTER = "Please provide the output to this last example. It is critical to follo
 _LETTER = "Answer with only a single letter."
 _LAST_LETTER = "Answer only the last question with only a single letter."
 _ARABIC = "اكتب حرف الإجابة فقط، دون أي إضافات أخرى."
-# HELM's words for each name; for choices, any other name means `_LETTER` too.
+# HELM's instructions by name. For choices, all other names mean `_LETTER`.
 CHOICES = {
     "mcqa": _LETTER,
     "mmlu": _LETTER,
@@ -105,7 +105,7 @@ def _words(name: str, spec: AdapterSpec) -> str:
     }
     texts = by_method.get(spec.method, {})
     if name not in texts and spec.method == "multiple_choice_joint" and name in TEXTS:
-        return _LETTER  # a scenario that works either way has one name
+        return _LETTER  # a scenario that supports both methods has one name for both
     if name not in texts:
         where = f"adapt(format_instructions={name!r}): unsupported value for method {spec.method!r}"
         raise ArgumentError.unknown_value(where, name, [FOLLOW, *texts] if texts is TEXTS else list(texts))

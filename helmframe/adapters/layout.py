@@ -71,7 +71,7 @@ def question_block(question: pl.Expr, spec: AdapterSpec, content: str | None, *,
     continuation contains `global_suffix`. `content` is the column with the instance's content parts; parts that are not
     text come before the text.
     """
-    # only the prefix loses its trailing space: an input or option that ends with one keeps it
+    # only the space of the prefix is removed, not one at the end of an input or option
     after = "" if scored else spec.global_suffix
     text = question.str.strip_suffix(cue_end(spec))
     text = pl.concat_str(text, pl.lit(after)) if after else text
@@ -172,7 +172,7 @@ def _block(role: str, kind: str, text: str) -> dict[str, Any]:
     return {"role": role, "kind": kind, "content": [{"type": "text", "text": text, "media": None}]}
 
 
-# The largest number of labels of alphabets without an end (Han, Hangul); Latin ends at Z.
+# The largest number of labels. Latin ends at Z; Han and Hangul have no end.
 _MAX_LABELS = 64
 
 _ROMAN = (("xl", 40), ("x", 10), ("ix", 9), ("v", 5), ("iv", 4), ("i", 1))

@@ -20,7 +20,7 @@ def multiple_choice_joint(variants: pl.LazyFrame, spec: AdapterSpec) -> pl.LazyF
     A few-shot example ends with its first correct letter, or with n/a if it has none. With `multi_label` it ends with
     all correct letters, separated by commas. The letters are the first letter or digit of `reference_prefix`, counted
     up, or those of `reference_prefix_characters`. The prefix `i. ` counts i, ii, iii, which may take several tokens. A
-    completion may then have as many tokens as the longest label has characters, and ends at the end of the line.
+    completion may have one token per character of the longest label, and ends at the end of the line.
 
     Raises:
         ArgumentError: `reference_prefix` has no letter or digit, or there are fewer letters than options.
@@ -32,7 +32,7 @@ def multiple_choice_joint(variants: pl.LazyFrame, spec: AdapterSpec) -> pl.LazyF
     questions = _with_options(variants, spec, most).with_columns(answer=_correct(letters, most, spec))
     if all(len(label) == 1 for label in letters[:most]):
         return questions
-    # as many tokens as characters: no tokenizer needs more for these
+    # one token per character: no tokenizer needs more for these
     longest = pl.col("choices").list.eval(pl.element().str.len_chars()).list.max()
     return questions.with_columns(answer_tokens=longest.fill_null(1).cast(pl.Int64))
 
@@ -78,7 +78,7 @@ def _with_options(variants: pl.LazyFrame, spec: AdapterSpec, most: int) -> pl.La
         .otherwise(pl.lit(""))
         for index in range(most)
     ]
-    # by the number of options; a look-up is six times as fast as a slice of a list for each row
+    # looked up by the number of options: six times as fast as slicing a list per row
     choices = pl.Series([letters[:number] for number in range(most + 1)], dtype=pl.List(pl.String))
     return variants.with_columns(
         question=pl.concat_str(

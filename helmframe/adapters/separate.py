@@ -12,7 +12,7 @@ from helmframe.adapters.generation import generation
 from helmframe.adapters.layout import cue_end
 
 ORIGINAL, CALIBRATION = "original", "calibration"
-# What replaces the question in calibration.
+# The text that replaces the question in calibration.
 NO_QUESTION = "Answer:"
 _BARE = {"shots": 0, "input_prefix": "", "input_suffix": "", "output_prefix": " ", "output_suffix": ""}
 

@@ -216,7 +216,7 @@ def _toxicity(*, classifier: Classifier | str | None = None, batch: int = 64) ->
     def classified(texts: pl.Series) -> pl.Series:
         return _classified(texts, Classifier.of(classifier), batch)
 
-    # not declared elementwise: Polars would cut the column, and batches be small
+    # not elementwise: Polars would split the column, and batches would be small
     return pl.col("completion").map_batches(classified, return_dtype=pl.Float64)
 
 
@@ -328,7 +328,7 @@ def _classified(texts: pl.Series, classifier: Classifier, batch: int) -> pl.Seri
             for text, value in _answers(classifier.function, new[start : start + batch], failures):
                 memory.values[keys[text]] = value
     if failures and not any(keys[text] in memory.values for text in new):
-        raise failures[-1]  # no text could be classified, so single rows are not at fault
+        raise failures[-1]  # no text could be classified, so the error isn't one of single rows
     if failures:
         last = error_text(failures[-1])
         logger.warning("toxicity: %d classifier calls failed. Last error: %s", len(failures), last)
@@ -385,12 +385,12 @@ def _all(score: Sequence[float | None]) -> list[float]:
     return values if len(values) == len(score) else []
 
 
-# After n failures batches are no longer halved: their texts have no score.
+# After this number of failures, failing batches are no longer halved, and their texts have no score.
 _MOST_FAILURES = 200
 
 
 RETRIES = 4
-# The pause before retry k is drawn from 0 to FIRST_PAUSE · 2^(k-1) seconds, at most LONGEST_PAUSE.
+# The pause before retry k is random between 0 and FIRST_PAUSE · 2^(k-1) seconds, at most LONGEST_PAUSE.
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 30.0
 _TRANSIENT = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})

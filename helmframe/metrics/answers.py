@@ -9,7 +9,7 @@ import polars as pl
 
 from helmframe._core.expressions import stripped
 
-# What may surround a label: space, quotes, brackets, Markdown, LaTeX.
+# Characters around a label: space, quotes, brackets, Markdown, LaTeX.
 _BEFORE = r"[\s*_$`\"'“”‘’(\[{]*(?:\\[a-z]+\{[\s({]*)*"
 _AFTER = r"[\s*_$`\"'“”‘’)\]}]*"
 _LABEL = r"([\p{L}\p{N}]{1,5})"
@@ -26,7 +26,7 @@ _FIRST = rf"^{_BEFORE}{_LABEL}(?:[\s*_$`\"'”’]*(?:[)\].:,;}}—–]|\n|$)|\s
 _LAST = rf"\n{_BEFORE}{_LABEL}{_AFTER}[.!]*$"
 # "I would go for option B"
 _OPTION = rf"(?i:\b(?:option|choice)\s+){_BEFORE}{_LABEL}{_EDGE}"
-# of free text: the text after "answer is" or "Answer:", up to the line's end
+# free text: the text after "answer is" or "Answer:", up to the end of the line
 _TEXT = r"(?i:\banswer\b)(?:[^.\n]{0,40}?(?i:\bis\b)|[\s*_]*:)[\s*_:]*([^\n]*\S)"
 _BOXED = r"\\boxed\{([^{}\n]*(?:\{[^{}\n]*\}[^{}\n]*)*)\}"
 

@@ -195,7 +195,7 @@ def platt_ece_1_bin() -> pl.Expr:
     return over_helms_answers(value)
 
 
-# -- ours ------------------------------------------------------------------------------------------------------------
+# -- others ----------------------------------------------------------------------------------------------------------
 
 
 @metric(
@@ -302,7 +302,7 @@ def selective_accuracy(coverage: float = 0.1, confidence: str | None = None) -> 
             f"selective_accuracy(coverage={coverage!r}): coverage must be a number above 0 and at most 1."
         )
     return over_answers(
-        # the decimal share: 0.07 * 100 is a little above 7
+        # rounded, because 0.07 * 100 is a little above 7
         lambda sure, right: float(accuracies(sure, right)[math.ceil(round(coverage * len(sure), 9)) - 1]),
         confidence,
     )

@@ -168,7 +168,7 @@ def _outputs() -> pl.Expr:
 
 
 def _normalised(text: pl.Expr) -> pl.Expr:
-    """Return the text in lower case, without punctuation, with single spaces; articles are kept, as in HELM."""
+    """Return the text in lower case, without punctuation, with single spaces; with articles, as in HELM."""
     return normalised(text, articles=True)
 
 

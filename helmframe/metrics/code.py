@@ -112,7 +112,7 @@ def program_of(prompt: str, completion: str, entry_point: str) -> str:
     code = next((block for block in blocks if defining.search(block)), max(blocks, key=len, default=completion))
     if not entry_point:
         return code
-    # a stub with a docstring is complete; an ellipsis after it does no harm
+    # the ellipsis completes a stub without a docstring, and is harmless after one
     return f"{prompt}    ...\n\n{code}" if defining.search(code) else prompt + code
 
 
@@ -169,7 +169,7 @@ def _case_passes(program: str, case_input: Any, expected: Any, name: Any) -> boo
         return run_case(program, _text(case_input), _text(expected)).passed
     if not isinstance(name, str) or not name.isidentifier():
         return False
-    # programs in the manner of LeetCode have the function in a class
+    # LeetCode programs define the function in a class
     method = f"\nif {name!r} not in globals():\n    {name} = Solution().{name}\n"
     return run_call(program + method, name, case_input, expected).passed
 

@@ -78,7 +78,7 @@ def over_helms_answers(value: Value) -> pl.Expr:
     """
 
     def answers(rows: pl.DataFrame) -> pl.DataFrame:
-        # "models with partial functionality" return zeros, by a comment of HELM
+        # HELM comments that "models with partial functionality" return zeros
         if not (rows["sum"] < 0).any():
             return _NOBODY
         texts = rows.filter(pl.col("index").is_null()).select(confidence=pl.col("sum").exp(), right="exact")
@@ -93,7 +93,7 @@ _NOBODY = pl.DataFrame(schema={"confidence": pl.Float64, "right": pl.Float64})
 # As in uncertainty-calibration: probabilities are clipped at this distance from 0 and 1; the slope is almost free.
 EPSILON = 1e-12
 PENALTY = 1e-10
-# scikit-learn's defaults for its solver "lbfgs". The slope depends on them where the likelihood is flat.
+# scikit-learn's defaults for its solver "lbfgs". The slope depends on them if the likelihood is flat.
 SOLVER = {"maxiter": 100, "maxls": 50, "gtol": 1e-4, "ftol": 64 * 2.0**-52}
 
 
@@ -110,7 +110,7 @@ class Platt:
 
 
 def platt(probabilities: Floats, right: Floats) -> Platt:
-    """Return the regression with the largest likelihood of the outcomes, as far as HELM's optimiser goes.
+    """Return the regression with the largest likelihood of the outcomes, to the precision of HELM's optimiser.
 
     Args:
         probabilities: The confidences.
@@ -137,7 +137,7 @@ def platt(probabilities: Floats, right: Floats) -> Platt:
 def _over(answers: Callable[[pl.DataFrame], pl.DataFrame], value: Value, columns: Mapping[str, pl.Expr]) -> pl.Expr:
     def over(series: Any) -> float | None:
         rows = pl.DataFrame([column.alias(name) for name, column in zip(columns, series, strict=True)])
-        # in one order, so that sums don't depend on that of the rows
+        # sorted, so that sums don't depend on the order of rows
         confident = answers(rows).fill_nan(None).drop_nulls().sort("confidence", "right")
         if confident.is_empty():
             return None
@@ -175,7 +175,7 @@ def _likeliest(rows: pl.DataFrame, by: str, keep: Sequence[str] = ()) -> pl.Data
         scored.with_columns(top=score.max().over("instance_key"))
         .with_columns(share=(score - top).exp(), fine=pl.col("correct") | (score < top))
         .group_by("instance_key")
-        # in one order, as above
+        # sorted, as above
         .agg(
             *(pl.col(name).first() for name in keep),
             confidence=1 / pl.col("share").sort().sum(),
@@ -198,6 +198,6 @@ def _logit(probabilities: Floats) -> Floats:
 
 
 def _logistic(logits: Floats) -> Floats:
-    # exponents are never positive, so nothing overflows
+    # exponents are never positive, so no overflow occurs
     small = np.exp(-np.abs(logits))
     return np.where(logits >= 0, 1 / (1 + small), small / (1 + small))

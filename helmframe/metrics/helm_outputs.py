@@ -42,12 +42,13 @@ def is_helm_output(metric: Metric, columns: Sequence[str]) -> pl.Expr:
 def helm_scores(scores: pl.LazyFrame, completions: pl.LazyFrame, names: Sequence[str]) -> pl.LazyFrame:
     """Return the scores that HELM counts: for metrics of one output, those of one output of each request.
 
-    The only score of a request is kept: it is HELM's own, or its output was selected when it was computed.
+    If a request has one score only, that score counts: it is HELM's own, or its output was selected before.
 
     Args:
         scores: `SCORES`.
         completions: The `COMPLETIONS` that the scores belong to.
-        names: The metrics of the scores. All scores of unregistered metrics, such as another tool's, are kept.
+        names: The metrics of the scores. All scores of unregistered metrics, such as another tool's, are part of the
+            result.
     """
     outputs = {metric.name: _output_of(metric) for metric in _registered(names) if metric.level == "output"}
     likeliest = [name for name, output in outputs.items() if output == "likeliest"]

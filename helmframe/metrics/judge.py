@@ -18,7 +18,7 @@ from helmframe._schema import COMPLETIONS, SOURCE_PREFIX, VERDICTS, source_names
 from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.metrics.row_functions import VALUE
 
-# The names of a template besides the columns of `read` and the scenario's own.
+# The names in a template in addition to the columns of `read` and the scenario's own.
 COMPLETION, FIRST, SECOND = "completion", "first", "second"
 NAMES: dict[str, pl.Expr] = {
     "input": pl.col("perturbed_input"),
@@ -26,9 +26,9 @@ NAMES: dict[str, pl.Expr] = {
     "reference": pl.col("correct").list.first(),
     "references": pl.col("correct").list.join("\n"),
 }
-# The completion of a pair that comes first: 0 the model's own, 1 the other one.
+# The first completion of a pair: 0 for the model's own, 1 for the other model's.
 ORDER = "order"
-# The key of a completion, which its verdict has too.
+# The key of a completion and of its verdict.
 KEY = COMPLETIONS.key
 
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")

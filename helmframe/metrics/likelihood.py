@@ -30,7 +30,7 @@ NOT_BY_THIS = (
     "an option has no score of this kind: its tokens were not counted, or it was not requested without the question"
 )
 
-# -- of one text -----------------------------------------------------------------------------------------------------
+# -- one text --------------------------------------------------------------------------------------------------------
 
 
 @metric("logprob", unit="nats", range=(None, 0.0), needs=("logprob",), source=HELM, helm="logprob")
@@ -79,7 +79,7 @@ def num_bytes() -> pl.Expr:
     return pl.col("completion").str.len_bytes()
 
 
-# -- of a set of texts -----------------------------------------------------------------------------------------------
+# -- a set of texts --------------------------------------------------------------------------------------------------
 
 
 @metric(
@@ -179,7 +179,7 @@ def logprob_per_token() -> pl.Expr:
     return _ratio(tokens())
 
 
-# -- of options ------------------------------------------------------------------------------------------------------
+# -- options ---------------------------------------------------------------------------------------------------------
 
 
 @metric(
@@ -225,7 +225,7 @@ def option_accuracy_per_character() -> pl.Expr:
     """Return 1 if the option with the highest log-probability per character is correct, else 0.
 
     Characters are those of the reference, without the space before it. Ties are handled as in `option_accuracy`. It is
-    lm-eval's acc_norm. lm-eval's documentation speaks of bytes there, but those are acc_bytes.
+    lm-eval's acc_norm. lm-eval's documentation mentions bytes, which are acc_bytes.
 
     Example: -4 for "Paris" (correct) and -3 for "Lyon": -0.8 < -0.75, so 0.
     """

@@ -45,7 +45,7 @@ def quasi_exact_match() -> pl.Expr:
 
 @metric("quasi_leave_articles_exact_match", source=HELM, helm="quasi_leave_articles_exact_match")
 def quasi_leave_articles_exact_match() -> pl.Expr:
-    """Return 1 if output and correct reference are equal under `quasi_exact_match`, with articles kept.
+    """Return 1 if output and correct reference are equal under `quasi_exact_match`, without removing articles.
 
     Example: "the Eiffel tower!" against "Eiffel Tower" is 0.
     """
@@ -99,7 +99,7 @@ def final_number_exact_match() -> pl.Expr:
 
     HELM's pattern accepts any character as the decimal point: "3/4" is one number.
     """
-    # Python's \\d are the decimal digits of all scripts, as Rust's
+    # \\d matches the decimal digits of all scripts, in Python and in Rust
     output, gold = (
         pl.col(name)
         .str.extract_all(r"-?[\d,]+(?:.\d+)?")
@@ -157,7 +157,7 @@ def choice_match(*, pattern: str = r"(?i)answer(?:\s+is)?\s*:?\s*\(?([A-Z])\b") 
 
 _HELM_PATTERNS = (
     r"answer is \(?([A-J])\)?",
-    # meant for "Answer: B" and written so that it never fires: HELM's
+    # HELM's pattern for "Answer: B"; it never matches
     r"\.*\[aA\]nswer:\s*\(?([A-J])\)?",
     r"correct answer is [^A-Za-z]*([A-J])",
     r"correct answer is [^A-Z]*([A-J])",
@@ -228,13 +228,13 @@ def absolute_value_difference(output: str, gold: str) -> float:
 
 
 def last_number(text: str) -> Decimal | None:
-    """Return the last number in the text; None where there is none.
+    """Return the last number in the text; None if there is none.
 
     >>> last_number("from 3-4 to 1,250.50 dollars")
     Decimal('1250.50')
     """
     match = None
-    for match in _NUMBER.finditer(text):  # noqa: B007 - the last is wanted
+    for match in _NUMBER.finditer(text):  # noqa: B007 - the last match counts
         pass
     if match is None:
         return None

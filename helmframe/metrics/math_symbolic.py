@@ -83,7 +83,7 @@ class _Children:
         )  # fmt: skip
         if self._exchange("", _START_SECONDS) != "ready":
             self.stop()
-            # not one zero after the other
+            # raises, so that not every score is 0
             raise ArgumentError(
                 "The package math-verify can't be loaded. To see the error, run: python -c 'import math_verify'"
             )

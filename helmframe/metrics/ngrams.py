@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from helmframe.metrics.tokens import ragged
 
-BLOCK = 2048  # rows at once: what is computed between stays in the processor's cache
-FEWER = 192  # rows of some 100 words: each array is below the 128 KB of `normal.BLOCK`
+BLOCK = 2048  # rows per block: intermediate arrays fit into the processor's cache
+FEWER = 192  # rows of about 100 words per block: each array is smaller than 128 KB
 AFTER_SURROGATES = 0xE000
 CHARACTERS = 0x110000 - AFTER_SURROGATES
 
@@ -42,8 +42,8 @@ def shared_distinct(outputs: pl.Series, golds: pl.Series) -> Shared:
         rows, last = slice(first, first + FEWER), min(first + FEWER, len(outputs))
         values = output_ids[starts[first] : starts[last]], gold_ids[gold_starts[first] : gold_starts[last]]
         keys, below = _keys(*values, of_output[rows], of_gold[rows])
-        # an equal neighbour is a repetition in the output or in the reference; one that differs in the last bit,
-        # the same value in both
+        # an equal neighbour is a repetition within output or reference; a neighbour that differs in the last bit only
+        # is the same value in both
         change = keys[1:] ^ keys[:-1]
         at = np.flatnonzero(change <= 1)
         left = keys[at]
@@ -132,7 +132,7 @@ def _ngrams(lists: pl.Series, n: int) -> tuple[NDArray[np.uint64], NDArray[np.in
         grams = _mixed(grams[:-1]) ^ ids[offset:]
     whole = np.ones(len(ids), bool)
     ends = np.cumsum(counts)
-    for offset in range(1, n):  # the last words of a row start no n-gram
+    for offset in range(1, n):  # no n-gram starts at the last words of a row
         whole[(ends - offset)[counts >= offset]] = False
     return (grams[whole[: len(grams)]] if n > 1 else grams), np.maximum(counts - (n - 1), 0)
 

@@ -22,7 +22,7 @@ _MODE = pl.col("request_mode").fill_null("original")
 _REFERENCE = pl.col("perturbed_references").list.get(_INDEX, null_on_oob=True)
 
 
-# -- of one instance, while its rows are aggregated ------------------------------------------------------------------
+# -- one instance, while its rows are aggregated ---------------------------------------------------------------------
 
 
 def option_scores(by: str) -> pl.Expr:
@@ -77,7 +77,7 @@ def tokens() -> pl.Expr:
     return pl.coalesce(pl.col("token_logprobs").list.len(), "output_tokens").cast(pl.Int64)
 
 
-# -- of many instances at once ---------------------------------------------------------------------------------------
+# -- many instances at once ------------------------------------------------------------------------------------------
 
 
 def option_rows(scales: Sequence[str], tags: Sequence[str] = ()) -> dict[str, pl.Expr]:

@@ -33,7 +33,7 @@ def f1_score() -> pl.Expr:
 
     def value(columns: Any) -> pl.Series:
         common, output, gold = shared_distinct(*columns)
-        # as NLTK has it, so that it rounds the same
+        # the order of operations is NLTK's, so that rounding is the same
         with np.errstate(divide="ignore", invalid="ignore"):
             f_measure = 1 / (0.5 / (common / output) + 0.5 / (common / gold))
         return pl.Series(np.where(common > 0, f_measure, 0.0))

@@ -17,8 +17,8 @@ from helmframe.metrics.judge import Judge
 from helmframe.metrics.row_functions import Constant, column_parameters, group_expression, row_expression
 
 LEVELS = ("output", "instance", "set")
-OUTPUTS = "outputs"  # among the needs of a metric: k outputs of each request
-BASE = "metric"  # the argument that names the metric whose scores an instance metric joins
+OUTPUTS = "outputs"  # a metric with this need needs k outputs of each request
+BASE = "metric"  # the argument with the metric whose scores an instance metric joins
 
 
 @dataclass(frozen=True)
@@ -413,7 +413,7 @@ def _with_arguments(entry: Metric, arguments: Pairs, shown: str) -> Metric:
     if inspect.Parameter.empty not in {value for key, value in entry.parameters.items() if key not in dict(arguments)}:
         made.base  # noqa: B018 - an unknown name raises now
         if arguments:
-            made.expression()  # an invalid value, too
+            made.expression()  # an invalid value raises now
         return made
     missing = [key for key, value in entry.parameters.items() if value is inspect.Parameter.empty]
     example = shown[:-1] + "5" if shown.endswith(("@k", "^k")) else f"{shown}({'=…, '.join(missing)}=…)"

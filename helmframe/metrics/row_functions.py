@@ -13,7 +13,7 @@ from helmframe._core.specs import Expression
 
 # The result of a plain function per row: its value, or the reason why it is missing.
 VALUE = pl.Struct({"score": pl.Float64, "reason": pl.String})
-# The function is not called where one of these is null.
+# The function is not called if one of these is null.
 TEXTS = ("output", "completion", "gold")
 
 logger = logging.getLogger("helmframe.metrics")
@@ -79,7 +79,7 @@ def _rows(
             rows.append({"score": None if value is None else float(value), "reason": None})
         except KeyboardInterrupt:
             raise
-        except BaseException as error:  # a user's own function: the row's error
+        except BaseException as error:  # an error of the user's function belongs to the row
             logger.debug("metric %s", function, exc_info=True)
             rows.append({"score": None, "reason": error_text(error)})
     return pl.Series(rows, dtype=VALUE)

@@ -43,12 +43,12 @@ def parse(completions: pl.LazyFrame) -> pl.LazyFrame:
     pattern = pl.col("answer_pattern")
     answer = pl.when(pattern.is_null()).then(text).otherwise(stripped(text.str.extract(pattern, 1)))
     schema = completions.collect_schema()
-    delimiter = source_column("label_delimiter")  # scenarios have it whose answers may be several labels
+    delimiter = source_column("label_delimiter")  # set by scenarios whose answers can be several labels
     if schema.get(delimiter) == pl.String:
         completions = completions.with_columns(label_delimiter=delimiter)
     else:
         completions = completions.with_columns(label_delimiter=pl.lit(None, dtype=pl.String))
-    if "answer_parser" in schema:  # completions stored by earlier versions have none
+    if "answer_parser" in schema:  # completions stored by earlier versions don't have it
         is_lenient = pl.col("answer_parser") == "lenient"
         answer = (
             pl.when(is_lenient).then(lenient(pl.when(is_lenient).then(answer), pl.col("choices"))).otherwise(answer)
@@ -93,9 +93,7 @@ def score(completions: pl.LazyFrame, names: Sequence[str | Metric]) -> pl.LazyFr
     columns = read.collect_schema()
     available = columns.names()
     for metric in metrics:
-        if not metric.columns and _is_user_defined(
-            metric
-        ):  # over the scenario's own columns too, which are known here only
+        if not metric.columns and _is_user_defined(metric):  # the scenario's own columns are known only here
             check_number(metric, columns)
     of_outputs = [metric for metric in metrics if metric.level == "output"]
     joined = [metric.base for metric in metrics if metric.level == "instance" and metric.base is not None]
@@ -174,7 +172,7 @@ def _valued(read: pl.LazyFrame, metrics: Sequence[Metric], available: Sequence[s
         higher = {_column(metric): metric.higher_is_better for metric in metrics}
         columns = [root for name in paired for root in roots[name]]
         frame = frame.with_columns(pairs=best_of_pairs(paired, higher, columns)).unnest("pairs")
-    return frame.cache() if values else frame  # several metrics read it: computed once
+    return frame.cache() if values else frame  # computed once for several metrics
 
 
 def _per_output(wide: pl.LazyFrame, metric: Metric, available: Sequence[str], helm: bool) -> pl.LazyFrame:
@@ -198,7 +196,7 @@ def _scored_rows(read: pl.LazyFrame, metric: Metric, available: Sequence[str]) -
 def _per_instance(wide: pl.LazyFrame, metric: Metric, available: Sequence[str]) -> pl.LazyFrame:
     """Return the outputs of each instance in their order, joined into one row."""
     base, columns = metric.base, [*available, "score"]
-    # of the metric whose scores are joined; else none, and a reason where an output is missing
+    # scores of the joined metric; without one, null and a reason if an output is missing
     frame = wide.with_columns(_finished(base, available) if base else _NONE)
     absent = _absent(metric, columns)
     lists = [pl.col(name).implode().alias(name) for name in metric.columns]
@@ -234,7 +232,7 @@ def _per_instance(wide: pl.LazyFrame, metric: Metric, available: Sequence[str]) 
     nothing = pl.when((none | number.is_null()) & ~pl.col("unanswered")).then(_no_value_reason(metric, number))
     scored = joined.with_columns(
         score=pl.when(~none).then(number),
-        # a function's reason for a failed completion is dropped: the request failed
+        # for a failed request the function's reason is dropped
         reason=pl.when(~failed).then(pl.coalesce("reason", metric_reason, nothing)),
         output=pl.lit(None, dtype=pl.String),
         output_index=pl.lit(None, dtype=pl.Int64),
@@ -288,7 +286,7 @@ def _finished(metric: Metric, available: Sequence[str]) -> list[pl.Expr]:
     reads = set() if absent else _reads(metric)
     unread = pl.col("output").is_null() if {"output", "correct", GOLD} & reads else _FALSE
     unmatched = (pl.col("correct").list.len() == 0) if {"correct", GOLD} & reads else _FALSE
-    # what can't be read or compared scores 0; where low is good, that would be a prize
+    # an answer that can't be parsed or compared scores 0; null if lower is better, where 0 would be the best score
     zero = pl.when((unread | unmatched) & metric_reason.is_null()).then(0.0 if metric.higher_is_better else None)
     finite = pl.when(number.is_finite()).then(number).when(number.is_null()).then(zero)
     failed = pl.col("completion").is_null()

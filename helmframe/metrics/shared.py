@@ -15,7 +15,7 @@ from helmframe.metrics.tokens import sentences, stems, terms, treebank, words
 
 GOLD = "gold"
 ROW = "pair_row"
-COUNTS = pl.List(pl.Float64)  # what sacrebleu counts in one output and its references
+COUNTS = pl.List(pl.Float64)  # sacrebleu's counts for one output and its references
 
 
 def bleu_counts(output: pl.Expr, correct: pl.Expr) -> pl.Expr:
@@ -38,7 +38,7 @@ def ter_counts(output: pl.Expr, correct: pl.Expr) -> pl.Expr:
     return _counts("TER", output, correct)
 
 
-# name → the columns it is made of, and how
+# name → the columns it is computed from, and the function
 SHARED: dict[str, tuple[tuple[str, ...], Callable[..., pl.Expr]]] = {
     **{f"normal_{text}": ((text,), normalised) for text in ("output", "gold")},
     **{f"bare_{text}": ((text,), partial(normalised, articles=True)) for text in ("output", "gold")},
@@ -92,7 +92,7 @@ def best_of_pairs(
 
     def over(inputs: Any) -> pl.Series:
         frame = pl.DataFrame([series.alias(name) for name, series in zip(read, inputs, strict=True)])
-        # what is made of the output, before each reference gets a row of its own
+        # columns of the output only, before each reference becomes a row
         rows = with_shared(frame.with_row_index(ROW).lazy(), columns)
         pairs = rows.rename({"correct": GOLD}).explode(GOLD, empty_as_null=True)
         scored = with_shared(pairs, columns).select(
@@ -141,7 +141,7 @@ def _counts(name: str, output: pl.Expr, correct: pl.Expr) -> pl.Expr:
 def _row_counts(name: str, output: str | None, correct: Sequence[str] | None) -> list[float] | None:
     if output is None or not correct:
         return None
-    # sacrebleu sums these over a corpus itself; taken apart here, a jackknife need not count again
+    # sacrebleu sums these over a corpus; one list per output lets a jackknife reuse them
     (counts,) = _scorer(name)._extract_corpus_statistics([output], [[reference] for reference in correct])  # noqa: SLF001
     return [float(count) for count in counts]
 

@@ -13,7 +13,7 @@ _IRREGULAR = {
     "howe": "howe", "proceed": "proceed", "exceed": "exceed", "succeed": "succeed",
 }  # fmt: skip
 Rules = dict[str, tuple[tuple[str, str], ...]]
-# by the last two letters: suffix and what replaces it; the first that fits is the only one tried
+# by the last two letters: pairs of suffix and replacement; only the first suffix that fits is tried
 _STEP_2: Rules = {
     "al": (("ational", "ate"), ("tional", "tion")),
     "ci": (("enci", "ence"), ("anci", "ance")),
@@ -132,7 +132,7 @@ def _past(word: str) -> str:
 def _derived(word: str) -> str:
     while word.endswith("alli") and "vc" in _shape(word)[:-4]:
         word = word[:-2]
-    if word.endswith("logi"):  # its l belongs to the stem, so that geo is as good as archaeo
+    if word.endswith("logi"):  # its l is part of the stem, so that geology is treated like archaeology
         return word[:-1] if "vc" in _shape(word)[:-3] else word
     return _replaced(word, _STEP_2, 0)
 

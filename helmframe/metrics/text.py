@@ -9,7 +9,7 @@ import polars as pl
 from helmframe.metrics.ngrams import distinct_ngrams
 from helmframe.metrics.protocol import metric
 
-# What Python's str.split gives.
+# A word as Python's str.split returns it.
 WORD = r"[^\s\x1c-\x1f]+"
 # The beginnings of refusals, in English.
 REFUSALS = (

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 IDS = pl.List(pl.UInt64)
-# white space but ' ', as Python's str.split sees it, and but the mark of what is cut already
+# white space as in Python's str.split, except ' ' and the mark before words that are already split
 _SPACES = [char for char in SPACES if char not in (" ", CUT)]
 _PLAIN = "^[A-Za-z0-9]+$"
 

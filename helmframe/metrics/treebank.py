@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-# Each rule with the characters of which it needs one; a " becomes `` or '' on the way.
+# Rules with the characters that they need (at least one); the rules replace " by `` or ''.
 _RULES = (
     # opening quotes
     ("«“‘„`", r"([«“‘„]|[`]+)", r" \1 "),
@@ -19,7 +19,7 @@ _RULES = (
     ('`"', r"(``)", r" \1 "),
     ("\"'", r"([ \(\[{<])(\"|\'{2})", r"\1 `` "),
     ("'", r"(?i)(?<!\w)(\')(?!(?:re|ve|ll|m|t|s|d|n)\b)(?=\w)", r"\1 "),
-    # punctuation; of full stops only the last is cut off
+    # punctuation; only the last full stop is split off
     (".", r"([^\.])(\.)([\]\)}>\"\'»”’ ]*+)\s*$", r"\1 \2 \3 "),
     (":,", r"([:,])([^\d])", r" \1 \2"),
     (":,", r"([:,])$", r" \1 "),
@@ -84,7 +84,7 @@ def chunk_words(chunk: str, first: int, last: int) -> tuple[str, ...]:
     usual = _usual()(chunk)
     if usual and not _has_two_in_one(usual[2]):
         opening, body, clitic, closing, mark = usual.groups()
-        if mark == "." and not closing and not last:  # a full stop within a text stays where it is
+        if mark == "." and not closing and not last:  # a full stop within a text is part of its word
             return (*opening, f"{body}{clitic or ''}.")
         return (*opening, body, *filter(None, [clitic]), *closing, *mark)
     cut = tokenized(f"{'' if first else 'x '}{chunk}{'' if last else ' x'}")
@@ -143,7 +143,7 @@ def _cut_quoted(text: str) -> str:
         start, end = chunk.span()
         around = text[max(start - 1, 0) : start].strip(" ") or text[end : end + 1].strip(" ")
         if not around and (start > first or not first) and (end < last or last == len(text)):
-            return chunk[0]  # a text of such chunks is not cut here at all
+            return chunk[0]  # texts with only such chunks are not split here
         left = ("x" if start > first else "") + _space(text[max(start - 1, 0) : start])
         right = _space(text[end : end + 1]) + ("x" if end < last else "")
         return _cut_between(left, chunk[0], right)
@@ -185,7 +185,7 @@ def _tokenizer() -> Any:
     import punkt
     from nltk.tokenize.punkt import PunktParameters, PunktSentenceTokenizer
 
-    # punkt has NLTK's model, but its own tokenizer joins the stops of " . . ." to the sentence before them
+    # punkt contains NLTK's model, but its own tokenizer joins the full stops of " . . ." to the sentence before them
     model, parameters = punkt.load_model("english"), PunktParameters()
     parameters.abbrev_types = set(model.abbrev_types)
     parameters.collocations = set(model.collocations)

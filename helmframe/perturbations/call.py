@@ -278,7 +278,7 @@ def _with_model(name: str, model_argument: str, arguments: dict[str, Any]) -> Pe
     model = arguments.get(model_argument) if model_argument else None
     if not model_argument or isinstance(model, str) or (isinstance(model, list | tuple) and _all_text(model)):
         return PerturbationCall(name, frozen(arguments), model)
-    # the arguments hold the object's name, not the object
+    # the arguments contain the object's name, not the object
     label = getattr(model, "name", None) or getattr(model, "__name__", None) or type(model).__name__
     return PerturbationCall(name, frozen({**arguments, model_argument: str(label)}), model, by_name=False)
 

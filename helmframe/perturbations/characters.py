@@ -138,7 +138,7 @@ def words(characters: Units) -> tuple[Units, Flags, Numbers]:
     heads = np.flatnonzero(edge)
     starts, rows, is_word = characters.starts[heads], characters.rows[heads], inside[heads]
     lengths = np.diff(np.append(starts, len(characters.points)))
-    # Words and other pieces are numbered separately: the place of a word is its number among the words of the text.
+    # Words and other pieces are numbered separately.
     places = np.where(is_word, _within(rows, is_word), _within(rows, ~is_word)).astype(np.uint64)
     pieces = Units(characters.points, starts, lengths, rows, places, characters.keys)
     return pieces, is_word, np.cumsum(edge) - 1

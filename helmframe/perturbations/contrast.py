@@ -15,7 +15,7 @@ from helmframe.perturbations.tables import Tables
 from helmframe.store.files import Address, address_of, below, listing, read
 
 _ASK = "\nQuestion: "
-_SHARED = 0.25  # the least share of a contrast example's word triples that its review has
+_SHARED = 0.25  # the smallest share of a contrast example's word triples that occur in its review
 _ADVICE = (
     "Download allenai/contrast-sets and put it into the data root as Parquet: boolq/contrast_sets/contrast-*.parquet "
     "(columns question, answer, perturbed_questions, perturbed_answers) and "
@@ -59,7 +59,7 @@ def contrast_sets(
     """Replace instances of BoolQ and IMDB with examples that people rewrote so that the answer changes.
 
     "Can minors drink with parents in new york?" (Yes) becomes "Can minors drink without parents in new york?" (No). The
-    correct answer is that of the rewritten example. Instances without an example are kept: 64 of BoolQ's 3,270
+    correct answer is that of the rewritten example. Instances without an example stay unchanged: 64 of BoolQ's 3,270
     instances have one. Other scenarios raise an error.
 
     Args:
@@ -145,7 +145,7 @@ def _boolq(root: Address) -> pl.DataFrame | None:
     rows = _read(below(root, "boolq", "contrast_sets"), "contrast-")
     if rows is None:
         return None
-    # as the scenario writes its questions
+    # questions in the form of the scenario
     bare = pl.element().str.strip_chars()
     question = bare.str.head(1).str.to_uppercase() + bare.str.slice(1).str.to_lowercase() + "?"
     yes = pl.when(pl.element()).then(pl.lit("Yes")).otherwise(pl.lit("No"))
@@ -212,7 +212,7 @@ def _paired(contrast: pl.DataFrame, reviews: pl.DataFrame) -> tuple[pl.DataFrame
         .agg(shared=pl.len())
         .join(total, on="row")
         .filter(pl.col("shared") >= _SHARED * pl.col("total"))
-        # the first of equal reviews, which occur twice
+        # some reviews occur twice: the first counts
         .sort("row", "shared", "row_right", descending=[False, True, False])
         .unique("row", keep="first", maintain_order=True)
     )

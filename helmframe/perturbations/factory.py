@@ -65,8 +65,8 @@ def perturbation(
             a new name, is then the same in input and references. By default each text has its own key.
         kind: "robustness", "fairness", or "" for neither.
         takes: "text"; or "frame" for a function `(frame, key, **arguments) -> frame` over lazy `INSTANCES` with the
-            columns perturbed_input, perturbed_references and adapter_change. It may rewrite these columns, but must
-            keep the number and order of rows.
+            columns perturbed_input, perturbed_references and adapter_change. It may rewrite these columns, but must not
+            change the number and order of rows.
         model_argument: The argument that takes a model. The function then returns a prompt for each text, and the
             model's completion is the perturbed text.
         check: A function that is called with the names of the plan's scenarios and the call's arguments when a plan is
@@ -106,7 +106,7 @@ def factory_of(entry: Perturbation) -> Factory:
     signature = _signature(entry)
     defaults = {name: parameter.default for name, parameter in signature.parameters.items()}
     if not entry.model_argument:
-        defaults.pop("fields", None)  # the name has it wherever it is written
+        defaults.pop("fields", None)  # the name contains it whenever it is passed
 
     def factory(**arguments: Any) -> PerturbationCall:
         changed = {name: value for name, value in arguments.items() if not _is_default(value, defaults, name)}

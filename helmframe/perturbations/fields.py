@@ -22,12 +22,12 @@ PROTECTED = {
     r"|\\begin\{(?s:.+?)\\end\{\w+\*?\}|\\[A-Za-z]+(?:\{[^{}]*\})*",
 }
 _REGEX_HINT = "Write a regular expression as 're:…'."
-# Marks a protected span while a text is cut; a text that contains it has such a span there.
+# Marks a protected span while a text is split. A text that contains the mark itself has a protected span there.
 _MARK = "\x00"
 
 # Changes a text by its key or id.
 Change = Callable[[pl.Expr, pl.Expr], pl.Expr]
-# Runs the prompts of a perturbation (a `PerturbationCall`); its completions are null where there is none (yet).
+# Runs the prompts of a perturbation (a `PerturbationCall`). Missing completions are null.
 ModelQuery = Callable[[Any, pl.Series], pl.Series]
 
 logger = logging.getLogger("helmframe.perturbations")
@@ -72,7 +72,7 @@ def change_unprotected(text: pl.Expr, key: pl.Expr, pattern: str, change: Change
     changed = change(pl.col("piece"), pl.col("key"))
 
     def over_batch(columns: list[pl.Series] | Any) -> pl.Series:
-        import numpy as np  # at the top it would slow `import helmframe`
+        import numpy as np  # an import at the top would slow down `import helmframe`
 
         texts, keys = columns
         pieces = (
@@ -105,7 +105,7 @@ def change_unprotected(text: pl.Expr, key: pl.Expr, pattern: str, change: Change
 
 
 def change_references(references: pl.Expr, ids: pl.Expr, change: Change, *, one_id: bool) -> pl.Expr:
-    """Return the lists of references with `change(text, id)` applied to each text; order, tags and `correct` are kept.
+    """Return the lists of references with `change(text, id)` applied to each text; all else stays the same.
 
     Args:
         references: A list column of structs with a field `text`.
@@ -130,7 +130,7 @@ def change_references(references: pl.Expr, ids: pl.Expr, change: Change, *, one_
         )
         folded = long.group_by("row", maintain_order=True).agg("new")
         joined = frame.join(folded, on="row", how="left", maintain_order="left")
-        # an empty list, and none at all, have nothing to change
+        # empty and null lists stay unchanged
         return joined.select(pl.coalesce("new", "references")).to_series().alias(lists.name)
 
     return pl.map_batches([references, ids], over_batch, return_dtype=pl.List(REFERENCE), is_elementwise=True)
@@ -237,7 +237,7 @@ def instance_random(id: str | None, seed: int = 0) -> Random:
 
 
 def _streamed(stream: Stream, texts: Sequence[str | None], random: Random) -> list[str | None]:
-    """Return the changed texts; nulls are kept and use no random numbers."""
+    """Return the changed texts; nulls stay null and use no random numbers."""
     changed = iter(stream([text for text in texts if text is not None], random))
     return [None if text is None else next(changed) for text in texts]
 

@@ -133,7 +133,7 @@ def dialect(prob: float, source: str, target: str, filter_slurs: bool, *, tables
         if random.uniform(0, 1) >= prob:
             return match[0]
         others = table.get(match[1].lower())
-        # a letter whose lower case is another's (the long s): HELM fails here
+        # a letter with the lower case of another letter (the long s) makes HELM fail here
         return match[0] if others is None else match[0].replace(match[1], match_case(match[1], random.choice(others)))
 
     return per_text(lambda text, random: pattern.sub(lambda match: spoken(match, random), text))
@@ -141,7 +141,7 @@ def dialect(prob: float, source: str, target: str, filter_slurs: bool, *, tables
 
 @helm("gender")
 def gender(mode: str, prob: float, source: str, target: str, bidirectional: bool) -> Stream:
-    """Swap pair after pair over the whole text; one draw per match, and a match uses up both its neighbours."""
+    """Swap pair after pair over the whole text: one random number per match, which consumes both its neighbours."""
     genders = ("neutral", "female", "male")
     triples = [*GENDER_PRONOUNS] if mode == "pronouns" else [_SLIP.get(triple, triple) for triple in GENDER_TERMS]
     pairs = [(triple[genders.index(source)], triple[genders.index(target)]) for triple in triples]
@@ -218,7 +218,7 @@ def match_case(source: str, target: str) -> str:
 
 
 def _entry(table: Mapping[str, str], word: str) -> str:
-    # if even the lower case has no entry (the long s matches an s), HELM fails; here the word stays
+    # if the lower case has no entry (the long s matches an s), HELM fails; here the word stays unchanged
     return table.get(word, table.get(word.lower(), word))
 
 

@@ -64,7 +64,7 @@ def tagger() -> Callable[[str], Sequence[Token]]:
     Raises:
         CapabilityError: spaCy or its model is not installed.
     """
-    # spaCy's own model is on no package registry; copies of it there have a longer name
+    # spaCy's own model is in no package registry; copies there have a longer name
     models = sorted(point.name for point in entry_points(group="spacy_models") if point.name.startswith(MODEL))
     if importlib.util.find_spec("spacy") is None or not models:
         raise CapabilityError(
@@ -101,7 +101,7 @@ def _synonyms(lemmas: pl.DataFrame, irregular: pl.DataFrame) -> Callable[[str, s
             spaced = dict.fromkeys(other.replace("_", " ") for other in words)
             return tuple(other for other in spaced if other != word)
 
-        # the entry holds the tables as well: until it is dropped no others can have their ids
+        # the entry contains the tables, so that no other tables get their ids while it exists
         _LOOK_UPS[key] = (lemmas, irregular, look_up)
     return _LOOK_UPS[key][2]
 
@@ -120,7 +120,7 @@ def _tagged(model: str, text: str) -> list[Token]:
         return [Token(word.text, _PARTS.get(word.pos_, ""), word.whitespace_) for word in nlp(text)]
 
 
-# spaCy's models are not for several threads at once.
+# spaCy's models are not thread-safe.
 _ONE_AT_A_TIME = Lock()
 
 

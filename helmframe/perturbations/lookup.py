@@ -119,7 +119,7 @@ def _chunk(view: Draws, starts: Numbers, lengths: Numbers, number: int) -> Draws
     masks = np.array([(1 << (8 * left)) - 1 for left in range(9)], dtype=np.uint64)
     if number == 0:
         return view[starts] & masks[np.minimum(lengths, 8)]
-    # after the buffer's end a span has no bytes: the mask removes what is read instead
+    # the mask clears bytes that are read in place of those after the end of the buffer
     indices = np.minimum(starts + 8 * number, len(view) - 1)
     left: Numbers = (lengths - 8 * number).clip(0, 8)
     return view[indices] & masks[left]

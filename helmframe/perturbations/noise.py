@@ -2,7 +2,7 @@
 
 `prob` is a probability per letter. With `per="word"` it is a probability per word, and one letter of each word that is
 hit changes. A higher `prob` changes everything that a lower one changes. Letters keep their accents. Characters that
-are not letters are kept, in any script.
+are not letters stay unchanged, in any script.
 """
 
 import numpy as np
@@ -39,7 +39,7 @@ from helmframe.perturbations.text_kernel import Flags, below, probability, scale
 # The rows of a QWERTY keyboard and their insets, in keys.
 ROWS = (("1234567890", 0.0), ("qwertyuiop", 0.5), ("asdfghjkl", 0.75), ("zxcvbnm", 1.25))
 
-# Shapes that are mistaken for each other; a pair of letters may be mistaken for one.
+# Shapes that OCR mistakes for each other; a pair of letters can be mistaken for one letter.
 OCR = {
     "0": "O o", "1": "l I", "2": "Z", "5": "S", "6": "b G", "8": "B", "9": "g", "B": "8", "D": "O", "E": "F", "F": "E",
     "G": "6 C", "I": "l 1", "O": "0 Q", "Q": "O", "S": "5", "Z": "2", "b": "6 h", "c": "e", "d": "cl", "e": "c",
@@ -75,14 +75,14 @@ def keyboard(
 ) -> pl.Expr:
     """Replace letters with keys beside them on a QWERTY keyboard, digit keys included.
 
-    The case of letters is kept. HELM's `typos` replaces letters with letters only.
+    Case is preserved. HELM's `typos` replaces letters with letters only.
 
     Args:
         text: The text column.
         key: The column that random numbers depend on.
         prob: The probability of a change per letter or word, between 0 and 1.
         per: "letter", or "word" to change one letter of each word that is hit.
-        keep_edges: Whether the first and last character of each word are kept.
+        keep_edges: Whether the first and last character of each word stay unchanged.
         digits: Whether digits are mistyped too. This changes numbers, and so the question.
 
     >>> pl.select(keyboard(prob=0.1).on(pl.lit("Who wrote the first program?"), id=pl.lit("a"))).item()
@@ -105,14 +105,14 @@ def ocr(text: pl.Expr, key: pl.Expr, prob: float = 0.1, per: str = "letter", kee
     """Replace characters with similar shapes, as OCR errors do.
 
     O and 0, or 1, l and I, or m and rn are mistaken for each other. Digits are misread too, which changes numbers;
-    `protect="numbers"` keeps them.
+    `protect="numbers"` prevents this.
 
     Args:
         text: The text column.
         key: The column that random numbers depend on.
         prob: The probability of a change per shape that can be misread, or per word that has such a shape.
         per: "letter", or "word" to change one shape of each word that is hit.
-        keep_edges: Whether the first and last character of each word are kept.
+        keep_edges: Whether the first and last character of each word stay unchanged.
 
     >>> pl.select(ocr(prob=0.3).on(pl.lit("Who wrote the first program?"), id=pl.lit("a"))).item()
     'Who wrote fhe flr5f prograrn?'
@@ -142,7 +142,7 @@ def swap_letters(
         key: The column that random numbers depend on.
         prob: The probability of a swap per pair of letters, or per word.
         per: "letter", or "word" to swap one pair of each word that is hit.
-        keep_edges: Whether the first and last character of each word are kept.
+        keep_edges: Whether the first and last character of each word stay unchanged.
 
     >>> pl.select(swap_letters(prob=0.3).on(pl.lit("Who wrote the first program?"), id=pl.lit("a"))).item()
     'Who worte hte ifrst rpogarm?'
@@ -164,7 +164,7 @@ def delete_letters(
         key: The column that random numbers depend on.
         prob: The probability of a deletion per letter, or per word.
         per: "letter", or "word" to delete one letter of each word that is hit.
-        keep_edges: Whether the first and last character of each word are kept.
+        keep_edges: Whether the first and last character of each word stay unchanged.
 
     >>> pl.select(delete_letters(prob=0.1).on(pl.lit("Who wrote the first program?"), id=pl.lit("a"))).item()
     'Who wrote the frs progra?'
@@ -193,7 +193,7 @@ def insert_letters(
         key: The column that random numbers depend on.
         prob: The probability of an insertion per letter, or per word.
         per: "letter", or "word" to insert one letter into each word that is hit.
-        keep_edges: Whether the first two characters and the last character of each word are kept.
+        keep_edges: Whether the first two characters and the last character of each word stay unchanged.
 
     >>> pl.select(insert_letters(prob=0.1).on(pl.lit("Who wrote the first program?"), id=pl.lit("a"))).item()
     'Whow wrote trhe firosts porogram?'
@@ -215,7 +215,7 @@ def repeat_letters(
         key: The column that random numbers depend on.
         prob: The probability of a repetition per letter, or per word.
         per: "letter", or "word" to repeat one letter of each word that is hit.
-        keep_edges: Whether the first and last character of each word are kept.
+        keep_edges: Whether the first and last character of each word stay unchanged.
 
     >>> pl.select(repeat_letters(prob=0.1).on(pl.lit("Who wrote the first program?"), id=pl.lit("a"))).item()
     'Who wrote the firrst program?'
@@ -274,7 +274,7 @@ def _swapped(characters: Units, prob: float, per: str, *, keep_edges: bool) -> T
     if per == "word":
         pair = pairs[one_per_word(number[pairs], rows, places, characters.keys, prob)]
     else:
-        # Pairs start at the first or the second letter of a run, drawn for each word.
+        # Pairs start at the first or the second letter of a run, at random for each word.
         begins = np.append(True, (np.diff(pairs) > 1) | (np.diff(number[pairs]) > 0))[: len(pairs)]
         run = pairs[begins][np.cumsum(begins) - 1]
         from_second = (draws(characters.keys, WHERE, rows, places) >> np.uint64(63)).astype(np.int64)

@@ -27,8 +27,7 @@ def gender(
 ) -> pl.Expr:
     """Replace words of one gender with words of another: "his parents" becomes "her parents".
 
-    The case of words is kept. A word with several counterparts gets the first: "her" becomes "him", "his" becomes
-    "her".
+    Case is preserved. A word with several counterparts gets the first: "her" becomes "him", "his" becomes "her".
 
     Args:
         text: The text column.
@@ -79,9 +78,9 @@ def person_name(
 ) -> pl.Expr:
     """Replace names of one group with names of another: "Jack, Peter" becomes "Lamar, Tyree".
 
-    A name has the same replacement everywhere in an instance's input and references. The case of names is kept.
-    helmframe ships first names of the races "white_american" and "black_american" (Greenwald, McGhee & Schwartz 1998).
-    Last names and other groups are read from the data root's tables/person_names.txt, which has one line per name:
+    A name has the same replacement everywhere in an instance's input and references. Case is preserved. helmframe ships
+    first names of the races "white_american" and "black_american" (Greenwald, McGhee & Schwartz 1998). Last names and
+    other groups are read from the data root's tables/person_names.txt, which has one line per name:
     `li,last_name,race,chinese`.
 
     Args:

@@ -34,7 +34,7 @@ def perturb(
     Returns:
         `VARIANTS`, one row per (instance, perturbation, seed), with `perturbed_input`, `changed` and other columns
         added. The variants of an instance are next to each other: near-copies take half the space in a Parquet file.
-        Variants that HELM drops because the input is unchanged are kept, with `changed` false and the original
+        Variants that HELM drops because the input is unchanged are included, with `changed` false and the original
         references.
 
     Raises:
@@ -75,7 +75,7 @@ def _under_variant(
         frame = link.apply(frame, ids, seed, query, tables=tables)
     changed = pl.col("perturbed_input").ne_missing(pl.col("input"))
     if variant.compat:
-        # HELM's contrast sets alone return the very input, which equals itself
+        # only HELM's contrast sets return the same input object, which is equal to itself
         if keep_unchanged and all(link.entry.takes == "text" for link in variant.chain):
             changed = changed | pl.col("scenario").is_in(list(keep_unchanged))
         references = pl.when(changed).then("perturbed_references").otherwise("references")

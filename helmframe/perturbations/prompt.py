@@ -59,7 +59,7 @@ def option_order(
         order: "random" (each order has the same probability, the original one included), "reverse", or "rotate", which
             moves each option `shift` positions down and the last options to the top.
         shift: The number of positions for "rotate".
-        unless: A regular expression. Instances with an option that matches it are kept unchanged. By default these are
+        unless: A regular expression. Instances with an option that matches it stay unchanged. By default these are
             instances whose options refer to others ("all of the above", "both A and B"). "" permutes all instances.
 
     >>> import helmframe as hf
@@ -95,7 +95,7 @@ def option_labels(frame: pl.LazyFrame, prefix: str = "1. ", unless: str = POINTI
         frame: `INSTANCES`.
         prefix: The text before the first option: "1. ", "a. ", "(A) ", "i. " (i, ii, iii, …). Its first letter or digit
             is counted up, as in the adapter's `reference_prefix`.
-        unless: A regular expression, as for `option_order`. Labels are also kept if an option looks like a label
+        unless: A regular expression, as for `option_order`. Labels also stay unchanged if an option looks like a label
             itself, such as a number under "1. ".
 
     >>> import helmframe as hf

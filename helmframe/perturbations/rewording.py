@@ -97,7 +97,7 @@ def lexicon_of(table: Mapping[str, Sequence[str]], *, fold: bool = True, hyphens
     """Return `lexicon` of a table, built once: `tables` returns the same object while its file is unchanged."""
     key = (id(table), fold, hyphens)
     if key not in _LEXICONS:
-        # the entry holds the table as well: until it is dropped no other object can have its id
+        # the entry contains the table, so that no other object gets its id while it exists
         _LEXICONS[key] = (table, lexicon(table, fold=fold, hyphens=hyphens))
     return _LEXICONS[key][1]
 

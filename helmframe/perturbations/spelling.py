@@ -58,7 +58,7 @@ def rerun(text: pl.Expr) -> pl.Expr:
 def typos(text: pl.Expr, key: pl.Expr, prob: float = 0.05) -> pl.Expr:
     """Replace letters with letters beside them on a QWERTY keyboard.
 
-    Each letter from a to z changes with probability `prob`. Its case is kept. `keyboard` also replaces letters with
+    Each letter from a to z changes with probability `prob`. Case is preserved. `keyboard` also replaces letters with
     digits, and can change digits.
 
     Args:
@@ -195,7 +195,7 @@ def uppercase(text: pl.Expr) -> pl.Expr:
 
 @perturbation("titlecase")
 def titlecase(text: pl.Expr) -> pl.Expr:
-    """Start each word with a capital letter; other letters are kept.
+    """Start each word with a capital letter; the other letters stay unchanged.
 
     Args:
         text: The text column.

@@ -34,7 +34,7 @@ from helmframe.store.files import Address, address_of, below, read_all
 T = TypeVar("T")
 Triple = tuple[str, str, str]
 
-# Where a table belongs, for errors.
+# The folder of a table, for errors.
 FOLDER = "the folder tables/ of the data root (hf.scenario(…, data=…), hf.configure(data=…) or HELMFRAME_DATA)"
 
 _MISSPELLINGS = "correct_to_misspelling.json"
@@ -280,7 +280,7 @@ CONTRACTIONS = {
     "you've": "you have",
 }  # fmt: skip
 
-# (neutral, female, male): Garg et al. 2018, Bolukbasi et al. 2016, and HELM's own from the second "parent" on.
+# (neutral, female, male): Garg et al. 2018, Bolukbasi et al. 2016, and, from the second "parent" on, HELM.
 GENDER_TERMS = (
     ("child", "daughter", "son"), ("children", "daughters", "sons"), ("parent", "mother", "father"),
     ("parents", "mothers", "fathers"), ("kiddo", "girl", "boy"), ("kiddos", "girls", "boys"),

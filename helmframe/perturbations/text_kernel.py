@@ -21,7 +21,7 @@ from helmframe.errors import ArgumentError
 Bytes: TypeAlias = NDArray[np.uint8]
 Points: TypeAlias = NDArray[np.uint32]  # code points
 Numbers: TypeAlias = NDArray[np.int64]
-Draws: TypeAlias = NDArray[np.uint64]  # keys, and the random numbers made of them
+Draws: TypeAlias = NDArray[np.uint64]  # keys, and the random numbers computed from them
 Flags: TypeAlias = NDArray[np.bool_]
 
 # The approximate number of bytes per call of a kernel: its arrays of 8 bytes per byte then fit in the cache.

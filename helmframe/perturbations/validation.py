@@ -74,7 +74,7 @@ def named_errors(perturbation: str, kind: type[HelmframeError], hint: str = "") 
         raise kind(f"Perturbation {perturbation!r} raised {type_name(type(error))}: {problem}{hint}") from error
 
 
-# What Polars adds to an error of a function that it calls: expressions that the function's author has not written.
+# The text that Polars appends to errors of functions that it calls: internal expressions.
 _WHERE = re.compile(r"(?:\\+n|\s)*This error occurred in the following")
 
 

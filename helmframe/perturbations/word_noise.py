@@ -34,7 +34,7 @@ MARKS = ".;?:!,"
 def drop_words(text: pl.Expr, key: pl.Expr, prob: float = 0.1) -> pl.Expr:
     """Drop words, each with the space before it.
 
-    At least one word of a text is kept.
+    At least one word of a text remains.
 
     Args:
         text: The text column.
@@ -175,7 +175,7 @@ def _dropped(characters: Units, prob: float) -> Text:
 def _words_to_drop(pieces: Units, is_word: Flags, prob: float) -> Flags:
     """Return the words to drop.
 
-    If all words are hit, the word with the highest random number is kept: the last to be dropped as `prob` rises.
+    If all words are hit, the word with the highest random number remains: it is the last to be dropped as `prob` rises.
     """
     numbers, rows = pieces.draws(WHETHER), pieces.rows
     dropped = is_word & below(numbers, prob)

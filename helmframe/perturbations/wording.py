@@ -30,7 +30,7 @@ from helmframe.perturbations.text_kernel import (
 def contraction(text: pl.Expr) -> pl.Expr:
     """Replace phrases with their contractions: "is not" becomes "isn't".
 
-    A phrase is contracted if a space follows it. The case of the phrase is kept.
+    A phrase is contracted if a space follows it. Case is preserved.
 
     Args:
         text: The text column.
@@ -120,7 +120,7 @@ def _expanded(data: Bytes, offsets: Numbers, keys: Draws) -> tuple[Bytes, Number
 
 @lru_cache(maxsize=1)
 def _contracting() -> Lexicon:
-    # "cannot have" becomes "can't have" and "he would have" "he'd have", as in HELM: the shorter comes first
+    # as in HELM, the shorter phrase has priority: "cannot have" becomes "can't have"
     table = {expanded.lower(): short.lower() for short, expanded in CONTRACTIONS.items()}
     begun = {long for long in table for short in table if long.startswith(f"{short} ")}
     return lexicon({expanded: [short] for expanded, short in table.items() if expanded not in begun})
@@ -135,7 +135,7 @@ def _filled(
     data: Bytes, offsets: Numbers, keys: Draws, fillers: tuple[str, ...], prob: float, most: int | None
 ) -> tuple[Bytes, Numbers]:
     after = np.flatnonzero(data == ord(" ")) + 1
-    full = np.flatnonzero(np.diff(offsets))  # an empty text gets no filler
+    full = np.flatnonzero(np.diff(offsets))  # empty texts get no filler
     rows, starts = np.append(full, row_of(after - 1, offsets)), np.append(offsets[full], after)
     order = np.lexsort((starts, rows))
     rows, starts = rows[order], starts[order]

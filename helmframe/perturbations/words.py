@@ -21,7 +21,7 @@ from helmframe.perturbations.wording import contracted
 def misspellings(text: pl.Expr, key: pl.Expr, prob: float = 0.1, *, tables: Tables) -> pl.Expr:
     """Replace words with common misspellings of them: "receive" becomes "recieve".
 
-    The case of words is kept. The table of misspellings is read from `{data}/tables/`, or from an installed crfm-helm.
+    Case is preserved. The table of misspellings is read from `{data}/tables/`, or from an installed crfm-helm.
 
     Args:
         text: The text column.
@@ -88,7 +88,7 @@ def dialect(
 ) -> pl.Expr:
     """Replace words of one dialect with words of another: "this is love" becomes "dis is luvv".
 
-    The case of words is kept. The lexicon is read from `{data}/tables/`. It contains slurs.
+    Case is preserved. The lexicon is read from `{data}/tables/`. It contains slurs.
 
     Args:
         text: The text column.
@@ -97,7 +97,7 @@ def dialect(
         source: The dialect of the text: "SAE", Standard American English, or another one that the data root has a
             lexicon for.
         target: The new dialect: "AAVE", African American Vernacular English.
-        filter_slurs: Whether to skip replacements that are slurs. Words without another replacement are kept.
+        filter_slurs: Whether to skip replacements that are slurs. Words without another replacement stay unchanged.
         tables: The plan's word tables.
 
     Raises:
@@ -161,7 +161,7 @@ def synonym(text: pl.Expr, key: pl.Expr, prob: float = 0.1, *, tables: Tables) -
 
     WordNet is read from `{data}/tables/`. Each word gets the part of speech in which WordNet has most synonyms for it,
     without regard to context. On 40,000 words of MMLU this is spaCy's part of speech for 87 % of the words. Function
-    words ("in", "was"), single letters and capitalised words are kept; seven in ten capitalised words are names.
+    words ("in", "was"), single letters and capitalised words stay unchanged; seven in ten capitalised words are names.
 
     Args:
         text: The text column.
@@ -184,7 +184,7 @@ def synonym(text: pl.Expr, key: pl.Expr, prob: float = 0.1, *, tables: Tables) -
     def over_batch(columns: Sequence[pl.Series]) -> pl.Series:
         texts, keys = columns
         forms = _forms_of(lemmas, irregular)
-        # of the many forms only those in the texts are needed
+        # only the forms that occur in the texts are needed
         occurring = texts.drop_nulls().str.extract_all(r"\p{L}+").explode().unique()
         present = forms.filter(pl.col("form").is_in(occurring.drop_nulls().implode()))
         words = lexicon(dict(present.select("form", "synonyms").iter_rows()), fold=False)
@@ -199,7 +199,7 @@ def _forms_of(lemmas: pl.DataFrame, irregular: pl.DataFrame) -> pl.DataFrame:
     """Return `_forms` of these tables; each pair of tables is processed once."""
     key = (id(lemmas), id(irregular))
     if key not in _FORMS:
-        # the entry holds the tables as well: until it is dropped no others can have their ids
+        # the entry contains the tables, so that no other tables get their ids while it exists
         _FORMS[key] = (lemmas, irregular, _forms(lemmas, irregular))
     return _FORMS[key][2]
 

@@ -223,7 +223,7 @@ def postscript(response: str, *, postscript_marker: str) -> bool:
 @instruction("detectable_content:number_placeholders")
 def number_placeholders(response: str, *, num_placeholders: int) -> bool:
     """Return whether there are at least n placeholders in square brackets, such as [address]."""
-    # behind the last bracket that closes, every one that opens would be sought to the end
+    # after the last closing bracket, a search from each opening one would run to the end of the text
     lines = (line[: line.rfind("]") + 1] for line in response.split("\n"))
     return sum(len(re.findall(r"\[.*?\]", line)) for line in lines) >= num_placeholders
 

@@ -86,5 +86,5 @@ def _detectors() -> Any:
 
 
 def _words(text: str) -> list[str]:
-    # as the Penn Treebank has words: an apostrophe begins the rest of a contraction, a hyphen goes through
+    # words as in the Penn Treebank: an apostrophe starts the rest of a contraction, and hyphenated words are one word
     return re.findall(r"[^\s,;:@#$%&?!()\[\]{}<>\"`'’“”…]+|['’]\w+", text)
