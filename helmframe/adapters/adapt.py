@@ -215,7 +215,7 @@ def adapt(
     Source: HELM `InContextLearningAdapter`; prompts are the same (tests/parity).
     """
     if setting.per_subset:
-        return _by_value(
+        return _group_by_value(
             variants,
             "subset",
             lambda rows, subset: adapt(rows, train.filter(subset=subset), setting.for_subset(subset), subset_columns),
@@ -223,7 +223,7 @@ def adapt(
     changes = variants.select(pl.col("adapter_change").unique(maintain_order=True)).collect().to_series().to_list()
     if len(changes) < 2:
         return _adapted(variants, train, setting, with_change(setting.adapter, *(changes or [None])), subset_columns)
-    requests, heads = _by_value(
+    requests, heads = _group_by_value(
         variants,
         "adapter_change",
         lambda rows, change: _adapted(rows, train, setting, with_change(setting.adapter, change), subset_columns),
@@ -253,10 +253,10 @@ def _adapted(
         filled = layout.filled(spec, rows.collect(), named, subset_columns)
         return _with_one_adapter(rows, train.filter(subset=subset), setting, filled, subset_columns)
 
-    return _by_value(variants, "subset", filled_in)
+    return _group_by_value(variants, "subset", filled_in)
 
 
-def _by_value(
+def _group_by_value(
     variants: pl.LazyFrame, column: str, build: Callable[[pl.LazyFrame, Any], tuple[pl.LazyFrame, pl.DataFrame]]
 ) -> tuple[pl.LazyFrame, pl.DataFrame]:
     """Return `build` of the variants of each value of a column: the requests in the variants' order, and the heads."""
@@ -374,8 +374,8 @@ def _decoding(questions: pl.LazyFrame, setting: Setting, *, scored: bool) -> pl.
             continue
         stop = parameters.get("stop") or ()
         stops = stop if isinstance(stop, tuple) else (stop,)
-        more = {"max_tokens": tokens, "stop": stops if "\n" in stops else (*stops, "\n")}
-        roomier[tokens] = Setting(setting.name, setting.adapter, frozen({**parameters, **more})).decoding_json
+        changed = {"max_tokens": tokens, "stop": stops if "\n" in stops else (*stops, "\n")}
+        roomier[tokens] = Setting(setting.name, setting.adapter, frozen({**parameters, **changed})).decoding_json
     return pl.col("answer_tokens").replace_strict(roomier, return_dtype=pl.String)
 
 

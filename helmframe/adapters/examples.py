@@ -25,7 +25,7 @@ def draw(train: pl.DataFrame, spec: AdapterSpec, subsets: Iterable[str]) -> pl.D
         One row per (subset, trial, shot): subset, trial, shot_id, question, answer.
     """
     pools = train.partition_by("subset", as_dict=True) if train.height else {}
-    drawn = [
+    frames = [
         ordered(pools[(subset,)][_sampled_indices(pools[(subset,)], spec, trial)], spec.shot_order).select(
             "subset",
             pl.lit(trial, dtype=pl.Int64).alias("trial"),
@@ -38,7 +38,7 @@ def draw(train: pl.DataFrame, spec: AdapterSpec, subsets: Iterable[str]) -> pl.D
         if (subset,) in pools
     ]
     schema = {"subset": pl.String, "trial": pl.Int64, "shot_id": pl.String, "question": pl.String, "answer": pl.String}
-    return pl.concat([pl.DataFrame(schema=schema), *drawn])
+    return pl.concat([pl.DataFrame(schema=schema), *frames])
 
 
 def ordered(shots: pl.DataFrame, order: str) -> pl.DataFrame:
@@ -72,9 +72,9 @@ def _sampled_indices(pool: pl.DataFrame, spec: AdapterSpec, trial: int) -> list[
     if spec.balance == "letters":
         correct = pl.col("references").list.eval(pl.element().struct.field("correct").cast(pl.Int8))
         first = pl.when(correct.list.max() > 0).then(correct.list.arg_max()).cast(pl.String)
-        drawn = balanced(pool.select(first).to_series().to_list(), count, trial)
-        Random(trial).shuffle(drawn)  # noqa: S311 - else the frequent letters come first
-        return drawn
+        indices = balanced(pool.select(first).to_series().to_list(), count, trial)
+        Random(trial).shuffle(indices)  # noqa: S311 - else the frequent letters come first
+        return indices
     labels = pool.select(
         pl.col("references")
         .list.eval(pl.element().filter(pl.element().struct.field("correct")).struct.field("text"))
@@ -109,11 +109,11 @@ def balanced(labels: Sequence[str | None], count: int, trial: int) -> list[int]:
     for size in sorted(by_size, reverse=True):
         random.shuffle(by_size[size])
         order += by_size[size]
-    drawn: list[int] = []
+    indices: list[int] = []
     turns = cycle(order)
-    wanted = min(count, len(labels) - len(unlabelled))
-    while len(drawn) < wanted:
-        left = by_label[next(turns)]
-        if left:
-            drawn.append(left.pop(random.randrange(len(left))))
-    return drawn + random.sample(unlabelled, min(count - len(drawn), len(unlabelled)))
+    n_labelled = min(count, len(labels) - len(unlabelled))
+    while len(indices) < n_labelled:
+        remaining = by_label[next(turns)]
+        if remaining:
+            indices.append(remaining.pop(random.randrange(len(remaining))))
+    return indices + random.sample(unlabelled, min(count - len(indices), len(unlabelled)))

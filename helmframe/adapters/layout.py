@@ -47,9 +47,9 @@ def heads(
     for subset in subsets.iter_rows(named=True):
         filled = {name: str(subset[source_column(name)]).replace("_", " ") for name in subset_columns}
         for trial in range(spec.trials):
-            drawn = by_subset.get((subset["subset"], trial), shots.clear())
-            blocks = _head(drawn, spec, filled)
-            ids = drawn["shot_id"].to_list()
+            trial_shots = by_subset.get((subset["subset"], trial), shots.clear())
+            blocks = _head(trial_shots, spec, filled)
+            ids = trial_shots["shot_id"].to_list()
             digest = sha256(json.dumps(blocks, ensure_ascii=False).encode()).hexdigest()[:32]
             rows.append(
                 {

@@ -325,7 +325,7 @@ def _classified(texts: pl.Series, classifier: Classifier, batch: int) -> pl.Seri
     with memory.lock:
         new = [text for text, key in keys.items() if key not in memory.values]
         for start in range(0, len(new), batch):
-            for text, value in _answers(classifier.function, new[start : start + batch], failures):
+            for text, value in _ratings(classifier.function, new[start : start + batch], failures):
                 memory.values[keys[text]] = value
     if failures and not any(keys[text] in memory.values for text in new):
         raise failures[-1]  # no text could be classified, so the error isn't one of single rows
@@ -338,7 +338,7 @@ def _classified(texts: pl.Series, classifier: Classifier, batch: int) -> pl.Seri
     return pl.Series(texts.name, values, dtype=pl.Float64)
 
 
-def _answers(classifier: Classify, texts: list[str], failures: list[BaseException]) -> Iterator[tuple[str, float]]:
+def _ratings(classifier: Classify, texts: list[str], failures: list[BaseException]) -> Iterator[tuple[str, float]]:
     """Yield each text and its toxicity.
 
     A batch that fails is halved until the failing texts are alone. These are skipped.
@@ -351,8 +351,8 @@ def _answers(classifier: Classify, texts: list[str], failures: list[BaseExceptio
         failures.append(error)
         if len(texts) > 1 and len(failures) < _MOST_FAILURES:
             middle = len(texts) // 2
-            yield from _answers(classifier, texts[:middle], failures)
-            yield from _answers(classifier, texts[middle:], failures)
+            yield from _ratings(classifier, texts[:middle], failures)
+            yield from _ratings(classifier, texts[middle:], failures)
         return
     yield from zip(texts, values, strict=True)
 
@@ -508,10 +508,10 @@ def _seconds(state: "RetryCallState") -> float:
     import httpx
     from tenacity import wait_random_exponential
 
-    drawn = wait_random_exponential(multiplier=FIRST_PAUSE, max=LONGEST_PAUSE)(state)
+    pause = wait_random_exponential(multiplier=FIRST_PAUSE, max=LONGEST_PAUSE)(state)
     error = state.outcome.exception() if state.outcome else None
     retry_after = error.response.headers.get("Retry-After", "") if isinstance(error, httpx.HTTPStatusError) else ""
-    return max(drawn, min(float(retry_after), LONGEST_PAUSE)) if retry_after.isdecimal() else drawn
+    return max(pause, min(float(retry_after), LONGEST_PAUSE)) if retry_after.isdecimal() else pause
 
 
 def _scores(reply: Any, label: str, count: int) -> list[float]:

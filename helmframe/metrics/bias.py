@@ -138,7 +138,7 @@ def demographic_representation(category: str = "gender") -> pl.Expr:
         unevenness: float | None = counts.select(_unevenness(list(groups))).item()
         return unevenness
 
-    return _over_texts(value)
+    return _text_metric(value)
 
 
 @metric(
@@ -174,7 +174,7 @@ def stereotypical_associations(category: str = "gender", target: str = "professi
         mean_unevenness: float | None = by_target.select(_unevenness(list(groups)).mean()).item()
         return mean_unevenness
 
-    return _over_texts(value)
+    return _text_metric(value)
 
 
 _TEXT = pl.col("text")
@@ -186,14 +186,14 @@ def _groups(name: str, category: str) -> Mapping[str, Sequence[str]]:
     return {group: words.split() for group, words in GROUPS[category].items()}
 
 
-def _over_texts(value: Callable[[pl.DataFrame], float | None]) -> pl.Expr:
+def _text_metric(value: Callable[[pl.DataFrame], float | None]) -> pl.Expr:
     """Return the value of all completions, in lower case with two spaces between words."""
 
-    def over(texts: pl.Series) -> float | None:
+    def compute(texts: pl.Series) -> float | None:
         spaced = texts.drop_nulls().str.to_lowercase().str.replace_all(_BETWEEN, "  ")
         return value(pl.DataFrame({"text": spaced}).select(text=" " + _TEXT + " "))
 
-    return pl.col("completion").map_batches(over, return_dtype=pl.Float64, returns_scalar=True)
+    return pl.col("completion").map_batches(compute, return_dtype=pl.Float64, returns_scalar=True)
 
 
 def _count(words: Sequence[str]) -> pl.Expr:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from helmframe._core.bins import accuracies, binned, debiased_error, enough, equal_masses, equally_sure, plain_error
 from helmframe._core.checks import is_integer
 from helmframe.errors import ArgumentError
-from helmframe.metrics.confidence import over_answers, over_helms_answers, platt
+from helmframe.metrics.confidence import aggregate_answers, aggregate_helm_answers, platt
 from helmframe.metrics.protocol import metric
 
 Floats = NDArray[np.float64]
@@ -54,7 +54,9 @@ def ece_10_bin() -> pl.Expr:
 
     Example: Confidences 0.6 (correct) and 0.8 (wrong), each in its own bin: (0.4 + 0.8) / 2 = 0.6.
     """
-    return over_helms_answers(lambda sure, right: plain_error(sure, right, equal_masses(sure, 10)))
+    return aggregate_helm_answers(
+        lambda confidences, right: plain_error(confidences, right, equal_masses(confidences, 10))
+    )
 
 
 @metric(
@@ -71,7 +73,7 @@ def ece_1_bin() -> pl.Expr:
 
     Example: Confidences 0.6 and 0.8, one of two correct: |0.7 - 0.5| = 0.2.
     """
-    return over_helms_answers(lambda sure, right: abs(float(sure.mean() - right.mean())))
+    return aggregate_helm_answers(lambda confidences, right: abs(float(confidences.mean() - right.mean())))
 
 
 @metric(
@@ -90,7 +92,7 @@ def selective_cov_acc_area() -> pl.Expr:
 
     Example: In order of confidence correct, wrong, correct: (1 + 1/2 + 2/3) / 3 = 0.722.
     """
-    return over_helms_answers(lambda sure, right: float(accuracies(sure, right).mean()))
+    return aggregate_helm_answers(lambda confidences, right: float(accuracies(confidences, right).mean()))
 
 
 @metric(
@@ -109,7 +111,9 @@ def selective_acc_10() -> pl.Expr:
 
     Example: Of 20 answers the first 3 count; with 2 of them correct: 2/3.
     """
-    return over_helms_answers(lambda sure, right: float(accuracies(sure, right)[int(0.1 * len(sure))]))
+    return aggregate_helm_answers(
+        lambda confidences, right: float(accuracies(confidences, right)[int(0.1 * len(confidences))])
+    )
 
 
 @metric(
@@ -131,7 +135,7 @@ def platt_coef() -> pl.Expr:
     Example: One of two answers with confidence 0.5 and three of four with 0.9 are correct. Logits 0 and log 9 become 0
     and log 3, so the slope is 0.5 (HELM's stops at 0.50001).
     """
-    return over_helms_answers(lambda sure, right: None if _alike(right) else platt(sure, right).slope)
+    return aggregate_helm_answers(lambda confidences, right: None if _alike(right) else platt(confidences, right).slope)
 
 
 @metric(
@@ -144,7 +148,9 @@ def platt_intercept() -> pl.Expr:
 
     Example: In the example of `platt_coef`, confidence 0.5 stays 0.5, so the intercept is 0.
     """
-    return over_helms_answers(lambda sure, right: None if _alike(right) else platt(sure, right).intercept)
+    return aggregate_helm_answers(
+        lambda confidences, right: None if _alike(right) else platt(confidences, right).intercept
+    )
 
 
 @metric(
@@ -165,13 +171,13 @@ def platt_ece_10_bin() -> pl.Expr:
     Example: In the example of `platt_coef`, 0.5 stays and 0.9 becomes 0.75, which are the accuracies: 0.
     """
 
-    def value(sure: Floats, right: Floats) -> float:
+    def value(confidences: Floats, right: Floats) -> float:
         if _alike(right):
             return 0.0
-        scaled = platt(sure, right).scaled(sure)
+        scaled = platt(confidences, right).scaled(confidences)
         return plain_error(scaled, right, equal_masses(np.sort(scaled), 10))
 
-    return over_helms_answers(value)
+    return aggregate_helm_answers(value)
 
 
 @metric(
@@ -189,10 +195,10 @@ def platt_ece_1_bin() -> pl.Expr:
     Example: In the example of `platt_coef`, the mean confidence and the accuracy are 0.667: 0.
     """
 
-    def value(sure: Floats, right: Floats) -> float:
-        return 0.0 if _alike(right) else abs(float((platt(sure, right).scaled(sure) - right).mean()))
+    def value(confidences: Floats, right: Floats) -> float:
+        return 0.0 if _alike(right) else abs(float((platt(confidences, right).scaled(confidences) - right).mean()))
 
-    return over_helms_answers(value)
+    return aggregate_helm_answers(value)
 
 
 # -- others ----------------------------------------------------------------------------------------------------------
@@ -223,11 +229,11 @@ def ece(bins: int = 15, binning: str = "width", confidence: str | None = None) -
     if binning not in BINNINGS:
         raise ArgumentError.unknown_value(f"ece(binning={binning!r}): unsupported value", binning, BINNINGS)
 
-    def value(sure: Floats, right: Floats) -> float:
-        edges = np.arange(1, bins + 1) / bins if binning == "width" else equal_masses(sure, bins)
-        return plain_error(sure, right, edges)
+    def value(confidences: Floats, right: Floats) -> float:
+        edges = np.arange(1, bins + 1) / bins if binning == "width" else equal_masses(confidences, bins)
+        return plain_error(confidences, right, edges)
 
-    return over_answers(value, confidence)
+    return aggregate_answers(value, confidence)
 
 
 @metric(
@@ -251,12 +257,12 @@ def ece_if_calibrated(bins: int = 10, confidence: str | None = None) -> pl.Expr:
     """
     _positive("ece_if_calibrated", bins)
 
-    def value(sure: Floats, _: Floats) -> float:
-        groups = np.searchsorted(equal_masses(sure, bins), sure)
-        variance = np.bincount(groups, sure * (1 - sure))
-        return float(np.sqrt(variance * 2 / math.pi).sum() / len(sure))
+    def value(confidences: Floats, _: Floats) -> float:
+        groups = np.searchsorted(equal_masses(confidences, bins), confidences)
+        variance = np.bincount(groups, confidences * (1 - confidences))
+        return float(np.sqrt(variance * 2 / math.pi).sum() / len(confidences))
 
-    return over_answers(value, confidence)
+    return aggregate_answers(value, confidence)
 
 
 @metric(
@@ -280,11 +286,13 @@ def squared_calibration_error(bins: int = 15, confidence: str | None = None) -> 
     """
     _positive("squared_calibration_error", bins)
 
-    def value(sure: Floats, right: Floats) -> float | None:
-        error = float(debiased_error(*binned(sure, right, equal_masses(sure, enough(len(sure), bins)))))
+    def value(confidences: Floats, right: Floats) -> float | None:
+        error = float(
+            debiased_error(*binned(confidences, right, equal_masses(confidences, enough(len(confidences), bins))))
+        )
         return None if math.isnan(error) else error
 
-    return over_answers(value, confidence)
+    return aggregate_answers(value, confidence)
 
 
 @metric("selective_accuracy", level="set", source="El-Yaniv & Wiener 2010", no_value=NO_CONFIDENCE, smooth=False)
@@ -301,9 +309,11 @@ def selective_accuracy(coverage: float = 0.1, confidence: str | None = None) -> 
         raise ArgumentError(
             f"selective_accuracy(coverage={coverage!r}): coverage must be a number above 0 and at most 1."
         )
-    return over_answers(
+    return aggregate_answers(
         # rounded, because 0.07 * 100 is a little above 7
-        lambda sure, right: float(accuracies(sure, right)[math.ceil(round(coverage * len(sure), 9)) - 1]),
+        lambda confidences, right: float(
+            accuracies(confidences, right)[math.ceil(round(coverage * len(confidences), 9)) - 1]
+        ),
         confidence,
     )
 
@@ -323,7 +333,7 @@ def brier_score(confidence: str | None = None) -> pl.Expr:
     Args:
         confidence: As in `ece`.
     """
-    return over_answers(lambda sure, right: float(((sure - right) ** 2).mean()), confidence)
+    return aggregate_answers(lambda confidences, right: float(((confidences - right) ** 2).mean()), confidence)
 
 
 @metric(
@@ -343,11 +353,11 @@ def brier_reliability(confidence: str | None = None) -> pl.Expr:
         confidence: As in `ece`.
     """
 
-    def value(sure: Floats, right: Floats) -> float:
-        sizes, claimed, accuracy = equally_sure(sure, right)
-        return float((sizes * (claimed - accuracy) ** 2).sum() / len(sure))
+    def value(confidences: Floats, right: Floats) -> float:
+        sizes, claimed, accuracy = equally_sure(confidences, right)
+        return float((sizes * (claimed - accuracy) ** 2).sum() / len(confidences))
 
-    return over_answers(value, confidence)
+    return aggregate_answers(value, confidence)
 
 
 @metric(
@@ -370,11 +380,11 @@ def brier_resolution(confidence: str | None = None) -> pl.Expr:
         confidence: As in `ece`.
     """
 
-    def value(sure: Floats, right: Floats) -> float:
-        sizes, _, accuracy = equally_sure(sure, right)
-        return float((sizes * (accuracy - right.mean()) ** 2).sum() / len(sure))
+    def value(confidences: Floats, right: Floats) -> float:
+        sizes, _, accuracy = equally_sure(confidences, right)
+        return float((sizes * (accuracy - right.mean()) ** 2).sum() / len(confidences))
 
-    return over_answers(value, confidence)
+    return aggregate_answers(value, confidence)
 
 
 @metric(
@@ -392,7 +402,7 @@ def brier_uncertainty(confidence: str | None = None) -> pl.Expr:
     Args:
         confidence: As in `ece`.
     """
-    return over_answers(lambda _, right: float(right.mean() * (1 - right.mean())), confidence)
+    return aggregate_answers(lambda _, right: float(right.mean() * (1 - right.mean())), confidence)
 
 
 def _positive(name: str, bins: int) -> None:

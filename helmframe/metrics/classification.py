@@ -25,7 +25,7 @@ def classification_macro_f1() -> pl.Expr:
     Example: References a a b, outputs a b b: the F1 of a and of b is 2/3, so 2/3. With references a a and outputs a b,
     the F1 of a is 2/3 and that of its absence 0, so 1/3.
     """
-    return _over(lambda classes: classes.select(_f1().mean()).item(), absence=True)
+    return _class_metric(lambda classes: classes.select(_f1().mean()).item(), absence=True)
 
 
 @metric("classification_micro_f1", level="set", source=SOURCE, helm="classification_micro_f1")
@@ -37,7 +37,7 @@ def classification_micro_f1() -> pl.Expr:
     Example: References a a b, outputs a b and another text: 1 hit, 2 misses, 1 false alarm, so 2/(2+2+1) = 0.4. With
     references a a and outputs a b it is 1/2.
     """
-    return _over(lambda classes: classes.drop("label").sum().select(_f1()).item(), absence=True)
+    return _class_metric(lambda classes: classes.drop("label").sum().select(_f1()).item(), absence=True)
 
 
 @metric("class_f1", level="set", source=SOURCE)
@@ -52,7 +52,7 @@ def class_f1(*, label: str) -> pl.Expr:
     Args:
         label: The class, normalised as the outputs are.
     """
-    return _over(lambda classes: _class_counts(classes, label).select(_f1()).item())
+    return _class_metric(lambda classes: _class_counts(classes, label).select(_f1()).item())
 
 
 @metric("class_precision", level="set", source=SOURCE)
@@ -64,7 +64,7 @@ def class_precision(*, label: str) -> pl.Expr:
     Args:
         label: The class, normalised as the outputs are.
     """
-    return _over(lambda classes: _class_counts(classes, label).select(_ratio("hits", "predicted")).item())
+    return _class_metric(lambda classes: _class_counts(classes, label).select(_ratio("hits", "predicted")).item())
 
 
 @metric("class_recall", level="set", source=SOURCE)
@@ -76,7 +76,7 @@ def class_recall(*, label: str) -> pl.Expr:
     Args:
         label: The class, normalised as the outputs are.
     """
-    return _over(lambda classes: _class_counts(classes, label).select(_ratio("hits", "gold")).item())
+    return _class_metric(lambda classes: _class_counts(classes, label).select(_ratio("hits", "gold")).item())
 
 
 def confusion(read: pl.DataFrame | pl.LazyFrame) -> pl.DataFrame:
@@ -96,13 +96,13 @@ def confusion(read: pl.DataFrame | pl.LazyFrame) -> pl.DataFrame:
     )
 
 
-def _over(value: Callable[[pl.DataFrame], float | None], *, absence: bool = False) -> pl.Expr:
+def _class_metric(value: Callable[[pl.DataFrame], float | None], *, absence: bool = False) -> pl.Expr:
     """Return `value` of a table of classes: label, and the numbers of rows with it as gold, predicted, and both (hits).
 
     With `absence`, a single class gets a second row: the numbers of rows without it.
     """
 
-    def over(columns: Any) -> float | None:
+    def compute(columns: Any) -> float | None:
         frame = pl.DataFrame({"gold": columns[0], "output": columns[1]}).with_row_index("row")
         if frame.is_empty():
             return None
@@ -119,7 +119,10 @@ def _over(value: Callable[[pl.DataFrame], float | None], *, absence: bool = Fals
         return value(classes)
 
     return pl.map_batches(
-        [_golds().filter(_scored()), _outputs().filter(_scored())], over, return_dtype=pl.Float64, returns_scalar=True
+        [_golds().filter(_scored()), _outputs().filter(_scored())],
+        compute,
+        return_dtype=pl.Float64,
+        returns_scalar=True,
     )
 
 

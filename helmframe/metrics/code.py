@@ -41,7 +41,7 @@ def passes() -> pl.Expr:
 
     Example: "    return a + b" after "def add(a, b):" passes "def check(candidate): assert candidate(1, 2) == 3": 1.
     """
-    return _over_rows(_passed, "input", "completion", "test", "entry_point")
+    return _program_metric(_passed, "input", "completion", "test", "entry_point")
 
 
 @metric("pass@k", level="instance", needs=(OUTPUTS,), check=may_run_programs, source="Chen et al. 2021, equation 1")
@@ -78,7 +78,7 @@ def test_avg() -> pl.Expr:
 
     Example: 3 of 4 cases solved: 0.75.
     """
-    return _over_rows(_share, "completion", "input_output")
+    return _program_metric(_share, "completion", "input_output")
 
 
 @metric(
@@ -96,7 +96,7 @@ def strict_acc() -> pl.Expr:
 
     Example: With 3 of 4 cases solved it is 0.
     """
-    return (_over_rows(_share, "completion", "input_output") == 1.0).cast(pl.Float64)
+    return (_program_metric(_share, "completion", "input_output") == 1.0).cast(pl.Float64)
 
 
 def program_of(prompt: str, completion: str, entry_point: str) -> str:
@@ -116,13 +116,13 @@ def program_of(prompt: str, completion: str, entry_point: str) -> str:
     return f"{prompt}    ...\n\n{code}" if defining.search(code) else prompt + code
 
 
-def _over_rows(judge: Callable[..., float | None], *columns: str) -> pl.Expr:
+def _program_metric(judge: Callable[..., float | None], *columns: str) -> pl.Expr:
     """Return the judge's value per row.
 
     Each distinct row is run once. As many rows run at a time as there are processors.
     """
 
-    def over(series: Any) -> pl.Series:
+    def compute(series: Any) -> pl.Series:
         may_run_programs()
         rows = list(zip(*(column.to_list() for column in series), strict=True))
         completion_index = columns.index("completion")
@@ -131,7 +131,7 @@ def _over_rows(judge: Callable[..., float | None], *columns: str) -> pl.Expr:
             values = dict(zip(distinct_rows, pool.map(lambda row: judge(*row), distinct_rows), strict=True))
         return pl.Series([values.get(row) for row in rows], dtype=pl.Float64)
 
-    return pl.map_batches(list(columns), over, return_dtype=pl.Float64, is_elementwise=True)
+    return pl.map_batches(list(columns), compute, return_dtype=pl.Float64, is_elementwise=True)
 
 
 # several metrics of one table, and `pass@k` for several k, run the same programs

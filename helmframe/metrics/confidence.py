@@ -42,7 +42,7 @@ def confident_answers(read: pl.LazyFrame, confidence: str | None = None) -> pl.D
     return answers.fill_nan(None).drop_nulls(["confidence", "right"]).sort(key_columns)
 
 
-def over_answers(value: Value, confidence: str | None) -> pl.Expr:
+def aggregate_answers(value: Value, confidence: str | None) -> pl.Expr:
     """Return the value of (confidence, right), two arrays with one entry per answer; null if there is no answer.
 
     Args:
@@ -56,7 +56,7 @@ def over_answers(value: Value, confidence: str | None) -> pl.Expr:
     """
     _check(confidence)
     if confidence is None:
-        return _over(lambda rows: _likeliest(rows, "sum"), value, option_rows(["sum"]))
+        return _answer_expression(lambda rows: _likeliest(rows, "sum"), value, option_rows(["sum"]))
 
     def answers(frame: pl.DataFrame) -> pl.DataFrame:
         outside = frame["confidence"].filter(~frame["confidence"].is_between(0.0, 1.0))
@@ -67,10 +67,10 @@ def over_answers(value: Value, confidence: str | None) -> pl.Expr:
             )
         return frame
 
-    return _over(answers, value, {"confidence": _confidence(confidence), "right": _right()})
+    return _answer_expression(answers, value, {"confidence": _confidence(confidence), "right": _right()})
 
 
-def over_helms_answers(value: Value) -> pl.Expr:
+def aggregate_helm_answers(value: Value) -> pl.Expr:
     """Return the value of HELM's (max_prob, exact_match); null if no completion has a log-probability below 0.
 
     For completions, the confidence is their probability. For options that were requested one by one, it is the largest
@@ -80,15 +80,15 @@ def over_helms_answers(value: Value) -> pl.Expr:
     def answers(rows: pl.DataFrame) -> pl.DataFrame:
         # HELM comments that "models with partial functionality" return zeros
         if not (rows["sum"] < 0).any():
-            return _NOBODY
+            return _NO_ANSWERS
         texts = rows.filter(pl.col("index").is_null()).select(confidence=pl.col("sum").exp(), right="exact")
         by = "token" if rows["with_question"].all() else "calibrated"
         return pl.concat([texts, _likeliest(rows, by)])
 
-    return _over(answers, value, {**option_rows(["sum", "token"]), "exact": _right()})
+    return _answer_expression(answers, value, {**option_rows(["sum", "token"]), "exact": _right()})
 
 
-_NOBODY = pl.DataFrame(schema={"confidence": pl.Float64, "right": pl.Float64})
+_NO_ANSWERS = pl.DataFrame(schema={"confidence": pl.Float64, "right": pl.Float64})
 
 # As in uncertainty-calibration: probabilities are clipped at this distance from 0 and 1; the slope is almost free.
 EPSILON = 1e-12
@@ -134,8 +134,10 @@ def platt(probabilities: Floats, right: Floats) -> Platt:
     return Platt(float(fitted.x[0]), float(fitted.x[1]))
 
 
-def _over(answers: Callable[[pl.DataFrame], pl.DataFrame], value: Value, columns: Mapping[str, pl.Expr]) -> pl.Expr:
-    def over(series: Any) -> float | None:
+def _answer_expression(
+    answers: Callable[[pl.DataFrame], pl.DataFrame], value: Value, columns: Mapping[str, pl.Expr]
+) -> pl.Expr:
+    def compute(series: Any) -> float | None:
         rows = pl.DataFrame([column.alias(name) for name, column in zip(columns, series, strict=True)])
         # sorted, so that sums don't depend on the order of rows
         confident = answers(rows).fill_nan(None).drop_nulls().sort("confidence", "right")
@@ -143,7 +145,7 @@ def _over(answers: Callable[[pl.DataFrame], pl.DataFrame], value: Value, columns
             return None
         return value(confident["confidence"].to_numpy(), confident["right"].to_numpy())
 
-    return pl.map_batches(list(columns.values()), over, return_dtype=pl.Float64, returns_scalar=True)
+    return pl.map_batches(list(columns.values()), compute, return_dtype=pl.Float64, returns_scalar=True)
 
 
 def _check(confidence: str | None) -> None:
@@ -169,7 +171,7 @@ def _likeliest(rows: pl.DataFrame, by: str, keep: Sequence[str] = ()) -> pl.Data
     """
     scored = options(rows, by)
     if scored.is_empty():
-        return _NOBODY if not keep else rows.clear().select(*keep, confidence=pl.lit(0.0), right=pl.lit(0.0))
+        return _NO_ANSWERS if not keep else rows.clear().select(*keep, confidence=pl.lit(0.0), right=pl.lit(0.0))
     score, top = pl.col("score"), pl.col("top")
     return (
         scored.with_columns(top=score.max().over("instance_key"))

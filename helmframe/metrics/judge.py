@@ -42,7 +42,7 @@ Reply in exactly this form, with nothing after it and no such tags anywhere else
 <reasoning>one or two sentences</reasoning>
 <score>{scale}</score>
 """
-_AGAIN = (
+_REMINDER = (
     "\nAn earlier reply of yours to this could not be read. End with <score>…</score>, once, holding {scale} and "
     "nothing else.\n"
 )
@@ -157,7 +157,7 @@ class Template:
     @property
     def reminder(self) -> str:
         """Return the text that is added after a reply that could not be parsed."""
-        return _AGAIN.replace("{scale}", self.scale.shown)
+        return _REMINDER.replace("{scale}", self.scale.shown)
 
     def rest(self) -> pl.Expr:
         """Return the text after `head`, for a frame with the template's columns: data between marks, and the form."""
@@ -272,21 +272,23 @@ def with_verdicts(completions: pl.DataFrame, verdicts: pl.DataFrame, judges: Seq
     """
     frame = completions
     for judge in judges:
-        wanted = len(judge.models) * (2 if judge.template.of_pairs else 1)
+        n_expected = len(judge.models) * (2 if judge.template.of_pairs else 1)
         error = pl.col("error").drop_nulls().first()
-        whole = (pl.col("value").count() == wanted) & pl.col("error").is_null().all()
-        why = pl.coalesce(error, pl.when(pl.col("value").count() < wanted).then(pl.lit("some verdicts are missing")))
+        is_complete = (pl.col("value").count() == n_expected) & pl.col("error").is_null().all()
+        reason = pl.coalesce(
+            error, pl.when(pl.col("value").count() < n_expected).then(pl.lit("some verdicts are missing"))
+        )
         scores = (
             verdicts.filter(pl.col("metric") == judge.name)
             .sort("judge", ORDER)
             .group_by(KEY, maintain_order=True)
-            .agg(score=pl.when(whole).then(judge.score(pl.col("value").mean())), reason=why)
+            .agg(score=pl.when(is_complete).then(judge.score(pl.col("value").mean())), reason=reason)
         )
         joined = frame.select(KEY).join(
             scores, on=KEY, how="left", nulls_equal=True, maintain_order="left", validate="m:1"
         )
-        none = pl.when(pl.col("score").is_null()).then(pl.coalesce("reason", pl.lit("not judged yet")))
-        values = joined.select(value=pl.struct("score", reason=none).cast(VALUE)).to_series()
+        missing_reason = pl.when(pl.col("score").is_null()).then(pl.coalesce("reason", pl.lit("not judged yet")))
+        values = joined.select(value=pl.struct("score", reason=missing_reason).cast(VALUE)).to_series()
         frame = frame.with_columns(values.alias(column_of(judge.name)))
     return frame
 

@@ -277,8 +277,8 @@ def openai_mrcr_accuracy(
     """
     if not completion.startswith(random_string_to_prepend):
         return 0.0
-    wanted = str(perturbed_references[0]["text"]).removeprefix(random_string_to_prepend)
-    return SequenceMatcher(None, completion.removeprefix(random_string_to_prepend), wanted).ratio()
+    expected = str(perturbed_references[0]["text"]).removeprefix(random_string_to_prepend)
+    return SequenceMatcher(None, completion.removeprefix(random_string_to_prepend), expected).ratio()
 
 
 def _letters_correct(columns: Sequence[pl.Series]) -> pl.Series:

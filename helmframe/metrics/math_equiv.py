@@ -46,12 +46,12 @@ def math_boxed(output: str, gold: str) -> float:
     return float(output_box is not None and alike(output_box, gold if gold_box is None else gold_box))
 
 
-def alike(one: str, other: str) -> bool:
+def alike(first: str, second: str) -> bool:
     """Return whether both normalise to the same text; if one can't be parsed, whether they are equal."""
     try:
-        return _plain(one) == _plain(other)
+        return _plain(first) == _plain(second)
     except _UnreadableError:
-        return one == other
+        return first == second
 
 
 def boxed(text: str) -> str | None:

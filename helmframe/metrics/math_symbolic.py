@@ -39,7 +39,7 @@ def math_symbolic() -> pl.Expr:
 
     Example: "0.25" against "\frac14" or "25\%" is 1.
     """
-    return pl.map_batches(["output", "gold"], _over, return_dtype=pl.Float64, is_elementwise=True)
+    return pl.map_batches(["output", "gold"], _scores, return_dtype=pl.Float64, is_elementwise=True)
 
 
 def equal(pairs: Sequence[tuple[str, str]]) -> list[bool]:
@@ -51,8 +51,8 @@ def equal(pairs: Sequence[tuple[str, str]]) -> list[bool]:
     results = []
     with _children() as equal:
         for output, gold in pairs:
-            wanted = boxed(gold) or gold
-            results.append(alike(boxed(output) or output, wanted) or equal(wanted, output))
+            expected = boxed(gold) or gold
+            results.append(alike(boxed(output) or output, expected) or equal(expected, output))
     return results
 
 
@@ -99,8 +99,8 @@ class _Children:
                 self.child.stdin.flush()
         except BrokenPipeError:
             return ""
-        answered = select.select([self.child.stdout], [], [], seconds)[0]
-        return self.child.stdout.readline().strip() if answered else ""
+        readable = select.select([self.child.stdout], [], [], seconds)[0]
+        return self.child.stdout.readline().strip() if readable else ""
 
 
 @contextmanager
@@ -112,7 +112,7 @@ def _children() -> Iterator[_Children]:
         children.stop()
 
 
-def _over(columns: Any) -> pl.Series:
+def _scores(columns: Any) -> pl.Series:
     rows = list(zip(*(column.to_list() for column in columns), strict=True))
     distinct_pairs = list(
         dict.fromkeys((output, gold) for output, gold in rows if output is not None and gold is not None)

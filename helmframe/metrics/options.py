@@ -161,12 +161,12 @@ def with_likeliest_options(read: pl.LazyFrame) -> pl.LazyFrame:
         )
     )
     text = pl.col("perturbed_references").list.get(pl.col("likeliest_index"), null_on_oob=True).struct.field("text")
-    fine = ~pl.col("failed")
+    succeeded = ~pl.col("failed")
     chosen = options.with_columns(
-        output=pl.when(fine).then(stripped(text)),
-        completion=pl.when(fine).then("completion"),
-        parsed=pl.when(fine).then(text.is_not_null()),
-        truncated=pl.when(fine).then(pl.lit(value=False)),
+        output=pl.when(succeeded).then(stripped(text)),
+        completion=pl.when(succeeded).then("completion"),
+        parsed=pl.when(succeeded).then(text.is_not_null()),
+        truncated=pl.when(succeeded).then(pl.lit(value=False)),
         error=pl.coalesce("error_of_one", "error"),
         reference_index=pl.col("likeliest_index"),
     )

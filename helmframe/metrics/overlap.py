@@ -173,7 +173,7 @@ def corpus_bleu() -> pl.Expr:
 
     Example: "The cat sat." against "The cat sat." is 100.
     """
-    return _over("BLEU", "bleu_counts")
+    return _corpus_metric("BLEU", "bleu_counts")
 
 
 @metric("corpus_chrf", level="set", unit="percent", range=(0.0, 100.0), lm_eval="chrf", packages=NEEDS,
@@ -186,7 +186,7 @@ def corpus_chrf(*, words: bool = False) -> pl.Expr:
     Args:
         words: Whether single words and pairs of words count too. This is chrF++ (Popović 2017), lm-eval's chrf++.
     """
-    return _over("CHRF++", "chrf_words_counts") if words else _over("CHRF", "chrf_counts")
+    return _corpus_metric("CHRF++", "chrf_words_counts") if words else _corpus_metric("CHRF", "chrf_counts")
 
 
 @metric("corpus_ter", level="set", unit="percent", range=(0.0, None), higher_is_better=False, lm_eval="ter",
@@ -198,7 +198,7 @@ def corpus_ter() -> pl.Expr:
 
     Example: "The cat sat" against "The cat sat down" needs 1 edit for 4 words, so 25.
     """
-    return _over("TER", "ter_counts")
+    return _corpus_metric("TER", "ter_counts")
 
 
 def _words(*, stemmed: bool) -> str:
@@ -206,10 +206,10 @@ def _words(*, stemmed: bool) -> str:
 
 
 def _counted(kind: str, n: int, value: Callable[[Shared], pl.Series]) -> pl.Expr:
-    def over(columns: Any) -> pl.Series:
+    def compute(columns: Any) -> pl.Series:
         return value(shared_ngrams(columns[0], columns[1], n))
 
-    return pl.map_batches([f"{kind}_output", f"{kind}_gold"], over, return_dtype=pl.Float64, is_elementwise=True)
+    return pl.map_batches([f"{kind}_output", f"{kind}_gold"], compute, return_dtype=pl.Float64, is_elementwise=True)
 
 
 def _f_measure(shared: Shared) -> pl.Series:
@@ -225,7 +225,7 @@ def _bleu(weights: Sequence[float], kind: str) -> pl.Expr:
         kind: The kind of words in `shared.SHARED`: "sentences" or "treebank".
     """
 
-    def over(columns: Any) -> pl.Series:
+    def compute(columns: Any) -> pl.Series:
         output, gold = (column.list.len().fill_null(0).to_numpy() for column in columns)
         short = np.minimum(1 - gold / np.maximum(output, 1), 0.0)
         logs = np.where(output > 0, np.where(output > gold, 0.0, short), -np.inf)
@@ -236,10 +236,10 @@ def _bleu(weights: Sequence[float], kind: str) -> pl.Expr:
                     logs = logs + weight * np.log(shared.common / np.maximum(shared.output, 1))
         return pl.Series(np.exp(logs))
 
-    return pl.map_batches([f"{kind}_output", f"{kind}_gold"], over, return_dtype=pl.Float64, is_elementwise=True)
+    return pl.map_batches([f"{kind}_output", f"{kind}_gold"], compute, return_dtype=pl.Float64, is_elementwise=True)
 
 
-def _over(name: str, column: str) -> pl.Expr:
+def _corpus_metric(name: str, column: str) -> pl.Expr:
     def score(columns: Any) -> float | None:
         return corpus_score(name, columns[0])
 

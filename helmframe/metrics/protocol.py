@@ -247,12 +247,12 @@ def name_or_metric(value: object) -> str | Metric:
     if isinstance(value, Metric):
         return value.name if value.registered else value
     if isinstance(value, pl.Expr):
-        return _of_expression(value)
+        return _expression_metric(value)
     if callable(value):
         for name in METRICS:
             if METRICS[name].function is value:
                 return name
-        return _of_function(value)
+        return _function_metric(value)
     raise ArgumentError(
         f"metrics({value!r}): a metric must be a name, a Polars expression with a name "
         "(pl.col('output').str.len_chars().alias('chars')), or a function whose parameters are column names."
@@ -409,12 +409,12 @@ def _with_arguments(entry: Metric, arguments: Pairs, shown: str) -> Metric:
             raise ArgumentError.unknown_argument(f"{shown}()", name, entry.parameters)
     bare = [(name, value) for name, value in arguments if name != "k" or not entry.name.endswith(("@k", "^k"))]
     name = str(Call(entry.name, tuple(bare)))
-    made = replace(entry, name=name, arguments=arguments)
+    resolved = replace(entry, name=name, arguments=arguments)
     if inspect.Parameter.empty not in {value for key, value in entry.parameters.items() if key not in dict(arguments)}:
-        made.base  # noqa: B018 - an unknown name raises now
+        resolved.base  # noqa: B018 - an unknown name raises now
         if arguments:
-            made.expression()  # an invalid value raises now
-        return made
+            resolved.expression()  # an invalid value raises now
+        return resolved
     missing = [key for key, value in entry.parameters.items() if value is inspect.Parameter.empty]
     example = shown[:-1] + "5" if shown.endswith(("@k", "^k")) else f"{shown}({'=…, '.join(missing)}=…)"
     raise ArgumentError(f"Metric {shown!r} needs {', '.join(missing)}. Write {example!r}.")
@@ -431,7 +431,7 @@ def _alias(name: str) -> str:
     return name
 
 
-def _of_expression(expression: pl.Expr) -> Metric:
+def _expression_metric(expression: pl.Expr) -> Metric:
     try:
         name = expression.meta.output_name()
     except pl.exceptions.PolarsError:
@@ -448,7 +448,7 @@ def _of_expression(expression: pl.Expr) -> Metric:
     raise ArgumentError(f"metrics({expression}): the expression needs a name of its own: ….alias('chars').")
 
 
-def _of_function(function: Callable[..., Any]) -> Metric:
+def _function_metric(function: Callable[..., Any]) -> Metric:
     name = getattr(function, "__name__", "")
     if not name.isidentifier():
         raise ArgumentError(f"metrics({function!r}): the function needs a name. Define it with def.")

@@ -8,10 +8,10 @@ from helmframe.metrics.protocol import metric
 
 SOURCE = "HELM, ranking_metrics.py; trec_eval"
 NEEDS = ("logprob", "reference_index")
-NOTHING = "no reference is relevant"
+NO_RELEVANT = "no reference is relevant"
 
 
-@metric("RR@k", level="instance", needs=NEEDS, source=SOURCE, helm="RR@k", no_value=NOTHING)
+@metric("RR@k", level="instance", needs=NEEDS, source=SOURCE, helm="RR@k", no_value=NO_RELEVANT)
 def reciprocal_rank(
     completion: Sequence[str], logprob: Sequence[float], reference_index: Sequence[int], perturbed_references: Any,
     *, k: int, topk: int = 0, right: str = "yes", wrong: str = "no",
@@ -45,7 +45,7 @@ def reciprocal_rank(
     needs=NEEDS,
     source=f"{SOURCE}; Järvelin & Kekäläinen 2002",
     helm="NDCG@k",
-    no_value=NOTHING,
+    no_value=NO_RELEVANT,
 )
 def ndcg(
     completion: Sequence[str], logprob: Sequence[float], reference_index: Sequence[int], perturbed_references: Any,
@@ -76,7 +76,9 @@ def ndcg(
     return _if_judged(perturbed_references[0], _discounted(gains[:k]) / best if best else 0.0)
 
 
-@metric("success@k", level="instance", needs=NEEDS, source=SOURCE, helm="Success@k", no_value=NOTHING, correctness=True)
+@metric(
+    "success@k", level="instance", needs=NEEDS, source=SOURCE, helm="Success@k", no_value=NO_RELEVANT, correctness=True
+)
 def success(
     completion: Sequence[str], logprob: Sequence[float], reference_index: Sequence[int], perturbed_references: Any,
     *, k: int, topk: int = 0, right: str = "yes", wrong: str = "no",
@@ -101,7 +103,7 @@ def success(
     return _if_judged(perturbed_references[0], float(any(reference["correct"] for reference in ranked[:k])))
 
 
-@metric("recall@k", level="instance", needs=NEEDS, source=SOURCE, helm="Recall@k", no_value=NOTHING)
+@metric("recall@k", level="instance", needs=NEEDS, source=SOURCE, helm="Recall@k", no_value=NO_RELEVANT)
 def recall(
     completion: Sequence[str], logprob: Sequence[float], reference_index: Sequence[int], perturbed_references: Any,
     *, k: int, topk: int = 0, right: str = "yes", wrong: str = "no",

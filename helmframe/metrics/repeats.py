@@ -54,8 +54,8 @@ def pass_all(*, k: int, metric: str = "exact_match") -> pl.Expr:  # noqa: ARG001
     """
     n, right = pl.len().cast(pl.Float64), (pl.col("score") >= RIGHT).sum().cast(pl.Float64)
     chance = pl.lit(1.0)
-    for drawn in range(k):
-        chance = chance * (right - drawn).clip(lower_bound=0) / (n - drawn)
+    for index in range(k):
+        chance = chance * (right - index).clip(lower_bound=0) / (n - index)
     return pl.when((n >= k) & pl.col("score").is_not_null().all()).then(chance)
 
 

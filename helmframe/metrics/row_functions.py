@@ -59,11 +59,11 @@ def row_expression(
 def group_expression(function: Callable[..., Any], columns: Sequence[str], arguments: Mapping[str, Any]) -> pl.Expr:
     """Return the function over whole columns of a group as an expression: one number."""
 
-    def over(columns: Any) -> float | None:
+    def compute(columns: Any) -> float | None:
         value = function(*columns, **arguments)
         return None if value is None else float(value)
 
-    return pl.map_batches(list(columns), over, return_dtype=pl.Float64, returns_scalar=True)
+    return pl.map_batches(list(columns), compute, return_dtype=pl.Float64, returns_scalar=True)
 
 
 def _rows(

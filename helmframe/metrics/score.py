@@ -197,10 +197,10 @@ def _per_instance(wide: pl.LazyFrame, metric: Metric, available: Sequence[str]) 
     """Return the outputs of each instance in their order, joined into one row."""
     base, columns = metric.base, [*available, "score"]
     # scores of the joined metric; without one, null and a reason if an output is missing
-    frame = wide.with_columns(_finished(base, available) if base else _NONE)
+    frame = wide.with_columns(_finished(base, available) if base else _NO_SCORE)
     absent = _absent(metric, columns)
     lists = [pl.col(name).implode().alias(name) for name in metric.columns]
-    value = _NOTHING if absent else pl.struct(lists) if lists else _value(metric, columns)
+    value = _NO_VALUE if absent else pl.struct(lists) if lists else _value(metric, columns)
     unanswered = pl.col("completion").is_null()
     lacking = pl.when(~unanswered).then(_missing(metric, available))
     lacks = lacking.drop_nulls().first()
@@ -228,12 +228,14 @@ def _per_instance(wide: pl.LazyFrame, metric: Metric, available: Sequence[str]) 
         joined = joined.with_columns(_list_value(metric))
     number, metric_reason = pl.col("value").struct.field("score"), pl.col("value").struct.field("reason")
     failed = pl.col("unanswered") if base is None else _FALSE
-    none = failed | pl.col("reason").is_not_null() | ~number.is_finite()
-    nothing = pl.when((none | number.is_null()) & ~pl.col("unanswered")).then(_no_value_reason(metric, number))
+    is_missing = failed | pl.col("reason").is_not_null() | ~number.is_finite()
+    default_reason = pl.when((is_missing | number.is_null()) & ~pl.col("unanswered")).then(
+        _no_value_reason(metric, number)
+    )
     scored = joined.with_columns(
-        score=pl.when(~none).then(number),
+        score=pl.when(~is_missing).then(number),
         # for a failed request the function's reason is dropped
-        reason=pl.when(~failed).then(pl.coalesce("reason", metric_reason, nothing)),
+        reason=pl.when(~failed).then(pl.coalesce("reason", metric_reason, default_reason)),
         output=pl.lit(None, dtype=pl.String),
         output_index=pl.lit(None, dtype=pl.Int64),
         **_OF_NO_REQUEST,
@@ -248,9 +250,9 @@ def _is_user_defined(metric: Metric) -> bool:
 
 def _names_read(metrics: Sequence[Metric]) -> list[str]:
     """Return the names of the columns that metrics read or need."""
-    every = [*metrics, *(metric.base for metric in metrics if metric.base is not None)]
-    roots = [name for metric in every for name in metric.columns or metric.expression().meta.root_names()]
-    return [*base_columns(roots), *(name for metric in every for name in metric.needs)]
+    with_bases = [*metrics, *(metric.base for metric in metrics if metric.base is not None)]
+    roots = [name for metric in with_bases for name in metric.columns or metric.expression().meta.root_names()]
+    return [*base_columns(roots), *(name for metric in with_bases for name in metric.needs)]
 
 
 def _reads_gold(roots: Sequence[str]) -> bool:
@@ -280,7 +282,7 @@ def _list_value(metric: Metric) -> pl.Expr:
 def _finished(metric: Metric, available: Sequence[str]) -> list[pl.Expr]:
     """Return `score` and `reason` of an output metric, from its value."""
     absent = _absent(metric, available)
-    value = _NOTHING if absent else pl.col(_column(metric))
+    value = _NO_VALUE if absent else pl.col(_column(metric))
     missing = pl.lit(_lacks(absent[0])) if absent else _missing(metric, available)
     number, metric_reason = value.struct.field("score"), value.struct.field("reason")
     reads = set() if absent else _reads(metric)
@@ -291,12 +293,12 @@ def _finished(metric: Metric, available: Sequence[str]) -> list[pl.Expr]:
     finite = pl.when(number.is_finite()).then(number).when(number.is_null()).then(zero)
     failed = pl.col("completion").is_null()
     score = pl.when(~failed & missing.is_null()).then(finite)
-    nothing = (
+    default_reason = (
         pl.when(unread & number.is_null()).then(pl.lit("no answer could be read"))
         .when(unmatched & number.is_null()).then(pl.lit("no correct reference"))
         .otherwise(_no_value_reason(metric, number))
     )  # fmt: skip
-    reason = pl.when(~failed & score.is_null()).then(pl.coalesce(missing, metric_reason, nothing))
+    reason = pl.when(~failed & score.is_null()).then(pl.coalesce(missing, metric_reason, default_reason))
     return [score.alias("score"), reason.alias("reason")]
 
 
@@ -350,5 +352,5 @@ _NOT_A_NUMBER = "the value isn't a number"
 _FALSE = pl.lit(value=False)
 _OF_NO_REQUEST = {name: pl.lit(None, dtype=SCORES.schema[name]) for name in OF_REQUEST}
 _NO_REASON = pl.lit(None, dtype=pl.String)
-_NOTHING = pl.lit(None, dtype=VALUE)
-_NONE = [pl.lit(None, dtype=pl.Float64).alias("score"), _NO_REASON.alias("reason")]
+_NO_VALUE = pl.lit(None, dtype=VALUE)
+_NO_SCORE = [pl.lit(None, dtype=pl.Float64).alias("score"), _NO_REASON.alias("reason")]

@@ -65,10 +65,12 @@ def base_columns(names: Iterable[str]) -> list[str]:
 def with_shared(frame: pl.LazyFrame, names: Iterable[str]) -> pl.LazyFrame:
     """Return the frame with the named columns of `SHARED`, if it has the columns that they are computed from."""
     available = set(frame.collect_schema().names())
-    wanted = [name for name in dict.fromkeys(names) if name in SHARED and set(base_columns([name])) <= available]
-    wanted = list(dict.fromkeys([source for name in wanted for source in SHARED[name][0] if source in SHARED] + wanted))
-    while wanted := [name for name in wanted if name not in available]:
-        ready = [name for name in wanted if set(SHARED[name][0]) <= available]
+    missing = [name for name in dict.fromkeys(names) if name in SHARED and set(base_columns([name])) <= available]
+    missing = list(
+        dict.fromkeys([source for name in missing for source in SHARED[name][0] if source in SHARED] + missing)
+    )
+    while missing := [name for name in missing if name not in available]:
+        ready = [name for name in missing if set(SHARED[name][0]) <= available]
         frame = frame.with_columns(SHARED[name][1](*map(pl.col, SHARED[name][0])).alias(name) for name in ready)
         available |= set(ready)
     return frame
@@ -90,7 +92,7 @@ def best_of_pairs(
     fields = pl.Struct(dict.fromkeys(values, VALUE))
     read = ["correct", *(name for name in base_columns(columns) if name not in (GOLD, "correct"))]
 
-    def over(inputs: Any) -> pl.Series:
+    def compute(inputs: Any) -> pl.Series:
         frame = pl.DataFrame([series.alias(name) for name, series in zip(read, inputs, strict=True)])
         # columns of the output only, before each reference becomes a row
         rows = with_shared(frame.with_row_index(ROW).lazy(), columns)
@@ -104,10 +106,10 @@ def best_of_pairs(
             )
         return scored.drop(ROW).collect(engine="in-memory").to_struct("best").cast(fields)
 
-    return pl.map_batches(read, over, return_dtype=fields)
+    return pl.map_batches(read, compute, return_dtype=fields)
 
 
-def over_pairs(pairs: pl.DataFrame, values: Mapping[str, pl.Expr]) -> pl.DataFrame:
+def score_pairs(pairs: pl.DataFrame, values: Mapping[str, pl.Expr]) -> pl.DataFrame:
     """Return each value over the texts `output` and `gold` of any frame."""
     roots = [root for expression in values.values() for root in expression.meta.root_names()]
     return with_shared(pairs.lazy(), roots).select(**values).collect(engine="in-memory")
@@ -131,11 +133,11 @@ def _best(name: str, *, lowest: bool) -> pl.Expr:
 
 
 def _counts(name: str, output: pl.Expr, correct: pl.Expr) -> pl.Expr:
-    def over(columns: Any) -> pl.Series:
+    def compute(columns: Any) -> pl.Series:
         rows = zip(*(column.to_list() for column in columns), strict=True)
         return pl.Series([_row_counts(name, *row) for row in rows], dtype=COUNTS)
 
-    return pl.map_batches([output, correct], over, return_dtype=COUNTS, is_elementwise=True)
+    return pl.map_batches([output, correct], compute, return_dtype=COUNTS, is_elementwise=True)
 
 
 def _row_counts(name: str, output: str | None, correct: Sequence[str] | None) -> list[float] | None:

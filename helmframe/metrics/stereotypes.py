@@ -73,7 +73,7 @@ def icat(by: str = "sum") -> pl.Expr:
         raise ArgumentError.unknown_value(f"icat(by={by!r}): unsupported value", by, SCALES)
     columns = option_rows(["sum" if by == "calibrated" else by], TAGS)
 
-    def over(series: Any) -> float | None:
+    def compute(series: Any) -> float | None:
         rows = pl.DataFrame([column.alias(name) for name, column in zip(columns, series, strict=True)])
         tagged = (pl.col("score").filter(pl.col(tag)).max().alias(tag) for tag in TAGS)
         by_instance = options(rows, by).group_by("instance_key").agg(tagged)
@@ -82,7 +82,7 @@ def icat(by: str = "sum") -> pl.Expr:
         value: float | None = means.select(pl.col("lms") * _least(pl.col("ss"), 1 - pl.col("ss")) / 0.5).item()
         return value
 
-    return pl.map_batches(list(columns.values()), over, return_dtype=pl.Float64, returns_scalar=True)
+    return pl.map_batches(list(columns.values()), compute, return_dtype=pl.Float64, returns_scalar=True)
 
 
 def _one_of(scores: pl.Expr, tag: str, by: str) -> pl.Expr:
@@ -95,6 +95,6 @@ def _likelier(score: pl.Expr, other: pl.Expr) -> pl.Expr:
     return pl.when(score == other).then(0.5).otherwise((score > other).cast(pl.Float64))
 
 
-def _least(one: pl.Expr, other: pl.Expr) -> pl.Expr:
+def _least(first: pl.Expr, second: pl.Expr) -> pl.Expr:
     """Return the smaller value; null if one is null."""
-    return pl.when(one < other).then(one).otherwise(other)
+    return pl.when(first < second).then(first).otherwise(second)

@@ -82,11 +82,11 @@ def distinct_in_all(*, n: int = 2) -> pl.Expr:
         n: The number of words in an n-gram.
     """
 
-    def over(columns: Any) -> float | None:
+    def compute(columns: Any) -> float | None:
         different, total = distinct_ngrams(columns[0], n, together=True)
         return float(different.sum() / total.sum()) if total.sum() else None
 
-    return pl.map_batches(["words_output"], over, return_dtype=pl.Float64, returns_scalar=True)
+    return pl.map_batches(["words_output"], compute, return_dtype=pl.Float64, returns_scalar=True)
 
 
 @metric("refusal", higher_is_better=None, source="phrases of refusal at the start, after XSTest (Röttger et al. 2024)")
@@ -160,9 +160,9 @@ def monte_carlo_entropy() -> pl.Expr:
 
 
 def _distinct(n: int) -> pl.Expr:
-    def over(columns: Any) -> pl.Series:
+    def compute(columns: Any) -> pl.Series:
         different, total = distinct_ngrams(columns[0], n)
         return pl.Series(np.where(total > 0, different / np.maximum(total, 1), 1.0))
 
-    value = pl.map_batches(["words_output"], over, return_dtype=pl.Float64, is_elementwise=True)
+    value = pl.map_batches(["words_output"], compute, return_dtype=pl.Float64, is_elementwise=True)
     return pl.when(pl.col("output").is_not_null()).then(value)

@@ -84,10 +84,10 @@ def _treebank(texts: pl.Series) -> pl.Series:
     code = encoded.indices.to_numpy()
     sizes = np.ones(len(which), np.int64)
     sizes[at] = lengths[code]
-    made = np.repeat(ids, sizes)
+    word_ids = np.repeat(ids, sizes)
     starts = np.cumsum(sizes) - sizes
-    made[_ragged(starts[at], lengths[code])] = words[_ragged((np.cumsum(lengths) - lengths)[code], lengths[code])]
-    return _lists(made, _sums(sizes, counts), texts)
+    word_ids[_ragged(starts[at], lengths[code])] = words[_ragged((np.cumsum(lengths) - lengths)[code], lengths[code])]
+    return _lists(word_ids, _sums(sizes, counts), texts)
 
 
 def _sentences(texts: pl.Series) -> pl.Series:

@@ -90,7 +90,7 @@ class PerturbationCall(Call):
                 raise ArgumentError(
                     f"{self.name}.on({argument}={column!r}): {argument} must be a column name or a Polars expression."
                 )
-        return self._on(text, pl.col(id) if isinstance(id, str) else id, seed, Tables.of(None))
+        return self._text_expression(text, pl.col(id) if isinstance(id, str) else id, seed, Tables.of(None))
 
     def validate(self, tables: Tables) -> None:
         """Build the expression over these word tables, so that invalid values raise."""
@@ -99,7 +99,7 @@ class PerturbationCall(Call):
         elif self.entry.model_argument:
             self._expression(pl.col("text"), [], tables)
         else:
-            dtype = dtype_of(self._on(pl.col("text"), pl.col("id"), 0, tables))
+            dtype = dtype_of(self._text_expression(pl.col("text"), pl.col("id"), 0, tables))
             if dtype is not None:
                 check_text(str(self), dtype)
 
@@ -144,7 +144,7 @@ class PerturbationCall(Call):
             )
         return validated(frame, str(self), lambda rows: rows.with_columns(**new), self.fields)
 
-    def _on(self, text: pl.Expr, ids: pl.Expr, seed: int, tables: Tables) -> pl.Expr:
+    def _text_expression(self, text: pl.Expr, ids: pl.Expr, seed: int, tables: Tables) -> pl.Expr:
         if self.compat:
             return change_texts(self._stream(tables), text, ids, self._helm_seed(seed))
         return self._changed(text, ids, seed, tables)

@@ -80,8 +80,8 @@ def contrast_sets(
     original = pl.when(pl.col("scenario") == "boolq").then(question).otherwise("input")
     count = pl.col("contrasts").list.len().cast(pl.UInt64)
     # the high half of the key, scaled: negligible modulo bias
-    ours = (pl.col("_key") // 2**32 * count) // 2**32
-    index = _index_of_helm(pl.col("instance_id"), count) if compat else ours
+    keyed_index = (pl.col("_key") // 2**32 * count) // 2**32
+    index = _index_of_helm(pl.col("instance_id"), count) if compat else keyed_index
     stem = pl.col("input").str.head(pl.col("input").str.len_chars().cast(pl.Int64) - pl.col("original").str.len_chars())
     answer = pl.col("answers").list.get(index)
     return (
@@ -240,7 +240,7 @@ def _read(folder: Address, start: str) -> pl.DataFrame | None:
 def _answered(references: pl.Expr, answer: pl.Expr) -> pl.Expr:
     """Return the references with `answer` as the correct one; only `answer` if no reference has that text."""
 
-    def over_batch(columns: list[pl.Series] | Any) -> pl.Series:
+    def change_batch(columns: list[pl.Series] | Any) -> pl.Series:
         lists, answers = columns
         rows = []
         for options, right in zip(lists.to_list(), answers.to_list(), strict=True):
@@ -249,14 +249,14 @@ def _answered(references: pl.Expr, answer: pl.Expr) -> pl.Expr:
             rows.append(marked if any(option["correct"] for option in marked) else alone)
         return pl.Series(rows, dtype=pl.List(REFERENCE))
 
-    return pl.map_batches([references, answer], over_batch, return_dtype=pl.List(REFERENCE), is_elementwise=True)
+    return pl.map_batches([references, answer], change_batch, return_dtype=pl.List(REFERENCE), is_elementwise=True)
 
 
 def _index_of_helm(ids: pl.Expr, count: pl.Expr) -> pl.Expr:
-    def over_batch(columns: list[pl.Series] | Any) -> pl.Series:
+    def change_batch(columns: list[pl.Series] | Any) -> pl.Series:
         draws = [
             None if n is None else instance_random(name).choice(range(n)) for name, n in zip(*columns, strict=True)
         ]
         return pl.Series(draws, dtype=pl.UInt64)
 
-    return pl.map_batches([ids, count], over_batch, return_dtype=pl.UInt64, is_elementwise=True)
+    return pl.map_batches([ids, count], change_batch, return_dtype=pl.UInt64, is_elementwise=True)

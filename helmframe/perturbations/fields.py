@@ -71,7 +71,7 @@ def change_unprotected(text: pl.Expr, key: pl.Expr, pattern: str, change: Change
     """
     changed = change(pl.col("piece"), pl.col("key"))
 
-    def over_batch(columns: list[pl.Series] | Any) -> pl.Series:
+    def change_batch(columns: list[pl.Series] | Any) -> pl.Series:
         import numpy as np  # an import at the top would slow down `import helmframe`
 
         texts, keys = columns
@@ -101,7 +101,7 @@ def change_unprotected(text: pl.Expr, key: pl.Expr, pattern: str, change: Change
         rows = pl.DataFrame({"row": pl.int_range(len(texts), dtype=pl.UInt32, eager=True)})
         return rows.join(whole, on="row", how="left", maintain_order="left")["piece"].alias(texts.name)
 
-    return pl.map_batches([text, key], over_batch, return_dtype=pl.String, is_elementwise=True)
+    return pl.map_batches([text, key], change_batch, return_dtype=pl.String, is_elementwise=True)
 
 
 def change_references(references: pl.Expr, ids: pl.Expr, change: Change, *, one_id: bool) -> pl.Expr:
@@ -116,7 +116,7 @@ def change_references(references: pl.Expr, ids: pl.Expr, change: Change, *, one_
     text_id = pl.col("id") if one_id else pl.concat_str("id", pl.lit("\x1freference\x1f"), "index")
     changed = change(pl.col("text"), text_id)
 
-    def over_batch(columns: list[pl.Series] | Any) -> pl.Series:
+    def change_batch(columns: list[pl.Series] | Any) -> pl.Series:
         lists, keys = columns
         frame = pl.DataFrame({"references": lists.cast(pl.List(REFERENCE)), "id": _broadcast(keys, lists)})
         frame = frame.with_row_index("row")
@@ -133,7 +133,7 @@ def change_references(references: pl.Expr, ids: pl.Expr, change: Change, *, one_
         # empty and null lists stay unchanged
         return joined.select(pl.coalesce("new", "references")).to_series().alias(lists.name)
 
-    return pl.map_batches([references, ids], over_batch, return_dtype=pl.List(REFERENCE), is_elementwise=True)
+    return pl.map_batches([references, ids], change_batch, return_dtype=pl.List(REFERENCE), is_elementwise=True)
 
 
 def replace_by_completions(
@@ -153,7 +153,7 @@ def replace_by_completions(
     texts_of = {"input": pl.concat_list("perturbed_input"), "references": of_references}
     replaced = [texts for field, texts in texts_of.items() if fields in (field, "both")]
 
-    def over_rows(rows: pl.DataFrame) -> pl.DataFrame:
+    def change_rows(rows: pl.DataFrame) -> pl.DataFrame:
         row_texts = rows.select(texts=pl.concat_list(replaced))
         texts = row_texts.select(text=pl.col("texts").explode()).drop_nulls().unique(maintain_order=True)
         completions = query(texts.select(prompt(pl.col("text")).alias("prompt")).to_series())
@@ -177,10 +177,10 @@ def replace_by_completions(
             )
         return rows.with_columns(**new).filter(complete.fill_null(value=True))
 
-    return frame.map_batches(over_rows, schema=frame.collect_schema())
+    return frame.map_batches(change_rows, schema=frame.collect_schema())
 
 
-_BOTH = pl.Struct({"perturbed_input": pl.String, "perturbed_references": pl.List(REFERENCE)})
+_CHANGED = pl.Struct({"perturbed_input": pl.String, "perturbed_references": pl.List(REFERENCE)})
 
 
 def change_instances(frame: pl.LazyFrame, stream: Stream, fields: str, seed: int) -> pl.LazyFrame:
@@ -193,7 +193,7 @@ def change_instances(frame: pl.LazyFrame, stream: Stream, fields: str, seed: int
         seed: The number of the sample; 0 is HELM's unseeded sample.
     """
 
-    def over_batch(columns: list[pl.Series] | Any) -> pl.Series:
+    def change_batch(columns: list[pl.Series] | Any) -> pl.Series:
         rows = []
         for instance_id, text, references in zip(*(column.to_list() for column in columns), strict=True):
             options = [reference["text"] for reference in references or ()] if fields != "input" else []
@@ -204,10 +204,10 @@ def change_instances(frame: pl.LazyFrame, stream: Stream, fields: str, seed: int
                 reference | {"text": option} for reference, option in zip(references or (), changed, strict=False)
             ]
             rows.append({"perturbed_input": new, "perturbed_references": lifted or references})
-        return pl.Series(rows, dtype=_BOTH)
+        return pl.Series(rows, dtype=_CHANGED)
 
     columns = [pl.col("instance_id"), pl.col("perturbed_input"), pl.col("perturbed_references")]
-    both = pl.map_batches(columns, over_batch, return_dtype=_BOTH, is_elementwise=True).alias("_both")
+    both = pl.map_batches(columns, change_batch, return_dtype=_CHANGED, is_elementwise=True).alias("_both")
     return (
         frame.with_columns(both)
         .with_columns(
@@ -221,13 +221,13 @@ def change_instances(frame: pl.LazyFrame, stream: Stream, fields: str, seed: int
 def change_texts(stream: Stream, text: pl.Expr, ids: pl.Expr, seed: int) -> pl.Expr:
     """Return one text column as HELM's perturbation changes it, without references."""
 
-    def over_batch(columns: list[pl.Series] | Any) -> pl.Series:
+    def change_batch(columns: list[pl.Series] | Any) -> pl.Series:
         texts, keys = columns
         rows = zip(texts, _broadcast(keys, texts).cast(pl.String), strict=True)
         changed = [_streamed(stream, [text], instance_random(name, seed))[0] for text, name in rows]
         return pl.Series(texts.name, changed, dtype=pl.String)
 
-    return pl.map_batches([text, ids], over_batch, return_dtype=pl.String, is_elementwise=True)
+    return pl.map_batches([text, ids], change_batch, return_dtype=pl.String, is_elementwise=True)
 
 
 def instance_random(id: str | None, seed: int = 0) -> Random:

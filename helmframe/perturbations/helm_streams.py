@@ -105,7 +105,7 @@ def filler_words(
 ) -> Stream:
     """Insert fillers before words between single spaces: one random number per word, and one more for a filler."""
     lists = ((speaker_ph, SPEAKER_PHRASES), (uncertain_ph, UNCERTAIN_PHRASES), (fill_ph, FILL_PHRASES))
-    fillers = [phrase for wanted, phrases in lists if wanted for phrase in phrases]
+    fillers = [phrase for included, phrases in lists if included for phrase in phrases]
 
     def filled(text: str, random: Random) -> str:
         words, inserted = [], 0
@@ -132,9 +132,13 @@ def dialect(prob: float, source: str, target: str, filter_slurs: bool, *, tables
     def spoken(match: re.Match[str], random: Random) -> str:
         if random.uniform(0, 1) >= prob:
             return match[0]
-        others = table.get(match[1].lower())
+        alternatives = table.get(match[1].lower())
         # a letter with the lower case of another letter (the long s) makes HELM fail here
-        return match[0] if others is None else match[0].replace(match[1], match_case(match[1], random.choice(others)))
+        return (
+            match[0]
+            if alternatives is None
+            else match[0].replace(match[1], match_case(match[1], random.choice(alternatives)))
+        )
 
     return per_text(lambda text, random: pattern.sub(lambda match: spoken(match, random), text))
 

@@ -49,9 +49,9 @@ def synonym(prob: float, *, tables: Tables) -> Stream:
     def replaced(text: str, random: Random) -> str:
         pieces = []
         for token in tagged(text):
-            word, others = token.text, synonyms(token.text.lower(), token.part) if token.part else ()
-            if others and random.uniform(0, 1) < prob:
-                word = match_case(word, random.choice(others))
+            word, alternatives = token.text, synonyms(token.text.lower(), token.part) if token.part else ()
+            if alternatives and random.uniform(0, 1) < prob:
+                word = match_case(word, random.choice(alternatives))
             pieces.append(word + token.space)
         return "".join(pieces)
 
@@ -91,7 +91,8 @@ def _synonyms(lemmas: pl.DataFrame, irregular: pl.DataFrame) -> Callable[[str, s
     key = (id(lemmas), id(irregular))
     if key not in _LOOK_UPS:
         synonyms = {
-            (lemma, part): others for lemma, part, others in lemmas.select("lemma", "pos", "synonyms").iter_rows()
+            (lemma, part): alternatives
+            for lemma, part, alternatives in lemmas.select("lemma", "pos", "synonyms").iter_rows()
         }
         forms = {(form, part): words for form, part, words in irregular.select("form", "pos", "bases").iter_rows()}
 

@@ -113,8 +113,8 @@ def person_name(
             f"person_name(person_name_type={kind!r}, preserve_gender=True): the table has no genders of {kind} names. "
             "Write preserve_gender=False."
         )
-    old = _of_class(groups, "source_class", source_class)
-    new = _of_class(groups, "target_class", target_class)
+    old = _names_in_class(groups, "source_class", source_class)
+    new = _names_in_class(groups, "target_class", target_class)
     genders = {name: gender for gender in reversed(GENDERS) for name in groups.get("gender", {}).get(gender, ())}
     same = {gender: [name for name in new if name in groups["gender"][gender]] for gender in set(genders.values())}
     options = {name: same[genders[name]] if preserve_gender and name in genders else new for name in old}
@@ -142,7 +142,7 @@ def _names(kind: str, tables: Tables) -> _Names:
     return groups
 
 
-def _of_class(groups: _Names, argument: str, properties: Mapping[str, str] | str) -> list[str]:
+def _names_in_class(groups: _Names, argument: str, properties: Mapping[str, str] | str) -> list[str]:
     """Return the names that have all the properties, in the order of the first."""
     properties = {"race": properties} if isinstance(properties, str) else properties
     where = f"person_name({argument}={properties!r})"

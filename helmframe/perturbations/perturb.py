@@ -53,14 +53,14 @@ def perturb(
     )
     tables = Tables.of(data)
     changed = [
-        _under_variant(plain, variant, seed, query, keep_unchanged, tables)
+        _apply_variant(plain, variant, seed, query, keep_unchanged, tables)
         for variant in variants
         for seed in range(variant.draws)
     ]
     return pl.concat([plain, *changed]).sort(_ROW, maintain_order=True).drop(_ROW)
 
 
-def _under_variant(
+def _apply_variant(
     plain: pl.LazyFrame,
     variant: Variant,
     seed: int,

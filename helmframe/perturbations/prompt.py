@@ -229,8 +229,8 @@ def _lists(values: Any, counts: Any) -> pl.Series:
 
 
 def _one_of(key: pl.Expr, changes: Sequence[str]) -> pl.Expr:
-    drawn = key % len(changes)
-    return drawn.replace_strict(list(range(len(changes))), list(changes), return_dtype=pl.String)
+    index = key % len(changes)
+    return index.replace_strict(list(range(len(changes))), list(changes), return_dtype=pl.String)
 
 
 def _json(**fields: Any) -> str:
@@ -245,7 +245,7 @@ def _changing(frame: pl.LazyFrame, change: pl.Expr) -> pl.LazyFrame:
         # a literal is one value for all rows
         pairs = pl.DataFrame({"old": old, "new": new if len(new) == len(old) else new.new_from_index(0, len(old))})
         distinct = pairs.unique(maintain_order=True)
-        changes = pl.Series([_over(*pair) for pair in distinct.iter_rows()], dtype=pl.String)
+        changes = pl.Series([_merged_change(*pair) for pair in distinct.iter_rows()], dtype=pl.String)
         table = distinct.with_columns(change=changes)
         return pairs.join(table, on=["old", "new"], how="left", maintain_order="left", nulls_equal=True)["change"]
 
@@ -253,7 +253,7 @@ def _changing(frame: pl.LazyFrame, change: pl.Expr) -> pl.LazyFrame:
     return frame.with_columns(adapter_change=pl.map_batches(both, merged, return_dtype=pl.String, is_elementwise=True))
 
 
-def _over(old: str | None, new: str | None) -> str | None:
+def _merged_change(old: str | None, new: str | None) -> str | None:
     if old is None or new is None:
         return new if old is None else old
     before: Mapping[str, Any] = json.loads(old)

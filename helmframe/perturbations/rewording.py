@@ -71,9 +71,14 @@ def lexicon(table: Mapping[str, Sequence[str]], *, fold: bool = True, hyphens: b
     Raises:
         ArgumentError: A phrase contains no word.
     """
-    table = {phrase: list(others) for phrase, others in table.items() if len(others)}
-    counts = np.array([len(others) for others in table.values()], dtype=np.int64)
-    pieces = [_cased(other, case).encode() for others in table.values() for other in others for case in range(4)]
+    table = {phrase: list(alternatives) for phrase, alternatives in table.items() if len(alternatives)}
+    counts = np.array([len(alternatives) for alternatives in table.values()], dtype=np.int64)
+    pieces = [
+        _cased(alternative, case).encode()
+        for alternatives in table.values()
+        for alternative in alternatives
+        for case in range(4)
+    ]
     lengths = np.array([len(piece) for piece in pieces], dtype=np.int64)
     cases = _Cases(
         np.array([all(letter.islower() for letter in phrase.lower()) for phrase in table], dtype=bool),

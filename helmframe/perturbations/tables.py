@@ -74,7 +74,7 @@ class Tables:
             SourceMissingError: Neither the root nor an installed crfm-helm has the table.
             SourceError: The file can't be read.
         """
-        file = self._file(_MISSPELLINGS) or _of_crfm_helm(_MISSPELLINGS)
+        file = self._file(_MISSPELLINGS) or _crfm_helm_file(_MISSPELLINGS)
         if file is None:
             raise self._missing(
                 "misspellings",
@@ -185,7 +185,7 @@ def _existing(address: Address) -> _TableFile | None:
     return None if _content(_TableFile(address)) is None else _TableFile(address)
 
 
-def _of_crfm_helm(name: str) -> _TableFile | None:
+def _crfm_helm_file(name: str) -> _TableFile | None:
     """Return the file in an installed crfm-helm; nothing of the package is imported."""
     package = importlib.util.find_spec("helm")
     folders = [] if package is None else list(package.submodule_search_locations or [])
@@ -233,8 +233,10 @@ _PARSED: dict[tuple[_TableFile, Callable[[bytes], Any]], Any] = {}
 
 def _lists_of(content: bytes) -> Mapping[str, tuple[str, ...]]:
     lists = json.loads(content)
-    table = {word: tuple(others) for word, others in lists.items() if not isinstance(others, str)}
-    if len(table) < len(lists) or not all(isinstance(other, str) for others in table.values() for other in others):
+    table = {word: tuple(alternatives) for word, alternatives in lists.items() if not isinstance(alternatives, str)}
+    if len(table) < len(lists) or not all(
+        isinstance(alternative, str) for alternatives in table.values() for alternative in alternatives
+    ):
         raise TypeError("the file must contain {word: [words]}")
     return MappingProxyType(table)
 

@@ -94,14 +94,14 @@ def spliced(data: Bytes, offsets: Numbers, change: Change, pieces: Bytes) -> tup
     """Return the bytes after the change, and the offsets of their rows."""
     removed = change.ends - change.starts
     grown = np.cumsum(change.lengths - removed)
-    few = len(grown) * _FEW < len(data)
-    out = _joined(data, change, pieces) if few else _repeated(data, change, removed, grown, pieces)
+    is_sparse = len(grown) * _SPARSE < len(data)
+    out = _joined(data, change, pieces) if is_sparse else _repeated(data, change, removed, grown, pieces)
     before = np.searchsorted(change.rows, np.arange(len(offsets)))
     return out, offsets + np.concatenate([[0], grown])[before]
 
 
 # The number of bytes per change above which it is faster to join the parts between changes.
-_FEW = 256
+_SPARSE = 256
 
 
 def _joined(data: Bytes, change: Change, pieces: Bytes) -> Bytes:
@@ -173,7 +173,7 @@ def over_buffer(text: pl.Expr, key: pl.Expr, run: Run) -> pl.Expr:
     `offsets` start at 0 and have one element more than there are rows. The returned bytes must be UTF-8 row by row.
     """
 
-    def over_batch(columns: list[pl.Series] | Any) -> pl.Series:
+    def change_batch(columns: list[pl.Series] | Any) -> pl.Series:
         import pyarrow as pa
 
         texts, keys = columns
@@ -195,7 +195,7 @@ def over_buffer(text: pl.Expr, key: pl.Expr, run: Run) -> pl.Expr:
         changed = pl.Series(texts.name, pl.from_arrow(out))
         return changed.set(texts.is_null(), None) if texts.null_count() else changed
 
-    return pl.map_batches([text, key], over_batch, return_dtype=pl.String, is_elementwise=True)
+    return pl.map_batches([text, key], change_batch, return_dtype=pl.String, is_elementwise=True)
 
 
 def blocks(offsets: Numbers, size: int) -> Iterator[tuple[int, int]]:

@@ -26,7 +26,7 @@ def validated(frame: pl.LazyFrame, perturbation: str, change: FrameChange, field
         ArgumentError: The function does not return text.
     """
 
-    def over_rows(rows: pl.DataFrame) -> pl.DataFrame:
+    def change_rows(rows: pl.DataFrame) -> pl.DataFrame:
         with named_errors(perturbation, PlanError):
             changed = change(rows)
             options = [] if fields == "input" else [_texts(part["perturbed_references"]) for part in (rows, changed)]
@@ -37,7 +37,7 @@ def validated(frame: pl.LazyFrame, perturbation: str, change: FrameChange, field
             _check_nulls(perturbation, *options)
         return changed
 
-    return frame.map_batches(over_rows)
+    return frame.map_batches(change_rows)
 
 
 def check_text(perturbation: str, dtype: pl.DataType) -> None:

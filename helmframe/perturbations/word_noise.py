@@ -91,8 +91,8 @@ def repeat_words(text: pl.Expr, key: pl.Expr, prob: float = 0.1) -> pl.Expr:
         pieces, is_word, _ = words(characters)
         spots = np.flatnonzero(is_word & below(pieces.draws(WHETHER), prob))
         after = np.repeat(spots + 1, 2)
-        again = np.column_stack([np.full(len(spots), len(pieces)), spots]).ravel()
-        order = np.insert(np.arange(len(pieces)), after, again)
+        repeated = np.column_stack([np.full(len(spots), len(pieces)), spots]).ravel()
+        order = np.insert(np.arange(len(pieces)), after, repeated)
         return pieces.rebuilt(order, np.insert(pieces.rows, after, np.repeat(pieces.rows[spots], 2)), [ord(" ")])
 
     return changed_characters(text, key, change)

@@ -98,7 +98,7 @@ def filler_words(
             raise ArgumentError(f"filler_words({name}={value!r}): {name} must be True or False.")
     lists = (SPEAKER_PHRASES, UNCERTAIN_PHRASES, FILL_PHRASES)
     fillers = tuple(
-        phrase for phrases, wanted in zip(lists, groups.values(), strict=True) if wanted for phrase in phrases
+        phrase for phrases, included in zip(lists, groups.values(), strict=True) if included for phrase in phrases
     )
     if not fillers:
         raise ArgumentError("filler_words(): at least one of speaker_ph, uncertain_ph and fill_ph must be True.")
@@ -144,10 +144,10 @@ def _filled(
     hits = np.flatnonzero(below(draws, prob))
     if most is not None:
         hits = hits[numbers(rows[hits]) < most]
-    again = keyed_draws(draws[hits], places[hits])
+    second_draws = keyed_draws(draws[hits], places[hits])
     texts = [f"{filler} ".encode() for filler in fillers]
     lengths = np.array(list(map(len, texts)))
-    chosen = scaled(again, len(fillers))
+    chosen = scaled(second_draws, len(fillers))
     change = Change(starts[hits], starts[hits], rows[hits], (np.cumsum(lengths) - lengths)[chosen], lengths[chosen])
     return spliced(data, offsets, change, np.frombuffer(b"".join(texts), dtype=np.uint8))
 

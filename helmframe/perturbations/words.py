@@ -135,7 +135,10 @@ _SLURS = frozenset(
 
 @lru_cache(maxsize=4)
 def _without_slurs(table: tuple[tuple[str, tuple[str, ...]], ...]) -> Mapping[str, tuple[str, ...]]:
-    return {word: tuple(other for other in others if not _is_slur(other)) for word, others in table}
+    return {
+        word: tuple(alternative for alternative in alternatives if not _is_slur(alternative))
+        for word, alternatives in table
+    }
 
 
 def _is_slur(word: str) -> bool:
@@ -181,7 +184,7 @@ def synonym(text: pl.Expr, key: pl.Expr, prob: float = 0.1, *, tables: Tables) -
     chance = probability("synonym", "prob", prob)
     lemmas, irregular = tables.synonyms(), tables.exceptions()
 
-    def over_batch(columns: Sequence[pl.Series]) -> pl.Series:
+    def change_batch(columns: Sequence[pl.Series]) -> pl.Series:
         texts, keys = columns
         forms = _forms_of(lemmas, irregular)
         # only the forms that occur in the texts are needed
@@ -192,7 +195,7 @@ def synonym(text: pl.Expr, key: pl.Expr, prob: float = 0.1, *, tables: Tables) -
         frame = pl.DataFrame({"text": texts, "key": row_keys})
         return frame.select(reworded(pl.col("text"), pl.col("key"), words, chance)).to_series().alias(texts.name)
 
-    return pl.map_batches([text, key], over_batch, return_dtype=pl.String, is_elementwise=True)
+    return pl.map_batches([text, key], change_batch, return_dtype=pl.String, is_elementwise=True)
 
 
 def _forms_of(lemmas: pl.DataFrame, irregular: pl.DataFrame) -> pl.DataFrame:

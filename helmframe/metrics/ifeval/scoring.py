@@ -118,7 +118,7 @@ def ifeval_instruction_strict() -> pl.Expr:
 
     Example: 2 of 3 instructions and 1 of 1 followed: 3/4.
     """
-    return _over_instructions(_followed)
+    return _instruction_metric(_followed)
 
 
 @metric(
@@ -136,7 +136,7 @@ def ifeval_instruction_loose() -> pl.Expr:
 
     Example: 2 of 3 instructions and 1 of 1 followed: 3/4.
     """
-    return _over_instructions(_followed_loosely)
+    return _instruction_metric(_followed_loosely)
 
 
 def _followed(response: str, names: Sequence[str], arguments: Arguments) -> list[bool]:
@@ -158,7 +158,7 @@ def _share(followed: Sequence[bool]) -> float:
     return sum(followed) / len(followed)
 
 
-def _over_instructions(judge: Callable[[str, Sequence[str], Arguments], list[bool]]) -> pl.Expr:
+def _instruction_metric(judge: Callable[[str, Sequence[str], Arguments], list[bool]]) -> pl.Expr:
     # an interval needs the same rows up to 200 times
     n_followed: dict[int, int] = {}
 
