@@ -113,9 +113,9 @@ def bleu_1() -> pl.Expr:
 
 @metric("bleu_4", source=BLEU, helm="bleu_4", packages=SENTENCES)
 def bleu_4() -> pl.Expr:
-    """Return the precision of 4-grams, times the brevity penalty.
+    """Return HELM's BLEU-4: the precision of 4-grams, times the brevity penalty.
 
-    As in HELM, 1-grams to 3-grams are not part of it. `bleu_cumulative` is the BLEU-4 of most papers. Sentences are
+    1-grams to 3-grams are not part of it. `bleu_cumulative` is the BLEU-4 of most papers. Sentences are
     split as in `bleu_1`.
 
     Example: "a b c d x" against "a b c d e" has 1 of 2 common 4-grams: 1/2.

@@ -183,7 +183,7 @@ def delete_letters(
 def insert_letters(
     text: pl.Expr, key: pl.Expr, prob: float = 0.05, per: str = "letter", keep_edges: bool = False
 ) -> pl.Expr:
-    """Insert a letter after letters.
+    """Insert additional letters into words.
 
     The inserted letters come from the same text, and so from the same script. Their case is that of the letters around
     them.

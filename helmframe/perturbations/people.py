@@ -76,7 +76,7 @@ def person_name(
     *,
     tables: Tables,
 ) -> pl.Expr:
-    """Replace names of one group with names of another: "Jack, Peter" becomes "Lamar, Tyree".
+    """Replace names of one group with names of another: "Jack met Peter" becomes "Jerome met Alphonse".
 
     A name has the same replacement everywhere in an instance's input and references. Case is preserved. helmframe ships
     first names of the races "white_american" and "black_american" (Greenwald, McGhee & Schwartz 1998). Last names and

@@ -227,14 +227,14 @@ def test_instances_don_t_mix() -> None:
 
 
 @pytest.mark.parametrize("name", ["predicted_index(by='tokens')", "option_max_prob(by=1)"])
-def test_an_unknown_way_to_compare_is_told_when_it_is_said(name: str) -> None:
+def test_an_unknown_way_to_compare_raises_when_the_plan_is_built(name: str) -> None:
     with pytest.raises(ArgumentError, match=r"by=\S+: unsupported value"):
         resolve_metrics([name])
 
 
 def test_lm_evals_names() -> None:
-    said = [each.name for each in resolve_metrics(["acc_norm", "acc_bytes", "acc_mutual_info"])]
-    assert said == ["option_accuracy_per_character", "option_accuracy_per_byte", "option_accuracy_calibrated"]
+    names = [each.name for each in resolve_metrics(["acc_norm", "acc_bytes", "acc_mutual_info"])]
+    assert names == ["option_accuracy_per_character", "option_accuracy_per_byte", "option_accuracy_calibrated"]
 
 
 def test_the_table_of_metrics_says_what_they_need() -> None:

@@ -1,4 +1,4 @@
-"""How a metric is registered, said and found."""
+"""How a metric is registered, named and looked up."""
 
 from typing import Any
 
@@ -40,14 +40,14 @@ def test_an_expression_over_a_reference() -> None:
     assert values(same, ["Paris", "Lyon"], ["PARIS", "Paris"]) == [(1.0, None), (0.0, None)]
 
 
-def test_an_expression_that_gives_text_is_told_when_it_is_said() -> None:
+def test_an_expression_that_gives_text_raises_when_the_plan_is_built() -> None:
     with pytest.raises(ArgumentError, match=r"'m' returns String, but a score must be a number.*\.alias\('m'\)"):
         name_or_metric(pl.col("output").alias("m"))
     number = pl.col("output").cast(pl.Float64, strict=False).alias("m")
     assert values(number, ["3.5", "no"], ["x"] * 2) == [(3.5, None), (None, "no value")]
 
 
-def test_a_plug_in_that_gives_text_is_told() -> None:
+def test_a_plug_in_that_gives_text_raises() -> None:
     metric("texts", range=None)(lambda: pl.col("output"))
     with pytest.raises(ArgumentError, match="Metric 'texts' returns String"):
         values("texts", ["3.5"], ["x"])
@@ -169,7 +169,7 @@ def test_a_metric_of_a_set_may_be_a_plain_function_of_columns() -> None:
         ),
     ],
 )
-def test_what_can_be_no_metric_is_told_at_once(given: object, message: str) -> None:
+def test_what_can_be_no_metric_raises_at_once(given: object, message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
         name_or_metric(given)
 
@@ -185,12 +185,12 @@ def test_a_function_without_columns_is_no_metric() -> None:
 
 
 @pytest.mark.parametrize("name", ["f1_scor", "maj@8(metric='exact_mach')", "exact_match^3", "maj^3"])
-def test_an_unknown_name_is_told_at_once(name: str) -> None:
+def test_an_unknown_name_raises_at_once(name: str) -> None:
     with pytest.raises(UnknownNameError, match="no metric is called"):
         name_or_metric(name)
 
 
-def test_a_missing_package_is_told_at_once() -> None:
+def test_a_missing_package_raises_at_once() -> None:
     @metric("needy", packages=["no_such_package"])
     def needy() -> pl.Expr:
         return pl.col("output").str.len_chars()
@@ -206,7 +206,7 @@ def test_a_metric_has_a_known_level() -> None:
         metric("m", level="outputs")
 
 
-def test_a_decorator_without_a_name_is_told() -> None:
+def test_a_decorator_without_a_name_raises() -> None:
     def shouted(output: str) -> float:
         return float(output.isupper())
 
@@ -300,7 +300,7 @@ def test_rescoring_asks_no_model() -> None:
     assert again.completions.collect().equals(results.completions.collect())
 
 
-def test_what_is_right_or_wrong_is_told_by_the_type_of_its_values() -> None:
+def test_what_is_right_or_wrong_follows_from_the_type_of_its_values() -> None:
     names = ("exact_match", "quasi_prefix_exact_match", "f1_score", "maj@1", "output_words", "classification_macro_f1")
     assert [is_binary(each) for each in resolve_metrics(names)] == [True, True, False, False, False, False]
     assert not is_binary(resolve_metrics(flatten_metrics([chars]))[0])

@@ -36,6 +36,6 @@ def test_a_wrong_shape_is_an_error() -> None:
         score(frame.lazy(), [hf.metrics.similarity(lambda texts: [1.0, 2.0])]).collect()
 
 
-def test_what_cant_be_called_is_told_at_once() -> None:
+def test_what_cant_be_called_raises_at_once() -> None:
     with pytest.raises(ArgumentError, match=r"similarity\('mini'\): embed must be a function"):
         hf.metrics.similarity("mini")  # type: ignore[arg-type]

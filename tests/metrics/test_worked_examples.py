@@ -52,8 +52,8 @@ def docstring(name: str) -> str:
 
 @pytest.mark.parametrize(("name", "output", "references", "value"), PAIRS)
 def test_it_is_true(name: str, output: str, references: Sequence[str], value: float) -> None:
-    said = docstring(name)
-    assert all(f'"{text}"' in said for text in (output, *references))
+    text_of_docstring = docstring(name)
+    assert all(f'"{text}"' in text_of_docstring for text in (output, *references))
     assert scored([output], [right(*references)], name) == [pytest.approx(value)]
 
 

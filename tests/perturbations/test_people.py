@@ -130,7 +130,7 @@ def test_last_names_come_from_the_root(tmp_path: Path, monkeypatch: pytest.Monke
         call("person_name", **{**arguments, "preserve_gender": True})
 
 
-def test_a_table_of_names_that_is_none_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_table_of_names_that_is_none_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "tables").mkdir()
     (tmp_path / "tables" / "person_names.txt").write_text("lee\n")
     monkeypatch.setenv("HELMFRAME_DATA", str(tmp_path))
@@ -155,6 +155,6 @@ def test_a_table_of_names_that_is_none_is_told(tmp_path: Path, monkeypatch: pyte
         ("person_name", {"preserve_gender": 1}, "must be True or False"),
     ],
 )
-def test_values_that_cannot_be_are_told(name: str, arguments: dict[str, Any], message: str) -> None:
+def test_invalid_values_raise(name: str, arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
         call(name, **arguments)

@@ -70,10 +70,10 @@ def test_names_of_the_root_come_first(root: Path) -> None:
 def test_a_sentence_reads_the_tables_of_its_own_root_before_the_configured_ones(root: Path, tmp_path: Path) -> None:
     frame = pl.DataFrame({"q": ["the"], "a": ["x"]})
     (tmp_path / "own" / "tables").mkdir(parents=True)
-    said = hf.perturbations.misspellings(prob=1.0)  # nothing is read yet, so nothing is missing
+    perturbation = hf.perturbations.misspellings(prob=1.0)  # nothing is read yet, so nothing is missing
 
     def changed(data: Path | None) -> str:
-        plan = hf.scenario(frame, input="q", references="a", data=data).perturb(said)
+        plan = hf.scenario(frame, input="q", references="a", data=data).perturb(perturbation)
         (out,) = plan.variants().filter(pl.col("perturbation") != "original").collect()["perturbed_input"]
         return str(out)
 
@@ -124,7 +124,7 @@ def test_a_missing_table_says_where_it_belongs(root: Path) -> None:
         Tables.of(None).synonyms()
 
 
-def test_a_file_that_is_no_table_is_told(root: Path) -> None:
+def test_a_file_that_is_no_table_raises(root: Path) -> None:
     (root / MISSPELLED).write_bytes(b"\xff")
     with pytest.raises(SourceBrokenError, match=f"{MISSPELLED} is invalid: "):
         Tables.of(None).misspellings()
@@ -140,7 +140,7 @@ def test_a_root_that_is_a_file_has_no_tables(tmp_path: Path, monkeypatch: pytest
         Tables.of(None).dialect()
 
 
-def test_a_folder_in_the_place_of_a_table_is_told(root: Path) -> None:
+def test_a_folder_in_the_place_of_a_table_raises(root: Path) -> None:
     (root / MISSPELLED).mkdir()
     with pytest.raises(SourceError, match="Word table: can't read"):
         Tables.of(None).misspellings()
@@ -160,7 +160,7 @@ def test_tables_come_from_a_bucket(s3: S3Server, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.shared
-def test_a_bucket_that_lets_nobody_in_is_told(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bucket_that_lets_nobody_in_raises(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HELMFRAME_DATA", f"s3://{BUCKET}/locked")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong-secret-nobody-knows")
     with pytest.raises(SourceError, match="Word table: can't read s3://") as caught:
@@ -169,7 +169,7 @@ def test_a_bucket_that_lets_nobody_in_is_told(s3: S3Server, monkeypatch: pytest.
 
 
 @pytest.mark.shared
-def test_another_scheme_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_scheme_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HELMFRAME_DATA", "gs://bucket")
     with pytest.raises(SourceError, match="gs://bucket"):
         Tables.of(None).misspellings()

@@ -85,9 +85,9 @@ def test_bytes_are_replaced_and_inserted_row_by_row(rows: list[tuple[str, list[i
     """The spans between the places of a row, two by two, become "<>"; before an odd last one stands "!"."""
     starts, ends, of_row, pieces, lengths, expected = [], [], [], [], [], []
     begin = 0
-    for number, (text, said) in enumerate(rows):
+    for number, (text, spots) in enumerate(rows):
         data = text.encode("latin-1")
-        places = sorted({min(place, len(data)) for place in said})
+        places = sorted({min(place, len(data)) for place in spots})
         out, done = b"", 0
         for start, end in zip(places[::2], [*places[1::2], None], strict=False):
             starts.append(begin + start)

@@ -107,8 +107,8 @@ def test_no_more_than_said() -> None:
 def test_which_fillers_is_said() -> None:
     lists = {"speaker_ph": SPEAKER_PHRASES, "uncertain_ph": UNCERTAIN_PHRASES, "fill_ph": FILL_PHRASES}
     for kind, phrases in lists.items():
-        said = {each: each == kind for each in lists}
-        outs = changed(["w"] * 200, "filler_words", insert_prob=1.0, **said)
+        variant_spec = {each: each == kind for each in lists}
+        outs = changed(["w"] * 200, "filler_words", insert_prob=1.0, **variant_spec)
         assert {out.removesuffix(" w") for out in outs} == set(phrases)
 
 
@@ -140,7 +140,7 @@ def test_the_text_stays_between_the_fillers(texts: list[str]) -> None:
         ({"speaker_ph": False, "uncertain_ph": False, "fill_ph": False}, "nothing to insert"),
     ],
 )
-def test_values_that_cannot_be_are_told(arguments: dict[str, Any], message: str) -> None:
+def test_invalid_values_raise(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
         call("filler_words", **arguments)
 
@@ -152,8 +152,8 @@ def upper(_: object, prompts: pl.Series) -> pl.Series:
 
 
 def translated(frame: pl.DataFrame, **more: object) -> pl.DataFrame:
-    said = parse(call("translate", translator="echo()", language="French", **more))
-    return perturb(frame.lazy(), [said], upper).filter(pl.col("perturbation") != "original").collect()
+    variant_spec = parse(call("translate", translator="echo()", language="French", **more))
+    return perturb(frame.lazy(), [variant_spec], upper).filter(pl.col("perturbation") != "original").collect()
 
 
 def test_input_and_references_are_replaced_by_the_answers() -> None:
@@ -179,12 +179,12 @@ def test_the_prompt_says_the_language_and_then_the_text() -> None:
         seen.extend(prompts)
         return prompts
 
-    said = parse("translate(translator='echo()', language='French', instructions='In {language} ({x}):')")
-    perturb(instances(["who?", "who?"], [right("who?")] * 2).lazy(), [said], ask).collect()
+    variant_spec = parse("translate(translator='echo()', language='French', instructions='In {language} ({x}):')")
+    perturb(instances(["who?", "who?"], [right("who?")] * 2).lazy(), [variant_spec], ask).collect()
     assert seen == ["In French ({x}):\n\nwho?"]
 
 
-def test_a_row_with_a_text_that_has_no_answer_is_left_out_and_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_row_with_a_text_that_has_no_answer_is_skipped_and_logged(caplog: pytest.LogCaptureFixture) -> None:
     frame = instances(["a", "silence", "b", None], [right("x"), right("x"), right("silence"), []])
     with caplog.at_level(logging.WARNING):
         rows = translated(frame)
@@ -194,13 +194,13 @@ def test_a_row_with_a_text_that_has_no_answer_is_left_out_and_told(caplog: pytes
 
 
 def test_without_anybody_to_ask_it_is_left_out() -> None:
-    said = parse("translate(translator='echo()', language='French')")
-    assert perturb(instances(["who?"]).lazy(), [said]).collect()["perturbation"].to_list() == ["original"]
+    variant_spec = parse("translate(translator='echo()', language='French')")
+    assert perturb(instances(["who?"]).lazy(), [variant_spec]).collect()["perturbation"].to_list() == ["original"]
 
 
 def test_it_may_be_a_link_of_a_chain() -> None:
-    said = parse("extra_space+translate(translator='echo()', language='French')+lowercase")
-    rows = perturb(instances(["who is"]).lazy(), [said], upper).collect()
+    variant_spec = parse("extra_space+translate(translator='echo()', language='French')+lowercase")
+    rows = perturb(instances(["who is"]).lazy(), [variant_spec], upper).collect()
     assert rows["perturbed_input"].to_list() == ["who is", "who  is"]
 
 
@@ -228,17 +228,17 @@ def test_another_that_a_model_makes_needs_a_prompt_only() -> None:
         ({"translator": "echo()", "language": "French", "fields": "both?"}, "Did you mean 'both'"),
     ],
 )
-def test_what_can_not_be_is_told(arguments: dict[str, object], message: str) -> None:
+def test_invalid_translations_raise(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
         call("translate", **arguments)
 
 
 def test_languages_are_a_grid_and_an_object_has_its_name() -> None:
-    said = call("translate", translator=str.upper, language=["French", "German"])
-    assert [str(each) for each in said.cells()] == [
+    variant_spec = call("translate", translator=str.upper, language=["French", "German"])
+    assert [str(each) for each in variant_spec.cells()] == [
         f"translate(language='{language}', translator='upper')" for language in ("French", "German")
     ]
-    assert {each.model for each in said.cells()} == {str.upper}
+    assert {each.model for each in variant_spec.cells()} == {str.upper}
 
 
 def test_outside_of_sentences_there_is_nobody_to_ask() -> None:

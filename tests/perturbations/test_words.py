@@ -187,7 +187,7 @@ def test_without_the_table_of_dialect_it_says_what_it_is(dialect_root: Path, mon
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"a": "b"}', '{"a": [1]}', '{"a": null}', "\x00"])
-def test_a_file_that_is_no_table_is_told(dialect_root: Path, content: str) -> None:
+def test_a_file_that_is_no_table_raises(dialect_root: Path, content: str) -> None:
     (dialect_root / "tables" / "SAE_to_AAVE_mapping.json").write_text(content)
     with pytest.raises(SourceBrokenError, match=r"SAE_to_AAVE_mapping\.json is invalid: "):
         variants("dialect")
@@ -202,7 +202,7 @@ def test_a_file_that_is_no_table_is_told(dialect_root: Path, content: str) -> No
         ({"filter_slurs": "no"}, "filter_slurs must be True or False"),
     ],
 )
-def test_values_that_cannot_be_are_told(arguments: dict[str, Any], message: str) -> None:
+def test_invalid_values_raise(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
         call("dialect", **arguments)
 
@@ -287,7 +287,7 @@ def test_without_the_table_of_synonyms_it_says_what_it_is(synonym_root: Path) ->
         variants("synonym")
 
 
-def test_a_table_of_other_columns_is_told(synonym_root: Path) -> None:
+def test_a_table_of_other_columns_raises(synonym_root: Path) -> None:
     pl.DataFrame({"a": [1]}).write_parquet(synonym_root / "tables" / "wordnet_synonyms.parquet")
     with pytest.raises(SourceBrokenError, match=r"wordnet_synonyms\.parquet must have the columns lemma String"):
         variants("synonym")
