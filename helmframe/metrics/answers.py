@@ -41,9 +41,9 @@ def lenient(completion: pl.Expr, choices: pl.Expr) -> pl.Expr:
     - A label at the start of the completion ("B. Paris"), or alone on its last line.
     - The only label called an option: "I'd take option B".
 
-    Labels are those of the prompt. Without choices, the answer is the text of the last `\boxed{…}`, or the text after
-    "answer is …" or "Answer: …" up to the end of the line, without Markdown, quotes and a final full stop, or else the
-    whole completion.
+    Labels are those of the prompt. Without choices, the answer is the text of the last `\boxed{…}`. If there is none,
+    it is the text after "answer is …" or "Answer: …" up to the end of the line, without Markdown, quotes and a final
+    full stop. Otherwise it is the whole completion.
 
     >>> frame = pl.DataFrame({"text": ["(B) Rome", "I think the answer is **A**."], "letters": [["A", "B"]] * 2})
     >>> frame.select(lenient(pl.col("text"), pl.col("letters"))).to_series().to_list()

@@ -29,9 +29,9 @@ def option_scores(by: str) -> pl.Expr:
     """Return the score of each option: highest for the option that the model prefers, null if it has none.
 
     Args:
-        by: "sum" for the log-probability of the whole option; "token", "character" or "byte" for that divided by the
-            option's tokens, or by the characters or bytes of its reference; "calibrated" for the log-probability minus
-            that without the question.
+        by: "sum" for the log-probability of the whole option. "token", "character" or "byte" divides it by the number
+            of the option's tokens, or of its reference's characters or bytes. "calibrated" subtracts the
+            log-probability without the question.
 
     Raises:
         ArgumentError: `by` is unsupported.

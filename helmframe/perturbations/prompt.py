@@ -56,8 +56,8 @@ def option_order(
     Args:
         frame: `INSTANCES`.
         key: The column that random numbers depend on.
-        order: "random" (each order has the same probability, the original one included), "reverse", or "rotate", which
-            moves each option `shift` positions down and the last options to the top.
+        order: "random", "reverse" or "rotate". With "random" each order has the same probability, the original one
+            included. "rotate" moves each option `shift` positions down and the last options to the top.
         shift: The number of positions for "rotate".
         unless: A regular expression. Instances with an option that matches it stay unchanged. By default these are
             instances whose options refer to others ("all of the above", "both A and B"). "" permutes all instances.

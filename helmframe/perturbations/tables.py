@@ -10,9 +10,9 @@
 | dialect          | `SAE_to_AAVE_mapping.json` (no licence; contains slurs)                                    |
 | synonyms         | `wordnet_synonyms.parquet`, `wordnet_exceptions.parquet` (WordNet 3.0)                     |
 
-The root is that of the scenarios (`hf.scenario(…, data=…)`; else `hf.configure(data=…)` or HELMFRAME_DATA): a folder or
-`s3://bucket/prefix`. A file is read once per process, a local one again when it changes. Every table has the order of
-its file, which random choices depend on.
+The root is the scenarios' data root, a folder or `s3://bucket/prefix`: `hf.scenario(…, data=…)`, or else
+`hf.configure(data=…)` or HELMFRAME_DATA. Each file is read once per process; a local file is read again when it
+changes. Tables have the order of their files, because random choices depend on it.
 """
 
 import importlib.util

@@ -1,7 +1,7 @@
 """The metrics of IFEval: by prompt and by instruction, strict and loose.
 
-A scenario has its instructions in two columns, as on the Hub: `instruction_id_list` (a list of names) and `kwargs` (a
-list of structs of the same length, with null for arguments that the instruction does not have).
+A scenario has its instructions in two columns, as on the Hub. `instruction_id_list` is a list of names. `kwargs` is a
+list of structs of the same length, with null for arguments that the instruction does not have.
 """
 
 from collections.abc import Callable, Mapping, Sequence
