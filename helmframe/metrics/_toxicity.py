@@ -480,7 +480,7 @@ def _request(url: str, body: Mapping[str, Any], headers: Mapping[str, str], time
     except httpx.TransportError as error:
         problem = str(error).partition("\n")[0] or type(error).__name__
         raise ArgumentError(
-            f"The classifier at {_without_secrets(url)} can't be reached: {problem}. Check the address, and that the "
+            f"The classifier at {_without_secrets(url)} is unreachable: {problem}. Check the address, and that the "
             "server is running."
         ) from error
     except ValueError:

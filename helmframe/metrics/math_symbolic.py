@@ -85,7 +85,7 @@ class _Children:
             self.stop()
             # raises, so that not every score is 0
             raise ArgumentError(
-                "The package math-verify can't be loaded. To see the error, run: python -c 'import math_verify'"
+                "Loading the package math-verify failed. To see the error, run: python -c 'import math_verify'"
             )
 
     def _exchange(self, question: str, seconds: float) -> str:

@@ -109,7 +109,7 @@ def test_a_refusal_is_not_retried(server: Server, status: int) -> None:
 def test_a_server_that_is_not_there_is_retried_and_raises(server: Server) -> None:
     with listening(server.handler()) as address:
         pass
-    with pytest.raises(ArgumentError, match=r"can't be reached: .*Check the address") as caught:
+    with pytest.raises(ArgumentError, match=r"is unreachable: .*Check the address") as caught:
         endpoint(address)(["abc"])
     assert isinstance(caught.value.__cause__, httpx.ConnectError)
 
