@@ -20,7 +20,7 @@ from tests.frames import instances, variants
     [
         ({"answer_parser": "lenientt"}, "Did you mean 'lenient'"),
         ({"balance": "letter"}, "Did you mean 'letters'"),
-        ({"shots_as": "turns"}, "add chat_template=True"),
+        ({"shots_as": "turns"}, "Add chat_template=True"),
         ({"shots_as": "turn"}, "Did you mean 'turns'"),
         ({"truncation": "left"}, "Known: right"),
         ({"substitutions": [["(", ""]]}, "invalid regular expression"),
@@ -28,7 +28,7 @@ from tests.frames import instances, variants
         ({"substitutions": [["a", "b", "c"]]}, "should be .*replacement"),
         ({"reference_prefix_characters": "ABC"}, "should be a list of texts"),
         ({"repeats": 0}, "repeats=0 is too small"),
-        ({"format_instructions": "nothing"}, "none such"),
+        ({"format_instructions": "nothing"}, "unsupported value for method"),
     ],
 )
 def test_invalid_values_raise(fields: dict[str, Any], message: str) -> None:

@@ -145,7 +145,7 @@ def test_a_table_of_names_that_is_none_raises(tmp_path: Path, monkeypatch: pytes
     [
         ("gender", {"mode": "nouns"}, r"Known: pronouns, terms"),
         ("gender", {"source": "men"}, r"gender\(source='men'\)"),
-        ("gender", {"source": "male", "target": "male"}, "changes nothing"),
+        ("gender", {"source": "male", "target": "male"}, "source and target must differ"),
         ("gender", {"prob": 2}, "between 0 and 1"),
         ("gender", {"bidirectional": "yes"}, "must be True or False"),
         ("person_name", {"source_class": "white"}, "no name has race 'white'.\nKnown: black_american, white_american"),

@@ -216,7 +216,7 @@ def test_what_is_no_call_raises(spec: str) -> None:
         ("typos(prob='x')", "between 0 and 1"),
         ("typos(prob=None)", "between 0 and 1"),
         ("typos(prob=[0.1, 2])", "between 0 and 1"),
-        ("typos(prob=[0.1, 0.2])", r"is 2 perturbations: typos\(prob=0.1\), typos\(prob=0.2\)"),
+        ("typos(prob=[0.1, 0.2])", r"one perturbation is needed, but this is 2: typos\(prob=0.1\), typos\(prob=0.2\)"),
         ("typos(prob=[])", "one or more different values"),
         ("typos(prob=[0.1, 0.1])", "one or more different values"),
         ("typos(fields='inputs')", "Did you mean 'input'"),
@@ -396,7 +396,7 @@ def test_a_perturbation_of_ones_own() -> None:
     assert shout.function(pl.lit("a"), "?").meta.is_literal() is False
 
 
-@pytest.mark.parametrize(("given", "message"), [(None, "gave None"), ("x", "gave 'x'")])
+@pytest.mark.parametrize(("given", "message"), [(None, "returned None"), ("x", "returned 'x'")])
 def test_a_perturbation_that_gives_no_expression_raises(given: object, message: str) -> None:
     name = f"gives_{given}"
     perturbation(name)(lambda text: given)

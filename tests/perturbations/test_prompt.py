@@ -164,7 +164,10 @@ def test_examples_come_in_few_orders() -> None:
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("option_order(order='reversed')", r"option_order\(order='reversed'\)\. Did you mean 'reverse'"),
+        (
+            "option_order(order='reversed')",
+            r"option_order\(order='reversed'\): unsupported value\. Did you mean 'reverse'",
+        ),
         ("option_order(shift=1.5)", r"option_order\(shift=1\.5\): shift must be an integer"),
         ("option_order(unless='(')", r"option_order\(unless='\('\): invalid regular expression: unclosed group\.$"),
         ("option_labels(prefix='- ')", "prefix must contain a letter or digit to count up from"),

@@ -137,7 +137,10 @@ def test_the_text_stays_between_the_fillers(texts: list[str]) -> None:
         ({"max_num_insert": -1}, "max_num_insert must be an integer ≥ 0, or None"),
         ({"max_num_insert": 1.5}, "max_num_insert must be an integer ≥ 0, or None"),
         ({"speaker_ph": 1}, "speaker_ph must be True or False"),
-        ({"speaker_ph": False, "uncertain_ph": False, "fill_ph": False}, "nothing to insert"),
+        (
+            {"speaker_ph": False, "uncertain_ph": False, "fill_ph": False},
+            "at least one of speaker_ph, uncertain_ph and fill_ph must be True",
+        ),
     ],
 )
 def test_invalid_values_raise(arguments: dict[str, Any], message: str) -> None:
@@ -216,7 +219,7 @@ def test_another_that_a_model_makes_needs_a_prompt_only() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"translator": "echo()"}, r"translate\(\) needs language="),
+        ({"translator": "echo()"}, r"translate\(\) needs the argument language"),
         ({"language": "French"}, r"translate\(\) needs the argument translator\. Write translate\(translator=…\)"),
         ({"translator": "echo()", "language": ""}, "language must be the name of a language, such as 'French'"),
         ({"translator": "echo()", "language": "French", "instructions": 1}, "a text, such as"),
