@@ -97,7 +97,11 @@ ROWS = pl.DataFrame({"q": ["1+1?"], "a": ["2"]})
             ArgumentError,
             "should be true or false for each",
         ),
-        (lambda: SAMPLER.perturb("typos+canonical"), ArgumentError, "'canonical' is a list of perturbations and must be used alone"),
+        (
+            lambda: SAMPLER.perturb("typos+canonical"),
+            ArgumentError,
+            "'canonical' is a list of perturbations and must be used alone",
+        ),
         (lambda: SAMPLER.generate(SAMPLER), NotAModelError, "Plan is no model: it says who is asked"),
         (lambda: SAMPLER.generate(says_a).score(priority="high"), ArgumentError, "priority='high': a whole number"),  # type: ignore[arg-type]
         (lambda: hf.Plan.from_yaml({"scenario": "sampler"}), SpecError, "not dict"),  # type: ignore[arg-type]
