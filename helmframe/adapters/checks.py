@@ -37,9 +37,7 @@ def check(spec: AdapterSpec) -> None:
     for name, values in _CHOICES.items():
         value = getattr(spec, name)
         if value not in values:
-            raise ArgumentError.unknown_value(
-                f"adapt({name}={value!r}): unsupported value", value, list(filter(None, values))
-            )
+            raise ArgumentError.unknown_value(f"adapt({name}={value!r})", value, list(filter(None, values)))
     if spec.shots_as == "turns" and not spec.chat_template:
         raise ArgumentError("adapt(shots_as='turns') needs the model's chat template. Add chat_template=True.")
     for source, _ in spec.substitutions:

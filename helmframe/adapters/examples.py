@@ -61,7 +61,7 @@ def check_order(order: str) -> None:
     """
     if not re.fullmatch(r"|reverse|random(:\d+)?", order):
         raise ArgumentError.unknown_value(
-            f"adapt(shot_order={order!r}): unsupported value", order, ["reverse", "random", "random:1", "random:2"]
+            f"adapt(shot_order={order!r})", order, ["reverse", "random", "random:1", "random:2"]
         )
 
 

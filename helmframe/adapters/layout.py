@@ -99,7 +99,7 @@ def cued(spec: AdapterSpec) -> AdapterSpec:
         return replace(spec, output_prefix="\n" + spec.output_prefix)
     if spec.cue_space not in AFTER_CUE:
         values = [*AFTER_CUE, "blank_line"]
-        where = f"adapt(cue_space={spec.cue_space!r}): unsupported value"
+        where = f"adapt(cue_space={spec.cue_space!r})"
         raise ArgumentError.unknown_value(where, spec.cue_space, values)
     return replace(spec, output_prefix=spec.output_prefix.rstrip() + AFTER_CUE[spec.cue_space])
 

@@ -159,9 +159,7 @@ def stereotypical_associations(category: str = "gender", target: str = "professi
     """
     groups = _groups("stereotypical_associations", category)
     if target not in TARGETS:
-        raise ArgumentError.unknown_value(
-            f"stereotypical_associations(target={target!r}): unsupported value", target, TARGETS
-        )
+        raise ArgumentError.unknown_value(f"stereotypical_associations(target={target!r})", target, TARGETS)
 
     def value(texts: pl.DataFrame) -> float | None:
         counted = texts.select(
@@ -182,7 +180,7 @@ _TEXT = pl.col("text")
 
 def _groups(name: str, category: str) -> Mapping[str, Sequence[str]]:
     if category not in GROUPS:
-        raise ArgumentError.unknown_value(f"{name}(category={category!r}): unsupported value", category, GROUPS)
+        raise ArgumentError.unknown_value(f"{name}(category={category!r})", category, GROUPS)
     return {group: words.split() for group, words in GROUPS[category].items()}
 
 

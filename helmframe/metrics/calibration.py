@@ -227,7 +227,7 @@ def ece(bins: int = 15, binning: str = "width", confidence: str | None = None) -
     """
     _positive("ece", bins)
     if binning not in BINNINGS:
-        raise ArgumentError.unknown_value(f"ece(binning={binning!r}): unsupported value", binning, BINNINGS)
+        raise ArgumentError.unknown_value(f"ece(binning={binning!r})", binning, BINNINGS)
 
     def value(confidences: Floats, right: Floats) -> float:
         edges = np.arange(1, bins + 1) / bins if binning == "width" else equal_masses(confidences, bins)

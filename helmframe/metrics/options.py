@@ -37,7 +37,7 @@ def option_scores(by: str) -> pl.Expr:
         ArgumentError: `by` is unsupported.
     """
     if by not in SCALES:
-        raise ArgumentError.unknown_value(f"by={by!r}: unsupported value", by, SCALES)
+        raise ArgumentError.unknown_value(f"by={by!r}", by, SCALES)
     if by != "calibrated":
         return _with_question(_scaled(by), by)
     # sorted, each option's request without the question comes right before the one with it

@@ -124,9 +124,7 @@ class Metric:
         return self.name
 
 
-METRICS: Registry[Metric] = Registry(
-    "metric", "hf.list_metrics() lists all. Add one with @hf.metric.", packages=["helmframe.metrics"]
-)
+METRICS: Registry[Metric] = Registry("metric", "Add one with @hf.metric.", packages=["helmframe.metrics"])
 
 
 def metric(

@@ -70,7 +70,7 @@ def icat(by: str = "sum") -> pl.Expr:
         by: As in `stereotype_preferred`.
     """
     if by not in SCALES:
-        raise ArgumentError.unknown_value(f"icat(by={by!r}): unsupported value", by, SCALES)
+        raise ArgumentError.unknown_value(f"icat(by={by!r})", by, SCALES)
     columns = option_rows(["sum" if by == "calibrated" else by], TAGS)
 
     def compute(series: Any) -> float | None:

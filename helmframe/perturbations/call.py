@@ -258,7 +258,7 @@ def check_call(cell: PerturbationCall, tables: Tables) -> None:
     for argument, values in (("fields", FIELDS), ("compat", ("helm",))):
         value = arguments.get(argument, values[0])
         if cell.entry.takes == "text" and value not in (*values, *([None] if argument == "compat" else [])):
-            raise ArgumentError.unknown_value(f"{cell.name}({argument}={value!r}): unsupported value", value, values)
+            raise ArgumentError.unknown_value(f"{cell.name}({argument}={value!r})", value, values)
     if cell.entry.takes == "frame":
         cell.validate(tables)
         return

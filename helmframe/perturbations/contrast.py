@@ -75,7 +75,7 @@ def contrast_sets(
     Source: Gardner et al. 2020 (github.com/allenai/contrast-sets); HELM `ContrastSetsPerturbation`.
     """
     if compat not in (None, "helm"):
-        raise ArgumentError.unknown_value(f"contrast_sets(compat={compat!r}): unsupported value", compat, ["helm"])
+        raise ArgumentError.unknown_value(f"contrast_sets(compat={compat!r})", compat, ["helm"])
     question = pl.col("input").str.split(_ASK).list.last()
     original = pl.when(pl.col("scenario") == "boolq").then(question).otherwise("input")
     count = pl.col("contrasts").list.len().cast(pl.UInt64)

@@ -87,9 +87,7 @@ def perturbation(
         raise ArgumentError.no_name("hf.perturbation", name)
     for argument, value, values in (("fields", fields, FIELDS), ("kind", kind, KINDS), ("takes", takes, TAKES)):
         if value not in values:
-            raise ArgumentError.unknown_value(
-                f"@perturbation({name!r}, {argument}={value!r}): unsupported value", value, values
-            )
+            raise ArgumentError.unknown_value(f"@perturbation({name!r}, {argument}={value!r})", value, values)
 
     def register(function: Callable[..., Any]) -> Factory:
         draws = "key" in list(inspect.signature(function).parameters)[1:2]

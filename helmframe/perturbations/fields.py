@@ -40,9 +40,7 @@ def protected_pattern(protect: str | Sequence[str], perturbation: str) -> str:
         ArgumentError: A name is unknown, or a regular expression is invalid.
     """
     if not isinstance(protect, Sequence):
-        raise ArgumentError.unknown_value(
-            f"{perturbation}(protect={protect!r}): unsupported value", protect, PROTECTED, hint=_REGEX_HINT
-        )
+        raise ArgumentError.unknown_value(f"{perturbation}(protect={protect!r})", protect, PROTECTED, hint=_REGEX_HINT)
     patterns = []
     for name in [protect] if isinstance(protect, str) else protect:
         where = f"{perturbation}(protect={name!r})"
@@ -55,7 +53,7 @@ def protected_pattern(protect: str | Sequence[str], perturbation: str) -> str:
         elif name in PROTECTED:
             patterns.append(PROTECTED[name])
         else:
-            raise ArgumentError.unknown_value(f"{where}: unsupported value", name, PROTECTED, hint=_REGEX_HINT)
+            raise ArgumentError.unknown_value(f"{where}", name, PROTECTED, hint=_REGEX_HINT)
     return "|".join(f"(?:{pattern})" for pattern in [*patterns, _MARK])
 
 

@@ -94,7 +94,7 @@ def check_word(perturbation: str, argument: str, value: object, words: tuple[str
         ArgumentError: It isn't; the message suggests near matches.
     """
     if value not in words:
-        raise ArgumentError.unknown_value(f"{perturbation}({argument}={value!r}): unsupported value", value, words)
+        raise ArgumentError.unknown_value(f"{perturbation}({argument}={value!r})", value, words)
 
 
 @dataclass(frozen=True)

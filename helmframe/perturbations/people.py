@@ -51,7 +51,7 @@ def gender(
     prob = probability("gender", "prob", prob)
     for name, value, values in (("mode", mode, MODES), ("source", source, GENDERS), ("target", target, GENDERS)):
         if value not in values:
-            raise ArgumentError.unknown_value(f"gender({name}={value!r}): unsupported value", value, values)
+            raise ArgumentError.unknown_value(f"gender({name}={value!r})", value, values)
     if source == target:
         raise ArgumentError(f"gender(source={source!r}, target={target!r}): source and target must differ.")
     if not isinstance(bidirectional, bool):
@@ -103,7 +103,7 @@ def person_name(
     prob = probability("person_name", "prob", prob)
     kind = str(person_name_type).removesuffix("_name")
     if kind not in NAME_TYPES:
-        where = f"person_name(person_name_type={person_name_type!r}): unsupported value"
+        where = f"person_name(person_name_type={person_name_type!r})"
         raise ArgumentError.unknown_value(where, person_name_type, NAME_TYPES)
     if not isinstance(preserve_gender, bool):
         raise ArgumentError(f"person_name(preserve_gender={preserve_gender!r}): preserve_gender must be True or False.")

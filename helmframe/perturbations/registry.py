@@ -110,7 +110,7 @@ class Helm:
 
 PERTURBATIONS: Registry[Perturbation] = Registry(
     "perturbation",
-    "hf.list_perturbations() lists all. Add one with @hf.perturbation.",
+    "Add one with @hf.perturbation.",
     packages=["helmframe.perturbations"],
 )
 HELM: Registry[Helm] = Registry("HELM perturbation", packages=["helmframe.perturbations"], decorator="helm")

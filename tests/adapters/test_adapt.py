@@ -260,8 +260,8 @@ def test_fields_that_came_later_leave_the_id_as_it_was() -> None:
     ("fields", "message"),
     [
         ({"cue_space": "tab"}, r"adapt\(cue_space='tab'\)"),
-        ({"cue_space": ["space", "newlin"]}, r"cue_space='newlin'\): unsupported value\. Did you mean 'newline'"),
-        ({"shot_order": "reversed"}, r"shot_order='reversed'\): unsupported value\. Did you mean 'reverse'"),
+        ({"cue_space": ["space", "newlin"]}, r"cue_space='newlin'\).*\. Did you mean 'newline'"),
+        ({"shot_order": "reversed"}, r"shot_order='reversed'\).*\. Did you mean 'reverse'"),
     ],
 )
 def test_an_unknown_space_or_order_raises_when_the_plan_is_built(fields: dict[str, Any], message: str) -> None:

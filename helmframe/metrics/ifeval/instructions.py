@@ -67,7 +67,7 @@ def holds(count: int, relation: str, limit: int) -> bool:
         ArgumentError: The relation is another.
     """
     if relation not in _RELATIONS:
-        raise ArgumentError.unknown_value(f"relation={relation!r}: unsupported value", relation, _RELATIONS)
+        raise ArgumentError.unknown_value(f"relation={relation!r}", relation, _RELATIONS)
     return _RELATIONS[relation](count, limit)
 
 
