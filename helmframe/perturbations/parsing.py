@@ -106,7 +106,7 @@ def variants(
     if not isinstance(perturbation, str | Call):
         raise ArgumentError(
             f"perturb({perturbation!r}): a perturbation must be a name or a call, such as 'typos(prob=.1)' or "
-            "hf.perturbations.typos(prob=.1). Register your own function with @hf.perturbation('name')."
+            "hf.perturbations.typos(prob=.1). Your own functions are registered by @hf.perturbation('name')."
         )
     if isinstance(perturbation, str) and (name := perturbation.strip()) in PRESETS and name not in PERTURBATIONS:
         options = (seeds, compat, default_compat, data)

@@ -388,7 +388,7 @@ def test_what_a_sentence_says_holds_for_all_subsets() -> None:
     assert {dict(each.decoding)["max_tokens"] for cell in cells_ for each in cell.with_subsets} == {9}
 
 
-def test_a_decorator_without_a_name_raises() -> None:
+def test_a_decorator_without_a_name_is_told() -> None:
     def bare(frame: pl.LazyFrame, spec: AdapterSpec) -> pl.LazyFrame:
         return frame
 

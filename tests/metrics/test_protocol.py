@@ -185,7 +185,7 @@ def test_a_function_without_columns_is_no_metric() -> None:
 
 
 @pytest.mark.parametrize("name", ["f1_scor", "maj@8(metric='exact_mach')", "exact_match^3", "maj^3"])
-def test_an_unknown_name_raises_at_once(name: str) -> None:
+def test_an_unknown_name_is_told_at_once(name: str) -> None:
     with pytest.raises(UnknownNameError, match="no metric is called"):
         name_or_metric(name)
 
@@ -206,7 +206,7 @@ def test_a_metric_has_a_known_level() -> None:
         metric("m", level="outputs")
 
 
-def test_a_decorator_without_a_name_raises() -> None:
+def test_a_decorator_without_a_name_is_told() -> None:
     def shouted(output: str) -> float:
         return float(output.isupper())
 
