@@ -73,7 +73,7 @@ class Setting:
     def decoding_json(self) -> str:
         """The decoding parameters as canonical JSON.
 
-        Nulls are left out, so that new parameters do not change existing ids.
+        Nulls are skipped, so that new parameters do not change existing ids.
         """
         parameters = {key: thawed(value) for key, value in self.decoding if value is not None}
         return json.dumps(parameters, sort_keys=True, ensure_ascii=False)

@@ -68,7 +68,7 @@ class Classifier:
 
     @property
     def key(self) -> object:
-        """Return the function, or its id if it can't be hashed."""
+        """Return the function, or its id if the function isn't hashable."""
         try:
             hash(self.function)
         except TypeError:

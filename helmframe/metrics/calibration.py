@@ -247,7 +247,7 @@ def ece_if_calibrated(bins: int = 10, confidence: str | None = None) -> pl.Expr:
     """Return the `ece` over bins of equal numbers that a perfectly calibrated model would have on average.
 
     It is computed by the normal approximation, as the mean over bins of √(2v/π), where v is the variance of the bin's
-    accuracy. An `ece` that is not larger is no evidence against the model.
+    accuracy. An `ece` that is not larger doesn't count against the model.
 
     Example: 100 answers with confidence 0.5, in one bin: √(2 · 0.0025 / π) = 0.0399.
 

@@ -47,7 +47,7 @@ def math_boxed(output: str, gold: str) -> float:
 
 
 def alike(first: str, second: str) -> bool:
-    """Return whether both normalise to the same text; if one can't be parsed, whether they are equal."""
+    """Return whether both normalise to the same text; if parsing one of them fails, whether they are equal."""
     try:
         return _plain(first) == _plain(second)
     except _UnreadableError:

@@ -1,7 +1,7 @@
 """Options that were requested one by one: expressions over the rows of one instance, and over many instances.
 
 Each row is a request about the reference at `reference_index`, with its `logprob`. Rows whose `request_mode` is
-"calibration" are requests without the question. Of several outputs, the first counts.
+"calibration" are requests without the question. If there are several outputs, the first counts.
 """
 
 from collections.abc import Mapping, Sequence
@@ -133,9 +133,9 @@ def with_likeliest_options(read: pl.LazyFrame) -> pl.LazyFrame:
     """Return one row for each group of options, with the likeliest option's text as `output`; other rows are unchanged.
 
     As in HELM, the likeliest option is that with the highest log-probability per token. With requests of mode
-    "calibration" it is that with the highest log-probability relative to the one without the question. Of equally
-    likely options, the first counts. If the model returns no token counts, the log-probability of the whole option
-    counts. If one option failed, the instance failed.
+    "calibration" it is that with the highest log-probability relative to the one without the question. If several
+    options are equally likely, the first counts. If the model returns no token counts, the log-probability of the whole
+    option counts. If one option failed, the instance failed.
 
     Args:
         read: `READ`.

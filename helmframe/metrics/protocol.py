@@ -43,7 +43,7 @@ class Metric:
         arguments: The arguments of the call.
         k: The smallest number of outputs of each request that the metric needs.
         registered: Whether a name in a plan is enough to find the metric.
-        check: Raises if the metric can't be computed.
+        check: Raises if computing the metric is impossible here.
         smooth: Whether intervals are by jackknife, not by bootstrap.
         correctness: Whether 1 means a correct output and 0 a wrong one.
         partial: Whether one usable output is enough for a value.
@@ -97,7 +97,7 @@ class Metric:
         return replace(base, name=f"{base.name} of {self.name}", arguments=(*base.arguments, *shared))
 
     def check_usable(self) -> None:
-        """Raise if the metric can't be computed, or if it lacks an argument."""
+        """Raise if computing the metric is impossible here, or if an argument is missing."""
         if self.check is not None:
             names = inspect.signature(self.check).parameters
             self.check(**{key: value for key, value in self.arguments if key in names})
@@ -174,8 +174,8 @@ def metric(
         packages: The packages that the metric needs besides helmframe's own (`helmframe[metrics]`), checked when a plan
             is built.
         no_value: The text in the column `reason` if there is no value although no needed column is null.
-        check: A function that raises if the metric can't be computed. It is called before the first request and before
-            scoring, with those arguments of the metric that it has as parameters.
+        check: A function that raises if computing the metric is impossible here. It is called before the first request
+            and before scoring, with those arguments of the metric that it has as parameters.
         smooth: False for a set metric that puts rows into bins or quantiles. Its intervals are by bootstrap, because
             skipping one row moves other rows; all other intervals are by jackknife.
         correctness: True if a score of 0 means a wrong output and 1 a correct one. `Results.wrong()` lists the wrong

@@ -22,8 +22,8 @@ def maj(
 ) -> float | None:
     """Return the score of the most frequent answer among the first k outputs (self-consistency).
 
-    Of equally frequent answers, the first counts. Outputs that can't be parsed have no vote. The score is null if an
-    output failed.
+    If several answers are equally frequent, the first counts. Outputs without a parsed answer have no vote. The score
+    is null if an output failed.
 
     Example: "7", "8", "7" against "7": the vote is 7, so 1.
 

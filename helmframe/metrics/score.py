@@ -36,7 +36,7 @@ def parse(completions: pl.LazyFrame) -> pl.LazyFrame:
 
     The answer is the stripped completion, or the first group of `answer_pattern` in it. With `answer_parser` "lenient"
     it is the result of `lenient`. If there are `choices`, it is the text of the reference that the choice stands for.
-    An answer that can't be parsed is null with `parsed` False, and scores 0. The answer of a failed request is null
+    If parsing the answer fails, it is null with `parsed` False, and scores 0. The answer of a failed request is null
     with `parsed` null.
     """
     text = stripped(pl.col("completion"))

@@ -48,7 +48,7 @@ def repetition(*, n: int = 4) -> pl.Expr:
 
     Words are normalised. Outputs with fewer than n words score 0.
 
-    Example: "go on go on" has the pairs go-on, on-go, go-on: repetition(n=2) is 1/3.
+    Example: "tick tock tick tock" has the pairs tick-tock, tock-tick, tick-tock: repetition(n=2) is 1/3.
 
     Args:
         n: The number of words in an n-gram.
@@ -62,7 +62,7 @@ def distinct(*, n: int = 2) -> pl.Expr:
 
     Words are normalised.
 
-    Example: "go on go on" has the pairs go-on, on-go, go-on: distinct(n=2) is 2/3.
+    Example: "tick tock tick tock" has the pairs tick-tock, tock-tick, tick-tock: distinct(n=2) is 2/3.
 
     Args:
         n: The number of words in an n-gram.

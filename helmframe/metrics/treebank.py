@@ -94,7 +94,7 @@ def chunk_words(chunk: str, first: int, last: int) -> tuple[str, ...]:
 def cut_where_needed(texts: pl.Series) -> pl.Series:
     """Return the texts with `CUT` before each word of the chunks for which the rules depend on their surroundings.
 
-    These are closing marks alone at the end, and quotes beside white space other than one ' '.
+    These are closing marks alone at the end, and quotes next to white space other than one ' '.
     """
     texts = texts.str.replace_all(CUT, "\n", literal=True)
     quoted = texts.str.contains(rf"(?:{_ODD}|^\s+){_QUOTED}|{_QUOTED}(?:{_ODD}|\s+$)")

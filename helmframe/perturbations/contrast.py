@@ -63,7 +63,7 @@ def contrast_sets(
     instances have one. Other scenarios raise an error.
 
     Args:
-        frame: The instances. Those of the scenarios "boolq" and "imdb" are looked up by their unperturbed input.
+        frame: The instances. Instances of "boolq" and "imdb" are looked up by their unperturbed input.
         key: The column that random numbers depend on. They choose one example if an instance has several.
         data: The root that contains `boolq/contrast_sets/` or `imdb/contrast_sets/`. The default is the plan's root.
         compat: "helm" chooses the example as HELM does.

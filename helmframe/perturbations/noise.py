@@ -73,7 +73,7 @@ KEYS = _neighbours()
 def keyboard(
     text: pl.Expr, key: pl.Expr, prob: float = 0.05, per: str = "letter", keep_edges: bool = False, digits: bool = False
 ) -> pl.Expr:
-    """Replace letters with keys beside them on a QWERTY keyboard, digit keys included.
+    """Replace letters with neighbouring keys on a QWERTY keyboard, digit keys included.
 
     Case is preserved. HELM's `typos` replaces letters with letters only.
 

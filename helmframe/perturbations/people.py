@@ -44,7 +44,7 @@ def gender(
     Source: HELM `GenderPerturbation`; words of Garg et al. 2018, Bolukbasi et al. 2016 and Lauscher et al. 2022.
 
     Differs from HELM: HELM's pattern includes a character on both sides of a word. It therefore misses words at the
-    edges of a text and beside another hit (HELM issues #1732 and #1958). HELM's table pairs "grandmothers" with
+    edges of a text and next to another hit (HELM issues #1732 and #1958). HELM's table pairs "grandmothers" with
     "grandfather". HELM processes the pairs one after the other: a word that is in two pairs gets two random numbers,
     and with `bidirectional` a changed word is changed back.
     """

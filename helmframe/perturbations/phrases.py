@@ -22,7 +22,7 @@ class Phrases:
 
     Attributes:
         fold: Whether the case of ASCII letters is ignored.
-        hyphens: Whether a hyphen is part of the word beside it.
+        hyphens: Whether a hyphen is part of the word next to it.
         heads: The phrases of one word, and the first words of the others.
         numbers: For each head, the number of its phrase; -1 if it only begins others.
         begins: For each head, the shapes of the phrases that it begins, one bit each.
@@ -217,7 +217,7 @@ def _touches(text_words: Words, offsets: Numbers, positions: Numbers, rows: Numb
 
 
 def _leftmost(starts: Numbers, ends: Numbers) -> Numbers:
-    """Return the spans without overlaps, from left to right; the longest of those that start together."""
+    """Return the spans without overlaps, from left to right; of spans that start together, the longest."""
     order = np.lexsort((-ends, starts))
     if not (starts[order[1:]] < ends[order[:-1]]).any():
         return order

@@ -66,7 +66,7 @@ def lexicon(table: Mapping[str, Sequence[str]], *, fold: bool = True, hyphens: b
     Args:
         table: A mapping from phrases to alternatives.
         fold: Whether the case of ASCII letters is ignored; else it is part of the phrase.
-        hyphens: Whether a hyphen is part of the word beside it.
+        hyphens: Whether a hyphen is part of the word next to it.
 
     Raises:
         ArgumentError: A phrase contains no word.

@@ -56,7 +56,7 @@ def rerun(text: pl.Expr) -> pl.Expr:
 
 @perturbation("typos")
 def typos(text: pl.Expr, key: pl.Expr, prob: float = 0.05) -> pl.Expr:
-    """Replace letters with letters beside them on a QWERTY keyboard.
+    """Replace letters with neighbouring letters on a QWERTY keyboard.
 
     Each letter from a to z changes with probability `prob`. Case is preserved. `keyboard` also replaces letters with
     digits, and can change digits.

@@ -34,9 +34,9 @@ def misspellings(text: pl.Expr, key: pl.Expr, prob: float = 0.1, *, tables: Tabl
 
     Source: HELM `MisspellingPerturbation`; Wikipedia's list of common misspellings.
 
-    Differs from HELM: Of two phrases that begin alike, the longer one is replaced: "about a" becomes "abouta". HELM
-    replaces the one that its table lists first, and misses most phrases of two words. A phrase that ends in an
-    apostrophe ("countries'") is replaced everywhere; HELM replaces it only before a letter.
+    Differs from HELM: If two phrases begin alike, the longer one is replaced: "about a" becomes "abouta". HELM replaces
+    the one that its table lists first, and misses most phrases of two words. A phrase that ends in an apostrophe
+    ("countries'") is replaced everywhere; HELM replaces it only before a letter.
     """
     return reworded(text, key, _misspelled(tables), probability("misspellings", "prob", prob))
 
@@ -106,8 +106,8 @@ def dialect(
     Source: HELM `DialectPerturbation`; lexicon of VALUE (Ziems et al. 2022).
 
     Differs from HELM: HELM's pattern includes a character on both sides of a word. It therefore misses words at the
-    edges of a text and directly after another hit (HELM issues #1732 and #1958). Of two phrases that begin alike, the
-    longer one is replaced; HELM replaces the one that its table lists first.
+    edges of a text and directly after another hit (HELM issues #1732 and #1958). If two phrases begin alike, the longer
+    one is replaced; HELM replaces the one that its table lists first.
     """
     prob = probability("dialect", "prob", prob)
     for name, value in (("source", source), ("target", target)):

@@ -24,7 +24,7 @@ def test_a_perturbation_says_its_arguments_kind_fields_and_source() -> None:
     assert row["arguments"] == "prob=0.05"
     assert (row["kind"], row["fields"], row["random"], row["helm"]) == ("robustness", "input", True, True)
     assert row["calls"] is None
-    assert row["meaning"] == "Replace letters with letters beside them on a QWERTY keyboard."
+    assert row["meaning"] == "Replace letters with neighbouring letters on a QWERTY keyboard."
     assert row["source"] == "HELM `TyposPerturbation`."
 
 
