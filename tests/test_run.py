@@ -125,7 +125,8 @@ def test_max_requests_stops_cleanly_and_the_next_run_goes_on() -> None:
     assert len(asked) == 4
     assert results.table(metrics="exact_match")["n"].to_list() == [4]
     assert "4 of 10 completions planned are there" in repr(results)
-    plan.score()
+    assert results.manifest["status"] == "stopped"
+    assert plan.score().manifest["status"] == "done"
     assert len(asked) == 10
 
 

@@ -45,7 +45,7 @@ from helmframe.engines.notes import (
     with_cache_note,
 )
 from helmframe.engines.prefetch import BackgroundWriter, completed, prefetch
-from helmframe.engines.progress import Progress
+from helmframe.engines.progress import DONE, Progress
 from helmframe.errors import CapabilityError, GroupedError, SourceError, SourceMissingError, StoreError
 from helmframe.judging.judge import judges_of
 from helmframe.models.budget import Budget
@@ -406,6 +406,11 @@ class Execution:
         with recording(self.folder.id, lambda frame: self.folder.add(LOGS.name, "run", frame)):
             yield
 
+    def _is_incomplete(self) -> bool:
+        """Return whether a limit ended the run before all its requests were sent."""
+        counts = self.progress.counts
+        return self.send and counts["planned"] > sum(counts[name] for name in DONE)
+
     @contextmanager
     def _manifest_written(self, manifest: Manifest) -> Iterator[None]:
         """Write the manifest at the start, regularly during the run, and at the end: other processes watch it."""
@@ -437,7 +442,7 @@ class Execution:
         status = "failed"
         try:
             yield
-            status = "stopped" if self.budget.stopped.is_set() else "done"
+            status = "stopped" if self.budget.stopped.is_set() or self._is_incomplete() else "done"
         except KeyboardInterrupt:
             status = "stopped"
             raise

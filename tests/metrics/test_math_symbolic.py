@@ -49,5 +49,5 @@ def test_without_math_verify_the_metric_says_what_to_install(monkeypatch: pytest
 
 def test_a_math_verify_that_does_not_load_is_no_wrong_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(math_symbolic, "_CHILD", math_symbolic._CHILD.with_name("missing.py"))
-    with pytest.raises(ArgumentError, match="does not load"):
+    with pytest.raises(ArgumentError, match="Loading the package math-verify failed"):
         equal([("0.25", r"\frac14")])
