@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 import helmframe as hf
+from tests.demo import ROOT
 from tools.build_everyday import build_frames, read_topics
 from tools.finding import LOGPROBS, NUMBERS, numbers, plan
 
@@ -38,6 +39,18 @@ def test_the_recorded_intervals_exclude_chance_and_no_change() -> None:
     recorded = json.loads(NUMBERS.read_text(encoding="utf-8"))
     assert all(row["ci_low"] > row["chance"] == 0.25 for row in recorded["scores"])
     assert all(row["change_high"] < 0 for row in recorded["changes"])
+
+
+def test_the_quickstart_concludes_what_is_recorded() -> None:
+    recorded = json.loads(NUMBERS.read_text(encoding="utf-8"))
+    score = recorded["scores"][0]
+    points = {row["perturbation"]: f"{-100 * row['change']:.0f}" for row in recorded["changes"]}
+    notebook = json.loads((ROOT / "notebooks" / "00_quickstart.ipynb").read_text(encoding="utf-8"))
+    decision = " ".join("".join(notebook["cells"][-1]["source"]).split())
+    assert f"{100 * score['value']:.0f} % of the sentences" in decision
+    assert f"between {100 * score['ci_low']:.0f} % and {100 * score['ci_high']:.0f} %" in decision
+    assert f"Typing errors cost {points['typos']} points" in decision
+    assert f"Capitals cost {points['uppercase']} points, lower case costs {points['lowercase']}" in decision
 
 
 def test_no_ending_is_the_correct_one_more_often_than_in_a_quarter_of_its_uses() -> None:
