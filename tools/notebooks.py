@@ -6,12 +6,17 @@ Without names it runs all of notebooks/. Cells get stable ids, and no times are 
 """
 
 import os
+import re
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-import nbformat
+import nbformat as package
 from nbclient import NotebookClient
+
+nbformat: Any = package  # its functions have no types
 
 FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
 METADATA = {
@@ -38,7 +43,10 @@ def run(path: Path) -> None:
         notebook, timeout=600, record_timing=False, resources={"metadata": {"path": str(path.parent)}}
     ).execute()
     notebook.metadata = METADATA
-    nbformat.write(notebook, path)
+    text: str = nbformat.writes(notebook)
+    # paths of temporary folders differ in every run
+    temporary = re.escape(str(Path(tempfile.gettempdir(), "tmp"))) + r"\w+/"
+    path.write_text(re.sub(temporary, "", text) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
