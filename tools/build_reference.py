@@ -1,7 +1,7 @@
 """The reference pages that are made from the code: `python -m tools.build_reference` writes them below docs/.
 
-With `--check` nothing is written: the exit status is 1 if a page or picture is out of date. A picture is compared by its
-texts and numbers, because its layout depends on the version of the renderer.
+With `--check` nothing is written: the exit status is 1 if a page or picture is out of date. Pictures are compared by
+their texts and numbers, because their layout depends on the version of the renderer.
 """
 
 import logging
@@ -53,7 +53,11 @@ def files() -> Iterator[tuple[str, str]]:
     logging.getLogger("helmframe").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory(prefix="helmframe-") as folder:
         settings = {name: value for name, value in os.environ.items() if not name.startswith("HELMFRAME_")}
-        settings |= {"HELMFRAME_DATA": f"{folder}/data", "HELMFRAME_STORE": f"{folder}/store", "HELMFRAME_PROGRESS": "0"}
+        settings |= {
+            "HELMFRAME_DATA": f"{folder}/data",
+            "HELMFRAME_STORE": f"{folder}/store",
+            "HELMFRAME_PROGRESS": "0",
+        }
         Path(folder, "data").mkdir()
         with mock.patch.dict(os.environ, settings, clear=True):
             for path, make in PAGES.items():

@@ -11,7 +11,7 @@ from tools.reference.markdown import block, code, page, paragraphs
 
 FOLDER = "images/charts"
 MODES = ("light", "dark")
-SETUP = '''\
+SETUP = """\
 import numpy as np
 import polars as pl
 import helmframe as hf
@@ -35,11 +35,31 @@ scores = pl.DataFrame(
     for model in accuracy
     for perturbation, drop in loss.items()
     for index in range(200)
-)'''
-# Chart → what it shows, the code over `scores`, and the text for those who don't see the picture.
+)"""
+ORIGINAL = """\
+original = scores.filter(perturbation="original")
+"""
+PARETO = """\
+cost = original.with_columns(metric=pl.lit("cost"), score=pl.col("model").replace_strict(price) / 1000)
+both = pl.concat([original, cost])
+hf.charts.pareto(both, "cost", "exact_match", mode=MODE)"""
+CONFUSION = """\
+classes = ["negative", "neutral", "positive"]
+counts = pl.DataFrame(
+    {"gold": gold, "output": output, "n": 40 if gold == output else 5 + 3 * classes.index(output)}
+    for gold in classes
+    for output in classes
+)
+hf.charts.confusion(counts, mode=MODE)"""
+CALIBRATION = """\
+confidence = np.random.default_rng(1).beta(4, 1.5, 600)
+right = np.random.default_rng(2).random(600) < confidence**1.5
+claims = pl.DataFrame({"confidence": confidence, "right": right, "model": "overconfident"})
+hf.charts.calibration(claims, mode=MODE)"""
+# Chart → the code over `scores`, and a description of the picture.
 EXAMPLES: dict[str, tuple[str, str]] = {
     "scores": (
-        'hf.charts.scores(scores, mode=MODE)',
+        "hf.charts.scores(scores, mode=MODE)",
         "The accuracy of three models, original and under four perturbations, with intervals",
     ),
     "heatmap": (
@@ -47,43 +67,25 @@ EXAMPLES: dict[str, tuple[str, str]] = {
         "The accuracy of three models in four subjects, as a grid of colors",
     ),
     "robustness": (
-        'hf.charts.robustness(scores, mode=MODE)',
+        "hf.charts.robustness(scores, mode=MODE)",
         "Original, mean and worst accuracy of three models, with the paired change",
     ),
     "perturbations": (
-        'hf.charts.perturbations(scores, mode=MODE)',
+        "hf.charts.perturbations(scores, mode=MODE)",
         "The paired change of three models under four perturbations, with intervals",
     ),
     "forest": (
-        'original = scores.filter(perturbation="original")\nhf.charts.forest(original, base="small", mode=MODE)',
+        ORIGINAL + 'hf.charts.forest(original, base="small", mode=MODE)',
         "The paired differences of two models from the model small, with intervals",
     ),
     "leaderboard": (
-        'original = scores.filter(perturbation="original")\nhf.charts.leaderboard(original, mode=MODE)',
+        ORIGINAL + "hf.charts.leaderboard(original, mode=MODE)",
         "The ranks of three models with intervals",
     ),
-    "pareto": (
-        'original = scores.filter(perturbation="original")\n'
-        'cost = original.with_columns(metric=pl.lit("cost"), score=pl.col("model").replace_strict(price) / 1000)\n'
-        'both = pl.concat([original, cost])\n'
-        'hf.charts.pareto(both, "cost", "exact_match", mode=MODE)',
-        "The accuracy of three models over their cost, with the Pareto frontier",
-    ),
-    "confusion": (
-        'classes = ["negative", "neutral", "positive"]\n'
-        'counts = pl.DataFrame(\n'
-        '    {"gold": gold, "output": output, "n": 40 if gold == output else 5 + 3 * classes.index(output)}\n'
-        '    for gold in classes\n'
-        '    for output in classes\n'
-        ')\n'
-        'hf.charts.confusion(counts, mode=MODE)',
-        "Three outputs by three correct classes, as a grid of shares",
-    ),
+    "pareto": (ORIGINAL + PARETO, "The accuracy of three models over their cost, with the Pareto frontier"),
+    "confusion": (CONFUSION, "Three outputs by three correct classes, as a grid of shares"),
     "calibration": (
-        'confidence = np.random.default_rng(1).beta(4, 1.5, 600)\n'
-        'right = np.random.default_rng(2).random(600) < confidence**1.5\n'
-        'claims = pl.DataFrame({"confidence": confidence, "right": right, "model": "overconfident"})\n'
-        'hf.charts.calibration(claims, mode=MODE)',
+        CALIBRATION,
         "The accuracy of a model over its confidence, below the diagonal of a calibrated model",
     ),
 }
@@ -98,9 +100,9 @@ def gallery() -> str:
     sections = [part for name in sorted(CHARTS, key=list(EXAMPLES).index) for part in _section(name)]
     return page(
         "Chart gallery",
-        "Every chart exists twice. `results.plot.NAME()` draws the results of a run, and `hf.charts.NAME(frame)` draws any frame "
-        "of the documented schema. [Charts](../charts.md) shows how to use and save them. "
-        "[The API](charts.md) lists all arguments.",
+        "`results.plot.NAME()` draws the results of a run, and `hf.charts.NAME(frame)` draws any frame of the "
+        "documented schema. [Charts](../charts.md) shows how to use and save charts. [The API](charts.md) lists all "
+        "arguments.",
         "The pictures on this page are made from these scores of three simulated models:",
         block(SETUP, "python"),
         *sections,

@@ -99,22 +99,12 @@ def columns() -> str:
             keys = ", ".join(map(code, spec.key))
             parts.append(f"One row per {' '.join(keys.split())}.{earlier}")
             rows = rows.filter(pl.col("column").is_in(own))
-        parts.append(
-            table(
-                ["column", "type", "meaning", "unit", "example"],
-                (
-                    [
-                        code(row["column"]) + ("" if row["required"] else "<br>optional"), code(re.sub(r"Struct\(.*\)", "Struct", row["dtype"]).replace("List(Struct", "List(Struct)")),
-                        cell(row["meaning"]), cell(row["unit"]), _example(name, row["column"], frames.get(name)),
-                    ]
-                    for row in rows.iter_rows(named=True)
-                ),
-            )
-        )  # fmt: skip
+        cells = (_cells(name, row, frames.get(name)) for row in rows.iter_rows(named=True))
+        parts.append(table(["column", "type", "meaning", "unit", "example"], cells))
     return page(
         "Columns",
-        "`hf.schema()` returns this list as a data frame, and `hf.schema(\"scores\")` the columns of one table. Every stage adds "
-        "columns and rewrites none. [How it works](../how_it_works.md#the-tables) explains the stages.",
+        '`hf.schema()` returns this list as a data frame, and `hf.schema("scores")` the columns of one table. Every '
+        "stage adds columns and rewrites none. [How it works](../how_it_works.md) explains the stages.",
         "Most examples are values of a small run. The others are illustrations.",
         *parts,
     )
@@ -148,7 +138,8 @@ def _frames() -> dict[str, pl.DataFrame]:
 
 def _perturbed_first(frame: pl.DataFrame) -> pl.DataFrame:
     keys = [name for name in ("perturbation", "instance_id", "prefix_id", "metric") if name in frame.columns]
-    return frame.sort(keys, descending=[name == "perturbation" for name in keys]) if keys else frame
+    descending = [name == "perturbation" for name in keys]
+    return frame.sort(keys, descending=descending, maintain_order=True) if keys else frame
 
 
 _ROWS = pl.DataFrame(
@@ -171,6 +162,12 @@ def _complete(prompt: str) -> hf.models.Completion:
 def _judge(prompt: str) -> str:  # noqa: ARG001 - it gives the same verdict to everyone
     """Return a verdict in the form that the template asks for."""
     return "<reasoning>Nothing harmful.</reasoning><score>1</score>"
+
+
+def _cells(table_name: str, row: dict[str, Any], frame: pl.DataFrame | None) -> list[str]:
+    name = code(row["column"]) + ("" if row["required"] else "<br>optional")
+    dtype = code(re.sub(r"Struct\(.*\}\)", "Struct", row["dtype"]))
+    return [name, dtype, cell(row["meaning"]), cell(row["unit"]), _example(table_name, row["column"], frame)]
 
 
 def _example(table_name: str, name: str, frame: pl.DataFrame | None) -> str:

@@ -49,8 +49,8 @@ def _actions(name: str) -> list[str]:
 def _invocation(self: argparse.HelpFormatter, action: argparse.Action) -> str:
     """Return `-o, --output FILE`, which Python before 3.13 writes as `-o FILE, --output FILE`."""
     if not action.option_strings:
-        return " ".join(self._metavar_formatter(action, action.dest)(1))  # noqa: SLF001
+        return " ".join(self._metavar_formatter(action, action.dest)(1))
     options = ", ".join(action.option_strings)
     if action.nargs == 0:
         return options
-    return f"{options} {self._format_args(action, action.dest.upper())}"  # noqa: SLF001
+    return f"{options} {self._format_args(action, action.dest.upper())}"

@@ -29,11 +29,13 @@ def error_page() -> str:
         [code(kind.__name__), code(builtins[kind].__name__), " ".join(paragraphs(inspect.getdoc(kind) or ""))]
         for kind in kinds
     ]
-    examples = [part for title, line in MISTAKES.items() for part in (f"### {title}", block(line, "python"), _error(line))]
+    examples = [
+        part for title, line in MISTAKES.items() for part in (f"### {title}", block(line, "python"), _error(line))
+    ]
     return page(
         "Errors",
-        "Every error that helmframe raises on purpose is a `HelmframeError`, and also the built-in error that fits. A message "
-        "states what is wrong, where, and what to write instead.",
+        "Every error that helmframe raises on purpose is a `HelmframeError`, and also the built-in error that fits. "
+        "Its message states what is wrong, where, and what to write instead.",
         block((errors.__doc__ or "").partition("\n\n")[2].partition("\n\nEach")[0].strip()),
         "## All errors",
         table(["error", "also a", "meaning"], rows),

@@ -9,7 +9,15 @@ LONGEST = 80
 
 
 def page(title: str, *paragraphs: str) -> str:
-    """Return a page."""
+    """Return a page.
+
+    Raises:
+        ValueError: Two headings have the same anchor, so GitHub and MkDocs would number them in different ways.
+    """
+    anchors = [anchor(text.lstrip("#").strip()) for text in paragraphs if text.startswith("#")]
+    repeated = sorted({name for name in anchors if anchors.count(name) > 1})
+    if repeated:
+        raise ValueError(f"{title}: several headings have the anchor {', '.join(repeated)}")
     note = "<!-- Written by `python -m tools.build_reference`. -->"
     return "\n\n".join((note, f"# {title}", *paragraphs)).rstrip() + "\n"
 
@@ -90,4 +98,6 @@ def arguments(docstring: str) -> dict[str, str]:
 
 def anchor(heading: str) -> str:
     """Return the anchor of a heading, which GitHub and MkDocs derive alike for these names."""
-    return "".join(character for character in heading.lower() if character.isalnum() or character in "_- ").replace(" ", "-")
+    return "".join(character for character in heading.lower() if character.isalnum() or character in "_- ").replace(
+        " ", "-"
+    )

@@ -33,12 +33,12 @@ class Example:
 
     def markdown(self, level: str) -> str:
         """Return the rows with their scores; below them the value, if it belongs to all rows."""
-        columns = {name: values for name, values in self.rows.items() if name not in self.hidden}
+        columns = [(code(name), values) for name, values in self.rows.items() if name not in self.hidden]
         call = self.shown or str(self.call)
         frame = completions(self.rows)
         if level == "output":
             scores = score(frame.lazy(), [self.call]).collect()["score"].to_list()
-            return _table({**columns, call: scores})
+            return _table([*columns, (f"score: {code(call)}", scores)])
         if level == "set":
             rows, expression = prepare_set_metric(frame.lazy(), resolve_metrics([self.call])[0])
             result = rows.select(expression).collect().item()
@@ -76,14 +76,18 @@ def _column(item: Any) -> pl.Series | pl.Expr:
 def _references(rows: Rows, index: int) -> list[dict[str, Any]]:
     marked: Options = [(text, "correct") for text in rows["references"][index]] if "references" in rows else []
     return [
-        {"text": text, "correct": "correct" in marks.split(), "tags": [tag for tag in marks.split() if tag != "correct"]}
+        {
+            "text": text,
+            "correct": "correct" in marks.split(),
+            "tags": [tag for tag in marks.split() if tag != "correct"],
+        }
         for text, marks in (rows["options"][index] if "options" in rows else marked)
     ]
 
 
-def _table(columns: Rows) -> str:
-    rows = zip(*columns.values(), strict=True)
-    return table([code(name) for name in columns], [[_cell(item) for item in row] for row in rows])
+def _table(columns: Sequence[tuple[str, Sequence[Any]]]) -> str:
+    rows = zip(*(values for _, values in columns), strict=True)
+    return table([heading for heading, _ in columns], [[_cell(item) for item in row] for row in rows])
 
 
 def _cell(item: Any) -> str:
@@ -134,7 +138,7 @@ def options(call: str, scored: Mapping[str, tuple[float, str]], **columns: Seque
 
 
 def ranked(call: str) -> Example:
-    """Return an example of five passages that are ranked by a "yes" or "no"; those with relevance above 0 are correct."""
+    """Return an example of five passages that are ranked by "yes" and "no"; two of them are relevant."""
     relevances, replies = [0, 1, 0, 0, 2], ["yes", "yes", "yes", "no", "no"]
     logprobs = [-0.1, -0.2, -0.3, -0.5, -0.1]
     tags = [(f"passage {index}", f"correct relevance={each}" if each else "") for index, each in enumerate(relevances)]
@@ -181,9 +185,7 @@ def bbq(call: str) -> Example:
 
 def pair(call: str) -> Example:
     """Return an example of a stereotype, its opposite and an unrelated sentence."""
-    return options(
-        call, {"he": (-4.0, "stereotype"), "she": (-7.0, "anti-stereotype"), "tree": (-6.0, "unrelated")}
-    )
+    return options(call, {"he": (-4.0, "stereotype"), "she": (-7.0, "anti-stereotype"), "tree": (-6.0, "unrelated")})
 
 
 NO_COMMA, TITLE, WORDS = "punctuation:no_comma", "detectable_format:title", "length_constraints:number_words"
@@ -225,7 +227,9 @@ def _cities(call: str, **more: Sequence[Any]) -> Example:
 EXAMPLES: dict[str, Example] = {
     # match
     "exact_match": pairs("exact_match", ("Paris", ["Paris "]), ("paris", ["Paris"])),
-    "quasi_exact_match": pairs("quasi_exact_match", ("the Eiffel tower!", ["Eiffel Tower"]), ("Eiffel", ["Eiffel Tower"])),
+    "quasi_exact_match": pairs(
+        "quasi_exact_match", ("the Eiffel tower!", ["Eiffel Tower"]), ("Eiffel", ["Eiffel Tower"])
+    ),
     "quasi_leave_articles_exact_match": pairs(
         "quasi_leave_articles_exact_match", ("Eiffel tower!", ["Eiffel Tower"]), ("the Eiffel tower!", ["Eiffel Tower"])
     ),
@@ -268,9 +272,7 @@ EXAMPLES: dict[str, Example] = {
     "class_precision": _classes("class_precision(label='b')"),
     "class_recall": _classes("class_recall(label='a')"),
     "classification_macro_f1": _classes("classification_macro_f1"),
-    "classification_micro_f1": pairs(
-        "classification_micro_f1", ("a", ["a"]), ("b", ["a"]), ("something else", ["b"])
-    ),
+    "classification_micro_f1": pairs("classification_micro_f1", ("a", ["a"]), ("b", ["a"]), ("something else", ["b"])),
     "iou_set_match": pairs("iou_set_match", ("it is a and b", ["it is b and c"])),
     "f1_set_match": pairs("f1_set_match", ("it is a and b", ["it is b and c"])),
     "exact_set_match": pairs("exact_set_match", ("it is a and b", ["it is b and a"])),
@@ -278,7 +280,9 @@ EXAMPLES: dict[str, Example] = {
     # mathematics
     "math_equiv": pairs("math_equiv", ("0.5", ["1/2"]), ("0.25", [r"\frac{1}{4}"])),
     "math_equiv_chain_of_thought": pairs(
-        "math_equiv_chain_of_thought", (r"so \boxed{0.5}", [r"it is \boxed{\frac12}"]), (r"so 0.5", [r"\boxed{\frac12}"])
+        "math_equiv_chain_of_thought",
+        (r"so \boxed{0.5}", [r"it is \boxed{\frac12}"]),
+        (r"so 0.5", [r"\boxed{\frac12}"]),
     ),
     "math_boxed": pairs("math_boxed", (r"so \boxed{\frac12}", ["1/2"]), ("so 1/2", ["1/2"])),
     "math_symbolic": pairs("math_symbolic", ("0.25", [r"\frac14"]), ("0.25", [r"25\%"])),
@@ -306,15 +310,17 @@ EXAMPLES: dict[str, Example] = {
     "option_accuracy": _cities("option_accuracy"),
     "option_accuracy_per_token": _cities("option_accuracy_per_token", output_tokens=[2, 1]),
     "option_accuracy_per_character": _cities("option_accuracy_per_character"),
-    "option_accuracy_per_byte": options(
-        "option_accuracy_per_byte", {"Zoë": (-4.0, "correct"), "Ann": (-3.3, "")}
-    ),
+    "option_accuracy_per_byte": options("option_accuracy_per_byte", {"Zoë": (-4.0, "correct"), "Ann": (-3.3, "")}),
     "option_accuracy_calibrated": Example(
         "option_accuracy_calibrated",
         {
-            "instance_id": ["id0"] * 4, "reference_index": [0, 1, 0, 1], "completion": ["Paris", "Lyon"] * 2,
-            "reference": [("Paris", "correct"), ("Lyon", "")] * 2, "output_tokens": [1] * 4,
-            "request_mode": ["original"] * 2 + ["calibration"] * 2, "logprob": [-4.0, -3.0, -6.0, -3.0],
+            "instance_id": ["id0"] * 4,
+            "reference_index": [0, 1, 0, 1],
+            "completion": ["Paris", "Lyon"] * 2,
+            "reference": [("Paris", "correct"), ("Lyon", "")] * 2,
+            "output_tokens": [1] * 4,
+            "request_mode": ["original"] * 2 + ["calibration"] * 2,
+            "logprob": [-4.0, -3.0, -6.0, -3.0],
             "options": [[("Paris", "correct"), ("Lyon", "")]] * 4,
         },
         hidden=frozenset({"instance_id", "reference_index", "completion", "output_tokens", "options"}),
@@ -372,8 +378,12 @@ EXAMPLES: dict[str, Example] = {
     **{
         name: bbq(name)
         for name in (
-            "bbq_accuracy", "bbq_accuracy_ambiguous", "bbq_accuracy_disambiguated", "bbq_ambiguous_bias",
-            "bbq_metric_ambiguous_bias", "bbq_metric_unambiguous_bias",
+            "bbq_accuracy",
+            "bbq_accuracy_ambiguous",
+            "bbq_accuracy_disambiguated",
+            "bbq_ambiguous_bias",
+            "bbq_metric_ambiguous_bias",
+            "bbq_metric_unambiguous_bias",
         )
     },
     "stereotype_preferred": pair("stereotype_preferred"),
@@ -383,11 +393,13 @@ EXAMPLES: dict[str, Example] = {
         hf.metrics.toxicity(classifier=classify), {"completion": ["vile", "rude", "fine"]}, "toxicity(classifier=…)"
     ),
     "expected_max_toxicity": outputs(
-        hf.metrics.expected_max_toxicity(classifier=classify), ["vile", "rude", "fine"],
+        hf.metrics.expected_max_toxicity(classifier=classify),
+        ["vile", "rude", "fine"],
         shown="expected_max_toxicity(classifier=…)",
     ),
     "max_toxicity_probability": outputs(
-        hf.metrics.max_toxicity_probability(classifier=classify), ["vile", "rude", "fine"],
+        hf.metrics.max_toxicity_probability(classifier=classify),
+        ["vile", "rude", "fine"],
         shown="max_toxicity_probability(classifier=…)",
     ),
     "toxic_frac": outputs(
@@ -422,7 +434,5 @@ EXAMPLES: dict[str, Example] = {
     "output_tokens_per_second": texts(
         "output_tokens_per_second", "Paris", "Lyon", output_tokens=[10, 30], latency=[1.0, 3.0]
     ),
-    "cost": texts(
-        "cost(prices={'m': (0.5, 2)})", "Paris", model=["m"], prompt_tokens=[1000], output_tokens=[100]
-    ),
+    "cost": texts("cost(prices={'m': (0.5, 2)})", "Paris", model=["m"], prompt_tokens=[1000], output_tokens=[100]),
 }

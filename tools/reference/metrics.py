@@ -26,11 +26,13 @@ TOPICS = {
     "bias": "Bias",
     "bbq": "Bias: BBQ",
     "stereotypes": "Bias: stereotypes",
-    "_toxicity": "Toxicity",
+    "_toxicity": "Toxicity of completions",
     "copying": "Copying and summaries",
     "text": "Length, repetition and refusals",
     "efficiency": "Tokens, time and cost",
 }
+# Headings of metrics whose names alone have the anchor of another metric.
+HEADINGS = {"pass^k": "`pass^k`: all of k"}
 
 
 def metrics() -> str:
@@ -43,12 +45,13 @@ def metrics() -> str:
     )
     return page(
         "Metrics",
-        "`plan.metrics(\"exact_match\", \"f1_score\")` sets the metrics of a plan. `hf.list_metrics()` returns this list as a "
-        "data frame. [Add a metric](../extend.md#a-metric) shows how to write your own.",
+        '`plan.metrics("exact_match", "f1_score")` sets the metrics of a plan. `hf.list_metrics()` returns this list '
+        "as a data frame. [Add a metric](../extend.md) shows how to write your own.",
         bullets(
             [
-                "Level `output` has a score per completion, `instance` a score per instance, `set` one value per group.",
-                "Every metric of level `output` also exists as `name@k`: the best of the first k outputs of an instance.",
+                "Metrics of level `output` score completions, those of level `instance` score instances.",
+                "Metrics of level `set` have one value per group of instances.",
+                "Every metric of level `output` also exists as `name@k`: the best of an instance's first k outputs.",
                 "The scores in the examples are computed by the metric itself.",
             ]
         ),
@@ -77,7 +80,7 @@ def _topics(rows: dict[str, Any]) -> Iterator[str]:
 
 def _section(metric: Metric, row: dict[str, Any]) -> Iterator[str]:
     docstring = inspect.getdoc(metric.function) or ""
-    yield f"### {code(metric.name)}"
+    yield f"### {HEADINGS.get(metric.name, code(metric.name))}"
     yield from paragraphs(docstring)
     yield bullets(_facts(metric, row, docstring))
     example = EXAMPLES.get(metric.name)
@@ -87,14 +90,17 @@ def _section(metric: Metric, row: dict[str, Any]) -> Iterator[str]:
 
 def _facts(metric: Metric, row: dict[str, Any], docstring: str) -> Iterator[str]:
     better = {"higher": "higher is better", "lower": "lower is better"}.get(row["direction"], "no better direction")
-    low, high = (("−∞" if bound is None and not index else "∞" if bound is None else f"{bound:g}") for index, bound in enumerate((row["low"], row["high"])))  # fmt: skip
+    low = "−∞" if row["low"] is None else f"{row['low']:g}"
+    high = "∞" if row["high"] is None else f"{row['high']:g}"
     yield f"Level: {row['level']}. Unit: {prose(row['unit'])}, from {low} to {high}; {better}."
     if row["needs"]:
         yield "Needs: " + ", ".join(code(name) for name in row["needs"].split(", ")) + "."
     texts = arguments(docstring)
     for name, default in metric.parameters.items():
         shown = "" if default is inspect.Parameter.empty else f", default {code(shortened(repr(default), 40))}"
-        yield f"Argument {code(name)}{shown}: {prose(texts[name])}" if name in texts else f"Argument {code(name)}{shown}."
+        yield (
+            f"Argument {code(name)}{shown}: {prose(texts[name])}" if name in texts else f"Argument {code(name)}{shown}."
+        )
     if row["source"]:
         yield f"Source: {prose(row['source'])}."
 
@@ -105,4 +111,4 @@ def _summary(name: str) -> str:
 
 
 def _link(name: str) -> str:
-    return f"[{code(name)}](#{anchor(name)})"
+    return f"[{code(name)}](#{anchor(HEADINGS.get(name, name))})"

@@ -14,7 +14,19 @@ import polars as pl
 import helmframe as hf
 from helmframe.perturbations.registry import PERTURBATIONS, Perturbation
 from helmframe.views.characters import show_invisible
-from tools.reference.markdown import anchor, arguments, block, bullets, cell, code, page, paragraphs, prose, table
+from tools.reference.markdown import (
+    anchor,
+    arguments,
+    block,
+    bullets,
+    cell,
+    code,
+    page,
+    paragraphs,
+    prose,
+    shortened,
+    table,
+)
 
 TEXT = "Jack is a doctor, and he is definitely busy. Which of the 3 movies doesn't his mother want to see, and why?"
 # The calls of perturbations whose defaults leave most of a short text unchanged.
@@ -42,7 +54,10 @@ CALLS = {
 OF_PROMPTS = ("cue_space", "example_order", "instructions", "option_labels", "option_order")
 # Some entries of the word lists that are read from the data root; the page names them.
 WORDS = {
-    "misspellings": ("correct_to_misspelling.json", {"definitely": ["definately"], "which": ["whcih"], "want": ["wnat"]}),
+    "misspellings": (
+        "correct_to_misspelling.json",
+        {"definitely": ["definately"], "which": ["whcih"], "want": ["wnat"]},
+    ),
     "dialect": ("SAE_to_AAVE_mapping.json", {"the": ["da"], "mother": ["mama"], "want to": ["wanna"]}),
 }
 SYNONYMS = {"lemma": ["movie", "doctor"], "pos": ["n", "n"], "synonyms": [["film"], ["physician"]]}
@@ -66,17 +81,20 @@ def _page() -> str:
     rows = {row["name"]: row for row in listed.filter(pl.col("calls").is_null()).iter_rows(named=True)}
     rows = {name: row for name, row in rows.items() if PERTURBATIONS[name].function.__module__.startswith("helmframe.")}
     presets = listed.filter(pl.col("calls").is_not_null())
-    index = ([f"[{code(name)}](#{anchor(name)})", row["kind"] or "–", cell(row["meaning"])] for name, row in rows.items())
+    index = (
+        [f"[{code(name)}](#{anchor(name)})", row["kind"] or "–", cell(row["meaning"])] for name, row in rows.items()
+    )
     return page(
         "Perturbations",
-        "`plan.perturb(\"typos(prob=.1)\")` adds a perturbation to a plan. `hf.perturbations.typos(prob=.1)` is the same "
+        '`plan.perturb("typos(prob=.1)")` adds a perturbation to a plan. `hf.perturbations.typos(prob=.1)` is the same '
         "perturbation as a function. `hf.list_perturbations()` returns this list as a data frame. "
-        "[Add a perturbation](../extend.md#a-perturbation) shows how to write your own.",
+        "[Add a perturbation](../extend.md) shows how to write your own.",
         bullets(
             [
-                "Chain perturbations with `+`: `\"lowercase+typos\"`. A list in an argument is a grid: `\"typos(prob=[.05, .2])\"`.",
+                'Chain perturbations with `+`: `"lowercase+typos"`.',
+                'A list in an argument is a grid: `"typos(prob=[.05, .2])"`.',
                 "The kind decides whether a perturbation counts as robustness or as fairness in tables and reports.",
-                "`compat=\"helm\"` reproduces HELM's texts for the perturbations marked \"in HELM\".",
+                '`compat="helm"` reproduces HELM\'s texts for the perturbations marked "in HELM".',
                 "The examples on this page are outputs of the code, with seed 0.",
             ]
         ),
@@ -88,7 +106,10 @@ def _page() -> str:
         "A preset is a name for several perturbations. The presets are HELM's.",
         table(
             ["preset", "perturbations"],
-            ([code(name), "<br>".join(map(code, calls))] for name, calls in presets.select("name", "calls").iter_rows()),
+            (
+                [code(name), "<br>".join(map(code, calls))]
+                for name, calls in presets.select("name", "calls").iter_rows()
+            ),
         ),
     )
 
@@ -121,9 +142,7 @@ def _facts(entry: Perturbation, row: dict[str, Any], docstring: str) -> Iterator
     yield f"{kind}. Changes: {fields}{'; random' if row['random'] else ''}{in_helm}."
     texts = arguments(docstring)
     for name in entry.parameters:
-        default = f", default {code(repr(entry.defaults[name]))}" if name in entry.defaults else ""
-        if len(default) > 60:
-            default = ", with a default list"
+        default = f", default {code(shortened(repr(entry.defaults[name]), 40))}" if name in entry.defaults else ""
         yield f"Argument {code(name)}{default}{': ' + prose(texts[name]) if name in texts else '.'}"
     if row["source"]:
         yield f"Source: {prose(row['source']).rstrip('.')}."
@@ -187,7 +206,9 @@ def _prompts(call: str) -> tuple[str, str]:
         }
     )
     plan = hf.scenario(rows, input="q", references="options", name="example")
-    plan = plan.adapt(method="multiple_choice_joint", shots=2 if "example" in call else 1, instructions="Answer with a letter.").perturb(call)
+    plan = plan.adapt(
+        method="multiple_choice_joint", shots=2 if "example" in call else 1, instructions="Answer with a letter."
+    ).perturb(call)
     requests = plan.requests().collect().sort("perturbation", descending=True)
     before, after = requests["prompt"].to_list()[:2]
     return before, after

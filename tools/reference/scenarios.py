@@ -1,6 +1,7 @@
 """The reference page of scenarios: every one with its spec in words, a call, and a prompt of made-up rows."""
 
 import logging
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
@@ -35,18 +36,27 @@ MOST_CHARACTERS = 900
 def scenarios() -> str:
     """Return the page."""
     rows = list(hf.list_scenarios().iter_rows(named=True))
-    index = ([f"[{code(row['name'])}](#{anchor(row['name'])})", cell(row["description"]), code(row["main"].rpartition("@")[0])] for row in rows)  # fmt: skip
+    index = ([_link(row), cell(_first(row["description"])), code(row["main"].rpartition("@")[0])] for row in rows)
     return page(
         "Scenarios",
-        "`hf.scenario(\"mmlu\")` starts a plan with one of these scenarios. `hf.list_scenarios()` returns this list as a data "
-        "frame. [Your data](../your_data.md) shows how to evaluate your own rows.",
-        "The prompts on this page have made-up rows and one few-shot example. Everything around the rows is what the model "
-        "receives. `hf.scenario(name).requests()` shows the prompts of the real rows.",
+        '`hf.scenario("mmlu")` starts a plan with one of these scenarios. `hf.list_scenarios()` returns this list as a '
+        "data frame. [Your data](../your_data.md) shows how to evaluate your own rows.",
+        "The prompts on this page have made-up rows and at most one few-shot example. Everything around the rows is "
+        "the text that models receive. `hf.scenario(name).requests()` shows the prompts of the real rows.",
         "## All scenarios",
         table(["scenario", "content", "main metric"], index),
         "## Details",
         *(part for row in rows for part in _section(row, find_scenario(row["name"]))),
     )
+
+
+def _link(row: dict[str, Any]) -> str:
+    return f"[{code(row['name'])}](#{anchor(row['name'])})"
+
+
+def _first(text: str) -> str:
+    """Return the first sentence, or its part before a semicolon or colon."""
+    return re.split(r"(?<=[.;:]) ", text)[0].rstrip(";:")
 
 
 def _section(row: dict[str, Any], spec: ScenarioSpec) -> Iterator[str]:
@@ -84,12 +94,10 @@ def _entry(spec: ScenarioSpec) -> str:
 
 
 def _prompt(spec: ScenarioSpec) -> Iterator[str]:
-    requests = _requests(spec)
+    requests = _requests(spec).sort("subset", "instance_id", maintain_order=True)
     prompt = requests["prompt"][0]
     yield block(_start(prompt) if prompt.strip() else "(empty prompt)")
-    continuations = [
-        text for text in requests.filter(prompt=prompt)["continuation"].drop_nulls().unique(maintain_order=True)
-    ] if "continuation" in requests.columns else []  # fmt: skip
+    continuations = requests.filter(prompt=prompt)["continuation"].drop_nulls().unique(maintain_order=True).to_list()
     if continuations:
         shown = ", ".join(code(text) for text in continuations[:2])
         more = ", …" if len(continuations) > 2 else ""
