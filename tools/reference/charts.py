@@ -18,10 +18,11 @@ import helmframe as hf
 
 accuracy = {"large": 0.8, "medium": 0.74, "small": 0.45}
 price = {"large": 4.0, "medium": 1.0, "small": 0.3}
-loss = {"original": 0, "lowercase": 0.02, "typos(prob=0.05)": 0.05, "typos(prob=0.2)": 0.15, "typos(prob=0.4)": 0.3}
+loss = {"original": 0, "lowercase": 0.02, "typos(prob=0.05)": 0.05}
+loss |= {"typos(prob=0.2)": 0.15, "typos(prob=0.4)": 0.3}
 subjects = ["biology", "geography", "history", "music"]
 random = np.random.default_rng(0)
-draws = {model: random.random(200) for model in accuracy}
+chance = {model: random.random(200) for model in accuracy}
 scores = pl.DataFrame(
     {
         "model": model,
@@ -30,7 +31,7 @@ scores = pl.DataFrame(
         "perturbation": perturbation,
         "changed": perturbation != "original",
         "metric": "exact_match",
-        "score": float(draws[model][index] < accuracy[model] + 0.05 * (index % 4) - drop),
+        "score": float(chance[model][index] < accuracy[model] - drop + 0.05 * (index % 4)),
     }
     for model in accuracy
     for perturbation, drop in loss.items()

@@ -78,8 +78,16 @@ def cell(text: str | None) -> str:
     return re.sub(r"(?<!\\)\|", r"\\|", prose(text or ""))
 
 
+def first_sentence(text: str) -> str:
+    """Return the first sentence, or its part before a semicolon or colon."""
+    return re.split(r"(?<=[.;:]) ", " ".join(text.split()))[0].rstrip(".;:")
+
+
 def _escaped(text: str) -> str:
-    return re.sub(r"([*_\[\]\\$])", r"\\\1", html.escape(text, quote=False))
+    pieces = re.split(r"(?<!\w)(\*\w+\*)(?!\w)", text)  # a single word may be emphasised
+    escaped = (re.sub(r"([*_\[\]\\$])", r"\\\1", html.escape(piece, quote=False)) for piece in pieces[::2])
+    emphasised = [*pieces[1::2], ""]
+    return "".join(part for pair in zip(escaped, emphasised, strict=True) for part in pair)
 
 
 def paragraphs(docstring: str) -> list[str]:

@@ -6,7 +6,19 @@ from typing import Any
 
 import helmframe as hf
 from helmframe.metrics.protocol import METRICS, Metric
-from tools.reference.markdown import anchor, arguments, bullets, cell, code, page, paragraphs, prose, shortened, table
+from tools.reference.markdown import (
+    anchor,
+    arguments,
+    bullets,
+    cell,
+    code,
+    first_sentence,
+    page,
+    paragraphs,
+    prose,
+    shortened,
+    table,
+)
 from tools.reference.metric_examples import EXAMPLES
 
 # Module → heading, in the order of the page; other modules follow under their own names.
@@ -106,8 +118,8 @@ def _facts(metric: Metric, row: dict[str, Any], docstring: str) -> Iterator[str]
 
 
 def _summary(name: str) -> str:
-    text = " ".join((inspect.getdoc(METRICS[name].function) or "").partition("\n\n")[0].split())
-    return text.removeprefix("Return ")
+    """Return what the metric returns, in a sentence."""
+    return first_sentence((inspect.getdoc(METRICS[name].function) or "").partition("\n\n")[0]).removeprefix("Return ")
 
 
 def _link(name: str) -> str:

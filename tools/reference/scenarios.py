@@ -1,7 +1,6 @@
 """The reference page of scenarios: every one with its spec in words, a call, and a prompt of made-up rows."""
 
 import logging
-import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
@@ -18,7 +17,7 @@ from helmframe.errors import ArgumentError, RepeatedKeyError
 from helmframe.models import mock
 from helmframe.scenarios.catalogue import find_scenario
 from helmframe.scenarios.example import write_examples
-from tools.reference.markdown import anchor, block, bullets, cell, code, page, prose, table
+from tools.reference.markdown import anchor, block, bullets, cell, code, first_sentence, page, prose, table
 
 ROWS = {
     "hub": "read from the Hub",
@@ -36,7 +35,9 @@ MOST_CHARACTERS = 900
 def scenarios() -> str:
     """Return the page."""
     rows = list(hf.list_scenarios().iter_rows(named=True))
-    index = ([_link(row), cell(_first(row["description"])), code(row["main"].rpartition("@")[0])] for row in rows)
+    index = (
+        [_link(row), cell(first_sentence(row["description"])), code(row["main"].rpartition("@")[0])] for row in rows
+    )
     return page(
         "Scenarios",
         '`hf.scenario("mmlu")` starts a plan with one of these scenarios. `hf.list_scenarios()` returns this list as a '
@@ -52,11 +53,6 @@ def scenarios() -> str:
 
 def _link(row: dict[str, Any]) -> str:
     return f"[{code(row['name'])}](#{anchor(row['name'])})"
-
-
-def _first(text: str) -> str:
-    """Return the first sentence, or its part before a semicolon or colon."""
-    return re.split(r"(?<=[.;:]) ", text)[0].rstrip(";:")
 
 
 def _section(row: dict[str, Any], spec: ScenarioSpec) -> Iterator[str]:
