@@ -15,6 +15,8 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[1]
+# The page of errors, whose anchors are those of the API too.
+ERRORS = "reference/errors.md"
 # Pages whose tables need the room of the table of contents.
 WIDE = ("reference/columns.md",)
 _FENCED = re.compile(r"^(`{3,}|~{3,}).*?^\1\s*$", re.MULTILINE | re.DOTALL)
@@ -33,6 +35,8 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     """Rewrite the links of a page; MkDocs calls it with each page."""
     if page.file.src_uri in WIDE:
         page.meta["hide"] = ["toc"]
+    if page.file.src_uri == ERRORS:
+        markdown = re.sub(r"^### `(\w+)`$", r'<a id="helmframe.errors.\1"></a>\n\n\g<0>', markdown, flags=re.MULTILINE)
     return site_links(markdown, page.file.src_uri)
 
 

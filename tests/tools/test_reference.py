@@ -111,7 +111,7 @@ def test_every_command_and_action_has_its_help() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("a *b* [c] `d|*e*` $5", r"a \*b\* \[c\] `d|*e*` \$5"),
+        ("a *b* c* [d] `e|*f*` $5", r"a *b* c\* \[d\] `e|*f*` \$5"),
         ("x < y & z", "x &lt; y &amp; z"),
         ("two\nlines", "two lines"),
     ],

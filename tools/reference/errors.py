@@ -5,7 +5,7 @@ from typing import Any
 
 import helmframe as hf
 from helmframe import errors
-from tools.reference.markdown import block, code, page, paragraphs, table
+from tools.reference.markdown import block, code, page, paragraphs
 
 # A mistake → the code that makes it. The page shows the error.
 MISTAKES = {
@@ -25,9 +25,14 @@ def error_page() -> str:
     """Return the page."""
     kinds = [kind for kind in vars(errors).values() if _is_error(kind)]
     builtins = {kind: next(base for base in kind.__mro__ if base.__module__ == "builtins") for kind in kinds}
-    rows = [
-        [code(kind.__name__), code(builtins[kind].__name__), " ".join(paragraphs(inspect.getdoc(kind) or ""))]
+    sections = [
+        part
         for kind in kinds
+        for part in (
+            f"### {code(kind.__name__)}",
+            *paragraphs(inspect.getdoc(kind) or ""),
+            f"It is also a {code(builtins[kind].__name__)}.",
+        )
     ]
     examples = [
         part for title, line in MISTAKES.items() for part in (f"### {title}", block(line, "python"), _error(line))
@@ -38,7 +43,7 @@ def error_page() -> str:
         "Its message states what is wrong, where, and what to write instead.",
         block((errors.__doc__ or "").partition("\n\n")[2].partition("\n\nEach")[0].strip()),
         "## All errors",
-        table(["error", "also a", "meaning"], rows),
+        *sections,
         "## Messages",
         *examples,
     )
