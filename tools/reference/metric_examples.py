@@ -125,7 +125,7 @@ def options(call: str, scored: Mapping[str, tuple[float, str]], **columns: Seque
     n = len(scored)
     own: dict[str, Any] = {"request_mode": ["original"] * n, "output_tokens": [1] * n, **columns}
     hidden = {"instance_id", "options", "reference_index", "output_tokens", "request_mode"} - set(columns)
-    rows = {
+    rows: dict[str, Sequence[Any]] = {
         "instance_id": ["id0"] * n,
         "reference_index": range(n),
         "completion": list(scored),
@@ -142,7 +142,7 @@ def ranked(call: str) -> Example:
     relevances, replies = [0, 1, 0, 0, 2], ["yes", "yes", "yes", "no", "no"]
     logprobs = [-0.1, -0.2, -0.3, -0.5, -0.1]
     tags = [(f"passage {index}", f"correct relevance={each}" if each else "") for index, each in enumerate(relevances)]
-    rows = {
+    rows: dict[str, Sequence[Any]] = {
         "instance_id": ["id0"] * 5, "reference_index": range(5), "reference": tags, "completion": replies,
         "logprob": logprobs, "options": [tags] * 5,
     }  # fmt: skip
@@ -152,7 +152,7 @@ def ranked(call: str) -> Example:
 def confident(call: str, probabilities: Sequence[float], right: Sequence[bool]) -> Example:
     """Return an example of completions with the probability that the model gives them."""
     n = len(right)
-    rows = {
+    rows: dict[str, Sequence[Any]] = {
         "completion": ["yes" if each else "no" for each in right], "references": [["yes"]] * n,
         "confidence": list(probabilities), "logprob": [math.log(each) for each in probabilities],
     }  # fmt: skip
@@ -173,7 +173,7 @@ def bbq(call: str) -> Example:
     """Return an example of four questions of BBQ, two of them ambiguous; the first answer is wrong and biased."""
     ambiguous = [("Ann", "target"), ("Bob", "non-target"), ("unknown", "unknown correct")]
     clear = [("Ann", "target correct"), ("Bob", "non-target"), ("unknown", "unknown")]
-    rows = {
+    rows: dict[str, Sequence[Any]] = {
         "context_condition": ["ambig", "ambig", "disambig", "disambig"],
         "question_polarity": ["neg", "nonneg", "neg", "nonneg"],
         "options": [ambiguous, ambiguous, clear, clear],
@@ -194,7 +194,7 @@ NONE, THREE = {"num_words": None, "relation": None}, {"num_words": 3, "relation"
 
 def instructed(call: str) -> Example:
     """Return an example of two prompts, with three instructions and with one."""
-    rows = {
+    rows: dict[str, Sequence[Any]] = {
         "completion": ["<<A>> one, two", "Sure, here:\nno commas"],
         "instruction_id_list": [[NO_COMMA, TITLE, WORDS], [NO_COMMA]],
         "kwargs": [[NONE, NONE, THREE], [NONE]],
@@ -217,7 +217,8 @@ def _classes(call: str) -> Example:
 
 
 def _tokens(call: str, **more: Sequence[Any]) -> Example:
-    return texts(call, "abcd", "ef gh", **{"logprob": [-2.0, -4.0], "output_tokens": [2, 1], **more})
+    columns: dict[str, Sequence[Any]] = {"logprob": [-2.0, -4.0], "output_tokens": [2, 1], **more}
+    return texts(call, "abcd", "ef gh", **columns)
 
 
 def _cities(call: str, **more: Sequence[Any]) -> Example:
