@@ -283,9 +283,9 @@ def adapter_spec(*layers: Pairs, where: str = "adapt()") -> AdapterSpec:
         if not (isinstance(value, wanted) and isinstance(value, bool) == (wanted is bool)) and not (
             key == "answer_pattern" and value is None
         ):
-            raise ArgumentError(f"{where}: {key}={thawed(value)!r} should be {wanted.__name__}.")
+            raise ArgumentError(f"{where}: {key}={thawed(value)!r} must be {wanted.__name__}.")
         if wanted is int and isinstance(value, int) and value < (1 if key in ("trials", "repeats") else 0):
-            raise ArgumentError(f"{where}: {key}={value} is too small.")
+            raise ArgumentError(f"{where}: {key}={value} is below the minimum.")
         spec = replace(spec, **{key: value})
     return spec
 
@@ -316,9 +316,7 @@ def frozen_value(value: Any) -> Value:
         return tuple(frozen_value(element) for element in value)
     if value is None or isinstance(value, str | int | float | bool):
         return value
-    raise ArgumentError(
-        f"{value!r} ({type(value).__name__}) should be text, a number, true, false, or a list of these."
-    )
+    raise ArgumentError(f"{value!r} ({type(value).__name__}) must be text, a number, true, false, or a list of these.")
 
 
 def thawed(value: Value) -> Any:
@@ -338,7 +336,7 @@ def _check_list(where: str, key: str, value: Value) -> None:
     flat = [text for item in items for text in (item if isinstance(item, tuple) and len(item) == 2 else (None,))]
     if not all(isinstance(text, str) for text in (flat if pairs else items)):
         form = "[['regular expression', 'replacement'], …]" if pairs else "a list of texts"
-        raise ArgumentError(f"{where}: {key}={thawed(value)!r} should be {form}.")
+        raise ArgumentError(f"{where}: {key}={thawed(value)!r} must be {form}.")
 
 
 def placeholders(address: str) -> list[str]:
