@@ -52,9 +52,11 @@ def metrics() -> str:
     rows = {row["name"]: row for row in hf.list_metrics().iter_rows(named=True)}
     rows = {name: row for name, row in rows.items() if METRICS[name].function.__module__.startswith("helmframe.")}
     both = [row for row in rows.values() if row["helm"] or row["lm_eval"]]
-    names = table(
-        ["helmframe", "HELM", "lm-eval"], ([code(row[key]) for key in ("name", "helm", "lm_eval")] for row in both)
+    cells = (
+        [_link(row["name"]), *(", ".join(map(code, row[key].split(", "))) for key in ("helm", "lm_eval"))]
+        for row in both
     )
+    names = table(["helmframe", "HELM", "lm-eval"], cells)
     return page(
         "Metrics",
         '`plan.metrics("exact_match", "f1_score")` sets the metrics of a plan. `hf.list_metrics()` returns this list '
