@@ -97,7 +97,7 @@ ROWS = pl.DataFrame({"q": ["1+1?"], "a": ["2"]})
             ArgumentError,
             "should be true or false for each",
         ),
-        (lambda: SAMPLER.perturb("typos+canonical"), ArgumentError, "'canonical' .* is no link of a chain"),
+        (lambda: SAMPLER.perturb("typos+canonical"), ArgumentError, "'canonical' is a list of perturbations and must"),
         (lambda: SAMPLER.generate(SAMPLER), NotAModelError, "it is a plan, which runs models"),
         (lambda: SAMPLER.generate(says_a).score(priority="high"), ArgumentError, "priority='high': a whole number"),  # type: ignore[arg-type]
         (lambda: hf.Plan.from_yaml({"scenario": "sampler"}), SpecError, "not dict"),  # type: ignore[arg-type]
@@ -116,8 +116,8 @@ ROWS = pl.DataFrame({"q": ["1+1?"], "a": ["2"]})
         (lambda: SAMPLER.generate(hf.models.echo(), max_token=3), ArgumentError, "Did you mean 'max_tokens'"),
         (lambda: hf.compare(SAMPLER, SAMPLER), ArgumentError, r"\.score\(\) first"),  # type: ignore[arg-type]
         (lambda: SAMPLER.metrics("exact_mach"), UnknownNameError, "Did you mean 'exact_match'"),
-        (lambda: SAMPLER.metrics(pl.col("output").alias("m_text")), ArgumentError, "'m_text' gives String"),
-        (lambda: SAMPLER.metrics("classification_macro_f1@2"), ArgumentError, "whole set"),
+        (lambda: SAMPLER.metrics(pl.col("output").alias("m_text")), ArgumentError, "'m_text' returns String"),
+        (lambda: SAMPLER.metrics("classification_macro_f1@2"), ArgumentError, "has level 'set'"),
         (lambda: SAMPLER.adapt(shotz=3), ArgumentError, "Did you mean 'shots'"),  # type: ignore[call-arg]
         (lambda: SAMPLER.adapt(shots="five"), ArgumentError, "must be int"),  # type: ignore[arg-type]
         (lambda: SAMPLER.adapt(method="generaton"), UnknownNameError, "Did you mean 'generation'"),
