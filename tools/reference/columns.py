@@ -13,7 +13,7 @@ from helmframe._plan import spec_of
 from helmframe._schema import READ, Table
 from helmframe.metrics.score import parse
 from helmframe.metrics.shared import with_shared
-from tools.reference.markdown import cell, code, page, table, value
+from tools.reference.markdown import code, page, prose, table, value
 
 # Examples of columns whose values differ from run to run, or that no small run fills: "column" or "table.column".
 EXAMPLES: dict[str, Any] = {
@@ -167,7 +167,7 @@ def _judge(prompt: str) -> str:  # noqa: ARG001 - it gives the same verdict to e
 def _cells(table_name: str, row: dict[str, Any], frame: pl.DataFrame | None) -> list[str]:
     name = code(row["column"]) + ("" if row["required"] else "<br>optional")
     dtype = code(re.sub(r"Struct\(.*\}\)", "Struct", row["dtype"]))
-    return [name, dtype, cell(row["meaning"]), cell(row["unit"]), _example(table_name, row["column"], frame)]
+    return [name, dtype, prose(row["meaning"]), prose(row["unit"]), _example(table_name, row["column"], frame)]
 
 
 def _example(table_name: str, name: str, frame: pl.DataFrame | None) -> str:

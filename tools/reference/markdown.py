@@ -23,10 +23,14 @@ def page(title: str, *paragraphs: str) -> str:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table of cells that are Markdown already."""
+    """Return a table of cells that are Markdown already; their pipes are escaped."""
     lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
-    lines += ["| " + " | ".join(cell.replace("\n", " ") for cell in row) + " |" for row in rows]
+    lines += ["| " + " | ".join(_cell(text) for text in row) + " |" for row in rows]
     return "\n".join(lines)
+
+
+def _cell(text: str) -> str:
+    return re.sub(r"(?<!\\)\|", r"\\|", " ".join(text.splitlines()))
 
 
 def bullets(items: Iterable[str]) -> str:
@@ -41,10 +45,10 @@ def block(text: str, language: str = "text") -> str:
 
 
 def code(text: str) -> str:
-    """Return inline code that is safe in a table; nothing for an empty text."""
+    """Return inline code in one line; nothing for an empty text."""
     if not text:
         return ""
-    one_line = text.replace("\n", "\\n").replace("|", "\\|")
+    one_line = text.replace("\n", "\\n")
     if "`" in one_line or one_line != one_line.strip():
         return f"`` {one_line} ``" if one_line.strip() else f"<code>{one_line.replace(' ', '&nbsp;')}</code>"
     return f"`{one_line}`"
@@ -71,11 +75,6 @@ def prose(text: str) -> str:
     """Return the text of a docstring or a description as Markdown: code is unchanged, the rest is escaped."""
     pieces = re.split(r"(``.*?``|`[^`]*`)", " ".join(text.split()))
     return "".join(piece if piece.startswith("`") else _escaped(piece) for piece in pieces)
-
-
-def cell(text: str | None) -> str:
-    """Return prose for a table."""
-    return re.sub(r"(?<!\\)\|", r"\\|", prose(text or ""))
 
 
 def first_sentence(text: str) -> str:

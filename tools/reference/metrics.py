@@ -10,7 +10,6 @@ from tools.reference.markdown import (
     anchor,
     arguments,
     bullets,
-    cell,
     code,
     first_sentence,
     page,
@@ -72,7 +71,7 @@ def metrics() -> str:
         "## All metrics",
         table(
             ["metric", "level", "better", "score"],
-            ([_link(name), row["level"], row["direction"], cell(_summary(name))] for name, row in rows.items()),
+            ([_link(name), row["level"], row["direction"], prose(_summary(name))] for name, row in rows.items()),
         ),
         *_topics(rows),
         "## The same metric elsewhere",

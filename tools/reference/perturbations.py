@@ -19,7 +19,6 @@ from tools.reference.markdown import (
     arguments,
     block,
     bullets,
-    cell,
     code,
     page,
     paragraphs,
@@ -82,7 +81,7 @@ def _page() -> str:
     rows = {name: row for name, row in rows.items() if PERTURBATIONS[name].function.__module__.startswith("helmframe.")}
     presets = listed.filter(pl.col("calls").is_not_null())
     index = (
-        [f"[{code(name)}](#{anchor(name)})", row["kind"] or "–", cell(row["meaning"])] for name, row in rows.items()
+        [f"[{code(name)}](#{anchor(name)})", row["kind"] or "–", prose(row["meaning"])] for name, row in rows.items()
     )
     return page(
         "Perturbations",

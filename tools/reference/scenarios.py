@@ -17,7 +17,7 @@ from helmframe.errors import ArgumentError, RepeatedKeyError
 from helmframe.models import mock
 from helmframe.scenarios.catalogue import find_scenario
 from helmframe.scenarios.example import write_examples
-from tools.reference.markdown import anchor, block, bullets, cell, code, first_sentence, page, prose, table
+from tools.reference.markdown import anchor, block, bullets, code, first_sentence, page, prose, table
 
 ROWS = {
     "hub": "read from the Hub",
@@ -36,7 +36,7 @@ def scenarios() -> str:
     """Return the page."""
     rows = list(hf.list_scenarios().iter_rows(named=True))
     index = (
-        [_link(row), cell(first_sentence(row["description"])), code(row["main"].rpartition("@")[0])] for row in rows
+        [_link(row), prose(first_sentence(row["description"])), code(row["main"].rpartition("@")[0])] for row in rows
     )
     return page(
         "Scenarios",
