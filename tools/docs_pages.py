@@ -58,7 +58,7 @@ def _rewritten(text: str, page: str) -> str:
 
 def _site_link(link: str, label: str, target: str, page: str) -> str:
     path, mark, anchor = target.partition("#")
-    if not path or re.match(r"[a-z]+:|/", path) or (page.startswith("notebooks/") and path.endswith(".png")):
+    if not path or re.match(r"[a-z]+:|/", path) or (page.startswith("notebooks/") and path.endswith((".png", ".svg"))):
         return link
     folder = dirname(page) if page.startswith("notebooks/") else normpath(f"docs/{dirname(page)}")
     file = normpath(f"{folder}/{path}")
@@ -77,7 +77,7 @@ def notebook_pages(path: Path) -> Iterator[tuple[str, str | bytes]]:
     for index, cell in enumerate(json.loads(path.read_text(encoding="utf-8"))["cells"]):
         source = "".join(cell["source"])
         if cell["cell_type"] == "markdown":
-            lines.append(re.sub(r"\]\((\w+)\.ipynb\)", r"](\1.md)", source))
+            lines.append(source)
             continue
         lines.append(f"```python\n{source}\n```")
         for number, output in enumerate(cell["outputs"]):

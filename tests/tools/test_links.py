@@ -74,6 +74,7 @@ def test_broken_links_of_a_site_are_found(tmp_path: Path, text: str, broken: lis
         ("[a](01.ipynb)", "notebooks/00.md", "[a](01.md)"),
         ("[a](../docs/c.md#d)", "notebooks/00.md", "[a](../c.md#d)"),
         ("![a](00-1-0.png)", "notebooks/00.md", "![a](00-1-0.png)"),
+        ("![a](00-1-0.svg)", "notebooks/00.md", "![a](00-1-0.svg)"),
         ("[a](https://example.com)", "f.md", "[a](https://example.com)"),
         ("```\n[a](../LICENSE)\n```", "f.md", "```\n[a](../LICENSE)\n```"),
         ("[![a](b.svg)](c.md)", "f.md", "[![a](b.svg)](c.md)"),

@@ -1,4 +1,4 @@
-"""The chart gallery: every chart over a small fixed frame, with its code and its pictures in both modes."""
+"""The page of charts: every chart over a small fixed frame, with its code and its pictures in both modes."""
 
 import ast
 import inspect
@@ -100,7 +100,7 @@ def gallery() -> str:
     """
     sections = [part for name in sorted(CHARTS, key=list(EXAMPLES).index) for part in _section(name)]
     return page(
-        "Chart gallery",
+        "All charts",
         "`results.plot.NAME()` draws the results of a run, and `hf.charts.NAME(frame)` draws any frame of the "
         "documented schema. [Charts](../charts.md) shows how to use and save charts. [The API](charts.md) lists all "
         "arguments.",
