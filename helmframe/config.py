@@ -29,7 +29,7 @@ class Secret:
         return self._text
 
     def __reduce__(self) -> Any:
-        raise ArgumentError("a credential stays in its process; the other one takes its own from the environment.")
+        raise ArgumentError("A credential can't be sent to another process. Set it in that process's environment.")
 
     def __repr__(self) -> str:
         return "Secret(…)"
@@ -112,7 +112,9 @@ def configure(
     global _settings
     for name, root in (("data", data), ("store", store)):
         if root is not None and not isinstance(root, str | Path):
-            raise ArgumentError(f"configure({name}={root!r}): a folder or an address, such as 's3://bucket/prefix'.")
+            raise ArgumentError(
+                f"configure({name}={root!r}): {name} must be a folder or an address, such as 's3://bucket/prefix'."
+            )
     new = _Settings(
         data=None if data is None else str(data),
         store=None if store is None else str(store),
@@ -124,7 +126,7 @@ def configure(
         allow_code=allow_code,
     )
     if s3_endpoint is not None and not s3_endpoint.startswith(("http://", "https://")):
-        raise ArgumentError(f"configure(s3_endpoint={s3_endpoint!r}) should start with http:// or https://.")
+        raise ArgumentError(f"configure(s3_endpoint={s3_endpoint!r}): s3_endpoint must start with http:// or https://.")
     _settings = replace(_settings, **{name: value for name, value in vars(new).items() if value is not None})
 
 
@@ -171,7 +173,7 @@ def code_allowed() -> bool:
         return _settings.allow_code
     text = os.environ.get("HELMFRAME_ALLOW_CODE") or "0"
     if text not in ("0", "1"):
-        raise ArgumentError(f"HELMFRAME_ALLOW_CODE={text}: should be 1 or 0.")
+        raise ArgumentError(f"HELMFRAME_ALLOW_CODE={text!r}: HELMFRAME_ALLOW_CODE must be '0' or '1'.")
     return text == "1"
 
 
@@ -200,7 +202,7 @@ def s3_reader() -> str:
     """
     reader = os.environ.get("HELMFRAME_S3_READER") or "auto"
     if reader not in S3_READERS:
-        raise ArgumentError.unknown_value(f"HELMFRAME_S3_READER={reader} names no reader", reader, S3_READERS)
+        raise ArgumentError.unknown_value(f"HELMFRAME_S3_READER={reader!r}", reader, S3_READERS)
     return reader
 
 
@@ -238,7 +240,7 @@ def _with_usual_credentials(options: S3Options) -> S3Options:
         endpoint = options.endpoint or session.get_scoped_config().get("endpoint_url")
         region = options.region or session.get_config_variable("region")
     except BotoCoreError as error:
-        problem = str(error)
+        problem = str(error).partition("\n")[0]
     else:
         options = replace(options, endpoint=endpoint, region=region)
         if credentials is None:
@@ -246,7 +248,9 @@ def _with_usual_credentials(options: S3Options) -> S3Options:
         plain = credentials.get_frozen_credentials()
         token = Secret(plain.token) if plain.token else None
         return replace(options, key=Secret(plain.access_key), secret=Secret(plain.secret_key), token=token)
-    raise ArgumentError(f"the AWS profile can't be read: {problem}")
+    raise ArgumentError(
+        f"The AWS profile can't be read. Check AWS_PROFILE and the files in ~/.aws. botocore: {problem}"
+    )
 
 
 @lru_cache(maxsize=4096)

@@ -26,8 +26,21 @@ Each message has what is wrong, where, and what to write instead.
 """
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Self
+
+# Known names that a message shows.
+SHOWN = 5
+# The functions that list all names of a kind.
+_LISTINGS = {
+    "judge template": "hf.list_judges()",
+    "metric": "hf.list_metrics()",
+    "perturbation": "hf.list_perturbations()",
+    "scenario": "hf.list_scenarios()",
+    "suite": "hf.list_suites()",
+}
 
 
 class HelmframeError(Exception):
@@ -43,8 +56,17 @@ class UnknownNameError(HelmframeError, LookupError):
 
     @classmethod
     def among(cls, kind: str, name: object, names: Iterable[str], *, hint: str = "") -> Self:
-        """Return `no metric is called 'exact_mach'. Did you mean 'exact_match'?` with known names and a hint."""
-        return cls(f"no {kind} is called {name!r}.{_did_you_mean(name, names)}{_and(hint)}")
+        """Return the error `Unknown metric 'exact_mach'. Did you mean 'exact_match'?`, with known names and a hint.
+
+        Args:
+            kind: The kind of the name, such as "metric", or "metric of these scores" with the location.
+            name: The unknown name.
+            names: The known names.
+            hint: What to write instead.
+        """
+        located = re.fullmatch(r"(\w+(?: \w+){0,2}?) ((?:of|in|on|for) .+)", kind)
+        problem = f"{located[1]} {name!r} {located[2]}" if located else f"{kind} {name!r}"
+        return cls(f"Unknown {problem}.{_suggestion(name, names)}{_known(names, kind, hint)}")
 
 
 class UnknownScenarioError(UnknownNameError):
@@ -56,19 +78,32 @@ class ArgumentError(HelmframeError, ValueError):
 
     @classmethod
     def unknown_argument(cls, where: str, name: str, names: Iterable[str]) -> "ArgumentError":
-        """Return `typos() has no argument 'probb'. Did you mean 'prob'?` with the known arguments."""
-        return cls(f"{where} has no argument {name!r}.{_did_you_mean(name, names)}")
+        """Return the error `typos() has no argument 'probb'. Did you mean 'prob'?`, with known arguments."""
+        return cls(f"{where} has no argument {name!r}.{_suggestion(name, names)}{_known(names)}")
 
     @classmethod
     def unknown_value(cls, where: str, value: object, values: Iterable[str], *, hint: str = "") -> Self:
-        """Return `where(subject='philosphy') matches … Did you mean 'philosophy'?` with known values."""
-        return cls(f"{where}.{_did_you_mean(value, values)}{_and(hint)}")
+        """Return the error of a value that isn't one of the known values.
+
+        Args:
+            where: The argument with its value, such as `sample(order='x')`. Or a sentence without its full stop, such
+                as `where(subject='philosphy') matches no instance`.
+            value: The unknown value.
+            values: The known values.
+            hint: What to write instead.
+        """
+        names = sorted(map(str, values))
+        argument = re.search(rf"(\w+)={re.escape(repr(value))}\)?$", where)
+        if argument is None or not names:
+            return cls(f"{where}.{_suggestion(value, names)}{_known(names, hint=hint)}")
+        problem = f"{where}: {argument[1]} must be {_one_of(names)}."
+        return cls(f"{problem}{_suggestion(value, names)}{_known((), hint=hint)}")
 
     @classmethod
     def no_name(cls, decorator: str, argument: object) -> "ArgumentError":
-        """Return `@hf.metric needs a name, as text: write @hf.metric("shouted").`"""
+        """Return the error `@hf.metric needs a name. Write @hf.metric("shouted").`"""
         name = getattr(argument, "__name__", "name")
-        return cls(f'@{decorator} needs a name, as text: write @{decorator}("{name}").')
+        return cls(f'@{decorator} needs a name. Write @{decorator}("{name}").')
 
 
 class NoInstancesError(ArgumentError):
@@ -80,13 +115,13 @@ class SpecError(HelmframeError, ValueError):
 
     @classmethod
     def at(cls, file: object, key: str, problem: str) -> "SpecError":
-        """Return `specs/scenarios/mmlu.yaml: splits.dev: 'trian' is no split …`."""
+        """Return the error `specs/scenarios/mmlu.yaml: splits.dev: PROBLEM`."""
         return cls(f"{file}: {key}: {problem}" if key else f"{file}: {problem}")
 
     @classmethod
     def unknown_key(cls, file: object, key: str, keys: Iterable[str]) -> "SpecError":
-        """Return `specs/scenarios/mmlu.yaml: unknown key 'metric'. Did you mean 'metrics'?`"""
-        return cls(f"{file}: unknown key {key!r}.{_did_you_mean(key.rpartition('.')[2], keys)}")
+        """Return the error `specs/scenarios/mmlu.yaml: unknown key 'metric'. Did you mean 'metrics'?`"""
+        return cls(f"{file}: unknown key {key!r}.{_suggestion(key.rpartition('.')[2], keys)}{_known(keys)}")
 
 
 class RepeatedKeyError(SpecError):
@@ -104,17 +139,17 @@ class CapabilityError(HelmframeError, ValueError):
     def no_log_probabilities(cls, model: str, scenario: str) -> "CapabilityError":
         """Return the error that a scenario needs log-probabilities of texts from the model."""
         return cls(
-            f"model {model!r} gives no log-probabilities of texts, and scenario {scenario!r} asks for them. Give an "
-            "object with .loglikelihood(pairs) beside .generate, or a local model; or ask otherwise: "
-            ".adapt(method='multiple_choice_joint') or 'generation'."
+            f"Model {model!r} doesn't compute log-probabilities of texts, which scenario {scenario!r} needs. Use a "
+            "local model, or an object with .loglikelihood(pairs). Or generate the answer: "
+            ".adapt(method='multiple_choice_joint') or .adapt(method='generation')."
         )
 
     @classmethod
     def no_generation(cls, model: str, scenario: str) -> "CapabilityError":
         """Return the error that a scenario needs a model that generates text."""
         return cls(
-            f"model {model!r} generates no text, it only says how likely texts are, and scenario {scenario!r} asks for "
-            "text. Give an object with .generate(prompts) too; or, where there are options, ask otherwise: "
+            f"Model {model!r} doesn't generate text, which scenario {scenario!r} needs; it only scores texts. Use an "
+            "object that has .generate(prompts) too. If the scenario has options, score the options: "
             ".adapt(method='multiple_choice_separate_original')."
         )
 
@@ -122,15 +157,15 @@ class CapabilityError(HelmframeError, ValueError):
     def no_token_log_probabilities(cls, model: str, metric: str) -> "CapabilityError":
         """Return the error that a metric needs log-probabilities of generated tokens."""
         return cls(
-            f"model {model!r} gives no log-probabilities of what it generates, and metric {metric!r} needs them. Give "
-            "a local model, a server with logprobs, or a function that answers with hf.models.Completion(text, "
-            "token_logprobs=…); or use another metric, such as exact_match."
+            f"Model {model!r} doesn't return log-probabilities of the tokens it generates, which metric {metric!r} "
+            "needs. Use a local model, a server with logprobs, or a function that returns hf.models.Completion(text, "
+            "token_logprobs=…). Or use another metric, such as exact_match."
         )
 
     @classmethod
     def no_chat_template(cls, model: str) -> "CapabilityError":
         """Return the error that the model has no chat template."""
-        return cls(f"adapt(chat_template=True): model {model!r} has no chat template; leave it out.")
+        return cls(f"adapt(chat_template=True): model {model!r} has no chat template. Remove chat_template=True.")
 
 
 class NotAModelError(HelmframeError, TypeError):
@@ -138,14 +173,14 @@ class NotAModelError(HelmframeError, TypeError):
 
     @classmethod
     def of(cls, value: object, why: str = "") -> "NotAModelError":
-        """Return the error that a value is no model, with the reason and what a model is."""
+        """Return the error of a value that isn't a model, with the reason and what a model is."""
+        name = repr(str(value)) if isinstance(value, str | Path) else type(value).__name__
         reason = f": {why}" if why else ""
         return cls(
-            f"{type(value).__name__} is no model{reason}.\n"
-            "A model is a function str -> str or list[str] -> list[str] (async too), an object with "
+            f"{name} isn't a model{reason}.\n"
+            "A model is a function str -> str or list[str] -> list[str] (sync or async), an object with "
             ".generate(prompts, **decoding),\n"
-            "a folder with a checkpoint and tokenizer in transformers format, a (model, tokenizer) pair, "
-            "a name 'org/name' of such a folder,\n"
+            "the folder or the name 'org/name' of a transformers checkpoint, a (model, tokenizer) pair,\n"
             "a server's 'http://host:port/v1#name', 'vllm:org/name', or a model object of lm-eval or Inspect."
         )
 
@@ -196,13 +231,32 @@ class GroupedError(HelmframeError, ExceptionGroup[Exception]):
         return GroupedError(self.message, excs)
 
 
-def _did_you_mean(name: object, choices: Iterable[str]) -> str:
-    names = sorted(str(choice) for choice in choices)
-    close = near(name, names)
-    suggestion = f" Did you mean {' or '.join(repr(choice) for choice in close)}?" if close else ""
-    shown = ", ".join(names[:40]) + (f", … ({len(names)} in all)" if len(names) > 40 else "")
-    return f"{suggestion}\nKnown: {shown}." if names else suggestion
+def listed(names: Iterable[str]) -> str:
+    """Return the first five names as text, and the number of names if there are more.
+
+    >>> listed("abcdefg")
+    'a, b, c, d, e, … (7 in all)'
+    """
+    texts = list(map(str, names))
+    return ", ".join(texts[:SHOWN]) + (f", … ({len(texts)} in all)" if len(texts) > SHOWN else "")
 
 
-def _and(hint: str) -> str:
-    return f"\n{hint}" if hint else ""
+def _suggestion(name: object, names: Iterable[str]) -> str:
+    close = near(name, sorted(map(str, names)))
+    return f" Did you mean {_one_of(close)}?" if close else ""
+
+
+def _known(names: Iterable[str], kind: str = "", hint: str = "") -> str:
+    """Return the known names of a kind, or the function that lists them, and the hint, on lines of their own."""
+    texts = sorted(map(str, names))
+    lines = [f"Known: {listed(texts)}."] if texts else []
+    if len(texts) > SHOWN and kind in _LISTINGS:
+        lines = [f"{_LISTINGS[kind]} lists all."]
+    return "".join(f"\n{line}" for line in (*lines, hint) if line)
+
+
+def _one_of(names: Sequence[str]) -> str:
+    """Return the names as a choice: `'a', 'b' or 'c'`."""
+    if len(names) > SHOWN:
+        return f"one of {listed(map(repr, names))}"
+    return " or ".join(filter(None, (", ".join(map(repr, names[:-1])), repr(names[-1]))))

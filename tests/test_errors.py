@@ -24,7 +24,7 @@ def test_every_error_is_also_a_builtin_one() -> None:
 def test_an_unknown_name_suggests_lists_and_hints() -> None:
     error = UnknownNameError.among("metric", "exact_mach", ["exact_match", "f1"], hint="Add one with @metric.")
     assert str(error) == (
-        "no metric is called 'exact_mach'. Did you mean 'exact_match'?\nKnown: exact_match, f1.\nAdd one with @metric."
+        "Unknown metric 'exact_mach'. Did you mean 'exact_match'?\nKnown: exact_match, f1.\nAdd one with @metric."
     )
 
 

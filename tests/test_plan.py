@@ -98,8 +98,8 @@ ROWS = pl.DataFrame({"q": ["1+1?"], "a": ["2"]})
             "should be true or false for each",
         ),
         (lambda: SAMPLER.perturb("typos+canonical"), ArgumentError, "'canonical' .* is no link of a chain"),
-        (lambda: SAMPLER.generate(SAMPLER), NotAModelError, "Plan is no model: it says who is asked"),
-        (lambda: SAMPLER.generate(says_a).score(priority="high"), ArgumentError, "priority='high': a whole number"),  # type: ignore[arg-type]
+        (lambda: SAMPLER.generate(SAMPLER), NotAModelError, "Plan isn't a model: it says who is asked"),
+        (lambda: SAMPLER.generate(says_a).score(priority="high"), ArgumentError, "priority must be an integer"),  # type: ignore[arg-type]
         (lambda: hf.Plan.from_yaml({"scenario": "sampler"}), SpecError, "not dict"),  # type: ignore[arg-type]
         (lambda: SAMPLER.where(subjekt="music"), ArgumentError, "Did you mean 'subject'"),
         (lambda: SAMPLER.where(subject="musik"), ArgumentError, "Did you mean 'music'"),
@@ -108,9 +108,9 @@ ROWS = pl.DataFrame({"q": ["1+1?"], "a": ["2"]})
         (lambda: SAMPLER.perturb("typos(probb=.1)"), ArgumentError, "Did you mean 'prob'"),
         (lambda: SAMPLER.perturb("typos(prob=2)"), ArgumentError, "between 0 and 1"),
         (lambda: SAMPLER.perturb(str.lower), ArgumentError, "by @hf.perturbation"),  # type: ignore[arg-type]
-        (lambda: SAMPLER.generate(hf.models.oracle(), temperature="hot"), ArgumentError, "should be a number"),  # type: ignore[arg-type]
+        (lambda: SAMPLER.generate(hf.models.oracle(), temperature="hot"), ArgumentError, "temperature must be a number"),  # type: ignore[arg-type]
         (lambda: SAMPLER.generate(hf.models.oracle(), temperature=[0, -1]), ArgumentError, "should be at least 0"),
-        (lambda: SAMPLER.generate(hf.models.oracle(), top_p=2), ArgumentError, "should be between 0 and 1"),
+        (lambda: SAMPLER.generate(hf.models.oracle(), top_p=2), ArgumentError, "top_p must be between 0 and 1"),
         (lambda: SAMPLER.generate(hf.models.oracle(), stop=["a", 3]), ArgumentError, "a text, or several"),  # type: ignore[list-item]
         (lambda: SAMPLER.adapt(max_tokens=3), ArgumentError, r"write \.generate\(model, max_tokens=3\)"),  # type: ignore[call-arg]
         (lambda: SAMPLER.generate(hf.models.echo(), max_token=3), ArgumentError, "Did you mean 'max_tokens'"),
@@ -122,10 +122,10 @@ ROWS = pl.DataFrame({"q": ["1+1?"], "a": ["2"]})
         (lambda: SAMPLER.adapt(shots="five"), ArgumentError, "should be int"),  # type: ignore[arg-type]
         (lambda: SAMPLER.adapt(method="generaton"), UnknownNameError, "Did you mean 'generation'"),
         (lambda: SAMPLER.generate(3), NotAModelError, "A model is"),
-        (lambda: SAMPLER.generate([says_a, says_a]), ArgumentError, "two models are called 'says_a'"),
+        (lambda: SAMPLER.generate([says_a, says_a]), ArgumentError, "two models have the name 'says_a'"),
         (lambda: SAMPLER.generate(says_a, temperature=0.7), CapabilityError, "can't take temperature"),
         (lambda: SAMPLER.sample(0), ArgumentError, "from 1 on"),
-        (lambda: SAMPLER.sample(3, order="random"), ArgumentError, "Known: helm, keyed"),
+        (lambda: SAMPLER.sample(3, order="random"), ArgumentError, "order must be 'helm' or 'keyed'"),
         (lambda: SAMPLER.score(), PlanError, r"Add one: \.generate\(my_function\)"),
         (lambda: MUSIC.generate(says_a).metrics("exact_match@5").score(), PlanError, "n=5"),
         (lambda: hf.Plan.from_yaml("scenario: sampler\nwere: {}"), SpecError, "Did you mean 'where'"),
@@ -322,7 +322,7 @@ def test_media_passes_through_to_a_model_that_takes_it_and_is_refused_by_one_tha
     [
         (lambda plan: plan.sample(3, seed="abc"), r"sample\(seed='abc'\): a whole number"),
         (lambda plan: plan.generate(hf.models.oracle(), n="3"), r"generate\(n='3'\): a whole number from 1 on"),
-        (lambda plan: plan.generate(hf.models.oracle()).score(max_requests="3"), "max_requests='3': a number from 0"),
+        (lambda plan: plan.generate(hf.models.oracle()).score(max_requests="3"), "max_requests='3': max_requests must be a number ≥ 0"),
         (lambda plan: plan.generate(hf.models.oracle()).score(until=0.03), r"until=0.03: write until=hf.precise"),
         (lambda plan: hf.scenario([{"input": "a"}]), r"scenario\(\[…\]\): a list of names; rows become a frame first"),
         (lambda plan: plan.where("input + 1 > 2"), r"explicit type casts.\nColumns: row_index"),

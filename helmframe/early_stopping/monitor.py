@@ -51,7 +51,7 @@ def until_entry(until: Until, tasks: Sequence[MonitoredTask]) -> dict[str, Any]:
         ArgumentError: it is no `until`.
     """
     if not isinstance(until, Until):
-        raise ArgumentError(f"until={until!r}: write until=hf.precise(.03), or until=hf.decided('a', 'b').")
+        raise ArgumentError(f"until={until!r}: until must be a stopping rule: hf.precise(.03) or hf.decided('a', 'b').")
     for task in tasks:
         until.check([model.name for model in task.models], f"the plan of {task.spec.scenario!r}")
         metric_of(until, task.spec, task.metrics)

@@ -77,7 +77,9 @@ class Decided:
         """
         for name in (self.a, self.b):
             if name not in models:
-                raise UnknownNameError.among(f"model in {where}", name, models, hint="decided('a', 'b') names two.")
+                raise UnknownNameError.among(
+                    f"model in {where}", name, models, hint="hf.decided('a', 'b') takes the names of two models."
+                )
 
     def bounds(self, score_bounds: Bounds) -> Bounds:
         """Return the bounds of differences, from the bounds of scores."""
@@ -130,7 +132,7 @@ def precise(
     Source: Waudby-Smith & Ramdas 2020, NeurIPS (right or wrong); the same 2024, JRSS-B 86:1 (other scores).
     """
     if isinstance(half_width, bool) or not isinstance(half_width, int | float) or not half_width > 0:
-        raise ArgumentError(f"precise({half_width!r}): how far the interval may reach to either side, such as 0.03.")
+        raise ArgumentError(f"precise({half_width!r}): half_width must be a number > 0, such as 0.03.")
     return _checked(Precise(float(half_width), metric, mean, seed, ci))
 
 
@@ -160,9 +162,9 @@ def decided(
     """
     for name in (a, b):
         if not isinstance(name, str):
-            raise ArgumentError(f"decided({a!r}, {b!r}): the names of two models, as tables show them.")
+            raise ArgumentError(f"decided({a!r}, {b!r}): a and b must be names of models, as tables show them.")
     if a == b:
-        raise ArgumentError(f"decided({a!r}, {b!r}): two models, not one.")
+        raise ArgumentError(f"decided({a!r}, {b!r}): a and b must be different models.")
     return _checked(Decided(a, b, metric, mean, seed, ci))
 
 
@@ -183,7 +185,7 @@ def parse_until(text: str) -> Until:
         name, plain = node.func.id, [_literal(argument) for argument in node.args]
         named = {str(argument.arg): _literal(argument.value) for argument in node.keywords}
     except (SyntaxError, ValueError):
-        raise ArgumentError(f"--until {text!r}: write \"precise(0.03)\" or \"decided('model', 'model')\".") from None
+        raise ArgumentError(f"--until {text!r}: the rule must be \"precise(0.03)\" or \"decided('a', 'b')\".") from None
     takes = inspect.signature(factories[name])
     for key in named:
         if key not in takes.parameters:
@@ -206,17 +208,19 @@ def metric_of(until: Until, spec: ScenarioSpec, metrics: Sequence[str | Metric])
     if name not in scored:
         if until.metric:
             raise UnknownNameError.among(
-                f"metric of scenario {spec.scenario!r} here", name, list(scored), hint=f"until={until}."
+                f"metric of scenario {spec.scenario!r}", name, list(scored), hint=f"until={until} needs it."
             )
         name = next(iter(scored))
     metric = scored[name]
     if not watchable(metric):
         others = [metric.name for metric in scored.values() if watchable(metric)]
-        instead = f"Watch another: metric={others[0]!r}." if others else "Score another beside it, and say metric=."
-        why = "one number of the whole set" if metric.level == "set" else "without bounds"
+        instead = (
+            f"Use another metric: metric={others[0]!r}." if others else "Add a metric with bounds, and set metric=…."
+        )
+        why = "is computed over the whole set" if metric.level == "set" else "has no bounds"
         raise PlanError(
-            f"until={until}: {name!r} (scenario {spec.scenario!r}) is {why}, so no number of scores bounds the "
-            f"others. {instead}"
+            f"until={until}: metric {name!r} of scenario {spec.scenario!r} {why}, so it has no interval that is valid "
+            f"after each look. {instead}"
         )
     return metric
 
@@ -227,12 +231,15 @@ def watchable(metric: Metric) -> bool:
 
 
 def _checked(until: U) -> U:
+    rule = type(until).__name__.lower()
     if isinstance(until.ci, bool) or not isinstance(until.ci, int | float) or not 0 < until.ci < 1:
-        raise ArgumentError(f"until: ci={until.ci!r} should lie between 0 and 1, such as 0.95.")
+        raise ArgumentError(f"{rule}(ci={until.ci!r}): ci must be between 0 and 1, such as 0.95.")
     if until.mean not in (None, "macro", "micro"):
-        raise ArgumentError(f"until: mean={until.mean!r} is neither 'macro' (subsets alike) nor 'micro' (by size).")
+        raise ArgumentError(
+            f"{rule}(mean={until.mean!r}): mean must be 'macro' (over subsets) or 'micro' (over instances)."
+        )
     if not is_integer(until.seed):
-        raise ArgumentError(f"until: seed={until.seed!r} should be a whole number.")
+        raise ArgumentError(f"{rule}(seed={until.seed!r}): seed must be an integer.")
     return until
 
 

@@ -188,7 +188,7 @@ class Execution:
             self._checksums_written(tasks, manifest),
         ):
             if new:
-                self.progress.note(f"the store is {self.root}; HELMFRAME_STORE names another")
+                self.progress.note(f"The store is {self.root}. Set HELMFRAME_STORE to use another.")
             missing = self.work(tasks, fingerprints, manifest)
             if self.send and not self.budget.stopped.is_set():
                 clear_requests(self.folder.path)
@@ -378,7 +378,7 @@ class Execution:
                 try:
                     data = task_checksum(plan, task, ended)
                 except (SourceError, StoreError, OSError) as error:  # the task itself raises the error
-                    logger.warning("no checksum of what %s is read from: %s", task.spec.scenario, error)
+                    logger.warning("No checksum of the data of %s: %s", task.spec.scenario, error)
                     continue
                 data["address"] = without_secrets(data["address"])
                 of_scenario = checksums.setdefault(task.spec.scenario, [])
@@ -425,7 +425,7 @@ class Execution:
                 try:
                     write("running")
                 except StoreError as error:  # the next beat retries; the end raises
-                    logger.warning("the manifest can't be written: %s", error)
+                    logger.warning("The manifest can't be written now: %s", error)
 
         write("running")
         heart = threading.Thread(target=beat, daemon=True, name="helmframe-manifest")
@@ -511,4 +511,4 @@ def _one_or_group(errors: Sequence[BaseException]) -> BaseException:
     if len(different) == 1:
         return different[0]
     lines = "".join(f"\n{number}. {error_text(error)}" for number, error in enumerate(different, 1))
-    return GroupedError(f"{len(different)} parts of the run failed:{lines}\n", different)
+    return GroupedError(f"The run failed with {len(different)} different errors:{lines}\n", different)

@@ -136,7 +136,7 @@ class RunLog:
                 except StoreError as error:
                     # the rows wait for the next attempt
                     if not warned:
-                        logger.warning("the log of run %s can't be written yet: %s", self.run_id, error)
+                        logger.warning("The log of run %s can't be written now: %s", self.run_id, error)
                     warned = True
 
         thread = threading.Thread(
@@ -157,7 +157,7 @@ class RunLog:
         except StoreError as error:
             if not failed:
                 raise
-            logger.warning("the log of run %s is not complete: %s", self.run_id, error)
+            logger.warning("The log of run %s is incomplete: %s", self.run_id, error)
 
     def _row(self, captured: Captured, request: "RequestContext") -> tuple[Any, ...]:
         return (
@@ -209,7 +209,7 @@ class _Registry:
     def open(self, log: RunLog) -> None:
         with self._lock:
             if log.run_id in self._logs:
-                raise ArgumentError(f"run {log.run_id!r} is being recorded already.")
+                raise ArgumentError(f"Run {log.run_id!r} is already being recorded.")
             self._strangers.update(threading.enumerate())
             self._logs = {**self._logs, log.run_id: log}
             capture.start(self)
@@ -282,7 +282,7 @@ def _as_unicode(captured: Captured) -> Captured:
 
 
 def _dropped(count: int) -> Captured:
-    text = f"{count:,} records were dropped here: more came than could be written"
+    text = f"{count:,} records were dropped here, because they came faster than they could be written"
     return Captured(time.time(), "WARNING", logger.name, text, None, None, None)
 
 

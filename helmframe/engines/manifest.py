@@ -19,7 +19,7 @@ from helmframe._plan_yaml import dump_plan
 from helmframe.adapters.adapt import adapter_id
 from helmframe.early_stopping.monitor import until_entry
 from helmframe.early_stopping.rules import Until
-from helmframe.errors import ArgumentError, StoreError, UnknownNameError, near
+from helmframe.errors import ArgumentError, StoreError, UnknownNameError, listed, near
 from helmframe.judging.judge import judges_of
 from helmframe.metrics.protocol import manifest_entry, resolve_metrics
 from helmframe.models.completion_cache import StoredRun
@@ -255,9 +255,9 @@ def resumed_runs(
     if resume is None:
         return ()
     if not isinstance(resume, str) or not resume:
-        raise ArgumentError(f"resume={resume!r}: write 'last', or the id of a run as text; hf.runs() lists them.")
+        raise ArgumentError(f"resume={resume!r}: resume must be 'last' or the id of a run. hf.runs() lists all.")
     if fresh:
-        raise ArgumentError(f"fresh=True and resume={resume!r} contradict each other; leave one out.")
+        raise ArgumentError(f"fresh=True and resume={resume!r} contradict each other. Remove one of them.")
     folders = {folder.id: folder for folder in reversed(RunFolder.all(root))}
     unpinned = unpinned_models([task for plan in plans for task in plan_tasks(plan)])
     if resume == LAST:
@@ -268,7 +268,7 @@ def resumed_runs(
     else:
         close = near(resume, folders)[:1]
         hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise UnknownNameError(f"resume={resume!r}: no such run in the store {root}.{hint}{_listed(folders)}")
+        raise UnknownNameError(f"resume={resume!r}: run not found in the store {root}.{hint}{_listed(folders)}")
     runs = [_stored(folders[chosen], manifest)]
     while (earlier := manifest.get("resumed")) in folders and earlier not in [run.id for run in runs]:
         manifest = folders[earlier].manifest()
@@ -297,7 +297,7 @@ def _last(
             first = first or (folder.id, manifest)
     if first is None:
         named = ", ".join(map(repr, sorted(names)))
-        problem = f"resume='last': no run of this plan with {named} in the store {root}."
+        problem = f"resume='last': the store {root} has no run of this plan with {named}."
         raise UnknownNameError(problem + _listed(folders))
     return first
 
@@ -312,9 +312,9 @@ def _readable(folder: RunFolder) -> dict[str, Any] | None:
 def _check_models(run_id: str, manifest: Mapping[str, Any], unpinned: Sequence[Unpinned]) -> None:
     stored, names = manifest.get("unpinned", {}), dict.fromkeys(model.name for model in unpinned)
     if names and not set(names) & set(stored):
-        models = f"the run stores those of {', '.join(map(repr, stored))}" if stored else "the run stores none itself"
+        models = f"only of {listed(map(repr, stored))}" if stored else "or of any other model"
         raise ArgumentError(
-            f"resume={run_id!r}: no completions of {', '.join(map(repr, names))} in this run; {models}."
+            f"resume={run_id!r}: the run stores no completions of {listed(map(repr, names))}, {models}."
         )
 
 
@@ -331,8 +331,8 @@ def _check_distinct(run: StoredRun, unpinned: Sequence[Unpinned]) -> None:
         ]
         if len(stored_here) > 1 or (stored_here and len(fingerprints) > 1):
             raise ArgumentError(
-                f"resume={run.id!r}: two models are called {name!r} in scenario {scenario!r}. "
-                "Name each: hf.model(function, name='…')."
+                f"resume={run.id!r}: two models have the name {name!r} in scenario {scenario!r}. "
+                "Name them: hf.model(function, name='…')."
             )
 
 

@@ -100,20 +100,20 @@ def empty_notes(manifest: Mapping[str, Any]) -> list[str]:
     entries: Iterable[Mapping[str, Any]] = manifest.get("empty_completions") or ()
     return [
         f"{entry['scenario']} × {entry['model']}: {entry['empty']:,} of {entry['completions']:,} completions are "
-        f"empty; the first of their prompts ends in {entry['prompt_end']!r}. {_advice(entry)}"
+        f"empty. The first of their prompts ends in {entry['prompt_end']!r}. {_advice(entry)}"
         for entry in entries
     ]
 
 
 def _advice(entry: Mapping[str, Any]) -> str:
     if entry["finish_reason"] == "length":
-        return "The model reached max_tokens before its answer: write .generate(…, max_tokens=…) with a larger number."
+        return "The model reached max_tokens before its answer. Set a larger limit: .generate(…, max_tokens=…)."
     if entry["prompt_end"][-1:].isspace():
         return (
-            "If the completion should continue the input, write .adapt(input_suffix=''), or input_suffix: '' under "
+            "If completions should continue the input, write .adapt(input_suffix=''), or input_suffix: '' under "
             "adapter: in the spec."
         )
-    return "Look at the stop sequences, which may end a completion at its first character: .generate(…, stop=[])."
+    return "A stop sequence may end the completion at its first character. Try .generate(…, stop=[])."
 
 
 def cache_note(
@@ -140,7 +140,7 @@ def cache_note(
     source = f" from run {', '.join(resumed)}" if cached and resumed and not model.durable else ""
     some = "" if whole else "the first "
     counts = "" if planned is None else f"{cached:,} of {some}{planned:,} completions cached{source}"
-    again = "fresh=True generates all again" if fresh else ""
+    again = "fresh=True generates all of them again" if fresh else ""
     if model.durable:
         counts = counts.replace("completions", f"completions of {model.name!r}")
         return ": ".join(filter(None, (counts, again))) + "."
@@ -204,7 +204,7 @@ def utilization_notes(manifest: Mapping[str, Any]) -> list[str]:
     """Return a line per model and judge whose manifest entry has a state; older runs have none."""
     models = {**manifest.get("judges", {}), **manifest.get("models", {})}
     return [
-        f"{name}: busy {entry['busy']:.0%} of the {entry['waited']:,.1f} s that its answers were waited for; "
+        f"{name}: busy for {entry['busy']:.0%} of the {entry['waited']:,.1f} s spent waiting for completions; "
         f"{entry['state']}"
         for name, entry in models.items()
         if "state" in entry

@@ -154,7 +154,7 @@ class _Bar:
 
     def __init__(self, progress: Progress, *, notebook: bool = False) -> None:
         self._counts = progress.counts
-        how: dict[str, Any] = {"total": 0, "unit": "completion", "desc": "asking", "leave": False}
+        how: dict[str, Any] = {"total": 0, "unit": "completion", "desc": "generating", "leave": False}
         if notebook:
             from tqdm.notebook import tqdm_notebook
 

@@ -26,8 +26,8 @@ def resolve_engine(engine: Engine) -> Callable[..., RunFolder]:
     if engine == "ray":
         engine = Ray()
     if not isinstance(engine, Ray):
-        hint = "Or say more of Ray: engine=hf.engines.Ray(address=…, num_gpus=1)."
-        raise ArgumentError.unknown_value(f"engine={engine!r} is no engine", engine, ENGINES, hint=hint)
+        hint = "For options of Ray, write engine=hf.engines.Ray(address=…, num_gpus=1)."
+        raise ArgumentError.unknown_value(f"engine={engine!r}", engine, ENGINES, hint=hint)
     engine.check_installed()
     from helmframe.engines.ray import execution
 

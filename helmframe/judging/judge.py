@@ -87,11 +87,12 @@ def judge(
     models = tuple(from_any(entry) for entry in (model if isinstance(model, list) else [model]))
     names = [judging_model.name for judging_model in models]
     twice = [name for name in names if names.count(name) > 1]
-    if not models or twice:
-        problem = f"two are called {twice[0]!r}; name them: hf.model(…, name='…')" if twice else "there is none"
-        raise ArgumentError(f"judge(model=…): {problem}.")
+    if not models:
+        raise ArgumentError("judge(model=[]): at least one model is required.")
+    if twice:
+        raise ArgumentError(f"judge(model=…): two models have the name {twice[0]!r}. Name them: hf.model(…, name='…').")
     if not is_integer(retries) or retries < 0:
-        raise ArgumentError(f"judge(retries={retries!r}): a whole number from 0 on.")
+        raise ArgumentError(f"judge(retries={retries!r}): retries must be an integer ≥ 0.")
     decoding = set_values(
         max_tokens=max_tokens,
         temperature=temperature,
@@ -147,8 +148,8 @@ def refuse_pairs(metrics: Sequence[str | Metric]) -> None:
     for judge in judges_of(metrics):
         if judge.template.of_pairs:
             raise ArgumentError(
-                f"metrics(): {judge.name!r} judges pairs of completions. Score the plan first, then say who is "
-                "compared with whom: results.judge(…, against='the other model')."
+                f"metrics(): judge {judge.name!r} compares pairs of completions. Score the plan first, then name the "
+                "other model: results.judge(…, against='model')."
             )
 
 
@@ -212,7 +213,9 @@ def paired(completions: pl.DataFrame, others: pl.DataFrame) -> pl.DataFrame:
     on = [name for name in PAIR if name != "setting" or others["setting"].n_unique() > 1]
     answered = others.filter(pl.col("completion").is_not_null())
     if answered.select(on).is_duplicated().any():
-        raise ArgumentError("judge(against=…): several completions stand against one; choose one model and setting.")
+        raise ArgumentError(
+            "judge(against=…): a completion has several counterparts. Choose one model and one setting."
+        )
     other = answered.select(*on, pl.col("completion").alias(_OTHER), against="model")
     return completions.join(other, on=on, how="inner", nulls_equal=True, maintain_order="left", validate="m:1")
 
@@ -223,14 +226,16 @@ def _parse_judge(value: object) -> object:
         return value
     if value not in METRICS and value in template_names():
         raise ArgumentError(
-            f"{value!r} is what a judge may be asked; who is to judge? Write hf.judge(model, {value!r}), or as text: "
-            f"\"judge(model='org/name', template={value!r})\"."
+            f"metrics({value!r}): {value!r} is a judge template, which needs a model. Write "
+            f"hf.judge(model, {value!r}), or as text: \"judge(model='org/name', template={value!r})\"."
         )
     if not re.match(r"\s*judge\s*\(", value):
         return value
     arguments = {key: thawed(value) for key, value in Call.parse(value).arguments}
     if not {"model", "template"} <= set(arguments):
-        raise ArgumentError(f"{value!r}: write judge(model='org/name', template='safety').")
+        raise ArgumentError(
+            f"{value!r}: judge() needs model and template. Write judge(model='org/name', template='safety')."
+        )
     return judge(arguments.pop("model"), arguments.pop("template"), **arguments)
 
 
@@ -299,10 +304,10 @@ def _replies(put: pl.DataFrame, judge: Judge, model: Model, **options: Any) -> l
 def _badly_formed(template: Template) -> pl.Expr:
     ending = pl.col("reply").str.tail(80).str.replace_all(r"\s+", " ")
     return pl.format(
-        "no verdict on the scale ({}) at the end of the reply, asked {} times{}; it ends: {}",
+        "no verdict on the scale ({}) at the end of the reply (attempts: {}{}). The reply ends: {}",
         pl.lit(template.scale.shown),
         "attempts",
-        pl.when("was_cut").then(pl.lit(" (cut at max_tokens)")).otherwise(pl.lit("")),
+        pl.when("was_cut").then(pl.lit(", truncated at max_tokens")).otherwise(pl.lit("")),
         ending,
     )
 

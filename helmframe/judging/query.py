@@ -46,7 +46,9 @@ def with_models(variants: Sequence[Variant]) -> tuple[Variant, ...]:
     names = [variant.name for variant in chosen]
     for name in names:
         if names.count(name) > 1:
-            raise ArgumentError(f"perturb(): two are called {name!r}. Name their models: hf.model(function, name='…').")
+            raise ArgumentError(
+                f"perturb(): two perturbations have the name {name!r}. Name their models: hf.model(function, name='…')."
+            )
     return chosen
 
 
@@ -72,7 +74,7 @@ def query_function(
                 failed.len(),
                 completions.filter(pl.any_horizontal(pl.col("completion", "error").is_not_null())).height,
             )
-            logger.warning("%s: %d of %d requests failed, the first with: %s", call, *counts, failed[0])
+            logger.warning("%s: %d of %d requests failed. First error: %s", call, *counts, failed[0])
         return completions["completion"].str.strip_chars().alias("answer")
 
     return answers

@@ -35,7 +35,7 @@ def template_of(template: str | Path, scale: Any = None, rescale: bool | None = 
     text = str(template)
     if isinstance(template, str) and {COMPLETION, "output", FIRST} & set(names_in(text)):
         if scale is None:
-            raise ArgumentError("judge(template='…'): a prompt of your own needs a scale, such as scale=[0, 1].")
+            raise ArgumentError("judge(template='…'): a prompt needs scale=…, such as scale=[0, 1].")
         resolved = _checked(Template("judge", "", text, Scale.of(scale, "judge()")), "judge(template='…')")
     else:
         resolved = _find(text)
@@ -71,11 +71,11 @@ def _find(name: str) -> Template:
     if name.endswith((".yaml", ".yml")):
         path = from_home(name)
         if not path.is_file():
-            raise SpecError.at(name, "", "there is no such file.")
+            raise SpecError.at(name, "", "file not found.")
         return _loaded(path)
     files = _files()
     if name not in files:
-        hint = "A prompt of your own holds {completion}, or {first} and {second}; a file of your own ends in .yaml."
+        hint = "A prompt contains {completion}, or {first} and {second}. The name of a file ends in .yaml."
         raise UnknownNameError.among("judge template", name, files, hint=hint)
     return _loaded(files[name])
 
@@ -87,13 +87,13 @@ def _files() -> dict[str, Path]:
 def _yaml(path: Path) -> dict[str, Any]:
     fields = read_yaml(path)
     if not isinstance(fields, dict):
-        raise SpecError.at(path.name, "", "a judge template is a mapping that starts with 'judge: NAME'.")
+        raise SpecError.at(path.name, "", "a judge template must be a mapping that starts with 'judge: NAME'.")
     for key in fields:
         if key not in _FIELDS:
             raise SpecError.unknown_key(path.name, str(key), _FIELDS)
     for key in ("judge", "version", "prompt", "scale"):
         if key not in fields:
-            raise SpecError.at(path.name, key, "is missing.")
+            raise SpecError.at(path.name, key, "this key is required.")
     return {"description": "", "source": "", **fields}
 
 
@@ -103,11 +103,11 @@ def _loaded(path: Path) -> Template:
     scale = _scale(fields["scale"], file)
     empty, max_tokens = fields.get("empty"), fields.get("max_tokens", 1000)
     if empty is not None and (not isinstance(empty, int | float) or not scale.low <= empty <= scale.high):
-        raise SpecError.at(file, "empty", f"{empty!r} is not on the scale ({scale.shown}).")
+        raise SpecError.at(file, "empty", f"must be on the scale ({scale.shown}), not {empty!r}.")
     if not is_integer(max_tokens) or max_tokens < 1:
-        raise SpecError.at(file, "max_tokens", f"should be a whole number, not {max_tokens!r}.")
+        raise SpecError.at(file, "max_tokens", f"must be an integer ≥ 1, not {max_tokens!r}.")
     if not isinstance(fields.get("rescale", False), bool):
-        raise SpecError.at(file, "rescale", f"should be true or false, not {fields['rescale']!r}.")
+        raise SpecError.at(file, "rescale", f"must be true or false, not {fields['rescale']!r}.")
     template = Template(
         str(fields["judge"]),
         str(fields["version"]),
@@ -128,7 +128,7 @@ def _scale(scale: Any, file: str) -> Scale:
     if isinstance(scale, Mapping) and set(scale) == {"between"}:
         ends = scale["between"]
         if not isinstance(ends, list) or len(ends) != 2:
-            raise SpecError.at(file, "scale", f"should be {{between: [low, high]}}, not {scale!r}.")
+            raise SpecError.at(file, "scale", f"must be {{between: [low, high]}}, not {scale!r}.")
         scale = Between("", *ends)
     try:
         return Scale.of(scale, "scale")
@@ -140,5 +140,5 @@ def _checked(template: Template, where: str) -> Template:
     columns = set(template.columns)
     alone, of_pair = bool({COMPLETION, "output"} & columns), {FIRST, SECOND} & columns
     if alone == bool(of_pair) or len(of_pair) == 1:
-        raise ArgumentError(f"{where}: it should hold {{completion}}, or both {{first}} and {{second}}.")
+        raise ArgumentError(f"{where}: the prompt must contain {{completion}}, or both {{first}} and {{second}}.")
     return template

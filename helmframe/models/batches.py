@@ -175,7 +175,7 @@ class BatchRunner:
     def _validated(self, reply: Reply, prompts: int) -> Reply:
         """Return the reply with its responses as a list, or with an error if they are not one per prompt."""
         try:
-            return reply._replace(responses=as_results(reply.responses, f"model {self.name!r}", prompts))
+            return reply._replace(responses=as_results(reply.responses, f"Model {self.name!r}", prompts))
         except AnswerError as error:
             return reply._replace(error=error)
 
@@ -221,9 +221,7 @@ class BatchRunner:
         assert reply.error is not None
         labels = ref[0].labels(ref[1])
         with on_behalf_of(ref):
-            logger.info(
-                "%s; asked again in %.1f s [%s]", _line(reply.error), seconds, _label_text(labels), extra=labels
-            )
+            logger.info("%s; retried in %.1f s [%s]", _line(reply.error), seconds, _label_text(labels), extra=labels)
 
     def _log_halving(self, refs: Sequence[PromptRef], error: BaseException | None, calls: int) -> None:
         """Log the cost of a batch that failed; warn once a run, because every batch may fail."""
@@ -236,7 +234,7 @@ class BatchRunner:
             before.add(kind)
             with on_behalf_of((caller, index)):
                 shown = message, len(refs), calls, _label_text(labels)
-                logger.log(level, "%s; the %d prompts asked again in halves: %d calls more [%s]", *shown, extra=labels)
+                logger.log(level, "%s; retried the %d prompts in halves: %d more calls [%s]", *shown, extra=labels)
 
 
 def _wait(seconds: float, refs: Sequence[PromptRef]) -> Generator[Call | Pause, Reply | None, bool]:

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Mapping, Sequence
 
 from helmframe._core.checks import is_integer
-from helmframe.errors import ArgumentError
+from helmframe.errors import ArgumentError, listed
 from helmframe.models.model import Completion
 
 # Characters of English per token, where a model does not count.
@@ -32,12 +32,12 @@ class Budget:
     ) -> None:
         for name, limit in (("max_requests", max_requests), ("max_cost", max_cost)):
             if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int | float) or limit < 0):
-                raise ArgumentError(f"{name}={limit!r}: a number from 0 on.")
+                raise ArgumentError(f"{name}={limit!r}: {name} must be a number ≥ 0.")
         if not is_integer(priority):
-            raise ArgumentError(f"priority={priority!r}: a whole number; higher goes first.")
+            raise ArgumentError(f"priority={priority!r}: priority must be an integer; higher goes first.")
         if max_cost is not None and not prices:
             raise ArgumentError(
-                "max_cost needs prices={model: (per million prompt tokens, per million output tokens)}."
+                "max_cost needs prices={model: (price per million prompt tokens, per million output tokens)}."
             )
         self.stopped = threading.Event()
         self.priority = priority
@@ -55,7 +55,9 @@ class Budget:
         """
         for name in models:
             if self._max_cost is not None and name not in self._prices:
-                raise ArgumentError(f"max_cost: no price for model {name!r}; prices has: {', '.join(self._prices)}.")
+                raise ArgumentError(
+                    f"max_cost: prices has no entry for model {name!r}, only for {listed(self._prices)}."
+                )
 
     @property
     def prices(self) -> Prices:

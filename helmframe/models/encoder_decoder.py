@@ -13,7 +13,7 @@ from helmframe.models.model import Completion, Pair, Prompt, Response, Seeded
 from helmframe.models.tokenizing import StopDetector, Tokenizing, count_before_stop, ending_tokens, stops_of, text_of
 
 MAX_TOKENS = 100
-STATE = "prompts are read in padded batches (an encoder-decoder)"
+STATE = "prompts are read in padded batches (encoder-decoder)"
 # Padded prompt tokens of a batch, and its rows.
 TOKEN_BUDGET = {"cpu": 4096, "cuda": 65_536}
 MAX_ROWS = {"cpu": 32, "cuda": 256}
@@ -108,7 +108,7 @@ class EncoderDecoder:
                         self._rows = len(batch) // 2
                         continue
                     results = [
-                        MemoryError(f"a prompt of {len(tokens[batch[0]])} tokens does not fit the memory: {error}")
+                        MemoryError(f"a prompt of {len(tokens[batch[0]])} tokens doesn't fit into memory: {error}")
                     ]
                 yield from zip(batch, results, strict=True)
                 waiting = waiting[len(batch) :]

@@ -57,7 +57,7 @@ def http(url: str, name: str, *, chat: bool = False, logprobs: bool = True, extr
     more = _extra(extra)
     address = _address(url)
     if not isinstance(name, str) or not name.strip():
-        raise ArgumentError(f"http(name={name!r}): should be the model's name, as {address}/models lists it.")
+        raise ArgumentError(f"http(name={name!r}): name must be the model's name, as {address}/models lists it.")
     settings = {"chat": chat or None, "logprobs": None if logprobs else False, "extra": more or None}
     options = {key: value for key, value in settings.items() if value is not None}
     model = _EndpointModel(Endpoint(address, name), chat, more, {"logprobs"} if logprobs else set())
@@ -96,11 +96,11 @@ def from_address(text: str) -> Model:
                 raise ArgumentError.unknown_argument("http()", key, _ARGUMENTS)
         for key in ("url", "name"):
             if key not in arguments:
-                raise ArgumentError(f"model {text!r}: {key}= is missing.")
+                raise ArgumentError(f"Model {text!r}: {key}=… is missing.")
         return http(**arguments)  # type: ignore[arg-type]  # checked there
     url, _, name = text.partition("#")
     if not name:
-        raise ArgumentError(f"{_address(url)} is a server; say which of its models: '{_address(url)}#name'.")
+        raise ArgumentError(f"{_address(url)} is a server. Add the name of a model: '{_address(url)}#name'.")
     return http(url, name)
 
 
@@ -182,8 +182,8 @@ class _EndpointModel:
     async def _score(self, pair: Pair) -> Completion:
         if is_conversation(pair.context):
             raise CapabilityError(
-                f"model {self.endpoint.name!r}: a server gives no log-probabilities of texts in a conversation; leave "
-                "out adapt(chat_template=True), or use .adapt(method='multiple_choice_joint')."
+                f"Model {self.endpoint.name!r}: servers don't return log-probabilities of texts in a conversation. "
+                "Remove adapt(chat_template=True), or use .adapt(method='multiple_choice_joint')."
             )
         if not pair.continuation:  # a server could not distinguish it from the context's last token
             return Completion("", output_tokens=0)
@@ -207,9 +207,9 @@ class _EndpointModel:
 
     def _no_scores(self, reason: str) -> CapabilityError:
         return CapabilityError(
-            f"model {self.endpoint.name!r}: {self.endpoint.url} gives no log-probabilities of given texts (echo with "
-            f"logprobs, prompt_logprobs){reason}; vLLM does. Or ask otherwise: .adapt(method='multiple_choice_joint') "
-            "or 'generation'."
+            f"Model {self.endpoint.name!r}: {self.endpoint.url} doesn't return log-probabilities of prompts (echo with "
+            f"logprobs, or prompt_logprobs){reason}. vLLM's server does. Or generate the answer: "
+            ".adapt(method='multiple_choice_joint') or .adapt(method='generation')."
         )
 
 
@@ -227,18 +227,18 @@ def _address(url: object) -> str:
         ArgumentError: It is not an address, or contains a secret (a password, a key).
     """
     if find_spec("httpx") is None:
-        raise ArgumentError("asking a server needs the package httpx: pip install 'helmframe[http]'.")
+        raise ArgumentError("Models of servers need the package httpx: pip install 'helmframe[http]'.")
     try:
         parts = urlsplit(url) if isinstance(url, str) else None
         port = parts and parts.port
     except ValueError:
         parts = None
     if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ArgumentError(f"http(url={url!r}): should be a server's address, such as 'http://localhost:8000/v1'.")
+        raise ArgumentError(f"http(url={url!r}): url must be a server's address, such as 'http://localhost:8000/v1'.")
     if parts.username is not None or parts.password is not None or parts.query:
         raise ArgumentError(
-            f"http(url='{parts.scheme}://{parts.hostname}…'): an address with a password or a query would be shown and "
-            "stored; keys come from the environment (HELMFRAME_API_KEY), other fields in extra=."
+            f"http(url='{parts.scheme}://{parts.hostname}…'): url must not contain a password or a query, because it "
+            "is shown and stored. Set keys in the environment (HELMFRAME_API_KEY), and other fields in extra=…."
         )
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     path = re.sub(r"/(chat/)?completions$", "", parts.path.rstrip("/"))
@@ -250,12 +250,14 @@ def _extra(fields: object) -> dict[str, Any]:
         more: dict[str, Any] = dict(fields or {})  # type: ignore[call-overload]
         json.dumps(more)
     except (TypeError, ValueError):
-        raise ArgumentError(f"http(extra={fields!r}): should be a dict of what JSON can say.") from None
+        raise ArgumentError(f"http(extra={fields!r}): extra must be a dict of JSON values.") from None
     for key, value in more.items():
         if key in _RESERVED:
-            raise ArgumentError(f"http(extra={{{key!r}: …}}): helmframe says {key} itself.")
+            raise ArgumentError(f"http(extra={{{key!r}: …}}): helmframe sets {key} itself. Remove it.")
         if re.search(r"key|token$|secret|password|authorization", str(key), re.IGNORECASE) and isinstance(value, str):
-            raise ArgumentError(f"http(extra={{{key!r}: …}}): keys come from the environment (HELMFRAME_API_KEY).")
+            raise ArgumentError(
+                f"http(extra={{{key!r}: …}}): extra must not contain keys. Set HELMFRAME_API_KEY in the environment."
+            )
     return more
 
 

@@ -78,9 +78,9 @@ class Endpoint:
             status = _status(error)
         elif response.is_success:
             await self.check_protocol()
-            raise self._refused(response, route, status, "the reply is no JSON")
+            raise self._refused(response, route, status, "the reply isn't JSON")
         elif response.is_redirect:
-            raise SourceBrokenError(f"{self.url} redirects to {response.headers.get('Location')}; give that address.")
+            raise SourceBrokenError(f"{self.url} redirects to {response.headers.get('Location')}. Use that address.")
         if status == 401 or (status == 403 and not self.has_responded):
             raise self._denied(status, _error_message(reply))
         if status in _NO_ROUTE and not self.has_responded:
@@ -94,7 +94,7 @@ class Endpoint:
             SourceBrokenError: It does not.
         """
         if not self.has_responded and await self._names() is None:
-            raise self._stranger("it does not answer in OpenAI's form")
+            raise self._stranger("its reply isn't in OpenAI's format")
 
     async def _names(self) -> list[str] | None:
         """Return the models that the server lists; [] if it refuses to list them, None if it has no list."""
@@ -116,31 +116,33 @@ class Endpoint:
         if names is None:
             return self._stranger(f"it has neither /{route} nor /models (HTTP {status})")
         if self.name in names or "chat" in message.lower():
-            hint = "hf.models.http(url, name, chat=True)" if route == "completions" else "leave out chat"
+            hint = "hf.models.http(url, name, chat=True)" if route == "completions" else "without chat=True"
             return CapabilityError(
-                f"{self.url}/{route} does not serve model {self.name!r}: {message or status}. Try {hint}."
+                f"{self.url}/{route} doesn't serve model {self.name!r}: {message or status}. Try {hint}."
             )
         if not names:
             return self._refused(response, route, status, message)
-        return SourceMissingError(str(UnknownNameError.among(f"model of {self.url}", self.name, names)))
+        return SourceMissingError(str(UnknownNameError.among(f"model on {self.url}", self.name, names)))
 
     def _stranger(self, why: str) -> SourceBrokenError:
         return SourceBrokenError(
-            f"no OpenAI-compatible server at {self.url}: {why}. Its base address mostly ends in /v1."
+            f"No OpenAI-compatible server found at {self.url}: {why}. The base address usually ends in /v1."
         )
 
     def _denied(self, status: int, message: str) -> SourceDeniedError:
         name = self._variable
         if not _key(name):
-            return SourceDeniedError(f"{self.url} wants a key (HTTP {status}): export {name}=… where this runs.")
+            return SourceDeniedError(
+                f"{self.url} needs a key (HTTP {status}). Set it in the environment: export {name}=…."
+            )
         more = f": {self._safe(message)}" if message else ""
-        return SourceDeniedError(f"{self.url} refuses the key in {name} (HTTP {status}){more}")
+        return SourceDeniedError(f"{self.url} rejects the key in {name} (HTTP {status}){more}")
 
     def _refused(self, response: "httpx.Response", route: str, status: int, message: str) -> RefusedError:
         reply = _json(response)
         error = reply.get("error") if isinstance(reply, Mapping) else None
         code = error.get("code") if isinstance(error, Mapping) else None
-        text = f"{self.url}/{route} answered HTTP {status}"
+        text = f"{self.url}/{route} returned HTTP {status}"
         more = f": {self._safe(message)}" if message else ""
         return RefusedError(text + more, status, dict(response.headers), code if isinstance(code, str) else None)
 
@@ -154,7 +156,7 @@ class Endpoint:
         if not key:
             return {}
         if not key.isascii() or not key.isprintable():
-            raise SourceDeniedError(f"the key in {self._variable} holds characters that no key has; export it again.")
+            raise SourceDeniedError(f"The key in {self._variable} contains invalid characters. Export it again.")
         return {"Authorization": f"Bearer {key}"}
 
     def _safe(self, message: str) -> str:

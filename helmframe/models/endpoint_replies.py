@@ -33,7 +33,7 @@ def completion_of(reply: object, name: str, stops: Sequence[str] = ()) -> Comple
     choice = _choice(reply)
     text, reasoning = _texts(choice)
     if text is None:
-        raise AnswerError(f"model {name!r}: the server replied {short(reply)}; expected choices with a text.")
+        raise AnswerError(f"Model {name!r}: the server replied {short(reply)}; expected choices with a text.")
     end = choice.get("finish_reason")
     end = _ENDS.get(end, end) if isinstance(end, str) else None
     visible = before_stop(text, stops)
@@ -71,7 +71,7 @@ def score_of(reply: object, pair: Pair, name: str) -> Completion | None:
     else:
         return None
     if ends is None:
-        raise AnswerError(f"model {name!r}: the server's tokens do not spell the prompt: {short(tokens[:8])}.")
+        raise AnswerError(f"Model {name!r}: the server's tokens don't spell the prompt: {short(tokens[:8])}.")
     starts = [0, *ends[:-1]]
     first, end = bisect_right(ends, len(pair.context)), bisect_left(starts, len(whole))
     while 0 < first < end and starts[first - 1] == starts[first] and values[first - 1] is not None:
@@ -80,7 +80,7 @@ def score_of(reply: object, pair: Pair, name: str) -> Completion | None:
         first += 1
     numbers = _numbers(values[first:end])
     if numbers is None:
-        raise AnswerError(f"model {name!r}: the server gave no log-probability of {pair.continuation[:40]!r}.")
+        raise AnswerError(f"Model {name!r}: the server returned no log-probability of {pair.continuation[:40]!r}.")
     return Completion(pair.continuation, prompt_tokens=first, output_tokens=len(numbers)).with_logprobs(numbers)
 
 

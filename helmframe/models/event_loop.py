@@ -44,7 +44,9 @@ def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
 
     if inside():
         coroutine.close()
-        raise RuntimeError("an async model can't wait for another inside its own call; await it, or ask in a thread.")
+        raise RuntimeError(
+            "An async model can't wait for another model inside its own call. Await it, or call it in a thread."
+        )
     return asyncio.run_coroutine_threadsafe(coroutine, loop()).result()
 
 
@@ -74,7 +76,7 @@ async def within(coroutine: Coroutine[Any, Any, Any], timeout: float | None) -> 
     if not done:
         task.add_done_callback(_forget_result)
         task.cancel()
-        raise TimeoutError(f"no answer within {timeout:g} s")
+        raise TimeoutError(f"no response within {timeout:g} s")
     # raised unchanged, these two would end the task that waits
     if task.cancelled():
         raise CancelledError("the call was cancelled from within")

@@ -134,7 +134,7 @@ def _render(head: Sequence[Block], model: Model, *, chat_template: bool) -> tupl
     question = {"role": "user", "kind": "question", "content": [{"type": "text", "text": _QUESTION, "media": None}]}
     prefix, mark, tail = apply_chat_template(messages([*head, question]), model).partition(_QUESTION)
     if not mark or _QUESTION in tail:
-        raise CapabilityError(f"the chat template of model {model.name!r} does not keep the text of a message.")
+        raise CapabilityError(f"The chat template of model {model.name!r} drops the text of a message.")
     return prefix, tail
 
 
@@ -180,8 +180,8 @@ def _check_media(requests: pl.DataFrame, model: Model) -> None:
     with_media = requests.filter(has_media.list.any())
     if with_media.height:
         raise CapabilityError(
-            f"model {model.name!r} takes text only, and instance {with_media['instance_id'][0]!r} of scenario "
-            f"{with_media['scenario'][0]!r} holds other media; use a model that takes content parts."
+            f"Model {model.name!r} takes text only, and instance {with_media['instance_id'][0]!r} of scenario "
+            f"{with_media['scenario'][0]!r} contains other media. Use a model that takes content parts."
         )
 
 

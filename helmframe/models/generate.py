@@ -12,7 +12,7 @@ from typing import Any
 
 import polars as pl
 
-from helmframe.errors import ArgumentError, CapabilityError, StoreError
+from helmframe.errors import ArgumentError, CapabilityError, StoreError, listed
 from helmframe.models.budget import Budget
 from helmframe.models.interrupts import BackgroundTask, run_uninterrupted, wait_for
 from helmframe.models.model import SCORES, Completion, Model, Pair, Prompt, Seeded
@@ -114,21 +114,23 @@ def check_decoding(model: Model, arguments: Mapping[str, Any]) -> None:
         if expected and not all(
             isinstance(setting, expected) and not isinstance(setting, bool) for setting in specified
         ):
-            raise ArgumentError(f"generate({name}={value!r}): should be a number.")
+            kind = "an integer" if expected is int else "a number"
+            raise ArgumentError(f"generate({name}={value!r}): {name} must be {kind}.")
         low, high = RANGES.get(name, (-math.inf, math.inf))
         if expected and not all(low <= setting <= high for setting in specified):
-            within = f"at least {low}" if high == math.inf else f"between {low} and {high}"
-            raise ArgumentError(f"generate({name}={value!r}): should be {within}.")
+            within = f"≥ {low}" if high == math.inf else f"between {low} and {high}"
+            raise ArgumentError(f"generate({name}={value!r}): {name} must be {within}.")
         if name == "stop" and not all(_is_text(setting) for setting in specified):
-            raise ArgumentError(f"generate(stop={value!r}): a text, or several: stop=['\\n', '###'].")
+            raise ArgumentError(
+                f"generate(stop={value!r}): stop must be text, or a list of texts such as ['\\n', '###']."
+            )
     if model.takes is None:
         return
     for name in arguments:
         if name not in (*model.takes, "stop", "n"):
-            takes = ", ".join(sorted(model.takes)) or "none"
             raise CapabilityError(
-                f"generate({name}=…): model {model.name!r} can't take {name}; it takes: {takes}. "
-                f"Leave it out, or give a model whose function has a parameter {name}."
+                f"generate({name}=…): model {model.name!r} doesn't support {name}. Supported: "
+                f"{listed(sorted(model.takes)) or 'none'}. Remove it, or use a function that has a parameter {name}."
             )
 
 
@@ -393,7 +395,7 @@ class CompletionWriter:
             self._write()
         except StoreError as error:
             lost = sum(len(outcomes) for _, outcomes in self._lots)
-            raise StoreError(f"{error} {lost:,} answers are not kept.") from error
+            raise StoreError(f"{error} {lost:,} completions are not stored.") from error
 
     def _write(self) -> None:
         while self._lots:

@@ -52,7 +52,7 @@ def from_model(model: Any) -> Model:
         chat=as_prompt,
         generate_async=caller.ask_async,
         token_logprobs=None if has_logprobs else False,
-        note="asked through Inspect, which tries again by itself",
+        note="called through Inspect, which retries by itself",
     )
 
 
@@ -89,7 +89,7 @@ def _input(prompt: str) -> Any:
 
 def _answer(output: Any) -> Response:
     if output.error:
-        return RuntimeError(f"the model answered with an error: {output.error}")
+        return RuntimeError(f"the model returned an error: {output.error}")
     usage = output.usage
     read = getattr(usage, "input_tokens_cache_read", None) or 0
     wrote = getattr(usage, "input_tokens_cache_write", None) or 0

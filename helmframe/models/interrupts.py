@@ -118,7 +118,7 @@ class TimeoutThread:
         except Empty:
             self._inbox.put(None)
             self._inbox = self._thread = None
-            raise TimeoutError(f"no answer within {timeout:g} s") from None
+            raise TimeoutError(f"no response within {timeout:g} s") from None
         if error is not None:
             raise error
         return value

@@ -51,7 +51,7 @@ def from_lm(lm: Any) -> Model:
         loglikelihood=caller.loglikelihood,
         tokens=Tokens(caller.encode, caller.decode, caller.prefix) if encodes and hasattr(lm, "tok_decode") else None,
         token_logprobs=False,
-        note="asked through lm-eval, which cuts a prompt longer than its window on the left",
+        note="called through lm-eval, which truncates a prompt longer than its window on the left",
     )
 
 

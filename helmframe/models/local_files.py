@@ -20,7 +20,7 @@ from helmframe.config import from_home
 from helmframe.errors import NotAModelError, SourceBrokenError, SourceMissingError
 from helmframe.models.model import digest
 
-INSTALL = "local models need torch and transformers: pip install 'helmframe[local]'"
+INSTALL = "Local models need torch and transformers: pip install 'helmframe[local]'"
 # Preferred first. The others are pickled; transformers and peft unpickle only tensors and plain values.
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "sentencepiece.bpe.model")
@@ -61,17 +61,17 @@ def find_checkpoint(name: str, *, revision: str | None = None, patterns: Sequenc
         NotAModelError: An address, or a file.
     """
     if re.match(r"[A-Za-z][\w+.-]+:", name):
-        raise NotAModelError.of(name, f"{name!r} is an address; give a function that asks it")
+        raise NotAModelError.of(name, f"{name!r} is an address; write a function that calls it")
     paths = candidate_paths(name)
     for path in paths if revision is None else ():
         if path.is_dir():
             return Checkpoint(path.resolve())
         if path.is_file():
-            raise NotAModelError.of(name, f"{path} is a file; give the folder of a transformers checkpoint")
+            raise NotAModelError.of(name, f"{path} is a file; pass the folder of a transformers checkpoint")
     if re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) and not name.startswith("."):
         return _from_hub(name, revision, paths, patterns)
-    hub = f" A revision is of a name on the hub, not of a path: {revision!r}." if revision is not None else ""
-    raise SourceMissingError(f"no model at {name!r}; looked at: {', '.join(map(str, paths))}.{hub}")
+    hub = f" revision={revision!r} applies to names on the Hub only." if revision is not None else ""
+    raise SourceMissingError(f"No model found at {name!r}. Searched: {', '.join(map(str, paths))}.{hub}")
 
 
 def candidate_paths(name: str) -> list[Path]:
@@ -95,7 +95,7 @@ def check_model(folder: Path) -> None:
     if (folder / ADAPTER).is_file() and not (folder / "config.json").is_file():
         base = read_json(folder / ADAPTER).get("base_model_name_or_path") or "org/base"
         raise NotAModelError.of(
-            folder, f"{folder} holds an adapter; write hf.models.local({base!r}, adapter={str(folder)!r})"
+            folder, f"{folder} contains an adapter; write hf.models.local({base!r}, adapter={str(folder)!r})"
         )
     missing = [] if (folder / "config.json").is_file() else ["config.json"]
     if not any(any(folder.glob(pattern)) for pattern in WEIGHTS):
@@ -161,7 +161,7 @@ def read_json(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        raise SourceBrokenError(f"{path}: {error}") from error
+        raise SourceBrokenError(f"{path} can't be read: {error}") from error
     return content if isinstance(content, dict) else {}
 
 
@@ -182,10 +182,12 @@ def _from_hub(name: str, revision: str | None, paths: Sequence[Path], patterns: 
     try:
         return Checkpoint(fetch(name, revision, patterns), hub=name)
     except ImportError:
-        raise SourceMissingError(f"no model {name!r}; looked at: {listed}. To look on the hub, {INSTALL}.") from None
+        raise SourceMissingError(f"No model {name!r} found. Searched: {listed}, without the Hub. {INSTALL}.") from None
     except (OSError, ValueError, RuntimeError) as error:
         reason = textwrap.shorten(str(error), 300, placeholder=" …") or type(error).__name__
-        raise SourceMissingError(f"no model {name!r}; looked at: {listed}, and the hub: {reason}") from error
+        raise SourceMissingError(
+            f"No model {name!r} found. Searched: {listed}, and the Hub, which reports: {reason}"
+        ) from error
 
 
 logger = logging.getLogger("helmframe.models")
@@ -197,8 +199,9 @@ _GGUF_PACKAGES = ("torch", "transformers", "gguf", "accelerate")
 _GGUF_TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
 _GGUF_NOTE = "converted from GGUF, weights as float32"
 _GGUF_GUESSED = (
-    "its tokenizer is made from the GGUF file, which only names how text is split before (tokenizer.ggml.pre): "
-    "numbers and rare scripts may become other tokens than in llama.cpp; put the model's tokenizer.json beside the file"
+    "the tokenizer is rebuilt from the GGUF file, which contains only the name of the pre-tokenizer "
+    "(tokenizer.ggml.pre), so numbers and rare scripts may become other tokens than in llama.cpp; put the model's "
+    "tokenizer.json next to the file"
 )
 
 
@@ -229,7 +232,7 @@ def convert_gguf(model: str | Path) -> Converted:
     path = _gguf_file(model)
     with path.open("rb") as file:
         if file.read(4) != b"GGUF":
-            raise NotAModelError.of(model, f"{path} does not begin as a GGUF file does")
+            raise NotAModelError.of(model, f"{path} isn't a GGUF file, which starts with the bytes GGUF")
     tokenizer_files = [path.parent / name for name in _GGUF_TOKENIZER if (path.parent / name).is_file()]
     if not (path.parent / "tokenizer.json").is_file():
         tokenizer_files = []
@@ -242,8 +245,8 @@ def convert_gguf(model: str | Path) -> Converted:
     if not folder.is_dir():
         missing = [name for name in _GGUF_PACKAGES if find_spec(name) is None]
         if missing:
-            raise NotAModelError.of(model, f"reading GGUF needs {', '.join(missing)}: pip install 'helmframe[gguf]'")
-        logger.info("converting %s once, into %s", path, folder)
+            raise NotAModelError.of(model, f"GGUF files need {', '.join(missing)}: pip install 'helmframe[gguf]'")
+        logger.info("Converting %s once, into %s", path, folder)
         _convert_file(path, tokenizer_files, folder)
     if not tokenizer_files and folder not in _warned:
         _warned.add(folder)
@@ -263,7 +266,7 @@ def _gguf_file(model: str | Path) -> Path:
     for path in paths:
         if path.is_file():
             return path
-    raise SourceMissingError(f"no model at {str(model)!r}; looked at: {', '.join(map(str, paths))}.")
+    raise SourceMissingError(f"No model found at {str(model)!r}. Searched: {', '.join(map(str, paths))}.")
 
 
 def _gguf_cache() -> Path:
@@ -281,7 +284,7 @@ def _convert_file(path: Path, tokenizer_files: Sequence[Path], folder: Path) -> 
             _save_converted(path, tokenizer_files, target)
         except Exception as error:  # transformers raises anything for a file that it can't read
             reason = " ".join(error_text(error).split())[:400]
-            raise SourceBrokenError(f"{path} can't be converted by transformers: {reason}") from error
+            raise SourceBrokenError(f"transformers can't convert {path}: {reason}") from error
         try:
             target.rename(folder)
         except OSError:
@@ -304,7 +307,7 @@ def _save_converted(path: Path, tokenizer_files: Sequence[Path], folder: Path) -
         model = type(loaded)(config).float()
         missing, unexpected = model.load_state_dict(loaded.state_dict(), strict=False)
         if unexpected or set(missing) - {"lm_head.weight"}:
-            raise ValueError(f"it does not fit its own configuration: missing {missing}, unexpected {unexpected}")
+            raise ValueError(f"the weights don't fit the configuration: missing {missing}, unexpected {unexpected}")
         model.tie_weights()
         ends = {key: getattr(config, key, None) for key in ("bos_token_id", "eos_token_id", "pad_token_id")}
         model.generation_config = transformers.GenerationConfig(**ends)

@@ -56,7 +56,7 @@ class Options:
         usable = [device for device in seen if device.partition(":")[0] == kind or device == kind]
         if len(usable) < self.replicas or not usable:
             wanted = f"replicas={self.replicas}" if usable else f"device={self.device!r}"
-            raise CapabilityError(f"{wanted}: torch sees {', '.join(seen)} on this machine.")
+            raise CapabilityError(f"local({wanted}): torch finds only {', '.join(seen)} on this machine.")
         return usable[: self.replicas]
 
     def resolved(self, config: Mapping[str, Any]) -> "Options":
@@ -78,7 +78,9 @@ class Options:
 
     def notes(self) -> list[str]:
         """Return the notes about the options for `explain()`."""
-        differs = f"computes in {self.dtype}: where two words are nearly as likely, answers differ from float32's"
+        differs = (
+            f"computes in {self.dtype}: completions may differ from float32's where two tokens are about as likely"
+        )
         notes = [] if self.dtype in (None, FLOAT32) else [differs]
         return [*notes, *(["runs the checkpoint's own code"] if self.trust_remote_code else [])]
 
@@ -105,18 +107,22 @@ def check_options(
     if device is not None:
         device = str(device)
         if not _DEVICE.fullmatch(device):
-            raise ArgumentError(f"local(device={device!r}): should be 'cpu', 'cuda', 'cuda:1' or 'mps'.")
+            raise ArgumentError(f"local(device={device!r}): device must be 'cpu', 'cuda', 'cuda:1' or 'mps'.")
     if not is_integer(replicas) or replicas < 1:
-        raise ArgumentError(f"local(replicas={replicas!r}): should be a whole number of at least 1.")
+        raise ArgumentError(f"local(replicas={replicas!r}): replicas must be an integer ≥ 1.")
     if not isinstance(trust_remote_code, bool):
-        raise ArgumentError(f"local(trust_remote_code={trust_remote_code!r}): should be True or False.")
+        raise ArgumentError(f"local(trust_remote_code={trust_remote_code!r}): trust_remote_code must be True or False.")
     if device_map is not None:
         device_map = _check_map(device_map)
         for name, other in (("device", device), ("replicas", None if replicas == 1 else replicas)):
             if other is not None:
-                raise ArgumentError(f"local({name}={other!r}, device_map=…): the map says where the layers are.")
+                raise ArgumentError(
+                    f"local({name}={other!r}, device_map=…): device_map places the layers already. Remove {name}."
+                )
     if replicas > 1 and device is not None and ":" in device:
-        raise ArgumentError(f"local(device={device!r}, replicas={replicas}): each has a GPU of its own; say 'cuda'.")
+        raise ArgumentError(
+            f"local(device={device!r}, replicas={replicas}): each replica needs its own GPU. Write device='cuda'."
+        )
     options = Options(dtype, device, device_map, replicas, trust_remote_code)
     if device not in (None, "cpu") or replicas > 1:
         options.devices()
@@ -153,7 +159,9 @@ def _check_map(value: Any) -> str | dict[str, Any]:
     if not devices or not all(
         isinstance(device, int | str) and not isinstance(device, bool) for device in devices.values()
     ):
-        raise ArgumentError(f"local(device_map={value!r}): should be 'auto' or {{module: device}}: {{'': 'cpu'}}.")
+        raise ArgumentError(
+            f"local(device_map={value!r}): device_map must be 'auto' or {{module: device}}, such as {{'': 'cpu'}}."
+        )
     return devices
 
 
@@ -223,7 +231,7 @@ def expected_state(folder: Path, options: Options) -> str:
     from helmframe.models.engine.choice import by_config, expectation
 
     if options.trust_remote_code and "auto_map" in read_json(folder / "config.json"):
-        return "how prompts are read is chosen when its own code is loaded"
+        return "how prompts are read is decided when the checkpoint's own code is loaded"
     _, transformers = packages()
     with _wrapped(folder):
         config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
@@ -303,7 +311,7 @@ def _with_adapter(model: Any, folder: Path) -> Any:
     config: Any = adapted.peft_config[adapted.active_adapter]
     if config.is_prompt_learning or not hasattr(adapted, "merge_and_unload"):
         raise CapabilityError(
-            f"{folder} holds an adapter of type {config.peft_type.value}, which can't be merged into weights."
+            f"{folder} contains an adapter of type {config.peft_type.value}, which can't be merged into weights."
         )
     with _wrapped(folder, by="peft"):
         return adapted.merge_and_unload()
@@ -315,4 +323,4 @@ def _wrapped(folder: Path, by: str = "transformers") -> Iterator[None]:
         yield
     except Exception as error:  # transformers and peft raise anything for a folder they can't load
         reason = " ".join(error_text(error).split())[:400]
-        raise SourceBrokenError(f"{folder} can't be loaded by {by}: {reason}") from error
+        raise SourceBrokenError(f"{by} can't load {folder}: {reason}") from error

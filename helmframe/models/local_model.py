@@ -100,9 +100,11 @@ def local(
     non_default = {name: value for name, value in arguments.items() if value is not None}
     if isinstance(model, tuple):
         if non_default:
-            raise ArgumentError(f"local({next(iter(non_default))}=…): the pair is loaded already, and asked as it is.")
+            raise ArgumentError(
+                f"local({next(iter(non_default))}=…): a (model, tokenizer) pair is loaded already. Remove the option."
+            )
         if len(model) != 2 or not any(map(is_torch_module, model)):
-            raise NotAModelError.of(model, "give the pair (model, tokenizer)")
+            raise NotAModelError.of(model, "pass the pair (model, tokenizer)")
         return from_pair(*model)
     if not isinstance(model, str | Path):
         raise NotAModelError.of(model, "hf.models.local takes a folder, a hub name, a GGUF file or (model, tokenizer)")
@@ -111,7 +113,7 @@ def local(
     if is_gguf_file(model):
         for name in ("revision", "trust_remote_code"):
             if name in non_default:
-                raise ArgumentError(f"local({name}=…): a GGUF file has none.")
+                raise ArgumentError(f"local({name}=…): {name} isn't supported for GGUF files.")
         converted = convert_gguf(model)
         converted_checkpoint = Checkpoint(converted.folder)
         return _build(
@@ -138,7 +140,7 @@ def from_text(text: str) -> Model:
         if key not in _ARGUMENTS:
             raise ArgumentError.unknown_argument("local()", key, _ARGUMENTS)
     if "model" not in arguments:
-        raise ArgumentError(f"model {text!r}: model= is missing.")
+        raise ArgumentError(f"Model {text!r}: model=… is missing.")
     return local(**arguments)
 
 
@@ -155,10 +157,12 @@ def from_pair(model: Any, tokenizer: Any) -> Model:
     """
     if not hasattr(tokenizer, "apply_chat_template") or not callable(tokenizer):
         raise NotAModelError.of(
-            (model, tokenizer), f"{type(tokenizer).__name__} is no tokenizer; give (model, tokenizer)"
+            (model, tokenizer), f"{type(tokenizer).__name__} isn't a tokenizer; pass (model, tokenizer)"
         )
     if not callable(getattr(model, "generate", None)) or not hasattr(model, "config"):
-        raise NotAModelError.of((model, tokenizer), f"{type(model).__name__} is no transformers model that generates")
+        raise NotAModelError.of(
+            (model, tokenizer), f"{type(model).__name__} isn't a transformers model that generates text"
+        )
     from helmframe.models.engine import TAKES
 
     words = words_of(model, tokenizer)
@@ -196,7 +200,7 @@ def _adapter(name: str) -> Checkpoint:
     if not any((checkpoint.folder / file).is_file() for file in ADAPTER_WEIGHTS):
         missing.append(f"weights ({ADAPTER_WEIGHTS[0]})")
     if missing:
-        raise NotAModelError.of(name, f"{checkpoint.folder} is no adapter: it has no {', no '.join(missing)}")
+        raise NotAModelError.of(name, f"{checkpoint.folder} isn't an adapter: it has no {', no '.join(missing)}")
     return checkpoint
 
 
@@ -341,7 +345,7 @@ class _Local:
                 devices, folder = self.options.devices(), self.checkpoint.folder
                 engines = [load(folder, words, self.options, device, adapter) for device in devices]
                 if self.fingerprint() != key[0]:
-                    raise SourceBrokenError(f"{self.checkpoint.folder} changed since the run began; run it again.")
+                    raise SourceBrokenError(f"{self.checkpoint.folder} changed since the run began. Rerun the plan.")
                 loaded = _loaded_models[key] = engines[0] if len(engines) == 1 else Replicas(engines)
             self._loaded = loaded
             _recent.append(loaded)

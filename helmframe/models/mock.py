@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from helmframe._core.specs import Call, frozen
-from helmframe.errors import ArgumentError, UnknownNameError
+from helmframe.errors import ArgumentError, UnknownNameError, listed
 from helmframe.models.model import Completion, Model, Pair, Prompt, Response, Row, digest
 
 WRONG = "[wrong answer]"
@@ -70,9 +70,9 @@ def noisy(accuracy: float, seed: int = 0, by: str = "prompt") -> Model:
         ArgumentError: The accuracy isn't a probability, or `by` is unknown.
     """
     if isinstance(accuracy, bool) or not isinstance(accuracy, float | int) or not 0 <= accuracy <= 1:
-        raise ArgumentError(f"noisy(): accuracy={accuracy!r} should be between 0 and 1.")
+        raise ArgumentError(f"noisy(accuracy={accuracy!r}): accuracy must be between 0 and 1.")
     if by not in ("prompt", "instance"):
-        raise ArgumentError.unknown_value(f"noisy(): by={by!r} is no unit of draws", by, ("prompt", "instance"))
+        raise ArgumentError.unknown_value(f"noisy(by={by!r})", by, ("prompt", "instance"))
 
     def drawn(row: Row) -> tuple[bool, int]:
         # instances draw independently even where their prompts are equal; so do the outputs of one request
@@ -117,8 +117,8 @@ def replay(recorded: pl.DataFrame | Mapping[str, str], name: str = "replay") -> 
         return _mock(call, generate, name=name, sees_rows=False, durable=True, media=True)
     if not isinstance(recorded, pl.DataFrame):
         raise ArgumentError(
-            f"replay({type(recorded).__name__}): give a mapping {{prompt: text}}, or a frame with instance_id and "
-            "completion."
+            f"replay({type(recorded).__name__}): recorded must be a mapping {{prompt: text}}, or a frame with the "
+            "columns instance_id and completion."
         )
     keys = _replay_keys(recorded)
     answers = {tuple(row[key] for key in keys): _recorded(row) for row in recorded.iter_rows(named=True)}
@@ -152,7 +152,7 @@ def from_text(text: str) -> Model:
     try:
         inspect.signature(factory).bind(**arguments)
     except TypeError as error:
-        raise ArgumentError(f"model {text!r}: {error}.") from None
+        raise ArgumentError(f"Model {text!r}: {error}.") from None
     return factory(**arguments)
 
 
@@ -236,12 +236,11 @@ def _of_row(keys: Sequence[str], key: Sequence[object]) -> str:
 def _replay_keys(recorded: pl.DataFrame) -> tuple[str, ...]:
     for column in ("instance_id", "completion"):
         if column not in recorded.columns:
-            columns = ", ".join(recorded.columns)
-            raise ArgumentError(f"replay(): the frame has no column {column!r}; there are: {columns}.")
+            raise ArgumentError(f"replay(): the frame has no column {column!r}, only {listed(recorded.columns)}.")
     keys = tuple(key for key in _KEYS if key in recorded.columns)
     twice = recorded.filter(pl.struct(keys).is_duplicated()).head(1).to_dicts()
     if twice:
-        raise ArgumentError(f"replay(): two rows answer {_of_row(keys, [twice[0][key] for key in keys])}.")
+        raise ArgumentError(f"replay(): two rows have {_of_row(keys, [twice[0][key] for key in keys])}.")
     return keys
 
 

@@ -221,7 +221,7 @@ def as_completion(response: object, name: str) -> Completion:
         response = Completion(**{field: response[field] for field in Completion._fields if field in response})
     if isinstance(response, Completion):
         return _checked(response, name)
-    raise AnswerError(f"model {name!r} answered {short(response)}; expected str, Completion or a dict with 'text'.")
+    raise AnswerError(f"Model {name!r} returned {short(response)}; expected str, Completion or a dict with 'text'.")
 
 
 def as_results(
@@ -289,8 +289,8 @@ def as_scored(response: object, pair: Pair, name: str) -> Completion:
         completion = completion._replace(logprob=sum(completion.token_logprobs))
     if completion.logprob is None or not completion.logprob <= _NOT_LIKELIER:
         raise AnswerError(
-            f"loglikelihood of model {name!r} gave {short(response)}; expected a log-probability in nats, at most 0, "
-            "or one with the number of tokens: (-3.2, 4)."
+            f"loglikelihood of model {name!r} returned {short(response)}; expected a log-probability (nats, at most 0) "
+            "alone, or with the number of tokens: (-3.2, 4)."
         )
     return completion
 
@@ -310,7 +310,7 @@ def _source_key(source: object) -> object:
 
 def _checked(completion: Completion, name: str) -> Completion:
     if not isinstance(completion.text, str):
-        raise AnswerError(f"model {name!r} answered with text={short(completion.text)}; expected str.")
+        raise AnswerError(f"Model {name!r} returned text={short(completion.text)}; expected str.")
     logprobs = completion.token_logprobs
     wrong = [
         field
@@ -321,7 +321,10 @@ def _checked(completion: Completion, name: str) -> Completion:
     if logprobs is not None and not all(isinstance(logprob, float | int) for logprob in logprobs):
         wrong.append("token_logprobs")
     if wrong:
-        raise AnswerError(f"model {name!r} answered with {wrong[0]}={short(getattr(completion, wrong[0]))}.")
+        kinds = " or ".join(kind.__name__ for kind in _KINDS[wrong[0]])
+        raise AnswerError(
+            f"Model {name!r} returned {wrong[0]}={short(getattr(completion, wrong[0]))}; expected {kinds}."
+        )
     return completion._replace(
         text=valid_unicode(completion.text),
         reasoning=completion.reasoning and valid_unicode(completion.reasoning),

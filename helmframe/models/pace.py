@@ -134,8 +134,8 @@ class Pace:
         if self._down:
             self._last_reported = time.monotonic()
             last = "none" if self._last is None else error_text(self._last)
-            message = f"model {self._name!r} does not answer ({self._failures} failures in a row, last: {last})"
-            raise ModelDownError(f"{message}; run again when it is back.")
+            message = f"model {self._name!r} doesn't respond ({self._failures} failures in a row, last: {last})"
+            raise ModelDownError(f"{message}; rerun when it is back.")
         wait = self._next_probe - time.monotonic()
         if self._probing or wait > 0:
             return max(POLL, min(wait, 1.0))

@@ -100,10 +100,10 @@ def models_of(spec: object) -> tuple[Model, ...]:
     duplicates = sorted({name for name in names if names.count(name) > 1})
     if duplicates:
         raise ArgumentError(
-            f"generate(): two models are called {duplicates[0]!r}. Name them: generate({{'first': …, 'second': …}})."
+            f"generate(): two models have the name {duplicates[0]!r}. Name them: generate({{'a': …, 'b': …}})."
         )
     if not models:
-        raise ArgumentError("generate([]): give at least one model.")
+        raise ArgumentError("generate([]): at least one model is required.")
     return models
 
 
@@ -159,9 +159,9 @@ def _model_of(source: object, batch: bool | int | None) -> Model:
 
         return local_model.from_pair(*source)
     if is_torch_module(source) and hasattr(source, "generate"):
-        raise NotAModelError.of(source, "its tokenizer is missing; give the pair (model, tokenizer)")
+        raise NotAModelError.of(source, "its tokenizer is missing; pass the pair (model, tokenizer)")
     if isinstance(source, type):
-        raise NotAModelError.of(source, f"{source.__name__} is a class; give an object of it")
+        raise NotAModelError.of(source, f"{source.__name__} is a class; pass an instance")
     packages = {cls.__module__.partition(".")[0] for cls in type(source).__mro__}
     if "lm_eval" in packages:
         from helmframe.models import lm_eval_model
@@ -213,7 +213,7 @@ def _only_scores(source: Any) -> Model:
     name = _name(source)
 
     def refuse(_: Sequence[Prompt], __: Mapping[str, Any]) -> list[Response]:
-        raise CapabilityError(f"model {name!r} generates no text; it has no .generate(prompts).")
+        raise CapabilityError(f"Model {name!r} doesn't generate text: it has no .generate(prompts).")
 
     return Model(
         name=name,
@@ -251,7 +251,7 @@ class _Function:
         return self._checked(await self.call(list(prompts), **self._taken(decoding)), prompts)
 
     def _checked(self, responses: Any, prompts: Sequence[Prompt]) -> list[Response]:
-        return as_results(responses, f"model {self.name!r}", len(prompts))
+        return as_results(responses, f"Model {self.name!r}", len(prompts))
 
     def _taken(self, decoding: Mapping[str, Any]) -> dict[str, Any]:
         return {key: value for key, value in decoding.items() if self.takes is None or key in self.takes}
@@ -292,7 +292,7 @@ def _signature(source: object, function: Callable[..., Any]) -> tuple[object, fr
     except ValueError:  # some builtins have no signature to read
         return inspect.Parameter.empty, frozenset()
     if not parameters or parameters[0].kind not in _POSITIONAL:
-        raise NotAModelError.of(source, "it takes no prompt as its first argument")
+        raise NotAModelError.of(source, "its first argument must be a prompt")
     others = parameters[1:]
     keywords = [
         parameter for parameter in others if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
@@ -306,7 +306,9 @@ def _signature(source: object, function: Callable[..., Any]) -> tuple[object, fr
         if parameter.kind is parameter.POSITIONAL_ONLY or parameter.name not in DECODING
     ]
     if unknown:
-        raise NotAModelError.of(source, f"it also needs {', '.join(unknown)}; bind it with functools.partial")
+        raise NotAModelError.of(
+            source, f"it also needs {', '.join(unknown)}; bind extra parameters with functools.partial"
+        )
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         return parameters[0].annotation, None
     return parameters[0].annotation, frozenset(parameter.name for parameter in keywords)
@@ -361,12 +363,14 @@ def _with_version(model: Model, version: str) -> Model:
         fingerprint = functools.partial(digest, "version", model.fingerprint(), version)
         return replace(model, version=version, fingerprint=fingerprint)
     if model.durable:
-        raise ArgumentError(f"model {model.name!r} is remembered by its content; version= is for functions and objects")
+        raise ArgumentError(
+            f"model(version={version!r}): model {model.name!r} is identified by its content. Remove version."
+        )
     # a method stands for its object's code: which other methods matter depends on what it calls
     code = f"{model.source if isinstance(model.source, Call) else code_identity(_entry(model.source))}"
     if _declared_versions.setdefault((model.name, version), code) != code:
         declared = f"name={model.name!r}, version={version!r}"
-        raise ArgumentError(f"{declared} stands for other code already; give the new code another version.")
+        raise ArgumentError(f"model({declared}): the version belongs to other code already. Choose another version.")
     fingerprint = functools.partial(digest, "vouched", model.name, version)
     return replace(model, durable=True, version=version, fingerprint=fingerprint)
 
@@ -385,16 +389,16 @@ def _check(
 ) -> None:
     for key, text in (("name", name), ("version", version)):
         if text is not None and (not isinstance(text, str) or not text.strip()):
-            raise ArgumentError(f"model(): {key}={text!r} should be text.")
+            raise ArgumentError(f"model({key}={text!r}): {key} must be non-empty text.")
     if version is not None and name is None:
-        raise ArgumentError("model(): version= needs name= too; the two together stand for what answers.")
+        raise ArgumentError(f"model(version={version!r}): version needs name=… too; together they identify the model.")
     for key, number in (("batch", batch), ("workers", None if isinstance(workers, str) else workers)):
         if number is not None and not isinstance(number, bool) and (not isinstance(number, int) or number < 1):
-            raise ArgumentError(f"model(): {key}={number!r} should be a number of at least 1.")
+            raise ArgumentError(f"model({key}={number!r}): {key} must be an integer ≥ 1.")
     if isinstance(workers, bool) or (isinstance(workers, str) and workers != "auto"):
-        raise ArgumentError(f"model(): workers={workers!r} should be a number of at least 1, or 'auto'.")
+        raise ArgumentError(f"model(workers={workers!r}): workers must be an integer ≥ 1, or 'auto'.")
     if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout > 0):
-        raise ArgumentError(f"model(): timeout={timeout!r} should be a number of seconds above 0.")
+        raise ArgumentError(f"model(timeout={timeout!r}): timeout must be a number of seconds > 0.")
 
 
 _LISTING = {"name": pl.String, "kind": pl.String, "arguments": pl.String, "description": pl.String}

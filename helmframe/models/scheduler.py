@@ -86,7 +86,9 @@ class ModelQueue:
             RuntimeError: Called on the event loop of the async models, by one of them.
         """
         if event_loop.inside():
-            raise RuntimeError("an async model can't wait for answers inside its own call; ask in a thread.")
+            raise RuntimeError(
+                "An async model can't wait for completions inside its own call. Run the prompts in a thread."
+            )
         caller = Caller(prompts, decoding, labels, len(prompts), priority)
         if not caller.total or (stop is not None and stop.is_set()):
             return

@@ -49,13 +49,13 @@ def vllm(model: str | Path, *, revision: str | None = None, trust_remote_code: b
     """
     if find_spec("vllm") is None:
         raise CapabilityError(
-            "asking vLLM in this process needs the package vllm, and a GPU: pip install 'helmframe[vllm]'. Or give "
-            "its server's address, 'http://localhost:8000/v1#name'; or leave out vllm, and the local engine answers."
+            "vLLM models need the package vllm and a GPU: pip install 'helmframe[vllm]'. Or use a vLLM server by its "
+            "address, 'http://localhost:8000/v1#name', or the local engine: hf.models.local(…)."
         )
     try:
         written = json.dumps({name: value for name, value in options.items() if name not in _HARDWARE}, sort_keys=True)
     except TypeError as error:
-        raise ArgumentError(f"vllm(): an option is nothing that JSON can say: {error}.") from None
+        raise ArgumentError(f"vllm(): options must be JSON values: {error}.") from None
     patterns = (*SMALL, CODE) if trust_remote_code else SMALL
     checkpoint = find_checkpoint(str(model), revision=revision, patterns=patterns)
     if not checkpoint.hub:
@@ -84,7 +84,7 @@ def vllm(model: str | Path, *, revision: str | None = None, trust_remote_code: b
         loglikelihood=loader.loglikelihood,
         tokens=words.as_tokens,
         token_logprobs=True,
-        note=f"vLLM computes in {options.get('dtype', 'the type it chooses')}: some answers differ from float32's",
+        note=f"vLLM computes in {options.get('dtype', 'the type it chooses')}: completions may differ from float32's",
     )
 
 
@@ -98,7 +98,7 @@ def from_text(text: str) -> Model:
         return vllm(text.removeprefix("vllm:").strip())
     arguments: dict[str, Any] = dict(Call.parse(text).arguments)
     if "model" not in arguments:
-        raise ArgumentError(f"model {text!r}: model= is missing.")
+        raise ArgumentError(f"Model {text!r}: model=… is missing.")
     return vllm(**arguments)
 
 
@@ -177,7 +177,7 @@ class _VLLM:
             return package.LLM(**where, **self.options)
         except Exception as error:  # vLLM raises anything for a model, an option or a machine
             reason = " ".join(error_text(error).split())[:400]
-            raise SourceBrokenError(f"{where['model']} can't be loaded by vLLM: {reason}") from error
+            raise SourceBrokenError(f"vLLM can't load {where['model']}: {reason}") from error
 
 
 def _scored(output: Any, pair: Pair, split: Split) -> Completion:

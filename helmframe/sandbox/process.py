@@ -122,7 +122,7 @@ def sandbox(
                     env=environment(), pass_fds=[*descriptors, calls, info.child],
                 )  # fmt: skip
             except OSError as error:
-                raise SandboxError(f"a sandbox did not start: {error}") from error
+                raise SandboxError(f"The sandbox can't be started: {error}") from error
         box = Box(process, _init_of(info.parent), errors.parent)
         if box.init >= 0:
             stack.callback(os.close, box.init)
@@ -130,7 +130,7 @@ def sandbox(
         if _read(started.parent, 1) != b"1":
             box.stop()
             complaint = _read(errors.parent, 4096).decode(errors="replace").strip()
-            raise SandboxError(f"a sandbox did not start: {complaint or 'it said nothing'}")
+            raise SandboxError(f"The sandbox can't be started: {complaint or 'bubblewrap reports no reason'}")
         yield box
 
 
@@ -246,8 +246,8 @@ def bwrap() -> str:
     path = shutil.which("bwrap") if sys.platform == "linux" else None
     if path is None:
         raise SandboxError(
-            "programs are run by bubblewrap, on Linux, and there is no `bwrap` here. "
-            "Install the package bubblewrap (apt install bubblewrap, dnf install bubblewrap, …), 0.7 or later."
+            "Programs run in a sandbox of bubblewrap, on Linux only, and the command bwrap was not found. "
+            "Install bubblewrap 0.7 or later: apt install bubblewrap, or dnf install bubblewrap."
         )
     return path
 
@@ -375,7 +375,8 @@ def call_filter(machine: str = "") -> bytes:
     """
     machine = machine or platform.machine()
     if machine not in _DENIED:
-        raise SandboxError(f"no list of system calls for the processor {machine!r}; there is: {', '.join(_DENIED)}.")
+        supported = " and ".join(_DENIED)
+        raise SandboxError(f"The sandbox doesn't support the processor {machine!r}, only {supported}.")
     program = [
         _step(_LOAD, _ARCH),
         _step(_EQUAL, _AUDIT_ARCH[machine], on_true=1),

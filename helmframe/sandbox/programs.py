@@ -105,7 +105,7 @@ def run_case(program: str, stdin: str, expected: str, limits: Limits | None = No
     if output.reason:
         return Verdict(passed=False, reason=output.reason)
     right = _lines(output.text) == _lines(expected)
-    return Verdict(right, "" if right else "other output")
+    return Verdict(right, "" if right else "the output differs from the expected output")
 
 
 def output_of(program: str, text: str, limits: Limits, imports: str = "") -> Output:
@@ -124,9 +124,9 @@ def output_of(program: str, text: str, limits: Limits, imports: str = "") -> Out
         # bwrap has standard output open too: once it is closed, the program has ended
         status = box.stop()
     if met:
-        reason = f"over the limit: {met}"
+        reason = f"limit exceeded: {met}"
     elif status != 0:
-        reason = f"ended with status {status}: {box.tail.decode(errors='replace').strip().rpartition(chr(10))[2]}"
+        reason = f"exited with status {status}: {box.tail.decode(errors='replace').strip().rpartition(chr(10))[2]}"
     else:
         reason = ""
     return Output(content.decode(errors="replace"), reason)
@@ -152,7 +152,7 @@ def _judged(program: str, job: dict[str, Any], limits: Limits, imports: str = ""
             ]
         content, met = read_to_end(verdict, boxes, limits)
     if met:
-        return Verdict(passed=False, reason=f"over the limit: {met}")
+        return Verdict(passed=False, reason=f"limit exceeded: {met}")
     return _verdict(content)
 
 
@@ -184,8 +184,8 @@ def may_run_programs() -> None:
     """
     if not config.code_allowed():
         raise SandboxError(
-            "this metric runs programs that a model wrote, in a sandbox of bubblewrap, and nobody has allowed it. "
-            "Write hf.configure(allow_code=True), or set HELMFRAME_ALLOW_CODE=1."
+            "This metric runs programs that a model wrote, in a sandbox of bubblewrap. This isn't allowed by default. "
+            "To allow it, call hf.configure(allow_code=True), or set HELMFRAME_ALLOW_CODE=1."
         )
     _probe()
 
@@ -194,7 +194,9 @@ def may_run_programs() -> None:
 @cache
 def _probe() -> None:
     if not Path("/proc/thread-self/children").exists():
-        raise SandboxError("the kernel does not list the children of a process (CONFIG_PROC_CHILDREN).")
+        raise SandboxError(
+            "The sandbox needs a kernel that lists the children of a process (built with CONFIG_PROC_CHILDREN)."
+        )
     limits = Limits(wall=20.0)
     try:
         output = output_of(_SELF_REPORT, "", limits)
@@ -202,14 +204,16 @@ def _probe() -> None:
         raise SandboxError(f"{error}\n{_HINT}") from None
     missing = _missing(output, limits)
     if missing:
-        raise SandboxError(f"the sandbox is not whole, so nothing is run in it: {', '.join(missing)}.\n{_HINT}")
+        raise SandboxError(
+            f"The sandbox is incomplete, so no program runs. Not isolated: {', '.join(missing)}.\n{_HINT}"
+        )
 
 
 def _missing(output: Output, limits: Limits) -> list[str]:
     try:
         report = json.loads(output.text)
     except ValueError:
-        return [f"no report of it ({output.reason or output.text[:200]!r})"]
+        return [f"the self-report is missing ({output.reason or output.text[:200]!r})"]
     wanted = {
         "user": True, "group": True, "processes": True, "network": True, "files": True, "proc": True,
         "namespaces": True, "environment": True,
@@ -219,9 +223,9 @@ def _missing(output: Output, limits: Limits) -> list[str]:
 
 
 _HINT = (
-    "Needed: bubblewrap 0.7 or later, and either root with CAP_SYS_ADMIN or user namespaces for everyone. In a "
-    "container: run it with --cap-add SYS_ADMIN and without the default seccomp and AppArmor profiles. On Ubuntu 24.04 "
-    "and later: an AppArmor profile for bwrap, or sysctl kernel.apparmor_restrict_unprivileged_userns=0."
+    "The sandbox needs bubblewrap 0.7 or later, and either root with CAP_SYS_ADMIN or user namespaces for all users. "
+    "In a container, add --cap-add SYS_ADMIN and disable the default seccomp and AppArmor profiles. On Ubuntu 24.04 "
+    "and later, add an AppArmor profile for bwrap, or set sysctl kernel.apparmor_restrict_unprivileged_userns=0."
 )
 
 _SELF_REPORT = """

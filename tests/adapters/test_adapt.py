@@ -144,7 +144,7 @@ def test_a_value_of_the_wrong_type_is_told(said: dict[str, Any]) -> None:
 
 def test_an_unknown_method_names_near_ones() -> None:
     with pytest.raises(
-        UnknownNameError, match=r"no adapter method is called 'generations'\. Did you mean 'generation'"
+        UnknownNameError, match=r"Unknown adapter method 'generations'\. Did you mean 'generation'"
     ):
         cells({"method": "generations"})
 
@@ -389,5 +389,5 @@ def test_a_decorator_without_a_name_is_told() -> None:
     def bare(frame: pl.LazyFrame, spec: AdapterSpec) -> pl.LazyFrame:
         return frame
 
-    with pytest.raises(ArgumentError, match=r'@hf.adapter needs a name, as text: write @hf.adapter\("bare"\)'):
+    with pytest.raises(ArgumentError, match=r'@hf.adapter needs a name. Write @hf.adapter\("bare"\)'):
         adapter(bare)  # type: ignore[arg-type]

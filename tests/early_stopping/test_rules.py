@@ -31,7 +31,7 @@ def test_the_command_line_takes_bare_words() -> None:
         (lambda: hf.precise(0.1, ci=95), "ci=95"),
         (lambda: hf.precise(0.1, mean="median"), "neither 'macro'"),
         (lambda: hf.precise(0.1, seed=0.5), "seed=0.5"),  # type: ignore[arg-type]
-        (lambda: hf.decided("a", "a"), "two models, not one"),
+        (lambda: hf.decided("a", "a"), "a and b must be different models"),
         (lambda: hf.decided("a", 1), "names of two models"),  # type: ignore[arg-type]
         (lambda: parse_until("precise"), "write .precise"),
         (lambda: parse_until("precice(.1)"), "write .precise"),

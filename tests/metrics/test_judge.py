@@ -117,7 +117,7 @@ def test_a_scale_that_cant_be_is_told(scale: object) -> None:
 
 def test_a_name_that_no_column_has_is_told() -> None:
     template("{checklist} {completion}").check(["completion", "checklist"])
-    with pytest.raises(UnknownNameError, match=r"no column is called 'cheklist'. Did you mean 'checklist'"):
+    with pytest.raises(UnknownNameError, match=r"Unknown column 'cheklist'. Did you mean 'checklist'"):
         template("{cheklist} {completion}").check(["completion", "checklist"])
 
 

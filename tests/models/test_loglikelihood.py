@@ -165,10 +165,10 @@ def test_a_stop_sequence_does_not_cut_what_was_asked_about() -> None:
 
 
 def test_a_function_is_told_when_the_method_is_said() -> None:
-    with pytest.raises(CapabilityError, match="gives no log-probabilities of texts"):
+    with pytest.raises(CapabilityError, match="doesn't compute log-probabilities of texts"):
         options(lambda prompt: prompt)
     plan = hf.scenario("sampler").generate(lambda prompt: prompt)
-    with pytest.raises(CapabilityError, match="gives no log-probabilities of texts"):
+    with pytest.raises(CapabilityError, match="doesn't compute log-probabilities of texts"):
         plan.adapt(method="multiple_choice_separate_original")
 
 

@@ -172,7 +172,7 @@ def test_a_timeout_is_a_number_of_seconds(timeout: Any) -> None:
 
 @pytest.mark.parametrize("given", [42, None, ["a"], {"a": "b"}, b"x"])
 def test_what_can_not_answer_is_refused(given: object) -> None:
-    with pytest.raises(NotAModelError, match="is no model"):
+    with pytest.raises(NotAModelError, match="isn't a model"):
         from_any(given)
 
 
@@ -182,7 +182,7 @@ def test_a_class_is_refused() -> None:
 
 
 def test_a_function_without_a_prompt_is_refused() -> None:
-    with pytest.raises(NotAModelError, match="takes no prompt"):
+    with pytest.raises(NotAModelError, match="its first argument must be a prompt"):
         from_any(lambda: "a")
 
 
@@ -219,7 +219,7 @@ def test_a_vouched_function_is_durable_and_known_by_name_and_version() -> None:
 
 def test_other_code_under_one_version_is_refused() -> None:
     from_any(shout, name="twice", version="1")
-    with pytest.raises(ArgumentError, match="stands for other code"):
+    with pytest.raises(ArgumentError, match="belongs to other code already"):
         from_any(lambda prompt: prompt.lower(), name="twice", version="1")
 
 
@@ -237,7 +237,7 @@ def test_other_methods_of_one_class_are_other_code() -> None:
             return prompt + "!"
 
     from_any(Two().ask, name="two", version="1")
-    with pytest.raises(ArgumentError, match="stands for other code"):
+    with pytest.raises(ArgumentError, match="belongs to other code already"):
         from_any(Two().tell, name="two", version="1")
 
 

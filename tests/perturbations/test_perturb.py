@@ -191,7 +191,7 @@ def test_on_works_lazily_and_in_groups() -> None:
 
 
 def test_an_unknown_perturbation_names_near_ones() -> None:
-    with pytest.raises(UnknownNameError, match=r"no perturbation is called 'typo'\. Did you mean 'typos'"):
+    with pytest.raises(UnknownNameError, match=r"Unknown perturbation 'typo'\. Did you mean 'typos'"):
         call("typo")
     with pytest.raises(UnknownNameError, match="Did you mean 'lowercase'"):
         parse("typos+lowercas")

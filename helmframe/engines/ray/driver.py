@@ -110,9 +110,9 @@ class Driver:
         try:
             hello = self.ray.get(replica.hello)
         except self.ray.exceptions.RayTaskError as error:
-            raise HelmframeError(f"a replica of {lane.model.name} can't start: {error}") from None
+            raise HelmframeError(f"A replica of {lane.model.name} can't start: {_line(error)}") from None
         except self.ray.exceptions.RayError as error:
-            ended = f"replicas of {lane.model.name} end before they are up: {_line(error)}"
+            ended = f"Replicas of {lane.model.name} end before they are ready: {_line(error)}"
             self._false_start(lane, replica, HelmframeError(ended))
             return
         if isinstance(hello, HelmframeError):
@@ -126,9 +126,10 @@ class Driver:
         ours = self.manifest.versions["helmframe"]
         if hello.version != ours:
             raise PlanError(
-                f"{hello.host} has helmframe {hello.version}, and here is {ours}; install the same on both."
+                f"{hello.host} has helmframe {hello.version}, and this machine has {ours}. Install the same version on "
+                "both."
             )
-        logger.info("a replica of %s is up on %s, process %d", lane.model.name, hello.host, hello.process)
+        logger.info("A replica of %s is ready on %s, process %d", lane.model.name, hello.host, hello.process)
 
     def _false_start(self, lane: Lane, replica: ReplicaState, error: HelmframeError) -> None:
         lane.replicas.remove(replica)
@@ -143,7 +144,7 @@ class Driver:
         try:
             done: Done = self.ray.get(ref)
         except self.ray.exceptions.RayTaskError as error:
-            raise HelmframeError(f"a span of {lane.model.name} can't be done: {error}") from None
+            raise HelmframeError(f"A span of {lane.model.name} failed: {_line(error)}") from None
         except self.ray.exceptions.RayError as error:
             self._handle_loss(lane, replica, job, error)
             return
@@ -158,7 +159,7 @@ class Driver:
         """Handle the error of a span: an unreachable bucket is retried; a suite lists some errors and continues."""
         if _is_transient(error) and job.unreachable < len(WAITS):
             wait = WAITS[job.unreachable]
-            logger.warning("%s A span is done again in %.0f s.", error, wait)
+            logger.warning("%s The span is retried in %.0f s.", error, wait)
             self._retract(job)
             lane.requeue(replace(job, unreachable=job.unreachable + 1, after=time.monotonic() + wait))
             return
@@ -177,7 +178,7 @@ class Driver:
             replica.lost = True  # it stays in its lane until all of its jobs are lost or done
             with suppress(Exception):  # it may still run, out of reach
                 self.ray.kill(replica.actor)
-            logger.warning("a replica of %s was lost, its spans are done again: %s", lane.model.name, _line(error))
+            logger.warning("A replica of %s was lost; its spans are retried: %s", lane.model.name, _line(error))
         self._charge(job)
         self._retract(job)
         again = replace(job, deaths=job.deaths + 1)
@@ -187,7 +188,7 @@ class Driver:
             for half in self._halves(lane, job):
                 lane.requeue(replace(job, span=half, deaths=DEATHS - 1))
         else:
-            why = f"the process that asked this ended, and so did {again.deaths - 1} before it: {_line(error)}"
+            why = f"the replica that sent this request ended, and so did {again.deaths - 1} before it: {_line(error)}"
             lane.requeue(replace(again, refused=why))
 
     def _halves(self, lane: Lane, job: Job) -> list[Span]:

@@ -49,7 +49,7 @@ def run(
         HelmframeError: As `local.run`.
     """
     if until is not None:
-        raise PlanError("until= looks at all answers before it asks on; leave it out, or leave out engine='ray'.")
+        raise PlanError("until= isn't supported by engine='ray'. Remove one of them.")
     root = store_root()
     check_credentials([root, data_root(), *(getattr(plan, "data", None) for plan in plans)])
     execution = RayExecution(
@@ -83,7 +83,7 @@ class RayExecution(Execution):
         names = [model.name for model in fingerprints]
         for name in self.options.models:
             if name not in names:
-                raise UnknownNameError.among("model of the plan", name, names)
+                raise UnknownNameError.among("model in the plan", name, names)
         for model, fingerprint in fingerprints.items():
             work = [
                 (replace(plan, models=(model,)), replace(task, models=(model,)))
@@ -185,8 +185,8 @@ def _start(ray: Any) -> None:
         except RuntimeError as error:
             if not left:
                 raise PlanError(
-                    f"Ray can't be started on this machine: {error}\nOr start it yourself: ray start --head; then say "
-                    "address='auto'."
+                    f"Ray can't be started on this machine: {error}\nStart it yourself (ray start --head), then write "
+                    "engine=hf.engines.Ray(address='auto')."
                 ) from None
         else:
             return
@@ -197,7 +197,7 @@ def _connect(ray: Any, address: str) -> None:
         _init(ray, address=address)
     except RuntimeError as error:
         raise PlanError(
-            f"there is no Ray cluster at {address}: {error}\nLeave out the address, and one is started here."
+            f"No Ray cluster found at {address}: {error}\nRemove the address to start a cluster on this machine."
         ) from None
 
 

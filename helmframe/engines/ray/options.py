@@ -43,15 +43,17 @@ class Ray:
     def __post_init__(self) -> None:
         least, most = self.least_and_most
         if not is_integer(least) or not is_integer(most) or not 1 <= least <= most:
-            raise ArgumentError(f"Ray(replicas={self.replicas!r}): a number from 1 on, or (at least, at most).")
+            raise ArgumentError(
+                f"Ray(replicas={self.replicas!r}): replicas must be an integer ≥ 1, or a pair (minimum, maximum)."
+            )
         amounts = {"num_cpus": self.num_cpus, "num_gpus": self.num_gpus, **self.resources}
         for name, amount in amounts.items():
             if amount is not None and (
                 isinstance(amount, bool) or not isinstance(amount, int | float) or not amount >= 0
             ):
-                raise ArgumentError(f"Ray({name}={amount!r}): a number from 0 on.")
+                raise ArgumentError(f"Ray({name}={amount!r}): {name} must be a number ≥ 0.")
         if isinstance(self.weight, bool) or not isinstance(self.weight, int | float) or not self.weight > 0:
-            raise ArgumentError(f"Ray(weight={self.weight!r}): a number above 0.")
+            raise ArgumentError(f"Ray(weight={self.weight!r}): weight must be a number > 0.")
         for name, overrides in self.models.items():
             for key in overrides:
                 if key not in _MODEL_OPTIONS:

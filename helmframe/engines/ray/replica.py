@@ -199,13 +199,13 @@ def _check(parcel: Parcel) -> None:
     """Check that this machine sees the same store and model files as the sender."""
     if not exists(below(parcel.run, "manifest.json")):
         raise StoreError(
-            f"{_here()} does not see the store at {parcel.root}: name a bucket, or a folder that all machines share "
-            "(HELMFRAME_STORE)."
+            f"{_here()} can't read the store at {parcel.root}. Set HELMFRAME_STORE to a bucket, or to a folder that "
+            "all machines share."
         )
     if parcel.model.durable and parcel.model.fingerprint() != parcel.fingerprint:
         raise PlanError(
-            f"model {parcel.model.name!r} has other files or options on {_here()} than where the run was started; "
-            "name a folder that all machines share, or a commit on the hub."
+            f"Model {parcel.model.name!r} has other files or options on {_here()} than where the run was started. "
+            "Use a folder that all machines share, or a commit on the Hub."
         )
 
 

@@ -160,7 +160,7 @@ class Lane:
                 replica.warned = True
                 needs = {"CPU": self.options.num_cpus, "GPU": self.options.num_gpus, **self.options.resources}
                 logger.warning(
-                    "a replica of %s is not up after %.0f s. It needs %s; free are %s.",
+                    "A replica of %s isn't ready after %.0f s. It needs %s; the cluster has %s available.",
                     self.model.name,
                     SLOW_SECONDS,
                     {name: amount for name, amount in needs.items() if amount},

@@ -65,9 +65,9 @@ def check_credentials(addresses: Sequence[object]) -> None:
     """
     if config.has_credentials() and any(str(address).startswith("s3://") for address in addresses):
         raise PlanError(
-            "hf.configure(s3_key=…, s3_secret=…) holds for this process alone, and credentials are not sent to "
-            "workers. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or AWS_PROFILE, or a role of the instances) on "
-            "the cluster's machines, and here."
+            "hf.configure(s3_key=…, s3_secret=…) applies to this process only, because credentials are never sent to "
+            "workers. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or AWS_PROFILE, or an instance role) here and "
+            "on the machines of the cluster."
         )
 
 
@@ -84,16 +84,16 @@ def pack(parcel: Parcel) -> bytes:
     added = [registry.added() for registry in _REGISTRIES]
     work = [(_settled(plan), task) for plan, task in parcel.work]
     # the model first, so that the message can name it
-    _pickled(parcel.model, f"model {parcel.model.name!r}")
+    _pickled(parcel.model, f"Model {parcel.model.name!r}")
     resumed = [replace(stored, path=_address(stored.path)) for stored in parcel.resumed]
     sent = replace(parcel, work=work, root=_address(parcel.root), run=_address(parcel.run), resumed=resumed)
     # in two layers: the settings must apply before models are built again
-    inner = _pickled((added, sent), "the plan")
+    inner = _pickled((added, sent), "The plan")
     data = pickle.dumps((settings, variables, inner))
     if any(secret.encode() in data for secret in config.secret_texts()):
         raise PlanError(
-            "the plan holds a credential (a value of an environment variable such as OPENAI_API_KEY), and credentials "
-            "are not sent to workers. Read it from the environment inside the function that needs it."
+            "The plan contains a credential (the value of an environment variable such as OPENAI_API_KEY). Credentials "
+            "are never sent to workers. Read it from the environment inside the function that needs it."
         )
     return data
 
@@ -140,8 +140,8 @@ def _pickled(value: object, what: str) -> bytes:
     except Exception as error:  # noqa: BLE001 - users' objects may raise anything
         reason = " ".join(config.redacted(error_text(error)).split())[:300]
         raise PlanError(
-            f"{what} can't be sent to workers: {reason}.\nPut it in a module that the workers can import too, as a "
-            "function that makes what it needs when it is first called: then its import path is all that is sent."
+            f"{what} can't be sent to workers: {reason}.\nMove it to a module that the workers can import, as a "
+            "function that creates what it needs on its first call. Then only its import path is sent."
         ) from None
     return buffer.getvalue()
 

@@ -141,7 +141,7 @@ def _attend(
     if sliding_window is not None and sliding_window < forward_pass.reach:
         refused.append(f"sliding_window={sliding_window}")
     if refused:
-        raise NotPackedError(f"its attention takes {', '.join(refused)}")
+        raise NotPackedError(f"its attention uses {', '.join(refused)}")
     return forward_pass.attend(module.layer_idx, query, key, value, scaling).transpose(1, 2), None
 
 
@@ -240,7 +240,7 @@ class Slots:
             MemoryError: No slot is free, or memory is too short.
         """
         if len(self) == self.most:
-            raise MemoryError(f"out of memory: all {self.most} slots are taken.")
+            raise MemoryError(f"out of memory: all {self.most} slots are in use.")
         needed = key_values.length + 1
         if needed > self.room:
             self._grow(max(needed, min(room, 2 * needed)), key_values.shapes)

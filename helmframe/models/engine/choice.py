@@ -53,9 +53,10 @@ class Choice:
 
     def __str__(self) -> str:
         if self.way == "packed" and self.most is None:
-            return "prompts are packed and what they share is read once"
+            return "prompts are packed, and shared prefixes are read once"
         if self.way == "packed":
-            return f"prompts of up to {self.most} tokens are packed, longer ones {_PHRASES[self.beyond]} ({self.why})"
+            beyond = f"longer prompts are {_PHRASES[self.beyond]} ({self.why})"
+            return f"prompts of up to {self.most} tokens are packed, {beyond}"
         return f"prompts are {_PHRASES[self.way]} ({self.why})"
 
 
@@ -65,10 +66,10 @@ _PHRASES = {"packed": "packed", "cached": "padded", "plain": "read whole, in bat
 def allowed_choice(model: Any) -> Choice:
     """Return the fastest way that the model's configuration, class and hooks allow."""
     if _is_hooked(model):
-        return Choice("plain", "a hook on the model may look at positions")
+        return Choice("plain", "a hook on the model may depend on positions")
     adapters = (getattr(model, "peft_config", None) or {}).values()
     if any(getattr(config, "is_prompt_learning", False) for config in adapters):
-        return Choice("plain", "its adapter puts tokens of its own before a text")
+        return Choice("plain", "its adapter puts its own tokens before a text")
     return by_config(model.config, model)
 
 
@@ -80,9 +81,9 @@ def by_config(config: Any, kind: Any) -> Choice:
     name = config.model_type
     layers = set(getattr(config, "layer_types", None) or ())
     if getattr(kind, "_is_stateful", False) or layers - ATTENDING:
-        return Choice("plain", f"{name} has layers that keep a state instead of tokens")
+        return Choice("plain", f"{name} has layers with a recurrent state")
     if not getattr(config, "is_causal", True) or getattr(config, "use_bidirectional_attention", False):
-        return Choice("plain", f"{name} looks ahead")
+        return Choice("plain", f"{name} attends to later tokens")
     choices = [_by_window(config, layers), _by_rope(config)]
     limited = [one for one in choices if one.most is not None]
     allowed = Choice("packed")
@@ -92,14 +93,14 @@ def by_config(config: Any, kind: Any) -> Choice:
         beyond: Way = "plain" if any(one.beyond == "plain" for one in limited) else "cached"
         allowed = replace(shortest, beyond=beyond)
     if getattr(config, "attn_logit_softcapping", None):
-        return allowed.lowered("cached", "its attention takes softcap")
+        return allowed.lowered("cached", "its attention uses softcap")
     return allowed
 
 
 def expectation(allowed: Choice) -> str:
     """Return the note about a choice before it is checked."""
-    check = "; a check before the first prompt bears that out, or lowers it" if allowed.way != "plain" else ""
-    return f"by its configuration {allowed}{check}"
+    check = "; a check before the first prompt confirms this, or chooses a slower way" if allowed.way != "plain" else ""
+    return f"by the model's configuration, {allowed}{check}"
 
 
 def _by_window(config: Any, layers: set[str]) -> Choice:
@@ -207,7 +208,7 @@ class Trial:
         limit = NOISE.get(str(model.dtype), NOISE["torch.bfloat16"])
         scale = max(float(logits.abs().max()) for logits in self.reference)
         if not float((self.changed - self.reference[0]).abs().max()) > CLEAR * limit * scale:
-            return "a check with random tokens can't tell right from wrong"
+            return "a check with random tokens was inconclusive"
         try:
             results = [logits for step in self._steps(way) for logits in self._by(model, way, step)]
         except NotPackedError as error:
@@ -215,14 +216,14 @@ class Trial:
         except Exception as error:  # a model's code may raise anything for unknown arguments
             if is_out_of_memory(error):  # not a fault of the way
                 raise
-            return " ".join(f"it fails so: {error_text(error)}".split())[:200]
+            return " ".join(f"the check failed: {error_text(error)}".split())[:200]
         pairs = list(zip(results, 2 * self.reference, strict=True))
         for result, expected_logits in pairs:
             # one by one: the largest of numbers and NaN may be a number
             if not (difference := float((result - expected_logits).abs().max())) <= limit * scale:
-                return f"its logits differ by {difference / scale:.0e} of the largest so"
+                return f"logits of the check differ by {difference / scale:.0e} of the largest logit"
         n_moved = sum(_moved(result, expected_logits, limit * scale) for result, expected_logits in pairs)
-        return f"{n_moved} of its likeliest tokens are others so" if n_moved else ""
+        return f"{n_moved} of the likeliest tokens of the check differ" if n_moved else ""
 
     def _steps(self, way: Way) -> list[Step]:
         """Return steps that read the start as a head, and steps that read nothing before."""

@@ -220,9 +220,9 @@ class PlainDecoder:
     def state(self) -> str:
         """Return how requests are batched if some completions differed in batches so far; else ""."""
         if self._batchable.get(False) is False:
-            return "longer answers are asked for one by one, as several come out otherwise together"
+            return "longer completions are generated one by one, because batches change them"
         if self._batchable.get(True) is False:
-            return "longer answers are asked for in batches of equal length, as padded ones come out otherwise"
+            return "longer completions are generated in batches of equal length, because padding changes them"
         return ""
 
     def _batch(self, waiting: Sequence[Row], *, padded: bool) -> list[Row]:
@@ -244,8 +244,10 @@ class PlainDecoder:
         if padded not in self._batchable:
             unchanged = self._batchable[padded] = any(self._trial(seed, padded=padded) for seed in range(TRIALS))
             if not unchanged:
-                how = "prompts of unlike length" if padded else "several prompts"
-                logger.warning("%s answers %s otherwise together than alone", type(self.model).__name__, how)
+                how = "prompts of different lengths" if padded else "several prompts"
+                logger.warning(
+                    "%s generates other completions for %s in a batch than alone", type(self.model).__name__, how
+                )
         return self._batchable[padded]
 
     def _trial(self, seed: int, *, padded: bool) -> bool:

@@ -110,7 +110,7 @@ def _forward(
         ).logits[0]
     layers = model.config.get_text_config().num_hidden_layers
     if packed.n_called != layers:
-        raise NotPackedError(f"{packed.n_called} of its {layers} layers take their attention from outside")
+        raise NotPackedError(f"only {packed.n_called} of its {layers} layers use the attention of transformers")
     return logits, [packed.layers[layer] for layer in sorted(packed.layers)]
 
 

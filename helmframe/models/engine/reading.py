@@ -86,9 +86,7 @@ class Reader:
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
-                reason = (
-                    "out of memory before the first prompt: beside the model there is no room for a few short texts"
-                )
+                reason = "out of memory before the first prompt: a few short texts don't fit beside the model"
                 raise MemoryError(f"{reason}: {error}") from error
         return self._choices[allowed]
 
@@ -115,7 +113,7 @@ class Reader:
             return expectation(allowed_choice(self.model))
         gained = ""
         if self.linears:
-            gained = f"; linear layers {overall(self.linears):.1f} times as fast by oneDNN in passes of few tokens"
+            gained = f"; linear layers {overall(self.linears):.1f} times as fast with oneDNN in passes of few tokens"
         chosen = dict.fromkeys(map(_confirmed, self._choices.values()))
         return f"{', then '.join(chosen)}{gained}"
 
@@ -127,7 +125,7 @@ class Reader:
         """Remove cached starts when memory runs out, cache less from now on, and return whether that freed any."""
         freed = self._heads.make_room()
         if freed:
-            logger.info("out of memory: %.1f MB of what prompts share are let go", freed / 1e6)
+            logger.info("Out of memory: removed %.1f MB of cached prefixes", freed / 1e6)
         return freed > 0
 
     def _prepare(self, allowed: Choice) -> None:
@@ -156,7 +154,7 @@ class Reader:
                 if not is_out_of_memory(error):
                     raise
                 self.tokens = max(1, self.tokens // 2)
-                logger.info("out of memory: %d tokens a pass from now on", self.tokens)
+                logger.info("Out of memory: passes have at most %d tokens from now on", self.tokens)
             waiting = [index for index in waiting if index not in done]
 
     def _passes(self, way: Way, texts: Sequence[Wanted], *, keep: bool) -> Iterator[Part]:
@@ -180,7 +178,7 @@ class Reader:
             except RuntimeError as error:
                 if len(read) > 1 or not is_out_of_memory(error):
                     raise
-                reason = f"a prompt of {len(ordered.texts[read[0]])} tokens does not fit the memory: {error}"
+                reason = f"a prompt of {len(ordered.texts[read[0]])} tokens doesn't fit into memory: {error}"
                 yield Part(indices, None, [], [], MemoryError(reason))
                 continue
             text_rows = [
@@ -247,7 +245,7 @@ def prefill(reader: Reader, rows: Sequence[Sequence[int]], *, keep: bool) -> Rea
 
 
 def _confirmed(chosen: Choice) -> str:
-    return str(chosen) if chosen.way == "plain" else f"{chosen}, as a check against plain passes bears out"
+    return str(chosen) if chosen.way == "plain" else f"{chosen} (confirmed by a check)"
 
 
 def reset_angles(model: Any) -> None:

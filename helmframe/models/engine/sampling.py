@@ -61,7 +61,7 @@ class Row:
 
     def fail(self, error: BaseException) -> None:
         """Finish the row because it does not fit into memory."""
-        reason = f"a prompt of {len(self.request.tokens)} tokens does not fit the memory: {error}"
+        reason = f"a prompt of {len(self.request.tokens)} tokens doesn't fit into memory: {error}"
         self.error = error if isinstance(error, MemoryError) else MemoryError(reason)
         self.finished = True
 

@@ -80,7 +80,7 @@ class Program:
         try:
             send(self._requests, request)
         except OSError:
-            raise self._broke("it ended") from None
+            raise self._broke("ended early") from None
         # fetching a function doesn't count as its use
         self.uses += "call" in request
         value = self._reply()
@@ -143,14 +143,14 @@ def judged(program: Program, work: dict[str, Any]) -> str:
         if "call" in work:
             arguments, expected = _with_int_keys(work["arguments"]), _with_int_keys(work["expected"])
             if not _equal(program.value_of(work["call"])(*arguments), expected):
-                return "another value"
+                return "the call returned another value"
         else:
             _run_tests(program, work["setup"], work["tests"], work["entry_point"])
     except BaseException as error:  # noqa: BLE001 - whatever stops the tests is a failure of them
-        return f"the program: {program.broken}" if program.broken else f"{type(error).__name__}: {error}"
+        return f"the program {program.broken}" if program.broken else f"{type(error).__name__}: {error}"
     # a test that swallows every exception must not swallow this
     if program.broken:
-        return f"the program: {program.broken}"
+        return f"the program {program.broken}"
     return "" if program.uses > 0 else "the tests never used the program"
 
 
@@ -246,7 +246,7 @@ def _as_json(value: Any) -> Any:
 def _number(value: Any) -> int:
     if isinstance(value, Remote):
         return value.number
-    raise TypeError(f"the tests hand over a {type(value).__name__}, which can't go to another process")
+    raise TypeError(f"the tests pass a {type(value).__name__}, which can't be sent to another process")
 
 
 def _raised(name: str, text: str) -> Exception:

@@ -18,7 +18,7 @@ LONGEST = 16 << 20  # bytes of one message
 
 
 class BrokenWireError(Exception):
-    """The other side ended, or sent an invalid message."""
+    """The other side ended, or sent an invalid message; the text is a predicate, such as "ended early"."""
 
 
 def send(pipe: BinaryIO, message: dict[str, Any]) -> None:
@@ -35,13 +35,13 @@ def receive(pipe: BinaryIO) -> dict[str, Any]:
     """
     line = pipe.readline(LONGEST + 1)
     if not line.endswith(b"\n"):
-        raise BrokenWireError("too much at once" if len(line) > LONGEST else "it ended")
+        raise BrokenWireError(f"sent a message over {LONGEST >> 20} MiB" if len(line) > LONGEST else "ended early")
     try:
         message = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise BrokenWireError(f"not a message: {type(error).__name__}") from None
+        raise BrokenWireError(f"sent an invalid message ({type(error).__name__})") from None
     if not isinstance(message, dict):
-        raise BrokenWireError("not a message")
+        raise BrokenWireError("sent an invalid message")
     return message
 
 
@@ -81,7 +81,7 @@ def decode(encoded: Any, of_stand_in: Callable[[Any], Any]) -> Any:
     try:
         return _decoded(encoded, of_stand_in)
     except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
-        raise BrokenWireError(f"not a value: {type(error).__name__}") from None
+        raise BrokenWireError(f"sent an invalid value ({type(error).__name__})") from None
 
 
 def _decoded(encoded: Any, of_stand_in: Callable[[Any], Any]) -> Any:

@@ -40,7 +40,7 @@ def test_what_cannot_be_pickled_is_told_before_anything_starts(tmp_path: Path) -
 def test_a_credential_in_the_plan_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOME_API_KEY", "canary-0123456789")
     key = os.environ["SOME_API_KEY"]
-    with pytest.raises(hf.HelmframeError, match="holds a credential") as caught:
+    with pytest.raises(hf.HelmframeError, match="contains a credential") as caught:
         plan().generate({"keyed": lambda prompt: key[:1]}).score(engine="ray")
     assert "canary" not in str(caught.value)
 

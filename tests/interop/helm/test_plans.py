@@ -369,7 +369,7 @@ def test_entries_that_are_not_chosen_are_not_listed(conf: Path) -> None:
 
 
 def test_a_model_that_is_missing_still_raises(root: Path) -> None:
-    with pytest.raises(OSError, match="no model 'nobody/nothing'"):
+    with pytest.raises(OSError, match="No model 'nobody/nothing' found"):
         plans_of(entries("sampler:subject=music,model=nobody/nothing"), skipped=[])
 
 

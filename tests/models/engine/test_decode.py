@@ -256,7 +256,7 @@ def test_a_row_that_alone_does_not_fit_is_an_error_in_its_place(model: Any) -> N
     with Memory(model, rows=1, tokens=9):
         found = dict(Decoder(reader, TOKENIZER).answers(asked, {}))
     assert [type(found[place]) for place in range(3)] == [Completion, MemoryError, Completion]
-    assert "26 tokens does not fit the memory" in str(found[1])
+    assert "26 tokens doesn't fit into memory" in str(found[1])
 
 
 def test_another_error_is_raised(model: Any) -> None:
@@ -336,7 +336,7 @@ def test_a_model_that_mixes_rows_up_is_asked_one_at_a_time(caplog: pytest.LogCap
     together = answers(decoder.answers(asked(), {}, padded=False))
     alone = [dict(decoder.answers([each], {}, padded=False))[0] for each in asked()]
     assert together == alone
-    assert "RwkvForCausalLM answers several prompts otherwise together than alone" in caplog.text
+    assert "RwkvForCausalLM generates other completions for several prompts in a batch than alone" in caplog.text
 
 
 def reads(decoder: PlainDecoder, asked: list[Request], **decoding: Any) -> tuple[list[Any], list[tuple[int, ...]]]:
