@@ -108,7 +108,11 @@ ROWS = pl.DataFrame({"q": ["1+1?"], "a": ["2"]})
         (lambda: SAMPLER.perturb("typos(probb=.1)"), ArgumentError, "Did you mean 'prob'"),
         (lambda: SAMPLER.perturb("typos(prob=2)"), ArgumentError, "between 0 and 1"),
         (lambda: SAMPLER.perturb(str.lower), ArgumentError, "by @hf.perturbation"),  # type: ignore[arg-type]
-        (lambda: SAMPLER.generate(hf.models.oracle(), temperature="hot"), ArgumentError, "temperature must be a number"),  # type: ignore[arg-type]
+        (
+            lambda: SAMPLER.generate(hf.models.oracle(), temperature="hot"),
+            ArgumentError,
+            "temperature must be a number",
+        ),  # type: ignore[arg-type]
         (lambda: SAMPLER.generate(hf.models.oracle(), temperature=[0, -1]), ArgumentError, "should be at least 0"),
         (lambda: SAMPLER.generate(hf.models.oracle(), top_p=2), ArgumentError, "top_p must be between 0 and 1"),
         (lambda: SAMPLER.generate(hf.models.oracle(), stop=["a", 3]), ArgumentError, "a text, or several"),  # type: ignore[list-item]
@@ -322,7 +326,10 @@ def test_media_passes_through_to_a_model_that_takes_it_and_is_refused_by_one_tha
     [
         (lambda plan: plan.sample(3, seed="abc"), r"sample\(seed='abc'\): a whole number"),
         (lambda plan: plan.generate(hf.models.oracle(), n="3"), r"generate\(n='3'\): a whole number from 1 on"),
-        (lambda plan: plan.generate(hf.models.oracle()).score(max_requests="3"), "max_requests='3': max_requests must be a number ≥ 0"),
+        (
+            lambda plan: plan.generate(hf.models.oracle()).score(max_requests="3"),
+            "max_requests='3': max_requests must be a number ≥ 0",
+        ),
         (lambda plan: plan.generate(hf.models.oracle()).score(until=0.03), r"until=0.03: write until=hf.precise"),
         (lambda plan: hf.scenario([{"input": "a"}]), r"scenario\(\[…\]\): a list of names; rows become a frame first"),
         (lambda plan: plan.where("input + 1 > 2"), r"explicit type casts.\nColumns: row_index"),

@@ -143,9 +143,7 @@ def test_a_value_of_the_wrong_type_is_told(said: dict[str, Any]) -> None:
 
 
 def test_an_unknown_method_names_near_ones() -> None:
-    with pytest.raises(
-        UnknownNameError, match=r"Unknown adapter method 'generations'\. Did you mean 'generation'"
-    ):
+    with pytest.raises(UnknownNameError, match=r"Unknown adapter method 'generations'\. Did you mean 'generation'"):
         cells({"method": "generations"})
 
 

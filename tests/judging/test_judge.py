@@ -60,7 +60,9 @@ def test_a_reply_that_can_never_be_read_is_a_row_with_an_error_and_is_not_asked_
     said = plan(hf.judge(named(judge), "safety", retries=1))
     results = said.score()
     (row,) = results.scores.filter(pl.col("score").is_null()).collect().to_dicts()
-    told = "no verdict on the scale (one of: 0, 0.5, 1) at the end of the reply (attempts: 2). The reply ends: ten of ten"
+    told = (
+        "no verdict on the scale (one of: 0, 0.5, 1) at the end of the reply (attempts: 2). The reply ends: ten of ten"
+    )
     assert (row["instance_id"], row["reason"]) == ("id0", told)
     assert results.table().select("value", "n", "n_error").row(0) == (1.0, 3, 1)
     assert len(judge.asked) == 5

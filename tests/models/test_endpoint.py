@@ -241,7 +241,9 @@ def test_a_wrong_key_ends_the_run_and_is_shown_nowhere(
 ) -> None:
     model = http(server.url, "m")
     server.reply = lambda asked: refusal(status, f"wrong key {KEY}")
-    with pytest.raises(SourceDeniedError, match=r"needs a key \(HTTP 40.\)\. Set it in the environment: export HELMFRAME_API_KEY=…"):
+    with pytest.raises(
+        SourceDeniedError, match=r"needs a key \(HTTP 40.\)\. Set it in the environment: export HELMFRAME_API_KEY=…"
+    ):
         outcomes(model, ["a"])
     monkeypatch.setenv("HELMFRAME_API_KEY", KEY)
     with pytest.raises(SourceDeniedError, match=r"rejects the key in HELMFRAME_API_KEY .*wrong key \*\*\*") as refused:

@@ -277,7 +277,9 @@ def scoring(**said: Any) -> Model:
 
 
 def test_a_model_without_log_probabilities_is_told() -> None:
-    with pytest.raises(CapabilityError, match=r"Model 'm' doesn't compute log-probabilities .* scenario 's' needs.*loglikelihood"):
+    with pytest.raises(
+        CapabilityError, match=r"Model 'm' doesn't compute log-probabilities .* scenario 's' needs.*loglikelihood"
+    ):
         fitted(model(), method="multiple_choice_separate_original")
 
 

@@ -384,7 +384,7 @@ os.execv(words[0], words)
 """
     fake_bwrap(tmp_path, code, monkeypatch)
     with pytest.raises(
-        SandboxError, match="The sandbox is incomplete, so no program runs. Not isolated: processes, network, proc"
+        SandboxError, match=r"The sandbox is incomplete, so no program runs\. Not isolated: processes, network, proc"
     ):
         may_run_programs()
 

@@ -58,7 +58,7 @@ def test_a_folder_of_runs_lets_one_choose(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("said", "error"),
     [
-        ({"model": "' OR 1=1 --"}, "Unknown model \"' OR 1=1 --\" of these results"),
+        ({"model": "' OR 1=1 --"}, 'Unknown model "\' OR 1=1 --" of these results'),
         ({"order": "x"}, "order='x' can't be"),
         ({"page": "-1"}, "page: '-1' should be a whole number from 1 on"),
         ({"sql": "x"}, "this page has no argument 'sql'"),

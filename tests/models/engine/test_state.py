@@ -38,7 +38,8 @@ FOLDERS = {
         f"prompts are padded (only 0 of its 2 layers use the attention of transformers) {CONFIRMED}",
     ),
     "mamba": (
-        "by the model's configuration, prompts are read whole, in batches of equal length (mamba has layers with a recurrent state",
+        "by the model's configuration, prompts are read whole, in batches of equal length (mamba has layers with a "
+        "recurrent state",
         "prompts are read whole, in batches of equal length (mamba has layers with a recurrent state",
     ),
 }
@@ -79,7 +80,10 @@ def test_another_plan_knows_what_a_run_of_this_process_chose(tmp_path: Path) -> 
 def test_all_choices_are_told_where_hooks_come() -> None:
     model = shapes.made("llama")
     reader = Reader(model)
-    assert reader.state() == f"by the model's configuration, prompts are packed, and shared prefixes are read once; {CHECKED}"
+    assert (
+        reader.state()
+        == f"by the model's configuration, prompts are packed, and shared prefixes are read once; {CHECKED}"
+    )
     with torch.no_grad():
         reader.choice()
         model.model.layers[0].register_forward_pre_hook(lambda *_: None)
