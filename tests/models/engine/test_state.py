@@ -15,6 +15,7 @@ from tests.models.engine import shapes
 QUESTIONS = pl.DataFrame({"q": ["Who?", "What is it?", "Where, and when?"], "a": ["A", "B", "C"]})
 CHECKED = "a check before the first prompt confirms this, or chooses a slower way"
 CONFIRMED = "(confirmed by a check)"
+RECURRENT = "prompts are read whole, in batches of equal length (mamba has layers with a recurrent state"
 SLIDING = (
     f"prompts of up to {shapes.WINDOW} tokens are packed, "
     f"longer prompts are padded (a sliding window of {shapes.WINDOW} tokens)"
@@ -38,9 +39,8 @@ FOLDERS = {
         f"prompts are padded (only 0 of its 2 layers use the attention of transformers) {CONFIRMED}",
     ),
     "mamba": (
-        "by the model's configuration, prompts are read whole, in batches of equal length (mamba has layers with a "
-        "recurrent state",
-        "prompts are read whole, in batches of equal length (mamba has layers with a recurrent state",
+        f"by the model's configuration, {RECURRENT}",
+        RECURRENT,
     ),
 }
 
