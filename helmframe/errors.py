@@ -1,28 +1,28 @@
 """The errors of helmframe, from broad to narrow.
 
 HelmframeError
-├── UnknownNameError        (LookupError)      nothing with this name is registered or stored
-│   └── UnknownScenarioError                   no scenario has the name or the arguments of a run entry
+├── UnknownNameError        (LookupError)      the name isn't registered or stored
+│   └── UnknownScenarioError                   no scenario has the name or the arguments of the run entry
 ├── ArgumentError           (ValueError)       an argument has an invalid value
-│   └── NoInstancesError                       a condition matches no instance of the scenario's rows
-├── SpecError               (ValueError)       a spec file is wrong; names file and key
+│   └── NoInstancesError                       a condition matches no instance of the scenario
+├── SpecError               (ValueError)       a spec file is invalid; the message names file and key
 │   └── RepeatedKeyError                       two rows have the same row_index or instance_id
 ├── PlanError               (ValueError)       the plan is incomplete, contradicts itself or can't be executed
-├── CapabilityError         (ValueError)       the plan needs what the model can't do
+├── CapabilityError         (ValueError)       the model lacks a capability that the plan needs
 ├── NotAModelError          (TypeError)        a value can't be used as a model
 ├── AnswerError             (TypeError)        a model returned completions of the wrong type or number
-├── NotComparableError      (ValueError)       two results differ in more than the axis compared
-├── SourceError             (OSError)          a scenario's rows can't be read; names scenario and address
+├── NotComparableError      (ValueError)       two results differ in more than the compared axis
+├── SourceError             (OSError)          a scenario's rows can't be read; the message names the address
 │   ├── SourceMissingError  (FileNotFoundError)
 │   ├── SourceDeniedError   (PermissionError)
-│   └── SourceBrokenError                      unreadable, truncated, or not what the spec says
+│   └── SourceBrokenError                      the file is unreadable, truncated, or doesn't match the spec
 ├── StoreError              (OSError)          the store can't be read or written
 ├── SandboxError            (RuntimeError)     programs can't run in a sandbox here, or are not allowed to
-└── GroupedError            (ExceptionGroup)   parts of a run that ran at the same time failed with different errors
+└── GroupedError            (ExceptionGroup)   concurrent tasks of a run failed with different errors
 
 HelmframeWarning            (UserWarning)      a number needs care in its interpretation
 
-Each message has what is wrong, where, and what to write instead.
+Each message states what is wrong, where, and what to write instead.
 """
 
 import difflib
@@ -44,15 +44,15 @@ _LISTINGS = {
 
 
 class HelmframeError(Exception):
-    """Base of every error raised on purpose by helmframe."""
+    """Base class of the errors that helmframe raises."""
 
 
 class HelmframeWarning(UserWarning):
-    """A number needs care in its interpretation."""
+    """A warning that a number needs care in its interpretation."""
 
 
 class UnknownNameError(HelmframeError, LookupError):
-    """Nothing with this name is registered or stored."""
+    """An error for a name that isn't registered or stored."""
 
     @classmethod
     def among(cls, kind: str, name: object, names: Iterable[str], *, hint: str = "") -> Self:
@@ -70,11 +70,11 @@ class UnknownNameError(HelmframeError, LookupError):
 
 
 class UnknownScenarioError(UnknownNameError):
-    """No scenario has the name or the arguments of a run entry."""
+    """An error for a run entry whose name or arguments belong to no scenario."""
 
 
 class ArgumentError(HelmframeError, ValueError):
-    """An argument has an invalid value."""
+    """An error for an argument with an invalid value."""
 
     @classmethod
     def unknown_argument(cls, where: str, name: str, names: Iterable[str]) -> "ArgumentError":
@@ -107,11 +107,11 @@ class ArgumentError(HelmframeError, ValueError):
 
 
 class NoInstancesError(ArgumentError):
-    """A condition matches no instance of the scenario's rows."""
+    """An error for a condition that matches no instance of the scenario."""
 
 
 class SpecError(HelmframeError, ValueError):
-    """A spec file is wrong."""
+    """An error for an invalid spec file; the message names file and key."""
 
     @classmethod
     def at(cls, file: object, key: str, problem: str) -> "SpecError":
@@ -125,19 +125,19 @@ class SpecError(HelmframeError, ValueError):
 
 
 class RepeatedKeyError(SpecError):
-    """Two rows of a scenario have the same row_index or instance_id."""
+    """An error for two rows of a scenario with the same row_index or instance_id."""
 
 
 class PlanError(HelmframeError, ValueError):
-    """The plan is incomplete, contradicts itself or can't be executed."""
+    """An error for a plan that is incomplete, contradicts itself or can't be executed."""
 
 
 class CapabilityError(HelmframeError, ValueError):
-    """The plan needs what the model can't do."""
+    """An error for a model that lacks a capability that the plan needs."""
 
     @classmethod
     def no_log_probabilities(cls, model: str, scenario: str) -> "CapabilityError":
-        """Return the error that a scenario needs log-probabilities of texts from the model."""
+        """Return the error of a scenario that needs log-probabilities of texts."""
         return cls(
             f"Model {model!r} doesn't compute log-probabilities of texts, which scenario {scenario!r} needs. Use a "
             "local model, or an object with .loglikelihood(pairs). Or generate the answer: "
@@ -146,7 +146,7 @@ class CapabilityError(HelmframeError, ValueError):
 
     @classmethod
     def no_generation(cls, model: str, scenario: str) -> "CapabilityError":
-        """Return the error that a scenario needs a model that generates text."""
+        """Return the error of a scenario that needs a model that generates text."""
         return cls(
             f"Model {model!r} doesn't generate text, which scenario {scenario!r} needs; it only scores texts. Use an "
             "object that has .generate(prompts) too. If the scenario has options, score the options: "
@@ -155,7 +155,7 @@ class CapabilityError(HelmframeError, ValueError):
 
     @classmethod
     def no_token_log_probabilities(cls, model: str, metric: str) -> "CapabilityError":
-        """Return the error that a metric needs log-probabilities of generated tokens."""
+        """Return the error of a metric that needs log-probabilities of generated tokens."""
         return cls(
             f"Model {model!r} doesn't return log-probabilities of the tokens it generates, which metric {metric!r} "
             "needs. Use a local model, a server with logprobs, or a function that returns hf.models.Completion(text, "
@@ -164,12 +164,12 @@ class CapabilityError(HelmframeError, ValueError):
 
     @classmethod
     def no_chat_template(cls, model: str) -> "CapabilityError":
-        """Return the error that the model has no chat template."""
+        """Return the error of a model without a chat template."""
         return cls(f"adapt(chat_template=True): model {model!r} has no chat template. Remove chat_template=True.")
 
 
 class NotAModelError(HelmframeError, TypeError):
-    """A value can't be used as a model."""
+    """An error for a value that can't be used as a model."""
 
     @classmethod
     def of(cls, value: object, why: str = "") -> "NotAModelError":
@@ -186,48 +186,48 @@ class NotAModelError(HelmframeError, TypeError):
 
 
 class AnswerError(HelmframeError, TypeError):
-    """A model returned completions of the wrong type or number."""
+    """An error for completions of the wrong type or number that a model returned."""
 
 
 class NotComparableError(HelmframeError, ValueError):
-    """Two results differ in more than the axis compared."""
+    """An error for two results that differ in more than the compared axis."""
 
 
 class SourceError(HelmframeError, OSError):
-    """A scenario's rows can't be read; the message names scenario and address."""
+    """An error for rows of a scenario that can't be read; the message names the address."""
 
 
 class SourceMissingError(SourceError, FileNotFoundError):
-    """No such bucket, folder or file."""
+    """An error for a bucket, folder or file that doesn't exist."""
 
 
 class SourceDeniedError(SourceError, PermissionError):
-    """The credentials are wrong, missing, or not allowed to read this address."""
+    """An error for credentials that are wrong, missing, or not allowed to read the address."""
 
 
 class SourceBrokenError(SourceError):
-    """The file at the address is unreadable, truncated, or has other columns than the spec declares."""
+    """An error for a file that is unreadable, truncated, or has other columns than the spec declares."""
 
 
 class StoreError(HelmframeError, OSError):
-    """The store can't be read or written."""
+    """An error for a store that can't be read or written."""
 
 
 class SandboxError(HelmframeError, RuntimeError):
-    """Programs can't run in a sandbox here, or are not allowed to."""
+    """An error for programs that can't run in a sandbox here, or are not allowed to."""
 
 
 def near(name: object, names: Iterable[str], n: int = 3) -> list[str]:
-    """Return the names most like `name`, best first."""
+    """Return at most `n` names similar to `name`, the most similar first."""
     by_lower = {text.lower(): text for text in names}
     return [by_lower[match] for match in difflib.get_close_matches(str(name).lower(), by_lower, n=n, cutoff=0.6)]
 
 
 class GroupedError(HelmframeError, ExceptionGroup[Exception]):
-    """Parts of a run that ran at the same time failed with different errors; `exceptions` holds them."""
+    """An error for concurrent tasks of a run that failed with different errors, which `exceptions` contains."""
 
     def derive(self, excs: Sequence[Exception]) -> "GroupedError":  # type: ignore[override]
-        """Return a group of some of the exceptions, for `except*`."""
+        """Return a group of these exceptions, for `except*`."""
         return GroupedError(self.message, excs)
 
 

@@ -1,4 +1,4 @@
-"""The stopping monitor of a run: the instances of each look, and the cells that are still open."""
+"""The stopping monitor of a task: the instances of each look, and the cells that are still open."""
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,11 +14,11 @@ from helmframe.metrics.protocol import Metric, is_binary, resolve_metrics
 from helmframe.models.model import Model
 from helmframe.stats.sequential import UNIT, Population, cluster_means, instance_means, interval_of
 
-# Instances of the first looks; the share of those run so far in later looks; and the most of a look.
+# The least instances of a look; the share of the instances that ran before; the most instances of a look.
 FIRST_LOOK = 50
 GROWTH = 0.1
 MOST_LOOK = 4_000
-# What is read at once, for several looks: first so many rows, then as many as fit.
+# Rows that are read at once, for several looks: the first number, then as many as MOST_BYTES hold.
 READ_ROWS = 1_000
 MOST_ROWS = 20_000
 MOST_BYTES = 64 << 20
@@ -28,7 +28,7 @@ _ROW = ("subset", "row_index")
 
 
 class MonitoredTask(Protocol):
-    """The part of a task that the monitor needs; `stages.Task` has it."""
+    """The fields of a task that the monitor needs."""
 
     @property
     def spec(self) -> ScenarioSpec: ...
@@ -47,8 +47,8 @@ def until_entry(until: Until, tasks: Sequence[MonitoredTask]) -> dict[str, Any]:
     """Return the manifest's entry for `until`, before any request is sent.
 
     Raises:
-        PlanError, UnknownNameError: a task in which it can't be watched.
-        ArgumentError: it is no `until`.
+        PlanError, UnknownNameError: The rule can't be monitored in a task.
+        ArgumentError: The value isn't a rule.
     """
     if not isinstance(until, Until):
         raise ArgumentError(f"until={until!r}: until must be a stopping rule: hf.precise(.03) or hf.decided('a', 'b').")
@@ -87,7 +87,7 @@ class StoppingMonitor:
         self._until, self._scenario = until, scenario
         self._metric = metric_of(until, task.spec, task.metrics)
         self.name = _name(task)
-        self.state: dict[str, Any] = {}  # as the manifest has it, after each look
+        self.state: dict[str, Any] = {}  # the manifest's entry, after each look
         mean = until.mean or task.spec.main.mean
         self._populations = {
             str(split): Population.of(rows, scenario, str(split), seed=until.seed, mean=mean)
@@ -103,7 +103,7 @@ class StoppingMonitor:
         self._cut: set[tuple[str, str]] = set()  # model and setting that did not run all of a look
 
     def looks(self, load: Callable[..., Iterator[pl.DataFrame]]) -> Iterator[pl.DataFrame]:
-        """Yield `INSTANCES` one look after the other; `load(only=keys)` reads some."""
+        """Yield the `INSTANCES` of each look; `load(only=keys)` reads those with these keys."""
         start, most = 0, READ_ROWS
         ends = self._order.group_by("look").len("rows").sort("look")["rows"].cum_sum().to_list()
         while start < len(ends):
@@ -129,19 +129,19 @@ class StoppingMonitor:
         return requests.join(cells, on=cells.columns, how="anti", maintain_order="left")
 
     def cut(self, model: str, *settings: str) -> None:
-        """Record that a model can't run all of this look: the look does not count, and there is no next one."""
+        """Record that a model did not run all of this look: the look does not count, and is the model's last."""
         with self._lock:
             self._cut |= {(model, setting) for setting in settings}
 
     def add_scores(self, scores: pl.DataFrame) -> None:
-        """Add the scores of a model and setting in this look."""
+        """Add the scores of one model and setting in this look."""
         of_metric = scores.lazy().filter(pl.col("metric") == self._metric.name)
         means = instance_means(of_metric, _AXES, self._bounds).collect()
         with self._lock:
             self._pending.append(means)
 
     def end_look(self) -> bool:
-        """Close the cells that meet the rule, and return whether no request is left."""
+        """Close the cells that meet the rule, and return whether all cells are closed."""
         size = self._order.filter(pl.col("look") == self._look).group_by("split").len("due")
         means = pl.concat(self._pending) if self._pending else None
         self._look, self._pending = self._look + 1, []
@@ -167,7 +167,7 @@ class StoppingMonitor:
         return set(self._cells) <= self._closed
 
     def _judge(self, means: pl.DataFrame, population: Population) -> None:
-        """Compute the intervals of each group of cells that stops together."""
+        """Compute the interval of each group of cells that stop together."""
         by = list(self._until.cell)
         values = self._until.select_values(means)
         clusters = cluster_means(values.lazy(), by, population).collect()
@@ -199,7 +199,7 @@ class StoppingMonitor:
 
 
 def _name(task: MonitoredTask) -> str:
-    """Return the name of a task in a run, which may contain the same scenario twice."""
+    """Return the unique name of a task in a run, which may contain the same scenario twice."""
     names = (task.spec.scenario, *(model.name for model in task.models), *(setting.name for setting in task.settings))
     return " | ".join(names)
 
@@ -210,13 +210,13 @@ def _same(cell: tuple[Any, ...], split: str, group: Mapping[str, Any]) -> bool:
 
 
 def _in_looks(keys: pl.DataFrame, populations: Mapping[str, Population]) -> pl.DataFrame:
-    """Return the instances in the order of requests, whole clusters together, with `look` from 0 on."""
-    placed = [
-        keys.filter(pl.col("split") == split).with_columns(place=population.order_key)
+    """Return the instances in the order of requests, whole clusters together, with their `look` (from 0)."""
+    positioned = [
+        keys.filter(pl.col("split") == split).with_columns(position=population.order_key)
         for split, population in populations.items()
     ]
-    order = pl.concat(placed).sort("place", "split", *UNIT, "row_index")
-    clusters = order.group_by("place", "split", *UNIT, maintain_order=True).len("n")
+    order = pl.concat(positioned).sort("position", "split", *UNIT, "row_index")
+    clusters = order.group_by("position", "split", *UNIT, maintain_order=True).len("n")
     looks, n_requested, n_look, look = [], 0, 0, 0
     for n in clusters["n"]:
         looks.append(look)
@@ -224,6 +224,6 @@ def _in_looks(keys: pl.DataFrame, populations: Mapping[str, Population]) -> pl.D
         if n_look >= min(max(FIRST_LOOK, GROWTH * n_requested), MOST_LOOK):
             look, n_requested, n_look = look + 1, n_requested + n_look, 0
     numbered = clusters.with_columns(look=pl.Series(looks, dtype=pl.Int64))
-    return order.join(numbered, on=["place", "split", *UNIT], how="left", maintain_order="left").select(
+    return order.join(numbered, on=["position", "split", *UNIT], how="left", maintain_order="left").select(
         *_ROW, "split", "look"
     )

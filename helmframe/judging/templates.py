@@ -1,4 +1,4 @@
-"""Judge templates: the files in `specs/judges`, and the user's own files and prompts."""
+"""Judge templates: those of `specs/judges`, and the files and prompts of users."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -20,12 +20,12 @@ _FIELDS = ("judge", "version", "description", "source", "scale", "rescale", "emp
 
 
 def template_of(template: str | Path, scale: Any = None, rescale: bool | None = None) -> Template:
-    """Return the template of this name, in this file, or with this prompt.
+    """Return the template of a name, a file or a prompt.
 
     Args:
         template: A name, a path, or a prompt; a prompt contains `{completion}`, or `{first}` and `{second}`.
-        scale: A scale in place of the template's own; an empty completion is then judged as any other.
-        rescale: A value in place of the template's own.
+        scale: A scale that replaces the template's own; empty completions are then judged as any other.
+        rescale: A value that replaces the template's own.
 
     Raises:
         UnknownNameError: No template has that name.
@@ -45,9 +45,14 @@ def template_of(template: str | Path, scale: Any = None, rescale: bool | None = 
 
 
 def list_judges() -> pl.DataFrame:
-    """Return the judge templates of helmframe, one row each.
+    """Return the judge templates that helmframe ships.
 
-    Columns: name, version, scale, columns (that the prompt names), source, description, prompt.
+    >>> "safety" in list_judges()["name"].to_list()
+    True
+
+    Returns:
+        One row per template: name, version, scale, columns (those that the prompt contains), source, description and
+        prompt.
     """
     rows = []
     for file in _files().values():
