@@ -307,11 +307,13 @@ _open = _Registry()
 
 @contextmanager
 def child_logging() -> Iterator[dict[str, Any]]:
-    """Yield the arguments of a process pool whose records and warnings go to the run's log and to the console.
+    """Yield the arguments of a process pool whose log records and warnings are added to the run's log.
 
-    `with child_logging() as how, multiprocessing.Pool(4, **how) as pool:`, inside the model function; with
-    `ProcessPoolExecutor(4, **how)` likewise. Close and join a `Pool`: if it is terminated, its last records are lost.
-    What children print goes to the terminal, and is not captured.
+    Use it inside a model function. This process logs the records too. Output that child processes print is not
+    captured. Close and join a `multiprocessing.Pool`: if it is terminated, its last records are lost.
+
+        with hf.engines.child_logging() as arguments, ProcessPoolExecutor(4, **arguments) as pool:
+            completions = list(pool.map(complete, prompts))
     """
     import multiprocessing
     from logging.handlers import QueueListener

@@ -1,4 +1,4 @@
-"""Servers that speak OpenAI's protocol, as models: vLLM, TGI, llama.cpp, LM Studio, `transformers serve`, OpenAI."""
+"""Models of OpenAI-compatible servers: vLLM, TGI, llama.cpp, LM Studio, `transformers serve`, OpenAI."""
 
 import functools
 import json
@@ -20,52 +20,56 @@ from helmframe.models.tokenizing import stops_of
 
 OPENAI = "https://api.openai.com/v1"
 TAKES = frozenset({"max_tokens", "temperature", "top_p", "seed", "stop", "presence_penalty", "frequency_penalty"})
-# The most concurrent calls: their number adapts to the server.
+# The maximum of concurrent calls; their number adapts to the server.
 MAX_WORKERS = 64
-# Seconds for one call.
+# The limit of one call in seconds.
 TIMEOUT = 600.0
-# OpenAI's protocol takes no more stop sequences; helmframe applies all of them to the output anyway.
+# The maximum of stop sequences in OpenAI's protocol; helmframe applies all of them to the output.
 MAX_STOPS = 4
 
-# OpenAI's models that complete text; all others only chat.
+# OpenAI's models with a completions route; all others only chat.
 _OPENAI_COMPLETES = re.compile(r"(davinci|babbage)-002|.*-instruct(-\d+)?")
 # The models that return a prompt with log-probabilities (lm-eval, models/openai_completions.py).
 _OPENAI_ECHOES = re.compile(r"(davinci|babbage)-002")
 
 
 def http(url: str, name: str, *, chat: bool = False, logprobs: bool = True, extra: object = None) -> Model:
-    """Return the model that a server calls `name`.
+    """Return a model of an OpenAI-compatible server.
 
-    Plain prompts go to /completions unchanged; conversations (`adapt(chat_template=True)`) go to /chat/completions,
-    where the server applies the model's template. Keys come from the environment alone: OPENAI_API_KEY for OpenAI,
-    HELMFRAME_API_KEY for every other server; they are sent as a bearer token.
+    Plain prompts are sent to /completions. Conversations (`adapt(chat_template=True)`) are sent to /chat/completions,
+    where the server applies the chat template. Completions are cached by address and name, whichever model the server
+    runs; `score(fresh=True)` generates them again.
 
-    Completions are cached by address and name, whichever model runs there; `score(fresh=True)` runs all requests again.
+    API keys come from the environment only: OPENAI_API_KEY for OpenAI, HELMFRAME_API_KEY for every other server. A key
+    is sent as a bearer token.
+
+    >>> http("http://localhost:8000/v1", "org/name", extra={"top_k": 1})
+    Model('org/name': generates, scores, chat)
 
     Args:
-        url: The server's base address, as clients take it; mostly it ends in /v1.
-        name: The model, as the server calls it.
-        chat: Send plain prompts to /chat/completions too, as one message of the user; for servers that only chat. The
-            model then computes no log-probabilities of texts; of OpenAI's own models only davinci-002 and babbage-002
-            do.
-        logprobs: Request log-probabilities of the generated tokens, if the server supports them.
-        extra: More fields for each request, such as `{"top_k": 1}`, as this server takes them.
+        url: The server's base address, which usually ends in /v1.
+        name: The model's name on the server.
+        chat: Whether plain prompts are sent to /chat/completions too, as one user message; for servers that only chat.
+            The model then computes no log-probabilities of texts. OpenAI's own models don't either, except davinci-002
+            and babbage-002.
+        logprobs: Whether to request log-probabilities of generated tokens, if the server supports them.
+        extra: Further fields of each request that the server supports, such as `{"top_k": 1}`.
 
     Raises:
-        ArgumentError: An invalid address, or httpx is not installed.
+        ArgumentError: The address, the name or `extra` is invalid, or httpx is not installed.
     """
-    more = _extra(extra)
+    fields = _extra(extra)
     address = _address(url)
     if not isinstance(name, str) or not name.strip():
         raise ArgumentError(f"http(name={name!r}): name must be the model's name, as {address}/models lists it.")
-    settings = {"chat": chat or None, "logprobs": None if logprobs else False, "extra": more or None}
+    settings = {"chat": chat or None, "logprobs": None if logprobs else False, "extra": fields or None}
     options = {key: value for key, value in settings.items() if value is not None}
-    model = _EndpointModel(Endpoint(address, name), chat, more, {"logprobs"} if logprobs else set())
+    model = _EndpointModel(Endpoint(address, name), chat, fields, {"logprobs"} if logprobs else set())
     return Model(
         name=name,
         source=Call("http", frozen({"url": address, "name": name, **options})) if options else f"{address}#{name}",
         generate=model.generate,
-        fingerprint=functools.partial(digest, "http", address, name, json.dumps([chat, more], sort_keys=True)),
+        fingerprint=functools.partial(digest, "http", address, name, json.dumps([chat, fields], sort_keys=True)),
         durable=True,
         takes=TAKES,
         batch=1,
@@ -81,10 +85,10 @@ def http(url: str, name: str, *, chat: bool = False, logprobs: bool = True, extr
 
 
 def from_address(text: str) -> Model:
-    """Return a server's model from text: `openai:gpt-4.1`, `http://localhost:8000/v1#name`, `http(url=…, name=…)`.
+    """Return the model of an address: `openai:gpt-4.1`, `http://localhost:8000/v1#name`, `http(url=…, name=…)`.
 
     Raises:
-        ArgumentError: An invalid address, or it lacks the model's name.
+        ArgumentError: The address is invalid, or lacks the model's name.
     """
     if text.startswith("openai:"):
         name = text.removeprefix("openai:").strip()
@@ -109,15 +113,15 @@ _ARGUMENTS = ("url", "name", "chat", "logprobs", "extra")
 
 @dataclass
 class _EndpointModel:
-    """A model of an endpoint, and what is known so far of the parameters that it takes."""
+    """A model of an endpoint, and the parameters that it is known to support."""
 
     endpoint: Endpoint
     chat: bool
     extra: Mapping[str, Any]
-    wanted: set[str] = field(default_factory=set)  # "logprobs", until the server refuses it
-    # OpenAI's reasoning models take the newer name only
+    wanted: set[str] = field(default_factory=set)  # "logprobs", until the server rejects it
+    # OpenAI's reasoning models support the newer name only
     max_tokens: str = "max_tokens"
-    # ways to request log-probabilities of a text; only the one that worked, once one did
+    # parameters that may request log-probabilities of a text; after the first success only those that succeeded
     scoring_parameters: Sequence[Mapping[str, Any]] = ({"echo": True, "logprobs": 1}, {"prompt_logprobs": 0})
 
     def generate(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> Sequence[Response]:
@@ -167,7 +171,7 @@ class _EndpointModel:
         return {"model": self.endpoint.name, **fields, **self.extra}
 
     def _adjust(self, error: RefusedError, body: Mapping[str, Any]) -> bool:
-        """Return whether to send the request in another form, given the server's error message."""
+        """Adjust the parameters to the server's error message, and return whether to send the request again."""
         if error.status_code not in (400, 422):
             return False
         message = str(error).lower()
@@ -185,7 +189,7 @@ class _EndpointModel:
                 f"Model {self.endpoint.name!r}: servers don't return log-probabilities of texts in a conversation. "
                 "Remove adapt(chat_template=True), or use .adapt(method='multiple_choice_joint')."
             )
-        if not pair.continuation:  # a server could not distinguish it from the context's last token
+        if not pair.continuation:  # a server can't distinguish it from the last token of the context
             return Completion("", output_tokens=0)
         reason = ""
         for parameters in self.scoring_parameters:
@@ -214,17 +218,17 @@ class _EndpointModel:
 
 
 def _may_score(model: _EndpointModel) -> bool:
-    """Return whether the model may compute log-probabilities of texts; for a server, only a request shows it."""
+    """Return whether the model may compute log-probabilities of texts; only a request shows whether it does."""
     if model.endpoint.is_openai and not _OPENAI_ECHOES.fullmatch(model.endpoint.name):
         return False
     return not model.chat
 
 
 def _address(url: object) -> str:
-    """Return the base address in one spelling.
+    """Return the base address in canonical form.
 
     Raises:
-        ArgumentError: It is not an address, or contains a secret (a password, a key).
+        ArgumentError: The address is invalid, or contains a secret (a password or a query).
     """
     if find_spec("httpx") is None:
         raise ArgumentError("Models of servers need the package httpx: pip install 'helmframe[http]'.")
@@ -247,18 +251,18 @@ def _address(url: object) -> str:
 
 def _extra(fields: object) -> dict[str, Any]:
     try:
-        more: dict[str, Any] = dict(fields or {})  # type: ignore[call-overload]
-        json.dumps(more)
+        checked: dict[str, Any] = dict(fields or {})  # type: ignore[call-overload]
+        json.dumps(checked)
     except (TypeError, ValueError):
         raise ArgumentError(f"http(extra={fields!r}): extra must be a dict of JSON values.") from None
-    for key, value in more.items():
+    for key, value in checked.items():
         if key in _RESERVED:
             raise ArgumentError(f"http(extra={{{key!r}: …}}): helmframe sets {key} itself. Remove it.")
         if re.search(r"key|token$|secret|password|authorization", str(key), re.IGNORECASE) and isinstance(value, str):
             raise ArgumentError(
                 f"http(extra={{{key!r}: …}}): extra must not contain keys. Set HELMFRAME_API_KEY in the environment."
             )
-    return more
+    return checked
 
 
 _RESERVED = frozenset({*TAKES, "model", "prompt", "messages", "n", "echo", "stream", "logprobs"})
