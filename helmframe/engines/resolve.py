@@ -15,11 +15,11 @@ Engine: TypeAlias = str | Ray
 
 
 def resolve_engine(engine: Engine) -> Callable[..., RunFolder]:
-    """Return the function that runs plans on an engine, with the arguments of `local.run`.
+    """Return the function that runs plans on an engine; its arguments are those of `local.run`.
 
     Raises:
         ArgumentError: The engine is unknown.
-        CapabilityError: Its package is missing.
+        CapabilityError: The engine's package is not installed.
     """
     if engine == "local":
         return local.run

@@ -43,7 +43,7 @@ def generate(
     send: bool = True,
     fresh: bool = False,
     budget: Budget | None = None,
-    report: Report = lambda what, count: None,  # noqa: ARG005
+    report: Report = lambda event, count: None,  # noqa: ARG005
 ) -> pl.DataFrame:
     """Return one completion per request and output.
 

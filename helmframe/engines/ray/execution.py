@@ -1,4 +1,4 @@
-"""A run on a cluster: the connection, what is sent, how instances are split, and the results. It reads no rows."""
+"""A run on a cluster: its connection, its spans of instances, and its results. It reads no rows."""
 
 import logging
 import os
@@ -26,7 +26,7 @@ from helmframe.models.model import Model
 from helmframe.scenarios.spans import Span
 from helmframe.store import RunFolder
 
-# Spans for each slot of a replica, so that a slow span at the end delays little; tasks share them.
+# Spans per slot of a replica, shared by all tasks: small enough that a slow last span delays little.
 PIECES = 8
 
 
@@ -42,11 +42,11 @@ def run(
     folder: RunFolder | None = None,
     progress: Progress | None = None,
 ) -> RunFolder:
-    """Run plans as `local.run` does, on a cluster.
+    """Run plans on a cluster; the arguments are those of `local.run`.
 
     Raises:
-        PlanError: The plan can't be distributed, or can't be sent to other machines; before anything starts.
-        HelmframeError: As `local.run`.
+        PlanError: The plan can't be distributed or sent to other machines. It is raised before anything starts.
+        HelmframeError: The errors of `local.run`.
     """
     if until is not None:
         raise PlanError("until= isn't supported by engine='ray'. Remove one of them.")
@@ -75,10 +75,11 @@ class RayExecution(Execution):
     _packed: dict[Model, bytes] = field(default_factory=dict)
 
     def prepare(self, tasks: Sequence[tuple[PlanSpec, Task]], fingerprints: Mapping[Model, str]) -> None:
-        """Pickle what every replica receives.
+        """Pickle the data that the replicas receive.
 
         Raises:
-            PlanError: It can't be pickled.
+            UnknownNameError: The options contain a model that isn't in the plan.
+            PlanError: The data can't be pickled.
         """
         names = [model.name for model in fingerprints]
         for name in self.options.models:
@@ -138,20 +139,21 @@ class RayExecution(Execution):
 
 
 _TRIES = 3
-# Only plans use the object store (bytes).
+# The object store (in bytes) is small, because only plans use it.
 _ON_THIS_MACHINE: dict[str, Any] = {"address": "local", "include_dashboard": False, "object_store_memory": 256 << 20}
 
 
 @contextmanager
 def connected(address: str | None) -> Iterator[Any]:
-    """Yield Ray, connected; an existing connection is used, whatever the address, and everything else is undone.
+    """Yield Ray with a connection, which is closed after the block.
 
-    Usage statistics are off, unless the user has set RAY_USAGE_STATS_ENABLED.
+    An existing connection is used, whatever the address, and stays open. Ray's usage statistics are disabled, unless
+    the user has set RAY_USAGE_STATS_ENABLED.
 
     Raises:
-        PlanError: No cluster at this address.
+        PlanError: There is no cluster at this address.
     """
-    global _users, _ours
+    global _users, _owns_connection
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray
 
@@ -159,31 +161,31 @@ def connected(address: str | None) -> Iterator[Any]:
         if not ray.is_initialized():
             target = address or os.environ.get("RAY_ADDRESS")
             _connect(ray, target) if target else _start(ray)
-            _ours = True
+            _owns_connection = True
         _users += 1
     try:
         yield ray
     finally:
         with _lock:
             _users -= 1
-            if _ours and not _users:
+            if _owns_connection and not _users:
                 ray.shutdown()
-                _ours = False
+                _owns_connection = False
 
 
-# One connection for all runs of a process: Ray allows no more. The last run closes it, if it is ours.
+# Ray allows one connection per process. All runs share it, and the last run closes it if a run opened it.
 _lock = threading.Lock()
 _users = 0
-_ours = False
+_owns_connection = False
 
 
 def _start(ray: Any) -> None:
-    # Ray waits 15 s for its own processes, which is short on a busy machine
-    for left in reversed(range(_TRIES)):
+    # Ray waits only 15 s for its own processes, which isn't enough on a busy machine
+    for retries_left in reversed(range(_TRIES)):
         try:
             _init(ray, **_ON_THIS_MACHINE)
         except RuntimeError as error:
-            if not left:
+            if not retries_left:
                 raise PlanError(
                     f"Ray can't be started on this machine: {error}\nStart it yourself (ray start --head), then write "
                     "engine=hf.engines.Ray(address='auto')."
@@ -202,7 +204,11 @@ def _connect(ray: Any, address: str) -> None:
 
 
 def _init(ray: Any, **options: Any) -> None:
-    """Initialise Ray; raises RuntimeError, whatever Ray raises."""
+    """Initialise Ray.
+
+    Raises:
+        RuntimeError: Ray raised an error of any type.
+    """
     try:
         ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
     except Exception as error:  # noqa: BLE001 - it raises plain exceptions too
