@@ -1,4 +1,4 @@
-"""Limits of a run: requests, cost, priority, and an event that stops it."""
+"""The budget of a run: limits of requests and cost, its priority, and an event that stops it."""
 
 import threading
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,7 @@ from helmframe._core.checks import is_integer
 from helmframe.errors import ArgumentError, listed
 from helmframe.models.model import Completion
 
-# Characters of English per token, where a model does not count.
+# Characters of English per token, for models that don't count tokens.
 CHARACTERS_PER_TOKEN = 4
 
 Prices = Mapping[str, tuple[float, float]]
@@ -17,10 +17,13 @@ class Budget:
     """The limits of a run, shared by all its threads.
 
     Args:
-        max_requests: The most requests to send; cached ones don't count.
-        max_cost: Stops sending once completions cost this much, in the unit of `prices`; calls in flight come on top.
-        prices: Model name → price of a million prompt tokens and of a million output tokens.
-        priority: Runs of higher priority go first in their model's queue; equal ones take turns.
+        max_requests: The maximum number of requests to send; cached completions don't count.
+        max_cost: The cost of completions at which sending stops, in the unit of `prices`. Calls in flight add to it.
+        prices: Model name → price per million prompt tokens, and per million output tokens.
+        priority: The priority in the queues of models. Runs of higher priority go first; equal runs take turns.
+
+    Raises:
+        ArgumentError: A limit or the priority is invalid, or `max_cost` lacks prices.
     """
 
     def __init__(
@@ -61,16 +64,16 @@ class Budget:
 
     @property
     def prices(self) -> Prices:
-        """Return the prices as they were passed."""
+        """Return the prices by model name."""
         return self._prices
 
     @property
     def left(self) -> int | None:
-        """Return the number of requests that may still be sent; None: any number."""
+        """Return the number of requests that may still be sent; None: no limit."""
         return self._left
 
     def grant(self, wanted: int) -> int:
-        """Return how many of the wanted requests may be sent, and count them as sent."""
+        """Return the number of requests that may be sent, at most `wanted`, and count them as sent."""
         with self._lock:
             if self.stopped.is_set():
                 return 0
@@ -81,11 +84,11 @@ class Budget:
             return granted
 
     def charges(self, model: str) -> bool:
-        """Return whether this model's completions have a price."""
+        """Return whether the model has a price."""
         return model in self._prices
 
     def spend(self, model: str, characters: int, completions: Sequence[Completion | None]) -> None:
-        """Count what completions cost; `characters` is the prompts' length, for models that don't count tokens."""
+        """Add the cost of completions; `characters`, the length of the prompts, is used if tokens are not counted."""
         received = [completion for completion in completions if completion is not None]
         counted = [completion.prompt_tokens for completion in received if completion.prompt_tokens is not None]
         prompt = sum(counted) if len(counted) == len(received) else characters // CHARACTERS_PER_TOKEN
@@ -99,7 +102,7 @@ class Budget:
         self.paid((prompt * per_prompt + output * per_output) / 1e6)
 
     def paid(self, cost: float) -> None:
-        """Count a cost that was paid elsewhere."""
+        """Add a cost, and stop the run if the limit is reached."""
         with self._lock:
             self.cost += cost
             if self._max_cost is not None and self.cost >= self._max_cost:

@@ -1,4 +1,4 @@
-"""Models that read a prompt with an encoder and generate with a decoder (T5, BART), batch by batch."""
+"""Encoder-decoder models (T5, BART), which run prompts in padded batches."""
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,28 +14,28 @@ from helmframe.models.tokenizing import StopDetector, Tokenizing, count_before_s
 
 MAX_TOKENS = 100
 STATE = "prompts are read in padded batches (encoder-decoder)"
-# Padded prompt tokens of a batch, and its rows.
+# The maximum of padded prompt tokens of a batch, and of its rows, by device.
 TOKEN_BUDGET = {"cpu": 4096, "cuda": 65_536}
 MAX_ROWS = {"cpu": 32, "cuda": 256}
 
 
 @dataclass(eq=False)
 class EncoderDecoder:
-    """Runs prompts with the encoder-decoder that it holds; one call at a time.
+    """A loaded encoder-decoder, which runs one call at a time.
 
-    The encoder reads a prompt as the tokenizer encodes it, with the token that ends texts; the completion is what the
-    decoder generates after its start token. `loglikelihood` passes a pair's context to the encoder, and scores the
-    continuation's tokens in the decoder: the two share no token.
+    The encoder reads the prompt with the tokenizer's end token. The decoder generates the completion after its start
+    token. `loglikelihood` passes the context to the encoder, and scores the continuation in the decoder; the two share
+    no token.
     """
 
     model: Any
     words: Tokenizing
     window: int | None
-    _rows: int = 0  # of a batch, once memory ran out
+    _rows: int = 0  # the maximum of rows after memory ran out
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def generate(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Response]:
-        """Return one response per prompt, in order, as `Engine.generate`. The limit of tokens excludes the prompt."""
+        """Return one response per prompt, as `Engine.generate` does. The limit of tokens excludes the prompt."""
         seeded = Seeded.from_prompts(prompts, decoding)
         tokens = self.words.tokens([prompt.text for prompt in seeded])
         max_tokens = decoding.get("max_tokens")
@@ -78,7 +78,7 @@ class EncoderDecoder:
         ]
 
     def state(self) -> str:
-        """Return how it runs prompts."""
+        """Return how prompts are run."""
         return STATE
 
     def _fits(self, tokens: Sequence[int]) -> bool:
@@ -90,7 +90,7 @@ class EncoderDecoder:
     def _in_batches(
         self, indices: Sequence[int], tokens: Sequence[Sequence[int]], work: Callable[[Sequence[int]], list[Completion]]
     ) -> Iterator[tuple[int, Response]]:
-        """Yield each index and its answer, in batches of similar length, longest first; halved if memory is short."""
+        """Yield each index and its completion, in batches of similar length; batches are halved if memory runs out."""
         device = self.model.device.type
         budget = TOKEN_BUDGET.get(device, TOKEN_BUDGET["cpu"])
         waiting = sorted(indices, key=lambda index: -len(tokens[index]))
@@ -115,7 +115,7 @@ class EncoderDecoder:
 
     @contextmanager
     def _exclusive(self) -> Iterator[None]:
-        """Lock the model and put it into evaluation mode; restore it afterwards."""
+        """Lock the model, and put it into evaluation mode during the block."""
         import torch
 
         with self._lock, torch.no_grad():
@@ -128,7 +128,7 @@ class EncoderDecoder:
                     module.training = True
 
     def _read(self, rows: Sequence[Sequence[int]]) -> dict[str, Any]:
-        """Return the encoder's output for the prompts, as the decoder's arguments; padding is masked."""
+        """Return the encoder's output for the prompts, as arguments of the decoder; padding is masked."""
         ids, mask = self._padded(rows)
         return {"encoder_outputs": self.model.get_encoder()(input_ids=ids, attention_mask=mask), "attention_mask": mask}
 
@@ -147,7 +147,7 @@ class EncoderDecoder:
         read = self._read(rows)
         ids = torch.tensor([self._start()] * len(rows), device=self.model.device)
         cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
-        # transformers called the argument past_key_values up to 5.23
+        # the argument is called past_key_values up to transformers 5.23
         cache_name = "cache" if "cache" in signature(type(self.model).forward).parameters else "past_key_values"
         for step in range(limit):
             logits = (
@@ -197,7 +197,7 @@ class EncoderDecoder:
         ]
 
     def _start(self) -> list[int]:
-        """Return the tokens that decoder texts begin with: its start token, and a forced first token."""
+        """Return the first tokens of the decoder: its start token, and a forced first token."""
         token_ids = {}
         for name in ("decoder_start_token_id", "forced_bos_token_id", "bos_token_id"):
             configs = (getattr(self.model, "generation_config", None), self.model.config)

@@ -1,4 +1,4 @@
-"""One model of one server over HTTP: requests, keys from the environment, and errors."""
+"""The HTTP client of a model on a server: requests, API keys from the environment, and errors."""
 
 import os
 from collections.abc import Mapping
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 
     import httpx
 
-# Seconds to get a connection, and for a call without another limit.
+# The limits in seconds of a connection, and of a call without another limit.
 CONNECT, LONGEST = 30.0, 3600.0
 MAX_MESSAGE = 300
-# A server without the route may respond not found, not allowed, or not implemented.
+# The statuses of servers that lack a route: not found, not allowed, not implemented.
 _NO_ROUTE = frozenset({404, 405, 501})
 
 
 class RefusedError(HelmframeError):
-    """An error response of a server; `status_code`, `headers` and `code` show whether it may be transient."""
+    """An error response of a server; `status_code`, `headers` and `code` show whether it is transient."""
 
     def __init__(self, message: str, status_code: int, headers: Mapping[str, str], code: str | None) -> None:
         super().__init__(message)
@@ -44,9 +44,9 @@ class Endpoint:
     """A model of a server.
 
     Args:
-        url: The server's base address.
-        name: The model, as the server calls it.
-        has_responded: Whether it has responded in this process; later invalid replies are the fault of one request.
+        url: The base address of the server.
+        name: The name of the model on the server.
+        has_responded: Whether the server has responded in this process. Later invalid replies fail one request only.
     """
 
     url: str
@@ -55,20 +55,20 @@ class Endpoint:
 
     @property
     def is_openai(self) -> bool:
-        """Return whether it is OpenAI itself, not a server that speaks its protocol."""
+        """Return whether the server is OpenAI's own."""
         return urlsplit(self.url).hostname == "api.openai.com"
 
     async def post(self, route: str, body: Mapping[str, Any]) -> Any:
         """Return the server's reply, parsed as JSON.
 
         Raises:
-            SourceDeniedError: The key is missing, wrong, or not for this model.
-            SourceMissingError: The server has no such model; lists its models.
-            SourceBrokenError: The server does not speak this protocol.
+            SourceDeniedError: The key is missing, wrong, or not valid for this model.
+            SourceMissingError: The server has no such model; the message lists models.
+            SourceBrokenError: The server isn't OpenAI-compatible.
             CapabilityError: The server has the model, but not on this route.
-            RefusedError: Any other error; a lost connection raises httpx's own.
+            RefusedError: The server returned any other error. A lost connection raises httpx's own error.
         """
-        response = await _client().post(f"{self.url}/{route}", json=body, headers=self._headers())
+        response = await self._send("POST", route, json=body)
         reply = _json(response)
         error = reply.get("error") if isinstance(reply, Mapping) else None
         if response.is_success and not error and reply is not None:
@@ -87,18 +87,28 @@ class Endpoint:
             raise await self._no_route_error(response, route, status, _error_message(reply))
         raise self._refused(response, route, status, _error_message(reply))
 
+    async def _send(self, method: str, route: str, **options: Any) -> "httpx.Response":
+        import httpx
+
+        try:
+            return await _client().request(method, f"{self.url}/{route}", headers=self._headers(), **options)
+        except httpx.TransportError as error:
+            # of the same class, which decides whether the request is retried
+            reason = str(error) or ("timeout" if isinstance(error, httpx.TimeoutException) else "connection lost")
+            raise type(error)(f"no response from {self.url}/{route}: {reason}") from error
+
     async def check_protocol(self) -> None:
-        """Check that a server which has not responded yet speaks this protocol at all.
+        """Check that a server that has not responded yet is OpenAI-compatible.
 
         Raises:
-            SourceBrokenError: It does not.
+            SourceBrokenError: The server isn't OpenAI-compatible.
         """
         if not self.has_responded and await self._names() is None:
-            raise self._stranger("its reply isn't in OpenAI's format")
+            raise self._incompatible("its reply isn't in OpenAI's format")
 
     async def _names(self) -> list[str] | None:
-        """Return the models that the server lists; [] if it refuses to list them, None if it has no list."""
-        response = await _client().get(f"{self.url}/models", headers=self._headers())
+        """Return the models that the server lists; [] if the list is not allowed, None if there is no list."""
+        response = await self._send("GET", "models")
         if response.status_code in (401, 403):
             return []
         if response.status_code >= 500 and response.status_code not in _NO_ROUTE:
@@ -114,7 +124,7 @@ class Endpoint:
     ) -> HelmframeError:
         names = await self._names()
         if names is None:
-            return self._stranger(f"it has neither /{route} nor /models (HTTP {status})")
+            return self._incompatible(f"it has neither /{route} nor /models (HTTP {status})")
         if self.name in names or "chat" in message.lower():
             hint = "hf.models.http(url, name, chat=True)" if route == "completions" else "without chat=True"
             return CapabilityError(
@@ -124,9 +134,9 @@ class Endpoint:
             return self._refused(response, route, status, message)
         return SourceMissingError(str(UnknownNameError.among(f"model on {self.url}", self.name, names)))
 
-    def _stranger(self, why: str) -> SourceBrokenError:
+    def _incompatible(self, reason: str) -> SourceBrokenError:
         return SourceBrokenError(
-            f"No OpenAI-compatible server found at {self.url}: {why}. The base address usually ends in /v1."
+            f"No OpenAI-compatible server found at {self.url}: {reason}. The base address usually ends in /v1."
         )
 
     def _denied(self, status: int, message: str) -> SourceDeniedError:
@@ -135,20 +145,20 @@ class Endpoint:
             return SourceDeniedError(
                 f"{self.url} needs a key (HTTP {status}). Set it in the environment: export {name}=…."
             )
-        more = f": {self._safe(message)}" if message else ""
-        return SourceDeniedError(f"{self.url} rejects the key in {name} (HTTP {status}){more}")
+        details = f": {self._safe(message)}" if message else ""
+        return SourceDeniedError(f"{self.url} rejects the key in {name} (HTTP {status}){details}")
 
     def _refused(self, response: "httpx.Response", route: str, status: int, message: str) -> RefusedError:
         reply = _json(response)
         error = reply.get("error") if isinstance(reply, Mapping) else None
         code = error.get("code") if isinstance(error, Mapping) else None
         text = f"{self.url}/{route} returned HTTP {status}"
-        more = f": {self._safe(message)}" if message else ""
-        return RefusedError(text + more, status, dict(response.headers), code if isinstance(code, str) else None)
+        details = f": {self._safe(message)}" if message else ""
+        return RefusedError(text + details, status, dict(response.headers), code if isinstance(code, str) else None)
 
     @property
     def _variable(self) -> str:
-        """Return the key's variable. OpenAI's key goes to OpenAI alone: other servers must not learn it."""
+        """Return the name of the key's variable. OpenAI's key is never sent to other servers."""
         return "OPENAI_API_KEY" if self.is_openai else "HELMFRAME_API_KEY"
 
     def _headers(self) -> dict[str, str]:
@@ -160,7 +170,7 @@ class Endpoint:
         return {"Authorization": f"Bearer {key}"}
 
     def _safe(self, message: str) -> str:
-        """Return the server's message in one short line, without keys, which some servers repeat."""
+        """Return the server's message as one short line without keys, which some servers repeat."""
         key = _key(self._variable)
         shown = config.redacted(message.replace(key, "***") if key else message)
         return " ".join("".join(character if character.isprintable() else " " for character in shown).split())[
@@ -168,7 +178,7 @@ class Endpoint:
         ]
 
 
-# One client for each event loop (the process has one): it holds the connections, but no keys.
+# The client of each event loop (a process has one). It holds the connections, but no keys.
 _clients: "WeakKeyDictionary[asyncio.AbstractEventLoop, httpx.AsyncClient]" = WeakKeyDictionary()
 
 
@@ -190,21 +200,21 @@ def _key(name: str) -> str:
 
 
 def _json(response: "httpx.Response") -> Any:
-    """Return the body as JSON; None if it is not JSON."""
+    """Return the body as JSON; None if it isn't JSON."""
     try:
         return response.json()
-    except (ValueError, RecursionError):  # endless brackets
+    except (ValueError, RecursionError):  # RecursionError: too many nested brackets
         return None
 
 
 def _status(error: object) -> int:
-    """Return the status of an error in a reply of status 200, as routers report it; 400 if it has none."""
+    """Return the status of an error in a reply of status 200, which routers send; 400 if it has none."""
     code = error.get("code") if isinstance(error, Mapping) else None
     return code if isinstance(code, int) and 400 <= code < 600 else 400
 
 
 def _error_message(reply: Any) -> str:
-    """Return the message in an error's body, wherever this server puts it."""
+    """Return the message in the body of an error, under the keys of common servers."""
     if isinstance(reply, Mapping):
         for key in ("error", "message", "detail"):
             if reply.get(key):

@@ -1,4 +1,4 @@
-"""Options for loading a local model, and its weights and tokenizer loaded by transformers."""
+"""The options of local models, and the loading of weights and tokenizers by transformers."""
 
 import re
 import threading
@@ -18,7 +18,7 @@ from helmframe.models.tokenizing import Tokenizing
 
 FLOAT32 = "float32"
 DTYPES = (FLOAT32, "bfloat16", "float16")
-# The type in which the checkpoint was saved.
+# The type of the checkpoint's weights.
 AUTO = "auto"
 _DEVICE = re.compile(r"cpu|mps|cuda(:\d+)?")
 
@@ -28,10 +28,11 @@ class Options:
     """The options for loading a local model.
 
     Args:
-        dtype: The type of weights and arithmetic; None: float32, on a GPU bfloat16 (float16 if it has no bfloat16).
-        device: None: the first GPU, else the CPU.
-        device_map: The devices of layers, as in accelerate, instead of one device.
-        replicas: The number of copies that run side by side, one on each GPU; on a CPU they share its threads.
+        dtype: The type of weights and arithmetic; None: float32 on a CPU, bfloat16 on a GPU, or float16 if the GPU
+            doesn't support bfloat16.
+        device: The device; None: the first GPU, else the CPU.
+        device_map: The devices of layers, as in accelerate, in place of one device.
+        replicas: The number of copies that run concurrently, one per GPU; on a CPU they share its threads.
         trust_remote_code: Whether Python code of the checkpoint may run.
     """
 
@@ -45,7 +46,7 @@ class Options:
         """Return the device of each replica. Imports torch, unless the device is "cpu".
 
         Raises:
-            CapabilityError: This machine does not have them.
+            CapabilityError: This machine lacks the devices.
         """
         if self.device == "cpu":
             return ["cpu"] * self.replicas
@@ -60,10 +61,10 @@ class Options:
         return usable[: self.replicas]
 
     def resolved(self, config: Mapping[str, Any]) -> "Options":
-        """Return the options with a named type in place of "auto" or None, which may import torch.
+        """Return the options with a named type in place of "auto" or None. This may import torch.
 
         Args:
-            config: The checkpoint's configuration.
+            config: The configuration of the checkpoint.
         """
         if self.dtype == AUTO:
             return replace(self, dtype=str(config.get("dtype") or config.get("torch_dtype") or FLOAT32))
@@ -72,12 +73,12 @@ class Options:
         return self
 
     def changes(self) -> list[str]:
-        """Return the options that change completions, for the fingerprint; empty for float32 without own code."""
+        """Return the options that change completions, for the fingerprint; empty for the default options."""
         dtypes = [] if self.dtype in (None, FLOAT32) else [f"dtype {self.dtype}"]
         return [*dtypes, *(["trust_remote_code"] if self.trust_remote_code else [])]
 
     def notes(self) -> list[str]:
-        """Return the notes about the options for `explain()`."""
+        """Return the notes for `explain()` about options that change completions."""
         differs = (
             f"computes in {self.dtype}: completions may differ from float32's where two tokens are about as likely"
         )
@@ -93,12 +94,12 @@ def check_options(
     replicas: Any = 1,
     trust_remote_code: Any = False,
 ) -> Options:
-    """Return validated options; types as `torch.bfloat16` or by name.
+    """Return validated options. A type may be a name, or an object such as `torch.bfloat16`.
 
     Raises:
-        ArgumentError: A value is invalid, or two contradict each other.
+        ArgumentError: A value is invalid, or two values contradict each other.
         UnknownNameError: The type is unknown.
-        CapabilityError: This machine has no such device, or a package is missing.
+        CapabilityError: This machine lacks the device or a package.
     """
     if dtype is not None:
         dtype = str(dtype).removeprefix("torch.")
@@ -114,10 +115,10 @@ def check_options(
         raise ArgumentError(f"local(trust_remote_code={trust_remote_code!r}): trust_remote_code must be True or False.")
     if device_map is not None:
         device_map = _check_map(device_map)
-        for name, other in (("device", device), ("replicas", None if replicas == 1 else replicas)):
-            if other is not None:
+        for name, value in (("device", device), ("replicas", None if replicas == 1 else replicas)):
+            if value is not None:
                 raise ArgumentError(
-                    f"local({name}={other!r}, device_map=…): device_map places the layers already. Remove {name}."
+                    f"local({name}={value!r}, device_map=…): device_map places the layers already. Remove {name}."
                 )
     if replicas > 1 and device is not None and ":" in device:
         raise ArgumentError(
@@ -130,7 +131,7 @@ def check_options(
 
 
 def list_devices() -> list[str]:
-    """Return the devices that torch sees, the best first: GPUs by number, then the CPU; only the CPU without torch."""
+    """Return the devices of this machine: GPUs by number, then the CPU; only the CPU if torch is missing."""
     if find_spec("torch") is None:
         return ["cpu"]
     import torch
@@ -180,20 +181,20 @@ class Loaded(Protocol):
         """Return the maximum of prompt and output tokens together."""
 
     def generate(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Response]:
-        """Return one answer per prompt, in order."""
+        """Return one response per prompt, in order."""
 
     def loglikelihood(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Response]:
         """Return the log-probability of each pair's continuation."""
 
     def state(self) -> str:
-        """Return how it runs prompts, for `explain()`."""
+        """Return how the model runs prompts, for `explain()`."""
 
 
 def load(folder: Path, words: Tokenizing, options: Options, device: str, adapter: Path | None = None) -> Loaded:
-    """Return the model of a folder, on a device, with its adapter merged into the weights.
+    """Return the loaded model of a folder, on a device, with the adapter merged into the weights.
 
     Raises:
-        SourceBrokenError: It can't be loaded, or lacks weights.
+        SourceBrokenError: The model can't be loaded, or lacks weights.
         CapabilityError: The adapter can't be merged into weights, or peft is missing.
     """
     torch, transformers = packages()
@@ -221,12 +222,11 @@ def load(folder: Path, words: Tokenizing, options: Options, device: str, adapter
 
 
 def expected_state(folder: Path, options: Options) -> str:
-    """Return how prompts will be read, for `explain()`: by the configuration alone, nothing is loaded.
+    """Return how prompts will be read, for `explain()`, from the configuration: nothing is loaded.
 
     Raises:
         SourceBrokenError: The folder has no configuration that transformers can read.
     """
-    # imported here, because they import NumPy
     from helmframe.models.encoder_decoder import STATE
     from helmframe.models.engine.choice import by_config, expectation
 
@@ -241,8 +241,7 @@ def expected_state(folder: Path, options: Options) -> str:
 
 
 def engine_of(model: Any, words: Tokenizing, *, lasting: bool = False) -> Loaded:
-    """Return a loaded model with its tokenizer, ready to run; `lasting` if nobody else can change its weights."""
-    # imported here, because they import NumPy
+    """Return a loaded model, ready to run; with `lasting`, nobody else can change its weights."""
     from helmframe.models.encoder_decoder import EncoderDecoder
     from helmframe.models.engine import Engine
 
@@ -253,7 +252,7 @@ def engine_of(model: Any, words: Tokenizing, *, lasting: bool = False) -> Loaded
 
 
 def words_of(model: Any, tokenizer: Any) -> Tokenizing:
-    """Return the tokenizer as it counts and writes for this model."""
+    """Return the tokenizer with the end token of this model."""
     configs = (getattr(model, "generation_config", None), model.config)
     ends = [end for config in configs if (end := getattr(config, "eos_token_id", None)) is not None]
     return Tokenizing(lambda: tokenizer, next(iter(ends), None))
@@ -263,7 +262,7 @@ def load_tokenizer(folder: Path, options: Options) -> Any:
     """Return the tokenizer of a folder.
 
     Raises:
-        SourceBrokenError: It can't be loaded.
+        SourceBrokenError: The tokenizer can't be loaded.
     """
     _, transformers = packages()
     with quiet(), _wrapped(folder):
@@ -276,7 +275,7 @@ def packages() -> tuple[Any, Any]:
     """Return torch and transformers.
 
     Raises:
-        SourceBrokenError: They are not installed.
+        SourceBrokenError: A package is not installed.
     """
     try:
         import torch
@@ -288,7 +287,7 @@ def packages() -> tuple[Any, Any]:
 
 @contextmanager
 def imported_in_background() -> Iterator[None]:
-    """Import transformers and its tokenizer loaders in a thread during the block, which takes seconds."""
+    """Import transformers and its tokenizer loaders, which takes seconds, in a thread during the block."""
 
     def work() -> None:
         with suppress(SourceBrokenError):  # the caller raises it
@@ -303,7 +302,7 @@ def imported_in_background() -> Iterator[None]:
 
 
 def _with_adapter(model: Any, folder: Path) -> Any:
-    """Return the model with the adapter's changes merged into its weights."""
+    """Return the model with the adapter merged into its weights."""
     import peft
 
     with _wrapped(folder, by="peft"):
@@ -321,6 +320,6 @@ def _with_adapter(model: Any, folder: Path) -> Any:
 def _wrapped(folder: Path, by: str = "transformers") -> Iterator[None]:
     try:
         yield
-    except Exception as error:  # transformers and peft raise anything for a folder they can't load
+    except Exception as error:  # transformers and peft raise errors of any type for invalid folders
         reason = " ".join(error_text(error).split())[:400]
         raise SourceBrokenError(f"{by} can't load {folder}: {reason}") from error
