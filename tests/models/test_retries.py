@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 
-from helmframe.models.retries import is_timeout, is_transient, may_be_one_row, retry_after, retrying, is_overload
+from helmframe.models.retries import is_overload, is_timeout, is_transient, may_be_one_row, retry_after, retrying
 
 
 class StatusError(Exception):
