@@ -93,7 +93,7 @@ class StoppingMonitor:
             str(split): Population.of(rows, scenario, str(split), seed=until.seed, mean=mean)
             for (split,), rows in keys.partition_by("split", as_dict=True).items()
         }
-        self._order = _in_looks(keys, self._populations)
+        self._order = _assign_looks(keys, self._populations)
         self._lock = threading.Lock()
         self._look = 0
         self._pending: list[pl.DataFrame] = []  # instance means of this look
@@ -209,7 +209,7 @@ def _same(cell: tuple[Any, ...], split: str, group: Mapping[str, Any]) -> bool:
     return cell_values["split"] == split and all(cell_values[name] == value for name, value in group.items())
 
 
-def _in_looks(keys: pl.DataFrame, populations: Mapping[str, Population]) -> pl.DataFrame:
+def _assign_looks(keys: pl.DataFrame, populations: Mapping[str, Population]) -> pl.DataFrame:
     """Return the instances in the order of requests, whole clusters together, with their `look` (from 0)."""
     positioned = [
         keys.filter(pl.col("split") == split).with_columns(position=population.order_key)

@@ -237,7 +237,7 @@ class _Registry:
             logs = self._logs
             return tuple((logs[run_id], request) for run_id, request in requests.items() if run_id in logs) or None
         run_id = _run.get()
-        log = self._alone() if run_id is None else None if printed else self._logs.get(run_id)
+        log = self._only_open_run() if run_id is None else None if printed else self._logs.get(run_id)
         return None if log is None else ((log, NO_REQUEST),)
 
     def take(self, owner: tuple[tuple[RunLog, RequestContext], ...], captured: Captured) -> None:
@@ -245,7 +245,7 @@ class _Registry:
         for log, request in owner:
             log.add(captured, request)
 
-    def _alone(self) -> RunLog | None:
+    def _only_open_run(self) -> RunLog | None:
         """Return the only open run, if this thread was started while it was the only open run."""
         logs = self._logs
         if len(logs) == 1 and threading.current_thread() not in self._strangers:

@@ -68,7 +68,7 @@ class BatchRunner:
 
     def run(self, refs: Sequence[PromptRef], prompts: Sequence[Prompt]) -> Steps:
         """Run one batch, and add the outcome of every row; outcomes of cancelled callers may be missing."""
-        reply = yield from self._once(refs, prompts)
+        reply = yield from self._call_once(refs, prompts)
         if reply is not None and reply.error is not None:
             reply = yield from self._retry(refs, prompts, reply)
         if reply is None:
@@ -100,7 +100,7 @@ class BatchRunner:
                 parts.extend(part for part in ((start, single), (single + 1, stop)) if part[0] < part[1])
                 start, stop = single, single + 1
             rows = slice(start, stop)
-            reply = yield from self._once(refs[rows], prompts[rows])
+            reply = yield from self._call_once(refs[rows], prompts[rows])
             if retries and reply is not None:
                 reply = yield from self._retry(refs[rows], prompts[rows], reply)
             if reply is None:
@@ -140,14 +140,14 @@ class BatchRunner:
                 self._log_retry(refs[0], reply, pauses[0])
                 if not (yield from _wait(pauses.pop(), refs)):
                     return None
-                retried = yield from self._once(refs, prompts)
+                retried = yield from self._call_once(refs, prompts)
                 if retried is None:
                     return None
                 reply = retried._replace(calls=reply.calls + retried.calls)
             attempt.retry_state.set_result(reply)
         return reply
 
-    def _once(self, refs: Sequence[PromptRef], prompts: Sequence[Prompt]) -> CallSteps:
+    def _call_once(self, refs: Sequence[PromptRef], prompts: Sequence[Prompt]) -> CallSteps:
         """Call the model once the pace allows it; return None if all callers have left."""
         try:
             ticket = self.pace.admit()

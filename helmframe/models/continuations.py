@@ -44,10 +44,10 @@ def _split(words: Tokenizing, first: list[int], start: list[int], whole: list[in
     common = next((index for index, (a, b) in enumerate(zip(start, whole, strict=False)) if a != b), len(whole))
     if not common:  # the first token of a text has no log-probability
         return Split([*first, *whole], len(first))
-    return Split(whole, common + _within(words, whole[:common], start[common:], whole[common:]))
+    return Split(whole, common + _count_within(words, whole[:common], start[common:], whole[common:]))
 
 
-def _within(words: Tokenizing, before: list[int], context: list[int], tokens: list[int]) -> int:
+def _count_within(words: Tokenizing, before: list[int], context: list[int], tokens: list[int]) -> int:
     """Return the number of tokens that end within the context; the tokens begin with the rest of the context."""
     from helmframe.models.tokenizing import text_of
 

@@ -42,39 +42,39 @@ class EncoderDecoder:
         limit = MAX_TOKENS if max_tokens is None else int(max_tokens)
         if self.window is not None:
             limit = min(limit, self.window)
-        answers: list[Response] = [self._too_long(ids) for ids in tokens]
+        responses: list[Response] = [self._too_long(ids) for ids in tokens]
         fitting = [index for index, ids in enumerate(tokens) if self._fits(ids)]
         if limit < 1:
             return [Completion("", finish_reason="length", prompt_tokens=len(ids), output_tokens=0) for ids in tokens]
         keys = [key_of(prompt.seed, prompt.text) for prompt in seeded]
 
-        def answered(batch: Sequence[int]) -> list[Completion]:
+        def generate(batch: Sequence[int]) -> list[Completion]:
             return self._generate([tokens[index] for index in batch], [keys[index] for index in batch], limit, decoding)
 
-        for index, answer in self._in_batches(fitting, tokens, answered):
-            answers[index] = answer
-        return answers
+        for index, response in self._run_batches(fitting, tokens, generate):
+            responses[index] = response
+        return responses
 
     def loglikelihood(self, prompts: Sequence[Prompt], _: Mapping[str, Any]) -> list[Response]:
         """Return the log-probability of each pair's continuation, and of its tokens, in nats."""
         pairs = [prompt for prompt in prompts if isinstance(prompt, Pair)]
         contexts = self.words.tokens([pair.context for pair in pairs])
         continuations = [self.words.encode(pair.continuation) for pair in pairs]
-        answers: list[Response] = [self._too_long(ids) for ids in contexts]
+        responses: list[Response] = [self._too_long(ids) for ids in contexts]
         fits = [
             self._fits(context) and self._fits(continuation)
             for context, continuation in zip(contexts, continuations, strict=True)
         ]
         fitting = [index for index, both_fit in enumerate(fits) if both_fit]
 
-        def scored(batch: Sequence[int]) -> list[Completion]:
+        def score(batch: Sequence[int]) -> list[Completion]:
             return self._score([contexts[index] for index in batch], [continuations[index] for index in batch])
 
-        for index, answer in self._in_batches(fitting, contexts, scored):
-            answers[index] = answer
+        for index, response in self._run_batches(fitting, contexts, score):
+            responses[index] = response
         return [
-            answer._replace(text=pair.continuation) if isinstance(answer, Completion) else answer
-            for answer, pair in zip(answers, pairs, strict=True)
+            response._replace(text=pair.continuation) if isinstance(response, Completion) else response
+            for response, pair in zip(responses, pairs, strict=True)
         ]
 
     def state(self) -> str:
@@ -87,7 +87,7 @@ class EncoderDecoder:
     def _too_long(self, tokens: Sequence[int]) -> ValueError:
         return ValueError(f"the prompt has {len(tokens)} tokens; the model's window is {self.window}.")
 
-    def _in_batches(
+    def _run_batches(
         self, indices: Sequence[int], tokens: Sequence[Sequence[int]], work: Callable[[Sequence[int]], list[Completion]]
     ) -> Iterator[tuple[int, Response]]:
         """Yield each index and its completion, in batches of similar length; batches are halved if memory runs out."""

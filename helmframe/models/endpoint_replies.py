@@ -177,7 +177,7 @@ def _overlapping(tokens: Sequence[bytes], text: bytes, *, first: bool) -> list[b
             apart from the tokens that ended it.
     """
     spelled, ends = b"".join(tokens), list(accumulate(map(len, tokens)))
-    start = 0 if first and spelled.startswith(text) else _last(spelled, ends, text)
+    start = 0 if first and spelled.startswith(text) else _last_start(spelled, ends, text)
     if start is None:
         return [False] * len(tokens)
     spans = zip([0, *ends[:-1]], ends, strict=True)
@@ -185,7 +185,7 @@ def _overlapping(tokens: Sequence[bytes], text: bytes, *, first: bool) -> list[b
     return [begins < start + len(text) and (begins >= start or ends > start) for begins, ends in spans]
 
 
-def _last(spelled: bytes, ends: Sequence[int], text: bytes) -> int | None:
+def _last_start(spelled: bytes, ends: Sequence[int], text: bytes) -> int | None:
     """Return the start of the text's last occurrence that ends with a token."""
     return next((end - len(text) for end in reversed(ends) if spelled.endswith(text, 0, end)), None)
 

@@ -34,7 +34,7 @@ def echo() -> Model:
         return [_last_line(prompt["prompt"] if isinstance(prompt, dict) else str(prompt)) for prompt in prompts]
 
     def scores(prompts: Sequence[Prompt], _: Mapping[str, Any]) -> list[Response]:
-        return [_likely(prompt.continuation, ANY) for prompt in prompts if isinstance(prompt, Pair)]
+        return [_scored_text(prompt.continuation, ANY) for prompt in prompts if isinstance(prompt, Pair)]
 
     return _mock(Call("echo"), generate, scores, sees_rows=False, media=True)
 
@@ -50,7 +50,7 @@ def oracle() -> Model:
     """
 
     def complete(row: Row) -> Response:
-        return _right(row)
+        return _correct_output(row)
 
     def score(row: Row) -> Response:
         return _scored(row, [index for index, correct in enumerate(row["correct"]) if correct])
@@ -91,7 +91,7 @@ def noisy(accuracy: float, seed: int = 0, by: str = "prompt") -> Model:
     def complete(row: Row) -> Response:
         is_right, number = sampled(row)
         wrong = row["wrong"] or [WRONG]
-        return wrong[number % len(wrong)] if row["right"] and not is_right else _right(row)
+        return wrong[number % len(wrong)] if row["right"] and not is_right else _correct_output(row)
 
     def score(row: Row) -> Response:
         is_right, number = sampled(row)  # the same for all options of a question
@@ -206,7 +206,7 @@ def _last_line(prompt: str) -> str:
     return lines[-1].strip()
 
 
-def _right(row: Row) -> Response:
+def _correct_output(row: Row) -> Response:
     """Return the first correct output, or the error of this row."""
     if not row["right"]:
         return LookupError(f"instance {row['instance_id']!r} has no correct reference.")
@@ -217,13 +217,13 @@ def _scored(row: Row, likely: Sequence[int]) -> Response:
     """Return the row's continuation with its log-probability; `likely` are the indices of the likely references."""
     text, reference = row["continuation"] or "", row["reference_index"]
     if reference is None or row["request_mode"] == "calibration":
-        return _likely(text, ANY)
+        return _scored_text(text, ANY)
     if True not in row["correct"]:
-        return _right(row)
-    return _likely(text, RIGHT if reference in likely else OTHER)
+        return _correct_output(row)
+    return _scored_text(text, RIGHT if reference in likely else OTHER)
 
 
-def _likely(text: str, logprob: float) -> Completion:
+def _scored_text(text: str, logprob: float) -> Completion:
     """Return a text whose words have this log-probability each."""
     words = max(1, len(text.split()))
     return Completion(text, logprob=words * logprob, token_logprobs=(logprob,) * words, output_tokens=words)

@@ -114,7 +114,7 @@ def retry_after(error: BaseException | None) -> float:
     if milliseconds is not None:
         return max(0.0, milliseconds / 1000)
     seconds = _number(value)
-    return max(0.0, _until(value) if seconds is None else seconds)
+    return max(0.0, _seconds_until(value) if seconds is None else seconds)
 
 
 def retrying(pause: Callable[[float], None]) -> "Retrying":
@@ -184,7 +184,7 @@ def _number(value: str | None) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _until(date: str | None) -> float:
+def _seconds_until(date: str | None) -> float:
     try:
         moment = parsedate_to_datetime(date or "")
     except ValueError:

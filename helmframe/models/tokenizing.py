@@ -122,7 +122,7 @@ class StopDetector:
     _tail: str = field(default="", init=False)
 
     def __post_init__(self) -> None:
-        self._tokens = _before(self.tokenizer, self.prompt)
+        self._tokens = _last_prompt_tokens(self.tokenizer, self.prompt)
         self._marks = deque([0, len(self._tokens)], maxlen=BEFORE + 1)
 
     def ends(self, token: int) -> bool:
@@ -161,7 +161,7 @@ def ending_tokens(model: Any, tokenizer: Any, stops: Sequence[str]) -> list[int]
 
 def text_of(tokenizer: Any, prompt: Sequence[int], outputs: Sequence[int]) -> str:
     """Return the text of output tokens as a continuation of the prompt."""
-    before = _before(tokenizer, prompt)
+    before = _last_prompt_tokens(tokenizer, prompt)
     start, text = decoded(tokenizer, before), decoded(tokenizer, [*before, *outputs])
     return text[len(start) :] if text.startswith(start) else decoded(tokenizer, outputs)
 
@@ -180,7 +180,7 @@ def count_before_stop(tokenizer: Any, prompt: Sequence[int], outputs: Sequence[i
     return count
 
 
-def _before(tokenizer: Any, prompt: Sequence[int]) -> list[int]:
+def _last_prompt_tokens(tokenizer: Any, prompt: Sequence[int]) -> list[int]:
     """Return the last tokens of the prompt, from the start of a character."""
     tails = (list(prompt[-count:]) for count in range(BEFORE, BEFORE + PIECES))
     return next((tail for tail in tails if not decoded(tokenizer, tail).startswith(BROKEN)), list(prompt[-BEFORE:]))

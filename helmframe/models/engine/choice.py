@@ -84,7 +84,7 @@ def by_config(config: Any, kind: Any) -> Choice:
         return Choice("plain", f"{name} has layers with a recurrent state")
     if not getattr(config, "is_causal", True) or getattr(config, "use_bidirectional_attention", False):
         return Choice("plain", f"{name} attends to later tokens")
-    choices = [_by_window(config, layers), _by_rope(config)]
+    choices = [_choice_by_window(config, layers), _choice_by_rope(config)]
     limited = [choice for choice in choices if choice.most is not None]
     allowed = Choice("packed")
     if limited:
@@ -103,7 +103,7 @@ def expectation(allowed: Choice) -> str:
     return f"by the model's configuration, {allowed}{check}"
 
 
-def _by_window(config: Any, layers: set[str]) -> Choice:
+def _choice_by_window(config: Any, layers: set[str]) -> Choice:
     """Return the choice for a sliding window or for attention in chunks, into which short texts fit."""
     windows = {}
     if "sliding_attention" in layers or (not layers and getattr(config, "use_sliding_window", True)):
@@ -117,7 +117,7 @@ def _by_window(config: Any, layers: set[str]) -> Choice:
     return Choice("packed", f"{name} of {sizes[name]} tokens", sizes[name], "cached")
 
 
-def _by_rope(config: Any) -> Choice:
+def _choice_by_rope(config: Any) -> Choice:
     """Return the choice for RoPE whose angles depend on the length of texts beyond the trained length."""
     rope = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
     kinds = [parameters for parameters in rope.values() if isinstance(parameters, Mapping)] or [rope]

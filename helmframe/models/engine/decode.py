@@ -55,7 +55,7 @@ class Decoder:
         made_room = False
         while waiting or running.rows:
             at_once = min(most, len(waiting) + len(running.rows))
-            entering = _entering(waiting, at_once - len(running.rows), at_once)
+            entering = _rows_to_read(waiting, at_once - len(running.rows), at_once)
             del waiting[: len(entering)]
             try:
                 for row in running.read(entering, at_once) if entering else running.step():
@@ -77,7 +77,7 @@ class Decoder:
                 waiting = unfinished + waiting
 
 
-def _entering(waiting: Sequence[Row], free: int, at_once: int) -> list[Row]:
+def _rows_to_read(waiting: Sequence[Row], free: int, at_once: int) -> list[Row]:
     """Return the waiting rows to read now; empty while the rows in slots should continue."""
     if waiting and waiting[0].left == 1:  # reading returns their only token, so they need no slots
         return list(takewhile(lambda row: row.left == 1, waiting))

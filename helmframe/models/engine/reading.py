@@ -104,7 +104,7 @@ class Reader:
         for index, text in enumerate(texts):
             ways.setdefault(chosen.of(len(text.tokens)), []).append(index)
         for way, indices in ways.items():
-            for part in self._in_memory(way, [texts[index] for index in indices], keep=keep):
+            for part in self._read_in_memory(way, [texts[index] for index in indices], keep=keep):
                 yield part._replace(indices=[indices[index] for index in part.indices])
 
     def state(self) -> str:
@@ -140,7 +140,7 @@ class Reader:
         if self._cost is None and confirmed.way != "plain":
             self._cost = cost(self.model, confirmed.way, confirmed.most)
 
-    def _in_memory(self, way: Way, texts: Sequence[Wanted], *, keep: bool) -> Iterator[Part]:
+    def _read_in_memory(self, way: Way, texts: Sequence[Wanted], *, keep: bool) -> Iterator[Part]:
         """Yield the texts, in passes that become smaller each time that a pass does not fit into memory."""
         waiting = list(range(len(texts)))
         while waiting:
