@@ -30,7 +30,9 @@ class Secret:
         return self._text
 
     def __reduce__(self) -> Any:
-        raise ArgumentError("A credential can't be sent to another process. Set it in that process's environment.")
+        raise ArgumentError(
+            "Credentials are never sent to another process. Set them in the environment of that process."
+        )
 
     def __repr__(self) -> str:
         return "Secret(…)"
@@ -40,7 +42,7 @@ class Secret:
 
 @dataclass(frozen=True)
 class S3Options:
-    """The options of an S3 server; None stands for the reader's own default."""
+    """The options of an S3 server; None means the reader's own default."""
 
     endpoint: str | None = None
     key: Secret | None = None
@@ -157,7 +159,7 @@ def variables_without_credentials() -> dict[str, str]:
 
 
 def data_root() -> str | None:
-    """Return the root of the scenarios' rows; None stands for the Hub."""
+    """Return the root of the scenarios' rows; None means the Hub."""
     return _settings.data or os.environ.get("HELMFRAME_DATA") or None
 
 
@@ -256,9 +258,7 @@ def _with_usual_credentials(options: S3Options) -> S3Options:
         plain = credentials.get_frozen_credentials()
         token = Secret(plain.token) if plain.token else None
         return replace(options, key=Secret(plain.access_key), secret=Secret(plain.secret_key), token=token)
-    raise ArgumentError(
-        f"The AWS profile can't be read. Check AWS_PROFILE and the files in ~/.aws. botocore: {problem}"
-    )
+    raise ArgumentError(f"Can't read the AWS profile. Check AWS_PROFILE and the files in ~/.aws. botocore: {problem}")
 
 
 @lru_cache(maxsize=4096)

@@ -18,7 +18,7 @@ from helmframe.stats.sequential import UNIT, Population, cluster_means, instance
 FIRST_LOOK = 50
 GROWTH = 0.1
 MOST_LOOK = 4_000
-# Rows that are read at once, for several looks: the first number, then as many as MOST_BYTES hold.
+# The rows of several looks that are read at a time: READ_ROWS first, then the rows that fit into MOST_BYTES.
 READ_ROWS = 1_000
 MOST_ROWS = 20_000
 MOST_BYTES = 64 << 20
@@ -74,7 +74,7 @@ def bounded_metrics(metrics: Sequence[Metric]) -> dict[str, dict[str, Any]]:
 
 
 class StoppingMonitor:
-    """A monitor of one task; several models may report to it at once.
+    """A monitor of one task; several models may report to it concurrently.
 
     Args:
         until: The rule that closes a cell.

@@ -179,7 +179,7 @@ def parse_until(text: str) -> Until:
     Decided(a='base', b='org/tuned', metric=None, mean=None, seed=0, ci=0.9)
 
     Raises:
-        ArgumentError: The text is no such rule, or an argument is invalid.
+        ArgumentError: The text isn't a rule, or an argument is invalid.
     """
     factories: dict[str, Callable[..., Until]] = {"precise": precise, "decided": decided}
     try:

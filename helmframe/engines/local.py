@@ -424,7 +424,7 @@ class Execution:
                 try:
                     write("running")
                 except StoreError as error:  # retried by the next beat; raised at the end
-                    logger.warning("The manifest can't be written now: %s", error)
+                    logger.warning("Could not write the manifest; it is retried: %s", error)
 
         write("running")
         heart = threading.Thread(target=beat, daemon=True, name="helmframe-manifest")

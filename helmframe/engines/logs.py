@@ -135,7 +135,7 @@ class RunLog:
                     self.flush()
                 except StoreError as error:
                     if not warned:
-                        logger.warning("The log of run %s can't be written now: %s", self.run_id, error)
+                        logger.warning("Could not write the log of run %s; it is retried: %s", self.run_id, error)
                     warned = True
 
         thread = threading.Thread(

@@ -1,7 +1,6 @@
 """Judges: models that score the completions of a plan. `hf.judge(…)` returns one, as a metric.
 
-A judge's requests are requests like all others: they use the queue of its model and the store, run in batches, and
-resume with the run.
+The requests of a judge use the queue of its model and the store, run in batches, and resume with the run.
 """
 
 import re

@@ -160,7 +160,7 @@ def read_json(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        raise SourceBrokenError(f"{path} can't be read: {error}") from error
+        raise SourceBrokenError(f"Can't read {path}: {error}") from error
     return content if isinstance(content, dict) else {}
 
 
@@ -170,7 +170,7 @@ def window(config: Mapping[str, Any], tokenizer: Mapping[str, Any]) -> int | Non
     config = {**config, **(text if isinstance(text, Mapping) else {})}
     sizes = [config[key] for key in _POSITIONS if isinstance(config.get(key), int)][:1]
     most = tokenizer.get("model_max_length")
-    if isinstance(most, int | float) and 0 < most < 1e9:  # 1e30 stands for unknown
+    if isinstance(most, int | float) and 0 < most < 1e9:  # 1e30 means unknown
         sizes.append(int(most))
     return min(sizes) if sizes else None
 

@@ -241,7 +241,7 @@ def expected_state(folder: Path, options: Options) -> str:
 
 
 def engine_of(model: Any, words: Tokenizing, *, lasting: bool = False) -> Loaded:
-    """Return a loaded model, ready to run; with `lasting`, nobody else can change its weights."""
+    """Return a loaded model, ready to run; with `lasting`, no other code can change its weights."""
     from helmframe.models.encoder_decoder import EncoderDecoder
     from helmframe.models.engine import Engine
 
@@ -310,7 +310,8 @@ def _with_adapter(model: Any, folder: Path) -> Any:
     config: Any = adapted.peft_config[adapted.active_adapter]
     if config.is_prompt_learning or not hasattr(adapted, "merge_and_unload"):
         raise CapabilityError(
-            f"{folder} contains an adapter of type {config.peft_type.value}, which can't be merged into weights."
+            f"{folder} contains an adapter of type {config.peft_type.value}, which doesn't support a merge into the "
+            "model's weights."
         )
     with _wrapped(folder, by="peft"):
         return adapted.merge_and_unload()

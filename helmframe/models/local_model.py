@@ -45,8 +45,8 @@ from helmframe.models.local_load import (
 from helmframe.models.model import Model, Prompt, Response, digest
 from helmframe.models.tokenizing import Tokenizing
 
-# Prompts of a call, by device: enough to share prefixes and to refill slots, of which the engine has half as many; few
-# enough to lose little when the process is killed.
+# Prompts of a call, by device: enough to share prefixes and to refill slots (half this number), and few enough to lose
+# little when the process is killed.
 BATCH = {"cpu": 128, "mps": 128, "cuda": 512}
 
 

@@ -69,10 +69,10 @@ def noisy(accuracy: float, seed: int = 0, by: str = "prompt") -> Model:
 
     Args:
         accuracy: The probability of a correct completion, between 0 and 1.
-        seed: The seed of the random draws. The same seed repeats the completions.
-        by: The unit of the draws. "prompt" draws per scenario, instance and prompt, so the variants of an instance are
-            correct independently of each other: the worst case for robustness statistics. "instance" draws per scenario
-            and instance, so all variants agree: a perfectly robust model.
+        seed: The seed of sampling. The same seed repeats the completions.
+        by: The unit of sampling. "prompt" samples per scenario, instance and prompt, so the variants of an instance are
+            correct independently of each other: the worst case for robustness statistics. "instance" samples per
+            scenario and instance, so all variants agree: a perfectly robust model.
 
     Raises:
         ArgumentError: The accuracy isn't a probability, or `by` is unknown.

@@ -63,7 +63,7 @@ def from_any(
         source: The model.
         name: The name in tables. By default the name of the function, class or folder.
         version: The version, which needs `name`. Completions are then cached beyond the process: you declare that this
-            name and version always stand for the same model. For a server's model, the version that it serves now.
+            name and version always identify the same model. For a server's model, the version that it serves now.
         batch: True if the function takes a list of prompts, False if it takes one prompt; a number is the maximum
             length of the list.
         workers: The number of concurrent calls. Each call of a sync function has its own thread. "auto" adapts the
@@ -384,7 +384,7 @@ def _with_version(model: Model, version: str) -> Model:
         raise ArgumentError(
             f"model(version={version!r}): model {model.name!r} is identified by its content. Remove version."
         )
-    # the method stands for its object's code, because only methods that it calls matter
+    # the method represents its object, because only methods that it calls matter
     code = f"{model.source if isinstance(model.source, Call) else code_identity(_entry(model.source))}"
     if _declared_versions.setdefault((model.name, version), code) != code:
         declared = f"name={model.name!r}, version={version!r}"

@@ -118,7 +118,7 @@ def retry_after(error: BaseException | None) -> float:
 
 
 def retrying(pause: Callable[[float], None]) -> "Retrying":
-    """Return an iterator of attempts, of which the first was made; `pause` receives the seconds before each retry.
+    """Return an iterator of attempts after a first one; `pause` receives the seconds before each retry.
 
     The result of each attempt, a `Failing`, is set by `retry_state.set_result`. A timeout is retried only once, because
     it has taken long already.

@@ -129,7 +129,7 @@ def sandbox(
                     env=environment(), pass_fds=[*descriptors, calls, info.child],
                 )  # fmt: skip
             except OSError as error:
-                raise SandboxError(f"The sandbox can't be started: {error}") from error
+                raise SandboxError(f"Can't start the sandbox: {error}") from error
         box = Box(process, _init_of(info.parent), errors.parent)
         if box.init >= 0:
             stack.callback(os.close, box.init)
@@ -137,7 +137,7 @@ def sandbox(
         if _read(started.parent, 1) != b"1":
             box.stop()
             complaint = _read(errors.parent, 4096).decode(errors="replace").strip()
-            raise SandboxError(f"The sandbox can't be started: {complaint or 'bubblewrap reports no reason'}")
+            raise SandboxError(f"Can't start the sandbox: {complaint or 'bubblewrap reports no reason'}")
         yield box
 
 

@@ -381,7 +381,7 @@ def test_an_adapter_that_can_not_be_merged_is_refused(tmp_path: Path) -> None:
     base = tiny.saved(tmp_path / "base", tiny.llama())
     config = peft.PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=4)
     peft.get_peft_model(tiny.llama(), config).save_pretrained(str(tmp_path / "soft"))
-    with pytest.raises(CapabilityError, match="type PROMPT_TUNING, which can't be merged"):
+    with pytest.raises(CapabilityError, match="type PROMPT_TUNING, which doesn't support a merge"):
         answer(local(base, adapter=tmp_path / "soft"))
 
 

@@ -403,5 +403,5 @@ def test_a_refusal_is_not_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyP
 @pytest.mark.usefixtures("not_probed")
 def test_a_sandbox_that_does_not_start_is_no_wrong_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_bwrap(tmp_path, "raise SystemExit('bwrap: out of luck')", monkeypatch)
-    with pytest.raises(SandboxError, match="The sandbox can't be started: bwrap: out of luck"):
+    with pytest.raises(SandboxError, match="Can't start the sandbox: bwrap: out of luck"):
         run_tests("x = 1", "assert x == 1")

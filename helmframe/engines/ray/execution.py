@@ -187,7 +187,7 @@ def _start(ray: Any) -> None:
         except RuntimeError as error:
             if not retries_left:
                 raise PlanError(
-                    f"Ray can't be started on this machine: {error}\nStart it yourself (ray start --head), then write "
+                    f"Can't start Ray on this machine: {error}\nStart it yourself (ray start --head), then write "
                     "engine=hf.engines.Ray(address='auto')."
                 ) from None
         else:

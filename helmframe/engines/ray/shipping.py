@@ -84,11 +84,11 @@ def pack(parcel: Parcel) -> bytes:
     added = [registry.added() for registry in _REGISTRIES]
     work = [(_settled(plan), task) for plan, task in parcel.work]
     # the model first, so that the message can name it
-    _pickled(parcel.model, f"Model {parcel.model.name!r}")
+    _pickled(parcel.model, f"model {parcel.model.name!r}")
     resumed = [replace(stored, path=_address(stored.path)) for stored in parcel.resumed]
     sent = replace(parcel, work=work, root=_address(parcel.root), run=_address(parcel.run), resumed=resumed)
     # pickled twice, because the settings must apply before the models are built again
-    inner = _pickled((added, sent), "The plan")
+    inner = _pickled((added, sent), "the plan")
     data = pickle.dumps((settings, variables, inner))
     if any(secret.encode() in data for secret in config.secret_texts()):
         raise PlanError(
@@ -136,11 +136,11 @@ def _pickled(value: object, subject: str) -> bytes:
     try:
         Pickler(buffer, protocol=5).dump(value)
     except HelmframeError as error:
-        raise PlanError(f"{subject} can't be sent to workers: {error}") from None
+        raise PlanError(f"Can't send {subject} to workers: {error}") from None
     except Exception as error:  # noqa: BLE001 - users' objects may raise anything
         reason = " ".join(config.redacted(error_text(error)).split())[:300]
         raise PlanError(
-            f"{subject} can't be sent to workers: {reason}.\nMove it to a module that the workers can import, as a "
+            f"Can't send {subject} to workers: {reason}.\nMove it to a module that the workers can import, as a "
             "function that creates what it needs on its first call. Then only its import path is sent."
         ) from None
     return buffer.getvalue()

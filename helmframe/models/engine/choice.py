@@ -138,8 +138,8 @@ def _is_hooked(model: Any) -> bool:
     return any(vars(module)["_forward_hooks"] or vars(module)["_forward_pre_hooks"] for module in model.modules())
 
 
-# The tokens that the texts of a trial share, and the further tokens of each text, of which the last two texts share
-# SHARED.
+# The number of tokens that the texts of a trial share, and the number of further tokens of each text. The last two
+# texts share SHARED further tokens.
 START = 24
 SUFFIXES = (5, 9, 4)
 SHARED = 2

@@ -136,7 +136,7 @@ class Heads:
         return head.length if head else 0
 
     def add(self, text: Ids, head: Head) -> None:
-        """Add the head of a text, and remove the least recently used heads if there is no room."""
+        """Add the head of a text, and remove the least recently used heads beyond the room."""
         self._cached[text[: head.length].tobytes()] = head
         size = sum(cached.size for cached in self._cached.values())
         while size > self.room and len(self._cached) > 1:

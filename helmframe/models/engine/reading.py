@@ -86,7 +86,7 @@ class Reader:
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
-                reason = "out of memory before the first prompt: a few short texts don't fit beside the model"
+                reason = "out of memory before the first prompt: a few short texts don't fit next to the model"
                 raise MemoryError(f"{reason}: {error}") from error
         return self._choices[allowed]
 

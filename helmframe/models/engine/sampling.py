@@ -174,8 +174,8 @@ class Sampling:
 def _sample(weights: Any, draws: Any) -> Any:
     """Sample a token of each row by two numbers in [0, 1): one of about √vocabulary lines of tokens, and a token in it.
 
-    Each of the two draws compares few weights, so float noise rarely changes a sample. One draw among all tokens would
-    often change between unlikely tokens, whose weights are as small as the noise.
+    Each of the two steps compares few weights, so float noise rarely changes a sample. A single step over all tokens
+    would often change between unlikely tokens, whose weights are as small as the noise.
     """
     import torch
 
@@ -188,7 +188,7 @@ def _sample(weights: Any, draws: Any) -> Any:
 
 
 def _pick(weights: Any, draws: Any) -> Any:
-    """Return the index at which the cumulated weight of each row exceeds its draw."""
+    """Return the index at which the cumulated weight of each row exceeds its random number."""
     import torch
 
     cumulated = weights.cumsum(dim=-1)

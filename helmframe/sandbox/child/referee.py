@@ -250,7 +250,7 @@ def _as_json(value: Any) -> Any:
 def _reference_number(value: Any) -> int:
     if isinstance(value, Remote):
         return value.number
-    raise TypeError(f"the tests pass a {type(value).__name__}, which can't be sent to another process")
+    raise TypeError(f"the tests pass a {type(value).__name__}, but only plain values can be passed to the program")
 
 
 def _as_exception(name: str, text: str) -> Exception:

@@ -32,7 +32,7 @@ def test_what_cannot_be_pickled_is_told_before_anything_starts(tmp_path: Path) -
         with lock:
             return "A"
 
-    with pytest.raises(hf.HelmframeError, match=r"model 'locked' can't be sent to workers: .*lock(?s:.*)first called"):
+    with pytest.raises(hf.HelmframeError, match=r"Can't send model 'locked' to workers: .*lock(?s:.*)first call"):
         plan().generate(locked).score(engine="ray")
     assert not (tmp_path / "store" / "runs").exists()
 
