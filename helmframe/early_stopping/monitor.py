@@ -104,15 +104,15 @@ class StoppingMonitor:
 
     def looks(self, load: Callable[..., Iterator[pl.DataFrame]]) -> Iterator[pl.DataFrame]:
         """Yield the `INSTANCES` of each look; `load(only=keys)` reads those with these keys."""
-        start, most = 0, READ_ROWS
+        start, max_rows = 0, READ_ROWS
         ends = self._order.group_by("look").len("rows").sort("look")["rows"].cum_sum().to_list()
         while start < len(ends):
             before = ends[start - 1] if start else 0
-            end = max([index for index in range(start, len(ends)) if ends[index] - before <= most], default=start)
+            end = max([index for index in range(start, len(ends)) if ends[index] - before <= max_rows], default=start)
             wanted = self._order.filter(pl.col("look").is_between(start, end))
             rows = pl.concat(load(only=wanted), how="diagonal_relaxed")
             row_bytes = max(rows.estimated_size() / max(rows.height, 1), 1.0)
-            most = min(MOST_ROWS, int(MOST_BYTES / row_bytes))
+            max_rows = min(MOST_ROWS, int(MOST_BYTES / row_bytes))
             looks = rows.join(wanted.select(*_ROW, "look"), on=_ROW, how="left", maintain_order="left", validate="1:1")
             for look in range(start, end + 1):
                 yield looks.filter(pl.col("look") == look).drop("look")

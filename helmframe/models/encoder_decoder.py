@@ -96,8 +96,8 @@ class EncoderDecoder:
         waiting = sorted(indices, key=lambda index: -len(tokens[index]))
         with self._exclusive():
             while waiting:
-                most = self._rows or MAX_ROWS.get(device, MAX_ROWS["cpu"])
-                batch = waiting[: max(1, min(most, budget // len(tokens[waiting[0]])))]
+                max_rows = self._rows or MAX_ROWS.get(device, MAX_ROWS["cpu"])
+                batch = waiting[: max(1, min(max_rows, budget // len(tokens[waiting[0]])))]
                 results: Sequence[Response]
                 try:
                     results = work(batch)

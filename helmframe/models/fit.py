@@ -90,8 +90,8 @@ def _limit(rows: pl.DataFrame, model: Model) -> pl.Expr:
     if model.window is None or model.count_tokens is None:
         return pl.lit(None, dtype=pl.Int64)
     decoding = {text: json.loads(text) for text in rows["decoding"].unique()}
-    most = model.max_request_length or model.window
-    limits = {text: most - int(values.get("max_tokens") or 0) for text, values in decoding.items()}
+    max_length = model.max_request_length or model.window
+    limits = {text: max_length - int(values.get("max_tokens") or 0) for text, values in decoding.items()}
     limit = pl.col("decoding").replace_strict(limits, return_dtype=pl.Int64)
     return pl.when(pl.col("window_index").is_null()).then(limit)
 

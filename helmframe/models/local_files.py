@@ -169,9 +169,9 @@ def window(config: Mapping[str, Any], tokenizer: Mapping[str, Any]) -> int | Non
     text = config.get("text_config")
     config = {**config, **(text if isinstance(text, Mapping) else {})}
     sizes = [config[key] for key in _POSITIONS if isinstance(config.get(key), int)][:1]
-    most = tokenizer.get("model_max_length")
-    if isinstance(most, int | float) and 0 < most < 1e9:  # 1e30 means unknown
-        sizes.append(int(most))
+    max_length = tokenizer.get("model_max_length")
+    if isinstance(max_length, int | float) and 0 < max_length < 1e9:  # 1e30 means unknown
+        sizes.append(int(max_length))
     return min(sizes) if sizes else None
 
 

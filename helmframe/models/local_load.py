@@ -245,10 +245,10 @@ def engine_of(model: Any, words: Tokenizing, *, lasting: bool = False) -> Loaded
     from helmframe.models.encoder_decoder import EncoderDecoder
     from helmframe.models.engine import Engine
 
-    most = window(model.config.to_dict(), {"model_max_length": words.tokenizer.model_max_length})
+    max_length = window(model.config.to_dict(), {"model_max_length": words.tokenizer.model_max_length})
     if getattr(model.config, "is_encoder_decoder", False):
-        return EncoderDecoder(model, words, most)
-    return Engine(model, words, most, lasting=lasting)
+        return EncoderDecoder(model, words, max_length)
+    return Engine(model, words, max_length, lasting=lasting)
 
 
 def words_of(model: Any, tokenizer: Any) -> Tokenizing:

@@ -34,21 +34,21 @@ class Ticket(NamedTuple):
 class Pace:
     """The limit of concurrent calls of one model, and the circuit breaker that stops them all.
 
-    The limit is `most`, or between 1 and `most` if it is adaptive. "Too many requests" (429, 503) or a timeout halves
-    it, once for all calls that ran concurrently. Each success raises it: by 1 until the first of these errors, and by
-    1/limit after that, which is 1 per round of calls.
+    The limit is `max_calls`, or between 1 and `max_calls` if it is adaptive. "Too many requests" (429, 503) or a
+    timeout halves it, once for all calls that ran concurrently. Each success raises it: by 1 until the first of these
+    errors, and by 1/limit after that, which is 1 per round of calls.
 
     The breaker opens after `DOWN_AFTER` consecutive transient failures. All calls then wait, and one call at a time
     probes the model, after growing pauses of 30 s in total, or longer pauses that the server requests. A probe that
     times out is the last one. A success closes the breaker. If no probe succeeds, `admit` raises until `try_again`.
     """
 
-    def __init__(self, name: str, most: int, *, adaptive: bool) -> None:
-        self.most = most
+    def __init__(self, name: str, max_calls: int, *, adaptive: bool) -> None:
+        self.max_calls = max_calls
         self.adaptive = adaptive
         self._name = name
         self._lock = threading.Lock()
-        self._limit = float(min(START, most) if adaptive else most)
+        self._limit = float(min(START, max_calls) if adaptive else max_calls)
         self._pushed_back = False
         self._failures = 0
         self._last: BaseException | None = None
@@ -81,10 +81,10 @@ class Pace:
         if self._failures or self._is_open:
             with self._lock:
                 self._close()
-        if self.adaptive and self._limit < self.most:
+        if self.adaptive and self._limit < self.max_calls:
             with self._lock:
                 step = 1 / self._limit if self._pushed_back else 1
-                self._limit = min(self.most, self._limit + step)
+                self._limit = min(self.max_calls, self._limit + step)
 
     def refused(self, ticket: Ticket) -> None:
         """Record that a call failed because of its request: the model is up, but the limit stays."""

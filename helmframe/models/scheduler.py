@@ -317,7 +317,7 @@ class ModelQueue:
         return caller.stalled
 
     def _bound(self) -> int:
-        return max(BACKLOG, 2 * self.model.batch * self.pace.most)
+        return max(BACKLOG, 2 * self.model.batch * self.pace.max_calls)
 
     def _steps(self, shares: list[Share]) -> Steps:
         """Yield the steps that run these prompts, and deliver their outcomes."""

@@ -68,8 +68,8 @@ def vllm(model: str | Path, *, revision: str | None = None, trust_remote_code: b
     config, settings = read_json(folder / "config.json"), read_json(folder / "tokenizer_config.json")
     trusted = Options(trust_remote_code=trust_remote_code)
     words = Tokenizing(functools.partial(load_tokenizer, folder, trusted), config.get("eos_token_id"))
-    most = options.get("max_model_len") or window(config, settings)
-    loader = _VLLM(checkpoint, {**options, "trust_remote_code": trust_remote_code}, most, words)
+    max_length = options.get("max_model_len") or window(config, settings)
+    loader = _VLLM(checkpoint, {**options, "trust_remote_code": trust_remote_code}, max_length, words)
     has_chat = "chat_template" in settings or (folder / "chat_template.jinja").is_file()
     return Model(
         name=checkpoint.hub or folder.name,
@@ -80,7 +80,7 @@ def vllm(model: str | Path, *, revision: str | None = None, trust_remote_code: b
         takes=TAKES,
         batch=BATCH,
         # vLLM must generate one token to score a text
-        window=None if most is None else int(most) - 2,
+        window=None if max_length is None else int(max_length) - 2,
         count_tokens=words.count_tokens,
         chat=words.chat if has_chat else None,
         loglikelihood=loader.loglikelihood,

@@ -71,15 +71,15 @@ def windows(text: str, tokens: Tokens, window: int, max_request_length: int | No
 
     Source: HELM `LanguageModelingAdapter`, after EleutherAI's lm_perplexity. The windows are equal byte for byte.
     """
-    most = window + _LAST if max_request_length is None else max_request_length
+    max_length = window + _LAST if max_request_length is None else max_request_length
     ids = list(tokens.encode(text))
     prefix = tokens.prefix()
     done = min(window, len(ids))
-    prompt, _ = _text(list(tokens.encode(prefix)), ids[:done], most, tokens)
+    prompt, _ = _text(list(tokens.encode(prefix)), ids[:done], max_length, tokens)
     pieces = [Window(prefix, prompt.removeprefix(prefix), 1 if prefix else 0)]
     while done < len(ids):
-        end = min(len(ids), done + most - 1)
-        prompt, conditioning = _text(ids[max(0, end - most) : done], ids[done:end], most, tokens)
+        end = min(len(ids), done + max_length - 1)
+        prompt, conditioning = _text(ids[max(0, end - max_length) : done], ids[done:end], max_length, tokens)
         context = _start(prompt, conditioning, tokens)
         pieces.append(Window(context, prompt.removeprefix(context), conditioning))
         done = end
@@ -92,25 +92,25 @@ def _windows(text: str, model: Model) -> list[Window]:
     return windows(text, model.tokens, model.window, model.max_request_length)
 
 
-def _text(conditioning: Sequence[int], predicted: Sequence[int], most: int, tokens: Tokens) -> tuple[str, int]:
+def _text(conditioning: Sequence[int], predicted: Sequence[int], max_length: int, tokens: Tokens) -> tuple[str, int]:
     """Return the text of a window without incomplete characters at its ends, and the number of context tokens."""
-    raw, predicted = _fitting(conditioning, predicted, most, tokens)
+    raw, predicted = _fitting(conditioning, predicted, max_length, tokens)
     text = raw.strip(_PARTIAL)
     if text == raw:
         return text, len(conditioning)
-    leading = most - len(tokens.encode(raw.lstrip(_PARTIAL)))
-    trailing = most - len(tokens.encode(raw.rstrip(_PARTIAL)))
+    leading = max_length - len(tokens.encode(raw.lstrip(_PARTIAL)))
+    trailing = max_length - len(tokens.encode(raw.rstrip(_PARTIAL)))
     if trailing >= len(predicted):
         return text, len(tokens.encode(text))
     return text, 1 if leading >= len(conditioning) else len(conditioning) - leading
 
 
 def _fitting(
-    conditioning: Sequence[int], predicted: Sequence[int], most: int, tokens: Tokens
+    conditioning: Sequence[int], predicted: Sequence[int], max_length: int, tokens: Tokens
 ) -> tuple[str, Sequence[int]]:
     """Return the text, without its last predicted tokens if it is too long when it is tokenized again."""
     text = tokens.decode([*conditioning, *predicted])
-    while (over := len(tokens.encode(text)) - most) > 0 and predicted:
+    while (over := len(tokens.encode(text)) - max_length) > 0 and predicted:
         predicted = predicted[:-over]
         text = tokens.decode([*conditioning, *predicted])
     return text, predicted

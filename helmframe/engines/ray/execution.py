@@ -128,9 +128,9 @@ class RayExecution(Execution):
     def _spans(
         self, plan: PlanSpec, task: Task, pieces: int, missing: list[SourceMissingError], manifest: Manifest
     ) -> Sequence[Span]:
-        most = max(self.options.of(model).least_and_most[1] for model in task.models)
+        max_replicas = max(self.options.of(model).least_and_most[1] for model in task.models)
         try:
-            spans = split_spans(plan, task.spec, pieces * most)
+            spans = split_spans(plan, task.spec, pieces * max_replicas)
         except SourceMissingError as error:
             self.skip_missing(error, task, manifest)
             missing.append(error)

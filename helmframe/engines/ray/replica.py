@@ -65,7 +65,7 @@ class Order:
         work: The index of plan and task in the parcel.
         span: The instances.
         shard: The shard's number in the run.
-        most: The maximum of requests.
+        max_requests: The maximum number of requests.
         refused: The error of each request that isn't cached, which is not sent; None: requests are sent.
     """
 
@@ -73,7 +73,7 @@ class Order:
     work: int
     span: Span
     shard: int
-    most: int | None = None
+    max_requests: int | None = None
     refused: str | None = None
 
 
@@ -143,7 +143,7 @@ class _Attempt:
 
     def __init__(self, order: Order, parcel: Parcel) -> None:
         self.parcel = parcel
-        self.budget = Budget(order.most, prices=parcel.prices, priority=parcel.priority)
+        self.budget = Budget(order.max_requests, prices=parcel.prices, priority=parcel.priority)
         self._order = order
         self._counted = _CountingProgress()
         self._folder = RunFolder(parcel.run, order.writer)

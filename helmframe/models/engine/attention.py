@@ -206,11 +206,11 @@ class Slots:
 
     Args:
         model: A model that calls its attention through transformers' interface, with `layer_idx`.
-        most: The maximum number of rows.
+        max_rows: The maximum number of rows.
     """
 
     model: Any
-    most: int
+    max_rows: int
     lengths: list[int] = field(default_factory=list)
     _keys: list[Any] = field(default_factory=list)
     _values: list[Any] = field(default_factory=list)
@@ -240,8 +240,8 @@ class Slots:
         Raises:
             MemoryError: No slot or not enough memory is free.
         """
-        if len(self) == self.most:
-            raise MemoryError(f"out of memory: all {self.most} slots are in use.")
+        if len(self) == self.max_rows:
+            raise MemoryError(f"out of memory: all {self.max_rows} slots are in use.")
         needed = key_values.length + 1
         if needed > self.room:
             self._grow(max(needed, min(room, 2 * needed)), key_values.shapes)
@@ -320,9 +320,9 @@ class Slots:
         room = -(-room // STEP) * STEP
         dtype, device = self.model.dtype, self.model.device
         bytes_per_token = sum(heads * (key + value) for heads, key, value in shapes) * dtype.itemsize
-        n_bytes = self.most * (room - self.room) * bytes_per_token
+        n_bytes = self.max_rows * (room - self.room) * bytes_per_token
         if n_bytes > SHARE * free(device):
-            raise MemoryError(f"out of memory: {self.most} rows of {room} tokens need {n_bytes / 1e9:.1f} GB more.")
+            raise MemoryError(f"out of memory: {self.max_rows} rows of {room} tokens need {n_bytes / 1e9:.1f} GB more.")
         count = len(self)
         for tensors, sizes in (
             (self._keys, [(heads, key) for heads, key, _ in shapes]),
@@ -332,7 +332,7 @@ class Slots:
                 # zeros, because unwritten values are multiplied by a weight of 0
                 old = tensors[layer] if layer < len(tensors) else None
                 layer_device = device if old is None else old.device
-                grown = torch.zeros((self.most, heads, room, size), dtype=dtype, device=layer_device)
+                grown = torch.zeros((self.max_rows, heads, room, size), dtype=dtype, device=layer_device)
                 if old is None:
                     tensors.append(grown)
                 else:

@@ -30,33 +30,33 @@ class Choice:
     - `plain`: Texts of equal length are batches, and nothing is shared.
 
     Args:
-        way: The way for texts of at most `most` tokens.
+        way: The way for texts of at most `max_length` tokens.
         why: The reason why `way` isn't `packed`, or isn't used for all texts.
-        most: The maximum number of tokens, with generated tokens; None: no maximum.
+        max_length: The maximum number of tokens, with generated tokens; None: no maximum.
         beyond: The way for longer texts.
     """
 
     way: Way
     why: str = ""
-    most: int | None = None
+    max_length: int | None = None
     beyond: Way = "plain"
 
     def of(self, length: int) -> Way:
         """Return the way for a text of `length` tokens."""
-        return self.way if self.most is None or length <= self.most else self.beyond
+        return self.way if self.max_length is None or length <= self.max_length else self.beyond
 
     def lowered(self, way: Way, why: str) -> "Choice":
         """Return the choice lowered to a slower way, with the reason."""
         if way == "plain" or self.beyond == "plain":
-            return Choice(way, why, None if way == "plain" else self.most)
-        return replace(self, way=way, why=why, most=None)
+            return Choice(way, why, None if way == "plain" else self.max_length)
+        return replace(self, way=way, why=why, max_length=None)
 
     def __str__(self) -> str:
-        if self.way == "packed" and self.most is None:
+        if self.way == "packed" and self.max_length is None:
             return "prompts are packed, and shared prefixes are read once"
         if self.way == "packed":
             beyond = f"longer prompts are {_PHRASES[self.beyond]} ({self.why})"
-            return f"prompts of up to {self.most} tokens are packed, {beyond}"
+            return f"prompts of up to {self.max_length} tokens are packed, {beyond}"
         return f"prompts are {_PHRASES[self.way]} ({self.why})"
 
 
@@ -85,10 +85,10 @@ def by_config(config: Any, kind: Any) -> Choice:
     if not getattr(config, "is_causal", True) or getattr(config, "use_bidirectional_attention", False):
         return Choice("plain", f"{name} attends to later tokens")
     choices = [_choice_by_window(config, layers), _choice_by_rope(config)]
-    limited = [choice for choice in choices if choice.most is not None]
+    limited = [choice for choice in choices if choice.max_length is not None]
     allowed = Choice("packed")
     if limited:
-        shortest = min(limited, key=lambda choice: choice.most or 0)
+        shortest = min(limited, key=lambda choice: choice.max_length or 0)
         # longer texts use the stricter of both choices
         beyond: Way = "plain" if any(choice.beyond == "plain" for choice in limited) else "cached"
         allowed = replace(shortest, beyond=beyond)
@@ -164,12 +164,12 @@ class Cost:
 
     once: float
     token: float
-    most: float = math.inf
+    max_worth: float = math.inf
 
     @property
     def worth(self) -> float:
-        """Return the number of tokens whose cost equals that of one more pass, at most `most`."""
-        return min(self.once / max(self.token, 1e-9), self.most)
+        """Return the number of tokens whose cost equals that of one more pass, at most `max_worth`."""
+        return min(self.once / max(self.token, 1e-9), self.max_worth)
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,9 +189,9 @@ class Trial:
     changed: Any
 
     @classmethod
-    def of(cls, model: Any, most: int | None) -> "Trial | None":
-        """Return a trial with texts of at most `most` tokens; None if these are too few."""
-        start = START if most is None else min(START, most - max(SUFFIXES))
+    def of(cls, model: Any, max_length: int | None) -> "Trial | None":
+        """Return a trial with texts of at most `max_length` tokens; None if these are too few."""
+        start = START if max_length is None else min(START, max_length - max(SUFFIXES))
         if start < SHORTEST:
             return None
         size = int(model.get_input_embeddings().weight.shape[0])
@@ -252,17 +252,19 @@ def checked_choice(model: Any, allowed: Choice, trial: Trial | None) -> Choice:
     result = allowed
     if allowed.way == "packed" and (problem := trial.fault(model, "packed")):
         result = result.lowered("cached", problem)
-    if "cached" in (result.way, result.most and result.beyond) and (problem := trial.fault(model, "cached")):
-        result = Choice(result.way, result.why, result.most) if result.way == "packed" else Choice("plain", problem)
+    if "cached" in (result.way, result.max_length and result.beyond) and (problem := trial.fault(model, "cached")):
+        result = (
+            Choice(result.way, result.why, result.max_length) if result.way == "packed" else Choice("plain", problem)
+        )
     return result
 
 
-def cost(model: Any, way: Way, most: int | None) -> Cost:
-    """Measure the cost of a pass on this machine, with passes of a few sizes over texts of at most `most` tokens.
+def cost(model: Any, way: Way, max_length: int | None) -> Cost:
+    """Measure the cost of a pass on this machine, with passes of a few sizes over texts of at most `max_length` tokens.
 
     Sizes that don't fit into memory are skipped. With fewer than two sizes, one more pass is worth no token.
     """
-    length = LENGTH if most is None else min(LENGTH, most)
+    length = LENGTH if max_length is None else min(LENGTH, max_length)
     kind = model.device.type
     times: dict[int, float] = {}
     try:

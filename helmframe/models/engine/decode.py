@@ -51,10 +51,10 @@ class Decoder:
         waiting = longest_first(row_requests)
         model = self.reader.model
         running = _Running(self.reader, sampling, frozenset(ending_tokens(model, self.tokenizer, stops)))
-        most = MAX_ROWS.get(model.device.type, MAX_ROWS["cpu"])
+        max_rows = MAX_ROWS.get(model.device.type, MAX_ROWS["cpu"])
         made_room = False
         while waiting or running.rows:
-            at_once = min(most, len(waiting) + len(running.rows))
+            at_once = min(max_rows, len(waiting) + len(running.rows))
             entering = _rows_to_read(waiting, at_once - len(running.rows), at_once)
             del waiting[: len(entering)]
             try:
@@ -73,7 +73,7 @@ class Decoder:
                         row = unfinished.pop()
                         row.fail(error)
                         yield from ((index, row.completion(self.tokenizer)) for index in row_requests[row])
-                    most = max(1, len(unfinished) // 2)
+                    max_rows = max(1, len(unfinished) // 2)
                 waiting = unfinished + waiting
 
 
@@ -164,12 +164,12 @@ class PlainDecoder:
     Args:
         reader: The model's reader.
         tokenizer: The model's tokenizer.
-        most: The maximum of rows of a batch, which is halved when memory runs out; None: the device's default.
+        max_rows: The maximum of rows of a batch, which is halved when memory runs out; None: the device's default.
     """
 
     reader: Reader
     tokenizer: Any
-    most: int | None = None
+    max_rows: int | None = None
     _batchable: dict[bool, bool] = field(default_factory=dict)
 
     @property
@@ -192,13 +192,13 @@ class PlainDecoder:
         ends = frozenset(ending_tokens(self.model, self.tokenizer, stops))
         row_requests = rows_of(requests, self.tokenizer, stops, once=sampling.temperature <= 0)
         waiting = longest_first(row_requests)
-        most = 1
+        max_rows = 1
         padded = padded and len(waiting) > 1 and self._is_batchable(padded=True)
         if padded or (len(waiting) > 1 and self._is_batchable(padded=False)):
-            most = len(waiting)
+            max_rows = len(waiting)
         made_room = False
         while waiting:
-            rows = self._batch(waiting[:most], padded=padded)
+            rows = self._batch(waiting[:max_rows], padded=padded)
             try:
                 self._generate(rows, sampling, ends, padded=padded)
             except (MemoryError, RuntimeError) as error:
@@ -210,7 +210,7 @@ class PlainDecoder:
                     made_room = True
                     continue
                 if len(rows) > 1:
-                    self.most = len(rows) // 2
+                    self.max_rows = len(rows) // 2
                     continue
                 rows[0].fail(error)
             for row in rows:
@@ -233,10 +233,10 @@ class PlainDecoder:
         budget = TOKENS.get(device, TOKENS["cpu"])
         if device == "cpu":
             budget = min(budget, READING + WRITING * first.limit)
-        most = min(self.most or BATCH_ROWS.get(device, BATCH_ROWS["cpu"]), max(1, budget // len(first.tokens)))
+        max_rows = min(self.max_rows or BATCH_ROWS.get(device, BATCH_ROWS["cpu"]), max(1, budget // len(first.tokens)))
         return [
             row
-            for row in waiting[:most]
+            for row in waiting[:max_rows]
             if row.request.limit == first.limit and (padded or len(row.request.tokens) == len(first.tokens))
         ]
 

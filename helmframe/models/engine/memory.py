@@ -113,26 +113,28 @@ class Heads:
     room: int
     _cached: "OrderedDict[bytes, Head]" = field(default_factory=OrderedDict)
 
-    def longest(self, text: Ids, most: int) -> Head | None:
-        """Return the longest cached head with which the text starts, of at most `most` tokens.
+    def longest(self, text: Ids, max_length: int) -> Head | None:
+        """Return the longest cached head with which the text starts, of at most `max_length` tokens.
 
         A head of up to twice as many tokens is cut. Longer heads are not cut, because a short start saves too little.
         """
-        start = text[:most].tobytes()
+        start = text[:max_length].tobytes()
         for key, head in self._cached.items():
-            if most <= head.length <= 2 * most and key.startswith(start):
+            if max_length <= head.length <= 2 * max_length and key.startswith(start):
                 self._cached.move_to_end(key)
-                return head.cut(most)
-        for length in sorted({head.length for head in self._cached.values() if head.length <= most}, reverse=True):
+                return head.cut(max_length)
+        for length in sorted(
+            {head.length for head in self._cached.values() if head.length <= max_length}, reverse=True
+        ):
             key = text[:length].tobytes()
             if key in self._cached:
                 self._cached.move_to_end(key)
                 return self._cached[key]
         return None
 
-    def n_cached(self, text: Ids, most: int) -> int:
+    def n_cached(self, text: Ids, max_length: int) -> int:
         """Return the number of first tokens of the text that are cached."""
-        head = self.longest(text, most)
+        head = self.longest(text, max_length)
         return head.length if head else 0
 
     def add(self, text: Ids, head: Head) -> None:

@@ -94,13 +94,13 @@ def build_block(texts: Sequence[Ids], base: int) -> Block:
 
 def n_shared(a: Ids, b: Ids) -> int:
     """Return the number of first tokens that two texts share."""
-    most = min(len(a), len(b))
-    differs = a[:most] != b[:most]
-    index = int(differs.argmax()) if most else 0
-    return index if most and differs[index] else most
+    length = min(len(a), len(b))
+    differs = a[:length] != b[:length]
+    index = int(differs.argmax()) if length else 0
+    return index if length and differs[index] else length
 
 
-# (text, most) → the number of the text's first `most` tokens that are cached.
+# (text, length) → the number of the text's first `length` tokens that are cached.
 CachedLength = Callable[[Ids, int], int]
 
 
@@ -163,11 +163,11 @@ class _Planner:
     def part(self, run: _Run, base: int) -> Iterator[Step]:
         """Yield the steps of the texts of a run, which share at least the base."""
         n_common = self._n_common(run)
-        most = min(n_common, int(self.wanted[run.low : run.high].min()))
-        if most > base:
-            base = max(base, self.n_cached(self.texts.texts[run.low], most))
-            if self._pays(run, base, most):
-                base = most
+        length = min(n_common, int(self.wanted[run.low : run.high].min()))
+        if length > base:
+            base = max(base, self.n_cached(self.texts.texts[run.low], length))
+            if self._pays(run, base, length):
+                base = length
         small: list[_Run] = []
         for subrun in self._runs(run, max(n_common, base)):
             if self._is_small(subrun, base):
@@ -183,10 +183,10 @@ class _Planner:
         """Return the number of first tokens that all texts of the run share."""
         return int(self.texts.common[run.low + 1 : run.high].min(initial=len(self.texts.texts[run.low])))
 
-    def _pays(self, run: _Run, base: int, most: int) -> bool:
-        """Return whether one more pass for the start up to `most` saves enough tokens."""
+    def _pays(self, run: _Run, base: int, length: int) -> bool:
+        """Return whether one more pass for the start up to `length` saves enough tokens."""
         times = -(-self._size(run, base) // self.limits.tokens) if self.limits.tries else run.high - run.low
-        return (times - 1) * (most - base) > self.limits.worth
+        return (times - 1) * (length - base) > self.limits.worth
 
     def _size(self, run: _Run, base: int) -> int:
         """Return the number of tokens of the run beyond the base."""
@@ -203,13 +203,13 @@ class _Planner:
 
     def _is_small(self, run: _Run, base: int) -> bool:
         """Return whether the run fits into a step with this base; a single text always does."""
-        most = min(self._n_common(run), int(self.wanted[run.low : run.high].min()))
-        if most > base and self.n_cached(self.texts.texts[run.low], most) > base:
+        length = min(self._n_common(run), int(self.wanted[run.low : run.high].min()))
+        if length > base and self.n_cached(self.texts.texts[run.low], length) > base:
             return False
         if run.high - run.low == 1:
             return True
         if not self.limits.tries:
-            return not self._pays(run, base, most)
+            return not self._pays(run, base, length)
         return self._size(run, base) <= self.limits.tokens and self._wanted(run) <= self.limits.wanted
 
     def _runs(self, run: _Run, n_common: int) -> Iterator[_Run]:

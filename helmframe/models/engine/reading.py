@@ -132,13 +132,13 @@ class Reader:
         if not self.tokens:
             self.tokens, room = budgets(self.model.device)
             self._heads = Heads(room)
-        trial = None if allowed.way == "plain" else Trial.of(self.model, allowed.most)
+        trial = None if allowed.way == "plain" else Trial.of(self.model, allowed.max_length)
         if self.lasting and not self._choices:
             self.linears = prepack(self.model)
         confirmed = self._choices[allowed] = checked_choice(self.model, allowed, trial)
         logger.info("%s: %s", type(self.model).__name__, confirmed)
         if self._cost is None and confirmed.way != "plain":
-            self._cost = cost(self.model, confirmed.way, confirmed.most)
+            self._cost = cost(self.model, confirmed.way, confirmed.max_length)
 
     def _read_in_memory(self, way: Way, texts: Sequence[Wanted], *, keep: bool) -> Iterator[Part]:
         """Yield the texts, in passes that become smaller each time that a pass does not fit into memory."""

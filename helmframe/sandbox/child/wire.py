@@ -159,6 +159,6 @@ def silence(*streams: int) -> None:
     os.close(null)
 
 
-def _limit(name: int, most: int) -> None:
+def _limit(name: int, value: int) -> None:
     # soft and hard limit, so that a program can't raise the limit or catch the signal of the soft limit
-    resource.setrlimit(name, (most, most))
+    resource.setrlimit(name, (value, value))

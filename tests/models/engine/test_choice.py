@@ -69,7 +69,7 @@ def test_a_way_is_lowered_for_texts_that_it_was_for(allowed: Choice, way: Any, e
 
 def found(model: Any, allowed: Choice = Choice("packed")) -> Choice:  # noqa: B008 - frozen
     with torch.no_grad():
-        return checked_choice(model, allowed, Trial.of(model, allowed.most))
+        return checked_choice(model, allowed, Trial.of(model, allowed.max_length))
 
 
 def test_a_way_that_is_exact_is_taken() -> None:
