@@ -174,7 +174,8 @@ class NotAModelError(HelmframeError, TypeError):
     @classmethod
     def of(cls, value: object, why: str = "") -> "NotAModelError":
         """Return the error of a value that isn't a model, with the reason and what a model is."""
-        name = repr(str(value)) if isinstance(value, str | Path) else type(value).__name__
+        named = value if isinstance(value, type) else type(value)
+        name = repr(str(value)) if isinstance(value, str | Path) else named.__name__
         reason = f": {why}" if why else ""
         return cls(
             f"{name} isn't a model{reason}.\n"

@@ -344,4 +344,4 @@ def _listed(folders: Mapping[str, RunFolder]) -> str:
     """Return the ids of the newest runs, for an error."""
     if not folders:
         return " The store has no runs."
-    return f"\nNewest runs: {', '.join(list(folders)[:SHOWN])}. hf.runs() lists all {len(folders)}."
+    return f"\nNewest runs: {', '.join(list(folders)[:SHOWN])}. hf.runs() lists all."

@@ -35,7 +35,7 @@ def template_of(template: str | Path, scale: Any = None, rescale: bool | None = 
     text = str(template)
     if isinstance(template, str) and {COMPLETION, "output", FIRST} & set(names_in(text)):
         if scale is None:
-            raise ArgumentError("judge(template='…'): a prompt needs scale=…, such as scale=[0, 1].")
+            raise ArgumentError("judge(template='…'): a prompt needs a scale. Add one, such as scale=[0, 1].")
         resolved = _checked(Template("judge", "", text, Scale.of(scale, "judge()")), "judge(template='…')")
     else:
         resolved = _find(text)
@@ -80,7 +80,7 @@ def _find(name: str) -> Template:
         return _loaded(path)
     files = _files()
     if name not in files:
-        hint = "A prompt contains {completion}, or {first} and {second}. The name of a file ends in .yaml."
+        hint = "A prompt must contain {completion}, or {first} and {second}. A file name ends in .yaml."
         raise UnknownNameError.among("judge template", name, files, hint=hint)
     return _loaded(files[name])
 

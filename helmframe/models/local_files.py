@@ -103,7 +103,7 @@ def check_model(folder: Path) -> None:
     if not any(any(folder.glob(pattern)) for pattern in WEIGHTS):
         missing.append("weights (*.safetensors)")
     if not any((folder / name).is_file() for name in TOKENIZERS):
-        missing.append("a tokenizer (tokenizer.json)")
+        missing.append("tokenizer (tokenizer.json)")
     if missing:
         raise NotAModelError.of(folder, f"{folder} has no {', no '.join(missing)}")
 

@@ -176,7 +176,7 @@ def _model_of(source: object, batch: bool | int | None) -> Model:
     if is_torch_module(source) and hasattr(source, "generate"):
         raise NotAModelError.of(source, "its tokenizer is missing; pass the pair (model, tokenizer)")
     if isinstance(source, type):
-        raise NotAModelError.of(source, f"{source.__name__} is a class; pass an instance")
+        raise NotAModelError.of(source, "it is a class; pass an instance")
     packages = {cls.__module__.partition(".")[0] for cls in type(source).__mro__}
     if "lm_eval" in packages:
         from helmframe.models import lm_eval_model

@@ -43,7 +43,7 @@ def test_a_file_of_ones_own(tmp_path: Path) -> None:
 
 def test_a_prompt_of_ones_own_needs_a_scale() -> None:
     assert template_of("Good?\n{completion}", [0, 1]).head.endswith("Good?\n")
-    with pytest.raises(ArgumentError, match=r"needs scale=…, such as scale=\[0, 1\]"):
+    with pytest.raises(ArgumentError, match=r"needs a scale\. Add one, such as scale=\[0, 1\]"):
         template_of("Good?\n{completion}")
 
 

@@ -142,7 +142,7 @@ def test_a_file_is_refused(made: Path) -> None:
 
 @pytest.mark.parametrize(
     ("file", "message"),
-    [("config.json", "no config.json"), ("model.safetensors", "no weights"), ("tokenizer.json", "no a tokenizer")],
+    [("config.json", "no config.json"), ("model.safetensors", "no weights"), ("tokenizer.json", "no tokenizer")],
 )
 def test_a_folder_that_lacks_something_is_refused(folder: Path, file: str, message: str) -> None:
     (folder / file).unlink()

@@ -177,7 +177,7 @@ def test_what_can_not_answer_is_refused(given: object) -> None:
 
 
 def test_a_class_is_refused() -> None:
-    with pytest.raises(NotAModelError, match="Speaker is a class"):
+    with pytest.raises(NotAModelError, match="Speaker isn't a model: it is a class"):
         from_any(Speaker)
 
 
