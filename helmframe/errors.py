@@ -56,7 +56,7 @@ class UnknownNameError(HelmframeError, LookupError):
 
     @classmethod
     def among(cls, kind: str, name: object, names: Iterable[str], *, hint: str = "") -> Self:
-        """Return the error `Unknown metric 'exact_mach'. Did you mean 'exact_match'?`, with known names and a hint.
+        """Return the error of an unknown name: `Unknown metric 'exact_mach'. Did you mean 'exact_match'?`.
 
         Args:
             kind: The kind of the name, such as "metric", or "metric of these scores" with the location.
@@ -66,7 +66,8 @@ class UnknownNameError(HelmframeError, LookupError):
         """
         located = re.fullmatch(r"(\w+(?: \w+){0,2}?) ((?:of|in|on|for) .+)", kind)
         problem = f"{located[1]} {name!r} {located[2]}" if located else f"{kind} {name!r}"
-        return cls(f"Unknown {problem}.{_suggestion(name, names)}{_known(names, kind, hint)}")
+        choices = sorted(map(str, names))
+        return cls(f"Unknown {problem}.{_suggestion(name, choices)}{_known(choices, kind, hint)}")
 
 
 class UnknownScenarioError(UnknownNameError):
@@ -78,8 +79,9 @@ class ArgumentError(HelmframeError, ValueError):
 
     @classmethod
     def unknown_argument(cls, where: str, name: str, names: Iterable[str]) -> "ArgumentError":
-        """Return the error `typos() has no argument 'probb'. Did you mean 'prob'?`, with known arguments."""
-        return cls(f"{where} has no argument {name!r}.{_suggestion(name, names)}{_known(names)}")
+        """Return the error of an unknown argument: `typos() has no argument 'probb'. Did you mean 'prob'?`."""
+        choices = sorted(map(str, names))
+        return cls(f"{where} has no argument {name!r}.{_suggestion(name, choices)}{_known(choices)}")
 
     @classmethod
     def unknown_value(cls, where: str, value: object, values: Iterable[str], *, hint: str = "") -> Self:
@@ -101,7 +103,7 @@ class ArgumentError(HelmframeError, ValueError):
 
     @classmethod
     def no_name(cls, decorator: str, argument: object) -> "ArgumentError":
-        """Return the error `@hf.metric needs a name. Write @hf.metric("shouted").`"""
+        """Return the error of a decorator without a name: `@hf.metric needs a name. Write @hf.metric("shouted")`."""
         name = getattr(argument, "__name__", "name")
         return cls(f'@{decorator} needs a name. Write @{decorator}("{name}").')
 
@@ -115,13 +117,14 @@ class SpecError(HelmframeError, ValueError):
 
     @classmethod
     def at(cls, file: object, key: str, problem: str) -> "SpecError":
-        """Return the error `specs/scenarios/mmlu.yaml: splits.dev: PROBLEM`."""
+        """Return the error of a key: `mmlu.yaml: splits.dev: PROBLEM`."""
         return cls(f"{file}: {key}: {problem}" if key else f"{file}: {problem}")
 
     @classmethod
     def unknown_key(cls, file: object, key: str, keys: Iterable[str]) -> "SpecError":
-        """Return the error `specs/scenarios/mmlu.yaml: unknown key 'metric'. Did you mean 'metrics'?`"""
-        return cls(f"{file}: unknown key {key!r}.{_suggestion(key.rpartition('.')[2], keys)}{_known(keys)}")
+        """Return the error of an unknown key: `mmlu.yaml: unknown key 'metric'. Did you mean 'metrics'?`."""
+        choices = sorted(map(str, keys))
+        return cls(f"{file}: unknown key {key!r}.{_suggestion(key.rpartition('.')[2], choices)}{_known(choices)}")
 
 
 class RepeatedKeyError(SpecError):
@@ -242,16 +245,15 @@ def listed(names: Iterable[str]) -> str:
     return ", ".join(texts[:SHOWN]) + (f", … ({len(texts)} in all)" if len(texts) > SHOWN else "")
 
 
-def _suggestion(name: object, names: Iterable[str]) -> str:
-    close = near(name, sorted(map(str, names)))
+def _suggestion(name: object, names: Sequence[str]) -> str:
+    close = near(name, names)
     return f" Did you mean {_one_of(close)}?" if close else ""
 
 
-def _known(names: Iterable[str], kind: str = "", hint: str = "") -> str:
-    """Return the known names of a kind, or the function that lists them, and the hint, on lines of their own."""
-    texts = sorted(map(str, names))
-    lines = [f"Known: {listed(texts)}."] if texts else []
-    if len(texts) > SHOWN and kind in _LISTINGS:
+def _known(names: Sequence[str], kind: str = "", hint: str = "") -> str:
+    """Return the known names of a kind, or the function that lists them, and the hint, on separate lines."""
+    lines = [f"Known: {listed(names)}."] if names else []
+    if len(names) > SHOWN and kind in _LISTINGS:
         lines = [f"{_LISTINGS[kind]} lists all."]
     return "".join(f"\n{line}" for line in (*lines, hint) if line)
 
