@@ -68,7 +68,7 @@ def test_what_a_model_can_do_is_shown(model: Any, shown: str) -> None:
         ),
         (
             lambda: SAMPLER.metrics("max_prob").generate(MUTE),
-            "metric 'max_prob' needs them",
+            "metric 'max_prob' needs",
         ),
     ],
 )

@@ -113,9 +113,13 @@ ROWS = pl.DataFrame({"q": ["1+1?"], "a": ["2"]})
             ArgumentError,
             "temperature must be a number",
         ),  # type: ignore[arg-type]
-        (lambda: SAMPLER.generate(hf.models.oracle(), temperature=[0, -1]), ArgumentError, "should be at least 0"),
+        (lambda: SAMPLER.generate(hf.models.oracle(), temperature=[0, -1]), ArgumentError, "temperature must be ≥ 0"),
         (lambda: SAMPLER.generate(hf.models.oracle(), top_p=2), ArgumentError, "top_p must be between 0 and 1"),
-        (lambda: SAMPLER.generate(hf.models.oracle(), stop=["a", 3]), ArgumentError, "a text, or several"),  # type: ignore[list-item]
+        (
+            lambda: SAMPLER.generate(hf.models.oracle(), stop=["a", 3]),
+            ArgumentError,
+            "stop must be text, or a list of texts",
+        ),  # type: ignore[list-item]
         (lambda: SAMPLER.adapt(max_tokens=3), ArgumentError, r"write \.generate\(model, max_tokens=3\)"),  # type: ignore[call-arg]
         (lambda: SAMPLER.generate(hf.models.echo(), max_token=3), ArgumentError, "Did you mean 'max_tokens'"),
         (lambda: hf.compare(SAMPLER, SAMPLER), ArgumentError, r"\.score\(\) first"),  # type: ignore[arg-type]
@@ -127,7 +131,7 @@ ROWS = pl.DataFrame({"q": ["1+1?"], "a": ["2"]})
         (lambda: SAMPLER.adapt(method="generaton"), UnknownNameError, "Did you mean 'generation'"),
         (lambda: SAMPLER.generate(3), NotAModelError, "A model is"),
         (lambda: SAMPLER.generate([says_a, says_a]), ArgumentError, "two models have the name 'says_a'"),
-        (lambda: SAMPLER.generate(says_a, temperature=0.7), CapabilityError, "can't take temperature"),
+        (lambda: SAMPLER.generate(says_a, temperature=0.7), CapabilityError, "doesn't support temperature"),
         (lambda: SAMPLER.sample(0), ArgumentError, "from 1 on"),
         (lambda: SAMPLER.sample(3, order="random"), ArgumentError, "order must be 'helm' or 'keyed'"),
         (lambda: SAMPLER.score(), PlanError, r"Add one: \.generate\(my_function\)"),
@@ -330,7 +334,10 @@ def test_media_passes_through_to_a_model_that_takes_it_and_is_refused_by_one_tha
             lambda plan: plan.generate(hf.models.oracle()).score(max_requests="3"),
             "max_requests='3': max_requests must be a number ≥ 0",
         ),
-        (lambda plan: plan.generate(hf.models.oracle()).score(until=0.03), r"until=0.03: write until=hf.precise"),
+        (
+            lambda plan: plan.generate(hf.models.oracle()).score(until=0.03),
+            r"until=0.03: until must be a stopping rule: hf.precise",
+        ),
         (lambda plan: hf.scenario([{"input": "a"}]), r"scenario\(\[…\]\): a list of names; rows become a frame first"),
         (lambda plan: plan.where("input + 1 > 2"), r"explicit type casts.\nColumns: row_index"),
     ],

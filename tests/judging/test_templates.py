@@ -57,16 +57,16 @@ def test_another_scale_takes_the_place_of_the_templates_own() -> None:
     ("was", "is_now", "told"),
     [
         ("scale: [1, 2, 3]", "scale: [1]", "tone.yaml: scale: .*numbers"),
-        ("version: 2\n", "", "tone.yaml: version: is missing"),
-        ("empty: 1", "empty: 7", r"tone.yaml: empty: 7 is not on the scale"),
+        ("version: 2\n", "", "tone.yaml: version: this key is required"),
+        ("empty: 1", "empty: 7", r"tone.yaml: empty: must be on the scale \(.*\), not 7"),
         ("empty: 1", "emty: 1", "unknown key 'emty'. Did you mean 'empty'"),
-        ("empty: 1", "max_tokens: many", "tone.yaml: max_tokens: should be a whole number"),
+        ("empty: 1", "max_tokens: many", "tone.yaml: max_tokens: must be an integer ≥ 1"),
         ("judge: tone", "judge: [", "tone.yaml: not YAML"),
         ("{completion}", "{first}", "tone.yaml: prompt: the prompt must contain"),
         ("{completion}", "nothing", "tone.yaml: prompt: the prompt must contain"),
-        ("empty: 1", "empty: often", r"tone.yaml: empty: 'often' is not on the scale"),
+        ("empty: 1", "empty: often", r"tone.yaml: empty: must be on the scale \(.*\), not 'often'"),
         ("scale: [1, 2, 3]", "scale: {between: [1]}", "tone.yaml: scale: "),
-        ("empty: 1", "rescale: perhaps", "tone.yaml: rescale: should be true or false"),
+        ("empty: 1", "rescale: perhaps", "tone.yaml: rescale: must be true or false"),
     ],
 )
 def test_a_file_that_is_wrong_is_told_with_its_key(tmp_path: Path, was: str, is_now: str, told: str) -> None:
