@@ -155,7 +155,7 @@ def test_attempts_are_the_calls_that_held_a_row() -> None:
 def test_too_few_answers_are_halved_too() -> None:
     told = ask(lambda prompts: [str(prompt) for prompt in prompts if prompt != "b"], ["a", "b", "c"])
     assert told.texts == ["a", None, "c"]
-    assert told.errors[1] == f"AnswerError: model 'm' returned 0 completions for 1 prompt. {RETURN_A_LIST}."
+    assert told.errors[1] == f"AnswerError: Model 'm' returned 0 completions for 1 prompt. {RETURN_A_LIST}."
 
 
 def test_an_error_that_passes_is_asked_again() -> None:
@@ -224,7 +224,7 @@ def warnings_of(function: Function, prompts: Sequence[str], caplog: pytest.LogCa
 
 def test_too_few_answers_are_warned_of_once_with_what_the_halving_costs(caplog: pytest.LogCaptureFixture) -> None:
     said = warnings_of(lambda prompts: ["A"], NUMBERS[:8], caplog)
-    cost = f"model 'm' returned 1 completion for 8 prompts. {RETURN_A_LIST}; "
+    cost = f"Model 'm' returned 1 completion for 8 prompts. {RETURN_A_LIST}; "
     cost += "retried the 8 prompts in halves: 14 more calls [instance_id=id0]"
     assert said == [cost]
     assert [record.getMessage() for record in caplog.records if record.levelno == logging.DEBUG] == [cost]

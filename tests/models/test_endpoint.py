@@ -307,7 +307,7 @@ def test_garbage_for_one_prompt_is_that_rows_error(server: Server) -> None:
     found = outcomes(http(server.url, "m"), ["a", "b", "c", "d", "e"])
     assert [each.completion is not None for each in found] == [True, False, False, False, True]
     assert str(found[1].error).endswith("the reply isn't JSON")
-    assert str(found[2].error).startswith("AnswerError: model 'm': the server replied {'choices': []}")
+    assert str(found[2].error).startswith("AnswerError: Model 'm': the server replied {'choices': []}")
 
 
 def test_busy_and_broken_servers_are_asked_again(server: Server) -> None:
@@ -352,7 +352,7 @@ def test_a_server_that_dies_costs_little_and_the_next_run_asks_the_rest(server: 
 
 def test_nobody_listens() -> None:
     (found,) = outcomes(http("http://127.0.0.1:9/v1", "m"), ["a"])
-    assert str(found.error).startswith("ConnectError: ")
+    assert str(found.error).startswith("ConnectError: no response from http://127.0.0.1:9/v1/completions: ")
 
 
 def test_what_a_server_says_is_one_short_line(server: Server) -> None:
@@ -543,10 +543,10 @@ def test_a_plan_with_a_server_goes_through_yaml(said: str) -> None:
         ("http://localhost:8000/v1", "Add the name of a model: 'http://localhost:8000/v1#name'"),
         ("http://user:pw-canary@host/v1#m", "url must not contain a password or a query"),
         ("http://host/v1?api_key=pw-canary#m", "url must not contain a password or a query"),
-        ("http://:80/v1#m", "should be a server's address"),
-        ("http://host:x/v1#m", "should be a server's address"),
-        ("openai:", "should be the model's name"),
-        ("http(url='http://a')", "name= is missing"),
+        ("http://:80/v1#m", "url must be a server's address"),
+        ("http://host:x/v1#m", "url must be a server's address"),
+        ("openai:", "name must be the model's name"),
+        ("http(url='http://a')", "name=… is missing"),
         ("http(url='http://a', name='m', chta=True)", "Did you mean 'chat'"),
     ],
 )

@@ -276,7 +276,7 @@ def test_a_transformers_model_alone_is_refused() -> None:
 
 
 def test_a_pair_with_something_else_than_a_tokenizer_is_refused() -> None:
-    with pytest.raises(NotAModelError, match="str is no tokenizer"):
+    with pytest.raises(NotAModelError, match="str isn't a tokenizer"):
         from_any((tiny.gpt2(), "tokenizer"))
 
 
@@ -471,9 +471,9 @@ def test_what_is_said_goes_through_yaml(made: Path) -> None:
     [
         ({"dtype": "bfloat"}, UnknownNameError, "Unknown dtype 'bfloat'. Did you mean 'bfloat16'"),
         ({"device": "gpu"}, ArgumentError, "device must be 'cpu', 'cuda'"),
-        ({"device": "cuda:99"}, CapabilityError, "device='cuda:99': torch sees .*cpu on this machine"),
+        ({"device": "cuda:99"}, CapabilityError, "local\\(device='cuda:99'\\): torch finds only .*cpu on this machine"),
         ({"replicas": 0}, ArgumentError, "replicas must be an integer ≥ 1"),
-        ({"device": "cuda:1", "replicas": 2}, ArgumentError, "each has a GPU of its own"),
+        ({"device": "cuda:1", "replicas": 2}, ArgumentError, "each replica needs its own GPU"),
         ({"device_map": "best"}, UnknownNameError, "Unknown device_map 'best'"),
         ({"device_map": {}}, ArgumentError, "device_map must be 'auto' or"),
         ({"device_map": "auto", "device": "cpu"}, ArgumentError, "device_map places the layers already"),

@@ -110,7 +110,7 @@ def test_too_few_answers_are_an_error_of_the_row_that_gets_none() -> None:
 def test_a_function_that_returns_a_set_fails_all_its_rows_and_misassigns_none() -> None:
     found = outcomes(lambda prompts: set(prompts), [f"p{number}" for number in range(40)], batch=True)
     assert texts(found) == [None] * 40
-    assert all(str(each.error).startswith("AnswerError: model 'lambda' returned a value of type set") for each in found)
+    assert all(str(each.error).startswith("AnswerError: Model 'lambda' returned a value of type set") for each in found)
 
 
 def test_a_model_whose_ask_returns_a_set_fails_all_its_rows() -> None:
@@ -127,7 +127,7 @@ def test_an_answer_of_the_wrong_type_is_an_error_of_its_row() -> None:
     assert texts(found) == ["a", None]
     assert (
         found[1].error
-        == "AnswerError: model 'lambda' answered None (NoneType); expected str, Completion or a dict with 'text'."
+        == "AnswerError: Model 'lambda' returned None (NoneType); expected str, Completion or a dict with 'text'."
     )
 
 
@@ -262,7 +262,7 @@ def test_a_completion_whose_repr_raises_is_an_error_of_its_row() -> None:
             raise ValueError("no text")
 
     (found,) = outcomes(lambda prompt: Unreadable(), ["a"])
-    error = "AnswerError: model 'lambda' answered <repr() of Unreadable raised ValueError> (Unreadable); expected"
+    error = "AnswerError: Model 'lambda' returned <repr() of Unreadable raised ValueError> (Unreadable); expected"
     assert str(found.error).startswith(error)
 
 

@@ -58,7 +58,7 @@ def test_settings_travel_without_credentials(monkeypatch: pytest.MonkeyPatch, tm
     assert b"eu-north-1" in data
     for secret in (b"canary-of-a-server", b"AKIACANARY", b"canary-secret"):
         assert secret not in data
-    with pytest.raises(hf.HelmframeError, match="stays in its process"):
+    with pytest.raises(hf.HelmframeError, match="Credentials are never sent to another process"):
         pickle.dumps(config.Secret("x"))
 
 

@@ -87,7 +87,7 @@ def test_room_is_made_at_once_where_it_is_little_more_than_needed(reader: Reader
 
 def test_there_is_no_slot_beyond_the_last(reader: Reader) -> None:
     slots = filled(reader, TEXTS)
-    with pytest.raises(MemoryError, match="all 4 slots are taken"):
+    with pytest.raises(MemoryError, match="all 4 slots are in use"):
         slots.enter(kept(reader, [[1]])[0])
 
 
