@@ -174,7 +174,10 @@ def test_a_run_of_another_model_is_refused() -> None:
         PLAN.generate(function([])).score(resume=run_id(first))
 
 
-@pytest.mark.parametrize(("resume", "fresh", "message"), [(7, False, "as text"), ("last", True, "contradict")])
+@pytest.mark.parametrize(
+    ("resume", "fresh", "message"),
+    [(7, False, "resume must be 'last' or the id of a run"), ("last", True, "contradict")],
+)
 def test_what_cannot_be_is_refused(resume: str, fresh: bool, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         PLAN.generate(function([])).score(resume=resume, fresh=fresh)

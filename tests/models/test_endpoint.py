@@ -255,7 +255,7 @@ def test_a_short_key_is_hidden_too(server: Server, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("HELMFRAME_API_KEY", "abc123")
     server.reply = lambda asked: refusal(400, "abc123 may not")
     (found,) = outcomes(http(server.url, "m"), ["a"])
-    assert found.error == f"RefusedError: {server.url}/completions answered HTTP 400: *** may not"
+    assert found.error == f"RefusedError: {server.url}/completions returned HTTP 400: *** may not"
 
 
 def test_a_key_that_no_header_can_hold_is_refused_unshown(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -270,7 +270,10 @@ def test_a_key_that_no_header_can_hold_is_refused_unshown(server: Server, monkey
 
 def test_a_model_that_the_server_lacks_is_said_with_those_it_has(server: Server) -> None:
     server.models, server.reply = ["org/llama", "org/qwen"], lambda asked: refusal(404, "no such model")
-    with pytest.raises(SourceMissingError, match=r"'org/lama'. Did you mean 'org/llama'\?\nKnown: org/llama, org/qwen"):
+    with pytest.raises(
+        SourceMissingError,
+        match=r"Unknown model 'org/lama' on http\S+\. Did you mean 'org/llama'\?\nKnown: org/llama, org/qwen",
+    ):
         outcomes(http(server.url, "org/lama"), ["a"])
 
 
@@ -487,7 +490,7 @@ def test_a_text_that_is_too_long_is_an_error_of_its_row(server: Server) -> None:
 
 def test_with_chat_none_are_asked_for_when_the_plan_is_run(server: Server) -> None:
     plan = hf.scenario("sampler").limit(1).adapt(method="multiple_choice_separate_original")
-    with pytest.raises(CapabilityError, match="doesn't return log-probabilities"):
+    with pytest.raises(CapabilityError, match="doesn't compute log-probabilities of texts"):
         plan.generate(http(server.url, "m", chat=True)).score()
     assert server.asked == []
 

@@ -30,7 +30,7 @@ def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch)
     ("said", "match"),
     [
         ({"replicas": 0}, "replicas=0"),
-        ({"replicas": (4, 1)}, "at least"),
+        ({"replicas": (4, 1)}, r"a pair \(minimum, maximum\)"),
         ({"num_gpus": -1}, "num_gpus=-1"),
         ({"weight": 0}, "weight=0"),
         ({"models": {"big": {"weight": "much"}}}, "weight='much'"),
