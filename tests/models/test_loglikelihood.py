@@ -67,7 +67,7 @@ def test_forms_of_a_log_probability(
 
 @pytest.mark.parametrize("given", [0.5, float("nan"), "−2", None, True, (), {"text": "x"}, (-1.0, 2, 3)])
 def test_what_is_none_is_told(given: object) -> None:
-    with pytest.raises(AnswerError, match="[Mm]odel 'm'"):
+    with pytest.raises(AnswerError, match=r"[Mm]odel 'm'"):
         as_scored(given, PAIR, "m")
 
 
