@@ -257,8 +257,8 @@ def test_fields_that_came_later_leave_the_id_as_it_was() -> None:
     ("said", "told"),
     [
         ({"cue_space": "tab"}, r"adapt\(cue_space='tab'\)"),
-        ({"cue_space": ["space", "newlin"]}, r"cue_space='newlin'\)\. Did you mean 'newline'"),
-        ({"shot_order": "reversed"}, r"shot_order='reversed'\)\. Did you mean 'reverse'"),
+        ({"cue_space": ["space", "newlin"]}, r"cue_space='newlin'\): cue_space must be .*\. Did you mean 'newline'"),
+        ({"shot_order": "reversed"}, r"shot_order='reversed'\): shot_order must be .*\. Did you mean 'reverse'"),
     ],
 )
 def test_an_unknown_space_or_order_is_told_when_it_is_said(said: dict[str, Any], told: str) -> None:
