@@ -170,7 +170,7 @@ def test_the_options_say_the_engine() -> None:
     [
         (["--address", "auto"], "--engine ray"),
         (["--engine", "ray", "--actors", "many"], "1-8"),
-        (["--engine", "ray", "--actors", "4-2"], "at least"),
+        (["--engine", "ray", "--actors", "4-2"], "a pair"),
     ],
 )
 def test_options_that_cannot_be(words: list[str], match: str) -> None:
