@@ -145,7 +145,7 @@ def test_what_ends_a_text_is_none_of_its_own(
     values = [{1: Logprob(-1.0)}, {last: Logprob(-2.0)}]
     output = RequestOutput([1, 2], [CompletionOutput("a", [1, last], values, "stop", reason)])
     vllm = hf.models.vllm(folder).generate.__self__  # type: ignore[attr-defined]
-    answer = vllm._answer(output, {"stop": reason})
+    answer = vllm._completion(output, {"stop": reason})
     assert (answer.output_tokens, answer.logprob) == (tokens, logprob)
     assert answer.token_logprobs == (None if logprob is None else (logprob,))
 
