@@ -109,17 +109,17 @@ ROWS = pl.DataFrame({"q": ["1+1?"], "a": ["2"]})
         (lambda: SAMPLER.perturb("typos(prob=2)"), ArgumentError, "between 0 and 1"),
         (lambda: SAMPLER.perturb(str.lower), ArgumentError, "by @hf.perturbation"),  # type: ignore[arg-type]
         (
-            lambda: SAMPLER.generate(hf.models.oracle(), temperature="hot"),
+            lambda: SAMPLER.generate(hf.models.oracle(), temperature="hot"),  # type: ignore[arg-type]
             ArgumentError,
             "temperature must be a number",
-        ),  # type: ignore[arg-type]
+        ),
         (lambda: SAMPLER.generate(hf.models.oracle(), temperature=[0, -1]), ArgumentError, "temperature must be ≥ 0"),
         (lambda: SAMPLER.generate(hf.models.oracle(), top_p=2), ArgumentError, "top_p must be between 0 and 1"),
         (
-            lambda: SAMPLER.generate(hf.models.oracle(), stop=["a", 3]),
+            lambda: SAMPLER.generate(hf.models.oracle(), stop=["a", 3]),  # type: ignore[list-item]
             ArgumentError,
             "stop must be text, or a list of texts",
-        ),  # type: ignore[list-item]
+        ),
         (lambda: SAMPLER.adapt(max_tokens=3), ArgumentError, r"write \.generate\(model, max_tokens=3\)"),  # type: ignore[call-arg]
         (lambda: SAMPLER.generate(hf.models.echo(), max_token=3), ArgumentError, "Did you mean 'max_tokens'"),
         (lambda: hf.compare(SAMPLER, SAMPLER), ArgumentError, r"\.score\(\) first"),  # type: ignore[arg-type]

@@ -393,8 +393,13 @@ def test_threads_change_the_manifest_while_it_is_written() -> None:
         lambda number: manifest.skip(f"s{number}", ["m"], "no rows"),
         lambda number: manifest.set_looks(f"t{number}", {"cells": []}),
     ]
+
+    def apply(change: Callable[[int], None]) -> None:
+        for number in range(500):
+            change(number)
+
     with ThreadPoolExecutor() as pool:
-        writers = [pool.submit(lambda change=change: [change(number) for number in range(500)]) for change in changes]
+        writers = [pool.submit(apply, change) for change in changes]
         copies = [json.dumps(manifest.content("running")) for _ in range(50)]
     assert [writer.exception() for writer in writers] == [None, None]
     assert len(copies) == 50

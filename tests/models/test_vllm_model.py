@@ -195,7 +195,7 @@ def test_it_is_known_by_content_and_by_what_changes_answers(folder: Path) -> Non
 def test_what_can_not_be_is_refused(folder: Path) -> None:
     with pytest.raises(ArgumentError, match="options must be JSON values"):
         hf.models.vllm(folder, dtype=torch.bfloat16)
-    with pytest.raises(ArgumentError, match="model= is missing"):
+    with pytest.raises(ArgumentError, match="model=… is missing"):
         from_any("vllm(dtype='bfloat16')")
     with pytest.raises(SourceBrokenError, match=r"vLLM can't load .*: TypeError.*no_such"):
         answers(hf.models.vllm(folder, no_such=1))
