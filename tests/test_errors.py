@@ -52,7 +52,7 @@ def test_the_same_function_may_be_registered_again_and_another_may_not() -> None
     registry: Registry[object] = Registry("thing")
     registry.add("a", function)
     registry.add("a", function)
-    with pytest.raises(ArgumentError, match="is there already"):
+    with pytest.raises(ArgumentError, match="is already registered"):
         registry.add("a", test_case_does_not_hide_a_name)
 
 

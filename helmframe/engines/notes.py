@@ -187,7 +187,8 @@ class Utilization:
 
         Returns:
             By name: `busy`, the share of the waiting time in which the model generated; `waited`, the waiting time in
-            seconds; and `state`, how the model runs prompts, if known.
+            seconds; `state`, how the model runs prompts, if known; and `refused`, the decoding parameters that its
+            server rejected, each with what is sent instead.
         """
         entries = {}
         for model, busy in self._busy.items():
@@ -196,8 +197,20 @@ class Utilization:
                 continue
             logger.info("%s was busy %.0f %% of %.1f s", model.name, 100 * seconds.share, seconds.waited)
             state = {} if model.state is None else {"state": model.state()}
-            entries[model.name] = {"busy": round(seconds.share, 3), "waited": round(seconds.waited, 1), **state}
+            refused = {} if model.refused is None else {"refused": dict(model.refused())}
+            entries[model.name] = {
+                "busy": round(seconds.share, 3),
+                "waited": round(seconds.waited, 1),
+                **state,
+                **{name: value for name, value in refused.items() if value},
+            }
         return entries
+
+
+def refusal_notes(manifest: Mapping[str, Any]) -> list[str]:
+    """Return a line for each model and decoding parameter that its server rejected, with the replacement."""
+    models = {**manifest.get("judges", {}), **manifest.get("models", {})}
+    return [f"{name}: {text}" for name, entry in models.items() for text in entry.get("refused", {}).values()]
 
 
 def utilization_notes(manifest: Mapping[str, Any]) -> list[str]:

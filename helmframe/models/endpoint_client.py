@@ -1,10 +1,10 @@
 """The HTTP client of a model on a server: requests, API keys from the environment, and errors."""
 
 import os
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 from helmframe import config
@@ -16,6 +16,7 @@ from helmframe.errors import (
     SourceMissingError,
     UnknownNameError,
 )
+from helmframe.models.retries import seconds_to_reset
 
 if TYPE_CHECKING:
     import asyncio
@@ -30,13 +31,19 @@ _NO_ROUTE = frozenset({404, 405, 501})
 
 
 class RefusedError(HelmframeError):
-    """An error response of a server; `status_code`, `headers` and `code` show whether it is transient."""
+    """An error response of a server.
 
-    def __init__(self, message: str, status_code: int, headers: Mapping[str, str], code: str | None) -> None:
+    `status_code`, `headers` and `code` show whether it is transient. `parameter` is the field that the server rejects.
+    """
+
+    def __init__(
+        self, message: str, status_code: int, headers: Mapping[str, str], code: str | None, parameter: str | None = None
+    ) -> None:
         super().__init__(message)
         self.status_code = status_code
         self.headers = headers
         self.code = code
+        self.parameter = parameter
 
 
 @dataclass
@@ -46,17 +53,15 @@ class Endpoint:
     Args:
         url: The base address of the server.
         name: The name of the model on the server.
+        key: The environment variable of the server's key; None: no key is sent.
         has_responded: Whether the server has responded in this process. Later invalid replies fail one request only.
     """
 
     url: str
     name: str
+    key: str | None = None
     has_responded: bool = False
-
-    @property
-    def is_openai(self) -> bool:
-        """Return whether the server is OpenAI's own."""
-        return urlsplit(self.url).hostname == "api.openai.com"
+    _open_at: float = 0.0  # the reset of the server's rate limit, by the clock `time.monotonic`
 
     async def post(self, route: str, body: Mapping[str, Any]) -> Any:
         """Return the server's reply, parsed as JSON.
@@ -68,7 +73,9 @@ class Endpoint:
             CapabilityError: The server has the model, but not on this route.
             RefusedError: The server returned any other error. A lost connection raises httpx's own error.
         """
+        await self._wait_for_reset()
         response = await self._send("POST", route, json=body)
+        self._open_at = max(self._open_at, time.monotonic() + seconds_to_reset(response.headers))
         reply = _json(response)
         error = reply.get("error") if isinstance(reply, Mapping) else None
         if response.is_success and not error and reply is not None:
@@ -96,6 +103,14 @@ class Endpoint:
             # of the same class, which decides whether the request is retried
             reason = str(error) or ("timeout" if isinstance(error, httpx.TimeoutException) else "connection lost")
             raise type(error)(f"no response from {self.url}/{route}: {reason}") from error
+
+    async def _wait_for_reset(self) -> None:
+        """Wait until the server resets its rate limit, if its last replies reported that the limit is used up."""
+        import asyncio
+
+        wait = self._open_at - time.monotonic()
+        if wait > 0:
+            await asyncio.sleep(wait)
 
     async def check_protocol(self) -> None:
         """Check that a server that has not responded yet is OpenAI-compatible.
@@ -140,7 +155,12 @@ class Endpoint:
         )
 
     def _denied(self, status: int, message: str) -> SourceDeniedError:
-        name = self._variable
+        name = self.key
+        if name is None:
+            return SourceDeniedError(
+                f"{self.url} needs a key (HTTP {status}). Put it into an environment variable, and name the variable: "
+                f"hf.models.http({self.url!r}, {self.name!r}, key_env='MY_SERVER_KEY')."
+            )
         if not _key(name):
             return SourceDeniedError(
                 f"{self.url} needs a key (HTTP {status}). Set it in the environment: export {name}=…."
@@ -154,24 +174,26 @@ class Endpoint:
         code = error.get("code") if isinstance(error, Mapping) else None
         text = f"{self.url}/{route} returned HTTP {status}"
         details = f": {self._safe(message)}" if message else ""
-        return RefusedError(text + details, status, dict(response.headers), code if isinstance(code, str) else None)
-
-    @property
-    def _variable(self) -> str:
-        """Return the name of the key's variable. OpenAI's key is never sent to other servers."""
-        return "OPENAI_API_KEY" if self.is_openai else "HELMFRAME_API_KEY"
+        parameter = error.get("param") if isinstance(error, Mapping) else None
+        return RefusedError(
+            text + details,
+            status,
+            dict(response.headers),
+            code if isinstance(code, str) else None,
+            parameter if isinstance(parameter, str) else None,
+        )
 
     def _headers(self) -> dict[str, str]:
-        key = _key(self._variable)
+        key = _key(self.key)
         if not key:
             return {}
         if not key.isascii() or not key.isprintable():
-            raise SourceDeniedError(f"The key in {self._variable} contains invalid characters. Export it again.")
+            raise SourceDeniedError(f"The key in {self.key} contains invalid characters. Export it again.")
         return {"Authorization": f"Bearer {key}"}
 
     def _safe(self, message: str) -> str:
         """Return the server's message as one short line without keys, which some servers repeat."""
-        key = _key(self._variable)
+        key = _key(self.key)
         shown = config.redacted(message.replace(key, "***") if key else message)
         return " ".join("".join(character if character.isprintable() else " " for character in shown).split())[
             :MAX_MESSAGE
@@ -195,8 +217,8 @@ def _client() -> "httpx.AsyncClient":
     return _clients[loop]
 
 
-def _key(name: str) -> str:
-    return os.environ.get(name, "").strip()
+def _key(name: str | None) -> str:
+    return os.environ.get(name, "").strip() if name else ""
 
 
 def _json(response: "httpx.Response") -> Any:

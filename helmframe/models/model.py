@@ -155,6 +155,8 @@ class Model:
             `explain()` then shows the age of its completions.
         generates: Whether the model generates text; False if it only computes log-probabilities of texts.
         token_logprobs: Whether completions contain log-probabilities of their tokens; None: known after the first call.
+        refused: A function that returns the decoding parameters that the server rejected, each with what is sent
+            instead; None: nothing to report.
         state: A function that returns how the model runs, for `explain()` and the manifest: the expectation, and after
             the first call the facts; None: nothing to report.
     """
@@ -185,6 +187,7 @@ class Model:
     generates: bool = True
     token_logprobs: bool | None = None
     state: Callable[[], str] | None = None
+    refused: Callable[[], Mapping[str, str]] | None = None
 
     @property
     def capabilities(self) -> tuple[str, ...]:

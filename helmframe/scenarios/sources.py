@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from helmframe._core.specs import Frame, ScenarioSpec
+from helmframe._core.yaml import specs_root
 from helmframe.config import data_root, from_home, s3_options
 from helmframe.errors import (
     HelmframeError,
@@ -25,7 +26,6 @@ from helmframe.errors import (
     SourceMissingError,
     SpecError,
 )
-from helmframe.scenarios.catalogue import specs_root
 from helmframe.scenarios.remote import Listing, hub_address, reach_hub, reach_s3
 from helmframe.scenarios.sql import text_list
 
@@ -153,7 +153,7 @@ def connect(spec: ScenarioSpec, data: str | None = None) -> Source:
         source = replace(source, secrets=options.secrets)
         return replace(source, listing=source.guarded(lambda: reach_s3(connection, options, where)))
     if scheme == "hf":
-        listing = source.guarded(lambda: reach_hub(connection, where))
+        listing = source.guarded(lambda: reach_hub(connection))
         return replace(source, address=hub_address(address), listing=listing)
     raise SourceError(f"{where} can't be read: {scheme}:// is no kind of root.\nWrite a folder or s3://bucket/prefix.")
 
