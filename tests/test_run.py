@@ -148,9 +148,9 @@ def test_max_cost_stops_once_it_is_spent() -> None:
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ({"max_cost": 1.0}, "needs prices"),
-        ({"max_cost": 1.0, "prices": {"other": (1, 1)}}, "no price for model"),
-        ({"max_requests": -1}, "from 0 on"),
+        ({"max_cost": 1.0}, "prices is required"),
+        ({"max_cost": 1.0, "prices": {"other": (1, 1)}}, "prices has no entry for model"),
+        ({"max_requests": -1}, "must be a number ≥ 0"),
     ],
 )
 def test_limits_are_checked_before_anything_is_asked(how, message) -> None:  # type: ignore[no-untyped-def]

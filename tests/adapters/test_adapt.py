@@ -143,9 +143,7 @@ def test_a_value_of_the_wrong_type_raises(fields: dict[str, Any]) -> None:
 
 
 def test_an_unknown_method_names_near_ones() -> None:
-    with pytest.raises(
-        UnknownNameError, match=r"no adapter method is called 'generations'\. Did you mean 'generation'"
-    ):
+    with pytest.raises(UnknownNameError, match=r"Unknown adapter method 'generations'\. Did you mean 'generation'"):
         cells({"method": "generations"})
 
 
@@ -260,8 +258,8 @@ def test_fields_that_came_later_leave_the_id_as_it_was() -> None:
     ("fields", "message"),
     [
         ({"cue_space": "tab"}, r"adapt\(cue_space='tab'\)"),
-        ({"cue_space": ["space", "newlin"]}, r"cue_space='newlin'\).*\. Did you mean 'newline'"),
-        ({"shot_order": "reversed"}, r"shot_order='reversed'\).*\. Did you mean 'reverse'"),
+        ({"cue_space": ["space", "newlin"]}, r"cue_space='newlin'\): cue_space must be .*\. Did you mean 'newline'"),
+        ({"shot_order": "reversed"}, r"shot_order='reversed'\): shot_order must be .*\. Did you mean 'reverse'"),
     ],
 )
 def test_an_unknown_space_or_order_raises_when_the_plan_is_built(fields: dict[str, Any], message: str) -> None:
@@ -392,5 +390,5 @@ def test_a_decorator_without_a_name_is_told() -> None:
     def bare(frame: pl.LazyFrame, spec: AdapterSpec) -> pl.LazyFrame:
         return frame
 
-    with pytest.raises(ArgumentError, match=r'@hf.adapter needs a name, as text: write @hf.adapter\("bare"\)'):
+    with pytest.raises(ArgumentError, match=r'@hf.adapter needs a name. Write @hf.adapter\("bare"\)'):
         adapter(bare)  # type: ignore[arg-type]

@@ -22,7 +22,7 @@ from tests.frames import instances, variants
         ({"balance": "letter"}, "Did you mean 'letters'"),
         ({"shots_as": "turns"}, "Add chat_template=True"),
         ({"shots_as": "turn"}, "Did you mean 'turns'"),
-        ({"truncation": "left"}, r"truncation='left'\)(?s:.*)right"),
+        ({"truncation": "left"}, "truncation must be 'right'"),
         ({"substitutions": [["(", ""]]}, "invalid regular expression"),
         ({"substitutions": ["\n", ";"]}, "should be .*replacement"),
         ({"substitutions": [["a", "b", "c"]]}, "should be .*replacement"),

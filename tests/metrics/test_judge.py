@@ -126,7 +126,7 @@ def test_an_invalid_scale_raises(scale: object) -> None:
 
 def test_a_name_that_no_column_has_raises() -> None:
     template("{checklist} {completion}").check(["completion", "checklist"])
-    with pytest.raises(UnknownNameError, match=r"no column is called 'cheklist'. Did you mean 'checklist'"):
+    with pytest.raises(UnknownNameError, match=r"Unknown column 'cheklist'. Did you mean 'checklist'"):
         template("{cheklist} {completion}").check(["completion", "checklist"])
 
 

@@ -186,7 +186,7 @@ def test_a_function_without_columns_is_no_metric() -> None:
 
 @pytest.mark.parametrize("name", ["f1_scor", "maj@8(metric='exact_mach')", "exact_match^3", "maj^3"])
 def test_an_unknown_name_is_told_at_once(name: str) -> None:
-    with pytest.raises(UnknownNameError, match="no metric is called"):
+    with pytest.raises(UnknownNameError, match="Unknown metric"):
         name_or_metric(name)
 
 
@@ -210,7 +210,7 @@ def test_a_decorator_without_a_name_is_told() -> None:
     def shouted(output: str) -> float:
         return float(output.isupper())
 
-    with pytest.raises(ArgumentError, match=r'@hf.metric needs a name, as text: write @hf.metric\("shouted"\)'):
+    with pytest.raises(ArgumentError, match=r'@hf.metric needs a name. Write @hf.metric\("shouted"\)'):
         metric(shouted)  # type: ignore[arg-type]
 
 

@@ -351,7 +351,7 @@ def test_a_probability_lies_between_0_and_1(perturbation: str, prob: object) -> 
 
 @pytest.mark.parametrize("perturbation", LETTERS)
 def test_an_unknown_unit_names_near_ones(perturbation: str) -> None:
-    with pytest.raises(ArgumentError, match=rf"{perturbation}\(per='words'\).*\. Did you mean 'word'"):
+    with pytest.raises(ArgumentError, match=rf"{perturbation}\(per='words'\): per must be .*\. Did you mean 'word'"):
         changed(FOX, perturbation, per="words")
 
 
@@ -384,7 +384,9 @@ def test_look_alikes_are_letters_of_their_alphabet_in_the_same_case() -> None:
 
 
 def test_an_unknown_alphabet_raises() -> None:
-    with pytest.raises(ArgumentError, match=r"homoglyphs\(alphabet='cyrilic'\).*\. Did you mean 'cyrillic'"):
+    with pytest.raises(
+        ArgumentError, match=r"homoglyphs\(alphabet='cyrilic'\): alphabet must be .*\. Did you mean 'cyrillic'"
+    ):
         call("homoglyphs", alphabet="cyrilic")
 
 

@@ -191,7 +191,7 @@ def test_on_works_lazily_and_in_groups() -> None:
 
 
 def test_an_unknown_perturbation_names_near_ones() -> None:
-    with pytest.raises(UnknownNameError, match=r"no perturbation is called 'typo'\. Did you mean 'typos'"):
+    with pytest.raises(UnknownNameError, match=r"Unknown perturbation 'typo'\. Did you mean 'typos'"):
         call("typo")
     with pytest.raises(UnknownNameError, match="Did you mean 'lowercase'"):
         parse("typos+lowercas")
@@ -341,7 +341,7 @@ def test_a_perturbation_of_the_whole_instance_that_gives_no_frame_raises() -> No
 
 @pytest.mark.parametrize("spec", [{"fields": "inputs"}, {"kind": "robust"}, {"takes": "row"}])
 def test_a_decorator_that_says_what_can_not_be_raises(spec: dict[str, str]) -> None:
-    with pytest.raises(ArgumentError, match=rf"{next(iter(spec))}=.*(?s:.*)(Known: |must be )"):
+    with pytest.raises(ArgumentError, match=rf"{next(iter(spec))} must be '"):
         perturbation("never", **spec)  # type: ignore[arg-type]
 
 

@@ -166,7 +166,7 @@ def test_examples_come_in_few_orders() -> None:
     [
         (
             "option_order(order='reversed')",
-            r"option_order\(order='reversed'\).*\. Did you mean 'reverse'",
+            r"option_order\(order='reversed'\): order must be .*\. Did you mean 'reverse'",
         ),
         ("option_order(shift=1.5)", r"option_order\(shift=1\.5\): shift must be an integer"),
         ("option_order(unless='(')", r"option_order\(unless='\('\): invalid regular expression: unclosed group\.$"),

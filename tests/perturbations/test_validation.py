@@ -119,9 +119,7 @@ def test_an_error_of_a_function_of_the_whole_instance_names_it() -> None:
 
 
 def test_a_decorator_without_a_name_is_told() -> None:
-    with pytest.raises(
-        ArgumentError, match=r'@hf.perturbation needs a name, as text: write @hf.perturbation\("of_text"'
-    ):
+    with pytest.raises(ArgumentError, match=r'@hf.perturbation needs a name. Write @hf.perturbation\("of_text"'):
         hf.perturbation(of_text)  # type: ignore[arg-type]
 
 

@@ -107,4 +107,4 @@ def test_the_command_stops_too(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", entry, "--until", "precise(.3)"]) == 0
     assert "stopped by precise(0.3)" in capsys.readouterr().out
     assert main(["run", entry, "--until", "precise"]) == 2
-    assert 'write "precise(0.03)"' in capsys.readouterr().err
+    assert 'the rule must be "precise(0.03)"' in capsys.readouterr().err

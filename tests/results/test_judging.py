@@ -129,14 +129,14 @@ def test_pairs_may_come_from_two_runs() -> None:
 
 def test_pairs_that_cant_be_are_told() -> None:
     preference, safety = hf.judge(named(Judge()), "preference"), hf.judge(named(Judge()), "safety")
-    with pytest.raises(ArgumentError, match=r"judges pairs of completions. Score the plan first"):
+    with pytest.raises(ArgumentError, match=r"compares pairs of completions. Score the plan first"):
         plan(preference)
     results = plan("exact_match", a=loud, b=str.upper).score()
     with pytest.raises(ArgumentError, match="say who is compared: against='the other model'"):
         results.judge(preference)
     with pytest.raises(ArgumentError, match="is for judges of pairs"):
         results.judge(safety, against="b")
-    with pytest.raises(UnknownNameError, match="no model of these results is called 'c'"):
+    with pytest.raises(UnknownNameError, match="Unknown model 'c' of these results"):
         results.judge(preference, against="c")
     with pytest.raises(ArgumentError, match=r"results.judge.. takes judges"):
         results.judge("exact_match")

@@ -51,14 +51,14 @@ def test_answers_come_lowest_first_and_page_by_page(folder: Path) -> None:
 def test_a_folder_of_runs_lets_one_choose(folder: Path) -> None:
     dashboard = Dashboard(folder.parent)
     assert list(dashboard.runs) == ["today"]
-    with pytest.raises(UnknownNameError, match=r"no run here is called '\.\./today'"):
+    with pytest.raises(UnknownNameError, match=r"Unknown run here '\.\./today'"):
         dashboard.page({"run": "../today"})
 
 
 @pytest.mark.parametrize(
     ("said", "error"),
     [
-        ({"model": "' OR 1=1 --"}, "no model of these results is called"),
+        ({"model": "' OR 1=1 --"}, 'Unknown model "\' OR 1=1 --" of these results'),
         ({"order": "x"}, "order='x' can't be"),
         ({"page": "-1"}, "page: '-1' should be a whole number from 1 on"),
         ({"sql": "x"}, "this page has no argument 'sql'"),
@@ -115,5 +115,5 @@ def test_the_server_tells_what_is_wrong(address: str) -> None:
     assert fetched(f"{address}nothing")[0] == 404
     status, _, html = fetched(f"{address}?model=%3Cb%3Egood")
     assert status == 400
-    assert "no model of these results is called &#39;&lt;b&gt;good&#39;. Did you mean &#39;good&#39;?" in html
+    assert "Unknown model &#39;&lt;b&gt;good&#39; of these results. Did you mean &#39;good&#39;?" in html
     assert fetched(f"{address}instance?row=999999")[0] == 400
