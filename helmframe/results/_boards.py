@@ -80,7 +80,8 @@ def leaderboard(
     set_pairs = [pair for pair in pairs if entries[pair[1]]["level"] == "set"]
     if set_pairs and (worst is not None or shared):
         raise ArgumentError(
-            f"{set_pairs[0][1]!r} is one number of all instances: it has no worst case, no shared=True."
+            f"leaderboard({'shared=True' if shared else f'worst={worst!r}'}): {set_pairs[0][1]!r} is a metric of the "
+            "whole set, without a score per instance. Select other metrics with columns=…."
         )
     row_pairs = [pair for pair in pairs if pair not in set_pairs]
     names = column_names(pairs)
@@ -208,7 +209,7 @@ def _resolve_columns(manifest: Mapping[str, Any], columns: "Sequence[ColumnSpec]
             scenario, metric = column
             for kind, name, names in (("scenario", scenario, scenarios), ("metric", metric, metrics)):
                 if name not in names:
-                    raise UnknownNameError.among(f"{kind} of these results", name, names)
+                    raise UnknownNameError.among(kind, name, names)
             pairs.append((scenario, metric))
         elif column in scenarios:
             main = manifest["scenarios"][column]["main"]["metric"]
@@ -216,7 +217,7 @@ def _resolve_columns(manifest: Mapping[str, Any], columns: "Sequence[ColumnSpec]
         elif column in metrics:
             pairs += [(scenario, column) for scenario in scenarios]
         else:
-            raise UnknownNameError.among("scenario or metric of these results", column, [*scenarios, *metrics])
+            raise UnknownNameError.among("scenario or metric", column, [*scenarios, *metrics])
     return list(dict.fromkeys(pairs))
 
 
@@ -312,14 +313,14 @@ def _completed_by_all(completions: pl.LazyFrame, pair: ScenarioMetric) -> tuple[
     for name, n in runs.group_by(_COMPETITOR).len().sort(_COMPETITOR).iter_rows():
         if n < SAME_INSTANCES * n_instances:
             raise NotComparableError(
-                f"{name!r} was run on {n:,} of the {n_instances:,} instances of {pair[0]!r} that others were. "
+                f"{name!r} was run on {n:,} of the {n_instances:,} instances of {pair[0]!r} that others were run on. "
                 "Run all models on the same instances."
             )
     completed = runs.filter(~pl.col("failed")).group_by(INSTANCE).len()
     shared = completed.filter(pl.col("len") == runs[_COMPETITOR].n_unique()).select(INSTANCE)
     if shared.is_empty():
         raise NotComparableError(
-            f"no instance of {pair[0]!r} was completed by every model, so {pair[1]!r} ranks none. Rank without the "
+            f"leaderboard({pair[1]!r}): no instance of {pair[0]!r} was completed by every model. Rank without the "
             "models that failed."
         )
     return completions.join(shared.lazy(), on=INSTANCE, how="semi", maintain_order="left"), n_instances - shared.height
@@ -331,23 +332,29 @@ def _check_lines(
     """Check that exactly one line is set, and that it and the level are numbers."""
     if [at_least, at_most, against].count(None) != 2:
         raise ArgumentError(
-            "gate() takes one line: gate(at_least=0.3), gate(at_most=0.1), or gate(against=baseline, margin=0.02)."
+            "gate(): exactly one of at_least, at_most and against must be set. Write gate(at_least=0.3), "
+            "gate(at_most=0.1), or gate(against=baseline, margin=0.02)."
         )
     for argument, number in (("at_least", at_least), ("at_most", at_most), ("margin", margin)):
         if number is not None and (isinstance(number, bool) or not isinstance(number, int | float)):
-            raise ArgumentError(f"gate({argument}={number!r}): a number, such as 0.3.")
+            raise ArgumentError(f"gate({argument}={number!r}): {argument} must be a number, such as 0.3.")
     if not 0 < ci < 1:
-        raise ArgumentError(f"ci={ci!r} should lie between 0 and 1, such as 0.95.")
+        raise ArgumentError(f"ci={ci!r}: ci must be between 0 and 1, such as 0.95.")
 
 
 def _check_direction(metric: str, entry: Mapping[str, Any], at_least: float | None, at_most: float | None) -> None:
     """Raise if the metric is better in the other direction, or the line is in another unit."""
     if entry["higher_is_better"] is (at_least is None):
-        word, better, right = ("at_least", "lower", "most") if at_most is None else ("at_most", "higher", "least")
-        raise ArgumentError(f"gate({word}=…): {metric!r} is better when it is {better}; write gate(at_{right}=…).")
-    line = at_least if at_most is None else at_most
+        argument, better, right = (
+            ("at_least", "lower", "at_most") if at_most is None else ("at_most", "higher", "at_least")
+        )
+        raise ArgumentError(f"gate({argument}=…): {better} is better for {metric!r}. Write gate({right}=…).")
+    argument, line = ("at_least", at_least) if at_most is None else ("at_most", at_most)
     if entry["unit"] == "fraction" and not 0 <= (line or 0) <= 1:
-        raise ArgumentError(f"gate({line!r}): {metric!r} is a fraction, between 0 and 1; 30 % is 0.3.")
+        raise ArgumentError(
+            f"gate({argument}={line!r}): {argument} must be between 0 and 1 for {metric!r}, which is a fraction. "
+            "For 30 %, write 0.3."
+        )
 
 
 def _counted_completions(results: ResultsData, pairs: Sequence[ScenarioMetric]) -> pl.LazyFrame:

@@ -77,7 +77,7 @@ def compare(
             over different variants.
     """
     if axis not in ("model", "setting", "perturbation"):
-        raise UnknownNameError.among("axis of comparison", axis, ["model", "setting", "perturbation"])
+        raise UnknownNameError.among("axis", axis, ["model", "setting", "perturbation"])
     options = reader_of(results).scoring_options(metrics, mean, higher_is_better)
     scores = results.scores
     if worst is not None:
@@ -134,16 +134,16 @@ def compare_results(
     axes = [axis] if isinstance(axis, str) else list(axis)
     for name in axes:
         if name not in _AXES:
-            raise UnknownNameError.among("axis of comparison", name, _AXES)
+            raise UnknownNameError.among("axis", name, _AXES)
     pair = _ResultsPair.of(first, second)
     if len(pair.differs) > 1 and set(pair.differs) - set(axes):
         raise NotComparableError(
-            f"these differ in {' and '.join(pair.differs)}; a difference could come from any of them. "
-            f"If that is meant: hf.compare(a, b, axis={pair.differs!r})."
+            f"compare(): the results differ in {' and '.join(pair.differs)}, and a difference could come from any of "
+            f"them. To compare anyway, write hf.compare(a, b, axis={pair.differs!r})."
         )
     names = labels or pair.labels()
     if names[0] == names[1]:
-        raise ArgumentError(f"labels={names!r}: the two sides need two names.")
+        raise ArgumentError(f"compare(labels={names!r}): labels must be two different names.")
     options = _shared_options(pair.first, pair.second, metrics, mean, higher_is_better)
     sides = {names[0]: pair.first.scores, names[1]: pair.second.scores}
     for column, values in pair.shared.items():
@@ -193,7 +193,8 @@ def load_results(source: object) -> ResultsData:
         return source
     if not isinstance(source, str | Path):
         raise ArgumentError(
-            f"compare() takes results or the folder of some, not {type(source).__name__}: .score() first."
+            f"compare(): each side must be Results or a folder of results, not {type(source).__name__}. Write "
+            "plan.score() to get the results of a plan."
         )
     try:
         return LOADERS["run"].function(source)
@@ -206,12 +207,15 @@ def load_results(source: object) -> ResultsData:
             return LOADERS[name].function(source)
         except SourceMissingError:
             continue
-    raise StoreError(f"{run_error} Nor are they HELM's, lm-eval's or Inspect's.")
+    raise StoreError(f"{run_error} The folder contains no results of HELM, lm-eval or Inspect either.")
 
 
 def _worst_by_value(results: ResultsData, axis: str, worst: int | str, options: ScoringOptions) -> pl.LazyFrame:
     if axis == "perturbation":
-        raise ArgumentError("compare('perturbation') has a side for each perturbation: none has a worst case.")
+        raise ArgumentError(
+            "compare('perturbation', worst=…): a worst case is over all perturbations. Write compare('model', "
+            "worst=…), or leave out worst."
+        )
     rows = results.scores.filter(pl.col("metric").is_in(list(options.metrics)))
     values = rows.select(pl.col(axis).unique().sort()).collect().to_series().to_list()
     sides = {value: rows.filter(pl.col(axis) == value) for value in values}
@@ -241,7 +245,8 @@ class _ResultsPair:
             sides[1] = _identity_rows(second)
         if not set(sides[0]["scenario"]) & set(sides[1]["scenario"]):
             raise NotComparableError(
-                f"no scenario is on both sides: {_quoted(sides[0], 'scenario')}; {_quoted(sides[1], 'scenario')}."
+                f"compare(): the sides share no scenario. The first has {_quoted(sides[0], 'scenario')}; the second "
+                f"has {_quoted(sides[1], 'scenario')}."
             )
         shared: dict[str, list[str]] = {}
         unshared: list[str] = []
@@ -253,13 +258,14 @@ class _ResultsPair:
                 sides = [side.filter(pl.col(column).is_in(both)) for side in sides]
             elif max(side[column].n_unique() for side in sides) > 1:
                 raise NotComparableError(
-                    f"no {column} is on both sides, and there are several: {_quoted(sides[0], column)}; "
-                    f"{_quoted(sides[1], column)}. Compare runs of one {column} each, or results.compare({column!r})."
+                    f"compare(): the sides share no {column}, and a side has several. The first has "
+                    f"{_quoted(sides[0], column)}; the second has {_quoted(sides[1], column)}. Compare runs with one "
+                    f"{column} each, or write results.compare({column!r})."
                 )
         differs = [name for name, column in _AXES.items() if _values(sides[0], column) != _values(sides[1], column)]
-        notes = ["other versions, paired by content"] if changed and not foreign else []
+        notes = ["scenario version, so paired by content"] if changed and not foreign else []
         notes += [f"{n_mismatched:,} instances not paired: their references differ"] if n_mismatched else []
-        notes += [f"one side alone has {', '.join(unshared)}"] if unshared else []
+        notes += [f"only one side has {', '.join(unshared)}"] if unshared else []
         return cls(first, second, shared, differs, notes, (sides[0], sides[1]))
 
     def describe(self) -> str:
@@ -283,8 +289,8 @@ def _shared_options(
     both = [name for name in first.main_metrics if name in second.metric_names] if metrics is None else metrics
     if not both:
         raise NotComparableError(
-            f"{first.main_metrics[0]!r} is the main metric of the first and was not scored in the second: rescore() "
-            "it, or say metrics=…"
+            f"compare(): the second results lack {first.main_metrics[0]!r}, the main metric of the first. Write "
+            f"rescore({first.main_metrics[0]!r}) on them, or select metrics=…."
         )
     reader_of(second).scoring_options(both, mean, None)
     return reader_of(first).scoring_options(both, mean, higher_is_better)
@@ -324,8 +330,8 @@ def _rename_like(first: ResultsData, second: ResultsData, *, foreign: bool) -> t
     pairs, n_mismatched = match_instances(first.completions, second.completions, foreign=foreign)
     if n_mismatched and pairs.is_empty():
         raise NotComparableError(
-            f"{n_mismatched:,} instances have the same input on both sides, and all have other references, so their "
-            "scores measure other things."
+            f"compare(): {n_mismatched:,} instances have the same input on both sides but different references, so "
+            "their scores aren't comparable. Run both sides on the same version of the scenario."
         )
     completions = rename_instances(second.completions, pairs)
     scores = rename_instances(second.scores, pairs)

@@ -160,7 +160,7 @@ class ResultsReader:
         if column is None:
             sources = source_names(self.schema)
             standard = (column for column in self.schema if not column.startswith(SOURCE_PREFIX))
-            raise UnknownNameError.among("column to group by", name, dict.fromkeys([*AXES, *sources, *standard]))
+            raise UnknownNameError.among("column", name, dict.fromkeys([*AXES, *sources, *standard]))
         return column
 
     def with_source_columns(
@@ -239,7 +239,7 @@ class ResultsReader:
         names = {column: name for column, name in written.items() if column in table.columns}
         for column, name in names.items():
             if name in table.columns:
-                raise ArgumentError(f"by={name!r}: this table has another column {name!r}. Write by={column!r}.")
+                raise ArgumentError(f"by={name!r}: the table already has a column {name!r}. Write by={column!r}.")
         return table.rename(names)
 
     def metric_list(self, metrics: str | Sequence[str] | None) -> list[str]:
@@ -252,8 +252,12 @@ class ResultsReader:
         names = _as_list("metrics", metrics or scored)
         for name in names:
             if name not in scored:
-                hint = f"It can be scored without asking again: results.rescore({name!r})." if name in METRICS else ""
-                raise UnknownNameError.among("metric of these results", name, scored, hint=hint)
+                hint = (
+                    f"To add it without running the model: results.rescore({name!r})."
+                    if name in METRICS
+                    else "results.metric_names lists all."
+                )
+                raise UnknownNameError.among("metric", name, scored, hint=hint)
         return names
 
     def mean(self) -> str:
@@ -331,9 +335,9 @@ class ResultsData:
             ArgumentError: `path` isn't a folder.
         """
         if not isinstance(path, str | Path):
-            raise ArgumentError(f"load({path!r}): give the folder of a run, or of results.to_parquet(folder).")
+            raise ArgumentError(f"load({path!r}): path must be the folder of a run or of results.to_parquet(folder).")
         if Path(path).is_file():
-            raise ArgumentError(f"load({str(path)!r}) is a file; results are a folder with a manifest.json.")
+            raise ArgumentError(f"load({str(path)!r}): this is a file. Results are a folder with a manifest.json.")
         folder = RunFolder(address_of(path))
         manifest = folder.manifest()
         empty = {name: pl.LazyFrame(schema=table.schema) for name, table in TABLES.items()}
@@ -381,7 +385,7 @@ def _as_list(argument: str, value: str | Sequence[str]) -> list[str]:
     if isinstance(value, str):
         return [value]
     if not isinstance(value, Iterable):
-        raise ArgumentError(f"{argument}={value!r}: a name, or a list of names.")
+        raise ArgumentError(f"{argument}={value!r}: {argument} must be a name or a list of names.")
     return list(value)
 
 
@@ -404,7 +408,9 @@ def filter_equal(frame: pl.DataFrame, column: str, value: object) -> pl.DataFram
         return frame.filter(pl.col(column) == value)
     except pl.exceptions.PolarsError:
         kind = frame.schema[column]
-    raise ArgumentError(f"{column}={value!r}: column {column!r} is {kind}, which {value!r} is not.")
+    raise ArgumentError(
+        f"{column}={value!r}: column {column!r} has type {kind}, and {value!r} is a {type(value).__name__}."
+    )
 
 
 def with_scores(rows: pl.DataFrame, scores: pl.DataFrame) -> pl.DataFrame:

@@ -10,8 +10,8 @@ from helmframe.stats.sequential import Population, cluster_means, differences, i
 
 # The columns that identify a cell; each cell has its own stopping time.
 CELL = ("scenario", "split", "model", "setting", "perturbation")
-_NO_BOUNDS = "no interval: stopped early, by scores with bounds"
-_SEVERAL = "no interval: stopped early; by scenario, model, setting and perturbation there is one"
+_NO_BOUNDS = "no interval: stopped early, and the metric has no bounds"
+_SEVERAL = "no interval: stopped early; group by scenario, model, setting and perturbation to get one"
 _SCHEMA = {**dict.fromkeys((*CELL, "metric"), pl.String), "n_run": pl.Int64, "n_total": pl.Int64,
            **dict.fromkeys(("seen", "low", "high"), pl.Float64), "how": pl.String}  # fmt: skip
 
@@ -116,9 +116,9 @@ def refuse_stopped(manifest: Mapping[str, Any], statistic: str) -> None:
     """
     if "until" in manifest:
         raise NotComparableError(
-            f"these results were stopped by until={manifest['until']['rule']}: {statistic} needs a number of instances "
-            "that is fixed beforehand. Run the rest with .score(), or use the table, compare('model') or "
-            "gate(at_least=…), whose intervals are valid after an early stop."
+            f"The run was stopped early by until={manifest['until']['rule']}, and {statistic} needs a fixed number of "
+            "instances. Run the rest with .score(), or use table(), compare('model') or gate(at_least=…), whose "
+            "intervals are valid after an early stop."
         )
 
 
@@ -144,9 +144,8 @@ def notes_of(manifest: Mapping[str, Any]) -> list[str]:
         listed.add(key)
         verdict = "decided" if cell["met"] else "undecided"
         notes.append(
-            f"{', '.join(key)}: {verdict}, difference {decision['value']:.3f} "
-            f"[{decision['ci_low']:.3f}, {decision['ci_high']:.3f}], {decision['n_run']:,} of "
-            f"{decision['n_total']:,} instances"
+            f"{', '.join(key)}: {verdict}, difference {decision['value']:.3f} [{decision['ci_low']:.3f}, "
+            f"{decision['ci_high']:.3f}], {decision['n_run']:,} of {decision['n_total']:,} instances"
         )
     return notes
 
@@ -169,7 +168,7 @@ def _difference_intervals(
     if not (a["complete"] and b["complete"]):
         return "no interval: stopped early, and not every instance has both variants"
     if not _matches_population(population, mean):
-        return f"no interval: stopped early by another mean: mean={population.mean!r}"
+        return f"no interval: stopped early with mean={population.mean!r}"
     entry = until["metrics"][metric]
     bounds = (float(entry["low"]), float(entry["high"]))
     means_a, means_b = (
@@ -204,7 +203,7 @@ def _metric_intervals(
             missing = "score" if cell["complete"] else "variant"
             interval: dict[str, Any] = {"how": f"no interval: stopped early, and not every instance has this {missing}"}
         elif not _matches_population(population, mean):
-            interval = {"how": f"no interval: stopped early by another mean: mean={population.mean!r}"}
+            interval = {"how": f"no interval: stopped early with mean={population.mean!r}"}
         else:
             clusters = cluster_means(rows.lazy(), [], population).collect()
             bounded = interval_of(clusters, population, bounds, binary=entry["binary"], ci=ci)

@@ -23,6 +23,7 @@ from helmframe.models.budget import Budget, Prices
 from helmframe.models.generate import Report
 from helmframe.results._data import ResultsData, reader_of
 from helmframe.stats.estimate import estimate
+from helmframe.stats.frames import list_names
 from helmframe.stats.intervals import with_interval
 
 Data = TypeVar("Data", bound=ResultsData)
@@ -78,7 +79,10 @@ def judge(
     """
     resolved = resolve_metrics(with_judges(judges))
     if not resolved or len(judges_of(resolved)) < len(resolved):
-        raise ArgumentError("results.judge() takes judges: hf.judge(model, 'safety'); other metrics: rescore().")
+        raise ArgumentError(
+            "judge(): each argument must be a judge, such as hf.judge(model, 'safety'). Add other metrics with "
+            "rescore()."
+        )
     rows, others = results.completions.collect(), None
     if against is not None:
         rows, others = _split_sides(rows, against)
@@ -201,7 +205,9 @@ def position_bias(
     judged = _judged_metrics(results, keys)
     metric, entry = judged.judge_of(metric)
     if not entry["pairs"]:
-        raise ArgumentError(f"position_bias({metric!r}): its judge is asked about single completions.")
+        raise ArgumentError(
+            f"position_bias({metric!r}): the metric's judge rates single completions. Write a metric that judges pairs."
+        )
     low, high = entry["low"], entry["high"]
     first, second = (pl.col("value").filter(pl.col("order") == order).first() for order in (0, 1))
     pairs = (
@@ -259,10 +265,11 @@ class _JudgedMetrics:
         if metric is None and len(entries) == 1:
             return next(iter(entries.items()))
         if metric is None:
-            names = ", ".join(entries) or "none; judge first: results.judge(hf.judge(model, 'safety'))"
-            raise NotComparableError(f"which judged metric? There is: {names}.")
+            if not entries:
+                raise NotComparableError("No metric was judged. Write results.judge(hf.judge(model, 'safety')) first.")
+            raise NotComparableError(f"Several metrics were judged. Write metric=… with one of: {list_names(entries)}.")
         if metric not in entries:
-            raise UnknownNameError.among("judged metric of these results", metric, entries)
+            raise UnknownNameError.among("judged metric", metric, entries)
         return metric, entries[metric]
 
 
@@ -291,20 +298,24 @@ def _score_with_judges(
     pair_judges = [judge.name for judge in judges if judge.template.of_pairs]
     if pair_judges and others is None:
         raise ArgumentError(
-            f"judge(): {pair_judges[0]!r} judges pairs; say who is compared: against='the other model'."
+            f"judge(): {pair_judges[0]!r} judges pairs of completions. Name the model to compare with: against='NAME'."
         )
     if others is not None and len(pair_judges) < len(metrics):
-        raise ArgumentError("judge(against=…) is for judges of pairs: templates with {first} and {second}.")
+        raise ArgumentError(
+            "judge(against=…): each judge must judge pairs; its template contains {first} and {second}."
+        )
     rows = completions if others is None else paired(completions, others)
     if rows.is_empty():
-        raise NotComparableError("judge(against=…): no instance was answered by both.")
+        raise NotComparableError(
+            "judge(against=…): no instance was completed by both sides. Run both models on the same instances."
+        )
     budget.check(list(dict.fromkeys(model.name for judge in judges for model in judge.models)))
     with _ProgressBar() as bar:
         verdicts = verdicts_on(rows, judges, fresh=fresh, budget=budget, report=bar.reporter)
     failed = verdicts.filter(pl.col("error").is_not_null())
     if failed.height:
         counts = failed.height, verdicts.height
-        logger.warning("%d of %d verdicts failed, the first with: %s", *counts, failed["error"][0])
+        logger.warning("%d of %d verdicts failed. First error: %s", *counts, failed["error"][0])
     joined = with_verdicts(rows, verdicts, judges)
     scores = score(joined.lazy(), metrics).collect()
     check_units(scores, metrics)
@@ -317,7 +328,7 @@ def _split_sides(rows: pl.DataFrame, against: str | ResultsData) -> tuple[pl.Dat
         return rows, against.completions.collect()
     names = rows["model"].unique().sort().to_list()
     if against not in names:
-        raise UnknownNameError.among("model of these results", against, names)
+        raise UnknownNameError.among("model", against, names)
     return rows.filter(pl.col("model") != against), rows.filter(pl.col("model") == against)
 
 
@@ -325,22 +336,23 @@ def _join_labels(rows: pl.DataFrame, labels: pl.DataFrame, entry: Mapping[str, A
     """Return the rows with their label; null if a row has none."""
     if not isinstance(labels, pl.DataFrame) or not {LABEL, "instance_id"} <= set(labels.columns):
         raise ArgumentError(
-            "labels should be a Polars frame with instance_id, label (a number on the judge's scale), and what else "
-            "tells completions apart (model, perturbation, …): results.to_label(100) gives one to fill in."
+            "labels must be a Polars frame with the columns instance_id, label (a number on the judge's scale), and "
+            "the others that identify a completion (model, perturbation, …). results.to_label(100) returns one to "
+            "fill in."
         )
     on = [name for name in labels.columns if name in KEY and name in rows.columns]
     filled = labels.filter(pl.col(LABEL).is_not_null()).select(*on, pl.col(LABEL).cast(pl.Float64))
     if filled.select(on).is_duplicated().any():
-        raise ArgumentError(f"labels: two rows are about one completion ({', '.join(on)}); take their mean first.")
+        raise ArgumentError(f"labels: a completion has two labels (key: {', '.join(on)}). Average them first.")
     low, high = entry.get("low"), entry.get("high")
     if low is not None and not filled[LABEL].is_between(low, high).all():
-        raise ArgumentError(f"labels: a label is outside of the judge's scale, {low:g} to {high:g}.")
+        raise ArgumentError(f"labels: each label must be on the judge's scale, {low:g} to {high:g}.")
     filled = filled.cast({name: rows.schema[name] for name in on})
     joined = rows.drop(LABEL, strict=False).join(filled, on=on, how="left", nulls_equal=True, maintain_order="left")
     several = joined.filter(pl.col(LABEL).is_not_null()).select(on).is_duplicated().any()
     if several:
         missing = [name for name in KEY if name in rows.columns and name not in on and rows[name].n_unique() > 1]
-        raise ArgumentError(f"labels: a label fits several completions; add the column {' or '.join(missing)}.")
+        raise ArgumentError(f"labels: a label matches several completions. Add the column {' or '.join(missing)}.")
     return joined
 
 

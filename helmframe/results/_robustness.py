@@ -222,7 +222,7 @@ def worst_sides(
         ArgumentError: If `worst` is neither "all" nor an integer.
     """
     if worst != "all" and not is_integer(worst):
-        raise ArgumentError(f"worst={worst!r} should be 'all', or how many draws: worst=4.")
+        raise ArgumentError(f"worst={worst!r}: worst must be 'all' or an integer, the number of seeds, such as 4.")
     k = worst if is_integer(worst) else None
     worst_by_label: dict[str, pl.LazyFrame] = {}
     pools: dict[str, pl.DataFrame] = {}
@@ -329,11 +329,11 @@ def _change_table(
 ) -> pl.DataFrame:
     """Return `stats.robustness` over a family, or HELM's numbers for it."""
     if definition not in DEFINITIONS:
-        raise ArgumentError.unknown_value(f"definition={definition!r}", definition, DEFINITIONS)
+        raise ArgumentError.unknown_value(f"definition={definition!r}: unknown value", definition, DEFINITIONS)
     names = inputs.resolve(perturbations, default=family)
     if definition == "helm":
         if placebo is not None:
-            raise ArgumentError("definition='helm' knows no placebo; leave out one of them.")
+            raise ArgumentError("definition='helm': HELM's definition has no placebo. Leave out placebo or definition.")
         kinds = {name: [family] for name in names}
         counted = helm_scores(inputs.scores, inputs.completions, list(inputs.higher_is_better))
         table = stats.helm_definition(_changed_input(replace(inputs, scores=counted)), inputs.keys, families=kinds)
@@ -389,8 +389,8 @@ def _check_same_variants(tables: Mapping[str, pl.DataFrame]) -> None:
         f"{label!r} over {' and '.join(pool['variants'].unique().sort())}" for label, pool in pools.items()
     )
     raise NotComparableError(
-        f"a worst case falls with the number of its variants, and these have others: {variants_by_label}. "
-        "Ask both under the same perturbations and seeds, or compare worst@k of the same k: worst=4."
+        f"Worst cases over different variants aren't comparable: {variants_by_label}. Run both with the same "
+        "perturbations and seeds, or compare worst@k at the same k, such as worst=4."
     )
 
 
@@ -430,7 +430,10 @@ def _flips_table(inputs: _PerturbationInputs, perturbation: str | None, metric: 
         where those changed), completion, perturbed_completion, output, perturbed_output, score, perturbed_score.
     """
     if metric not in inputs.higher_is_better:
-        raise ArgumentError(f"flips(metric={metric!r}): the metric has no direction, so no change is better or worse.")
+        raise ArgumentError(
+            f"flips(metric={metric!r}): the metric has no direction, so no change is better or worse. Write a metric "
+            "that has one."
+        )
     changed = _with_texts(
         _changed_scores(inputs, inputs.resolve(perturbation, default=None), metric), inputs.completions
     )
@@ -526,7 +529,7 @@ def _resolve_perturbations(
             ]
         if not matches:
             names = dict.fromkeys([*available, *(name.partition("(")[0] for name in available if "+" not in name)])
-            raise UnknownNameError.among("perturbation of these results", wanted, names)
+            raise UnknownNameError.among("perturbation", wanted, names)
         resolved += [name for name in matches if name not in resolved]
     return resolved
 

@@ -10,6 +10,7 @@ from helmframe._schema import COMPLETIONS, OF_REQUEST, ROW_COLUMNS, SCORES
 from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.metrics.score import parse
 from helmframe.results._data import ResultsData, filter_equal, reader_of, with_scores
+from helmframe.stats.frames import list_names
 
 
 def requests(results: ResultsData) -> pl.LazyFrame:
@@ -50,7 +51,7 @@ def rows(results: ResultsData, *, metric: str | None = None, score: float | None
         frame = filter_equal(frame, _row_metric(results, metric, "rows"), score)
     for column, value in equals.items():
         if column not in frame.columns:
-            raise UnknownNameError.among("column of these rows", column, frame.columns)
+            raise UnknownNameError.among("column", column, frame.columns)
         frame = filter_equal(frame, column, value)
     return frame
 
@@ -76,8 +77,8 @@ def wrong(results: ResultsData, metric: str | None = None) -> pl.DataFrame:
         correctness = entry["higher_is_better"] is not False and frame[name].is_in([0.0, 1.0]).all()
     if not correctness:
         raise ArgumentError(
-            f"wrong({name!r}): this metric doesn't tell right outputs from wrong ones. "
-            f"Write results.worst_outputs(n=20, metric={name!r})."
+            f"wrong({name!r}): the metric doesn't measure correctness. Write results.worst_outputs(n=20, "
+            f"metric={name!r})."
         )
     return frame.filter(pl.col(name) == 0.0)
 
@@ -109,7 +110,7 @@ def worst_outputs(
     higher = declared if higher_is_better is None else higher_is_better
     if higher is None:
         raise ArgumentError(
-            f"worst_outputs(metric={name!r}): the metric has no direction. Specify higher_is_better=True or False."
+            f"worst_outputs(metric={name!r}): the metric has no direction. Write higher_is_better=True or False."
         )
     return _scored_rows(results, name).sort(name, descending=not higher, maintain_order=True).head(n)
 
@@ -140,7 +141,7 @@ def sql(results: ResultsData, query: str) -> pl.DataFrame:
     import duckdb
 
     if not isinstance(query, str) or not query.strip():
-        raise ArgumentError(f"sql({query!r}): write a query, such as 'SELECT * FROM scores'.")
+        raise ArgumentError(f"sql({query!r}): query must be SQL, such as 'SELECT * FROM scores'.")
     tables = ("completions", "requests", "scores", "stats")
     with duckdb.connect() as connection:
         # otherwise DuckDB resolves unknown tables to Python variables
@@ -151,7 +152,10 @@ def sql(results: ResultsData, query: str) -> pl.DataFrame:
         try:
             relation = connection.sql(query)
         except duckdb.Error as error:
-            raise ArgumentError(f"sql(): {error}\nThe tables are {', '.join(tables)}.") from None
+            reason = str(error).partition("\n")[0]
+            raise ArgumentError(
+                f"sql(): DuckDB rejected the query: {reason}\nThe tables are {', '.join(tables)}."
+            ) from None
         return pl.DataFrame() if relation is None else relation.pl()
 
 
@@ -165,8 +169,8 @@ def _row_metric(results: ResultsData, metric: str | None, method: str) -> str:
     (name,) = reader_of(results).metric_list(metric or results.main_metrics[0])
     if name not in _row_metrics(results):
         raise ArgumentError(
-            f"{method}(metric={name!r}): this metric is one number of all instances, and no row has a score of it. "
-            f"Metrics of rows: {', '.join(_row_metrics(results)) or 'none'}."
+            f"{method}(metric={name!r}): this is a metric of the whole set, so rows have no score. Metrics with "
+            f"scores of rows: {list_names(_row_metrics(results))}."
         )
     return name
 

@@ -62,7 +62,7 @@ def table(
     over_subsets = mean or reader_of(results).mean()
     # the repr after a table, and most charts, need rows of the same table
     if definition not in DEFINITIONS:
-        raise ArgumentError.unknown_value(f"table(definition={definition!r})", definition, DEFINITIONS)
+        raise ArgumentError.unknown_value(f"table(definition={definition!r}): unknown value", definition, DEFINITIONS)
     cache_key = repr((keys, ci, over_subsets, definition))
     table = reader_of(results).last_table.get(cache_key)
     if table is None or not {*names} <= {*table["metric"]}:
@@ -102,20 +102,18 @@ def value(results: ResultsData, metric: str | None = None, *, definition: str = 
         available = scores[column].unique().sort().to_list()
         scores = filter_equal(scores, column, value)
         if scores.is_empty():
-            raise ArgumentError.unknown_value(f"value({column}={value!r}): 0 values fit", value, map(str, available))
+            raise ArgumentError.unknown_value(f"value(): no result for {column}={value!r}", value, map(str, available))
     if scores.height != 1:
-        undecided = ", ".join(f"{key}=…" for key in keys if scores[key].n_unique() > 1) or "other words"
-        raise ArgumentError(
-            f"value({name!r}): {scores.height} values fit. Say more: {undecided}.\n{scores.select(keys)}"
-        )
+        undecided = ", ".join(f"{key}=…" for key in keys if scores[key].n_unique() > 1) or "other conditions"
+        raise ArgumentError(f"value({name!r}): {scores.height} results match. Add {undecided}.\n{scores.select(keys)}")
     value, n, failed = scores.select("value", "n_completions", "n_error").row(0)
     if value is None:
-        reason = f"{failed} completions failed; results.errors() says why" if failed else "see results.rows()"
-        raise ArgumentError(f"value({name!r}): nothing was scored: {reason}.")
+        reason = f"{failed} requests failed. results.errors() lists them" if failed else "See results.rows()"
+        raise ArgumentError(f"value({name!r}): nothing was scored. {reason}.")
     if failed > ERRORS_ALLOWED * n:
         warnings.warn(
-            f"value({name!r}): {failed:,} of {n:,} requests failed, and the value leaves these out. Rerun the plan "
-            "to retry them; results.errors() lists them.",
+            f"value({name!r}): {failed:,} of {n:,} requests failed and are excluded. Rerun the plan to retry them. "
+            "results.errors() lists them.",
             HelmframeWarning,
             stacklevel=2,
         )

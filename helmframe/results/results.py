@@ -99,7 +99,7 @@ class Results(ResultsData):
             CapabilityError: If anywidget is not installed.
         """
         if find_spec("anywidget") is None:
-            raise CapabilityError("explore() needs the package anywidget: pip install 'helmframe[widgets]'.")
+            raise CapabilityError("explore() requires the package anywidget: pip install 'helmframe[widgets]'")
         filters = {
             "metric": metric, "scenario": scenario, "model": model, "perturbation": perturbation, "setting": setting,
             "low": low, "high": high, "only": only, "find": find, "order": order,
@@ -124,7 +124,9 @@ class Results(ResultsData):
         """
         target = address_of(path)
         if isinstance(target, Path) and target.is_dir():
-            raise ArgumentError(f"report: {target} is a folder. Name a file: report({str(target / 'report.html')!r}).")
+            raise ArgumentError(
+                f"report(): {target} is a folder. Write the path of a file: report({str(target / 'report.html')!r})."
+            )
         write_text(render(self, "report", title), target)
         return target
 
@@ -174,7 +176,7 @@ class Results(ResultsData):
         """
         target = address_of(folder)
         if listing(target):
-            raise StoreError(f"{target} is not empty; choose another folder.")
+            raise StoreError(f"to_parquet(): folder {target} isn't empty. Write another folder.")
         copied = RunFolder(target)
         for shard, chunk in enumerate(reader_of(self).chunks):
             for name, rows in (("completions", chunk.completions), ("scores", chunk.scores)):

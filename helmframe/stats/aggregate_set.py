@@ -66,9 +66,11 @@ def aggregate_set(
     import numpy as np
 
     if mean not in ("macro", "micro"):
-        raise ArgumentError(f"mean={mean!r} is neither 'macro' (subsets alike) nor 'micro' (by size).")
+        raise ArgumentError(
+            f"mean={mean!r}: mean must be 'macro' (equal weight per subset) or 'micro' (weight by size)."
+        )
     if not 0 < ci < 1:
-        raise ArgumentError(f"ci={ci!r} should lie between 0 and 1, such as 0.95.")
+        raise ArgumentError(f"ci={ci!r}: ci must be between 0 and 1, such as 0.95.")
     keys = [*group_keys(rows.lazy(), by), "metric"]
     frame = _prepared(rows.lazy(), metric)
     cells = merge_names(keys, STRATUM) if mean == "macro" else keys

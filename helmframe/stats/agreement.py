@@ -68,17 +68,21 @@ def agreement(
         Tibshirani 1993 ch. 13 (percentile interval).
     """
     if level not in LEVELS:
-        raise ArgumentError.unknown_value(f"agreement(level={level!r})", level, LEVELS)
+        raise ArgumentError.unknown_value(f"agreement(level={level!r}): unknown level", level, LEVELS)
     keys = group_keys(ratings, by, ())
     rows = ratings.lazy().filter(pl.col("value").is_not_null()).with_columns(
         cluster=pl.coalesce("cluster", "instance_id")
     ).collect()  # fmt: skip
     raters = rows["rater"].unique().sort().to_list()
     if len(raters) < 2:
-        raise ArgumentError(f"agreement needs two raters or more; there is {', '.join(raters) or 'none'}.")
+        raise ArgumentError(
+            f"agreement(): at least two raters are needed. The raters are: {', '.join(raters) or 'none'}."
+        )
     item = merge_names(keys, (*STRATUM, "cluster", "instance_id", "item"))
     if rows.select(*item, "rater").is_duplicated().any():
-        raise ArgumentError("agreement: a rater has two ratings of one item; say by which column they differ (by=…).")
+        raise ArgumentError(
+            "agreement(): a rater has two ratings of one item. Name the column in which they differ: by=['model']."
+        )
     wide = rows.pivot("rater", index=item, values="value").sort(item, nulls_last=True)
     groups = wide.partition_by(keys, as_dict=True, maintain_order=True) if keys else {(): wide}
     table_rows = []
@@ -123,7 +127,10 @@ def _statistics(values: Floats, raters: Sequence[str], level: str) -> list[Stati
     elif coded:
         statistics.append(Statistic("krippendorff_alpha", "all", *_alpha(counts, ordinal=level == "ordinal"), several))
     else:
-        raise ArgumentError(f"agreement(level={level!r}): {len(categories)} different values; say level='interval'.")
+        raise ArgumentError(
+            f"agreement(level={level!r}): {len(categories)} different values are too many for categories. Write "
+            "level='interval'."
+        )
     if coded:
         everyone = rated.sum(axis=1) == max(len(raters), 2)
         statistics.append(Statistic("fleiss_kappa", "all", *_fleiss(counts, len(raters)), everyone))

@@ -75,10 +75,10 @@ class Leaderboard:
         Raises:
             NotComparableError: pool, columns or mean are others.
         """
-        for what in ("mean", "columns", "pool"):
-            values, other_values = getattr(self, what), getattr(other, what)
+        for field_name in ("mean", "columns", "pool"):
+            values, other_values = getattr(self, field_name), getattr(other, field_name)
             if sorted(values) != sorted(other_values):
-                raise NotComparableError(_unlike(what, values, other_values))
+                raise NotComparableError(_difference(field_name, values, other_values))
         names = ("value", "rank", "rank_low", "rank_high")
         sides = [
             board.table.select("model", *(pl.col(name).alias(f"{name}_{side}") for name in names))
@@ -99,16 +99,22 @@ class Leaderboard:
         return str(render(self, "html"))
 
 
-def _unlike(what: str, first: Collection[str], second: Collection[str]) -> str:
-    if what == "mean":
-        return f"one board shows {first!r}, the other {second!r}."
-    noun = {"pool": "models: a win rate depends on who else is there", "columns": "columns"}[what]
-    alone = [
-        f"{name} alone has {', '.join(map(repr, sorted(set(one) - set(two))))}"
+def _difference(field: str, first: Collection[str], second: Collection[str]) -> str:
+    """Return the error message for two leaderboards that differ in a field."""
+    if field == "mean":
+        return f"compare(): the leaderboards show different values: {first!r} and {second!r}. Use one mean= for both."
+    noun, reason = {"pool": ("models", ", and a win rate depends on the other models"), "columns": ("columns", "")}[
+        field
+    ]
+    unshared = [
+        f"Only {name} has {', '.join(map(repr, sorted(set(one) - set(two))))}."
         for name, one, two in (("the first", first, second), ("the second", second, first))
         if set(one) - set(two)
     ]
-    return f"the boards are over other {noun}; {'; '.join(alone)}. Make both of the same."
+    return (
+        f"compare(): the leaderboards have different {noun}{reason}. {' '.join(unshared)} Build both from the same "
+        f"{noun}."
+    )
 
 
 Interval: TypeAlias = "tuple[Floats, Floats, str]"
@@ -197,18 +203,18 @@ def build_leaderboard(columns: Sequence[Column], pool: Sequence[str], *, mean: s
 
 def _check(columns: Sequence[Column], pool: Sequence[str], mean: str, ci: float) -> None:
     if mean not in MEANS:
-        raise ArgumentError.unknown_value(f"mean={mean!r}", mean, MEANS)
+        raise ArgumentError.unknown_value(f"leaderboard(mean={mean!r}): unknown mean", mean, MEANS)
     if not 0 < ci < 1:
-        raise ArgumentError(f"ci={ci!r} should lie between 0 and 1, such as 0.95.")
+        raise ArgumentError(f"ci={ci!r}: ci must be between 0 and 1, such as 0.95.")
     if len(pool) < 2 or not columns:
-        count = f"here is one: {pool[0]!r}" if pool else "there are none"
-        raise ArgumentError(f"a leaderboard ranks several models, and {count}.")
+        count = f"There is only one: {pool[0]!r}" if pool else "There are none"
+        raise ArgumentError(f"leaderboard(): at least two models are needed. {count}.")
     kinds = {(column.unit, column.higher_is_better) for column in columns}
     if mean != "win_rate" and len(kinds) > 1:
         units = ", ".join(f"{column.name} ({column.unit or 'no unit'})" for column in columns)
         raise ArgumentError(
-            f"mean={mean!r}: these columns are of several units or directions, and have no mean: {units}. "
-            "Choose columns=…, or mean='win_rate'."
+            f"leaderboard(mean={mean!r}): the columns have different units or directions, so they have no mean: "
+            f"{units}. Select some with columns=…, or write mean='win_rate'."
         )
 
 

@@ -79,9 +79,9 @@ def calibration(
         Stephenson, Coelho & Jolliffe 2008 (within).
     """
     if not is_integer(bins) or bins < 1:
-        raise ArgumentError(f"calibration(bins={bins!r}): a whole number, 1 or more.")
+        raise ArgumentError(f"calibration(bins={bins!r}): bins must be an integer ≥ 1.")
     if not 0 < ci < 1:
-        raise ArgumentError(f"ci={ci!r} should lie between 0 and 1, such as 0.95.")
+        raise ArgumentError(f"ci={ci!r}: ci must be between 0 and 1, such as 0.95.")
     keys = [by] if isinstance(by, str) else list(by)
     columns = answers.lazy().collect_schema().names()
     for name in (*keys, confidence, right):
@@ -109,10 +109,12 @@ def calibration(
 def _check(rows: pl.DataFrame, confidence: str, right: str) -> None:
     outside = rows["sure"].filter(~rows["sure"].is_between(0.0, 1.0))
     if len(outside):
-        raise ArgumentError(f"confidence={confidence!r}: {outside[0]:g} is no probability, between 0 and 1.")
+        raise ArgumentError(
+            f"calibration(confidence={confidence!r}): {outside[0]:g} isn't a probability between 0 and 1."
+        )
     other = rows["right"].filter(~rows["right"].is_in([0.0, 1.0]))
     if len(other):
-        raise ArgumentError(f"right={right!r}: {other[0]:g} is neither 0 nor 1.")
+        raise ArgumentError(f"calibration(right={right!r}): {other[0]:g} is neither 0 nor 1.")
 
 
 def _of(group: pl.DataFrame, bins: int, ci: float) -> dict[str, object]:

@@ -114,7 +114,9 @@ def compare(
         Review 19:547 (mde); Chernozhukov, Chetverikov & Kato 2013 (joint); the interval as in `estimate`.
     """
     if "instance_id" not in on:
-        raise ArgumentError(f"on={list(on)} should hold 'instance_id': the sides are paired by instance.")
+        raise ArgumentError(
+            f"compare(on={list(on)}): on must include 'instance_id', because sides are paired by instance."
+        )
     import numpy as np
 
     rows = as_scores(scores).lazy()
@@ -156,7 +158,7 @@ def compare(
         _tested(table, clusters)
         .with_columns(
             counts.fill_null(0),
-            pl.col("interval").fill_null("no interval: no instance was answered by both"),
+            pl.col("interval").fill_null("no interval: no instance was completed by both sides"),
             mde=pl.when(pl.col("stderr") > 0).then(_mde(table, ci)),
             a=axis,
             b=pl.lit(base),
@@ -169,7 +171,8 @@ def compare(
 def _base(rows: pl.LazyFrame, axis: str, base: str | None) -> str:
     labels = rows.select(pl.col(axis).cast(pl.String).unique().sort()).collect().to_series().to_list()
     if len(labels) < 2:
-        raise NotComparableError(f"there is one {axis} only to compare: {labels[0]!r}." if labels else "no scores.")
+        count = f"There is only one: {labels[0]!r}" if labels else "There are no scores"
+        raise NotComparableError(f"compare({axis!r}): at least two values are needed. {count}.")
     if base is None:
         return ORIGINAL if axis == "perturbation" and ORIGINAL in labels else str(labels[0])
     if base not in labels:

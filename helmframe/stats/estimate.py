@@ -55,7 +55,9 @@ def estimate(rows: pl.LazyFrame | pl.DataFrame, by: Sequence[str], value: str, *
 def estimate_of(sums: Sums, by: Sequence[str], *, mean: str = "macro") -> pl.DataFrame:
     """Return `estimate` from the sums of a value's rows."""
     if mean not in ("macro", "micro"):
-        raise ArgumentError(f"mean={mean!r} is neither 'macro' (subsets alike) nor 'micro' (by size).")
+        raise ArgumentError(
+            f"mean={mean!r}: mean must be 'macro' (equal weight per subset) or 'micro' (weight by size)."
+        )
     table = weigh_strata(strata_of(sums), by, mean)
     if sums.cells is None:
         none = pl.lit(None, dtype=pl.Float64)
@@ -124,7 +126,7 @@ def floats(values: pl.Series) -> tuple[Floats, Flags]:
     """
     numbers = values.cast(pl.Float64).fill_null(0.0)
     if not numbers.is_finite().all():
-        raise ArgumentError(f"column {values.name!r} holds NaN or an infinity; what is not known is null.")
+        raise ArgumentError(f"Column {values.name!r} contains NaN or an infinity. Use null for a missing value.")
     return numbers.to_numpy(), values.is_not_null().to_numpy()
 
 

@@ -66,7 +66,7 @@ def treat_failures(
 def check_errors(errors: str) -> None:
     """Raise if `errors` is not one of `ERRORS`."""
     if errors not in ERRORS:
-        raise ArgumentError.unknown_value(f"errors={errors!r}", errors, ERRORS)
+        raise ArgumentError.unknown_value(f"errors={errors!r}: unknown value", errors, ERRORS)
 
 
 def worst_bound(metric: str, higher_is_better: bool | None, bounds: Range | None) -> float:
@@ -80,8 +80,8 @@ def worst_bound(metric: str, higher_is_better: bool | None, bounds: Range | None
     """
     if higher_is_better is None:
         raise ArgumentError(
-            f"errors='worst': metric {metric!r} has no direction. Specify higher_is_better={{{metric!r}: True}} (or "
-            "False), write errors='drop', or rerun the failed requests."
+            f"errors='worst': metric {metric!r} has no direction. Write higher_is_better={{{metric!r}: True}} (or "
+            "False) or errors='drop', or rerun the failed requests."
         )
     low, high = bounds or (None, None)
     bound, side = (low, "lower") if higher_is_better else (high, "upper")
@@ -113,12 +113,12 @@ def _failures(scores: pl.LazyFrame, cells: Sequence[str]) -> pl.DataFrame:
 def _refusal(row: Mapping[str, Any], cells: Sequence[str]) -> str:
     where = ", ".join(f"{name} {row[name]!r}" for name in cells[1:] if row[name] not in ("", None))
     share, side = f"{row['failed'] / row['n']:.1%}", repr(row[cells[0]])
-    what = f"{share} of the requests of {side} failed ({where})"
+    problem = f"{share} of the requests of {side} failed ({where})"
     if row["reason"] is not None:
-        what = f"{share} of the scores of {side} are missing ({where}): {row['reason']}"
+        problem = f"{share} of the scores of {side} are missing ({where}): {row['reason']}"
     return (
-        f"{what}. Rerun the failed requests, or write errors='drop' (without these instances) or errors='worst' (the "
-        "metric's worst value)."
+        f"{problem}. Rerun the failed requests, or write errors='drop' (skip these instances) or errors='worst' (count "
+        "the metric's worst value)."
     )
 
 
@@ -131,6 +131,7 @@ def metric_directions(metrics: Iterable[str], higher_is_better: Mapping[str, boo
     for metric in sorted(set(metrics)):
         if metric not in higher_is_better:
             raise ArgumentError(
-                f"which way is {metric!r} better? Say higher_is_better={{{metric!r}: True}}, or False if lower is."
+                f"Metric {metric!r} has no direction. Write higher_is_better={{{metric!r}: True}}, or False if lower "
+                "is better."
             )
     return {metric: higher_is_better[metric] for metric in set(metrics)}

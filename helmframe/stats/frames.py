@@ -6,7 +6,7 @@ is local to an instance (its mean, worst case and change) is known within the ch
 
 import inspect
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import wraps
@@ -79,6 +79,16 @@ def fold(rows: Rows, step: Step) -> PartialAggregate:
 def chunks_of(rows: Rows) -> list[pl.LazyFrame]:
     """Return the chunks; a frame is one."""
     return [rows.lazy()] if isinstance(rows, pl.LazyFrame | pl.DataFrame) else list(rows)
+
+
+def list_names(names: Iterable[str]) -> str:
+    """Return the first five names for an error message.
+
+    >>> list_names("abcdefg")
+    'a, b, c, d, e, …'
+    """
+    listed = list(names)
+    return ", ".join([*listed[:5], *(["…"] if len(listed) > 5 else [])]) or "none"
 
 
 def map_chunks(chunks: Sequence[C], work: Callable[[C], T]) -> list[T]:
@@ -172,7 +182,8 @@ def protect_columns(*parameters: str) -> Callable[[Callable[P, pl.DataFrame]], C
             for name, column in renamed.items():
                 if column in table.columns and name in table.columns:
                     raise ArgumentError(
-                        f"{function.__name__}(): the result has a column {name!r} already. Rename the scores' column."
+                        f"{function.__name__}(): the result already has a column {name!r}. Rename the column of the "
+                        "scores."
                     )
             return table.rename({column: name for name, column in renamed.items()}, strict=False)
 
@@ -211,8 +222,8 @@ def as_scores(rows: R) -> R:
     """
     if not _is_rows(rows):
         raise ArgumentError(
-            f"scores should be a Polars frame (or a list of lazy ones), not {type(rows).__name__}: {rows!r:.80}. "
-            "Write pl.DataFrame(…), or pl.from_pandas(…)."
+            f"Scores must be a Polars frame or a list of lazy frames, not {type(rows).__name__}: {rows!r:.80}. "
+            "Write pl.DataFrame(…) or pl.from_pandas(…)."
         )
     schema = chunks_of(rows)[0].collect_schema()
     expressions = _missing(schema)
@@ -227,21 +238,23 @@ def _missing(schema: pl.Schema) -> dict[str, pl.Expr]:
     for name in REQUIRED:
         if name not in schema:
             raise ArgumentError(
-                f"scores need a column {name!r}; there are: {', '.join(schema) or 'none'}. "
-                "hf.schema('scores') documents them."
+                f"Scores must have a column {name!r}. The columns are: {list_names(schema)}. hf.schema('scores') "
+                "documents the columns of scores."
             )
     if not (schema["score"].is_numeric() or schema["score"] in (pl.Boolean, pl.Null)):
-        raise ArgumentError(f"column 'score' should hold numbers, and null where a request failed: {schema['score']}.")
+        raise ArgumentError(
+            f"Column 'score' must contain numbers (null for a failed request), not values of type {schema['score']}."
+        )
     made: dict[str, pl.Expr] = {}
     for name, value in DEFAULTS.items():
         dtype = SCORES.schema[name]
         if name not in schema:
             made[name] = pl.lit(value, dtype=dtype)
         elif name in _WHOLE and not schema[name].is_integer() and schema[name] != pl.Null:
-            raise ArgumentError(f"column {name!r} should hold whole numbers: {schema[name]}.")
+            raise ArgumentError(f"Column {name!r} must contain integers, not values of type {schema[name]}.")
     for name in ("changed", "parsed", "truncated"):
         if name in schema and schema[name] not in (pl.Boolean, pl.Null):
-            raise ArgumentError(f"column {name!r} should hold true or false: {schema[name]}.")
+            raise ArgumentError(f"Column {name!r} must contain true or false, not values of type {schema[name]}.")
     for name in ("cluster", "changed", "parsed", "truncated"):
         if name not in schema:
             made[name] = pl.lit(None, dtype=SCORES.schema[name])

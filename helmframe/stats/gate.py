@@ -84,21 +84,24 @@ def gate(
         (n_needed: the gap to the line as the least difference detectable).
     """
     if [at_least, at_most, margin].count(None) != 2:
-        raise ArgumentError("gate() takes one line: at_least=0.3, at_most=0.1, or margin=0.02 of a comparison.")
+        raise ArgumentError(
+            "gate(): exactly one of at_least, at_most and margin must be set. Write at_least=0.3, at_most=0.1, or "
+            "margin=0.02."
+        )
     if not 0 < ci < 1:
-        raise ArgumentError(f"ci={ci!r} should lie between 0 and 1, such as 0.95.")
+        raise ArgumentError(f"ci={ci!r}: ci must be between 0 and 1, such as 0.95.")
     check_errors(errors)
     if margin is not None:
         if not (margin >= 0 and isfinite(margin)):
-            raise ArgumentError(f"margin={margin!r} is how much worse is not too bad: 0 or more.")
+            raise ArgumentError(f"gate(margin={margin!r}): margin must be a number ≥ 0, such as 0.02.")
         _needs(table, "hf.stats.compare", ["metric", "difference", "joint_low", "joint_high", "n"])
         rows, line = _gains(table, higher_is_better or {}), -margin
     else:
         threshold = at_most if at_least is None else at_least
         assert threshold is not None
         if not isfinite(threshold):
-            word = "at_most" if at_least is None else "at_least"
-            raise ArgumentError(f"{word}={threshold!r} should be a number, such as 0.3.")
+            argument = "at_most" if at_least is None else "at_least"
+            raise ArgumentError(f"gate({argument}={threshold!r}): {argument} must be a finite number, such as 0.3.")
         _needs(table, "hf.stats.table", ["metric", "value", "ci_low", "ci_high", "n"])
         _check_failures(table, errors)
         rows, line = table.with_columns(got="value", low="ci_low", high="ci_high"), float(threshold)
@@ -124,8 +127,8 @@ def _check_failures(table: pl.DataFrame, errors: str) -> None:
     """Raise if more requests of a row failed than `errors` allows."""
     if errors == "worst":
         raise ArgumentError(
-            "gate(errors='worst') can't be computed from a table, whose failures are left out. Write "
-            "results.gate(…, errors='worst'), or errors='drop'."
+            "gate(errors='worst'): a table has no scores of failed requests. Write results.gate(…, errors='worst'), or "
+            "errors='drop'."
         )
     if errors == "drop" or "n_error" not in table.columns:
         return
@@ -136,7 +139,7 @@ def _check_failures(table: pl.DataFrame, errors: str) -> None:
         keys = [name for name in table.columns if table.schema[name] == pl.String and name != "interval"]
         where = ", ".join(f"{name} {row[name]!r}" for name in keys if row[name])
         raise NotComparableError(
-            f"{row['share']:.1%} of the requests failed ({where}). Rerun the failed requests, or write errors='drop'."
+            f"gate(): {row['share']:.1%} of the requests failed ({where}). Rerun them, or write errors='drop'."
         )
 
 
@@ -180,6 +183,6 @@ def _needed(line: float, ci: float) -> pl.Expr:
 def _needs(table: pl.DataFrame, source: str, columns: Sequence[str]) -> None:
     missing = [name for name in columns if name not in table.columns]
     if missing:
-        raise ArgumentError(f"gate() needs a table as {source} gives it, and this one has no column {missing[0]!r}.")
+        raise ArgumentError(f"gate(): the table has no column {missing[0]!r}. Pass a table of {source}.")
     if not table.height:
-        raise ArgumentError("gate() needs at least one row: nothing was scored.")
+        raise ArgumentError("gate(): the table has no rows. Pass a table with at least one score.")

@@ -151,7 +151,7 @@ def with_interval(estimates: pl.DataFrame, fraction: pl.Expr, *, ci: float = 0.9
     import numpy as np
 
     if not 0 < ci < 1:
-        raise ArgumentError(f"ci={ci!r} should lie between 0 and 1, such as 0.95.")
+        raise ArgumentError(f"ci={ci!r}: ci must be between 0 and 1, such as 0.95.")
     value, variance, df, worth, clusters, n = (
         estimates[name].cast(pl.Float64).to_numpy()
         for name in ("value", "variance", "df", "worth", "worth_clusters", "n")

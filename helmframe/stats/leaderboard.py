@@ -236,9 +236,9 @@ class _Answered:
         for index in np.flatnonzero(n_requested < SAME_INSTANCES * every)[:1]:
             cell = self.cells.row(int(index), named=True)
             raise NotComparableError(
-                f"{cell[self.competitor]!r} was asked {n_requested[index]:,} of the {every[index]:,} instances of "
-                f"{cell['scenario']!r} that others were. Run all of them on the same, or rank over the shared ones: "
-                "shared=True."
+                f"{cell[self.competitor]!r} was run on {n_requested[index]:,} of the {every[index]:,} instances of "
+                f"{cell['scenario']!r} that others were run on. Run all models on the same instances, or rank them "
+                "over the shared instances: shared=True."
             )
 
     def check_shared(self) -> pl.DataFrame:
@@ -259,9 +259,9 @@ class _Answered:
             least = min(np.flatnonzero(column == index), key=lambda cell: scored[cell])
             scenario, metric = columns.row(int(index))
             raise NotComparableError(
-                f"no instance of {scenario!r} has a score of every model by {metric!r}: "
-                f"{self.cells[self.competitor][int(least)]!r} has {scored[least] or 'none'} of {n_every[index]:,}. "
-                "Rank without that model, or count its failures: errors='worst'."
+                f"No instance of {scenario!r} has a {metric!r} score of every model: "
+                f"{self.cells[self.competitor][int(least)]!r} has {scored[least]:,} of {n_every[index]:,} scores. "
+                "Rank without this model, or count its failures: errors='worst'."
             )
         return columns.with_columns(n_dropped=pl.Series(n_every - n_shared, dtype=pl.Int64))
 
@@ -320,22 +320,25 @@ def leaderboard_of_means(
 
     frame = _frame(means)
     if {"instance_id", "score"} <= set(frame.columns):
-        raise ArgumentError("these are scores of instances, not means of scenarios: hf.stats.leaderboard(frame).")
+        raise ArgumentError("leaderboard_of_means(): these are scores of instances. Write hf.stats.leaderboard(frame).")
     named = model or next((name for name, dtype in frame.schema.items() if not dtype.is_numeric()), None)
     if named is None or named not in frame.columns:
         raise UnknownNameError.among(
-            "column", named or "model", frame.columns, hint="Say model=…, which names the models."
+            "column", named or "model", frame.columns, hint="Name the column of the models: model=…."
         )
     pool = frame[named].cast(pl.String).to_list()
     for name in pool:
         if name is None or pool.count(name) > 1:
-            raise ArgumentError(f"column {named!r} should name each model once: {name!r}.")
+            problem = "a row has no name" if name is None else f"{name!r} is in several rows"
+            raise ArgumentError(f"Column {named!r} must name each model once: {problem}.")
     chosen = [name for name in frame.columns if name != named] if columns is None else list(columns)
     for name in [*chosen, *lower_is_better]:
         if name not in frame.columns or name == named:
             raise UnknownNameError.among("column", name, [column for column in frame.columns if column != named])
     if mean == "micro":
-        raise ArgumentError("mean='micro' needs how many instances a column has, which means don't say: mean='mean'.")
+        raise ArgumentError(
+            "leaderboard_of_means(mean='micro'): published means have no number of instances. Write mean='mean'."
+        )
     board_columns = [
         Column(name, np.array(_numbers(frame[name]), dtype=np.float64), higher_is_better=name not in lower_is_better)
         for name in chosen
@@ -347,10 +350,12 @@ def _frame(means: pl.DataFrame | str | Path) -> pl.DataFrame:
     if isinstance(means, pl.DataFrame):
         return means
     if not isinstance(means, str | Path):
-        raise ArgumentError(f"leaderboard() takes a Polars frame or a CSV file, not {type(means).__name__}.")
+        raise ArgumentError(
+            f"leaderboard_of_means(): means must be a Polars frame or a CSV file, not {type(means).__name__}."
+        )
     path = Path(means).expanduser()
     if not path.is_file():
-        raise SourceMissingError(f"there is no file {path}.")
+        raise SourceMissingError(f"leaderboard_of_means(): file {path} not found.")
     return pl.read_csv(path, infer_schema=False)
 
 
@@ -361,5 +366,7 @@ def _numbers(values: pl.Series) -> list[float]:
     numbers = texts.cast(pl.Float64, strict=False)
     wrong = texts.filter(texts.is_not_null() & (numbers.is_null() | numbers.is_infinite()))
     if wrong.len():
-        raise ArgumentError(f"column {values.name!r} holds {wrong[0]!r}, which is no number. Choose columns=….")
+        raise ArgumentError(
+            f"Column {values.name!r}: {wrong[0]!r} isn't a number. Select the columns of means with columns=[…]."
+        )
     return [float("nan") if number is None else number for number in numbers]

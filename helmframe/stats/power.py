@@ -7,6 +7,7 @@ from typing import Protocol
 import polars as pl
 
 from helmframe.errors import ArgumentError, NotComparableError
+from helmframe.stats.frames import list_names
 
 POWER = 0.8
 
@@ -87,7 +88,9 @@ def power(
     if power is None and (effect is None or n is None):
         power = POWER
     if sum(argument is None for argument in (effect, n, power)) != 1:
-        raise ArgumentError("power() solves for one: say effect=… or n=… (power is .8 then, or said), or both.")
+        raise ArgumentError(
+            "power(): set effect, n or both. With one of them, power defaults to 0.8. With both, don't set power."
+        )
     _check(effect, n, power, ci, cluster_size, icc)
     variance, binary = _variance(p, correlation, discordance, pilot, cluster_size, icc)
     design = 1 + (cluster_size - 1) * icc
@@ -103,13 +106,13 @@ def power(
         effect = _effect(n / design, z, float(ndtri(power)), variance, binary)
         if binary and effect > variance:
             raise ArgumentError(
-                f"n={n} is too few to find any difference, if the two sides differ on {variance:.3g} of the answers: "
-                f"theirs would have to be {effect:.3g}. Say discordance= or correlation= if they differ on more."
+                f"power(n={n}): no difference is detectable if the sides differ on {variance:.3g} of the instances: "
+                f"the effect would have to be {effect:.3g}. Write a larger n or discordance, or a smaller correlation."
             )
     size = abs(effect)
     if binary and size > variance:
         raise ArgumentError(
-            f"effect={effect:.3g} can't be where the sides differ on {variance:.3g} of the instances; say "
+            f"power(effect={effect:.3g}): impossible if the sides differ on {variance:.3g} of the instances. Write "
             "discordance=… of at least the effect, or another p or correlation."
         )
     if n is None:
@@ -139,20 +142,28 @@ def _variance(
 ) -> tuple[float, bool]:
     """Return the variance of an instance's difference, and whether it is specified by right-or-wrong answers."""
     if sum(argument is not None for argument in (p, discordance, pilot)) != 1:
-        raise ArgumentError("power() needs one of p=0.7, discordance=0.2 and pilot=results: how far answers differ.")
+        raise ArgumentError(
+            "power(): exactly one of p, discordance and pilot must be set. Write p=0.7, discordance=0.2, or "
+            "pilot=results."
+        )
     if pilot is not None:
         if cluster_size != 1 or icc:
-            raise ArgumentError("a pilot brings its own clusters: leave cluster_size and icc out.")
+            raise ArgumentError(
+                "power(pilot=…): cluster_size and icc must not be set, because the pilot's clusters are used."
+            )
         return _of_pilot(pilot), False
     if discordance is not None:
         if not 0 < discordance <= 1:
-            raise ArgumentError(f"discordance={discordance!r} should lie between 0 and 1.")
+            raise ArgumentError(f"power(discordance={discordance!r}): discordance must be in (0, 1].")
         return discordance, True
     assert p is not None
     if not 0 < p < 1:
-        raise ArgumentError(f"p={p!r} should lie between 0 and 1.")
+        raise ArgumentError(f"power(p={p!r}): p must be between 0 and 1.")
     if not -1 <= correlation < 1 or 2 * p * (1 - p) * (1 - correlation) > 2 * min(p, 1 - p):
-        raise ArgumentError(f"correlation={correlation!r} can't be between answers of which {p:.3g} are right.")
+        raise ArgumentError(
+            f"power(correlation={correlation!r}): impossible if each side has {p:.3g} right. Write a value nearer to "
+            "0.5."
+        )
     return 2 * p * (1 - p) * (1 - correlation), True
 
 
@@ -161,12 +172,14 @@ def _of_pilot(pilot: pl.DataFrame | Compared) -> float:
     missing = {"n", "stderr"} - set(table.columns)
     if missing or table.height != 1:
         raise NotComparableError(
-            f"a pilot should be one comparison, not {table.height} rows with {', '.join(table.columns[:8])}: "
-            "results.compare('model', metrics=…).filter(…)."
+            f"power(pilot=…): the pilot must be one row of a comparison, not {table.height} rows with the columns "
+            f"{list_names(table.columns)}. Write results.compare('model', metrics=…).filter(…)."
         )
     n, stderr = table["n"].item(), table["stderr"].item()
     if not stderr:
-        raise NotComparableError("this pilot's standard error is not known, or 0: it says nothing of other instances.")
+        raise NotComparableError(
+            "power(pilot=…): the pilot's standard error is unknown or 0. Use a pilot with more instances."
+        )
     return float(n * stderr**2)
 
 
@@ -176,15 +189,15 @@ def _check(
     arguments = {"effect": effect, "n": n, "power": power, "ci": ci, "cluster_size": cluster_size, "icc": icc}
     for name, value in arguments.items():
         if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
-            raise ArgumentError(f"power({name}={value!r}): a number.")
+            raise ArgumentError(f"power({name}={value!r}): {name} must be a number.")
     if effect is not None and not (isfinite(effect) and effect):
-        raise ArgumentError(f"effect={effect!r} should be a difference other than 0, such as 0.03.")
+        raise ArgumentError(f"power(effect={effect!r}): effect must be a difference other than 0, such as 0.03.")
     if n is not None and n < 2:
-        raise ArgumentError(f"n={n!r} should be at least 2 instances.")
+        raise ArgumentError(f"power(n={n!r}): n must be at least 2.")
     for name, value in (("power", power), ("ci", ci)):
         if value is not None and not 0 < value < 1:
-            raise ArgumentError(f"{name}={value!r} should lie between 0 and 1.")
+            raise ArgumentError(f"power({name}={value!r}): {name} must be between 0 and 1.")
     if cluster_size < 1:
-        raise ArgumentError(f"cluster_size={cluster_size!r} should be at least 1.")
+        raise ArgumentError(f"power(cluster_size={cluster_size!r}): cluster_size must be at least 1.")
     if not 0 <= icc <= 1:
-        raise ArgumentError(f"icc={icc!r} should lie between 0 and 1.")
+        raise ArgumentError(f"power(icc={icc!r}): icc must be in [0, 1].")

@@ -67,7 +67,9 @@ def prediction_powered(
         (arXiv 2311.01453); as the difference estimator, Särndal, Swensson & Wretman 1992 §6.3.
     """
     if mean not in ("macro", "micro"):
-        raise ArgumentError(f"mean={mean!r} is neither 'macro' (subsets alike) nor 'micro' (by size).")
+        raise ArgumentError(
+            f"mean={mean!r}: mean must be 'macro' (equal weight per subset) or 'micro' (weight by size)."
+        )
     keys = group_keys(rows, by, ())
     frame = (
         rows.lazy()
@@ -79,7 +81,9 @@ def prediction_powered(
         .collect()
     )  # fmt: skip
     if frame["label"].count() == 0:
-        raise ArgumentError("no judged row has a label; say where they are the same row, by instance_id and the like.")
+        raise ArgumentError(
+            "No judged row has a label. Labels must have the instance_id (and model, …) of judged completions."
+        )
     groups = frame.partition_by(keys, as_dict=True, maintain_order=True) if keys else {(): frame}
     table_rows = [
         {**dict(zip(keys, group, strict=True)), **_corrected(group_rows, ci, mean, tuned, fraction)}

@@ -62,19 +62,29 @@ def sequential(
 
     least, most = bounds
     if not (np.isfinite(least) and np.isfinite(most) and least < most):
-        raise ArgumentError(f"bounds={bounds!r}: a score without bounds, such as a perplexity, can't be stopped early.")
+        raise ArgumentError(
+            f"sequential(bounds={bounds!r}): bounds must be two finite numbers, the smallest and the largest possible "
+            "score. A metric without bounds, such as perplexity, has no such interval."
+        )
     if not 0 < ci < 1:
-        raise ArgumentError(f"ci={ci!r} should lie between 0 and 1, such as 0.95.")
+        raise ArgumentError(f"ci={ci!r}: ci must be between 0 and 1, such as 0.95.")
     values = np.asarray(pl.Series(scores, dtype=pl.Float64, strict=False).fill_null(np.nan), dtype=np.float64)
     if len(values) > population:
-        raise ArgumentError(f"{len(values)} scores are more than the population={population}.")
+        raise ArgumentError(
+            f"sequential(population={population}): population must be at least the number of scores, {len(values)}."
+        )
     if not np.all((values >= least) & (values <= most)):
-        raise ArgumentError(f"scores should lie between {least:g} and {most:g}, and each be known; say bounds=(…, …).")
+        raise ArgumentError(
+            f"sequential(): each score must be between {least:g} and {most:g}, and none may be null. Write other "
+            "bounds=(…, …)."
+        )
     if binary and not np.all((values == least) | (values == most)):
-        raise ArgumentError(f"binary=True, and there are scores other than {least:g} and {most:g}.")
+        raise ArgumentError(f"sequential(binary=True): each score must be {least:g} or {most:g}. Write binary=False.")
     weight = np.ones(population) if sizes is None else np.asarray(sizes, dtype=np.float64)
     if len(weight) != population or not np.all((weight > 0) & np.isfinite(weight)):
-        raise ArgumentError(f"sizes should be {population} positive numbers, one for each of the population.")
+        raise ArgumentError(
+            f"sequential(sizes=…): sizes must be {population} positive numbers, one for each unit of the population."
+        )
     drawn = SampledPopulation(population, float(weight.sum()), float(weight.max(initial=0.0)))
     alike = bool(np.all(weight == drawn.largest))
     return confidence_sequence(values, weight[: len(values)], drawn, binary=binary and alike, bounds=bounds, ci=ci)

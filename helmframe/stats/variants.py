@@ -304,6 +304,7 @@ def _higher(cells: pl.DataFrame, higher_is_better: Mapping[str, bool]) -> Flags:
     for metric in cells["metric"].unique().sort():
         if higher_is_better.get(metric) is None:
             raise ArgumentError(
-                f"which way is {metric!r} better? Say higher_is_better={{{metric!r}: True}}, or False if lower is."
+                f"Metric {metric!r} has no direction. Write higher_is_better={{{metric!r}: True}}, or False if lower "
+                "is better."
             )
     return np.array([bool(higher_is_better[metric]) for metric in cells["metric"]], dtype=np.bool_)

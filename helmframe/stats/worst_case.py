@@ -150,7 +150,7 @@ def worst_at_k(
     scores = as_scores(scores)
     keys = [*group_keys(scores, by, MADE), "metric"]
     if not is_integer(k) or k < 1:
-        raise ArgumentError(f"k={k!r} should be a whole number from 1 on: so many draws.")
+        raise ArgumentError(f"worst_at_k(k={k!r}): k must be an integer ≥ 1.")
     combined = fold(scores, partial(_worst_at_k_chunk, keys=keys, k=k, higher_is_better=higher_is_better))
     keys = [*keys, "perturbation"]
     pools = _pools(combined.counts["draws"], keys, k)
@@ -228,12 +228,12 @@ def _pools(cells: pl.DataFrame, keys: Sequence[str], k: int) -> pl.DataFrame:
     enough = pools.filter(pl.col("draws") >= k)
     if enough.is_empty():
         most = ", ".join(
-            f"{name} has {n}"
+            f"{name!r} has {n}"
             for name, n in pools.group_by("perturbation").agg(pl.col("draws").max()).sort("perturbation").iter_rows()
         )
         raise ArgumentError(
-            f"worst@{k} needs {k} draws of a perturbation; {most or 'nothing was perturbed'}. "
-            f"Ask for more: .perturb(…, seeds={k})."
+            f"worst@{k}: no perturbation has {k} seeds ({most or 'there are no perturbations'}). Run the plan with "
+            f".perturb(…, seeds={k})."
         )
     return enough
 

@@ -99,7 +99,7 @@ class Dashboard:
     def _selection(self, query: Mapping[str, str]) -> tuple[str, Filters]:
         name = query.get("run") or next(iter(self.runs))
         if name not in self.runs:
-            raise UnknownNameError.among("run here", name, self.runs)
+            raise UnknownNameError.among("run", name, self.runs)
         filters = {key: value for key, value in query.items() if value and key not in ("run", "page")}
         return name, Filters.of({"order": "lowest", **filters})
 
@@ -110,7 +110,8 @@ class Dashboard:
             yield
         except pl.exceptions.PolarsError as error:
             run = query.get("run") or next(iter(self.runs))
-            raise StoreError(f"the results at {self.runs[run]} can't be read, a file is damaged: {error}") from error
+            reason = str(error).partition("\n")[0]
+            raise StoreError(f"The results at {self.runs[run]} are unreadable; a file is damaged: {reason}") from error
 
     def _open(self, name: str) -> tuple[Results, Explorer]:
         results = Results.load(self.runs[name])
@@ -162,8 +163,8 @@ def _runs(address: Address) -> dict[str, Address]:
     names = sorted(file.name.rpartition("/")[0] for file in listing(address) if file.name.endswith("/manifest.json"))
     if not names:
         raise StoreError(
-            f"{address} holds no results. Write some: results.to_parquet({str(address)!r}), or "
-            "helmframe run … -o FOLDER."
+            f"{address} contains no results. Write some with results.to_parquet({str(address)!r}) or "
+            "`helmframe run … -o FOLDER`."
         )
     return {name: below(address, *name.split("/")) for name in reversed(names)}
 
@@ -202,5 +203,5 @@ def _checked_answer(explorer: Explorer, request: Mapping[str, Any]) -> dict[str,
 def _parse_integer(query: Mapping[str, str], name: str, default: int) -> int:
     text = query.get(name) or str(default)
     if not (text.isascii() and text.isdecimal() and len(text) < 12) or int(text) < default:
-        raise ArgumentError(f"{name}: {text!r} should be a whole number from {default} on.")
+        raise ArgumentError(f"{name}={text!r}: {name} must be an integer ≥ {default}.")
     return int(text)

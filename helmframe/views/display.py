@@ -256,14 +256,16 @@ def table_as(table: pl.DataFrame, path: str) -> str:
         return markdown_table(*table_cells(table)) + "\n"
     if suffix == ".tex":
         return _latex(table) + "\n"
-    raise ArgumentError(f"write_table: {path!r} should end in one of {', '.join(SUFFIXES)}.")
+    raise ArgumentError(
+        f"write_table({path!r}): the file name must end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}."
+    )
 
 
 def _latex(table: pl.DataFrame) -> str:
     try:
         from tabulate import tabulate
     except ImportError:
-        raise CapabilityError("LaTeX needs the package tabulate: pip install 'helmframe[report]'.") from None
+        raise CapabilityError("LaTeX requires the package tabulate: pip install 'helmframe[report]'") from None
     cells, rows = table_cells(table)
     heads, *lines = [[show_invisible(cell).replace("\n", " ") for cell in row] for row in (cells, *rows)]
     return str(tabulate(lines, heads, tablefmt="latex_booktabs", disable_numparse=True))

@@ -56,7 +56,7 @@ class Filters:
             ArgumentError: A filter is unknown, or a value has the wrong type.
         """
         if not isinstance(values, Mapping):
-            raise ArgumentError(f"filters: {type(values).__name__} should be an object.")
+            raise ArgumentError(f"filters: the value must be an object, not {type(values).__name__}.")
         names = [field.name for field in fields(cls)]
         for name, value in values.items():
             if name not in names:
@@ -64,7 +64,9 @@ class Filters:
             number = name in ("low", "high")
             empty = value is None and (number or name in AXES)
             if not empty and (isinstance(value, bool) or not isinstance(value, int | float if number else str)):
-                raise ArgumentError(f"filters: {name}={value!r} should be {'a number' if number else 'a text'}.")
+                raise ArgumentError(
+                    f"filters: {name}={value!r}: {name} must be {'a number' if number else 'a string'}."
+                )
         return cls(**values)
 
     def check(self, values: Mapping[str, Sequence[str]], metrics: Sequence[str]) -> None:
@@ -75,15 +77,15 @@ class Filters:
             ArgumentError: `only` or `order` has an unknown value.
         """
         if self.metric and self.metric not in metrics:
-            raise UnknownNameError.among("metric with a score per row", self.metric, metrics)
+            raise UnknownNameError.among("metric", self.metric, metrics)
         for axis in AXES:
             value = getattr(self, axis)
             if value is not None and value not in values[axis]:
-                raise UnknownNameError.among(f"{axis} of these results", value, values[axis])
+                raise UnknownNameError.among(axis, value, values[axis])
         for name, allowed in (("only", _ONLY), ("order", _ORDERS)):
             if getattr(self, name) not in allowed:
                 raise ArgumentError.unknown_value(
-                    f"{name}={getattr(self, name)!r} can't be", getattr(self, name), allowed
+                    f"{name}={getattr(self, name)!r}: unknown value", getattr(self, name), allowed
                 )
 
     def condition(self) -> pl.Expr:
@@ -145,7 +147,7 @@ class Explorer:
         if kind == "instance":
             return self.instance(filters.metric, _check_index(request.get("row"), "row"))
         kinds = ["open", "page", "bars", "instance"]
-        raise ArgumentError.unknown_value(f"kind: {kind!r} is not a kind of request", kind, kinds)
+        raise ArgumentError.unknown_value(f"Unknown kind of request {kind!r}", kind, kinds)
 
     def page(self, filters: Filters, number: int) -> dict[str, Any]:
         """Return a page of 50 of the rows that match the filters.
@@ -164,7 +166,7 @@ class Explorer:
     def bars(self, filters: Filters, by: str) -> dict[str, Any]:
         """Aggregate the matching rows by an axis: value, n, mean (of the scores), without (number without a score)."""
         if by not in AXES:
-            raise ArgumentError.unknown_value(f"bars: by={by!r} is no axis", by, AXES)
+            raise ArgumentError.unknown_value(f"bars: unknown axis by={by!r}", by, AXES)
         rows = self._index(filters.metric).select(by, "score")[self._rows(filters)]
         mean = pl.col("score").mean()
         groups = rows.group_by(by).agg(n=pl.len(), mean=mean, without=pl.col("score").null_count())
@@ -176,7 +178,7 @@ class Explorer:
         """Return the details of the instance of a row, and the other rows of that instance."""
         index = self._index(metric)
         if not row < index.height:
-            raise ArgumentError(f"row {row}: there are {index.height:,}, counted from 0.")
+            raise ArgumentError(f"row={row}: row must be < {index.height:,}, the number of rows.")
         selected = index.row(row, named=True)
         chunk = self._chunks[selected["chunk"]]
         same = (pl.col("scenario") == selected["scenario"]) & (pl.col("instance_id") == selected["instance_id"])
@@ -300,5 +302,5 @@ def _narrowed(rows: pl.LazyFrame, number: int) -> pl.LazyFrame:
 
 def _check_index(value: Any, name: str) -> int:
     if not is_integer(value) or value < 0:
-        raise ArgumentError(f"{name}: {value!r} should be a whole number from 0 on.")
+        raise ArgumentError(f"{name}={value!r}: {name} must be an integer ≥ 0.")
     return value

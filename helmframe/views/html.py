@@ -81,7 +81,7 @@ def _environment() -> "Environment":
         import jinja2
         from markupsafe import Markup, escape
     except ImportError:
-        raise CapabilityError("pages need the package jinja2: pip install 'helmframe[report]'.") from None
+        raise CapabilityError("HTML pages require the package jinja2: pip install 'helmframe[report]'") from None
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_PAGES),
         autoescape=True,

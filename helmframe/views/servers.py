@@ -36,8 +36,8 @@ async function query(question) {
 mount(document.querySelector("main"), query);
 """
 _EXPLORER_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
-    "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'"
 )
 
 
@@ -108,9 +108,9 @@ class _ExplorerHandler(LoopbackHandler):
         }
         file = files.get(self.path.partition("?")[0])
         if not self.has_loopback_host():
-            self.respond(HTTPStatus.FORBIDDEN, "text/plain", "no such host here")
+            self.respond(HTTPStatus.FORBIDDEN, "text/plain", "unknown host")
         elif file is None:
-            self.respond(HTTPStatus.NOT_FOUND, "text/plain", "nothing here")
+            self.respond(HTTPStatus.NOT_FOUND, "text/plain", "not found")
         else:
             self.respond(HTTPStatus.OK, *file)
 
@@ -118,7 +118,9 @@ class _ExplorerHandler(LoopbackHandler):
         size = self.headers.get("Content-Length", "")
         if not size.isdecimal() or int(size) > LONGEST_QUESTION:
             self.close_connection = True
-            self.respond(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "application/json", json.dumps({"error": "too long"}))
+            self.respond(
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "application/json", json.dumps({"error": "request too long"})
+            )
             return
         body = self.rfile.read(int(size))
         token = self.headers.get("X-Token", "")
@@ -127,7 +129,7 @@ class _ExplorerHandler(LoopbackHandler):
             or not self.has_loopback_host()
             or not secrets.compare_digest(token.encode(), self._token)
         ):
-            answer = {"error": "open the address that helmframe view printed, with its token"}
+            answer = {"error": "Open the address that `helmframe view` printed; it contains a token."}
             self.respond(HTTPStatus.FORBIDDEN, "application/json", json.dumps(answer))
             return
         try:
@@ -135,7 +137,9 @@ class _ExplorerHandler(LoopbackHandler):
         except ValueError:
             question = None
         if not isinstance(question, dict):
-            self.respond(HTTPStatus.BAD_REQUEST, "application/json", json.dumps({"error": "that is no JSON object"}))
+            self.respond(
+                HTTPStatus.BAD_REQUEST, "application/json", json.dumps({"error": "the request must be a JSON object"})
+            )
             return
         self.respond(HTTPStatus.OK, "application/json", json.dumps(self.server.explorer.answer(question)))
 
@@ -167,10 +171,10 @@ class _DashboardHandler(LoopbackHandler):
         pages = {"": self.server.dashboard.page, "instance": self.server.dashboard.instance}
         render = pages.get(name) if slash else None
         if not self.has_loopback_host() or not secrets.compare_digest(token.encode(), self.server.token.encode()):
-            problem = "Open the address that helmframe dashboard printed: it holds a token."
+            problem = "Open the address that `helmframe dashboard` printed; it contains a token."
             self.respond(HTTPStatus.FORBIDDEN, "text/html", page("problem.html", problem=problem))
         elif render is None:
-            self.respond(HTTPStatus.NOT_FOUND, "text/html", page("problem.html", problem="There is no such page."))
+            self.respond(HTTPStatus.NOT_FOUND, "text/html", page("problem.html", problem="Page not found."))
         else:
             try:
                 self.respond(HTTPStatus.OK, "text/html", render(dict(parse_qsl(query))))

@@ -61,7 +61,7 @@ def test_metrics_of_whole_sets_are_ranked_too() -> None:
     results = run(plan("one")).rescore("exact_match", "classification_macro_f1")
     board = results.leaderboard(columns=[("one", "classification_macro_f1")])
     assert board.table["model"].to_list()[0] == "good"
-    with pytest.raises(ArgumentError, match="one number of all instances"):
+    with pytest.raises(ArgumentError, match="is a metric of the whole set"):
         results.leaderboard(columns=[("one", "classification_macro_f1")], worst="all")
 
 
@@ -83,11 +83,9 @@ def test_models_of_which_many_requests_failed_are_not_ranked_unless_told_how() -
 
 def test_an_unknown_column_is_named() -> None:
     results = run(plan("one"))
-    with pytest.raises(
-        UnknownNameError, match=r"scenario or metric of these results is called 'on'\. Did you mean 'one'"
-    ):
+    with pytest.raises(UnknownNameError, match=r"scenario or metric .*'on'\. Did you mean 'one'"):
         results.leaderboard(columns="on")
-    with pytest.raises(UnknownNameError, match="metric of these results is called 'f2_score'"):
+    with pytest.raises(UnknownNameError, match="metric .*'f2_score'"):
         results.leaderboard(columns=[("one", "f2_score")])
 
 
@@ -106,7 +104,7 @@ def test_a_board_of_a_metric_over_whole_sets_is_paired_and_refuses_failures() ->
     column = [("one", "classification_macro_f1")]
     with pytest.raises(NotComparableError, match=r"25\.0% of the requests of 'half' failed"):
         results.leaderboard(columns=column)
-    with pytest.raises(ArgumentError, match="one number of all instances"):
+    with pytest.raises(ArgumentError, match="is a metric of the whole set"):
         results.leaderboard(columns=column, errors="worst")
     cells = results.leaderboard(columns=column, errors="drop").cells
     assert cells.select("n", "n_dropped").unique().rows() == [(45, 15)]
@@ -239,12 +237,15 @@ def test_numbers_of_whole_sets_have_a_gate_too(gate_results: hf.Results) -> None
         "pass",
         scored.table(metrics="classification_macro_f1")["interval"].item(),
     )
-    with pytest.raises(ArgumentError, match="one number of all instances"):
+    with pytest.raises(ArgumentError, match="is a metric of the whole set"):
         scored.gate(at_least=0.01, columns="classification_macro_f1", errors="worst")
 
 
 def test_a_fraction_is_not_held_against_a_percentage(gate_results: hf.Results) -> None:
-    with pytest.raises(ArgumentError, match=r"gate\(30\): 'exact_match' is a fraction, between 0 and 1; 30 % is 0.3"):
+    with pytest.raises(
+        ArgumentError,
+        match=r"gate\(at_least=30\): at_least must be between 0 and 1 for 'exact_match', which is a fraction. For 30 %, write 0.3",
+    ):
         gate_results.gate(at_least=30)
 
 

@@ -48,7 +48,7 @@ def test_another_tools_folder_is_read(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_nothing_is_told(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="Nor are they HELM's, lm-eval's or Inspect's"):
+    with pytest.raises(StoreError, match="contains no results of HELM, lm-eval or Inspect either"):
         hf.compare(tmp_path, tmp_path)
 
 
@@ -75,13 +75,15 @@ def test_what_both_have_by_name_is_compared_name_by_name() -> None:
     after = plan().generate({name: models[name] for name in "xyz"}).score()
     table = hf.compare(after, before)
     assert table.select("model", "difference", "n").rows() == [("x", 0.0, 40), ("y", 0.0, 40)]
-    assert table["differs"][0] == "nothing; one side alone has model 'z'"
+    assert table["differs"][0] == "nothing; only one side has model 'z'"
 
 
 def test_several_that_share_no_name_are_not_compared() -> None:
     two = plan().generate({name: hf.models.noisy(0.5, seed=seed) for seed, name in enumerate("xy")}).score()
     other = plan().generate({"z": hf.models.oracle()}).score()
-    with pytest.raises(NotComparableError, match="no model is on both sides, and there are several: 'x', 'y'; 'z'"):
+    with pytest.raises(
+        NotComparableError, match="share no model, and a side has several. The first has 'x', 'y'; the second has 'z'"
+    ):
         hf.compare(two, other)
 
 
@@ -96,7 +98,7 @@ def test_a_scenario_that_one_side_lacks_makes_no_difference_of_prompts() -> None
     model = hf.models.noisy(0.5)
     both = hf.suite(plan(), plan(QUESTIONS[:10], "more").adapt(instructions="Say yes."), models=model).score()
     table = hf.compare(both, plan().generate(model).score())
-    assert table.select("n", "differs").rows() == [(40, "nothing; one side alone has scenario 'more'")]
+    assert table.select("n", "differs").rows() == [(40, "nothing; only one side has scenario 'more'")]
 
 
 def test_instances_of_another_version_are_paired_by_content() -> None:
@@ -105,7 +107,7 @@ def test_instances_of_another_version_are_paired_by_content() -> None:
     # the same questions but for one, and in another order: ids say nothing
     two = plan(["a new question?", *QUESTIONS[:0:-1]]).generate(hf.models.noisy(0.5)).score()
     row = hf.compare(one, two).row(0, named=True)
-    assert (row["n"], row["n_dropped"], row["differs"]) == (39, 2, "model; other versions, paired by content")
+    assert (row["n"], row["n_dropped"], row["differs"]) == (39, 2, "model; scenario version, so paired by content")
 
 
 def test_nothing_in_common_is_no_comparison() -> None:
@@ -154,7 +156,9 @@ def test_another_correct_option_is_another_reference() -> None:
 
 
 def test_where_no_references_agree_nothing_is_compared() -> None:
-    with pytest.raises(NotComparableError, match=r"40 instances have the same input on both sides.*other references"):
+    with pytest.raises(
+        NotComparableError, match=r"40 instances have the same input on both sides but different references"
+    ):
         hf.compare(answered(["yes"] * 40, ["yes"] * 40), answered(["yes"] * 40, ["no"] * 40))
 
 

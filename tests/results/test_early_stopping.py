@@ -23,7 +23,11 @@ def test_other_bounded_metrics_have_a_sequence_too_and_those_without_bounds_have
     table = results.table().filter(pl.col("model") == "a", pl.col("perturbation") == "original")
     how = dict(table.select("metric", "interval").iter_rows())
     assert how["f1_score"] == "betting (anytime, without replacement)"
-    assert how["output_words"] == how["classification_macro_f1"] == "no interval: stopped early, by scores with bounds"
+    assert (
+        how["output_words"]
+        == how["classification_macro_f1"]
+        == "no interval: stopped early, and the metric has no bounds"
+    )
     without = table.filter(pl.col("metric").is_in(["output_words", "classification_macro_f1"]))
     assert without["value"].null_count() == 0
     assert without["ci_low"].null_count() == 2

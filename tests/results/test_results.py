@@ -41,7 +41,7 @@ def test_value_is_one_number() -> None:
     results = run(hf.models.oracle())
     assert results.value() == 1.0
     assert results.value(EXACT, perturbation="typos") == 1.0
-    with pytest.raises(ArgumentError, match="0 values fit"):
+    with pytest.raises(ArgumentError, match=r"value\(\): no result for"):
         results.value(EXACT, model="nobody")
 
 
@@ -50,7 +50,7 @@ def test_a_value_that_nothing_gave_says_why() -> None:
         raise RuntimeError("no")
 
     results = hf.scenario("sampler").limit(1).generate(broken).score()
-    with pytest.raises(ArgumentError, match=r"nothing was scored: 8 completions failed; results\.errors\(\)"):
+    with pytest.raises(ArgumentError, match=r"nothing was scored\. 8 requests failed\. results\.errors\(\)"):
         results.value(EXACT)
 
 
@@ -94,7 +94,7 @@ def test_a_column_of_the_scenario_keeps_models_and_perturbations_apart() -> None
     ]
     assert results.table(metrics=EXACT, pool="model")["pooled"].to_list() == ["2 models"] * 2
     assert "pooled" not in results.table("subject", pool="split").columns
-    with pytest.raises(UnknownNameError, match="axis to pool"):
+    with pytest.raises(UnknownNameError, match="axis .*'subject'"):
         results.table(pool="subject")
 
 
@@ -231,7 +231,7 @@ def test_a_failure_counts_as_the_worst_bound_that_the_metric_declares() -> None:
 
 def test_what_has_no_instance_in_common_is_not_compared() -> None:
     other = hf.scenario("sampler").where(subject="biology").perturb("typos").generate(hf.models.noisy(0.6)).score()
-    with pytest.raises(NotComparableError, match="no instance was answered by both"):
+    with pytest.raises(NotComparableError, match="no instance was completed by both sides"):
         hf.compare(run(), other)
 
 
@@ -299,7 +299,7 @@ def test_sql_that_duckdb_refuses_is_told_with_the_tables(query: str) -> None:
 
 
 def test_a_value_that_no_score_fits_is_told_with_those_there_are() -> None:
-    with pytest.raises(ArgumentError, match=r"(?s)value\(perturbation='typo'\): 0 values fit.*Known: original"):
+    with pytest.raises(ArgumentError, match=r"(?s)value\(\): no result for perturbation='typo'.*Known: original"):
         run().value(perturbation="typo")
 
 
@@ -313,9 +313,9 @@ def test_a_value_of_another_type_than_its_column_is_told() -> None:
 def test_what_is_loaded_is_a_folder(tmp_path: Path) -> None:
     file = tmp_path / "results.parquet"
     file.touch()
-    with pytest.raises(ArgumentError, match="is a file; results are a folder"):
+    with pytest.raises(ArgumentError, match="this is a file. Results are a folder"):
         hf.load(file)
-    with pytest.raises(ArgumentError, match=r"load\(None\): give the folder"):
+    with pytest.raises(ArgumentError, match=r"load\(None\): path must be the folder"):
         hf.load(None)  # type: ignore[arg-type]
 
 
@@ -412,7 +412,7 @@ def test_the_manifest_says_how_and_holds_no_password() -> None:
 
 @pytest.mark.parametrize("query", ["", " "])
 def test_sql_without_a_query_says_what_one_is(query: str) -> None:
-    with pytest.raises(ArgumentError, match="write a query, such as 'SELECT"):
+    with pytest.raises(ArgumentError, match="query must be SQL, such as 'SELECT"):
         run().sql(query)
 
 
@@ -421,7 +421,7 @@ def test_sql_that_asks_for_nothing_gives_nothing() -> None:
 
 
 def test_a_table_is_by_names() -> None:
-    with pytest.raises(ArgumentError, match="by=3: a name, or a list of names"):
+    with pytest.raises(ArgumentError, match="by=3: by must be a name or a list of names"):
         run().table(by=3)  # type: ignore[arg-type]
     with pytest.raises(ArgumentError, match="metrics=3: a name"):
         run().table(metrics=3)  # type: ignore[arg-type]

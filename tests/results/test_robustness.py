@@ -76,7 +76,7 @@ def test_perturbations_may_be_chosen_by_name_strength_or_family() -> None:
         "typos(prob=0.2)",
     ]
     assert results.worst_case(perturbations="fairness")["variants"].item() == "original, mirrored"
-    with pytest.raises(UnknownNameError, match=r"no perturbation of these results is called 'tpyos'\. Did you mean"):
+    with pytest.raises(UnknownNameError, match=r"perturbation .*'tpyos'\. Did you mean"):
         results.robustness(perturbations="tpyos")
 
 
@@ -127,7 +127,7 @@ def test_worst_of_k_draws_compares_runs_with_other_numbers_of_seeds() -> None:
 
 @pytest.mark.parametrize("worst", ["some", True])
 def test_worst_is_all_or_a_number(worst: object) -> None:
-    with pytest.raises(ArgumentError, match="should be 'all', or how many draws"):
+    with pytest.raises(ArgumentError, match="worst must be 'all' or an integer"):
         hf.compare(run("typos"), run("typos"), worst=worst)  # type: ignore[arg-type]
 
 
@@ -201,7 +201,7 @@ def test_flips_of_the_best_of_several_outputs() -> None:
 
 
 def test_flips_of_what_was_not_asked_are_told() -> None:
-    with pytest.raises(UnknownNameError, match="is called 'lowercase'"):
+    with pytest.raises(UnknownNameError, match="perturbation .*'lowercase'"):
         run("typos").flips("lowercase")
 
 
@@ -257,7 +257,7 @@ def test_a_metric_without_a_direction_has_no_worst_case() -> None:
     assert dict(table.select("metric", pl.col("worst").is_null()).rows()) == {EXACT: False, "length": True}
     assert table["change"].null_count() == 0
     assert set(results.worst_case()["metric"]) == {EXACT}
-    with pytest.raises(ArgumentError, match="which way is 'length' better"):
+    with pytest.raises(ArgumentError, match="Metric 'length' has no direction"):
         results.worst_case(metrics="length")
     with pytest.raises(ArgumentError, match="the metric has no direction, so no change is better or worse"):
         results.flips(metric="length")

@@ -94,11 +94,11 @@ def test_groups_have_a_row_each_and_unknown_answers_are_left_out() -> None:
 
 
 def test_what_can_t_be_is_told() -> None:
-    with pytest.raises(ArgumentError, match=r"1\.2 is no probability"):
+    with pytest.raises(ArgumentError, match=r"1\.2 isn't a probability"):
         calibration(answers([1.2], [1]))
     with pytest.raises(ArgumentError, match="2 is neither 0 nor 1"):
         calibration(answers([0.2], [2]))
-    with pytest.raises(ArgumentError, match="a whole number"):
+    with pytest.raises(ArgumentError, match="bins must be an integer ≥ 1"):
         calibration(drawn(10, 1.0), bins=0)
     with pytest.raises(ArgumentError, match="between 0 and 1"):
         calibration(drawn(10, 1.0), ci=95)

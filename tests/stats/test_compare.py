@@ -125,7 +125,7 @@ def test_the_order_of_the_rows_does_not_matter(scores: Build) -> None:
 def test_no_common_instance_is_a_row_that_says_so(scores: Build) -> None:
     row = only(compare(scores([1], instance_id="x"), scores([1], instance_id="y"), higher_is_better=HIGHER))
     assert (row["n"], row["n_dropped"], row["p"]) == (0, 2, None)
-    assert row["interval"] == "no interval: no instance was answered by both"
+    assert row["interval"] == "no interval: no instance was completed by both sides"
 
 
 def test_pairing_needs_the_instance(scores: Build) -> None:
@@ -139,7 +139,7 @@ def test_an_unknown_column_is_named(scores: Build) -> None:
 
 
 def test_a_metric_without_direction_is_named(scores: Build) -> None:
-    with pytest.raises(ArgumentError, match="which way is 'exact_match' better"):
+    with pytest.raises(ArgumentError, match="Metric 'exact_match' has no direction"):
         compare(scores([1]), scores([1]), higher_is_better={})
 
 

@@ -71,13 +71,13 @@ def test_groups_may_have_names_that_a_statistic_uses_inside(statistic: str, name
 @pytest.mark.parametrize("name", ["value", "n", "stderr"])
 def test_groups_with_the_name_of_a_result_column_are_refused(name: str) -> None:
     with pytest.raises(
-        ArgumentError, match=rf"table\(\): the result has a column '{name}' already. Rename the scores'"
+        ArgumentError, match=rf"table\(\): the result already has a column '{name}'. Rename the column of the scores"
     ):
         table(ROWS.with_columns(GROUPS.alias(name)), name)
 
 
 def test_flags_of_another_type_are_refused() -> None:
-    with pytest.raises(ArgumentError, match="column 'parsed' should hold true or false: String"):
+    with pytest.raises(ArgumentError, match="Column 'parsed' must contain true or false, not values of type String"):
         table(ROWS.with_columns(GROUPS.alias("parsed")))
 
 

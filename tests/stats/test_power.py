@@ -82,13 +82,13 @@ def test_it_reads_as_a_sentence() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"p": 0.7}, "solves for one"),
-        ({"effect": 0.1, "n": 10, "power": 0.8, "p": 0.7}, "solves for one"),
+        ({"p": 0.7}, "set effect, n or both"),
+        ({"effect": 0.1, "n": 10, "power": 0.8, "p": 0.7}, "set effect, n or both"),
         ({"n": 100}, "needs one of p"),
         ({"n": 100, "p": 0.7, "discordance": 0.1}, "needs one of p"),
-        ({"effect": 0.2, "discordance": 0.1}, "can't be where the sides differ on 0.1"),
-        ({"n": 3, "p": 0.7}, "too few to find any difference"),
-        ({"n": 100, "p": 0.7, "correlation": -1}, "can't be between answers of which 0.7 are right"),
+        ({"effect": 0.2, "discordance": 0.1}, "impossible if the sides differ on 0.1"),
+        ({"n": 3, "p": 0.7}, "no difference is detectable"),
+        ({"n": 100, "p": 0.7, "correlation": -1}, "impossible if each side has 0.7 right"),
         ({"n": 100, "p": 1.0}, "p=1.0"),
         ({"n": 1, "p": 0.7}, "at least 2"),
         ({"n": "many", "p": 0.7}, r"power\(n='many'\): a number"),

@@ -122,7 +122,7 @@ def test_an_instance_with_a_failed_draw_is_left_out_and_counted(draws: Build) ->
 
 
 def test_too_few_draws_are_told_with_what_to_write(draws: Build) -> None:
-    with pytest.raises(ArgumentError, match=r"worst@4 needs 4 draws .* typos has 2\. Ask for more: .*seeds=4"):
+    with pytest.raises(ArgumentError, match=r"worst@4: no perturbation has 4 seeds \('typos' has 2\)\. .*seeds=4"):
         worst_at_k(draws([1], [1]), [], 4, higher_is_better=HIGHER)
 
 

@@ -51,16 +51,16 @@ def test_answers_come_lowest_first_and_page_by_page(folder: Path) -> None:
 def test_a_folder_of_runs_lets_one_choose(folder: Path) -> None:
     dashboard = Dashboard(folder.parent)
     assert list(dashboard.runs) == ["today"]
-    with pytest.raises(UnknownNameError, match=r"no run here is called '\.\./today'"):
+    with pytest.raises(UnknownNameError, match=r"run .*'\.\./today'"):
         dashboard.page({"run": "../today"})
 
 
 @pytest.mark.parametrize(
     ("said", "error"),
     [
-        ({"model": "' OR 1=1 --"}, "no model of these results is called"),
-        ({"order": "x"}, "order='x' can't be"),
-        ({"page": "-1"}, "page: '-1' should be a whole number from 1 on"),
+        ({"model": "' OR 1=1 --"}, "model .*' OR 1=1 --"),
+        ({"order": "x"}, "order='x': unknown value"),
+        ({"page": "-1"}, "page='-1': page must be an integer ≥ 1"),
         ({"sql": "x"}, "this page has no argument 'sql'"),
     ],
 )
@@ -78,7 +78,7 @@ def test_a_damaged_file_is_told_as_one(folder: Path, tmp_path: Path) -> None:
 
 
 def test_no_results_are_an_error(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match=r"holds no results. Write some: results.to_parquet"):
+    with pytest.raises(StoreError, match=r"contains no results. Write some with results.to_parquet"):
         Dashboard(tmp_path)
 
 
@@ -115,5 +115,5 @@ def test_the_server_tells_what_is_wrong(address: str) -> None:
     assert fetched(f"{address}nothing")[0] == 404
     status, _, html = fetched(f"{address}?model=%3Cb%3Egood")
     assert status == 400
-    assert "no model of these results is called &#39;&lt;b&gt;good&#39;. Did you mean &#39;good&#39;?" in html
+    assert " &#39;&lt;b&gt;good&#39;. Did you mean &#39;good&#39;?" in html
     assert fetched(f"{address}instance?row=999999")[0] == 400

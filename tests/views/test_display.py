@@ -79,7 +79,7 @@ def test_latex_is_escaped() -> None:
 
 
 def test_another_kind_of_file_is_an_error() -> None:
-    with pytest.raises(ArgumentError, match=r"'x.xlsx' should end in one of .csv, .json, .md, .tex"):
+    with pytest.raises(ArgumentError, match=r"'x.xlsx'\): the file name must end in .csv, .json, .md or .tex"):
         table_as(table(), "x.xlsx")
 
 

@@ -96,7 +96,7 @@ def test_turned_answers_are_those_that_fell() -> None:
 
 def test_a_folder_is_no_report(tmp_path: Path) -> None:
     results = sampled().generate(hf.models.oracle()).score()
-    with pytest.raises(ArgumentError, match=r"is a folder. Name a file: report\('.*report.html'\)"):
+    with pytest.raises(ArgumentError, match=r"is a folder. Write the path of a file: report\('.*report.html'\)"):
         results.report(tmp_path)
 
 

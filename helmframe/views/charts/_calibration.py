@@ -14,6 +14,7 @@ from helmframe.metrics.score import parse
 from helmframe.results import Results
 from helmframe.results.charts import chart
 from helmframe.stats.calibration import calibration as calibrated
+from helmframe.stats.frames import list_names
 from helmframe.stats.table import table
 from helmframe.views.charts.frames import Frame, Source, columns_of, of_original, rows_of
 from helmframe.views.charts.theme import colour_of, finished, look, nothing, shape_of
@@ -96,12 +97,14 @@ def _answers(frame: Frame, confidence: str | None) -> pl.DataFrame:
         return rows.with_columns(pl.col("model").cast(pl.String))
     if "completion" not in names:
         raise ArgumentError(
-            "this chart draws completions (hf.schema('completions')), or answers: columns confidence and right; "
-            f"there are: {', '.join(names) or 'none'}."
+            "calibration(): the frame must contain completions (hf.schema('completions')) or have the columns "
+            f"confidence and right. The columns are: {list_names(names)}."
         )
     read = parse(of_original(frame).lazy())
     if confidence not in (None, "max_prob", *names):
-        raise ArgumentError.unknown_value(f"confidence={confidence!r} is no column", confidence, ["max_prob", *names])
+        raise ArgumentError.unknown_value(
+            f"calibration(confidence={confidence!r}): unknown column", confidence, ["max_prob", *names]
+        )
     return confident_answers(read, confidence)
 
 

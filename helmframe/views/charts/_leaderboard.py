@@ -73,7 +73,7 @@ def leaderboard(
         mean, over, ci = _MEANS[board.mean], board.over, board.ci
         table = board.table
     else:
-        table = needing(board, "a leaderboard, or its table", RANKS)
+        table = needing(board, "the table of a leaderboard", RANKS)
     if table.height < 2:
         return nothing("one model only: there is nobody to rank it with", mode, "leaderboard")
     label = table["model"]

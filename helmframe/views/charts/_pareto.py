@@ -70,7 +70,7 @@ def pareto(
     available = table["metric"].unique().sort().to_list()
     for name in (x, y):
         if name not in available:
-            raise UnknownNameError.among("metric of these scores", name, available)
+            raise UnknownNameError.among("metric", name, available)
     pairs = _pairs(table, by, x, y)
     if pairs.is_empty():
         why = next((name for name in (x, y) if table.filter(metric=name)["value"].count() == 0), x)
@@ -140,7 +140,8 @@ def _pairs(table: pl.DataFrame, by: Sequence[str], x: str, y: str) -> pl.DataFra
     for side in sides:
         if side.select(keys).is_duplicated().any():
             raise ArgumentError(
-                "pareto() draws one value per model and metric, and here are several: aggregate by model."
+                "pareto(): a model has several values of a metric. Aggregate by model: hf.stats.table(scores, "
+                "by='model')."
             )
     joined = sides[0].join(sides[1], on=keys, how="inner", nulls_equal=True, maintain_order="left")
     return joined.drop_nulls(["x", "y"])
@@ -189,10 +190,10 @@ def pareto_of_results(results: Results, x: str = "latency", y: str = "score", *,
     source = Source(results)
     mains = source.results.main_metrics
     if y == "score" and len(mains) > 1:
-        return nothing(f"scenarios have several main metrics: say y={mains[0]!r}, or another", mode, "trade-offs")
+        return nothing(f"the scenarios have several main metrics; write y={mains[0]!r} or another", mode, "trade-offs")
     gained = mains[0] if y == "score" else y
     for name in (x, gained):
         if name not in (*source.results.metric_names, *TAKEN):
-            raise UnknownNameError.among("number of these results", name, [*source.results.metric_names, *TAKEN])
+            raise UnknownNameError.among("metric or cost", name, [*source.results.metric_names, *TAKEN])
     table = pl.concat([source.of_models(name) for name in (x, gained)], how="diagonal_relaxed")
     return pareto(table, x, gained, models=source.models, metrics=source.metrics, mode=mode)

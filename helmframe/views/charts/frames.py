@@ -15,6 +15,7 @@ from helmframe._schema import COMPLETIONS, ORIGINAL
 from helmframe.errors import ArgumentError, HelmframeError, UnknownNameError
 from helmframe.metrics.protocol import manifest_entry, resolve_metrics
 from helmframe.results import Results
+from helmframe.stats.frames import list_names
 from helmframe.stats.table import AXES, table
 from helmframe.views.characters import display_labels, show_invisible
 
@@ -69,7 +70,7 @@ def stats_of(
     if by is not None:
         for name in by:
             if name not in columns:
-                raise UnknownNameError.among("column of these scores", name, columns)
+                raise UnknownNameError.among("column", name, columns)
     return table(frame, axes_of(frame) if by is None else by, metrics=metric, fractions=fractions_of(frame, metrics))
 
 
@@ -101,18 +102,18 @@ def is_scores(frame: Frame) -> bool:
     return {"instance_id", "score"} <= set(columns_of(frame))
 
 
-def needing(frame: Frame, what: str, columns: Sequence[str]) -> pl.DataFrame:
+def needing(frame: Frame, source: str, columns: Sequence[str]) -> pl.DataFrame:
     """Collect a frame that has these columns.
 
     Raises:
         ArgumentError: A column is missing.
     """
     present = columns_of(frame)
-    lacking = [name for name in columns if name not in present]
-    if lacking:
+    missing = [name for name in columns if name not in present]
+    if missing:
         raise ArgumentError(
-            f"this chart draws {what}, or scores (hf.schema('scores')): columns {', '.join(map(repr, lacking))} are "
-            f"missing; there are: {', '.join(present) or 'none'}."
+            f"The frame must be {source} or scores (hf.schema('scores')). Missing columns: "
+            f"{', '.join(map(repr, missing))}. The columns are: {list_names(present)}."
         )
     return frame.lazy().collect()
 
@@ -152,7 +153,7 @@ def _of_metrics(rows: pl.DataFrame, metric: str | Sequence[str]) -> pl.DataFrame
     names = [metric] if isinstance(metric, str) else list(metric)
     for name in names:
         if name not in available:
-            raise UnknownNameError.among("metric of this table", name, available)
+            raise UnknownNameError.among("metric", name, available)
     return rows.filter(pl.col("metric").is_in(names))
 
 
@@ -169,7 +170,7 @@ def columns_of(frame: Any) -> list[str]:
         ArgumentError: The value is not a Polars frame.
     """
     if not isinstance(frame, pl.DataFrame | pl.LazyFrame):
-        raise ArgumentError(f"a chart draws a Polars frame, not {type(frame).__name__}; write pl.DataFrame(…).")
+        raise ArgumentError(f"A chart needs a Polars frame, not {type(frame).__name__}. Write pl.DataFrame(…).")
     return frame.lazy().collect_schema().names()
 
 
@@ -225,7 +226,7 @@ class Source:
 
     def __init__(self, results: Results) -> None:
         if find_spec("altair") is None:
-            raise ArgumentError("charts need the package altair: pip install 'helmframe[plots]'.")
+            raise ArgumentError("Charts require the package altair: pip install 'helmframe[plots]'")
         self.results = results
         # the import takes a second or two, and runs while the scores are read
         threading.Thread(target=_import_altair, name="helmframe-altair", daemon=True).start()

@@ -46,5 +46,5 @@ def test_completions_say_how_sure_they_are_if_asked() -> None:
 def test_other_frames_are_refused() -> None:
     with pytest.raises(ArgumentError, match="columns confidence and right"):
         hf.charts.calibration(pl.DataFrame({"x": [1]}))
-    with pytest.raises(ArgumentError, match="is no probability"):
+    with pytest.raises(ArgumentError, match="isn't a probability"):
         hf.charts.calibration(pl.DataFrame({"confidence": [2.0], "right": [1]}))

@@ -92,7 +92,7 @@ def test_no_scores_no_chart() -> None:
 
 
 def test_other_frames_are_refused() -> None:
-    with pytest.raises(ArgumentError, match="scores need a column 'instance_id'"):
+    with pytest.raises(ArgumentError, match="Scores must have a column 'instance_id'"):
         hf.charts.scores(pl.DataFrame({"x": [1]}))
     with pytest.raises(ArgumentError, match="a Polars frame, not list"):
         hf.charts.scores([1])
