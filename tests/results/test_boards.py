@@ -85,7 +85,7 @@ def test_an_unknown_column_is_named() -> None:
     results = run(plan("one"))
     with pytest.raises(UnknownNameError, match=r"scenario or metric .*'on'\. Did you mean 'one'"):
         results.leaderboard(columns="on")
-    with pytest.raises(UnknownNameError, match="metric .*'f2_score'"):
+    with pytest.raises(UnknownNameError, match=r"metric .*'f2_score'"):
         results.leaderboard(columns=[("one", "f2_score")])
 
 
@@ -244,7 +244,7 @@ def test_numbers_of_whole_sets_have_a_gate_too(gate_results: hf.Results) -> None
 def test_a_fraction_is_not_held_against_a_percentage(gate_results: hf.Results) -> None:
     with pytest.raises(
         ArgumentError,
-        match=r"gate\(at_least=30\): at_least must be between 0 and 1 for 'exact_match', which is a fraction. For 30 %, write 0.3",
+        match=r"gate\(at_least=30\): .* between 0 and 1 for 'exact_match'.* write 0\.3",
     ):
         gate_results.gate(at_least=30)
 

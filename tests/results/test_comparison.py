@@ -81,9 +81,7 @@ def test_what_both_have_by_name_is_compared_name_by_name() -> None:
 def test_several_that_share_no_name_are_not_compared() -> None:
     two = plan().generate({name: hf.models.noisy(0.5, seed=seed) for seed, name in enumerate("xy")}).score()
     other = plan().generate({"z": hf.models.oracle()}).score()
-    with pytest.raises(
-        NotComparableError, match="share no model, and a side has several. The first has 'x', 'y'; the second has 'z'"
-    ):
+    with pytest.raises(NotComparableError, match=r"share no model.* The first has 'x', 'y'; the second has 'z'"):
         hf.compare(two, other)
 
 
@@ -156,9 +154,7 @@ def test_another_correct_option_is_another_reference() -> None:
 
 
 def test_where_no_references_agree_nothing_is_compared() -> None:
-    with pytest.raises(
-        NotComparableError, match=r"40 instances have the same input on both sides but different references"
-    ):
+    with pytest.raises(NotComparableError, match=r"40 instances have the same input .* different references"):
         hf.compare(answered(["yes"] * 40, ["yes"] * 40), answered(["yes"] * 40, ["no"] * 40))
 
 

@@ -44,7 +44,7 @@ def test_labels_are_on_the_judges_scale_and_fit_one_completion_each() -> None:
     assert results.corrected(labels, by="model")["labelled"].to_list() == pytest.approx([1.0, 1.0])
     with pytest.raises(ArgumentError, match="must be on the judge's scale, 1 to 10"):
         results.corrected(labels.with_columns(label=pl.lit(11.0)))
-    with pytest.raises(ArgumentError, match="matches several completions. Add the column model"):
+    with pytest.raises(ArgumentError, match=r"matches several completions. Add the column model"):
         results.corrected(labels.filter(pl.col("model") == "a").select("instance_id", "label"))
     with pytest.raises(ArgumentError, match="a completion has two labels"):
         results.corrected(pl.concat([labels, labels]))
@@ -136,7 +136,7 @@ def test_pairs_that_cant_be_are_told() -> None:
         results.judge(preference)
     with pytest.raises(ArgumentError, match="each judge must judge pairs"):
         results.judge(safety, against="b")
-    with pytest.raises(UnknownNameError, match="model .*'c'"):
+    with pytest.raises(UnknownNameError, match=r"model .*'c'"):
         results.judge(preference, against="c")
     with pytest.raises(ArgumentError, match=r"each argument must be a judge"):
         results.judge("exact_match")

@@ -94,7 +94,7 @@ def test_a_column_of_the_scenario_keeps_models_and_perturbations_apart() -> None
     ]
     assert results.table(metrics=EXACT, pool="model")["pooled"].to_list() == ["2 models"] * 2
     assert "pooled" not in results.table("subject", pool="split").columns
-    with pytest.raises(UnknownNameError, match="axis .*'subject'"):
+    with pytest.raises(UnknownNameError, match=r"axis .*'subject'"):
         results.table(pool="subject")
 
 
@@ -313,7 +313,7 @@ def test_a_value_of_another_type_than_its_column_is_told() -> None:
 def test_what_is_loaded_is_a_folder(tmp_path: Path) -> None:
     file = tmp_path / "results.parquet"
     file.touch()
-    with pytest.raises(ArgumentError, match="this is a file. Results are a folder"):
+    with pytest.raises(ArgumentError, match=r"this is a file. Results are a folder"):
         hf.load(file)
     with pytest.raises(ArgumentError, match=r"load\(None\): path must be the folder"):
         hf.load(None)  # type: ignore[arg-type]

@@ -201,7 +201,7 @@ def test_flips_of_the_best_of_several_outputs() -> None:
 
 
 def test_flips_of_what_was_not_asked_are_told() -> None:
-    with pytest.raises(UnknownNameError, match="perturbation .*'lowercase'"):
+    with pytest.raises(UnknownNameError, match=r"perturbation .*'lowercase'"):
         run("typos").flips("lowercase")
 
 

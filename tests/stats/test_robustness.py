@@ -122,7 +122,7 @@ def test_an_instance_without_a_placebo_has_no_excess(answers: Build) -> None:
 
 
 def test_a_placebo_that_was_not_asked_is_named(answers: Build) -> None:
-    with pytest.raises(UnknownNameError, match="perturbation .*'rerun'"):
+    with pytest.raises(UnknownNameError, match=r"perturbation .*'rerun'"):
         robustness(answers(original=[1], typos=[0]), [], higher_is_better=HIGHER, placebo="rerun")
 
 

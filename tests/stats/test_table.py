@@ -267,7 +267,7 @@ def test_the_original_stands_first_among_its_perturbations() -> None:
 
 def test_values_of_a_key_become_columns() -> None:
     assert table(FRAME, pivot="model").rows() == [("score", 0.75, 0.25)]
-    with pytest.raises(UnknownNameError, match="column .*'perturbation'"):
+    with pytest.raises(UnknownNameError, match=r"column .*'perturbation'"):
         table(FRAME, pivot="perturbation")
 
 
