@@ -126,7 +126,7 @@ def mark_stopped_intervals(manifest: Mapping[str, Any], table: pl.DataFrame) -> 
     """Return the table with a note on each fixed-sample interval if the run stopped early."""
     if "until" not in manifest or "interval" not in table.columns:
         return table
-    return table.with_columns(interval=pl.format("{}, though stopped early", "interval"))
+    return table.with_columns(interval=pl.format("{}, ignores early stopping", "interval"))
 
 
 def notes_of(manifest: Mapping[str, Any]) -> list[str]:
@@ -134,7 +134,7 @@ def notes_of(manifest: Mapping[str, Any]) -> list[str]:
     if "until" not in manifest:
         return []
     until = manifest["until"]
-    notes = [f"stopped by {until['rule']}; intervals are valid at every look"]
+    notes = [f"stopped early by {until['rule']}; intervals are valid at every look"]
     listed = set()
     for cell in cells_of(until):
         decision = cell.get("estimate")

@@ -241,9 +241,9 @@ def _named(*, smooth: bool) -> pl.Expr:
         .when(pl.col("lonely") > 0)
         .then(pl.lit("no interval: a subset has fewer than 2 clusters"))
         .when(pl.col("undefined"))
-        .then(pl.lit("no interval: undefined without some cluster"))
+        .then(pl.lit("no interval: undefined if some cluster is left out"))
         .when(pl.col("alike"))
-        .then(pl.lit("no interval: the same without any cluster"))
+        .then(pl.lit("no interval: the same whichever cluster is left out"))
         .otherwise(
             pl.concat_str(
                 pl.lit("jackknife" if smooth else f"bootstrap ({DRAWS})"),

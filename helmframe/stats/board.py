@@ -274,7 +274,7 @@ def _win_rate_bounds(signs: Sequence[Signs], rates: Floats) -> Bounds:
     least, most = _averages(once, low, alike)[0], _averages(once, high, alike)[0]
     with np.errstate(invalid="ignore"):
         above = least[:, None] > most[None, :]
-    return least, most, "what pairs leave open (max-|t| over instances)", above.astype(np.int8) - above.T
+    return least, most, "pairwise max-|t| over instances", above.astype(np.int8) - above.T
 
 
 def _mean_bounds(
@@ -321,7 +321,7 @@ def _mean_bounds(
         low, high = (
             column_cells[name].cast(pl.Float64).fill_null(float("nan")).to_numpy() for name in ("ci_low", "ci_high")
         )
-        return low, high, "as in the column", signs
+        return low, high, "interval of the only column", signs
     return low, high, "t (CR2) over instances", signs
 
 
@@ -346,7 +346,7 @@ def _bootstrap(shown: Floats, weight: Floats, eligible: Flags, ci: float) -> Int
 
     number, none = len(shown), np.full(shown.shape[1], np.nan)
     if number < 2:
-        return none, none, "no interval: one column"
+        return none, none, "no interval: only one column"
     held = np.round(np.nan_to_num(shown, nan=-1.0), 12) + 0.0
     key = hashlib.sha256(held.tobytes() + weight.tobytes()).digest()
     generator = np.random.Generator(np.random.PCG64(int.from_bytes(key[:16], "little")))

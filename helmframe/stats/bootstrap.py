@@ -48,11 +48,11 @@ def percentile_interval(
     if clusters < 2:
         return None, None, "no interval: fewer than 2 clusters"
     if np.isnan(whole):
-        return None, None, "no interval: undefined, as all ratings are equal"
+        return None, None, "no interval: undefined because all ratings are equal"
     resampled = replicates(sums, value)
     defined = resampled[~np.isnan(resampled)]
     if len(defined) < 0.95 * REPLICATES:
-        return None, None, "no interval: undefined without some items"
+        return None, None, "no interval: undefined for some resamples"
     low, high = np.quantile(defined, [(1 - ci) / 2, (1 + ci) / 2])
     return float(low), float(high), f"bootstrap over items ({REPLICATES:,}){few_clusters(clusters)}"
 

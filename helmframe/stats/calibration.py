@@ -163,7 +163,7 @@ def _interval(
     if many < 2:
         return None, None, "no interval: fewer than 2 clusters", many
     if np.isnan(error):
-        return None, None, "no interval: no bin has 2 answers", many
+        return None, None, "no interval: no bin has 2 completions", many
     groups = min(many, MOST_GROUPS)
     if groups < many:
         # dealt at random: as good, and bounded in cost
@@ -188,7 +188,7 @@ def _interval(
     drawn = replicates(sums, lambda values: debiased_error(*parts(values)))
     defined = drawn[~np.isnan(drawn)]
     if len(defined) < 0.95 * REPLICATES:
-        return None, None, "no interval: undefined without some answers", many
+        return None, None, "no interval: undefined for some resamples", many
     low, high = np.quantile(defined, [(1 - ci) / 2, (1 + ci) / 2]) - centre
     return error + float(low), error + float(high), f"bootstrap ({REPLICATES:,}){few_clusters(many)}", many
 

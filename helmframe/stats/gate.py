@@ -120,7 +120,7 @@ def gate(
         else f"at least {at_least:g}" if at_least is not None
         else f"at most {at_most:g}"
     )  # fmt: skip
-    return Gate(judged, criterion + (", surely" if strict else ""), verdict)
+    return Gate(judged, criterion + (", undecided counts as fail" if strict else ""), verdict)
 
 
 def _check_failures(table: pl.DataFrame, errors: str) -> None:

@@ -259,7 +259,7 @@ class _Answered:
             least = min(np.flatnonzero(column == index), key=lambda cell: scored[cell])
             scenario, metric = columns.row(int(index))
             raise NotComparableError(
-                f"No instance of {scenario!r} has a {metric!r} score of every model: "
+                f"No instance of {scenario!r} has a score of every model for {metric!r}: "
                 f"{self.cells[self.competitor][int(least)]!r} has {scored[least]:,} of {n_every[index]:,} scores. "
                 "Rank without this model, or count its failures: errors='worst'."
             )

@@ -36,8 +36,8 @@ class Power:
 
     def __repr__(self) -> str:
         return (
-            f"{self.n:,} instances find a difference of {self.effect:.3g} in {self.power:.0%} of comparisons "
-            f"(two-sided test at {1 - self.ci:.3g}, variance of a difference {self.variance:.3g}, "
+            f"{self.n:,} instances detect a difference of {self.effect:.3g} with power {self.power:.0%} "
+            f"(two-sided test at level {1 - self.ci:.3g}, variance of a difference {self.variance:.3g}, "
             f"design effect {self.design_effect:.3g})"
         )
 

@@ -181,9 +181,9 @@ def _ends(
 
 def _named(clusters: int, df: int, variance: float, fraction: bool) -> str:
     if df < 1:
-        return f"no interval: {clusters} of the labelled clusters, and it takes 3"
+        return f"no interval: {clusters} labelled clusters, at least {clusters - df + 1} needed"
     if variance <= _NO_SPREAD and not fraction:
-        return "no interval: labels and judge do not differ"
+        return "no interval: labels and judge don't differ"
     name = "Clopper–Pearson" if variance <= _NO_SPREAD else "prediction-powered, t"
     return name + (", few labels" if clusters < FEW_CLUSTERS else "")
 

@@ -374,7 +374,7 @@ def consistency(
         .join(always, on=keys, how="left", nulls_equal=True)
         .with_columns(
             pl.col("n").fill_null(0),
-            pl.col("interval").fill_null("no interval: nothing was answered"),
+            pl.col("interval").fill_null("no interval: no completions"),
             consistency="value",
         )
         .select(*keys, *(pl.col(name).cast(dtype) for name, dtype in CONSISTENCY.items()))

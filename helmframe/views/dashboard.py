@@ -27,8 +27,8 @@ from helmframe.views.html import Grid, Picture, page, picture, policy
 # A page's form may only be sent to the dashboard itself.
 POLICY = policy("form-action 'self'", "frame-ancestors 'none'")
 _FORM = ("run", "metric", "scenario", "model", "perturbation", "setting", "only", "find", "order", "page")
-_ORDERS = {"run": "as they were asked", "lowest": "lowest score first", "highest": "highest score first"}
-_ONLY = {"all": "all", "unscored": "without a score", "unparsed": "not readable"}
+_ORDERS = {"run": "run order", "lowest": "lowest score first", "highest": "highest score first"}
+_ONLY = {"all": "all", "unscored": "no score", "unparsed": "unparsed"}
 
 
 class Dashboard:
@@ -62,8 +62,8 @@ class Dashboard:
         with self._lock, self._read(query):
             name, filters = self._selection(query)
             _, explorer = self._opened(name)
-            opened = explorer.answer({"kind": "open"})
-            result = _checked_answer(
+            opened = explorer.respond({"kind": "open"})
+            result = _checked_response(
                 explorer, {"kind": "page", "filters": filters.to_dict(), "page": _parse_integer(query, "page", 1) - 1}
             )
             top = self._tops(
@@ -93,7 +93,7 @@ class Dashboard:
             _, explorer = self._opened(name)
             row = _parse_integer(query, "row", 0)
             request = {"kind": "instance", "filters": {"metric": filters.metric}, "row": row}
-            result = _checked_answer(explorer, request)
+            result = _checked_response(explorer, request)
         return page("instance.html", title=f"helmframe: {name}", result=result, number=number)
 
     def _selection(self, query: Mapping[str, str]) -> tuple[str, Filters]:
@@ -193,11 +193,11 @@ def _filtered(table: pl.DataFrame, only: pl.Expr, axes: tuple[str, ...]) -> pl.D
     return table.with_columns(absent).filter(only).drop(axis for axis in axes if axis not in table.columns)
 
 
-def _checked_answer(explorer: Explorer, request: Mapping[str, Any]) -> dict[str, Any]:
-    answer = explorer.answer(request)
-    if "error" in answer:
-        raise ArgumentError(answer["error"])
-    return answer
+def _checked_response(explorer: Explorer, request: Mapping[str, Any]) -> dict[str, Any]:
+    response = explorer.respond(request)
+    if "error" in response:
+        raise ArgumentError(response["error"])
+    return response
 
 
 def _parse_integer(query: Mapping[str, str], name: str, default: int) -> int:

@@ -66,11 +66,15 @@ def changes(before: str, after: str) -> Iterator[tuple[str, str]]:
 @view("Flips.html")
 def flips_html(flips: pl.DataFrame) -> str:
     """Return an HTML table of the first flips: keys, input with changes marked, both completions; escaped."""
-    heads = ["instance", "perturbation", "model", "flip", "score", "what was asked", "answer", "answer then"]
+    heads = ["instance", "perturbation", "model", "flip", "score", "input", "completion", "perturbed completion"]
     rows = "".join(_row(row) for row in flips.head(ROWS_SHOWN).iter_rows(named=True))
     head = "".join(f"<th scope='col' style='text-align:left'>{escape(cell)}</th>" for cell in heads)
     more = flips.height - ROWS_SHOWN
-    note = f"<div style='opacity:.7;font-size:90%'>{flips.height:,} flips, {more:,} not shown</div>" if more > 0 else ""
+    note = (
+        f"<div style='opacity:.7;font-size:90%'>{flips.height:,} flips, {more:,} are not shown</div>"
+        if more > 0
+        else ""
+    )
     return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>{note}"
 
 

@@ -192,9 +192,11 @@ def score_notes(results: Results) -> list[str]:
     done = reader_of(results).n_generated()
     notes = [*skip_notes(results.manifest), *notes_of(results.manifest), *empty_notes(results.manifest)]
     if counts and done != counts["planned"]:
-        notes.append(f"{done:,} of {counts['planned']:,} completions planned are there")
+        notes.append(f"{done:,} of {counts['planned']:,} planned completions are available")
     if reader_of(results).n_unscored:
-        notes.append(f"{reader_of(results).n_unscored:,} of them have no scores yet: results.rescore() computes them")
+        notes.append(
+            f"{reader_of(results).n_unscored:,} completions have no scores yet; results.rescore() computes them"
+        )
     notes.append(f"metrics: {', '.join(results.metric_names)}")
     if results.path is not None:
         notes.append(f"results: {shown_path(results.path)}")
@@ -204,7 +206,7 @@ def score_notes(results: Results) -> list[str]:
 def skip_notes(manifest: Mapping[str, Any]) -> list[str]:
     """Return why a run skipped pairs of scenario and model."""
     skipped = manifest.get("skipped") or []
-    return [f"left out: {pair['scenario']} × {pair['model']}: {pair['reason']}" for pair in skipped]
+    return [f"skipped: {pair['scenario']} × {pair['model']}: {pair['reason']}" for pair in skipped]
 
 
 def _html_notes(notes: Sequence[str]) -> str:

@@ -96,7 +96,7 @@ def _task(plan: PlanSpec, task: Task) -> list[str]:
     stages = [
         ["load", _pushed(plan), f"{rows['instances']:,} instances"],
         ["perturb", ", ".join([ORIGINAL, *(variant.name for variant in task.variants)]),
-         f"{rows['variants']:,} variants, {rows['unchanged']:,} unchanged (asked once)"],
+         f"{rows['variants']:,} variants, {rows['unchanged']:,} unchanged (sent once)"],
         ["adapt", f"{method}, {shots} shots{grid}", f"{counts.train:,} train instances"],
     ]  # fmt: skip
     for model in plan.models:
@@ -105,7 +105,7 @@ def _task(plan: PlanSpec, task: Task) -> list[str]:
             dict.fromkeys(_decoded(task.settings[0].for_subset(subset)) for subset in counts.subsets)
         )
         distinct, stored = totals.get("distinct", 0), totals.get("stored", 0)
-        requests_text = f"{distinct:,} distinct requests: {stored:,} in the store, {distinct - stored:,} to send"
+        requests_text = f"{distinct:,} distinct requests: {stored:,} cached, {distinct - stored:,} to send"
         stages.append(["generate", f"{model.name}: {decoding}", requests_text])
         notes += _model_notes(task, model, totals)
     completions = rows["variants"] * len(task.settings) * len(plan.models) * task.outputs
@@ -116,7 +116,7 @@ def _task(plan: PlanSpec, task: Task) -> list[str]:
         ["score", ", ".join(map(str, task.metrics)), f"main: {spec.main.metric} on {spec.main.split}, {spec.main.mean}"]
     )
     head = f"scenario {spec.scenario} (version {spec.version})"
-    return [head, *("  " + line for line in text_table(["stage", "what", "rows"], stages).splitlines()), *notes]
+    return [head, *("  " + line for line in text_table(["stage", "details", "rows"], stages).splitlines()), *notes]
 
 
 def _extrapolated(size: int, counts: _Counts) -> list[str]:
@@ -150,30 +150,36 @@ def _model_notes(task: Task, model: Model, totals: Mapping[str, int]) -> list[st
     ignored = [key for key in _decoding(task) if model.takes is not None and key not in (*model.takes, "stop")]
     if ignored:
         notes.append(
-            f"  {model.name} can't take {', '.join(ignored)}: asked without; stop sequences are cut by helmframe"
+            f"  {model.name}: unsupported parameters are not sent: {', '.join(ignored)}; helmframe applies stop "
+            "sequences"
         )
     if model.chat is not None and not any(setting.adapter.chat_template for setting in task.settings):
-        notes.append(f"  {model.name}: the tokenizer has a chat template, not used; adapt(chat_template=True) uses it")
+        notes.append(
+            f"  {model.name}: the tokenizer has a chat template, which isn't used; adapt(chat_template=True) applies it"
+        )
     if totals.get("tokens"):
-        notes.append(f"  {model.name}: about {totals['tokens']:,} prompt tokens in all")
+        notes.append(f"  {model.name}: about {totals['tokens']:,} prompt tokens in total")
     if totals.get("dropped"):
         notes.append(
-            f"  {model.name}: {totals['dropped']:,} prompts lose examples to fit the window of {model.window} tokens"
+            f"  {model.name}: {totals['dropped']:,} prompts drop few-shot examples to fit the window of "
+            f"{model.window} tokens"
         )
     if totals.get("cut"):
         notes.append(
-            f"  {model.name}: {totals['cut']:,} prompts are cut at their end to fit the window of {model.window} tokens"
+            f"  {model.name}: {totals['cut']:,} prompts are truncated at the end to fit the window of {model.window} "
+            "tokens"
         )
     if totals.get("refused"):
         notes.append(
-            f"  {model.name}: {totals['refused']:,} prompts are too long even without examples; they become errors"
+            f"  {model.name}: {totals['refused']:,} prompts are too long even without few-shot examples and become "
+            "errors"
         )
     if model.remembered_by_name and totals.get("stored"):
         notes += _age(task, model)
     if not model.durable:
         notes.append(
-            f"  {model.name}: without a version, its completions are stored with their run only, and reused by "
-            "score(resume=…); hf.model(…, name=…, version=…) shares them with every run"
+            f"  {model.name}: no version, so its completions are stored with their run only; score(resume=…) reuses "
+            "them, and hf.model(…, name=…, version=…) shares them with every run"
         )
     texts = [model.note, "" if model.state is None else model.state()]
     return [*notes, *(f"  {model.name}: {text}" for text in texts if text)]
@@ -188,8 +194,8 @@ def _age(task: Task, model: Model) -> list[str]:
     generated = datetime.fromtimestamp(oldest / 1e9, tz=UTC)
     days = (datetime.now(tz=UTC) - generated).days
     ago = "today" if days < 1 else f"{days:,} day{'s' if days > 1 else ''} ago"
-    text = f"its oldest stored answer is of {generated:%Y-%m-%d %H:%M} UTC ({ago})"
-    return [f"  {model.name}: {text}; the server may answer otherwise by now: score(fresh=True) asks anew"]
+    text = f"its oldest cached completion is from {generated:%Y-%m-%d %H:%M} UTC ({ago})"
+    return [f"  {model.name}: {text}; the server may have changed since then; score(fresh=True) ignores the cache"]
 
 
 def _decoding(task: Task) -> list[str]:

@@ -126,15 +126,15 @@ class Explorer:
         self._metrics = [name for name, metadata in results.manifest["metrics"].items() if metadata["level"] != "set"]
         self.start.check(self._values, self._metrics)
 
-    def answer(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Answer a request {"kind": "open" | "page" | "bars" | "instance", …}; an invalid one with {"error": text}."""
+    def respond(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the response to a request {"kind": "open" | "page" | "bars" | "instance", …}, or {"error": text}."""
         try:
             with self._lock:
-                return self._answer(request)
+                return self._response(request)
         except HelmframeError as error:
             return {"error": str(error)}
 
-    def _answer(self, request: Mapping[str, Any]) -> dict[str, Any]:
+    def _response(self, request: Mapping[str, Any]) -> dict[str, Any]:
         kind = request.get("kind")
         filters = Filters.of(request.get("filters") or {})
         if kind == "open":

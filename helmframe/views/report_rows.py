@@ -75,9 +75,9 @@ def disagreed(results: Results) -> ReportSection | None:
     scored = spread.filter(pl.col("n") > 1).collect()
     differing = scored.filter(pl.col("spread") > 0)
     picks = _first(differing.with_columns(low=-pl.col("spread")))
-    text = f"Models score differently on {differing.height:,} of {scored.height:,} instances, asked as they are."
+    text = f"Models score differently on {differing.height:,} of {scored.height:,} original instances."
     if picks.height < differing.height:
-        text += f" The {picks.height} that differ most:"
+        text += f" The {picks.height} largest differences:"
     return ReportSection(text, _instances(results, picks, pl.col("perturbation") == ORIGINAL))
 
 
@@ -85,8 +85,8 @@ def worst(results: Results) -> ReportSection:
     """Return the instances with the lowest mean score over all models and variants."""
     scored = _main_scores(results).group_by(*_INSTANCE, "subset").agg(low=pl.col("good").mean()).drop_nulls("low")
     means = scored.collect()
-    text = "The lowest mean of the main metric over all models and variants; requests that failed do not count."
-    return ReportSection(text if means.height else "Nothing was scored.", _instances(results, _first(means)))
+    text = "The lowest means of the main metric over all models and variants. Failed requests are excluded."
+    return ReportSection(text if means.height else "No instance has a score.", _instances(results, _first(means)))
 
 
 def turned(results: Results) -> ReportSection | None:
@@ -106,11 +106,11 @@ def turned(results: Results) -> ReportSection | None:
         worse.sort("change", *_REQUEST, *_VARIANT).with_columns(position=position).sort("position", *_VARIANT, "model")
     )
     picks = order.head(TURNED)
-    sentence = f"Of {changes.height:,} answers to perturbed inputs {worse.height:,} score worse than the original's, "
-    sentence += f"{better:,} better."
+    text = f"{worse.height:,} of {changes.height:,} completions of perturbed inputs score worse than the original, "
+    text += f"{better:,} score better."
     if picks.height < worse.height:
-        sentence += f" {picks.height} of those that fell most:"
-    return ReportSection(sentence, rows=[_turn(row) for row in _flips(results, picks)])
+        text += f" {picks.height} of the largest drops:"
+    return ReportSection(text, rows=[_turn(row) for row in _flips(results, picks)])
 
 
 def _first(means: pl.DataFrame) -> pl.DataFrame:

@@ -32,7 +32,7 @@ def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 def test_two_folders_as_text(folders: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     lines = said(capsys, *folders).splitlines()
     assert lines[1].startswith("good  <script>|`x`")
-    assert "differs: model" in lines
+    assert "differs in: model" in lines
 
 
 def test_json_has_every_number(folders: list[str], capsys: pytest.CaptureFixture[str]) -> None:

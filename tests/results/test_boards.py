@@ -179,7 +179,7 @@ def test_too_few_instances_say_how_many_would_decide(gate_results: hf.Results) -
     gate = score_models({"m": hf.models.noisy(0.7, seed=5)}).gate(against=gate_results, margin=0.02)
     assert (gate.verdict, gate.exit_code) == ("undecided", 3)
     assert gate.table["n_needed"].item() > 100
-    assert "n to decide" in repr(gate)
+    assert "n needed" in repr(gate)
 
 
 def test_too_many_errors_are_refused_unless_told() -> None:

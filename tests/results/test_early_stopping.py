@@ -59,7 +59,7 @@ def test_what_is_for_a_fixed_number_of_instances_is_refused(results: hf.Results)
         lambda: results.gate(against=results),
         lambda: hf.compare(results, results),
     ):
-        with pytest.raises(NotComparableError, match=r"stopped by until=precise\(0.08"):
+        with pytest.raises(NotComparableError, match=r"stopped early by until=precise\(0.08"):
             ask()
     assert results.gate(at_least=0.2, columns=["exact_match"]).verdict == "pass"
 
@@ -92,7 +92,7 @@ def test_the_difference_that_was_watched_is_the_one_compared() -> None:
 
 def test_paired_changes_say_that_they_stopped_early(results: hf.Results) -> None:
     changes = results.robustness(metrics="exact_match")
-    assert changes["interval"].str.ends_with(", though stopped early").all()
+    assert changes["interval"].str.ends_with(", ignores early stopping").all()
 
 
 def test_metrics_scored_later_have_their_sequence(results: hf.Results) -> None:
@@ -103,12 +103,12 @@ def test_metrics_scored_later_have_their_sequence(results: hf.Results) -> None:
 def test_results_that_were_moved_say_the_same(results: hf.Results, tmp_path: object) -> None:
     moved = hf.load(results.to_parquet(f"{tmp_path}/moved"))
     assert moved.table().equals(results.table())
-    assert "stopped by precise(0.08, metric='exact_match')" in repr(moved)
+    assert "stopped early by precise(0.08, metric='exact_match')" in repr(moved)
 
 
 def test_the_command_stops_too(capsys: pytest.CaptureFixture[str]) -> None:
     entry = "sampler:subject=music,model=noisy(accuracy=0.6)"
     assert main(["run", entry, "--until", "precise(.3)"]) == 0
-    assert "stopped by precise(0.3)" in capsys.readouterr().out
+    assert "stopped early by precise(0.3)" in capsys.readouterr().out
     assert main(["run", entry, "--until", "precise"]) == 2
     assert 'write "precise(0.03)"' in capsys.readouterr().err

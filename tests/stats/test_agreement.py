@@ -84,7 +84,7 @@ def test_ratings_that_are_all_equal_have_no_kappa() -> None:
     table = agreement(counted([([1, 1], 30)]), level="interval")
     undefined = table.filter(pl.col("statistic").str.contains("alpha|kappa"))
     assert undefined["value"].to_list() == [None] * 4
-    assert set(undefined["interval"]) == {"no interval: undefined, as all ratings are equal"}
+    assert set(undefined["interval"]) == {"no interval: undefined because all ratings are equal"}
     assert table.filter(pl.col("statistic") == "same")["value"].to_list() == [1.0]
 
 

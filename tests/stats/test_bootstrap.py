@@ -43,10 +43,10 @@ def test_where_there_is_no_interval_it_says_why() -> None:
     one = np.ones((1, 2))
     assert percentile_interval(one, mean, 1.0, 0.95) == (None, None, "no interval: fewer than 2 clusters")
     undefined = percentile_interval(np.ones((9, 2)), mean, float("nan"), 0.95)
-    assert undefined == (None, None, "no interval: undefined, as all ratings are equal")
+    assert undefined == (None, None, "no interval: undefined because all ratings are equal")
     rare = np.column_stack([np.ones(30), np.arange(30) == 0])
     assert percentile_interval(rare, lambda s: np.where(s[..., 1] > 0, 1.0, np.nan), 1.0, 0.95)[2] == (
-        "no interval: undefined without some items"
+        "no interval: undefined for some resamples"
     )
 
 
@@ -84,4 +84,4 @@ def test_where_a_set_metric_has_no_interval_it_says_why(scores: Build) -> None:
     )
     assert why(scores([None, None])) == (None, "no interval: nothing was scored")
     ratio = pl.when(pl.col("score").sum() > 0).then(1 / pl.col("score").sum())
-    assert why(scores([1.0, 0.0, 0.0]), ratio) == (None, "no interval: undefined without some cluster")
+    assert why(scores([1.0, 0.0, 0.0]), ratio) == (None, "no interval: undefined if some cluster is left out")

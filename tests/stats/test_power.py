@@ -76,7 +76,7 @@ def test_results_are_a_pilot() -> None:
 
 def test_it_reads_as_a_sentence() -> None:
     found = hf.stats.power(n=311, p=0.7)
-    assert repr(found).startswith("311 instances find a difference of 0.0725 in 80% of comparisons")
+    assert repr(found).startswith("311 instances detect a difference of 0.0725 with power 80%")
 
 
 @pytest.mark.parametrize(

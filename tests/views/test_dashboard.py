@@ -41,7 +41,7 @@ def test_the_numbers_are_those_of_the_results(folder: Path) -> None:
 
 def test_answers_come_lowest_first_and_page_by_page(folder: Path) -> None:
     dashboard = Dashboard(folder)
-    first, second = (cells(dashboard.page({"page": number}), "answers") for number in ("1", "2"))
+    first, second = (cells(dashboard.page({"page": number}), "completions") for number in ("1", "2"))
     assert len(first) == 50
     scores = [float(row[5]) for row in first + second]
     assert scores == sorted(scores)

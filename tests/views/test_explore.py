@@ -31,7 +31,7 @@ def page(results: hf.Results, number: int = 0, **filters: Any) -> dict[str, Any]
 
 def asked(results: hf.Results, **question: Any) -> dict[str, Any]:
     """What a browser gets: JSON that JavaScript reads."""
-    said = json.dumps(Explorer(results).answer(question), allow_nan=False)
+    said = json.dumps(Explorer(results).respond(question), allow_nan=False)
     found: dict[str, Any] = json.loads(said)
     return found
 
@@ -176,7 +176,7 @@ def test_what_is_asked_wrongly_is_told(results: hf.Results, question: dict[str, 
 
 def test_where_to_start_can_be_said_and_is_checked(results: hf.Results) -> None:
     widget = results.explore(model="bad", high=0)
-    assert widget._explorer.answer({"kind": "open"})["start"]["model"] == "bad"
+    assert widget._explorer.respond({"kind": "open"})["start"]["model"] == "bad"
     with pytest.raises(UnknownNameError, match="Did you mean 'good'"):
         results.explore(model="goood")
     with pytest.raises(TypeError, match="unexpected keyword argument 'modle'"):

@@ -32,8 +32,8 @@ def test_a_report_holds_the_numbers_of_the_tables(tmp_path: Path) -> None:
     assert "<h1>two models</h1>" in html
     values = [f"{value:.3f}" for value in results.table(metrics="exact_match")["value"]]
     assert [value for value in values if f'<td class="number">{value}</td>' not in html] == []
-    for title in ("Scores", "Robustness and fairness", "Comparisons", "Where models disagree", "Worst instances",
-                  "Answers a perturbation turned", "Plan and manifest"):  # fmt: skip
+    for title in ("Scores", "Robustness and fairness", "Comparisons", "Disagreements between models", "Worst instances",
+                  "Scores changed by perturbations", "Plan and manifest"):  # fmt: skip
         assert f">{title}</h2>" in html
     assert "Failed requests" not in html
     assert str(tmp_path) not in html
@@ -57,7 +57,7 @@ def test_failed_requests_are_told_and_why_nothing_is_compared() -> None:
 
 
 def test_all_failed_is_a_report_too() -> None:
-    assert "Nothing was scored." in report_html(sampled().generate(hf.model(fails, name="fails")).score())
+    assert "No instance has a score." in report_html(sampled().generate(hf.model(fails, name="fails")).score())
 
 
 def test_models_disagree_where_their_scores_differ() -> None:
@@ -65,7 +65,7 @@ def test_models_disagree_where_their_scores_differ() -> None:
     models = {"right": hf.models.oracle(), "says two": lambda _: "two"}
     found = disagreed(hf.scenario(frame, input="q", references="a").generate(models).score())
     assert found is not None
-    assert found.text == "Models score differently on 2 of 3 instances, asked as they are."
+    assert found.text == "Models score differently on 2 of 3 original instances."
     assert [each.input for each in found.instances] == ["one", "three"]
     assert [(each.keys, each.score, each.answer) for each in found.instances[0].answers] == [
         (["right"], "1.000", "one"),
@@ -88,7 +88,7 @@ def test_turned_answers_are_those_that_fell() -> None:
     plan = hf.scenario(frame, input="q", references="a").perturb("lowercase").metrics("exact_match")
     found = turned(plan.generate(hf.model(lambda prompt: "yes" if "Red" in prompt else "no", name="m")).score())
     assert found is not None
-    assert found.text == "Of 2 answers to perturbed inputs 1 score worse than the original's, 0 better."
+    assert found.text == "1 of 2 completions of perturbed inputs score worse than the original, 0 score better."
     assert [(row["completion"], row["perturbed_completion"], row["score"]) for row in found.rows] == [
         ("yes", "no", "1.000 → 0.000")
     ]

@@ -10,7 +10,7 @@ import pytest
 
 import helmframe as hf
 from helmframe.views.explore import Explorer
-from helmframe.views.servers import LONGEST_QUESTION, ExplorerServer
+from helmframe.views.servers import LONGEST_REQUEST, ExplorerServer
 
 OPEN = json.dumps({"kind": "open"})
 
@@ -70,7 +70,7 @@ def test_others_get_nothing(server: ExplorerServer, headers: dict[str, str], pat
 def test_what_is_no_question_is_refused(server: ExplorerServer) -> None:
     assert ask(server, "{")[0] == 400
     assert ask(server, "[]")[0] == 400
-    assert ask(server, "x" * (LONGEST_QUESTION + 1))[0] == 413
+    assert ask(server, "x" * (LONGEST_REQUEST + 1))[0] == 413
     assert "not a kind" in ask(server, json.dumps({"kind": "all"}))[1]["error"]
 
 

@@ -64,7 +64,7 @@ def calibration(
     rows = rows_of(points, [], models)
     scale = alt.Scale(domain=[0, 1])
     x = alt.X("claimed:Q", title="confidence (probability)", scale=scale)
-    title = "accuracy (fraction right)"
+    title = "accuracy (fraction correct)"
     named = rows.shown != [""]
     colour = colour_of(rows.models, rows.shown, mode, legend=named)
     shape = shape_of(rows.models, rows.shown, legend=named)
@@ -78,12 +78,15 @@ def calibration(
     )
     tooltip: list[Any] = [alt.Tooltip("model:N")]
     tooltip += [alt.Tooltip(f"{name}:Q", format=".3f") for name in ("claimed", "value", "ci_low", "ci_high")]
-    tooltip += [alt.Tooltip("interval:N"), alt.Tooltip("n:Q", title="answers")]
+    tooltip += [alt.Tooltip("interval:N"), alt.Tooltip("n:Q", title="completions")]
     dots = base.mark_point(filled=True, size=70, opacity=1).encode(
         x=x, y=alt.Y("value:Q", title=title), color=colour, shape=shape, tooltip=tooltip
     )
     chart = LayerChart(layer=[diagonal, rules, lines, dots]).properties(width=_SIZE, height=_SIZE)
-    notes = ["below the diagonal: surer than right; bins of as many answers each", *_calibration_notes(numbers)]
+    notes = [
+        "below the diagonal: overconfident; all bins have the same number of completions",
+        *_calibration_notes(numbers),
+    ]
     drawn: Drawn = finished(chart, mode, "calibration", notes)
     return drawn
 
@@ -129,7 +132,7 @@ def _calibration_notes(numbers: pl.DataFrame) -> list[str]:
     if numbers.height > _MOST_NOTED:
         return []
     return [
-        f"{model or 'all'}: calibration error {number(ece)} (if calibrated: {spread(low, high)}), {n:,} answers"
+        f"{model or 'all'}: calibration error {number(ece)} (if calibrated: {spread(low, high)}), {n:,} completions"
         for model, ece, low, high, n in numbers.select("model", "ece", "null_low", "null_high", "n").iter_rows()
     ]
 

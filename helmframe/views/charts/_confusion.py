@@ -50,13 +50,13 @@ def confusion(frame: Frame, *, mode: str = "light") -> "Drawn":
     else:
         counts = needing(frame, "completions", COUNTS)
     if counts.is_empty():
-        return nothing("no answer to an instance with a correct reference", mode, title)
+        return nothing("no completion of an instance with a correct reference", mode, title)
     counts = counts if "model" in counts.columns else counts.with_columns(model=pl.lit(""))
     sizes = counts.group_by("gold").agg(size=pl.col("n").sum()).sort("size", "gold", descending=[True, False])
     total, classes = int(sizes["size"].sum()), sizes["gold"].to_list()
     per_model = total / counts["model"].n_unique()
     if len(classes) > MOST and len(classes) > per_model / 2:
-        return nothing("no classes: nearly every correct reference is a text of its own", mode, title)
+        return nothing("no classes: nearly every correct reference is unique", mode, title)
     shown_classes = sorted(classes[:MOST])
     answers = sorted({*shown_classes, *labels[:MOST]})
     notes = [f"the {MOST} most frequent of {len(classes):,} classes"] if len(classes) > MOST else []
@@ -74,12 +74,12 @@ def confusion(frame: Frame, *, mode: str = "light") -> "Drawn":
         ),
         colour=alt.Color("share:Q", title="share of class", scale=alt.Scale(scheme="viridis", domain=[0, 1])),
         text=alt.Text("n:Q", format=",d"),
-        titles=("answer", "correct"),
+        titles=("output", "correct"),
         panels=list(panels.values()),
         orders=(list(shown.values()), [shown[name] for name in shown_classes]),
         tooltip=_tooltip(),
     )
-    drawn: Drawn = finished(chart, mode, title, ["numbers: answers; colours: their share of the class", *notes])
+    drawn: Drawn = finished(chart, mode, title, ["numbers: completions; colours: share of the class", *notes])
     return drawn
 
 
@@ -99,7 +99,7 @@ def _shares(counts: pl.DataFrame, answers: Sequence[str]) -> pl.DataFrame:
 def _tooltip() -> list[Any]:
     import altair as alt
 
-    fields: Sequence[tuple[str, str]] = (("y:N", "correct"), ("x:N", "answer"), ("n:Q", "answers"))
+    fields: Sequence[tuple[str, str]] = (("y:N", "correct"), ("x:N", "output"), ("n:Q", "completions"))
     return [*(alt.Tooltip(name, title=title) for name, title in fields), alt.Tooltip("share:Q", format=".1%")]
 
 

@@ -64,7 +64,7 @@ def forest(
     if is_scores(frame):
         sides = frame.lazy().select(pl.col(axis).n_unique()).collect().item() if axis in axes_of(frame) else 0
         if sides < 2:
-            return nothing(f"one {axis} only: there is nothing to compare it with", mode, "differences")
+            return nothing(f"only one {axis}, so there is nothing to compare", mode, "differences")
         table = _compared(frame, axis, base, metrics)
     else:
         table = needing(frame, "a table of hf.compare or hf.stats.compare", DIFFERENCES)
@@ -91,7 +91,7 @@ def forest(
         *text_column(rows, "p_text", "p (Holm)", mode, after=48),
     ]
     chart = LayerChart(layer=layers).properties(width=WIDTH, height=height(rows))
-    notes = ["on the same instances; thick: each interval by itself; dashed: all of them hold at once"]
+    notes = ["paired by instance; thick: individual intervals; dashed: simultaneous intervals"]
     drawn: Drawn = finished(chart, mode, f"{', '.join(names)}: {_sides(table)}", [*notes, *rows.notes], legend_at=130)
     return drawn
 
@@ -155,6 +155,6 @@ def forest_of_results(
     varied = [name for name in ("model", "setting", "perturbation") if len(source.values(name)) > 1]
     chosen = axis or next(iter(varied), "model")
     if chosen in ("model", "setting", "perturbation") and chosen not in varied:
-        return nothing(f"one {chosen} only: there is nothing to compare it with", mode, "differences")
+        return nothing(f"only one {chosen}, so there is nothing to compare", mode, "differences")
     table = source.results.compare(chosen, base=base, metrics=metric)
     return forest(table, models=source.models, metrics=source.metrics, mode=mode)

@@ -65,7 +65,7 @@ def leaderboard(
         frame = of_original(board)
         many = frame.lazy().select(pl.col("model").n_unique()).collect().item() if "model" in columns_of(frame) else 1
         if many < 2:
-            return nothing("one model only: there is nobody to rank it with", mode, "leaderboard")
+            return nothing("only one model, so there is nothing to rank", mode, "leaderboard")
         units = {name: unit_of(name, metrics) for name in directions_of(frame, metrics)}
         directions, fractions = directions_of(frame, metrics), fractions_of(frame, metrics)
         board = ranked(frame, higher_is_better=directions, fractions=fractions, units=units)
@@ -75,7 +75,7 @@ def leaderboard(
     else:
         table = needing(board, "the table of a leaderboard", RANKS)
     if table.height < 2:
-        return nothing("one model only: there is nobody to rank it with", mode, "leaderboard")
+        return nothing("only one model, so there is nothing to rank", mode, "leaderboard")
     label = table["model"]
     table = table.with_columns(competitor=label, model=pl.col("model").replace(dict(model_of or {})))
     rows = rows_of(table, ["competitor"], models, always="competitor")
@@ -95,8 +95,10 @@ def leaderboard(
         *text_column(rows, "ties", "ties", mode, after=80),
     ]
     chart = LayerChart(layer=layers).properties(width=WIDTH, height=height(rows))
-    notes = [f"lines: the ranks that all models keep at once in {ci:.0%} of draws" + (f" of {over}" if over else "")]
-    notes += ["of those that share a letter none is surely better"]
+    notes = [
+        f"lines: {ci:.0%} rank intervals, simultaneous for all models" + (f", over samples of {over}" if over else "")
+    ]
+    notes += ["models with the same letter: no significant difference"]
     drawn: Drawn = finished(chart, mode, f"leaderboard, by {mean}", [*notes, *rows.notes], legend_at=150)
     return drawn
 
@@ -119,7 +121,7 @@ def leaderboard_of_results(results: Results, *, mean: str = "win_rate", mode: st
     source = Source(results)
     competitors = source.results.completions.select("model", "setting").unique().sort("model", "setting").collect()
     if competitors.height < 2:
-        return nothing("one model only: there is nobody to rank it with", mode, "leaderboard")
+        return nothing("only one model, so there is nothing to rank", mode, "leaderboard")
     model_of = {competitor_name(model, setting): model for model, setting in competitors.iter_rows()}
     board = source.results.leaderboard(mean=mean)
     return leaderboard(board, models=source.models, model_of=model_of, mode=mode)

@@ -73,8 +73,8 @@ def pareto(
             raise UnknownNameError.among("metric", name, available)
     pairs = _pairs(table, by, x, y)
     if pairs.is_empty():
-        why = next((name for name in (x, y) if table.filter(metric=name)["value"].count() == 0), x)
-        return nothing(f"no model has both numbers: {why} is missing", mode, f"{y} over {x}")
+        missing = next((name for name in (x, y) if table.filter(metric=name)["value"].count() == 0), x)
+        return nothing(f"no model has both metrics: {missing} is missing", mode, f"{y} over {x}")
     up = {name: better_when_higher(name, metrics) is not False for name in (x, y)}
     rows = rows_of(pairs.with_columns(best=_undominated(pairs, up[x], up[y])), ["setting"], models)
     named = rows.shown != [""]
@@ -106,7 +106,7 @@ def pareto(
         *_named(rows.data, axes, mode),
     ]
     chart = LayerChart(layer=layers).properties(width=WIDTH, height=_HEIGHT)
-    notes = ["dashed: the models that no other beats in both; lines: intervals"]
+    notes = ["dashed: Pareto frontier; lines: intervals"]
     drawn: Drawn = finished(chart, mode, f"{y} over {x}", [*notes, *rows.notes])
     return drawn
 

@@ -69,10 +69,10 @@ def perturbations(
         points(rows, alt.X("change:Q", title=title), mode, tooltip),
     ]
     chart = LayerChart(layer=layers).properties(width=WIDTH, height=height(rows))
-    notes = ["perturbed − original of the same instances; lines: the interval"]
+    notes = ["paired change: perturbed − original of the same instances; lines: intervals"]
     notes += ["no point: no input was changed"] if rows.data["change"].null_count() else []
     alone = rows.data.filter(pl.col("change").is_not_null() & pl.col("change_low").is_null())
-    notes += ["a point without a line has no interval; it says why"] if alone.height else []
+    notes += ["no line: no interval; the tooltip has the reason"] if alone.height else []
     drawn: Drawn = finished(chart, mode, f"{name} under each perturbation", [*notes, *rows.notes])
     return drawn
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from helmframe.views.charts.theme import Drawn
 
-NOTHING = "nothing was perturbed: ask with .perturb('typos')"
+NOTHING = "no perturbations: add .perturb('typos') to the plan"
 _LEVELS = {"original": "circle", "perturbed, mean": "diamond", "worst": "triangle-down"}
 
 
@@ -81,7 +81,7 @@ def robustness(
     chart = LayerChart(layer=[lines, marks, *change_texts]).properties(width=WIDTH, height=height(rows))
     notes = [
         "paired change: perturbed − original of the same instances",
-        "worst: of the original and all variants, so it falls with their number",
+        "worst: over the original and all variants; more variants make it worse",
     ]
     drawn: Drawn = finished(chart, mode, f"{name}, original to worst", [*notes, *rows.notes], legend_at=170)
     return drawn
@@ -132,6 +132,6 @@ def robustness_of_results(results: Results, metric: str | None = None, *, mode: 
     name = metric or source.results.main_metrics[0]
     table = source.results.robustness(metrics=name)
     if table.is_empty() and len(source.values("perturbation")) > 1:
-        why = "nothing that was asked counts as robustness: hf.list_perturbations() says what does"
-        return nothing(why, mode, f"{name}, original to worst")
+        reason = "no perturbation of this run counts as robustness; hf.list_perturbations() lists those that do"
+        return nothing(reason, mode, f"{name}, original to worst")
     return robustness(table, models=source.models, metrics=source.metrics, mode=mode)

@@ -78,7 +78,7 @@ def scores(
         *_unscored(rows, mode),
     ]
     chart = LayerChart(layer=layers).properties(width=WIDTH, height=height(rows))
-    notes = ["lines: the interval of each score" + "; ticks: chance" * (len(layers) > 2 and _has_chance(rows))]
+    notes = ["lines: intervals" + "; ticks: chance" * (len(layers) > 2 and _has_chance(rows))]
     drawn: Drawn = finished(chart, mode, _named(names), [*notes, *left_out, *rows.notes])
     return drawn
 
@@ -91,7 +91,7 @@ def _of_one_unit(table: pl.DataFrame, metrics: Metrics | None) -> tuple[pl.DataF
     units = {name: unit_of(name, metrics) for name in table["metric"].unique(maintain_order=True)}
     first = next(iter(units.values()))
     others = [name for name, unit in units.items() if unit != first]
-    note = [f"not shown, as their unit is another: {', '.join(others)}"] if others else []
+    note = [f"not shown (different unit): {', '.join(others)}"] if others else []
     return table.filter(~pl.col("metric").is_in(others)), note
 
 

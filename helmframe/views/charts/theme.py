@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # The name of an empty chart in its specification.
 NOTHING = "nothing"
-NO_SCORES = "no scores: nothing was asked, or nothing scored yet"
+NO_SCORES = "no scores: nothing was run or scored yet"
 # The width of a view in pixels.
 WIDTH = 380
 # metric-compatible fonts, so that the text of an image fits on other machines too

@@ -58,7 +58,7 @@ def test_a_perturbation_that_changed_nothing_keeps_its_row() -> None:
 
 def test_nothing_perturbed_no_chart() -> None:
     for chart in (hf.charts.robustness(scores({"a": 0.5})), hf.charts.perturbations(scores({"a": 0.5}))):
-        assert "nothing was perturbed" in str(rows(chart))
+        assert "no perturbations: add .perturb" in str(rows(chart))
 
 
 def test_other_tables_are_refused() -> None:

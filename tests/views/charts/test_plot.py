@@ -108,7 +108,7 @@ def test_without_altair_an_error_says_what_to_install(one: hf.Results, monkeypat
 def test_where_only_fairness_was_asked_robustness_says_so() -> None:
     gender = hf.perturbations.gender(source="male", target="female")
     results = music().limit(4).perturb(gender).generate(hf.models.oracle()).score()
-    assert "nothing that was asked counts as robustness" in str(rows(results.plot.robustness()))
+    assert "no perturbation of this run counts as robustness" in str(rows(results.plot.robustness()))
 
 
 def test_calibration_is_over_the_answers_that_the_metrics_see(several: hf.Results) -> None:
