@@ -209,7 +209,7 @@ def _resolve_columns(manifest: Mapping[str, Any], columns: "Sequence[ColumnSpec]
             scenario, metric = column
             for kind, name, names in (("scenario", scenario, scenarios), ("metric", metric, metrics)):
                 if name not in names:
-                    raise UnknownNameError.among(kind, name, names)
+                    raise UnknownNameError.among(f"{kind} of these results", name, names)
             pairs.append((scenario, metric))
         elif column in scenarios:
             main = manifest["scenarios"][column]["main"]["metric"]
@@ -217,7 +217,7 @@ def _resolve_columns(manifest: Mapping[str, Any], columns: "Sequence[ColumnSpec]
         elif column in metrics:
             pairs += [(scenario, column) for scenario in scenarios]
         else:
-            raise UnknownNameError.among("scenario or metric", column, [*scenarios, *metrics])
+            raise UnknownNameError.among("scenario or metric of these results", column, [*scenarios, *metrics])
     return list(dict.fromkeys(pairs))
 
 

@@ -77,7 +77,7 @@ def compare(
             over different variants.
     """
     if axis not in ("model", "setting", "perturbation"):
-        raise UnknownNameError.among("axis", axis, ["model", "setting", "perturbation"])
+        raise UnknownNameError.among("axis of comparison", axis, ["model", "setting", "perturbation"])
     options = reader_of(results).scoring_options(metrics, mean, higher_is_better)
     scores = results.scores
     if worst is not None:
@@ -134,7 +134,7 @@ def compare_results(
     axes = [axis] if isinstance(axis, str) else list(axis)
     for name in axes:
         if name not in _AXES:
-            raise UnknownNameError.among("axis", name, _AXES)
+            raise UnknownNameError.among("axis of comparison", name, _AXES)
     pair = _ResultsPair.of(first, second)
     if len(pair.differs) > 1 and set(pair.differs) - set(axes):
         raise NotComparableError(

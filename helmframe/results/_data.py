@@ -160,7 +160,7 @@ class ResultsReader:
         if column is None:
             sources = source_names(self.schema)
             standard = (column for column in self.schema if not column.startswith(SOURCE_PREFIX))
-            raise UnknownNameError.among("column", name, dict.fromkeys([*AXES, *sources, *standard]))
+            raise UnknownNameError.among("column to group by", name, dict.fromkeys([*AXES, *sources, *standard]))
         return column
 
     def with_source_columns(
@@ -257,7 +257,7 @@ class ResultsReader:
                     if name in METRICS
                     else "results.metric_names lists all."
                 )
-                raise UnknownNameError.among("metric", name, scored, hint=hint)
+                raise UnknownNameError.among("metric of these results", name, scored, hint=hint)
         return names
 
     def mean(self) -> str:

@@ -269,7 +269,7 @@ class _JudgedMetrics:
                 raise NotComparableError("No metric was judged. Write results.judge(hf.judge(model, 'safety')) first.")
             raise NotComparableError(f"Several metrics were judged. Write metric=… with one of: {list_names(entries)}.")
         if metric not in entries:
-            raise UnknownNameError.among("judged metric", metric, entries)
+            raise UnknownNameError.among("judged metric of these results", metric, entries)
         return metric, entries[metric]
 
 
@@ -328,7 +328,7 @@ def _split_sides(rows: pl.DataFrame, against: str | ResultsData) -> tuple[pl.Dat
         return rows, against.completions.collect()
     names = rows["model"].unique().sort().to_list()
     if against not in names:
-        raise UnknownNameError.among("model", against, names)
+        raise UnknownNameError.among("model of these results", against, names)
     return rows.filter(pl.col("model") != against), rows.filter(pl.col("model") == against)
 
 

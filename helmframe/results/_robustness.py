@@ -329,7 +329,7 @@ def _change_table(
 ) -> pl.DataFrame:
     """Return `stats.robustness` over a family, or HELM's numbers for it."""
     if definition not in DEFINITIONS:
-        raise ArgumentError.unknown_value(f"definition={definition!r}: unknown value", definition, DEFINITIONS)
+        raise ArgumentError.unknown_value(f"definition={definition!r}", definition, DEFINITIONS)
     names = inputs.resolve(perturbations, default=family)
     if definition == "helm":
         if placebo is not None:
@@ -529,7 +529,7 @@ def _resolve_perturbations(
             ]
         if not matches:
             names = dict.fromkeys([*available, *(name.partition("(")[0] for name in available if "+" not in name)])
-            raise UnknownNameError.among("perturbation", wanted, names)
+            raise UnknownNameError.among("perturbation of these results", wanted, names)
         resolved += [name for name in matches if name not in resolved]
     return resolved
 

@@ -51,7 +51,7 @@ def rows(results: ResultsData, *, metric: str | None = None, score: float | None
         frame = filter_equal(frame, _row_metric(results, metric, "rows"), score)
     for column, value in equals.items():
         if column not in frame.columns:
-            raise UnknownNameError.among("column", column, frame.columns)
+            raise UnknownNameError.among("column of these rows", column, frame.columns)
         frame = filter_equal(frame, column, value)
     return frame
 

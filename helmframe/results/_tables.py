@@ -62,7 +62,7 @@ def table(
     over_subsets = mean or reader_of(results).mean()
     # the repr after a table, and most charts, need rows of the same table
     if definition not in DEFINITIONS:
-        raise ArgumentError.unknown_value(f"table(definition={definition!r}): unknown value", definition, DEFINITIONS)
+        raise ArgumentError.unknown_value(f"table(definition={definition!r})", definition, DEFINITIONS)
     cache_key = repr((keys, ci, over_subsets, definition))
     table = reader_of(results).last_table.get(cache_key)
     if table is None or not {*names} <= {*table["metric"]}:
@@ -102,7 +102,7 @@ def value(results: ResultsData, metric: str | None = None, *, definition: str = 
         available = scores[column].unique().sort().to_list()
         scores = filter_equal(scores, column, value)
         if scores.is_empty():
-            raise ArgumentError.unknown_value(f"value(): no result for {column}={value!r}", value, map(str, available))
+            raise ArgumentError.unknown_value(f"value(): no result for {column} {value!r}", value, map(str, available))
     if scores.height != 1:
         undecided = ", ".join(f"{key}=…" for key in keys if scores[key].n_unique() > 1) or "other conditions"
         raise ArgumentError(f"value({name!r}): {scores.height} results match. Add {undecided}.\n{scores.select(keys)}")

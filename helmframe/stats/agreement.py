@@ -68,7 +68,7 @@ def agreement(
         Tibshirani 1993 ch. 13 (percentile interval).
     """
     if level not in LEVELS:
-        raise ArgumentError.unknown_value(f"agreement(level={level!r}): unknown level", level, LEVELS)
+        raise ArgumentError.unknown_value(f"agreement(level={level!r})", level, LEVELS)
     keys = group_keys(ratings, by, ())
     rows = ratings.lazy().filter(pl.col("value").is_not_null()).with_columns(
         cluster=pl.coalesce("cluster", "instance_id")

@@ -203,7 +203,7 @@ def build_leaderboard(columns: Sequence[Column], pool: Sequence[str], *, mean: s
 
 def _check(columns: Sequence[Column], pool: Sequence[str], mean: str, ci: float) -> None:
     if mean not in MEANS:
-        raise ArgumentError.unknown_value(f"leaderboard(mean={mean!r}): unknown mean", mean, MEANS)
+        raise ArgumentError.unknown_value(f"leaderboard(mean={mean!r})", mean, MEANS)
     if not 0 < ci < 1:
         raise ArgumentError(f"ci={ci!r}: ci must be between 0 and 1, such as 0.95.")
     if len(pool) < 2 or not columns:

@@ -66,7 +66,7 @@ def treat_failures(
 def check_errors(errors: str) -> None:
     """Raise if `errors` is not one of `ERRORS`."""
     if errors not in ERRORS:
-        raise ArgumentError.unknown_value(f"errors={errors!r}: unknown value", errors, ERRORS)
+        raise ArgumentError.unknown_value(f"errors={errors!r}", errors, ERRORS)
 
 
 def worst_bound(metric: str, higher_is_better: bool | None, bounds: Range | None) -> float:

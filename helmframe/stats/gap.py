@@ -69,7 +69,7 @@ def gap(
     rows = encode_rows(scores, merge_names(keys, (*STRATUM, "trial")), ["score"])
     groups = rows.cells[group].drop_nulls().unique().sort().to_list()
     if reference is not None and reference not in groups:
-        raise UnknownNameError.among(group.removeprefix(SOURCE_PREFIX), reference, map(str, groups))
+        raise UnknownNameError.among(f"value of {group.removeprefix(SOURCE_PREFIX)!r}", reference, map(str, groups))
     if not groups:
         raise ArgumentError(f"gap({group.removeprefix(SOURCE_PREFIX)!r}): no instance has a value in this column.")
     value, mask = floats(rows.rows["score"])

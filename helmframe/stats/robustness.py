@@ -102,7 +102,7 @@ def robustness(
         perturbations = combined.variants["perturbation"].unique().sort()
         if placebo not in perturbations:
             hint = "Add it with .perturb('rerun')."
-            raise UnknownNameError.among("perturbation", placebo, perturbations, hint=hint)
+            raise UnknownNameError.among("perturbation of these scores", placebo, perturbations, hint=hint)
 
     def differences(name: str) -> pl.DataFrame:
         tables = [estimate_of(combined.sums[f"{name} {group}"], by, mean=mean) for group in _GROUPS]

@@ -123,7 +123,7 @@ def table(
         metric_names = _values(rows, ["metric"])["metric"]
         for name in names:
             if name not in metric_names:
-                raise UnknownNameError.among("metric", name, sorted(map(str, metric_names)))
+                raise UnknownNameError.among("metric of these scores", name, sorted(map(str, metric_names)))
         rows = [chunk.filter(pl.col("metric").is_in(names)) for chunk in chunks_of(rows)]
     varied = _varied(rows)
     columns = [by] if isinstance(by, str) else [key for key in by or () if key != "metric"]
@@ -155,7 +155,7 @@ def pooled_axes(pool: str | Sequence[str] | bool, by: Sequence[str] = (), axes: 
     names = [pool] if isinstance(pool, str) else list(pool)
     for name in names:
         if name not in axes:
-            raise UnknownNameError.among("axis", name, axes)
+            raise UnknownNameError.among("axis to pool", name, axes)
         if name in by:
             raise ArgumentError(f"pool={name!r}: by={list(by)!r} also names this axis. Name it in one of the two.")
     return names
@@ -201,7 +201,7 @@ def pivot_table(table: pl.DataFrame, keys: Sequence[str], pivot: str) -> pl.Data
         UnknownNameError: no such key.
     """
     if pivot not in keys:
-        raise UnknownNameError.among("column", pivot, keys)
+        raise UnknownNameError.among("column of this table", pivot, keys)
     label = ["pooled"] if "pooled" in table.columns else []
     return table.pivot(pivot, index=[*(key for key in keys if key != pivot), "metric", *label], values="value")
 

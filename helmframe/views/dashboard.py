@@ -99,7 +99,7 @@ class Dashboard:
     def _selection(self, query: Mapping[str, str]) -> tuple[str, Filters]:
         name = query.get("run") or next(iter(self.runs))
         if name not in self.runs:
-            raise UnknownNameError.among("run", name, self.runs)
+            raise UnknownNameError.among("run of this dashboard", name, self.runs)
         filters = {key: value for key, value in query.items() if value and key not in ("run", "page")}
         return name, Filters.of({"order": "lowest", **filters})
 

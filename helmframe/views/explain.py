@@ -97,7 +97,7 @@ def _task(plan: PlanSpec, task: Task) -> list[str]:
         ["load", _pushed(plan), f"{rows['instances']:,} instances"],
         ["perturb", ", ".join([ORIGINAL, *(variant.name for variant in task.variants)]),
          f"{rows['variants']:,} variants, {rows['unchanged']:,} unchanged (sent once)"],
-        ["adapt", f"{method}, {shots} shots{grid}", f"{counts.train:,} train instances"],
+        ["adapt", f"{method}, {shots} few-shot examples{grid}", f"{counts.train:,} train instances"],
     ]  # fmt: skip
     for model in plan.models:
         totals = counts.requests[model.name]

@@ -77,16 +77,14 @@ class Filters:
             ArgumentError: `only` or `order` has an unknown value.
         """
         if self.metric and self.metric not in metrics:
-            raise UnknownNameError.among("metric", self.metric, metrics)
+            raise UnknownNameError.among("metric of these rows", self.metric, metrics)
         for axis in AXES:
             value = getattr(self, axis)
             if value is not None and value not in values[axis]:
-                raise UnknownNameError.among(axis, value, values[axis])
+                raise UnknownNameError.among(f"{axis} of these results", value, values[axis])
         for name, allowed in (("only", _ONLY), ("order", _ORDERS)):
             if getattr(self, name) not in allowed:
-                raise ArgumentError.unknown_value(
-                    f"{name}={getattr(self, name)!r}: unknown value", getattr(self, name), allowed
-                )
+                raise ArgumentError.unknown_value(f"{name}={getattr(self, name)!r}", getattr(self, name), allowed)
 
     def condition(self) -> pl.Expr:
         """Return the filters as an expression over the columns of the index."""
@@ -147,7 +145,7 @@ class Explorer:
         if kind == "instance":
             return self.instance(filters.metric, _check_index(request.get("row"), "row"))
         kinds = ["open", "page", "bars", "instance"]
-        raise ArgumentError.unknown_value(f"Unknown kind of request {kind!r}", kind, kinds)
+        raise ArgumentError.unknown_value(f"kind={kind!r}", kind, kinds)
 
     def page(self, filters: Filters, number: int) -> dict[str, Any]:
         """Return a page of 50 of the rows that match the filters.
@@ -166,7 +164,7 @@ class Explorer:
     def bars(self, filters: Filters, by: str) -> dict[str, Any]:
         """Aggregate the matching rows by an axis: value, n, mean (of the scores), without (number without a score)."""
         if by not in AXES:
-            raise ArgumentError.unknown_value(f"bars: unknown axis by={by!r}", by, AXES)
+            raise ArgumentError.unknown_value(f"bars(by={by!r})", by, AXES)
         rows = self._index(filters.metric).select(by, "score")[self._rows(filters)]
         mean = pl.col("score").mean()
         groups = rows.group_by(by).agg(n=pl.len(), mean=mean, without=pl.col("score").null_count())

@@ -136,7 +136,7 @@ def test_pairs_that_cant_be_are_told() -> None:
         results.judge(preference)
     with pytest.raises(ArgumentError, match="each judge must judge pairs"):
         results.judge(safety, against="b")
-    with pytest.raises(UnknownNameError, match=r"model .*'c'"):
+    with pytest.raises(UnknownNameError, match="no model of these results is called 'c'"):
         results.judge(preference, against="c")
     with pytest.raises(ArgumentError, match=r"each argument must be a judge"):
         results.judge("exact_match")

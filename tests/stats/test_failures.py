@@ -66,9 +66,7 @@ def test_worst_is_refused_where_there_is_no_worst_bound(bounds: tuple[None, floa
 
 
 def test_a_model_that_failed_everywhere_leaves_no_shared_instance() -> None:
-    with pytest.raises(
-        NotComparableError, match=r"No instance of 's' has a score of every model.*'failing' has 0 of"
-    ):
+    with pytest.raises(NotComparableError, match=r"No instance of 's' has a score of every model.*'failing' has 0 of"):
         stats.leaderboard(scored(failing=[None] * 4, a=[1.0] * 4), higher_is_better=HIGHER, errors="drop")
 
 

@@ -73,10 +73,10 @@ def test_groups_may_be_subsets(scores: Build) -> None:
 
 
 def test_an_unknown_reference_is_named(scores: Build) -> None:
-    with pytest.raises(UnknownNameError, match=r"sex .*'x'"):
+    with pytest.raises(UnknownNameError, match="no value of 'sex' is called 'x'"):
         gap(scores([1, 0], sex=["f", "m"]), "sex", [], reference="x")
 
 
 def test_an_unknown_group_is_named(scores: Build) -> None:
-    with pytest.raises(UnknownNameError, match=r"column .*'gender'"):
+    with pytest.raises(UnknownNameError, match="no column is called 'gender'"):
         gap(scores([1, 0]), "gender", [])

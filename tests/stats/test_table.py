@@ -267,7 +267,7 @@ def test_the_original_stands_first_among_its_perturbations() -> None:
 
 def test_values_of_a_key_become_columns() -> None:
     assert table(FRAME, pivot="model").rows() == [("score", 0.75, 0.25)]
-    with pytest.raises(UnknownNameError, match=r"column .*'perturbation'"):
+    with pytest.raises(UnknownNameError, match="column of this table"):
         table(FRAME, pivot="perturbation")
 
 
@@ -303,7 +303,7 @@ def test_what_a_group_pools_is_said_group_by_group_and_kept_in_a_pivot() -> None
 def test_an_axis_is_a_key_or_pooled() -> None:
     with pytest.raises(ArgumentError, match="pool='model'"):
         table(FRAME, "model", pool="model")
-    with pytest.raises(UnknownNameError, match=r"axis .*'modell'\. Did you mean 'model'"):
+    with pytest.raises(UnknownNameError, match=r"axis to pool is called 'modell'\. Did you mean 'model'"):
         table(FRAME, pool="modell")
 
 

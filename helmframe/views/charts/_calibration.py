@@ -105,9 +105,7 @@ def _answers(frame: Frame, confidence: str | None) -> pl.DataFrame:
         )
     read = parse(of_original(frame).lazy())
     if confidence not in (None, "max_prob", *names):
-        raise ArgumentError.unknown_value(
-            f"calibration(confidence={confidence!r}): unknown column", confidence, ["max_prob", *names]
-        )
+        raise ArgumentError.unknown_value(f"calibration(confidence={confidence!r})", confidence, ["max_prob", *names])
     return confident_answers(read, confidence)
 
 

@@ -63,7 +63,7 @@ def heatmap(
     table = stats_of(frame, metrics, by=[x, y, *others] if is_scores(frame) else None)
     for name in (x, y):
         if name not in table.columns:
-            raise UnknownNameError.among("column", name, table.columns)
+            raise UnknownNameError.among("column of this table", name, table.columns)
     name = metric or next(iter(table["metric"]), "score")
     if not table.is_empty():
         table = stats_of(table, metrics, metric=name)

@@ -70,7 +70,7 @@ def pareto(
     available = table["metric"].unique().sort().to_list()
     for name in (x, y):
         if name not in available:
-            raise UnknownNameError.among("metric", name, available)
+            raise UnknownNameError.among("metric of these scores", name, available)
     pairs = _pairs(table, by, x, y)
     if pairs.is_empty():
         missing = next((name for name in (x, y) if table.filter(metric=name)["value"].count() == 0), x)
@@ -194,6 +194,8 @@ def pareto_of_results(results: Results, x: str = "latency", y: str = "score", *,
     gained = mains[0] if y == "score" else y
     for name in (x, gained):
         if name not in (*source.results.metric_names, *TAKEN):
-            raise UnknownNameError.among("metric or cost", name, [*source.results.metric_names, *TAKEN])
+            raise UnknownNameError.among(
+                "metric or cost of these results", name, [*source.results.metric_names, *TAKEN]
+            )
     table = pl.concat([source.of_models(name) for name in (x, gained)], how="diagonal_relaxed")
     return pareto(table, x, gained, models=source.models, metrics=source.metrics, mode=mode)

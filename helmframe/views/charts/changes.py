@@ -29,7 +29,7 @@ def changes_of(frame: Frame, metric: str | None, metrics: Metrics | None) -> tup
     available = table["metric"].unique(maintain_order=True).to_list()
     name = metric or (available[0] if available else "score")
     if available and name not in available:
-        raise UnknownNameError.among("metric", name, available)
+        raise UnknownNameError.among("metric of this table", name, available)
     return table.filter(pl.col("metric") == name), name
 
 

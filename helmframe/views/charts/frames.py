@@ -70,7 +70,7 @@ def stats_of(
     if by is not None:
         for name in by:
             if name not in columns:
-                raise UnknownNameError.among("column", name, columns)
+                raise UnknownNameError.among("column of these scores", name, columns)
     return table(frame, axes_of(frame) if by is None else by, metrics=metric, fractions=fractions_of(frame, metrics))
 
 
@@ -153,7 +153,7 @@ def _of_metrics(rows: pl.DataFrame, metric: str | Sequence[str]) -> pl.DataFrame
     names = [metric] if isinstance(metric, str) else list(metric)
     for name in names:
         if name not in available:
-            raise UnknownNameError.among("metric", name, available)
+            raise UnknownNameError.among("metric of this table", name, available)
     return rows.filter(pl.col("metric").is_in(names))
 
 

@@ -64,7 +64,7 @@ def look(mode: str) -> Look:
         ArgumentError: The mode is neither "light" nor "dark".
     """
     if mode not in LOOKS:
-        raise ArgumentError.unknown_value(f"mode={mode!r}: unknown mode", mode, LOOKS)
+        raise ArgumentError.unknown_value(f"mode={mode!r}", mode, LOOKS)
     return LOOKS[mode]
 
 
