@@ -1,4 +1,4 @@
-"""How far raters agree: Krippendorff's α, Cohen's and Fleiss' κ, shares and differences, with intervals over items."""
+"""Agreement of raters: Krippendorff's α, Cohen's and Fleiss' κ, shares and differences, with intervals over items."""
 
 from collections.abc import Callable, Sequence
 from itertools import combinations
@@ -30,8 +30,8 @@ MOST_CATEGORIES = 50
 class Statistic(NamedTuple):
     """A statistic computed from sums over items.
 
-    `parts` has a row per item, what it adds to each sum; `value` makes the number of the sums (last axis); `items` says
-    which items count.
+    `parts` has one row per item: what the item adds to each sum. `value` computes the statistic from the sums (last
+    axis). `items` is the mask of the items that count.
     """
 
     name: str
@@ -45,24 +45,29 @@ class Statistic(NamedTuple):
 def agreement(
     ratings: pl.DataFrame | pl.LazyFrame, by: Sequence[str] = (), *, level: str = "interval", ci: float = 0.95
 ) -> pl.DataFrame:
-    """Measure how far raters agree, per group, over all raters and for each pair of them.
+    """Measure the agreement of raters per group, over all raters and for each pair of raters.
+
+    >>> ratings = pl.DataFrame({"rater": ["judge"] * 4 + ["human"] * 4, "instance_id": list("abcd") * 2,
+    ...                         "value": [1, 0, 1, 1, 1, 0, 0, 1]})
+    >>> ratings = ratings.with_columns(scenario=pl.lit("s"), subset=pl.lit(""), cluster="instance_id", item=pl.lit(""))
+    >>> agreement(ratings, level="nominal").select("statistic", "raters", pl.col("value").round(3)).head(3).rows()
 
     Args:
-        ratings: one row per item and rater: scenario, subset, cluster, instance_id, `item` (which of the instance's),
-            `rater`, `value` (null where there is none), and `by`.
-        by: columns whose values make a group.
-        level: what values mean to α and to the weighted κ: "nominal" (the same or not), "ordinal" (an order),
-            "interval" (distances).
-        ci: level of the intervals: percentiles of a bootstrap over clusters.
+        ratings: One row per item and rater: scenario, subset, cluster, instance_id, `item` (the item within its
+            instance), `rater`, `value` (null for a missing rating), and the columns of `by`.
+        by: The columns whose values make a group.
+        level: The scale of the values for α and the weighted κ: "nominal" (categories), "ordinal" (ranks) or "interval"
+            (distances).
+        ci: The level of the intervals, percentiles of a bootstrap over clusters.
 
     Returns:
-        `by`, statistic, raters ("all", or "a, b"), value, ci_low, ci_high, interval, n (items with two ratings or more;
-        for Fleiss' κ those that all rated), n_clusters. Statistics: "krippendorff_alpha", "fleiss_kappa"; of two:
-        "same" (share of equal ratings), "cohen_kappa", "weighted_kappa" (quadratic; not if nominal) and "difference"
-        (mean of a − b). Null where it is undefined, as κ is where all ratings are equal.
+        `by`, statistic, raters ("all", or "a, b"), value, ci_low, ci_high, interval, n (items with at least two
+        ratings; for Fleiss' κ items that all raters rated), n_clusters. The statistics are "krippendorff_alpha" and
+        "fleiss_kappa", and per pair "same" (share of equal ratings), "cohen_kappa", "weighted_kappa" (quadratic; not if
+        nominal) and "difference" (mean of a − b). An undefined statistic is null, such as κ if all ratings are equal.
 
     Raises:
-        ArgumentError: no such level, fewer than two raters, or two ratings of one item by one rater.
+        ArgumentError: If the level is unknown, there are fewer than two raters, or a rater has two ratings of one item.
 
     Source: Krippendorff 2011 (Computing Krippendorff's Alpha-Reliability); Cohen 1960, 1968; Fleiss 1971; Efron &
         Tibshirani 1993 ch. 13 (percentile interval).
@@ -150,7 +155,7 @@ _Made: TypeAlias = tuple["Floats", Callable[["Floats"], "Floats"]]
 
 
 def _alpha_interval(values: Floats, rated: Flags) -> _Made:
-    """Return α with squared distances: disagreement within items against that between all pairable ratings."""
+    """Return α with squared distances: disagreement within items relative to that between all pairable ratings."""
     import numpy as np
 
     m = rated.sum(axis=1).astype(np.float64)
@@ -222,7 +227,7 @@ def _cohen(x: Floats, y: Floats, categories: Floats) -> _Made:
 
 
 def _quadratic(x: Floats, y: Floats) -> _Made:
-    """Return κ weighted by squared distances, from moments: any number of different values."""
+    """Return κ weighted by squared distances, computed from moments, for any number of different values."""
     import numpy as np
 
     parts = np.column_stack([(x - y) ** 2, np.ones(len(x)), x, y, x**2 + y**2])

@@ -1,4 +1,4 @@
-"""The leaderboard object, and how it is built from columns of values: win rates or means, intervals and ranks."""
+"""The leaderboard object, and its construction from columns of values: win rates or means, intervals and ranks."""
 
 import hashlib
 from collections.abc import Collection, Sequence
@@ -48,17 +48,17 @@ INSTANCES, SCENARIOS = "instances", "scenarios"
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """Competitors from best to worst.
+    """A ranking of models, from best to worst.
 
-    `table` has one row per competitor: value (win rate or mean), rank, rank_low and rank_high (all models' hold
-    together in `ci`), ties (letters: of those that share one none is surely better), ci_low, ci_high and interval (over
-    `instances`), scenarios_low, scenarios_high and scenarios_interval (over columns), n_columns. `cells` has one row
-    per competitor and column: its value there with interval, n, n_dropped (instances without a score of every
-    competitor, which count for none), win_rate, rank, rank_low, rank_high.
+    `table` has one row per model: value (win rate or mean), rank, rank_low and rank_high (simultaneous for all models
+    at level `ci`), ties (letters; models with the same letter do not differ significantly), ci_low, ci_high and
+    interval (over `instances`), scenarios_low, scenarios_high and scenarios_interval (over columns), n_columns. `cells`
+    has one row per model and column: its value with interval, n, n_dropped (instances without a score of every model,
+    which do not count), win_rate, rank, rank_low, rank_high.
 
-    A win rate depends on who else is there, and any mean on its columns: `pool` and `columns` say which they were, and
-    boards of others are not compared. `over` says what was drawn anew to tell the ranks: "instances", or "scenarios"
-    where only means were given.
+    A win rate depends on the other models, and a mean depends on its columns. `pool` and `columns` list them, and
+    leaderboards with other models or columns aren't compared. `over` is the sampling unit of the ranks: "instances", or
+    "scenarios" if only means are known.
     """
 
     table: pl.DataFrame = field(repr=False)
@@ -70,10 +70,10 @@ class Leaderboard:
     ci: float
 
     def compare(self, other: "Leaderboard") -> pl.DataFrame:
-        """Compare with another leaderboard of the same pool and columns: values, differences and ranks of both.
+        """Compare with another leaderboard of the same models and columns: values, differences and ranks of both.
 
         Raises:
-            NotComparableError: pool, columns or mean are others.
+            NotComparableError: If the models, the columns or the mean differ.
         """
         for field_name in ("mean", "columns", "pool"):
             values, other_values = getattr(self, field_name), getattr(other, field_name)
@@ -88,7 +88,7 @@ class Leaderboard:
         return joined.with_columns(difference=pl.col("value_a") - pl.col("value_b"))
 
     def pivot(self) -> pl.DataFrame:
-        """Return one row per competitor, from best to worst, and one column per column of the leaderboard."""
+        """Return one row per model, from best to worst, and one column per column of the leaderboard."""
         wide = self.cells.pivot("column", index="model", values="value")
         return self.table.select("model", "value").join(wide, on="model", how="left", maintain_order="left")
 
@@ -124,10 +124,10 @@ MEANS = ("win_rate", "mean", "micro")
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a leaderboard: the value of each competitor, NaN where a competitor has none.
+    """A column of a leaderboard: the value of each model, NaN if a model has none.
 
-    `estimates` are those that are there, higher being better; None where only means are known. `cells` has a row for
-    each of them: model, value, ci_low, ci_high, interval, n, n_dropped. `size` is how many instances there are.
+    `estimates` are the known estimates, with higher being better; None if only means are known. `cells` has one row for
+    each of them: model, value, ci_low, ci_high, interval, n, n_dropped. `size` is the number of instances.
     """
 
     name: str
@@ -143,13 +143,13 @@ def build_leaderboard(columns: Sequence[Column], pool: Sequence[str], *, mean: s
     """Build the leaderboard of some columns.
 
     Args:
-        columns: at least one.
-        pool: the competitors, in the order of the columns' values.
-        mean: "win_rate"; "mean", columns alike; "micro", by their size.
-        ci: level of ranks and intervals.
+        columns: At least one column.
+        pool: The models, in the order of the columns' values.
+        mean: "win_rate"; "mean", with equal weights; "micro", weighted by the size of columns.
+        ci: The level of ranks and intervals.
 
     Raises:
-        ArgumentError: another mean; one competitor alone; a mean over columns that don't add up.
+        ArgumentError: If `mean` or `ci` is invalid, there is only one model, or the columns have no common mean.
     """
     import numpy as np
 
@@ -219,7 +219,7 @@ def _check(columns: Sequence[Column], pool: Sequence[str], mean: str, ci: float)
 
 
 def _rates(values: Floats) -> Floats:
-    """Return the win rates of competitors with a value; NaN if only one has a value."""
+    """Return the win rates of models with a value; NaN if only one has a value."""
     import numpy as np
 
     present = np.flatnonzero(~np.isnan(values))
@@ -230,7 +230,7 @@ def _rates(values: Floats) -> Floats:
 
 
 def _ranked(pool: Sequence[str], value: Floats, eligible: Flags, overall: Signs) -> pl.DataFrame:
-    """Return model, rank, rank_low, rank_high and ties of eligible competitors, best first; higher is better."""
+    """Return model, rank, rank_low, rank_high and ties of eligible models, best first; higher is better."""
     import numpy as np
 
     index = np.flatnonzero(eligible)
@@ -249,7 +249,7 @@ def _ranked(pool: Sequence[str], value: Floats, eligible: Flags, overall: Signs)
 
 
 def _averages(counts: Floats, shown: Floats, weight: Floats) -> Floats:
-    """Return each competitor's weighted mean over its columns, per sample of columns (`counts`)."""
+    """Return each model's weighted mean over its columns, per sample of columns (`counts`)."""
     import numpy as np
 
     present = ~np.isnan(shown)
@@ -261,7 +261,7 @@ def _averages(counts: Floats, shown: Floats, weight: Floats) -> Floats:
 
 
 def _win_rate_bounds(signs: Sequence[Signs], rates: Floats) -> Bounds:
-    """Return the lowest and highest win rates that undecided pairs allow, and the signs that follow."""
+    """Return the lowest and highest win rates that undecided pairs allow, and the resulting signs."""
     import numpy as np
 
     low, high = np.full_like(rates, np.nan), np.full_like(rates, np.nan)

@@ -1,4 +1,4 @@
-"""Bootstrap over clusters: intervals of statistics made of sums, and the variance of a metric of a whole set."""
+"""Bootstrap over clusters: intervals of statistics of sums, and the variance of a metric of a whole set."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
@@ -24,21 +24,21 @@ _CHUNK = 1_000_000
 def percentile_interval(
     sums: Floats, value: Callable[[Floats], Floats], whole: float, ci: float
 ) -> tuple[float | None, float | None, str]:
-    """Return the interval of `value` by sampling clusters with replacement: low, high and the method or reason.
+    """Return the percentile interval of `value` over samples of clusters with replacement: low, high, method or reason.
 
-    The random numbers are keyed by the sums: the same table gives the same interval, in whatever order rows came.
-
-    Args:
-        sums: a row per cluster, what it adds to each sum.
-        value: the statistic of the sums, over their last axis; NaN where it is undefined.
-        whole: the statistic of all clusters.
-        ci: level of the interval.
+    The random numbers are keyed by the sums, so the same table gives the same interval in any row order.
 
     >>> import numpy as np
     >>> sums = np.column_stack([np.arange(40) % 2, np.ones(40)])
     >>> low, high, how = percentile_interval(sums, lambda s: s[..., 0] / s[..., 1], 0.5, 0.95)
     >>> print(f"{low:.2f} {high:.2f} {how}")
     0.35 0.65 bootstrap over items (2,000)
+
+    Args:
+        sums: One row per cluster: what it adds to each sum.
+        value: The statistic as a function of the sums, over their last axis; NaN if it is undefined.
+        whole: The statistic of all clusters.
+        ci: The level of the interval.
 
     Source: Efron & Tibshirani 1993, An Introduction to the Bootstrap, ch. 13.
     """
@@ -58,7 +58,7 @@ def percentile_interval(
 
 
 def replicates(sums: Floats, value: Callable[[Floats], Floats]) -> Floats:
-    """Return the statistic of each of 2,000 samples of all clusters, with replacement; arguments as above."""
+    """Return the statistic of each of 2,000 samples of clusters with replacement; arguments as above."""
     import numpy as np
 
     # alike up to rounding, in each column's own size
@@ -74,19 +74,19 @@ def replicates(sums: Floats, value: Callable[[Floats], Floats]) -> Floats:
 
 
 def few_clusters(clusters: int) -> str:
-    """Return the mark of an interval over few clusters."""
+    """Return the note on an interval over few clusters, or an empty string."""
     return ", few clusters" if clusters < FEW_CLUSTERS else ""
 
 
 def _of_kinds(kinds: Floats, many: Numbers, generator: "np.random.Generator") -> Iterator[Floats]:
-    """Yield the sums of each replicate, where few kinds of clusters are sampled many times."""
+    """Yield the sums of all replicates, by counts per kind of cluster."""
     import numpy as np
 
     yield generator.multinomial(int(many.sum()), many / many.sum(), size=REPLICATES).astype(np.float64) @ kinds
 
 
 def _of_rows(kinds: Floats, many: Numbers, generator: "np.random.Generator") -> Iterator[Floats]:
-    """Yield the same where most clusters differ, some replicates at a time."""
+    """Yield the sums of the replicates in batches, by rows."""
     import numpy as np
 
     rows = np.repeat(kinds, many, axis=0)
@@ -108,7 +108,7 @@ DRAWS = 200
 def compute_values(
     answered: pl.LazyFrame, value: pl.Expr, cells: Sequence[str], trials: Sequence[str] = ()
 ) -> pl.DataFrame:
-    """Return `cells` and replicate: the value of each cell, or with `trials` the mean over each trial's value."""
+    """Return `cells` and replicate: the value of each cell, or with `trials` the mean over the trials' values."""
     grouped = answered.group_by([*cells, *trials]).agg(replicate=value.cast(pl.Float64))
     if trials:
         # in the order of the trials, so that the mean is the same to the last digit
@@ -119,18 +119,19 @@ def compute_values(
 def bootstrap_variance(
     answered: pl.LazyFrame, value: pl.Expr, cells: Sequence[str], trials: Sequence[str] = ()
 ) -> pl.LazyFrame:
-    """Return per cell the variance of the value over 200 samples of clusters, with replacement, within subsets.
+    """Return the variance of the value per cell over 200 samples of clusters, with replacement, within subsets.
 
-    The random numbers are keyed by the names of the clusters: the same table gives the same variance.
+    The random numbers are keyed by the names of the clusters, so the same table gives the same variance.
 
     Args:
-        answered: rows with scenario, subset, cluster and `cells`, in an order of their own.
-        value: gives one number per group.
-        cells: columns whose values make a group.
-        trials: Columns whose values make a trial: the value is the mean over trials.
+        answered: Rows with scenario, subset, cluster and the columns of `cells`, in any order.
+        value: An expression that returns one number per group.
+        cells: The columns whose values make a group.
+        trials: The columns whose values make a trial: the value is the mean over trials.
 
     Returns:
-        `cells`, variance (null with one cluster), df, undefined (no value in some draw), lonely (subset of 1 cluster).
+        `cells`, variance (null with one cluster), df, undefined (a sample has no value), lonely (a subset has 1
+        cluster).
 
     Source: Efron 1979, Annals of Statistics 7:1.
     """

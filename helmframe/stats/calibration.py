@@ -1,4 +1,4 @@
-"""Calibration of stated probabilities: debiased calibration error, what chance alone would give, Brier's parts."""
+"""Calibration of stated probabilities: debiased calibration error, its null band, and the parts of the Brier score."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -48,32 +48,36 @@ def calibration(
     bins: int = 15,
     ci: float = 0.95,
 ) -> pl.DataFrame:
-    """Measure how far accuracy is from confidence, one row per group.
+    """Measure the difference between confidence and accuracy, one row per group.
 
-    A plain calibration error grows as answers get fewer, whatever the model; so the headline is the debiased square,
-    around 0 for a calibrated model at any n, and beside the plain one stands the band that it would lie in if every
-    probability were true. Bins hold as many answers each, at least 30: of few answers there are fewer bins.
+    A plain calibration error grows with fewer completions, for any model. The headline is therefore the debiased
+    squared error, which is around 0 for a calibrated model at any n. The plain error is returned with the band that it
+    would lie in if every probability were true. Bins have the same number of completions, at least 30.
+
+    >>> right = [1] * 40 + [0] * 10 + [1] * 30 + [0] * 20  # 80 % at confidence 0.9, 60 % at 0.6
+    >>> table = calibration(pl.DataFrame({"confidence": [0.9] * 50 + [0.6] * 50, "right": right}))
+    >>> table.select(pl.col("squared_calibration_error", "ece", "brier").round(3), "bins", "n").row(0)
 
     Args:
-        answers: one row per answer: `confidence`, `right`, and where answers come together, a column cluster (or
-            instance_id). Rows without confidence or without right are left out.
-        by: columns whose values make a group.
-        confidence: the column that holds the probability of being right, 0 to 1; of choices the probability among the
-            options.
-        right: the column that says whether it was: Boolean, or 0 and 1.
-        bins: how many at most.
-        ci: level of the interval and of the band.
+        answers: One row per completion: `confidence`, `right`, and optionally cluster (or instance_id) for completions
+            that were sampled together. Rows without confidence or without right are excluded.
+        by: The columns whose values make a group.
+        confidence: The column with the probability of being right, from 0 to 1. For options, it is the probability
+            among the options.
+        right: The column with the outcome: Boolean, or 0 and 1.
+        bins: The maximum number of bins.
+        ci: The level of the interval and of the band.
 
     Returns:
-        `by`; squared_calibration_error (squared probability; also reliability, the first part of the Brier score) with
-        its interval, by 2,000 draws of clusters within fixed bins; ece, plain, over the same bins; null_low and
-        null_high, between which ece lies for a calibrated model (2,000 consistency resamples); brier = squared
-        calibration error − resolution + uncertainty + within (what bins hide); bins made, n, n_clusters. The random
-        numbers are keyed by the answers. The variance taken off is that of independent answers.
+        `by`; squared_calibration_error (squared probability; also the reliability part of the Brier score) with its
+        interval from 2,000 samples of clusters within fixed bins; ece, the plain error over the same bins; null_low and
+        null_high, the range of ece for a calibrated model (2,000 consistency resamples); brier = squared calibration
+        error − resolution + uncertainty + within (the variation inside bins); bins, n, n_clusters. The random numbers
+        are keyed by the rows. The debiasing subtracts the variance of independent completions.
 
     Raises:
-        ArgumentError: values that are no probabilities, or neither 0 nor 1; bins or ci can't be.
-        UnknownNameError: a column that is not there.
+        ArgumentError: If a confidence isn't a probability, an outcome is neither 0 nor 1, or `bins` or `ci` is invalid.
+        UnknownNameError: If a column is unknown.
 
     Source: Bröcker 2012 and Ferro & Fricker 2012 (debiased parts); Kumar, Liang & Ma 2019; Bröcker & Smith 2007 (band);
         Stephenson, Coelho & Jolliffe 2008 (within).
@@ -210,7 +214,7 @@ def _null_band(sure: Floats, bin_index: Numbers, ci: float) -> tuple[float, floa
 
 
 def _generator(sure: Floats) -> "np.random.Generator":
-    """Return random numbers keyed by the confidences, sorted."""
+    """Return a random generator keyed by the sorted confidences."""
     import numpy as np
 
     key = hashlib.sha256(sure.astype("<f8").tobytes()).digest()
@@ -218,7 +222,7 @@ def _generator(sure: Floats) -> "np.random.Generator":
 
 
 def _hits(sure: Floats, starts: Numbers, generator: "np.random.Generator") -> Iterator[Floats]:
-    """Yield right completions per bin, some resamples at a time."""
+    """Yield the number of right completions per bin, a batch of resamples at a time."""
     import numpy as np
 
     at_once = max(1, _CHUNK // len(sure))

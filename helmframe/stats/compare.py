@@ -1,4 +1,4 @@
-"""Sides on the same instances: the paired difference of each from one of them, its interval and its test."""
+"""Paired comparisons on the same instances: the difference of each side from a base, with interval and test."""
 
 from collections.abc import Collection, Mapping, Sequence
 
@@ -73,42 +73,49 @@ def compare(
     ci: float = 0.95,
     mean: str = "macro",
 ) -> pl.DataFrame:
-    """Compare each value of `axis` (a) with the base (b), per metric, over the instances that both have a score for.
+    """Compare each value of `axis` (a) with the base (b), per metric, over the instances that both sides scored.
 
-    What `on` leaves together (trials, outputs) is averaged on each side before pairing. The test flips the signs of
-    whole clusters; with one 0/1 answer per instance, no clusters and equal weights that is McNemar's, given as mid-p.
-    All rows are one family: p_holm and the joint interval hold for all of them together. Neither the order of the rows
-    nor swapping the sides changes p. With several trials the interval is given these draws of examples. It does not
-    fold: all sides are read at once.
+    Columns that `on` lacks (trials, outputs) are averaged on each side before pairing. The test flips the signs of
+    whole clusters. With one 0/1 score per instance, no clusters and equal weights it is McNemar's test, reported as
+    mid-p. All rows form one family: p_holm and the joint interval are simultaneous for all of them. Neither the row
+    order nor swapping the sides changes p. With several trials the interval is conditional on their few-shot examples.
+    All sides are read at once.
+
+    >>> scores = pl.DataFrame({"model": ["new"] * 6 + ["old"] * 6, "instance_id": list("abcdef") * 2,
+    ...                        "score": [1, 1, 1, 1, 1, 0, 1, 0, 1, 0, 0, 0]})
+    >>> table = compare(scores, "model", higher_is_better={"score": True}, base="old")
+    >>> table.select("a", "b", "difference", pl.col("p").round(3), "test", "win", "tie", "loss").row(0)
 
     Args:
-        scores: `SCORES` of all sides.
-        axis: the column whose values are compared: model, setting, perturbation, or one of your own, of two runs say.
-        by: columns whose values make a comparison of their own; one row per side, group and metric.
-        higher_is_better: metric → direction, for every metric in the scores.
-        base: the value that the others are compared with; default the first, of perturbations the original.
-        on: what makes an answer the same on both sides; an instance's subset and cluster are as the base has them.
-        fractions: metrics whose scores lie in [0, 1], default those whose scores are all 0 or 1; their intervals stay
-            within ±1, also where all pairs agree.
-        errors: What to do where more than 1 % of a side's requests failed: "refuse"; "drop" these instances on both
-            sides; "worst" counts a failure as the metric's worst bound.
-        ranges: metric → smallest and largest value, for "worst"; default 0 and 1 for fractions.
-        ci: share of such intervals that should contain the true difference.
-        mean: over subsets, as in `aggregate`.
+        scores: A frame of `SCORES` of all sides.
+        axis: The column whose values are compared: model, setting, perturbation, or a column of your own that names
+            runs.
+        by: The columns whose values make a separate comparison; the table has one row per side, group and metric.
+        higher_is_better: A dict of metric → direction, for every metric in the scores.
+        base: The value to compare the others with; default the first, for perturbations the original.
+        on: The columns that identify an instance on both sides. Subset and cluster of an instance are those of the
+            base.
+        fractions: The metrics whose scores lie in [0, 1]; default those whose scores are all 0 or 1. Their intervals
+            stay within ±1, also if all pairs are equal.
+        errors: What to do if more than 1 % of a side's requests failed: "refuse"; "drop" these instances on both sides;
+            "worst" counts a failure as the metric's worst bound.
+        ranges: A dict of metric → smallest and largest value, for "worst"; default 0 and 1 for fractions.
+        ci: The share of intervals that should cover the true difference.
+        mean: The mean over subsets, as in `aggregate`.
 
     Returns:
         `by`, metric, a, b, value_a, value_b (over the paired instances), difference, stderr, ci_low, ci_high, interval,
-        joint_low, joint_high (the interval of which all of this table's hold together, by the max-|t| bootstrap), p,
-        p_holm (Holm over the rows of this table), test (its name), mde (the least true difference that a comparison
-        with this standard error finds 4 times in 5), win, tie, loss (instances where a is better, equal, worse), n
-        (instances with a pair), n_dropped (instances with an answer that lacks its counterpart: absent or failed),
-        n_error (those of them that both sides were run on: one failed), n_clusters. Sorted by `by`, metric and a.
+        joint_low, joint_high (simultaneous for all rows, by the max-|t| bootstrap), p, p_holm (Holm over all rows),
+        test (its name), mde (minimum detectable effect: the smallest true difference that a comparison with this
+        standard error detects with power 80 %), win, tie, loss (instances where a is better, equal, worse), n (paired
+        instances), n_dropped (instances that lack a score on one side: absent or failed), n_error (those of them that
+        both sides were run on), n_clusters. The rows are sorted by `by`, metric and a.
 
     Raises:
-        UnknownNameError: a column in `by` or `on`, or a base, that the scores don't have.
-        ArgumentError: a metric whose direction is not told; `on` without instance_id; or `errors="worst"` for a metric
+        UnknownNameError: If a column of `by` or `on`, or the base, is unknown.
+        ArgumentError: If a metric has no direction, `on` lacks instance_id, or `errors="worst"` is set for a metric
             without a worst bound.
-        NotComparableError: the axis has one value only, or too many requests failed.
+        NotComparableError: If the axis has only one value, or too many requests failed.
 
     Source: Fisher 1935; Phipson & Smyth 2010; Fagerland, Lydersen & Laake 2013; Holm 1979; Bloom 1995, Evaluation
         Review 19:547 (mde); Chernozhukov, Chetverikov & Kato 2013 (joint); the interval as in `estimate`.
@@ -186,7 +193,7 @@ def _binary(rows: pl.LazyFrame) -> list[str]:
 
 
 def _clusters(pairs: Pairs, nest: ClusterIndex, strata: pl.DataFrame) -> pl.DataFrame:
-    """Return per stratum and cluster what it adds to its group's difference, and its residual (CR2)."""
+    """Return per stratum and cluster its contribution to the difference of its group, and its residual (CR2)."""
     of = nest.stratum_of_cluster
     totals = cluster_sums(nest, pairs.a - pairs.b)
     share = (strata["weight"] / strata["size"]).to_numpy()[of]
@@ -282,7 +289,7 @@ def _mde(table: pl.DataFrame, ci: float) -> pl.Series:
 
 
 def _tested(table: pl.DataFrame, clusters: pl.DataFrame) -> pl.DataFrame:
-    """Return the table with p, test and p_holm; a few rows, each a test of its own."""
+    """Return the table with p, test and p_holm; each row is tested separately."""
     table = table.join(clusters.group_by("group").agg("added"), on="group", how="left", maintain_order="left")
     tests = [
         _test(added.to_numpy(), bool(single) and rows == clusters) if added is not None else (None, None)

@@ -1,8 +1,7 @@
-"""Rows as integers: the cell of a table and the instance of each row, so that sums are NumPy over sorted keys.
+"""Rows encoded as integers, so that sums are NumPy operations over sorted keys.
 
 Cells are numbered by runs of equal rows, of which scores have few. Instances are numbered in the order of their names,
-so sums are equal to the last digit, whatever the order of the rows. A cluster index then has the starts of instances,
-clusters and strata.
+so sums are equal to the last digit in any row order. A cluster index has the starts of instances, clusters and strata.
 """
 
 from collections.abc import Iterable, Sequence
@@ -25,10 +24,10 @@ Flags: TypeAlias = "NDArray[np.bool_]"
 class EncodedRows:
     """A frame encoded as integers.
 
-    `cells` has one row per distinct combination of the columns with few values; `cell` says which of them a row is of,
-    `unit` which instance (within its scenario), in the order of (cluster, instance_id); `cluster` says of a unit which
-    cluster it is of, `names` has instance_id and cluster of each; `alone`, whether every instance is a cluster of its
-    own, by its own name; `rows` holds the other columns.
+    `cells` has one row per distinct combination of the columns with few values. `cell` is the index of each row in
+    `cells`, and `unit` the index of its instance (within its scenario), in the order of (cluster, instance_id).
+    `cluster` maps units to clusters, and `names` has instance_id and cluster of each unit. `alone` is whether every
+    instance is a cluster of its own, with its own name. `rows` has the other columns.
     """
 
     cells: pl.DataFrame
@@ -45,22 +44,22 @@ class EncodedRows:
         return max(len(self.cluster), 1)
 
     def others(self, cells: pl.DataFrame, cell: Numbers, unit: Numbers) -> "EncodedRows":
-        """Return other rows of the same units."""
+        """Return other rows over the same units."""
         return replace(self, cells=cells, cell=cell, unit=unit, rows=pl.DataFrame())
 
     def among(self, names: Sequence[str]) -> tuple[pl.DataFrame, Numbers]:
-        """Return the distinct values of some columns of `cells`, numbered, and the number of each row."""
+        """Return the distinct values of some columns of `cells`, and the index of each row in them."""
         table, number = numbered(self.cells, names)
         return table, number[self.cell]
 
 
 def encode_rows(rows: pl.LazyFrame | pl.DataFrame, names: Sequence[str], more: Sequence[str] = ()) -> EncodedRows:
-    """Encode the rows with the columns `names` as cells; `more` are passed on in `rows`.
+    """Encode the rows with the columns `names` as cells; `rows` of the result has the columns `more`.
 
     Args:
-        rows: with instance_id and cluster; a null cluster is the instance itself.
-        names: columns of few distinct values; it works with any.
-        more: other columns.
+        rows: Rows with instance_id and cluster; a null cluster means that the instance is its own cluster.
+        names: Columns with few distinct values; more values only cost time.
+        more: Other columns.
     """
     texts = [name for name in ("cluster", "instance_id") if name not in names]
     others = [name for name in more if name not in (*names, *texts)]
@@ -74,7 +73,7 @@ def encode_rows(rows: pl.LazyFrame | pl.DataFrame, names: Sequence[str], more: S
 
 
 def numbered(table: pl.DataFrame, names: Sequence[str]) -> tuple[pl.DataFrame, Numbers]:
-    """Return the distinct values of these columns, in order of first appearance, and each row's number."""
+    """Return the distinct values of these columns, in order of first appearance, and each row's index."""
     import numpy as np
 
     if not names:
@@ -95,7 +94,7 @@ def starts_of(keys: Numbers) -> Numbers:
 
 
 def lengths(starts: Numbers, end: int) -> Numbers:
-    """Return the length of each run, where the last ends at `end`."""
+    """Return the length of each run; the last run ends at `end`."""
     import numpy as np
 
     return np.diff(np.append(starts, end))
@@ -120,7 +119,7 @@ def sums(values: "NDArray[Any]", starts: Numbers) -> "NDArray[Any]":
 
 
 def in_order(keys: Numbers, values: Floats) -> Numbers:
-    """Return the order that sorts by key, then by value, so that a key's sum is independent of row order."""
+    """Return the order that sorts by key, then by value, so that sums do not depend on the row order."""
     import numpy as np
 
     order = np.argsort(keys, kind="stable")
@@ -131,7 +130,7 @@ def in_order(keys: Numbers, values: Floats) -> Numbers:
 
 
 def _cells(table: pl.DataFrame) -> tuple[pl.DataFrame, Numbers]:
-    """Return the same as `numbered`, faster where few rows differ from the row before."""
+    """Return the same as `numbered`, but faster if few rows differ from the previous row."""
     import numpy as np
 
     names = table.columns
@@ -154,7 +153,7 @@ def _cells(table: pl.DataFrame) -> tuple[pl.DataFrame, Numbers]:
 
 
 def _column(values: pl.Series) -> tuple[pl.Series, Numbers]:
-    """Return the distinct values, and the number of each row's value."""
+    """Return the distinct values, and the index of each row's value."""
     if values.dtype == pl.String and not values.null_count():
         distinct = values.unique().sort()
         return distinct, _index_in(values, distinct)
@@ -163,7 +162,7 @@ def _column(values: pl.Series) -> tuple[pl.Series, Numbers]:
 
 
 def _alone(ids: pl.Series) -> tuple[Numbers, Numbers, pl.DataFrame]:
-    """Return the same as `_units`, where each instance is a cluster."""
+    """Return the same as `_units`, if each instance is a cluster."""
     import numpy as np
 
     number, names = _index_texts(ids)
@@ -210,9 +209,9 @@ INSTANCE = ("scenario", "subset", "cluster", "instance_id")
 
 @dataclass(frozen=True)
 class ClusterIndex:
-    """The starts of instances, clusters and strata (the groups' subsets), each in the level below.
+    """The starts of instances, clusters and strata (the subsets of groups), each in the level below.
 
-    `table` has one row per stratum: by, scenario, subset, size (instances), rows; `unit` is one instance per cluster.
+    `table` has one row per stratum: by, scenario, subset, size (instances), rows. `unit` has one instance per cluster.
     """
 
     table: pl.DataFrame
@@ -281,7 +280,7 @@ def totals(nest: ClusterIndex, value: Floats) -> Floats:
 
 
 def residuals(nest: ClusterIndex, clusters: Floats) -> Floats:
-    """Return CR2 residuals of a mean: the residual sum of each cluster, over the root of 1 − its share."""
+    """Return the CR2 residuals of a mean: the residual sum of each cluster, over the root of 1 − its share."""
     import numpy as np
 
     average = (sums(clusters, nest.of_stratum) / nest.size)[nest.stratum_of_cluster]
@@ -298,7 +297,7 @@ def merge_names(by: Sequence[str], more: Iterable[str]) -> list[str]:
 
 
 def sum_by(frame: pl.LazyFrame, keys: Sequence[str], value: str, **more: pl.Expr) -> pl.LazyFrame:
-    """Return per group the total of a column, equal to the last digit in any row order, and more."""
+    """Return per group the total of a column, equal to the last digit in any row order, and `more` expressions."""
     # a million groups of one or two rows need no sorting, nor do whole numbers
     groups = frame.group_by(keys)
     whole = (pl.col(value) == pl.col(value).round()).all()
