@@ -51,6 +51,7 @@ def agreement(
     ...                         "value": [1, 0, 1, 1, 1, 0, 0, 1]})
     >>> ratings = ratings.with_columns(scenario=pl.lit("s"), subset=pl.lit(""), cluster="instance_id", item=pl.lit(""))
     >>> agreement(ratings, level="nominal").select("statistic", "raters", pl.col("value").round(3)).head(3).rows()
+    [('krippendorff_alpha', 'all', 0.533), ('fleiss_kappa', 'all', 0.467), ('same', 'human, judge', 0.75)]
 
     Args:
         ratings: One row per item and rater: scenario, subset, cluster, instance_id, `item` (the item within its

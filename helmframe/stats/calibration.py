@@ -57,6 +57,7 @@ def calibration(
     >>> right = [1] * 40 + [0] * 10 + [1] * 30 + [0] * 20  # 80 % at confidence 0.9, 60 % at 0.6
     >>> table = calibration(pl.DataFrame({"confidence": [0.9] * 50 + [0.6] * 50, "right": right}))
     >>> table.select(pl.col("squared_calibration_error", "ece", "brier").round(3), "bins", "n").row(0)
+    (0.001, 0.05, 0.205, 2, 100)
 
     Args:
         answers: One row per completion: `confidence`, `right`, and optionally cluster (or instance_id) for completions

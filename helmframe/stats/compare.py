@@ -85,6 +85,7 @@ def compare(
     ...                        "score": [1, 1, 1, 1, 1, 0, 1, 0, 1, 0, 0, 0]})
     >>> table = compare(scores, "model", higher_is_better={"score": True}, base="old")
     >>> table.select("a", "b", "difference", pl.col("p").round(3), "test", "win", "tie", "loss").row(0)
+    ('new', 'old', 0.5, 0.125, 'McNemar mid-p', 3, 3, 0)
 
     Args:
         scores: A frame of `SCORES` of all sides.
