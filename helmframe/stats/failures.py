@@ -1,6 +1,6 @@
-"""Failed requests and directions of metrics: what comparisons, leaderboards and gates need to know of scores.
+"""Treatment of failed requests, and directions of metrics, in comparisons, leaderboards and gates.
 
-A failed request has a null score. Leaving it out of a mean favours the model that failed, so comparisons, leaderboards
+A failed request has a null score. Excluding it from a mean favours the model that failed, so comparisons, leaderboards
 and gates treat failures alike, by their argument `errors`.
 """
 
@@ -28,17 +28,17 @@ def treat_failures(
     ranges: Mapping[str, Range],
     on: Sequence[str] = ("instance_id",),
 ) -> pl.LazyFrame:
-    """Return the scores with the null ones treated as `errors` specifies.
+    """Return the scores with the null scores treated as `errors` specifies.
 
-    With "worst" each becomes the worst bound of its metric. Otherwise an instance with a failed output keeps no score
-    at all in its cell: the mean of its other outputs would favour the model that failed.
+    With "worst" each becomes the worst bound of its metric. Otherwise an instance with a failed output loses all its
+    scores in its cell, because the mean of its other outputs would favour the model that failed.
 
     Args:
         scores: `SCORES`.
-        cells: The columns of a number, metric among them; the first names the sides.
+        cells: The columns that identify a cell, metric among them; the first identifies the side.
         errors: "refuse" more than 1 % of failures in any cell, "drop" them, or count them as the "worst".
-        higher_is_better: metric → direction.
-        ranges: metric → smallest and largest value.
+        higher_is_better: A dict of metric → direction.
+        ranges: A dict of metric → smallest and largest value.
         on: The columns that identify an instance in a cell.
 
     Raises:
@@ -96,13 +96,13 @@ def worst_bound(metric: str, higher_is_better: bool | None, bounds: Range | None
 def resolve_ranges(
     ranges: Mapping[str, Range] | None, fractions: Collection[str] | None, units: Mapping[str, str] | None = None
 ) -> dict[str, Range]:
-    """Return the ranges that are specified, and 0 to 1 for metrics that are specified as fractions."""
+    """Return `ranges`, and 0 to 1 for the metrics that are fractions."""
     names = [*(fractions or ()), *(name for name, unit in (units or {}).items() if unit == "fraction")]
     return {**dict.fromkeys(names, (0.0, 1.0)), **(ranges or {})}
 
 
 def _failures(scores: pl.LazyFrame, cells: Sequence[str]) -> pl.DataFrame:
-    """Return n, failed and reason of every cell with a null score."""
+    """Return n, failed and reason of each cell with a null score."""
     null = pl.col("score").is_null()
     has_reason = "reason" in scores.collect_schema()
     reason = pl.col("reason").filter(null).drop_nulls().first() if has_reason else pl.lit(None, dtype=pl.String)
@@ -126,7 +126,7 @@ def metric_directions(metrics: Iterable[str], higher_is_better: Mapping[str, boo
     """Return whether higher is better, for each of these metrics.
 
     Raises:
-        ArgumentError: a metric of which it is not told.
+        ArgumentError: If a metric has no direction.
     """
     for metric in sorted(set(metrics)):
         if metric not in higher_is_better:

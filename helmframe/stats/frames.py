@@ -1,7 +1,8 @@
 """Frames of scores: the columns of the documented schema, and chunks whose sums add up.
 
-A chunk holds its instances whole: all variants, trials and outputs of each, from every model and setting. So all that
-is local to an instance (its mean, worst case and change) is known within the chunk. A cluster may span several chunks.
+A chunk contains its instances whole: all variants, trials and outputs of each, from every model and setting. All
+per-instance values (mean, worst case, change) can therefore be computed within a chunk. A cluster may span several
+chunks.
 """
 
 import inspect
@@ -40,7 +41,7 @@ class FoldContext:
 class PartialAggregate:
     """The aggregates of one chunk or of all: sums to estimate from, and counts, with several rows per group.
 
-    `variants`: which there were, as in `Variants.coverage`.
+    `variants` has the variants that occur, as in `Variants.coverage`.
     """
 
     sums: Mapping[str, Sums]
@@ -77,7 +78,7 @@ def fold(rows: Rows, step: Step) -> PartialAggregate:
 
 
 def chunks_of(rows: Rows) -> list[pl.LazyFrame]:
-    """Return the chunks; a frame is one."""
+    """Return the chunks; a single frame is one chunk."""
     return [rows.lazy()] if isinstance(rows, pl.LazyFrame | pl.DataFrame) else list(rows)
 
 
@@ -92,7 +93,7 @@ def list_names(names: Iterable[str]) -> str:
 
 
 def map_chunks(chunks: Sequence[C], work: Callable[[C], T]) -> list[T]:
-    """Return the result of `work` for each chunk, in their order; two run at once."""
+    """Return the result of `work` for each chunk, in order; two run at a time."""
     if len(chunks) < 2:
         return [work(chunk) for chunk in chunks]
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="helmframe-fold") as threads:
@@ -148,10 +149,10 @@ P = ParamSpec("P")
 
 
 def protect_columns(*parameters: str) -> Callable[[Callable[P, pl.DataFrame]], Callable[P, pl.DataFrame]]:
-    """Return a decorator that keeps the caller's columns apart from those that a statistic makes inside.
+    """Return a decorator that separates the caller's columns from the columns that a statistic creates.
 
     A column that one of these parameters names may be called `weight` or `rows`: the function reads it under
-    `SOURCE_PREFIX`, and the table has it under its own name again.
+    `SOURCE_PREFIX`, and its result has the original name again.
 
     Args:
         *parameters: The parameters of the decorated function that name columns. Its first parameter is the frame.
@@ -208,17 +209,17 @@ def _renamed(rows: Any, names: Mapping[str, str]) -> Any:
 def as_scores(rows: R) -> R:
     """Return the rows with every column that a table of scores needs, as in `hf.schema("scores")`.
 
-    Needed are instance_id and score (null: the request failed); what else is missing counts as one for all rows, and
-    the cluster is the instance. Other columns stay.
+    The columns instance_id and score (null for a failed request) are required. Other missing columns get one value for
+    all rows, and each instance is its own cluster. Additional columns stay.
 
     >>> as_scores(pl.DataFrame({"instance_id": [7], "score": [True]})).select("instance_id", "score", "metric").rows()
     [('7', 1.0, 'score')]
 
     Args:
-        rows: a Polars frame, lazy or not, or a list of lazy ones with the same columns.
+        rows: A Polars frame, lazy or not, or a list of lazy frames with the same columns.
 
     Raises:
-        ArgumentError: no frame; a needed column is missing, or is of another type.
+        ArgumentError: If `rows` isn't a frame, or a required column is missing or has another type.
     """
     if not _is_rows(rows):
         raise ArgumentError(

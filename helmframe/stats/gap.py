@@ -1,4 +1,4 @@
-"""How far groups of instances lie from the whole, or from one of them."""
+"""Gaps: the score of groups of instances minus that of all instances, or of one group."""
 
 from collections.abc import Collection, Sequence
 
@@ -40,24 +40,31 @@ def gap(
 ) -> pl.DataFrame:
     """Compute the score of each group minus that of all instances, or of one group, with its interval.
 
-    The two sides may share clusters, and the whole holds every group: what they share is taken into account. With
-    several trials the interval is given these trials. It does not fold: all scores are read at once.
+    The two sides may share clusters, and the set of all instances contains every group. The variance accounts for both.
+    With several trials the interval is conditional on these trials. All scores are read at once.
+
+    >>> regions, values = ["north", "south"] * 6, [1, 0, 1, 1, 1, 0] * 2
+    >>> scores = pl.DataFrame({"instance_id": range(12), "region": regions, "score": values})
+    >>> table = gap(scores, "region", by=[], reference="south", fractions=["score"])
+    >>> table.select("region", "reference", pl.col("value", "reference_value", "gap", "ci_low", "ci_high").round(3)).row(0)
+    ('north', 'south', 1.0, 0.333, 0.667, 0.125, 1.0)
 
     Args:
         scores: `SCORES` with the column `group`.
-        group: whose values are compared: a sub-population, a subject.
-        by: columns whose values make a table of their own, as in `aggregate`.
-        reference: a value of `group`; None: all instances.
-        fractions: metrics whose scores lie in [0, 1]; their gap stays within ±1.
-        ci: as in `aggregate`.
-        mean: as in `aggregate`.
+        group: The column whose values are compared: a sub-population, a subject.
+        by: The columns whose values make a separate table, as in `aggregate`.
+        reference: A value of `group` to compare with; None: all instances.
+        fractions: The metrics whose scores lie in [0, 1]; their gap stays within ±1.
+        ci: As in `aggregate`.
+        mean: As in `aggregate`.
 
     Returns:
         `by`, metric, `group`, value, reference, reference_value, gap, stderr, ci_low, ci_high, interval, n,
-        n_reference; the reference itself has no row. Sorted; instances whose group is null count in the whole alone.
+        n_reference; the reference itself has no row. The rows are sorted. Instances whose group is null count only in
+        the set of all instances.
 
     Raises:
-        UnknownNameError: a column or a reference that the scores don't have.
+        UnknownNameError: If a column or the reference is unknown.
 
     Source: Taylor linearisation of a difference of means over shared clusters (Särndal, Swensson & Wretman 1992 §5.5);
         each side as in `estimate`.
@@ -126,7 +133,7 @@ def _differences(both: pl.DataFrame) -> pl.DataFrame:
 def _covariance(
     compared: pl.DataFrame, reference: pl.DataFrame, keys: Sequence[str], outer: Sequence[str]
 ) -> pl.DataFrame:
-    """Return per group the covariance of the two sides: the products of what each cluster adds to both."""
+    """Return per group the covariance of the two sides, from the contributions of each cluster to both."""
     on = merge_names(outer, (*STRATUM, "cluster"))
     pairs = compared.join(reference, on=on, how="inner", nulls_equal=True, suffix="_reference")
     return pairs.group_by(keys).agg(shared=(pl.col("influence") * pl.col("influence_reference")).sum())

@@ -1,4 +1,4 @@
-"""A verdict on numbers with intervals: pass, fail, or too few instances to say."""
+"""Verdicts on values with intervals: pass, fail, or undecided."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,8 +22,9 @@ _ON_THE_LINE = 1e-3
 class Gate:
     """The result of `gate`: one verdict, and its rows.
 
-    `verdict` is "fail" where a row fails, else "undecided" where one is, else "pass"; `exit_code` is what the command
-    gives for it. `criterion` is the condition in words, `table` has verdict and n_needed of every row.
+    `verdict` is "fail" if a row fails, else "undecided" if a row is undecided, else "pass". `exit_code` is the exit
+    status of `helmframe gate` for it. `criterion` describes the condition, and `table` has verdict and n_needed of
+    every row.
     """
 
     table: pl.DataFrame
@@ -53,35 +54,41 @@ def gate(
     errors: str = "refuse",
     ci: float = 0.95,
 ) -> Gate:
-    """Check that every row's interval is on the good side of a line: at least, at most, or not worse by more.
+    """Check every row's interval against a line: at least, at most, or not worse by more than a margin.
 
-    An interval above the line (of at_most below it) passes, one on the other side fails, and one that holds it is
-    undecided: n_needed instances would decide 4 times in 5, were the value what it seems. A row exactly on the line
-    fails in (1 − ci)/2 of runs, 2.5 %, and a better one less often. A comparison's joint intervals count, so that this
-    is so for all its rows together; for a table of several rows, compute its intervals at ci=1 − .05 / rows.
+    An interval on the good side of the line passes, and one on the other side fails. An interval that includes the line
+    is undecided; n_needed instances would decide it with power 80 % if the true value is the estimate. A row exactly on
+    the line fails in (1 − ci)/2 of runs, 2.5 %, and a better one less often. For comparisons the joint intervals count,
+    so this holds for all rows together. For a table with several rows, compute its intervals at ci = 1 − 0.05 / rows.
+
+    >>> from helmframe.stats.table import table
+    >>> scores = pl.DataFrame({"instance_id": range(10), "score": [1, 1, 1, 0, 1, 1, 0, 1, 1, 1]})
+    >>> result = gate(table(scores), at_least=0.7)
+    >>> result.verdict, result.exit_code, result.table["n_needed"].item()
+    ('undecided', 3, 197)
 
     Args:
-        table: as `hf.stats.table` gives it (with `at_least` or `at_most`), or `hf.stats.compare` (with `margin`).
-        at_least: the least value that passes.
-        at_most: the greatest one that does, of metrics that are better when lower.
-        margin: by how much side a may be worse than side b; at least 0.
-        higher_is_better: metric → direction, for a comparison; default up.
-        strict: whether what is undecided fails.
-        errors: What to do where more than 1 % of a row's requests failed: "refuse", or "drop" (they count for nothing).
-            A comparison has treated its failures already. "worst" needs the scores: `results.gate(errors="worst")`.
-        ci: level of the table's intervals.
+        table: A table of `hf.stats.table` (with `at_least` or `at_most`), or of `hf.stats.compare` (with `margin`).
+        at_least: The smallest value that passes.
+        at_most: The largest value that passes, for metrics that are better when lower.
+        margin: How much worse side a may be than side b; at least 0.
+        higher_is_better: A dict of metric → direction, for a comparison; default True.
+        strict: Whether "undecided" counts as "fail".
+        errors: What to do if more than 1 % of a row's requests failed: "refuse", or "drop" (they do not count). The
+            failures of a comparison are already treated. "worst" needs the scores: `results.gate(errors="worst")`.
+        ci: The level of the table's intervals.
 
     Returns:
-        A `Gate`; its table adds line, low, high (of the value, or of how much better a is), verdict, n_needed (null
-        where the row is decided, or the value is on the line).
+        A `Gate`; its table adds line, low, high (of the value, or of how much better a is), verdict, n_needed (null if
+        the row is decided, or the value is on the line).
 
     Raises:
-        ArgumentError: none of at_least, at_most and margin, or two; a table without their columns, or without rows; a
-            negative margin, or an endless line.
+        ArgumentError: If not exactly one of at_least, at_most and margin is set, it isn't a finite number or the margin
+            is negative, or the table lacks columns or rows.
         NotComparableError: If more than 1 % of the requests of a row failed, with "refuse".
 
     Source: Piaggio et al. 2012, JAMA 308:2594 (non-inferiority by an interval); Bloom 1995, Evaluation Review 19:547
-        (n_needed: the gap to the line as the least difference detectable).
+        (n_needed: the gap to the line as the minimum detectable effect).
     """
     if [at_least, at_most, margin].count(None) != 2:
         raise ArgumentError(
