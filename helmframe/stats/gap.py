@@ -46,8 +46,8 @@ def gap(
     >>> regions, values = ["north", "south"] * 6, [1, 0, 1, 1, 1, 0] * 2
     >>> scores = pl.DataFrame({"instance_id": range(12), "region": regions, "score": values})
     >>> table = gap(scores, "region", by=[], reference="south", fractions=["score"])
-    >>> table.select("region", "reference", pl.col("value", "reference_value", "gap", "ci_low", "ci_high").round(3)).row(0)
-    ('north', 'south', 1.0, 0.333, 0.667, 0.125, 1.0)
+    >>> table.select("region", "reference", pl.col("value", "gap", "ci_low", "ci_high").round(3)).row(0)
+    ('north', 'south', 1.0, 0.667, 0.125, 1.0)
 
     Args:
         scores: `SCORES` with the column `group`.

@@ -1,4 +1,4 @@
-"""Answers of several sides paired with those of one of them, instance by instance, in numbers."""
+"""Scores of several sides paired with those of one of them, instance by instance, as integer-coded arrays."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -27,10 +27,10 @@ from helmframe.stats.estimate import floats
 class Pairs:
     """Paired scores: one entry per pair that both sides have a score for.
 
-    `rows` says where each belongs (the axis, the keys, scenario and subset in its cells); `a` and `b` are the means of
-    side and base; `single`, whether both were one answer of 0 or 1. `dropped` has a row per side and group, also those
-    without a pair: the axis, the keys, n_dropped (instances with an answer on one side alone), and n_error (those of
-    them that both sides were run on: one failed).
+    `rows` has the axis, the keys, scenario and subset of each entry in its cells. `a` and `b` are the means of side and
+    base. `single` is whether both sides have one score of 0 or 1. `dropped` has one row per side and group, including
+    those without a pair: the axis, the keys, n_dropped (instances with a score on only one side), and n_error (those of
+    them that both sides were run on).
     """
 
     rows: EncodedRows
@@ -45,10 +45,10 @@ def pair_sides(scores: pl.LazyFrame, axis: str, keys: Sequence[str], base: str, 
 
     Args:
         scores: `SCORES` of all sides.
-        axis: the column that tells the sides apart.
-        keys: columns whose values make a comparison of their own.
-        base: the value that the others are paired with; subset and cluster of an instance are as it has them.
-        on: what makes an answer the same on both sides, besides scenario, instance and keys.
+        axis: The column that identifies the sides.
+        keys: The columns whose values make a separate comparison.
+        base: The value that the others are paired with; it sets the subset and cluster of an instance.
+        on: The columns that identify an instance on both sides, besides scenario, instance and keys.
     """
     import numpy as np
 
@@ -100,7 +100,7 @@ class _Questions:
         return cls(of_cell, id_of_unit, width, max(questions.height, 1), groups, group, scenario)
 
     def counted(self, side_keys: Numbers, base_keys: Numbers, **keys: Numbers) -> pl.DataFrame:
-        """Return the groups that one of the sides has, each with the number of its instances among some keys."""
+        """Return the groups that a side has, each with the number of its instances among some keys."""
         import numpy as np
 
         present = distinct(self.group[distinct(np.concatenate([side_keys, base_keys]) // self.width)])
@@ -118,7 +118,7 @@ class _Questions:
 
 @dataclass(frozen=True)
 class _Answers:
-    """Mean scores, one per question and instance in the order of `key`, over several outputs if there are."""
+    """Mean scores, one per question and instance in the order of `key`, averaged over outputs."""
 
     key: Numbers
     cell: Numbers

@@ -1,4 +1,4 @@
-"""How many instances a paired comparison needs, what it could find with those it has, and how often."""
+"""Power of paired comparisons: the number of instances, the detectable effect and the power."""
 
 from dataclasses import dataclass
 from math import ceil, inf, isfinite, sqrt
@@ -21,10 +21,11 @@ class Compared(Protocol):
 
 @dataclass(frozen=True, repr=False)
 class Power:
-    """The result of `power`: three numbers of which two determine the third, and the assumptions.
+    """The result of `power`: effect, n and power, of which two determine the third, and the assumptions.
 
-    `effect` is a difference of means; `n` counts instances; `power` is how often it is found. `variance` is that of one
-    instance's difference where the means are equal: of right-or-wrong answers, the share on which the sides differ.
+    `effect` is a difference of means, `n` the number of instances, and `power` the probability of detecting the effect.
+    `variance` is that of one instance's difference if the means are equal; for right-or-wrong scores it is the share of
+    instances on which the sides differ.
     """
 
     effect: float
@@ -55,7 +56,7 @@ def power(
     icc: float = 0.0,
     ci: float = 0.95,
 ) -> Power:
-    """Solve for effect, n or power of a paired comparison, whichever is not specified; power defaults to .8.
+    """Solve for effect, n or power of a paired comparison, whichever is not set; power defaults to 0.8.
 
     >>> round(power(n=311, p=0.7).effect, 3)  # philosophy, one subject of MMLU
     0.073
@@ -63,22 +64,23 @@ def power(
     1960
 
     Args:
-        effect: the true difference between the sides, such as 0.03.
-        n: instances that both answer.
-        power: how often the difference should be found.
-        p: share that either side has right; with `correlation`, says on how many instances they differ.
-        correlation: of the sides' answers over instances; .5 is an assumption like any other.
-        discordance: share of instances that one side alone has right, instead of `p`; at least the effect.
-        pilot: a comparison with one row (`hf.compare(a, b)`), or results of two models, instead of `p`; its standard
-            error says how far an instance's difference varies, for any metric and with its clusters.
-        cluster_size: instances per cluster, of p or discordance.
-        icc: how far the differences within a cluster are alike: 0, as of independent ones, to 1.
-        ci: level of the comparison's interval; its test is two-sided at 1 − ci.
+        effect: The true difference between the sides, such as 0.03.
+        n: The number of instances, which both sides are run on.
+        power: The probability of detecting the difference.
+        p: The share that either side has right. With `correlation`, it determines on how many instances the sides
+            differ.
+        correlation: The correlation of the sides' scores over instances; the default 0.5 is an assumption.
+        discordance: The share of instances that only one side has right, instead of `p`; at least the effect.
+        pilot: A comparison with one row (`hf.compare(a, b)`), or results of two models, instead of `p`. Its standard
+            error determines the variance of an instance's difference, for any metric and with its clusters.
+        cluster_size: The number of instances per cluster, with `p` or `discordance`.
+        icc: The intraclass correlation of the differences: 0 (independent) to 1.
+        ci: The level of the comparison's interval; its test is two-sided at level 1 − ci.
 
     Raises:
-        ArgumentError: other than one of effect, n and power is left open, other than one of p, discordance and pilot
-            is said, or numbers that can't be.
-        NotComparableError: a pilot of other than one row, or without a standard error.
+        ArgumentError: If not exactly one of effect, n and power is open, not exactly one of p, discordance and pilot is
+            set, or a number is impossible.
+        NotComparableError: If a pilot does not have exactly one row, or has no standard error.
 
     Source: Connor 1987, Biometrics 43:207 (n = (z₁₋α/₂ √δ + z_power √(δ − d²))²/d², with discordance δ); Miller 2024,
         arXiv 2411.00640, §5; Kish 1965 (design effect 1 + (size − 1)·icc).
@@ -125,7 +127,7 @@ def power(
 
 
 def _effect(n: float, z: float, z_power: float, variance: float, binary: bool) -> float:
-    """Return the d at which d√n = z √δ + z_power √(δ − d²); without d² where the variance does not fall with it."""
+    """Return the d at which d√n = z √δ + z_power √(δ − d²); without d² if the variance does not fall with it."""
     under = n + binary * (z_power**2 - z**2)
     if under < 0:
         return inf

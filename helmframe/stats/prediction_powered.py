@@ -1,4 +1,4 @@
-"""Estimates of the scores that people would give, from a judge's scores of all and people's labels of some."""
+"""Prediction-powered inference: estimates of mean labels from the scores of a judge and the labels of a sample."""
 
 from collections.abc import Sequence
 
@@ -40,28 +40,36 @@ def prediction_powered(
     tuned: bool = True,
     fraction: bool = False,
 ) -> pl.DataFrame:
-    """Estimate the mean label of all rows, from judged scores of all and labels of some.
+    """Estimate the mean label of all rows, from the judge's scores of all rows and the labels of some.
 
-    θ = ȳ + λ(F − f̄): the labels' mean, moved by how far the judge finds all rows from the labelled ones. It is unbiased
-    whatever the judge's bias, and the better the judge, the narrower. It rests on one thing: that the labelled rows are
-    a random draw of all.
+    θ = ȳ + λ(F − f̄): the mean label, moved by the difference between the judge's means of all and of the labelled
+    rows. It is unbiased whatever the judge's bias, and a better judge makes the interval narrower. It assumes that the
+    labelled rows are a random sample of all rows.
+
+    >>> rows = pl.DataFrame({"instance_id": list("abcdefgh"), "judged": [1, 1, 1, 0, 1, 1, 0, 1],
+    ...                      "label": [1, 1, 0, 0, None, None, None, None]})
+    >>> rows = rows.with_columns(scenario=pl.lit("s"), subset=pl.lit(""), cluster="instance_id")
+    >>> table = prediction_powered(rows, fraction=True)
+    >>> table.select(pl.col("value", "ci_low", "ci_high").round(3), "judged", "labelled", "n_labelled").row(0)
+    (0.5, 0.0, 1.0, 0.75, 0.5, 4)
 
     Args:
-        rows: one row per completion: scenario, subset, cluster, instance_id, `by`, `judged` (rows without are left out)
-            and `label` (null where nobody looked).
-        by: columns whose values make a group.
-        ci: level of the intervals.
-        mean: over subsets: "macro" or "micro", as in `aggregate`; all of an instance weighs as much as another's.
-        tuned: whether λ is chosen, from 0 to 1, so that the interval is narrowest; else it is 1.
-        fraction: whether labels lie in [0, 1]: intervals are cut there.
+        rows: One row per completion: scenario, subset, cluster, instance_id, `by`, `judged` (rows without are excluded)
+            and `label` (null if unlabelled).
+        by: The columns whose values make a group.
+        ci: The level of the intervals.
+        mean: The mean over subsets: "macro" or "micro", as in `aggregate`. Instances have equal weights.
+        tuned: Whether λ is chosen, from 0 to 1, for the narrowest interval; else it is 1.
+        fraction: Whether labels lie in [0, 1]. If so, intervals are cut there.
 
     Returns:
-        `by`, value, stderr, ci_low, ci_high, interval; judged (the judge's mean, uncorrected), labelled (the labels'
-        own, with its interval), bias (judge − label where both are, with its interval), trust (λ), n, n_labelled,
-        n_clusters (of the labelled). No interval where fewer than 3 clusters are labelled.
+        `by`, value, stderr, ci_low, ci_high, interval; judged (the judge's mean, uncorrected), labelled (the mean of
+        the labels, with its interval), bias (judge − label over labelled rows, with its interval), trust (λ), n,
+        n_labelled, n_clusters (of labelled rows). There is no
+        interval with fewer than 3 labelled clusters (2 if λ is 1).
 
     Raises:
-        ArgumentError: no row has both, or mean can't be.
+        ArgumentError: If no row has both a score and a label, or `mean` is invalid.
 
     Source: Angelopoulos, Bates, Fannjiang, Jordan & Zrnic 2023, Science 382:669; for λ Angelopoulos, Duchi & Zrnic 2023
         (arXiv 2311.01453); as the difference estimator, Särndal, Swensson & Wretman 1992 §6.3.
@@ -142,7 +150,7 @@ def _corrected(rows: pl.DataFrame, ci: float, mean: str, tuned: bool, fraction: 
 
 
 def _weighed(rows: pl.DataFrame, mean: str) -> pl.DataFrame:
-    """Return the rows with `weight`, the share of each row in the mean: of its instance, subset and all."""
+    """Return the rows with `weight`, each row's share of the mean."""
     instances = pl.struct("cluster", "instance_id").n_unique().over(STRATUM)
     subsets = pl.struct(STRATUM).n_unique()
     of_subset = 1 / subsets / instances if mean == "macro" else 1 / pl.struct(INSTANCE).n_unique()
@@ -167,7 +175,7 @@ def _trust(labels: Floats, moved: Floats) -> float:
 def _ends(
     value: float | None, variance: float, df: int, clusters: int, ci: float, least: float | None
 ) -> tuple[float | None, float | None]:
-    """Return the interval, cut at `least` and 1 if those exist; for constant labels, what these ends allow."""
+    """Return the interval, cut at `least` and 1 unless `least` is None; for constant labels, the exact interval."""
     if value is None or df < 1:
         return None, None
     if variance <= _NO_SPREAD:

@@ -60,35 +60,41 @@ def robustness(
     mean: str = "macro",
     placebo: str | None = None,
 ) -> pl.DataFrame:
-    """Measure what each perturbation, and all together ("all"), did to each metric: levels, flips, paired change.
+    """Measure the effect of each perturbation, and of all together ("all"), on each metric.
 
     The headline is the change: perturbed − original of the same instance, over the variants that were changed, with a
-    cluster interval. Negative is worse for a higher-is-better metric. `worst` falls with `k` even for a model that
-    is merely noisy: compare it only at the same k and perturbations.
+    cluster interval. Negative is worse for a higher-is-better metric. `worst` gets worse with `k`, even for a model
+    that is only noisy, so compare it only at the same k and perturbations.
+
+    >>> scores = pl.DataFrame({"instance_id": list("abcd") * 2, "perturbation": ["original"] * 4 + ["typos"] * 4,
+    ...                        "score": [1, 1, 1, 0, 1, 0, 0, 0]})
+    >>> table = robustness(scores, by=[], higher_is_better={"score": True})
+    >>> table.select("perturbation", "original", "perturbed", "worst", "change", "right_to_wrong").row(-1)
+    ('typos', 0.75, 0.25, 0.25, -0.5, 2)
 
     Args:
-        scores: `SCORES`, originals among them; as in `aggregate`, also in chunks.
-        by: as in `aggregate`; the perturbation is always one of them.
-        higher_is_better: metric → direction, for every metric in the scores. None: it has no direction, and worst,
-            right_to_wrong and wrong_to_right are null.
-        fractions: metrics whose scores lie in [0, 1]; their change stays within ±1, also where nothing flipped.
-        ci: as in `aggregate`.
-        mean: as in `aggregate`.
+        scores: `SCORES`, including originals; a frame or chunks, as in `aggregate`.
+        by: As in `aggregate`; the perturbation is always a key.
+        higher_is_better: A dict of metric → direction, for every metric in the scores. With None the metric has no
+            direction, and worst, right_to_wrong and wrong_to_right are null.
+        fractions: The metrics whose scores lie in [0, 1]. Their change stays within ±1, also if nothing flipped.
+        ci: As in `aggregate`.
+        mean: As in `aggregate`.
         placebo: A perturbation that changes nothing ("rerun") and measures noise. It does not count in "all", and its
             change is over all its completions. The table adds the change beyond the placebo's on the same instances.
 
     Returns:
         `by`, metric, perturbation, then original, perturbed (mean over variants) and worst (of the original and the
         variants), all over the `n` instances whose original and variants were all scored (n_dropped were not); k
-        (variants; null, as worst, where scenarios differ in it); right_to_wrong, wrong_to_right (variants; null unless
+        (variants; null, as worst, if scenarios differ in it); right_to_wrong, wrong_to_right (variants; null unless
         scores are 0 or 1); changed (share of variants whose input or references changed); change, change_low,
         change_high, interval, n_changed (instances with a changed variant). With a placebo also excess (change − the
-        placebo's change, paired), excess_low, excess_high, n_placebo (instances with both). Sorted; no rows where
-        nothing was perturbed.
+        placebo's change, paired), excess_low, excess_high, n_placebo (instances with both). The rows are sorted; there
+        are none without perturbations.
 
     Raises:
-        ArgumentError: a metric whose direction is not told.
-        UnknownNameError: a column in `by`, or a placebo, that the scores don't have.
+        ArgumentError: If a metric is missing in `higher_is_better`.
+        UnknownNameError: If a column of `by`, or the placebo, is unknown.
 
     Source: Liang et al. 2022 (HELM) §4.3; the interval as in `estimate`.
     """
@@ -168,7 +174,7 @@ def whole_in(part: VariantGroups, keys: Sequence[str]) -> pl.DataFrame:
 
 
 def sizes(combined: PartialAggregate, keys: Sequence[str]) -> pl.DataFrame:
-    """Return per group and perturbation k (null where scenarios differ in it) and n_dropped, from all chunks."""
+    """Return per group and perturbation k (null if scenarios differ in it) and n_dropped, from all chunks."""
     on = merge_names(keys, ("scenario",))
     every = combined.counts["every"].group_by(on).agg(pl.col("every").sum())
     whole = (
@@ -289,7 +295,7 @@ def _named(estimates: pl.DataFrame, by: Sequence[str], name: str, n: str) -> pl.
 
 
 def _noise(singles: VariantGroups, placebo: str) -> "tuple[Numbers, Floats]":
-    """Return the instances with a placebo, in order, and the placebo's mean − the original."""
+    """Return the instances with a placebo, sorted, and the placebo's mean − the original."""
     import numpy as np
 
     of_placebo = (singles.rows.cells["perturbation"] == placebo).to_numpy()[singles.rows.cell] & singles.complete
@@ -326,26 +332,33 @@ CONSISTENCY = {
 def consistency(
     answers: pl.LazyFrame | pl.DataFrame, by: Sequence[str], *, ci: float = 0.95, mean: str = "macro"
 ) -> pl.DataFrame:
-    """Measure the share of instances whose answer is the same under each perturbation, and under all ("all").
+    """Measure the share of instances whose output is the same under each perturbation, and under all ("all").
 
-    A model can be consistent and wrong: read it beside the score. Two answers that can't be read are the same; where
-    one of the two failed there is no pair. It does not fold: all answers are read at once.
+    A model can be consistent and wrong, so read the consistency together with the score. Two unparsed outputs are
+    equal. If one of the two requests failed, the pair is dropped. All outputs are read at once.
+
+    >>> outputs = pl.DataFrame({"instance_id": list("ab") * 2, "perturbation": ["original"] * 2 + ["typos"] * 2,
+    ...                         "answer": ["A", "B", "A", "C"], "failed": False})
+    >>> texts = {name: pl.lit("") for name in ("scenario", "subset", "cluster", "model", "setting")}
+    >>> outputs = outputs.with_columns(**texts, perturbation_seed=0, trial=0, output_index=0)
+    >>> consistency(outputs, by=[]).select("perturbation", "consistency", "k", "n").row(-1)
+    ('typos', 0.5, 1, 2)
 
     Args:
-        answers: one row per completion: scenario, subset, cluster, instance_id, perturbation, perturbation_seed, model,
-            setting, trial, output_index, `answer` (null: unreadable) and `failed`; variants that were not changed are
-            excluded, unless they are reruns on purpose.
-        by: as in `aggregate`; the perturbation is always one of them.
-        ci: as in `aggregate`.
-        mean: as in `aggregate`.
+        answers: One row per completion: scenario, subset, cluster, instance_id, perturbation, perturbation_seed, model,
+            setting, trial, output_index, `answer` (null: unparsed) and `failed`. Exclude variants that were not
+            changed, unless they are intended reruns.
+        by: As in `aggregate`; the perturbation is always a key.
+        ci: As in `aggregate`.
+        mean: As in `aggregate`.
 
     Returns:
         `by`, perturbation, consistency (mean over variants), ci_low, ci_high, interval, always (share of the instances
-        that keep their answer in all of them), k (most variants of an instance), n, n_dropped (instances with a pair
+        with the same output in all variants), k (most variants of an instance), n, n_dropped (instances with a pair
         that failed).
 
     Raises:
-        UnknownNameError: a column in `by` that the answers don't have.
+        UnknownNameError: If a column of `by` is unknown.
     """
     keys = [*group_keys(answers, by, VARIANT), "perturbation"]
     on = ["scenario", "instance_id", *RUN_KEYS, "output_index"]
@@ -383,7 +396,7 @@ def consistency(
 
 
 def _always(pairs: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
-    """Return per instance and run whether all its variants have the answer of the original."""
+    """Return per instance and run whether all its variants have the output of the original."""
     grain = merge_names(keys, (*INSTANCE, *RUN_KEYS))
     whole = pl.when(pl.col("same").is_not_null().all()).then(pl.col("same").min())
     return pairs.group_by(grain).agg(always=whole, k=pl.col("variant").n_unique())

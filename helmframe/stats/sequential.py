@@ -1,4 +1,4 @@
-"""Intervals that hold at every look, for scores of instances that are sampled without replacement."""
+"""Confidence sequences: intervals that are valid at every look, for scores of instances sampled without replacement."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -24,35 +24,35 @@ def sequential(
     bounds: tuple[float, float] = (0.0, 1.0),
     ci: float = 0.95,
 ) -> pl.DataFrame:
-    """Return after each score the interval of the mean over the whole population; all are valid at once.
+    """Return the interval of the mean over the whole population after each score; all intervals are valid at once.
 
-    So the scores may be watched and the asking stopped at any time, for any reason: in `ci` of all orders no interval
-    of the sequence misses. It covers this benchmark's own mean, which is known once all have run. Each
-    interval is within those before it, unless these leave out the mean so far.
+    The scores may therefore be monitored, and the run stopped at any time, for any reason: in a share `ci` of all
+    orders, no interval of the sequence misses the mean. The intervals cover the mean of this population, which is known
+    once all instances have run. Each interval lies within the previous ones, unless these exclude the current mean.
 
     >>> sequential([1, 1, 0, 1], 4, binary=True).select("n_run", "ci_low", "ci_high").tail(2).rows()
     [(3, 0.5, 0.75), (4, 0.75, 0.75)]
 
-    Where whole clusters are drawn, each score is a cluster's mean, and `sizes` says how many instances it stands for:
+    If whole clusters are sampled, each score is the mean of a cluster, and `sizes` has their numbers of instances:
 
     >>> sequential([1.0, 0.5], 3, sizes=[2, 4, 2]).select("n_run", "value", "ci_low", "ci_high").row(-1)
     (2, 0.6666666666666666, 0.5, 0.75)
 
     Args:
-        scores: as they come in, in a random order, decided before any was seen.
-        population: instances (or clusters) in all.
-        sizes: the weight of every instance in the mean, in sampling order; default all equal.
-        binary: whether each score, also those not seen, is one of the bounds; those seen so far can't tell. Then the
-            interval has a closed form, and is a little narrower.
-        bounds: least and greatest score there can be: (−1, 1) for differences of fractions.
-        ci: share of orders in which every interval holds.
+        scores: The scores in the order of sampling, which is random and independent of the scores.
+        population: The number of instances (or clusters) in the population.
+        sizes: The weight of every instance in the mean, in sampling order; default equal weights.
+        binary: Whether each score, seen or not, is one of the bounds; the seen scores cannot show this. The interval
+            then has a closed form and is slightly narrower.
+        bounds: The smallest and largest possible score: (−1, 1) for differences of fractions.
+        ci: The share of orders in which every interval covers the mean.
 
     Returns:
-        n_run, value (the mean so far), ci_low, ci_high, interval (its method); a row per score.
+        n_run, value (the mean so far), ci_low, ci_high, interval (its method); one row per score.
 
     Raises:
-        ArgumentError: scores out of the bounds, or unknown, or without bounds (perplexity): then no number of them
-            bounds the mean of the others; more scores than the population; sizes that are not positive, or not of all.
+        ArgumentError: If a score is unknown or out of bounds, a bound is infinite (as for perplexity), there are more
+            scores than the population, or `sizes` are not positive or not one per unit.
 
     Source: Waudby-Smith & Ramdas 2020, NeurIPS, "Confidence sequences for sampling without replacement"
         (prior–posterior ratio, uniform beta-binomial prior); the same 2024, JRSS-B 86:1, arXiv 2010.09686 (betting
@@ -101,7 +101,7 @@ class SampledPopulation(NamedTuple):
 def confidence_sequence(
     values: Floats, sizes: Floats, drawn: SampledPopulation, *, binary: bool, bounds: tuple[float, float], ci: float
 ) -> pl.DataFrame:
-    """Return `sequential` of checked scores; `sizes` are those of the scores alone, all equal if `binary`."""
+    """Return `sequential` of checked scores; `sizes` has only the sizes of these scores, all equal if `binary`."""
     import numpy as np
 
     least, most = bounds
@@ -119,7 +119,7 @@ def confidence_sequence(
 
 
 def _narrowing(low: Floats, high: Floats, value: Floats) -> tuple[Floats, Floats]:
-    """Cut each interval by those before it, unless these exclude the mean so far (one of them has missed)."""
+    """Cut each interval by the previous ones, unless these exclude the current mean (one of them has missed)."""
     import numpy as np
 
     lows, highs = np.maximum.accumulate(low), np.minimum.accumulate(high)
@@ -130,8 +130,9 @@ def _narrowing(low: Floats, high: Floats, value: Floats) -> tuple[Floats, Floats
 def _ratio(seen: Floats, population: int, alpha: float) -> tuple[Floats, Floats]:
     """Return the range of totals of ones whose prior is less than 1/α times their posterior, over the population.
 
-    Of K ones in N, drawing s in t has the hypergeometric chance C(K,s)·C(N−K,t−s)/C(N,t); under a uniform prior of K
-    the chance is 1/(t+1). The first is concave in K (in logarithms), so both ends are found by halving.
+    With K ones among N, s ones in a sample of t have the hypergeometric probability C(K,s)·C(N−K,t−s)/C(N,t). Under a
+    uniform prior of K the probability is 1/(t+1). The first is concave in K (in logarithms), so bisection finds both
+    ends.
     """
     import numpy as np
     from scipy.special import gammaln
@@ -157,7 +158,7 @@ def _ratio(seen: Floats, population: int, alpha: float) -> tuple[Floats, Floats]
 
 
 def _first(holds: Callable[[Numbers], Flags], outer: Numbers, inner: Numbers) -> Numbers:
-    """Return the outermost whole number from outer to inner for which `holds` is true."""
+    """Return the outermost integer from outer to inner for which `holds` is true."""
     import numpy as np
 
     inner = np.where(holds(outer), outer, inner)
@@ -171,13 +172,13 @@ def _first(holds: Callable[[Numbers], Flags], outer: Numbers, inner: Numbers) ->
 def _bets(seen: Floats, sizes: Floats, drawn: SampledPopulation, alpha: float) -> tuple[Floats, Floats]:
     """Return the means against which no capital of 2/α could be won, after each score.
 
-    Were the mean m, what those not yet seen add up to would be known (N·m − what was seen), and betting on the next one
-    being above (or below) their average were fair: no capital would ever reach 2/α but in α/2 of orders. A share g of
-    the most that can be bet turns 1 into 1 + g(x/m' − 1): it falls with m, so that all m below one that is lost are
-    lost too, and the end is the last lost candidate.
+    If the mean were m, the sum of the unseen scores would be known (N·m − the sum seen), and bets that the next one is
+    above (or below) their average would be fair: the capital would reach 2/α in at most α/2 of orders. A share g of the
+    largest possible bet turns 1 into 1 + g(x/m' − 1). This falls with m, so all m below a rejected one are rejected
+    too, and the end is the last rejected candidate.
 
-    Of sizes that differ, x is by how much a cluster's sum exceeds what one of its size has had so far; else the bets
-    would be on the sizes, which are known. It is moved and scaled to lie between 0 and 1.
+    For unequal sizes, x is the excess of a cluster's sum over the usual sum of a cluster of its size so far. Otherwise
+    the bets would be on the sizes, which are known. x is shifted and scaled to lie between 0 and 1.
     """
     import numpy as np
 
@@ -222,8 +223,9 @@ _WEIGHT = "weight"
 class Population:
     """The instances of one scenario and split. Whole clusters are sampled, in an order set by names and seed.
 
-    `subsets`: instances of each subset; `clusters`: their number; `largest`: the weight of the heaviest cluster,
-    where an instance of a subset as large as the mean one weighs 1; `mean`: "macro", subsets weigh alike, or "micro".
+    `subsets` has the number of instances of each subset, `clusters` the number of clusters. `largest` is the weight of
+    the heaviest cluster, where an instance of a subset of mean size weighs 1. `mean` is "macro" (equal weights of
+    subsets) or "micro".
     """
 
     scenario: str
@@ -273,12 +275,12 @@ def instance_means(scores: pl.LazyFrame, by: Sequence[str], bounds: tuple[float,
 
     Args:
         scores: `SCORES`.
-        by: what tells the rows apart, besides.
-        bounds: least and greatest score there can be.
+        by: The columns that identify the rows, besides the instance.
+        bounds: The smallest and largest possible score.
 
     Returns:
-        `by`, subset, cluster, instance_id, value (null where a request failed), low and high (those between which it
-        is, as a failed one may have been anything), once (whether it is one score).
+        `by`, subset, cluster, instance_id, value (null if a request failed), low and high (its range, as a failed
+        request could have any score), once (whether it is a single score).
     """
     score = pl.col("score")
     cluster = pl.col("cluster").fill_null(pl.col("instance_id"))
@@ -321,11 +323,11 @@ def interval_of(
     """Return the interval of the mean over the population after these clusters, the first in its order.
 
     Args:
-        clusters: as `cluster_means` gives them, of one group.
-        population: what they are drawn from.
-        bounds: least and greatest score there can be.
-        binary: whether every score, seen or not, is one of the bounds.
-        ci: level at which the intervals of all looks hold together.
+        clusters: The result of `cluster_means`, of one group.
+        population: The population that they are sampled from.
+        bounds: The smallest and largest possible score.
+        binary: Whether every score, seen or not, is one of the bounds.
+        ci: The simultaneous level of the intervals of all looks.
 
     Returns:
         n_run and n_total (instances), value, ci_low, ci_high, interval.

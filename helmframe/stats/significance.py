@@ -16,10 +16,11 @@ _CHUNK = 512
 
 
 def sign_flip_p(differences: Floats) -> tuple[float, str]:
-    """Return the two-sided p that the differences (one per cluster, weighted) are symmetric about 0, and its method.
+    """Return the two-sided p of differences (one per cluster, weighted) that are symmetric about 0, and the method.
 
-    Exact for up to 20 differences that are not 0; beyond, `FLIPS` random sign vectors and p = (1+b)/(1+FLIPS). The
-    random numbers are keyed by the sizes of the differences: neither their order nor swapping the sides changes p.
+    It is exact for up to 20 differences other than 0. Beyond, it uses `FLIPS` random sign vectors and p =
+    (1+b)/(1+FLIPS). The random numbers are keyed by the sizes of the differences, so neither their order nor swapping
+    the sides changes p.
 
     >>> import numpy as np
     >>> sign_flip_p(np.array([1.0, 1.0, 1.0, 1.0, 1.0, -1.0]))
@@ -44,7 +45,7 @@ def sign_flip_p(differences: Floats) -> tuple[float, str]:
 
 
 def mcnemar_midp(only_a: int, only_b: int) -> float:
-    """Return the two-sided mid-p of McNemar's test: answers that only a, or only b, has right.
+    """Return the two-sided mid-p of McNemar's test, from the numbers of instances that only a, or only b, has right.
 
     Airway hyper-responsiveness before and after stem cell transplantation, 1 against 7 discordant children:
 
@@ -67,9 +68,9 @@ def mcnemar_midp(only_a: int, only_b: int) -> float:
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Return the p values adjusted for being a family, by Holm's step-down.
+    """Return the p values adjusted for multiple tests, by Holm's step-down.
 
-    >>> [round(each, 3) for each in holm([0.01, 0.04, 0.03])]
+    >>> [round(p, 3) for p in holm([0.01, 0.04, 0.03])]
     [0.03, 0.06, 0.06]
 
     Source: Holm 1979, Scandinavian Journal of Statistics 6:65.
@@ -85,13 +86,13 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def detectable(stderr: Floats, df: Floats, ci: float = 0.95) -> Floats:
-    """Return the least true difference that a two-sided test at 1 − ci detects 4 times in 5, by its standard error.
+    """Return the minimum detectable effect at power 80 % of a two-sided test at level 1 − ci, from its standard error.
 
     >>> import numpy as np
     >>> detectable(np.array([0.01]), np.array([np.inf])).round(4)  # (1.96 + 0.84) · 0.01
     array([0.028])
 
-    Source: Bloom 1995, Evaluation Review 19:547: (t₁₋α/₂ + t_power) standard errors.
+    Source: Bloom 1995, Evaluation Review 19:547: (t₁₋α/2 + t_power) standard errors.
     """
     import numpy as np
     from scipy.special import stdtrit
@@ -137,23 +138,23 @@ _JOINT_CHUNK = 4_000_000
 def joint_level(covariances: Sequence[Floats], ci: float) -> float:
     """Return the level at which the intervals of `covariances` jointly cover in `ci`.
 
-    The max-|t| multiplier bootstrap: each cluster's residuals are multiplied by a normal number, and the largest of all
-    |estimate / standard error| is what the interval has to reach. The sums of such products are normal with just the
-    covariance of the estimates, which are therefore drawn from it. Each interval keeps its own degrees of freedom: the
-    level, not the quantile, is common. It errs on the safe side by two Monte Carlo errors of its draws.
+    The max-|t| multiplier bootstrap: the residuals of each cluster are multiplied by a normal number, and the interval
+    must reach the largest |estimate / standard error|. The sums of such products are normal with the covariance of the
+    estimates, so they are sampled from it. Each interval keeps its own degrees of freedom: the level is common, not the
+    quantile. The level is raised by two Monte Carlo errors of its samples, which errs on the safe side.
 
     Args:
-        covariances: one matrix per set of estimates that share clusters; sets are independent.
-        ci: share of families of intervals that should contain all true values.
+        covariances: One matrix per set of estimates that share clusters; sets are independent.
+        ci: The share of families of intervals that should cover all true values.
 
     >>> import numpy as np
-    >>> 0.95**0.1 < joint_level([np.eye(10)], 0.95) < 0.96**0.1 + 0.001  # ten independent ones
+    >>> 0.95**0.1 < joint_level([np.eye(10)], 0.95) < 0.96**0.1 + 0.001  # ten independent estimates
     True
-    >>> 0.94 < joint_level([np.ones((10, 10))], 0.95) < 0.97  # ten times the same
+    >>> 0.94 < joint_level([np.ones((10, 10))], 0.95) < 0.97  # ten times the same estimate
     True
 
     Source: Chernozhukov, Chetverikov & Kato 2013, Annals of Statistics 41:2786; Romano & Wolf 2005, Econometrica
-    73:1237; Beran 1988, JASA 83:679 (one level for unlike estimates).
+        73:1237; Beran 1988, JASA 83:679 (one level for unlike estimates).
     """
     import numpy as np
 
@@ -170,7 +171,7 @@ def joint_level(covariances: Sequence[Floats], ci: float) -> float:
 
 
 def pairwise_level(covariances: Sequence[Floats], ci: float) -> float:
-    """Return the `joint_level` for the differences of all pairs of the estimates of each set."""
+    """Return the `joint_level` of the differences of all pairs of the estimates of each set."""
     import numpy as np
 
     largest = np.zeros(JOINT_DRAWS)

@@ -1,4 +1,4 @@
-"""A value summed over the instances of each cluster: enough for its mean and variance, and it adds up over chunks."""
+"""Sums of a value over the instances of each cluster: enough for its mean and variance, and additive over chunks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,11 +26,12 @@ from helmframe.stats.encoded_rows import (
 class Sums:
     """The sums of a value's rows.
 
-    `strata` has one row per stratum: by, scenario, subset, stratum (its number), rows, binary (all values 0 or 1).
+    `strata` has one row per stratum: by, scenario, subset, stratum (its number), rows, binary (all values are 0 or 1).
     `clusters` has one row per stratum and cluster: stratum, cluster (its name), clusters (1), size (instances), total
-    (over instances, of their means), square (0). Where every instance is a cluster of its own they are pooled, one
-    row per stratum: cluster null, clusters and size how many, square their squares about their mean.
-    `cells` is what trials add, where there are several (`trial_cells`); `trials` says which there are, by scenario.
+    (sum over instances of their means), square (0). If every instance is a cluster of its own, the clusters of a
+    stratum are pooled in one row: cluster is null, clusters and size are their number, square the sum of squares about
+    their mean. `cells` has the sums per trial, if there are several (`trial_cells`). `trials` lists the trials by
+    scenario.
     """
 
     strata: pl.DataFrame
@@ -61,12 +62,12 @@ def sums_of(
     """Return the sums of a value.
 
     Args:
-        rows: with `by`, scenario, subset and, where there are several, trial in its cells.
-        by: columns whose values make a group.
-        value: one per row, in its order.
-        mask: which rows have one.
-        count: the number of scores in each row, if `value` is their sum; such rows count as not binary.
-        named: whether clusters keep their names, and trials their cells, in any case.
+        rows: Rows with `by`, scenario, subset and, for several trials, trial in their cells.
+        by: The columns whose values make a group.
+        value: The value of each row, in the row order.
+        mask: The rows that have a value.
+        count: The number of scores in each row, if `value` is their sum; such rows count as not binary.
+        named: Whether to keep the names of clusters, and the cells of trials, in any case.
     """
     import numpy as np
 
@@ -117,8 +118,8 @@ def add_sums(parts: Sequence[Sums]) -> Sums:
 def strata_of(of: Sums) -> pl.DataFrame:
     """Return the strata with size (instances), clusters, mean, variance (CR2; null with one cluster) and spread.
 
-    The sums over clusters are closed forms where they are pooled: Σ(s − m)² is their squares about their own mean,
-    and how far that lies from m.
+    For pooled clusters the sums have closed forms: Σ(s − m)² is the sum of squares about their own mean, plus the
+    squared distance of that mean from m.
     """
     here = of.clusters.join(of.strata.select("stratum"), on="stratum", how="semi")
     size, total = pl.col("size").sum().over("stratum"), stable_sum(pl.col("total")).over("stratum")
@@ -199,16 +200,16 @@ def _merged(clusters: pl.DataFrame) -> pl.DataFrame:
 def trial_cells(rows: EncodedRows, nest: ClusterIndex, mask: Flags, value: Floats) -> pl.DataFrame:
     """Sum the instances' means per stratum, cluster and trial, by the number of trials of the instances.
 
-    It does not fold: there is a row for each cluster and trial, or for each instance if it is its own cluster.
+    It does not fold: it has one row per cluster and trial, or per instance and trial if each instance is a cluster.
 
     Args:
-        rows: with trial in its cells.
-        nest: of the rows that are `mask`.
-        mask: which rows have a value.
-        value: of those rows.
+        rows: Rows with trial in their cells.
+        nest: The cluster index of the rows in `mask`.
+        mask: The rows that have a value.
+        value: The values of those rows.
 
     Returns:
-        stratum, cluster (its name), trial, trials (how many), total and size (instances).
+        stratum, cluster (its name), trial, trials (their number), total and size (instances).
     """
     import numpy as np
 
@@ -237,10 +238,10 @@ def trial_cells(rows: EncodedRows, nest: ClusterIndex, mask: Flags, value: Float
 
 
 def trial_components(cells: pl.DataFrame) -> pl.DataFrame:
-    """Return per stratum the variance of the mean over trials, and the share of it due to residuals alone.
+    """Return per stratum the variance of the mean over trials, and the part of it due to residuals.
 
     Args:
-        cells: `trial_cells` of all chunks.
+        cells: The `trial_cells` of all chunks.
     """
     n_trials = pl.col("trial").n_unique().over("stratum")
     size = pl.col("size").sum().over("stratum", "trial")

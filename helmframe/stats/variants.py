@@ -1,4 +1,4 @@
-"""Scores encoded as the variants of each instance, from which worst cases, changes and flips are counted."""
+"""Scores encoded as the variants of each instance, to count worst cases, changes and flips."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -33,9 +33,9 @@ class Variants:
 
     `rows` has the cells without the perturbation. `kinds` has one row per perturbation and seed, the original (0)
     first, and `variant` is a row's index in it. `score` is the mean over outputs, NaN without a score. `changed` is
-    whether input or references changed. `higher` is, per cell, whether its metric is better when higher. `coverage`
-    has the perturbations and seeds of each group's scenarios, in any cell: keys, scenario, perturbation, its seed.
-    `answers` has the source rows.
+    whether the input or the references changed. `higher` is, per cell, whether its metric is better when higher.
+    `coverage` has the perturbations and seeds of each group's scenarios, in any cell: keys, scenario, perturbation, its
+    seed. `answers` has the source rows.
     """
 
     rows: EncodedRows
@@ -54,7 +54,7 @@ class Variants:
 
     @cached_property
     def original(self) -> Floats:
-        """Return the original's score for each row; NaN where there is none."""
+        """Return the original's score for each row; NaN if it has none."""
         import numpy as np
 
         first = starts_of(self.instance)
@@ -67,11 +67,11 @@ class Variants:
 class VariantGroups:
     """The effect of each group of variants: one row per instance, run and group.
 
-    `rows` has the column perturbation, the group's name, in its cells; `instance` numbers instances and runs, the
-    same in all groups. `original`, `total` (sum over the `scored`
-    variants), `worst` (of the original and the variants), `change` (sum of variant − original over the `altered` ones);
-    `worse` and `better` count variants; `binary` says whether all scores are 0 or 1; `complete`, whether the original
-    and all of the scenario's variants were scored; `k` of a cell: how many those are.
+    `rows` has the column perturbation, the group's name, in its cells. `instance` numbers instances and runs, the same
+    in all groups. `original` is the original score, `total` the sum over the `scored` variants, `worst` the worst of
+    the original and the variants, `change` the sum of variant − original over the `altered` ones. `worse` and `better`
+    count variants. `binary` is whether all scores are 0 or 1, and `complete` whether the original and all of the
+    scenario's variants were scored. `k` is the number of variants, per cell.
     """
 
     rows: EncodedRows
@@ -101,13 +101,13 @@ def variants_of(
 
     Args:
         scores: `SCORES`.
-        keys: the columns of the table to be made, metric among them, without the perturbation.
-        higher_is_better: metric → direction.
-        coverage: `Variants.coverage`, where these are not all the scores.
-        more: columns that `answers` should have beside score and changed.
+        keys: The columns of the table to make, metric among them, without the perturbation.
+        higher_is_better: A dict of metric → direction.
+        coverage: `Variants.coverage` of all scores, if these are only some.
+        more: The columns that `answers` should have besides score and changed.
 
     Raises:
-        ArgumentError: a metric whose direction is not told.
+        ArgumentError: If a metric has no direction.
     """
     import numpy as np
 
@@ -139,12 +139,12 @@ def variants_of(
 
 
 def group_variants(variants: Variants, keys: Sequence[str], group: pl.Expr) -> VariantGroups:
-    """Compute what each group of variants did to each instance.
+    """Compute the effect of each group of variants on each instance.
 
     Args:
-        variants: as `variants_of` gives them, for the same keys.
-        keys: as there.
-        group: the name of the group that a perturbation belongs to, null for none; the original's is not heeded.
+        variants: The result of `variants_of`, for the same keys.
+        keys: As in `variants_of`.
+        group: The name of the group that a perturbation belongs to, null for none; the original's is ignored.
     """
     import numpy as np
 
@@ -193,7 +193,7 @@ def group_variants(variants: Variants, keys: Sequence[str], group: pl.Expr) -> V
 
 
 def combine_groups(singles: VariantGroups, variants: Variants, keys: Sequence[str], group: pl.Expr) -> VariantGroups:
-    """Combine the `group_variants` of single perturbations into one group that has several."""
+    """Combine the `group_variants` of single perturbations into one group of several."""
     import numpy as np
 
     names, _ = group_names(variants, group)

@@ -97,7 +97,7 @@ def test_worst_case_is_over_the_original_and_all_variants() -> None:
 def test_worst_at_k_is_of_k_draws() -> None:
     results = run("typos", "rerun", seeds=4)
     table = results.worst_case(k=2)
-    assert table["variants"].to_list() == ["2 of 4 draws of rerun", "2 of 4 draws of typos"]
+    assert table["variants"].to_list() == ["2 of 4 seeds of rerun", "2 of 4 seeds of typos"]
     mean = results.robustness().filter(perturbation="typos")["perturbed"].item()
     assert table["value"][1] < results.worst_case(k=1)["value"][1] == pytest.approx(mean)
 

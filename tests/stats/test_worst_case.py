@@ -88,7 +88,7 @@ def test_of_zeros_and_ones_it_is_the_chance_that_k_draws_are_right(draws: Build)
     # 3 of 4 draws right: C(3,2)/C(4,2) = 3/6; all 4: 1
     table = worst_at_k(draws([1, 1], [1, 1], [0, 1], [1, 1]), [], 2, higher_is_better=HIGHER)
     row = table.row(0, named=True)
-    assert (row["value"], row["k"], row["variants"], row["n"]) == (0.75, 2, "2 of 4 draws of typos", 2)
+    assert (row["value"], row["k"], row["variants"], row["n"]) == (0.75, 2, "2 of 4 seeds of typos", 2)
 
 
 def test_one_draw_is_the_mean_and_all_draws_are_the_lowest(draws: Build) -> None:

@@ -19,7 +19,7 @@ def test_models_stand_from_best_to_worst_between_their_ranks() -> None:
     assert encoding(chart, "point", "y")["scale"]["domain"] == ["b", "c", "a"]
     ranks = [(row["rank"], row["rank_low"], row["rank_high"], row["ties"]) for row in layer(chart, "point")]
     assert ranks == board().table.select("rank", "rank_low", "rank_high", "ties").rows()
-    assert "95% of draws of instances" in words(chart)
+    assert "95% rank intervals, simultaneous for all models, over samples of instances" in words(chart)
 
 
 def test_scores_and_tables_are_ranked_alike() -> None:
@@ -42,7 +42,7 @@ def test_one_model_no_chart() -> None:
 
 def test_published_means_are_ranked_over_scenarios() -> None:
     means = pl.DataFrame({"model": ["x", "y", "z"], "s": [0.5, 0.4, 0.1], "t": [0.5, 0.2, 0.3]})
-    assert "draws of scenarios" in words(hf.charts.leaderboard(hf.stats.leaderboard_of_means(means)))
+    assert "over samples of scenarios" in words(hf.charts.leaderboard(hf.stats.leaderboard_of_means(means)))
 
 
 def test_other_frames_are_refused() -> None:
