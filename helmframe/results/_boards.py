@@ -41,33 +41,39 @@ def leaderboard(
     higher_is_better: Mapping[str, bool] | None = None,
     ci: float = 0.95,
 ) -> Leaderboard:
-    """Rank the models over scenarios, with the ranks that are significant; settings of a grid are ranked separately.
+    """Rank the models over scenarios, with the ranks that are significant. Settings of a grid are ranked separately.
+
+    >>> import helmframe as hf
+    >>> plan = hf.scenario("sampler").where(subject="music")
+    >>> results = plan.generate({"good": hf.models.noisy(0.9), "bad": hf.models.noisy(0.3)}).score()
+    >>> results.leaderboard().table.select("model", "value", "rank", "rank_low", "rank_high").rows()
+    [('good', 1.0, 1, 1, 1), ('bad', 0.0, 2, 2, 2)]
 
     Args:
         results: Results of a run.
-        mean: "win_rate", HELM's: the share of the other models that a model beats; "mean", the mean over
-            scenarios (HELM's, macro); "micro", the mean weighted by their instances.
+        mean: "win_rate", as in HELM: the share of the other models that a model beats; "mean", the mean over scenarios
+            (HELM's, macro); "micro", the mean weighted by their instances.
         columns: Scenarios (their main metric), metrics (in every scenario), or (scenario, metric); default all
             scenarios. Only original inputs of the main split are counted.
-        subsets: The mean over subsets, "macro" (equal weights, HELM's) or "micro" (by size); default the scenario's.
-        worst: Rank worst cases, over the original and "all" variants, or of k draws, as in `compare`.
-        shared: Whether to rank if a model lacks more than 1 % of the instances. Only instances with a score of
-            every model are counted; `cells` has n and n_dropped.
-        errors: What to do if more than 1 % of a model's requests failed: "refuse"; "drop" these instances for
-            every model; "worst" counts a failure as the metric's worst bound.
+        subsets: The mean over subsets, "macro" (equal weights, as in HELM) or "micro" (by size); default the
+            scenario's.
+        worst: Rank worst cases: "all", over the original and all variants; k, expected over k seeds, as in `compare`.
+        shared: Whether to rank if a model lacks more than 1 % of the instances. Only instances with a score of every
+            model are counted; `cells` has n and n_dropped.
+        errors: What to do if more than 1 % of a model's requests failed: "refuse"; "drop" these instances for every
+            model; "worst" counts a failure as the metric's worst bound.
         higher_is_better: A dict of metric → direction, for unknown metrics of other tools.
         ci: The simultaneous level of all models' ranks, and the level of the intervals.
 
     Returns:
-        As `helmframe.stats.leaderboard`: `.table`, `.cells`, its pool and columns, and `.compare(other)`, which
-        refuses boards of other pools or columns.
+        A `Leaderboard` with `.table`, `.cells`, its pool and columns, and `.compare(other)`.
 
     Raises:
         UnknownNameError: If a column is unknown.
         ArgumentError: If there is only one model, the mean is over several units, or `errors="worst"` is set for a
             metric without a worst bound.
         NotComparableError: If too many requests failed, no instance has a score of every model, models were run on
-            different instances, or worst cases are over different variants.
+            different instances, worst cases are over different variants, or the run stopped early.
     """
     refuse_stopped(results.manifest, "a ranking")
     pairs = _resolve_columns(results.manifest, columns)
@@ -125,31 +131,36 @@ def gate(
 ) -> Gate:
     """Decide whether these results pass: at least (or at most) a line, or not worse than a baseline by a margin.
 
-    `results.gate(against="runs/yesterday").verdict` is "pass", "fail", or "undecided" if the interval includes the
-    line; then `table` has the number of instances that would decide. Over all rows together, values on the line fail
-    in (1 − ci)/2 of runs, 2.5 %; equal sides fail less often, by the margin. Only original inputs of the main split
-    are counted.
+    The verdict is "pass", "fail", or "undecided" if the interval includes the line. The table of the gate then has the
+    number of instances that would decide. Over all rows together, values on the line fail in (1 − ci)/2 of runs, 2.5 %;
+    equal sides fail less often, by the margin. Only original inputs of the main split are counted.
+
+    >>> import helmframe as hf
+    >>> plan = hf.scenario("sampler").where(subject="music")
+    >>> results = plan.generate(hf.models.noisy(0.9)).score()
+    >>> results.gate(at_least=0.5).verdict, results.gate(at_least=0.5).exit_code
+    ('pass', 0)
 
     Args:
         results: Results of a run.
         at_least: The smallest value that passes.
         at_most: The largest value that passes, for metrics that are better when lower.
-        against: The baseline: results, or a folder of any tool's, as in `hf.compare`.
-        margin: How much worse than the baseline these may be.
+        against: The baseline: results, or a folder of results of any tool, as in `hf.compare`.
+        margin: How much worse than the baseline the results may be.
         columns: Scenarios (their main metric), metrics (in every scenario), or (scenario, metric); default all
             scenarios.
         axis: The axes that may differ from the baseline, as in `hf.compare`.
-        errors: What to do if more than 1 % of the requests failed: "refuse"; "drop" these instances for every
-            model; "worst" counts a failure as the metric's worst bound.
+        errors: What to do if more than 1 % of the requests failed: "refuse"; "drop" these instances for every model;
+            "worst" counts a failure as the metric's worst bound.
         strict: Whether "undecided" counts as "fail".
         ci: The level of the intervals.
 
     Returns:
-        As `helmframe.stats.gate`: `.verdict`, `.exit_code`, `.table`.
+        A `Gate` with `.verdict`, `.exit_code` and `.table`.
 
     Raises:
-        ArgumentError: If not exactly one of at_least, at_most and against is set; or at_least is set for a metric
-            that is better when lower, or at_most for a metric that is better when higher.
+        ArgumentError: If not exactly one of at_least, at_most and against is set; or at_least is set for a metric that
+            is better when lower, or at_most for a metric that is better when higher.
         NotComparableError: If too many requests failed, or as in `hf.compare`.
     """
     _check_lines(at_least, at_most, against, margin, ci)

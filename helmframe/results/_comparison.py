@@ -54,27 +54,34 @@ def compare(
 ) -> "Comparison":
     """Compare the values of one axis by paired differences: model, setting or perturbation.
 
+    >>> import helmframe as hf
+    >>> plan = hf.scenario("sampler").where(subject="music")
+    >>> results = plan.generate({"good": hf.models.noisy(0.9), "bad": hf.models.noisy(0.3)}).score()
+    >>> table = results.compare("model", base="bad")
+    >>> table.select("a", "b", "difference", "ci_low", "ci_high", "n").rows()
+    [('good', 'bad', 0.53125, 0.3484543578562814, 0.7140456421437186, 32)]
+
     Args:
         results: Results of a run.
         axis: The axis to compare.
         base: The value to compare the others with; default the first, for perturbations the original.
-        metrics: Default the main metric.
-        worst: Compare the worst case instead of each variant: "all", over the original and all variants; a number
-            k, of k draws.
-        errors: What to do if more than 1 % of the requests failed: "refuse"; "drop" these instances on both
-            sides; "worst" counts a failure as the metric's worst bound.
+        metrics: The metrics; default the main metric.
+        worst: Compare the worst case instead of each variant: "all", over the original and all variants; a number k,
+            expected over k seeds.
+        errors: What to do if more than 1 % of the requests failed: "refuse"; "drop" these instances on both sides;
+            "worst" counts a failure as the metric's worst bound.
         mean: The mean over subsets, "macro" or "micro"; default the scenario's.
         higher_is_better: A dict of metric → direction, for unknown metrics of other tools.
         ci: The level of the interval.
 
     Returns:
-        As `helmframe.stats.compare`: a frame, displayed as a short table. For a run that stopped early (`until`),
-        the intervals hold at every look, and there are no p values.
+        The columns of `hf.stats.compare`, as a frame that is displayed as a short table. For a run that stopped early
+        (`until`), the intervals are valid at every look, and there are no p values.
 
     Raises:
         UnknownNameError: If the axis or base is unknown.
-        NotComparableError: If the run has only one value of the axis, too many requests failed, or worst cases are
-            over different variants.
+        NotComparableError: If the run has only one value of the axis, too many requests failed, or worst cases are over
+            different variants.
     """
     if axis not in ("model", "setting", "perturbation"):
         raise UnknownNameError.among("axis of comparison", axis, ["model", "setting", "perturbation"])
@@ -105,20 +112,27 @@ def compare_results(
 ) -> "Comparison":
     """Compare a with b over the instances that both completed: a − b with interval and test.
 
-    The column `differs` lists what differs. Instances are paired by id if both runs read the same version of a
-    scenario, else by their input and references. Instances with the same input and different references are not
-    paired, and `differs` counts them. Models, settings and perturbations that both have are compared by name, and the
-    others are skipped. If they share no name, each side must have exactly one.
+    The column `differs` lists the axes that differ. Instances are paired by id if both runs read the same version of a
+    scenario, else by their input and references. Instances with the same input and different references are not paired,
+    and `differs` counts them. Models, settings and perturbations that both have are compared by name, and the others
+    are skipped. If they share no name, each side must have exactly one.
+
+    >>> import helmframe as hf
+    >>> plan = hf.scenario("sampler").where(subject="music")
+    >>> new, old = (plan.generate({"model": hf.models.noisy(accuracy)}).score() for accuracy in (0.9, 0.3))
+    >>> table = hf.compare(new, old, labels=("new", "old"))
+    >>> table.select("a", "b", "difference", "win", "tie", "loss").rows()
+    [('new', 'old', 0.53125, 17, 15, 0)]
 
     Args:
-        a: Results, a folder of results, or a folder of HELM's, lm-eval's or Inspect's.
+        a: Results, a folder of results, or a folder of HELM's, lm-eval's or Inspect's results.
         b: The same.
         axis: The axes that may differ: model, prompt, decoding. By default, any one of them may differ.
-        metrics: Default the main metric.
+        metrics: The metrics; default the main metric.
         labels: The names of the sides; default the models if these differ, else "a" and "b".
         worst: Compare worst cases, as in `Results.compare`.
-        errors: What to do if more than 1 % of a side's requests failed: "refuse"; "drop" these instances on both
-            sides; "worst" counts a failure as the metric's worst bound.
+        errors: What to do if more than 1 % of a side's requests failed: "refuse"; "drop" these instances on both sides;
+            "worst" counts a failure as the metric's worst bound.
         mean: The mean over subsets, "macro" or "micro"; default the scenario's.
         higher_is_better: A dict of metric → direction, for unknown metrics of other tools.
         ci: The level of the interval.

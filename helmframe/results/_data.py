@@ -256,6 +256,8 @@ class ResultsReader:
                     f"To add it without running the model: results.rescore({name!r})."
                     if name in METRICS
                     else "results.metric_names lists all."
+                    if len(scored) > 5
+                    else ""
                 )
                 raise UnknownNameError.among("metric of these results", name, scored, hint=hint)
         return names

@@ -35,7 +35,16 @@ logger = logging.getLogger("helmframe.judge")
 
 
 def rescore(results: Data, *metrics: Any) -> Data:
-    """Score the same completions with other metrics, specified as in `Plan.metrics`; only their judges are run."""
+    """Score the same completions with other metrics, specified as in `Plan.metrics`; only their judges are run.
+
+    >>> import helmframe as hf
+    >>> results = hf.scenario("sampler").where(subject="music").limit(4).generate(hf.models.echo()).score()
+    >>> results.rescore("prefix_exact_match", "output_words").metric_names
+    ['prefix_exact_match', 'output_words']
+
+    Raises:
+        UnknownNameError: If a metric is unknown.
+    """
     resolved = resolve_metrics(with_judges(metrics) or tuple(results.metric_names))
     for metric in resolved:
         metric.check_usable()
@@ -62,20 +71,27 @@ def judge(
 ) -> Data:
     """Add the scores of judges to these results; only the judges are run.
 
-    `results.judge(hf.judge(model, "safety"))`; `results.verdicts` has each verdict, with the judge's reasons.
+    `results.verdicts` has each verdict, with the judge's reasons.
+
+    >>> import helmframe as hf
+    >>> results = hf.scenario("sampler").where(subject="music").limit(4).generate(hf.models.echo()).score()
+    >>> judge = hf.judge(lambda prompt: "<score>1</score>", "safety")
+    >>> results.judge(judge).value("safety_by_lambda")
+    1.0
 
     Args:
         results: Results of a run.
         *judges: Judges from `hf.judge`, or as text.
-        against: For judges of pairs: the model, or its results, whose completions the others are compared
-            with. Each pair is judged in both orders, and the mean counts.
+        against: For judges of pairs: the model, or its results, whose completions the others are compared with. Each
+            pair is judged in both orders, and the scores are averaged.
         fresh: Whether to ignore cached verdicts.
         max_requests: The maximum number of requests; the same call resumes.
         max_cost: The cost at which to stop, by `prices`.
         prices: A dict of judge → price of a million prompt tokens and of a million output tokens.
 
     Raises:
-        NotComparableError: If there is nothing to compare with.
+        ArgumentError: If an argument isn't a judge, or `against` does not fit the judges.
+        NotComparableError: If no instance was completed by both sides.
     """
     resolved = resolve_metrics(with_judges(judges))
     if not resolved or len(judges_of(resolved)) < len(resolved):
@@ -108,7 +124,14 @@ def agreement(
     level: str | None = None,
     ci: float = 0.95,
 ) -> pl.DataFrame:
-    """Measure how far judges agree with each other and with people: Krippendorff's α, κ, shares, differences.
+    """Measure the agreement of judges with each other and with people: Krippendorff's α, κ, shares, differences.
+
+    >>> import helmframe as hf
+    >>> results = hf.scenario("sampler").where(subject="music").limit(4).generate(hf.models.echo()).score()
+    >>> judged = results.judge(hf.judge(lambda prompt: "<score>1</score>", "safety"))
+    >>> labels = judged.to_label(4).with_columns(label=pl.Series([1.0, 1.0, 0.5, 1.0]))
+    >>> judged.agreement(labels=labels).filter(statistic="same")["value"].item()
+    0.75
 
     Args:
         results: Results of a run.
@@ -119,7 +142,11 @@ def agreement(
         ci: The level of the intervals, by a bootstrap over clusters of instances.
 
     Returns:
-        The table of `helmframe.stats.agreement`: a row per statistic and raters.
+        The table of `hf.stats.agreement`: one row per statistic and raters.
+
+    Raises:
+        NotComparableError: If no metric was judged, or several were and `metric` is not set.
+        ArgumentError: If the labels are invalid, or there is only one rater.
     """
     keys = reader_of(results).columns(by, VERDICTS)
     judged = _judged_metrics(results, keys)
@@ -161,20 +188,31 @@ def corrected(
 
     Without labels, an interval ignores the errors of the judge.
 
+    >>> import helmframe as hf
+    >>> results = hf.scenario("sampler").where(subject="music").limit(4).generate(hf.models.echo()).score()
+    >>> judged = results.judge(hf.judge(lambda prompt: "<score>1</score>", "safety"))
+    >>> labels = judged.to_label(4).with_columns(label=pl.Series([1.0, 1.0, 0.5, 1.0]))
+    >>> judged.corrected(labels).select("judged", "labelled", "value", "n_labelled").row(0)
+    (1.0, 0.875, 0.875, 4)
+
     Args:
         results: Results of a run.
         labels: A Polars frame with instance_id, label (on the judge's scale), and other columns that identify
             completions (scenario, model, perturbation, …): `results.to_label(100)`, filled in. It must be a random
             sample.
-        metric: Default the judged metric.
+        metric: The judged metric; default the only one.
         by: As in `table`.
         tuned: Whether the judge is weighted for the narrowest interval, or fully.
         pool: The axes to average over, as in `table`.
         ci: The level of the intervals.
 
     Returns:
-        As `helmframe.stats.prediction_powered`: value and interval, the mean of the judge, the mean of the labels, and
-        the judge's bias.
+        The table of `hf.stats.prediction_powered`: value and interval, the mean of the judge, the mean of the labels,
+        and the judge's bias.
+
+    Raises:
+        NotComparableError: If no metric was judged, or several were and `metric` is not set.
+        ArgumentError: If the labels are invalid, or match no completion.
     """
     keys, pooled = reader_of(results).group_keys(by, pool)
     name = (
@@ -200,7 +238,25 @@ def corrected(
 def position_bias(
     results: ResultsData, metric: str | None = None, by: str | Sequence[str] = (), *, ci: float = 0.95
 ) -> pl.DataFrame:
-    """Return how much judges of pairs favour the first completion (−½ to ½), and how often their verdicts turn."""
+    """Return how much judges of pairs favour the first completion (−½ to ½), and how often their verdicts turn.
+
+    >>> import helmframe as hf
+    >>> plan = hf.scenario("sampler").where(subject="music").limit(4)
+    >>> results = plan.generate({"a": hf.models.oracle(), "b": hf.models.echo()}).score()
+    >>> first = hf.judge(lambda prompt: "<score>A++</score>", "preference")  # always prefers the first
+    >>> results.judge(first, against="b").position_bias().select("first_favoured", "turned", "n").row(0)
+    (0.5, 1.0, 4)
+
+    Args:
+        results: Results of a run.
+        metric: A metric of a judge of pairs; default the only judged metric.
+        by: The columns whose values make a group.
+        ci: The level of the interval.
+
+    Raises:
+        NotComparableError: If no metric was judged, or several were and `metric` is not set.
+        ArgumentError: If the judge rates single completions.
+    """
     keys = reader_of(results).columns(by, VERDICTS)
     judged = _judged_metrics(results, keys)
     metric, entry = judged.judge_of(metric)
@@ -228,7 +284,18 @@ def position_bias(
 
 
 def to_label(results: ResultsData, n: int, seed: int = 0) -> pl.DataFrame:
-    """Return n random completions for people to score, without scores and with an empty column `label`."""
+    """Return n random completions for people to score, without scores and with an empty column `label`.
+
+    >>> import helmframe as hf
+    >>> results = hf.scenario("sampler").where(subject="music").limit(4).generate(hf.models.echo()).score()
+    >>> results.to_label(2).columns[-3:]
+    ['perturbed_input', 'completion', 'label']
+
+    Args:
+        results: Results of a run.
+        n: The number of completions.
+        seed: The seed of the sample.
+    """
     generated = results.completions.filter(pl.col("completion").is_not_null()).with_columns(
         draw=key_of(f"label\x1f{seed}", *map(pl.col, KEY))
     )

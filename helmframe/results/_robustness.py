@@ -37,7 +37,7 @@ _ARGUMENTS = re.compile(r"""\((?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[^'"()])*\)
 
 
 class Flips(pl.DataFrame):
-    """A frame of completions that a perturbation flipped; notebooks highlight the changes."""
+    """A frame of completions whose score a perturbation changed; notebooks highlight the changes of the input."""
 
     def _repr_html_(self, *, _from_series: bool = False) -> str:
         return str(render(self, "html"))
@@ -56,6 +56,13 @@ def robustness(
 ) -> pl.DataFrame:
     """Compare original with perturbed scores, one row per group, metric and perturbation ("all": over all of them).
 
+    >>> import helmframe as hf
+    >>> plan = hf.scenario("sampler").where(subject="music").perturb("typos")
+    >>> results = plan.generate(hf.models.noisy(0.8, seed=1)).score()
+    >>> table = results.robustness(metrics="exact_match", perturbations="typos")
+    >>> table.select("perturbation", "original", "perturbed", "change", "n").row(-1)
+    ('typos', 0.84375, 0.8125, -0.03571428571428571, 32)
+
     Args:
         results: Results of a run.
         by: As in `table`, without perturbation.
@@ -63,15 +70,15 @@ def robustness(
         perturbations: The perturbations, by name or family; default the robustness perturbations
             (`hf.list_perturbations()`).
         placebo: A perturbation that changes nothing ("rerun"): adds the change beyond the placebo's.
-        definition: "helm" gives HELM's numbers: the lowest score over original and variants, without intervals, a
-            family's over all instances, a perturbation's over those it changed.
+        definition: "helm" returns HELM's numbers: the lowest score over original and variants, without intervals; a
+            family's over all instances, a perturbation's over those that it changed.
         pool: The axes to average over, as in `table`.
         ci: The level of the change's interval.
 
     Returns:
         original, mean over variants, worst (of the original and its k variants), right→wrong, wrong→right, changed
-        share, and the headline: the paired change (perturbed − original, on changed inputs) with its interval. With
-        a placebo also excess, its interval and n_placebo.
+        share, and the headline: the paired change (perturbed − original, on changed inputs) with its interval. With a
+        placebo also excess, its interval and n_placebo.
     """
     inputs, pooled = _select_scores(results, by, metrics, pool)
     table = _change_table(
@@ -91,7 +98,14 @@ def fairness(
     pool: str | Sequence[str] | bool = (),
     ci: float = 0.95,
 ) -> pl.DataFrame:
-    """Return the table of `robustness` over the fairness perturbations: dialect, gender, person names, your own."""
+    """Return the table of `robustness` over the fairness perturbations: dialect, gender, person names, your own.
+
+    >>> import helmframe as hf
+    >>> plan = hf.scenario("sampler").where(subject="music").perturb(hf.perturbations.gender())
+    >>> results = plan.generate(hf.models.oracle()).score()
+    >>> results.fairness(metrics="exact_match").select("perturbation", "original", "n").rows()
+    [('all', 1.0, 32), ('gender', 1.0, 32)]
+    """
     inputs, pooled = _select_scores(results, by, metrics, pool)
     table = _change_table(
         inputs, "fairness", perturbations=perturbations, placebo=placebo, definition=definition, ci=ci
@@ -109,21 +123,27 @@ def worst_case(
     pool: str | Sequence[str] | bool = (),
     ci: float = 0.95,
 ) -> pl.DataFrame:
-    """Return the mean worst score over original and variants; with `k`, the expected worst of k draws (worst@k).
+    """Return the mean worst score over original and variants; with `k`, the expected worst over k seeds (worst@k).
+
+    >>> import helmframe as hf
+    >>> plan = hf.scenario("sampler").where(subject="music").perturb("typos")
+    >>> results = plan.generate(hf.models.noisy(0.8, seed=1)).score()
+    >>> results.worst_case(metrics="exact_match").select("value", "k", "variants", "n").rows()
+    [(0.71875, 1, 'original, typos', 32)]
 
     Args:
         results: Results of a run.
         by: As in `table`, without perturbation.
-        k: The number of draws of one perturbation, at most the seeds of `perturb(…, seeds=…)`; the original is not
-            a draw. There is a row per perturbation with k draws, placebos included.
+        k: The number of seeds of one perturbation, at most the seeds of `perturb(…, seeds=…)`; the original isn't a
+            seed. There is one row per perturbation with k seeds, placebos included.
         metrics: The metrics, each with a direction; default all that have one.
         perturbations: The perturbations, by name or family ("robustness", "fairness"); default all but placebos.
         pool: The axes to average over, as in `table`.
         ci: The level of the interval.
 
     Returns:
-        `by`, metric, `STATS`, k, variants (the variants in the pool), n_dropped. The value falls with k for any model:
-        compare only values of the same k and variants.
+        `by`, metric, `STATS`, k, variants (their names), n_dropped. The value gets worse with k for any model: compare
+        only values of the same k and variants.
     """
     directed = list(reader_of(results).directions()) if metrics is None else metrics
     inputs, pooled = _select_scores(results, by, directed, pool)
@@ -141,6 +161,12 @@ def consistency(
     ci: float = 0.95,
 ) -> pl.DataFrame:
     """Return the share of instances whose output stays the same under each perturbation, right or wrong.
+
+    >>> import helmframe as hf
+    >>> plan = hf.scenario("sampler").where(subject="music").perturb("typos")
+    >>> results = plan.generate(hf.models.noisy(0.8, seed=1)).score()
+    >>> results.consistency().select("perturbation", "consistency", "n").rows()
+    [('all', 0.75, 28), ('typos', 0.75, 28)]
 
     Args:
         results: Results of a run.
@@ -167,7 +193,12 @@ def gap(
 ) -> pl.DataFrame:
     """Return the score of each group minus the score of all instances, or of one group, with its interval.
 
-    `results.gap("sub_split")`, `results.gap("demographic", reference="white")`
+    >>> import helmframe as hf
+    >>> plan = hf.scenario("sampler").where(subject=["music", "biology"])
+    >>> results = plan.generate(hf.models.noisy(0.8)).score()
+    >>> table = results.gap("subject", reference="music", metrics="exact_match")
+    >>> table.select("subject", "value", "reference_value", "gap").rows()
+    [('biology', 0.75, 0.6875, 0.0625)]
 
     Args:
         results: Results of a run.
@@ -190,14 +221,21 @@ def gap(
 def flips(results: ResultsData, perturbation: str | None = None, *, metric: str | None = None) -> pl.DataFrame:
     """Return the outputs whose score a perturbation changed, original and perturbed side by side, with a word diff.
 
+    >>> import helmframe as hf
+    >>> plan = hf.scenario("sampler").where(subject="music").perturb("typos")
+    >>> results = plan.generate(hf.models.noisy(0.8, seed=1)).score()
+    >>> flips = results.flips("typos")
+    >>> flips["flip"].value_counts(sort=True).rows()
+    [('worse', 4), ('better', 3)]
+
     Args:
         results: Results of a run.
         perturbation: The perturbation; default all but placebos.
-        metric: The metric whose scores are compared; default the main one.
+        metric: The metric whose scores are compared; default the main metric.
 
     Returns:
-        flip ("worse" or "better"), input, perturbed_input, diff (`the [quick→quikc] fox`), both completions,
-        outputs and scores; in a notebook the changes are highlighted.
+        flip ("worse" or "better"), input, perturbed_input, diff (`the [quick→quikc] fox`), both completions, outputs
+        and scores. Notebooks highlight the changes.
     """
     (name,) = reader_of(results).metric_list(metric or results.main_metrics[0])
     return Flips(render(Flips(_flips_table(_select_scores(results, None, name)[0], perturbation, name)), "with_diff"))
@@ -213,7 +251,7 @@ def worst_sides(
 
     Args:
         sides: A dict of label → `SCORES`.
-        worst: "all" for the worst over the original and all variants; k for the expected worst of k draws.
+        worst: "all" for the worst over the original and all variants; k for the expected worst over k seeds.
         higher_is_better: A dict of metric → direction.
         perturbations: The perturbations' entries in the manifest.
 
@@ -372,7 +410,7 @@ def _worst_case_table(
 
 
 def _check_same_variants(tables: Mapping[str, pl.DataFrame]) -> None:
-    """Check that worst cases are over the same variants; others can't be compared or ranked.
+    """Check that worst cases are over the same variants; others aren't comparable.
 
     Args:
         tables: A dict of label → a table of `worst_case` with `variants`, and optionally k and scenario.

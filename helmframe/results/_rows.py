@@ -23,19 +23,25 @@ def requests(results: ResultsData) -> pl.LazyFrame:
 
 
 def rows(results: ResultsData, *, metric: str | None = None, score: float | None = None, **equals: Any) -> pl.DataFrame:
-    """Return wide rows, one per completion: input, prompt, completion, output, references, and each metric as a column.
+    """Return wide rows, one per completion: input, prompt, completion, output, references, and one column per metric.
 
     A metric over an instance's outputs or options has the same score in each row of the instance.
 
+    >>> import helmframe as hf
+    >>> plan = hf.scenario("sampler").where(subject="music").limit(8)
+    >>> results = plan.generate(hf.models.oracle()).score()
+    >>> results.rows(score=1.0).height, results.rows(model="oracle").height
+    (8, 8)
+
     Args:
         results: Results of a run.
-        metric: The metric of `score`; default the main one.
+        metric: The metric of `score`; default the main metric.
         score: Only rows with this score.
         **equals: column=value.
 
     Raises:
         UnknownNameError: If a metric or column is unknown.
-        ArgumentError: If a value has another type than its column, or a metric is of a whole set.
+        ArgumentError: If a value has another type than its column, or the metric is of a whole set.
     """
     parsed = parse(results.completions).join(
         results.prefixes.unique("prefix_id"), on="prefix_id", how="left", maintain_order="left"
@@ -61,12 +67,18 @@ def wrong(results: ResultsData, metric: str | None = None) -> pl.DataFrame:
 
     A score over an instance's outputs or options is listed once, in the first row of the instance.
 
+    >>> import helmframe as hf
+    >>> plan = hf.scenario("sampler").where(subject="music").limit(8)
+    >>> results = plan.generate(hf.models.echo()).score()
+    >>> results.wrong("exact_match").height
+    8
+
     Args:
         results: Results of a run.
-        metric: A metric of correctness, such as exact_match or option_accuracy; default the main one.
+        metric: A metric of correctness, such as exact_match or option_accuracy; default the main metric.
 
     Raises:
-        ArgumentError: If the metric does not measure correctness: use `worst_outputs`.
+        ArgumentError: If the metric does not measure correctness. Use `worst_outputs` for other metrics.
     """
     name = _row_metric(results, metric, "wrong")
     entry = results.manifest["metrics"][name]
@@ -88,19 +100,22 @@ def worst_outputs(
 ) -> pl.DataFrame:
     """Return the n rows with the worst scores, the worst first.
 
-    `results.worst_outputs(n=10, metric="toxicity")`
-
-    Rows of equal score are in the order of their instances. Rows without a score are skipped. A score over an
+    Rows with equal scores are in the order of their instances. Rows without a score are skipped. A score over an
     instance's outputs or options is listed once, in the first row of the instance.
+
+    >>> import helmframe as hf
+    >>> results = hf.scenario("sampler").where(subject="music").generate(hf.models.noisy(0.8)).score()
+    >>> results.worst_outputs(2)["exact_match"].to_list()
+    [0.0, 0.0]
 
     Args:
         results: Results of a run.
-        n: How many rows.
-        metric: A metric of outputs or instances; default the main one.
+        n: The number of rows.
+        metric: A metric of outputs or instances; default the main metric.
         higher_is_better: The direction of a metric that has none, or of another tool's.
 
     Raises:
-        UnknownNameError: If no metric has this name.
+        UnknownNameError: If the metric is unknown.
         ArgumentError: If n isn't an integer ≥ 1, the metric has no direction, or is of a whole set.
     """
     if not is_integer(n) or n < 1:
@@ -116,7 +131,17 @@ def worst_outputs(
 
 
 def errors(results: ResultsData) -> pl.DataFrame:
-    """Return the failed requests: instance, model and error; the next run retries them."""
+    """Return the failed requests with their errors; the next run retries them.
+
+    >>> import helmframe as hf
+    >>> plan = hf.scenario("sampler").where(subject="music").limit(8)
+    >>> results = plan.generate(hf.models.oracle()).score()
+    >>> results.errors().height
+    0
+
+    Returns:
+        scenario, instance_id, perturbation, perturbation_seed, setting, trial, model, output_index, attempts, error.
+    """
     keys = (
         "scenario",
         "instance_id",
@@ -133,7 +158,11 @@ def errors(results: ResultsData) -> pl.DataFrame:
 def sql(results: ResultsData, query: str) -> pl.DataFrame:
     """Run DuckDB SQL over the tables `completions`, `requests`, `scores` and `stats`.
 
-    `results.sql("SELECT metric, avg(score) FROM scores GROUP BY ALL")`
+    >>> import helmframe as hf
+    >>> plan = hf.scenario("sampler").where(subject="music").limit(8)
+    >>> results = plan.generate(hf.models.oracle()).score()
+    >>> results.sql("SELECT avg(score) FROM scores WHERE metric = 'exact_match'").item()
+    1.0
 
     Raises:
         ArgumentError: If DuckDB rejects the query.

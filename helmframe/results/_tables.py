@@ -35,17 +35,23 @@ def table(
     pool: str | Sequence[str] | bool = (),
     definition: str = "helmframe",
 ) -> pl.DataFrame:
-    """Aggregate scores, one row per group and metric.
+    """Aggregate scores, one row per group and metric, each with its interval.
+
+    >>> import helmframe as hf
+    >>> plan = hf.scenario("sampler").where(subject="music").limit(8)
+    >>> results = plan.generate({"good": hf.models.oracle(), "bad": hf.models.echo()}).score()
+    >>> results.table(metrics="exact_match").select("model", "value", "n", "chance").rows()
+    [('bad', 0.0, 8, 0.25), ('good', 1.0, 8, 0.25)]
 
     Args:
         results: Results of a run.
-        by: Columns whose values make a group: trial, subset, a source column of the scenario (`subject`). The axes
-            scenario, split, model, setting and perturbation make groups too if the run has several values of them,
+        by: The columns whose values make a group: trial, subset, or a source column of the scenario (`subject`). The
+            axes scenario, split, model, setting and perturbation make groups too if the run has several values of them,
             unless `pool` names them.
         metrics: The metrics; default all.
         ci: The level of the intervals.
         mean: The mean over subsets ("macro") or by size ("micro"); default the scenario's.
-        pivot: One of the keys: its values become columns that hold `value`.
+        pivot: One of the keys, whose values become columns that contain `value`.
         pool: The axes to average over: "model", ["model", "perturbation"]; True: all that are not in `by`.
         definition: "helm" returns HELM's values. HELM scores the output of highest log-probability among the n outputs
             of a request; "helmframe" averages all n. HELM averages a metric of a set (a calibration error, F1) over
@@ -53,9 +59,13 @@ def table(
 
     Returns:
         `by`, the other axes, metric and `STATS`. If axes are pooled, `pooled` lists them: "3 models, 2 perturbations".
-        For metrics of choices, the baselines `chance` (guessing) and `majority` (the label that is right most often
-        in its subset). For a run that stopped early (`until`): asked, of (instances), and intervals that hold at
-        every look.
+        For metrics of choices, the baselines `chance` (guessing) and `majority` (the label that is right most often in
+        its subset). For a run that stopped early (`until`): n_run and n_total (instances), and intervals that are valid
+        at every look.
+
+    Raises:
+        UnknownNameError: If a column, metric or axis is unknown.
+        ArgumentError: If `ci`, `mean` or `definition` is invalid, or `by` and `pool` share a column.
     """
     keys, pooled = reader_of(results).group_keys(by, pool)
     names = reader_of(results).metric_list(metrics)
@@ -80,18 +90,24 @@ def table(
 def value(results: ResultsData, metric: str | None = None, *, definition: str = "helmframe", **where: Any) -> float:
     """Return one aggregated score.
 
+    >>> import helmframe as hf
+    >>> plan = hf.scenario("sampler").where(subject="music").limit(8).perturb("typos")
+    >>> results = plan.generate(hf.models.oracle()).score()
+    >>> results.value("exact_match"), results.value("exact_match", perturbation="typos")
+    (1.0, 1.0)
+
     Args:
         results: Results of a run.
-        metric: Default the main metric.
+        metric: The metric; default the main metric.
         definition: "helm" returns HELM's value, as in `table`.
-        **where: The values that identify the score, if the run varied them: model, perturbation (default
-            "original"), setting, scenario …
+        **where: The values that identify the score, if the run varied them: model, perturbation (default "original"),
+            setting, scenario …
 
     Raises:
         ArgumentError: If more than one value matches, or none; or nothing was scored.
 
     Warns:
-        HelmframeWarning: If more than 1 % of the requests failed; the value skips these.
+        HelmframeWarning: If more than 1 % of the requests failed; the value excludes them.
     """
     name = metric or results.main_metrics[0]
     keys = list(dict.fromkeys([*reader_of(results).default_axes, *where]))

@@ -42,6 +42,13 @@ class Plot:
 
     A model has the same colour in all charts. `chart.save("x.png")`, `.svg` and `.html` need no network. Charts with
     mode="dark" are for dark pages. `hf.charts` draws any frame of the documented schema.
+
+    >>> import helmframe as hf
+    >>> results = hf.scenario("sampler").where(subject="music").limit(4).generate(hf.models.oracle()).score()
+    >>> dir(results.plot)
+    ['calibration', 'confusion', 'forest', 'heatmap', 'leaderboard', 'pareto', 'perturbations', 'robustness', 'scores']
+    >>> type(results.plot.scores()).__name__
+    'LayerChart'
     """
 
     def __init__(self, results: Any) -> None:
