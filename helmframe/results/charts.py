@@ -47,8 +47,6 @@ class Plot:
     >>> results = hf.scenario("sampler").where(subject="music").limit(4).generate(hf.models.oracle()).score()
     >>> dir(results.plot)
     ['calibration', 'confusion', 'forest', 'heatmap', 'leaderboard', 'pareto', 'perturbations', 'robustness', 'scores']
-    >>> type(results.plot.scores()).__name__
-    'LayerChart'
     """
 
     def __init__(self, results: Any) -> None:

@@ -65,7 +65,13 @@ class Results(ResultsData):
 
     @property
     def plot(self) -> Plot:
-        """Return the charts of these results: `results.plot.scores()`."""
+        """Return the charts of these results.
+
+        >>> import helmframe as hf
+        >>> results = hf.scenario("sampler").where(subject="music").limit(4).generate(hf.models.oracle()).score()
+        >>> type(results.plot.scores()).__name__
+        'LayerChart'
+        """
         return Plot(self)
 
     def explore(
