@@ -69,8 +69,8 @@ class Results(ResultsData):
 
         >>> import helmframe as hf
         >>> results = hf.scenario("sampler").where(subject="music").limit(4).generate(hf.models.oracle()).score()
-        >>> type(results.plot.scores()).__name__
-        'LayerChart'
+        >>> "scores" in dir(results.plot)
+        True
         """
         return Plot(self)
 
