@@ -315,7 +315,7 @@ class ResultsReader:
 
 @dataclass(frozen=True, repr=False)
 class ResultsData:
-    """The tables of results and their manifest; `Results` adds what is computed from them."""
+    """The tables of results and their manifest; `Results` adds the methods that analyse them."""
 
     completions: pl.LazyFrame
     scores: pl.LazyFrame
@@ -329,12 +329,11 @@ class ResultsData:
     def load(cls, path: str | Path) -> Self:
         """Load results from a run's folder, on disk or in a bucket: `s3://bucket/…`.
 
-        A run that was killed has the completions that it had stored of models without a version; those of shards that
-        it did not finish have no scores.
+        A run that was killed has the completions that it stored. Completions of unfinished shards have no scores.
 
         Raises:
-            StoreError: The folder holds no results.
-            ArgumentError: `path` isn't a folder.
+            StoreError: If the folder contains no results.
+            ArgumentError: If `path` isn't a folder.
         """
         if not isinstance(path, str | Path):
             raise ArgumentError(f"load({path!r}): path must be the folder of a run or of results.to_parquet(folder).")

@@ -40,17 +40,21 @@ def calibration(
 
     Points are bins of equal size (at least 30 completions), with the interval of their accuracy.
 
+    >>> frame = pl.DataFrame({"confidence": [0.9] * 40 + [0.6] * 40, "right": [1] * 30 + [0] * 10 + [1, 0] * 20})
+    >>> calibration(frame).to_dict()["title"]["text"]
+    'calibration'
+
     Args:
         frame: `COMPLETIONS`, of which only original inputs count; or one row per completion, with the columns
             confidence (0 to 1) and right, and optionally model, cluster and instance_id.
         confidence: For completions: None is the probability of the likeliest option, if options were sent separately;
             "max_prob" is the probability of the completion; other values name a column.
-        bins: Maximum number of bins.
-        models: See `scores`.
+        bins: The maximum number of bins.
+        models: As in `scores`.
         mode: "light" or "dark".
 
     Raises:
-        ArgumentError: The frame or the mode is unsupported, or values are not probabilities.
+        ArgumentError: If the frame or the mode is unsupported, or a value isn't a probability.
     """
     import altair as alt
 
@@ -145,7 +149,7 @@ def calibration_of_results(
         results: Results of a run.
         confidence: None is the probability of the likeliest option, if options were sent separately; "max_prob" is the
             probability of the completion; other values name a column.
-        bins: Maximum number of bins; each has at least 30 completions.
+        bins: The maximum number of bins; each has at least 30 completions.
         mode: "light" or "dark".
     """
     source = Source(results)

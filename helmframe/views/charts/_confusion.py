@@ -32,13 +32,17 @@ def confusion(frame: Frame, *, mode: str = "light") -> "Drawn":
     Classes are the normalised texts of the first correct reference. For multiple choice with different options per
     instance they are the labels of the options (A, B, …). Outputs that are not a class are "(other)".
 
+    >>> counts = pl.DataFrame({"gold": ["yes", "yes", "no"], "output": ["yes", "no", "no"], "n": [8, 2, 10]})
+    >>> confusion(counts).to_dict()["title"]["text"]
+    'confusion'
+
     Args:
-        frame: `COMPLETIONS`, of which only original inputs count; or counts with the columns gold, output, n, and
-            model if there are several models.
+        frame: `COMPLETIONS`, of which only original inputs count; or counts with the columns gold, output, n, and model
+            if there are several models.
         mode: "light" or "dark".
 
     Raises:
-        ArgumentError: The frame or the mode is unsupported.
+        ArgumentError: If the frame or the mode is unsupported.
     """
     import altair as alt
 

@@ -43,19 +43,24 @@ def forest(
     metrics: Metrics | None = None,
     mode: str = "light",
 ) -> "Drawn":
-    """Draw paired differences with their intervals, and thinner the intervals that cover all rows jointly.
+    """Draw paired differences with their intervals, and the simultaneous intervals of all rows as thin lines.
+
+    >>> frame = pl.DataFrame({"model": ["a"] * 20 + ["b"] * 20, "instance_id": [*range(20)] * 2,
+    ...                       "score": [1] * 16 + [0] * 4 + [1] * 8 + [0] * 12})
+    >>> forest(frame).to_dict()["title"]["text"]
+    'score: b − a'
 
     Args:
         frame: A table of `hf.compare`, `results.compare` or `hf.stats.compare`; or `SCORES`, which are compared.
         axis: For scores: the column whose values are compared.
-        base: For scores: the value that the others are compared with; default the first.
-        models: See `scores`.
-        metrics: See `scores`.
+        base: For scores: the value to compare the others with; default the first.
+        models: As in `scores`.
+        metrics: As in `scores`.
         mode: "light" or "dark".
 
     Raises:
-        ArgumentError: The frame or the mode is unsupported.
-        NotComparableError: The two sides share no instance.
+        ArgumentError: If the frame or the mode is unsupported.
+        NotComparableError: If the two sides share no instance.
     """
     import altair as alt
 
@@ -147,8 +152,8 @@ def forest_of_results(
     Args:
         results: Results of a run.
         axis: The column to compare; default the first of model, setting and perturbation with several values.
-        base: See `results.compare`.
-        metric: Default the main metric.
+        base: As in `results.compare`.
+        metric: The metric; default the main metric.
         mode: "light" or "dark".
     """
     source = Source(results)

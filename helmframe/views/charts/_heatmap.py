@@ -45,17 +45,22 @@ def heatmap(
 
     Only original inputs count, unless x or y is the perturbation. An axis shows at most 60 values.
 
+    >>> frame = pl.DataFrame({"model": ["a", "b"] * 20, "subset": ["x"] * 20 + ["y"] * 20, "instance_id": range(40),
+    ...                       "score": [1, 0, 1, 1] * 10})
+    >>> heatmap(frame, "subset", "model").to_dict()["title"]["text"]
+    'score'
+
     Args:
         frame: `SCORES`, which are aggregated, or a table of `hf.stats.table`.
         x: A column: scenario, model, setting, perturbation, subset, or a column of the scenario.
         y: Another column.
         metric: The metric to draw; default the first.
-        metrics: See `scores`.
+        metrics: As in `scores`.
         mode: "light" or "dark".
 
     Raises:
-        ArgumentError: The frame or the mode is unsupported.
-        UnknownNameError: The column or the metric does not exist.
+        ArgumentError: If the frame or the mode is unsupported.
+        UnknownNameError: If a column or the metric is unknown.
     """
     import altair as alt
 
@@ -95,7 +100,7 @@ def heatmap(
 def _prepared(
     table: pl.DataFrame, x: str, y: str, others: Sequence[str]
 ) -> tuple[pl.DataFrame, tuple[list[str], list[str]], list[str], list[str]]:
-    """Return the cells with display labels as x, y and panel; the order of x and y; the panels; notes on omissions."""
+    """Return the cells with labels as x, y and panel; the order of x and y; the panels; notes on omissions."""
     text = {"x": x, "y": y}
     table = table.with_columns(**{to: pl.col(name).cast(pl.String).fill_null("–") for to, name in text.items()})
     varied = [name for name in others if table[name].n_unique() > 1]
@@ -120,7 +125,7 @@ def heatmap_of_results(results: Results, x: str, y: str, metric: str | None = No
         results: Results of a run.
         x: A column.
         y: Another column.
-        metric: Default the main metric.
+        metric: The metric; default the main metric.
         mode: "light" or "dark".
     """
     source = Source(results)

@@ -45,16 +45,21 @@ def leaderboard(
 ) -> "Drawn":
     """Draw the rank of each model from best to worst, with its interval and the letters of its ties.
 
+    >>> frame = pl.DataFrame({"model": ["a"] * 20 + ["b"] * 20, "instance_id": [*range(20)] * 2,
+    ...                       "score": [1] * 16 + [0] * 4 + [1] * 8 + [0] * 12})
+    >>> leaderboard(frame).to_dict()["title"]["text"]
+    'leaderboard, by win rate'
+
     Args:
         board: The result of `results.leaderboard()` or its `table`; or `SCORES`, whose models are ranked by win rate.
-        models: See `scores`.
-        model_of: For a grid of settings: competitor → model, which determines the colour.
-        metrics: See `scores`.
+        models: As in `scores`.
+        model_of: For a grid of settings: a dict of name in the board → model, which determines the colour.
+        metrics: As in `scores`.
         mode: "light" or "dark".
 
     Raises:
-        ArgumentError: The frame or the mode is unsupported.
-        NotComparableError: Models were run on different instances.
+        ArgumentError: If the frame or the mode is unsupported.
+        NotComparableError: If models were run on different instances.
     """
     import altair as alt
 
@@ -115,7 +120,7 @@ def leaderboard_of_results(results: Results, *, mean: str = "win_rate", mode: st
 
     Args:
         results: Results of a run.
-        mean: See `results.leaderboard`.
+        mean: As in `results.leaderboard`.
         mode: "light" or "dark".
     """
     source = Source(results)

@@ -46,18 +46,23 @@ def pareto(
 ) -> "Drawn":
     """Draw a point per model (and setting) for two metrics, with both intervals, and the Pareto frontier.
 
+    >>> frame = pl.DataFrame({"model": ["a", "b"] * 2, "metric": ["latency"] * 2 + ["accuracy"] * 2,
+    ...                       "value": [0.5, 2, 0.6, 0.8], "ci_low": [0.4, 1.8, 0.5, 0.7], "ci_high": [0.6, 2.2, 0.7, 0.9]})
+    >>> pareto(frame, "latency", "accuracy").to_dict()["title"]["text"]
+    'accuracy over latency'
+
     Args:
         frame: `SCORES` of both metrics, of which original inputs are aggregated by model and setting; or a table of
             `hf.stats.table` with both.
         x: A metric, the cost.
         y: A metric, the gain.
-        models: See `scores`.
-        metrics: See `scores`.
+        models: As in `scores`.
+        metrics: As in `scores`.
         mode: "light" or "dark".
 
     Raises:
-        ArgumentError: The frame or the mode is unsupported.
-        UnknownNameError: The metric does not exist.
+        ArgumentError: If the frame or the mode is unsupported.
+        UnknownNameError: If the metric is unknown.
     """
     import altair as alt
 
@@ -128,7 +133,7 @@ def _pairs(table: pl.DataFrame, by: Sequence[str], x: str, y: str) -> pl.DataFra
     """Return one row per model and setting: x and y with their intervals.
 
     Raises:
-        ArgumentError: A model and setting has several values.
+        ArgumentError: If a model and setting has several values.
     """
     keys = list(by) or ["model"]
     table = table if "model" in table.columns else table.with_columns(model=pl.lit(""))

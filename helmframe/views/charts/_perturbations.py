@@ -32,16 +32,21 @@ def perturbations(
 
     Perturbations of the same name are adjacent, from weak to strong.
 
+    >>> frame = pl.DataFrame({"instance_id": [*range(20)] * 2, "perturbation": ["original"] * 20 + ["typos"] * 20,
+    ...                       "score": [1] * 16 + [0] * 4 + [1] * 10 + [0] * 10})
+    >>> perturbations(frame).to_dict()["title"]["text"]
+    'score under each perturbation'
+
     Args:
         frame: `SCORES` under perturbations, which are aggregated, or a table of `hf.stats.robustness`.
         metric: The metric to draw; default the first.
-        models: See `scores`.
-        metrics: See `scores`.
+        models: As in `scores`.
+        metrics: As in `scores`.
         mode: "light" or "dark".
 
     Raises:
-        ArgumentError: The frame or the mode is unsupported.
-        UnknownNameError: The metric does not exist.
+        ArgumentError: If the frame or the mode is unsupported.
+        UnknownNameError: If the metric is unknown.
     """
     import altair as alt
 
@@ -83,7 +88,7 @@ def perturbations_of_results(results: Results, metric: str | None = None, *, mod
 
     Args:
         results: Results of a run.
-        metric: Default the main metric.
+        metric: The metric; default the main metric.
         mode: "light" or "dark".
     """
     source = Source(results)

@@ -32,19 +32,24 @@ def robustness(
     metrics: Metrics | None = None,
     mode: str = "light",
 ) -> "Drawn":
-    """Draw the original score, the mean over variants and the worst variant; the paired change is written out.
+    """Draw the original score, the mean over variants and the worst variant, with the paired change as text.
+
+    >>> frame = pl.DataFrame({"instance_id": [*range(20)] * 2, "perturbation": ["original"] * 20 + ["typos"] * 20,
+    ...                       "score": [1] * 16 + [0] * 4 + [1] * 10 + [0] * 10})
+    >>> robustness(frame).to_dict()["title"]["text"]
+    'score, original to worst'
 
     Args:
         frame: `SCORES` under perturbations, which are aggregated, or a table of `hf.stats.robustness`, of which the
             rows "all" are drawn.
         metric: The metric to draw; default the first.
-        models: See `scores`.
-        metrics: See `scores`.
+        models: As in `scores`.
+        metrics: As in `scores`.
         mode: "light" or "dark".
 
     Raises:
-        ArgumentError: The frame or the mode is unsupported.
-        UnknownNameError: The metric does not exist.
+        ArgumentError: If the frame or the mode is unsupported.
+        UnknownNameError: If the metric is unknown.
     """
     import altair as alt
 
@@ -125,7 +130,7 @@ def robustness_of_results(results: Results, metric: str | None = None, *, mode: 
 
     Args:
         results: Results of a run.
-        metric: Default the main metric.
+        metric: The metric; default the main metric.
         mode: "light" or "dark".
     """
     source = Source(results)

@@ -42,16 +42,21 @@ def scores(
 ) -> "Drawn":
     """Draw each score with its interval, a row per group with a point per model; ticks show chance.
 
+    >>> frame = pl.DataFrame({"model": ["a", "b"] * 20, "instance_id": range(40), "score": [1, 0, 1, 1] * 10})
+    >>> scores(frame).to_dict()["description"]
+    'score; lines: intervals'
+
     Args:
         frame: `SCORES`, which are aggregated by their axes, or a table of `hf.stats.table`.
         metric: The metrics to draw; default all with the unit of the first.
         models: All models, if the frame has only some of them: the sorted index of a model determines its colour.
-        metrics: Metric → unit and higher_is_better, as in `manifest["metrics"]`; default as in `hf.list_metrics()`.
+        metrics: A dict of metric → unit and higher_is_better, as in `manifest["metrics"]`; default as in
+            `hf.list_metrics()`.
         mode: "light" or "dark".
 
     Raises:
-        ArgumentError: The frame or the mode is unsupported.
-        UnknownNameError: The metric does not exist.
+        ArgumentError: If the frame or the mode is unsupported.
+        UnknownNameError: If the metric is unknown.
     """
     import altair as alt
 
@@ -138,7 +143,7 @@ def scores_of_results(results: Results, metric: str | None = None, *, mode: str 
 
     Args:
         results: Results of a run.
-        metric: Default the main metric of each scenario.
+        metric: The metric; default the main metric of each scenario.
         mode: "light" or "dark".
     """
     source = Source(results)

@@ -16,8 +16,8 @@ def changes_of(frame: Frame, metric: str | None, metrics: Metrics | None) -> tup
     """Return the table of `hf.stats.robustness` for one metric, and the metric's name.
 
     Raises:
-        ArgumentError: The frame is neither such a table nor scores.
-        UnknownNameError: The metric does not exist.
+        ArgumentError: If the frame is neither such a table nor scores.
+        UnknownNameError: If the metric is unknown.
     """
     if is_scores(frame):
         frame = as_scores(frame)

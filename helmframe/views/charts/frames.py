@@ -59,8 +59,8 @@ def stats_of(
     """Aggregate a frame of scores to `STATS`, or return a frame of `STATS`; only these metrics.
 
     Raises:
-        ArgumentError: The frame is neither.
-        UnknownNameError: The metric or the column does not exist.
+        ArgumentError: If the frame is neither.
+        UnknownNameError: If a metric or a column is unknown.
     """
     columns = columns_of(frame)
     if "value" in columns:
@@ -106,7 +106,7 @@ def needing(frame: Frame, source: str, columns: Sequence[str]) -> pl.DataFrame:
     """Collect a frame that has these columns.
 
     Raises:
-        ArgumentError: A column is missing.
+        ArgumentError: If a column is missing.
     """
     present = columns_of(frame)
     missing = [name for name in columns if name not in present]
@@ -167,7 +167,7 @@ def columns_of(frame: Any) -> list[str]:
     """Return the column names of a frame.
 
     Raises:
-        ArgumentError: The value is not a Polars frame.
+        ArgumentError: If the value isn't a Polars frame.
     """
     if not isinstance(frame, pl.DataFrame | pl.LazyFrame):
         raise ArgumentError(f"A chart needs a Polars frame, not {type(frame).__name__}. Write pl.DataFrame(…).")
@@ -221,7 +221,7 @@ class Source:
     """The tables and names of results that charts use.
 
     Raises:
-        ArgumentError: Altair is not installed.
+        ArgumentError: If Altair is not installed.
     """
 
     def __init__(self, results: Results) -> None:

@@ -61,7 +61,7 @@ def look(mode: str) -> Look:
     """Return the colours of a mode.
 
     Raises:
-        ArgumentError: The mode is neither "light" nor "dark".
+        ArgumentError: If the mode is neither "light" nor "dark".
     """
     if mode not in LOOKS:
         raise ArgumentError.unknown_value(f"mode={mode!r}", mode, LOOKS)
