@@ -21,7 +21,7 @@ from helmframe.results._pairing import (
 )
 from helmframe.results._robustness import worst_sides
 
-# What two results may differ in, and the column of their completions with its values.
+# The axes that two results may differ in, and the columns of completions with their values.
 _AXES = {"model": "model", "prompt": "adapter_id", "decoding": "decoding"}
 # The columns whose values are paired by name if both sides have them.
 _PAIRED_COLUMNS = ("model", "setting", "perturbation")

@@ -47,5 +47,5 @@ __all__ = [
 
 
 def __dir__() -> list[str]:
-    # what the Tab key offers: not the modules that the names come from
+    # for Tab completion: without the modules that define the names
     return __all__

@@ -154,7 +154,7 @@ def _dealt(answered: pl.LazyFrame, keys: Sequence[str], cells: Sequence[str]) ->
     dealt = answered.join(
         blocks.lazy(), on=merge_names(keys, INSTANCE[:3]), how="left", nulls_equal=True, maintain_order="left"
     )
-    # in one chunk: a sum over several differs in its last digit with where they meet
+    # one chunk, because the last digit of a sum depends on the boundaries of chunks
     return dealt.collect().rechunk().lazy()
 
 
@@ -186,7 +186,7 @@ def _within(replicates: pl.LazyFrame, cells: Sequence[str]) -> pl.LazyFrame:
         replicates.sort(*cells, "jackknife_pool", "jackknife_block")
         .group_by([*cells, "jackknife_pool"], maintain_order=True)
         .agg(
-            # with one pool (R−1)/R; a pool of R_h blocks among R, none of which is given another weight
+            # (R−1)/R for one pool; for a pool of R_h of the R blocks, without reweighting
             variance=enough.then(count / (count - 1.0) * (1 - 1 / pl.col("jackknife_blocks").first()) ** 2 * squares),
             df=count - 1,
             undefined=(~left_out.is_finite().fill_null(value=False)).any() & (count > 1),

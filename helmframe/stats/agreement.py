@@ -23,7 +23,7 @@ AGREEMENT = {
     "n": pl.Int64(),
     "n_clusters": pl.Int64(),
 }
-# More different values than this are no categories; their agreement is α at the level "interval".
+# More different values than this aren't categories; their agreement is α at the level "interval".
 MOST_CATEGORIES = 50
 
 
@@ -160,7 +160,7 @@ def _alpha_interval(values: Floats, rated: Flags) -> _Made:
     import numpy as np
 
     m = rated.sum(axis=1).astype(np.float64)
-    # from a value in the middle, so that squares do not swamp differences
+    # centred, so that large squares do not hide small differences
     x = np.where(rated, values - np.nanmean(values), 0.0) if rated.any() else np.zeros_like(values)
     total, square = x.sum(axis=1), (x**2).sum(axis=1)
     within = 2 * (m * square - total**2) / np.maximum(m - 1, 1)
@@ -187,7 +187,7 @@ def _alpha(counts: Floats, *, ordinal: bool) -> _Made:
         o = sums.reshape(*sums.shape[:-1], k, k)
         n = o.sum(axis=-1)
         if ordinal:
-            # ratings between two values, half of each end's: Krippendorff's ordinal metric
+            # the number of ratings between two values, with half of both ends: Krippendorff's ordinal metric
             middle = np.cumsum(n, axis=-1) - n / 2
             distance = (middle[..., :, None] - middle[..., None, :]) ** 2
         else:

@@ -161,7 +161,7 @@ def build_leaderboard(columns: Sequence[Column], pool: Sequence[str], *, mean: s
     weight = np.array([column.size if mean == "micro" else 1.0 for column in columns])
     value = _averages(np.ones((1, len(columns))), shown, weight)[0]
     if mean != "win_rate":
-        # a mean over other columns is of something else
+        # a mean over fewer columns measures something else
         value[np.isnan(shown).any(axis=0)] = np.nan
     up = mean == "win_rate" or columns[0].higher_is_better
     eligible = ~np.isnan(value)
@@ -314,7 +314,7 @@ def _mean_bounds(
     overall = Estimates(index, up, covariance, df, clusters)
     signs = significant_signs([overall], len(value), ci)[0]
     if len(columns) == 1:
-        # the column's own interval, which knows how its scores are made
+        # the column's own interval, which depends on the type of its scores
         column_cells = pl.DataFrame({"model": list(pool)}).join(
             columns[0].cells, on="model", how="left", maintain_order="left"
         )

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 REPLICATES = 2_000
-# More clusters than these are added up into so many groups, and groups are drawn: as good, and bounded in cost.
+# More clusters than this are summed in this number of groups, and groups are sampled, which bounds the cost.
 MOST_GROUPS = 2_000
-# Draws held at once.
+# Samples in memory at once.
 _CHUNK = 1_000_000
 
 
@@ -61,7 +61,7 @@ def replicates(sums: Floats, value: Callable[[Floats], Floats]) -> Floats:
     """Return the statistic of each of 2,000 samples of clusters with replacement; arguments as above."""
     import numpy as np
 
-    # alike up to rounding, in each column's own size
+    # equal up to rounding, relative to the largest value of each column
     scale = np.abs(sums).max(axis=0)
     rounded = np.round(sums / np.where(scale > 0, scale, 1.0), 12) + 0.0
     kinds, first, many = np.unique(rounded, axis=0, return_index=True, return_counts=True)
@@ -91,7 +91,7 @@ def _of_rows(kinds: Floats, many: Numbers, generator: "np.random.Generator") -> 
 
     rows = np.repeat(kinds, many, axis=0)
     if len(rows) > MOST_GROUPS:
-        # in a random order, or like would be added to like
+        # in random order, so that groups do not sum similar clusters
         starts = np.linspace(0, len(rows), MOST_GROUPS, endpoint=False).astype(np.int64)
         rows = np.add.reduceat(rows[generator.permutation(len(rows))], starts)
     count = len(rows)
@@ -111,7 +111,7 @@ def compute_values(
     """Return `cells` and replicate: the value of each cell, or with `trials` the mean over the trials' values."""
     grouped = answered.group_by([*cells, *trials]).agg(replicate=value.cast(pl.Float64))
     if trials:
-        # in the order of the trials, so that the mean is the same to the last digit
+        # sorted by trial, so that the mean is equal to the last digit
         grouped = grouped.sort(*cells, *trials).group_by(cells, maintain_order=True).agg(pl.col("replicate").mean())
     return grouped.collect(engine="in-memory")
 
@@ -154,7 +154,7 @@ def bootstrap_variance(
         picked = low + (generator.random(len(start)) * np.repeat(many, many)).astype(np.int64)
         count = size[picked]
         ends = np.cumsum(count)
-        # the rows of each cluster drawn, one cluster after the other
+        # the rows of the sampled clusters, cluster by cluster
         row_index = np.arange(ends[-1]) - np.repeat(ends - count, count) + np.repeat(start[picked], count)
         replicates.append(compute_values(rows[row_index].lazy(), value, cells, trials))
     sizes = (
@@ -167,7 +167,7 @@ def bootstrap_variance(
     if not replicates:
         return sizes.with_columns(variance=pl.lit(None, dtype=pl.Float64), undefined=pl.lit(value=False))
     one = pl.col("replicate")
-    # as a list: its numbers are added one after the other, always in the same order
+    # lists are summed in a fixed order
     spread = pl.concat(replicates).lazy().group_by(cells, maintain_order=True).agg(
         "replicate", undefined=(~one.is_finite().fill_null(value=False)).any()
     ).with_columns(variance=one.list.var()).drop("replicate")  # fmt: skip

@@ -33,7 +33,7 @@ CALIBRATION = {
     "n": pl.Int64(),
     "n_clusters": pl.Int64(),
 }
-# Up to so many answers each is drawn in the null band; beyond, bins are large, and their counts normal.
+# Up to this number of completions the null band samples each; beyond, the counts of its large bins are normal.
 DRAWN = 10_000
 _CHUNK = 4_000_000
 
@@ -93,7 +93,7 @@ def calibration(
         if name not in columns:
             raise UnknownNameError.among("column", name, columns)
     clusters = [pl.col(name).cast(pl.String) for name in ("cluster", "instance_id") if name in columns]
-    # without either, each answer is one by itself
+    # without both columns, each completion is its own cluster
     none = pl.lit(None, dtype=pl.String)
     values = {"sure": pl.col(confidence), "right": pl.col(right)}
     numbers = [value.cast(pl.Float64).fill_nan(None).alias(name) for name, value in values.items()]
@@ -125,19 +125,19 @@ def _check(rows: pl.DataFrame, confidence: str, right: str) -> None:
 def _of(group: pl.DataFrame, bins: int, ci: float) -> dict[str, object]:
     import numpy as np
 
-    # in one order, so that sums don't depend on that of the rows
+    # sorted, so that sums don't depend on the row order
     answers = group.sort("sure", "right", "cluster")
     sure, right = answers["sure"].to_numpy(), answers["right"].to_numpy()
     edges = equal_masses(sure, enough(len(sure), bins))
     sizes, claimed, accuracy = binned(sure, right, edges)
     error, base = debiased_error(sizes, claimed, accuracy), float(right.mean())
     spread = base * (1 - base)
-    # what accuracies vary by chance alone adds to reliability and to resolution alike
+    # random variation of accuracies adds equally to reliability and to resolution
     noise = float((sizes * accuracy * (1 - accuracy) / np.maximum(sizes - 1, 1)).sum()) / len(sure)
     unbiased = spread * len(sure) / (len(sure) - 1) if len(sure) > 1 else float("nan")
     resolution = float(sizes @ (accuracy - base) ** 2) / len(sure) - noise + (unbiased - spread)
     brier = float(((sure - right) ** 2).mean())
-    # the bins that hold answers, in order
+    # the non-empty bins, in order
     bin_index = np.unique(np.searchsorted(edges, sure), return_inverse=True)[1]
     names = answers["cluster"]
     alone = np.arange(len(sure)) + names.n_unique()
@@ -171,7 +171,7 @@ def _interval(
         return None, None, "no interval: no bin has 2 completions", many
     groups = min(many, MOST_GROUPS)
     if groups < many:
-        # dealt at random: as good, and bounded in cost
+        # random groups of clusters bound the cost
         cluster = (_generator(sure).permutation(many) % groups)[cluster]
     cell = cluster * kinds + bin_index
     sums = np.concatenate(
@@ -187,7 +187,7 @@ def _interval(
         with np.errstate(divide="ignore", invalid="ignore"):
             return sizes, claimed / sizes, hits / sizes
 
-    # what is drawn varies around the plain square of what was seen, not around the debiased one
+    # samples vary around the plain square of the observed values, not around the debiased square
     sizes, claimed, accuracy = parts(sums.sum(axis=0))
     centre = float(np.nansum(sizes * (claimed - accuracy) ** 2) / sizes.sum())
     drawn = replicates(sums, lambda values: debiased_error(*parts(values)))

@@ -54,7 +54,7 @@ COMPARISON = {
     "n_error": pl.Int64(),
     "n_clusters": pl.Int64(),
 }
-# Up to so many rows, and rows × clusters, are taken as one set without looking which of them share clusters.
+# Up to these numbers of rows, and of rows × clusters, all rows are treated as one set that shares clusters.
 _FEW, _DENSE = 500, 50_000_000
 
 
@@ -131,7 +131,7 @@ def compare(
     keys = [*group_keys(rows, by, ("metric", axis)), "metric"]
     group_keys(rows, [*on, axis])
     base = _base(rows, axis, base)
-    # a perturbation's seeds are repeats of it
+    # seeds are repetitions of a perturbation
     alike = ["instance_id"] if axis == "perturbation" else on
     rows = treat_failures(
         rows.with_columns(pl.col(axis).cast(pl.String)),
@@ -261,7 +261,7 @@ def _levels(
 
     gain = sums((pairs.a - pairs.b)[nest.order], nest.of_instance)
     several = sums((~pairs.single[nest.order]).astype(np.int64), nest.of_instance) > 0
-    # answers that differ by rounding alone are tied
+    # scores that differ only by rounding are ties
     up, down = count_instances(gain > 1e-12), count_instances(gain < -1e-12)
     better = pl.Series([directions[metric] for metric in strata["metric"]], dtype=pl.Boolean)
     share = pl.col("weight") / pl.col("size")

@@ -1,6 +1,6 @@
 """Rows encoded as integers, so that sums are NumPy operations over sorted keys.
 
-Cells are numbered by runs of equal rows, of which scores have few. Instances are numbered in the order of their names,
+Cells are numbered by runs of equal rows, which are few in scores. Instances are numbered in the order of their names,
 so sums are equal to the last digit in any row order. A cluster index has the starts of instances, clusters and strata.
 """
 
@@ -104,7 +104,7 @@ def distinct(keys: Numbers) -> Numbers:
     """Return the distinct keys, sorted."""
     import numpy as np
 
-    # many of our keys come nearly sorted, which a stable sort makes use of
+    # a stable sort is fast for keys that are nearly sorted, as most of ours are
     keys = np.sort(keys, kind="stable")
     return keys[starts_of(keys)]
 
@@ -266,7 +266,7 @@ def cluster_sums(nest: ClusterIndex, value: Floats) -> Floats:
         return sums(value[nest.order], nest.of_cluster)
     order = nest.order
     if len(nest.of_instance) < len(order) and not np.array_equal(value, np.rint(value)):
-        # rows of one instance in the order of their values: their sum must not hang on how they came
+        # rows of one instance sorted by value, so that their sum does not depend on the row order
         order = order[np.lexsort((value[order], nest.key))]
     count = (
         lengths(nest.of_instance, len(order)) if nest.many is None else sums(nest.many[nest.order], nest.of_instance)
@@ -298,7 +298,7 @@ def merge_names(by: Sequence[str], more: Iterable[str]) -> list[str]:
 
 def sum_by(frame: pl.LazyFrame, keys: Sequence[str], value: str, **more: pl.Expr) -> pl.LazyFrame:
     """Return per group the total of a column, equal to the last digit in any row order, and `more` expressions."""
-    # a million groups of one or two rows need no sorting, nor do whole numbers
+    # groups of one or two rows, and integers, need no sorting
     groups = frame.group_by(keys)
     whole = (pl.col(value) == pl.col(value).round()).all()
     plain = groups.agg(total=pl.col(value).sum(), count=pl.len(), whole=whole, **more).collect()
@@ -309,5 +309,5 @@ def sum_by(frame: pl.LazyFrame, keys: Sequence[str], value: str, **more: pl.Expr
 
 def stable_sum(terms: pl.Expr) -> pl.Expr:
     """Return the sum, equal to the last digit in any row order."""
-    # not .sort().sum(): Polars takes the sort for superfluous and drops it
+    # not .sort().sum(): Polars removes the sort as redundant
     return terms.sort().cum_sum().last()

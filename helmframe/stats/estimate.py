@@ -89,7 +89,7 @@ def estimate_of(sums: Sums, by: Sequence[str], *, mean: str = "macro") -> pl.Dat
             ),
         )
     )
-    # a subset with one cluster has no variance, and then neither has the group; a negative component counts as none
+    # without the variance of a subset (one cluster) the group has none; a negative component counts as 0
     has_variance = pl.when(pl.col("n_lonely") == 0)
     added = pl.col("across").fill_null(0.0).clip(lower_bound=0.0)
     satterthwaite = (pl.col("within") + added) ** 2 / (pl.col("within") ** 2 / pl.col("df_within") + pl.col("doubt"))

@@ -13,9 +13,9 @@ from helmframe.errors import ArgumentError, NotComparableError
 from helmframe.stats.encoded_rows import merge_names
 
 ERRORS = ("refuse", "drop", "worst")
-# The share of failed requests from which numbers need an explicit `errors`.
+# The share of failed requests above which `errors` must be explicit.
 ERRORS_ALLOWED = 0.01
-# Smallest and largest value of a metric; None where there is no bound.
+# Smallest and largest value of a metric; None without a bound.
 Range: TypeAlias = tuple[float | None, float | None]
 
 

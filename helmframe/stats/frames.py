@@ -22,10 +22,10 @@ from helmframe.stats.sums import Sums, add_sums
 
 C = TypeVar("C")
 T = TypeVar("T")
-# Scores as one frame, or as frames that hold their instances whole.
+# Scores as one frame, or as frames that contain their instances whole.
 Rows: TypeAlias = pl.LazyFrame | pl.DataFrame | Sequence[pl.LazyFrame]
 
-# Chunks worked at once, in threads: Polars and NumPy leave Python alone meanwhile.
+# Chunks processed at once, in threads: Polars and NumPy release the GIL.
 AT_ONCE = 2
 
 
@@ -130,7 +130,7 @@ def _lacks(variants: pl.DataFrame | None, all_variants: pl.DataFrame | None) -> 
 
 
 REQUIRED = ("instance_id", "score")
-# What a frame need not say, where there is only one of it.
+# The values of missing columns.
 DEFAULTS: dict[str, Any] = {
     "scenario": "",
     "subset": "",

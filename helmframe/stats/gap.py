@@ -86,7 +86,7 @@ def gap(
         if reference is None
         else (rows.cells[group] == reference).fill_null(value=False).to_numpy()[rows.cell] & mask
     )
-    # trials stay out of the cells: their component, common to both sides, is not added
+    # without trials in the cells, their component, which both sides share, is not added
     without_trials = rows.others(rows.cells.drop("trial") if "trial" not in keys else rows.cells, rows.cell, rows.unit)
     sides = [
         estimate_of(sums_of(without_trials, columns, value, rows_of), columns, mean=mean)

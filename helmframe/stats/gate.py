@@ -12,9 +12,9 @@ from helmframe.stats.failures import ERRORS_ALLOWED, check_errors
 from helmframe.stats.power import POWER
 
 PASS, FAIL, UNDECIDED = "pass", "fail", "undecided"
-# 2 is the status of a usage error on the command line
+# 2 is the exit status of usage errors
 EXIT_CODES = {PASS: 0, FAIL: 1, UNDECIDED: 3}
-# A line nearer to the value than this share of its interval: no number of instances is worth naming.
+# Closer to the line than this share of the interval, no useful number of instances would decide.
 _ON_THE_LINE = 1e-3
 
 
@@ -139,7 +139,7 @@ def _check_failures(table: pl.DataFrame, errors: str) -> None:
         )
     if errors == "drop" or "n_error" not in table.columns:
         return
-    # a table made by hand may count instances alone
+    # a table made by hand may lack n_completions
     n = pl.col("n_completions") if "n_completions" in table.columns else pl.col("n") + pl.col("n_error")
     shares = table.with_columns(share=pl.col("n_error") / n).filter(pl.col("share") > ERRORS_ALLOWED)
     for row in shares.head(1).iter_rows(named=True):

@@ -30,7 +30,7 @@ from helmframe.stats.intervals import with_interval
 from helmframe.stats.ranks import Estimates
 from helmframe.stats.sums import sums_of
 
-# Competitors with fewer of a column's instances than this share ran something else.
+# The smallest share of a column's instances that a model may have.
 SAME_INSTANCES = 0.99
 COLUMN = ["scenario", "metric"]
 

@@ -99,7 +99,7 @@ def power(
     z, root = float(ndtri((1 + ci) / 2)), sqrt(variance)
 
     def spread(difference: float) -> float:
-        # right-or-wrong answers vary less where they differ to one side
+        # a difference of right-or-wrong scores reduces their variance
         return sqrt(max(variance - binary * difference**2, 0.0))
 
     if effect is None:

@@ -111,7 +111,7 @@ def _corrected(rows: pl.DataFrame, ci: float, mean: str, tuned: bool, fraction: 
     cluster = rows.select(pl.struct(*STRATUM, "cluster").rank("dense") - 1).to_series().to_numpy()
     subset = rows.select(pl.struct(STRATUM).rank("dense") - 1).to_series().to_numpy()
     within = np.bincount(subset, w * f) / np.bincount(subset, w)
-    # what each cluster adds: to the judge's mean (subsets are fixed), and to the labelled means
+    # the contributions of each cluster to the judge's mean (subsets are fixed) and to the labelled means
     of_all = _of_clusters(cluster, w * (f - within[subset]), np.ones(len(w), dtype=bool))
     means = {"y": float(label_weight @ y), "f": float(label_weight @ f)}
     of_y = _of_clusters(cluster, label_weight * (y - means["y"]), labelled)

@@ -48,7 +48,7 @@ def significant_signs(columns: Sequence[Estimates], competitors: int, ci: float)
             apart = column.value[:, None] - column.value[None, :]
             variance = variances_of_pairs(column.covariance)
             clusters = np.minimum(column.clusters[:, None], column.clusters[None, :])
-            # where all clusters differ by the same, their number alone says how sure that is
+            # if all clusters differ equally, only their number determines the significance
             variance += np.where(column.score | (variance == 0), apart**2 / clusters, 0.0)
             quantile = stdtrit(np.minimum(column.df[:, None], column.df[None, :]), (1 + level) / 2)
             sure = (np.abs(apart) > 1e-12) & (apart**2 > quantile**2 * variance)

@@ -28,7 +28,7 @@ from helmframe.stats.sums import Sums, sums_of
 from helmframe.stats.variants import RUN_KEYS, VariantGroups, Variants, combine_groups, group_variants, variants_of
 
 ALL = "all"
-# The group of variants that each perturbation is.
+# Groups of variants: one per perturbation.
 BY_PERTURBATION = pl.col("perturbation")
 MADE = ("metric", *VARIANT)
 ROBUSTNESS = {
@@ -190,7 +190,7 @@ def sizes(combined: PartialAggregate, keys: Sequence[str]) -> pl.DataFrame:
     )
 
 
-# All perturbations together, and each by itself.
+# All perturbations together, and single perturbations.
 _GROUPS = (ALL, "each")
 
 
@@ -214,7 +214,7 @@ def _robustness_chunk(
         changed = part.complete & (part.altered > 0)
         values = {"change": (part.change, changed, part.altered)}
         if placebo is not None:
-            # a placebo alters nothing: its change is over all of its answers
+            # a placebo changes no input, so its change is over all its completions
             is_placebo = (part.rows.cells["perturbation"] == placebo).to_numpy()[part.rows.cell]
             change = np.where(is_placebo, part.total - part.scored * part.original, part.change)
             values["change"] = (

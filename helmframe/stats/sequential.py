@@ -10,7 +10,7 @@ from helmframe._core.expressions import key_of
 from helmframe.errors import ArgumentError
 from helmframe.stats.encoded_rows import Flags, Floats, Numbers
 
-# Candidate means that bets are made against, and the shares of the most that can be bet.
+# The number of candidate means to bet against, and the shares of the largest possible bet.
 CANDIDATES = 500
 STAKES = (0.9, 0.64, 0.45, 0.32, 0.16, 0.08, 0.04, 0.02)
 
@@ -140,7 +140,7 @@ def _ratio(seen: Floats, population: int, alpha: float) -> tuple[Floats, Floats]
     factorials = gammaln(np.arange(population + 2, dtype=np.float64) + 1)
     t = np.arange(1, len(seen) + 1)
     s = np.rint(np.cumsum(seen)).astype(np.int64)
-    # ln 1/α, less what does not depend on K
+    # ln 1/α without the terms that are independent of K
     needed = np.log(alpha) - np.log(t + 1.0) + (factorials[population] - factorials[t] - factorials[population - t])
     needed += factorials[s] + factorials[t - s]
 
@@ -185,7 +185,7 @@ def _bets(seen: Floats, sizes: Floats, drawn: SampledPopulation, alpha: float) -
     candidates = np.linspace(0, 1, CANDIDATES + 1)
     stakes = np.array(STAKES)[:, None]
     above, below = (np.ones((len(STAKES), len(candidates))) for _ in range(2))
-    # those from start to end are not lost
+    # the candidates from start to end are not rejected
     start, end = 0, len(candidates)
     low, high = np.zeros(len(seen)), np.ones(len(seen))
     limit = 2 / alpha * len(STAKES)
@@ -196,7 +196,7 @@ def _bets(seen: Floats, sizes: Floats, drawn: SampledPopulation, alpha: float) -
         rest = (drawn.size * candidates[start:end] - total - usual * (drawn.size - weight)) / left
         mean = rest / drawn.largest + usual
         excess = (score - usual) * size / drawn.largest + usual
-        # no bets on what rounding may have moved over an edge
+        # no bets on values that rounding may have moved over an edge
         inside = (mean > 1e-9) & (mean < 1 - 1e-9)
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             above *= 1 + stakes * np.where(inside, excess / mean - 1, 0.0)
@@ -209,13 +209,13 @@ def _bets(seen: Floats, sizes: Floats, drawn: SampledPopulation, alpha: float) -
         start, end = start + first, start + last
         total, weight = total + score * size, weight + size
         ends = candidates[max(start - 1, 0)], candidates[min(end, CANDIDATES)]
-        # what is left lies between 0 and 1 too
+        # the mean of the unseen scores is between 0 and 1 too
         low[index], high[index] = np.clip(ends, total / drawn.size, (total + drawn.size - weight) / drawn.size)
     return low, high
 
 
 UNIT = ("subset", "cluster")
-# The heaviest a mean over subsets makes a cluster, for the names of columns here.
+# The column with the weight of a cluster.
 _WEIGHT = "weight"
 
 

@@ -7,11 +7,11 @@ from helmframe.stats.encoded_rows import Floats, Numbers
 
 EXACT_FLIPS = 20
 FLIPS = 9_999
-# How often `detectable` is to be found.
+# The power of `detectable`.
 POWER = 0.8
-# More differences of unlike size than these: the largest are flipped, of the rest the flips' sum is normal.
+# With more distinct sizes than this, the largest are flipped, and the sum of the others is normal.
 MOST_FLIPPED = 500
-# Signs drawn at once.
+# Signs sampled at once.
 _CHUNK = 512
 
 
@@ -30,7 +30,7 @@ def sign_flip_p(differences: Floats) -> tuple[float, str]:
     """
     import numpy as np
 
-    # rounded to 12 digits, so that sums taken in another order are the same differences
+    # rounded to 12 digits, so that the order of sums does not matter
     scale = float(np.max(np.abs(differences), initial=0.0))
     units = np.round(np.asarray(differences, dtype=np.float64) / scale, 12) if scale else np.zeros(0)
     units = np.sort(units[units != 0.0])
@@ -61,7 +61,7 @@ def mcnemar_midp(only_a: int, only_b: int) -> float:
     if n == 0:
         return 1.0
     if only_a == only_b:
-        # the two tails meet in the middle, whose half is taken once
+        # the two tails share the middle, whose half counts once
         return float(1 - 0.5 * np.exp(gammaln(n + 1) - 2 * gammaln(least + 1) - n * np.log(2)))
     at = np.exp(gammaln(n + 1) - gammaln(least + 1) - gammaln(n - least + 1) - n * np.log(2))
     return float(2 * bdtr(least, n, 0.5) - at)
@@ -103,7 +103,7 @@ def detectable(stderr: Floats, df: Floats, ci: float = 0.95) -> Floats:
 def _all_flips(sizes: Floats) -> Floats:
     import numpy as np
 
-    # the first sign is fixed: the other half mirrors it
+    # the first sign is fixed; the other half is its mirror image
     sums = sizes[:1]
     for size in sizes[1:]:
         sums = np.concatenate([sums + size, sums - size])
@@ -118,7 +118,7 @@ def _random_flips(sizes: Floats, counts: Numbers) -> Floats:
     rest, rest_counts = sizes[:-MOST_FLIPPED], counts[:-MOST_FLIPPED]
     sizes, counts = sizes[-MOST_FLIPPED:], counts[-MOST_FLIPPED:]
     sums: Floats = generator.normal(size=FLIPS) * np.sqrt(np.sum(rest**2 * rest_counts))
-    # equal sizes are flipped together: their signs add up to a binomial
+    # the signs of equal sizes sum to a binomial number
     for size, count in zip(sizes[counts > 1], counts[counts > 1], strict=True):
         sums += size * (2.0 * generator.binomial(int(count), 0.5, size=FLIPS) - count)
     single = sizes[counts == 1]
@@ -131,7 +131,7 @@ def _random_flips(sizes: Floats, counts: Numbers) -> Floats:
 
 
 JOINT_DRAWS = 4_000
-# Draws held at once, in numbers.
+# Numbers in memory at once.
 _JOINT_CHUNK = 4_000_000
 
 
@@ -198,7 +198,7 @@ def variances_of_pairs(covariance: Floats) -> Floats:
     variance = np.diag(covariance)
     both = variance[:, None] + variance[None, :]
     apart: Floats = both - 2 * covariance
-    # what is left of equal columns is rounding
+    # the difference of equal columns is only rounding
     return np.where(apart > 1e-12 * both, apart, 0.0)
 
 
@@ -225,7 +225,7 @@ def _normals(covariance: Floats, index: int) -> Iterator[tuple[int, Floats]]:
     """Yield samples with this covariance, which may be singular; equal numbers give equal samples."""
     import numpy as np
 
-    # rounded, so that sums taken in another order are the same covariance
+    # rounded, so that the order of sums does not matter
     rounded = np.round(covariance, 9) + 0.0
     key = hashlib.sha256(f"{index} {JOINT_DRAWS}".encode() + rounded.tobytes()).digest()
     generator = np.random.Generator(np.random.PCG64(int.from_bytes(key[:16], "little")))

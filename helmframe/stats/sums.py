@@ -250,7 +250,7 @@ def trial_components(cells: pl.DataFrame) -> pl.DataFrame:
     number, clusters = pl.col("trial").n_unique(), pl.col("cluster").n_unique()
     enough, average = pl.when((number > 1) & (clusters > 1)), stable_sum(pl.col("trial_mean")) / pl.len()
     return (
-        # mean squares need whole rows: an instance that failed in one trial says nothing about the trials
+        # mean squares need complete rows, so instances that failed in a trial are excluded
         cells.lazy()
         .filter(pl.col("trials") == n_trials)
         .group_by("stratum", "cluster", "trial")

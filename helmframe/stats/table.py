@@ -83,7 +83,7 @@ def _aggregate_chunk(scores: pl.LazyFrame, context: FoldContext, *, keys: Sequen
     return PartialAggregate({"score": sums}, {"answers": count_completions(rows, keys)})
 
 
-# What may tell the rows of a table apart, in this order.
+# The columns that may identify the rows of a table, in order.
 AXES = ("scenario", "split", "model", "setting", "perturbation")
 
 

@@ -78,7 +78,7 @@ def worst_case(
     scores = as_scores(scores)
     keys = [*group_keys(scores, by, MADE), "metric"]
     combined = fold(scores, partial(_worst_case_chunk, keys=keys, higher_is_better=higher_is_better))
-    assert combined.variants is not None  # every chunk leaves them
+    assert combined.variants is not None  # set by every chunk
     worst = estimate_of(combined.sums["worst"], keys, mean=mean)
     intervals = with_interval(worst, pl.col("metric").is_in(list(fractions)), ci=ci)
     variant_counts = sizes(combined, keys).drop("perturbation")
@@ -220,7 +220,7 @@ def expected_worst(variants: Variants, keys: Sequence[str], k: int) -> tuple[Enc
     draws = counts_of(variants, keys, cells, BY_PERTURBATION)
     rank_in_draws = np.arange(len(key)) - np.repeat(starts, size)
     weights = _weights(int(size.max(initial=0)), k)[np.repeat(size, size), rank_in_draws]
-    # a NaN among the draws makes the sum one
+    # a NaN among the scores makes the sum NaN
     worst = np.where(size == draws[cell], sums(weights * variants.score[inside], starts), np.nan)
     return variants.rows.others(cells, cell, key[starts] // many % units), worst, draws
 

@@ -18,7 +18,7 @@ from helmframe.results import Results
 from helmframe.results._data import Chunk, reader_of
 from helmframe.views.explore_instance import answers_of_row, instance_details
 
-ROWS = 50  # of a page
+ROWS = 50  # per page
 EXCERPT = 160  # characters of a text in the table
 _INDEXES = 3  # metrics whose index is in memory
 AXES = ("scenario", "model", "perturbation", "setting")
@@ -108,7 +108,7 @@ class Filters:
 
 
 class Explorer:
-    """A server-side explorer of results, which answers requests of a browser with JSON values.
+    """A server-side explorer of results, which responds to a browser with JSON values.
 
     One row is one score of one metric. Memory holds a narrow index of those rows (about 80 bytes each) and the rows
     that match the last filters; texts are read from the chunks that contain the rows of a page.
