@@ -80,13 +80,13 @@ def aggregate_set(
     if not 0 < ci < 1:
         raise ArgumentError(f"ci={ci!r}: ci must be between 0 and 1, such as 0.95.")
     keys = [*group_keys(rows.lazy(), by), "metric"]
-    frame = _prepared(rows.lazy(), metric)
+    frame = _prepare(rows.lazy(), metric)
     cells = merge_names(keys, STRATUM) if mean == "macro" else keys
-    answered = _dealt(frame.filter(~pl.col("failed")), keys, cells)
+    answered = _with_blocks(frame.filter(~pl.col("failed")), keys, cells)
     trials = ["trial"] if by_trial and "trial" not in cells else []
     wholes = compute_values(answered, value, cells, trials).rename({"replicate": "value"}).lazy()
     within = (
-        _within(_replicates(answered, value, cells, trials), cells)
+        _jackknife_variances(_replicates(answered, value, cells, trials), cells)
         if smooth
         else bootstrap_variance(answered, value, cells, trials)
     )
@@ -97,19 +97,19 @@ def aggregate_set(
         .sort(keys)
         .collect()
     )
-    why = answered.group_by(keys).agg(why=pl.lit("") if reason is None else reason).collect(engine="in-memory")
-    table = table.join(why, on=keys, how="left", nulls_equal=True, maintain_order="left")
+    reasons = answered.group_by(keys).agg(why=pl.lit("") if reason is None else reason).collect(engine="in-memory")
+    table = table.join(reasons, on=keys, how="left", nulls_equal=True, maintain_order="left")
     low, high = t_interval(table["value"].to_numpy(), table["variance"].to_numpy(), table["df"].to_numpy(), ci)
     return table.with_columns(
         pl.col("n").fill_null(0),
         stderr=pl.col("variance").sqrt(),
         ci_low=pl.Series(np.maximum(low, 0.0) if fraction else low).fill_nan(None),
         ci_high=pl.Series(np.minimum(high, 1.0) if fraction else high).fill_nan(None),
-        interval=_named(smooth=smooth),
+        interval=_interval_label(smooth=smooth),
     ).select([*keys, *(name for name in STATS.schema if name not in keys)])
 
 
-def _prepared(rows: pl.LazyFrame, metric: str) -> pl.LazyFrame:
+def _prepare(rows: pl.LazyFrame, metric: str) -> pl.LazyFrame:
     """Return the rows in a fixed order, with the columns metric and failed, and null flags for absent columns."""
     columns = rows.collect_schema().names()
     absent = [name for name in ("parsed", "truncated") if name not in columns]
@@ -128,14 +128,14 @@ def _prepared(rows: pl.LazyFrame, metric: str) -> pl.LazyFrame:
     )
 
 
-def _dealt(answered: pl.LazyFrame, keys: Sequence[str], cells: Sequence[str]) -> pl.LazyFrame:
+def _with_blocks(answered: pl.LazyFrame, keys: Sequence[str], cells: Sequence[str]) -> pl.LazyFrame:
     """Return the rows with their block (its number in the cell) and pool (blocks whose values vary around one mean).
 
     A pool is a subset. A group that pools subsets and has more than 200 clusters is one pool, and each of its blocks
     contains clusters of every subset.
     """
     names = [pl.col(name).fill_null("") for name in INSTANCE[:3]]
-    many = pl.len().over(cells) > MOST_BLOCKS
+    is_large = pl.len().over(cells) > MOST_BLOCKS
     blocks = (
         answered.select(merge_names(keys, INSTANCE[:3]))
         .unique()
@@ -145,17 +145,17 @@ def _dealt(answered: pl.LazyFrame, keys: Sequence[str], cells: Sequence[str]) ->
         .with_columns(
             jackknife_block=pl.col("place") % MOST_BLOCKS,
             jackknife_blocks=pl.min_horizontal(pl.len().over(cells), MOST_BLOCKS).cast(pl.Int64),
-            jackknife_pool=pl.when(many).then(pl.lit("")).otherwise(pl.concat_str(names[:2], separator="\x1f")),
-            dealt=many,
+            jackknife_pool=pl.when(is_large).then(pl.lit("")).otherwise(pl.concat_str(names[:2], separator="\x1f")),
+            dealt=is_large,
         )
         .drop("key", "place")
         .collect()
     )
-    dealt = answered.join(
+    joined = answered.join(
         blocks.lazy(), on=merge_names(keys, INSTANCE[:3]), how="left", nulls_equal=True, maintain_order="left"
     )
     # one chunk, because the last digit of a sum depends on the boundaries of chunks
-    return dealt.collect().rechunk().lazy()
+    return joined.collect().rechunk().lazy()
 
 
 def _replicates(answered: pl.LazyFrame, value: pl.Expr, cells: Sequence[str], trials: Sequence[str]) -> pl.LazyFrame:
@@ -163,7 +163,7 @@ def _replicates(answered: pl.LazyFrame, value: pl.Expr, cells: Sequence[str], tr
     blocks = (
         answered.select([*cells, "jackknife_block", "jackknife_blocks", "jackknife_pool"]).unique().collect().lazy()
     )
-    most = blocks.select(pl.col("jackknife_blocks").max()).collect().item() or 0
+    n_blocks = blocks.select(pl.col("jackknife_blocks").max()).collect().item() or 0
     replicates = [
         compute_values(
             answered.filter((pl.col("jackknife_block") != block) & (pl.col("jackknife_blocks") > block)),
@@ -171,14 +171,14 @@ def _replicates(answered: pl.LazyFrame, value: pl.Expr, cells: Sequence[str], tr
             cells,
             trials,
         ).with_columns(jackknife_block=pl.lit(block, dtype=pl.Int64))
-        for block in range(most)
+        for block in range(n_blocks)
     ]
     if not replicates:
         return blocks.with_columns(replicate=pl.lit(None, dtype=pl.Float64))
     return blocks.join(pl.concat(replicates).lazy(), on=[*cells, "jackknife_block"], how="left", nulls_equal=True)
 
 
-def _within(replicates: pl.LazyFrame, cells: Sequence[str]) -> pl.LazyFrame:
+def _jackknife_variances(replicates: pl.LazyFrame, cells: Sequence[str]) -> pl.LazyFrame:
     """Return the jackknife variance per cell: (R−1)/R times the squared deviations, summed over its pools."""
     left_out, count = pl.col("replicate"), pl.len().cast(pl.Int64)
     squares, enough = stable_sum((left_out - stable_sum(left_out) / count) ** 2), pl.when(count > 1)
@@ -237,7 +237,7 @@ def _sizes(answered: pl.LazyFrame, keys: Sequence[str]) -> pl.LazyFrame:
     )
 
 
-def _named(*, smooth: bool) -> pl.Expr:
+def _interval_label(*, smooth: bool) -> pl.Expr:
     clustered = pl.col("n_clusters") < pl.col("n")
     return (
         pl.when(pl.col("n").is_null())

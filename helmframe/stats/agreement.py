@@ -113,8 +113,9 @@ def _rows(items: pl.DataFrame, raters: Sequence[str], level: str, ci: float) -> 
         np.add.at(sums, cluster_index, used)
         with np.errstate(invalid="ignore", divide="ignore"):
             value = float(statistic.value(sums.sum(axis=0)))
-        low, high, how = percentile_interval(sums, statistic.value, value, ci)
-        row = (statistic.name, statistic.raters, None if np.isnan(value) else value, low, high, how, len(used), count)
+        low, high, method = percentile_interval(sums, statistic.value, value, ci)
+        estimate = None if np.isnan(value) else value
+        row = (statistic.name, statistic.raters, estimate, low, high, method, len(used), count)
         rows.append(dict(zip(AGREEMENT, row, strict=True)))
     return rows
 
@@ -138,17 +139,17 @@ def _statistics(values: Floats, raters: Sequence[str], level: str) -> list[Stati
             "level='interval'."
         )
     if coded:
-        everyone = rated.sum(axis=1) == max(len(raters), 2)
-        statistics.append(Statistic("fleiss_kappa", "all", *_fleiss(counts, len(raters)), everyone))
+        rated_by_all = rated.sum(axis=1) == max(len(raters), 2)
+        statistics.append(Statistic("fleiss_kappa", "all", *_fleiss(counts, len(raters)), rated_by_all))
     for a, b in combinations(range(len(raters)), 2):
-        both, named = rated[:, a] & rated[:, b], f"{raters[a]}, {raters[b]}"
+        rated_by_both, named = rated[:, a] & rated[:, b], f"{raters[a]}, {raters[b]}"
         x, y = np.nan_to_num(values[:, a]), np.nan_to_num(values[:, b])
-        statistics.append(Statistic("same", named, *_mean((x == y).astype(np.float64)), both))
+        statistics.append(Statistic("same", named, *_mean((x == y).astype(np.float64)), rated_by_both))
         if coded:
-            statistics.append(Statistic("cohen_kappa", named, *_cohen(x, y, categories), both))
+            statistics.append(Statistic("cohen_kappa", named, *_cohen(x, y, categories), rated_by_both))
         if level != "nominal":
-            statistics.append(Statistic("weighted_kappa", named, *_quadratic(x, y), both))
-        statistics.append(Statistic("difference", named, *_mean(x - y), both))
+            statistics.append(Statistic("weighted_kappa", named, *_quadratic(x, y), rated_by_both))
+        statistics.append(Statistic("difference", named, *_mean(x - y), rated_by_both))
     return statistics
 
 

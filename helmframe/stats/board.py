@@ -107,9 +107,9 @@ def _difference(field: str, first: Collection[str], second: Collection[str]) -> 
         field
     ]
     unshared = [
-        f"Only {name} has {', '.join(map(repr, sorted(set(one) - set(two))))}."
-        for name, one, two in (("the first", first, second), ("the second", second, first))
-        if set(one) - set(two)
+        f"Only {name} has {', '.join(map(repr, sorted(set(names_a) - set(names_b))))}."
+        for name, names_a, names_b in (("the first", first, second), ("the second", second, first))
+        if set(names_a) - set(names_b)
     ]
     return (
         f"compare(): the leaderboards have different {noun}{reason}. {' '.join(unshared)} Build both from the same "
@@ -157,18 +157,18 @@ def build_leaderboard(columns: Sequence[Column], pool: Sequence[str], *, mean: s
     columns = sorted(columns, key=lambda column: column.name)
     signed = [column.values if column.higher_is_better else -column.values for column in columns]
     rates = np.array([_rates(column) for column in signed])
-    shown = rates if mean == "win_rate" else np.array([column.values for column in columns])
+    matrix = rates if mean == "win_rate" else np.array([column.values for column in columns])
     weight = np.array([column.size if mean == "micro" else 1.0 for column in columns])
-    value = _averages(np.ones((1, len(columns))), shown, weight)[0]
+    value = _averages(np.ones((1, len(columns))), matrix, weight)[0]
     if mean != "win_rate":
         # a mean over fewer columns measures something else
-        value[np.isnan(shown).any(axis=0)] = np.nan
+        value[np.isnan(matrix).any(axis=0)] = np.nan
     up = mean == "win_rate" or columns[0].higher_is_better
     eligible = ~np.isnan(value)
     estimates = [column.estimates for column in columns if column.estimates is not None]
     if len(estimates) == len(columns):
         signs = significant_signs(estimates, len(pool), ci)
-        low, high, how, overall = (
+        low, high, method, overall = (
             _win_rate_bounds(signs, rates)
             if mean == "win_rate"
             else _mean_bounds(columns, pool, value, weight, eligible, ci)
@@ -176,15 +176,16 @@ def build_leaderboard(columns: Sequence[Column], pool: Sequence[str], *, mean: s
         cells = [_cells(column, pool, rate, sign) for column, rate, sign in zip(columns, rates, signs, strict=True)]
     else:
         low = high = np.full(len(pool), np.nan)
-        how, overall = "no interval: only means are known", _over_scenarios(shown, weight, value, up=up, ci=ci)
+        method, overall = "no interval: only means are known", _over_scenarios(matrix, weight, value, up=up, ci=ci)
         cells = [_cells(column, pool, rate, None) for column, rate in zip(columns, rates, strict=True)]
-    again_low, again_high, again = _bootstrap(shown, weight, eligible, ci)
+    scenarios_low, scenarios_high, scenarios_method = _bootstrap(matrix, weight, eligible, ci)
     table = (
         pl.DataFrame({"model": list(pool), "value": value})
         .with_columns(
-            ci_low=pl.Series(low), ci_high=pl.Series(high), interval=pl.lit(how),
-            scenarios_low=pl.Series(again_low), scenarios_high=pl.Series(again_high), scenarios_interval=pl.lit(again),
-            n_columns=pl.Series((~np.isnan(shown)).sum(axis=0)),
+            ci_low=pl.Series(low), ci_high=pl.Series(high), interval=pl.lit(method),
+            scenarios_low=pl.Series(scenarios_low), scenarios_high=pl.Series(scenarios_high),
+            scenarios_interval=pl.lit(scenarios_method),
+            n_columns=pl.Series((~np.isnan(matrix)).sum(axis=0)),
         )
         .with_columns(pl.col("value", "ci_low", "ci_high", "scenarios_low", "scenarios_high").fill_nan(None))
     )  # fmt: skip
@@ -248,13 +249,13 @@ def _ranked(pool: Sequence[str], value: Floats, eligible: Flags, overall: Signs)
     return ranked.drop("place").with_columns(ties=pl.Series(tie_groups(overall[np.ix_(order, order)])))
 
 
-def _averages(counts: Floats, shown: Floats, weight: Floats) -> Floats:
+def _averages(counts: Floats, matrix: Floats, weight: Floats) -> Floats:
     """Return each model's weighted mean over its columns, per sample of columns (`counts`)."""
     import numpy as np
 
-    present = ~np.isnan(shown)
+    present = ~np.isnan(matrix)
     with np.errstate(invalid="ignore", divide="ignore"):
-        averages: Floats = (counts @ (np.where(present, shown, 0.0) * weight[:, None])) / (
+        averages: Floats = (counts @ (np.where(present, matrix, 0.0) * weight[:, None])) / (
             counts @ (present * weight[:, None])
         )
     return averages
@@ -286,24 +287,24 @@ def _mean_bounds(
     index = np.flatnonzero(eligible)
     share = weight / weight.sum()
     covariance: Floats | None = np.zeros((len(index), len(index)))
-    doubt, clusters = np.zeros(len(index)), np.full(len(index), np.inf)
+    df_terms, clusters = np.zeros(len(index)), np.full(len(index), np.inf)
     for column, part in zip(columns, share, strict=True):
         estimates = column.estimates
         assert estimates is not None
-        at = np.searchsorted(estimates.index, index)
-        clusters = np.minimum(clusters, estimates.clusters[at])
+        positions = np.searchsorted(estimates.index, index)
+        clusters = np.minimum(clusters, estimates.clusters[positions])
         if estimates.covariance is None or covariance is None:
             covariance = None
             continue
-        covariance += part**2 * estimates.covariance[np.ix_(at, at)]
-        doubt += (part**2 * np.diag(estimates.covariance)[at]) ** 2 / estimates.df[at]
+        covariance += part**2 * estimates.covariance[np.ix_(positions, positions)]
+        df_terms += (part**2 * np.diag(estimates.covariance)[positions]) ** 2 / estimates.df[positions]
     low, high = np.full(len(value), np.nan), np.full(len(value), np.nan)
     if covariance is None:
         none = np.zeros((len(value), len(value)), dtype=np.int8)
         return low, high, "no interval: a subset has fewer than 2 clusters", none
     variance = np.diag(covariance)
     with np.errstate(invalid="ignore", divide="ignore"):
-        df = np.where(variance > 0, variance**2 / doubt, clusters - 1)
+        df = np.where(variance > 0, variance**2 / df_terms, clusters - 1)
     fraction = columns[0].unit == "fraction"
     low[index], high[index] = t_interval(value[index], variance, df, ci)
     if fraction:
@@ -325,35 +326,35 @@ def _mean_bounds(
     return low, high, "t (CR2) over instances", signs
 
 
-def _over_scenarios(shown: Floats, weight: Floats, value: Floats, *, up: bool, ci: float) -> Signs:
+def _over_scenarios(matrix: Floats, weight: Floats, value: Floats, *, up: bool, ci: float) -> Signs:
     """Return the signs of differences that are significant over samples of columns, paired."""
     import numpy as np
 
-    present = ~np.isnan(shown)
+    present = ~np.isnan(matrix)
     count = present.sum(axis=0)
     index = np.flatnonzero(~np.isnan(value) & (count > 1))
-    shown, present, count, average = shown[:, index], present[:, index], count[index], value[index]
+    matrix, present, count, average = matrix[:, index], present[:, index], count[index], value[index]
     share = weight[:, None] / (present * weight[:, None]).sum(axis=0)
-    residual = np.where(present, share * (shown - average) * np.sqrt(count / (count - 1)), 0.0)
+    residual = np.where(present, share * (matrix - average) * np.sqrt(count / (count - 1)), 0.0)
     signed = average if up else -average
     alike = Estimates(index, signed, residual.T @ residual, count - 1.0, count.astype(np.float64), score=False)
     return significant_signs([alike], len(value), ci)[0]
 
 
-def _bootstrap(shown: Floats, weight: Floats, eligible: Flags, ci: float) -> Interval:
+def _bootstrap(matrix: Floats, weight: Floats, eligible: Flags, ci: float) -> Interval:
     """Return the percentile interval of each mean over samples of columns; the pool is fixed."""
     import numpy as np
 
-    number, none = len(shown), np.full(shown.shape[1], np.nan)
+    number, none = len(matrix), np.full(matrix.shape[1], np.nan)
     if number < 2:
         return none, none, "no interval: only one column"
-    held = np.round(np.nan_to_num(shown, nan=-1.0), 12) + 0.0
-    key = hashlib.sha256(held.tobytes() + weight.tobytes()).digest()
+    rounded = np.round(np.nan_to_num(matrix, nan=-1.0), 12) + 0.0
+    key = hashlib.sha256(rounded.tobytes() + weight.tobytes()).digest()
     generator = np.random.Generator(np.random.PCG64(int.from_bytes(key[:16], "little")))
     counts = generator.multinomial(number, np.full(number, 1 / number), size=REPLICATES).astype(np.float64)
-    drawn = _averages(counts, shown[:, eligible], weight)
+    averages = _averages(counts, matrix[:, eligible], weight)
     low, high = none.copy(), none.copy()
-    low[eligible], high[eligible] = np.nanquantile(drawn, [(1 - ci) / 2, (1 + ci) / 2], axis=0)
+    low[eligible], high[eligible] = np.nanquantile(averages, [(1 - ci) / 2, (1 + ci) / 2], axis=0)
     few = ", few columns" if number < FEW_CLUSTERS else ""
     return low, high, f"bootstrap over {number} columns ({REPLICATES:,}){few}"
 

@@ -64,11 +64,11 @@ def replicates(sums: Floats, value: Callable[[Floats], Floats]) -> Floats:
     # equal up to rounding, relative to the largest value of each column
     scale = np.abs(sums).max(axis=0)
     rounded = np.round(sums / np.where(scale > 0, scale, 1.0), 12) + 0.0
-    kinds, first, many = np.unique(rounded, axis=0, return_index=True, return_counts=True)
-    key = hashlib.sha256(kinds.tobytes() + many.astype("<i8").tobytes()).digest()
+    kinds, first, counts = np.unique(rounded, axis=0, return_index=True, return_counts=True)
+    key = hashlib.sha256(kinds.tobytes() + counts.astype("<i8").tobytes()).digest()
     generator = np.random.Generator(np.random.PCG64(int.from_bytes(key[:16], "little")))
-    few_kinds = 4 * len(many) <= len(sums)
-    draw = (_of_kinds if few_kinds else _of_rows)(sums[first], many, generator)
+    few_kinds = 4 * len(counts) <= len(sums)
+    draw = (_sums_by_kind if few_kinds else _sums_by_row)(sums[first], counts, generator)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.concatenate([np.asarray(value(batch), dtype=np.float64) for batch in draw])
 
@@ -78,18 +78,18 @@ def few_clusters(clusters: int) -> str:
     return ", few clusters" if clusters < FEW_CLUSTERS else ""
 
 
-def _of_kinds(kinds: Floats, many: Numbers, generator: "np.random.Generator") -> Iterator[Floats]:
+def _sums_by_kind(kinds: Floats, counts: Numbers, generator: "np.random.Generator") -> Iterator[Floats]:
     """Yield the sums of all replicates, by counts per kind of cluster."""
     import numpy as np
 
-    yield generator.multinomial(int(many.sum()), many / many.sum(), size=REPLICATES).astype(np.float64) @ kinds
+    yield generator.multinomial(int(counts.sum()), counts / counts.sum(), size=REPLICATES).astype(np.float64) @ kinds
 
 
-def _of_rows(kinds: Floats, many: Numbers, generator: "np.random.Generator") -> Iterator[Floats]:
+def _sums_by_row(kinds: Floats, counts: Numbers, generator: "np.random.Generator") -> Iterator[Floats]:
     """Yield the sums of the replicates in batches, by rows."""
     import numpy as np
 
-    rows = np.repeat(kinds, many, axis=0)
+    rows = np.repeat(kinds, counts, axis=0)
     if len(rows) > MOST_GROUPS:
         # in random order, so that groups do not sum similar clusters
         starts = np.linspace(0, len(rows), MOST_GROUPS, endpoint=False).astype(np.int64)
@@ -98,8 +98,8 @@ def _of_rows(kinds: Floats, many: Numbers, generator: "np.random.Generator") -> 
     at_once = max(1, _CHUNK // count)
     for start in range(0, REPLICATES, at_once):
         size = min(at_once, REPLICATES - start)
-        drawn = generator.integers(count, size=(size, count)) + count * np.arange(size)[:, None]
-        yield np.bincount(drawn.ravel(), minlength=size * count).reshape(size, count).astype(np.float64) @ rows
+        picked = generator.integers(count, size=(size, count)) + count * np.arange(size)[:, None]
+        yield np.bincount(picked.ravel(), minlength=size * count).reshape(size, count).astype(np.float64) @ rows
 
 
 DRAWS = 200
@@ -147,11 +147,11 @@ def bootstrap_variance(
     start = starts_of(cluster)
     size = lengths(start, len(cluster))
     of_subset = starts_of(subset[start])
-    many = lengths(of_subset, len(start))
+    counts = lengths(of_subset, len(start))
     replicates = []
     for _ in range(DRAWS if len(start) else 0):
-        low = np.repeat(of_subset, many)
-        picked = low + (generator.random(len(start)) * np.repeat(many, many)).astype(np.int64)
+        low = np.repeat(of_subset, counts)
+        picked = low + (generator.random(len(start)) * np.repeat(counts, counts)).astype(np.int64)
         count = size[picked]
         ends = np.cumsum(count)
         # the rows of the sampled clusters, cluster by cluster

@@ -95,24 +95,24 @@ def calibration(
     clusters = [pl.col(name).cast(pl.String) for name in ("cluster", "instance_id") if name in columns]
     # without both columns, each completion is its own cluster
     none = pl.lit(None, dtype=pl.String)
-    values = {"sure": pl.col(confidence), "right": pl.col(right)}
+    values = {"claimed": pl.col(confidence), "right": pl.col(right)}
     numbers = [value.cast(pl.Float64).fill_nan(None).alias(name) for name, value in values.items()]
     rows = (
         answers.lazy().select(*keys, *numbers, cluster=pl.coalesce(*clusters, none)).drop_nulls(list(values)).collect()
     )
     _check(rows, confidence, right)
     groups = rows.partition_by(keys, as_dict=True) if keys else {(): rows}
-    made = [
-        {**dict(zip(keys, values, strict=True)), **_of(group, bins, ci)}
+    table_rows = [
+        {**dict(zip(keys, values, strict=True)), **_calibrate_group(group, bins, ci)}
         for values, group in groups.items()
         if group.height
     ]
     schema = {**{key: rows.schema[key] for key in keys}, **CALIBRATION}
-    return pl.DataFrame(made, schema=schema).sort(keys) if keys else pl.DataFrame(made, schema=schema)
+    return pl.DataFrame(table_rows, schema=schema).sort(keys) if keys else pl.DataFrame(table_rows, schema=schema)
 
 
 def _check(rows: pl.DataFrame, confidence: str, right: str) -> None:
-    outside = rows["sure"].filter(~rows["sure"].is_between(0.0, 1.0))
+    outside = rows["claimed"].filter(~rows["claimed"].is_between(0.0, 1.0))
     if len(outside):
         raise ArgumentError(
             f"calibration(confidence={confidence!r}): {outside[0]:g} isn't a probability between 0 and 1."
@@ -122,112 +122,112 @@ def _check(rows: pl.DataFrame, confidence: str, right: str) -> None:
         raise ArgumentError(f"calibration(right={right!r}): {other[0]:g} is neither 0 nor 1.")
 
 
-def _of(group: pl.DataFrame, bins: int, ci: float) -> dict[str, object]:
+def _calibrate_group(group: pl.DataFrame, bins: int, ci: float) -> dict[str, object]:
     import numpy as np
 
     # sorted, so that sums don't depend on the row order
-    answers = group.sort("sure", "right", "cluster")
-    sure, right = answers["sure"].to_numpy(), answers["right"].to_numpy()
-    edges = equal_masses(sure, enough(len(sure), bins))
-    sizes, claimed, accuracy = binned(sure, right, edges)
+    answers = group.sort("claimed", "right", "cluster")
+    confidences, right = answers["claimed"].to_numpy(), answers["right"].to_numpy()
+    edges = equal_masses(confidences, enough(len(confidences), bins))
+    sizes, claimed, accuracy = binned(confidences, right, edges)
     error, base = debiased_error(sizes, claimed, accuracy), float(right.mean())
     spread = base * (1 - base)
     # random variation of accuracies adds equally to reliability and to resolution
-    noise = float((sizes * accuracy * (1 - accuracy) / np.maximum(sizes - 1, 1)).sum()) / len(sure)
-    unbiased = spread * len(sure) / (len(sure) - 1) if len(sure) > 1 else float("nan")
-    resolution = float(sizes @ (accuracy - base) ** 2) / len(sure) - noise + (unbiased - spread)
-    brier = float(((sure - right) ** 2).mean())
+    noise = float((sizes * accuracy * (1 - accuracy) / np.maximum(sizes - 1, 1)).sum()) / len(confidences)
+    unbiased = spread * len(confidences) / (len(confidences) - 1) if len(confidences) > 1 else float("nan")
+    resolution = float(sizes @ (accuracy - base) ** 2) / len(confidences) - noise + (unbiased - spread)
+    brier = float(((confidences - right) ** 2).mean())
     # the non-empty bins, in order
-    bin_index = np.unique(np.searchsorted(edges, sure), return_inverse=True)[1]
+    bin_index = np.unique(np.searchsorted(edges, confidences), return_inverse=True)[1]
     names = answers["cluster"]
-    alone = np.arange(len(sure)) + names.n_unique()
+    alone = np.arange(len(confidences)) + names.n_unique()
     cluster = np.unique(names.rank("dense").cast(pl.Int64).fill_null(pl.Series(alone)).to_numpy(), return_inverse=True)[
         1
     ]
-    low, high, how, clusters = _interval(cluster, sure, right, bin_index, float(error), ci)
-    null = _null_band(sure, bin_index, ci)
+    low, high, method, n_clusters = _interval(cluster, confidences, right, bin_index, float(error), ci)
+    null = _null_band(confidences, bin_index, ci)
     numbers = {
         "squared_calibration_error": float(error), "ci_low": low, "ci_high": high,
-        "ece": plain_error(sure, right, edges), "null_low": null[0], "null_high": null[1], "brier": brier,
+        "ece": plain_error(confidences, right, edges), "null_low": null[0], "null_high": null[1], "brier": brier,
         "resolution": resolution, "uncertainty": unbiased, "within": brier - float(error) + resolution - unbiased,
     }  # fmt: skip
     results = {name: None if value is None or np.isnan(value) else value for name, value in numbers.items()}
-    made = f", {len(sizes)} of {bins} bins" if len(sizes) < bins else ""
-    small = ", n small" if len(sure) < SMALL_N else ""
-    method = how if low is None else f"{how}{made}{small}"
-    return {**results, "interval": method, "bins": len(sizes), "n": len(sure), "n_clusters": clusters}
+    fewer_bins = f", {len(sizes)} of {bins} bins" if len(sizes) < bins else ""
+    small = ", n small" if len(confidences) < SMALL_N else ""
+    interval = method if low is None else f"{method}{fewer_bins}{small}"
+    return {**results, "interval": interval, "bins": len(sizes), "n": len(confidences), "n_clusters": n_clusters}
 
 
 def _interval(
-    cluster: Numbers, sure: Floats, right: Floats, bin_index: Numbers, error: float, ci: float
+    cluster: Numbers, confidences: Floats, right: Floats, bin_index: Numbers, error: float, ci: float
 ) -> tuple[float | None, float | None, str, int]:
     """Return low, high, method and the number of clusters."""
     import numpy as np
 
-    many, kinds = int(cluster.max()) + 1, int(bin_index.max()) + 1
-    if many < 2:
-        return None, None, "no interval: fewer than 2 clusters", many
+    n_clusters, kinds = int(cluster.max()) + 1, int(bin_index.max()) + 1
+    if n_clusters < 2:
+        return None, None, "no interval: fewer than 2 clusters", n_clusters
     if np.isnan(error):
-        return None, None, "no interval: no bin has 2 completions", many
-    groups = min(many, MOST_GROUPS)
-    if groups < many:
+        return None, None, "no interval: no bin has 2 completions", n_clusters
+    groups = min(n_clusters, MOST_GROUPS)
+    if groups < n_clusters:
         # random groups of clusters bound the cost
-        cluster = (_generator(sure).permutation(many) % groups)[cluster]
+        cluster = (_generator(confidences).permutation(n_clusters) % groups)[cluster]
     cell = cluster * kinds + bin_index
     sums = np.concatenate(
         [
             np.bincount(cell, values, groups * kinds).reshape(groups, kinds)
-            for values in (np.ones(len(sure)), sure, right)
+            for values in (np.ones(len(confidences)), confidences, right)
         ],
         axis=1,
     )
 
-    def parts(drawn: Floats) -> tuple[Floats, Floats, Floats]:
-        sizes, claimed, hits = (drawn[..., start : start + kinds] for start in (0, kinds, 2 * kinds))
+    def parts(samples: Floats) -> tuple[Floats, Floats, Floats]:
+        sizes, claimed, hits = (samples[..., start : start + kinds] for start in (0, kinds, 2 * kinds))
         with np.errstate(divide="ignore", invalid="ignore"):
             return sizes, claimed / sizes, hits / sizes
 
     # samples vary around the plain square of the observed values, not around the debiased square
     sizes, claimed, accuracy = parts(sums.sum(axis=0))
     centre = float(np.nansum(sizes * (claimed - accuracy) ** 2) / sizes.sum())
-    drawn = replicates(sums, lambda values: debiased_error(*parts(values)))
-    defined = drawn[~np.isnan(drawn)]
+    samples = replicates(sums, lambda values: debiased_error(*parts(values)))
+    defined = samples[~np.isnan(samples)]
     if len(defined) < 0.95 * REPLICATES:
-        return None, None, "no interval: undefined for some resamples", many
+        return None, None, "no interval: undefined for some resamples", n_clusters
     low, high = np.quantile(defined, [(1 - ci) / 2, (1 + ci) / 2]) - centre
-    return error + float(low), error + float(high), f"bootstrap ({REPLICATES:,}){few_clusters(many)}", many
+    return error + float(low), error + float(high), f"bootstrap ({REPLICATES:,}){few_clusters(n_clusters)}", n_clusters
 
 
-def _null_band(sure: Floats, bin_index: Numbers, ci: float) -> tuple[float, float]:
+def _null_band(confidences: Floats, bin_index: Numbers, ci: float) -> tuple[float, float]:
     """Return the band of the plain error if each completion is right with the probability it claims."""
     import numpy as np
 
-    generator = _generator(sure)
-    claimed = np.bincount(bin_index, sure)
-    if len(sure) > DRAWN:
-        variance = np.bincount(bin_index, sure * (1 - sure))
+    generator = _generator(confidences)
+    claimed = np.bincount(bin_index, confidences)
+    if len(confidences) > DRAWN:
+        variance = np.bincount(bin_index, confidences * (1 - confidences))
         hits = claimed + generator.standard_normal((REPLICATES, len(claimed))) * np.sqrt(variance)
     else:
-        hits = np.concatenate(list(_hits(sure, starts_of(bin_index), generator)))
-    errors = np.abs(hits - claimed).sum(axis=1) / len(sure)
+        hits = np.concatenate(list(_right_counts(confidences, starts_of(bin_index), generator)))
+    errors = np.abs(hits - claimed).sum(axis=1) / len(confidences)
     low, high = np.quantile(errors, [(1 - ci) / 2, (1 + ci) / 2])
     return float(low), float(high)
 
 
-def _generator(sure: Floats) -> "np.random.Generator":
+def _generator(confidences: Floats) -> "np.random.Generator":
     """Return a random generator keyed by the sorted confidences."""
     import numpy as np
 
-    key = hashlib.sha256(sure.astype("<f8").tobytes()).digest()
+    key = hashlib.sha256(confidences.astype("<f8").tobytes()).digest()
     return np.random.Generator(np.random.PCG64(int.from_bytes(key[:16], "little")))
 
 
-def _hits(sure: Floats, starts: Numbers, generator: "np.random.Generator") -> Iterator[Floats]:
+def _right_counts(confidences: Floats, starts: Numbers, generator: "np.random.Generator") -> Iterator[Floats]:
     """Yield the number of right completions per bin, a batch of resamples at a time."""
     import numpy as np
 
-    at_once = max(1, _CHUNK // len(sure))
+    at_once = max(1, _CHUNK // len(confidences))
     for start in range(0, REPLICATES, at_once):
         count = min(at_once, REPLICATES - start)
-        right = (generator.random((count, len(sure))) < sure).astype(np.float64)
+        right = (generator.random((count, len(confidences))) < confidences).astype(np.float64)
         yield np.add.reduceat(right, starts, axis=1)

@@ -132,21 +132,21 @@ def compare(
     group_keys(rows, [*on, axis])
     base = _base(rows, axis, base)
     # seeds are repetitions of a perturbation
-    alike = ["instance_id"] if axis == "perturbation" else on
+    instance_key = ["instance_id"] if axis == "perturbation" else on
     rows = treat_failures(
         rows.with_columns(pl.col(axis).cast(pl.String)),
         merge_names([axis, *keys], ["scenario"]),
         errors,
         higher_is_better=higher_is_better,
         ranges=resolve_ranges(ranges, fractions),
-        on=merge_names(["scenario"], alike),
+        on=merge_names(["scenario"], instance_key),
     )
-    pairs = pair_sides(rows, axis, keys, base, alike)
+    pairs = pair_sides(rows, axis, keys, base, instance_key)
     columns = [*keys, axis]
     mask = np.ones(len(pairs.a), dtype=np.bool_)
     estimates = estimate_of(sums_of(pairs.rows, columns, pairs.a - pairs.b, mask), columns, mean=mean)
-    several = "trial" in rows.collect_schema() and rows.select(pl.col("trial").n_unique() > 1).collect().item()
-    estimates = estimates.with_columns(crossed=pl.lit(False if several else None, dtype=pl.Boolean))
+    several_trials = "trial" in rows.collect_schema() and rows.select(pl.col("trial").n_unique() > 1).collect().item()
+    estimates = estimates.with_columns(crossed=pl.lit(False if several_trials else None, dtype=pl.Boolean))
     groups = pairs.dropped.sort(columns).with_row_index("group")
     nest = build_cluster_index(pairs.rows, columns, mask, None)
     strata = weigh_strata(nest.table, columns, mean).join(groups, on=columns, nulls_equal=True, maintain_order="left")
@@ -163,7 +163,7 @@ def compare(
     )
     counts = pl.col("n", "n_clusters", "win", "tie", "loss")
     return (
-        _tested(table, clusters)
+        _with_tests(table, clusters)
         .with_columns(
             counts.fill_null(0),
             pl.col("interval").fill_null("no interval: no instance was completed by both sides"),
@@ -195,10 +195,10 @@ def _binary(rows: pl.LazyFrame) -> list[str]:
 
 def _clusters(pairs: Pairs, nest: ClusterIndex, strata: pl.DataFrame) -> pl.DataFrame:
     """Return per stratum and cluster its contribution to the difference of its group, and its residual (CR2)."""
-    of = nest.stratum_of_cluster
+    stratum = nest.stratum_of_cluster
     totals = cluster_sums(nest, pairs.a - pairs.b)
-    share = (strata["weight"] / strata["size"]).to_numpy()[of]
-    return strata.select("group", "scenario")[of].with_columns(
+    share = (strata["weight"] / strata["size"]).to_numpy()[stratum]
+    return strata.select("group", "scenario")[stratum].with_columns(
         cluster=pl.Series(pairs.rows.cluster[nest.unit]),
         added=pl.Series(share * totals),
         influence=pl.Series(share * residuals(nest, totals)),
@@ -220,7 +220,8 @@ def _covariances(clusters: pl.DataFrame) -> list[Floats]:
     influence = finite["influence"].to_numpy()
     if len(groups) <= _FEW and len(groups) * len(names) <= _DENSE:
         return [_gram(row, column, influence)]
-    return [_gram(row[here], column[here], influence[here]) for here in _linked(row, column, len(groups))]
+    sets = _connected_entries(row, column, len(groups))
+    return [_gram(row[entries], column[entries], influence[entries]) for entries in sets]
 
 
 def _gram(row: Numbers, column: Numbers, influence: Floats) -> Floats:
@@ -235,7 +236,7 @@ def _gram(row: Numbers, column: Numbers, influence: Floats) -> Floats:
     return gram
 
 
-def _linked(row: Numbers, column: Numbers, rows: int) -> list[Numbers]:
+def _connected_entries(row: Numbers, column: Numbers, rows: int) -> list[Numbers]:
     """Return the entries of each set of rows that share columns."""
     import numpy as np
     from scipy.sparse import coo_array
@@ -289,7 +290,7 @@ def _mde(table: pl.DataFrame, ci: float) -> pl.Series:
     return pl.Series(detectable(stderr, df, ci))
 
 
-def _tested(table: pl.DataFrame, clusters: pl.DataFrame) -> pl.DataFrame:
+def _with_tests(table: pl.DataFrame, clusters: pl.DataFrame) -> pl.DataFrame:
     """Return the table with p, test and p_holm; each row is tested separately."""
     table = table.join(clusters.group_by("group").agg("added"), on="group", how="left", maintain_order="left")
     tests = [

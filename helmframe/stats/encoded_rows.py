@@ -43,11 +43,11 @@ class EncodedRows:
         """Return the number of instances, at least 1: the radix of keys of (cell, unit)."""
         return max(len(self.cluster), 1)
 
-    def others(self, cells: pl.DataFrame, cell: Numbers, unit: Numbers) -> "EncodedRows":
+    def with_cells(self, cells: pl.DataFrame, cell: Numbers, unit: Numbers) -> "EncodedRows":
         """Return other rows over the same units."""
         return replace(self, cells=cells, cell=cell, unit=unit, rows=pl.DataFrame())
 
-    def among(self, names: Sequence[str]) -> tuple[pl.DataFrame, Numbers]:
+    def index_by(self, names: Sequence[str]) -> tuple[pl.DataFrame, Numbers]:
         """Return the distinct values of some columns of `cells`, and the index of each row in them."""
         table, number = numbered(self.cells, names)
         return table, number[self.cell]
@@ -68,7 +68,7 @@ def encode_rows(rows: pl.LazyFrame | pl.DataFrame, names: Sequence[str], more: S
     ids = frame["instance_id"].cast(pl.String)
     clusters = frame["cluster"].cast(pl.String).fill_null(ids)
     alone = bool((clusters == ids).all())
-    unit, cluster, units = _alone(ids) if alone else _units(clusters, ids)
+    unit, cluster, units = _index_instances(ids) if alone else _units(clusters, ids)
     return EncodedRows(cells, cell, unit, cluster, units, alone, frame.select(more))
 
 
@@ -123,8 +123,8 @@ def in_order(keys: Numbers, values: Floats) -> Numbers:
     import numpy as np
 
     order = np.argsort(keys, kind="stable")
-    again = keys[order]
-    if not np.any(again[1:] == again[:-1]) or np.array_equal(values, np.rint(values)):
+    sorted_keys = keys[order]
+    if not np.any(sorted_keys[1:] == sorted_keys[:-1]) or np.array_equal(values, np.rint(values)):
         return order
     return np.lexsort((values, keys))
 
@@ -161,7 +161,7 @@ def _column(values: pl.Series) -> tuple[pl.Series, Numbers]:
     return table.to_series(), number
 
 
-def _alone(ids: pl.Series) -> tuple[Numbers, Numbers, pl.DataFrame]:
+def _index_instances(ids: pl.Series) -> tuple[Numbers, Numbers, pl.DataFrame]:
     """Return the same as `_units`, if each instance is a cluster."""
     import numpy as np
 
@@ -230,7 +230,7 @@ class ClusterIndex:
 def build_cluster_index(rows: EncodedRows, by: Sequence[str], mask: Flags, many: "Numbers | None") -> ClusterIndex:
     import numpy as np
 
-    names, stratum = rows.among(merge_names(by, STRATUM))
+    names, stratum = rows.index_by(merge_names(by, STRATUM))
     units = rows.units
     stratum, unit = (stratum, rows.unit) if mask.all() else (stratum[mask], rows.unit[mask])
     key = stratum * units + unit
@@ -253,9 +253,11 @@ def build_cluster_index(rows: EncodedRows, by: Sequence[str], mask: Flags, many:
         size=pl.Series(size),
         rows=pl.Series(sums(count, of_instance[of_cluster][of_stratum]), dtype=pl.Float64),
     )
-    places = np.repeat(np.arange(len(strata)), clusters)
+    stratum_of_cluster = np.repeat(np.arange(len(strata)), clusters)
     first = unit[of_cluster]
-    return ClusterIndex(table, key, order, many, of_instance, of_cluster, of_stratum, cluster_size, size, places, first)
+    return ClusterIndex(
+        table, key, order, many, of_instance, of_cluster, of_stratum, cluster_size, size, stratum_of_cluster, first
+    )
 
 
 def cluster_sums(nest: ClusterIndex, value: Floats) -> Floats:

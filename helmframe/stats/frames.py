@@ -61,7 +61,7 @@ def fold(rows: Rows, step: Step) -> PartialAggregate:
     chunks = chunks_of(rows)
     partials = map_chunks(chunks, lambda chunk: step(chunk, FoldContext()))
     variants = _all_variants(partials)
-    contexts = [FoldContext(named, variants) for named in _named(partials)]
+    contexts = [FoldContext(named, variants) for named in _needs_names(partials)]
     stale = [
         index
         for index, (partial, context) in enumerate(zip(partials, contexts, strict=True))
@@ -100,7 +100,7 @@ def map_chunks(chunks: Sequence[C], work: Callable[[C], T]) -> list[T]:
         return list(threads.map(work, chunks))
 
 
-def _named(partials: Sequence[PartialAggregate]) -> list[bool]:
+def _needs_names(partials: Sequence[PartialAggregate]) -> list[bool]:
     """Return, per chunk, whether it lacks names or trials that others of its scenario need."""
     every = [sums for partial in partials for sums in partial.sums.values()]
     named = {scenario for sums in every if sums.named for scenario in sums.scenarios}
@@ -227,7 +227,7 @@ def as_scores(rows: R) -> R:
             "Write pl.DataFrame(…) or pl.from_pandas(…)."
         )
     schema = chunks_of(rows)[0].collect_schema()
-    expressions = _missing(schema)
+    expressions = _missing_columns(schema)
     if not expressions:
         return rows
     if isinstance(rows, pl.DataFrame | pl.LazyFrame):
@@ -235,7 +235,7 @@ def as_scores(rows: R) -> R:
     return cast("R", [frame.with_columns(**expressions) for frame in rows])
 
 
-def _missing(schema: pl.Schema) -> dict[str, pl.Expr]:
+def _missing_columns(schema: pl.Schema) -> dict[str, pl.Expr]:
     for name in REQUIRED:
         if name not in schema:
             raise ArgumentError(

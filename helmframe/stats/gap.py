@@ -87,7 +87,9 @@ def gap(
         else (rows.cells[group] == reference).fill_null(value=False).to_numpy()[rows.cell] & mask
     )
     # without trials in the cells, their component, which both sides share, is not added
-    without_trials = rows.others(rows.cells.drop("trial") if "trial" not in keys else rows.cells, rows.cell, rows.unit)
+    without_trials = rows.with_cells(
+        rows.cells.drop("trial") if "trial" not in keys else rows.cells, rows.cell, rows.unit
+    )
     sides = [
         estimate_of(sums_of(without_trials, columns, value, rows_of), columns, mean=mean)
         for columns, rows_of in ((keys, in_group), (outer, inside))
@@ -98,15 +100,15 @@ def gap(
         keys,
         outer,
     )
-    other = sides[1].select(*outer, reference_value="value", other="variance", df_other="df", n_reference="n")
-    both = (
+    reference_side = sides[1].select(*outer, reference_value="value", other="variance", df_other="df", n_reference="n")
+    joined = (
         sides[0]
-        .join(other, on=outer, how="inner", nulls_equal=True)
+        .join(reference_side, on=outer, how="inner", nulls_equal=True)
         .join(shared, on=keys, how="left", nulls_equal=True)
         .filter(pl.lit(reference is None) | (pl.col(group) != pl.lit(reference)))
     )
     several_trials = "trial" not in keys and rows.cells["trial"].n_unique() > 1
-    differences = _differences(both).with_columns(crossed=pl.lit(False if several_trials else None, dtype=pl.Boolean))
+    differences = _differences(joined).with_columns(crossed=pl.lit(False if several_trials else None, dtype=pl.Boolean))
     table = with_interval(differences, pl.col("metric").is_in(list(fractions)), ci=ci, least=-1.0)
     return (
         table.with_columns(
@@ -117,10 +119,10 @@ def gap(
     )
 
 
-def _differences(both: pl.DataFrame) -> pl.DataFrame:
+def _differences(joined: pl.DataFrame) -> pl.DataFrame:
     """Return the difference of two sides as `value`, with its variance and degrees of freedom."""
     variance, reference_variance = pl.col("variance"), pl.col("other")
-    return both.with_columns(
+    return joined.with_columns(
         score=pl.col("value"),
         value=pl.col("value") - pl.col("reference_value"),
         variance=(variance + reference_variance - 2 * pl.col("shared").fill_null(0.0)).clip(lower_bound=0.0),

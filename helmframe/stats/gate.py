@@ -101,7 +101,7 @@ def gate(
     if margin is not None:
         if not (margin >= 0 and isfinite(margin)):
             raise ArgumentError(f"gate(margin={margin!r}): margin must be a number ≥ 0, such as 0.02.")
-        _needs(table, "hf.stats.compare", ["metric", "difference", "joint_low", "joint_high", "n"])
+        _check_columns(table, "hf.stats.compare", ["metric", "difference", "joint_low", "joint_high", "n"])
         rows, line = _gains(table, higher_is_better or {}), -margin
     else:
         threshold = at_most if at_least is None else at_least
@@ -109,16 +109,16 @@ def gate(
         if not isfinite(threshold):
             argument = "at_most" if at_least is None else "at_least"
             raise ArgumentError(f"gate({argument}={threshold!r}): {argument} must be a finite number, such as 0.3.")
-        _needs(table, "hf.stats.table", ["metric", "value", "ci_low", "ci_high", "n"])
+        _check_columns(table, "hf.stats.table", ["metric", "value", "ci_low", "ci_high", "n"])
         _check_failures(table, errors)
         rows, line = table.with_columns(got="value", low="ci_low", high="ci_high"), float(threshold)
         if at_least is None:
-            rows, line = _turned(rows), -line
+            rows, line = _negate(rows), -line
     judged = rows.with_columns(
-        line=pl.lit(float(line)), verdict=_verdict(line, strict=strict), n_needed=_needed(line, ci)
+        line=pl.lit(float(line)), verdict=_verdict(line, strict=strict), n_needed=_instances_needed(line, ci)
     )
     if at_most is not None:
-        judged = _turned(judged)
+        judged = _negate(judged)
     judged = judged.drop("got")
     verdicts = set(judged["verdict"])
     verdict = next(outcome for outcome in (FAIL, UNDECIDED, PASS) if outcome in verdicts)
@@ -160,7 +160,7 @@ def _gains(table: pl.DataFrame, higher_is_better: Mapping[str, bool]) -> pl.Data
     )
 
 
-def _turned(rows: pl.DataFrame) -> pl.DataFrame:
+def _negate(rows: pl.DataFrame) -> pl.DataFrame:
     """Return the rows with their signs flipped; twice is the identity."""
     line = [-pl.col("line")] if "line" in rows.columns else []
     return rows.with_columns(-pl.col("got"), *line, low=-pl.col("high"), high=-pl.col("low"))
@@ -174,7 +174,7 @@ def _verdict(line: float, *, strict: bool) -> pl.Expr:
     )  # fmt: skip
 
 
-def _needed(line: float, ci: float) -> pl.Expr:
+def _instances_needed(line: float, ci: float) -> pl.Expr:
     """Return the n at which the line is (z₁₋α/2 + z_power) standard errors away; an interval's end is z₁₋α/2 away."""
     from scipy.special import ndtri
 
@@ -187,7 +187,7 @@ def _needed(line: float, ci: float) -> pl.Expr:
     return pl.when(open_ & (gap > _ON_THE_LINE * half)).then(needed).cast(pl.Int64)
 
 
-def _needs(table: pl.DataFrame, source: str, columns: Sequence[str]) -> None:
+def _check_columns(table: pl.DataFrame, source: str, columns: Sequence[str]) -> None:
     missing = [name for name in columns if name not in table.columns]
     if missing:
         raise ArgumentError(f"gate(): the table has no column {missing[0]!r}. Pass a table of {source}.")

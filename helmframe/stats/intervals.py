@@ -176,7 +176,7 @@ def with_interval(estimates: pl.DataFrame, fraction: pl.Expr, *, ci: float = 0.9
         stderr=pl.col("variance").sqrt(),
         ci_low=pl.when("fraction").then(ends[0].clip(**bounds)).otherwise(ends[0]),
         ci_high=pl.when("fraction").then(ends[1].clip(**bounds)).otherwise(ends[1]),
-        interval=_named(),
+        interval=_interval_label(),
     ).drop([*(f"low_{name}" for name in low), *(f"high_{name}" for name in high), "fraction", "method"])
 
 
@@ -202,7 +202,7 @@ def _method(least: float) -> pl.Expr:
     )
 
 
-def _named() -> pl.Expr:
+def _interval_label() -> pl.Expr:
     clustered = pl.col("n_clusters") < pl.col("n")
     names = {"alike": "Clopper–Pearson", "wilson": "Wilson", "modified": "modified Wilson", "t": "t"}
     name = pl.col("method").replace_strict(names, default=None, return_dtype=pl.String)

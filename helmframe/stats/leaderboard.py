@@ -227,7 +227,7 @@ class _Answered:
 
     @classmethod
     def of(cls, encoded: EncodedRows, by: str, mask: Flags) -> "_Answered":
-        cells, cell = encoded.among([by, *COLUMN])
+        cells, cell = encoded.index_by([by, *COLUMN])
         key = cell * encoded.units + encoded.unit
         requested = distinct(key)
         return cls(cells, by, encoded.units, requested, requested if mask.all() else distinct(key[mask]))
@@ -243,12 +243,12 @@ class _Answered:
         column = numbered(self.cells, COLUMN)[1]
         n_requested = np.bincount(self.requested // self.units, minlength=self.cells.height)
         union = distinct(column[self.requested // self.units] * self.units + self.requested % self.units)
-        every = np.bincount(union // self.units)[column]
-        for index in np.flatnonzero(n_requested < SAME_INSTANCES * every)[:1]:
+        n_instances = np.bincount(union // self.units)[column]
+        for index in np.flatnonzero(n_requested < SAME_INSTANCES * n_instances)[:1]:
             cell = self.cells.row(int(index), named=True)
             raise NotComparableError(
-                f"{cell[self.competitor]!r} was run on {n_requested[index]:,} of the {every[index]:,} instances of "
-                f"{cell['scenario']!r} that others were run on. Run all models on the same instances, or rank them "
+                f"{cell[self.competitor]!r} was run on {n_requested[index]:,} of the {n_instances[index]:,} instances "
+                f"of {cell['scenario']!r} that others were run on. Run all models on the same instances, or rank them "
                 "over the shared instances: shared=True."
             )
 
@@ -261,9 +261,9 @@ class _Answered:
         import numpy as np
 
         columns, column = numbered(self.cells, COLUMN)
-        every = distinct(column[self.requested // self.units] * self.units + self.requested % self.units)
+        all_keys = distinct(column[self.requested // self.units] * self.units + self.requested % self.units)
         n_every, n_shared = (
-            np.bincount(keys // self.units, minlength=columns.height) for keys in (every, self._shared())
+            np.bincount(keys // self.units, minlength=columns.height) for keys in (all_keys, self._shared())
         )
         for index in np.flatnonzero(n_shared == 0)[:1]:
             scored = np.bincount(self.answered // self.units, minlength=self.cells.height)
@@ -335,20 +335,20 @@ def leaderboard_of_means(
     frame = _frame(means)
     if {"instance_id", "score"} <= set(frame.columns):
         raise ArgumentError("leaderboard_of_means(): these are scores of instances. Write hf.stats.leaderboard(frame).")
-    named = model or next((name for name, dtype in frame.schema.items() if not dtype.is_numeric()), None)
-    if named is None or named not in frame.columns:
+    model_column = model or next((name for name, dtype in frame.schema.items() if not dtype.is_numeric()), None)
+    if model_column is None or model_column not in frame.columns:
         raise UnknownNameError.among(
-            "column", named or "model", frame.columns, hint="Name the column of the models: model=…."
+            "column", model_column or "model", frame.columns, hint="Name the column of the models: model=…."
         )
-    pool = frame[named].cast(pl.String).to_list()
+    pool = frame[model_column].cast(pl.String).to_list()
     for name in pool:
         if name is None or pool.count(name) > 1:
             problem = "a row has no name" if name is None else f"{name!r} is in several rows"
-            raise ArgumentError(f"Column {named!r} must name each model once: {problem}.")
-    chosen = [name for name in frame.columns if name != named] if columns is None else list(columns)
+            raise ArgumentError(f"Column {model_column!r} must name each model once: {problem}.")
+    chosen = [name for name in frame.columns if name != model_column] if columns is None else list(columns)
     for name in [*chosen, *lower_is_better]:
-        if name not in frame.columns or name == named:
-            raise UnknownNameError.among("column", name, [column for column in frame.columns if column != named])
+        if name not in frame.columns or name == model_column:
+            raise UnknownNameError.among("column", name, [column for column in frame.columns if column != model_column])
     if mean == "micro":
         raise ArgumentError(
             "leaderboard_of_means(mean='micro'): published means have no number of instances. Write mean='mean'."

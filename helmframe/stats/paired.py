@@ -58,7 +58,7 @@ def pair_sides(scores: pl.LazyFrame, axis: str, keys: Sequence[str], base: str, 
     sides = _sides(rows, axis, questions)
     reference = sides.pop(base)
     matches = [(answers, _match(answers, reference)) for answers in sides.values()]
-    at = np.concatenate([match.base for _, match in matches])
+    base_index = np.concatenate([match.base for _, match in matches])
     side = np.repeat(np.arange(len(matches)), [len(match.base) for _, match in matches])
     cells = rows.cells.select(merge_names(keys, STRATUM))
     axis_values = [pl.lit(label, dtype=rows.cells[axis].dtype).alias(axis) for label in sides]
@@ -67,14 +67,15 @@ def pair_sides(scores: pl.LazyFrame, axis: str, keys: Sequence[str], base: str, 
         for answers, match in matches
     ]
     return Pairs(
-        rows=rows.others(
+        rows=rows.with_cells(
             pl.concat([cells.with_columns(label) for label in axis_values]),
-            side * cells.height + reference.cell[at],
-            reference.unit[at],
+            side * cells.height + reference.cell[base_index],
+            reference.unit[base_index],
         ),
         a=np.concatenate([answers.mean[match.side] for answers, match in matches]),
-        b=reference.mean[at],
-        single=np.concatenate([answers.single[match.side] for answers, match in matches]) & reference.single[at],
+        b=reference.mean[base_index],
+        single=np.concatenate([answers.single[match.side] for answers, match in matches])
+        & reference.single[base_index],
         dropped=pl.concat([frame.with_columns(label) for frame, label in zip(dropped, axis_values, strict=True)]),
     )
 
@@ -184,8 +185,8 @@ def _match(side: _Answers, base: _Answers) -> _Match:
     if not len(base.key):
         none = np.empty(0, np.int64)
         return _Match(none, none, side.key, none)
-    at = np.minimum(np.searchsorted(base.key, side.key), len(base.key) - 1)
-    same = base.key[at] == side.key
-    both = same & side.scored & base.scored[at]
-    alone = np.concatenate([side.key[~both], np.delete(base.key, at[both])])
-    return _Match(np.flatnonzero(both), at[both], alone, side.key[same & ~both])
+    base_index = np.minimum(np.searchsorted(base.key, side.key), len(base.key) - 1)
+    same = base.key[base_index] == side.key
+    is_pair = same & side.scored & base.scored[base_index]
+    alone = np.concatenate([side.key[~is_pair], np.delete(base.key, base_index[is_pair])])
+    return _Match(np.flatnonzero(is_pair), base_index[is_pair], alone, side.key[same & ~is_pair])

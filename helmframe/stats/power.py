@@ -153,7 +153,7 @@ def _variance(
             raise ArgumentError(
                 "power(pilot=…): cluster_size and icc must not be set, because the pilot's clusters are used."
             )
-        return _of_pilot(pilot), False
+        return _pilot_variance(pilot), False
     if discordance is not None:
         if not 0 < discordance <= 1:
             raise ArgumentError(f"power(discordance={discordance!r}): discordance must be in (0, 1].")
@@ -169,7 +169,7 @@ def _variance(
     return 2 * p * (1 - p) * (1 - correlation), True
 
 
-def _of_pilot(pilot: pl.DataFrame | Compared) -> float:
+def _pilot_variance(pilot: pl.DataFrame | Compared) -> float:
     table = pilot if isinstance(pilot, pl.DataFrame) else pilot.compare("model")
     missing = {"n", "stderr"} - set(table.columns)
     if missing or table.height != 1:

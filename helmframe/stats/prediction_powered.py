@@ -94,16 +94,16 @@ def prediction_powered(
         )
     groups = frame.partition_by(keys, as_dict=True, maintain_order=True) if keys else {(): frame}
     table_rows = [
-        {**dict(zip(keys, group, strict=True)), **_corrected(group_rows, ci, mean, tuned, fraction)}
+        {**dict(zip(keys, group, strict=True)), **_correct_group(group_rows, ci, mean, tuned, fraction)}
         for group, group_rows in groups.items()
     ]
     return pl.DataFrame(table_rows, schema={**{name: frame.schema[name] for name in keys}, **CORRECTED})
 
 
-def _corrected(rows: pl.DataFrame, ci: float, mean: str, tuned: bool, fraction: bool) -> dict[str, object]:
+def _correct_group(rows: pl.DataFrame, ci: float, mean: str, tuned: bool, fraction: bool) -> dict[str, object]:
     import numpy as np
 
-    rows = _weighed(rows, mean)
+    rows = _with_weights(rows, mean)
     w, f = rows["weight"].to_numpy(), rows["judged"].to_numpy()
     labelled = rows["label"].is_not_null().to_numpy()
     y, label_weight = rows["label"].fill_null(0.0).to_numpy(), np.where(labelled, w, 0.0)
@@ -112,15 +112,15 @@ def _corrected(rows: pl.DataFrame, ci: float, mean: str, tuned: bool, fraction: 
     subset = rows.select(pl.struct(STRATUM).rank("dense") - 1).to_series().to_numpy()
     within = np.bincount(subset, w * f) / np.bincount(subset, w)
     # the contributions of each cluster to the judge's mean (subsets are fixed) and to the labelled means
-    of_all = _of_clusters(cluster, w * (f - within[subset]), np.ones(len(w), dtype=bool))
+    of_all = _cluster_residuals(cluster, w * (f - within[subset]), np.ones(len(w), dtype=bool))
     means = {"y": float(label_weight @ y), "f": float(label_weight @ f)}
-    of_y = _of_clusters(cluster, label_weight * (y - means["y"]), labelled)
-    of_f = _of_clusters(cluster, label_weight * (f - means["f"]), labelled)
+    of_y = _cluster_residuals(cluster, label_weight * (y - means["y"]), labelled)
+    of_f = _cluster_residuals(cluster, label_weight * (f - means["f"]), labelled)
     all_judged, count = float(w @ f), len(np.unique(cluster[labelled]))
-    moved = of_f - of_all
-    trust = _trust(of_y, moved) if tuned else 1.0
+    shift = of_f - of_all
+    trust = _trust(of_y, shift) if tuned else 1.0
     value = means["y"] + trust * (all_judged - means["f"]) if labelled.any() else None
-    spread = of_y - trust * moved
+    spread = of_y - trust * shift
     variance, df = float(spread @ spread), count - 1 - (1 if tuned else 0)
     error = of_f - of_y
     least = 0.0 if fraction else None
@@ -128,28 +128,28 @@ def _corrected(rows: pl.DataFrame, ci: float, mean: str, tuned: bool, fraction: 
     labelled_low, labelled_high = _ends(means["y"], float(of_y @ of_y), count - 1, count, ci, least)
     bias = means["f"] - means["y"]
     bias_low, bias_high = _ends(bias, float(error @ error), count - 1, count, ci, -1.0 if fraction else None)
-    some = labelled.any()
+    has_labels = labelled.any()
     return {
         "value": value,
         "stderr": float(np.sqrt(variance)) if low is not None else None,
         "ci_low": low,
         "ci_high": high,
-        "interval": _named(count, df, variance, fraction),
+        "interval": _interval_label(count, df, variance, fraction),
         "judged": all_judged,
-        "labelled": means["y"] if some else None,
+        "labelled": means["y"] if has_labels else None,
         "labelled_low": labelled_low,
         "labelled_high": labelled_high,
-        "bias": bias if some else None,
+        "bias": bias if has_labels else None,
         "bias_low": bias_low,
         "bias_high": bias_high,
-        "trust": trust if some else None,
+        "trust": trust if has_labels else None,
         "n": len(w),
         "n_labelled": int(labelled.sum()),
         "n_clusters": count,
     }
 
 
-def _weighed(rows: pl.DataFrame, mean: str) -> pl.DataFrame:
+def _with_weights(rows: pl.DataFrame, mean: str) -> pl.DataFrame:
     """Return the rows with `weight`, each row's share of the mean."""
     instances = pl.struct("cluster", "instance_id").n_unique().over(STRATUM)
     subsets = pl.struct(STRATUM).n_unique()
@@ -157,7 +157,7 @@ def _weighed(rows: pl.DataFrame, mean: str) -> pl.DataFrame:
     return rows.with_columns(weight=of_subset / pl.len().over(INSTANCE))
 
 
-def _of_clusters(cluster: Numbers, residual: Floats, mask: Flags) -> Floats:
+def _cluster_residuals(cluster: Numbers, residual: Floats, mask: Flags) -> Floats:
     """Return per cluster the sum of its residuals, scaled up for the mean estimated from them."""
     import numpy as np
 
@@ -166,10 +166,10 @@ def _of_clusters(cluster: Numbers, residual: Floats, mask: Flags) -> Floats:
     return np.asarray(sums * np.sqrt(count / (count - 1)) if count > 1 else sums * 0.0)
 
 
-def _trust(labels: Floats, moved: Floats) -> float:
+def _trust(labels: Floats, shift: Floats) -> float:
     """Return λ of the narrowest interval."""
-    square = float(moved @ moved)
-    return min(max(float(labels @ moved) / square, 0.0), 1.0) if square > 1e-24 else 0.0
+    square = float(shift @ shift)
+    return min(max(float(labels @ shift) / square, 0.0), 1.0) if square > 1e-24 else 0.0
 
 
 def _ends(
@@ -187,7 +187,7 @@ def _ends(
     return (float(low), float(high)) if least is None else (max(float(low), least), min(float(high), 1.0))
 
 
-def _named(clusters: int, df: int, variance: float, fraction: bool) -> str:
+def _interval_label(clusters: int, df: int, variance: float, fraction: bool) -> str:
     if df < 1:
         return f"no interval: {clusters} labelled clusters, at least {clusters - df + 1} needed"
     if variance <= _NO_SPREAD and not fraction:

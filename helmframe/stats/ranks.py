@@ -45,14 +45,14 @@ def significant_signs(columns: Sequence[Estimates], competitors: int, ci: float)
     for column in columns:
         signs = np.zeros((competitors, competitors), dtype=np.int8)
         if column.covariance is not None:
-            apart = column.value[:, None] - column.value[None, :]
+            difference = column.value[:, None] - column.value[None, :]
             variance = variances_of_pairs(column.covariance)
             clusters = np.minimum(column.clusters[:, None], column.clusters[None, :])
             # if all clusters differ equally, only their number determines the significance
-            variance += np.where(column.score | (variance == 0), apart**2 / clusters, 0.0)
+            variance += np.where(column.score | (variance == 0), difference**2 / clusters, 0.0)
             quantile = stdtrit(np.minimum(column.df[:, None], column.df[None, :]), (1 + level) / 2)
-            sure = (np.abs(apart) > 1e-12) & (apart**2 > quantile**2 * variance)
-            signs[np.ix_(column.index, column.index)] = np.where(sure, np.sign(apart), 0)
+            sure = (np.abs(difference) > 1e-12) & (difference**2 > quantile**2 * variance)
+            signs[np.ix_(column.index, column.index)] = np.where(sure, np.sign(difference), 0)
         matrices.append(signs)
     return matrices
 
@@ -72,8 +72,8 @@ def rank_interval(signs: Signs, index: Numbers) -> tuple[Numbers, Numbers]:
     """
     import numpy as np
 
-    among = signs[np.ix_(index, index)]
-    return 1 + np.sum(among < 0, axis=1), len(index) - np.sum(among > 0, axis=1)
+    matrix = signs[np.ix_(index, index)]
+    return 1 + np.sum(matrix < 0, axis=1), len(index) - np.sum(matrix > 0, axis=1)
 
 
 def tie_groups(signs: Signs) -> list[str]:
@@ -96,8 +96,8 @@ def tie_groups(signs: Signs) -> list[str]:
         if not groups or end > groups[-1].stop:
             groups.append(range(first, end))
     labels = []
-    for one in range(len(signs)):
-        letters = [_letter(number) for number, group in enumerate(groups) if one in group]
+    for index in range(len(signs)):
+        letters = [_letter(number) for number, group in enumerate(groups) if index in group]
         labels.append(letters[0] if len(letters) == 1 else f"{letters[0]}–{letters[-1]}")
     return labels
 

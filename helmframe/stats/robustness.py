@@ -122,7 +122,7 @@ def robustness(
         .join(_levels(combined.counts["levels"], by, mean), on=by, how="left", nulls_equal=True)
         .join(_flips(combined.counts["flips"], by), on=by, how="left", nulls_equal=True)
         .join(
-            _named(change, by, "change", "n_changed").with_columns(change["interval"]),
+            _rename_interval(change, by, "change", "n_changed").with_columns(change["interval"]),
             on=by,
             how="left",
             nulls_equal=True,
@@ -139,7 +139,7 @@ def robustness(
     names = [pl.col(name).cast(dtype) for name, dtype in ROBUSTNESS.items()]
     if placebo is None:
         return table.select(*by, *names)
-    excess = _named(differences("excess"), by, "excess", "n_placebo")
+    excess = _rename_interval(differences("excess"), by, "excess", "n_placebo")
     return (
         table.select(*by, *names)
         .join(excess, on=by, how="left", nulls_equal=True, maintain_order="left")
@@ -147,22 +147,22 @@ def robustness(
     )
 
 
-def instances_of(variants: Variants, keys: Sequence[str]) -> pl.DataFrame:
+def count_instances(variants: Variants, keys: Sequence[str]) -> pl.DataFrame:
     """Return per group and scenario the number of instances, perturbed or not: `keys`, scenario, every."""
     import numpy as np
 
-    groups, group = variants.rows.among(merge_names(keys, ("scenario",)))
+    groups, group = variants.rows.index_by(merge_names(keys, ("scenario",)))
     units = variants.rows.units
     count = np.bincount(distinct(group * units + variants.rows.unit) // units, minlength=groups.height)
     return groups.with_columns(every=pl.Series(count, dtype=pl.Int64))
 
 
-def whole_in(part: VariantGroups, keys: Sequence[str]) -> pl.DataFrame:
+def count_complete(part: VariantGroups, keys: Sequence[str]) -> pl.DataFrame:
     """Return per group, perturbation and scenario k and the number of instances complete in all runs (whole)."""
     import numpy as np
 
     units = part.rows.units
-    groups, group = part.rows.among(merge_names([*keys, "perturbation"], ("scenario",)))
+    groups, group = part.rows.index_by(merge_names([*keys, "perturbation"], ("scenario",)))
     key = group * units + part.rows.unit
     order = np.argsort(key, kind="stable")
     starts = starts_of(key[order])
@@ -222,14 +222,14 @@ def _robustness_chunk(
                 changed | (is_placebo & part.complete),
                 np.where(is_placebo, part.scored, part.altered),
             )
-            beyond = _beyond(part, *_noise(parts["each"], placebo))
+            beyond = _excess_changes(part, *_placebo_changes(parts["each"], placebo))
             values["excess"] = (beyond, changed & ~np.isnan(beyond), part.altered)
         for value, (column, mask, count) in values.items():
             value_sums[f"{value} {name}"] = sums_of(part.rows, by, column, mask, count=count, named=context.named)
     tables = parts.values()
     counts = {
-        "every": instances_of(variants, keys),
-        "whole": pl.concat([whole_in(part, keys) for part in tables]),
+        "every": count_instances(variants, keys),
+        "whole": pl.concat([count_complete(part, keys) for part in tables]),
         "levels": pl.concat([_levels_in(part, by) for part in tables]),
         "flips": pl.concat([_flips_in(part, by) for part in tables]),
     }
@@ -289,12 +289,12 @@ def _flips(counts: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
     )
 
 
-def _named(estimates: pl.DataFrame, by: Sequence[str], name: str, n: str) -> pl.DataFrame:
+def _rename_interval(estimates: pl.DataFrame, by: Sequence[str], name: str, n: str) -> pl.DataFrame:
     ends = {"value": name, "ci_low": f"{name}_low", "ci_high": f"{name}_high", "n": n}
     return estimates.select(*by, *(pl.col(column).alias(renamed) for column, renamed in ends.items()))
 
 
-def _noise(singles: VariantGroups, placebo: str) -> "tuple[Numbers, Floats]":
+def _placebo_changes(singles: VariantGroups, placebo: str) -> "tuple[Numbers, Floats]":
     """Return the instances with a placebo, sorted, and the placebo's mean − the original."""
     import numpy as np
 
@@ -305,7 +305,7 @@ def _noise(singles: VariantGroups, placebo: str) -> "tuple[Numbers, Floats]":
     return instance[order], change[order]
 
 
-def _beyond(part: VariantGroups, instances: Numbers, changes: Floats) -> Floats:
+def _excess_changes(part: VariantGroups, instances: Numbers, changes: Floats) -> Floats:
     """Return per row the sum over altered variants of change − the placebo's change; NaN without a placebo."""
     import numpy as np
 
@@ -375,10 +375,10 @@ def consistency(
         )
     )
     pairs = pl.concat([perturbed, perturbed.with_columns(perturbation=pl.lit(ALL))]).collect()
-    every = _always(pairs, keys)
+    per_instance = _always(pairs, keys)
     share = with_interval(estimate(pairs, keys, "same", mean=mean), pl.lit(value=True), ci=ci)
-    always = estimate(every, keys, "always", mean=mean).select(*keys, always="value")
-    counts = every.group_by(keys).agg(
+    always = estimate(per_instance, keys, "always", mean=mean).select(*keys, always="value")
+    counts = per_instance.group_by(keys).agg(
         k=pl.col("k").max(),
         n_dropped=pl.struct("scenario", "instance_id").filter(pl.col("always").is_null()).n_unique(),
     )

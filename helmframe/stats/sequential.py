@@ -85,9 +85,9 @@ def sequential(
         raise ArgumentError(
             f"sequential(sizes=…): sizes must be {population} positive numbers, one for each unit of the population."
         )
-    drawn = SampledPopulation(population, float(weight.sum()), float(weight.max(initial=0.0)))
-    alike = bool(np.all(weight == drawn.largest))
-    return confidence_sequence(values, weight[: len(values)], drawn, binary=binary and alike, bounds=bounds, ci=ci)
+    sampled = SampledPopulation(population, float(weight.sum()), float(weight.max(initial=0.0)))
+    alike = bool(np.all(weight == sampled.largest))
+    return confidence_sequence(values, weight[: len(values)], sampled, binary=binary and alike, bounds=bounds, ci=ci)
 
 
 class SampledPopulation(NamedTuple):
@@ -99,16 +99,16 @@ class SampledPopulation(NamedTuple):
 
 
 def confidence_sequence(
-    values: Floats, sizes: Floats, drawn: SampledPopulation, *, binary: bool, bounds: tuple[float, float], ci: float
+    values: Floats, sizes: Floats, sampled: SampledPopulation, *, binary: bool, bounds: tuple[float, float], ci: float
 ) -> pl.DataFrame:
     """Return `sequential` of checked scores; `sizes` has only the sizes of these scores, all equal if `binary`."""
     import numpy as np
 
     least, most = bounds
     seen = (values - least) / (most - least)
-    ends = _ratio(seen, drawn.units, 1 - ci) if binary else _bets(seen, sizes, drawn, 1 - ci)
+    ends = _posterior_ratio_ends(seen, sampled.units, 1 - ci) if binary else _betting_ends(seen, sizes, sampled, 1 - ci)
     so_far = np.cumsum(seen * sizes) / np.cumsum(sizes)
-    low, high = (least + (most - least) * end for end in _narrowing(*ends, so_far))
+    low, high = (least + (most - least) * end for end in _narrow(*ends, so_far))
     method = "prior–posterior ratio" if binary else "betting"
     return pl.DataFrame({
         "n_run": np.arange(1, len(values) + 1),
@@ -118,16 +118,16 @@ def confidence_sequence(
     }).with_columns(interval=pl.lit(f"{method} (anytime, without replacement)"))  # fmt: skip
 
 
-def _narrowing(low: Floats, high: Floats, value: Floats) -> tuple[Floats, Floats]:
+def _narrow(low: Floats, high: Floats, value: Floats) -> tuple[Floats, Floats]:
     """Cut each interval by the previous ones, unless these exclude the current mean (one of them has missed)."""
     import numpy as np
 
     lows, highs = np.maximum.accumulate(low), np.minimum.accumulate(high)
-    apart = (lows > value) | (value > highs)
-    return np.where(apart, low, lows), np.where(apart, high, highs)
+    misses = (lows > value) | (value > highs)
+    return np.where(misses, low, lows), np.where(misses, high, highs)
 
 
-def _ratio(seen: Floats, population: int, alpha: float) -> tuple[Floats, Floats]:
+def _posterior_ratio_ends(seen: Floats, population: int, alpha: float) -> tuple[Floats, Floats]:
     """Return the range of totals of ones whose prior is less than 1/α times their posterior, over the population.
 
     With K ones among N, s ones in a sample of t have the hypergeometric probability C(K,s)·C(N−K,t−s)/C(N,t). Under a
@@ -144,20 +144,20 @@ def _ratio(seen: Floats, population: int, alpha: float) -> tuple[Floats, Floats]
     needed = np.log(alpha) - np.log(t + 1.0) + (factorials[population] - factorials[t] - factorials[population - t])
     needed += factorials[s] + factorials[t - s]
 
-    def holds(ones: Numbers) -> Flags:
-        chance = factorials[ones] - factorials[ones - s]
-        zeros = population - ones
+    def holds(n_ones: Numbers) -> Flags:
+        chance = factorials[n_ones] - factorials[n_ones - s]
+        zeros = population - n_ones
         covered: Flags = chance + factorials[zeros] - factorials[zeros - (t - s)] > needed
         return covered
 
     least, most = s, population - t + s
     likeliest = np.clip(s * (population + 1) // t, least, most)
-    low = _first(holds, least, likeliest)
-    high = _first(holds, most, likeliest)
+    low = _outermost(holds, least, likeliest)
+    high = _outermost(holds, most, likeliest)
     return low / population, high / population
 
 
-def _first(holds: Callable[[Numbers], Flags], outer: Numbers, inner: Numbers) -> Numbers:
+def _outermost(holds: Callable[[Numbers], Flags], outer: Numbers, inner: Numbers) -> Numbers:
     """Return the outermost integer from outer to inner for which `holds` is true."""
     import numpy as np
 
@@ -169,7 +169,7 @@ def _first(holds: Callable[[Numbers], Flags], outer: Numbers, inner: Numbers) ->
     return inner
 
 
-def _bets(seen: Floats, sizes: Floats, drawn: SampledPopulation, alpha: float) -> tuple[Floats, Floats]:
+def _betting_ends(seen: Floats, sizes: Floats, sampled: SampledPopulation, alpha: float) -> tuple[Floats, Floats]:
     """Return the means against which no capital of 2/α could be won, after each score.
 
     If the mean were m, the sum of the unseen scores would be known (N·m − the sum seen), and bets that the next one is
@@ -191,11 +191,11 @@ def _bets(seen: Floats, sizes: Floats, drawn: SampledPopulation, alpha: float) -
     limit = 2 / alpha * len(STAKES)
     total, weight = 0.0, 0.0
     for index, (score, size) in enumerate(zip(seen, sizes, strict=True)):
-        left = drawn.units - index
-        usual = (total + drawn.largest / 2) / (weight + drawn.largest)
-        rest = (drawn.size * candidates[start:end] - total - usual * (drawn.size - weight)) / left
-        mean = rest / drawn.largest + usual
-        excess = (score - usual) * size / drawn.largest + usual
+        n_left = sampled.units - index
+        usual = (total + sampled.largest / 2) / (weight + sampled.largest)
+        rest = (sampled.size * candidates[start:end] - total - usual * (sampled.size - weight)) / n_left
+        mean = rest / sampled.largest + usual
+        excess = (score - usual) * size / sampled.largest + usual
         # no bets on values that rounding may have moved over an edge
         inside = (mean > 1e-9) & (mean < 1 - 1e-9)
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
@@ -210,7 +210,7 @@ def _bets(seen: Floats, sizes: Floats, drawn: SampledPopulation, alpha: float) -
         total, weight = total + score * size, weight + size
         ends = candidates[max(start - 1, 0)], candidates[min(end, CANDIDATES)]
         # the mean of the unseen scores is between 0 and 1 too
-        low[index], high[index] = np.clip(ends, total / drawn.size, (total + drawn.size - weight) / drawn.size)
+        low[index], high[index] = np.clip(ends, total / sampled.size, (total + sampled.size - weight) / sampled.size)
     return low, high
 
 
@@ -337,13 +337,13 @@ def interval_of(
     if not n_requested:
         return {"n_run": 0, "n_total": population.instances, "value": None, "ci_low": None, "ci_high": None,
                 "interval": "no interval: no instance was run"}  # fmt: skip
-    drawn = SampledPopulation(population.clusters, float(population.instances), population.largest)
-    alone = population.clusters == population.instances and drawn.largest == 1
+    sampled = SampledPopulation(population.clusters, float(population.instances), population.largest)
+    alone = population.clusters == population.instances and sampled.largest == 1
     binary = binary and alone and bool(rows["once"].all())
     weights = rows[_WEIGHT].to_numpy()
     sides = [rows["low"]] if rows["low"].equals(rows["high"]) else [rows["low"], rows["high"]]
     ends = [
-        confidence_sequence(side.to_numpy(), weights, drawn, binary=binary, bounds=bounds, ci=ci).row(-1, named=True)
+        confidence_sequence(side.to_numpy(), weights, sampled, binary=binary, bounds=bounds, ci=ci).row(-1, named=True)
         for side in sides
     ]
     value = pl.col("value")

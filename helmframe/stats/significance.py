@@ -123,10 +123,10 @@ def _random_flips(sizes: Floats, counts: Numbers) -> Floats:
         sums += size * (2.0 * generator.binomial(int(count), 0.5, size=FLIPS) - count)
     single = sizes[counts == 1]
     for start in range(0, len(single), _CHUNK):
-        some = single[start : start + _CHUNK]
-        drawn = generator.integers(0, 256, size=(FLIPS, -(-len(some) // 8)), dtype=np.uint8)
-        heads = np.unpackbits(drawn, axis=1)[:, : len(some)].astype(np.float64)
-        sums += 2.0 * (heads @ some) - some.sum()
+        batch = single[start : start + _CHUNK]
+        samples = generator.integers(0, 256, size=(FLIPS, -(-len(batch) // 8)), dtype=np.uint8)
+        heads = np.unpackbits(samples, axis=1)[:, : len(batch)].astype(np.float64)
+        sums += 2.0 * (heads @ batch) - batch.sum()
     return sums
 
 
@@ -164,9 +164,9 @@ def joint_level(covariances: Sequence[Floats], ci: float) -> float:
         return ci
     largest = np.zeros(JOINT_DRAWS)
     for index, matrix in enumerate(correlations):
-        for start, drawn in _normals(matrix, index):
-            several = slice(start, start + len(drawn))
-            largest[several] = np.maximum(largest[several], np.abs(drawn).max(axis=1))
+        for start, samples in _normals(matrix, index):
+            several = slice(start, start + len(samples))
+            largest[several] = np.maximum(largest[several], np.abs(samples).max(axis=1))
     return _level(largest, ci)
 
 
@@ -183,11 +183,11 @@ def pairwise_level(covariances: Sequence[Floats], ci: float) -> float:
         error = np.sqrt(np.where(variance > 0, variance, np.inf))
         if scale == 0:
             continue
-        for start, drawn in _normals(covariance / scale**2, index):
-            several = largest[start : start + len(drawn)]
-            for one in range(len(covariance) - 1):
-                apart = np.abs(drawn[:, one + 1 :] - drawn[:, one : one + 1]) * (scale / error[one, one + 1 :])
-                np.maximum(several, apart.max(axis=1), out=several)
+        for start, samples in _normals(covariance / scale**2, index):
+            several = largest[start : start + len(samples)]
+            for row in range(len(covariance) - 1):
+                difference = np.abs(samples[:, row + 1 :] - samples[:, row : row + 1]) * (scale / error[row, row + 1 :])
+                np.maximum(several, difference.max(axis=1), out=several)
     return ci if pairs < 2 else _level(largest, ci)
 
 
@@ -197,9 +197,9 @@ def variances_of_pairs(covariance: Floats) -> Floats:
 
     variance = np.diag(covariance)
     both = variance[:, None] + variance[None, :]
-    apart: Floats = both - 2 * covariance
+    difference: Floats = both - 2 * covariance
     # the difference of equal columns is only rounding
-    return np.where(apart > 1e-12 * both, apart, 0.0)
+    return np.where(difference > 1e-12 * both, difference, 0.0)
 
 
 def _level(largest: Floats, ci: float) -> float:

@@ -83,7 +83,7 @@ def sums_of(
     trials = _trials(rows, by)
     crossed = len(trials) > len({scenario for scenario, _ in trials}) or (named and bool(trials))
     if rows.alone and not named and not crossed:
-        return Sums(strata, _together(nest, totals), None, trials)
+        return Sums(strata, _pooled_clusters(nest, totals), None, trials)
     names = rows.names["cluster"][nest.unit]
     clusters = _clusters(nest.stratum_of_cluster, names, np.ones(len(totals)), nest.cluster_size, totals)
     return Sums(strata, clusters, trial_cells(rows, nest, mask, value) if crossed else None, trials)
@@ -93,7 +93,7 @@ def add_sums(parts: Sequence[Sums]) -> Sums:
     """Add the sums of all parts."""
     if len(parts) == 1:
         return parts[0]
-    strata = _stacked([part.strata for part in parts])
+    strata = _concat([part.strata for part in parts])
     names = [name for name in parts[0].strata.columns if name not in ("stratum", "rows", "binary")]
     whole = (
         strata.group_by(names, maintain_order=True)
@@ -103,32 +103,32 @@ def add_sums(parts: Sequence[Sums]) -> Sums:
     numbers = strata.join(whole, on=names, nulls_equal=True).select("chunk", "stratum", "number")
 
     def renumbered(tables: Sequence[pl.DataFrame]) -> pl.DataFrame:
-        stacked = _stacked(tables).join(numbers, on=["chunk", "stratum"], maintain_order="left")
+        stacked = _concat(tables).join(numbers, on=["chunk", "stratum"], maintain_order="left")
         return stacked.with_columns(stratum="number").drop("number", "chunk")
 
     cells = [part.cells for part in parts if part.cells is not None]
     return Sums(
         strata=whole.rename({"number": "stratum"}),
-        clusters=_merged(renumbered([part.clusters for part in parts])),
+        clusters=_merge_clusters(renumbered([part.clusters for part in parts])),
         cells=renumbered(cells) if cells else None,
         trials=frozenset().union(*(part.trials for part in parts)),
     )
 
 
-def strata_of(of: Sums) -> pl.DataFrame:
+def strata_of(value_sums: Sums) -> pl.DataFrame:
     """Return the strata with size (instances), clusters, mean, variance (CR2; null with one cluster) and spread.
 
     For pooled clusters the sums have closed forms: Σ(s − m)² is the sum of squares about their own mean, plus the
     squared distance of that mean from m.
     """
-    here = of.clusters.join(of.strata.select("stratum"), on="stratum", how="semi")
+    clusters = value_sums.clusters.join(value_sums.strata.select("stratum"), on="stratum", how="semi")
     size, total = pl.col("size").sum().over("stratum"), stable_sum(pl.col("total")).over("stratum")
     count, mean_size = pl.col("clusters"), pl.col("size") / pl.col("clusters")
     rest = 1 - mean_size / pl.col("all")
     squares = pl.col("square") + count * (pl.col("total") / count - pl.col("mean") * mean_size) ** 2
     pull = mean_size**2 / rest
     table = (
-        here.with_columns(all=size, mean=total / size)
+        clusters.with_columns(all=size, mean=total / size)
         .group_by("stratum", maintain_order=True)
         .agg(
             size=pl.col("all").first(),
@@ -141,7 +141,7 @@ def strata_of(of: Sums) -> pl.DataFrame:
         )
     )
     enough = pl.when(pl.col("clusters") > 1)
-    return of.strata.join(table, on="stratum", maintain_order="left").with_columns(
+    return value_sums.strata.join(table, on="stratum", maintain_order="left").with_columns(
         variance=enough.then("variance"), spread=enough.then("spread")
     )
 
@@ -152,7 +152,7 @@ def _trials(rows: EncodedRows, by: Sequence[str]) -> frozenset[tuple[str, int]]:
     return frozenset(rows.cells.select("scenario", "trial").unique().iter_rows())
 
 
-def _together(nest: ClusterIndex, totals: Floats) -> pl.DataFrame:
+def _pooled_clusters(nest: ClusterIndex, totals: Floats) -> pl.DataFrame:
     """Return one row per stratum, for all its clusters."""
     import numpy as np
 
@@ -175,23 +175,25 @@ def _clusters(
     ).with_columns(square=squares)
 
 
-def _stacked(tables: Sequence[pl.DataFrame]) -> pl.DataFrame:
+def _concat(tables: Sequence[pl.DataFrame]) -> pl.DataFrame:
     """Concatenate the tables, with the index of each row's table."""
     return pl.concat([table.with_columns(chunk=pl.lit(index, dtype=pl.Int64)) for index, table in enumerate(tables)])
 
 
-def _merged(clusters: pl.DataFrame) -> pl.DataFrame:
+def _merge_clusters(clusters: pl.DataFrame) -> pl.DataFrame:
     """Return one row per stratum and cluster, or per stratum where clusters are pooled."""
     nameless = pl.col("cluster").is_null()
     average = pl.col("total") / pl.col("clusters")
-    apart = (average - pl.col("total").sum() / pl.col("clusters").sum()) ** 2
+    squared_distance = (average - pl.col("total").sum() / pl.col("clusters").sum()) ** 2
     return (
         clusters.group_by("stratum", "cluster", maintain_order=True)
         .agg(
             clusters=pl.when(nameless.first()).then(pl.col("clusters").sum()).otherwise(1.0),
             size=pl.col("size").sum(),
             total=pl.col("total").sum(),
-            square=pl.when(nameless.first()).then((pl.col("square") + pl.col("clusters") * apart).sum()).otherwise(0.0),
+            square=pl.when(nameless.first())
+            .then((pl.col("square") + pl.col("clusters") * squared_distance).sum())
+            .otherwise(0.0),
         )
         .sort("stratum", "cluster")
     )

@@ -130,12 +130,13 @@ def variants_of(
         with np.errstate(invalid="ignore"):
             score = sums(np.where(scored, score, 0.0), starts) / sums(scored.astype(np.int64), starts)
         changed = sums(changed.astype(np.int64), starts) > 0
-    places = rows.others(run_cells, cell[first], unit[first])
+    variant_rows = rows.with_cells(run_cells, cell[first], unit[first])
     if coverage is None:
         of_kind = np.flatnonzero(np.bincount(of_cell * many + kind_of_cell))
         groups = run_cells.select(merge_names(keys, ("scenario",)))[of_kind // many]
         coverage = groups.hstack(kinds[of_kind % many]).unique(maintain_order=True)
-    return Variants(places, kinds, variant[first], score, changed, _higher(run_cells, higher_is_better), coverage, rows)
+    higher = _cell_directions(run_cells, higher_is_better)
+    return Variants(variant_rows, kinds, variant[first], score, changed, higher, coverage, rows)
 
 
 def group_variants(variants: Variants, keys: Sequence[str], group: pl.Expr) -> VariantGroups:
@@ -160,14 +161,14 @@ def group_variants(variants: Variants, keys: Sequence[str], group: pl.Expr) -> V
         key, inside = key[order], inside[order]
     score, original, changed = variants.score[inside], variants.original[inside], variants.changed[inside]
     starts = starts_of(key)
-    ours = inside[starts]
-    cells, cell = cells_of(rows.cells, rows.cell[ours], group_of[ours], names)
+    first_rows = inside[starts]
+    cells, cell = cells_of(rows.cells, rows.cell[first_rows], group_of[first_rows], names)
     k = counts_of(variants, keys, cells, group)
 
     is_scored, difference = ~np.isnan(score), score - original
     altered = changed & ~np.isnan(difference)
     original_of = original[starts]
-    up, gain = variants.higher[rows.cell[ours]], difference
+    up, gain = variants.higher[rows.cell[first_rows]], difference
     value, first = np.where(is_scored, score, np.inf), original_of
     if not up.all():
         sign = np.where(variants.higher, 1.0, -1.0)[rows.cell[inside]]
@@ -176,8 +177,8 @@ def group_variants(variants: Variants, keys: Sequence[str], group: pl.Expr) -> V
     neither = ~(((score == 0) | (score == 1)) & ((original == 0) | (original == 1)))
     scored = _count(is_scored, starts)
     return VariantGroups(
-        rows=rows.others(cells, cell, rows.unit[ours]),
-        instance=instance[ours],
+        rows=rows.with_cells(cells, cell, rows.unit[first_rows]),
+        instance=instance[first_rows],
         original=original_of,
         total=sums(np.where(is_scored, score, 0.0), starts),
         scored=scored,
@@ -197,7 +198,7 @@ def combine_groups(singles: VariantGroups, variants: Variants, keys: Sequence[st
     import numpy as np
 
     names, _ = group_names(variants, group)
-    named = singles.rows.cells.select(_of_group(group)).to_series().is_not_null().to_numpy()
+    named = singles.rows.cells.select(_group_label(group)).to_series().is_not_null().to_numpy()
     inside = np.flatnonzero(named[singles.rows.cell])
     instance = singles.instance[inside]
     starts = starts_of(instance)
@@ -211,7 +212,7 @@ def combine_groups(singles: VariantGroups, variants: Variants, keys: Sequence[st
     worst = np.minimum.reduceat(worst, starts) if len(starts) else worst
     original, scored = singles.original[inside[starts]], sums(singles.scored[inside], starts)
     return VariantGroups(
-        rows=variants.rows.others(cells, cell, unit),
+        rows=variants.rows.with_cells(cells, cell, unit),
         instance=first,
         original=original,
         total=sums(singles.total[inside], starts),
@@ -231,7 +232,7 @@ def group_names(variants: Variants, group: pl.Expr) -> tuple[list[str], Numbers]
     """Return the names of the groups, and the group's index for each of `kinds`; −1 for none."""
     import numpy as np
 
-    labels = variants.kinds.select(_of_group(group)).to_series().to_list()
+    labels = variants.kinds.select(_group_label(group)).to_series().to_list()
     names = [name for name in dict.fromkeys(labels) if name is not None]
     return names, np.array([-1 if name is None else names.index(name) for name in labels], dtype=np.int64)
 
@@ -271,14 +272,14 @@ def cells_of(
 def counts_of(variants: Variants, keys: Sequence[str], cells: pl.DataFrame, group: pl.Expr) -> Numbers:
     """Count per cell the variants of its group that the scenario has, in any cell."""
     on = merge_names(keys, ("scenario", "perturbation"))
-    coverage = variants.coverage.with_columns(_of_group(group), kind=pl.struct(VARIANT)).drop_nulls("perturbation")
+    coverage = variants.coverage.with_columns(_group_label(group), kind=pl.struct(VARIANT)).drop_nulls("perturbation")
     counts = coverage.group_by(on).agg(many=pl.col("kind").n_unique())
     joined = cells.select(on).join(counts, on=on, how="left", nulls_equal=True, maintain_order="left")
     many: Numbers = joined["many"].cast(pl.Int64).to_numpy()
     return many
 
 
-def _of_group(group: pl.Expr) -> pl.Expr:
+def _group_label(group: pl.Expr) -> pl.Expr:
     return pl.when(pl.col("perturbation") != ORIGINAL).then(group).alias("perturbation")
 
 
@@ -293,12 +294,12 @@ def _kinds(cells: pl.DataFrame) -> tuple[pl.DataFrame, Numbers]:
     seed = pl.when(pl.col("perturbation") == ORIGINAL).then(0).otherwise("perturbation_seed")
     variants = cells.select("perturbation", perturbation_seed=seed.cast(pl.Int64))
     original = pl.DataFrame({"perturbation": [ORIGINAL], "perturbation_seed": [0]})
-    others = variants.filter(pl.col("perturbation") != ORIGINAL).unique().sort(VARIANT)
-    kinds, number = numbered(pl.concat([original, others, variants]), VARIANT)
-    return kinds, number[1 + others.height :]
+    perturbed = variants.filter(pl.col("perturbation") != ORIGINAL).unique().sort(VARIANT)
+    kinds, number = numbered(pl.concat([original, perturbed, variants]), VARIANT)
+    return kinds, number[1 + perturbed.height :]
 
 
-def _higher(cells: pl.DataFrame, higher_is_better: Mapping[str, bool]) -> Flags:
+def _cell_directions(cells: pl.DataFrame, higher_is_better: Mapping[str, bool]) -> Flags:
     import numpy as np
 
     for metric in cells["metric"].unique().sort():

@@ -23,7 +23,7 @@ from helmframe.stats.encoded_rows import (
 from helmframe.stats.estimate import add_counts, count_completions, estimate_of, group_keys
 from helmframe.stats.frames import FoldContext, PartialAggregate, Rows, as_scores, fold, protect_columns
 from helmframe.stats.intervals import with_interval
-from helmframe.stats.robustness import ALL, BY_PERTURBATION, MADE, instances_of, sizes, whole_in
+from helmframe.stats.robustness import ALL, BY_PERTURBATION, MADE, count_complete, count_instances, sizes
 from helmframe.stats.sums import sums_of
 from helmframe.stats.variants import (
     Variants,
@@ -110,8 +110,8 @@ def _worst_case_chunk(
         {"worst": sums_of(part.rows, keys, part.worst, part.complete, named=context.named)},
         {
             "answers": count_completions(variants.answers, keys),
-            "every": instances_of(variants, keys),
-            "whole": whole_in(part, keys),
+            "every": count_instances(variants, keys),
+            "whole": count_complete(part, keys),
         },
         variants.coverage,
     )
@@ -222,7 +222,7 @@ def expected_worst(variants: Variants, keys: Sequence[str], k: int) -> tuple[Enc
     weights = _weights(int(size.max(initial=0)), k)[np.repeat(size, size), rank_in_draws]
     # a NaN among the scores makes the sum NaN
     worst = np.where(size == draws[cell], sums(weights * variants.score[inside], starts), np.nan)
-    return variants.rows.others(cells, cell, key[starts] // many % units), worst, draws
+    return variants.rows.with_cells(cells, cell, key[starts] // many % units), worst, draws
 
 
 def _weights(most: int, k: int) -> Floats:
@@ -254,7 +254,7 @@ def _pools(cells: pl.DataFrame, keys: Sequence[str], k: int) -> pl.DataFrame:
 def _dropped(rows: EncodedRows, keys: Sequence[str], mask: Flags) -> pl.DataFrame:
     import numpy as np
 
-    groups, group = rows.among(merge_names(keys, ("scenario",)))
+    groups, group = rows.index_by(merge_names(keys, ("scenario",)))
     units = rows.units
     broken = np.bincount(distinct((group * units + rows.unit)[~mask]) // units, minlength=groups.height)
     return groups.with_columns(n_dropped=pl.Series(broken, dtype=pl.Int64))
@@ -296,7 +296,7 @@ def worst_scores(
     else:
         rows, worst, draws = expected_worst(variants, keys, k)
         enough = draws[rows.cell] >= k
-        rows, worst = rows.others(rows.cells, rows.cell[enough], rows.unit[enough]), worst[enough]
+        rows, worst = rows.with_cells(rows.cells, rows.cell[enough], rows.unit[enough]), worst[enough]
         names = (
             rows.cells.filter(pl.Series(draws) >= k).select("scenario", "perturbation").unique().sort("perturbation")
         )

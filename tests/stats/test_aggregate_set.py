@@ -110,7 +110,7 @@ def test_the_order_of_the_rows_does_not_matter(scores: Build, mean: str) -> None
 
 
 def test_an_unknown_mean_is_named(scores: Build) -> None:
-    with pytest.raises(ArgumentError, match="neither 'macro'"):
+    with pytest.raises(ArgumentError, match="mean must be 'macro'"):
         aggregate_set(scores([1.0]), MEAN, [], metric="mine", mean="median")
 
 
