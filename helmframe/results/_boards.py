@@ -247,12 +247,12 @@ def _matches(pairs: Sequence[ScenarioMetric]) -> pl.Expr:
 def _in_main_split(results: ResultsData) -> pl.Expr:
     """Return whether a row belongs to the scenario's main split, if results have it, as in HELM's leaderboards."""
     splits = set(results.completions.select("scenario", "split").unique().collect().iter_rows())
-    other = pl.lit(value=False)
+    other_split = pl.lit(value=False)
     for name, entry in results.manifest["scenarios"].items():
         split = entry["main"].get("split")
         if (name, split) in splits:
-            other |= (pl.col("scenario") == name) & (pl.col("split") != split)
-    return ~other
+            other_split |= (pl.col("scenario") == name) & (pl.col("split") != split)
+    return ~other_split
 
 
 def _worst_scores(

@@ -344,10 +344,10 @@ class ResultsData:
         empty = {name: pl.LazyFrame(schema=table.schema) for name, table in TABLES.items()}
         scans = {name: folder.scan(name) for name in TABLES}
         tables = {name: empty[name] if table is None else table for name, table in scans.items()}
-        rest = unfinished(folder, manifest)
-        if rest is not None:
-            tables["completions"] = _with_unfinished(tables["completions"], rest.completions)
-            tables["prefixes"] = _with_unfinished(tables["prefixes"], rest.prefixes)
+        unscored = unfinished(folder, manifest)
+        if unscored is not None:
+            tables["completions"] = _with_unfinished(tables["completions"], unscored.completions)
+            tables["prefixes"] = _with_unfinished(tables["prefixes"], unscored.prefixes)
         return cls(**tables, manifest=manifest, path=folder.path)
 
     @property
@@ -363,17 +363,17 @@ class ResultsData:
     @cached_property
     def _reader(self) -> ResultsReader:
         shards: list[dict[str, pl.LazyFrame]] = []
-        rest: Unfinished | None = None
+        unscored: Unfinished | None = None
         if self.path is not None:
-            rest = unfinished(RunFolder(self.path), self.manifest)
+            unscored = unfinished(RunFolder(self.path), self.manifest)
             scenarios = self.manifest["scenarios"].items()
             whole = [name for name, scenario in scenarios if scenario.get("whole_shards", False)]
             shards = RunFolder(self.path).shards(("completions", "scores"), whole)
         empty = {name: pl.LazyFrame(schema=TABLES[name].schema) for name in ("completions", "scores")}
         chunks = [Chunk(**{**empty, **shard}) for shard in shards] or [Chunk(self.completions, self.scores)]
-        if shards and rest is not None:
-            chunks.append(Chunk(rest.completions.lazy(), empty["scores"]))
-        n_unscored = 0 if rest is None else rest.completions.height
+        if shards and unscored is not None:
+            chunks.append(Chunk(unscored.completions.lazy(), empty["scores"]))
+        n_unscored = 0 if unscored is None else unscored.completions.height
         return ResultsReader(chunks, self.manifest, self.completions, n_unscored)
 
 

@@ -37,10 +37,10 @@ def with_sequences(
     metrics = [name for name in table["metric"].unique() if name in until["metrics"]]
     rows = [row for name in metrics for row in _metric_intervals(scores, until, str(name), mean, ci)]
     sequences = pl.DataFrame(rows, schema=_SCHEMA)
-    one = pl.len() == 1
+    is_single = pl.len() == 1
     intervals = sequences.group_by([*by, "metric"]).agg(
-        how=pl.when(one).then(pl.col("how").first()),
-        **{name: pl.when(one).then(pl.col(name).first()) for name in ("seen", "low", "high")},
+        how=pl.when(is_single).then(pl.col("how").first()),
+        **{name: pl.when(is_single).then(pl.col(name).first()) for name in ("seen", "low", "high")},
     )
     counts = pl.DataFrame([_counts(cell) for cell in cells_of(until)], schema=_SCHEMA)
     counts = counts.group_by(by or [pl.lit(0).alias("all")]).agg(pl.col("n_run", "n_total").sum())

@@ -54,10 +54,10 @@ def rescore(results: Data, *metrics: Any) -> Data:
     if judges_of(resolved):
         rows = results.completions.collect()
         scores, verdicts = _score_with_judges(rows, resolved, None, fresh=False, budget=Budget())
-        return _rescored(results, scores, verdicts.lazy(), manifest)
+        return _with_scores(results, scores, verdicts.lazy(), manifest)
     scores = score(results.completions, resolved).collect()
     check_units(scores, resolved)
-    return _rescored(results, scores, results.verdicts.clear(), manifest)
+    return _with_scores(results, scores, results.verdicts.clear(), manifest)
 
 
 def judge(
@@ -99,11 +99,11 @@ def judge(
             "judge(): each argument must be a judge, such as hf.judge(model, 'safety'). Add other metrics with "
             "rescore()."
         )
-    rows, others = results.completions.collect(), None
+    rows, opponents = results.completions.collect(), None
     if against is not None:
-        rows, others = _split_sides(rows, against)
+        rows, opponents = _split_sides(rows, against)
     budget = Budget(max_requests, max_cost, prices)
-    scores, verdicts = _score_with_judges(rows, resolved, others, fresh=fresh, budget=budget)
+    scores, verdicts = _score_with_judges(rows, resolved, opponents, fresh=fresh, budget=budget)
     entries = {metric.name: manifest_entry(metric) for metric in resolved}
     other = ~pl.col("metric").is_in(list(entries))
     return replace(
@@ -152,11 +152,13 @@ def agreement(
     judged = _judged_metrics(results, keys)
     metric, entry = judged.judge_of(metric)
     # the judges of several metrics of one template rate the same property
-    others = judged.judge_entries() if entry["version"] else {}
-    same = [name for name, other in others.items() if all(other[key] == entry[key] for key in ("template", "version"))]
+    entries = judged.judge_entries() if entry["version"] else {}
+    same_template = [
+        name for name, other in entries.items() if all(other[key] == entry[key] for key in ("template", "version"))
+    ]
     item = pl.concat_str(pl.col(KEY).exclude("scenario", "instance_id").cast(pl.String).fill_null(""), separator="\x1f")
     ratings = (
-        judged.verdicts.filter(pl.col("metric").is_in([metric, *same]))
+        judged.verdicts.filter(pl.col("metric").is_in([metric, *same_template]))
         .sort("metric")
         .unique([*KEY, "judge", "order"], keep="first", maintain_order=True)
         .group_by(*dict.fromkeys([*KEY, *_SUBSET_COLUMNS, *keys]), pl.col("judge").alias("rater"))
@@ -304,7 +306,7 @@ def to_label(results: ResultsData, n: int, seed: int = 0) -> pl.DataFrame:
     return sample.select(*names, "perturbed_input", "completion", pl.lit(None, dtype=pl.Float64).alias(LABEL)).collect()
 
 
-def _rescored(results: Data, scores: pl.DataFrame, verdicts: pl.LazyFrame, manifest: Mapping[str, Any]) -> Data:
+def _with_scores(results: Data, scores: pl.DataFrame, verdicts: pl.LazyFrame, manifest: Mapping[str, Any]) -> Data:
     # HELM's statistics describe the scores that these replace
     none = results.helm_stats.clear()
     return replace(results, scores=scores.lazy(), verdicts=verdicts, helm_stats=none, manifest=manifest, path=None)
@@ -347,7 +349,7 @@ def _judged_metrics(results: ResultsData, keys: Sequence[str]) -> _JudgedMetrics
 def _score_with_judges(
     completions: pl.DataFrame,
     metrics: Sequence[Metric],
-    others: pl.DataFrame | None,
+    opponents: pl.DataFrame | None,
     *,
     fresh: bool,
     budget: Budget,
@@ -357,21 +359,21 @@ def _score_with_judges(
     Args:
         completions: `COMPLETIONS`.
         metrics: The metrics, as `resolve_metrics` returns them.
-        others: The completions to compare with, for judges of pairs.
+        opponents: The completions to compare with, for judges of pairs.
         fresh: Whether to ignore cached verdicts.
         budget: The limit of requests and cost.
     """
     judges = judges_of(metrics)
     pair_judges = [judge.name for judge in judges if judge.template.of_pairs]
-    if pair_judges and others is None:
+    if pair_judges and opponents is None:
         raise ArgumentError(
             f"judge(): {pair_judges[0]!r} judges pairs of completions. Name the model to compare with: against='NAME'."
         )
-    if others is not None and len(pair_judges) < len(metrics):
+    if opponents is not None and len(pair_judges) < len(metrics):
         raise ArgumentError(
             "judge(against=…): each judge must judge pairs; its template contains {first} and {second}."
         )
-    rows = completions if others is None else paired(completions, others)
+    rows = completions if opponents is None else paired(completions, opponents)
     if rows.is_empty():
         raise NotComparableError(
             "judge(against=…): no instance was completed by both sides. Run both models on the same instances."
@@ -416,8 +418,8 @@ def _join_labels(rows: pl.DataFrame, labels: pl.DataFrame, entry: Mapping[str, A
         raise ArgumentError(f"labels: each label must be on the judge's scale, {low:g} to {high:g}.")
     filled = filled.cast({name: rows.schema[name] for name in on})
     joined = rows.drop(LABEL, strict=False).join(filled, on=on, how="left", nulls_equal=True, maintain_order="left")
-    several = joined.filter(pl.col(LABEL).is_not_null()).select(on).is_duplicated().any()
-    if several:
+    is_ambiguous = joined.filter(pl.col(LABEL).is_not_null()).select(on).is_duplicated().any()
+    if is_ambiguous:
         missing = [name for name in KEY if name in rows.columns and name not in on and rows[name].n_unique() > 1]
         raise ArgumentError(f"labels: a label matches several completions. Add the column {' or '.join(missing)}.")
     return joined

@@ -210,7 +210,7 @@ def gap(
         ci: The level of the interval.
     """
     (column,) = reader_of(results).columns(group)
-    inputs, pooled = _select_scores(results, by, metrics, pool, axes=AXES, also=[column])
+    inputs, pooled = _select_scores(results, by, metrics, pool, axes=AXES, extra_keys=[column])
     keys = [key for key in inputs.keys if key != column]
     table = stats.gap(
         inputs.scores, column, keys, reference=reference, fractions=inputs.fractions, ci=ci, mean=inputs.mean
@@ -281,11 +281,11 @@ def _select_scores(
     metrics: str | Sequence[str] | None,
     pool: str | Sequence[str] | bool = (),
     axes: Sequence[str] = _WITHOUT_PERTURBATION,
-    also: Sequence[str] = (),
+    extra_keys: Sequence[str] = (),
 ) -> tuple["_PerturbationInputs", list[str]]:
     """Return the inputs of a table by these columns, and the axes that it pools."""
     keys, pooled = reader_of(results).group_keys(by, pool, axes)
-    keys = [key for key in dict.fromkeys([*keys, *also]) if key in axes or key != "perturbation"]
+    keys = [key for key in dict.fromkeys([*keys, *extra_keys]) if key in axes or key != "perturbation"]
     requested = (
         pl.lit(value=True) if metrics is None else pl.col("metric").is_in(reader_of(results).metric_list(metrics))
     )
@@ -477,10 +477,10 @@ def _flips_table(inputs: _PerturbationInputs, perturbation: str | None, metric: 
     )
     worse = (pl.col("perturbed_score") < pl.col("score")) == inputs.higher_is_better[metric]
     keys = [*_OUTPUT_KEY[:2], *_VARIANT_KEY, *_OUTPUT_KEY[2:]]
-    shown = [f"{prefix}{name}" for name in ("input", "completion", *_VALUES) for prefix in ("", "perturbed_")]
+    columns = [f"{prefix}{name}" for name in ("input", "completion", *_VALUES) for prefix in ("", "perturbed_")]
     return (
         changed.with_columns(flip=pl.when(worse).then(pl.lit("worse")).otherwise(pl.lit("better")))
-        .select(*keys, "flip", *shown)
+        .select(*keys, "flip", *columns)
         .sort(pl.col("flip") != "worse", *keys)
         .collect()
     )
@@ -558,16 +558,16 @@ def _resolve_perturbations(
             name for name in available if not _is_placebo(name, entries) and default in (None, _family(name, entries))
         ]
     resolved: list[str] = []
-    for wanted in [requested] if isinstance(requested, str) else requested:
-        matches = [name for name in available if wanted == name]
-        matches = matches or [name for name in available if wanted == name.partition("(")[0] and "+" not in name]
-        if wanted in FAMILIES and not matches:
+    for request in [requested] if isinstance(requested, str) else requested:
+        matches = [name for name in available if request == name]
+        matches = matches or [name for name in available if request == name.partition("(")[0] and "+" not in name]
+        if request in FAMILIES and not matches:
             matches = [
-                name for name in available if _family(name, entries) == wanted and not _is_placebo(name, entries)
+                name for name in available if _family(name, entries) == request and not _is_placebo(name, entries)
             ]
         if not matches:
             names = dict.fromkeys([*available, *(name.partition("(")[0] for name in available if "+" not in name)])
-            raise UnknownNameError.among("perturbation of these results", wanted, names)
+            raise UnknownNameError.among("perturbation of these results", request, names)
         resolved += [name for name in matches if name not in resolved]
     return resolved
 

@@ -76,7 +76,7 @@ def table(
     cache_key = repr((keys, ci, over_subsets, definition))
     table = reader_of(results).last_table.get(cache_key)
     if table is None or not {*names} <= {*table["metric"]}:
-        table = _aggregated(results, keys, names, ci, over_subsets, definition)
+        table = _aggregate(results, keys, names, ci, over_subsets, definition)
         reader_of(results).last_table.clear()
         reader_of(results).last_table[cache_key] = table
     table = table.filter(pl.col("metric").is_in(names))
@@ -136,7 +136,7 @@ def value(results: ResultsData, metric: str | None = None, *, definition: str = 
     return float(value)
 
 
-def _aggregated(
+def _aggregate(
     results: ResultsData, keys: Sequence[str], names: Sequence[str], ci: float, mean: str, definition: str
 ) -> pl.DataFrame:
     """Return the scores of these metrics, aggregated by these columns."""

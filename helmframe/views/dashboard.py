@@ -45,7 +45,7 @@ class Dashboard:
         self.runs = _runs(address_of(uri))
         self._lock = threading.Lock()
         self._opened = lru_cache(maxsize=4)(self._open)
-        self._tops = lru_cache(maxsize=32)(self._top)
+        self._overviews = lru_cache(maxsize=32)(self._overview)
 
     def page(self, query: Mapping[str, str]) -> str:
         """Return the page that the parameters of an address select.
@@ -59,14 +59,14 @@ class Dashboard:
         for name in query:
             if name not in _FORM:
                 raise ArgumentError.unknown_argument("this page", name, _FORM)
-        with self._lock, self._read(query):
+        with self._lock, self._translate_errors(query):
             name, filters = self._selection(query)
             _, explorer = self._opened(name)
             opened = explorer.respond({"kind": "open"})
             result = _checked_response(
                 explorer, {"kind": "page", "filters": filters.to_dict(), "page": _parse_integer(query, "page", 1) - 1}
             )
-            top = self._tops(
+            overview = self._overviews(
                 name, filters.metric, filters.scenario, filters.model, filters.perturbation, filters.setting
             )
         parameters = {key: value for key, value in query.items() if value and key != "page"}
@@ -79,7 +79,7 @@ class Dashboard:
             address=lambda number: "?" + urlencode({**parameters, "page": number}),
             instance=lambda row: "instance?" + urlencode({"run": name, "metric": filters.metric, "row": row["row"]}),
             number=number,
-            **top,
+            **overview,
         )
 
     def instance(self, query: Mapping[str, str]) -> str:
@@ -88,7 +88,7 @@ class Dashboard:
         Raises:
             HelmframeError: The row does not exist or is unreadable.
         """
-        with self._lock, self._read(query):
+        with self._lock, self._translate_errors(query):
             name, filters = self._selection({key: query.get(key, "") for key in ("run", "metric")})
             _, explorer = self._opened(name)
             row = _parse_integer(query, "row", 0)
@@ -104,7 +104,7 @@ class Dashboard:
         return name, Filters.of({"order": "lowest", **filters})
 
     @contextmanager
-    def _read(self, query: Mapping[str, str]) -> Iterator[None]:
+    def _translate_errors(self, query: Mapping[str, str]) -> Iterator[None]:
         """Raise `StoreError` instead of the errors of Polars."""
         try:
             yield
@@ -126,14 +126,16 @@ class Dashboard:
             choices.append((axis, getattr(filters, axis) or "", {**unfiltered, **{value: value for value in values}}))
         return [*choices, ("only", filters.only, _ONLY), ("order", filters.order, _ORDERS)]
 
-    def _top(self, name: str, metric: str, *chosen: str | None) -> dict[str, Any]:
+    def _overview(self, name: str, metric: str, *selected: str | None) -> dict[str, Any]:
         """Return the scores and charts of the selected groups."""
         results, _ = self._opened(name)
         metrics = [metric] if metric else results.main_metrics
-        conditions = [pl.col(axis) == value for axis, value in zip(_CHOSEN, chosen, strict=True) if value is not None]
+        conditions = [
+            pl.col(axis) == value for axis, value in zip(_SELECTABLE, selected, strict=True) if value is not None
+        ]
         only = pl.all_horizontal(conditions) if conditions else pl.lit(value=True)
-        table = _filtered(results.table(metrics=metrics), only, _CHOSEN)
-        changes = _changes(results, metrics, chosen)
+        table = _filtered(results.table(metrics=metrics), only, _SELECTABLE)
+        changes = _changes(results, metrics, selected)
         models = results.completions.select(pl.col("model").unique().sort()).collect()["model"].to_list()
         draws: list[Callable[[str], Any]] = []
         options = {"models": models, "metrics": results.manifest["metrics"]}
@@ -153,7 +155,7 @@ class Dashboard:
         }
 
 
-_CHOSEN = ("scenario", "model", "perturbation", "setting")
+_SELECTABLE = ("scenario", "model", "perturbation", "setting")
 
 
 def _runs(address: Address) -> dict[str, Address]:
@@ -173,17 +175,17 @@ def _heatmap(table: pl.DataFrame, metrics: Any, mode: str) -> Any:
     return charts.heatmap(table, "model", "scenario", metrics=metrics, mode=mode)
 
 
-def _changes(results: Results, metrics: list[str], chosen: tuple[str | None, ...]) -> pl.DataFrame:
+def _changes(results: Results, metrics: list[str], selected: tuple[str | None, ...]) -> pl.DataFrame:
     """Return the paired change under each selected perturbation, of any family."""
-    wanted = dict(zip(_CHOSEN, chosen, strict=True))
+    selection = dict(zip(_SELECTABLE, selected, strict=True))
     perturbations = [
-        name for name in reader_of(results).perturbation_entries() if wanted["perturbation"] in (None, name)
+        name for name in reader_of(results).perturbation_entries() if selection["perturbation"] in (None, name)
     ]
     if not perturbations or all(results.manifest["metrics"][metric]["level"] == "set" for metric in metrics):
         return pl.DataFrame()
     changes = results.robustness(metrics=metrics, perturbations=perturbations)
     conditions = [
-        pl.col(axis) == value for axis, value in wanted.items() if value is not None and axis in changes.columns
+        pl.col(axis) == value for axis, value in selection.items() if value is not None and axis in changes.columns
     ]
     return changes.filter(pl.all_horizontal(conditions)) if conditions else changes
 

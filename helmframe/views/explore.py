@@ -212,7 +212,7 @@ class Explorer:
     def _index(self, metric: str) -> pl.DataFrame:
         """Return the index of a metric ('': the main metric of each scenario): keys, score and number of the chunk."""
         if metric not in self._indexes:
-            frames = [self._narrow(chunk, metric, number) for number, chunk in enumerate(self._chunks)]
+            frames = [self._index_rows(chunk, metric, number) for number, chunk in enumerate(self._chunks)]
             index = pl.concat(pl.collect_all(frames)).with_row_index("row")
             self._indexes[metric] = index
             while len(self._indexes) > _INDEXES:
@@ -220,10 +220,10 @@ class Explorer:
         self._indexes.move_to_end(metric)
         return self._indexes[metric]
 
-    def _narrow(self, chunk: Chunk, metric: str, number: int) -> pl.LazyFrame:
+    def _index_rows(self, chunk: Chunk, metric: str, number: int) -> pl.LazyFrame:
         scored = _select_columns(chunk.scores, (*_KEYS, "metric", "score", "parsed"))
         if metric:
-            return _narrowed(scored.filter(pl.col("metric") == metric), number)
+            return _to_index(scored.filter(pl.col("metric") == metric), number)
         mains = self._mains()
         conditions = [
             (pl.col("scenario") == name) & (pl.col("metric") == main)
@@ -236,7 +236,7 @@ class Explorer:
             rows = _select_columns(chunk.completions, _KEYS).filter(pl.col("scenario").is_in(unscored))
             nothing = {"metric": pl.String, "score": pl.Float64, "parsed": pl.Boolean}
             frames.append(rows.with_columns(pl.lit(None, dtype=dtype).alias(name) for name, dtype in nothing.items()))
-        return _narrowed(pl.concat(frames), number)
+        return _to_index(pl.concat(frames), number)
 
     def _rows(self, filters: Filters) -> pl.Series:
         """Return the numbers of the rows that match the filters, in order."""
@@ -253,12 +253,12 @@ class Explorer:
         keys = [*COMPLETIONS.key]
         starts = [pl.col(name).str.slice(0, EXCERPT) for name in ("perturbed_input", "completion", "error")]
         frames = []
-        for (number,), some in rows.partition_by("chunk", as_dict=True).items():
-            named = [pl.col(name).is_in(some[name].cast(pl.String).unique().implode()) for name in _REQUEST_KEY]
-            read = _select_columns(
+        for (number,), chunk_rows in rows.partition_by("chunk", as_dict=True).items():
+            named = [pl.col(name).is_in(chunk_rows[name].cast(pl.String).unique().implode()) for name in _REQUEST_KEY]
+            completions = _select_columns(
                 self._chunks[int(number)].completions, (*keys, "perturbed_input", "completion", "error")
             )
-            frames.append(read.filter(named).select(*keys, *starts))
+            frames.append(completions.filter(named).select(*keys, *starts))
         texts: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
         for frame in pl.collect_all(frames):
             for row in frame.iter_rows(named=True):
@@ -289,7 +289,7 @@ def _select_columns(rows: pl.LazyFrame, names: Sequence[str]) -> pl.LazyFrame:
     )
 
 
-def _narrowed(rows: pl.LazyFrame, number: int) -> pl.LazyFrame:
+def _to_index(rows: pl.LazyFrame, number: int) -> pl.LazyFrame:
     return rows.with_columns(
         pl.col(*_NAMES).cast(pl.Categorical),
         pl.col(*_NUMBERS).cast(pl.Int32),

@@ -75,8 +75,8 @@ def instance_details(
         "own": [[name, _cut(_format_value(value))] for name, value in facts.items() if value not in (None, "")],
         "answers": [_answer(record, texts) for record in answers[:MOST_ANSWERS]],
         "more_answers": max(0, len(answers) - MOST_ANSWERS),
-        "scores": [_score(record) for record in scores.to_dicts() if _same(row, record)],
-        "verdicts": [_verdict(record) for record in verdicts.to_dicts() if _same(row, record)],
+        "scores": [_score(record) for record in scores.to_dicts() if _belongs_to_row(row, record)],
+        "verdicts": [_verdict(record) for record in verdicts.to_dicts() if _belongs_to_row(row, record)],
         "siblings": [_sibling(record, rows) for record in siblings],
     }
 
@@ -119,7 +119,7 @@ def _sibling(sibling: Mapping[str, Any], rows: Sequence[dict[str, Any]]) -> dict
     return {**{name: sibling[name] for name in ("row", *_VARIANT_KEY, *_OUTPUT_KEY, "score")}, "output": output[:200]}
 
 
-def _same(row: Mapping[str, Any], record: Mapping[str, Any]) -> bool:
+def _belongs_to_row(row: Mapping[str, Any], record: Mapping[str, Any]) -> bool:
     """Return whether a score or verdict belongs to the request of a row, or to the output of it that the row names."""
     if any(record[name] != row[name] for name in _VARIANT_KEY):
         return False

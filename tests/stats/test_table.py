@@ -211,7 +211,7 @@ def test_an_unknown_column_is_named(scores: Build) -> None:
 
 
 def test_an_unknown_mean_is_named(scores: Build) -> None:
-    with pytest.raises(ArgumentError, match="neither 'macro'"):
+    with pytest.raises(ArgumentError, match="mean must be 'macro'"):
         aggregate(scores([1]), [], mean="median")
 
 

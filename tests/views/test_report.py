@@ -8,7 +8,7 @@ import pytest
 import helmframe as hf
 from helmframe.errors import ArgumentError
 from helmframe.views.report import report_html
-from helmframe.views.report_rows import disagreed, turned, worst
+from helmframe.views.report_rows import disagreements, worsened, worst
 
 
 def fails(prompt: str) -> str:
@@ -44,7 +44,7 @@ def test_a_report_holds_the_numbers_of_the_tables(tmp_path: Path) -> None:
 
 def test_a_report_of_one_model_leaves_out_what_there_is_not() -> None:
     html = report_html(sampled().generate(hf.models.noisy(0.5)).score())
-    for title in ("Robustness", "Comparisons", "disagree", "perturbation turned"):
+    for title in ("Robustness", "Comparisons", "Disagreements", "changed by perturbations"):
         assert title not in html
     assert "Worst instances" in html
 
@@ -63,7 +63,7 @@ def test_all_failed_is_a_report_too() -> None:
 def test_models_disagree_where_their_scores_differ() -> None:
     frame = pl.DataFrame({"q": ["one", "two", "three"], "a": ["one", "two", "three"]})
     models = {"right": hf.models.oracle(), "says two": lambda _: "two"}
-    found = disagreed(hf.scenario(frame, input="q", references="a").generate(models).score())
+    found = disagreements(hf.scenario(frame, input="q", references="a").generate(models).score())
     assert found is not None
     assert found.text == "Models score differently on 2 of 3 original instances."
     assert [each.input for each in found.instances] == ["one", "three"]
@@ -86,7 +86,7 @@ def test_the_worst_are_those_with_the_lowest_mean_and_tell_what_was_changed() ->
 def test_turned_answers_are_those_that_fell() -> None:
     frame = pl.DataFrame({"q": ["is it Red", "is it blue"], "a": ["yes", "yes"]})
     plan = hf.scenario(frame, input="q", references="a").perturb("lowercase").metrics("exact_match")
-    found = turned(plan.generate(hf.model(lambda prompt: "yes" if "Red" in prompt else "no", name="m")).score())
+    found = worsened(plan.generate(hf.model(lambda prompt: "yes" if "Red" in prompt else "no", name="m")).score())
     assert found is not None
     assert found.text == "1 of 2 completions of perturbed inputs score worse than the original, 0 score better."
     assert [(row["completion"], row["perturbed_completion"], row["score"]) for row in found.rows] == [

@@ -16,8 +16,8 @@ from helmframe.results.charts import chart
 from helmframe.stats.calibration import calibration as calibrated
 from helmframe.stats.frames import list_names
 from helmframe.stats.table import table
-from helmframe.views.charts.frames import Frame, Source, columns_of, of_original, rows_of
-from helmframe.views.charts.theme import colour_of, finished, look, nothing, shape_of
+from helmframe.views.charts.frames import Frame, Source, columns_of, original_rows, rows_of
+from helmframe.views.charts.theme import apply_theme, colour_of, empty_chart, look, shape_of
 from helmframe.views.display import number, spread
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def calibration(
 
     answers = _answers(frame, confidence)
     if answers.is_empty():
-        return nothing(NO_CONFIDENCE, mode, "calibration")
+        return empty_chart(NO_CONFIDENCE, mode, "calibration")
     numbers = calibrated(answers, "model", bins=bins)
     points = pl.concat([_points(answers.filter(model=model), bins) for model in numbers["model"]])
     rows = rows_of(points, [], models)
@@ -91,14 +91,14 @@ def calibration(
         "below the diagonal: overconfident; all bins have the same number of completions",
         *_calibration_notes(numbers),
     ]
-    drawn: Drawn = finished(chart, mode, "calibration", notes)
+    drawn: Drawn = apply_theme(chart, mode, "calibration", notes)
     return drawn
 
 
 def _answers(frame: Frame, confidence: str | None) -> pl.DataFrame:
     names = columns_of(frame)
     if {"confidence", "right"} <= set(names):
-        rows = of_original(frame).lazy().collect().drop_nulls(["confidence", "right"])
+        rows = original_rows(frame).lazy().collect().drop_nulls(["confidence", "right"])
         rows = rows if "model" in names else rows.with_columns(model=pl.lit(""))
         rows = rows if "instance_id" in names else rows.with_row_index("instance_id")
         return rows.with_columns(pl.col("model").cast(pl.String))
@@ -107,10 +107,10 @@ def _answers(frame: Frame, confidence: str | None) -> pl.DataFrame:
             "calibration(): the frame must contain completions (hf.schema('completions')) or have the columns "
             f"confidence and right. The columns are: {list_names(names)}."
         )
-    read = parse(of_original(frame).lazy())
+    parsed = parse(original_rows(frame).lazy())
     if confidence not in (None, "max_prob", *names):
         raise ArgumentError.unknown_value(f"calibration(confidence={confidence!r})", confidence, ["max_prob", *names])
-    return confident_answers(read, confidence)
+    return confident_answers(parsed, confidence)
 
 
 def _points(answers: pl.DataFrame, bins: int) -> pl.DataFrame:

@@ -20,12 +20,12 @@ from helmframe.views.charts.frames import (
     format_of,
     fractions_of,
     is_scores,
-    needing,
+    require_columns,
     rows_of,
     unit_of,
 )
 from helmframe.views.charts.marks import height, line_at, points, text_column, whiskers
-from helmframe.views.charts.theme import WIDTH, finished, nothing
+from helmframe.views.charts.theme import WIDTH, apply_theme, empty_chart
 
 if TYPE_CHECKING:
     from helmframe.views.charts.theme import Drawn
@@ -69,12 +69,12 @@ def forest(
     if is_scores(frame):
         sides = frame.lazy().select(pl.col(axis).n_unique()).collect().item() if axis in axes_of(frame) else 0
         if sides < 2:
-            return nothing(f"only one {axis}, so there is nothing to compare", mode, "differences")
+            return empty_chart(f"only one {axis}, so there is nothing to compare", mode, "differences")
         table = _compared(frame, axis, base, metrics)
     else:
-        table = needing(frame, "a table of hf.compare or hf.stats.compare", DIFFERENCES)
+        table = require_columns(frame, "a table of hf.compare or hf.stats.compare", DIFFERENCES)
     if table.is_empty():
-        return nothing("there is nothing to compare", mode, "differences")
+        return empty_chart("there is nothing to compare", mode, "differences")
     names = table["metric"].unique(maintain_order=True).to_list()
     # colours identify models: if models are compared, side a is the model
     of_models = "model" not in table.columns
@@ -97,7 +97,9 @@ def forest(
     ]
     chart = LayerChart(layer=layers).properties(width=WIDTH, height=height(rows))
     notes = ["paired by instance; thick: individual intervals; dashed: simultaneous intervals"]
-    drawn: Drawn = finished(chart, mode, f"{', '.join(names)}: {_sides(table)}", [*notes, *rows.notes], legend_at=130)
+    drawn: Drawn = apply_theme(
+        chart, mode, f"{', '.join(names)}: {_sides(table)}", [*notes, *rows.notes], legend_at=130
+    )
     return drawn
 
 
@@ -160,6 +162,6 @@ def forest_of_results(
     varied = [name for name in ("model", "setting", "perturbation") if len(source.values(name)) > 1]
     chosen = axis or next(iter(varied), "model")
     if chosen in ("model", "setting", "perturbation") and chosen not in varied:
-        return nothing(f"only one {chosen}, so there is nothing to compare", mode, "differences")
+        return empty_chart(f"only one {chosen}, so there is nothing to compare", mode, "differences")
     table = source.results.compare(chosen, base=base, metrics=metric)
     return forest(table, models=source.models, metrics=source.metrics, mode=mode)

@@ -23,7 +23,7 @@ from helmframe.views.charts.frames import (
     unit_of,
 )
 from helmframe.views.charts.marks import MOST_PANELS, cells
-from helmframe.views.charts.theme import NO_SCORES, finished, nothing
+from helmframe.views.charts.theme import NO_SCORES, apply_theme, empty_chart
 
 if TYPE_CHECKING:
     from helmframe.views.charts.theme import Drawn
@@ -75,7 +75,7 @@ def heatmap(
     if "perturbation" in others:
         table = table.filter(pl.col("perturbation") == ORIGINAL)
     if table.is_empty():
-        return nothing(NO_SCORES, mode, axis_title(name, metrics))
+        return empty_chart(NO_SCORES, mode, axis_title(name, metrics))
     table, orders, panels, notes = _prepared(table, x, y, [column for column in others if column != "perturbation"])
     unit = unit_of(name, metrics)
     values = table["value"].cast(pl.Float64).drop_nulls().to_list() or [0.0]
@@ -93,7 +93,7 @@ def heatmap(
         panels=panels,
         tooltip=tooltip,
     )
-    drawn: Drawn = finished(chart, mode, axis_title(name, metrics), notes)
+    drawn: Drawn = apply_theme(chart, mode, axis_title(name, metrics), notes)
     return drawn
 
 
@@ -107,10 +107,10 @@ def _prepared(
     panel = pl.concat_str([pl.col(name) for name in varied], separator=" · ") if varied else pl.lit("")
     table = table.with_columns(panel=panel)
     notes, labels = [], {}
-    for to, most, name in (("x", MOST, x), ("y", MOST, y), ("panel", MOST_PANELS, " × ".join(varied))):
+    for to, limit, name in (("x", MOST, x), ("y", MOST, y), ("panel", MOST_PANELS, " × ".join(varied))):
         values = table[to].unique(maintain_order=True).to_list()
-        labels[to] = display_labels(values[:most])
-        notes += [f"the first {most} of {len(values):,} values of {name}"] if len(values) > most else []
+        labels[to] = display_labels(values[:limit])
+        notes += [f"the first {limit} of {len(values):,} values of {name}"] if len(values) > limit else []
     table = table.filter(pl.col(to).is_in(list(names)) for to, names in labels.items())
     table = table.with_columns(pl.col(to).replace(names) for to, names in labels.items())
     first, second, panels = (list(names.values()) for names in labels.values())

@@ -18,12 +18,12 @@ from helmframe.views.charts.frames import (
     columns_of,
     format_of,
     is_scores,
-    of_original,
+    original_rows,
     rows_of,
     stats_of,
     unit_of,
 )
-from helmframe.views.charts.theme import WIDTH, colour_of, finished, look, nothing, shape_of
+from helmframe.views.charts.theme import WIDTH, apply_theme, colour_of, empty_chart, look, shape_of
 
 if TYPE_CHECKING:
     import altair as alt
@@ -71,7 +71,9 @@ def pareto(
 
     columns = columns_of(frame)
     by = [name for name in ("model", "setting") if name in columns]
-    table = of_original(stats_of(of_original(frame), metrics, by=by) if is_scores(frame) else stats_of(frame, metrics))
+    table = original_rows(
+        stats_of(original_rows(frame), metrics, by=by) if is_scores(frame) else stats_of(frame, metrics)
+    )
     table = table.lazy().collect()
     available = table["metric"].unique().sort().to_list()
     for name in (x, y):
@@ -80,7 +82,7 @@ def pareto(
     pairs = _pairs(table, by, x, y)
     if pairs.is_empty():
         missing = next((name for name in (x, y) if table.filter(metric=name)["value"].count() == 0), x)
-        return nothing(f"no model has both metrics: {missing} is missing", mode, f"{y} over {x}")
+        return empty_chart(f"no model has both metrics: {missing} is missing", mode, f"{y} over {x}")
     up = {name: better_when_higher(name, metrics) is not False for name in (x, y)}
     rows = rows_of(pairs.with_columns(best=_undominated(pairs, up[x], up[y])), ["setting"], models)
     named = rows.shown != [""]
@@ -113,7 +115,7 @@ def pareto(
     ]
     chart = LayerChart(layer=layers).properties(width=WIDTH, height=_HEIGHT)
     notes = ["dashed: Pareto frontier; lines: intervals"]
-    drawn: Drawn = finished(chart, mode, f"{y} over {x}", [*notes, *rows.notes])
+    drawn: Drawn = apply_theme(chart, mode, f"{y} over {x}", [*notes, *rows.notes])
     return drawn
 
 
@@ -196,12 +198,14 @@ def pareto_of_results(results: Results, x: str = "latency", y: str = "score", *,
     source = Source(results)
     mains = source.results.main_metrics
     if y == "score" and len(mains) > 1:
-        return nothing(f"the scenarios have several main metrics; write y={mains[0]!r} or another", mode, "trade-offs")
+        return empty_chart(
+            f"the scenarios have several main metrics; write y={mains[0]!r} or another", mode, "trade-offs"
+        )
     gained = mains[0] if y == "score" else y
     for name in (x, gained):
         if name not in (*source.results.metric_names, *TAKEN):
             raise UnknownNameError.among(
                 "metric or cost of these results", name, [*source.results.metric_names, *TAKEN]
             )
-    table = pl.concat([source.of_models(name) for name in (x, gained)], how="diagonal_relaxed")
+    table = pl.concat([source.per_model(name) for name in (x, gained)], how="diagonal_relaxed")
     return pareto(table, x, gained, models=source.models, metrics=source.metrics, mode=mode)

@@ -10,11 +10,11 @@ from helmframe.results import Results
 from helmframe.results._data import reader_of
 from helmframe.results.charts import chart
 from helmframe.stats.robustness import ALL
-from helmframe.views.charts._robustness import NOTHING
+from helmframe.views.charts._robustness import EMPTY
 from helmframe.views.charts.changes import by_strength, changes_of
 from helmframe.views.charts.frames import Frame, Metrics, Source, format_of, rows_of, unit_of
 from helmframe.views.charts.marks import height, line_at, points, whiskers
-from helmframe.views.charts.theme import WIDTH, finished, nothing
+from helmframe.views.charts.theme import WIDTH, apply_theme, empty_chart
 
 if TYPE_CHECKING:
     from helmframe.views.charts.theme import Drawn
@@ -55,7 +55,7 @@ def perturbations(
     table, name = changes_of(frame, metric, metrics)
     table = table.filter(pl.col("perturbation") != ALL)
     if table.is_empty():
-        return nothing(NOTHING, mode, "perturbations")
+        return empty_chart(EMPTY, mode, "perturbations")
     labels = by_strength(table["perturbation"].unique().to_list())
     order = {perturbation: index for index, perturbation in enumerate(labels)}
     keys = [column for column in ("scenario", "split", "setting") if column in table.columns]
@@ -78,7 +78,7 @@ def perturbations(
     notes += ["no point: no input was changed"] if rows.data["change"].null_count() else []
     alone = rows.data.filter(pl.col("change").is_not_null() & pl.col("change_low").is_null())
     notes += ["no line: no interval; the tooltip has the reason"] if alone.height else []
-    drawn: Drawn = finished(chart, mode, f"{name} under each perturbation", [*notes, *rows.notes])
+    drawn: Drawn = apply_theme(chart, mode, f"{name} under each perturbation", [*notes, *rows.notes])
     return drawn
 
 

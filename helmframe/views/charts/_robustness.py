@@ -12,7 +12,7 @@ from helmframe.stats.robustness import ALL
 from helmframe.views.charts.changes import changes_of
 from helmframe.views.charts.frames import Frame, Metrics, Source, axis_title, format_of, rows_of, unit_of
 from helmframe.views.charts.marks import height, row_encoding, text_column
-from helmframe.views.charts.theme import WIDTH, finished, look, nothing
+from helmframe.views.charts.theme import WIDTH, apply_theme, empty_chart, look
 from helmframe.views.display import spread
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from helmframe.views.charts.theme import Drawn
 
-NOTHING = "no perturbations: add .perturb('typos') to the plan"
+EMPTY = "no perturbations: add .perturb('typos') to the plan"
 _LEVELS = {"original": "circle", "perturbed, mean": "diamond", "worst": "triangle-down"}
 
 
@@ -58,7 +58,7 @@ def robustness(
     table, name = changes_of(frame, metric, metrics)
     table = table.filter(pl.col("perturbation") == ALL)
     if table.is_empty():
-        return nothing(NOTHING, mode, "robustness")
+        return empty_chart(EMPTY, mode, "robustness")
     rows = rows_of(table, [column for column in ("scenario", "split", "setting") if column in table.columns], models)
     ends = [pl.col(column) for column in ("original", "perturbed", "worst")]
     columns: dict[str, Any] = {
@@ -88,7 +88,7 @@ def robustness(
         "paired change: perturbed − original of the same instances",
         "worst: over the original and all variants; more variants make it worse",
     ]
-    drawn: Drawn = finished(chart, mode, f"{name}, original to worst", [*notes, *rows.notes], legend_at=170)
+    drawn: Drawn = apply_theme(chart, mode, f"{name}, original to worst", [*notes, *rows.notes], legend_at=170)
     return drawn
 
 
@@ -138,5 +138,5 @@ def robustness_of_results(results: Results, metric: str | None = None, *, mode: 
     table = source.results.robustness(metrics=name)
     if table.is_empty() and len(source.values("perturbation")) > 1:
         reason = "no perturbation of this run counts as robustness; hf.list_perturbations() lists those that do"
-        return nothing(reason, mode, f"{name}, original to worst")
+        return empty_chart(reason, mode, f"{name}, original to worst")
     return robustness(table, models=source.models, metrics=source.metrics, mode=mode)

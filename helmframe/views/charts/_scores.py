@@ -15,13 +15,13 @@ from helmframe.views.charts.frames import (
     Source,
     axis_title,
     format_of,
-    needing,
+    require_columns,
     rows_of,
     stats_of,
     unit_of,
 )
 from helmframe.views.charts.marks import height, points, row_encoding, whiskers
-from helmframe.views.charts.theme import NO_SCORES, WIDTH, finished, look, nothing
+from helmframe.views.charts.theme import NO_SCORES, WIDTH, apply_theme, empty_chart, look
 
 if TYPE_CHECKING:
     import altair as alt
@@ -63,10 +63,10 @@ def scores(
     from helmframe.views.charts.offline import LayerChart
 
     table = stats_of(frame, metrics, metric=metric)
-    needing(table, "a table of hf.stats.table", ("value", "ci_low", "ci_high"))
+    require_columns(table, "a table of hf.stats.table", ("value", "ci_low", "ci_high"))
     if table.is_empty():
-        return nothing(NO_SCORES, mode, "scores")
-    table, left_out = _of_one_unit(table, metrics)
+        return empty_chart(NO_SCORES, mode, "scores")
+    table, omitted = _of_one_unit(table, metrics)
     names = table["metric"].unique(maintain_order=True).to_list()
     keys = [*(name for name in AXES if name != "model"), "metric"]
     rows = rows_of(table, [name for name in keys if name in table.columns], models)
@@ -84,7 +84,7 @@ def scores(
     ]
     chart = LayerChart(layer=layers).properties(width=WIDTH, height=height(rows))
     notes = ["lines: intervals" + "; ticks: chance" * (len(layers) > 2 and _has_chance(rows))]
-    drawn: Drawn = finished(chart, mode, _named(names), [*notes, *left_out, *rows.notes])
+    drawn: Drawn = apply_theme(chart, mode, _named(names), [*notes, *omitted, *rows.notes])
     return drawn
 
 
@@ -131,9 +131,9 @@ def _unscored(rows: Rows, mode: str) -> "list[alt.Chart]":
     without_value = rows.data.filter(pl.col("value").is_null())
     if without_value.is_empty():
         return []
-    why = pl.col("interval") if "interval" in without_value.columns else pl.lit("no score")
+    reason = pl.col("interval") if "interval" in without_value.columns else pl.lit("no score")
     position = {**row_encoding(rows, mode), "color": alt.value(look(mode).quiet)}
-    words = alt.Chart(without_value.with_columns(why=why)).mark_text(align="left", fontStyle="italic", fontSize=11)
+    words = alt.Chart(without_value.with_columns(why=reason)).mark_text(align="left", fontStyle="italic", fontSize=11)
     return [words.encode(**position, x=alt.value(4), text="why:N")]
 
 

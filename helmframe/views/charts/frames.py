@@ -66,7 +66,7 @@ def stats_of(
     if "value" in columns:
         rows = frame.lazy().collect()
         rows = rows if "metric" in columns else rows.with_columns(metric=pl.lit("score"))
-        return rows if metric is None else _of_metrics(rows, metric)
+        return rows if metric is None else _select_metrics(rows, metric)
     if by is not None:
         for name in by:
             if name not in columns:
@@ -102,7 +102,7 @@ def is_scores(frame: Frame) -> bool:
     return {"instance_id", "score"} <= set(columns_of(frame))
 
 
-def needing(frame: Frame, source: str, columns: Sequence[str]) -> pl.DataFrame:
+def require_columns(frame: Frame, source: str, columns: Sequence[str]) -> pl.DataFrame:
     """Collect a frame that has these columns.
 
     Raises:
@@ -141,14 +141,14 @@ def rows_of(data: pl.DataFrame, keys: Sequence[str], models: Sequence[str] | Non
     )
 
 
-def of_original(frame: Frame) -> Frame:
+def original_rows(frame: Frame) -> Frame:
     """Return the rows of original inputs, or all rows of a frame without perturbations."""
     if "perturbation" not in columns_of(frame):
         return frame
     return frame.filter(pl.col("perturbation").fill_null(ORIGINAL) == ORIGINAL)
 
 
-def _of_metrics(rows: pl.DataFrame, metric: str | Sequence[str]) -> pl.DataFrame:
+def _select_metrics(rows: pl.DataFrame, metric: str | Sequence[str]) -> pl.DataFrame:
     available = rows["metric"].unique().sort().to_list()
     names = [metric] if isinstance(metric, str) else list(metric)
     for name in names:
@@ -250,7 +250,7 @@ class Source:
         rows = self.results.table(metrics=self.results.main_metrics)
         return rows.filter(pl.col("scenario").replace(mains) == pl.col("metric"))
 
-    def of_models(self, name: str) -> pl.DataFrame:
+    def per_model(self, name: str) -> pl.DataFrame:
         """Return a metric, or a cost of completions, per model and setting over original inputs."""
         if name in self.results.metric_names:
             statistics = self.results.table(
