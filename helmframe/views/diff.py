@@ -128,12 +128,12 @@ def _row(row: dict[str, Any]) -> str:
     which = [row["instance_id"], row["perturbation"], row["model"], row["flip"]]
     scores = f"{number(row['score'])} → {number(row['perturbed_score'])}"
     prompt_diff = word_diff_html(_cut(row["input"]), _cut(row["perturbed_input"]))
-    answers = [_cut(row["completion"]), _cut(row["perturbed_completion"])]
+    completions = [_cut(row["completion"]), _cut(row["perturbed_completion"])]
     cells = [
         *(escape(show_invisible(str(text))) for text in which),
         scores,
         prompt_diff,
-        *(escape(show_invisible(text)) for text in answers),
+        *(escape(show_invisible(text)) for text in completions),
     ]
     return "<tr>" + "".join(f"<td style='text-align:left;white-space:pre-wrap'>{cell}</td>" for cell in cells) + "</tr>"
 

@@ -220,7 +220,7 @@ def _interval(row: Mapping[str, Any]) -> str:
 
 
 def _n_text(row: Mapping[str, Any]) -> str:
-    """Return the number of instances, and of which total if only a sample was run."""
+    """Return the number of instances, with the total if only a sample was run."""
     return f"{row['n_run']:,} of {row['n_total']:,}" if "n_total" in row else _count(row["n"])
 
 

@@ -105,11 +105,11 @@ function variant(row) {
     row.trial ? `trial ${row.trial}` : ""].filter(Boolean).join(", ");
 }
 
-function strip(answer) {
-  const values = answer.token_logprobs;
+function strip(record) {
+  const values = record.token_logprobs;
   if (!values.length) return null;
   const least = values.indexOf(Math.min(...values.filter((value) => value !== null)));
-  const summary = `${whole(answer.tokens)} tokens` + (answer.logprob === null ? "" : `, ${number(answer.logprob)} nats in total`)
+  const summary = `${whole(record.tokens)} tokens` + (record.logprob === null ? "" : `, ${number(record.logprob)} nats in total`)
     + (least < 0 ? "" : `; least likely: token ${least + 1}, ${number(values[least])} nats`);
   const cells = values.map((value, index) => {
     const cell = el("i", { title: `token ${index + 1}: ` + (value === null ? "unknown" : `${number(value)} nats, p = ${number(Math.exp(value))}`) });
@@ -131,21 +131,21 @@ function changeSection(pieces) {
   return section("original and perturbed input", el("div", { class: "two" }, ...sides));
 }
 
-function completionSection(answer, several) {
-  const suffix = several ? `, ${outputLabel(answer)}` : "";
-  const start = answer.prefix.text ? el("details", {}, el("summary", {},
-    `start of the prompt: ${answer.shots} few-shot examples, ${whole(answer.prefix.text.length + answer.prefix.more)} characters`),
-  block(answer.prefix, "start of the prompt")) : null;
+function completionSection(record, several) {
+  const suffix = several ? `, ${outputLabel(record)}` : "";
+  const start = record.prefix.text ? el("details", {}, el("summary", {},
+    `start of the prompt: ${record.shots} few-shot examples, ${whole(record.prefix.text.length + record.prefix.more)} characters`),
+  block(record.prefix, "start of the prompt")) : null;
   return el("div", {},
-    section(`prompt as sent${suffix}`, start, block(answer.suffix, "prompt")),
-    answer.continuation && section("scored continuation", block(answer.continuation, "continuation")),
-    answer.error && section("error", el("div", { class: "problem" }, ...shown(answer.error.text))),
-    answer.reasoning && section("reasoning", block(answer.reasoning, "reasoning")),
-    answer.completion && section(`completion${suffix}`, block(answer.completion, "completion")),
-    answer.completion && section("parsed output", answer.output ? block(answer.output, "parsed output")
+    section(`prompt as sent${suffix}`, start, block(record.suffix, "prompt")),
+    record.continuation && section("scored continuation", block(record.continuation, "continuation")),
+    record.error && section("error", el("div", { class: "problem" }, ...shown(record.error.text))),
+    record.reasoning && section("reasoning", block(record.reasoning, "reasoning")),
+    record.completion && section(`completion${suffix}`, block(record.completion, "completion")),
+    record.completion && section("parsed output", record.output ? block(record.output, "parsed output")
       : el("div", { class: "problem" }, "the completion could not be parsed")),
-    strip(answer),
-    el("details", {}, el("summary", {}, "tokens, latency, decoding"), pairs(answer.facts)));
+    strip(record),
+    el("details", {}, el("summary", {}, "tokens, latency, decoding"), pairs(record.facts)));
 }
 
 function verdicts(rows) {
@@ -320,7 +320,7 @@ class View {
     const result = await this.guarded({ kind: "instance", filters: this.filters, row });
     if (!result || row !== this.row) return;
     const title = result.title;
-    const several = result.answers.length > 1;
+    const several = result.completions.length > 1;
     const differ = new Set(result.siblings.map(outputLabel)).size > 1;
     const scores = result.scores.map((score) => el("tr", {}, el("th", { scope: "row" }, ...shown([score.metric, several ? outputLabel(score) : ""].filter(Boolean).join(", "))),
       el("td", { class: "number" }, number(score.score)), el("td", {}, ...shown(score.reason ?? ""))));
@@ -333,8 +333,8 @@ class View {
       el("h3", {}, ...shown(`${title.instance_id}, ${variant(title)}, ${title.model}`)),
       section("scores", el("table", {}, el("tbody", {}, ...scores))),
       result.change ? changeSection(result.change) : section("input", block(result.input, "input")),
-      ...result.answers.map((answer) => completionSection(answer, several)),
-      result.more_answers ? el("div", { class: "note" }, `${whole(result.more_answers)} more completions`) : null,
+      ...result.completions.map((completion) => completionSection(completion, several)),
+      result.more_completions ? el("div", { class: "note" }, `${whole(result.more_completions)} more completions`) : null,
       section("references", result.references.length ? references : "none"),
       result.verdicts.length ? verdicts(result.verdicts) : null,
       section("all models and perturbations", grid("", ["model", "variant", "score", "output"], siblings)),

@@ -16,7 +16,7 @@ from helmframe._schema import COMPLETIONS, OF_REQUEST, SCORES
 from helmframe.errors import ArgumentError, HelmframeError, UnknownNameError
 from helmframe.results import Results
 from helmframe.results._data import Chunk, reader_of
-from helmframe.views.explore_instance import answers_of_row, instance_details
+from helmframe.views.explore_instance import completions_of_row, instance_details
 
 ROWS = 50  # per page
 EXCERPT = 160  # characters of a text in the table
@@ -110,7 +110,7 @@ class Filters:
 class Explorer:
     """A server-side explorer of results, which responds to a browser with JSON values.
 
-    One row is one score of one metric. Memory holds a narrow index of those rows (about 80 bytes each) and the rows
+    One row is one score of one metric. Memory contains a narrow index of those rows (about 80 bytes each) and the rows
     that match the last filters; texts are read from the chunks that contain the rows of a page.
     """
 
@@ -266,8 +266,8 @@ class Explorer:
         return texts
 
     def _row(self, row: dict[str, Any], texts: Mapping[tuple[Any, ...], list[dict[str, Any]]]) -> dict[str, Any]:
-        answers = answers_of_row(row, texts.get(tuple(row[name] for name in _ROW_KEY), []))
-        first = answers[0] if answers else dict.fromkeys(("perturbed_input", "completion", "error"))
+        completions = completions_of_row(row, texts.get(tuple(row[name] for name in _ROW_KEY), []))
+        first = completions[0] if completions else dict.fromkeys(("perturbed_input", "completion", "error"))
         return {
             **{name: row[name] for name in ("row", *_KEYS, "metric", "score", "parsed")},
             "input": first["perturbed_input"],

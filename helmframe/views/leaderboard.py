@@ -60,7 +60,7 @@ def _with_values(board: Leaderboard) -> tuple[list[str], list[list[str]]]:
 
 
 def leaderboard_notes(board: Leaderboard) -> list[str]:
-    """Return notes on a leaderboard: hidden models, how ranks hold, dropped instances, the columns."""
+    """Return notes on a leaderboard: hidden models, the level of ranks, dropped instances, the columns."""
     more = board.table.height - _SHOWN
     notes = [f"{more:,} more models are not shown"] if more > 0 else []
     notes.append(f"rank intervals: {board.ci:.0%}, simultaneous for all models, over samples of {board.over}")

@@ -21,7 +21,7 @@ from helmframe.views.html import LONGEST
 
 INSTANCES = 10
 WORSENED = 20
-MOST_ANSWERS = 16
+MOST_COMPLETIONS = 16
 _START = 300  # characters of a completion before the parsed output
 _INSTANCE = ["scenario", "instance_id"]
 _REQUEST = [*_INSTANCE, "setting", "trial", "model", "output_index"]
@@ -29,12 +29,12 @@ _VARIANT = ["perturbation", "perturbation_seed"]
 
 
 @dataclass(frozen=True)
-class Answer:
+class CompletionRow:
     """One completion: its keys, its score, its text, and the changed pieces of the input."""
 
     keys: Sequence[str]
     score: str
-    answer: str
+    text: str
     change: Sequence[tuple[str, str]]
 
 
@@ -46,13 +46,13 @@ class Instance:
     input: str
     right: str
     heads: Sequence[str]
-    answers: Sequence[Answer]
+    completions: Sequence[CompletionRow]
     more: int
 
     @property
     def differs(self) -> bool:
         """Return whether any input was perturbed."""
-        return any(answer.change for answer in self.answers)
+        return any(row.change for row in self.completions)
 
 
 @dataclass(frozen=True)
@@ -165,21 +165,23 @@ def _instances(results: Results, picks: pl.DataFrame, condition: pl.Expr | None 
 
 def _instance(rows: list[dict[str, Any]], heads: Sequence[str], metric: str) -> Instance:
     row = rows[0]
-    answers = [
-        Answer([str(record[head]) for head in heads], number(record.get(metric)), _answer(record), _change(record))
-        for record in rows[:MOST_ANSWERS]
+    completions = [
+        CompletionRow(
+            [str(record[head]) for head in heads], number(record.get(metric)), _completion_text(record), _change(record)
+        )
+        for record in rows[:MOST_COMPLETIONS]
     ]
     return Instance(
         name=f"{row['scenario']}, {row['instance_id']}",
         input=row["input"] or "",
         right=" | ".join(record[:LONGEST] for record in row["correct"] or []) or "–",
         heads=heads,
-        answers=answers,
-        more=max(0, len(rows) - MOST_ANSWERS),
+        completions=completions,
+        more=max(0, len(rows) - MOST_COMPLETIONS),
     )
 
 
-def _answer(row: Mapping[str, Any]) -> str:
+def _completion_text(row: Mapping[str, Any]) -> str:
     """Return the completion, followed by the parsed output if it differs."""
     if row["completion"] is None:
         return f"failed: {row['error']}"

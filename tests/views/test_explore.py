@@ -98,7 +98,7 @@ def test_an_instance_is_told_whole(results: hf.Results) -> None:
     row = page(results, model="bad", perturbation="typos", low=1.0)["rows"][0]
     found = asked(results, kind="instance", row=row["row"])
     wide = results.rows(instance_id=row["instance_id"], model="bad", perturbation="typos").row(0, named=True)
-    (answer,) = found["answers"]
+    (answer,) = found["completions"]
     assert answer["prefix"]["text"] + answer["suffix"]["text"] == wide["prompt"]
     assert answer["completion"]["text"] == wide["completion"]
     assert answer["output"]["text"] == wide["output"]
@@ -120,18 +120,18 @@ def test_failures_reasoning_and_log_probabilities_are_shown() -> None:
 
     results = MUSIC.adapt(shots=0).generate(model).score()
     found = asked(results, kind="instance", row=page(results, low=0.0)["rows"][0]["row"])
-    answer = found["answers"][0]
+    answer = found["completions"][0]
     assert answer["reasoning"]["text"] == "because"
     assert (answer["token_logprobs"], answer["tokens"]) == ([-0.5, None], 2)
     failed = page(results, only="unscored")["rows"]
     assert failed
     assert "no pianos" in failed[0]["error"]
-    assert "no pianos" in asked(results, kind="instance", row=failed[0]["row"])["answers"][0]["error"]["text"]
+    assert "no pianos" in asked(results, kind="instance", row=failed[0]["row"])["completions"][0]["error"]["text"]
 
 
 def test_a_long_text_is_cut_and_says_by_how_much() -> None:
     results = MUSIC.limit(1).generate(lambda prompt: "x" * (LONGEST + 7)).score()
-    text = asked(results, kind="instance", row=0)["answers"][0]["completion"]
+    text = asked(results, kind="instance", row=0)["completions"][0]["completion"]
     assert (len(text["text"]), text["more"]) == (LONGEST, 7)
     assert len(page(results)["rows"][0]["completion"]) == 160
 
@@ -141,7 +141,7 @@ def test_a_score_that_joins_outputs_shows_all_of_them() -> None:
     row = page(results, metric=results.metric_names[0])["rows"][0]
     assert row["output_index"] is None
     found = asked(results, kind="instance", row=row["row"], filters={"metric": results.metric_names[0]})
-    assert [each["output_index"] for each in found["answers"]] == [0, 1, 2]
+    assert [each["output_index"] for each in found["completions"]] == [0, 1, 2]
 
 
 def test_results_without_scores_of_completions_are_explored_all_the_same() -> None:

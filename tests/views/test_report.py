@@ -67,7 +67,7 @@ def test_models_disagree_where_their_scores_differ() -> None:
     assert found is not None
     assert found.text == "Models score differently on 2 of 3 original instances."
     assert [each.input for each in found.instances] == ["one", "three"]
-    assert [(each.keys, each.score, each.answer) for each in found.instances[0].answers] == [
+    assert [(each.keys, each.score, each.text) for each in found.instances[0].completions] == [
         (["right"], "1.000", "one"),
         (["says two"], "0.000", "two"),
     ]
@@ -79,7 +79,7 @@ def test_the_worst_are_those_with_the_lowest_mean_and_tell_what_was_changed() ->
     results = plan.generate(hf.model(lambda prompt: prompt.split("Question: ")[-1].split("\n")[0], name="says")).score()
     told = worst(results)
     assert [each.right for each in told.instances] == ["x", "SOMETIMES RIGHT"]
-    _, loud = told.instances[1].answers
+    _, loud = told.instances[1].completions
     assert loud.change == [("Sometimes", "SOMETIMES"), (" ", " "), ("right", "RIGHT")]
 
 
