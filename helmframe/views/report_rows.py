@@ -85,7 +85,7 @@ def worst(results: Results) -> ReportSection:
     """Return the instances with the lowest mean score over all models and variants."""
     scored = _main_scores(results).group_by(*_INSTANCE, "subset").agg(low=pl.col("good").mean()).drop_nulls("low")
     means = scored.collect()
-    text = "The lowest means of the main metric over all models and variants. Failed requests are excluded."
+    text = "The lowest means of the main metric over all models and variants. Requests that failed are excluded."
     return ReportSection(text if means.height else "No instance has a score.", _instances(results, _pick(means)))
 
 

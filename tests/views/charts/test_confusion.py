@@ -55,6 +55,6 @@ def test_counts_are_drawn_as_they_are() -> None:
 
 
 def test_nothing_to_count_no_chart() -> None:
-    assert "no answer" in str(rows(hf.charts.confusion(completions([None], [[("a", True)]]))))
+    assert "no completion of an instance" in str(rows(hf.charts.confusion(completions([None], [[("a", True)]]))))
     with pytest.raises(ArgumentError, match="'gold', 'output', 'n'"):
         hf.charts.confusion(pl.DataFrame({"x": [1]}))

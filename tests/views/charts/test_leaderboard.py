@@ -37,7 +37,7 @@ def test_settings_of_a_model_have_its_colour() -> None:
 
 def test_one_model_no_chart() -> None:
     for frame in (scores({"a": 0.5}), board().table.head(1)):
-        assert "one model only" in str(rows(hf.charts.leaderboard(frame)))
+        assert "only one model" in str(rows(hf.charts.leaderboard(frame)))
 
 
 def test_published_means_are_ranked_over_scenarios() -> None:
