@@ -140,5 +140,5 @@ def test_pairs_that_cant_be_are_told() -> None:
         results.judge(preference, against="c")
     with pytest.raises(ArgumentError, match=r"each argument must be a judge"):
         results.judge("exact_match")
-    with pytest.raises(ArgumentError, match="asked about single completions"):
+    with pytest.raises(ArgumentError, match="judge rates single completions"):
         results.judge(safety).position_bias()
