@@ -13,10 +13,10 @@ FRACTIONS = ["exact_match"]
 Build: TypeAlias = Callable[..., pl.DataFrame]
 
 
-def compare(a: pl.DataFrame, b: pl.DataFrame, by: Sequence[str] = (), **said: Any) -> pl.DataFrame:
+def compare(a: pl.DataFrame, b: pl.DataFrame, by: Sequence[str] = (), **options: Any) -> pl.DataFrame:
     """Two frames as the sides a and b."""
     sides = pl.concat([a.with_columns(side=pl.lit("a")), b.with_columns(side=pl.lit("b"))], how="vertical_relaxed")
-    return stats.compare(sides, "side", by, base="b", **said)
+    return stats.compare(sides, "side", by, base="b", **options)
 
 
 def only(table: pl.DataFrame) -> dict[str, Any]:

@@ -102,7 +102,7 @@ def test_compare_refuses_failures_and_treats_them_as_specified() -> None:
 
 def test_an_unknown_treatment_is_named() -> None:
     frame = scored(a=[1.0, 1.0], b=[0.0, 1.0])
-    for verb in (stats.leaderboard, lambda rows, **said: stats.compare(rows, "model", **said)):
+    for verb in (stats.leaderboard, lambda rows, **options: stats.compare(rows, "model", **options)):
         with pytest.raises(ArgumentError, match="errors='zero'"):
             verb(frame, higher_is_better=HIGHER, errors="zero")
 

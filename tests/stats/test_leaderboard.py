@@ -28,8 +28,8 @@ def scored(right: dict[str, int], instances: int = 200, **columns: Any) -> pl.Da
     )
 
 
-def board(frame: pl.DataFrame, **said: Any) -> Leaderboard:
-    return leaderboard(frame, higher_is_better=HIGHER, **said)
+def board(frame: pl.DataFrame, **options: Any) -> Leaderboard:
+    return leaderboard(frame, higher_is_better=HIGHER, **options)
 
 
 def column(found: Leaderboard, name: str) -> dict[str, Any]:
@@ -154,7 +154,7 @@ def test_the_cells_as_one_row_per_model() -> None:
 
 
 @pytest.mark.parametrize(
-    ("frame", "said", "message"),
+    ("frame", "options", "message"),
     [
         (scored({"a": 1}), {}, "at least two models are needed. There is only one: 'a'"),
         (scored({"a": 1, "b": 2}), {"mean": "median"}, "mean='median'"),
@@ -162,9 +162,9 @@ def test_the_cells_as_one_row_per_model() -> None:
         (scored({"a": 1, "b": 2}, metric="f1"), {}, "Metric 'f1' has no direction"),
     ],
 )
-def test_what_can_not_be_is_said(frame: pl.DataFrame, said: dict[str, Any], message: str) -> None:
+def test_what_can_not_be_is_said(frame: pl.DataFrame, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
-        board(frame, **said)
+        board(frame, **options)
 
 
 def test_columns_of_several_units_have_no_mean() -> None:
@@ -218,7 +218,7 @@ def test_the_order_of_rows_and_columns_does_not_matter() -> None:
 
 
 @pytest.mark.parametrize(
-    ("means", "said", "error", "message"),
+    ("means", "options", "error", "message"),
     [
         (MEANS, {"columns": ["xx"]}, UnknownNameError, "no column is called 'xx'. Did you mean 'x'"),
         (MEANS, {"model": "model"}, UnknownNameError, "which names the models"),
@@ -231,6 +231,6 @@ def test_the_order_of_rows_and_columns_does_not_matter() -> None:
         (pl.DataFrame({"instance_id": ["a"], "score": [1.0]}), {}, ArgumentError, "hf.stats.leaderboard"),
     ],
 )
-def test_what_is_no_board_is_said(means: Any, said: dict[str, Any], error: type[Exception], message: str) -> None:
+def test_what_is_no_board_is_said(means: Any, options: dict[str, Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
-        hf.stats.leaderboard_of_means(means, **said)
+        hf.stats.leaderboard_of_means(means, **options)

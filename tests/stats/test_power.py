@@ -28,8 +28,8 @@ def test_one_subject_finds_nothing_under_seven_points() -> None:
 
 
 def test_the_test_finds_it_four_times_in_five() -> None:
-    said = hf.stats.power(n=200, discordance=0.2)
-    assert found(200, said.effect, 0.2) == pytest.approx(0.8, abs=0.015)
+    result = hf.stats.power(n=200, discordance=0.2)
+    assert found(200, result.effect, 0.2) == pytest.approx(0.8, abs=0.015)
 
 
 @pytest.mark.parametrize(("effect", "how"), [(0.03, {"p": 0.7}), (0.1, {"discordance": 0.1}), (-0.05, {"p": 0.9})])

@@ -332,7 +332,7 @@ def test_true_and_false_are_scores() -> None:
 
 
 @pytest.mark.parametrize(
-    ("frame", "said"),
+    ("frame", "message"),
     [
         (FRAME.drop("score"), "need a column 'score'; there are: instance_id, model"),
         (FRAME.drop("instance_id"), "need a column 'instance_id'"),
@@ -345,8 +345,8 @@ def test_true_and_false_are_scores() -> None:
         ([FRAME], "a list of lazy ones"),
     ],
 )
-def test_what_is_no_frame_of_scores_is_told(frame: Any, said: str) -> None:
-    with pytest.raises(ArgumentError, match=said):
+def test_what_is_no_frame_of_scores_is_told(frame: Any, message: str) -> None:
+    with pytest.raises(ArgumentError, match=message):
         table(frame, [])
 
 

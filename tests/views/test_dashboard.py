@@ -58,7 +58,7 @@ def test_a_folder_of_runs_lets_one_choose(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "error"),
+    ("query", "error"),
     [
         ({"model": "' OR 1=1 --"}, "no model of these results is called"),
         ({"order": "x"}, "order='x'"),
@@ -66,9 +66,9 @@ def test_a_folder_of_runs_lets_one_choose(folder: Path) -> None:
         ({"sql": "x"}, "this page has no argument 'sql'"),
     ],
 )
-def test_what_an_address_says_wrong_is_told(folder: Path, said: dict[str, str], error: str) -> None:
+def test_what_an_address_says_wrong_is_told(folder: Path, query: dict[str, str], error: str) -> None:
     with pytest.raises((ArgumentError, UnknownNameError), match=error):
-        Dashboard(folder).page(said)
+        Dashboard(folder).page(query)
 
 
 def test_a_damaged_file_is_told_as_one(folder: Path, tmp_path: Path) -> None:

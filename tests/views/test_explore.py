@@ -1,4 +1,4 @@
-"""The explorer answers with pages and instances; what is asked wrongly is told."""
+"""The explorer responds with pages and instances; invalid requests get an error."""
 
 import json
 from typing import Any
@@ -31,8 +31,8 @@ def page(results: hf.Results, number: int = 0, **filters: Any) -> dict[str, Any]
 
 def asked(results: hf.Results, **question: Any) -> dict[str, Any]:
     """What a browser gets: JSON that JavaScript reads."""
-    said = json.dumps(Explorer(results).respond(question), allow_nan=False)
-    found: dict[str, Any] = json.loads(said)
+    text = json.dumps(Explorer(results).respond(question), allow_nan=False)
+    found: dict[str, Any] = json.loads(text)
     return found
 
 

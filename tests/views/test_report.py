@@ -77,9 +77,9 @@ def test_the_worst_are_those_with_the_lowest_mean_and_tell_what_was_changed() ->
     frame = pl.DataFrame({"q": ["Never right", "Sometimes right"], "a": ["x", "SOMETIMES RIGHT"]})
     plan = hf.scenario(frame, input="q", references="a").perturb("uppercase").metrics("exact_match")
     results = plan.generate(hf.model(lambda prompt: prompt.split("Question: ")[-1].split("\n")[0], name="says")).score()
-    told = worst(results)
-    assert [each.right for each in told.instances] == ["x", "SOMETIMES RIGHT"]
-    _, loud = told.instances[1].completions
+    section = worst(results)
+    assert [each.right for each in section.instances] == ["x", "SOMETIMES RIGHT"]
+    _, loud = section.instances[1].completions
     assert loud.change == [("Sometimes", "SOMETIMES"), (" ", " "), ("right", "RIGHT")]
 
 
@@ -104,8 +104,8 @@ def test_a_metric_that_is_better_when_lower_turns_the_order() -> None:
     frame = pl.DataFrame({"q": ["short", "long"], "a": ["s", "l"]})
     plan = hf.scenario(frame, input="q", references="a").metrics("num_completion_words_in_this_report")
     model = hf.model(lambda prompt: "a b c d" if "long" in prompt else "a", name="m")
-    told = worst(plan.generate(model).score())
-    assert [each.input for each in told.instances] == ["long", "short"]
+    section = worst(plan.generate(model).score())
+    assert [each.input for each in section.instances] == ["long", "short"]
 
 
 @hf.metric("num_completion_words_in_this_report", level="output", unit="words", higher_is_better=False)

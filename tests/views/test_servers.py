@@ -29,9 +29,9 @@ def server() -> Iterator[ExplorerServer]:
 
 
 def ask(server: ExplorerServer, body: str = OPEN, path: str = "/query", **headers: str) -> tuple[int, Any]:
-    said = {"X-Token": server.token, "Host": f"127.0.0.1:{server.server_port}"}
-    said |= {name.replace("_", "-"): value for name, value in headers.items()}
-    status, _, text = call(server, "POST", path, body, said)
+    request_headers = {"X-Token": server.token, "Host": f"127.0.0.1:{server.server_port}"}
+    request_headers |= {name.replace("_", "-"): value for name, value in headers.items()}
+    status, _, text = call(server, "POST", path, body, request_headers)
     return status, json.loads(text)
 
 

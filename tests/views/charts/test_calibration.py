@@ -23,8 +23,8 @@ def test_each_bin_stands_at_its_confidence_and_accuracy() -> None:
 
 def test_the_error_stands_beside_what_it_is_of_a_calibrated_model() -> None:
     found = hf.stats.calibration(answers(), bins=10).row(0, named=True)
-    told = f"calibration error {found['ece']:.3f} (if calibrated: [{found['null_low']:.3f}, {found['null_high']:.3f}])"
-    assert told in words(hf.charts.calibration(answers()))
+    note = f"calibration error {found['ece']:.3f} (if calibrated: [{found['null_low']:.3f}, {found['null_high']:.3f}])"
+    assert note in words(hf.charts.calibration(answers()))
 
 
 def test_models_are_told_apart() -> None:

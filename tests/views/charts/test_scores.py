@@ -39,8 +39,8 @@ def test_the_axis_says_unit_and_direction() -> None:
 
 def test_units_can_be_said_for_metrics_that_nobody_knows() -> None:
     frame = scores({"a": 0.5}, metric="theirs")
-    told = {"theirs": {"unit": "points", "higher_is_better": False}}
-    chart = hf.charts.scores(frame, metrics=told)
+    metrics = {"theirs": {"unit": "points", "higher_is_better": False}}
+    chart = hf.charts.scores(frame, metrics=metrics)
     assert encoding(chart, "point", "x")["title"] == "theirs (points, lower is better)"
 
 
