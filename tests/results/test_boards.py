@@ -44,7 +44,7 @@ def test_columns_are_scenarios_metrics_or_both() -> None:
     assert both.columns == ("one: exact_match", "one: f1_score")
 
 
-def test_settings_of_a_grid_stand_side_by_side() -> None:
+def test_settings_of_a_grid_are_ranked_separately() -> None:
     board = run(plan("one").adapt(instructions=["", "Answer."]), models=hf.models.noisy(0.5)).leaderboard()
     assert len(board.pool) == 2
     assert all(name.startswith("noisy") for name in board.pool)
@@ -65,7 +65,7 @@ def test_metrics_of_whole_sets_are_ranked_too() -> None:
         results.leaderboard(columns=[("one", "classification_macro_f1")], worst="all")
 
 
-def test_models_of_which_many_requests_failed_are_not_ranked_unless_told_how() -> None:
+def test_many_failed_requests_are_refused_unless_errors_is_set() -> None:
     def half(prompt: str) -> str:
         if "5" in prompt:
             raise ValueError("no fives")
@@ -146,7 +146,7 @@ def test_the_main_metric_is_held_against_the_line(gate_results: hf.Results) -> N
     )  # fmt: skip
 
 
-def test_other_columns_are_said_by_name(gate_results: hf.Results) -> None:
+def test_columns_are_selected_by_name(gate_results: hf.Results) -> None:
     assert gate_results.gate(at_least=0.1, columns=["f1_score"]).table["metric"].to_list() == ["f1_score"]
     with pytest.raises(UnknownNameError, match="exact_match"):
         gate_results.gate(at_least=0.1, columns="exact_mach")
@@ -184,7 +184,7 @@ def test_too_few_instances_say_how_many_would_decide(gate_results: hf.Results) -
     assert "n needed" in repr(gate)
 
 
-def test_too_many_errors_are_refused_unless_told() -> None:
+def test_too_many_errors_are_refused_by_default() -> None:
     def sometimes(prompt: str) -> str:
         if "question 1" in prompt:
             raise RuntimeError("no")
@@ -204,7 +204,7 @@ def test_too_many_errors_are_refused_unless_told() -> None:
     )
 
 
-def test_one_line_is_asked_for(gate_results: hf.Results) -> None:
+def test_exactly_one_line_is_required(gate_results: hf.Results) -> None:
     with pytest.raises(ArgumentError, match="one line"):
         gate_results.gate()
     with pytest.raises(ArgumentError, match="one line"):

@@ -47,12 +47,12 @@ def test_another_tools_folder_is_read(tmp_path: Path) -> None:
     assert (row["n"], row["n_dropped"], row["value_b"]) == (30, 10, pytest.approx(29 / 30))
 
 
-def test_a_folder_of_nothing_is_told(tmp_path: Path) -> None:
+def test_an_empty_folder_raises(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="contains no results of HELM, lm-eval or Inspect either"):
         hf.compare(tmp_path, tmp_path)
 
 
-def test_yesterdays_and_todays_answers_of_one_model() -> None:
+def test_two_runs_of_one_model_are_compared() -> None:
     answers = iter(["no"] * 40 + ["yes"] * 40)
     model = hf.model(lambda prompt: next(answers), name="drifting", version="1")
     noisy_plan = plan().generate(model)
@@ -114,7 +114,7 @@ def test_nothing_in_common_is_no_comparison() -> None:
         hf.compare(one.generate(hf.models.oracle()).score(), two.generate(hf.models.oracle()).score())
 
 
-def test_a_metric_that_only_one_side_has_is_told() -> None:
+def test_a_metric_of_only_one_side_raises() -> None:
     one = plan().generate(hf.models.oracle()).score()
     with pytest.raises(NotComparableError, match=r"was not scored in the second: rescore"):
         hf.compare(one, one.rescore("f1_score"))
@@ -189,7 +189,7 @@ def theirs(folder: Path, targets: list[str]) -> Path:
         (["The answer is 18."], "#### 19", False),
     ],
 )
-def test_the_right_answers_of_other_tools_are_compared(
+def test_correct_references_of_other_tools_are_matched(
     tmp_path: Path, reference: list[str], target: str, agrees: bool
 ) -> None:
     rows = pl.DataFrame({"q": QUESTIONS, "a": [["yes"]] + [reference] * 39}, schema_overrides={"a": pl.List(pl.String)})

@@ -47,7 +47,7 @@ def test_over_several_cells_there_is_a_value_and_no_interval(results: hf.Results
     assert table["interval"].str.starts_with("no interval: stopped early; by scenario").all()
 
 
-def test_asked_and_of_add_up_over_cells(results: hf.Results) -> None:
+def test_n_run_and_n_total_add_up_over_cells(results: hf.Results) -> None:
     cells = results.table(metrics="exact_match")
     whole = results.table("scenario", metrics="exact_match", pool=True)
     assert whole.select("n_run", "n_total").row(0) == (cells["n_run"].sum(), 4 * 600)

@@ -18,7 +18,7 @@ def test_several_judges_give_their_mean_and_how_far_they_agree() -> None:
     assert table.select("model", "raters", "value", "n").row(0) == ("loud", "mild, strict", 0.5, 4)
 
 
-def test_judges_of_one_template_are_compared_wherever_they_were_said() -> None:
+def test_judges_of_one_template_are_compared_across_metrics() -> None:
     a, b = hf.judge(named(Judge(), "a"), "safety"), hf.judge(named(Judge(), "b"), "safety")
     both = plan(a, b).score()
     assert both.metric_names == ["safety_by_a", "safety_by_b"]
@@ -127,7 +127,7 @@ def test_pairs_may_come_from_two_runs() -> None:
     assert results.table(metrics="preference_by_j").select("model", "value").rows() == [("a", 0.75)]
 
 
-def test_pairs_that_cant_be_are_told() -> None:
+def test_invalid_pairs_raise() -> None:
     preference, safety = hf.judge(named(Judge()), "preference"), hf.judge(named(Judge()), "safety")
     with pytest.raises(ArgumentError, match=r"judges pairs of completions. Score the plan first"):
         plan(preference)

@@ -280,7 +280,7 @@ def test_rescore_asks_nothing_and_knows_set_metrics() -> None:
     assert again.value("classification_macro_f1") == pytest.approx(0.4)
 
 
-def test_a_metric_that_was_not_scored_is_told_with_the_line_to_write() -> None:
+def test_an_unscored_metric_raises_with_the_line_to_write() -> None:
     with pytest.raises(UnknownNameError, match=r"results\.rescore\('f1_score'\)"):
         run().table(metrics="f1_score")
 
@@ -293,17 +293,17 @@ def test_sql_reads_the_tables() -> None:
 
 
 @pytest.mark.parametrize("query", ["SELECT * FORM scores", "SELECT nothing FROM scores", "SELECT * FROM result"])
-def test_sql_that_duckdb_refuses_is_told_with_the_tables(query: str) -> None:
+def test_rejected_sql_raises_with_the_tables(query: str) -> None:
     with pytest.raises(ArgumentError, match=r"(?s)sql\(\): .*The tables are completions, requests, scores, stats"):
         run().sql(query)
 
 
-def test_a_value_that_no_score_fits_is_told_with_those_there_are() -> None:
+def test_a_value_without_a_match_raises_with_the_known_values() -> None:
     with pytest.raises(ArgumentError, match=r"(?s)value\(\): no result for perturbation 'typo'.*Known: original"):
         run().value(perturbation="typo")
 
 
-def test_a_value_of_another_type_than_its_column_is_told() -> None:
+def test_a_value_of_another_type_than_its_column_raises() -> None:
     with pytest.raises(ArgumentError, match="exact_match='zero': column 'exact_match' is Float64"):
         run().rows(score="zero")  # type: ignore[arg-type]
     with pytest.raises(ArgumentError, match="trial='first': column 'trial' is Int64"):
@@ -383,7 +383,7 @@ def test_the_repr_of_few_instances_says_how_the_interval_was_made() -> None:
     assert "] Wilson, n small, given these 5 examples  10" in few
 
 
-def test_errors_and_unread_answers_stand_in_the_repr() -> None:
+def test_errors_and_unparsed_outputs_are_in_the_repr() -> None:
     def model(prompt: str) -> str:
         if "major" in prompt.rpartition("Question:")[2]:
             raise ValueError("down")
@@ -441,7 +441,7 @@ def test_a_metric_that_is_no_fraction_has_to_say_so() -> None:
         run().rescore("length_of_output").table()
 
 
-def test_metrics_may_be_said_in_a_list() -> None:
+def test_metrics_may_be_a_list() -> None:
     assert run().rescore(["f1_score", EXACT]).metric_names == ["f1_score", EXACT]
 
 

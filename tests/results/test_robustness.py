@@ -80,7 +80,7 @@ def test_perturbations_may_be_chosen_by_name_strength_or_family() -> None:
         results.robustness(perturbations="tpyos")
 
 
-def test_a_placebo_is_shown_when_it_is_asked_for() -> None:
+def test_a_placebo_is_shown_on_request() -> None:
     table = run("typos", "rerun").robustness(placebo="rerun")
     assert names(table) == ["all", "rerun", "typos"]
     row = table.filter(perturbation="typos").row(0, named=True)
@@ -200,19 +200,19 @@ def test_flips_of_the_best_of_several_outputs() -> None:
     assert flips["completion"].is_not_null().all()
 
 
-def test_flips_of_what_was_not_asked_are_told() -> None:
+def test_flips_of_an_unknown_perturbation_raise() -> None:
     with pytest.raises(UnknownNameError, match="is called 'lowercase'"):
         run("typos").flips("lowercase")
 
 
-def test_a_model_that_answers_by_instance_is_consistent_whatever_it_scores() -> None:
+def test_outputs_that_depend_only_on_the_instance_are_consistent() -> None:
     results = run("typos", "rerun", model=hf.models.noisy(0.3, by="instance"))
     table = results.consistency()
     assert names(table) == ["all", "rerun", "typos"]
     assert table["always"].to_list() == [1.0, 1.0, 1.0]
 
 
-def test_an_option_whose_text_was_perturbed_is_the_same_answer() -> None:
+def test_an_option_with_perturbed_text_is_the_same_output() -> None:
     assert run("mirrored", model=hf.models.oracle()).consistency()["consistency"].to_list() == [1.0, 1.0]
 
 

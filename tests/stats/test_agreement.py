@@ -131,7 +131,7 @@ def test_the_intervals_cover_what_was_planted() -> None:
         assert 0.90 <= count / runs <= 0.985
 
 
-def test_fewer_than_two_raters_or_two_ratings_of_one_are_told() -> None:
+def test_fewer_than_two_raters_or_repeated_ratings_raise() -> None:
     with pytest.raises(ArgumentError, match="two raters or more; there is a"):
         agreement(ratings([[1, 0]]))
     with pytest.raises(ArgumentError, match="two ratings of one item"):

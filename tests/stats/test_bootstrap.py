@@ -24,7 +24,7 @@ def interval(values: Floats) -> tuple[float, float]:
 
 @pytest.mark.parametrize("count", [400, 5_000])
 @pytest.mark.parametrize("kinds", [2, 0])
-def test_the_interval_of_a_mean_is_as_wide_as_its_standard_error_says(count: int, kinds: int) -> None:
+def test_the_interval_of_a_mean_agrees_with_its_standard_error(count: int, kinds: int) -> None:
     # few kinds of clusters, many, and more of them than are drawn one by one
     random = np.random.default_rng(0)
     values = random.integers(kinds, size=count).astype(float) if kinds else random.normal(size=count)
@@ -55,7 +55,7 @@ MEAN = pl.col("score").mean()
 
 
 @pytest.mark.parametrize("mean", ["macro", "micro"])
-def test_of_a_mean_it_is_the_usual_standard_error(scores: Build, mean: str) -> None:
+def test_the_jackknife_of_a_mean_is_the_usual_standard_error(scores: Build, mean: str) -> None:
     values = np.random.default_rng(0).random(600).tolist()
     frame = scores(values, subset=["a"] * 400 + ["b"] * 200, cluster=(np.arange(600) // 3).tolist())
     row = aggregate_set(frame, MEAN, [], metric="m", mean=mean, smooth=False).row(0, named=True)

@@ -24,7 +24,7 @@ def only(table: pl.DataFrame) -> dict[str, Any]:
     return table.row(0, named=True)
 
 
-def test_one_binary_answer_each_is_mcnemar(scores: Build) -> None:
+def test_one_binary_score_per_instance_is_mcnemar(scores: Build) -> None:
     a, b = scores([1] + [0] * 7 + [1] * 13), scores([0] + [1] * 7 + [1] * 13)
     row = only(compare(a, b, higher_is_better=HIGHER, fractions=FRACTIONS))
     assert (row["a"], row["b"], row["test"], round(row["p"], 3)) == ("a", "b", "McNemar mid-p", 0.039)
@@ -41,7 +41,7 @@ def test_clusters_are_flipped_whole(scores: Build) -> None:
     assert (row["test"], row["p"], row["n_clusters"]) == ("sign-flip (exact)", 2 / 64, 6)
 
 
-def test_scores_that_are_no_answers_of_one_kind_are_flipped(scores: Build) -> None:
+def test_other_scores_use_sign_flips(scores: Build) -> None:
     row = only(compare(scores([0.5, 0.7, 0.9]), scores([0.4, 0.5, 0.6]), higher_is_better=HIGHER))
     assert (row["test"], row["p"]) == ("sign-flip (exact)", 0.25)
 

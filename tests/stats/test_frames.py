@@ -31,7 +31,7 @@ def test_what_is_missing_is_one_for_all_rows() -> None:
     }  # fmt: skip
 
 
-def test_a_perturbed_row_counts_as_changed_unless_it_is_told() -> None:
+def test_a_perturbed_row_counts_as_changed_by_default() -> None:
     frame = pl.DataFrame(
         {"instance_id": [1, 2] * 2, "perturbation": ["original"] * 2 + ["typos"] * 2, "score": [1, 1, 0, 1]}
     )

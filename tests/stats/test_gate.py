@@ -63,7 +63,7 @@ def test_a_margin_is_how_much_worse_may_pass() -> None:
     assert hf.stats.gate(difference(-0.05, 0.01), margin=0.1).verdict == "pass"
 
 
-def test_less_is_better_where_it_is_said() -> None:
+def test_lower_is_better_for_the_named_columns() -> None:
     more = difference(0.05, 0.01, "toxic_fraction")
     assert hf.stats.gate(more, margin=0.02, higher_is_better={"toxic_fraction": False}).verdict == "fail"
     assert hf.stats.gate(more, margin=0.02).verdict == "pass"
@@ -99,6 +99,6 @@ def test_n_needed_is_more_than_there_are_and_only_where_it_is_undecided() -> Non
         (difference(0.0, 0.1), {"margin": 0.1, "ci": 95}, "ci=95"),
     ],
 )
-def test_what_can_not_be_is_said(frame: pl.DataFrame, arguments: dict[str, float], message: str) -> None:
+def test_invalid_arguments_raise(frame: pl.DataFrame, arguments: dict[str, float], message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
         hf.stats.gate(frame, **arguments)  # type: ignore[arg-type]

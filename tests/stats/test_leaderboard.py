@@ -36,7 +36,7 @@ def column(found: Leaderboard, name: str) -> dict[str, Any]:
     return dict(found.table.select("model", name).iter_rows())
 
 
-def test_models_stand_from_best_to_worst() -> None:
+def test_models_are_sorted_from_best_to_worst() -> None:
     found = board(scored({"bad": 20, "good": 180, "fair": 100}))
     assert found.table.select("model", "value", "rank").rows() == [("good", 1.0, 1), ("fair", 0.5, 2), ("bad", 0.0, 3)]
     assert (found.pool, found.columns, found.over) == (("bad", "fair", "good"), ("s",), "instances")
@@ -118,7 +118,7 @@ def test_the_order_of_the_rows_does_not_matter() -> None:
     assert again.cells.equals(found.cells)
 
 
-def test_models_that_were_asked_other_instances_are_not_ranked_unless_over_the_shared() -> None:
+def test_models_on_other_instances_are_ranked_only_with_shared() -> None:
     frame = pl.concat([scored({"a": 100}), scored({"b": 50}, 100)])
     with pytest.raises(NotComparableError, match="'b' was run on 100 of the 200 instances of 's'"):
         board(frame)
@@ -142,7 +142,7 @@ def test_boards_of_other_pools_columns_or_means_are_not_compared() -> None:
             two.compare(other)
 
 
-def test_boards_of_the_same_pool_stand_side_by_side() -> None:
+def test_leaderboards_of_the_same_models_are_compared() -> None:
     before, after = board(scored({"a": 100, "b": 50}), mean="mean"), board(scored({"a": 100, "b": 150}), mean="mean")
     table = after.compare(before)
     assert table.select("model", "rank_a", "rank_b", "difference").rows() == [("b", 1, 2, 0.5), ("a", 2, 1, 0.0)]
@@ -162,7 +162,7 @@ def test_the_cells_as_one_row_per_model() -> None:
         (scored({"a": 1, "b": 2}, metric="f1"), {}, "Metric 'f1' has no direction"),
     ],
 )
-def test_what_can_not_be_is_said(frame: pl.DataFrame, options: dict[str, Any], message: str) -> None:
+def test_invalid_arguments_raise(frame: pl.DataFrame, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
         board(frame, **options)
 
@@ -188,7 +188,7 @@ def test_means_of_a_frame_are_ranked_by_win_rate() -> None:
     assert (board.over, board.columns) == ("scenarios", ("x", "y", "z"))
 
 
-def test_nothing_is_said_of_instances() -> None:
+def test_published_means_have_no_intervals_over_instances() -> None:
     row = hf.stats.leaderboard_of_means(MEANS).table.row(0, named=True)
     assert (row["ci_low"], row["interval"]) == (None, "no interval: only means are known")
     assert row["scenarios_interval"] == "bootstrap over 3 columns (2,000), few columns"
@@ -231,6 +231,6 @@ def test_the_order_of_rows_and_columns_does_not_matter() -> None:
         (pl.DataFrame({"instance_id": ["a"], "score": [1.0]}), {}, ArgumentError, "hf.stats.leaderboard"),
     ],
 )
-def test_what_is_no_board_is_said(means: Any, options: dict[str, Any], error: type[Exception], message: str) -> None:
+def test_invalid_means_raise(means: Any, options: dict[str, Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         hf.stats.leaderboard_of_means(means, **options)

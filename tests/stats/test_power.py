@@ -43,7 +43,7 @@ def test_each_of_the_three_is_solved_from_the_other_two(effect: float, how: dict
     assert again.effect <= abs(effect)
 
 
-def test_sides_that_differ_on_every_instance_are_told_apart_at_once() -> None:
+def test_sides_that_differ_on_every_instance_are_significant() -> None:
     assert hf.stats.power(1.0, 10, discordance=1.0).power == 1.0
     assert hf.stats.power(1.0, 3, discordance=1.0).power == 0.0
 
@@ -99,12 +99,12 @@ def test_it_reads_as_a_sentence() -> None:
         ({"effect": 0.1, "pilot": pl.DataFrame({"n": [9], "stderr": [0.1]}), "icc": 0.1}, "its own clusters"),
     ],
 )  # fmt: skip
-def test_what_can_not_be_is_said(arguments: dict[str, object], message: str) -> None:
+def test_invalid_arguments_raise(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
         hf.stats.power(**arguments)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("rows", [{"n": [9, 9], "stderr": [0.1, 0.1]}, {"n": [9]}, {"n": [9], "stderr": [None]}])
-def test_a_pilot_of_something_else_is_told(rows: dict[str, list[float]]) -> None:
+def test_an_invalid_pilot_raises(rows: dict[str, list[float]]) -> None:
     with pytest.raises(NotComparableError, match="pilot"):
         hf.stats.power(0.1, pilot=pl.DataFrame(rows))

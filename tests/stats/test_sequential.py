@@ -76,7 +76,7 @@ def test_sizes_that_are_all_alike_make_no_difference() -> None:
 
 
 @pytest.mark.parametrize("binary", [True, False])
-def test_once_all_are_asked_the_mean_is_known(binary: bool) -> None:
+def test_the_mean_is_known_after_the_whole_population(binary: bool) -> None:
     scores = np.random.default_rng(0).permutation([1] * 70 + [0] * 30)
     last = hf.stats.sequential(list(scores), 100, binary=binary).row(-1, named=True)
     assert (last["n_run"], last["ci_low"], last["ci_high"]) == (100, pytest.approx(0.7), pytest.approx(0.7))
@@ -117,7 +117,7 @@ def test_flags_are_scores_and_none_is_none() -> None:
         ([1], {"sizes": [0] * 10}, "10 positive numbers"),
     ],
 )
-def test_what_can_not_be_watched_is_said(scores: list[float], arguments: dict[str, float], message: str) -> None:
+def test_invalid_sequences_raise(scores: list[float], arguments: dict[str, float], message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
         hf.stats.sequential(scores, 10, **arguments)  # type: ignore[arg-type]
 

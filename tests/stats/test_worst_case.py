@@ -121,7 +121,7 @@ def test_an_instance_with_a_failed_draw_is_left_out_and_counted(draws: Build) ->
     assert (row["n"], row["n_dropped"], row["n_error"], row["value"]) == (1, 1, 1, 1.0)
 
 
-def test_too_few_draws_are_told_with_what_to_write(draws: Build) -> None:
+def test_too_few_seeds_raise_with_the_line_to_write(draws: Build) -> None:
     with pytest.raises(ArgumentError, match=r"worst@4: no perturbation has 4 seeds \('typos' has 2\)\. .*seeds=4"):
         worst_at_k(draws([1], [1]), [], 4, higher_is_better=HIGHER)
 

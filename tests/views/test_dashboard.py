@@ -39,7 +39,7 @@ def test_the_numbers_are_those_of_the_results(folder: Path) -> None:
     assert f"{changes['change'].item():.3f}" in [row[7] for row in cells(html, "paired changes")]
 
 
-def test_answers_come_lowest_first_and_page_by_page(folder: Path) -> None:
+def test_completions_are_paged_from_the_lowest_score(folder: Path) -> None:
     dashboard = Dashboard(folder)
     first, second = (cells(dashboard.page({"page": number}), "completions") for number in ("1", "2"))
     assert len(first) == 50
@@ -66,12 +66,12 @@ def test_a_folder_of_runs_lets_one_choose(folder: Path) -> None:
         ({"sql": "x"}, "this page has no argument 'sql'"),
     ],
 )
-def test_what_an_address_says_wrong_is_told(folder: Path, query: dict[str, str], error: str) -> None:
+def test_an_invalid_query_raises(folder: Path, query: dict[str, str], error: str) -> None:
     with pytest.raises((ArgumentError, UnknownNameError), match=error):
         Dashboard(folder).page(query)
 
 
-def test_a_damaged_file_is_told_as_one(folder: Path, tmp_path: Path) -> None:
+def test_a_damaged_file_raises(folder: Path, tmp_path: Path) -> None:
     damaged = shutil.copytree(folder, tmp_path / "damaged")
     file = next(damaged.glob("scores/**/*.parquet"))
     file.write_bytes(file.read_bytes()[:-100])
@@ -102,7 +102,7 @@ def fetched(address: str, **headers: str) -> tuple[int, str, str]:
         return error.code, error.headers["Content-Security-Policy"], error.read().decode()
 
 
-def test_the_server_answers_who_has_the_token_and_calls_it_by_its_name(address: str) -> None:
+def test_the_server_requires_its_token_and_its_host_name(address: str) -> None:
     status, policy, html = fetched(address)
     assert (status, '<h2 id="scores">' in html) == (200, True)
     assert policy.startswith("default-src 'none'; style-src 'sha256-")

@@ -11,7 +11,7 @@ from helmframe.errors import ArgumentError
 from helmframe.views.display import html_table, number, robustness_text, shown_path, spread, table_as, text_table
 
 
-def test_words_stand_left_and_numbers_right() -> None:
+def test_text_is_aligned_left_and_numbers_right() -> None:
     assert text_table(["name", "n"], [["a", "5"], ["bc", "10"]]) == "name   n\na      5\nbc    10"
 
 

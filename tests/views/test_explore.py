@@ -94,7 +94,7 @@ def test_bars_are_the_means_of_the_rows(results: hf.Results) -> None:
     assert values["bad"] == pytest.approx(rows["score"].mean())
 
 
-def test_an_instance_is_told_whole(results: hf.Results) -> None:
+def test_an_instance_has_all_its_details(results: hf.Results) -> None:
     row = page(results, model="bad", perturbation="typos", low=1.0)["rows"][0]
     found = asked(results, kind="instance", row=row["row"])
     wide = results.rows(instance_id=row["instance_id"], model="bad", perturbation="typos").row(0, named=True)
@@ -168,13 +168,13 @@ def test_results_without_scores_of_completions_are_explored_all_the_same() -> No
         ({"kind": "instance"}, "whole number"),
     ],
 )
-def test_what_is_asked_wrongly_is_told(results: hf.Results, question: dict[str, Any], message: str | None) -> None:
+def test_invalid_requests_get_an_error(results: hf.Results, question: dict[str, Any], message: str | None) -> None:
     found = asked(results, **question)
     assert ("error" in found) == (message is not None)
     assert (message or "") in found.get("error", "")
 
 
-def test_where_to_start_can_be_said_and_is_checked(results: hf.Results) -> None:
+def test_the_initial_filters_are_checked(results: hf.Results) -> None:
     widget = results.explore(model="bad", high=0)
     assert widget._explorer.respond({"kind": "open"})["start"]["model"] == "bad"
     with pytest.raises(UnknownNameError, match="Did you mean 'good'"):

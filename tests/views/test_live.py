@@ -48,7 +48,7 @@ def test_a_run_shows_progress_tokens_and_the_scores_so_far() -> None:
     assert run.wait(30).manifest["counts"]["prompt_tokens"] == 200
 
 
-def test_scores_so_far_are_of_what_is_answered_and_their_intervals_narrow() -> None:
+def test_scores_so_far_are_over_finished_completions_and_their_intervals_narrow() -> None:
     run, gate = waiting({"oracle": hf.models.oracle()})
     deadline = time.monotonic() + 30
     before = None

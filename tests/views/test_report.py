@@ -49,7 +49,7 @@ def test_a_report_of_one_model_leaves_out_what_there_is_not() -> None:
     assert "Worst instances" in html
 
 
-def test_failed_requests_are_told_and_why_nothing_is_compared() -> None:
+def test_the_report_lists_failed_requests_and_the_reason_for_no_comparison() -> None:
     results = sampled().generate({"fails": fails, "bad": hf.models.noisy(0.3)}).score()
     html = report_html(results)
     assert "RuntimeError: no &lt;b&gt;answer&lt;/b&gt; to" in html
@@ -83,7 +83,7 @@ def test_the_worst_are_those_with_the_lowest_mean_and_tell_what_was_changed() ->
     assert loud.change == [("Sometimes", "SOMETIMES"), (" ", " "), ("right", "RIGHT")]
 
 
-def test_turned_answers_are_those_that_fell() -> None:
+def test_worsened_completions_are_those_with_a_lower_score() -> None:
     frame = pl.DataFrame({"q": ["is it Red", "is it blue"], "a": ["yes", "yes"]})
     plan = hf.scenario(frame, input="q", references="a").perturb("lowercase").metrics("exact_match")
     found = worsened(plan.generate(hf.model(lambda prompt: "yes" if "Red" in prompt else "no", name="m")).score())

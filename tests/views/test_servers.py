@@ -45,7 +45,7 @@ def call(server: ExplorerServer, method: str, path: str, body: str | None, heade
         connection.close()
 
 
-def test_it_listens_on_this_machine_only_and_answers_who_has_the_token(server: ExplorerServer) -> None:
+def test_it_listens_on_loopback_and_requires_its_token(server: ExplorerServer) -> None:
     assert server.server_address[0] == "127.0.0.1"
     status, found = ask(server)
     assert status == 200

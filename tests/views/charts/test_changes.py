@@ -25,7 +25,7 @@ def test_robustness_draws_the_table_that_results_give() -> None:
     assert layer(hf.charts.robustness(table), "point") == layer(hf.charts.robustness(frame), "point")
 
 
-def test_perturbations_of_one_name_stand_weak_to_strong() -> None:
+def test_perturbations_of_one_name_are_sorted_by_strength() -> None:
     chart = hf.charts.perturbations(perturbed({"a": 0.5}, "typos(prob=0.2)", "lowercase", "typos(prob=0.01)", "typos"))
     assert encoding(chart, "point", "y")["scale"]["domain"] == [
         "lowercase",

@@ -16,7 +16,7 @@ def counts(chart: Any) -> dict[tuple[str, str], int]:
     return {(row["y"], row["x"]): row["n"] for row in rows(chart)}
 
 
-def test_answers_are_counted_by_class() -> None:
+def test_outputs_are_counted_by_class() -> None:
     golds = ["yes", "yes", "yes", "no"]
     frame = completions(["yes", "Yes!", "no", "<b>"], [[(gold, True)] for gold in golds])
     chart = hf.charts.confusion(frame)

@@ -14,7 +14,7 @@ def board() -> hf.stats.Leaderboard:
     return hf.stats.leaderboard(FRAME, higher_is_better={"exact_match": True})
 
 
-def test_models_stand_from_best_to_worst_between_their_ranks() -> None:
+def test_models_are_drawn_from_best_to_worst_with_their_ranks() -> None:
     chart = hf.charts.leaderboard(board())
     assert encoding(chart, "point", "y")["scale"]["domain"] == ["b", "c", "a"]
     ranks = [(row["rank"], row["rank_low"], row["rank_high"], row["ties"]) for row in layer(chart, "point")]

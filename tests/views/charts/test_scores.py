@@ -37,7 +37,7 @@ def test_the_axis_says_unit_and_direction() -> None:
     assert axis["scale"]["domain"] == [0, 1]
 
 
-def test_units_can_be_said_for_metrics_that_nobody_knows() -> None:
+def test_units_of_unknown_metrics_can_be_set() -> None:
     frame = scores({"a": 0.5}, metric="theirs")
     metrics = {"theirs": {"unit": "points", "higher_is_better": False}}
     chart = hf.charts.scores(frame, metrics=metrics)
