@@ -63,7 +63,7 @@ def test_a_margin_is_how_much_worse_may_pass() -> None:
     assert hf.stats.gate(difference(-0.05, 0.01), margin=0.1).verdict == "pass"
 
 
-def test_lower_is_better_for_the_named_columns() -> None:
+def test_the_direction_of_a_metric_is_respected() -> None:
     more = difference(0.05, 0.01, "toxic_fraction")
     assert hf.stats.gate(more, margin=0.02, higher_is_better={"toxic_fraction": False}).verdict == "fail"
     assert hf.stats.gate(more, margin=0.02).verdict == "pass"

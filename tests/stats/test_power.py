@@ -43,7 +43,7 @@ def test_each_of_the_three_is_solved_from_the_other_two(effect: float, how: dict
     assert again.effect <= abs(effect)
 
 
-def test_sides_that_differ_on_every_instance_are_significant() -> None:
+def test_power_of_sides_that_differ_on_every_instance() -> None:
     assert hf.stats.power(1.0, 10, discordance=1.0).power == 1.0
     assert hf.stats.power(1.0, 3, discordance=1.0).power == 0.0
 

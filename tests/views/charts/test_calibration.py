@@ -27,7 +27,7 @@ def test_the_error_is_listed_with_its_range_for_a_calibrated_model() -> None:
     assert note in words(hf.charts.calibration(answers()))
 
 
-def test_models_have_distinct_colours() -> None:
+def test_each_model_has_points() -> None:
     frame = pl.concat([answers().with_columns(model=pl.lit(name)) for name in ("a", "b")])
     assert {row["model"] for row in layer(hf.charts.calibration(frame), "point")} == {"a", "b"}
 
