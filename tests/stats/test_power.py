@@ -84,19 +84,19 @@ def test_it_reads_as_a_sentence() -> None:
     [
         ({"p": 0.7}, "set effect, n or both"),
         ({"effect": 0.1, "n": 10, "power": 0.8, "p": 0.7}, "set effect, n or both"),
-        ({"n": 100}, "needs one of p"),
-        ({"n": 100, "p": 0.7, "discordance": 0.1}, "needs one of p"),
+        ({"n": 100}, "exactly one of p, discordance and pilot"),
+        ({"n": 100, "p": 0.7, "discordance": 0.1}, "exactly one of p, discordance and pilot"),
         ({"effect": 0.2, "discordance": 0.1}, "impossible if the sides differ on 0.1"),
         ({"n": 3, "p": 0.7}, "no difference is detectable"),
         ({"n": 100, "p": 0.7, "correlation": -1}, "impossible if each side has 0.7 right"),
         ({"n": 100, "p": 1.0}, "p=1.0"),
         ({"n": 1, "p": 0.7}, "at least 2"),
-        ({"n": "many", "p": 0.7}, r"power\(n='many'\): a number"),
+        ({"n": "many", "p": 0.7}, r"power\(n='many'\): n must be a number"),
         ({"effect": 0, "p": 0.7}, "other than 0"),
         ({"effect": 0.1, "p": 0.7, "power": 1}, "power=1"),
         ({"effect": 0.1, "p": 0.7, "icc": 2}, "icc=2"),
         ({"effect": 0.1, "p": 0.7, "cluster_size": 0}, "cluster_size=0"),
-        ({"effect": 0.1, "pilot": pl.DataFrame({"n": [9], "stderr": [0.1]}), "icc": 0.1}, "its own clusters"),
+        ({"effect": 0.1, "pilot": pl.DataFrame({"n": [9], "stderr": [0.1]}), "icc": 0.1}, "icc must not be set"),
     ],
 )  # fmt: skip
 def test_invalid_arguments_raise(arguments: dict[str, object], message: str) -> None:

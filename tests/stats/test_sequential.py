@@ -107,8 +107,8 @@ def test_flags_are_scores_and_none_is_none() -> None:
     ("scores", "arguments", "message"),
     [
         ([12.5], {}, "between 0 and 1"),
-        ([0.5, None], {}, "each be known"),
-        ([float("nan")], {}, "each be known"),
+        ([0.5, None], {}, "none may be null"),
+        ([float("nan")], {}, "none may be null"),
         ([12.5], {"bounds": (0, float("inf"))}, "without bounds, such as perplexity"),
         ([0.5], {"binary": True}, "each score must be 0 or 1"),
         ([1] * 11, {}, "population=10\\): population must be at least the number of scores, 11"),

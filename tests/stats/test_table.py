@@ -334,15 +334,15 @@ def test_true_and_false_are_scores() -> None:
 @pytest.mark.parametrize(
     ("frame", "message"),
     [
-        (FRAME.drop("score"), "need a column 'score'; there are: instance_id, model"),
-        (FRAME.drop("instance_id"), "need a column 'instance_id'"),
+        (FRAME.drop("score"), "must have a column 'score'. The columns are: instance_id, model"),
+        (FRAME.drop("instance_id"), "must have a column 'instance_id'"),
         (FRAME.with_columns(score=pl.lit("A")), "must contain numbers"),
         (FRAME.with_columns(trial=pl.lit("first")), "'trial' must contain integers"),
         (FRAME.with_columns(score=pl.lit(float("nan"))), "contains NaN"),
         (FRAME.with_columns(score=pl.lit(float("-inf"))), "an infinity"),
         ({"instance_id": [1], "score": [1]}, "must be a Polars frame"),
         ([], "must be a Polars frame"),
-        ([FRAME], "a list of lazy ones"),
+        ([FRAME], "a list of lazy frames"),
     ],
 )
 def test_an_invalid_frame_of_scores_raises(frame: Any, message: str) -> None:

@@ -152,20 +152,20 @@ def test_results_without_scores_of_completions_are_explored_all_the_same() -> No
 @pytest.mark.parametrize(
     ("question", "message"),
     [
-        ({"kind": "everything"}, "not a kind"),
+        ({"kind": "everything"}, "kind='everything'"),
         ({"kind": "page", "filters": {"modle": "x"}}, "Did you mean 'model'"),
         ({"kind": "page", "filters": {"model": "goood"}}, "Did you mean 'good'"),
         ({"kind": "page", "filters": {"metric": "exact_mach"}}, "Did you mean 'exact_match'"),
-        ({"kind": "page", "filters": {"model": 3}}, "should be a text"),
+        ({"kind": "page", "filters": {"model": 3}}, "model must be a string"),
         ({"kind": "page", "filters": {"low": "a"}}, "low must be a number"),
         ({"kind": "page", "filters": []}, None),
-        ({"kind": "page", "filters": [1]}, "should be an object"),
+        ({"kind": "page", "filters": [1]}, "must be an object, not list"),
         ({"kind": "page", "filters": {"order": "up"}}, "order='up'"),
-        ({"kind": "page", "page": -1}, "whole number"),
-        ({"kind": "page", "page": True}, "whole number"),
-        ({"kind": "bars", "by": "subset"}, "no axis"),
+        ({"kind": "page", "page": -1}, "page must be an integer ≥ 0"),
+        ({"kind": "page", "page": True}, "page must be an integer ≥ 0"),
+        ({"kind": "bars", "by": "subset"}, "by='subset'"),
         ({"kind": "instance", "row": 10**9}, "row must be < "),
-        ({"kind": "instance"}, "whole number"),
+        ({"kind": "instance"}, "row must be an integer ≥ 0"),
     ],
 )
 def test_invalid_requests_get_an_error(results: hf.Results, question: dict[str, Any], message: str | None) -> None:

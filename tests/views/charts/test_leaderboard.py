@@ -46,5 +46,5 @@ def test_published_means_are_ranked_over_scenarios() -> None:
 
 
 def test_other_frames_are_refused() -> None:
-    with pytest.raises(ArgumentError, match="a leaderboard, or its table"):
+    with pytest.raises(ArgumentError, match="must be the table of a leaderboard or scores"):
         hf.charts.leaderboard(hf.stats.table(scores({"a": 0.5, "b": 0.2})))

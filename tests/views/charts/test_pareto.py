@@ -65,5 +65,5 @@ def test_a_number_that_is_missing_is_named() -> None:
 def test_a_table_with_several_values_of_a_model_is_refused() -> None:
     parts = [frame(a=1.0, b=2.0).with_columns(scenario=pl.lit(name)) for name in ("s", "t")]
     table = hf.stats.table(pl.concat(parts))
-    with pytest.raises(ArgumentError, match="aggregate by model"):
+    with pytest.raises(ArgumentError, match="Aggregate by model"):
         hf.charts.pareto(table, SECONDS, "exact_match")
