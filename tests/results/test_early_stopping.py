@@ -44,7 +44,7 @@ def test_another_level_is_another_interval(results: hf.Results) -> None:
 def test_over_several_cells_there_is_a_value_and_no_interval(results: hf.Results, by: str | list[str]) -> None:
     table = results.table(by, metrics="exact_match", pool=True)
     assert table["ci_low"].null_count() == table.height
-    assert table["interval"].str.starts_with("no interval: stopped early; by scenario").all()
+    assert table["interval"].str.starts_with("no interval: stopped early; group by scenario").all()
 
 
 def test_n_run_and_n_total_add_up_over_cells(results: hf.Results) -> None:
@@ -73,7 +73,7 @@ def test_a_comparison_within_it_has_the_intervals_of_differences_and_no_p(result
     assert right["interval"].unique().to_list() == ["betting (anytime, without replacement)"]
     assert table.select("p", "p_holm", "stderr", "mde").null_count().row(0) == (table.height,) * 4
     assert table.filter(pl.col("metric") == "output_words")["interval"].str.starts_with("no interval").all()
-    with pytest.raises(NotComparableError, match="worst cases"):
+    with pytest.raises(NotComparableError, match="a worst case needs"):
         results.compare("model", worst="all")
 
 

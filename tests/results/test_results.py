@@ -304,7 +304,7 @@ def test_a_value_without_a_match_raises_with_the_known_values() -> None:
 
 
 def test_a_value_of_another_type_than_its_column_raises() -> None:
-    with pytest.raises(ArgumentError, match="exact_match='zero': column 'exact_match' is Float64"):
+    with pytest.raises(ArgumentError, match="exact_match='zero': column 'exact_match' has type Float64"):
         run().rows(score="zero")  # type: ignore[arg-type]
     with pytest.raises(ArgumentError, match="trial='first': column 'trial' is Int64"):
         run().rows(trial="first")
@@ -323,7 +323,7 @@ def test_results_travel_as_one_folder(tmp_path: Path) -> None:
     results = run()
     moved = hf.load(results.to_parquet(tmp_path / "out"))
     assert_frame_equal(moved.table(), results.table())
-    with pytest.raises(StoreError, match="not empty"):
+    with pytest.raises(StoreError, match="isn't empty"):
         results.to_parquet(tmp_path / "out")
 
 
@@ -423,7 +423,7 @@ def test_sql_that_asks_for_nothing_gives_nothing() -> None:
 def test_a_table_is_by_names() -> None:
     with pytest.raises(ArgumentError, match="by=3: by must be a name or a list of names"):
         run().table(by=3)  # type: ignore[arg-type]
-    with pytest.raises(ArgumentError, match="metrics=3: a name"):
+    with pytest.raises(ArgumentError, match="metrics=3: metrics must be a name"):
         run().table(metrics=3)  # type: ignore[arg-type]
 
 

@@ -132,7 +132,7 @@ def test_worst_is_all_or_a_number(worst: object) -> None:
 
 
 def test_perturbations_have_no_worst_case_each() -> None:
-    with pytest.raises(ArgumentError, match="none has a worst case"):
+    with pytest.raises(ArgumentError, match="a worst case is over all perturbations"):
         run("typos").compare("perturbation", worst="all")
 
 
