@@ -211,7 +211,7 @@ def test_exactly_one_line_is_required(gate_results: hf.Results) -> None:
         gate_results.gate(at_least=0.5, against=gate_results)
     with pytest.raises(ArgumentError, match="exactly one of at_least, at_most and against"):
         gate_results.gate(at_least=0.5, at_most=0.5)
-    with pytest.raises(ArgumentError, match=r"better when it is higher; write gate\(at_least"):
+    with pytest.raises(ArgumentError, match=r"higher is better for .exact_match.\. Write gate\(at_least"):
         gate_results.gate(at_most=0.5)
     with pytest.raises(ArgumentError, match=r"gate\(at_least='30%'\): a number"):
         gate_results.gate(at_least="30%")  # type: ignore[arg-type]

@@ -306,7 +306,7 @@ def test_a_value_without_a_match_raises_with_the_known_values() -> None:
 def test_a_value_of_another_type_than_its_column_raises() -> None:
     with pytest.raises(ArgumentError, match="exact_match='zero': column 'exact_match' has type Float64"):
         run().rows(score="zero")  # type: ignore[arg-type]
-    with pytest.raises(ArgumentError, match="trial='first': column 'trial' is Int64"):
+    with pytest.raises(ArgumentError, match="trial='first': column 'trial' has type Int64"):
         run().rows(trial="first")
 
 
