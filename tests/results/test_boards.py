@@ -213,7 +213,7 @@ def test_exactly_one_line_is_required(gate_results: hf.Results) -> None:
         gate_results.gate(at_least=0.5, at_most=0.5)
     with pytest.raises(ArgumentError, match=r"higher is better for .exact_match.\. Write gate\(at_least"):
         gate_results.gate(at_most=0.5)
-    with pytest.raises(ArgumentError, match=r"gate\(at_least='30%'\): a number"):
+    with pytest.raises(ArgumentError, match=r"gate\(at_least='30%'\): at_least must be a number"):
         gate_results.gate(at_least="30%")  # type: ignore[arg-type]
     with pytest.raises(ArgumentError, match="ci=95"):
         gate_results.gate(at_least=0.5, ci=95)
