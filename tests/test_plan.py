@@ -114,7 +114,7 @@ ROWS = pl.DataFrame({"q": ["1+1?"], "a": ["2"]})
         (lambda: SAMPLER.generate(hf.models.oracle(), stop=["a", 3]), ArgumentError, "a text, or several"),  # type: ignore[list-item]
         (lambda: SAMPLER.adapt(max_tokens=3), ArgumentError, r"write \.generate\(model, max_tokens=3\)"),  # type: ignore[call-arg]
         (lambda: SAMPLER.generate(hf.models.echo(), max_token=3), ArgumentError, "Did you mean 'max_tokens'"),
-        (lambda: hf.compare(SAMPLER, SAMPLER), ArgumentError, r"\.score\(\) first"),  # type: ignore[arg-type]
+        (lambda: hf.compare(SAMPLER, SAMPLER), ArgumentError, r"Write plan\.score\(\)"),  # type: ignore[arg-type]
         (lambda: SAMPLER.metrics("exact_mach"), UnknownNameError, "Did you mean 'exact_match'"),
         (lambda: SAMPLER.metrics(pl.col("output").alias("m_text")), ArgumentError, "'m_text' gives String"),
         (lambda: SAMPLER.metrics("classification_macro_f1@2"), ArgumentError, "whole set"),
@@ -219,7 +219,7 @@ def test_explain_counts_without_asking() -> None:
     assert "32 instances" in text
     assert "96 variants" in text
     assert "0 cached" in text
-    assert "can't take max_tokens" in text
+    assert "unsupported parameters are not sent: max_tokens" in text
 
 
 def test_explain_counts_what_the_store_has() -> None:
