@@ -10,7 +10,7 @@ A plan says what to evaluate; `score()` runs it, and `Results` has the tables. T
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from helmframe import adapters, engines, interop, metrics, models, perturbations, stats
+from helmframe import adapters, engines, interop, metrics, models, perturbations
 from helmframe._plan import Plan, between, scenario
 from helmframe._run import Run, active_runs, run, runs
 from helmframe._schema import schema
@@ -27,20 +27,21 @@ from helmframe.models.protocol import from_any as model
 from helmframe.models.protocol import list_models
 from helmframe.perturbations.catalogue import list_perturbations
 from helmframe.perturbations.factory import perturbation
-from helmframe.results import Results
-from helmframe.results import compare_results as compare
 from helmframe.scenarios.catalogue import list_scenarios
-from helmframe.views import charts
 
 if TYPE_CHECKING:
+    from helmframe import stats
     from helmframe.interop import read_helm, read_inspect, read_lm_eval
     from helmframe.interop.helm.plans import entry
     from helmframe.interop.suites import list_suites, suite
+    from helmframe.results import Results
+    from helmframe.results import compare_results as compare
+    from helmframe.views import charts
     from helmframe.views.completion import load_ipython_extension
 
-__version__ = "0.1.0"
+    load = Results.load
 
-load = Results.load
+__version__ = "0.1.0"
 
 __all__ = [
     "HelmframeError",
@@ -87,22 +88,31 @@ __all__ = [
     "suite",
 ]
 
-# name → module, imported when the name is first used
-_MODULES = {
-    "entry": "interop.helm.plans",
-    "list_suites": "interop.suites",
-    "load_ipython_extension": "views.completion",
-    "read_helm": "interop.helm.read",
-    "read_inspect": "interop.inspect_logs",
-    "read_lm_eval": "interop.lm_eval",
-    "suite": "interop.suites",
+# name → where it is, imported when the name is first used: what needs a finished run, and other tools' formats
+_LAZY = {
+    "Results": "results:Results",
+    "charts": "views.charts",
+    "compare": "results:compare_results",
+    "entry": "interop.helm.plans:entry",
+    "list_suites": "interop.suites:list_suites",
+    "load": "results:Results.load",
+    "load_ipython_extension": "views.completion:load_ipython_extension",
+    "read_helm": "interop.helm.read:read_helm",
+    "read_inspect": "interop.inspect_logs:read_inspect",
+    "read_lm_eval": "interop.lm_eval:read_lm_eval",
+    "stats": "stats",
+    "suite": "interop.suites:suite",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
+    if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    module, _, attribute = _LAZY[name].partition(":")
+    value: Any = import_module(f"{__name__}.{module}")
+    for part in filter(None, attribute.split(".")):
+        value = getattr(value, part)
+    return value
 
 
 def __dir__() -> list[str]:

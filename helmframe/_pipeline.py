@@ -9,14 +9,13 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
 
 from helmframe._core.specs import SPLITS, Condition, Equals, Pairs, Sample, ScenarioSpec
 from helmframe._schema import INSTANCES, READ, source_column
 from helmframe.adapters.adapt import ADAPTERS, Setting, adapt, settings
-from helmframe.early_stopping.monitor import StoppingMonitor
 from helmframe.errors import CapabilityError, PlanError
 from helmframe.judging.judge import judges_of, refuse_pairs, verdicts_on, with_judges
 from helmframe.judging.query import query_function
@@ -35,6 +34,9 @@ from helmframe.scenarios.checksums import Data, data_checksum
 from helmframe.scenarios.load import Selection, count, keys, load, load_train
 from helmframe.scenarios.spans import Span, spans
 from helmframe.store import CompletionStore
+
+if TYPE_CHECKING:
+    from helmframe.early_stopping.monitor import StoppingMonitor
 
 SHARD_ROWS = 20_000
 # The first shard is small, so that requests start early.
@@ -116,7 +118,7 @@ def plan_tasks(plan: PlanSpec, models: Sequence[Model] | None = None, *, scored:
     """
     target_models = tuple(models) if models is not None else plan.models
     if not target_models:
-        raise PlanError("the plan has no model. Add one: .generate(my_function), then .score().")
+        raise PlanError("The plan has no model. Add one: .generate(my_function).score().")
     tasks = []
     for spec in plan.scenarios:
         names = (plan.metrics or with_judges(spec.metrics)) if scored else ()
@@ -126,7 +128,7 @@ def plan_tasks(plan: PlanSpec, models: Sequence[Model] | None = None, *, scored:
             metric.check_usable()
             if metric.k > outputs:
                 raise PlanError(
-                    f"{metric.name} needs {metric.k} outputs of each request. Add: .generate(…, n={metric.k})."
+                    f"Metric {metric.name} needs {metric.k} outputs of each request. Write .generate(…, n={metric.k})."
                 )
         cells = tuple(_settings(plan, spec))
         tasks.append(Task(spec, plan.perturbations, cells, target_models, outputs, tuple(names)))
@@ -200,11 +202,11 @@ def train_pool(plan: PlanSpec, task: Task) -> pl.DataFrame:
     pool = load_train(task.spec, where=conditions, data=plan.data, compat=plan.compat)
     splits = task.spec.split_names.values() or SPLITS
     if pool.is_empty() and "train" in splits:
-        logger.warning("scenario %r has no train instances: it is asked without examples", task.spec.scenario)
+        logger.warning("scenario %r has no train instances: its prompts have no few-shot examples", task.spec.scenario)
     return pool.drop(unread_columns(task.spec), strict=False) if plan.compat else pool
 
 
-def task_shards(plan: PlanSpec, task: Task, monitor: StoppingMonitor | None = None) -> Iterator[pl.DataFrame]:
+def task_shards(plan: PlanSpec, task: Task, monitor: "StoppingMonitor | None" = None) -> Iterator[pl.DataFrame]:
     """Return `INSTANCES` of one task shard by shard; with a monitor, look by look."""
     load_rows = partial(load_instances, plan, task.spec)
     return load_rows() if monitor is None else monitor.looks(load_rows)

@@ -6,7 +6,7 @@ A plan holds a `PlanSpec`, which the functions of `_pipeline.py` and the engines
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import polars as pl
 
@@ -39,7 +39,7 @@ from helmframe._pipeline import (
     train_pool,
 )
 from helmframe._plan_yaml import dump_plan, load_steps
-from helmframe._run import Run, start_run
+from helmframe._run import Run, load_results, start_run
 from helmframe._schema import COMPLETIONS, VARIANTS
 from helmframe.early_stopping.rules import Until
 from helmframe.engines import local
@@ -55,8 +55,10 @@ from helmframe.models.model import Model, Prompt, Response
 from helmframe.models.protocol import check_spelling, models_of
 from helmframe.perturbations.call import PerturbationCall
 from helmframe.perturbations.parsing import variants
-from helmframe.results import Results
 from helmframe.scenarios import check_where, find_scenario, frame_scenario
+
+if TYPE_CHECKING:
+    from helmframe.results import Results
 
 
 @dataclass(frozen=True, repr=False)
@@ -113,7 +115,7 @@ class Plan:
         """
         order = order or ("helm" if self._spec.compat == "helm" else "keyed")
         if not is_integer(seed):
-            raise ArgumentError(f"sample(seed={seed!r}): a whole number.")
+            raise ArgumentError(f"sample(seed={seed!r}): seed must be an integer.")
         if order not in ("keyed", "helm"):
             raise ArgumentError.unknown_value(f"sample(order={order!r})", order, ["keyed", "helm"])
         return self._with(sampling=Sample(_count("sample", n), seed, order))
@@ -146,7 +148,7 @@ class Plan:
             SourceError: The data root lacks a table that it reads.
         """
         if not is_integer(seeds) or seeds < 1:
-            raise ArgumentError(f"perturb(seeds={seeds!r}): a whole number from 1 on.")
+            raise ArgumentError(f"perturb(seeds={seeds!r}): seeds must be an integer ≥ 1.")
         calls: list[Any] = list(perturbations) if isinstance(perturbations, list | tuple) else [perturbations]
         spec = self._spec
         parsed = [
@@ -176,11 +178,11 @@ class Plan:
         for key, value in fields.items():
             if isinstance(value, Mapping):
                 raise ArgumentError(
-                    f"adapt({key}={{…}}): a mapping. Several values are a list: {key}={[*value.values()]!r}."
+                    f"adapt({key}={{…}}): {key} must not be a mapping. For a grid, write {key}={[*value.values()]!r}."
                 )
             if key in NUMBERS or key == "stop":
                 raise ArgumentError(
-                    f"adapt({key}={value!r}): says how the model answers: write .generate(model, {key}={value!r})."
+                    f"adapt({key}={value!r}): {key} is a decoding parameter. Write .generate(model, {key}={value!r})."
                 )
         return self._checked(adapter=merged(self._spec.adapter, frozen(fields)))
 
@@ -222,7 +224,7 @@ class Plan:
             CapabilityError: A model does not support a decoding parameter, or something else that the plan specifies.
         """
         if isinstance(model, Plan):  # it has a method generate, as models do
-            raise NotAModelError.of(model, "it says who is asked, and does not answer itself")
+            raise NotAModelError.of(model, "it is a plan, which runs models")
         models = models_of(model)
         decoding = set_values(
             max_tokens=max_tokens,
@@ -239,7 +241,7 @@ class Plan:
         for target in models:
             check_decoding(target, decoding)
         if n is not None and (not is_integer(n) or n < 1):
-            raise ArgumentError(f"generate(n={n!r}): a whole number from 1 on.")
+            raise ArgumentError(f"generate(n={n!r}): n must be an integer ≥ 1.")
         merged_decoding = merged(self._spec.decoding, frozen(decoding))
         return self._checked(models=models, decoding=merged_decoding, outputs=n or self._spec.outputs)
 
@@ -260,7 +262,7 @@ class Plan:
         names = [metric.name for metric in resolve_metrics(flat)]
         repeated = [name for name in names if names.count(name) > 1]
         if repeated:
-            raise ArgumentError(f"metrics(): {repeated[0]!r} is said twice.")
+            raise ArgumentError(f"metrics(): {repeated[0]!r} is repeated.")
         refuse_pairs(flat)
         return self._checked(metrics=flat)
 
@@ -348,7 +350,7 @@ class Plan:
         engine: Engine = "local",
         priority: int = 0,
         resume: str | None = None,
-    ) -> Results:
+    ) -> "Results":
         """Run the plan: generate the completions that aren't cached, score all, store the results.
 
         Args:
@@ -370,7 +372,7 @@ class Plan:
         """
         budget = Budget(max_requests, max_cost, prices, priority)
         folder = resolve_engine(engine)([self._spec], fresh=fresh, resume=resume, until=until, budget=budget)
-        return Results.load(folder.path)
+        return load_results(folder.path)
 
     def submit(
         self,
@@ -391,13 +393,13 @@ class Plan:
         budget = Budget(max_requests, max_cost, prices, priority)
         return start_run([self._spec], budget=budget, fresh=fresh, resume=resume, until=until, engine=engine)
 
-    def results(self, *, until: Until | None = None, resume: str | None = None) -> Results:
+    def results(self, *, until: Until | None = None, resume: str | None = None) -> "Results":
         """Return the results of the completions that the store has. No request is sent.
 
         The repr shows `n of n planned`. With `until`, the looks that `score` with it would take, as far as the store
         has them whole. With `resume`, completions of models without a version are read from an earlier run.
         """
-        return Results.load(local.run([self._spec], send=False, resume=resume, until=until).path)
+        return load_results(local.run([self._spec], send=False, resume=resume, until=until).path)
 
     def completions(self) -> pl.LazyFrame:
         """Return `COMPLETIONS`: run the plan, as `score()` does, and return no scores."""
@@ -486,10 +488,12 @@ def scenario(
     if not isinstance(source, str | Path | list | tuple):
         return Plan(PlanSpec((frame_scenario(source, **columns),), data=root, compat=compat))
     for key in columns:
-        raise ArgumentError(f"scenario({source!r}, {key}=…): {key} is for frames; leave it out.")
+        raise ArgumentError(f"scenario({source!r}, {key}=…): only a scenario from a frame takes {key}. Remove it.")
     names = list(source) if isinstance(source, list | tuple) else [source]
     if not names or not all(isinstance(item, str | Path) for item in names):
-        raise ArgumentError("scenario([…]): a list of names; rows become a frame first: pl.DataFrame(rows).")
+        raise ArgumentError(
+            "scenario([…]): the list must contain names. For rows, write scenario(pl.DataFrame(rows), …)."
+        )
     return Plan(PlanSpec(tuple(find_scenario(str(item)) for item in names), data=root, compat=compat))
 
 
@@ -517,20 +521,20 @@ def _equality(column: str, value: Any) -> Condition:
         low, high = value.low, value.high
         numbers = isinstance(low, int | float) and isinstance(high, int | float) and low > high
         if numbers or (isinstance(low, str) and isinstance(high, str) and low > high):
-            raise ArgumentError(f"where({column}=between({low!r}, {high!r})): write the lower one first.")
+            raise ArgumentError(f"where({column}=between({low!r}, {high!r})): low must be at most high.")
         return replace(value, column=column)
     values = tuple(value) if isinstance(value, list | tuple | set) else (value,)
     if not values:
-        raise ArgumentError(f"where({column}={value!r}): matches nothing; give one value at least.")
+        raise ArgumentError(f"where({column}={value!r}): the list must have at least one value.")
     for element in values:
         if element is not None and not isinstance(element, str | int | float | bool):
             raise ArgumentError(
-                f"where({column}={value!r}): give text, a number, a list of these, or hf.between(low, high)."
+                f"where({column}={value!r}): must be text, a number, a list of these, or hf.between(low, high)."
             )
     return Equals(column, values)
 
 
 def _count(verb: str, n: int) -> int:
     if not is_integer(n) or n < 1:
-        raise ArgumentError(f"{verb}({n!r}): a whole number from 1 on.")
+        raise ArgumentError(f"{verb}({n!r}): n must be an integer ≥ 1.")
     return n

@@ -72,8 +72,8 @@ def _plan_keys(plan: PlanSpec, *, objects: bool) -> dict[str, Any]:
     def object_text(what: str, shown: str, call: str) -> str:
         if not objects:
             raise PlanError(
-                f"{what} is an object and has no place in YAML. Write the plan without it, and say it again where the "
-                f"plan is read: Plan.from_yaml(path).{call}."
+                f"{what} is an object, which YAML can't contain. Write the plan without it, and add it after reading: "
+                f"Plan.from_yaml(path).{call}."
             )
         return f"<{shown}>"
 
@@ -136,7 +136,7 @@ def load_steps(source: str | Path) -> Iterator[Step]:
     """
     file, plan = read_plan(source)
     if "scenario" not in plan:
-        raise SpecError.at(file, "scenario", "is missing; a plan is a mapping that starts with 'scenario: NAME'.")
+        raise SpecError.at(file, "scenario", "is missing. A plan is a mapping that starts with 'scenario: NAME'.")
     if "instances" in plan:
         raise SpecError.at(
             file,
@@ -154,13 +154,13 @@ def load_steps(source: str | Path) -> Iterator[Step]:
         elif isinstance(condition, dict) and condition.keys() == _NARROWING:
             text, narrows = _text(file, "where.sql", condition["sql"]), condition["narrows"]
             if not isinstance(narrows, bool):
-                raise SpecError.at(file, "where.narrows", f"should be true or false, not {narrows!r}.")
+                raise SpecError.at(file, "where.narrows", f"must be true or false, not {narrows!r}.")
             yield Step("where", (Sql(text, narrows),), {}, file)
         else:
             equals = _mapping(file, "where", condition, "column: value, or SQL as text")
             yield Step("where", (), {key: _equal(file, f"where.{key}", value) for key, value in equals.items()}, file)
     if "sample" in plan and "limit" in plan:
-        raise SpecError.at(file, "limit", "there is a sample already; say one of the two.")
+        raise SpecError.at(file, "limit", "sample is set too. Write one of the two.")
     if "sample" in plan:
         sample = {"n": plan["sample"]} if isinstance(plan["sample"], int) else plan["sample"]
         sample = _mapping(file, "sample", sample, "n: 50, seed: 0")
@@ -257,7 +257,7 @@ def _plain(value: Any) -> Any:
             return kind(value)
     if value is None or isinstance(value, datetime.date):
         return value
-    raise PlanError(f"{value!r} ({type(value).__name__}) has no place in YAML.")
+    raise PlanError(f"{value!r} is of type {type(value).__name__}, which YAML can't contain.")
 
 
 # -- in ----------------------------------------------------------------------------------------------------------------
@@ -272,7 +272,7 @@ def read_plan(source: str | Path) -> tuple[str, dict[str, Any]]:
     if isinstance(source, Path):
         return str(source), _mapping(str(source), "", read_yaml(source, str(source)), "scenario: NAME")
     if not isinstance(source, str):
-        raise SpecError.at("plan", "", f"a text of YAML, or its file, not {type(source).__name__}.")
+        raise SpecError.at("plan", "", f"must be a text in YAML or the path of a file, not {type(source).__name__}.")
     if source.strip().endswith((".yaml", ".yml")) and ":" not in source:
         return read_plan(Path(source.strip()))
     return "plan", _mapping("plan", "", parse_yaml(source, "plan"), "scenario: NAME")
@@ -303,9 +303,7 @@ def _equal(file: str, key: str, value: Any) -> Any:
     if isinstance(value, Mapping):
         ends = value.get("between")
         if set(value) != {"between"} or not isinstance(ends, list) or len(ends) != 2:
-            raise SpecError.at(
-                file, key, f"should be a value, a list of values, or {{between: [low, high]}}: {value!r}."
-            )
+            raise SpecError.at(file, key, f"must be a value, a list of values, or {{between: [low, high]}}: {value!r}.")
         return Between("", *ends)
     return value
 
@@ -322,7 +320,7 @@ def _list(value: Any) -> list[Any]:
 
 def _mapping(file: str, key: str, value: Any, example: str) -> dict[str, Any]:
     if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
-        raise SpecError.at(file, key, f"should be a mapping, such as {{{example}}}, not {value!r}.")
+        raise SpecError.at(file, key, f"must be a mapping, such as {{{example}}}, not {value!r}.")
     return dict(value)
 
 
@@ -330,7 +328,7 @@ def _values(file: str, key: str, mapping: Mapping[str, Any]) -> dict[str, Any]:
     """Return the mapping; raise if a value isn't a plain value, a list of values (a grid), or a list of such lists."""
     for name, value in mapping.items():
         if not _is_value(value, depth=2):
-            raise SpecError.at(file, f"{key}.{name}", f"should be text, a number, true, false, or a list: {value!r}.")
+            raise SpecError.at(file, f"{key}.{name}", f"must be text, a number, true, false, or a list: {value!r}.")
     return dict(mapping)
 
 
@@ -342,7 +340,7 @@ def _is_value(value: Any, depth: int) -> bool:
 
 def _text(file: str, key: str, value: Any) -> str:
     if not isinstance(value, str):
-        raise SpecError.at(file, key, f"should be text, not {value!r}.")
+        raise SpecError.at(file, key, f"must be text, not {value!r}.")
     return value
 
 
@@ -351,13 +349,13 @@ def _texts(file: str, key: str, value: Any) -> str | list[str]:
     if isinstance(value, str):
         return value
     if not isinstance(value, list) or not value or not all(isinstance(name, str) for name in value):
-        problem = "is missing." if value is None else f"should be a name or a list of names, not {value!r}."
+        problem = "is missing." if value is None else f"must be a name or a list of names, not {value!r}."
         raise SpecError.at(file, key, problem)
     return value
 
 
 def _whole(file: str, key: str, value: Any) -> int:
     if not is_integer(value):
-        problem = "is missing." if value is None else f"should be a whole number, not {value!r}."
+        problem = "is missing." if value is None else f"must be an integer, not {value!r}."
         raise SpecError.at(file, key, problem)
     return value

@@ -7,14 +7,13 @@ import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from helmframe._core.registry import render
 from helmframe._pipeline import PlanSpec, plan_tasks
-from helmframe.early_stopping.monitor import until_entry
-from helmframe.early_stopping.rules import Until
+from helmframe.early_stopping.rules import Until, until_entry
 from helmframe.engines import local
 from helmframe.engines.logs import read_logs
 from helmframe.engines.manifest import plan_texts, resumed_runs
@@ -24,8 +23,10 @@ from helmframe.errors import HelmframeError, StoreError, UnknownNameError
 from helmframe.models.budget import Budget
 from helmframe.models.completion_cache import store_root
 from helmframe.models.interrupts import wait_for
-from helmframe.results import Results
-from helmframe.store import RunFolder
+from helmframe.store import Address, RunFolder
+
+if TYPE_CHECKING:
+    from helmframe.results import Results
 
 # A run of another process counts as ended if its manifest is older than this.
 STALE_SECONDS = 30.0
@@ -33,6 +34,13 @@ STALE_SECONDS = 30.0
 logger = logging.getLogger("helmframe.engines")
 
 _runs: "dict[str, Run]" = {}
+
+
+def load_results(path: Address) -> "Results":
+    """Return the results of a run's folder; statistics are imported now, not with the package."""
+    from helmframe.results import Results
+
+    return Results.load(path)
 
 
 @dataclass
@@ -46,7 +54,7 @@ class Live:
     progress: Progress = field(default_factory=lambda: Progress(enabled=False))
     ended: threading.Event = field(default_factory=threading.Event)
     error: BaseException | None = None
-    results: Results | None = None
+    results: "Results | None" = None
 
 
 class Run:
@@ -78,7 +86,7 @@ class Run:
                 raise
             return {"status": "running", "counts": {}, "plans": plan_texts(self._live.plans)}
 
-    def results(self, folder: RunFolder | None = None) -> Results:
+    def results(self, folder: RunFolder | None = None) -> "Results":
         """Return the results so far, or the final results of a run that has ended. No request is sent.
 
         Args:
@@ -86,11 +94,11 @@ class Run:
         """
         live = self._live
         if live is None:
-            return Results.load(self.folder.path)
+            return load_results(self.folder.path)
         if live.results is not None:
             return live.results
         folder = local.run(live.plans, send=False, resume=live.resume, until=live.until, folder=folder)
-        return Results.load(folder.path)
+        return load_results(folder.path)
 
     def logs(self) -> pl.DataFrame:
         """Return the log records and printed lines so far (`LOGS`), by time; the last 2 s may be missing."""
@@ -115,10 +123,10 @@ class Run:
             HelmframeError: Another process executes the run.
         """
         if self._live is None:
-            raise HelmframeError(f"run {self.id} is not of this process; stop it where it runs.")
+            raise HelmframeError(f"Run {self.id} belongs to another process. Stop it in that process.")
         self._live.budget.stopped.set()
 
-    def wait(self, timeout: float | None = None) -> Results:
+    def wait(self, timeout: float | None = None) -> "Results":
         """Wait for the run to end and return its results.
 
         Args:
@@ -131,18 +139,18 @@ class Run:
         if self._live is not None:
             wait_for([self._live.ended], math.inf if timeout is None else timeout)
             if not self._live.ended.is_set():
-                raise TimeoutError(f"run {self.id} has not ended within {timeout} s; it goes on.")
+                raise TimeoutError(f"Run {self.id} did not end within {timeout} s. It continues in the background.")
             if self._live.error is not None:
                 raise self._live.error
             return self.results()
         deadline = None if timeout is None else time.monotonic() + timeout
         while self.status == "running":
             if deadline is not None and time.monotonic() > deadline:
-                raise TimeoutError(f"run {self.id} has not ended within {timeout} s; it goes on.")
+                raise TimeoutError(f"Run {self.id} did not end within {timeout} s. It continues in the background.")
             time.sleep(0.5)
         return self.results()
 
-    def __await__(self) -> Generator[Any, None, Results]:
+    def __await__(self) -> "Generator[Any, None, Results]":
         import asyncio
 
         return asyncio.to_thread(self.wait).__await__()
@@ -187,7 +195,7 @@ def start_run(
     def work() -> None:
         try:
             options: dict[str, Any] = {"fresh": fresh, "resume": live.resume, "budget": budget, "until": until}
-            live.results = Results.load(execute(plans, **options, folder=run.folder, progress=live.progress).path)
+            live.results = load_results(execute(plans, **options, folder=run.folder, progress=live.progress).path)
         except BaseException as error:  # noqa: BLE001 - raised by wait(), in the thread that waits
             live.error = error
         finally:
@@ -251,7 +259,7 @@ def _row(run: Run) -> dict[str, Any] | None:
     except StoreError as error:
         logger.warning("run %s is not listed: %s", run.id, error)
         return None
-    if not manifest.get("asks", True):
+    if manifest.get("store_only"):
         return None
     counts = manifest.get("counts", {})
     started = float(manifest["started"])

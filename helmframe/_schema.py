@@ -61,21 +61,21 @@ def _column(
 
 INSTANCES = Table(
     "instances",
-    "one item to answer",
+    "one instance",
     ("scenario", "instance_id"),
     (
         _column("scenario", pl.String, "name of the scenario"),
         _column("scenario_version", pl.String, "version of its rows, from the spec; of a frame, a hash of its content"),
         _column("instance_id", pl.String, "unique in the scenario: the subset, a slash, and the id within the subset"),
-        _column("row_index", pl.Int64, "place within the subset, over all splits, before any filter"),
+        _column("row_index", pl.Int64, "position in the subset over all splits, before filters"),
+        _column("subset", pl.String, "one HELM run of the scenario (a subject), a fixed stratum; '' without subsets"),
         _column(
-            "subset", pl.String, "one HELM run of the scenario (a subject); fixed stratum; '' where it has no subsets"
+            "cluster", pl.String, "group of instances that were sampled together (a passage); default the instance"
         ),
-        _column("cluster", pl.String, "instances drawn together (a passage); default the instance itself"),
         _column("split", pl.String, "train, valid or test"),
-        _column("sub_split", pl.String, "a named share of the split", required=False),
-        _column("input", pl.String, "the text to answer"),
-        _column("content", CONTENT, "the input in parts (text, media), where it is more than text", required=False),
+        _column("sub_split", pl.String, "named part of the split", required=False),
+        _column("input", pl.String, "input text"),
+        _column("content", CONTENT, "input in parts (text, media), if it is more than text", required=False),
         _column("references", pl.List(REFERENCE), "possible outputs, correct or not"),
     ),
 )
@@ -84,81 +84,82 @@ VARIANTS = Table(
     "one instance under one perturbation",
     (*INSTANCES.key, "perturbation", "perturbation_seed"),
     (
-        _column("perturbation", pl.String, "what changed the input; 'original' for the unperturbed"),
-        _column("perturbation_seed", pl.Int64, "which draw of the perturbation; 0 for the original"),
+        _column("perturbation", pl.String, "name of the perturbation; 'original' for the unperturbed input"),
+        _column("perturbation_seed", pl.Int64, "number of the sample of the perturbation; 0 for the original"),
         _column(
             "perturbation_parameters",
             pl.String,
-            "every argument of each link of the chain, defaults too, as canonical JSON; null for the original",
+            "all arguments of each link of the chain, defaults included, as canonical JSON; null for the original",
             required=False,
         ),
-        _column("perturbed_input", pl.String, "the input as asked"),
-        _column("perturbed_references", pl.List(REFERENCE), "the references as scored"),
+        _column("perturbed_input", pl.String, "input as it is sent"),
+        _column("perturbed_references", pl.List(REFERENCE), "references as they are scored"),
         _column(
             "adapter_change",
             pl.String,
-            "the adapter's fields that this variant replaces, as canonical JSON; null: none",
+            "adapter fields that this variant replaces, as canonical JSON; null: none",
             required=False,
         ),
         _column(
             "changed",
             pl.Boolean,
-            "whether input, references or adapter differ from the original, or HELM keeps the unchanged copy",
+            "whether input, references or adapter differ from the original, or HELM counts the unchanged copy",
         ),
-        _column("repeat", pl.Int64, "0; above 0 where an unchanged prompt is asked once more on purpose ('again')"),
+        _column("repeat", pl.Int64, "0; above 0 if the unchanged prompt is requested again (perturbation 'rerun')"),
     ),
     INSTANCES,
 )
 REQUESTS = Table(
     "requests",
-    "one prompt, before a model is known",
+    "one prompt, independent of the model",
     (*VARIANTS.key, "setting", "trial", "reference_index", "request_mode"),
     (
-        _column("setting", pl.String, "what differs within this plan's grid ('shots=0'); '' without a grid"),
-        _column("trial", pl.Int64, "which draw of the in-context examples"),
-        _column(
-            "reference_index", pl.Int64, "the option asked about, where each has a request of its own", required=False
-        ),
+        _column("setting", pl.String, "cell of the plan's grid ('shots=0'); '' without a grid"),
+        _column("trial", pl.Int64, "number of the sample of few-shot examples"),
+        _column("reference_index", pl.Int64, "index of the option, if each option has its own request", required=False),
         _column(
             "request_mode",
             pl.String,
-            "'original' or 'calibration', where options are scored one by one",
+            "'original' or 'calibration', if options are scored separately",
             required=False,
         ),
-        _column("head_id", pl.String, "the blocks before the question (table `heads`), shared by a subset and trial"),
+        _column("head_id", pl.String, "the blocks before the question (table `heads`), which a subset and trial share"),
         _column(
             "blocks",
             pl.List(BLOCK),
-            "the blocks of this request itself: the question; null in completions that are all text",
+            "the blocks of this request, the question; null in completions of plain text",
         ),
-        _column(
-            "choices", pl.List(pl.String), "what answers with each reference in turn ('A', 'B', …); null: free text"
-        ),
-        _column("answer_pattern", pl.String, "regex whose first group is the answer; null: the whole completion"),
-        _column("answer_parser", pl.String, "how a choice is read: 'lenient'; null: as HELM reads it", required=False),
+        _column("choices", pl.List(pl.String), "output that stands for each reference ('A', 'B', …); null: free text"),
+        _column("answer_pattern", pl.String, "regex whose first group is the output; null: the whole completion"),
+        _column("answer_parser", pl.String, "parser of options: 'lenient'; null: HELM's", required=False),
         _column(
             "continuation",
             pl.String,
-            "the text whose log-probability after the prompt is asked for; null: the model writes one",
+            "text whose log-probability after the prompt is requested; null: the model generates",
             required=False,
         ),
         _column("substitutions", pl.String, "(regex, replacement) pairs over the prompt, as JSON", required=False),
         _column(
             "scored_outputs",
             pl.String,
-            "'helm': one of the n outputs is scored, as HELM does; null: all of them",
+            "'helm': one of the n outputs is scored, as in HELM; null: all are scored",
             required=False,
         ),
-        _column("truncation", pl.String, "'right': the prompt is cut at its end to fit; null: never", required=False),
+        _column(
+            "truncation",
+            pl.String,
+            "'right': the prompt is truncated at its end to fit the window; null: never",
+            required=False,
+        ),
         _column(
             "chat_template",
             pl.Boolean,
-            "whether the model's chat template is to be applied; null: where it has one",
+            "whether the model's chat template is applied; null: if the model has one",
             required=False,
         ),
         _column("decoding", pl.String, "decoding parameters as canonical JSON"),
-        _column("adapter_id", pl.String, "hash of the adapter as said"),
-        _column("shot_ids", pl.List(pl.String), "the in-context examples, in order"),
+        _column("adapter_id", pl.String, "hash of the adapter's fields"),
+        _column("shot_ids", pl.List(pl.String), "instance ids of the few-shot examples, in order"),
     ),
     VARIANTS,
 )
@@ -171,26 +172,31 @@ HEADS = Table(
         _column("subset", pl.String, "the subset whose train pool the examples come from"),
         _column("setting", pl.String, "as in `requests`"),
         _column("trial", pl.Int64, "as in `requests`"),
-        _column("head", pl.List(BLOCK), "system, instructions and shots, in order"),
-        _column("shot_ids", pl.List(pl.String), "instance ids of the shots, in order"),
+        _column("head", pl.List(BLOCK), "system prompt, instructions and few-shot examples, in order"),
+        _column("shot_ids", pl.List(pl.String), "instance ids of the few-shot examples, in order"),
     ),
 )
 FITTED = Table(
     "fitted",
-    "one prompt as one model gets it",
+    "one prompt as one model receives it",
     (*REQUESTS.key, "model", "window_index"),
     (
         _column("model", pl.String, "name of the model"),
         _column("prefix_id", pl.String, "the shared start of the prompt (table `prefixes`)"),
         _column("suffix", pl.String, "the rest of the prompt"),
-        _column("shots_used", pl.Int64, "examples left after truncation"),
-        _column("prompt_truncated", pl.Boolean, "whether the end of the prompt's text was cut to fit the window"),
-        _column("refused", pl.String, "why this model can't be asked this; null where it can", required=False),
-        _column("window_index", pl.Int64, "which window of a text longer than the model's", required=False),
+        _column("shots_used", pl.Int64, "few-shot examples that fit the model's window"),
+        _column("prompt_truncated", pl.Boolean, "whether the prompt's text was truncated to fit the window"),
+        _column("refused", pl.String, "why this request isn't sent to this model; null if it is", required=False),
+        _column(
+            "window_index",
+            pl.Int64,
+            "number of the window, if the text is longer than the model's window",
+            required=False,
+        ),
         _column(
             "num_conditioning_tokens",
             pl.Int64,
-            "tokens of the window before those asked about, as HELM counts them",
+            "tokens of the window before the scored ones, as HELM counts them",
             "tokens",
             required=False,
         ),
@@ -199,7 +205,7 @@ FITTED = Table(
 )
 PREFIXES = Table(
     "prefixes",
-    "the start that many prompts share, as text",
+    "one start that several prompts share, as text",
     ("prefix_id",),
     (
         _column("prefix_id", pl.String, "hash of the text"),
@@ -208,56 +214,60 @@ PREFIXES = Table(
 )
 COMPLETIONS = Table(
     "completions",
-    "one answer to one request",
+    "one completion of one request",
     (*FITTED.key, "output_index"),
     (
-        _column("output_index", pl.Int64, "which of the n completions asked for"),
+        _column("output_index", pl.Int64, "number of the output among the n requested"),
         _column("request_id", pl.Binary, "sha256 over model, decoding, output_index and prompt; 16 bytes"),
-        _column("completion", pl.String, "raw text, cut at the first stop sequence; null where the request failed"),
-        _column("reasoning", pl.String, "what the model thought aloud; never scored"),
+        _column("completion", pl.String, "raw text, truncated at the first stop sequence; null if the request failed"),
+        _column("reasoning", pl.String, "the model's reasoning, which is never scored"),
         _column("logprob", pl.Float64, "log-probability of the completion", "nats"),
-        _column("token_logprobs", pl.List(pl.Float64), "the same per token", "nats"),
+        _column("token_logprobs", pl.List(pl.Float64), "log-probability of each token", "nats"),
         _column("finish_reason", pl.String, "stop, length or null"),
         _column("prompt_tokens", pl.Int64, "tokens of the prompt", "tokens"),
         _column("output_tokens", pl.Int64, "tokens of the completion", "tokens"),
-        _column("latency", pl.Float64, "time of the batch that held the request", "s"),
-        _column("cached", pl.Boolean, "whether the answer was in the store already"),
-        _column("attempts", pl.Int64, "how often it was asked in this run"),
-        _column("error", pl.String, "exception type and message, where it failed"),
+        _column("latency", pl.Float64, "duration of the batch that contained the request", "s"),
+        _column("cached", pl.Boolean, "whether the completion was read from the store"),
+        _column("attempts", pl.Int64, "number of attempts in this run"),
+        _column("error", pl.String, "type and message of the exception, if the request failed"),
     ),
     FITTED,
 )
 READ = Table(
     "read",
-    "one answer as a metric sees it",
+    "one completion as a metric sees it",
     COMPLETIONS.key,
     (
-        _column("output", pl.String, "what the completion says, once parsed, stripped; null where it could not be"),
-        _column("parsed", pl.Boolean, "whether an answer could be read from the completion; null where it failed"),
+        _column("output", pl.String, "parsed and stripped output; null if it isn't parsed"),
+        _column("parsed", pl.Boolean, "whether an output was parsed from the completion; null if the request failed"),
         _column("truncated", pl.Boolean, "whether the completion ended at the token limit"),
         _column("correct", pl.List(pl.String), "the texts of the correct references"),
-        _column("label_delimiter", pl.String, "what stands between the labels of an output; null: it is one label"),
-        _column("gold", pl.String, "one of them: a metric that reads it is computed for each, and the best counts"),
-        _column("score", pl.Float64, "of the metric `of`, where a metric joins an instance's outputs"),
+        _column("label_delimiter", pl.String, "separator of the labels in an output; null: one label"),
+        _column(
+            "gold",
+            pl.String,
+            "one correct reference: a metric that reads it is computed for each, and the best value counts",
+        ),
+        _column("score", pl.Float64, "score of the metric `of`, for a metric that joins an instance's outputs"),
         _column("normal_output", pl.String, "lower case, no punctuation or articles, single spaces; also normal_gold"),
-        _column("bare_output", pl.String, "the same with articles; also bare_gold"),
+        _column("bare_output", pl.String, "normal_output with articles; also bare_gold"),
         _column("words_output", pl.List(pl.UInt64), "hashes of the words of normal_output; also words_gold"),
         _column("stems_output", pl.List(pl.UInt64), "hashes of ROUGE's stemmed words; also stems_gold"),
-        _column("terms_output", pl.List(pl.UInt64), "the same of words as they are; also terms_gold"),
-        _column("treebank_output", pl.List(pl.UInt64), "hashes of the words as BLEU cuts them; also treebank_gold"),
+        _column("terms_output", pl.List(pl.UInt64), "hashes of the words without stemming; also terms_gold"),
+        _column("treebank_output", pl.List(pl.UInt64), "hashes of the tokens of BLEU; also treebank_gold"),
     ),
     COMPLETIONS,
 )
-# What `Results.rows()` shows of a completion beside its key; each metric is a further column.
+# The columns that `Results.rows()` has besides the key; each metric is a further column.
 ROW_COLUMNS = (
     *("input", "perturbed_input", "prompt", "completion", "reasoning", "output", "parsed", "correct", "choices"),
     *("error", "subset", "split"),
 )
-# which of an instance's requests a completion answers, where it has several
+# the columns that distinguish the requests of an instance
 OF_REQUEST = ("reference_index", "request_mode", "window_index")
 SCORES = Table(
     "scores",
-    "one metric of one completion (or of one instance, where a metric joins outputs or options)",
+    "one metric of one completion (or of one instance, for a metric that joins outputs or options)",
     (*VARIANTS.key, "setting", "trial", "model", "output_index", *OF_REQUEST, "metric"),
     (
         *(
@@ -267,43 +277,49 @@ SCORES = Table(
         ),
         *(column for column in VARIANTS.columns if column.name in ("perturbation", "perturbation_seed", "changed")),
         *(column for column in FITTED.columns if column.name in ("setting", "trial", "model")),
-        _column("output_index", pl.Int64, "null where the metric joins an instance's outputs"),
-        _column("output", pl.String, "what the completion says, once parsed; null where it could not be"),
-        _column("parsed", pl.Boolean, "whether an answer could be read from the completion; null where it failed"),
+        _column("output_index", pl.Int64, "number of the output; null if the metric joins an instance's outputs"),
+        _column("output", pl.String, "parsed output; null if it isn't parsed"),
+        _column("parsed", pl.Boolean, "whether an output was parsed from the completion; null if the request failed"),
         _column("truncated", pl.Boolean, "whether the completion ended at the token limit"),
         _column("metric", pl.String, "name of the metric"),
-        _column("score", pl.Float64, "its value; null where the request failed; unit and direction: hf.list_metrics()"),
-        _column("reason", pl.String, "why there is no score though the request was answered", required=False),
+        _column(
+            "score",
+            pl.Float64,
+            "value of the metric, null if the request failed; hf.list_metrics() has unit and direction",
+        ),
+        _column("reason", pl.String, "why there is no score though the request succeeded", required=False),
         *(column for column in FITTED.columns if column.name in OF_REQUEST),
     ),
 )
 VERDICTS = Table(
     "verdicts",
-    "one verdict of one judge on one completion (or pair of them, in one order)",
+    "one verdict of one judge on one completion, or on a pair of completions in one order",
     (*COMPLETIONS.key, "metric", "judge", "order"),
     (
         *(column for column in COMPLETIONS.columns if column.name in COMPLETIONS.key),
         *(column for column in COMPLETIONS.columns if column.name in ("subset", "cluster")),
         _column("metric", pl.String, "name of the judged metric"),
         _column("judge", pl.String, "name of the model that judged"),
-        _column("order", pl.Int64, "of a pair: 0 where this model's completion stood first, 1 where second; else 0"),
-        _column("against", pl.String, "of a pair: whose completion the other one was", required=False),
-        _column("prompt", pl.String, "what the judge was asked; null where an empty completion was not put to it"),
-        _column("reply", pl.String, "what it said, the last time it was asked; null where that failed"),
-        _column("reasoning", pl.String, "why, in its words"),
-        _column("verdict", pl.String, "what stood between the score tags; null where there was no such thing"),
-        _column("value", pl.Float64, "its number on the template's scale; of a pair: for this model, in either order"),
-        _column("attempts", pl.Int64, "requests until a verdict could be read"),
+        _column("order", pl.Int64, "pairs: 0 if this model's completion came first, 1 if second; else 0"),
+        _column("against", pl.String, "pairs: the model of the other completion", required=False),
+        _column("prompt", pl.String, "prompt of the judge; null for an empty completion, which isn't judged"),
+        _column("reply", pl.String, "last completion of the judge; null if the request failed"),
+        _column("reasoning", pl.String, "reasons that the judge gives"),
+        _column("verdict", pl.String, "text between the score tags; null without tags"),
+        _column(
+            "value", pl.Float64, "number on the template's scale; pairs: the value for this model, in either order"
+        ),
+        _column("attempts", pl.Int64, "requests until a verdict was parsed"),
         _column("request_id", pl.Binary, "as in `completions`, of the last request to the judge"),
         _column("prompt_tokens", pl.Int64, "tokens of the last prompt", "tokens"),
         _column("output_tokens", pl.Int64, "tokens of the last reply", "tokens"),
-        _column("cached", pl.Boolean, "whether the last reply was in the store already"),
-        _column("error", pl.String, "why there is no value: the request failed, or no reply could be read"),
+        _column("cached", pl.Boolean, "whether the last reply was read from the store"),
+        _column("error", pl.String, "why there is no value: the request failed, or no verdict was parsed"),
     ),
 )
 STATS = Table(
     "stats",
-    "one metric aggregated over what `by` leaves together",
+    "one metric aggregated over the groups of `by`",
     ("metric",),
     (
         _column("metric", pl.String, "name of the metric"),
@@ -313,15 +329,15 @@ STATS = Table(
         _column("ci_high", pl.Float64, "upper end of the interval"),
         _column("interval", pl.String, "method of the interval, or why there is none"),
         _column("n", pl.Int64, "instances"),
-        _column("n_completions", pl.Int64, "completions, failed ones among them"),
+        _column("n_completions", pl.Int64, "completions, failed ones included"),
         _column("n_error", pl.Int64, "completions that failed"),
-        _column("n_unparsed", pl.Int64, "completions without a readable answer (they score 0)"),
+        _column("n_unparsed", pl.Int64, "completions without a parsed output (they score 0)"),
         _column("n_truncated", pl.Int64, "completions that ended at the token limit"),
     ),
 )
 HELM_STATS = Table(
     "helm_stats",
-    "one statistic that HELM recorded and that scores do not hold: of all instances, or of several requests of one",
+    "one statistic that HELM recorded and `scores` lacks: of all instances, or of several requests of one",
     ("scenario", "subset", "model", "setting", "instance_id", "trial", "description", "split", "sub_split", "metric"),
     (
         *(column for column in VARIANTS.columns if column.name in ("scenario", "subset")),
@@ -341,41 +357,41 @@ HELM_STATS = Table(
 )
 LOGS = Table(
     "logs",
-    "one record logged, warned or printed in a run",
+    "one record that a run logged, warned or printed",
     ("run", "time", "number"),
     (
-        _column("time", pl.Datetime("us", "UTC"), "when it was made"),
-        _column("number", pl.Int64, "in which order records came in"),
-        _column("level", pl.String, "DEBUG, INFO, WARNING, ERROR or CRITICAL; INFO for what was printed"),
-        _column("logger", pl.String, "name of the logger; helmframe.model.stdout, …stderr for what was printed"),
+        _column("time", pl.Datetime("us", "UTC"), "time of the record"),
+        _column("number", pl.Int64, "position in the order of arrival"),
+        _column("level", pl.String, "DEBUG, INFO, WARNING, ERROR or CRITICAL; INFO for printed text"),
+        _column("logger", pl.String, "name of the logger; helmframe.model.stdout or .stderr for printed text"),
         _column("run", pl.String, "id of the run"),
-        _column("scenario", pl.String, "the scenario whose request was being answered; null outside a model"),
-        _column("instance_id", pl.String, "its instance; the first, where a call of the model held several prompts"),
-        _column("model", pl.String, "the model that was answering"),
-        _column("prompts", pl.Int64, "how many prompts of the run the call of the model held"),
+        _column("scenario", pl.String, "scenario of the running request; null outside a model"),
+        _column("instance_id", pl.String, "its instance; the first one if the call had several prompts"),
+        _column("model", pl.String, "the running model"),
+        _column("prompts", pl.Int64, "number of the run's prompts in the call"),
         _column("message", pl.String, "the text, without known secrets"),
-        _column("traceback", pl.String, "where the error came from, if it was logged with one"),
+        _column("traceback", pl.String, "traceback, if the record has one"),
         _column("thread", pl.String, "name of the thread"),
         _column("process", pl.String, "name of the process"),
     ),
 )
 PROGRESS = Table(
     "progress",
-    "how far a run is with one scenario and model",
+    "progress of a run with one scenario and model",
     ("scenario", "model"),
     (
         _column("scenario", pl.String, "name of the scenario"),
         _column("model", pl.String, "name of the model"),
-        _column("planned", pl.Int64, "completions to have, as far as the rows are read", "completions"),
+        _column("planned", pl.Int64, "planned completions of the rows read so far", "completions"),
         _column("cached", pl.Int64, "completions read from the store", "completions"),
-        _column("shared", pl.Int64, "those another row with the same prompt got", "completions"),
-        _column("refused", pl.Int64, "those the model can't be asked", "completions"),
-        _column("generated", pl.Int64, "requests that a model has finished, failed ones too", "completions"),
-        _column("failed", pl.Int64, "those that failed", "completions"),
-        _column("prompt_tokens", pl.Int64, "of those generated, as far as the model counts them", "tokens"),
-        _column("output_tokens", pl.Int64, "of those generated, as far as the model counts them", "tokens"),
-        _column("rate", pl.Float64, "generated per second since the first was planned; null before", "1/s"),
-        _column("seconds_left", pl.Float64, "time the rest takes at that rate; null before", "s"),
+        _column("shared", pl.Int64, "completions shared with another row that has the same prompt", "completions"),
+        _column("refused", pl.Int64, "requests that aren't sent to the model", "completions"),
+        _column("generated", pl.Int64, "finished requests, failed ones included", "completions"),
+        _column("failed", pl.Int64, "failed requests", "completions"),
+        _column("prompt_tokens", pl.Int64, "tokens of the generated completions, if the model counts them", "tokens"),
+        _column("output_tokens", pl.Int64, "tokens of the generated completions, if the model counts them", "tokens"),
+        _column("rate", pl.Float64, "finished requests per second since the first was planned; null before", "1/s"),
+        _column("seconds_left", pl.Float64, "estimated time left at that rate; null before", "s"),
     ),
 )
 TABLES = (
@@ -391,7 +407,7 @@ def schema(table: str | None = None) -> pl.DataFrame:
     ['prefix_id', 'prefix']
 
     Raises:
-        UnknownNameError: No table is called that.
+        UnknownNameError: No table has this name.
     """
     names = [definition.name for definition in TABLES]
     if table is not None and table not in names:
@@ -469,7 +485,7 @@ def _conforming(schema: Mapping[str, pl.DataType], table: Table, where: str) -> 
     missing = [column.name for column in table.columns if column.required and column.name not in schema]
     if missing:
         raise SourceBrokenError(
-            f"{where or table.name}: column {', '.join(missing)} is missing; there are: {', '.join(schema)}."
+            f"{where or table.name}: column {', '.join(missing)} is missing. Columns: {', '.join(schema)}."
         )
     expressions = [
         pl.col(column.name).cast(column.dtype)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import polars as pl
 
@@ -11,7 +11,7 @@ from helmframe._core.specs import UNSET, AdapterFields, Integers, Numbers, Sql, 
 from helmframe._pipeline import PlanSpec
 from helmframe._plan import Plan, spec_of
 from helmframe._plan_yaml import dump_suite, read_plan
-from helmframe._run import Run, start_run
+from helmframe._run import Run, load_results, start_run
 from helmframe._schema import COMPLETIONS
 from helmframe.early_stopping.rules import Until
 from helmframe.engines import local
@@ -19,7 +19,9 @@ from helmframe.engines.resolve import Engine, resolve_engine
 from helmframe.errors import HelmframeError, SourceError, SpecError
 from helmframe.models.budget import Budget, Prices
 from helmframe.perturbations.call import PerturbationCall
-from helmframe.results import Results
+
+if TYPE_CHECKING:
+    from helmframe.results import Results
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,7 @@ class Suite:
         engine: Engine = "local",
         priority: int = 0,
         resume: str | None = None,
-    ) -> Results:
+    ) -> "Results":
         """Run all plans side by side and return one `Results` for all of them. Arguments as for `Plan.score`.
 
         A model that does not support a plan is skipped and listed (`results.manifest["left_out"]`), and so is a
@@ -160,7 +162,7 @@ class Suite:
         """
         budget = Budget(max_requests, max_cost, prices, priority)
         folder = resolve_engine(engine)(self._specs(), fresh=fresh, resume=resume, until=until, budget=budget)
-        return Results.load(folder.path)
+        return load_results(folder.path)
 
     def submit(
         self,
@@ -178,9 +180,9 @@ class Suite:
         budget = Budget(max_requests, max_cost, prices, priority)
         return start_run(self._specs(), budget=budget, fresh=fresh, resume=resume, until=until, engine=engine)
 
-    def results(self, *, until: Until | None = None, resume: str | None = None) -> Results:
+    def results(self, *, until: Until | None = None, resume: str | None = None) -> "Results":
         """Return the results of the completions that the store has; as `Plan.results`."""
-        return Results.load(local.run(self._specs(), send=False, resume=resume, until=until).path)
+        return load_results(local.run(self._specs(), send=False, resume=resume, until=until).path)
 
     def completions(self) -> pl.LazyFrame:
         """Return `COMPLETIONS` of all plans: run them, as `score()` does, and return no scores."""
@@ -204,7 +206,7 @@ def plans_of(mapping: object, file: str) -> Iterator[Plan]:
     shared = mapping.get("each") or {}
     for index, plan in enumerate(mapping["plans"]):
         if not isinstance(plan, dict):
-            raise SpecError.at(file, f"plans[{index}]", f"should be {{scenario: NAME, …}}, not {plan!r}.")
+            raise SpecError.at(file, f"plans[{index}]", f"must be {{scenario: NAME, …}}, not {plan!r}.")
         try:
             merged = {verb: value for verb, value in (shared | plan).items() if value is not None}
             yield Plan.from_yaml(yaml.safe_dump(merged, allow_unicode=True, sort_keys=False))

@@ -89,16 +89,16 @@ ROWS = pl.DataFrame({"q": ["1+1?"], "a": ["2"]})
             TypeError,
             r"scenario\(\) got an unexpected keyword argument 'inputs'",
         ),
-        (lambda: hf.scenario("sampler", input="q"), ArgumentError, "input is for frames; leave it out"),
-        (lambda: SAMPLER.where(subject=[]), ArgumentError, "give one value at least"),
-        (lambda: SAMPLER.where(row_index=hf.between(5, 1)), ArgumentError, "write the lower one first"),
+        (lambda: hf.scenario("sampler", input="q"), ArgumentError, "only a scenario from a frame takes input"),
+        (lambda: SAMPLER.where(subject=[]), ArgumentError, "the list must have at least one value"),
+        (lambda: SAMPLER.where(row_index=hf.between(5, 1)), ArgumentError, "low must be at most high"),
         (
             lambda: SAMPLER.where(pl.col("input")).instances(),
             ArgumentError,
             "should be true or false for each",
         ),
-        (lambda: SAMPLER.perturb("typos+canonical"), ArgumentError, "'canonical' .* is no link of a chain"),
-        (lambda: SAMPLER.generate(SAMPLER), NotAModelError, "Plan is no model: it says who is asked"),
+        (lambda: SAMPLER.perturb("typos+canonical"), ArgumentError, "'canonical' is a list of perturbations and must"),
+        (lambda: SAMPLER.generate(SAMPLER), NotAModelError, "it is a plan, which runs models"),
         (lambda: SAMPLER.generate(says_a).score(priority="high"), ArgumentError, "priority='high': a whole number"),  # type: ignore[arg-type]
         (lambda: hf.Plan.from_yaml({"scenario": "sampler"}), SpecError, "not dict"),  # type: ignore[arg-type]
         (lambda: SAMPLER.where(subjekt="music"), ArgumentError, "Did you mean 'subject'"),
@@ -112,19 +112,19 @@ ROWS = pl.DataFrame({"q": ["1+1?"], "a": ["2"]})
         (lambda: SAMPLER.generate(hf.models.oracle(), temperature=[0, -1]), ArgumentError, "should be at least 0"),
         (lambda: SAMPLER.generate(hf.models.oracle(), top_p=2), ArgumentError, "should be between 0 and 1"),
         (lambda: SAMPLER.generate(hf.models.oracle(), stop=["a", 3]), ArgumentError, "a text, or several"),  # type: ignore[list-item]
-        (lambda: SAMPLER.adapt(max_tokens=3), ArgumentError, r"write \.generate\(model, max_tokens=3\)"),  # type: ignore[call-arg]
+        (lambda: SAMPLER.adapt(max_tokens=3), ArgumentError, r"Write \.generate\(model, max_tokens=3\)"),  # type: ignore[call-arg]
         (lambda: SAMPLER.generate(hf.models.echo(), max_token=3), ArgumentError, "Did you mean 'max_tokens'"),
         (lambda: hf.compare(SAMPLER, SAMPLER), ArgumentError, r"Write plan\.score\(\)"),  # type: ignore[arg-type]
         (lambda: SAMPLER.metrics("exact_mach"), UnknownNameError, "Did you mean 'exact_match'"),
-        (lambda: SAMPLER.metrics(pl.col("output").alias("m_text")), ArgumentError, "'m_text' gives String"),
-        (lambda: SAMPLER.metrics("classification_macro_f1@2"), ArgumentError, "whole set"),
+        (lambda: SAMPLER.metrics(pl.col("output").alias("m_text")), ArgumentError, "'m_text' returns String"),
+        (lambda: SAMPLER.metrics("classification_macro_f1@2"), ArgumentError, "has level 'set'"),
         (lambda: SAMPLER.adapt(shotz=3), ArgumentError, "Did you mean 'shots'"),  # type: ignore[call-arg]
-        (lambda: SAMPLER.adapt(shots="five"), ArgumentError, "should be int"),  # type: ignore[arg-type]
+        (lambda: SAMPLER.adapt(shots="five"), ArgumentError, "must be int"),  # type: ignore[arg-type]
         (lambda: SAMPLER.adapt(method="generaton"), UnknownNameError, "Did you mean 'generation'"),
         (lambda: SAMPLER.generate(3), NotAModelError, "A model is"),
         (lambda: SAMPLER.generate([says_a, says_a]), ArgumentError, "two models are called 'says_a'"),
         (lambda: SAMPLER.generate(says_a, temperature=0.7), CapabilityError, "can't take temperature"),
-        (lambda: SAMPLER.sample(0), ArgumentError, "from 1 on"),
+        (lambda: SAMPLER.sample(0), ArgumentError, "n must be an integer ≥ 1"),
         (lambda: SAMPLER.sample(3, order="random"), ArgumentError, "Known: helm, keyed"),
         (lambda: SAMPLER.score(), PlanError, r"Add one: \.generate\(my_function\)"),
         (lambda: MUSIC.generate(says_a).metrics("exact_match@5").score(), PlanError, "n=5"),
@@ -255,7 +255,7 @@ def test_a_list_is_a_grid_of_settings() -> None:
 
 
 def test_a_mapping_is_no_grid_of_settings() -> None:
-    with pytest.raises(ArgumentError, match=r"Several values are a list: instructions=\['Say A\.', 'Say B\.'\]"):
+    with pytest.raises(ArgumentError, match=r"For a grid, write instructions=\['Say A\.', 'Say B\.'\]"):
         hf.scenario("sampler").adapt(instructions={"a": "Say A.", "b": "Say B."})  # type: ignore[arg-type]
 
 
@@ -320,11 +320,11 @@ def test_media_passes_through_to_a_model_that_takes_it_and_is_refused_by_one_tha
 @pytest.mark.parametrize(
     ("say", "problem"),
     [
-        (lambda plan: plan.sample(3, seed="abc"), r"sample\(seed='abc'\): a whole number"),
-        (lambda plan: plan.generate(hf.models.oracle(), n="3"), r"generate\(n='3'\): a whole number from 1 on"),
+        (lambda plan: plan.sample(3, seed="abc"), r"sample\(seed='abc'\): seed must be an integer"),
+        (lambda plan: plan.generate(hf.models.oracle(), n="3"), r"generate\(n='3'\): n must be an integer ≥ 1"),
         (lambda plan: plan.generate(hf.models.oracle()).score(max_requests="3"), "max_requests='3': a number from 0"),
         (lambda plan: plan.generate(hf.models.oracle()).score(until=0.03), r"until=0.03: write until=hf.precise"),
-        (lambda plan: hf.scenario([{"input": "a"}]), r"scenario\(\[…\]\): a list of names; rows become a frame first"),
+        (lambda plan: hf.scenario([{"input": "a"}]), r"scenario\(\[…\]\): the list must contain names"),
         (lambda plan: plan.where("input + 1 > 2"), r"explicit type casts.\nColumns: row_index"),
     ],
 )

@@ -9,10 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import helmframe as hf
+from helmframe._core.yaml import specs_root
 from helmframe._plan import Plan, spec_of
 from helmframe.errors import HelmframeError, PlanError, SpecError, UnknownNameError
 from helmframe.perturbations.call import call
-from helmframe.scenarios.catalogue import specs_root
 
 SAMPLER = hf.scenario("sampler")
 
@@ -247,35 +247,35 @@ def test_an_object_is_refused_and_named(plan: Plan, named: str) -> None:
 @pytest.mark.parametrize(
     ("said", "message"),
     [
-        ("", "plan: should be a mapping, such as {scenario: NAME}, not None."),
+        ("", "plan: must be a mapping, such as {scenario: NAME}, not None."),
         ("limit: 2", "plan: scenario: is missing"),
         ("scenario: mine\nversion: 1\ninstances: SELECT 1", "plan: instances: this is a scenario, not a plan."),
         ("scenario: sampler\nwere: {}", "plan: unknown key 'were'. Did you mean 'where'?"),
         ("scenario: sampler\nlimit: 2\nlimit: 3", "the key 'limit' is repeated"),
-        ("scenario: 3", "plan: scenario: should be a name or a list of names, not 3."),
-        ("scenario: sampler\nwhere: 3", "plan: where: should be a mapping"),
-        ("scenario: sampler\nwhere: {subject: {betwen: [1, 2]}}", "plan: where.subject: should be a value"),
+        ("scenario: 3", "plan: scenario: must be a name or a list of names, not 3."),
+        ("scenario: sampler\nwhere: 3", "plan: where: must be a mapping"),
+        ("scenario: sampler\nwhere: {subject: {betwen: [1, 2]}}", "plan: where.subject: must be a value"),
         ("scenario: sampler\nwhere: {self: 3}", "plan: where: "),
         ("scenario: sampler\nwhere: {subject: musik}", "plan: where: where(subject='musik') matches no instance"),
         ("scenario: sampler\nsample: {n: 5, sed: 1}", "plan: unknown key 'sample.sed'. Did you mean 'seed'?"),
-        ("scenario: sampler\nsample: {n: true}", "plan: sample.n: should be a whole number, not True."),
+        ("scenario: sampler\nsample: {n: true}", "plan: sample.n: must be an integer, not True."),
         ("scenario: sampler\nsample: {seed: 1}", "plan: sample.n: is missing."),
-        ("scenario: sampler\nlimit: 2\nsample: 2", "plan: limit: there is a sample already"),
-        ("scenario: sampler\nperturb: [3]", "plan: perturb: should be a name or a list of names, not [3]."),
+        ("scenario: sampler\nlimit: 2\nsample: 2", "plan: limit: sample is set too"),
+        ("scenario: sampler\nperturb: [3]", "plan: perturb: must be a name or a list of names, not [3]."),
         ("scenario: sampler\nperturb: {variant: typos}", "unknown key 'perturb.variant'. Did you mean 'variants'?"),
-        ("scenario: sampler\nperturb: {variants: typos, seeds: a}", "plan: perturb.seeds: should be a whole number"),
+        ("scenario: sampler\nperturb: {variants: typos, seeds: a}", "plan: perturb.seeds: must be an integer"),
         ("scenario: sampler\nperturb: typos(prob=3)", "plan: perturb: "),
-        ("scenario: sampler\nadapt: [shots]", "plan: adapt: should be a mapping, such as {shots: 5}, not ['shots']."),
+        ("scenario: sampler\nadapt: [shots]", "plan: adapt: must be a mapping, such as {shots: 5}, not ['shots']."),
         ("scenario: sampler\nadapt: {shotz: 3}", "Did you mean 'shots' or"),
-        ("scenario: sampler\nadapt: {shots: {a: 1}}", "plan: adapt.shots: should be text, a number"),
-        ("scenario: sampler\nadapt: &a {shots: [*a]}", "plan: adapt.shots: should be text, a number"),
+        ("scenario: sampler\nadapt: {shots: {a: 1}}", "plan: adapt.shots: must be text, a number"),
+        ("scenario: sampler\nadapt: &a {shots: [*a]}", "plan: adapt.shots: must be text, a number"),
         ("scenario: sampler\ngenerate: {temperature: 1}", "plan: generate.model: is missing."),
-        ("scenario: sampler\ngenerate: {model: {a: 3}}", "plan: generate.model.a: should be text, not 3."),
-        ("scenario: sampler\ngenerate: {model: oracle(), n: a}", "plan: generate.n: should be a whole number"),
+        ("scenario: sampler\ngenerate: {model: {a: 3}}", "plan: generate.model.a: must be text, not 3."),
+        ("scenario: sampler\ngenerate: {model: oracle(), n: a}", "plan: generate.n: must be an integer"),
         ("scenario: sampler\ngenerate: oracle(x=1)", "plan: generate: oracle() has no argument 'x'"),
-        ("scenario: sampler\nmetrics: 3", "plan: metrics: should be a name or a list of names, not 3."),
-        ("scenario: sampler\nlimit: 2020-99-99", "plan: not YAML: "),
-        ("[" * 3000, "plan: not YAML: "),
+        ("scenario: sampler\nmetrics: 3", "plan: metrics: must be a name or a list of names, not 3."),
+        ("scenario: sampler\nlimit: 2020-99-99", "plan: isn't valid YAML: "),
+        ("[" * 3000, "plan: isn't valid YAML: "),
         ("nowhere.yaml", "nowhere.yaml: can't be read: No such file or directory."),
     ],
 )
@@ -304,7 +304,7 @@ def test_the_file_is_named(tmp_path: Path) -> None:
 def test_a_file_that_is_no_text_is_told(tmp_path: Path) -> None:
     file = tmp_path / "plan.yaml"
     file.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(SpecError, match="not a text in UTF-8"):
+    with pytest.raises(SpecError, match="isn't UTF-8 text"):
         Plan.from_yaml(file)
 
 
@@ -319,7 +319,7 @@ def test_an_unknown_name_has_near_ones(said: str) -> None:
     "tag", ["!!python/object/apply:os.mkdir", "!!python/name:os.system", "!!python/object:os.system"]
 )
 def test_nothing_in_a_plan_is_run(tag: str, tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match="not YAML"):
+    with pytest.raises(SpecError, match="isn't valid YAML"):
         Plan.from_yaml(f"scenario: {tag} ['{tmp_path}/made']")
     assert not (tmp_path / "made").exists()
 

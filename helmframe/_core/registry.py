@@ -57,7 +57,7 @@ class Registry(Generic[T]):
         origin = _origin(old) if old is not None else self._modules.get(name)
         new = _origin(entry)
         if origin is not None and new != origin and not (old is None and new.startswith(f"{origin}.")):
-            raise ArgumentError(f"a {self.kind} called {name!r} is there already, from {origin}; choose another name.")
+            raise ArgumentError(f"The {self.kind} {name!r} is already registered, by {origin}. Choose another name.")
         self._entries[name] = entry
 
     def __getitem__(self, name: str) -> T:

@@ -1,10 +1,24 @@
-"""The strict reader of YAML files: safe, in UTF-8, without repeated keys."""
+"""The strict reader of YAML files (safe, in UTF-8, without repeated keys), and the folder of our own."""
 
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from helmframe.errors import SpecError
+from helmframe.errors import SourceMissingError, SpecError
+
+
+@cache
+def specs_root() -> Path:
+    """Return the folder of helmframe's own specs and packaged data: in the package, or beside it in a checkout.
+
+    Raises:
+        SourceMissingError: The installation is incomplete.
+    """
+    package = Path(__file__).resolve().parents[1]
+    for folder in (package / "specs", package.parent / "specs"):
+        if (folder / "scenarios").is_dir():
+            return folder
+    raise SourceMissingError(f"helmframe's specs are missing from {package}. Install helmframe again.")
 
 
 def read_yaml(path: Path, name: str | None = None) -> Any:
@@ -23,7 +37,7 @@ def read_yaml(path: Path, name: str | None = None) -> Any:
     except OSError as error:
         raise SpecError.at(name, "", f"can't be read: {error.strerror or error}.") from None
     except UnicodeDecodeError as error:
-        raise SpecError.at(name, "", f"not a text in UTF-8: {error}") from None
+        raise SpecError.at(name, "", f"isn't UTF-8 text: {error}") from None
     return parse_yaml(text, name)
 
 
@@ -39,7 +53,7 @@ def parse_yaml(text: str, name: str) -> Any:
         return yaml.load(text, Loader=_loader())  # noqa: S506 - a safe loader
     # the constructors of dates and numbers raise other errors
     except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as error:
-        raise SpecError.at(name, "", f"not YAML: {error}") from None
+        raise SpecError.at(name, "", f"isn't valid YAML: {error}") from None
 
 
 @cache

@@ -7,14 +7,14 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-from helmframe._core.yaml import read_yaml
+from helmframe._core.yaml import read_yaml, specs_root
 from helmframe.cli.command import command
 from helmframe.cli.helm import list_helm_entries
 from helmframe.interop.suites import suite_names
 from helmframe.metrics.protocol import METRICS
 from helmframe.perturbations.registry import PERTURBATIONS
 from helmframe.results import Results
-from helmframe.scenarios.catalogue import find_scenario, scenario_names, specs_root, status
+from helmframe.scenarios.catalogue import find_scenario, scenario_names, status
 from helmframe.views.display import text_table
 
 

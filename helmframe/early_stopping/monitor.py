@@ -1,17 +1,13 @@
 """The stopping monitor of a run: the instances of each look, and the cells that are still open."""
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import polars as pl
 
-from helmframe._core.specs import ScenarioSpec
-from helmframe.adapters.adapt import Setting
-from helmframe.early_stopping.rules import Bounds, Until, metric_of, watchable
-from helmframe.errors import ArgumentError
-from helmframe.metrics.protocol import Metric, is_binary, resolve_metrics
-from helmframe.models.model import Model
+from helmframe.early_stopping.rules import Bounds, MonitoredTask, Until, metric_of, task_name
+from helmframe.metrics.protocol import Metric, is_binary
 from helmframe.stats.sequential import UNIT, Population, cluster_means, instance_means, interval_of
 
 # Instances of the first looks; the share of those run so far in later looks; and the most of a look.
@@ -27,52 +23,6 @@ _AXES = ("split", "model", "setting", "perturbation")
 _ROW = ("subset", "row_index")
 
 
-class MonitoredTask(Protocol):
-    """The part of a task that the monitor needs; `stages.Task` has it."""
-
-    @property
-    def spec(self) -> ScenarioSpec: ...
-
-    @property
-    def models(self) -> Sequence[Model]: ...
-
-    @property
-    def settings(self) -> Sequence[Setting]: ...
-
-    @property
-    def metrics(self) -> Sequence[str | Metric]: ...
-
-
-def until_entry(until: Until, tasks: Sequence[MonitoredTask]) -> dict[str, Any]:
-    """Return the manifest's entry for `until`, before any request is sent.
-
-    Raises:
-        PlanError, UnknownNameError: a task in which it can't be watched.
-        ArgumentError: it is no `until`.
-    """
-    if not isinstance(until, Until):
-        raise ArgumentError(f"until={until!r}: write until=hf.precise(.03), or until=hf.decided('a', 'b').")
-    for task in tasks:
-        until.check([model.name for model in task.models], f"the plan of {task.spec.scenario!r}")
-        metric_of(until, task.spec, task.metrics)
-    return {
-        "rule": str(until),
-        "ci": until.ci,
-        "mean": until.mean,
-        "metrics": bounded_metrics([metric for task in tasks for metric in resolve_metrics(task.metrics)]),
-        "looks": {_name(task): {} for task in tasks},
-    }
-
-
-def bounded_metrics(metrics: Sequence[Metric]) -> dict[str, dict[str, Any]]:
-    """Return the manifest's entries of the metrics that have intervals valid at all looks."""
-    return {
-        metric.name: {"low": metric.low, "high": metric.high, "binary": is_binary(metric)}
-        for metric in metrics
-        if watchable(metric)
-    }
-
-
 class StoppingMonitor:
     """A monitor of one task; several models may report to it at once.
 
@@ -86,7 +36,7 @@ class StoppingMonitor:
         scenario = task.spec.scenario
         self._until, self._scenario = until, scenario
         self._metric = metric_of(until, task.spec, task.metrics)
-        self.name = _name(task)
+        self.name = task_name(task)
         self.state: dict[str, Any] = {}  # as the manifest has it, after each look
         mean = until.mean or task.spec.main.mean
         self._populations = {
@@ -196,12 +146,6 @@ class StoppingMonitor:
         assert metric.low is not None
         assert metric.high is not None
         return float(metric.low), float(metric.high)
-
-
-def _name(task: MonitoredTask) -> str:
-    """Return the name of a task in a run, which may contain the same scenario twice."""
-    names = (task.spec.scenario, *(model.name for model in task.models), *(setting.name for setting in task.settings))
-    return " | ".join(names)
 
 
 def _same(cell: tuple[Any, ...], split: str, group: Mapping[str, Any]) -> bool:

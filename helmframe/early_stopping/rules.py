@@ -8,15 +8,16 @@ import ast
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, TypeAlias, TypeVar
+from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
 
 import polars as pl
 
 from helmframe._core.checks import is_integer
 from helmframe._core.specs import ScenarioSpec
+from helmframe.adapters.adapt import Setting
 from helmframe.errors import ArgumentError, PlanError, UnknownNameError
-from helmframe.metrics.protocol import Metric, resolve_metrics
-from helmframe.stats.sequential import differences
+from helmframe.metrics.protocol import Metric, is_binary, resolve_metrics
+from helmframe.models.model import Model
 
 Bounds: TypeAlias = tuple[float, float]
 
@@ -85,6 +86,8 @@ class Decided:
 
     def select_values(self, means: pl.DataFrame) -> pl.DataFrame:
         """Return the differences a − b of the `instance_means` of a look, over instances of both models."""
+        from helmframe.stats.sequential import differences  # late: with NumPy
+
         a, b = (means.filter(pl.col("model") == name) for name in (self.a, self.b))
         return differences(a, b, ["split", *self.cell])
 
@@ -246,3 +249,55 @@ def _format_options(until: "Until") -> str:
 def _literal(node: ast.expr) -> Any:
     """Return the value; a bare word is text."""
     return node.id if isinstance(node, ast.Name) else ast.literal_eval(node)
+
+
+class MonitoredTask(Protocol):
+    """The part of a task that the monitor needs; `stages.Task` has it."""
+
+    @property
+    def spec(self) -> ScenarioSpec: ...
+
+    @property
+    def models(self) -> Sequence[Model]: ...
+
+    @property
+    def settings(self) -> Sequence[Setting]: ...
+
+    @property
+    def metrics(self) -> Sequence[str | Metric]: ...
+
+
+def until_entry(until: Until, tasks: Sequence[MonitoredTask]) -> dict[str, Any]:
+    """Return the manifest's entry for `until`, before any request is sent.
+
+    Raises:
+        PlanError, UnknownNameError: a task in which it can't be watched.
+        ArgumentError: it is no `until`.
+    """
+    if not isinstance(until, Until):
+        raise ArgumentError(f"until={until!r}: write until=hf.precise(.03), or until=hf.decided('a', 'b').")
+    for task in tasks:
+        until.check([model.name for model in task.models], f"the plan of {task.spec.scenario!r}")
+        metric_of(until, task.spec, task.metrics)
+    return {
+        "rule": str(until),
+        "ci": until.ci,
+        "mean": until.mean,
+        "metrics": bounded_metrics([metric for task in tasks for metric in resolve_metrics(task.metrics)]),
+        "looks": {task_name(task): {} for task in tasks},
+    }
+
+
+def bounded_metrics(metrics: Sequence[Metric]) -> dict[str, dict[str, Any]]:
+    """Return the manifest's entries of the metrics that have intervals valid at all looks."""
+    return {
+        metric.name: {"low": metric.low, "high": metric.high, "binary": is_binary(metric)}
+        for metric in metrics
+        if watchable(metric)
+    }
+
+
+def task_name(task: MonitoredTask) -> str:
+    """Return the name of a task in a run, which may contain the same scenario twice."""
+    names = (task.spec.scenario, *(model.name for model in task.models), *(setting.name for setting in task.settings))
+    return " | ".join(names)

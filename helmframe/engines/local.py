@@ -10,7 +10,7 @@ from contextlib import ExitStack, closing, contextmanager, nullcontext
 from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import polars as pl
 
@@ -31,7 +31,6 @@ from helmframe._pipeline import (
     task_shards,
 )
 from helmframe._schema import LOGS
-from helmframe.early_stopping.monitor import StoppingMonitor
 from helmframe.early_stopping.rules import Until
 from helmframe.engines.logs import recording
 from helmframe.engines.manifest import Manifest, resumed_runs, without_secrets
@@ -41,11 +40,12 @@ from helmframe.engines.notes import (
     cache_note,
     count_empty,
     empty_notes,
+    refusal_notes,
     utilization_notes,
     with_cache_note,
 )
 from helmframe.engines.prefetch import BackgroundWriter, completed, prefetch
-from helmframe.engines.progress import Progress
+from helmframe.engines.progress import DONE, Progress
 from helmframe.errors import CapabilityError, GroupedError, SourceError, SourceMissingError, StoreError
 from helmframe.judging.judge import judges_of
 from helmframe.models.budget import Budget
@@ -58,6 +58,9 @@ from helmframe.scenarios.checksums import Data
 from helmframe.store import Address, RunFolder, exists
 from helmframe.store.files import remove
 from helmframe.store.run_cache import add_requests, clear_requests
+
+if TYPE_CHECKING:
+    from helmframe.early_stopping.monitor import StoppingMonitor
 
 # Tasks at once; each has up to five shards in memory: one is read, one prepared, one generated, two wait to be written.
 TASKS = 4
@@ -137,7 +140,7 @@ class Shared:
     manifest: Manifest
     active: dict[Model, None]
     writer: BackgroundWriter
-    watch: StoppingMonitor | None
+    watch: "StoppingMonitor | None"
 
 
 @dataclass(frozen=True)
@@ -195,7 +198,8 @@ class Execution:
             manifest.finish(
                 utilization.manifest_entries(), judge_utilization.manifest_entries(), self.empty.manifest_entries()
             )
-            for note in empty_notes(manifest.content("done")) if self.send else ():
+            content = manifest.content("done")
+            for note in [*empty_notes(content), *refusal_notes(content)] if self.send else ():
                 logger.warning("%s", note)
             if missing and len(missing) == len(tasks):
                 raise missing[0]
@@ -247,7 +251,7 @@ class Execution:
     def _run_task(
         self, plan: PlanSpec, task: Task, fingerprints: Mapping[Model, str], manifest: Manifest, room: Any
     ) -> None:
-        watch = None if self.until is None else StoppingMonitor(self.until, task, instance_keys(plan, task.spec))
+        watch = None if self.until is None else _monitor(self.until, plan, task)
         with room, BackgroundWriter() as writer:
             shared = Shared(plan, task, fingerprints, manifest, dict.fromkeys(task.models), writer, watch)
             with closing(prefetch(self._prompts(shared))) as prompts, ExitStack() as waited:
@@ -402,6 +406,11 @@ class Execution:
         with recording(self.folder.id, lambda frame: self.folder.add(LOGS.name, "run", frame)):
             yield
 
+    def _is_incomplete(self) -> bool:
+        """Return whether a limit ended the run before all its requests were sent."""
+        counts = self.progress.counts
+        return self.send and counts["planned"] > sum(counts[name] for name in DONE)
+
     @contextmanager
     def _manifest_written(self, manifest: Manifest) -> Iterator[None]:
         """Write the manifest at the start, regularly during the run, and at the end: other processes watch it."""
@@ -433,7 +442,7 @@ class Execution:
         status = "failed"
         try:
             yield
-            status = "stopped" if self.budget.stopped.is_set() else "done"
+            status = "stopped" if self.budget.stopped.is_set() or self._is_incomplete() else "done"
         except KeyboardInterrupt:
             status = "stopped"
             raise
@@ -442,6 +451,12 @@ class Execution:
             heart.join()
             manifest.end()
             write(status)
+
+
+def _monitor(until: Until, plan: PlanSpec, task: Task) -> "StoppingMonitor":
+    from helmframe.early_stopping.monitor import StoppingMonitor  # late: with NumPy
+
+    return StoppingMonitor(until, task, instance_keys(plan, task.spec))
 
 
 def distinguish_settings(tasks: list[tuple[PlanSpec, Task]]) -> list[tuple[PlanSpec, Task]]:

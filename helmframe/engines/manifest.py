@@ -17,8 +17,7 @@ from helmframe._core.specs import ScenarioSpec
 from helmframe._pipeline import PlanSpec, Task, plan_tasks
 from helmframe._plan_yaml import dump_plan
 from helmframe.adapters.adapt import adapter_id
-from helmframe.early_stopping.monitor import until_entry
-from helmframe.early_stopping.rules import Until
+from helmframe.early_stopping.rules import Until, until_entry
 from helmframe.errors import ArgumentError, StoreError, UnknownNameError, near
 from helmframe.judging.judge import judges_of
 from helmframe.metrics.protocol import manifest_entry, resolve_metrics

@@ -186,8 +186,8 @@ class Utilization:
         """Return the utilization of each model that generated since, by name.
 
         Returns:
-            busy (share of the waited seconds in which it was busy), waited (s), and state (how it runs prompts), if
-            known.
+            busy (share of the waited seconds in which it was busy), waited (s); if known, state (how it runs prompts)
+            and refused (the decoding parameters that its server refused, each with what is done instead).
         """
         entries = {}
         for model, busy in self._busy.items():
@@ -196,8 +196,20 @@ class Utilization:
                 continue
             logger.info("%s was busy %.0f %% of %.1f s", model.name, 100 * seconds.share, seconds.waited)
             state = {} if model.state is None else {"state": model.state()}
-            entries[model.name] = {"busy": round(seconds.share, 3), "waited": round(seconds.waited, 1), **state}
+            refused = {} if model.refused is None else {"refused": dict(model.refused())}
+            entries[model.name] = {
+                "busy": round(seconds.share, 3),
+                "waited": round(seconds.waited, 1),
+                **state,
+                **{name: value for name, value in refused.items() if value},
+            }
         return entries
+
+
+def refusal_notes(manifest: Mapping[str, Any]) -> list[str]:
+    """Return a line per model and decoding parameter that its server refused, with what was done instead."""
+    models = {**manifest.get("judges", {}), **manifest.get("models", {})}
+    return [f"{name}: {text}" for name, entry in models.items() for text in entry.get("refused", {}).values()]
 
 
 def utilization_notes(manifest: Mapping[str, Any]) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from helmframe._core.yaml import read_yaml
+from helmframe._core.yaml import read_yaml, specs_root
 from helmframe._plan import Plan, spec_of
 from helmframe._suite import Suite, plans_of
 from helmframe.config import from_home
@@ -14,7 +14,6 @@ from helmframe.errors import ArgumentError, SpecError, UnknownNameError
 from helmframe.interop.helm.entries import EntryState, read_conf
 from helmframe.interop.helm.plans import plans_of as plans_of_entries
 from helmframe.interop.helm.plans import skipped_text, warn_skipped
-from helmframe.scenarios.catalogue import specs_root
 
 
 def suite(

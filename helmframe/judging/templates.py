@@ -10,11 +10,10 @@ import polars as pl
 
 from helmframe._core.checks import is_integer
 from helmframe._core.specs import Between
-from helmframe._core.yaml import read_yaml
+from helmframe._core.yaml import read_yaml, specs_root
 from helmframe.config import from_home
 from helmframe.errors import ArgumentError, SpecError, UnknownNameError
 from helmframe.metrics.judge import COMPLETION, FIRST, SECOND, Scale, Template, names_in
-from helmframe.scenarios.catalogue import specs_root
 
 _FIELDS = ("judge", "version", "description", "source", "scale", "rescale", "empty", "max_tokens", "prompt")
 

@@ -1,10 +1,10 @@
 """One model of one server over HTTP: requests, keys from the environment, and errors."""
 
 import os
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 from helmframe import config
@@ -16,6 +16,7 @@ from helmframe.errors import (
     SourceMissingError,
     UnknownNameError,
 )
+from helmframe.models.retries import seconds_to_reset
 
 if TYPE_CHECKING:
     import asyncio
@@ -30,13 +31,19 @@ _NO_ROUTE = frozenset({404, 405, 501})
 
 
 class RefusedError(HelmframeError):
-    """An error response of a server; `status_code`, `headers` and `code` show whether it may be transient."""
+    """An error response of a server.
 
-    def __init__(self, message: str, status_code: int, headers: Mapping[str, str], code: str | None) -> None:
+    `status_code`, `headers` and `code` show whether it may be transient, `parameter` the field that the server refuses.
+    """
+
+    def __init__(
+        self, message: str, status_code: int, headers: Mapping[str, str], code: str | None, parameter: str | None = None
+    ) -> None:
         super().__init__(message)
         self.status_code = status_code
         self.headers = headers
         self.code = code
+        self.parameter = parameter
 
 
 @dataclass
@@ -46,17 +53,15 @@ class Endpoint:
     Args:
         url: The server's base address.
         name: The model, as the server calls it.
+        key: The environment variable of its key; None: no key is sent.
         has_responded: Whether it has responded in this process; later invalid replies are the fault of one request.
     """
 
     url: str
     name: str
+    key: str | None = None
     has_responded: bool = False
-
-    @property
-    def is_openai(self) -> bool:
-        """Return whether it is OpenAI itself, not a server that speaks its protocol."""
-        return urlsplit(self.url).hostname == "api.openai.com"
+    _open_at: float = 0.0  # when the server's rate limit is reset, on the clock `time.monotonic`
 
     async def post(self, route: str, body: Mapping[str, Any]) -> Any:
         """Return the server's reply, parsed as JSON.
@@ -68,7 +73,9 @@ class Endpoint:
             CapabilityError: The server has the model, but not on this route.
             RefusedError: Any other error; a lost connection raises httpx's own.
         """
+        await self._wait_for_reset()
         response = await _client().post(f"{self.url}/{route}", json=body, headers=self._headers())
+        self._open_at = max(self._open_at, time.monotonic() + seconds_to_reset(response.headers))
         reply = _json(response)
         error = reply.get("error") if isinstance(reply, Mapping) else None
         if response.is_success and not error and reply is not None:
@@ -86,6 +93,14 @@ class Endpoint:
         if status in _NO_ROUTE and not self.has_responded:
             raise await self._no_route_error(response, route, status, _error_message(reply))
         raise self._refused(response, route, status, _error_message(reply))
+
+    async def _wait_for_reset(self) -> None:
+        """Wait until the rate limit is reset that the server's last replies reported as used up."""
+        import asyncio
+
+        wait = self._open_at - time.monotonic()
+        if wait > 0:
+            await asyncio.sleep(wait)
 
     async def check_protocol(self) -> None:
         """Check that a server which has not responded yet speaks this protocol at all.
@@ -130,9 +145,14 @@ class Endpoint:
         )
 
     def _denied(self, status: int, message: str) -> SourceDeniedError:
-        name = self._variable
+        name = self.key
+        if name is None:
+            return SourceDeniedError(
+                f"{self.url} requires a key (HTTP {status}): put it into an environment variable of this process, and "
+                f"name that variable: hf.models.http({self.url!r}, {self.name!r}, key_env='MY_SERVER_KEY')."
+            )
         if not _key(name):
-            return SourceDeniedError(f"{self.url} wants a key (HTTP {status}): export {name}=… where this runs.")
+            return SourceDeniedError(f"{self.url} requires a key (HTTP {status}): export {name}=… where this runs.")
         more = f": {self._safe(message)}" if message else ""
         return SourceDeniedError(f"{self.url} refuses the key in {name} (HTTP {status}){more}")
 
@@ -142,24 +162,26 @@ class Endpoint:
         code = error.get("code") if isinstance(error, Mapping) else None
         text = f"{self.url}/{route} answered HTTP {status}"
         more = f": {self._safe(message)}" if message else ""
-        return RefusedError(text + more, status, dict(response.headers), code if isinstance(code, str) else None)
-
-    @property
-    def _variable(self) -> str:
-        """Return the key's variable. OpenAI's key goes to OpenAI alone: other servers must not learn it."""
-        return "OPENAI_API_KEY" if self.is_openai else "HELMFRAME_API_KEY"
+        parameter = error.get("param") if isinstance(error, Mapping) else None
+        return RefusedError(
+            text + more,
+            status,
+            dict(response.headers),
+            code if isinstance(code, str) else None,
+            parameter if isinstance(parameter, str) else None,
+        )
 
     def _headers(self) -> dict[str, str]:
-        key = _key(self._variable)
+        key = _key(self.key)
         if not key:
             return {}
         if not key.isascii() or not key.isprintable():
-            raise SourceDeniedError(f"the key in {self._variable} holds characters that no key has; export it again.")
+            raise SourceDeniedError(f"the key in {self.key} contains characters that no key has; export it again.")
         return {"Authorization": f"Bearer {key}"}
 
     def _safe(self, message: str) -> str:
         """Return the server's message in one short line, without keys, which some servers repeat."""
-        key = _key(self._variable)
+        key = _key(self.key)
         shown = config.redacted(message.replace(key, "***") if key else message)
         return " ".join("".join(character if character.isprintable() else " " for character in shown).split())[
             :MAX_MESSAGE
@@ -183,8 +205,8 @@ def _client() -> "httpx.AsyncClient":
     return _clients[loop]
 
 
-def _key(name: str) -> str:
-    return os.environ.get(name, "").strip()
+def _key(name: str | None) -> str:
+    return os.environ.get(name, "").strip() if name else ""
 
 
 def _json(response: "httpx.Response") -> Any:

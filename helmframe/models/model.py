@@ -139,6 +139,7 @@ class Model:
             completions.
         generates: Whether it generates; False for a model that only computes log-probabilities of texts.
         token_logprobs: Whether its completions contain log-probabilities of their tokens; None: known once it has run.
+        refused: Returns the decoding parameters that its server refused, each with what is done instead.
         state: Returns, for `explain()` and the manifest, how it runs: what is expected, and after the first call what
             was chosen; None: nothing to report.
     """
@@ -169,6 +170,7 @@ class Model:
     generates: bool = True
     token_logprobs: bool | None = None
     state: Callable[[], str] | None = None
+    refused: Callable[[], Mapping[str, str]] | None = None
 
     @property
     def capabilities(self) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from helmframe.models import event_loop, mock
 from helmframe.models.identity import code_identity, identity, is_torch_module
 from helmframe.models.local_files import WEIGHTS
 from helmframe.models.model import Model, Pair, Prompt, Response, as_results, as_scored, digest
+from helmframe.models.providers import named, providers
 
 # The most concurrent calls, where their number adapts to the model.
 MAX_WORKERS = 64
@@ -122,17 +123,21 @@ def check_spelling(names: Iterable[str], models: Sequence[Model]) -> None:
 
 def is_local_name(text: str) -> bool:
     """Return whether a text names a folder, a file or a hub model: not an address, nor a call such as `oracle()`."""
-    return not (text.startswith(_ADDRESSES) or text.startswith("vllm:") or _CALL.fullmatch(text))
+    return not (_names_server(text) or text.startswith("vllm:") or _CALL.fullmatch(text))
 
 
 _CALL = re.compile(r"\w+\(.*\)", re.DOTALL)
 # How a text starts that names a model of a server.
-_ADDRESSES = ("openai:", "http://", "https://", "http(")
+_ADDRESSES = ("http://", "https://", "http(")
+
+
+def _names_server(text: str) -> bool:
+    return text.startswith(_ADDRESSES) or named(text) is not None
 
 
 def _model_of_text(source: str | Path) -> Model:
     """Return the model that an address, a call or a folder's name stands for; its backend is imported here."""
-    if isinstance(source, str) and source.startswith(_ADDRESSES):
+    if isinstance(source, str) and _names_server(source):
         from helmframe.models import endpoint
 
         return endpoint.from_address(source)
@@ -407,7 +412,8 @@ def list_models() -> pl.DataFrame:
 
     Returns:
         name; kind: "mock" (its completions are known beforehand), "backend" (runs a checkpoint, or calls a server),
-        or "checkpoint" (a folder below $HELMFRAME_MODELS); arguments with their defaults; description.
+        "provider" (`"NAME:model"` is a model of this server) or "checkpoint" (a folder below $HELMFRAME_MODELS);
+        arguments with their defaults; description.
 
     >>> list_models().filter(kind="mock")["name"].to_list()
     ['echo', 'noisy', 'oracle', 'replay']
@@ -421,7 +427,16 @@ def list_models() -> pl.DataFrame:
         "backend": (http, local, vllm),
     }
     rows = [_function_row(kind, function) for kind, functions in listed.items() for function in functions]
-    return pl.DataFrame([*rows, *map(_checkpoint_row, _checkpoints())], schema=_LISTING)
+    servers = [
+        {
+            "name": f"{name}:",
+            "kind": "provider",
+            "arguments": "",
+            "description": f"a server at {provider.url}" + (f"; its key is in {provider.key}" if provider.key else ""),
+        }
+        for name, provider in providers().items()
+    ]
+    return pl.DataFrame([*rows, *servers, *map(_checkpoint_row, _checkpoints())], schema=_LISTING)
 
 
 def _function_row(kind: str, function: Callable[..., Model]) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 import errno
 import math
+import re
 import socket
 import urllib.error
 from collections.abc import Callable, Mapping
@@ -113,8 +114,41 @@ def retry_after(error: BaseException | None) -> float:
     milliseconds = _number(_header(headers, "Retry-After-Ms"))
     if milliseconds is not None:
         return max(0.0, milliseconds / 1000)
+    if value is None:
+        return seconds_to_reset(headers)
     seconds = _number(value)
     return max(0.0, _until(value) if seconds is None else seconds)
+
+
+def seconds_to_reset(headers: Any) -> float:
+    """Return the seconds until a used-up rate limit is reset, by the headers `x-ratelimit-*`; 0 if none is used up.
+
+    >>> seconds_to_reset({"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "1m2.5s"})
+    62.5
+    """
+    waits = [
+        _duration(_header(headers, f"x-ratelimit-reset-{kind}"))
+        for kind in ("requests", "tokens")
+        if _number(_header(headers, f"x-ratelimit-remaining-{kind}")) == 0
+    ]
+    return min(max(waits, default=0.0), LONGEST_RETRY_AFTER)
+
+
+def _duration(text: str | None) -> float:
+    """Return the seconds of a duration such as "6m0s", "20ms" or "1.5"; 0 for anything else."""
+    number = _number(text)
+    if number is not None:
+        return max(0.0, number)
+    parts = _DURATION.fullmatch((text or "").strip())
+    return (
+        0.0
+        if parts is None
+        else sum(float(part or 0) * unit for part, unit in zip(parts.groups(), _UNITS, strict=True))
+    )
+
+
+_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?")
+_UNITS = (3600.0, 60.0, 1.0, 0.001)
 
 
 def retrying(pause: Callable[[float], None]) -> "Retrying":

@@ -13,7 +13,7 @@ import polars as pl
 from helmframe import stats
 from helmframe._core.expressions import key_of
 from helmframe._schema import VERDICTS
-from helmframe.early_stopping.monitor import bounded_metrics
+from helmframe.early_stopping.rules import bounded_metrics
 from helmframe.errors import ArgumentError, NotComparableError, UnknownNameError
 from helmframe.judging.judge import judges_of, paired, verdicts_on, with_judges
 from helmframe.metrics.judge import KEY, with_verdicts

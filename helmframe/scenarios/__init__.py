@@ -1,6 +1,6 @@
 """Scenarios: the instances of a spec or a frame, streamed from a folder, a bucket or the hub."""
 
-from helmframe.scenarios.catalogue import find_scenario, scenario_names, specs_root
+from helmframe.scenarios.catalogue import find_scenario, scenario_names
 from helmframe.scenarios.frames import frame_scenario
 from helmframe.scenarios.load import count, load, load_train
 from helmframe.scenarios.validation import check_where, values
@@ -13,6 +13,5 @@ __all__ = [
     "load",
     "load_train",
     "scenario_names",
-    "specs_root",
     "values",
 ]

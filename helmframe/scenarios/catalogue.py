@@ -7,8 +7,9 @@ from pathlib import Path
 import polars as pl
 
 from helmframe._core.specs import ScenarioSpec, adapter_spec
+from helmframe._core.yaml import specs_root
 from helmframe.config import from_home
-from helmframe.errors import SourceMissingError, SpecError, UnknownNameError
+from helmframe.errors import SpecError, UnknownNameError
 from helmframe.scenarios.spec_file import load_scenario
 
 _SCHEMA = {
@@ -102,20 +103,6 @@ def find_scenario(name_or_path: str | Path) -> ScenarioSpec:
 def scenario_names() -> list[str]:
     """Return the names of all scenarios, sorted."""
     return sorted(_files())
-
-
-@cache
-def specs_root() -> Path:
-    """Return the folder of helmframe's own specs and packaged data: in the package, or beside it in a checkout.
-
-    Raises:
-        SourceMissingError: The installation is incomplete.
-    """
-    package = Path(__file__).resolve().parents[1]
-    for folder in (package / "specs", package.parent / "specs"):
-        if (folder / "scenarios").is_dir():
-            return folder
-    raise SourceMissingError(f"helmframe's own specs are neither in {package} nor beside it; install helmframe again.")
 
 
 def all_scenarios() -> tuple[ScenarioSpec, ...]:

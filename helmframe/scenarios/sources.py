@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from helmframe._core.specs import Frame, ScenarioSpec
+from helmframe._core.yaml import specs_root
 from helmframe.config import data_root, from_home, s3_options
 from helmframe.errors import (
     HelmframeError,
@@ -25,7 +26,6 @@ from helmframe.errors import (
     SourceMissingError,
     SpecError,
 )
-from helmframe.scenarios.catalogue import specs_root
 from helmframe.scenarios.remote import Listing, hub_address, reach_hub, reach_s3
 from helmframe.scenarios.sql import text_list
 

@@ -164,18 +164,18 @@ def export(root: Address, target: Address, model: str | None = None, scenario: s
     """
     kind = name_of(target).rpartition(".")[2]
     if kind not in ("parquet", "jsonl"):
-        raise ArgumentError(f"export to {target}: the name should end in .parquet or .jsonl.")
+        raise ArgumentError(f"export to {target}: the name must end in .parquet or .jsonl.")
     frames = []
     for entry in list_entries(root, model, scenario):
         frames.append(read_completions(root, entry))
         lost = frames[-1]["prompt"].null_count()
         if lost:
             raise StoreError(
-                f"{entry.folder} lacks the start of {lost:,} prompts: its prefixes are damaged or missing.\n"
+                f"{entry.folder}: the prefixes of {lost:,} prompts are damaged or missing.\n"
                 f"Request the completions of {entry.model} on {entry.scenario} again: score(fresh=True)."
             )
     if not frames:
-        raise StoreError(f"the store {root} holds no answers yet.")
+        raise StoreError(f"The store {root} has no completions.")
     rows = pl.concat(frames).sort("model", "scenario", "row_index", "instance_id", maintain_order=True)
     if kind == "parquet":
         data = encode(rows)

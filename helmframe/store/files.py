@@ -119,7 +119,7 @@ def read(address: Address) -> bytes:
     """
     (data,) = read_all([address])
     if data is None:
-        raise StoreError(f"there is no {address}.")
+        raise StoreError(f"{address} doesn't exist.")
     return data
 
 
@@ -333,7 +333,7 @@ def _bucket(address: Address) -> tuple[Any, str]:
     """Return the file system of an address, and the path in it."""
     scheme, _, path = str(address).partition("://")
     if scheme != "s3":
-        raise StoreError(f"the store {address} can't be used: write a folder or s3://bucket/prefix (HELMFRAME_STORE).")
+        raise StoreError(f"Invalid store {address}. HELMFRAME_STORE must be a folder or s3://bucket/prefix.")
     # a child process must not use its parent's connections
     return _filesystem(config.s3_options(), os.getpid()), path
 

@@ -238,9 +238,9 @@ def set_aside(root: Address, file: File, why: str) -> None:
     try:
         move(file.address, target)
     except StoreError as error:
-        log.warning("%s is damaged: %s. It is left out; it could not be set aside: %s", address, why, error)
+        log.warning("%s is damaged: %s. It is skipped, because moving it failed: %s", address, why, error)
     else:
-        log.warning("%s is damaged: %s. It is set aside to %s; the rest serves.", address, why, target)
+        log.warning("%s is damaged: %s. It was moved to %s; the other parts are used.", address, why, target)
 
 
 def _path(folder: Address, address: Address) -> str:

@@ -158,7 +158,7 @@ class RunFolder:
         """
         content = self._content()
         if content is None:
-            raise StoreError(f"{self.path} holds no results: there is no {below(self.path, MANIFEST)}.")
+            raise StoreError(f"{self.path} has no results: {below(self.path, MANIFEST)} doesn't exist.")
         return {name: value for name, value in content.items() if name not in (_PARTS, _COMPLETE, _CHECKSUM)}
 
     def parts_list(self) -> PartsList:
@@ -240,9 +240,9 @@ class RunFolder:
         try:
             content = json.loads(data)
         except ValueError as error:
-            raise StoreError(f"{self.path} holds no results: {address} is not JSON: {error}. {_ADVICE}") from None
+            raise StoreError(f"{self.path} has no results: {address} isn't valid JSON: {error}. {_ADVICE}") from None
         if not isinstance(content, dict):
-            raise StoreError(f"{self.path} holds no results: {address} is not a JSON object. {_ADVICE}")
+            raise StoreError(f"{self.path} has no results: {address} isn't a JSON object. {_ADVICE}")
         if isinstance(content.get("format"), int) and content["format"] > FORMAT:
             raise StoreError(
                 f"{self.path} was written by a newer helmframe (format {content['format']}; this one reads up to "
@@ -317,7 +317,7 @@ _ADVICE = "Run the plan again: cached completions are reused, and a new folder i
 
 
 def _unsound(address: Address, why: str) -> StoreError:
-    return StoreError(f"{address} is not as it was written: {why}.\n{_ADVICE}")
+    return StoreError(f"{address} has changed since it was written: {why}.\n{_ADVICE}")
 
 
 def _shard(part: File) -> int:

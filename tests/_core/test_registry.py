@@ -62,7 +62,7 @@ def test_an_entry_is_imported_on_first_use(package: str) -> None:
 def test_a_taken_name_is_refused_before_and_after_its_import(package: str) -> None:
     things = __import__(package).THINGS
     for _ in range(2):
-        with pytest.raises(ArgumentError, match="a thing called 'first' is there already"):
+        with pytest.raises(ArgumentError, match="The thing 'first' is already registered"):
             things.add("first", Entry(test_names_are_listed_without_imports))
         things["first"]
 

@@ -5,10 +5,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from helmframe._core.yaml import specs_root
 from helmframe.cli.app import main
 from helmframe.cli.check import check_spec, check_specs
 from helmframe.errors import SpecError
-from helmframe.scenarios.catalogue import find_scenario, scenario_names, specs_root
+from helmframe.scenarios.catalogue import find_scenario, scenario_names
 
 GOOD = """\
 scenario: mine

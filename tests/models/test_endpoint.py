@@ -17,7 +17,7 @@ from helmframe.errors import (
     SourceError,
     SourceMissingError,
 )
-from helmframe.models import endpoint_client, event_loop, http
+from helmframe.models import endpoint_client, event_loop, http, providers
 from helmframe.models.model import SCORES, Completion, Model, Pair
 from helmframe.models.protocol import from_any
 from helmframe.models.scheduler import Outcome, queue_of
@@ -222,6 +222,97 @@ def test_a_server_that_wants_the_newer_name_of_max_tokens_gets_it(server: Server
     assert server.asked[-1].body["max_completion_tokens"] == 9
 
 
+# Refused parameters ---------------------------------------------------------------------------------------------------
+
+DECODING = {
+    "max_tokens": 9, "temperature": 0.0, "top_p": 0.5, "stop": ["#"], "seed": 3, "presence_penalty": 1.0,
+    "frequency_penalty": 1.0,
+}  # fmt: skip
+
+
+def refusing(
+    server: Server, *names: str, message: str = "Unsupported value: '{}' does not support this value."
+) -> None:
+    """Let the server refuse these parameters, one after the other."""
+
+    def reply(asked: Asked) -> Reply:
+        refused = next((name for name in names if name in asked.body), None)
+        return completion("A") if refused is None else refusal(400, message.format(refused))
+
+    server.reply = reply
+
+
+@pytest.mark.parametrize("name", [*DECODING, "logprobs"])
+@pytest.mark.parametrize(
+    "message", ["Unsupported value: '{}' does not support this value.", "{}: Extra inputs are not permitted"]
+)
+def test_a_refused_parameter_costs_one_request_and_no_row(server: Server, name: str, message: str) -> None:
+    refusing(server, name, message=message)
+    model = http(server.url, "m")
+    results = outcomes(model, [f"q{number}" for number in range(40)], **DECODING)
+    assert [outcome.error for outcome in results] == [None] * 40
+    assert len(server.asked) == 41
+    refused = {name} - {"logprobs"}
+    assert model.refused is not None
+    assert set(model.refused()) == refused
+
+
+def test_two_refused_parameters_cost_two_requests(server: Server) -> None:
+    refusing(server, "temperature", "seed")
+    results = outcomes(http(server.url, "m"), [f"q{number}" for number in range(40)], **DECODING)
+    assert [outcome.error for outcome in results] == [None] * 40
+    assert len(server.asked) == 42
+
+
+def test_a_refused_parameter_is_in_the_manifest_and_is_shown(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    refusing(server, "temperature")
+    plan = hf.scenario("sampler").where(subject="music").limit(3).generate(http(server.url, "m"), temperature=0.0)
+    results = plan.score()
+    text = "the server's default temperature is used: it refuses temperature=0.0"
+    assert results.manifest["models"]["m"]["refused"] == {"temperature": text}
+    assert f"m: {text}" in repr(results)
+    assert f"m: {text}" in caplog.text
+    assert results.completions.collect()["error"].null_count() == 3
+
+
+def test_a_limit_of_max_tokens_is_kept(server: Server) -> None:
+    message = "max_tokens is too large: 9. This model supports at most 4 completion tokens."
+    server.reply = lambda asked: refusal(400, message) if asked.body["max_tokens"] > 4 else completion("A")
+    model = http(server.url, "m")
+    assert answer(model, max_tokens=9).text == "A"
+    assert answer(model, max_tokens=3).text == "A"
+    assert [asked.body["max_tokens"] for asked in server.asked] == [9, 4, 3]
+    assert model.refused is not None
+    assert model.refused() == {"max_tokens": "max_tokens=4 is sent: it refuses 9"}
+
+
+def test_a_prompt_that_is_too_long_changes_nothing_for_others(server: Server) -> None:
+    message = (
+        "'max_tokens' is too large: 9. This model's maximum context length is 8 tokens and the request has 5 input"
+    )
+    server.reply = lambda asked: refusal(400, message) if asked.body["prompt"] == "long" else completion("A")
+    model = http(server.url, "m")
+    first, second = outcomes(model, ["long", "who"], max_tokens=9)
+    assert "maximum context length" in (first.error or "")
+    assert second.error is None
+    assert server.asked[-1].body["max_tokens"] == 9
+    assert model.refused is not None
+    assert model.refused() == {}
+
+
+# Rate limits ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_used_up_rate_limit_is_waited_for(server: Server) -> None:
+    headers = {"x_ratelimit_remaining_requests": "0", "x_ratelimit_reset_requests": "300ms"}
+    server.reply = lambda asked: completion("A")._replace(headers=headers)
+    model = http(server.url, "m")
+    answer(model)
+    started = time.monotonic()
+    answer(model)
+    assert time.monotonic() - started > 0.25
+
+
 # Keys -----------------------------------------------------------------------------------------------------------------
 
 
@@ -241,7 +332,7 @@ def test_a_wrong_key_ends_the_run_and_is_shown_nowhere(
 ) -> None:
     model = http(server.url, "m")
     server.reply = lambda asked: refusal(status, f"wrong key {KEY}")
-    with pytest.raises(SourceDeniedError, match=r"wants a key \(HTTP 40.\): export HELMFRAME_API_KEY=…"):
+    with pytest.raises(SourceDeniedError, match=r"requires a key \(HTTP 40.\): export HELMFRAME_API_KEY=…"):
         outcomes(model, ["a"])
     monkeypatch.setenv("HELMFRAME_API_KEY", KEY)
     with pytest.raises(SourceDeniedError, match=r"refuses the key in HELMFRAME_API_KEY .*wrong key \*\*\*") as refused:
@@ -258,9 +349,56 @@ def test_a_short_key_is_hidden_too(server: Server, monkeypatch: pytest.MonkeyPat
 
 def test_a_key_that_no_header_can_hold_is_refused_unshown(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HELMFRAME_API_KEY", "sk-canary\n-x")
-    with pytest.raises(SourceDeniedError, match="HELMFRAME_API_KEY holds characters that no key has") as refused:
+    with pytest.raises(SourceDeniedError, match="HELMFRAME_API_KEY contains characters that no key has") as refused:
         outcomes(http(server.url, "m"), ["a"])
     assert "canary" not in str(refused.value)
+
+
+def test_each_server_sees_its_own_key_only(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = {
+        name: f"{name.lower()}-canary-1" for name in ("HELMFRAME_API_KEY", "OPENAI_API_KEY", "MINE", "GROQ_API_KEY")
+    }
+    for name, key in keys.items():
+        monkeypatch.setenv(name, key)
+    answer(http(server.url, "m"))
+    answer(http(server.url, "m", key_env="MINE"))
+    answer(from_any(f"http(url='{server.url}', name='m', key_env='MINE')"))
+    sent = [asked.headers["Authorization"] for asked in server.asked]
+    assert sent == [f"Bearer {keys[name]}" for name in ("HELMFRAME_API_KEY", "MINE", "MINE")]
+    assert providers.key_variable("https://api.groq.com/openai/v1", None) == "GROQ_API_KEY"
+    assert providers.key_variable("https://gpu.example.org/v1", None) is None
+
+
+def test_a_remote_server_without_a_key_variable_says_how_to_name_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HELMFRAME_API_KEY", KEY)
+    endpoint = endpoint_client.Endpoint("https://gpu.example.org/v1", "m", None)
+    assert endpoint._headers() == {}
+    error = endpoint._denied(401, "no")
+    assert "key_env='MY_SERVER_KEY'" in str(error)
+
+
+@pytest.mark.parametrize("given", ["sk-canary-0123", "a b", "", 3])
+def test_a_key_in_place_of_its_variable_is_refused_unshown(given: Any) -> None:
+    with pytest.raises(ArgumentError, match=r"must be the name of an environment variable") as refused:
+        http("http://localhost:1/v1", "m", key_env=given)
+    assert "canary" not in str(refused.value)
+
+
+@pytest.mark.parametrize("provider", sorted(providers.providers()))
+def test_a_provider_is_a_server_with_its_key(provider: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", "https://mine.openai.azure.com/")
+    entry = providers.providers()[provider]
+    model = from_any(f"{provider}:org/model")
+    assert model.name == "org/model"
+    assert entry.key in (providers.key_variable(entry.address(), None), "")
+    assert entry.key == "" or not providers.is_loopback(entry.address())
+    assert (model.loglikelihood is None) is (entry.chat or bool(entry.echoes))
+
+
+def test_a_provider_whose_address_is_in_a_variable_requires_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AZURE_OPENAI_ENDPOINT", raising=False)
+    with pytest.raises(ArgumentError, match="AZURE_OPENAI_ENDPOINT isn't set"):
+        from_any("azure:gpt")
 
 
 # What is not there ----------------------------------------------------------------------------------------------------
@@ -539,8 +677,8 @@ def test_a_plan_with_a_server_goes_through_yaml(said: str) -> None:
     ("said", "complaint"),
     [
         ("http://localhost:8000/v1", "say which of its models: 'http://localhost:8000/v1#name'"),
-        ("http://user:pw-canary@host/v1#m", "keys come from the environment"),
-        ("http://host/v1?api_key=pw-canary#m", "keys come from the environment"),
+        ("http://user:pw-canary@host/v1#m", "[Kk]eys come from environment variables"),
+        ("http://host/v1?api_key=pw-canary#m", "[Kk]eys come from environment variables"),
         ("http://:80/v1#m", "should be a server's address"),
         ("http://host:x/v1#m", "should be a server's address"),
         ("openai:", "should be the model's name"),

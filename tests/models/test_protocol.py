@@ -369,7 +369,8 @@ def test_functions_of_the_namespace_are_listed_with_their_arguments() -> None:
     assert table["name"].to_list() == ["echo", "noisy", "oracle", "replay"]
     assert table.filter(name="noisy")["arguments"].item() == "accuracy, seed=0, by='prompt'"
     functions = {name for name in hf.models.__all__ if name.islower()}
-    assert set(hf.list_models()["name"]) == functions
+    assert set(hf.list_models().filter(pl.col("kind").is_in(["mock", "backend"]))["name"]) == functions
+    assert "groq:" in hf.list_models().filter(kind="provider")["name"]
 
 
 def test_checkpoints_below_the_models_folder_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

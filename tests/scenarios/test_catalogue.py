@@ -6,8 +6,9 @@ import polars as pl
 import pytest
 
 import helmframe as hf
+from helmframe._core.yaml import specs_root
 from helmframe.errors import SpecError, UnknownNameError
-from helmframe.scenarios.catalogue import find_scenario, scenario_names, specs_root
+from helmframe.scenarios.catalogue import find_scenario, scenario_names
 
 
 def row(name: str) -> dict[str, object]:

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from helmframe._core.specs import ScenarioSpec, adapter_spec, frozen, of_subset
+from helmframe._core.yaml import specs_root
 from helmframe.adapters.adapt import ADAPTERS
 from helmframe.errors import SpecError
-from helmframe.scenarios.catalogue import find_scenario, scenario_names, specs_root
+from helmframe.scenarios.catalogue import find_scenario, scenario_names
 from helmframe.scenarios.spec_file import load_scenario
 
 SPEC = """\

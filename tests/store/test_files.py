@@ -47,7 +47,7 @@ def test_what_is_gone_can_be_moved_and_removed(root: Address) -> None:
 
 
 def test_reading_what_is_not_there_is_an_error_that_names_it(root: Address) -> None:
-    with pytest.raises(StoreError, match=r"there is no .*missing"):
+    with pytest.raises(StoreError, match=r"missing.* doesn't exist"):
         read(below(root, "missing"))
 
 

@@ -46,12 +46,12 @@ def test_a_manifest_comes_back(root: Address) -> None:
 def test_what_is_no_manifest_says_so(root: Address, text: bytes) -> None:
     folder = RunFolder.new(root)
     write(text, below(folder.path, "manifest.json"))
-    with pytest.raises(StoreError, match="holds no results"):
+    with pytest.raises(StoreError, match="has no results"):
         folder.manifest()
 
 
 def test_a_folder_without_results_says_so(root: Address) -> None:
-    with pytest.raises(StoreError, match="holds no results"):
+    with pytest.raises(StoreError, match="has no results"):
         RunFolder(root).manifest()
 
 
