@@ -60,7 +60,7 @@ def leaderboard(
         worst: Rank worst cases: "all", over the original and all variants; k, expected over k seeds, as in `compare`.
         shared: Whether to rank if a model lacks more than 1 % of the instances. Only instances with a score of every
             model are counted; `cells` has n and n_dropped.
-        errors: What to do if more than 1 % of a model's requests failed: "refuse"; "drop" these instances for every
+        errors: The action if more than 1 % of a model's requests failed: "refuse"; "drop" these instances for every
             model; "worst" counts a failure as the metric's worst bound.
         higher_is_better: A dict of metric → direction, for unknown metrics of other tools.
         ci: The simultaneous level of all models' ranks, and the level of the intervals.
@@ -150,7 +150,7 @@ def gate(
         columns: Scenarios (their main metric), metrics (in every scenario), or (scenario, metric); default all
             scenarios.
         axis: The axes that may differ from the baseline, as in `hf.compare`.
-        errors: What to do if more than 1 % of the requests failed: "refuse"; "drop" these instances for every model;
+        errors: The action if more than 1 % of the requests failed: "refuse"; "drop" these instances for every model;
             "worst" counts a failure as the metric's worst bound.
         strict: Whether "undecided" counts as "fail".
         ci: The level of the intervals.

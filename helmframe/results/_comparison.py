@@ -68,7 +68,7 @@ def compare(
         metrics: The metrics; default the main metric.
         worst: Compare the worst case instead of each variant: "all", over the original and all variants; a number k,
             expected over k seeds.
-        errors: What to do if more than 1 % of the requests failed: "refuse"; "drop" these instances on both sides;
+        errors: The action if more than 1 % of the requests failed: "refuse"; "drop" these instances on both sides;
             "worst" counts a failure as the metric's worst bound.
         mean: The mean over subsets, "macro" or "micro"; default the scenario's.
         higher_is_better: A dict of metric → direction, for unknown metrics of other tools.
@@ -131,7 +131,7 @@ def compare_results(
         metrics: The metrics; default the main metric.
         labels: The names of the sides; default the models if these differ, else "a" and "b".
         worst: Compare worst cases, as in `Results.compare`.
-        errors: What to do if more than 1 % of a side's requests failed: "refuse"; "drop" these instances on both sides;
+        errors: The action if more than 1 % of a side's requests failed: "refuse"; "drop" these instances on both sides;
             "worst" counts a failure as the metric's worst bound.
         mean: The mean over subsets, "macro" or "micro"; default the scenario's.
         higher_is_better: A dict of metric → direction, for unknown metrics of other tools.
@@ -228,7 +228,7 @@ def _worst_by_value(results: ResultsData, axis: str, worst: int | str, options: 
     if axis == "perturbation":
         raise ArgumentError(
             "compare('perturbation', worst=…): a worst case is over all perturbations. Write compare('model', "
-            "worst=…), or leave out worst."
+            "worst=…), or remove worst."
         )
     rows = results.scores.filter(pl.col("metric").is_in(list(options.metrics)))
     values = rows.select(pl.col(axis).unique().sort()).collect().to_series().to_list()

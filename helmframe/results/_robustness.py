@@ -371,7 +371,7 @@ def _change_table(
     names = inputs.resolve(perturbations, default=family)
     if definition == "helm":
         if placebo is not None:
-            raise ArgumentError("definition='helm': HELM's definition has no placebo. Leave out placebo or definition.")
+            raise ArgumentError("definition='helm': HELM's definition has no placebo. Remove placebo or definition.")
         kinds = {name: [family] for name in names}
         counted = helm_scores(inputs.scores, inputs.completions, list(inputs.higher_is_better))
         table = stats.helm_definition(_changed_input(replace(inputs, scores=counted)), inputs.keys, families=kinds)

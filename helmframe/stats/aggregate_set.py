@@ -32,7 +32,7 @@ def aggregate_set(
     """Compute a metric of a whole set per group, averaged over subsets, with a jackknife interval over clusters.
 
     The expression is evaluated again without each cluster of a subset (micro: of the group). More than 200 clusters are
-    split into 200 blocks by a key of their names, and whole blocks are left out, so the cost is at most 201 passes. A
+    split into 200 blocks by a key of their names, and whole blocks are omitted, so the cost is at most 201 passes. A
     value that isn't smooth gets 200 bootstrap samples of clusters instead. All rows are read at once.
 
     >>> rows = pl.DataFrame({"instance_id": list("abcde"), "score": [0.0, 2.0, 1.0, 3.0, 4.0]})
@@ -52,7 +52,7 @@ def aggregate_set(
         ci: The share of intervals that should cover the true value.
         mean: "macro" evaluates the expression per subset (scenario × subset) and averages; "micro" evaluates it over
             all rows at once.
-        fraction: Whether the value lies in [0, 1]. If so, its interval is cut there.
+        fraction: Whether the value is in [0, 1]. If so, its interval is cut there.
         smooth: Whether the value changes smoothly with the rows. Set False if removing one row moves others (bins of
             equal mass, quantiles): the jackknife variance is then erratic, and the bootstrap is used.
         by_trial: Whether to compute the value in each trial and average over trials, as HELM does. By default the rows
@@ -249,9 +249,9 @@ def _interval_label(*, smooth: bool) -> pl.Expr:
         .when(pl.col("lonely") > 0)
         .then(pl.lit("no interval: a subset has fewer than 2 clusters"))
         .when(pl.col("undefined"))
-        .then(pl.lit("no interval: undefined if some cluster is left out"))
+        .then(pl.lit("no interval: undefined if some cluster is omitted"))
         .when(pl.col("alike"))
-        .then(pl.lit("no interval: the same whichever cluster is left out"))
+        .then(pl.lit("no interval: the same whichever cluster is omitted"))
         .otherwise(
             pl.concat_str(
                 pl.lit("jackknife" if smooth else f"bootstrap ({DRAWS})"),

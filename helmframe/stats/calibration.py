@@ -51,8 +51,8 @@ def calibration(
     """Measure the difference between confidence and accuracy, one row per group.
 
     A plain calibration error grows with fewer completions, for any model. The headline is therefore the debiased
-    squared error, which is around 0 for a calibrated model at any n. The plain error is returned with the band that it
-    would lie in if every probability were true. Bins have the same number of completions, at least 30.
+    squared error, which is around 0 for a calibrated model at any n. The plain error is returned with
+    its band under perfect calibration. Bins have the same number of completions, at least 30.
 
     >>> right = [1] * 40 + [0] * 10 + [1] * 30 + [0] * 20  # 80 % at confidence 0.9, 60 % at 0.6
     >>> table = calibration(pl.DataFrame({"confidence": [0.9] * 50 + [0.6] * 50, "right": right}))

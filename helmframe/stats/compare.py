@@ -96,9 +96,9 @@ def compare(
         base: The value to compare the others with; default the first, for perturbations the original.
         on: The columns that identify an instance on both sides. Subset and cluster of an instance are those of the
             base.
-        fractions: The metrics whose scores lie in [0, 1]; default those whose scores are all 0 or 1. Their intervals
+        fractions: The metrics whose scores are in [0, 1]; default those whose scores are all 0 or 1. Their intervals
             stay within ±1, also if all pairs are equal.
-        errors: What to do if more than 1 % of a side's requests failed: "refuse"; "drop" these instances on both sides;
+        errors: The action if more than 1 % of a side's requests failed: "refuse"; "drop" these instances on both sides;
             "worst" counts a failure as the metric's worst bound.
         ranges: A dict of metric → smallest and largest value, for "worst"; default 0 and 1 for fractions.
         ci: The share of intervals that should cover the true difference.

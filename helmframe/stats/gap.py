@@ -54,7 +54,7 @@ def gap(
         group: The column whose values are compared: a sub-population, a subject.
         by: The columns whose values make a separate table, as in `aggregate`.
         reference: A value of `group` to compare with; None: all instances.
-        fractions: The metrics whose scores lie in [0, 1]; their gap stays within ±1.
+        fractions: The metrics whose scores are in [0, 1]; their gap stays within ±1.
         ci: As in `aggregate`.
         mean: As in `aggregate`.
 

@@ -74,7 +74,7 @@ def gate(
         margin: How much worse side a may be than side b; at least 0.
         higher_is_better: A dict of metric → direction, for a comparison; default True.
         strict: Whether "undecided" counts as "fail".
-        errors: What to do if more than 1 % of a row's requests failed: "refuse", or "drop" (they do not count). The
+        errors: The action if more than 1 % of a row's requests failed: "refuse", or "drop" (they do not count). The
             failures of a comparison are already treated. "worst" needs the scores: `results.gate(errors="worst")`.
         ci: The level of the table's intervals.
 

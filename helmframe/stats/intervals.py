@@ -140,7 +140,7 @@ def with_interval(estimates: pl.DataFrame, fraction: pl.Expr, *, ci: float = 0.9
 
     Args:
         estimates: The result of `estimate`.
-        fraction: Whether the value lies in [least, 1]; such intervals never leave it. If all rows are 0 or 1 (and
+        fraction: Whether the value is in [least, 1]; such intervals never leave it. If all rows are 0 or 1 (and
             `least` is 0), the interval is Wilson's, or modified Wilson at the clustered and stratified variance.
         ci: The share of intervals that should cover the true value.
         least: The smallest possible value; −1 for differences of fractions.

@@ -73,10 +73,10 @@ def leaderboard(
             over columns, without missing cells. "mean": the mean of the cells, with equal weights. "micro": weighted by
             their instances. A model that lacks a column has no mean.
         subsets: The mean over the subsets of a scenario: "macro" (equal weights, as in HELM) or "micro" (by size).
-        fractions: The metrics whose scores lie in [0, 1]; default those whose scores are all 0 or 1.
+        fractions: The metrics whose scores are in [0, 1]; default those whose scores are all 0 or 1.
         units: A dict of metric → unit; means are over columns of one unit. Default "fraction" for `fractions`.
         shared: Whether to rank if a model lacks more than 1 % of a column's instances.
-        errors: What to do if more than 1 % of a cell's requests failed: "refuse"; "drop" these instances for every
+        errors: The action if more than 1 % of a cell's requests failed: "refuse"; "drop" these instances for every
             model; "worst" counts a failure as the metric's worst bound.
         ranges: A dict of metric → smallest and largest value, for "worst"; default 0 and 1 for fractions.
         ci: The level of the cells' intervals, and the simultaneous level of ranks and win rates.

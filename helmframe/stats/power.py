@@ -21,7 +21,7 @@ class Compared(Protocol):
 
 @dataclass(frozen=True, repr=False)
 class Power:
-    """The result of `power`: effect, n and power, of which two determine the third, and the assumptions.
+    """The result of `power`: effect, n, power and the assumptions.
 
     `effect` is a difference of means, `n` the number of instances, and `power` the probability of detecting the effect.
     `variance` is that of one instance's difference if the means are equal; for right-or-wrong scores it is the share of

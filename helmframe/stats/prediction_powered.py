@@ -60,7 +60,7 @@ def prediction_powered(
         ci: The level of the intervals.
         mean: The mean over subsets: "macro" or "micro", as in `aggregate`. Instances have equal weights.
         tuned: Whether λ is chosen, from 0 to 1, for the narrowest interval; else it is 1.
-        fraction: Whether labels lie in [0, 1]. If so, intervals are cut there.
+        fraction: Whether labels are in [0, 1]. If so, intervals are cut there.
 
     Returns:
         `by`, value, stderr, ci_low, ci_high, interval; judged (the judge's mean, uncorrected), labelled (the mean of

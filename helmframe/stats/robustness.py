@@ -77,7 +77,7 @@ def robustness(
         by: As in `aggregate`; the perturbation is always a key.
         higher_is_better: A dict of metric → direction, for every metric in the scores. With None the metric has no
             direction, and worst, right_to_wrong and wrong_to_right are null.
-        fractions: The metrics whose scores lie in [0, 1]. Their change stays within ±1, also if nothing flipped.
+        fractions: The metrics whose scores are in [0, 1]. Their change stays within ±1, also if nothing flipped.
         ci: As in `aggregate`.
         mean: As in `aggregate`.
         placebo: A perturbation that changes nothing ("rerun") and measures noise. It does not count in "all", and its

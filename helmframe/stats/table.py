@@ -45,14 +45,14 @@ def aggregate(
     ('score', 0.8, 0.49, 0.943, 'Wilson, n small', 10)
 
     Args:
-        scores: A frame of `SCORES`, or a list of frames that each contain their instances whole. Of a list, one or two
+        scores: A frame of `SCORES`, or a list of frames that each contain their instances whole. For a list, one or two
             frames are in memory at a time, and only sums are stored. Clusters of several instances need one row per
             group in these sums, and several trials one row per trial.
         by: The columns whose values make a group; "metric" is always one of them. Rows that differ in other columns,
             models and perturbations included, are averaged.
         ci: The share of intervals that should cover the true value.
         mean: "macro" weights subsets (scenario × subset) equally, "micro" by their number of instances.
-        fractions: The metrics whose scores lie in [0, 1]. They get Wilson's interval if all scores are 0 or 1 (modified
+        fractions: The metrics whose scores are in [0, 1]. They get Wilson's interval if all scores are 0 or 1 (modified
             for clusters and subsets; Clopper–Pearson if all are equal), else t, cut at 0 and 1. Other metrics get t.
             None: the metrics whose scores are all 0 or 1.
 
@@ -117,7 +117,7 @@ def table(
         mean: "macro" weights subsets (scenario × subset) equally, "micro" by their number of instances.
         pivot: One of the keys, whose values become columns that contain `value`.
         pool: The axes to average over, such as "model"; True: all that are not in `by`.
-        fractions: The metrics whose scores lie in [0, 1]; default those whose scores are all 0 or 1.
+        fractions: The metrics whose scores are in [0, 1]; default those whose scores are all 0 or 1.
 
     Returns:
         `by`, the other axes, metric and the columns of `STATS`. `interval` names the method, or the reason for no

@@ -84,4 +84,4 @@ def test_where_a_set_metric_has_no_interval_it_says_why(scores: Build) -> None:
     )
     assert why(scores([None, None])) == (None, "no interval: nothing was scored")
     ratio = pl.when(pl.col("score").sum() > 0).then(1 / pl.col("score").sum())
-    assert why(scores([1.0, 0.0, 0.0]), ratio) == (None, "no interval: undefined if some cluster is left out")
+    assert why(scores([1.0, 0.0, 0.0]), ratio) == (None, "no interval: undefined if some cluster is omitted")

@@ -45,7 +45,7 @@ def calibration(
     'calibration'
 
     Args:
-        frame: `COMPLETIONS`, of which only original inputs count; or one row per completion, with the columns
+        frame: `COMPLETIONS`, only original inputs; or one row per completion, with the columns
             confidence (0 to 1) and right, and optionally model, cluster and instance_id.
         confidence: For completions: None is the probability of the likeliest option, if options were sent separately;
             "max_prob" is the probability of the completion; other values name a column.

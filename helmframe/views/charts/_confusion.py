@@ -37,7 +37,7 @@ def confusion(frame: Frame, *, mode: str = "light") -> "Drawn":
     'confusion'
 
     Args:
-        frame: `COMPLETIONS`, of which only original inputs count; or counts with the columns gold, output, n, and model
+        frame: `COMPLETIONS`, only original inputs; or counts with the columns gold, output, n, and model
             if there are several models.
         mode: "light" or "dark".
 

@@ -53,7 +53,7 @@ def pareto(
     'accuracy over latency'
 
     Args:
-        frame: `SCORES` of both metrics, of which original inputs are aggregated by model and setting; or a table of
+        frame: `SCORES` of both metrics, whose original inputs are aggregated by model and setting; or a table of
             `hf.stats.table` with both.
         x: A metric, the cost.
         y: A metric, the gain.

@@ -40,7 +40,7 @@ def robustness(
     'score, original to worst'
 
     Args:
-        frame: `SCORES` under perturbations, which are aggregated, or a table of `hf.stats.robustness`, of which the
+        frame: `SCORES` under perturbations, which are aggregated, or a table of `hf.stats.robustness`, whose
             rows "all" are drawn.
         metric: The metric to draw; default the first.
         models: As in `scores`.

@@ -185,4 +185,4 @@ def test_explain_tells_dropped_examples_from_prompts_that_are_cut() -> None:
     fits = plan.generate(windowed(len(prompt) + 5)).explain()
     assert "m: 1 prompts drop few-shot examples to fit the window" in fits
     assert "truncated at the end" not in fits
-    assert "m: 1 prompts are truncated at the end to fit the window of 30 tokens" in plan.generate(windowed(30)).explain()
+    assert "m: 1 prompts are truncated at the end to fit the window" in plan.generate(windowed(30)).explain()
