@@ -352,7 +352,7 @@ def test_half_an_export_is_no_results(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(RunFolder, "write_manifest", full)
     with pytest.raises(StoreError, match="no space left"):
         results.to_parquet(tmp_path / "out")
-    with pytest.raises(StoreError, match="holds no results"):
+    with pytest.raises(StoreError, match="has no results"):
         hf.load(tmp_path / "out")
 
 
