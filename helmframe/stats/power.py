@@ -108,8 +108,8 @@ def power(
         effect = _effect(n / design, z, float(ndtri(power)), variance, binary)
         if binary and effect > variance:
             raise ArgumentError(
-                f"power(n={n}): no difference is detectable if the sides differ on {variance:.3g} of the instances. Write "
-                "a larger n or discordance, or a smaller correlation."
+                f"power(n={n}): no difference is detectable if the sides differ on {variance:.3g} of the instances. "
+                "Write a larger n or discordance, or a smaller correlation."
             )
     size = abs(effect)
     if binary and size > variance:
