@@ -75,7 +75,7 @@ def test_a_damaged_file_raises(folder: Path, tmp_path: Path) -> None:
     damaged = shutil.copytree(folder, tmp_path / "damaged")
     file = next(damaged.glob("scores/**/*.parquet"))
     file.write_bytes(file.read_bytes()[:-100])
-    with pytest.raises(StoreError, match=r"damaged.*\.parquet is not as it was written"):
+    with pytest.raises(StoreError, match=r"damaged.*\.parquet has changed since it was written"):
         Dashboard(damaged).page({})
 
 
