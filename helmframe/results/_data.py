@@ -331,6 +331,11 @@ class ResultsData:
 
         A run that was killed has the completions that it stored. Completions of unfinished shards have no scores.
 
+        >>> import helmframe as hf
+        >>> results = hf.scenario("sampler").where(subject="music").limit(4).generate(hf.models.oracle()).score()
+        >>> hf.load(results.path).value("exact_match")
+        1.0
+
         Raises:
             StoreError: If the folder contains no results.
             ArgumentError: If `path` isn't a folder.
@@ -352,12 +357,24 @@ class ResultsData:
 
     @property
     def metric_names(self) -> list[str]:
-        """The metrics scored."""
+        """Return the names of the scored metrics.
+
+        >>> import helmframe as hf
+        >>> results = hf.scenario("sampler").where(subject="music").limit(4).generate(hf.models.oracle()).score()
+        >>> results.metric_names[0]
+        'exact_match'
+        """
         return list(self.manifest["metrics"])
 
     @property
     def main_metrics(self) -> list[str]:
-        """The main metric of each scenario, if it was scored; else the first scored metric."""
+        """Return the main metric of each scenario, if it was scored; else the first scored metric.
+
+        >>> import helmframe as hf
+        >>> results = hf.scenario("sampler").where(subject="music").limit(4).generate(hf.models.oracle()).score()
+        >>> results.main_metrics
+        ['exact_match']
+        """
         return self._reader.main_metrics
 
     @cached_property

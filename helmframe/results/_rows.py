@@ -14,7 +14,13 @@ from helmframe.stats.frames import list_names
 
 
 def requests(results: ResultsData) -> pl.LazyFrame:
-    """Return one row per request as sent, with `prompt`."""
+    """Return one row per request as sent, with `prompt`.
+
+    >>> import helmframe as hf
+    >>> results = hf.scenario("sampler").where(subject="music").limit(4).generate(hf.models.oracle()).score()
+    >>> results.requests.collect()["prompt"].str.contains("Answer").all()
+    True
+    """
     response_columns = [column.name for column in COMPLETIONS.adds if column.name not in ("output_index", "request_id")]
     rows = results.completions.drop(response_columns)
     prefixes = results.prefixes.unique("prefix_id")

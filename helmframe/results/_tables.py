@@ -20,7 +20,13 @@ DEFINITIONS = ("helmframe", "helm")
 
 
 def stats(results: ResultsData) -> pl.LazyFrame:
-    """Return `STATS` of every metric by the axes that the run varied: `table()` as a lazy frame."""
+    """Return `STATS` of every metric by the axes that the run varied: `table()` as a lazy frame.
+
+    >>> import helmframe as hf
+    >>> results = hf.scenario("sampler").where(subject="music").limit(4).generate(hf.models.oracle()).score()
+    >>> results.stats.filter(metric="exact_match").select("value", "n").collect().row(0)
+    (1.0, 4)
+    """
     return table(results).lazy()
 
 

@@ -26,6 +26,11 @@ CHARTS: Registry[Chart] = Registry(
 def chart(name: str) -> Callable[[Function], Function]:
     """Register a function `(results, **options) -> Altair chart` as `results.plot.NAME(**options)`.
 
+    >>> @chart("lengths")
+    ... def lengths(results, mode="light"):
+    ...     return results.plot.scores("output_words", mode=mode)
+    >>> CHARTS.remove("lengths")
+
     Raises:
         ArgumentError: If the name is taken.
     """

@@ -72,6 +72,13 @@ class Leaderboard:
     def compare(self, other: "Leaderboard") -> pl.DataFrame:
         """Compare with another leaderboard of the same models and columns: values, differences and ranks of both.
 
+        >>> from helmframe.stats.leaderboard import leaderboard_of_means
+        >>> means = pl.DataFrame({"model": ["a", "b"], "MMLU": [0.7, 0.6], "GSM8K": [0.5, 0.6]})
+        >>> board = leaderboard_of_means(means, mean="mean")
+        >>> earlier = leaderboard_of_means(means.with_columns(GSM8K=pl.col("GSM8K") - 0.1), mean="mean")
+        >>> board.compare(earlier).select("model", pl.col("difference").round(3)).rows()
+        [('a', 0.05), ('b', 0.05)]
+
         Raises:
             NotComparableError: If the models, the columns or the mean differ.
         """
@@ -88,7 +95,13 @@ class Leaderboard:
         return joined.with_columns(difference=pl.col("value_a") - pl.col("value_b"))
 
     def pivot(self) -> pl.DataFrame:
-        """Return one row per model, from best to worst, and one column per column of the leaderboard."""
+        """Return one row per model, from best to worst, and one column per column of the leaderboard.
+
+        >>> from helmframe.stats.leaderboard import leaderboard_of_means
+        >>> means = pl.DataFrame({"model": ["a", "b"], "MMLU": [0.7, 0.6], "GSM8K": [0.5, 0.6]})
+        >>> leaderboard_of_means(means, mean="mean").pivot().columns
+        ['model', 'value', 'GSM8K', 'MMLU']
+        """
         wide = self.cells.pivot("column", index="model", values="value")
         return self.table.select("model", "value").join(wide, on="model", how="left", maintain_order="left")
 
