@@ -92,6 +92,10 @@ class Results(ResultsData):
 
         Rows are loaded on demand, so a million completions open at once. In a terminal, run `helmframe view`.
 
+        >>> import helmframe as hf
+        >>> results = hf.scenario("sampler").where(subject="music").limit(4).generate(hf.models.oracle()).score()
+        >>> widget = results.explore(order="lowest")
+
         Args:
             metric: The initial metric; default the main metric of each scenario. The other parameters are the initial
                 filters.
