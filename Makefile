@@ -25,6 +25,7 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python tools/build_sampler.py --check
+	$(BIN)/python -m tools.build_everyday --check
 
 types: $(VENV)/.dev
 	$(BIN)/mypy

@@ -50,7 +50,7 @@ def notebook_pages(path: Path) -> Iterator[tuple[str, str | bytes]]:
     for place, cell in enumerate(json.loads(path.read_text(encoding="utf-8"))["cells"]):
         source = "".join(cell["source"])
         if cell["cell_type"] == "markdown":
-            lines.append(source)
+            lines.append(re.sub(r"\]\((\w+)\.ipynb\)", r"](\1.md)", source))
             continue
         lines.append(f"```python\n{source}\n```")
         for number, output in enumerate(cell["outputs"]):
@@ -60,6 +60,10 @@ def notebook_pages(path: Path) -> Iterator[tuple[str, str | bytes]]:
             if "image/png" in shown:
                 lines.append(f"![Output of the cell above]({picture}){{ width=600 }}")
                 yield f"notebooks/{picture}", base64.b64decode(shown["image/png"])
+            elif "image/svg+xml" in shown:
+                picture = picture.removesuffix("png") + "svg"
+                lines.append(f"![Output of the cell above]({picture})")
+                yield f"notebooks/{picture}", shown["image/svg+xml"]
             elif "text/html" in shown:
                 block = re.sub(r"\n\s*\n", "\n", shown["text/html"])  # a blank line would end it
                 lines.append(f'<div class="output">{block}</div>')

@@ -21,6 +21,7 @@ DTYPES = (FLOAT32, "bfloat16", "float16")
 # The type in which the checkpoint was saved.
 AUTO = "auto"
 _DEVICE = re.compile(r"cpu|mps|cuda(:\d+)?")
+_IMPORTING = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -271,8 +272,10 @@ def packages() -> tuple[Any, Any]:
         SourceBrokenError: They are not installed.
     """
     try:
-        import torch
-        import transformers
+        # transformers replaces its module at the end of its import, and a second thread would get the incomplete one
+        with _IMPORTING:
+            import torch
+            import transformers
     except ImportError as error:
         raise SourceBrokenError(f"{INSTALL} ({error}).") from None
     return torch, transformers

@@ -502,7 +502,7 @@ def _with_texts(scores: pl.LazyFrame, completions: pl.LazyFrame) -> pl.LazyFrame
     """Return the scores with input and completion, the original's and the variant's."""
     # a metric over an instance's outputs has no output index: the first output is shown
     indexed = scores.with_columns(index=pl.col("output_index").fill_null(0))
-    texts = completions.with_columns(index=pl.col("output_index"))
+    texts = _likeliest_options(completions).with_columns(index=pl.col("output_index"))
     on = [*_OUTPUT_KEY[:-1], "index"]
     originals = texts.filter(pl.col("perturbation") == ORIGINAL).select(*on, "completion")
     variants = texts.select(
@@ -519,6 +519,15 @@ def _with_texts(scores: pl.LazyFrame, completions: pl.LazyFrame) -> pl.LazyFrame
         .join(originals, on=on, how="left")
         .with_columns(input=pl.when(same).then("input").otherwise("with_references"))
     )
+
+
+def _likeliest_options(completions: pl.LazyFrame) -> pl.LazyFrame:
+    """Return one row per output: the likeliest option, if options have separate requests."""
+    single = completions.filter(pl.col("reference_index").is_null())
+    options = completions.filter(pl.col("reference_index").is_not_null(), pl.col("request_mode") != "calibration")
+    ranked = options.sort("logprob", descending=True, nulls_last=True, maintain_order=True)
+    likeliest = ranked.unique([*_OUTPUT_KEY, *_VARIANT_KEY], keep="first", maintain_order=True)
+    return pl.concat([single, likeliest])
 
 
 def _input_text(prefix: str) -> pl.Expr:

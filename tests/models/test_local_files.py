@@ -234,3 +234,34 @@ def test_what_broke_off_leaves_nothing_behind(tmp_path: Path, cache: Path) -> No
     with pytest.raises(SourceBrokenError, match="can't be converted"):
         from_any(path)
     assert list(cache.iterdir()) == []
+
+
+IMPORT_TWICE = """
+import threading, time
+from concurrent.futures import ThreadPoolExecutor
+from helmframe.models.local_load import packages
+
+with ThreadPoolExecutor(2) as pool:
+    first = pool.submit(packages)
+    time.sleep(0.2)
+    second = pool.submit(packages)
+print(first.result()[1].AutoTokenizer, second.result()[1].AutoTokenizer)
+"""
+
+# As transformers does it: the module that is being imported is replaced by another.
+REPLACES_ITSELF = """
+import sys, time, types
+time.sleep(0.5)
+sys.modules[__name__] = types.SimpleNamespace(AutoTokenizer="complete", __spec__=__spec__)
+"""
+
+
+def test_two_threads_that_import_transformers_get_the_complete_module(tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text("")
+    (tmp_path / "transformers.py").write_text(REPLACES_ITSELF)
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORT_TWICE],
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}:{Path(__file__).parents[2]}"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stdout == "complete complete\n", done.stderr

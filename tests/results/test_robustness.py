@@ -186,6 +186,27 @@ def test_flips_show_changed_references_too() -> None:
     assert (row["output"], row["perturbed_output"], row["flip"]) == ("ab", "dc", "worse")
 
 
+def test_flips_of_options_that_are_scored_one_by_one() -> None:
+    frame = pl.DataFrame({"q": ["one", "two"], "c": [["ab", "cd"], ["ab", "cd"]], "a": [0, 1]})
+
+    class FirstUnlessShouted:
+        def generate(self, prompts: list[str]) -> list[str]:
+            raise NotImplementedError
+
+        def loglikelihood(self, pairs: list[tuple[str, str]]) -> list[float]:
+            return [
+                -1.0 if (option == " ab") == ("one" in prompt or "two" in prompt) else -2.0 for prompt, option in pairs
+            ]
+
+    plan = hf.scenario(frame, input="q", choices="c", answer="a", method="multiple_choice_separate_original")
+    results = plan.perturb("shouted").metrics("option_accuracy").generate(FirstUnlessShouted()).score()
+    shown = results.flips().select("input", "perturbed_input", "flip", "completion", "perturbed_completion")
+    assert shown.rows() == [
+        ("one", "ONE", "worse", " ab", " cd"),
+        ("two", "TWO", "better", " ab", " cd"),
+    ]
+
+
 def test_a_model_that_never_flips_has_none() -> None:
     flips = run("typos", model=hf.models.noisy(0.6, by="instance")).flips()
     assert flips.height == 0
