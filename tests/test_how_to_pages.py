@@ -218,7 +218,7 @@ def test_jobs_under_slurm_share_a_store(tmp_path: Path, monkeypatch: pytest.Monk
     output = subprocess.run(
         [sys.executable, "collect.py"], env=_variables(), capture_output=True, text=True, check=True
     )
-    assert "planned are there" not in output.stdout
+    assert "planned completions are available" not in output.stdout
     results = hf.load("results/all")
     assert results.table(metrics="exact_match").select("perturbation", "n").rows() == [("original", 64), ("typos", 64)]
     assert (results.manifest["counts"]["generated"], results.manifest["counts"]["cached"]) == (0, 128)

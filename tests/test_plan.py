@@ -122,7 +122,7 @@ ROWS = pl.DataFrame({"q": ["1+1?"], "a": ["2"]})
         ),
         (lambda: SAMPLER.adapt(max_tokens=3), ArgumentError, r"Write \.generate\(model, max_tokens=3\)"),  # type: ignore[call-arg]
         (lambda: SAMPLER.generate(hf.models.echo(), max_token=3), ArgumentError, "Did you mean 'max_tokens'"),
-        (lambda: hf.compare(SAMPLER, SAMPLER), ArgumentError, r"\.score\(\) first"),  # type: ignore[arg-type]
+        (lambda: hf.compare(SAMPLER, SAMPLER), ArgumentError, r"Write plan\.score\(\)"),  # type: ignore[arg-type]
         (lambda: SAMPLER.metrics("exact_mach"), UnknownNameError, "Did you mean 'exact_match'"),
         (lambda: SAMPLER.metrics(pl.col("output").alias("m_text")), ArgumentError, "'m_text' returns String"),
         (lambda: SAMPLER.metrics("classification_macro_f1@2"), ArgumentError, "has level 'set'"),
@@ -226,14 +226,14 @@ def test_explain_counts_without_asking() -> None:
     text = MUSIC.perturb(["typos", "lowercase"]).generate(explodes).explain()
     assert "32 instances" in text
     assert "96 variants" in text
-    assert "0 in the store" in text
-    assert "can't take max_tokens" in text
+    assert "0 cached" in text
+    assert "unsupported parameters are not sent: max_tokens" in text
 
 
 def test_explain_counts_what_the_store_has() -> None:
     plan = MUSIC.limit(4).generate(says_a)
     plan.score()
-    assert "4 distinct requests: 4 in the store, 0 to send" in plan.explain()
+    assert "4 distinct requests: 4 cached, 0 to send" in plan.explain()
 
 
 def test_results_gives_what_is_there_and_asks_nothing() -> None:
@@ -247,7 +247,7 @@ def test_results_gives_what_is_there_and_asks_nothing() -> None:
     results = MUSIC.limit(5).generate(model).results()
     assert len(asked) == 2
     assert results.table()["n"].unique().to_list() == [2]
-    assert "2 of 5 completions planned are there" in repr(results)
+    assert "2 of 5 planned completions are available" in repr(results)
 
 
 def test_a_list_is_a_grid_of_settings() -> None:

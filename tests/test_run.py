@@ -124,7 +124,7 @@ def test_max_requests_stops_cleanly_and_the_next_run_goes_on() -> None:
     results = plan.score(max_requests=4)
     assert len(asked) == 4
     assert results.table(metrics="exact_match")["n"].to_list() == [4]
-    assert "4 of 10 completions planned are there" in repr(results)
+    assert "4 of 10 planned completions are available" in repr(results)
     assert results.manifest["status"] == "stopped"
     assert plan.score().manifest["status"] == "done"
     assert len(asked) == 10
@@ -252,4 +252,4 @@ def test_a_suite_lists_what_a_model_can_not_do_and_goes_on() -> None:
     pictures = hf.scenario(frame, input="q", references="a", name="pictures").generate(says_a)
     results = hf.suite(pictures, MUSIC.limit(2).generate(says_a)).score()
     assert results.table(metrics="exact_match")["scenario"].to_list() == ["sampler"]
-    assert "left out: pictures × says_a" in repr(results)
+    assert "skipped: pictures × says_a" in repr(results)

@@ -69,7 +69,7 @@ def test_it_stops_once_the_interval_is_narrow_and_the_table_says_so() -> None:
     assert row["n_run"] < N / 2
     assert results.completions.select(pl.len()).collect().item() == row["n_run"]
     assert f"{row['n_run']} of 800" in repr(results)
-    assert "stopped by precise(0.06)" in repr(results)
+    assert "stopped early by precise(0.06)" in repr(results)
 
 
 def test_each_cell_of_a_grid_stops_by_itself() -> None:

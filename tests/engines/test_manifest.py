@@ -311,8 +311,8 @@ def test_a_killed_run_loads_with_the_completions_it_stored(killed: str) -> None:
     assert rows["request_id"].n_unique() == stored
     prompts = rows.join(results.prefixes.collect(), on="prefix_id", how="left", validate="m:1")
     assert prompts.select(pl.col("prefix", "suffix", "input", "completion").null_count()).row(0) == (0, 0, 0, 0)
-    assert f"{rows.height} of 512 completions planned are there" in repr(results)
-    assert f"{rows.height} of them have no scores yet: results.rescore() computes them" in repr(results)
+    assert f"{rows.height} of 512 planned completions are available" in repr(results)
+    assert f"{rows.height} completions have no scores yet; results.rescore() computes them" in repr(results)
     assert results.rescore().scores.collect()["metric"].len() == 4 * rows.height
     assert [each.why for each in verify(path.parents[1]) if each.why] == []
 

@@ -710,7 +710,7 @@ def test_answers_are_remembered_with_their_age_and_fresh_asks_anew(server: Serve
     plan.score()
     plan.score()
     assert len(server.asked) == 3
-    assert "UTC (today); the server may answer otherwise by now: score(fresh=True) asks anew" in plan.explain()
+    assert "UTC (today); the server may have changed since then; score(fresh=True) ignores the cache" in plan.explain()
     plan.score(fresh=True)
     assert len(server.asked) == 6
 

@@ -80,7 +80,7 @@ def test_perturbations_may_be_chosen_by_name_strength_or_family() -> None:
         results.robustness(perturbations="tpyos")
 
 
-def test_a_placebo_is_shown_when_it_is_asked_for() -> None:
+def test_a_placebo_is_shown_on_request() -> None:
     table = run("typos", "rerun").robustness(placebo="rerun")
     assert names(table) == ["all", "rerun", "typos"]
     row = table.filter(perturbation="typos").row(0, named=True)
@@ -97,7 +97,7 @@ def test_worst_case_is_over_the_original_and_all_variants() -> None:
 def test_worst_at_k_is_of_k_draws() -> None:
     results = run("typos", "rerun", seeds=4)
     table = results.worst_case(k=2)
-    assert table["variants"].to_list() == ["2 of 4 draws of rerun", "2 of 4 draws of typos"]
+    assert table["variants"].to_list() == ["2 of 4 seeds of rerun", "2 of 4 seeds of typos"]
     mean = results.robustness().filter(perturbation="typos")["perturbed"].item()
     assert table["value"][1] < results.worst_case(k=1)["value"][1] == pytest.approx(mean)
 
@@ -127,12 +127,12 @@ def test_worst_of_k_draws_compares_runs_with_other_numbers_of_seeds() -> None:
 
 @pytest.mark.parametrize("worst", ["some", True])
 def test_worst_is_all_or_a_number(worst: object) -> None:
-    with pytest.raises(ArgumentError, match="should be 'all', or how many draws"):
+    with pytest.raises(ArgumentError, match="worst must be 'all' or an integer"):
         hf.compare(run("typos"), run("typos"), worst=worst)  # type: ignore[arg-type]
 
 
 def test_perturbations_have_no_worst_case_each() -> None:
-    with pytest.raises(ArgumentError, match="none has a worst case"):
+    with pytest.raises(ArgumentError, match="a worst case is over all perturbations"):
         run("typos").compare("perturbation", worst="all")
 
 
@@ -221,19 +221,19 @@ def test_flips_of_the_best_of_several_outputs() -> None:
     assert flips["completion"].is_not_null().all()
 
 
-def test_flips_of_what_was_not_asked_are_told() -> None:
+def test_flips_of_an_unknown_perturbation_raise() -> None:
     with pytest.raises(UnknownNameError, match="Unknown perturbation 'lowercase' of these results"):
         run("typos").flips("lowercase")
 
 
-def test_a_model_that_answers_by_instance_is_consistent_whatever_it_scores() -> None:
+def test_outputs_that_depend_only_on_the_instance_are_consistent() -> None:
     results = run("typos", "rerun", model=hf.models.noisy(0.3, by="instance"))
     table = results.consistency()
     assert names(table) == ["all", "rerun", "typos"]
     assert table["always"].to_list() == [1.0, 1.0, 1.0]
 
 
-def test_an_option_whose_text_was_perturbed_is_the_same_answer() -> None:
+def test_an_option_with_perturbed_text_is_the_same_output() -> None:
     assert run("mirrored", model=hf.models.oracle()).consistency()["consistency"].to_list() == [1.0, 1.0]
 
 
@@ -278,7 +278,7 @@ def test_a_metric_without_a_direction_has_no_worst_case() -> None:
     assert dict(table.select("metric", pl.col("worst").is_null()).rows()) == {EXACT: False, "length": True}
     assert table["change"].null_count() == 0
     assert set(results.worst_case()["metric"]) == {EXACT}
-    with pytest.raises(ArgumentError, match="which way is 'length' better"):
+    with pytest.raises(ArgumentError, match="Metric 'length' has no direction"):
         results.worst_case(metrics="length")
     with pytest.raises(ArgumentError, match="the metric has no direction, so no change is better or worse"):
         results.flips(metric="length")

@@ -41,7 +41,7 @@ def test_the_interval_against_all_knows_that_all_holds_the_group(scores: Build) 
     assert row["stderr"] == pytest.approx(spread, rel=0.02)
 
 
-def test_answers_of_one_cluster_on_both_sides_are_paired(scores: Build) -> None:
+def test_scores_of_one_cluster_on_both_sides_are_paired(scores: Build) -> None:
     # each passage has a question of either kind; the passages differ, the kinds differ always by 1
     frame = scores(
         [0.0, 1.0, 5.0, 6.0, 10.0, 11.1],
