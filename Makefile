@@ -11,7 +11,7 @@ WORKERS := -q -n $(JOBS) --maxprocesses=8
 NOTEBOOKS := HELMFRAME_PROGRESS=0 $(BIN)/pytest -q --nbval --nbval-sanitize-with=notebooks/sanitize.cfg
 DUCKDB2 := PYTHONPATH=$(HTTPFS) $(BIN)/pytest
 
-.PHONY: demo test test-slow docs lint types unit smoke slow serial notebooks duckdb2 \
+.PHONY: demo test test-slow docs reference lint types unit smoke slow serial notebooks duckdb2 \
 	acceptance parity simulations soak bench clean
 
 demo: $(MODEL)/.made
@@ -25,6 +25,7 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python tools/build_sampler.py --check
+	$(BIN)/python -m tools.build_everyday --check
 
 types: $(VENV)/.dev
 	$(BIN)/mypy
@@ -57,6 +58,10 @@ duckdb2: $(HTTPFS)/.made
 docs: $(VENV)/.docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --clean
 	@echo build/docs/index.html
+
+# The reference pages of docs/reference that are made from the code, and the pictures of the chart gallery.
+reference: $(VENV)/.dev
+	$(BIN)/python -m tools.build_reference
 
 # Long runs, outside CI ----------------------------------------------------------------------------------------------
 

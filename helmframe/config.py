@@ -1,6 +1,7 @@
-"""Locations of data and store, and their credentials: from `configure`, else HELMFRAME_* and AWS_* variables.
+"""Settings of this process: the locations of data and store, credentials, and permissions.
 
-Credentials are stored in memory only, and no repr shows them.
+They come from `configure`, else from HELMFRAME_* and AWS_* variables. Credentials are stored in memory only, and no
+repr shows them.
 """
 
 import os
@@ -20,7 +21,7 @@ _SECRET_NAME = re.compile(r"SECRET|(API_KEY|ACCESS_KEY_ID|TOKEN|PASSWORD)$", re.
 
 @dataclass(frozen=True)
 class Secret:
-    """A text that no repr shows; only `reveal()` returns it."""
+    """A credential whose repr is hidden; only `reveal()` returns its text."""
 
     _text: str = field(repr=False)
 
@@ -29,7 +30,9 @@ class Secret:
         return self._text
 
     def __reduce__(self) -> Any:
-        raise ArgumentError("a credential stays in its process; the other one takes its own from the environment.")
+        raise ArgumentError(
+            "Credentials are never sent to another process. Set them in the environment of that process."
+        )
 
     def __repr__(self) -> str:
         return "Secret(…)"
@@ -39,7 +42,7 @@ class Secret:
 
 @dataclass(frozen=True)
 class S3Options:
-    """The options of an S3 server; for None the reader's own default applies."""
+    """The options of an S3 server; None means the reader's own default."""
 
     endpoint: str | None = None
     key: Secret | None = None
@@ -54,10 +57,10 @@ class S3Options:
         return tuple(secret.reveal() for secret in (self.key, self.secret, self.token) if secret is not None)
 
     def client(self, timeout: float) -> dict[str, Any]:
-        """Return the arguments of an s3fs file system of its own, without retries. They contain the credentials.
+        """Return the arguments of a new s3fs file system without retries. They contain the credentials.
 
         Args:
-            timeout: Seconds per request.
+            timeout: The limit of one request, in seconds.
         """
         client_options = {"endpoint_url": self.endpoint, "region_name": self.region}
         return {
@@ -97,22 +100,31 @@ def configure(
     s3_anonymous: bool | None = None,
     allow_code: bool | None = None,
 ) -> None:
-    """Set where data and store are, for this process; None leaves an earlier value.
+    """Set the locations of data and store, S3 credentials and permissions for this process.
+
+    An argument that is None keeps its earlier value. Credentials are stored in memory only, and never shown.
+
+        hf.configure(data="s3://evals", s3_endpoint="http://localhost:9000")
 
     Args:
-        data: The root of the scenarios' rows: a folder or `s3://bucket/prefix`; overrides HELMFRAME_DATA.
-        store: The folder or address of requests and completions; overrides HELMFRAME_STORE.
-        s3_endpoint: The address of an S3 server other than AWS, with its scheme; overrides AWS_ENDPOINT_URL.
-        s3_key: The access key; overrides AWS_ACCESS_KEY_ID and the profile. Needs `s3_secret`.
-        s3_secret: The secret key; it is in memory only, and never shown.
-        s3_region: The region; overrides AWS_REGION.
-        s3_anonymous: Whether to read without signing.
-        allow_code: Whether metrics may run programs that models wrote, in a sandbox; overrides HELMFRAME_ALLOW_CODE.
+        data: The root of the scenarios' rows: a folder or `s3://bucket/prefix`. Overrides HELMFRAME_DATA.
+        store: The folder or address of cached completions and runs. Overrides HELMFRAME_STORE.
+        s3_endpoint: The address of an S3 server other than AWS, with its scheme. Overrides AWS_ENDPOINT_URL.
+        s3_key: The access key. Needs `s3_secret`. Overrides AWS_ACCESS_KEY_ID and the AWS profile.
+        s3_secret: The secret key.
+        s3_region: The region. Overrides AWS_REGION.
+        s3_anonymous: Whether requests are sent without a signature.
+        allow_code: Whether metrics may run programs that models wrote, in a sandbox. Overrides HELMFRAME_ALLOW_CODE.
+
+    Raises:
+        ArgumentError: `data` or `store` isn't a path or an address, or `s3_endpoint` has no scheme.
     """
     global _settings
     for name, root in (("data", data), ("store", store)):
         if root is not None and not isinstance(root, str | Path):
-            raise ArgumentError(f"configure({name}={root!r}): a folder or an address, such as 's3://bucket/prefix'.")
+            raise ArgumentError(
+                f"configure({name}={root!r}): {name} must be a folder or an address, such as 's3://bucket/prefix'."
+            )
     new = _Settings(
         data=None if data is None else str(data),
         store=None if store is None else str(store),
@@ -124,12 +136,12 @@ def configure(
         allow_code=allow_code,
     )
     if s3_endpoint is not None and not s3_endpoint.startswith(("http://", "https://")):
-        raise ArgumentError(f"configure(s3_endpoint={s3_endpoint!r}) should start with http:// or https://.")
+        raise ArgumentError(f"configure(s3_endpoint={s3_endpoint!r}): s3_endpoint must start with http:// or https://.")
     _settings = replace(_settings, **{name: value for name, value in vars(new).items() if value is not None})
 
 
 def settings_without_credentials() -> dict[str, Any]:
-    """Return the arguments of `configure` that another process may receive."""
+    """Return the arguments of `configure` that may be sent to another process."""
     return {
         name: value for name, value in vars(_settings).items() if value is not None and not isinstance(value, Secret)
     }
@@ -141,18 +153,18 @@ def has_credentials() -> bool:
 
 
 def variables_without_credentials() -> dict[str, str]:
-    """Return the HELMFRAME_* variables, except those whose names indicate a credential."""
+    """Return the HELMFRAME_* variables, without those whose names indicate a credential."""
     variables = {name: value for name, value in os.environ.items() if name.startswith("HELMFRAME_")}
     return {name: value for name, value in variables.items() if not _is_secret(name)}
 
 
 def data_root() -> str | None:
-    """Return the root of the scenarios' rows; None means the hub."""
+    """Return the root of the scenarios' rows; None means the Hub."""
     return _settings.data or os.environ.get("HELMFRAME_DATA") or None
 
 
 def store_root() -> Path | str:
-    """Return the folder (a Path) or `scheme://` address (a str) of the store."""
+    """Return the folder (Path) or the `scheme://` address (str) of the store."""
     address = _settings.store or os.environ.get("HELMFRAME_STORE")
     if not address:
         from platformdirs import user_data_path
@@ -162,7 +174,7 @@ def store_root() -> Path | str:
 
 
 def code_allowed() -> bool:
-    """Return whether programs that models wrote may run in a sandbox; by default they may not.
+    """Return whether programs that models wrote may run in a sandbox; False by default.
 
     Raises:
         ArgumentError: HELMFRAME_ALLOW_CODE is neither 1 nor 0.
@@ -171,15 +183,15 @@ def code_allowed() -> bool:
         return _settings.allow_code
     text = os.environ.get("HELMFRAME_ALLOW_CODE") or "0"
     if text not in ("0", "1"):
-        raise ArgumentError(f"HELMFRAME_ALLOW_CODE={text}: should be 1 or 0.")
+        raise ArgumentError(f"HELMFRAME_ALLOW_CODE={text!r}: HELMFRAME_ALLOW_CODE must be '0' or '1'.")
     return text == "1"
 
 
 def redacted(text: str) -> str:
     """Return the text with every secret of this process replaced by `***`, before it is written or shown.
 
-    Secrets are the S3 key and secret of `configure`, and the environment's values of at least 8 characters under names
-    that contain SECRET or end in API_KEY, ACCESS_KEY_ID, TOKEN or PASSWORD.
+    Secrets are the S3 key and secret of `configure`, and environment variables whose names contain SECRET or end in
+    API_KEY, ACCESS_KEY_ID, TOKEN or PASSWORD. Values of fewer than 8 characters are not replaced.
     """
     pattern = _secrets_pattern(secret_texts())
     return text if pattern is None else pattern.sub("***", text)
@@ -193,25 +205,25 @@ def secret_texts() -> frozenset[str]:
 
 
 def s3_reader() -> str:
-    """Return the library that reads s3://: "httpfs" (DuckDB's extension), "s3fs", or "auto": httpfs if it loads.
+    """Return the reader of s3:// addresses: "httpfs" (DuckDB's extension), "s3fs", or "auto" (httpfs if it loads).
 
     Raises:
         ArgumentError: HELMFRAME_S3_READER is none of these.
     """
     reader = os.environ.get("HELMFRAME_S3_READER") or "auto"
     if reader not in S3_READERS:
-        raise ArgumentError.unknown_value(f"HELMFRAME_S3_READER={reader} names no reader", reader, S3_READERS)
+        raise ArgumentError.unknown_value(f"HELMFRAME_S3_READER={reader!r}", reader, S3_READERS)
     return reader
 
 
 def s3_endpoint() -> str | None:
-    """Return the address of the S3 server that is configured or in AWS_* variables; None leaves it to the profile."""
+    """Return the configured address of the S3 server, or the one in AWS_* variables; None: the profile decides."""
     variables = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
     return _settings.s3_endpoint or next((os.environ[name] for name in variables if os.environ.get(name)), None)
 
 
 def s3_options() -> S3Options:
-    """Return endpoint, credentials and region: as configured, else from AWS_* variables, else from the profile."""
+    """Return endpoint, credentials and region: from `configure`, else AWS_* variables, else the AWS profile."""
     region = _settings.s3_region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
     options = S3Options(endpoint=s3_endpoint(), region=region or None)
     if _settings.s3_anonymous:
@@ -238,7 +250,7 @@ def _with_usual_credentials(options: S3Options) -> S3Options:
         endpoint = options.endpoint or session.get_scoped_config().get("endpoint_url")
         region = options.region or session.get_config_variable("region")
     except BotoCoreError as error:
-        problem = str(error)
+        problem = str(error).partition("\n")[0]
     else:
         options = replace(options, endpoint=endpoint, region=region)
         if credentials is None:
@@ -246,7 +258,7 @@ def _with_usual_credentials(options: S3Options) -> S3Options:
         plain = credentials.get_frozen_credentials()
         token = Secret(plain.token) if plain.token else None
         return replace(options, key=Secret(plain.access_key), secret=Secret(plain.secret_key), token=token)
-    raise ArgumentError(f"the AWS profile can't be read: {problem}")
+    raise ArgumentError(f"Can't read the AWS profile. Check AWS_PROFILE and the files in ~/.aws. botocore: {problem}")
 
 
 @lru_cache(maxsize=4096)
@@ -256,14 +268,14 @@ def _is_secret(name: str) -> bool:
 
 @lru_cache(maxsize=4)
 def _secrets_pattern(secrets: frozenset[str]) -> re.Pattern[str] | None:
-    # longer secrets first: one may be the start of another
+    # longest first, because a secret may be the start of another
     return re.compile("|".join(map(re.escape, sorted(secrets, key=len, reverse=True)))) if secrets else None
 
 
 def from_home(path: str | Path) -> Path:
-    """Return a path with `~` at its start replaced by the home; the name of a missing user stays.
+    """Return a path with a leading `~` replaced by the home folder; `~user` of a missing user is unchanged.
 
     >>> from_home("~nobody-of-this-name/data")
     PosixPath('~nobody-of-this-name/data')
     """
-    return Path(os.path.expanduser(path))  # noqa: PTH111 - Path.expanduser raises for a user that is not there
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - Path.expanduser raises for a missing user

@@ -1,208 +1,265 @@
 """The errors of helmframe, from broad to narrow.
 
 HelmframeError
-├── UnknownNameError        (LookupError)      nothing with this name is registered or stored
-│   └── UnknownScenarioError                   no scenario has the name or the arguments of a run entry
+├── UnknownNameError        (LookupError)      the name isn't registered or stored
+│   └── UnknownScenarioError                   no scenario has the name or the arguments of the run entry
 ├── ArgumentError           (ValueError)       an argument has an invalid value
-│   └── NoInstancesError                       a condition matches no instance of the scenario's rows
-├── SpecError               (ValueError)       a spec file is wrong; names file and key
+│   └── NoInstancesError                       a condition matches no instance of the scenario
+├── SpecError               (ValueError)       a spec file is invalid; the message names file and key
 │   └── RepeatedKeyError                       two rows have the same row_index or instance_id
 ├── PlanError               (ValueError)       the plan is incomplete, contradicts itself or can't be executed
-├── CapabilityError         (ValueError)       the plan needs what the model can't do
+├── CapabilityError         (ValueError)       the model lacks a capability that the plan needs
 ├── NotAModelError          (TypeError)        a value can't be used as a model
 ├── AnswerError             (TypeError)        a model returned completions of the wrong type or number
-├── NotComparableError      (ValueError)       two results differ in more than the axis compared
-├── SourceError             (OSError)          a scenario's rows can't be read; names scenario and address
+├── NotComparableError      (ValueError)       two results differ in more than the compared axis
+├── SourceError             (OSError)          a scenario's rows can't be read; the message names the address
 │   ├── SourceMissingError  (FileNotFoundError)
 │   ├── SourceDeniedError   (PermissionError)
-│   └── SourceBrokenError                      unreadable, truncated, or not what the spec says
+│   └── SourceBrokenError                      the file is unreadable, truncated, or doesn't match the spec
 ├── StoreError              (OSError)          the store can't be read or written
 ├── SandboxError            (RuntimeError)     programs can't run in a sandbox here, or are not allowed to
-└── GroupedError            (ExceptionGroup)   parts of a run that ran at the same time failed with different errors
+└── GroupedError            (ExceptionGroup)   concurrent tasks of a run failed with different errors
 
 HelmframeWarning            (UserWarning)      a number needs care in its interpretation
 
-Each message has what is wrong, where, and what to write instead.
+Each message states what is wrong, where, and what to write instead.
 """
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Self
+
+# Known names that a message shows.
+SHOWN = 5
+# The functions that list all names of a kind.
+_LISTINGS = {
+    "judge template": "hf.list_judges()",
+    "metric": "hf.list_metrics()",
+    "perturbation": "hf.list_perturbations()",
+    "scenario": "hf.list_scenarios()",
+    "suite": "hf.list_suites()",
+}
 
 
 class HelmframeError(Exception):
-    """Base of every error raised on purpose by helmframe."""
+    """Base class of the errors that helmframe raises."""
 
 
 class HelmframeWarning(UserWarning):
-    """A number needs care in its interpretation."""
+    """A warning that a number needs care in its interpretation."""
 
 
 class UnknownNameError(HelmframeError, LookupError):
-    """Nothing with this name is registered or stored."""
+    """An error for a name that isn't registered or stored."""
 
     @classmethod
     def among(cls, kind: str, name: object, names: Iterable[str], *, hint: str = "") -> Self:
-        """Return `no metric is called 'exact_mach'. Did you mean 'exact_match'?` with known names and a hint."""
-        return cls(f"no {kind} is called {name!r}.{_did_you_mean(name, names)}{_and(hint)}")
+        """Return the error of an unknown name: `Unknown metric 'exact_mach'. Did you mean 'exact_match'?`.
+
+        Args:
+            kind: The kind of the name, such as "metric", or "metric of these scores" with the location.
+            name: The unknown name.
+            names: The known names.
+            hint: What to write instead.
+        """
+        located = re.fullmatch(r"(\w+(?: \w+){0,2}?) ((?:of|in|on|for) .+)", kind)
+        problem = f"{located[1]} {name!r} {located[2]}" if located else f"{kind} {name!r}"
+        choices = sorted(map(str, names))
+        return cls(f"Unknown {problem}.{_suggestion(name, choices)}{_known(choices, kind, hint)}")
 
 
 class UnknownScenarioError(UnknownNameError):
-    """No scenario has the name or the arguments of a run entry."""
+    """An error for a run entry whose name or arguments belong to no scenario."""
 
 
 class ArgumentError(HelmframeError, ValueError):
-    """An argument has an invalid value."""
+    """An error for an argument with an invalid value."""
 
     @classmethod
     def unknown_argument(cls, where: str, name: str, names: Iterable[str]) -> "ArgumentError":
-        """Return `typos() has no argument 'probb'. Did you mean 'prob'?` with the known arguments."""
-        return cls(f"{where} has no argument {name!r}.{_did_you_mean(name, names)}")
+        """Return the error of an unknown argument: `typos() has no argument 'probb'. Did you mean 'prob'?`."""
+        choices = sorted(map(str, names))
+        return cls(f"{where} has no argument {name!r}.{_suggestion(name, choices)}{_known(choices)}")
 
     @classmethod
     def unknown_value(cls, where: str, value: object, values: Iterable[str], *, hint: str = "") -> Self:
-        """Return `where(subject='philosphy') matches … Did you mean 'philosophy'?` with known values."""
-        return cls(f"{where}.{_did_you_mean(value, values)}{_and(hint)}")
+        """Return the error of a value that isn't one of the known values.
+
+        Args:
+            where: The argument with its value, such as `sample(order='x')`. Or a sentence without its full stop, such
+                as `where(subject='philosphy') matches no instance`.
+            value: The unknown value.
+            values: The known values.
+            hint: What to write instead.
+        """
+        names = sorted(map(str, values))
+        argument = re.search(rf"(\w+)={re.escape(repr(value))}\)?$", where)
+        if argument is None or not names:
+            return cls(f"{where}.{_suggestion(value, names)}{_known(names, hint=hint)}")
+        problem = f"{where}: {argument[1]} must be {_one_of(names)}."
+        return cls(f"{problem}{_suggestion(value, names)}{_known((), hint=hint)}")
 
     @classmethod
     def no_name(cls, decorator: str, argument: object) -> "ArgumentError":
-        """Return `@hf.metric needs a name, as text: write @hf.metric("shouted").`"""
+        """Return the error of a decorator without a name: `@hf.metric needs a name. Write @hf.metric("shouted")`."""
         name = getattr(argument, "__name__", "name")
-        return cls(f'@{decorator} needs a name, as text: write @{decorator}("{name}").')
+        return cls(f'@{decorator} needs a name. Write @{decorator}("{name}").')
 
 
 class NoInstancesError(ArgumentError):
-    """A condition matches no instance of the scenario's rows."""
+    """An error for a condition that matches no instance of the scenario."""
 
 
 class SpecError(HelmframeError, ValueError):
-    """A spec file is wrong."""
+    """An error for an invalid spec file; the message names file and key."""
 
     @classmethod
     def at(cls, file: object, key: str, problem: str) -> "SpecError":
-        """Return `specs/scenarios/mmlu.yaml: splits.dev: 'trian' is no split …`."""
+        """Return the error of a key: `mmlu.yaml: splits.dev: PROBLEM`."""
         return cls(f"{file}: {key}: {problem}" if key else f"{file}: {problem}")
 
     @classmethod
     def unknown_key(cls, file: object, key: str, keys: Iterable[str]) -> "SpecError":
-        """Return `specs/scenarios/mmlu.yaml: unknown key 'metric'. Did you mean 'metrics'?`"""
-        return cls(f"{file}: unknown key {key!r}.{_did_you_mean(key.rpartition('.')[2], keys)}")
+        """Return the error of an unknown key: `mmlu.yaml: unknown key 'metric'. Did you mean 'metrics'?`."""
+        choices = sorted(map(str, keys))
+        return cls(f"{file}: unknown key {key!r}.{_suggestion(key.rpartition('.')[2], choices)}{_known(choices)}")
 
 
 class RepeatedKeyError(SpecError):
-    """Two rows of a scenario have the same row_index or instance_id."""
+    """An error for two rows of a scenario with the same row_index or instance_id."""
 
 
 class PlanError(HelmframeError, ValueError):
-    """The plan is incomplete, contradicts itself or can't be executed."""
+    """An error for a plan that is incomplete, contradicts itself or can't be executed."""
 
 
 class CapabilityError(HelmframeError, ValueError):
-    """The plan needs what the model can't do."""
+    """An error for a model that lacks a capability that the plan needs."""
 
     @classmethod
     def no_log_probabilities(cls, model: str, scenario: str) -> "CapabilityError":
-        """Return the error that a scenario needs log-probabilities of texts from the model."""
+        """Return the error of a scenario that needs log-probabilities of texts."""
         return cls(
-            f"model {model!r} gives no log-probabilities of texts, and scenario {scenario!r} asks for them. Give an "
-            "object with .loglikelihood(pairs) beside .generate, or a local model; or ask otherwise: "
-            ".adapt(method='multiple_choice_joint') or 'generation'."
+            f"Model {model!r} doesn't compute log-probabilities of texts, which scenario {scenario!r} needs. Use a "
+            "local model, or an object with .loglikelihood(pairs). Or generate the answer: "
+            ".adapt(method='multiple_choice_joint') or .adapt(method='generation')."
         )
 
     @classmethod
     def no_generation(cls, model: str, scenario: str) -> "CapabilityError":
-        """Return the error that a scenario needs a model that generates text."""
+        """Return the error of a scenario that needs a model that generates text."""
         return cls(
-            f"model {model!r} generates no text, it only says how likely texts are, and scenario {scenario!r} asks for "
-            "text. Give an object with .generate(prompts) too; or, where there are options, ask otherwise: "
+            f"Model {model!r} doesn't generate text, which scenario {scenario!r} needs; it only scores texts. Use an "
+            "object that has .generate(prompts) too. If the scenario has options, score the options: "
             ".adapt(method='multiple_choice_separate_original')."
         )
 
     @classmethod
     def no_token_log_probabilities(cls, model: str, metric: str) -> "CapabilityError":
-        """Return the error that a metric needs log-probabilities of generated tokens."""
+        """Return the error of a metric that needs log-probabilities of generated tokens."""
         return cls(
-            f"model {model!r} gives no log-probabilities of what it generates, and metric {metric!r} needs them. Give "
-            "a local model, a server with logprobs, or a function that answers with hf.models.Completion(text, "
-            "token_logprobs=…); or use another metric, such as exact_match."
+            f"Model {model!r} doesn't return log-probabilities of the tokens it generates, which metric {metric!r} "
+            "needs. Use a local model, a server with logprobs, or a function that returns hf.models.Completion(text, "
+            "token_logprobs=…). Or use another metric, such as exact_match."
         )
 
     @classmethod
     def no_chat_template(cls, model: str) -> "CapabilityError":
-        """Return the error that the model has no chat template."""
-        return cls(f"adapt(chat_template=True): model {model!r} has no chat template; leave it out.")
+        """Return the error of a model without a chat template."""
+        return cls(f"adapt(chat_template=True): model {model!r} has no chat template. Remove chat_template=True.")
 
 
 class NotAModelError(HelmframeError, TypeError):
-    """A value can't be used as a model."""
+    """An error for a value that can't be used as a model."""
 
     @classmethod
     def of(cls, value: object, why: str = "") -> "NotAModelError":
-        """Return the error that a value is no model, with the reason and what a model is."""
+        """Return the error of a value that isn't a model, with the reason and what a model is."""
+        named = value if isinstance(value, type) else type(value)
+        name = repr(str(value)) if isinstance(value, str | Path) else named.__name__
         reason = f": {why}" if why else ""
         return cls(
-            f"{type(value).__name__} is no model{reason}.\n"
-            "A model is a function str -> str or list[str] -> list[str] (async too), an object with "
+            f"{name} isn't a model{reason}.\n"
+            "A model is a function str -> str or list[str] -> list[str] (sync or async), an object with "
             ".generate(prompts, **decoding),\n"
-            "a folder with a checkpoint and tokenizer in transformers format, a (model, tokenizer) pair, "
-            "a name 'org/name' of such a folder,\n"
+            "the folder or the name 'org/name' of a transformers checkpoint, a (model, tokenizer) pair,\n"
             "a server's 'http://host:port/v1#name', 'vllm:org/name', or a model object of lm-eval or Inspect."
         )
 
 
 class AnswerError(HelmframeError, TypeError):
-    """A model returned completions of the wrong type or number."""
+    """An error for completions of the wrong type or number that a model returned."""
 
 
 class NotComparableError(HelmframeError, ValueError):
-    """Two results differ in more than the axis compared."""
+    """An error for two results that differ in more than the compared axis."""
 
 
 class SourceError(HelmframeError, OSError):
-    """A scenario's rows can't be read; the message names scenario and address."""
+    """An error for rows of a scenario that can't be read; the message names the address."""
 
 
 class SourceMissingError(SourceError, FileNotFoundError):
-    """No such bucket, folder or file."""
+    """An error for a bucket, folder or file that doesn't exist."""
 
 
 class SourceDeniedError(SourceError, PermissionError):
-    """The credentials are wrong, missing, or not allowed to read this address."""
+    """An error for credentials that are wrong, missing, or not allowed to read the address."""
 
 
 class SourceBrokenError(SourceError):
-    """The file at the address is unreadable, truncated, or has other columns than the spec declares."""
+    """An error for a file that is unreadable, truncated, or has other columns than the spec declares."""
 
 
 class StoreError(HelmframeError, OSError):
-    """The store can't be read or written."""
+    """An error for a store that can't be read or written."""
 
 
 class SandboxError(HelmframeError, RuntimeError):
-    """Programs can't run in a sandbox here, or are not allowed to."""
+    """An error for programs that can't run in a sandbox here, or are not allowed to."""
 
 
 def near(name: object, names: Iterable[str], n: int = 3) -> list[str]:
-    """Return the names most like `name`, best first."""
+    """Return at most `n` names similar to `name`, the most similar first."""
     by_lower = {text.lower(): text for text in names}
     return [by_lower[match] for match in difflib.get_close_matches(str(name).lower(), by_lower, n=n, cutoff=0.6)]
 
 
 class GroupedError(HelmframeError, ExceptionGroup[Exception]):
-    """Parts of a run that ran at the same time failed with different errors; `exceptions` holds them."""
+    """An error for concurrent tasks of a run that failed with different errors, which `exceptions` contains."""
 
     def derive(self, excs: Sequence[Exception]) -> "GroupedError":  # type: ignore[override]
-        """Return a group of some of the exceptions, for `except*`."""
+        """Return a group of these exceptions, for `except*`."""
         return GroupedError(self.message, excs)
 
 
-def _did_you_mean(name: object, choices: Iterable[str]) -> str:
-    names = sorted(str(choice) for choice in choices)
+def listed(names: Iterable[str]) -> str:
+    """Return the first five names as text, and the number of names if there are more.
+
+    >>> listed("abcdefg")
+    'a, b, c, d, e, … (7 in all)'
+    """
+    texts = list(map(str, names))
+    return ", ".join(texts[:SHOWN]) + (f", … ({len(texts)} in all)" if len(texts) > SHOWN else "")
+
+
+def _suggestion(name: object, names: Sequence[str]) -> str:
     close = near(name, names)
-    suggestion = f" Did you mean {' or '.join(repr(choice) for choice in close)}?" if close else ""
-    shown = ", ".join(names[:40]) + (f", … ({len(names)} in all)" if len(names) > 40 else "")
-    return f"{suggestion}\nKnown: {shown}." if names else suggestion
+    return f" Did you mean {_one_of(close)}?" if close else ""
 
 
-def _and(hint: str) -> str:
-    return f"\n{hint}" if hint else ""
+def _known(names: Sequence[str], kind: str = "", hint: str = "") -> str:
+    """Return the known names of a kind, or the function that lists them, and the hint, on separate lines."""
+    lines = [f"Known: {listed(names)}."] if names else []
+    if len(names) > SHOWN and kind in _LISTINGS:
+        lines = [f"{_LISTINGS[kind]} lists all."]
+    return "".join(f"\n{line}" for line in (*lines, hint) if line)
+
+
+def _one_of(names: Sequence[str]) -> str:
+    """Return the names as a choice: `'a', 'b' or 'c'`."""
+    if len(names) > SHOWN:
+        return f"one of {listed(map(repr, names))}"
+    return " or ".join(filter(None, (", ".join(map(repr, names[:-1])), repr(names[-1]))))

@@ -48,27 +48,27 @@ def test_what_a_model_can_do_is_shown(model: Any, shown: str) -> None:
     [
         (
             lambda: SAMPLER.adapt(method="multiple_choice_separate_original").generate(says_a),
-            r"'says_a' gives no log-probabilities of texts.*\.adapt\(method='multiple_choice_joint'\)",
+            r"'says_a' doesn't compute log-probabilities of texts.*\.adapt\(method='multiple_choice_joint'\)",
         ),
         (
             lambda: SAMPLER.generate(says_a).adapt(method="multiple_choice_separate_original"),
-            "'says_a' gives no log-probabilities of texts",
+            "'says_a' doesn't compute log-probabilities of texts",
         ),
         (
             lambda: SAMPLER.generate(Scorer()).adapt(method="multiple_choice_joint"),
-            r"'Scorer' generates no text.*\.adapt\(method='multiple_choice_separate_original'\)",
+            r"'Scorer' doesn't generate text.*\.adapt\(method='multiple_choice_separate_original'\)",
         ),
         (
             lambda: SAMPLER.generate(says_a).adapt(chat_template=True),
-            r"adapt\(chat_template=True\): model 'says_a' has no chat template; leave it out",
+            r"adapt\(chat_template=True\): model 'says_a' has no chat template. Remove chat_template=True",
         ),
         (
             lambda: SAMPLER.generate(MUTE).metrics("ece_10_bin"),
-            r"'mute' gives no log-probabilities of what it generates, and metric 'ece_10_bin' needs them.*exact_match",
+            r"'mute' doesn't return log-probabilities of .* tokens .*, which metric 'ece_10_bin' needs.*exact_match",
         ),
         (
             lambda: SAMPLER.metrics("max_prob").generate(MUTE),
-            "metric 'max_prob' needs them",
+            "metric 'max_prob' needs",
         ),
     ],
 )
@@ -94,5 +94,5 @@ def test_what_only_scores_is_asked_for_that() -> None:
 
 
 def test_what_a_scenario_needs_by_itself_is_told_when_it_is_asked() -> None:
-    with pytest.raises(CapabilityError, match=r"'Scorer' generates no text, .* and scenario 'sampler' asks for text"):
+    with pytest.raises(CapabilityError, match=r"'Scorer' doesn't generate text, which scenario 'sampler' needs"):
         SAMPLER.generate(Scorer()).explain()

@@ -109,5 +109,5 @@ def test_short_values_and_other_variables_are_no_secrets(monkeypatch: pytest.Mon
 
 
 def test_a_root_is_a_folder_or_an_address() -> None:
-    with pytest.raises(ArgumentError, match=r"configure\(store=5\): a folder or an address"):
+    with pytest.raises(ArgumentError, match=r"configure\(store=5\): store must be a folder or an address"):
         config.configure(store=5)  # type: ignore[arg-type]

@@ -24,7 +24,7 @@ def test_every_error_is_also_a_builtin_one() -> None:
 def test_an_unknown_name_suggests_lists_and_hints() -> None:
     error = UnknownNameError.among("metric", "exact_mach", ["exact_match", "f1"], hint="Add one with @metric.")
     assert str(error) == (
-        "no metric is called 'exact_mach'. Did you mean 'exact_match'?\nKnown: exact_match, f1.\nAdd one with @metric."
+        "Unknown metric 'exact_mach'. Did you mean 'exact_match'?\nKnown: exact_match, f1.\nAdd one with @metric."
     )
 
 
@@ -52,5 +52,19 @@ def test_the_same_function_may_be_registered_again_and_another_may_not() -> None
     registry: Registry[object] = Registry("thing")
     registry.add("a", function)
     registry.add("a", function)
-    with pytest.raises(ArgumentError, match="is there already"):
+    with pytest.raises(ArgumentError, match="is already registered"):
         registry.add("a", test_case_does_not_hide_a_name)
+
+
+def test_at_most_five_known_names_are_shown() -> None:
+    error = UnknownNameError.among("column of this table", "zzz", iter("abcdefg"))
+    assert str(error) == "Unknown column 'zzz' of this table.\nKnown: a, b, c, d, e, … (7 in all)."
+    listing = str(UnknownNameError.among("metric", "bleu", map(str, range(200))))
+    assert listing == "Unknown metric 'bleu'.\nhf.list_metrics() lists all."
+
+
+def test_a_value_out_of_a_choice_names_the_choices() -> None:
+    error = ArgumentError.unknown_value("sample(order='kyed')", "kyed", ["keyed", "helm"])
+    assert str(error) == "sample(order='kyed'): order must be 'helm' or 'keyed'. Did you mean 'keyed'?"
+    error = ArgumentError.unknown_value("where(subject='x') matches no instance", "x", ["music"])
+    assert str(error) == "where(subject='x') matches no instance.\nKnown: music."

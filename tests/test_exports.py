@@ -10,7 +10,9 @@ import pytest
 
 import helmframe as hf
 
-HEAVY = ("torch", "transformers", "altair", "duckdb", "scipy.stats", "s3fs", "pandas", "numpy", "pyarrow")
+HEAVY = (
+    "torch", "transformers", "altair", "duckdb", "scipy.stats", "s3fs", "huggingface_hub", "pandas", "numpy", "pyarrow",
+)  # fmt: skip
 
 
 def run(code: str) -> str:

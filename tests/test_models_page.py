@@ -37,8 +37,9 @@ def test_a_sections_snippets_run_as_they_stand(heading: str, monkeypatch: pytest
 
 def test_the_page_has_a_section_for_each_way() -> None:
     assert list(SECTIONS) == [
-        "What answers", "A function", "An object", "A folder or hub name", "A loaded model and its tokenizer",
-        "A GGUF file", "How prompts are read", "Log-probabilities", "A server", "vLLM in this process",
-        "A model of lm-eval", "A model of Inspect", "A mock model",
+        "Use your model", "Capabilities", "Use a function as a model", "Use an object with generate and loglikelihood",
+        "Run a local checkpoint", "Evaluate a loaded model and its tokenizer", "Run a GGUF file",
+        "How local prompts are batched", "Log-probabilities", "Use an OpenAI-compatible server",
+        "vLLM in this process", "Use a model from lm-eval", "Use a model from Inspect", "Use a mock model",
     ]  # fmt: skip
     assert sum(code.startswith(NOT_RUN) for each in SECTIONS.values() for code, _ in each) == 4

@@ -8,6 +8,7 @@ import pytest
 from helmframe.results import Results
 from tests.demo import ROOT
 from tests.snippets import snippets
+from tests.test_how_to_pages import PAGES as HOW_TO
 
 PAGES = ["index", "your_data", "extend", "compare", "coming_from", "how_it_works", "ray", "ray_arithmetic"]
 NOT_RUN = "# not run here"
@@ -32,4 +33,4 @@ def test_a_pages_snippets_run_and_show_what_it_says(page: str) -> None:
 
 def test_every_page_is_tested() -> None:
     others = {page.stem.removeprefix("test_").removesuffix("_page") for page in (ROOT / "tests").glob("test_*_page.py")}
-    assert {page.stem for page in (ROOT / "docs").glob("*.md")} == {*PAGES, *others}
+    assert {page.stem for page in (ROOT / "docs").glob("*.md")} == {*PAGES, *HOW_TO, *others}

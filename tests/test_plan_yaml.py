@@ -333,5 +333,5 @@ def test_helms_rules_are_written_and_read() -> None:
     plan = hf.scenario("sampler", compat="helm").where(subject="music").sample(2)
     assert "compat: helm" in plan.to_yaml()
     assert Plan.from_yaml(plan.to_yaml()) == plan
-    with pytest.raises(SpecError, match=r"scenario\(compat='helmm'\). Did you mean 'helm'"):
+    with pytest.raises(SpecError, match=r"scenario\(compat='helmm'\): compat must be 'helm'\. Did you mean 'helm'"):
         Plan.from_yaml("scenario: sampler\ncompat: helmm")

@@ -1,74 +1,79 @@
-"""Every Python snippet of the README, pasted as it stands."""
+"""The README: its snippets run and show what it shows, its links lead to files, and it is short."""
 
 import re
-from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
+import helmframe as hf
+from helmframe import perturbations
 from helmframe.results import Results
-from tests.demo import ROOT, demo_model
-from tests.s3_server import S3Server
+from tests.demo import ROOT
+from tests.snippets import Snippet, snippets
+from tests.test_finding import Recorded
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-SNIPPETS = dict(re.findall(r"^## ([^\n]+)\n(?:(?!^## ).)*?^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL))
+FIRST, *FINDING = snippets(README)
+MOST_WORDS = 600
 
 
-def pasted(heading: str) -> tuple[dict[str, Any], Any]:
-    """Run a snippet; its names, and the value of its last line, as a notebook cell would show it."""
-    names: dict[str, Any] = {}
-    lines = SNIPPETS[heading].rstrip().split("\n")
-    exec("\n".join(lines[:-1]), names)
-    return names, eval(lines[-1], names)
+def pasted(code: str, names: dict[str, Any]) -> Any:
+    """Run a snippet; return the value of its last line, as a notebook cell would show it."""
+    *before, last = code.rstrip().split("\n")
+    exec("\n".join(before), names)
+    return eval(last, names)
 
 
-def test_every_snippet_is_pasted_below() -> None:
-    said = ["The sentence", "Your bucket", "Your scenario", "Your model", "Perturbed, robust, fair"]
-    assert list(SNIPPETS) == [*said, "Another prompt, compared", "Many at once, nothing lost"]
+def check(piece: Snippet, value: Any) -> None:
+    # below a table of scores are its metrics and its folder
+    assert piece.shown in (None, str(value).split("\nmetrics:")[0].strip())
 
 
 @pytest.mark.shared
-def test_the_sentence_prints_the_table_shown(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_snippet_runs(shared: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HELMFRAME_DATA", str(shared / "scenarios"))
-    _, results = pasted("The sentence")
-    table = README.split("## The sentence")[1].split("```")[3].strip()
-    assert repr(results).splitlines()[:3] == table.splitlines()
-
-
-@pytest.mark.shared
-def test_your_bucket(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("HELMFRAME_DATA")
-    _, instances = pasted("Your bucket")
-    assert instances["data_subject"].unique().sort().to_list() == ["anatomy", "philosophy"]
-
-
-@pytest.mark.model
-def test_your_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    demo_model()
-    monkeypatch.chdir(ROOT)
-    _, results = pasted("Your model")
+    results = pasted(FIRST.code, {})
     assert isinstance(results, Results)
-    assert results.table(metrics="exact_match")["n"].to_list() == [8, 8]
+    assert results.table(metrics="exact_match")["n"].to_list() == [311, 311]
 
 
-def test_your_scenario() -> None:
-    _, results = pasted("Your scenario")
-    assert results.value("exact_match") == 0.5
+def test_the_finding_shows_what_the_stored_log_probabilities_give() -> None:
+    names: dict[str, Any] = {"hf": hf, "model": Recorded()}
+    assert [piece.shown is None for piece in FINDING] == [False, False]
+    assert FINDING[0].code.count('"models/SmolLM2-135M-Instruct"') == 1
+    for piece in FINDING:
+        check(piece, pasted(piece.code.replace('"models/SmolLM2-135M-Instruct"', "model"), names))
 
 
-def test_perturbed() -> None:
-    names, flips = pasted("Perturbed, robust, fair")
-    assert names["results"].robustness()["perturbation"].unique().len() == 5  # four variants, and all of them
-    assert "diff" in flips.columns
+def test_the_conclusion_states_the_numbers_shown() -> None:
+    (conclusion,) = re.findall(r"^The model completes.*$", README, re.MULTILINE)
+    assert FINDING[0].shown is not None
+    assert FINDING[1].shown is not None
+    original, chance = re.findall(r"original +(\S+) .* (\S+)$", FINDING[0].shown, re.MULTILINE)[0]
+    changes = dict(re.findall(r"│ (\w+) +┆ \d+ +┆ (-\d\.\d+)", FINDING[1].shown))
+    points = [round(-100 * float(changes[name])) for name in ("typos", "uppercase")]
+    assert list(map(int, re.findall(r"\d+", conclusion))) == [
+        round(100 * float(original)), round(100 * float(chance)), *points,
+    ]  # fmt: skip
 
 
-def test_many_at_once() -> None:
-    _, values = pasted("Many at once, nothing lost")
-    assert len(values) == 2
-    assert all(0 < value < 1 for value in values)
+def test_the_comparison_has_the_counts_of_the_package() -> None:
+    counted = {name for name in perturbations.__all__ if name.islower()}
+    assert f"| perturbations | {len(counted)} |" in README
+    assert f"{len(counted)} perturbations" in README
+    assert f"| tasks | {hf.list_scenarios().height} |" in README
 
 
-def test_another_prompt_compared() -> None:
-    _, table = pasted("Another prompt, compared")
-    assert table["differs"].to_list() == ["prompt"]
-    assert {"difference", "ci_low", "ci_high", "p"} <= set(table.columns)
+def test_every_link_leads_to_a_file() -> None:
+    links = re.findall(r"^\[[\w-]+\]: (\S+)$|\]\((\S+?)\)|(?:src|srcset)=\"(\S+?)\"", README, re.MULTILINE)
+    targets = [target for link in links for target in link if target]
+    assert len(targets) > 8
+    assert [target for target in targets if not urlsplit(target).scheme and not (ROOT / target).exists()] == []
+    labels = set(re.findall(r"\]\[([\w-]+)\]", README))
+    assert labels == set(re.findall(r"^\[([\w-]+)\]: ", README, re.MULTILINE))
+
+
+def test_it_is_short() -> None:
+    body = README.split("\n[install]: ")[0]
+    assert len(body.split()) <= MOST_WORDS

@@ -124,8 +124,9 @@ def test_max_requests_stops_cleanly_and_the_next_run_goes_on() -> None:
     results = plan.score(max_requests=4)
     assert len(asked) == 4
     assert results.table(metrics="exact_match")["n"].to_list() == [4]
-    assert "4 of 10 completions planned are there" in repr(results)
-    plan.score()
+    assert "4 of 10 planned completions are available" in repr(results)
+    assert results.manifest["status"] == "stopped"
+    assert plan.score().manifest["status"] == "done"
     assert len(asked) == 10
 
 
@@ -147,9 +148,9 @@ def test_max_cost_stops_once_it_is_spent() -> None:
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ({"max_cost": 1.0}, "needs prices"),
-        ({"max_cost": 1.0, "prices": {"other": (1, 1)}}, "no price for model"),
-        ({"max_requests": -1}, "from 0 on"),
+        ({"max_cost": 1.0}, "prices is required"),
+        ({"max_cost": 1.0, "prices": {"other": (1, 1)}}, "prices has no entry for model"),
+        ({"max_requests": -1}, "must be a number ≥ 0"),
     ],
 )
 def test_limits_are_checked_before_anything_is_asked(how, message) -> None:  # type: ignore[no-untyped-def]
@@ -251,4 +252,4 @@ def test_a_suite_lists_what_a_model_can_not_do_and_goes_on() -> None:
     pictures = hf.scenario(frame, input="q", references="a", name="pictures").generate(says_a)
     results = hf.suite(pictures, MUSIC.limit(2).generate(says_a)).score()
     assert results.table(metrics="exact_match")["scenario"].to_list() == ["sampler"]
-    assert "left out: pictures × says_a" in repr(results)
+    assert "skipped: pictures × says_a" in repr(results)

@@ -42,5 +42,5 @@ def test_a_missing_column_is_named() -> None:
 
 
 def test_a_table_that_is_none_is_told() -> None:
-    with pytest.raises(UnknownNameError, match=r"no table is called 'completion'. Did you mean 'completions'"):
+    with pytest.raises(UnknownNameError, match=r"Unknown table 'completion'. Did you mean 'completions'"):
         hf.schema("completion")

@@ -72,7 +72,7 @@ def test_a_suite_is_found_by_name() -> None:
 
 
 def test_an_unknown_suite_has_near_ones() -> None:
-    with pytest.raises(UnknownNameError, match=r"no suite is called 'lit'. Did you mean 'lite'\?"):
+    with pytest.raises(UnknownNameError, match=r"Unknown suite 'lit'. Did you mean 'lite'\?"):
         hf.suite("lit")
 
 

@@ -1,22 +1,22 @@
 """Build the Parquet files of the embedded `sampler` scenario from its CSV sources.
 
-The questions live in `tools/sampler/<subject>.csv`, one row each, with the columns
-`split,question,right,wrong1,wrong2,wrong3` and the right answer always first. `arithmetic.csv` has a
-further column `check`: an expression that this script evaluates and compares with the right answer.
+The questions are in `tools/sampler/<subject>.csv`, one per row, with the columns
+`split,question,right,wrong1,wrong2,wrong3`. `arithmetic.csv` also has a column `check`: an
+expression whose value must equal the correct answer.
 
 For every subject and split the script writes
 `specs/data/sampler/<subject>/<split>-00000-of-00001.parquet` with the columns of MMLU on the Hugging
 Face hub: `question` (string), `subject` (string), `choices` (list of strings) and `answer` (64-bit
-integer, the 0-based index of the right choice). The place of the right answer comes from a keyed
-SHA-256 order, so that the letters are balanced within each file. A rebuild with the same version
-of polars gives the same bytes.
+integer, the 0-based index of the correct choice). A keyed SHA-256 order sets the index of the
+correct answer, so that the letters are balanced within a file. A rebuild with the same version of
+polars gives the same bytes.
 
 Usage:
     python tools/build_sampler.py            validate the CSV files and write the Parquet files
     python tools/build_sampler.py --check    validate, and compare the Parquet files with the CSV files
 
-The exit status is 1 if the sources break a rule or, with --check, if a Parquet file is missing,
-unexpected or different from what the sources say.
+The exit status is 1 if the sources break a rule. With --check it is also 1 if a Parquet file is
+missing, unexpected or different from its source.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ import re
 import sys
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
@@ -77,7 +77,7 @@ class CheckError(Exception):
 
 @dataclass(frozen=True)
 class Row:
-    """One question as its CSV file gives it; `options` has the right answer first."""
+    """One question of a CSV file; `options` has the correct answer first."""
 
     subject: str
     line: int
@@ -87,8 +87,8 @@ class Row:
     check: str | None
 
     @property
-    def place(self) -> str:
-        """File and line, to name the row in a message."""
+    def location(self) -> str:
+        """Return the file and line, for messages."""
         return f"{self.subject}.csv:{self.line}"
 
 
@@ -165,7 +165,11 @@ def _value(node: ast.expr) -> Fraction:
 
 
 def evaluate(expression: str) -> Fraction:
-    """The exact value of an arithmetic expression; anything but plain arithmetic is a CheckError."""
+    """Return the exact value of an arithmetic expression.
+
+    Raises:
+        CheckError: If it is anything but plain arithmetic.
+    """
     try:
         return _value(ast.parse(expression, mode="eval").body)
     except (SyntaxError, ValueError, ZeroDivisionError) as error:
@@ -173,7 +177,7 @@ def evaluate(expression: str) -> Fraction:
 
 
 def option_value(option: str) -> Fraction:
-    """The exact value of an option such as 12, -13, 0.42 or 5/8."""
+    """Return the exact value of an option such as 12, -13, 0.42 or 5/8."""
     if not re.fullmatch(r"-?[0-9]+(\.[0-9]+|/[1-9][0-9]*)?", option):
         raise CheckError(f"option {option!r} is not a plain number")
     return Fraction(option)
@@ -184,14 +188,14 @@ def option_value(option: str) -> Fraction:
 
 
 def normalise(text: str) -> str:
-    """Lower-case, without punctuation, symbols and articles, with single spaces."""
+    """Return the text in lower case, without punctuation, symbols and articles, with single spaces."""
     folded = unicodedata.normalize("NFKC", text).casefold()
-    kept = "".join(char for char in folded if char.isalnum() or char.isspace())
-    return " ".join(word for word in kept.split() if word not in {"a", "an", "the"})
+    letters = "".join(char for char in folded if char.isalnum() or char.isspace())
+    return " ".join(word for word in letters.split() if word not in {"a", "an", "the"})
 
 
 def read_subject(subject: str, problems: list[str]) -> list[Row]:
-    """The rows of one CSV file; what is wrong with the file's form is added to `problems`."""
+    """Return the rows of a CSV file, and add the errors of its form to `problems`."""
     path = SOURCE_DIR / f"{subject}.csv"
     columns = (*COLUMNS, CHECK_COLUMN) if subject in CHECKED_SUBJECTS else COLUMNS
     rows: list[Row] = []
@@ -201,14 +205,14 @@ def read_subject(subject: str, problems: list[str]) -> list[Row]:
             problems.append(f"{path.name}:1: the header must be {','.join(columns)}")
             return rows
         for fields in reader:
-            place = f"{path.name}:{reader.line_num}"
+            location = f"{path.name}:{reader.line_num}"
             if len(fields) != len(columns):
-                problems.append(f"{place}: {len(fields)} fields instead of {len(columns)}")
+                problems.append(f"{location}: {len(fields)} fields instead of {len(columns)}")
                 continue
             if any(not field or field != " ".join(field.split()) for field in fields):
-                problems.append(f"{place}: a field is empty or has stray white space")
+                problems.append(f"{location}: a field is empty or has stray white space")
             if fields[0] not in MINIMUM_ROWS:
-                problems.append(f"{place}: unknown split {fields[0]!r}")
+                problems.append(f"{location}: unknown split {fields[0]!r}")
                 continue
             check = fields[len(COLUMNS)] if len(fields) > len(COLUMNS) else None
             rows.append(Row(subject, reader.line_num, fields[0], fields[1], tuple(fields[2:6]), check))
@@ -216,55 +220,55 @@ def read_subject(subject: str, problems: list[str]) -> list[Row]:
 
 
 def check_options(row: Row) -> list[str]:
-    """What is wrong with the four options of one row."""
+    """Return the errors of the four options of a row."""
     problems: list[str] = []
     normal = [normalise(option) for option in row.options]
     if not all(normal):
-        problems.append(f"{row.place}: an option is empty after normalisation")
+        problems.append(f"{row.location}: an option is empty after normalisation")
     if len(set(normal)) != len(normal):
-        problems.append(f"{row.place}: two options are equal after normalisation")
+        problems.append(f"{row.location}: two options are equal after normalisation")
     if any(text.startswith(("all of", "none of", "both of")) for text in normal):
-        problems.append(f"{row.place}: an option refers to other options")
+        problems.append(f"{row.location}: an option refers to other options")
     return problems
 
 
 def check_arithmetic(row: Row) -> list[str]:
-    """Whether the right option, and no other one, equals the value of the row's expression."""
+    """Return errors unless the correct option, and no other, equals the value of the row's expression."""
     if row.check is None:
         return []
     try:
         expected = evaluate(row.check)
         values = [option_value(option) for option in row.options]
     except CheckError as error:
-        return [f"{row.place}: {error}"]
+        return [f"{row.location}: {error}"]
     problems: list[str] = []
     if values[0] != expected:
-        problems.append(f"{row.place}: the check gives {expected}, the right option says {row.options[0]}")
+        problems.append(f"{row.location}: the check gives {expected}, the correct option is {row.options[0]}")
     if len(set(values)) != len(values):
-        problems.append(f"{row.place}: two options have the same value")
+        problems.append(f"{row.location}: two options have the same value")
     return problems
 
 
 def check_questions(rows: Sequence[Row]) -> list[str]:
-    """Duplicates among the questions of all subjects, with leaks from dev into test named as such."""
+    """Return duplicates among the questions of all subjects, and leaks from dev into test."""
     problems: list[str] = []
     seen: dict[str, Row] = {}
     for row in rows:
         first = seen.setdefault(normalise(row.question), row)
         if first is not row:
             leak = {first.split, row.split} == {"dev", "test"}
-            what = "dev question is also in test" if leak else "duplicate question"
-            problems.append(f"{row.place}: {what} (see {first.place})")
+            problem = "dev question is also in test" if leak else "duplicate question"
+            problems.append(f"{row.location}: {problem} (see {first.location})")
     return problems
 
 
 def check_subject(subject: str, rows: Sequence[Row]) -> list[str]:
-    """Whether a subject has enough rows and does not give answers away by their length."""
+    """Return errors if a subject has too few rows, or if the longest option is often correct."""
     problems: list[str] = []
     counts = Counter(row.split for row in rows)
     for split, minimum in MINIMUM_ROWS.items():
         if counts[split] < minimum:
-            problems.append(f"{subject}: {counts[split]} rows in {split}, at least {minimum} are needed")
+            problems.append(f"{subject}: {counts[split]} rows in {split}, must be ≥ {minimum}")
     longest = sum(len(row.options[0]) > max(len(option) for option in row.options[1:]) for row in rows)
     if longest > LONGEST_SHARE_LIMIT * len(rows):
         problems.append(f"{subject}: the right option is the longest in {longest} of {len(rows)} rows")
@@ -272,15 +276,15 @@ def check_subject(subject: str, rows: Sequence[Row]) -> list[str]:
 
 
 def read_all() -> tuple[list[Row], list[str]]:
-    """All rows in the order of the files, and all problems found in them."""
-    found = {path.stem for path in SOURCE_DIR.glob("*.csv")}
-    problems = [f"{name}.csv: {'unexpected' if name in found else 'missing'}" for name in sorted(found ^ set(SUBJECTS))]
+    """Return all rows in the order of the files, and all errors in them."""
+    stems = {path.stem for path in SOURCE_DIR.glob("*.csv")}
+    problems = [f"{name}.csv: {'unexpected' if name in stems else 'missing'}" for name in sorted(stems ^ set(SUBJECTS))]
     rows: list[Row] = []
     for subject in SUBJECTS:
-        if subject in found:
-            own = read_subject(subject, problems)
-            problems += check_subject(subject, own)
-            rows += own
+        if subject in stems:
+            subject_rows = read_subject(subject, problems)
+            problems += check_subject(subject, subject_rows)
+            rows += subject_rows
     for row in rows:
         problems += check_options(row)
         problems += check_arithmetic(row)
@@ -289,52 +293,52 @@ def read_all() -> tuple[list[Row], list[str]]:
 
 
 # --------------------------------------------------------------------------------------------------
-# Placing the answers
+# Order of the options
 
 
 def _digest(*parts: str) -> bytes:
     return hashlib.sha256("\x1f".join((ORDER_KEY, *parts)).encode()).digest()
 
 
-def _is_cycle(places: Sequence[int]) -> bool:
-    """Whether the letters just go round, as in ABCDABCD or DCBADCBA."""
-    steps = {(after - before) % len(LETTERS) for before, after in pairwise(places)}
+def _is_cycle(indices: Sequence[int]) -> bool:
+    """Return whether the letters repeat in order, as in ABCDABCD or DCBADCBA."""
+    steps = {(after - before) % len(LETTERS) for before, after in pairwise(indices)}
     return len(steps) == 1
 
 
-def answer_places(subject: str, split: str, questions: Sequence[str]) -> list[int]:
-    """The index of the right choice for each question: balanced, and in an order fixed by SHA-256."""
+def answer_indices(subject: str, split: str, questions: Sequence[str]) -> list[int]:
+    """Return the index of the correct choice per question: balanced, in an order fixed by SHA-256."""
     salt = 0
     while True:
         keys = [_digest("row", str(salt), subject, split, question) for question in questions]
         start = _digest("start", str(salt), subject, split)[0]
-        places = [0] * len(questions)
-        for rank, index in enumerate(sorted(range(len(questions)), key=keys.__getitem__)):
-            places[index] = (start + rank) % len(LETTERS)
-        if len(places) < len(LETTERS) or not _is_cycle(places):
-            return places
+        indices = [0] * len(questions)
+        for rank, question in enumerate(sorted(range(len(questions)), key=keys.__getitem__)):
+            indices[question] = (start + rank) % len(LETTERS)
+        if len(indices) < len(LETTERS) or not _is_cycle(indices):
+            return indices
         salt += 1
 
 
-def choices(row: Row, place: int) -> list[str]:
-    """The four options with the right one at `place` and the wrong ones in an order fixed by SHA-256."""
+def choices(row: Row, index: int) -> list[str]:
+    """Return the four options with the correct one at `index`, the others in an order fixed by SHA-256."""
     wrong = sorted(row.options[1:], key=lambda option: _digest("option", row.subject, row.question, option))
-    return [*wrong[:place], row.options[0], *wrong[place:]]
+    return [*wrong[:index], row.options[0], *wrong[index:]]
 
 
 def build_frames(rows: Sequence[Row]) -> dict[tuple[str, str], pl.DataFrame]:
-    """The table of each (subject, split)."""
+    """Return the table of each (subject, split)."""
     frames: dict[tuple[str, str], pl.DataFrame] = {}
     for subject in SUBJECTS:
         for split in MINIMUM_ROWS:
-            own = [row for row in rows if (row.subject, row.split) == (subject, split)]
-            places = answer_places(subject, split, [row.question for row in own])
+            split_rows = [row for row in rows if (row.subject, row.split) == (subject, split)]
+            indices = answer_indices(subject, split, [row.question for row in split_rows])
             frames[subject, split] = pl.DataFrame(
                 {
-                    "question": [row.question for row in own],
-                    "subject": [subject] * len(own),
-                    "choices": [choices(row, place) for row, place in zip(own, places, strict=True)],
-                    "answer": places,
+                    "question": [row.question for row in split_rows],
+                    "subject": [subject] * len(split_rows),
+                    "choices": [choices(row, index) for row, index in zip(split_rows, indices, strict=True)],
+                    "answer": indices,
                 },
                 schema=SCHEMA,
             )
@@ -342,7 +346,7 @@ def build_frames(rows: Sequence[Row]) -> dict[tuple[str, str], pl.DataFrame]:
 
 
 def check_frames(rows: Sequence[Row], frames: dict[tuple[str, str], pl.DataFrame]) -> list[str]:
-    """Whether each answer index leads to the right option, and whether the letters are balanced."""
+    """Return errors if an answer index is wrong, or if the letters are not balanced."""
     problems: list[str] = []
     right = {(row.subject, row.split, row.question): row.options[0] for row in rows}
     for (subject, split), frame in frames.items():
@@ -356,7 +360,7 @@ def check_frames(rows: Sequence[Row], frames: dict[tuple[str, str], pl.DataFrame
 
 
 def letter_counts(frame: pl.DataFrame) -> list[int]:
-    """How often each of the letters A to D is right."""
+    """Return how often each of the letters A to D is correct."""
     counts = Counter(frame["answer"].to_list())
     return [counts[index] for index in range(len(LETTERS))]
 
@@ -366,22 +370,21 @@ def letter_counts(frame: pl.DataFrame) -> list[int]:
 
 
 def parquet_path(subject: str, split: str) -> Path:
-    """Where the table of a subject and split is kept."""
+    """Return the path of the table of a subject and split."""
     return OUTPUT_DIR / subject / f"{split}-00000-of-00001.parquet"
 
 
 def parquet_bytes(frame: pl.DataFrame) -> bytes:
-    """The table as Parquet; the same table and polars version give the same bytes."""
+    """Return the table as Parquet; the same table and polars version give the same bytes."""
     buffer = io.BytesIO()
     frame.write_parquet(buffer, compression="zstd", compression_level=9, statistics=False, row_group_size=1 << 20)
     return buffer.getvalue()
 
 
-def write_files(frames: dict[tuple[str, str], pl.DataFrame]) -> int:
-    """Write the files whose bytes are not yet on disk; returns how many were written."""
+def write_files(frames: Mapping[Path, pl.DataFrame]) -> int:
+    """Write the files whose content differs from that on disk; return how many were written."""
     written = 0
-    for (subject, split), frame in frames.items():
-        path = parquet_path(subject, split)
+    for path, frame in frames.items():
         content = parquet_bytes(frame)
         if not path.is_file() or path.read_bytes() != content:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -390,12 +393,11 @@ def write_files(frames: dict[tuple[str, str], pl.DataFrame]) -> int:
     return written
 
 
-def compare_files(frames: dict[tuple[str, str], pl.DataFrame]) -> list[str]:
-    """How the Parquet files on disk differ in content from `frames`."""
-    expected = {parquet_path(subject, split): frame for (subject, split), frame in frames.items()}
-    unexpected = sorted(set(OUTPUT_DIR.rglob("*.parquet")) - set(expected))
+def compare_files(folder: Path, frames: Mapping[Path, pl.DataFrame]) -> list[str]:
+    """Return how the Parquet files of `folder` differ from `frames`, by path."""
+    unexpected = sorted(set(folder.rglob("*.parquet")) - set(frames))
     problems = [f"{path.relative_to(ROOT)}: unexpected file" for path in unexpected]
-    for path, frame in expected.items():
+    for path, frame in frames.items():
         name = path.relative_to(ROOT)
         if not path.is_file():
             problems.append(f"{name}: missing")
@@ -413,7 +415,7 @@ def compare_files(frames: dict[tuple[str, str], pl.DataFrame]) -> list[str]:
 
 
 def summary(frames: dict[tuple[str, str], pl.DataFrame]) -> str:
-    """Counts and letters of every table, one line each."""
+    """Return counts and letters, one line per table."""
     lines = [f"{'subject':<12}{'split':<12}{'rows':>5}   {'   '.join(LETTERS)}"]
     for (subject, split), frame in frames.items():
         letters = "".join(f"{count:>4}" for count in letter_counts(frame))
@@ -431,15 +433,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not problems:
         frames = build_frames(rows)
         problems = check_frames(rows, frames)
+        files = {parquet_path(*key): frame for key, frame in frames.items()}
         if options.check and not problems:
-            problems = compare_files(frames)
+            problems = compare_files(OUTPUT_DIR, files)
     if problems:
         print("\n".join(problems), file=sys.stderr)
         return 1
     if options.check:
         print(f"{len(frames)} Parquet files agree with the CSV files")
     else:
-        written = write_files(frames)
+        written = write_files(files)
         print(summary(frames))
         print(f"{written} of {len(frames)} Parquet files written, the others were up to date")
     return 0

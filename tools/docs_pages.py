@@ -1,191 +1,101 @@
-"""What the documentation site is made of besides docs/: the notebooks, and pages written from what the package knows.
+"""A hook of MkDocs (mkdocs.yml): the notebooks become pages, and links between repository files links between pages.
 
-A hook of MkDocs (mkdocs.yml): pages are made when the site is built, so none can say something else than the code.
+`tools/build_reference.py` writes the reference pages that are made from the code.
 """
 
 import base64
-import contextlib
-import html
-import io
 import json
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from posixpath import dirname, normpath, relpath
 
-import polars as pl
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
-
-import helmframe as hf
-from helmframe import errors
-from helmframe.cli.app import main
+from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[1]
+# The page of errors, whose anchors are those of the API too.
+ERRORS = "reference/errors.md"
+# Pages whose tables need the room of the table of contents.
+WIDE = ("reference/columns.md",)
+_FENCED = re.compile(r"^(`{3,}|~{3,}).*?^\1\s*$", re.MULTILINE | re.DOTALL)
+_LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """MkDocs calls it when it has the files of docs/."""
-    for name, content in pages():
-        files.append(File.generated(config, name, content=content))
+    """Add the notebooks; MkDocs calls it when it has the files of docs/."""
+    for notebook in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        for name, content in notebook_pages(notebook):
+            files.append(File.generated(config, name, content=content))
     return files
 
 
-def pages() -> Iterator[tuple[str, str | bytes]]:
-    """Path within the site, and content, of each page and picture."""
-    for notebook in sorted((ROOT / "notebooks").glob("*.ipynb")):
-        yield from notebook_pages(notebook)
-    yield "reference/scenarios.md", _scenarios()
-    yield "reference/perturbations.md", _perturbations()
-    yield "reference/metrics.md", _metrics()
-    yield "reference/columns.md", _columns()
-    yield "reference/command_line.md", _command_line()
-    yield "reference/errors.md", _errors()
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:  # noqa: ARG001 - MkDocs calls it so
+    """Rewrite the links of a page; MkDocs calls it with each page."""
+    if page.file.src_uri in WIDE:
+        page.meta["hide"] = ["toc"]
+    if page.file.src_uri == ERRORS:
+        markdown = re.sub(r"^### `(\w+)`$", r'<a id="helmframe.errors.\1"></a>\n\n\g<0>', markdown, flags=re.MULTILINE)
+    return site_links(markdown, page.file.src_uri)
+
+
+def site_links(markdown: str, page: str) -> str:
+    """Return the text with links for the site, outside of code blocks.
+
+    A link to a notebook leads to its page. A link to a repository file that has no page becomes its label.
+    """
+    parts, end = [], 0
+    for fenced in _FENCED.finditer(markdown):
+        parts += [_rewritten(markdown[end : fenced.start()], page), fenced[0]]
+        end = fenced.end()
+    return "".join([*parts, _rewritten(markdown[end:], page)])
+
+
+def _rewritten(text: str, page: str) -> str:
+    return _LINK.sub(lambda link: _site_link(link[0], link[1] + link[2], link[3], page), text)
+
+
+def _site_link(link: str, label: str, target: str, page: str) -> str:
+    path, mark, anchor = target.partition("#")
+    if not path or re.match(r"[a-z]+:|/", path) or (page.startswith("notebooks/") and path.endswith((".png", ".svg"))):
+        return link
+    folder = dirname(page) if page.startswith("notebooks/") else normpath(f"docs/{dirname(page)}")
+    file = normpath(f"{folder}/{path}")
+    if file.startswith("notebooks/") and file.endswith(".ipynb"):
+        site = file.removesuffix(".ipynb") + ".md"
+    elif file.startswith("docs/"):
+        site = file.removeprefix("docs/")
+    else:
+        return label.removeprefix("!")
+    return f"{link[: -len(target) - 1]}{relpath(site, dirname(page) or '.')}{mark}{anchor})"
 
 
 def notebook_pages(path: Path) -> Iterator[tuple[str, str | bytes]]:
-    """A notebook as a page, outputs and all, and its pictures."""
+    """Return path and content of a notebook as a page with its outputs, and of its pictures."""
     lines = []
-    for place, cell in enumerate(json.loads(path.read_text(encoding="utf-8"))["cells"]):
+    for index, cell in enumerate(json.loads(path.read_text(encoding="utf-8"))["cells"]):
         source = "".join(cell["source"])
         if cell["cell_type"] == "markdown":
             lines.append(source)
             continue
         lines.append(f"```python\n{source}\n```")
         for number, output in enumerate(cell["outputs"]):
-            picture = f"{path.stem}-{place}-{number}.png"
+            picture = f"{path.stem}-{index}-{number}.png"
             data = output.get("data", {})
             shown = {kind: "".join(text) for kind, text in data.items() if isinstance(text, str | list)}
             if "image/png" in shown:
                 lines.append(f"![Output of the cell above]({picture}){{ width=600 }}")
                 yield f"notebooks/{picture}", base64.b64decode(shown["image/png"])
+            elif "image/svg+xml" in shown:
+                picture = picture.removesuffix("png") + "svg"
+                lines.append(f"![Output of the cell above]({picture})")
+                yield f"notebooks/{picture}", shown["image/svg+xml"]
             elif "text/html" in shown:
                 block = re.sub(r"\n\s*\n", "\n", shown["text/html"])  # a blank line would end it
                 lines.append(f'<div class="output">{block}</div>')
             else:
                 text = shown.get("text/plain") or "".join(output["text"])
                 lines.append(f"```text\n{text.rstrip()}\n```")
-    lines.append(f"*This page is `notebooks/{path.name}`, as it ran.*")
+    lines.append(f"*This page is the notebook `notebooks/{path.name}` with its outputs.*")
     yield f"notebooks/{path.stem}.md", "\n\n".join(lines)
-
-
-def _scenarios() -> str:
-    table = hf.list_scenarios().select(
-        scenario=_code("name"),
-        what=pl.col("description"),
-        subsets=pl.col("subsets").list.join(", "),
-        method=_code("method"),
-        main=_code("main"),
-        license=pl.col("license"),
-        rows=pl.col("hub").fill_null(pl.col("status")),
-    )
-    return _page(
-        "Scenarios",
-        "`hf.list_scenarios()`: what `hf.scenario(name)` knows by name. `rows` is where they come from without a "
-        "bucket of yours: a data set of the hub, or how to get them. `hf.scenario` takes frames and spec files too.",
-        _table(table),
-        wide=True,
-    )
-
-
-def _perturbations() -> str:
-    table = hf.list_perturbations().select(
-        perturbation=_code("name"),
-        meaning=pl.col("meaning"),
-        arguments=_code("arguments"),
-        kind=pl.col("kind"),
-        in_HELM=pl.when("helm").then(pl.lit("yes")).otherwise(pl.lit("")),
-        source=pl.col("source"),
-    )
-    return _page(
-        "Perturbations",
-        "`hf.list_perturbations()`: what `perturb(…)` knows by name; `hf.perturbations.typos(prob=.1)` and the text "
-        "`'typos(prob=.1)'` are the same. `kind` says whether it counts as robustness or fairness.",
-        _table(table),
-        wide=True,
-    )
-
-
-def _metrics() -> str:
-    both = hf.list_metrics().filter((pl.col("helm") != "") | (pl.col("lm_eval") != ""))
-    names = both.select(helmframe=_code("name"), HELM=_code("helm"), lm_eval=_code("lm_eval"))
-    table = hf.list_metrics().select(
-        metric=_code("name"),
-        what=pl.col("what"),
-        level=pl.col("level"),
-        unit=pl.col("unit"),
-        better=pl.col("direction"),
-        needs=_code("needs"),
-        arguments=_code("arguments"),
-        source=pl.col("source"),
-    )
-    return _page(
-        "Metrics",
-        "`hf.list_metrics()`: what `metrics(…)` knows by name. Each metric of single outputs is there as `name@k` too, "
-        "the best of k outputs.",
-        _table(table),
-        "## The same metric elsewhere",
-        "What it is called in HELM and in lm-evaluation-harness.",
-        _table(names),
-        wide=True,
-    )
-
-
-def _columns() -> str:
-    parts = []
-    for (name,), rows in hf.schema().group_by("table", maintain_order=True):
-        parts.append(f"## {name}")
-        parts.append(
-            _table(
-                rows.select(
-                    column=_code("column"), type=_code("dtype"), meaning=pl.col("meaning"), unit=pl.col("unit"),
-                    always=pl.when("required").then(pl.lit("yes")).otherwise(pl.lit("")),
-                )
-            )
-        )  # fmt: skip
-    return _page("Columns", "`hf.schema()`: every column of every table, from where they are defined.", *parts)
-
-
-def _command_line() -> str:
-    said = _help()
-    commands = re.findall(r"^    (\w+) ", said, re.MULTILINE)
-    parts = [f"## {name}\n\n```text\n{_help(name)}\n```" for name in commands]
-    return _page("Command line", f"```text\n{said}\n```", *parts)
-
-
-def _errors() -> str:
-    kinds = [name for name, each in vars(errors).items() if isinstance(each, type) and issubclass(each, Exception)]
-    parts = [f"::: helmframe.errors.{name}\n    options:\n      members: false" for name in kinds]
-    return _page("Errors", f"```text\n{errors.__doc__}\n```", *parts)
-
-
-def _help(*command: str) -> str:
-    os.environ["COLUMNS"] = "100"  # argparse's width
-    with contextlib.redirect_stdout(io.StringIO()) as shown, contextlib.suppress(SystemExit):
-        main([*command, "--help"])
-    return shown.getvalue().rstrip()
-
-
-def _page(title: str, *paragraphs: str, wide: bool = False) -> str:
-    head = ["---\nhide: [toc]\n---"] if wide else []
-    return "\n\n".join((*head, f"# {title}", *paragraphs))
-
-
-def _table(rows: pl.DataFrame) -> str:
-    lines = [" | ".join(rows.columns), " | ".join("---" for _ in rows.columns)]
-    lines += [" | ".join(map(_cell, row)) for row in rows.iter_rows()]
-    return "\n".join(f"| {line} |" for line in lines)
-
-
-def _cell(value: Any) -> str:
-    text = " ".join(str("" if value is None else value).split())
-    if text.startswith("`"):
-        return text.replace("|", "\\|")
-    return re.sub(r"([|*\[\]])", r"\\\1", html.escape(text, quote=False))
-
-
-def _code(column: str) -> pl.Expr:
-    """A column in backticks, where it says something."""
-    text = pl.col(column)
-    return pl.when(text.fill_null("") == "").then(pl.lit("")).otherwise("`" + text + "`")

@@ -41,6 +41,18 @@ def type_of(values: object) -> str:
     return type_name(type(values)) + (" with an index other than 0, 1, 2, …" if _is_reordered(values) else "")
 
 
+def regex_problem(error: Exception) -> str:
+    """Return what is wrong with a regular expression in one line, from the error that Polars or `re` raises.
+
+    >>> try:
+    ...     pl.select(pl.lit("").str.contains("("))
+    ... except pl.exceptions.ComputeError as error:
+    ...     regex_problem(error)
+    'unclosed group'
+    """
+    return str(error).partition("\n\n")[0].rpartition("\n")[2].removeprefix("error: ")
+
+
 def _is_reordered(values: object) -> bool:
     """Return whether this is a pandas Series whose rows were sorted, sampled or relabelled."""
     labels = getattr(getattr(values, "index", None), "tolist", None)

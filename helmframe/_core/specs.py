@@ -70,29 +70,55 @@ class Call:
 
 @dataclass(frozen=True)
 class AdapterSpec:
-    """The way in which an instance becomes a request; the fields are HELM's.
+    """The form of a request: how an instance becomes a prompt. The fields are HELM's.
 
-    Texts can name the scenario's subset columns (`{subject}`, underscores as spaces) and columns that are constant in
-    each subset. `instance_prefix` separates instructions, few-shot examples and question. The question ends with
-    `output_prefix`, without its trailing space. `instructions_suffix` is added unless it is there. `cue_space` sets the
-    white space at `output_prefix`, in the examples too: "none", "space", "spaces" or "newline" after it, or a
-    "blank_line" before it. `substitutions` are (regular expression, replacement) pairs over the whole prompt, in order.
-    `chain_of_thought_prefix` and `_suffix` surround the reasoning in an example. `format_instructions` adds HELM's
-    instructions about the form of answers ("follow", "mcqa", …).
+    A prompt consists of the instructions, the few-shot examples and the question, separated by `instance_prefix`. Texts
+    can contain columns of the scenario in braces: its subset columns (`{subject}`, with spaces for underscores), and
+    columns that have the same value throughout a subset.
 
-    Options: `reference_prefix` counts up from its first letter or digit, or through `reference_prefix_characters`.
+    Attributes:
+        method: The adapter: "generation", "multiple_choice_joint", "chat", ….
+        shots: The number of few-shot examples.
+        trials: The number of times that each instance is requested, each time with other few-shot examples.
+        instructions: The text at the start of the prompt.
+        system: The system message of a chat.
+        global_prefix: The text before the whole prompt.
+        global_suffix: The text after the whole prompt.
+        input_prefix: The text before an input.
+        input_suffix: The text after an input.
+        reference_prefix: The text before the first option. Its first letter or digit is counted up: "A. ", "B. ", ….
+        reference_suffix: The text after an option.
+        output_prefix: The text before the answer, the cue. At the end of the prompt its trailing space is removed.
+        output_suffix: The text after the answer of a few-shot example.
+        instance_prefix: The text between the instructions, the few-shot examples and the question.
+        sample_train: True samples the few-shot examples; False takes them in order.
+        answer_pattern: A regular expression. Its first group is the answer in a completion.
+        chat_template: Whether to render the prompt with the model's chat template.
+        shot_order: The order of the few-shot examples: "" as sampled, "reverse", "random", "random:2", ….
+        cue_space: The white space around the cue, also in the few-shot examples. After it: "none", "space", "spaces" or
+            "newline". Before it: "blank_line". "" leaves `output_prefix` unchanged.
+        instructions_suffix: The text after the instructions, unless they end with it.
+        reference_prefix_characters: The labels of the options, in place of counting up `reference_prefix`.
+        chain_of_thought_prefix: The text before the reasoning in a few-shot example.
+        chain_of_thought_suffix: The text after the reasoning in a few-shot example.
+        substitutions: Pairs of a regular expression and its replacement, applied in order to the whole prompt.
+        multi_label: True shows all correct answers of a few-shot example; False shows the first.
+        repeats: The number of requests for each prompt.
+        balance: "letters" samples the same number of few-shot examples for each option letter. "" balances the texts of
+            answers, as HELM does.
+        shots_as: "turns" makes each few-shot example a turn of the conversation, with `chat_template`. "text" puts all
+            examples into the prompt.
+        answer_parser: "strict" parses an option letter as HELM does. "lenient" also finds it in the sentences of a chat
+            model.
+        format_instructions: The name of HELM's instructions about the form of the answer: "follow", "mcqa", ….
+        truncation: "right" cuts the end of a prompt, or of an option that is scored separately, if it is too long even
+            without few-shot examples, as HELM does. "" refuses such prompts.
+        scored_outputs: "all" scores all outputs of a request, and tables show the mean. "helm" scores one output, as
+            HELM does: for metrics that compare it with references, the one of highest log-probability.
 
-    Few-shot examples: `sample_train` samples them; without it they are used in order. `balance="letters"` samples
-    equally many of each answer's letter; HELM's rule ("") balances the texts of answers. `multi_label` writes all
-    correct answers of an example, not only the first. `shot_order` reorders the sampled examples ("reverse", "random",
-    "random:2", …). `shots_as="turns"` makes each example a turn of a conversation (with `chat_template`).
-
-    Answers: `answer_parser` parses a choice: "strict" as HELM does, "lenient" also in a chat model's words.
-    `answer_pattern` is a regular expression whose first group is the answer. `repeats` is the number of requests for
-    each prompt. `scored_outputs="helm"` scores one of a request's n outputs, as HELM does: the one of highest
-    log-probability, for metrics that compare it with references; "all" scores all of them, and tables average.
-    `truncation="right"` cuts the end of a prompt that is too long without any example, and an option that is scored
-    separately, as HELM does; otherwise such a prompt is refused.
+    >>> spec = AdapterSpec(shots=0, input_prefix="Question: ", output_prefix="Answer: ")
+    >>> spec.method, spec.shots, spec.trials
+    ('generation', 0, 1)
     """
 
     method: str = "generation"

@@ -1,4 +1,4 @@
-"""Adapters: how an instance becomes a request. Write one with `@hf.adapter`."""
+"""Adapters: how an instance becomes a request. Register your own with `@hf.adapter`."""
 
 from helmframe._core.specs import AdapterFields, AdapterSpec
 
@@ -6,5 +6,5 @@ __all__ = ["AdapterFields", "AdapterSpec"]
 
 
 def __dir__() -> list[str]:
-    # what the Tab key offers: not the modules that the names come from
+    # Tab completion shows these names only, not the modules that define them
     return __all__

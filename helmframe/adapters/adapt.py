@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 
 from helmframe._core.registry import Registry
+from helmframe._core.safe_text import type_name
 from helmframe._core.specs import (
     AdapterSpec,
     Pairs,
@@ -29,9 +30,9 @@ from helmframe.errors import ArgumentError
 
 Questions = Callable[[pl.LazyFrame, AdapterSpec], pl.LazyFrame]
 
-# Arguments whose value is a list (of texts: 1, of pairs: 2); a list of such values is a grid.
+# Arguments whose value is a list, with its depth (list of texts: 1, list of pairs: 2). A deeper list is a grid.
 _LIST_VALUED = {"stop": 1, "reference_prefix_characters": 1, "substitutions": 2}
-# The original fields of the adapter. The hash leaves out later ones that have their defaults, so that old ids stay.
+# The original fields of the adapter. The hash skips later fields with default values, so that ids don't change.
 _ORIGINAL_FIELDS = (
     "method", "shots", "trials", "instructions", "system", "global_prefix", "global_suffix", "input_prefix",
     "input_suffix", "reference_prefix", "reference_suffix", "output_prefix", "output_suffix", "instance_prefix",
@@ -41,7 +42,7 @@ _ORIGINAL_FIELDS = (
 
 @dataclass(frozen=True)
 class Adapter:
-    """A registered adapter and its defaults."""
+    """A registered adapter and its defaults; the attributes are the arguments of `@hf.adapter`."""
 
     function: Questions
     defaults: Pairs
@@ -52,7 +53,7 @@ class Adapter:
 
 
 ADAPTERS: Registry[Adapter] = Registry(
-    "adapter method", "Add one with @helmframe.adapter.", packages=["helmframe.adapters"], decorator="adapter"
+    "adapter method", "Add one with @hf.adapter.", packages=["helmframe.adapters"], decorator="adapter"
 )
 
 
@@ -60,7 +61,7 @@ ADAPTERS: Registry[Adapter] = Registry(
 class Setting:
     """One cell of a plan's grid: an adapter and decoding parameters, and a name for what distinguishes it (`shots=0`).
 
-    `per_subset` has the settings of the subsets for which the spec overrides something.
+    `per_subset` contains the settings of the subsets for which the scenario's spec overrides something.
     """
 
     name: str
@@ -70,13 +71,16 @@ class Setting:
 
     @property
     def decoding_json(self) -> str:
-        """The decoding parameters as canonical JSON; without nulls, so that new parameters never change old ids."""
+        """The decoding parameters as canonical JSON.
+
+        Nulls are skipped, so that new parameters do not change existing ids.
+        """
         parameters = {key: thawed(value) for key, value in self.decoding if value is not None}
         return json.dumps(parameters, sort_keys=True, ensure_ascii=False)
 
     @property
     def with_subsets(self) -> tuple["Setting", ...]:
-        """The setting, and those of single subsets."""
+        """The setting itself, and the settings of single subsets."""
         return (self, *(setting for _, setting in self.per_subset))
 
     def for_subset(self, subset: str) -> "Setting":
@@ -93,25 +97,41 @@ def adapter(
     scores: bool = False,
     ignores: Sequence[str] = (),
 ) -> Callable[[Questions], Questions]:
-    """Register a function `(variants, adapter) -> variants` that adds the prompt and the expected form of the answer.
+    """Register a function `(variants, adapter) -> variants` as an adapter.
 
-    It adds the columns `question` (the text up to the answer), `answer` (what follows in an example) and `choices` (the
-    completion that stands for each reference in turn; null for free text). One row may become several (then it fills
-    `reference_index`). With `continuation` the request is for the likelihood of that text after the question, instead
-    of a completion. If a completion may need more tokens than the setting allows, `answer_tokens` is their number; it
-    then ends with the line.
+    The function adds columns to the variants, a lazy frame:
+
+    - `question`: The text of the prompt up to the answer.
+    - `answer`: The text that follows the question in a few-shot example.
+    - `choices`: The completion that stands for each reference; null for free text.
+    - `reference_index`: If one row becomes several requests, the reference of each request.
+    - `continuation`: A text after the question. The request is then for its likelihood, not for a completion.
+    - `answer_tokens`: The number of tokens that a completion needs, if the setting may allow fewer. The completion then
+      ends at the end of the line.
 
     Args:
-        name: The method's name, in plans and specs.
-        defaults: Fields of the adapter that differ from `AdapterSpec`.
-        decoding: Decoding parameters that it needs.
-        examples: The function that makes `question` and `answer` of the train pool, one row per instance; default the
-            decorated function.
-        scores: Whether it fills `continuation`.
-        ignores: Fields of the adapter that it doesn't use.
+        name: The name of the method in plans and specs.
+        defaults: Fields of `AdapterSpec` with other defaults.
+        decoding: The decoding parameters that the adapter needs.
+        examples: The function that adds `question` and `answer` to the train pool, one row per instance. The default is
+            the decorated function.
+        scores: Whether the adapter adds `continuation`.
+        ignores: Fields of `AdapterSpec` that the adapter does not use.
 
     Raises:
         ArgumentError: The name is missing, or the function has other parameters.
+
+    >>> @adapter("shouted")
+    ... def shouted(variants: pl.LazyFrame, spec: AdapterSpec) -> pl.LazyFrame:
+    ...     question = pl.col("perturbed_input").str.to_uppercase() + spec.output_prefix
+    ...     return variants.with_columns(
+    ...         question=question, answer=pl.lit("n/a"), choices=pl.lit(None, dtype=pl.List(pl.String))
+    ...     )
+    >>> import helmframe as hf
+    >>> plan = hf.scenario("sampler").where(subject="music").limit(1).adapt(method="shouted", shots=0)
+    >>> plan.requests().collect().height
+    1
+    >>> ADAPTERS.remove("shouted")
     """
     if not isinstance(name, str):
         raise ArgumentError.no_name("hf.adapter", name)
@@ -127,9 +147,9 @@ def adapter(
 
 
 def settings(spec: ScenarioSpec, adapter_fields: Pairs = (), decoding: Pairs = ()) -> list[Setting]:
-    """Return the grid of a scenario's defaults and the plan's fields: every list is an axis.
+    """Return the grid of a scenario's defaults and the plan's fields; every list is an axis.
 
-    The plan's fields hold for all subsets, whatever the spec has for one of them.
+    The plan's fields apply to all subsets, even if the scenario's spec overrides them for a subset.
 
     Args:
         spec: The scenario.
@@ -156,7 +176,7 @@ def _cells(spec: ScenarioSpec, adapter_fields: Pairs, decoding: Pairs) -> list[S
     axes += [(False, key, value) for key, value in decoding if isinstance(value, tuple) and not _is_value(key, value)]
     for _, key, values in axes:
         if not values or len(set(values)) < len(values):
-            raise ArgumentError(f"{key}={thawed(values)!r}: a grid is a list of one or more different values.")
+            raise ArgumentError(f"{key}={thawed(values)!r}: a grid must be a list of one or more different values.")
     cells = []
     for values in product(*(value for _, _, value in axes)):
         chosen = list(zip(axes, values, strict=True))
@@ -170,10 +190,8 @@ def _cells(spec: ScenarioSpec, adapter_fields: Pairs, decoding: Pairs) -> list[S
         check(filled)
         for key, value in of_adapter:
             if key in entry.ignores and value:
-                raise ArgumentError(
-                    f"adapt({key}={thawed(value)!r}): method {method!r} has no use for it; leave it out."
-                )
-        # the decoding parameters of a scenario are meant for its own method
+                raise ArgumentError(f"adapt({key}={thawed(value)!r}): method {method!r} doesn't use {key}. Remove it.")
+        # the scenario's decoding parameters suit its own method
         same_method = dict(spec.adapter).get("method", AdapterSpec().method) == method
         layers = (entry.decoding, spec.decoding) if same_method else (spec.decoding, entry.decoding)
         cells.append(Setting(name, filled, merged(*layers, of_decoding)))
@@ -187,17 +205,17 @@ def adapt(
 
     Args:
         variants: `VARIANTS`.
-        train: `INSTANCES` of the train pool, of every subset; may be empty.
+        train: `INSTANCES` of the train pool, for every subset; may be empty.
         setting: The adapter and the decoding parameters.
-        subset_columns: Columns that `instructions` may name (`{subject}`).
+        subset_columns: The columns that `instructions` may contain in braces (`{subject}`).
 
     Returns:
         `REQUESTS`, one row per (variant, trial), and `HEADS`, one row per (subset, trial).
 
-    Source: HELM `InContextLearningAdapter`; prompt for prompt the same (tests/parity).
+    Source: HELM `InContextLearningAdapter`; prompts are the same (tests/parity).
     """
     if setting.per_subset:
-        return _by_value(
+        return _group_by_value(
             variants,
             "subset",
             lambda rows, subset: adapt(rows, train.filter(subset=subset), setting.for_subset(subset), subset_columns),
@@ -205,7 +223,7 @@ def adapt(
     changes = variants.select(pl.col("adapter_change").unique(maintain_order=True)).collect().to_series().to_list()
     if len(changes) < 2:
         return _adapted(variants, train, setting, with_change(setting.adapter, *(changes or [None])), subset_columns)
-    requests, heads = _by_value(
+    requests, heads = _group_by_value(
         variants,
         "adapter_change",
         lambda rows, change: _adapted(rows, train, setting, with_change(setting.adapter, change), subset_columns),
@@ -214,7 +232,7 @@ def adapt(
 
 
 def adapter_id(spec: AdapterSpec) -> str:
-    """Return a hash of all fields of the adapter, 16 hex digits."""
+    """Return a hash of all fields of the adapter: 16 hexadecimal digits."""
     values = {field.name: getattr(spec, field.name) for field in fields(spec)}
     values = {
         name: value for name, value in values.items() if name in _ORIGINAL_FIELDS or value != getattr(_PLAIN, name)
@@ -225,7 +243,7 @@ def adapter_id(spec: AdapterSpec) -> str:
 def _adapted(
     variants: pl.LazyFrame, train: pl.DataFrame, setting: Setting, spec: AdapterSpec, subset_columns: Sequence[str]
 ) -> tuple[pl.LazyFrame, pl.DataFrame]:
-    """Return `adapt` of variants with one adapter: the setting's, or as a perturbation changes it."""
+    """Return `adapt` of variants with one adapter: the setting's, or one that a perturbation changes."""
     columns = source_names(variants.collect_schema())
     named = layout.columns_named(spec, columns, subset_columns)
     if not named:
@@ -235,13 +253,13 @@ def _adapted(
         filled = layout.filled(spec, rows.collect(), named, subset_columns)
         return _with_one_adapter(rows, train.filter(subset=subset), setting, filled, subset_columns)
 
-    return _by_value(variants, "subset", filled_in)
+    return _group_by_value(variants, "subset", filled_in)
 
 
-def _by_value(
+def _group_by_value(
     variants: pl.LazyFrame, column: str, build: Callable[[pl.LazyFrame, Any], tuple[pl.LazyFrame, pl.DataFrame]]
 ) -> tuple[pl.LazyFrame, pl.DataFrame]:
-    """Return `build` of the variants of each value of a column: requests in the variants' order, and heads."""
+    """Return `build` of the variants of each value of a column: the requests in the variants' order, and the heads."""
     table = variants.collect()
     row = "_row" + "_" * sum(name.startswith("_row") for name in table.columns)  # calls are nested
     parts, heads = [], []
@@ -255,7 +273,7 @@ def _by_value(
 def _with_one_adapter(
     variants: pl.LazyFrame, train: pl.DataFrame, setting: Setting, spec: AdapterSpec, subset_columns: Sequence[str]
 ) -> tuple[pl.LazyFrame, pl.DataFrame]:
-    """Return `adapt` of variants whose adapter has the same texts; only instructions may differ by subset columns."""
+    """Return `adapt` of variants whose adapter has the same texts; only instructions may contain subset columns."""
     spec = expand_format_instructions(layout.cued(spec))
     entry = ADAPTERS[spec.method]
     columns = map(source_column, subset_columns)
@@ -267,7 +285,7 @@ def _with_one_adapter(
     without = pl.lit(value=False)
     calibrated = pl.col("request_mode").eq_missing("calibration")
     if "request_mode" in present and questions.select(calibrated.any()).collect().item():
-        # requests without the question have no examples either
+        # requests without the question have no examples
         bare = layout.heads(subsets, shots.clear(), setting.name, spec, subset_columns)
         heads = pl.concat([heads, bare.with_columns(without=pl.lit(value=True))])
         without = calibrated
@@ -306,17 +324,22 @@ def _check_signature(name: str, function: Questions) -> None:
     try:
         inspect.signature(function).bind("variants", "adapter")
     except TypeError as error:
-        raise ArgumentError(f"@hf.adapter({name!r}): the function takes (variants, adapter); {error}.") from None
+        raise ArgumentError(f"@hf.adapter({name!r}): the function must take (variants, adapter): {error}.") from None
 
 
 def _checked(method: str, questions: object) -> pl.Schema:
     """Return the columns that an adapter added, after checks."""
     if not isinstance(questions, pl.LazyFrame):
-        raise ArgumentError(f"adapter {method!r} should return the lazy frame it was given, with columns added.")
+        raise ArgumentError(
+            f"Adapter {method!r} returned a value of type {type_name(type(questions))}. It must return the lazy frame "
+            "that it gets, with columns added."
+        )
     columns = questions.collect_schema()
     for name in ("question", "choices"):
         if name not in columns:
-            raise ArgumentError(f"adapter {method!r} adds no column {name!r}; hf.adapter says what it should add.")
+            raise ArgumentError(
+                f"Adapter {method!r} must add a column {name!r}. help(hf.adapter) lists all columns that it must add."
+            )
     return columns
 
 
@@ -334,9 +357,10 @@ def _repeated(requests: pl.LazyFrame, spec: AdapterSpec) -> pl.LazyFrame:
 
 
 def _decoding(questions: pl.LazyFrame, setting: Setting, *, scored: bool) -> pl.Expr:
-    """Return the decoding parameters, with room for completions that need more tokens; these end with the line.
+    """Return the decoding parameters, with more tokens for completions that need them.
 
-    Likelihood requests have none, so that the same text is scored once.
+    These completions end at the end of the line. Likelihood requests have no parameters, so that the same text is
+    scored once.
     """
     if scored or "answer_tokens" not in questions.collect_schema():
         return pl.lit("{}" if scored else setting.decoding_json)
@@ -350,8 +374,8 @@ def _decoding(questions: pl.LazyFrame, setting: Setting, *, scored: bool) -> pl.
             continue
         stop = parameters.get("stop") or ()
         stops = stop if isinstance(stop, tuple) else (stop,)
-        more = {"max_tokens": tokens, "stop": stops if "\n" in stops else (*stops, "\n")}
-        roomier[tokens] = Setting(setting.name, setting.adapter, frozen({**parameters, **more})).decoding_json
+        changed = {"max_tokens": tokens, "stop": stops if "\n" in stops else (*stops, "\n")}
+        roomier[tokens] = Setting(setting.name, setting.adapter, frozen({**parameters, **changed})).decoding_json
     return pl.col("answer_tokens").replace_strict(roomier, return_dtype=pl.String)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import polars as pl
 
+from helmframe._core.checks import regex_problem
 from helmframe._core.specs import AdapterSpec, adapter_spec, frozen
 from helmframe.adapters import examples, layout
 from helmframe.adapters.format_instructions import expand_format_instructions
@@ -25,10 +26,10 @@ _CHOICES = {
 
 
 def check(spec: AdapterSpec) -> None:
-    """Check that values are allowed, regular expressions valid, and fields that need each other present.
+    """Check that values are allowed, regular expressions are valid, and fields that need each other are present.
 
     Raises:
-        ArgumentError: They are not; the message says what to write.
+        ArgumentError: A check failed; the message states what to write.
     """
     _check_pattern(spec.answer_pattern)
     examples.check_order(spec.shot_order)
@@ -38,12 +39,12 @@ def check(spec: AdapterSpec) -> None:
         if value not in values:
             raise ArgumentError.unknown_value(f"adapt({name}={value!r})", value, list(filter(None, values)))
     if spec.shots_as == "turns" and not spec.chat_template:
-        raise ArgumentError("adapt(shots_as='turns'): turns need the model's chat template; add chat_template=True.")
+        raise ArgumentError("adapt(shots_as='turns') needs the model's chat template. Add chat_template=True.")
     for source, _ in spec.substitutions:
         try:
             re.compile(source)
         except re.error as error:
-            raise ArgumentError(f"adapt(substitutions=…): {source!r} is no regular expression: {error}.") from None
+            raise ArgumentError(f"adapt(substitutions=…): invalid regular expression {source!r}: {error}.") from None
 
 
 def _check_pattern(pattern: str | None) -> None:
@@ -52,12 +53,13 @@ def _check_pattern(pattern: str | None) -> None:
     try:
         groups = pl.select(pl.lit("").str.extract_groups(pattern)).to_series().struct.fields
     except pl.exceptions.ComputeError as error:
-        raise ArgumentError(f"answer_pattern={pattern!r} is no regular expression: {error}") from None
+        problem = regex_problem(error)
+        raise ArgumentError(f"adapt(answer_pattern={pattern!r}): invalid regular expression: {problem}.") from None
     if not groups:
-        raise ArgumentError(f"answer_pattern={pattern!r} has no group (…) around the answer.")
+        raise ArgumentError(f"adapt(answer_pattern={pattern!r}): the pattern needs a group (…) around the answer.")
 
 
-# These set which requests exist and how they are decoded: a grid can change them, a variant can't.
+# These fields decide which requests exist and how they are decoded. A grid can change them, a perturbation can't.
 _FIXED = ("method", "shots", "trials", "sample_train", "repeats", "balance")
 
 
@@ -66,11 +68,11 @@ def with_change(spec: AdapterSpec, change: str | None) -> AdapterSpec:
 
     Args:
         spec: The adapter of the setting.
-        change: `adapter_change`: fields of `AdapterSpec` as JSON.
+        change: The value of `adapter_change`: fields of `AdapterSpec` as JSON.
 
     Raises:
-        ArgumentError: A field is unknown, has the wrong type, or can't be changed by a variant; or the options get
-            other labels and the setting's `answer_pattern` reads only the old ones.
+        ArgumentError: A field is unknown, has the wrong type, or must be the same for all variants. Or the options get
+            other labels, and the setting's `answer_pattern` matches the old ones only.
     """
     if change is None:
         return spec
@@ -78,7 +80,7 @@ def with_change(spec: AdapterSpec, change: str | None) -> AdapterSpec:
     for name in _FIXED:
         if name in fields:
             raise ArgumentError(
-                f"a perturbation changes {name!r} of the adapter; a variant can't. Write .adapt({name}=[…]), a grid."
+                f"A perturbation must not change {name!r} of the adapter. To compare values, write .adapt({name}=[…])."
             )
     if "reference_prefix" in fields:
         fields.setdefault("reference_prefix_characters", [])  # the new labels, not those listed
@@ -92,14 +94,14 @@ def _fields(change: str) -> dict[str, Any]:
     try:
         fields = json.loads(change)
     except ValueError as error:
-        raise ArgumentError(f"adapter_change={change!r} is no JSON: {error}.") from None
+        raise ArgumentError(f"adapter_change={change!r} isn't valid JSON: {error}.") from None
     if not isinstance(fields, dict):
-        raise ArgumentError(f'adapter_change={change!r}: should be an object such as {{"output_prefix": "A:"}}.')
+        raise ArgumentError(f'adapter_change={change!r} must be a JSON object, such as {{"output_prefix": "A:"}}.')
     return fields
 
 
 def _check_readable(old: AdapterSpec, new: AdapterSpec) -> None:
-    """Check that a pattern that reads the first two old labels in a common answer reads the new ones there too."""
+    """Check that a pattern that matches the first two old labels in a common answer matches the new ones there too."""
     if old.answer_pattern is None:
         return
     before, after = (counted(adapter.reference_prefix)[1][:2] for adapter in (old, new))
@@ -108,8 +110,8 @@ def _check_readable(old: AdapterSpec, new: AdapterSpec) -> None:
     for answer in answers:
         if _reads(old.answer_pattern, answer, before) and not _reads(old.answer_pattern, answer, after):
             raise ArgumentError(
-                f"answer_pattern={old.answer_pattern!r} reads {' and '.join(before)}, and a perturbation labels the "
-                f"options {', '.join(after)}, …: every answer would be unreadable. Write a pattern that reads both, "
+                f"answer_pattern={old.answer_pattern!r} matches {' and '.join(before)}, but a perturbation labels the "
+                f"options {', '.join(after)}, …, so that no answer could be parsed. Write a pattern that matches both, "
                 f"such as {_both(before, after)!r}."
             )
 

@@ -1,4 +1,4 @@
-"""In-context examples: the train instances before the question."""
+"""Few-shot examples: the train instances before the question."""
 
 import re
 from collections import defaultdict
@@ -18,15 +18,14 @@ def draw(train: pl.DataFrame, spec: AdapterSpec, subsets: Iterable[str]) -> pl.D
 
     Args:
         train: The train pool with the adapter's `question` and `answer`.
-        spec: Its `shots` and `trials`, whether examples are sampled (`sample_train`) or taken in order, and their
-            `shot_order`.
-        subsets: The subsets to sample for; one without train instances gets no examples.
+        spec: The adapter: its `shots`, `trials`, `sample_train` and `shot_order` are used.
+        subsets: The subsets to sample for. A subset without train instances gets no examples.
 
     Returns:
         One row per (subset, trial, shot): subset, trial, shot_id, question, answer.
     """
     pools = train.partition_by("subset", as_dict=True) if train.height else {}
-    drawn = [
+    frames = [
         ordered(pools[(subset,)][_sampled_indices(pools[(subset,)], spec, trial)], spec.shot_order).select(
             "subset",
             pl.lit(trial, dtype=pl.Int64).alias("trial"),
@@ -39,7 +38,7 @@ def draw(train: pl.DataFrame, spec: AdapterSpec, subsets: Iterable[str]) -> pl.D
         if (subset,) in pools
     ]
     schema = {"subset": pl.String, "trial": pl.Int64, "shot_id": pl.String, "question": pl.String, "answer": pl.String}
-    return pl.concat([pl.DataFrame(schema=schema), *drawn])
+    return pl.concat([pl.DataFrame(schema=schema), *frames])
 
 
 def ordered(shots: pl.DataFrame, order: str) -> pl.DataFrame:
@@ -55,10 +54,10 @@ def ordered(shots: pl.DataFrame, order: str) -> pl.DataFrame:
 
 
 def check_order(order: str) -> None:
-    """Check that `ordered` takes this order.
+    """Check that `ordered` supports this order.
 
     Raises:
-        ArgumentError: It doesn't.
+        ArgumentError: The order is unsupported.
     """
     if not re.fullmatch(r"|reverse|random(:\d+)?", order):
         raise ArgumentError.unknown_value(
@@ -73,9 +72,9 @@ def _sampled_indices(pool: pl.DataFrame, spec: AdapterSpec, trial: int) -> list[
     if spec.balance == "letters":
         correct = pl.col("references").list.eval(pl.element().struct.field("correct").cast(pl.Int8))
         first = pl.when(correct.list.max() > 0).then(correct.list.arg_max()).cast(pl.String)
-        drawn = balanced(pool.select(first).to_series().to_list(), count, trial)
-        Random(trial).shuffle(drawn)  # noqa: S311 - else the frequent letters come first
-        return drawn
+        indices = balanced(pool.select(first).to_series().to_list(), count, trial)
+        Random(trial).shuffle(indices)  # noqa: S311 - else the frequent letters come first
+        return indices
     labels = pool.select(
         pl.col("references")
         .list.eval(pl.element().filter(pl.element().struct.field("correct")).struct.field("text"))
@@ -85,15 +84,15 @@ def _sampled_indices(pool: pl.DataFrame, spec: AdapterSpec, trial: int) -> list[
 
 
 def balanced(labels: Sequence[str | None], count: int, trial: int) -> list[int]:
-    """Return the indices of `count` examples, sampled by turns from each label, frequent labels first.
+    """Return the indices of `count` examples, sampled in turn from each label, frequent labels first.
 
-    Labels of equal size are shuffled; those without a label fill the rest. This is HELM's rule, draw for draw, so that
-    its prompts are the same; it is a function of the pool and `trial` alone.
+    Labels of equal size are shuffled. Examples without a label fill the rest. This is HELM's rule with HELM's random
+    numbers, so that the prompts are the same. The result depends on the pool and `trial` only.
 
     >>> balanced(["no", "yes", "no", "no"], 2, trial=0)
     [2, 1]
 
-    Source: helm.benchmark.adaptation.adapters.in_context_learning_adapter; Perez et al. 2021 on true few-shot draws.
+    Source: helm.benchmark.adaptation.adapters.in_context_learning_adapter; Perez et al. 2021 (true few-shot sampling).
     """
     random = Random(trial)  # noqa: S311 - not for secrets
     by_label: dict[str, list[int]] = defaultdict(list)
@@ -110,11 +109,11 @@ def balanced(labels: Sequence[str | None], count: int, trial: int) -> list[int]:
     for size in sorted(by_size, reverse=True):
         random.shuffle(by_size[size])
         order += by_size[size]
-    drawn: list[int] = []
+    indices: list[int] = []
     turns = cycle(order)
-    wanted = min(count, len(labels) - len(unlabelled))
-    while len(drawn) < wanted:
-        left = by_label[next(turns)]
-        if left:
-            drawn.append(left.pop(random.randrange(len(left))))
-    return drawn + random.sample(unlabelled, min(count - len(drawn), len(unlabelled)))
+    n_labelled = min(count, len(labels) - len(unlabelled))
+    while len(indices) < n_labelled:
+        remaining = by_label[next(turns)]
+        if remaining:
+            indices.append(remaining.pop(random.randrange(len(remaining))))
+    return indices + random.sample(unlabelled, min(count - len(indices), len(unlabelled)))

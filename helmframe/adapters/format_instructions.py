@@ -1,8 +1,8 @@
-r"""Words on the form of answers, for models tuned to converse: HELM's two expanders as a field of the adapter.
+"""HELM's instructions about the form of answers, for instruction-tuned models, as a field of the adapter.
 
-`format_instructions="follow"` is HELM's `follow_format_instructions`; other names are those of its
-`output_format_instructions`: "mcqa", "math", …; with "_suffix" the words are at the end of the prompt, with
-"_no_prefix" they also forbid to repeat the cue.
+`format_instructions="follow"` is HELM's run expander `follow_format_instructions`. Other names are those of its
+expander `output_format_instructions`: "mcqa", "math", …. The suffix "_suffix" puts the instructions at the end of the
+prompt. The suffix "_no_prefix" adds that the model must not repeat the cue.
 """
 
 from dataclasses import replace
@@ -19,7 +19,7 @@ AFTER = "Please provide the output to this last example. It is critical to follo
 _LETTER = "Answer with only a single letter."
 _LAST_LETTER = "Answer only the last question with only a single letter."
 _ARABIC = "اكتب حرف الإجابة فقط، دون أي إضافات أخرى."
-# HELM's words for each name; for choices, any other name means `_LETTER` too.
+# HELM's instructions by name. For choices, all other names mean `_LETTER`.
 CHOICES = {
     "mcqa": _LETTER,
     "mmlu": _LETTER,
@@ -58,10 +58,10 @@ TEXTS = {
 
 
 def expand_format_instructions(spec: AdapterSpec) -> AdapterSpec:
-    """Return the adapter with the words that `format_instructions` names in its texts, and that field empty.
+    """Return the adapter with HELM's instructions in its texts, and an empty `format_instructions`.
 
     Raises:
-        ArgumentError: The method has no such words.
+        ArgumentError: The method has no instructions of that name.
 
     Source: HELM `FollowFormatInstructionsRunExpander`, `OutputFormatInstructions`.
     """
@@ -72,7 +72,7 @@ def expand_format_instructions(spec: AdapterSpec) -> AdapterSpec:
     if field == FOLLOW:
         if spec.method != "generation":
             raise ArgumentError(
-                f"adapt(format_instructions={FOLLOW!r}): is for method 'generation', not {spec.method!r}."
+                f"adapt(format_instructions={FOLLOW!r}): supported by method 'generation' only, not by {spec.method!r}."
             )
         after = f"\n\n{AFTER}\n{spec.output_prefix.strip()}"
         return replace(spec, global_prefix=f"{BEFORE}\n\n", global_suffix=after)
@@ -88,7 +88,7 @@ def expand_format_instructions(spec: AdapterSpec) -> AdapterSpec:
 
 
 def name_of_choices(name: str) -> str:
-    """Return the name of the words that HELM adds to joint options for this name: "mcqa" for one that it lacks.
+    """Return the name of the instructions that HELM adds to joint options for this name; "mcqa" for unknown ones.
 
     >>> name_of_choices("med_qa_no_prefix_suffix"), name_of_choices("mmlu")
     ('mcqa_no_prefix_suffix', 'mmlu')
@@ -105,9 +105,9 @@ def _words(name: str, spec: AdapterSpec) -> str:
     }
     texts = by_method.get(spec.method, {})
     if name not in texts and spec.method == "multiple_choice_joint" and name in TEXTS:
-        return _LETTER  # a scenario that works either way has one name
+        return _LETTER  # a scenario that supports both methods has one name for both
     if name not in texts:
-        where = f"adapt(format_instructions={name!r}): none such for method {spec.method!r}"
+        where = f"adapt(format_instructions={name!r}): unsupported value for method {spec.method!r}"
         raise ArgumentError.unknown_value(where, name, [FOLLOW, *texts] if texts is TEXTS else list(texts))
     noun = spec.output_prefix.split(":")[0]
     if name == "legalbench" and noun != "Answer":

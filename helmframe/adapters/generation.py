@@ -1,4 +1,4 @@
-"""The adapters of free text: `generation`, `chat`, and `language_modeling`, which scores a text as a whole."""
+"""The adapters of free text: `generation`, `chat`, and `language_modeling`, which scores a whole text."""
 
 import polars as pl
 
@@ -11,9 +11,10 @@ from helmframe.errors import ArgumentError
 
 @adapter("generation", decoding={"max_tokens": 100, "temperature": 0.0})
 def generation(variants: pl.LazyFrame, spec: AdapterSpec) -> pl.LazyFrame:
-    """Add `{input_prefix}{input}{input_suffix}{output_prefix}`; an example ends with its correct reference, or n/a.
+    """Request a completion of the input: `{input_prefix}{input}{input_suffix}{output_prefix}`.
 
-    That is the first correct reference, or with `multi_label` all of them, separated by commas.
+    A few-shot example ends with its first correct reference, or with n/a if it has none. With `multi_label` it ends
+    with all correct references, separated by commas.
 
     Source: HELM `GenerationAdapter`.
     """
@@ -38,13 +39,14 @@ MESSAGE = pl.Struct({"role": pl.String, "content": pl.String})
     ignores=("shots", "instructions", "global_prefix", "global_suffix"),
 )
 def chat(variants: pl.LazyFrame, spec: AdapterSpec) -> pl.LazyFrame:
-    """Add the conversation of the instance's column `messages`, a list of {role, content}, as it is.
+    """Request the next message of a conversation: the instance's column `messages`, a list of {role, content}.
 
-    Its last message is the input, which perturbations change; without the column the input is the only message. It goes
-    through the model's chat template, if it has one; `chat_template` requires one.
+    The last message is the input, which perturbations change. Without the column, the input is the only message. The
+    conversation is rendered with the model's chat template, if the model has one. With `chat_template=True`, a model
+    without one is an error.
 
     Raises:
-        ArgumentError: `messages` has another type.
+        ArgumentError: The column `messages` has another type.
 
     Source: HELM `ChatAdapter`.
     """
@@ -54,7 +56,7 @@ def chat(variants: pl.LazyFrame, spec: AdapterSpec) -> pl.LazyFrame:
     if column in schema:
         if schema[column] not in (pl.List(MESSAGE), pl.List(pl.Null), pl.Null()):
             raise ArgumentError(
-                f"column 'messages' is {schema[column]}; chat wants a list of {{role, content}}, both text."
+                f"Column 'messages' has type {schema[column]}. Method 'chat' needs a list of {{role, content}} texts."
             )
         messages = pl.col(column).cast(pl.List(MESSAGE))
         rows = rows.with_columns(earlier=messages.list.head(messages.list.len() - 1).list.eval(_block()))
@@ -79,11 +81,12 @@ def _block() -> pl.Expr:
     ignores=("shots", "instructions", "system", "global_prefix", "global_suffix"),
 )
 def language_modeling(variants: pl.LazyFrame, spec: AdapterSpec) -> pl.LazyFrame:
-    """Add the whole input as `continuation` of nothing; the stage `fit` cuts it into windows of the model.
+    """Request the log-probability of the whole input as a text.
 
-    It needs a model that returns log-probabilities of texts (`loglikelihood`).
+    The stage `fit` cuts the text into windows that fit the model's context. The model must return log-probabilities of
+    texts (`loglikelihood`). None of the adapter's texts are used, as in HELM.
 
-    Source: HELM `LanguageModelingAdapter`, which uses none of the adapter's texts either.
+    Source: HELM `LanguageModelingAdapter`.
     """
     del spec
     return variants.with_columns(

@@ -1,4 +1,4 @@
-"""Blocks: the pieces of a prompt in order, before any model renders them; and labels of options."""
+"""Blocks, which are the pieces of a prompt in order before a model renders them; and labels of options."""
 
 import json
 import re
@@ -27,16 +27,17 @@ AFTER_CUE = {"none": "", "space": " ", "spaces": "  ", "newline": "\n"}
 def heads(
     subsets: pl.DataFrame, shots: pl.DataFrame, setting: str, spec: AdapterSpec, subset_columns: Sequence[str]
 ) -> pl.DataFrame:
-    """Return the blocks before the question, for each subset and trial: system, instructions, examples.
+    """Return the blocks before the question, for each subset and trial: system message, instructions, examples.
 
-    Joined texts are HELM's prompt: `instance_prefix` ends every block, so that blocks can be dropped without a trace.
+    The joined texts are HELM's prompt. Every block ends with `instance_prefix`, so that blocks can be dropped from the
+    prompt.
 
     Args:
         subsets: One row per subset, with `subset` and the subset columns.
-        shots: As returned by `examples.draw`.
-        setting: The setting's name.
+        shots: The examples as returned by `examples.draw`.
+        setting: The name of the setting.
         spec: The adapter.
-        subset_columns: Columns that `instructions` and `system` may name.
+        subset_columns: The columns that `instructions` and `system` may contain in braces.
 
     Returns:
         `HEADS`.
@@ -46,9 +47,9 @@ def heads(
     for subset in subsets.iter_rows(named=True):
         filled = {name: str(subset[source_column(name)]).replace("_", " ") for name in subset_columns}
         for trial in range(spec.trials):
-            drawn = by_subset.get((subset["subset"], trial), shots.clear())
-            blocks = _head(drawn, spec, filled)
-            ids = drawn["shot_id"].to_list()
+            trial_shots = by_subset.get((subset["subset"], trial), shots.clear())
+            blocks = _head(trial_shots, spec, filled)
+            ids = trial_shots["shot_id"].to_list()
             digest = sha256(json.dumps(blocks, ensure_ascii=False).encode()).hexdigest()[:32]
             rows.append(
                 {
@@ -66,11 +67,11 @@ def heads(
 def question_block(question: pl.Expr, spec: AdapterSpec, content: str | None, *, scored: bool = False) -> pl.Expr:
     """Return the question as a list of one block: its text up to `output_prefix`, and other media.
 
-    `output_prefix` loses its trailing space; the space of `cue_space` stays. If a continuation is `scored`, that
-    contains `global_suffix`. `content` names the column of the instance's content parts; those that aren't text come
-    before the text.
+    The trailing space of `output_prefix` is removed, except for that of `cue_space`. If a continuation is `scored`, the
+    continuation contains `global_suffix`. `content` is the column with the instance's content parts; parts that are not
+    text come before the text.
     """
-    # only the prefix loses its trailing space: an input or option that ends with one keeps it
+    # only the space of the prefix is removed, not one at the end of an input or option
     after = "" if scored else spec.global_suffix
     text = question.str.strip_suffix(cue_end(spec))
     text = pl.concat_str(text, pl.lit(after)) if after else text
@@ -82,15 +83,15 @@ def question_block(question: pl.Expr, spec: AdapterSpec, content: str | None, *,
 
 
 def cue_end(spec: AdapterSpec) -> str:
-    """Return the space at the end of `output_prefix`, which the question lacks."""
+    """Return the white space at the end of `output_prefix`, which is removed from the question."""
     return "" if spec.cue_space in AFTER_CUE else spec.output_prefix[len(spec.output_prefix.rstrip()) :]
 
 
 def cued(spec: AdapterSpec) -> AdapterSpec:
-    """Return the adapter with the `output_prefix` of its `cue_space`: other space after it, or a blank line before.
+    """Return the adapter with the `output_prefix` that its `cue_space` sets.
 
     Raises:
-        ArgumentError: `cue_space` is unknown.
+        ArgumentError: `cue_space` is unsupported.
     """
     if not spec.cue_space:
         return spec
@@ -98,14 +99,15 @@ def cued(spec: AdapterSpec) -> AdapterSpec:
         return replace(spec, output_prefix="\n" + spec.output_prefix)
     if spec.cue_space not in AFTER_CUE:
         values = [*AFTER_CUE, "blank_line"]
-        raise ArgumentError.unknown_value(f"adapt(cue_space={spec.cue_space!r})", spec.cue_space, values)
+        where = f"adapt(cue_space={spec.cue_space!r})"
+        raise ArgumentError.unknown_value(where, spec.cue_space, values)
     return replace(spec, output_prefix=spec.output_prefix.rstrip() + AFTER_CUE[spec.cue_space])
 
 
 def columns_named(spec: AdapterSpec, columns: Sequence[str], subset_columns: Sequence[str]) -> list[str]:
-    """Return the scenario's columns that the adapter's texts name in braces, to be filled in subset by subset.
+    """Return the scenario's columns that the adapter's texts contain in braces and that are filled in per subset.
 
-    If instructions and system name subset columns only, `heads` fills them.
+    If only instructions and system contain them and they are subset columns, `heads` fills them in.
     """
     names = {
         name
@@ -119,7 +121,9 @@ def columns_named(spec: AdapterSpec, columns: Sequence[str], subset_columns: Seq
 
 
 def filled(spec: AdapterSpec, subset: pl.DataFrame, named: Sequence[str], subset_columns: Sequence[str]) -> AdapterSpec:
-    """Return the adapter with the values of these columns in a subset; subset columns with spaces for underscores.
+    """Return the adapter with the values that these columns have in a subset.
+
+    Values of subset columns have spaces for underscores.
 
     Raises:
         ArgumentError: A column has several values within the subset.
@@ -129,9 +133,9 @@ def filled(spec: AdapterSpec, subset: pl.DataFrame, named: Sequence[str], subset
         distinct = subset[source_column(name)].unique()
         if distinct.len() > 1:
             raise ArgumentError(
-                f"adapt(): {{{name}}} stands for one text per subset, but column {name!r} has {distinct.len()} values "
-                f"in subset {subset['subset'][0]!r}. Add the column to the scenario's subsets, or remove it from the "
-                "adapter's texts."
+                f"adapt(): {{{name}}} must have one value per subset, but column {name!r} has {distinct.len()} values "
+                f"in subset {subset['subset'][0]!r}. Add the column to the scenario's subsets, or remove {{{name}}} "
+                "from the adapter's texts."
             )
         values[name] = str(distinct[0]).replace("_", " ") if name in subset_columns else str(distinct[0])
     texts: dict[str, Any] = {field: _fill(getattr(spec, field), values) for field in _TEXTS}
@@ -156,7 +160,7 @@ def _head(shots: pl.DataFrame, spec: AdapterSpec, filled: Mapping[str, str]) -> 
 
 
 def _ended(text: str, end: str) -> str:
-    """Return the text with this end, unless it is empty or has it."""
+    """Return the text with this ending, unless the text is empty or has the ending already."""
     return text if not text or text.endswith(end) else text + end
 
 
@@ -168,14 +172,14 @@ def _block(role: str, kind: str, text: str) -> dict[str, Any]:
     return {"role": role, "kind": kind, "content": [{"type": "text", "text": text, "media": None}]}
 
 
-# The largest number of labels of alphabets without an end (Han, Hangul); Latin ends at Z.
+# The largest number of labels. Latin ends at Z; Han and Hangul have no end.
 _MAX_LABELS = 64
 
 _ROMAN = (("xl", 40), ("x", 10), ("ix", 9), ("v", 5), ("iv", 4), ("i", 1))
 
 
 def labels(spec: AdapterSpec) -> tuple[list[str], list[str]]:
-    """Return the text before each option, and the label in it: the adapter's list, else counted up.
+    """Return the text before each option, and the label in it: from the adapter's list, or counted up.
 
     Raises:
         ArgumentError: `reference_prefix` has no letter or digit, or a label is repeated.
@@ -185,12 +189,14 @@ def labels(spec: AdapterSpec) -> tuple[list[str], list[str]]:
     if not listed:
         return prefixes, counted_up
     if len(set(listed)) < len(listed) or not all(listed):
-        raise ArgumentError(f"adapt(reference_prefix_characters={listed!r}): labels should differ, and not be empty.")
+        raise ArgumentError(f"adapt(reference_prefix_characters={listed!r}): labels must differ and must not be empty.")
     return [spec.reference_prefix.replace(counted_up[0], label) for label in listed], listed
 
 
 def counted(prefix: str) -> tuple[list[str], list[str]]:
-    """Return `A. ` → `A. `, `B. `, … and A, B, …: the first letter or digit counted up; a lone i as a Roman numeral.
+    """Return the prefixes `A. `, `B. `, … and the labels A, B, … for the prefix `A. `.
+
+    The first letter or digit is counted up. A single i is a Roman numeral.
 
     >>> counted("(i) ")[0][:3]
     ['(i) ', '(ii) ', '(iii) ']
@@ -201,7 +207,8 @@ def counted(prefix: str) -> tuple[list[str], list[str]]:
     match = re.search(r"[^\W_]", prefix)
     if match is None:
         raise ArgumentError(
-            f"adapt(reference_prefix={prefix!r}): needs a letter or digit to count up from, such as 'A. '."
+            f"adapt(reference_prefix={prefix!r}): the prefix must contain a letter or digit to count up from, such as "
+            "'A. '."
         )
     start = match.group()
     alone = not prefix[match.end() : match.end() + 1].isalnum()
@@ -214,7 +221,7 @@ def counted(prefix: str) -> tuple[list[str], list[str]]:
 
 
 def _roman(number: int) -> str:
-    """Return `number` below 90 as a Roman numeral."""
+    """Return a number below 90 as a Roman numeral."""
     numerals = "l" if number >= 50 else ""
     rest = number - 50 if numerals else number
     for numeral, value in _ROMAN:

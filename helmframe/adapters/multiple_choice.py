@@ -1,4 +1,4 @@
-"""The adapters `multiple_choice_joint…`: all options in one prompt, each with a letter, which is the answer."""
+"""The adapters `multiple_choice_joint…`: all options in one prompt, each with a letter; the answer is a letter."""
 
 from collections.abc import Sequence
 
@@ -15,15 +15,15 @@ _TEXTS = {"input_prefix": "Question: ", "output_prefix": "Answer: "}
 
 @adapter("multiple_choice_joint", defaults=_TEXTS, decoding={"max_tokens": 1, "temperature": 0.0})
 def multiple_choice_joint(variants: pl.LazyFrame, spec: AdapterSpec) -> pl.LazyFrame:
-    """Add `Question: …`, a line per option (`A. …`) and `Answer: `; an example ends with its correct letter, or n/a.
+    """Request the letter of an option: `Question: …`, one line per option (`A. …`), and `Answer: `.
 
-    That is the first correct letter, or with `multi_label` all of them, separated by commas. The letter is the first
-    letter or digit of `reference_prefix`, counted up, or one of `reference_prefix_characters`. `i. ` counts i, ii, iii,
-    which may take more than one token: a completion may then have as many tokens as the longest label has letters, and
-    ends with the line.
+    A few-shot example ends with its first correct letter, or with n/a if it has none. With `multi_label` it ends with
+    all correct letters, separated by commas. The letters are the first letter or digit of `reference_prefix`, counted
+    up, or those of `reference_prefix_characters`. The prefix `i. ` counts i, ii, iii, which may take several tokens. A
+    completion may have one token per character of the longest label, and ends at the end of the line.
 
     Raises:
-        ArgumentError: `reference_prefix` has no letter or digit, or too few letters for an instance's options.
+        ArgumentError: `reference_prefix` has no letter or digit, or there are fewer letters than options.
 
     Source: HELM `MultipleChoiceJointAdapter`.
     """
@@ -32,18 +32,19 @@ def multiple_choice_joint(variants: pl.LazyFrame, spec: AdapterSpec) -> pl.LazyF
     questions = _with_options(variants, spec, most).with_columns(answer=_correct(letters, most, spec))
     if all(len(label) == 1 for label in letters[:most]):
         return questions
-    # as many tokens as characters: no tokenizer needs more for these
+    # one token per character: no tokenizer needs more for these
     longest = pl.col("choices").list.eval(pl.element().str.len_chars()).list.max()
     return questions.with_columns(answer_tokens=longest.fill_null(1).cast(pl.Int64))
 
 
 @adapter("multiple_choice_joint_chain_of_thought", defaults=_TEXTS, decoding={"max_tokens": 2048, "temperature": 0.0})
 def multiple_choice_joint_chain_of_thought(variants: pl.LazyFrame, spec: AdapterSpec) -> pl.LazyFrame:
-    """Add what `multiple_choice_joint` adds, for models that reason first.
+    """Request reasoning and then the letter of an option; the prompt is that of `multiple_choice_joint`.
 
-    An example shows its column `chain_of_thought`, as `{chain_of_thought_prefix}…{chain_of_thought_suffix}`, and ends
-    with the answer in the form of the options: `B. `. HELM reads the letter with the metric
-    `chain_of_thought_correctness`; `answer_parser="lenient"` reads it for all metrics.
+    A few-shot example has the reasoning in its column `chain_of_thought`, as
+    `{chain_of_thought_prefix}…{chain_of_thought_suffix}`, and ends with the answer in the form of the options: `B. `.
+    In HELM, the metric `chain_of_thought_correctness` parses the letter. `answer_parser="lenient"` parses it for all
+    metrics.
 
     Source: HELM `MultipleChoiceJointChainOfThoughtAdapter`.
     """
@@ -77,7 +78,7 @@ def _with_options(variants: pl.LazyFrame, spec: AdapterSpec, most: int) -> pl.La
         .otherwise(pl.lit(""))
         for index in range(most)
     ]
-    # by the number of options; a look-up is six times as fast as a slice of a list for each row
+    # looked up by the number of options: six times as fast as slicing a list per row
     choices = pl.Series([letters[:number] for number in range(most + 1)], dtype=pl.List(pl.String))
     return variants.with_columns(
         question=pl.concat_str(
@@ -92,7 +93,7 @@ def _with_options(variants: pl.LazyFrame, spec: AdapterSpec, most: int) -> pl.La
 
 
 def _correct(letters: Sequence[str], most: int, spec: AdapterSpec) -> pl.Expr:
-    """Return the label of the first correct reference, or of all of them; n/a without one."""
+    """Return the label of the first correct reference, or the labels of all; n/a if none is correct."""
     correct = pl.col("perturbed_references").list.eval(pl.element().struct.field("correct").cast(pl.Int8))
     if spec.multi_label and most:
         hits = [pl.when(correct.list.get(i, null_on_oob=True) > 0).then(pl.lit(letters[i])) for i in range(most)]
@@ -111,7 +112,7 @@ def _most_options(variants: pl.LazyFrame, letters: int, spec: AdapterSpec) -> in
         where = "reference_prefix_characters" if spec.reference_prefix_characters else "reference_prefix"
         start = spec.reference_prefix_characters or spec.reference_prefix
         raise ArgumentError(
-            f"instance {instance[1]!r} of scenario {instance[0]!r} has {most} options, and from "
-            f"{start!r} on there are {letters} letters; use method='generation' or another {where}."
+            f"Instance {instance[1]!r} of scenario {instance[0]!r} has {most} options, but {where}={start!r} has only "
+            f"{letters} labels. Use method='generation' or another {where}."
         )
     return most

@@ -1,6 +1,6 @@
 """The adapters with one request per reference: options by their likelihood, and binary ranking of passages.
 
-The first need a model that returns log-probabilities of texts (`loglikelihood`).
+For likelihoods, the model must return log-probabilities of texts (`loglikelihood`).
 """
 
 import polars as pl
@@ -12,19 +12,20 @@ from helmframe.adapters.generation import generation
 from helmframe.adapters.layout import cue_end
 
 ORIGINAL, CALIBRATION = "original", "calibration"
-# What replaces the question in calibration.
+# The text that replaces the question in calibration.
 NO_QUESTION = "Answer:"
 _BARE = {"shots": 0, "input_prefix": "", "input_suffix": "", "output_prefix": " ", "output_suffix": ""}
 
 
 @adapter("multiple_choice_separate_original", defaults=_BARE, examples=generation, scores=True)
 def multiple_choice_separate_original(variants: pl.LazyFrame, spec: AdapterSpec) -> pl.LazyFrame:
-    """Add one request per option, with the option as `continuation`.
+    """Request the log-probability of each option after the question.
 
-    The question is `{input_prefix}{input}{input_suffix}{output_prefix}`. The continuation starts with the space at the
-    end of `output_prefix`, as words do, and ends with `output_suffix`. An example is one of `generation`.
+    The question is `{input_prefix}{input}{input_suffix}{output_prefix}`. The option is the `continuation`. It starts
+    with the space at the end of `output_prefix`, as words do, and ends with `output_suffix`. Few-shot examples are
+    those of `generation`.
 
-    Source: HELM `MultipleChoiceSeparateAdapter`, whose prompt is ours and the continuation.
+    Source: HELM `MultipleChoiceSeparateAdapter`; its prompt is the question and the continuation.
     """
     return (
         one_row_per_reference(variants)
@@ -44,10 +45,10 @@ def multiple_choice_separate_original(variants: pl.LazyFrame, spec: AdapterSpec)
 
 @adapter("multiple_choice_separate_calibrated", defaults=_BARE, examples=generation, scores=True)
 def multiple_choice_separate_calibrated(variants: pl.LazyFrame, spec: AdapterSpec) -> pl.LazyFrame:
-    """Add what `multiple_choice_separate_original` adds, and each option again without examples and question.
+    """Request the log-probability of each option after the question, and again without question and examples.
 
-    `Answer:` replaces the question there (`request_mode` "calibration"); the likelihood of an option by itself is
-    subtracted (metric `option_accuracy_calibrated`).
+    Without the question, the prompt is `Answer:`, and `request_mode` is "calibration". The metric
+    `option_accuracy_calibrated` subtracts this log-probability.
 
     Source: HELM `MultipleChoiceCalibratedAdapter`; Brown et al. 2020, section 2.4.
     """
@@ -75,7 +76,10 @@ def one_row_per_reference(variants: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def examples(train: pl.LazyFrame, spec: AdapterSpec) -> pl.LazyFrame:
-    """Return examples with each of their references in turn, and the answers; an example is one block."""
+    """Return few-shot examples that contain each of their references in turn, with its answer.
+
+    An example is one block.
+    """
     correct = pl.col("perturbed_references").list.get(pl.col("reference_index")).struct.field("correct")
     end = spec.output_suffix + spec.instance_prefix
     numbered = train.with_row_index("_row")
@@ -105,10 +109,10 @@ def examples(train: pl.LazyFrame, spec: AdapterSpec) -> pl.LazyFrame:
     examples=examples,
 )
 def ranking_binary(variants: pl.LazyFrame, spec: AdapterSpec) -> pl.LazyFrame:
-    """Add one request per reference: the passage, the query, and whether it answers it: Yes or No.
+    """Request, for each reference, whether the passage answers the query: Yes or No.
 
-    `{reference_prefix}{reference}{reference_suffix}{input_prefix}{input}{input_suffix}{output_prefix}`. The metrics
-    `RR@k`, `NDCG@k`, … rank the references by the answers and their log-probabilities.
+    The question is `{reference_prefix}{reference}{reference_suffix}{input_prefix}{input}{input_suffix}{output_prefix}`.
+    The metrics `RR@k`, `NDCG@k`, … rank the references by the completions and their log-probabilities.
 
     Source: HELM `BinaryRankingAdapter`.
     """

@@ -1,4 +1,4 @@
-"""The stopping monitor of a run: the instances of each look, and the cells that are still open."""
+"""The stopping monitor of a task: the instances of each look, and the cells that are still open."""
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -10,11 +10,11 @@ from helmframe.early_stopping.rules import Bounds, MonitoredTask, Until, metric_
 from helmframe.metrics.protocol import Metric, is_binary
 from helmframe.stats.sequential import UNIT, Population, cluster_means, instance_means, interval_of
 
-# Instances of the first looks; the share of those run so far in later looks; and the most of a look.
+# The least instances of a look; the share of the instances that ran before; the most instances of a look.
 FIRST_LOOK = 50
 GROWTH = 0.1
 MOST_LOOK = 4_000
-# What is read at once, for several looks: first so many rows, then as many as fit.
+# The rows of several looks that are read at a time: READ_ROWS first, then the rows that fit into MOST_BYTES.
 READ_ROWS = 1_000
 MOST_ROWS = 20_000
 MOST_BYTES = 64 << 20
@@ -24,7 +24,7 @@ _ROW = ("subset", "row_index")
 
 
 class StoppingMonitor:
-    """A monitor of one task; several models may report to it at once.
+    """A monitor of one task; several models may report to it concurrently.
 
     Args:
         until: The rule that closes a cell.
@@ -37,13 +37,13 @@ class StoppingMonitor:
         self._until, self._scenario = until, scenario
         self._metric = metric_of(until, task.spec, task.metrics)
         self.name = task_name(task)
-        self.state: dict[str, Any] = {}  # as the manifest has it, after each look
+        self.state: dict[str, Any] = {}  # the manifest's entry, after each look
         mean = until.mean or task.spec.main.mean
         self._populations = {
             str(split): Population.of(rows, scenario, str(split), seed=until.seed, mean=mean)
             for (split,), rows in keys.partition_by("split", as_dict=True).items()
         }
-        self._order = _in_looks(keys, self._populations)
+        self._order = _assign_looks(keys, self._populations)
         self._lock = threading.Lock()
         self._look = 0
         self._pending: list[pl.DataFrame] = []  # instance means of this look
@@ -53,16 +53,16 @@ class StoppingMonitor:
         self._cut: set[tuple[str, str]] = set()  # model and setting that did not run all of a look
 
     def looks(self, load: Callable[..., Iterator[pl.DataFrame]]) -> Iterator[pl.DataFrame]:
-        """Yield `INSTANCES` one look after the other; `load(only=keys)` reads some."""
-        start, most = 0, READ_ROWS
+        """Yield the `INSTANCES` of each look; `load(only=keys)` reads those with these keys."""
+        start, max_rows = 0, READ_ROWS
         ends = self._order.group_by("look").len("rows").sort("look")["rows"].cum_sum().to_list()
         while start < len(ends):
             before = ends[start - 1] if start else 0
-            end = max([index for index in range(start, len(ends)) if ends[index] - before <= most], default=start)
+            end = max([index for index in range(start, len(ends)) if ends[index] - before <= max_rows], default=start)
             wanted = self._order.filter(pl.col("look").is_between(start, end))
             rows = pl.concat(load(only=wanted), how="diagonal_relaxed")
             row_bytes = max(rows.estimated_size() / max(rows.height, 1), 1.0)
-            most = min(MOST_ROWS, int(MOST_BYTES / row_bytes))
+            max_rows = min(MOST_ROWS, int(MOST_BYTES / row_bytes))
             looks = rows.join(wanted.select(*_ROW, "look"), on=_ROW, how="left", maintain_order="left", validate="1:1")
             for look in range(start, end + 1):
                 yield looks.filter(pl.col("look") == look).drop("look")
@@ -79,19 +79,19 @@ class StoppingMonitor:
         return requests.join(cells, on=cells.columns, how="anti", maintain_order="left")
 
     def cut(self, model: str, *settings: str) -> None:
-        """Record that a model can't run all of this look: the look does not count, and there is no next one."""
+        """Record that a model did not run all of this look: the look does not count, and is the model's last."""
         with self._lock:
             self._cut |= {(model, setting) for setting in settings}
 
     def add_scores(self, scores: pl.DataFrame) -> None:
-        """Add the scores of a model and setting in this look."""
+        """Add the scores of one model and setting in this look."""
         of_metric = scores.lazy().filter(pl.col("metric") == self._metric.name)
         means = instance_means(of_metric, _AXES, self._bounds).collect()
         with self._lock:
             self._pending.append(means)
 
     def end_look(self) -> bool:
-        """Close the cells that meet the rule, and return whether no request is left."""
+        """Close the cells that meet the rule, and return whether all cells are closed."""
         size = self._order.filter(pl.col("look") == self._look).group_by("split").len("due")
         means = pl.concat(self._pending) if self._pending else None
         self._look, self._pending = self._look + 1, []
@@ -117,7 +117,7 @@ class StoppingMonitor:
         return set(self._cells) <= self._closed
 
     def _judge(self, means: pl.DataFrame, population: Population) -> None:
-        """Compute the intervals of each group of cells that stops together."""
+        """Compute the interval of each group of cells that stop together."""
         by = list(self._until.cell)
         values = self._until.select_values(means)
         clusters = cluster_means(values.lazy(), by, population).collect()
@@ -153,14 +153,14 @@ def _same(cell: tuple[Any, ...], split: str, group: Mapping[str, Any]) -> bool:
     return cell_values["split"] == split and all(cell_values[name] == value for name, value in group.items())
 
 
-def _in_looks(keys: pl.DataFrame, populations: Mapping[str, Population]) -> pl.DataFrame:
-    """Return the instances in the order of requests, whole clusters together, with `look` from 0 on."""
-    placed = [
-        keys.filter(pl.col("split") == split).with_columns(place=population.order_key)
+def _assign_looks(keys: pl.DataFrame, populations: Mapping[str, Population]) -> pl.DataFrame:
+    """Return the instances in the order of requests, whole clusters together, with their `look` (from 0)."""
+    positioned = [
+        keys.filter(pl.col("split") == split).with_columns(position=population.order_key)
         for split, population in populations.items()
     ]
-    order = pl.concat(placed).sort("place", "split", *UNIT, "row_index")
-    clusters = order.group_by("place", "split", *UNIT, maintain_order=True).len("n")
+    order = pl.concat(positioned).sort("position", "split", *UNIT, "row_index")
+    clusters = order.group_by("position", "split", *UNIT, maintain_order=True).len("n")
     looks, n_requested, n_look, look = [], 0, 0, 0
     for n in clusters["n"]:
         looks.append(look)
@@ -168,6 +168,6 @@ def _in_looks(keys: pl.DataFrame, populations: Mapping[str, Population]) -> pl.D
         if n_look >= min(max(FIRST_LOOK, GROWTH * n_requested), MOST_LOOK):
             look, n_requested, n_look = look + 1, n_requested + n_look, 0
     numbered = clusters.with_columns(look=pl.Series(looks, dtype=pl.Int64))
-    return order.join(numbered, on=["place", "split", *UNIT], how="left", maintain_order="left").select(
+    return order.join(numbered, on=["position", "split", *UNIT], how="left", maintain_order="left").select(
         *_ROW, "split", "look"
     )

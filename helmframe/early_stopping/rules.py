@@ -1,7 +1,7 @@
-"""Stopping rules: stop when a score is precise enough, or when two models are distinguished.
+"""Stopping rules: stop when an interval is narrow enough, or when two models differ significantly.
 
-`plan.score(until=hf.precise(.03))`. Instances run in a seeded random order, look by look. After each look the
-cells (a model under one setting and perturbation) that meet the rule stop, and the others continue.
+`plan.score(until=hf.precise(.03))` runs instances in a seeded random order, look by look. A cell is one model under one
+setting and perturbation. After each look, cells that meet the rule stop, and the others continue.
 """
 
 import ast
@@ -24,7 +24,7 @@ Bounds: TypeAlias = tuple[float, float]
 
 @dataclass(frozen=True)
 class Precise:
-    """The rule that each cell's interval is at most `half_width` to either side: see `precise`."""
+    """The rule that the interval of each cell is at most ± `half_width` wide; see `precise`."""
 
     half_width: float
     metric: str | None = None
@@ -35,22 +35,22 @@ class Precise:
     cell: ClassVar[Sequence[str]] = ("model", "setting", "perturbation")
 
     def check(self, models: Sequence[str], where: str) -> None:
-        """Accept any models."""
+        """Accept any models; `where` is part of the error message of other rules."""
 
     def bounds(self, score_bounds: Bounds) -> Bounds:
-        """Return the bounds of the monitored values, from the bounds of scores."""
+        """Return the bounds of the monitored values, which are scores."""
         return score_bounds
 
     def select_values(self, means: pl.DataFrame) -> pl.DataFrame:
-        """Return the monitored values of the `instance_means` of a look, by cell."""
+        """Return the monitored values of a look by cell: the `instance_means` themselves."""
         return means
 
     def needs(self, model: str, other: str) -> bool:
-        """Return whether `model` can stop once `other` can't run any more."""
+        """Return whether `model` must stop once `other` has stopped running."""
         return model == other
 
     def met(self, interval: Mapping[str, Any]) -> bool:
-        """Return whether this interval meets the rule."""
+        """Return whether an interval meets the rule."""
         return bool(interval["ci_high"] - interval["ci_low"] <= 2 * self.half_width)
 
     def __str__(self) -> str:
@@ -59,7 +59,7 @@ class Precise:
 
 @dataclass(frozen=True)
 class Decided:
-    """The rule that the interval of the difference of two models excludes 0: see `decided`."""
+    """The rule that the interval of the difference of two models excludes 0; see `decided`."""
 
     a: str
     b: str
@@ -74,29 +74,31 @@ class Decided:
         """Check that both models are in the plan.
 
         Raises:
-            UnknownNameError: one is not; with near matches.
+            UnknownNameError: A model isn't in the plan.
         """
         for name in (self.a, self.b):
             if name not in models:
-                raise UnknownNameError.among(f"model in {where}", name, models, hint="decided('a', 'b') names two.")
+                raise UnknownNameError.among(
+                    f"model in {where}", name, models, hint="hf.decided('a', 'b') takes the names of two models."
+                )
 
     def bounds(self, score_bounds: Bounds) -> Bounds:
-        """Return the bounds of differences, from the bounds of scores."""
+        """Return the bounds of differences of scores."""
         return score_bounds[0] - score_bounds[1], score_bounds[1] - score_bounds[0]
 
     def select_values(self, means: pl.DataFrame) -> pl.DataFrame:
-        """Return the differences a − b of the `instance_means` of a look, over instances of both models."""
+        """Return the differences a − b of the `instance_means` of a look, for instances that both models ran."""
         from helmframe.stats.sequential import differences  # late: with NumPy
 
         a, b = (means.filter(pl.col("model") == name) for name in (self.a, self.b))
         return differences(a, b, ["split", *self.cell])
 
     def needs(self, model: str, other: str) -> bool:
-        """Return whether `model` can stop once `other` can't run any more."""
+        """Return whether `model` must stop once `other` has stopped running."""
         return other in (model, self.a, self.b)
 
     def met(self, interval: Mapping[str, Any]) -> bool:
-        """Return whether this interval meets the rule."""
+        """Return whether an interval meets the rule."""
         return bool(interval["ci_low"] > 0 or interval["ci_high"] < 0)
 
     def __str__(self) -> str:
@@ -110,73 +112,77 @@ U = TypeVar("U", Precise, Decided)
 def precise(
     half_width: float, *, metric: str | None = None, mean: str | None = None, seed: int = 0, ci: float = 0.95
 ) -> Precise:
-    """Stop when the interval of the score is no wider than ± `half_width`, in `score(until=…)`.
+    """Return the rule `until=` that stops once the score's interval is at most ± `half_width` wide.
 
-    Instances (whole clusters, if there are any) run in a random order. After each look (50 of them, later a tenth of
-    those run so far) every model, setting and perturbation stops by itself. The interval is valid at all
-    looks together, about the mean over this benchmark's own instances; so it closes as they run out, and ±.01 of a few
-    hundred instances runs nearly all. Tables show it, and how many of how many instances ran.
+    Instances run in a seeded random order, whole clusters together. A look has 50 instances, or 10 % of the instances
+    that ran before if that is more. After each look, every model, setting and perturbation that meets the rule stops.
+    Tables show the interval, and the number of instances that ran.
+
+    The interval is valid at all looks together. It is about the mean over the instances of this benchmark, so it
+    narrows to 0 as they run out: with a few hundred instances, ±.01 needs nearly all of them.
 
     >>> precise(0.03)
     Precise(half_width=0.03, metric=None, mean=None, seed=0, ci=0.95)
 
     Args:
-        half_width: in the metric's unit: .03 are three points of a fraction.
-        metric: which is watched; default each scenario's main one. It needs bounds, and a score of each instance.
-        mean: over subsets ("macro", alike; its intervals are wider) or instances ("micro"); default the scenario's own.
-        seed: of the order. The same one goes on where a run was stopped.
-        ci: in how many orders no interval misses, at any look.
+        half_width: The half-width of the interval, in the metric's unit: .03 is three percentage points of a fraction.
+        metric: The monitored metric; by default each scenario's main metric. It needs bounds, and a score for each
+            instance.
+        mean: The mean over subsets ("macro") or over instances ("micro"); by default the scenario's own. Intervals of
+            "macro" are wider.
+        seed: The seed of the order. A resumed run with the same seed continues the order.
+        ci: The confidence level: the share of random orders in which no interval misses the mean at any look.
 
     Raises:
-        ArgumentError: a half-width, mean or ci that can't be.
+        ArgumentError: `half_width`, `mean`, `seed` or `ci` is invalid.
 
-    Source: Waudby-Smith & Ramdas 2020, NeurIPS (right or wrong); the same 2024, JRSS-B 86:1 (other scores).
+    Source: Waudby-Smith & Ramdas 2020, NeurIPS (binary scores); Waudby-Smith & Ramdas 2024, JRSS-B 86:1 (other scores).
     """
     if isinstance(half_width, bool) or not isinstance(half_width, int | float) or not half_width > 0:
-        raise ArgumentError(f"precise({half_width!r}): how far the interval may reach to either side, such as 0.03.")
+        raise ArgumentError(f"precise({half_width!r}): half_width must be a number > 0, such as 0.03.")
     return _checked(Precise(float(half_width), metric, mean, seed, ci))
 
 
 def decided(
     a: str, b: str, *, metric: str | None = None, mean: str | None = None, seed: int = 0, ci: float = 0.95
 ) -> Decided:
-    """Stop when one of two models is significantly better, in `score(until=…)`.
+    """Return the rule `until=` that stops once one of two models is significantly better.
 
-    As `precise`; watched is the difference of the two on the same instances, by setting and perturbation, until its
-    interval excludes 0. Other models of the plan run the same instances.
+    The looks are those of `precise`. The rule monitors the paired difference of the two models, by setting and
+    perturbation, and stops once its interval excludes 0. Other models of the plan run the same instances.
 
     >>> decided("base", "tuned")
     Decided(a='base', b='tuned', metric=None, mean=None, seed=0, ci=0.95)
 
     Args:
-        a: name of a model of the plan.
-        b: name of another.
-        metric: as for `precise`.
-        mean: as for `precise`.
-        seed: as for `precise`.
-        ci: as for `precise`.
+        a: The name of a model of the plan.
+        b: The name of another model of the plan.
+        metric: The monitored metric, as in `precise`.
+        mean: The mean over subsets or instances, as in `precise`.
+        seed: The seed of the order, as in `precise`.
+        ci: The confidence level, as in `precise`.
 
     Raises:
-        ArgumentError: a model against itself; a mean or ci that can't be.
+        ArgumentError: `a` and `b` are the same, or an argument is invalid.
 
     Source: Waudby-Smith & Ramdas 2024, JRSS-B 86:1 (betting, on (d + 1)/2).
     """
     for name in (a, b):
         if not isinstance(name, str):
-            raise ArgumentError(f"decided({a!r}, {b!r}): the names of two models, as tables show them.")
+            raise ArgumentError(f"decided({a!r}, {b!r}): a and b must be names of models, as tables show them.")
     if a == b:
-        raise ArgumentError(f"decided({a!r}, {b!r}): two models, not one.")
+        raise ArgumentError(f"decided({a!r}, {b!r}): a and b must be different models.")
     return _checked(Decided(a, b, metric, mean, seed, ci))
 
 
 def parse_until(text: str) -> Until:
-    """Parse a command line's rule: `precise(0.03)`, `decided(base, tuned)`, with `key=value` after it.
+    """Return the rule of a command line: `precise(0.03)` or `decided(base, tuned)`, with optional `key=value`.
 
     >>> parse_until("decided(base, 'org/tuned', ci=0.9)")
     Decided(a='base', b='org/tuned', metric=None, mean=None, seed=0, ci=0.9)
 
     Raises:
-        ArgumentError: it is neither.
+        ArgumentError: The text isn't a rule, or an argument is invalid.
     """
     factories: dict[str, Callable[..., Until]] = {"precise": precise, "decided": decided}
     try:
@@ -186,7 +192,7 @@ def parse_until(text: str) -> Until:
         name, plain = node.func.id, [_literal(argument) for argument in node.args]
         named = {str(argument.arg): _literal(argument.value) for argument in node.keywords}
     except (SyntaxError, ValueError):
-        raise ArgumentError(f"--until {text!r}: write \"precise(0.03)\" or \"decided('model', 'model')\".") from None
+        raise ArgumentError(f"--until {text!r}: the rule must be \"precise(0.03)\" or \"decided('a', 'b')\".") from None
     takes = inspect.signature(factories[name])
     for key in named:
         if key not in takes.parameters:
@@ -199,43 +205,54 @@ def parse_until(text: str) -> Until:
 
 
 def metric_of(until: Until, spec: ScenarioSpec, metrics: Sequence[str | Metric]) -> Metric:
-    """Return the metric that is monitored where these are scored.
+    """Return the metric that a rule monitors in a scenario.
+
+    Args:
+        until: The rule.
+        spec: The scenario.
+        metrics: The metrics that the plan scores.
 
     Raises:
-        PlanError: the plan does not score it, or it can't be watched; says what to use.
+        UnknownNameError: The plan does not score the rule's metric.
+        PlanError: The metric can't be monitored; the message names one that can.
     """
     scored = {metric.name: metric for metric in resolve_metrics(metrics)}
     name = until.metric or spec.main.metric
     if name not in scored:
         if until.metric:
             raise UnknownNameError.among(
-                f"metric of scenario {spec.scenario!r} here", name, list(scored), hint=f"until={until}."
+                f"metric of scenario {spec.scenario!r}", name, list(scored), hint=f"until={until} needs it."
             )
         name = next(iter(scored))
     metric = scored[name]
     if not watchable(metric):
-        others = [metric.name for metric in scored.values() if watchable(metric)]
-        instead = f"Watch another: metric={others[0]!r}." if others else "Score another beside it, and say metric=."
-        why = "one number of the whole set" if metric.level == "set" else "without bounds"
+        usable = [metric.name for metric in scored.values() if watchable(metric)]
+        instead = (
+            f"Use another metric: metric={usable[0]!r}." if usable else "Add a metric with bounds, and set metric=…."
+        )
+        why = "is computed over the whole set" if metric.level == "set" else "has no bounds"
         raise PlanError(
-            f"until={until}: {name!r} (scenario {spec.scenario!r}) is {why}, so no number of scores bounds the "
-            f"others. {instead}"
+            f"until={until}: metric {name!r} of scenario {spec.scenario!r} {why}, so it has no interval that is valid "
+            f"after each look. {instead}"
         )
     return metric
 
 
 def watchable(metric: Metric) -> bool:
-    """Return whether the metric has an interval that is valid at all looks."""
+    """Return whether a metric has intervals that are valid at all looks: it needs bounds and scores per instance."""
     return metric.level != "set" and metric.low is not None and metric.high is not None
 
 
 def _checked(until: U) -> U:
+    rule = type(until).__name__.lower()
     if isinstance(until.ci, bool) or not isinstance(until.ci, int | float) or not 0 < until.ci < 1:
-        raise ArgumentError(f"until: ci={until.ci!r} should lie between 0 and 1, such as 0.95.")
+        raise ArgumentError(f"{rule}(ci={until.ci!r}): ci must be between 0 and 1, such as 0.95.")
     if until.mean not in (None, "macro", "micro"):
-        raise ArgumentError(f"until: mean={until.mean!r} is neither 'macro' (subsets alike) nor 'micro' (by size).")
+        raise ArgumentError(
+            f"{rule}(mean={until.mean!r}): mean must be 'macro' (over subsets) or 'micro' (over instances)."
+        )
     if not is_integer(until.seed):
-        raise ArgumentError(f"until: seed={until.seed!r} should be a whole number.")
+        raise ArgumentError(f"{rule}(seed={until.seed!r}): seed must be an integer.")
     return until
 
 
@@ -247,12 +264,12 @@ def _format_options(until: "Until") -> str:
 
 
 def _literal(node: ast.expr) -> Any:
-    """Return the value; a bare word is text."""
+    """Return the value of a literal; a bare word is text."""
     return node.id if isinstance(node, ast.Name) else ast.literal_eval(node)
 
 
 class MonitoredTask(Protocol):
-    """The part of a task that the monitor needs; `stages.Task` has it."""
+    """The fields of a task that the monitor needs."""
 
     @property
     def spec(self) -> ScenarioSpec: ...
@@ -271,11 +288,11 @@ def until_entry(until: Until, tasks: Sequence[MonitoredTask]) -> dict[str, Any]:
     """Return the manifest's entry for `until`, before any request is sent.
 
     Raises:
-        PlanError, UnknownNameError: a task in which it can't be watched.
-        ArgumentError: it is no `until`.
+        PlanError, UnknownNameError: The rule can't be monitored in a task.
+        ArgumentError: The value isn't a rule.
     """
     if not isinstance(until, Until):
-        raise ArgumentError(f"until={until!r}: write until=hf.precise(.03), or until=hf.decided('a', 'b').")
+        raise ArgumentError(f"until={until!r}: until must be a stopping rule: hf.precise(.03) or hf.decided('a', 'b').")
     for task in tasks:
         until.check([model.name for model in task.models], f"the plan of {task.spec.scenario!r}")
         metric_of(until, task.spec, task.metrics)
@@ -298,6 +315,6 @@ def bounded_metrics(metrics: Sequence[Metric]) -> dict[str, dict[str, Any]]:
 
 
 def task_name(task: MonitoredTask) -> str:
-    """Return the name of a task in a run, which may contain the same scenario twice."""
+    """Return the unique name of a task in a run, which may contain the same scenario twice."""
     names = (task.spec.scenario, *(model.name for model in task.models), *(setting.name for setting in task.settings))
     return " | ".join(names)

@@ -1,4 +1,4 @@
-"""Engines, which take the shards of a plan through the stages."""
+"""Engines, which run the shards of a plan through the stages."""
 
 from helmframe.engines.logs import child_logging
 from helmframe.engines.ray import Ray
@@ -7,5 +7,5 @@ __all__ = ["Ray", "child_logging"]
 
 
 def __dir__() -> list[str]:
-    # completion offers the public names only, not modules
+    # Tab completion offers the public names only, not modules
     return __all__

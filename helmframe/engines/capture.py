@@ -1,4 +1,4 @@
-"""Capture of log records, warnings and printed lines of this process while a consumer wants them; undone after."""
+"""Capture of log records, warnings and printed lines of this process, between `start` and `stop`."""
 
 import inspect
 import logging
@@ -15,13 +15,13 @@ from typing import Any, NamedTuple, Protocol, TextIO, cast
 from helmframe import config
 from helmframe._core.safe_text import safe_repr, traceback_text, type_name
 
-# Longer messages are truncated: a model function may print anything.
+# The maximum length of a message: a model function may print anything.
 MAX_MESSAGE = 32_768
 STREAMS = ("stdout", "stderr")
 
 
 class Captured(NamedTuple):
-    """One record: `time` in seconds since 1970, `level` and `logger` as in `logging`."""
+    """A captured record: `time` in seconds since 1970, `level` and `logger` as in `logging`."""
 
     time: float
     level: str
@@ -36,18 +36,18 @@ class Consumer(Protocol):
     """A consumer of captured output."""
 
     def owner(self, *, printed: bool) -> Any:
-        """Return the owner of what this thread and context records, comparable by ==; None: not wanted."""
+        """Return the owner of records of this thread and context, comparable by ==; None: not captured."""
 
     def take(self, owner: Any, captured: Captured) -> None:
         """Store a captured record."""
 
 
 def start(consumer: Consumer) -> None:
-    """Pass all captured output to the consumer, from all threads, until `stop`; repeated calls restore lost hooks.
+    """Pass the output of all threads to the consumer until `stop`. Repeated calls restore hooks that were replaced.
 
-    Log records are captured when they are created, including those of loggers that do not propagate; logging is
-    otherwise unchanged, so the user's configuration shows them as before, once. Known secrets are removed from log
-    records before any handler writes them.
+    Log records are captured when they are created, also those of loggers that do not propagate. The user's logging
+    configuration shows them as before, once. Known secrets are removed from log records before any handler writes
+    them.
     """
     global _consumer
     with _lock:
@@ -64,7 +64,7 @@ def start(consumer: Consumer) -> None:
 
 
 def stop() -> None:
-    """Restore the original streams and hooks. Hooks that others installed over ours stay."""
+    """Restore the original streams and hooks. Hooks that other code installed over ours stay."""
     global _consumer
     with _lock:
         for name in STREAMS:
@@ -87,7 +87,7 @@ def end_lines(belongs: Callable[[Any], bool]) -> None:
 
 
 def uncaptured(stream: Any) -> TextIO:
-    """Return the original stream of a captured stream."""
+    """Return the original stream under a captured stream."""
     return cast(TextIO, _original(stream, _Tee))
 
 
@@ -107,7 +107,7 @@ def captured(record: logging.LogRecord) -> Captured:
 
 _lock = threading.RLock()
 _consumer: Consumer | None = None
-# set while captured output is passed on, which may print or log it again
+# set while output is passed on, because handlers may print or log it again
 _passing_on: ContextVar[bool] = ContextVar("helmframe_passing_on", default=False)
 _gate: "_Gate | None" = None
 _FORMATTER = logging.Formatter()
@@ -121,7 +121,7 @@ class _Tee:
         self._logger = f"helmframe.model.{name}"
         # thread → (owner, unfinished line)
         self._unfinished: dict[int, tuple[Any, str]] = {}
-        # reentrant: a destructor may print at any point, here too
+        # reentrant, because a destructor may print at any point
         self._lock = threading.RLock()
 
     def __getattr__(self, name: str) -> Any:
@@ -143,7 +143,7 @@ class _Tee:
             self.write(line)
 
     def end_lines(self, belongs: Callable[[Any], bool]) -> None:
-        """Pass on unfinished lines; see the function."""
+        """Pass on unfinished lines; see the function `end_lines`."""
         with self._lock:
             ended = [thread for thread, (owner, _) in self._unfinished.items() if belongs(owner)]
             unfinished = [self._unfinished.pop(thread) for thread in ended]
@@ -220,10 +220,10 @@ class _Records:
 
 
 class _Gate(logging.Handler):
-    """A handler that lets INFO records of ours be captured without being shown against the user's configuration."""
+    """A handler that lets our INFO records be captured, but hides those that the user's configuration hides."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Pass on records that the user's configuration shows."""
+        """Pass on the records that the user's configuration shows."""
         ours, root = logging.getLogger("helmframe"), logging.getLogger()
         logger: logging.Logger | None = logging.getLogger(record.name)
         while logger is not None and logger is not ours and not logger.level:
@@ -278,7 +278,7 @@ def _trace(record: logging.LogRecord) -> str | None:
     try:
         return _FORMATTER.formatException(record.exc_info)
     except Exception:  # noqa: BLE001 - an exception whose class or attributes `traceback` does not expect
-        # all handlers show this text instead of formatting the exception again
+        # handlers show this text instead of formatting the exception again
         record.exc_text = traceback_text(record.exc_info[1])
         return record.exc_text
 
@@ -290,33 +290,33 @@ def _redact(record: logging.LogRecord) -> None:
     if clean != message:
         record.msg, record.args = clean, ()
     trace = _trace(record)
-    if trace and (blotted := config.redacted(trace)) != trace:
+    if trace and (redacted := config.redacted(trace)) != trace:
         # formatters show this text instead of formatting again
-        record.exc_text = blotted
+        record.exc_text = redacted
 
 
 def _message(record: logging.LogRecord) -> str:
     try:
         return record.getMessage()
-    except Exception as error:  # noqa: BLE001 - invalid arguments in user code: its handlers report that
+    except Exception as error:  # noqa: BLE001 - invalid arguments of user code, which its handlers report
         return f"{safe_repr(record.msg)} ({type_name(type(error))} in its arguments)"
 
 
 def _truncated(text: str) -> str:
     if len(text) <= MAX_MESSAGE:
         return text
-    # before truncation: half a secret can't be recognised
+    # before truncation, because half a secret can't be recognised
     text = config.redacted(text)
     return f"{text[:MAX_MESSAGE]}… ({len(text) - MAX_MESSAGE:,} more characters)"
 
 
 def _visible(line: str) -> str:
-    """Return what a terminal finally shows of a line: a progress bar returns to its start and rewrites it."""
+    """Return the text that a terminal shows at the end: a progress bar returns to the line's start and rewrites it."""
     return re.split(r"\r(?!$)", line)[-1].rstrip("\r")
 
 
 def _logging_now() -> bool:
-    """Return whether a log handler is writing: its output is already captured as a record."""
+    """Return whether a log handler is writing, whose output is captured as a record already."""
     frame: FrameType | None = inspect.currentframe()
     logging_globals = vars(logging)
     while frame is not None:

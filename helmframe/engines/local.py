@@ -1,4 +1,4 @@
-"""The engine of one machine: tasks and models run side by side in threads, with one request queue per model."""
+"""The local engine: tasks and models run concurrently in threads, with one request queue per model."""
 
 import logging
 import threading
@@ -45,7 +45,7 @@ from helmframe.engines.notes import (
     with_cache_note,
 )
 from helmframe.engines.prefetch import BackgroundWriter, completed, prefetch
-from helmframe.engines.progress import Progress
+from helmframe.engines.progress import DONE, Progress
 from helmframe.errors import CapabilityError, GroupedError, SourceError, SourceMissingError, StoreError
 from helmframe.judging.judge import judges_of
 from helmframe.models.budget import Budget
@@ -62,10 +62,10 @@ from helmframe.store.run_cache import add_requests, clear_requests
 if TYPE_CHECKING:
     from helmframe.early_stopping.monitor import StoppingMonitor
 
-# Tasks at once; each has up to five shards in memory: one is read, one prepared, one generated, two wait to be written.
+# The maximum of concurrent tasks. Each has up to five shards in memory: read, prepared, generated, and two to write.
 TASKS = 4
 HEARTBEAT_SECONDS = 3.0
-# The first number of planned completions is in the manifest this soon: a killed run shows how many are missing.
+# The manifest shows the first number of planned completions this soon, so that a killed run shows how many are missing.
 FIRST_COUNT_SECONDS = 0.1
 
 logger = logging.getLogger("helmframe.engines")
@@ -82,24 +82,23 @@ def run(
     folder: RunFolder | None = None,
     progress: Progress | None = None,
 ) -> RunFolder:
-    """Take every shard of every plan through the stages, and store the results.
+    """Run every shard of every plan through the stages, and store the results.
 
     Args:
         plans: The plans; a suite has several.
-        send: False reads the store only.
-        fresh: True generates cached completions again.
-        resume: The run whose completions of unpinned models are reused: its id, or "last".
+        send: Whether to send requests; False reads the store only.
+        fresh: Whether to generate cached completions again.
+        resume: The id of the run whose completions of unpinned models are reused, or "last".
         budget: The limits of requests and cost.
-        until: The stopping rule; default: all requests are run.
-        folder: The run's folder; default: a new one in the store.
-        progress: The display of progress; default: the usual one.
+        until: The stopping rule. By default all requests are run.
+        folder: The run's folder. By default a new folder in the store.
+        progress: The display of progress. By default the usual one.
 
     Raises:
-        ArgumentError, UnknownNameError: `resume` names no run that can be resumed.
+        ArgumentError, UnknownNameError: `resume` is not a run that can be resumed.
         PlanError, SourceError, StoreError: The first error of a task, after its completions were stored.
-        CapabilityError: The model lacks a capability that the plan needs. A suite lists it, and the other tasks
-            continue.
-        SourceMissingError: A scenario's rows are missing. A suite lists it, unless all are missing.
+        CapabilityError: A model lacks a capability that the plan needs. A suite skips the task, and continues.
+        SourceMissingError: The rows of a scenario are missing. A suite skips the task, unless all rows are missing.
     """
     root = store_root()
     execution = Execution(
@@ -116,7 +115,7 @@ def run(
     return execution.go()
 
 
-# Requests as one model receives them, and their prefixes, prefetched.
+# The prefetched requests of one model, and their prefixes.
 Prompts: TypeAlias = Future[tuple[pl.DataFrame, pl.DataFrame]]
 
 
@@ -127,9 +126,9 @@ class Shared:
     Args:
         plan: The plan of the task.
         task: The task.
-        fingerprints: The fingerprints of its models at the start.
+        fingerprints: The fingerprints of the models at the start.
         manifest: The run's manifest.
-        active: The models that run the task; a model that lacks a capability is removed.
+        active: The models that run the task. A model that lacks a capability is removed.
         writer: The thread that writes results.
         watch: The monitor of the stopping rule.
     """
@@ -145,7 +144,7 @@ class Shared:
 
 @dataclass(frozen=True)
 class Execution:
-    """One execution of some plans: the state that its threads share."""
+    """One execution of plans: the state that its threads share."""
 
     plans: Sequence[PlanSpec]
     root: Address
@@ -155,18 +154,18 @@ class Execution:
     until: Until | None
     folder: RunFolder
     progress: Progress
-    shard: int | None = None  # the number of this shard in a run of several processes
+    shard: int | None = None  # the number of the shard in a run of several processes
     empty: EmptyCompletions = field(default_factory=EmptyCompletions)
-    resumed: Sequence[StoredRun] = ()  # whose completions of unpinned models are reused
+    resumed: Sequence[StoredRun] = ()  # their completions of unpinned models are reused
     _reported: dict[str, object] = field(default_factory=dict)  # models whose cached completions were reported
 
     @property
     def cache(self) -> CompletionCache:
-        """Return the completions that are reused, and where new ones are stored."""
+        """Return the cache of completions, which also stores new ones."""
         return CompletionCache(self.root, self.folder.path if self.send else None, self.resumed)
 
     def go(self) -> RunFolder:
-        """Run to the end, or to the first error."""
+        """Run the plans to the end, or to the first error."""
         new = not exists(self.root)
         tasks = distinguish_settings([(plan, task) for plan in self.plans for task in plan_tasks(plan)])
         models = list(dict.fromkeys(model for _, task in tasks for model in task.models))
@@ -191,7 +190,7 @@ class Execution:
             self._checksums_written(tasks, manifest),
         ):
             if new:
-                self.progress.note(f"the store is {self.root}; HELMFRAME_STORE names another")
+                self.progress.note(f"The store is {self.root}. Set HELMFRAME_STORE to use another.")
             missing = self.work(tasks, fingerprints, manifest)
             if self.send and not self.budget.stopped.is_set():
                 clear_requests(self.folder.path)
@@ -208,12 +207,12 @@ class Execution:
         return self.folder
 
     def prepare(self, tasks: Sequence[tuple[PlanSpec, Task]], fingerprints: Mapping[Model, str]) -> None:
-        """Check what can fail before anything is run or written; nothing here."""
+        """Check the plans before anything is run or written; a hook for other engines."""
 
     def work(
         self, tasks: Sequence[tuple[PlanSpec, Task]], fingerprints: Mapping[Model, str], manifest: Manifest
     ) -> list[SourceMissingError]:
-        """Run all tasks; in a suite, return an error for each task whose rows are missing."""
+        """Run all tasks; in a suite, return the errors of tasks whose rows are missing."""
         room = threading.Semaphore(TASKS)
         missing: list[SourceMissingError] = []
         run_concurrently(
@@ -223,7 +222,7 @@ class Execution:
         return missing
 
     def run_task(self, plan: PlanSpec, task: Task, fingerprints: Mapping[Model, str]) -> None:
-        """Run one task, or a subset of its instances."""
+        """Run one task, or the span of instances in its plan."""
         self._run_task(plan, task, fingerprints, Manifest(), nullcontext())
 
     def _run_or_skip(
@@ -235,7 +234,7 @@ class Execution:
         manifest: Manifest,
         room: Any,
     ) -> None:
-        """Run the task; in a suite, list it and continue with the others if its rows are missing."""
+        """Run the task; in a suite, skip it if its rows are missing."""
         try:
             self._run_task(plan, task, fingerprints, manifest, room)
         except SourceMissingError as error:
@@ -243,7 +242,7 @@ class Execution:
             missing.append(error)
 
     def skip_missing(self, error: SourceMissingError, task: Task, manifest: Manifest) -> None:
-        """List a task whose rows are missing in a suite; else raise."""
+        """Record in the manifest of a suite that a task is skipped; raise the error in a single plan."""
         if len(self.plans) == 1:
             raise error
         manifest.skip(task.spec.scenario, [model.name for model in task.models], str(error))
@@ -259,7 +258,7 @@ class Execution:
                     if not index:
                         for fingerprint in {fingerprints[model] for model in shared.active}:
                             waited.enter_context(busy_of(fingerprint).waited)
-                    # each shard is repeated per setting
+                    # each shard is repeated for each setting
                     shard = index // len(task.settings) if self.shard is None else self.shard
                     run_concurrently(
                         [partial(self._run_shard, shared, model, of_model[model], shard) for model in shared.active],
@@ -275,7 +274,7 @@ class Execution:
                         return
 
     def _prompts(self, shared: Shared) -> Iterator[dict[Model, Prompts]]:
-        """Yield each model's requests, by shard or by look; an error is raised where the model would run."""
+        """Yield each model's requests, by shard or look; an error is raised when the model is about to run."""
         plan, task = shared.plan, shared.task
         with (
             closing(prefetch(task_shards(plan, task, shared.watch))) as shards,
@@ -290,7 +289,7 @@ class Execution:
                 }
 
     def _run_shard(self, shared: Shared, model: Model, prompts: Prompts, shard: int) -> None:
-        """Run one model on one shard, and submit its results to be written."""
+        """Run one model on one shard, and submit its results to the writer."""
         task, watch = shared.task, shared.watch
         scenario, fingerprint = task.spec.scenario, shared.fingerprints[model]
         cache, options = self.cache, {"send": self.send, "fresh": self.fresh, "budget": self.budget}
@@ -324,7 +323,7 @@ class Execution:
                 watch.cut(model.name, *(setting.name for setting in task.settings))
             return
         if watch is not None and completions.height < fitted.height:
-            # completions are stored; an incomplete look is not a random sample
+            # the completions are stored, but an incomplete look isn't a random sample
             watch.cut(model.name, fitted["setting"][0])
             return
 
@@ -345,14 +344,14 @@ class Execution:
 
     def _add_requests(self, scenario: str, fitted: pl.DataFrame, shard: int) -> Address:
         """Store the requests of a shard until its completions are in the run's tables."""
-        if fitted["content"].null_count() == fitted.height:  # all text, which prefix and suffix have
+        if fitted["content"].null_count() == fitted.height:  # all content is text, which prefix and suffix contain
             fitted = fitted.with_columns(blocks=pl.lit(None, dtype=fitted.schema["blocks"]))
         return add_requests(self.folder.path, scenario, fitted, shard)
 
     def _with_cache_note(self, report: Report, model: Model, fitted: pl.DataFrame, task: Task) -> Report:
-        """Return a report that prints the line about the model's cached completions if it is the model's first."""
-        mine = object()
-        if self._reported.setdefault(model.name, mine) is not mine:
+        """Return a report that also prints the note about the model's cached completions, once per model."""
+        token = object()
+        if self._reported.setdefault(model.name, token) is not token:
             return report
         whole = (
             self.until is None
@@ -369,7 +368,7 @@ class Execution:
 
     @contextmanager
     def _checksums_written(self, tasks: Sequence[tuple[PlanSpec, Task]], manifest: Manifest) -> Iterator[None]:
-        """Write checksums of the run's data to the manifest, in the background; not if the store is only read."""
+        """Write checksums of the run's data to the manifest in the background, unless the store is only read."""
         if not self.send:
             yield
             return
@@ -382,7 +381,7 @@ class Execution:
                 try:
                     data = task_checksum(plan, task, ended)
                 except (SourceError, StoreError, OSError) as error:  # the task itself raises the error
-                    logger.warning("no checksum of what %s is read from: %s", task.spec.scenario, error)
+                    logger.warning("No checksum of the data of %s: %s", task.spec.scenario, error)
                     continue
                 data["address"] = without_secrets(data["address"])
                 of_scenario = checksums.setdefault(task.spec.scenario, [])
@@ -399,16 +398,21 @@ class Execution:
 
     @contextmanager
     def _log_written(self) -> Iterator[None]:
-        """Record what is logged and printed, and store it with the results; not if the store is only read."""
+        """Record logged and printed output, and store it with the results, unless the store is only read."""
         if not self.send:
             yield
             return
         with recording(self.folder.id, lambda frame: self.folder.add(LOGS.name, "run", frame)):
             yield
 
+    def _is_incomplete(self) -> bool:
+        """Return whether a limit ended the run before all its requests were sent."""
+        counts = self.progress.counts
+        return self.send and counts["planned"] > sum(counts[name] for name in DONE)
+
     @contextmanager
     def _manifest_written(self, manifest: Manifest) -> Iterator[None]:
-        """Write the manifest at the start, regularly during the run, and at the end: other processes watch it."""
+        """Write the manifest at the start, regularly during the run, and at the end, for other processes."""
         ended = threading.Event()
 
         def write(status: str) -> None:
@@ -428,8 +432,8 @@ class Execution:
                 written = time.monotonic()
                 try:
                     write("running")
-                except StoreError as error:  # the next beat retries; the end raises
-                    logger.warning("the manifest can't be written: %s", error)
+                except StoreError as error:  # retried by the next beat; raised at the end
+                    logger.warning("Could not write the manifest; it is retried: %s", error)
 
         write("running")
         heart = threading.Thread(target=beat, daemon=True, name="helmframe-manifest")
@@ -437,7 +441,7 @@ class Execution:
         status = "failed"
         try:
             yield
-            status = "stopped" if self.budget.stopped.is_set() else "done"
+            status = "stopped" if self.budget.stopped.is_set() or self._is_incomplete() else "done"
         except KeyboardInterrupt:
             status = "stopped"
             raise
@@ -455,7 +459,7 @@ def _monitor(until: Until, plan: PlanSpec, task: Task) -> "StoppingMonitor":
 
 
 def distinguish_settings(tasks: list[tuple[PlanSpec, Task]]) -> list[tuple[PlanSpec, Task]]:
-    """Prefix the names of settings with the plan's number if plans of a suite run one scenario with one model."""
+    """Prefix the names of settings with the plan's number if plans run the same scenario with the same model."""
     counts = Counter((task.spec.scenario, model.name) for _, task in tasks for model in task.models)
     plans = list(dict.fromkeys(id(plan) for plan, _ in tasks))
     named = []
@@ -476,11 +480,11 @@ def distinguish_settings(tasks: list[tuple[PlanSpec, Task]]) -> list[tuple[PlanS
 def run_concurrently(jobs: Sequence[Callable[[], None]], budget: Budget) -> None:
     """Run the jobs in threads, and wait for all of them.
 
-    One job runs in this thread. A Ctrl-C stops the others at their next batch; their completions are stored.
+    A single job runs in this thread. After Ctrl-C, the jobs stop at their next batch, and their completions are stored.
 
     Raises:
-        GroupedError: Several jobs failed with different errors; the error of one job, or of equal ones, is raised as
-            it is. All jobs have ended by then.
+        GroupedError: Several jobs failed with different errors. A single error, or equal errors, is raised unchanged.
+            All jobs have ended by then.
     """
     if len(jobs) == 1:
         jobs[0]()
@@ -497,14 +501,14 @@ def run_concurrently(jobs: Sequence[Callable[[], None]], budget: Budget) -> None
             end.set()
 
     for number, (job, end) in enumerate(zip(jobs, ended, strict=True)):
-        # in a copy of this context, which identifies the run
+        # in a copy of this context, because it identifies the run
         arguments = (guarded, job, end)
         threading.Thread(target=copy_context().run, args=arguments, daemon=True, name=f"helmframe-{number}").start()
     try:
         wait_for(ended)
     except KeyboardInterrupt:
         budget.stopped.set()
-        wait_through(ended)  # completions are still to be stored
+        wait_through(ended)  # completions are not all stored yet
         raise
     if errors:
         raise _one_or_group(errors)
@@ -521,4 +525,4 @@ def _one_or_group(errors: Sequence[BaseException]) -> BaseException:
     if len(different) == 1:
         return different[0]
     lines = "".join(f"\n{number}. {error_text(error)}" for number, error in enumerate(different, 1))
-    return GroupedError(f"{len(different)} parts of the run failed:{lines}\n", different)
+    return GroupedError(f"The run failed with {len(different)} different errors:{lines}\n", different)

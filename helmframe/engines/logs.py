@@ -1,4 +1,4 @@
-"""The log of a run: every record with its request, stored as Parquet parts; records of child processes too."""
+"""The log of a run: every record with its request, stored as Parquet. It includes records of child processes."""
 
 import itertools
 import logging
@@ -25,7 +25,7 @@ from helmframe.store import RunFolder
 
 FLUSH_SECONDS = 2.0
 FLUSH_ROWS = 10_000
-# The most unwritten records and characters: more are dropped, and counted.
+# The maximum of waiting records, and of their characters: further records are dropped, and counted.
 MAX_WAITING = 100_000
 MAX_WAITING_CHARACTERS = 100_000_000
 
@@ -36,22 +36,22 @@ logger = logging.getLogger("helmframe.logs")
 
 @contextmanager
 def recording(run_id: str, sink: Sink, flush_seconds: float = FLUSH_SECONDS) -> Iterator["RunLog"]:
-    """Record what is logged, warned or printed in this run while the block runs.
+    """Record the log records, warnings and printed lines of a run during the block.
 
-    The run is all code in the context of this call: this thread, threads started by `copy_context().run`, the queue's
-    workers while they run its requests, and async tasks. From model functions everything is recorded: records of any
-    logger that the user's configuration lets through, warnings, and printed lines, one record each. From elsewhere in
-    the run, records and warnings are recorded, but not printed lines. Records of `helmframe` are recorded from INFO on,
-    whatever is shown.
+    A run is all code in the context of this call: this thread, threads started by `copy_context().run`, workers of the
+    queue while they run its requests, and async tasks. Model functions are recorded completely: records of all loggers
+    that the user's configuration lets through, warnings, and printed lines. The rest of the run is recorded without
+    printed lines. Records of `helmframe` are recorded from INFO on, whatever is shown.
 
-    A model call with prompts of several runs is in the logs of all of them. A thread that the model function starts
-    itself belongs to no run: its records go to the open run if that was alone since the thread began; else they are
-    shown, but not recorded.
+    A model call with prompts of several runs is in the logs of all of them. A thread that a model function starts
+    belongs to no run. Its records are added to the open run if that was the only open run since the thread started;
+    else they are shown, but not recorded.
 
     Args:
-        run_id: The run's id; each can be recorded once at a time.
-        sink: Takes parts of the table `LOGS`, every few seconds and at the end, from one thread at a time.
-        flush_seconds: The most seconds until a record is written.
+        run_id: The run's id. A run can be recorded only once at a time.
+        sink: A function that stores parts of the table `LOGS`. One thread at a time calls it, every few seconds and at
+            the end.
+        flush_seconds: The maximum number of seconds until a record is stored.
 
     Raises:
         StoreError: The last records could not be written. Earlier failures are retried.
@@ -82,13 +82,13 @@ class RunLog:
         self._characters = 0
         self._dropped = 0
         self._numbers = itertools.count()
-        # reentrant: a destructor may warn or print at any point, here too
+        # reentrant, because a destructor may warn or print at any point
         self._lock = threading.RLock()
         self._writing = threading.Lock()
         self._wake = threading.Event()
 
     def add(self, captured: Captured, request: "RequestContext") -> None:
-        """Add a record, to be written later."""
+        """Add a record, which is written later."""
         captured = _as_unicode(captured)
         size = len(captured.message) + len(captured.traceback or "")
         with self._lock:
@@ -104,7 +104,7 @@ class RunLog:
         """Write the waiting records.
 
         Raises:
-            StoreError: They can't be written; they stay waiting.
+            StoreError: The records can't be written. They wait for the next attempt.
         """
         with self._writing:
             with self._lock:
@@ -122,7 +122,7 @@ class RunLog:
 
     @contextmanager
     def flushed_every(self, seconds: float) -> Iterator[None]:
-        """Write waiting records from a separate thread during the block."""
+        """Write the waiting records regularly during the block, in another thread."""
         ended = False
         warned = False
 
@@ -134,9 +134,8 @@ class RunLog:
                 try:
                     self.flush()
                 except StoreError as error:
-                    # the rows wait for the next attempt
                     if not warned:
-                        logger.warning("the log of run %s can't be written yet: %s", self.run_id, error)
+                        logger.warning("Could not write the log of run %s; it is retried: %s", self.run_id, error)
                     warned = True
 
         thread = threading.Thread(
@@ -151,13 +150,13 @@ class RunLog:
             thread.join()
 
     def end(self, *, failed: bool) -> None:
-        """Write the rest; a failure is raised unless the run failed anyway."""
+        """Write the remaining records; a failure is raised unless the run failed too."""
         try:
             self.flush()
         except StoreError as error:
             if not failed:
                 raise
-            logger.warning("the log of run %s is not complete: %s", self.run_id, error)
+            logger.warning("The log of run %s is incomplete: %s", self.run_id, error)
 
     def _row(self, captured: Captured, request: "RequestContext") -> tuple[Any, ...]:
         return (
@@ -180,16 +179,12 @@ NO_REQUEST = RequestContext()
 
 
 def current_logs() -> "tuple[tuple[RunLog, RequestContext], ...] | None":
-    """Return the logs that a record made here and now belongs to; None if there is none."""
+    """Return the logs to which records of this thread and context belong; None if there are none."""
     return _registry().owner(printed=False)
 
 
 def read_logs(folder: RunFolder) -> pl.DataFrame:
-    """Return what was recorded of a run, by time; empty if nothing was.
-
-    Returns:
-        `LOGS`.
-    """
+    """Return the log of a run as `LOGS`, ordered by time; empty if there is no log."""
     rows = folder.scan(LOGS.name)
     if rows is None:
         return pl.DataFrame(schema=LOGS.schema)
@@ -203,13 +198,13 @@ class _Registry:
         self.process = os.getpid()
         self._logs: dict[str, RunLog] = {}
         self._lock = threading.Lock()
-        # threads that may belong to another run than the only open one
+        # threads that may not belong to the only open run
         self._strangers: WeakSet[threading.Thread] = WeakSet()
 
     def open(self, log: RunLog) -> None:
         with self._lock:
             if log.run_id in self._logs:
-                raise ArgumentError(f"run {log.run_id!r} is being recorded already.")
+                raise ArgumentError(f"Run {log.run_id!r} is already being recorded.")
             self._strangers.update(threading.enumerate())
             self._logs = {**self._logs, log.run_id: log}
             capture.start(self)
@@ -223,8 +218,8 @@ class _Registry:
             self._logs = {run_id: other for run_id, other in self._logs.items() if run_id != log.run_id}
 
     def owner(self, *, printed: bool) -> tuple[tuple[RunLog, RequestContext], ...] | None:
-        """Return the logs and requests of this context; see `capture.Consumer`."""
-        if self.process != os.getpid():  # forked: nothing would be written here
+        """Return the logs and requests of this context, as `capture.Consumer` requires."""
+        if self.process != os.getpid():  # a forked process writes no log
             return None
         calls = current_requests()
         if calls:
@@ -242,16 +237,16 @@ class _Registry:
             logs = self._logs
             return tuple((logs[run_id], request) for run_id, request in requests.items() if run_id in logs) or None
         run_id = _run.get()
-        log = self._alone() if run_id is None else None if printed else self._logs.get(run_id)
+        log = self._only_open_run() if run_id is None else None if printed else self._logs.get(run_id)
         return None if log is None else ((log, NO_REQUEST),)
 
     def take(self, owner: tuple[tuple[RunLog, RequestContext], ...], captured: Captured) -> None:
-        """Add the record to its logs; see `capture.Consumer`."""
+        """Add the record to its logs, as `capture.Consumer` requires."""
         for log, request in owner:
             log.add(captured, request)
 
-    def _alone(self) -> RunLog | None:
-        """Return the only open run, if this thread was started while it was the only one."""
+    def _only_open_run(self) -> RunLog | None:
+        """Return the only open run, if this thread was started while it was the only open run."""
         logs = self._logs
         if len(logs) == 1 and threading.current_thread() not in self._strangers:
             return next(iter(logs.values()))
@@ -266,13 +261,13 @@ def _registry() -> _Registry:
 
 
 def _outside_runs(work: Callable[[], None]) -> None:
-    """Run a function as part of no run."""
+    """Run a function outside of all runs."""
     _run.set("")
     work()
 
 
 def _as_unicode(captured: Captured) -> Captured:
-    """Return the record with text that a table can hold; user code may log or print single surrogates."""
+    """Return the record as valid Unicode, because user code may log or print lone surrogates."""
     level, name, message = map(valid_unicode, (captured.level, captured.logger, captured.message))
     trace, thread, process = (
         None if text is None else valid_unicode(text)
@@ -282,7 +277,7 @@ def _as_unicode(captured: Captured) -> Captured:
 
 
 def _dropped(count: int) -> Captured:
-    text = f"{count:,} records were dropped here: more came than could be written"
+    text = f"{count:,} records were dropped here, because they came faster than they could be written"
     return Captured(time.time(), "WARNING", logger.name, text, None, None, None)
 
 
@@ -290,7 +285,7 @@ def _frame(rows: list[tuple[Any, ...]]) -> pl.DataFrame:
     times = {**LOGS.schema, "time": pl.Int64()}
     frame = pl.DataFrame(rows, schema=times, orient="row")
     frame = frame.with_columns(pl.from_epoch("time", time_unit="us").dt.replace_time_zone("UTC"))
-    # as `config.redacted`, for all rows at once: the longest first, because one may begin another
+    # as `config.redacted`, but vectorised: longest first, because a secret may be the start of another
     secrets = sorted(config.secret_texts(), key=len, reverse=True)
     if not secrets:
         return frame
@@ -300,23 +295,25 @@ def _frame(rows: list[tuple[Any, ...]]) -> pl.DataFrame:
 
 
 _MESSAGE, _TRACEBACK = (list(LOGS.schema).index(name) for name in ("message", "traceback"))
-# the run of this context; "": none; unset in threads of unknown origin
+# the id of this context's run; "" outside of runs; unset in threads of unknown origin
 _run: ContextVar[str | None] = ContextVar("helmframe_run", default=None)
 _open = _Registry()
 
 
 @contextmanager
 def child_logging() -> Iterator[dict[str, Any]]:
-    """Yield the arguments of a process pool whose records and warnings go to the run's log and to the console.
+    """Yield the arguments of a process pool whose log records and warnings are added to the run's log.
 
-    `with child_logging() as how, multiprocessing.Pool(4, **how) as pool:`, inside the model function; with
-    `ProcessPoolExecutor(4, **how)` likewise. Close and join a `Pool`: if it is terminated, its last records are lost.
-    What children print goes to the terminal, and is not captured.
+    Use it inside a model function. This process logs the records too. Output that child processes print is not
+    captured. Close and join a `multiprocessing.Pool`: if it is terminated, its last records are lost.
+
+        with hf.engines.child_logging() as arguments, ProcessPoolExecutor(4, **arguments) as pool:
+            completions = list(pool.map(complete, prompts))
     """
     import multiprocessing
     from logging.handlers import QueueListener
 
-    # a queue made for spawned children serves forked ones, too
+    # a queue for spawned children works for forked children too
     queue = multiprocessing.get_context("spawn").Queue()
     listener = QueueListener(queue, _Arrivals())
     listener.start()
@@ -329,7 +326,7 @@ def child_logging() -> Iterator[dict[str, Any]]:
 
 
 class _Arrivals(logging.Handler):
-    """A handler that adds the children's records to the logs of its creator."""
+    """A handler that adds the records of child processes to the logs of its creator."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -343,7 +340,7 @@ class _Arrivals(logging.Handler):
 
 
 def _send(queue: Any, level: int) -> None:
-    """Send a child's records to the queue, and nowhere else."""
+    """Send the records of a child process to the queue only."""
     from logging.handlers import QueueHandler
 
     logging.captureWarnings(capture=True)

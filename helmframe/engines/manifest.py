@@ -1,4 +1,4 @@
-"""The manifest of a run: what is needed to read, rerun, resume and watch it, without secrets."""
+"""The manifest of a run: the data to read, rerun, resume and monitor it, without secrets."""
 
 import os
 import platform
@@ -18,7 +18,7 @@ from helmframe._pipeline import PlanSpec, Task, plan_tasks
 from helmframe._plan_yaml import dump_plan
 from helmframe.adapters.adapt import adapter_id
 from helmframe.early_stopping.rules import Until, until_entry
-from helmframe.errors import ArgumentError, StoreError, UnknownNameError, near
+from helmframe.errors import ArgumentError, StoreError, UnknownNameError, listed, near
 from helmframe.judging.judge import judges_of
 from helmframe.metrics.protocol import manifest_entry, resolve_metrics
 from helmframe.models.completion_cache import StoredRun
@@ -38,7 +38,7 @@ def _versions() -> dict[str, str]:
 
 
 class Unpinned(NamedTuple):
-    """A model without a durable identity, and a scenario that its completions are stored under."""
+    """A model without a durable identity, and a scenario under which its completions are stored."""
 
     name: str
     fingerprint: str
@@ -50,19 +50,19 @@ Entry: TypeAlias = dict[str, Any]
 
 @dataclass
 class Manifest:
-    """The manifest of a run that is going on: its threads change it by these methods, one at a time.
+    """The manifest of an active run. Its threads change it by these methods, under one lock.
 
     Args:
         plans: The YAML of each plan.
         scenarios: The entry of each scenario: version, main metric, subsets, description.
-        perturbations: The entry of each perturbation: what it counts as, and its seeds.
-        models: The entry of each model: fingerprint, durability, note; at the end its utilization.
-        unpinned: Model name → fingerprints of the models whose completions the run alone stores.
+        perturbations: The entry of each perturbation: its kind, repeats and seeds.
+        models: The entry of each model: fingerprint, durability and note, and at the end its utilization.
+        unpinned: Model name → fingerprints of the models whose completions are stored with this run only.
         adapters: Adapter id → the adapter's fields.
-        metrics: The entry of each metric: level, unit, direction, bounds.
-        until: The stopping rule's entry, if there is one.
-        resumed: The id of the run that is resumed, if there is one.
-        store_only: Whether the run reads stored completions and sends no request.
+        metrics: The entry of each metric: level, unit, direction and bounds.
+        until: The entry of the stopping rule; None without one.
+        resumed: The id of the resumed run; None without one.
+        store_only: Whether the run reads cached completions only, and sends no request.
     """
 
     plans: list[str] = field(default_factory=list)
@@ -97,25 +97,25 @@ class Manifest:
         resumed: str | None = None,
         store_only: bool = False,
     ) -> "Manifest":
-        """Return the manifest of a run that starts.
+        """Return the manifest of a new run.
 
         Args:
             plans: The plans.
             tasks: Their tasks.
-            fingerprints: The fingerprints of the models that are run.
+            fingerprints: The fingerprints of the models.
             until: The stopping rule.
-            resumed: The id of the run that is resumed.
-            store_only: Whether the run sends no request.
+            resumed: The id of the resumed run.
+            store_only: Whether the run reads cached completions only.
 
         Raises:
-            PlanError, UnknownNameError, ArgumentError: The stopping rule does not fit a task.
+            PlanError, UnknownNameError, ArgumentError: The stopping rule can't be monitored in a task.
         """
-        often = Counter(task.spec.scenario for task in tasks)
+        counts = Counter(task.spec.scenario for task in tasks)
         return cls(
             plans=plan_texts(plans),
             # two plans of a suite may divide a scenario into different shards
             scenarios={
-                task.spec.scenario: _scenario(task.spec) | {"whole_shards": often[task.spec.scenario] == 1}
+                task.spec.scenario: _scenario(task.spec) | {"whole_shards": counts[task.spec.scenario] == 1}
                 for task in tasks
             },
             perturbations={
@@ -127,7 +127,7 @@ class Manifest:
                 model.name: {"fingerprint": fingerprint, "durable": model.durable, "note": model.note}
                 for model, fingerprint in fingerprints.items()
             },
-            # what `resume=` needs to read this run's own completions from another process
+            # `resume=` reads this run's own completions by these fingerprints in another process
             unpinned=fingerprints_by_name(unpinned_models(tasks)),
             adapters={
                 adapter_id(part.adapter): asdict(part.adapter)
@@ -143,7 +143,7 @@ class Manifest:
         )
 
     def skip(self, scenario: str, models: Iterable[str], reason: str) -> None:
-        """Add models that don't run a scenario."""
+        """Record that these models skip a scenario."""
         with self._lock:
             self.skipped += [{"scenario": scenario, "model": model, "reason": reason} for model in models]
 
@@ -154,30 +154,30 @@ class Manifest:
                 self.until["looks"][task] = state
 
     def set_data(self, checksums: dict[str, list[Data]]) -> None:
-        """Set the checksums of the data that scenarios are read from."""
+        """Set the checksums of the data of each scenario."""
         with self._lock:
             self.data = checksums
 
     def finish(
         self, models: Mapping[str, Entry], judges: Mapping[str, Entry], empty_completions: Sequence[Entry]
     ) -> None:
-        """Add what is known at the end: the utilization of models and judges, and scenarios with empty completions."""
+        """Add the utilization of models and judges, and the scenarios with empty completions, at the end of the run."""
         with self._lock:
             for name, entry in models.items():
                 self.models[name] |= entry
             self.judges, self.empty_completions = dict(judges), list(empty_completions)
 
     def end(self) -> None:
-        """Record that the run ends now."""
+        """Record the current time as the end of the run."""
         with self._lock:
             self.ended = time.time()
 
     def content(self, status: str, **progress: Any) -> dict[str, Any]:
-        """Return a copy as manifest.json has it, without fields that are not set.
+        """Return the content of manifest.json, without fields that are not set.
 
         Args:
             status: "running", "done", "stopped" or "failed".
-            **progress: The counts of requests, and the cost, as they are now.
+            **progress: The current counts of requests, and the current cost.
         """
         with self._lock:
             values = {name: deepcopy(value) for name, value in vars(self).items() if name != "_lock"}
@@ -187,12 +187,12 @@ class Manifest:
 
 
 def plan_texts(plans: Sequence[PlanSpec]) -> list[str]:
-    """Return the YAML of each plan as the manifest stores it: objects by their names, without credentials."""
+    """Return the YAML of each plan for the manifest, with the names of objects and without credentials."""
     return [without_secrets(dump_plan(plan, objects=True)) for plan in plans]
 
 
 def unpinned_models(tasks: Sequence[Task]) -> list[Unpinned]:
-    """Return the unpinned models that the tasks run: models, judges, and models that make variants."""
+    """Return the unpinned models of the tasks: models, judges, and models of perturbations."""
     pairs = [(model, task.spec.scenario) for task in tasks for model in task.models]
     pairs += [(model, judge.scenario) for task in tasks for judge in judges_of(task.metrics) for model in judge.models]
     pairs += [
@@ -231,32 +231,32 @@ def _scenario(spec: ScenarioSpec) -> dict[str, Any]:
 
 
 LAST = "last"
-# Ids that an error lists.
+# The maximum of run ids in an error.
 SHOWN = 5
 
 
 def resumed_runs(
     resume: str | None, plans: Sequence[PlanSpec], root: Address, *, fresh: bool = False
 ) -> tuple[StoredRun, ...]:
-    """Return the run that `resume` names, then the runs that it resumed itself.
+    """Return the run to resume, then the runs that it resumed itself.
 
     Args:
-        resume: A run's id; "last" is the newest run with the same plans and model names that has stored completions,
-            or, where none has any, the newest of these runs; None: no run.
+        resume: The id of a run, or "last"; None: no run. "last" is the newest run with the same plans and model names
+            that stores completions, or the newest of these runs if none stores completions.
         plans: The plans to run.
         root: The store.
-        fresh: Whether all completions are to be generated again.
+        fresh: Whether all completions are generated again.
 
     Raises:
-        ArgumentError: `resume` isn't a text, is combined with `fresh`, or the run has other models.
-        UnknownNameError: The store has no such run; lists at most five ids.
+        ArgumentError: `resume` isn't text, is combined with `fresh`, or the run has other models.
+        UnknownNameError: The store has no such run; the message lists at most five ids.
     """
     if resume is None:
         return ()
     if not isinstance(resume, str) or not resume:
-        raise ArgumentError(f"resume={resume!r}: write 'last', or the id of a run as text; hf.runs() lists them.")
+        raise ArgumentError(f"resume={resume!r}: resume must be 'last' or the id of a run. hf.runs() lists all.")
     if fresh:
-        raise ArgumentError(f"fresh=True and resume={resume!r} contradict each other; leave one out.")
+        raise ArgumentError(f"fresh=True and resume={resume!r} contradict each other. Remove one of them.")
     folders = {folder.id: folder for folder in reversed(RunFolder.all(root))}
     unpinned = unpinned_models([task for plan in plans for task in plan_tasks(plan)])
     if resume == LAST:
@@ -267,7 +267,7 @@ def resumed_runs(
     else:
         close = near(resume, folders)[:1]
         hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise UnknownNameError(f"resume={resume!r}: no such run in the store {root}.{hint}{_listed(folders)}")
+        raise UnknownNameError(f"resume={resume!r}: run not found in the store {root}.{hint}{_listed(folders)}")
     runs = [_stored(folders[chosen], manifest)]
     while (earlier := manifest.get("resumed")) in folders and earlier not in [run.id for run in runs]:
         manifest = folders[earlier].manifest()
@@ -283,7 +283,7 @@ def _last(
     texts = plan_texts(plans)
     names = {model.name for plan in plans for model in plan.models}
     first: tuple[str, dict[str, Any]] | None = None
-    # an id starts with the second the run started at
+    # ids start with the second in which the run started
     for _, same_second in groupby(folders.values(), key=lambda folder: folder.id.rpartition("-")[0]):
         manifests = [(folder, manifest) for folder in same_second if (manifest := _readable(folder)) is not None]
         for folder, manifest in sorted(manifests, key=lambda pair: pair[1].get("started", 0.0), reverse=True):
@@ -296,7 +296,7 @@ def _last(
             first = first or (folder.id, manifest)
     if first is None:
         named = ", ".join(map(repr, sorted(names)))
-        problem = f"resume='last': no run of this plan with {named} in the store {root}."
+        problem = f"resume='last': the store {root} has no run of this plan with {named}."
         raise UnknownNameError(problem + _listed(folders))
     return first
 
@@ -304,34 +304,34 @@ def _last(
 def _readable(folder: RunFolder) -> dict[str, Any] | None:
     try:
         return folder.manifest()
-    except StoreError:  # damaged, or removed meanwhile: another run may do
+    except StoreError:  # the run is damaged or was removed; an older run is used
         return None
 
 
 def _check_models(run_id: str, manifest: Mapping[str, Any], unpinned: Sequence[Unpinned]) -> None:
     stored, names = manifest.get("unpinned", {}), dict.fromkeys(model.name for model in unpinned)
     if names and not set(names) & set(stored):
-        models = f"the run stores those of {', '.join(map(repr, stored))}" if stored else "the run stores none itself"
+        models = f"only of {listed(map(repr, stored))}" if stored else "or of any other model"
         raise ArgumentError(
-            f"resume={run_id!r}: no completions of {', '.join(map(repr, names))} in this run; {models}."
+            f"resume={run_id!r}: the run stores no completions of {listed(map(repr, names))}, {models}."
         )
 
 
 def _check_distinct(run: StoredRun, unpinned: Sequence[Unpinned]) -> None:
-    """Raise if a name stands for two models that ran the same scenario, then or now."""
+    """Raise if two models of the same name ran the same scenario, in the stored run or in this one."""
     stored = stored_counts(run.path)
-    now: dict[tuple[str, str], set[str]] = {}
+    current: dict[tuple[str, str], set[str]] = {}
     for model in unpinned:
-        now.setdefault((model.name, model.scenario), set()).add(model.fingerprint)
-    for (name, scenario), fingerprints in now.items():
+        current.setdefault((model.name, model.scenario), set()).add(model.fingerprint)
+    for (name, scenario), fingerprints in current.items():
         folder = file_name(scenario)
-        stored_here = [
+        stored_fingerprints = [
             fingerprint for fingerprint in run.fingerprints.get(name, ()) if (fingerprint[:32], folder) in stored
         ]
-        if len(stored_here) > 1 or (stored_here and len(fingerprints) > 1):
+        if len(stored_fingerprints) > 1 or (stored_fingerprints and len(fingerprints) > 1):
             raise ArgumentError(
-                f"resume={run.id!r}: two models are called {name!r} in scenario {scenario!r}. "
-                "Name each: hf.model(function, name='…')."
+                f"resume={run.id!r}: two models have the name {name!r} in scenario {scenario!r}. "
+                "Name them: hf.model(function, name='…')."
             )
 
 
@@ -343,4 +343,4 @@ def _listed(folders: Mapping[str, RunFolder]) -> str:
     """Return the ids of the newest runs, for an error."""
     if not folders:
         return " The store has no runs."
-    return f"\nNewest runs: {', '.join(list(folders)[:SHOWN])}. hf.runs() lists all {len(folders)}."
+    return f"\nNewest runs: {', '.join(list(folders)[:SHOWN])}. hf.runs() lists all."

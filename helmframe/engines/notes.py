@@ -1,4 +1,4 @@
-"""Notes about the models of a run: cached and empty completions, and the time they were busy."""
+"""Notes about the models of a run: cached completions, empty completions, and utilization."""
 
 import logging
 import threading
@@ -12,14 +12,14 @@ from helmframe.models.generate import Report
 from helmframe.models.model import Model
 from helmframe.models.scheduler import busy_of
 
-# Characters of a prompt's end that a note shows.
+# The number of characters of a prompt's end in a note.
 PROMPT_END = 40
 
 
 class EmptyCount(NamedTuple):
-    """Completions generated for one scenario by one model, and how many of them are empty.
+    """The number of completions of one scenario and model, and of those that are empty.
 
-    `first` is the first empty completion: its shard, the last characters of its prompt, and its finish reason.
+    `first` describes the first empty completion: its shard, the end of its prompt, and its finish reason.
     """
 
     completions: int
@@ -27,7 +27,7 @@ class EmptyCount(NamedTuple):
     first: tuple[int, str, str] | None
 
     def plus(self, other: "EmptyCount") -> "EmptyCount":
-        """Return the sum, with the first empty completion of the lower shard."""
+        """Return the sum of two counts; `first` is that of the lower shard."""
         firsts = [count.first for count in (self, other) if count.first is not None]
         first = min(firsts, key=lambda pair: pair[0], default=None)
         return EmptyCount(self.completions + other.completions, self.empty + other.empty, first)
@@ -37,14 +37,14 @@ EmptyCounts = Mapping[tuple[str, str], EmptyCount]
 
 
 class EmptyCompletions:
-    """The counts of a run by scenario and model; safe to use from several threads."""
+    """The empty completions of a run, counted by scenario and model; thread-safe."""
 
     def __init__(self) -> None:
         self._counts: dict[tuple[str, str], EmptyCount] = {}
         self._lock = threading.Lock()
 
     def add(self, counts: EmptyCounts) -> None:
-        """Add counts of a shard, or of another process."""
+        """Add the counts of a shard or of another process."""
         with self._lock:
             for key, count in counts.items():
                 self._counts[key] = self._counts[key].plus(count) if key in self._counts else count
@@ -71,9 +71,9 @@ class EmptyCompletions:
 
 
 def count_empty(completions: pl.DataFrame, prefixes: pl.DataFrame, shard: int) -> EmptyCounts:
-    """Count the empty completions of one shard by scenario and model; white space alone counts as empty.
+    """Return the counts of empty completions in one shard, by scenario and model.
 
-    Failed requests are not counted, nor are continuations that were scored, which no model generated.
+    A completion of white space is empty. Failed requests and scored continuations are not counted.
 
     Args:
         completions: `COMPLETIONS`.
@@ -96,24 +96,24 @@ def count_empty(completions: pl.DataFrame, prefixes: pl.DataFrame, shard: int) -
 
 
 def empty_notes(manifest: Mapping[str, Any]) -> list[str]:
-    """Return a line per scenario and model with more than half empty completions: what is wrong and what to write."""
+    """Return a line for each scenario and model with more than half empty completions, with advice."""
     entries: Iterable[Mapping[str, Any]] = manifest.get("empty_completions") or ()
     return [
         f"{entry['scenario']} × {entry['model']}: {entry['empty']:,} of {entry['completions']:,} completions are "
-        f"empty; the first of their prompts ends in {entry['prompt_end']!r}. {_advice(entry)}"
+        f"empty. The first of their prompts ends in {entry['prompt_end']!r}. {_advice(entry)}"
         for entry in entries
     ]
 
 
 def _advice(entry: Mapping[str, Any]) -> str:
     if entry["finish_reason"] == "length":
-        return "The model reached max_tokens before its answer: write .generate(…, max_tokens=…) with a larger number."
+        return "The model reached max_tokens before its answer. Set a larger limit: .generate(…, max_tokens=…)."
     if entry["prompt_end"][-1:].isspace():
         return (
-            "If the completion should continue the input, write .adapt(input_suffix=''), or input_suffix: '' under "
+            "If completions should continue the input, write .adapt(input_suffix=''), or input_suffix: '' under "
             "adapter: in the spec."
         )
-    return "Look at the stop sequences, which may end a completion at its first character: .generate(…, stop=[])."
+    return "A stop sequence may end the completion at its first character. Try .generate(…, stop=[])."
 
 
 def cache_note(
@@ -130,36 +130,36 @@ def cache_note(
 
     Args:
         model: The model.
-        cached: How many completions are cached.
-        planned: How many completions are planned; None: unknown.
+        cached: The number of cached completions.
+        planned: The number of planned completions; None: unknown.
         run: The id of the current run.
-        resumed: The ids of the runs that completions are reused from.
+        resumed: The ids of the runs whose completions are reused.
         fresh: Whether cached completions are generated again.
-        whole: Whether these are all completions of the run, not only those of its first shard.
+        whole: Whether the counts include all completions of the run, not only those of the first shard.
     """
     source = f" from run {', '.join(resumed)}" if cached and resumed and not model.durable else ""
-    some = "" if whole else "the first "
-    counts = "" if planned is None else f"{cached:,} of {some}{planned:,} completions cached{source}"
-    again = "fresh=True generates all again" if fresh else ""
+    part = "" if whole else "the first "
+    counts = "" if planned is None else f"{cached:,} of {part}{planned:,} completions cached{source}"
+    note = "fresh=True generates all of them again" if fresh else ""
     if model.durable:
         counts = counts.replace("completions", f"completions of {model.name!r}")
-        return ": ".join(filter(None, (counts, again))) + "."
+        return ": ".join(filter(None, (counts, note))) + "."
     reason = (
         f"{model.name!r} is {_kind(model)} without a version, so its completions are stored with this run only. "
         f"Reuse them with score(resume={run!r})."
     )
-    return ": ".join(filter(None, (counts, f"{again}; {reason}" if again else reason)))
+    return ": ".join(filter(None, (counts, f"{note}; {reason}" if note else reason)))
 
 
 def with_cache_note(report: Report, note: Callable[[int, int], None]) -> Report:
-    """Return a report that also passes the first counts, cached and planned, to `note`."""
+    """Return a report that also passes the first counts of cached and planned completions to `note`."""
     planned: list[int] = []
 
-    def report_and_note(what: str, count: int) -> None:
-        report(what, count)
-        if what == "planned" and not planned:
+    def report_and_note(event: str, count: int) -> None:
+        report(event, count)
+        if event == "planned" and not planned:
             planned.append(count)
-        elif what == "cached" and len(planned) == 1:
+        elif event == "cached" and len(planned) == 1:
             note(count, planned[0])
             planned.append(count)
 
@@ -176,7 +176,7 @@ logger = logging.getLogger("helmframe.engines")
 
 
 class Utilization:
-    """The utilization of models, each with its fingerprint, since the object was made."""
+    """The utilization of models, by their fingerprints, since the object was created."""
 
     def __init__(self, fingerprints: Mapping[Model, str]) -> None:
         self._busy = {model: busy_of(fingerprint) for model, fingerprint in fingerprints.items()}
@@ -186,8 +186,9 @@ class Utilization:
         """Return the utilization of each model that generated since, by name.
 
         Returns:
-            busy (share of the waited seconds in which it was busy), waited (s); if known, state (how it runs prompts)
-            and refused (the decoding parameters that its server refused, each with what is done instead).
+            By name: `busy`, the share of the waiting time in which the model generated; `waited`, the waiting time in
+            seconds; `state`, how the model runs prompts, if known; and `refused`, the decoding parameters that its
+            server rejected, each with what is sent instead.
         """
         entries = {}
         for model, busy in self._busy.items():
@@ -207,16 +208,16 @@ class Utilization:
 
 
 def refusal_notes(manifest: Mapping[str, Any]) -> list[str]:
-    """Return a line per model and decoding parameter that its server refused, with what was done instead."""
+    """Return a line for each model and decoding parameter that its server rejected, with the replacement."""
     models = {**manifest.get("judges", {}), **manifest.get("models", {})}
     return [f"{name}: {text}" for name, entry in models.items() for text in entry.get("refused", {}).values()]
 
 
 def utilization_notes(manifest: Mapping[str, Any]) -> list[str]:
-    """Return a line per model and judge whose manifest entry has a state; older runs have none."""
+    """Return a line for each model and judge whose manifest entry has a state."""
     models = {**manifest.get("judges", {}), **manifest.get("models", {})}
     return [
-        f"{name}: busy {entry['busy']:.0%} of the {entry['waited']:,.1f} s that its answers were waited for; "
+        f"{name}: busy for {entry['busy']:.0%} of the {entry['waited']:,.1f} s spent waiting for completions; "
         f"{entry['state']}"
         for name, entry in models.items()
         if "state" in entry

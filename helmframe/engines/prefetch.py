@@ -1,7 +1,7 @@
-"""Stages side by side: the next shard is prepared, and completed ones are written, while a model generates.
+"""Concurrent stages: while a model generates, the next shard is prepared, and completed shards are written.
 
-A model then never waits for prompts to be built or scores to be written. One shard is prefetched and one is being
-written, so memory stays bounded.
+So a model does not wait for prompts or for writes. One shard is prefetched and one is written at a time, so memory
+stays bounded.
 """
 
 from collections import deque
@@ -17,17 +17,17 @@ _END = object()
 
 
 def prefetch(items: Iterable[T]) -> Generator[T]:
-    """Yield the items in order, each made in a thread while the previous one is used; errors come in its place."""
+    """Yield the items in order; a thread computes the next item while the current one is used. Errors are raised."""
     iterator = iter(items)
     with ThreadPoolExecutor(1, thread_name_prefix="helmframe-ahead") as thread:
-        made = thread.submit(copy_context().run, partial(next, iterator, _END))
-        while (item := made.result()) is not _END:
-            made = thread.submit(copy_context().run, partial(next, iterator, _END))
+        pending = thread.submit(copy_context().run, partial(next, iterator, _END))
+        while (item := pending.result()) is not _END:
+            pending = thread.submit(copy_context().run, partial(next, iterator, _END))
             yield cast("T", item)
 
 
 def completed(job: Callable[[], T]) -> "Future[T]":
-    """Run a job now, and return its result or exception as a finished future."""
+    """Return a finished future with the result or the exception of a job."""
     future: Future[T] = Future()
     try:
         future.set_result(job())
@@ -37,9 +37,9 @@ def completed(job: Callable[[], T]) -> "Future[T]":
 
 
 class BackgroundWriter:
-    """A background thread that runs jobs in order while the next are prepared; leaving the block waits for them.
+    """A background thread that runs jobs in order. The end of the block waits for all jobs.
 
-    The exception of a job is raised with the next job or at the end of the block; later jobs run all the same.
+    The exception of a job is raised when the next job is submitted, or at the end of the block. Later jobs still run.
     """
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class BackgroundWriter:
         self._jobs: deque[Future[None]] = deque()
 
     def submit(self, job: Callable[[], None]) -> None:
-        """Submit a job: it starts at once if no other runs; if another waits already, this call waits."""
+        """Submit a job. It starts at once if no job runs; if a job waits already, this call waits."""
         while len(self._jobs) > 1:
             self._jobs.popleft().result()
         self._jobs.append(self._thread.submit(copy_context().run, job))

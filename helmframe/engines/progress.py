@@ -1,4 +1,4 @@
-"""Progress of a run: a bar in a terminal or notebook, a line now and then elsewhere, off with HELMFRAME_PROGRESS=0."""
+"""Progress of a run: a bar in terminals and notebooks, occasional lines elsewhere. HELMFRAME_PROGRESS=0 disables it."""
 
 import os
 import sys
@@ -24,15 +24,15 @@ DONE = ("cached", "shared", "refused", "generated")
 
 
 class Progress:
-    """Counts what the stages report, and shows it; safe to use from several threads.
+    """A counter of the events that stages report, with a display; thread-safe.
 
-    In a terminal, and in Jupyter with ipywidgets, it shows bars of tqdm; in Jupyter without them a small table that is
-    updated; elsewhere a line at most every ten seconds, and one at the end.
+    In a terminal, and in Jupyter with ipywidgets, the display is a bar of tqdm. In Jupyter without ipywidgets it is a
+    small table that is updated. Elsewhere it prints a line at most every ten seconds, and one at the end.
     """
 
     def __init__(self, *, enabled: bool) -> None:
         self.counts = dict.fromkeys(COUNTS, 0)
-        self.verdicts = dict.fromkeys(COUNTS, 0)  # the share of `counts` that judges generated
+        self.verdicts = dict.fromkeys(COUNTS, 0)  # the part of `counts` that belongs to judges
         self.rows: dict[tuple[str, str], _Row] = {}
         self._enabled = enabled and os.environ.get("HELMFRAME_PROGRESS", "1") != "0"
         self._lock = threading.Lock()
@@ -52,54 +52,54 @@ class Progress:
                 self._display = None
 
     def note(self, text: str) -> None:
-        """Print a line besides the progress; nothing if progress is off."""
+        """Print a line next to the progress; nothing if progress is disabled."""
         if self._enabled and self._display is not None:
             self._display.write(f"helmframe: {text}")
         elif self._enabled:
             _print(f"helmframe: {text}")
 
     def reporter(self, scenario: str, model: str) -> Callable[[str, int], None]:
-        """Return the `report` function of one scenario and model, which get their own row."""
+        """Return the `report` function of a scenario and model, which have their own row."""
         return partial(self._report, (scenario, model))
 
     def judging(self, scenario: str, judge: str) -> Callable[[str, int], None]:
         """Return the `report` function of a judge's verdicts on a scenario."""
         row = self.reporter(scenario, f"{judge} (judge)")
 
-        def report(what: str, count: int) -> None:
-            row(what, count)
+        def report(event: str, count: int) -> None:
+            row(event, count)
             with self._lock:
-                self.verdicts[what] += count
+                self.verdicts[event] += count
 
         return report
 
     @property
     def completions(self) -> dict[str, int]:
-        """Return `counts` without those of judges."""
+        """Return `counts` without the requests of judges."""
         with self._lock:
-            return {what: count - self.verdicts[what] for what, count in self.counts.items()}
+            return {event: count - self.verdicts[event] for event, count in self.counts.items()}
 
-    def report(self, what: str, count: int) -> None:
-        """Add to one of `counts`."""
-        self._report(None, what, count)
+    def report(self, event: str, count: int) -> None:
+        """Add to the count of an event."""
+        self._report(None, event, count)
 
     def snapshot(self) -> pl.DataFrame:
         """Return the progress by scenario and model.
 
         Returns:
-            `PROGRESS`, in the order in which they began; unread rows are not planned yet.
+            `PROGRESS`, in the order of the first event. Rows that are not read yet are not planned.
         """
         with self._lock:
             rows = [(*key, *row.counts.values(), row.rate, row.seconds_left) for key, row in self.rows.items()]
         return pl.DataFrame(rows, schema=PROGRESS.schema, orient="row")
 
-    def _report(self, key: tuple[str, str] | None, what: str, count: int) -> None:
+    def _report(self, key: tuple[str, str] | None, event: str, count: int) -> None:
         with self._lock:
-            self.counts[what] += count
+            self.counts[event] += count
             if key is not None:
-                self.rows.setdefault(key, _Row()).add(what, count)
+                self.rows.setdefault(key, _Row()).add(event, count)
             if self._display is not None:
-                self._display.show(what, count)
+                self._display.show(event, count)
 
 
 class _Row:
@@ -109,9 +109,9 @@ class _Row:
         self.counts = dict.fromkeys(COUNTS, 0)
         self._began = self._last = time.monotonic()
 
-    def add(self, what: str, count: int) -> None:
-        self.counts[what] += count
-        if what == "generated":
+    def add(self, event: str, count: int) -> None:
+        self.counts[event] += count
+        if event == "generated":
             self._last = time.monotonic()
 
     @property
@@ -126,11 +126,11 @@ class _Row:
 class _Display(Protocol):
     """A display of progress."""
 
-    def show(self, what: str, count: int) -> None:
-        """Show that one of the counts grew."""
+    def show(self, event: str, count: int) -> None:
+        """Show the new count of an event."""
 
     def write(self, line: str) -> None:
-        """Print a line besides the progress."""
+        """Print a line next to the progress."""
 
     def end(self, *, failed: bool) -> None:
         """Finish at the end of the run."""
@@ -154,24 +154,24 @@ class _Bar:
 
     def __init__(self, progress: Progress, *, notebook: bool = False) -> None:
         self._counts = progress.counts
-        how: dict[str, Any] = {"total": 0, "unit": "completion", "desc": "asking", "leave": False}
+        options: dict[str, Any] = {"total": 0, "unit": "completion", "desc": "generating", "leave": False}
         if notebook:
             from tqdm.notebook import tqdm_notebook
 
-            self._bar: Any = tqdm_notebook(**how)
+            self._bar: Any = tqdm_notebook(**options)
         else:
             from tqdm import tqdm
 
-            # the bar's output is not a model's
-            self._bar = tqdm(**how, file=uncaptured(sys.stderr))
+            # the bar's output must not be captured as output of the model
+            self._bar = tqdm(**options, file=uncaptured(sys.stderr))
 
-    def show(self, what: str, count: int) -> None:
-        if what == "planned":
+    def show(self, event: str, count: int) -> None:
+        if event == "planned":
             self._bar.total = self._counts["planned"]
             self._bar.refresh()
-        elif what in DONE:
+        elif event in DONE:
             self._bar.update(count)
-        elif what == "failed" and count:
+        elif event == "failed" and count:
             self._bar.set_postfix(failed=self._counts["failed"])
 
     def write(self, line: str) -> None:
@@ -189,8 +189,8 @@ class _Lines:
         self._began = self._last_line = time.monotonic()
         self._last_count = 0
 
-    def show(self, what: str, count: int) -> None:  # noqa: ARG002
-        if what == "generated" and time.monotonic() - self._last_line > SECONDS_BETWEEN_LINES:
+    def show(self, event: str, count: int) -> None:  # noqa: ARG002
+        if event == "generated" and time.monotonic() - self._last_line > SECONDS_BETWEEN_LINES:
             self._print(last=False)
 
     def write(self, line: str) -> None:
@@ -218,7 +218,7 @@ class _Page:
         show: Any = display.display
         self._handle = show(self._html(self._page()), display_id=True)
 
-    def show(self, what: str, count: int) -> None:  # noqa: ARG002
+    def show(self, event: str, count: int) -> None:  # noqa: ARG002
         if time.monotonic() - self._updated > SECONDS_BETWEEN_PAGES:
             self._update()
 
@@ -251,7 +251,7 @@ class _Page:
 
 
 def _summary(counts: dict[str, int], seconds: float | None) -> str:
-    """Return `1,200 of 5,000 completions, 3 failed, 120/s, 32 s left`; the rate only with `seconds`."""
+    """Return `1,200 of 5,000 completions, 3 failed, 120/s, 32 s left`; without `seconds` no rate."""
     parts = [f"{_done(counts):,} of {counts['planned']:,} completions"]
     if counts["failed"]:
         parts.append(f"{counts['failed']:,} failed")
@@ -263,7 +263,7 @@ def _summary(counts: dict[str, int], seconds: float | None) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a duration as people write it.
+    """Return a duration as text.
 
     >>> duration(42), duration(5_000)
     ('42 s', '1 h 23 min')

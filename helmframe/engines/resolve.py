@@ -15,19 +15,19 @@ Engine: TypeAlias = str | Ray
 
 
 def resolve_engine(engine: Engine) -> Callable[..., RunFolder]:
-    """Return the function that runs plans on an engine, with the arguments of `local.run`.
+    """Return the function that runs plans on an engine; its arguments are those of `local.run`.
 
     Raises:
         ArgumentError: The engine is unknown.
-        CapabilityError: Its package is missing.
+        CapabilityError: The engine's package is not installed.
     """
     if engine == "local":
         return local.run
     if engine == "ray":
         engine = Ray()
     if not isinstance(engine, Ray):
-        hint = "Or say more of Ray: engine=hf.engines.Ray(address=…, num_gpus=1)."
-        raise ArgumentError.unknown_value(f"engine={engine!r} is no engine", engine, ENGINES, hint=hint)
+        hint = "For options of Ray, write engine=hf.engines.Ray(address=…, num_gpus=1)."
+        raise ArgumentError.unknown_value(f"engine={engine!r}", engine, ENGINES, hint=hint)
     engine.check_installed()
     from helmframe.engines.ray import execution
 

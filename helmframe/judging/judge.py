@@ -1,6 +1,6 @@
-"""Judges: a plan over another plan's completions. `hf.judge(…)` makes one; its requests are handled like all requests.
+"""Judges: models that score the completions of a plan. `hf.judge(…)` returns one, as a metric.
 
-They share the queue of the judge's model and the store, are sent in batches, and are resumed when a run was stopped.
+The requests of a judge use the queue of its model and the store, run in batches, and resume with the run.
 """
 
 import re
@@ -28,7 +28,7 @@ from helmframe.models.protocol import check_spelling, from_any
 
 # The common key of the two completions of a pair; their models and settings may differ.
 PAIR = [name for name in KEY if name != "model"]
-# Column of a pair's other completion.
+# The column of a pair's other completion.
 _OTHER = "\0other"
 _RETRIES = 2
 
@@ -51,47 +51,57 @@ def judge(
     frequency_penalty: Numbers = UNSET,
     **options: Any,
 ) -> Metric:
-    """Return a metric that models judge: `.metrics("exact_match", hf.judge(model, "safety"))`, `results.judge(…)`.
+    """Return a metric whose scores are the verdicts of a model, for `plan.metrics(…)` and `results.judge(…)`.
 
-    As text, in a spec, a plan's YAML and on the command line: `"judge(model='org/name', template='safety')"`.
+    The judge's chat template is applied, if it has one. A reply without a readable verdict is requested again with a
+    reminder; after the last attempt it is an error of its row. In a spec, in a plan's YAML and on the command line, a
+    judge is written as text: `"judge(model='org/name', template='safety')"`.
 
-    A verdict that can't be read is requested again with a reminder; after that it is an error of its row. If a judge
-    has a chat template, it is used.
+    >>> import helmframe as hf
+    >>> brief = judge(hf.models.echo(), "Is this brief? {completion}", scale={"yes": 1, "no": 0}, name="brief")
+    >>> plan = hf.scenario("sampler").metrics("exact_match", brief)
+    >>> brief.name, brief.unit
+    ('brief', 'fraction')
 
     Args:
-        model: A model as in `.generate`, or a list of them: then the score is the mean of their verdicts.
-        template: A name (`hf.list_judges()` lists them), the path of a YAML file, or the prompt, with `{input}`,
-            `{completion}`, `{reference}`, or any column in braces; a prompt with `{first}` and `{second}` is about
-            pairs, for `results.judge(…, against=…)`. The form of the reply is added to it.
-        scale: The values of a verdict: numbers ([0, .5, 1]), words ({"yes": 1, "no": 0}), or `hf.between(1, 10)`;
+        model: The model that judges, as in `Plan.generate`. With a list of models, the score is the mean of their
+            verdicts.
+        template: The name of a template (`hf.list_judges()` lists all), the path of a YAML file, or a prompt. A prompt
+            contains `{completion}`, and may contain `{input}`, `{reference}` and other columns. A prompt with `{first}`
+            and `{second}` compares pairs, for `results.judge(…, against=…)`. The format of the reply is appended.
+        scale: The values of a verdict: numbers ([0, .5, 1]), words ({"yes": 1, "no": 0}), or `hf.between(1, 10)`. By
             default the template's own.
-        rescale: Whether scores are fractions of the scale; default the template's own, else not.
-        name: The name in tables; default "safety_by_gpt".
-        retries: The largest number of times that a verdict is requested again.
-        max_tokens: The most tokens of a reply; default the template's.
-        temperature: The temperature of sampling; default 0.
-        top_p: As in `Plan.generate`, and so are the parameters below.
-        top_k: The number of tokens to sample from.
+        rescale: Whether scores are rescaled to fractions of the scale. By default the template's own, else False.
+        name: The name in tables. By default the template's and the model's name, such as "safety_by_gpt".
+        retries: The maximum number of times that a reply without a readable verdict is requested again.
+        max_tokens: The maximum number of tokens of a reply. By default the template's own.
+        temperature: The sampling temperature. By default 0.
+        top_p: The probability mass to sample from, as in `Plan.generate`.
+        top_k: The number of likeliest tokens to sample from.
         stop: A text that ends a reply, or a list of such texts.
         seed: The seed of sampling.
-        presence_penalty: The penalty of tokens that are in the text.
-        frequency_penalty: The penalty of tokens by their number in the text.
+        presence_penalty: The penalty of tokens that are in the text already.
+        frequency_penalty: The penalty of tokens by their count in the text.
         **options: Further decoding parameters, passed to the judge by name.
+
+    Returns:
+        A metric with one score per output. Failed requests have no score, and are retried by the next run.
 
     Raises:
         UnknownNameError: No template has that name.
         ArgumentError: The prompt has no scale or no completion, or the scale is invalid.
         NotAModelError: The model can't generate.
-        CapabilityError: The model doesn't support a decoding argument.
+        CapabilityError: The model doesn't support a decoding parameter.
     """
     models = tuple(from_any(entry) for entry in (model if isinstance(model, list) else [model]))
     names = [judging_model.name for judging_model in models]
     twice = [name for name in names if names.count(name) > 1]
-    if not models or twice:
-        problem = f"two are called {twice[0]!r}; name them: hf.model(…, name='…')" if twice else "there is none"
-        raise ArgumentError(f"judge(model=…): {problem}.")
+    if not models:
+        raise ArgumentError("judge(model=[]): at least one model is required.")
+    if twice:
+        raise ArgumentError(f"judge(model=…): two models have the name {twice[0]!r}. Name them: hf.model(…, name='…').")
     if not is_integer(retries) or retries < 0:
-        raise ArgumentError(f"judge(retries={retries!r}): a whole number from 0 on.")
+        raise ArgumentError(f"judge(retries={retries!r}): retries must be an integer ≥ 0.")
     decoding = set_values(
         max_tokens=max_tokens,
         temperature=temperature,
@@ -124,10 +134,10 @@ def judge(
 
 
 def with_judges(metrics: Sequence[object]) -> tuple[str | Metric, ...]:
-    """Return the plan's values of metrics, one by one or in lists, with judges parsed from text.
+    """Return the metrics of a plan as one tuple, with judges parsed from text.
 
     Raises:
-        ArgumentError: A judge's text isn't a call, or lacks an argument.
+        ArgumentError: The text of a judge isn't a call, or lacks an argument.
     """
     flat = [metric for entry in metrics for metric in (entry if isinstance(entry, list | tuple) else [entry])]
     return flatten_metrics([_parse_judge(metric) for metric in flat])
@@ -139,16 +149,16 @@ def judges_of(metrics: Sequence[str | Metric]) -> list[Judge]:
 
 
 def refuse_pairs(metrics: Sequence[str | Metric]) -> None:
-    """Check that no judge among a plan's metrics needs a second completion to compare with.
+    """Check that no judge of a plan compares pairs of completions.
 
     Raises:
-        ArgumentError: One does.
+        ArgumentError: A judge compares pairs.
     """
     for judge in judges_of(metrics):
         if judge.template.of_pairs:
             raise ArgumentError(
-                f"metrics(): {judge.name!r} judges pairs of completions. Score the plan first, then say who is "
-                "compared with whom: results.judge(…, against='the other model')."
+                f"metrics(): judge {judge.name!r} compares pairs of completions. Score the plan first, then name the "
+                "other model: results.judge(…, against='model')."
             )
 
 
@@ -160,21 +170,20 @@ def verdicts_on(
     fresh: bool = False,
     budget: Budget | None = None,
     cache: CompletionCache | None = None,
-    report: Callable[[str], Report] = lambda judge: lambda what, count: None,  # noqa: ARG005
+    report: Callable[[str], Report] = lambda judge: lambda event, count: None,  # noqa: ARG005
 ) -> pl.DataFrame:
-    """Return the verdicts of judges on completions: from the store, or requested now.
+    """Return the verdicts of judges on completions: cached verdicts, and new ones for the rest.
 
-    A request that failed is retried by the next run; a reply that could not be read is stored, and counts.
+    A failed request is retried by the next run. A reply without a verdict is cached as any other.
 
     Args:
-        completions: `COMPLETIONS`; failed ones are not judged. For pairs as `paired` returns them.
+        completions: `COMPLETIONS`; failed completions are not judged. For pairs, the frame that `paired` returns.
         judges: The judges.
         send: Whether to send requests; False reads the store only.
         fresh: Whether to send all requests again.
         budget: The limit of requests.
-        cache: As for `query_model`.
-        report: A function from the judge's name to a function that receives the counts of planned, cached, generated
-            and failed requests.
+        cache: The cache, as in `query_model`.
+        report: A function that returns the `Report` for a judge's name.
 
     Returns:
         `VERDICTS`; requests that were neither stored nor sent have no row.
@@ -188,54 +197,60 @@ def verdicts_on(
     if not judges:
         return no_verdicts()
     names = [name for judge in judges for name in judge.template.columns]
-    parsed = with_source_columns(parse(completions.lazy()), names)
-    read = parsed.filter(pl.col("completion").is_not_null()).collect()
+    outputs = with_source_columns(parse(completions.lazy()), names)
+    parsed = outputs.filter(pl.col("completion").is_not_null()).collect()
     verdicts = [no_verdicts()]
     for judge in judges:
-        put, empty = _put(read, judge)
+        prompts, empty = _judge_prompts(parsed, judge)
         for model in judge.models:
             options = {"send": send, "fresh": fresh, "budget": budget, "cache": cache, "report": report(model.name)}
-            verdicts += [_as_verdicts(rows, judge, model) for rows in (*_replies(put, judge, model, **options), empty)]
+            verdicts += [
+                _as_verdicts(rows, judge, model) for rows in (*_replies(prompts, judge, model, **options), empty)
+            ]
     return pl.concat(verdicts)
 
 
-def paired(completions: pl.DataFrame, others: pl.DataFrame) -> pl.DataFrame:
-    """Return the completions that have a counterpart among others, with its text and, as `against`, its model.
+def paired(completions: pl.DataFrame, counterparts: pl.DataFrame) -> pl.DataFrame:
+    """Return the completions that have a counterpart, with its text, and its model as `against`.
 
     Args:
         completions: `COMPLETIONS`.
-        others: `COMPLETIONS` of one model; one for each instance under each perturbation.
+        counterparts: `COMPLETIONS` of one model, one per instance and perturbation.
 
     Raises:
         ArgumentError: A completion has several counterparts.
     """
-    on = [name for name in PAIR if name != "setting" or others["setting"].n_unique() > 1]
-    answered = others.filter(pl.col("completion").is_not_null())
-    if answered.select(on).is_duplicated().any():
-        raise ArgumentError("judge(against=…): several completions stand against one; choose one model and setting.")
-    other = answered.select(*on, pl.col("completion").alias(_OTHER), against="model")
+    on = [name for name in PAIR if name != "setting" or counterparts["setting"].n_unique() > 1]
+    completed = counterparts.filter(pl.col("completion").is_not_null())
+    if completed.select(on).is_duplicated().any():
+        raise ArgumentError(
+            "judge(against=…): a completion has several counterparts. Choose one model and one setting."
+        )
+    other = completed.select(*on, pl.col("completion").alias(_OTHER), against="model")
     return completions.join(other, on=on, how="inner", nulls_equal=True, maintain_order="left", validate="m:1")
 
 
 def _parse_judge(value: object) -> object:
-    """Return the judge of a text; other values unchanged."""
+    """Return the judge that a text specifies; other values unchanged."""
     if not isinstance(value, str):
         return value
     if value not in METRICS and value in template_names():
         raise ArgumentError(
-            f"{value!r} is what a judge may be asked; who is to judge? Write hf.judge(model, {value!r}), or as text: "
-            f"\"judge(model='org/name', template={value!r})\"."
+            f"metrics({value!r}): {value!r} is a judge template, which needs a model. Write "
+            f"hf.judge(model, {value!r}), or as text: \"judge(model='org/name', template={value!r})\"."
         )
     if not re.match(r"\s*judge\s*\(", value):
         return value
     arguments = {key: thawed(value) for key, value in Call.parse(value).arguments}
     if not {"model", "template"} <= set(arguments):
-        raise ArgumentError(f"{value!r}: write judge(model='org/name', template='safety').")
+        raise ArgumentError(
+            f"{value!r}: judge() needs model and template. Write judge(model='org/name', template='safety')."
+        )
     return judge(arguments.pop("model"), arguments.pop("template"), **arguments)
 
 
 def _text(model: Any, template: str | Path, scale: Any, arguments: Mapping[str, Any]) -> str:
-    """Return the text that `_parse_judge` reads as this judge; empty where there is none."""
+    """Return the text that `_parse_judge` parses to this judge; "" if there is no such text."""
     models = model if isinstance(model, list) else [model]
     plain = scale is None or (isinstance(scale, list) and all(isinstance(entry, int | float | str) for entry in scale))
     if not plain or not isinstance(template, str) or not all(isinstance(name, str) for name in models):
@@ -244,65 +259,69 @@ def _text(model: Any, template: str | Path, scale: Any, arguments: Mapping[str, 
     return str(Call("judge", frozen({key: value for key, value in fields.items() if value is not None})))
 
 
-def _put(read: pl.DataFrame, judge: Judge) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return completions with the prompt about them, and those that are empty.
+def _judge_prompts(parsed: pl.DataFrame, judge: Judge) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the completions to judge with the judge's prompts, and the empty completions with their score.
 
-    For pairs there is a row per order.
+    Pairs have a row for each order.
     """
     template = judge.template
     if template.of_pairs:
         completion, other = pl.col(COMPLETION), pl.col(_OTHER)
         rows = pl.concat(
             [
-                read.with_columns(completion.alias(FIRST), other.alias(SECOND), pl.lit(0, dtype=pl.Int64).alias(ORDER)),
-                read.with_columns(other.alias(FIRST), completion.alias(SECOND), pl.lit(1, dtype=pl.Int64).alias(ORDER)),
+                parsed.with_columns(
+                    completion.alias(FIRST), other.alias(SECOND), pl.lit(0, dtype=pl.Int64).alias(ORDER)
+                ),
+                parsed.with_columns(
+                    other.alias(FIRST), completion.alias(SECOND), pl.lit(1, dtype=pl.Int64).alias(ORDER)
+                ),
             ]
         )
     else:
-        rows = read.with_columns(pl.lit(0, dtype=pl.Int64).alias(ORDER))
+        rows = parsed.with_columns(pl.lit(0, dtype=pl.Int64).alias(ORDER))
     blank = (stripped(pl.col(COMPLETION)) == "") & pl.lit(template.empty is not None)
     key_columns = [*KEY, "subset", "cluster", ORDER, *(["against"] if "against" in rows.columns else [])]
-    put = rows.filter(~blank).select(*key_columns, rest=template.rest())
+    prompts = rows.filter(~blank).select(*key_columns, rest=template.rest())
     empty = rows.filter(blank).select(*key_columns, value=pl.lit(template.empty, dtype=pl.Float64), attempts=pl.lit(0))
-    return put.with_columns(id=_id(put)), empty
+    return prompts.with_columns(id=_ids(prompts)), empty
 
 
-def _replies(put: pl.DataFrame, judge: Judge, model: Model, **options: Any) -> list[pl.DataFrame]:
-    """Return the rows with the judge's replies; badly formed ones are requested again, within the bound."""
-    done, left = [], put
+def _replies(prompts: pl.DataFrame, judge: Judge, model: Model, **options: Any) -> list[pl.DataFrame]:
+    """Return the rows with the judge's replies; a reply without a verdict is requested again, up to `retries` times."""
+    done, waiting = [], prompts
     head, name = judge.template.head, judge.scenario
     decoding = {key: thawed(value) for key, value in judge.decoding}
     for attempt in range(1, judge.retries + 2):
-        if left.is_empty():
+        if waiting.is_empty():
             break
-        prompts = left.select("id", input=pl.col("rest") + (judge.template.reminder if attempt > 1 else ""))
+        inputs = waiting.select("id", input=pl.col("rest") + (judge.template.reminder if attempt > 1 else ""))
         generated = query_model(
-            model, prompts, name=name, decoding=decoding, head=head, chat=model.chat is not None, **options
+            model, inputs, name=name, decoding=decoding, head=head, chat=model.chat is not None, **options
         )
         rows = pl.concat(
             [
-                left.with_columns(attempts=pl.lit(attempt), prompt=pl.lit(head) + prompts["input"]),
+                waiting.with_columns(attempts=pl.lit(attempt), prompt=pl.lit(head) + inputs["input"]),
                 generated.select("request_id", "prompt_tokens", "output_tokens", "cached", "error", reply="completion",
                              was_cut=pl.col("finish_reason").eq_missing("length")),
             ],
             how="horizontal",
         ).with_columns(judge.template.read("reply"))  # fmt: skip
-        answered, read = pl.col("reply").is_not_null(), pl.col("value").is_not_null()
-        done.append(rows.filter(read | pl.col("error").is_not_null()))
-        bad = rows.filter(answered & ~read)
+        has_reply, has_verdict = pl.col("reply").is_not_null(), pl.col("value").is_not_null()
+        done.append(rows.filter(has_verdict | pl.col("error").is_not_null()))
+        unreadable = rows.filter(has_reply & ~has_verdict)
         if attempt > judge.retries:
-            done.append(bad.with_columns(error=_badly_formed(judge.template)))
-        left = bad.select(put.columns)
+            done.append(unreadable.with_columns(error=_no_verdict(judge.template)))
+        waiting = unreadable.select(prompts.columns)
     return done
 
 
-def _badly_formed(template: Template) -> pl.Expr:
+def _no_verdict(template: Template) -> pl.Expr:
     ending = pl.col("reply").str.tail(80).str.replace_all(r"\s+", " ")
     return pl.format(
-        "no verdict on the scale ({}) at the end of the reply, asked {} times{}; it ends: {}",
+        "no verdict on the scale ({}) at the end of the reply (attempts: {}{}). The reply ends: {}",
         pl.lit(template.scale.shown),
         "attempts",
-        pl.when("was_cut").then(pl.lit(" (cut at max_tokens)")).otherwise(pl.lit("")),
+        pl.when("was_cut").then(pl.lit(", truncated at max_tokens")).otherwise(pl.lit("")),
         ending,
     )
 
@@ -319,12 +338,12 @@ def _as_verdicts(rows: pl.DataFrame, judge: Judge, model: Model) -> pl.DataFrame
     )
 
 
-def _id(put: pl.DataFrame) -> pl.Series:
-    """Return a unique name for each row: as few of its keys as are needed, the instance first."""
+def _ids(prompts: pl.DataFrame) -> pl.Series:
+    """Return a unique id for each row, of as few keys as possible, the instance first."""
     names = ["instance_id"]
     for name in ("scenario", *KEY, ORDER):
-        if not put.select(names).is_duplicated().any():
+        if not prompts.select(names).is_duplicated().any():
             break
-        if name not in names and put[name].n_unique() > 1:
+        if name not in names and prompts[name].n_unique() > 1:
             names.append(name)
-    return put.select(pl.concat_str(pl.col(names).cast(pl.String).fill_null(""), separator="/")).to_series()
+    return prompts.select(pl.concat_str(pl.col(names).cast(pl.String).fill_null(""), separator="/")).to_series()

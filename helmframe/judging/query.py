@@ -1,4 +1,4 @@
-"""Plans that feed a plan: the model requests of perturbations and judges, cached like all requests."""
+"""Requests of perturbations and judges to their models, cached like all requests."""
 
 import logging
 import threading
@@ -29,16 +29,16 @@ logger = logging.getLogger("helmframe.plan")
 
 _BARE = {"shots": 0, "input_prefix": "", "input_suffix": "", "output_prefix": "", "instance_prefix": ""}
 _DECODING = {"max_tokens": 1000, "temperature": 0.0, "stop": []}
-# Shards of several models and scenarios need the same completions: the second reuses those of the first.
+# Several shards need the same completions: the first shard generates them, and the others reuse them.
 _ONE_AT_A_TIME = threading.Lock()
 
 
 def with_models(variants: Sequence[Variant]) -> tuple[Variant, ...]:
-    """Return the distinct variants with each model that makes one as a `Model`.
+    """Return the distinct variants, with the models of perturbations converted to `Model`.
 
     Raises:
-        NotAModelError: It can't generate.
-        ArgumentError: Two of them have one name.
+        NotAModelError: A model can't generate.
+        ArgumentError: Two variants have the same name.
     """
     chosen = tuple(
         dict.fromkeys(replace(variant, chain=tuple(map(_with_model, variant.chain))) for variant in variants)
@@ -46,19 +46,21 @@ def with_models(variants: Sequence[Variant]) -> tuple[Variant, ...]:
     names = [variant.name for variant in chosen]
     for name in names:
         if names.count(name) > 1:
-            raise ArgumentError(f"perturb(): two are called {name!r}. Name their models: hf.model(function, name='…').")
+            raise ArgumentError(
+                f"perturb(): two perturbations have the name {name!r}. Name their models: hf.model(function, name='…')."
+            )
     return chosen
 
 
 def query_function(
     *, send: bool = True, budget: Budget | None = None, cache: CompletionCache | None = None
 ) -> ModelQuery:
-    """Return a function that generates completions of prompts by the model of a perturbation.
+    """Return a function that generates completions of prompts with the model of a perturbation.
 
-    A completion is null where the request failed, or, with `send=False`, is not in the store.
+    A completion is null if the request failed, or with `send=False` if it isn't in the store.
     """
 
-    def answers(call: PerturbationCall, prompts: pl.Series) -> pl.Series:
+    def query(call: PerturbationCall, prompts: pl.Series) -> pl.Series:
         model = call.model
         assert isinstance(model, Model)  # with_models() ensures it
         if prompts.is_empty():
@@ -72,10 +74,10 @@ def query_function(
                 failed.len(),
                 completions.filter(pl.any_horizontal(pl.col("completion", "error").is_not_null())).height,
             )
-            logger.warning("%s: %d of %d requests failed, the first with: %s", call, *counts, failed[0])
+            logger.warning("%s: %d of %d requests failed. First error: %s", call, *counts, failed[0])
         return completions["completion"].str.strip_chars().alias("answer")
 
-    return answers
+    return query
 
 
 def query_model(
@@ -90,25 +92,25 @@ def query_model(
     fresh: bool = False,
     budget: Budget | None = None,
     cache: CompletionCache | None = None,
-    report: Report = lambda what, count: None,  # noqa: ARG005
+    report: Report = lambda event, count: None,  # noqa: ARG005
 ) -> pl.DataFrame:
-    """Return a model's completions of prompts, outside of a plan: through its queue, from the store if they are there.
+    """Return a model's completions of prompts: from the store if they are cached, else through the model's queue.
 
     Args:
         model: The model.
-        prompts: A frame with `input`, and `id` where logs should name the rows; at least one row.
+        prompts: A frame with `input`, and optionally `id`, the name of a row in logs; at least one row.
         name: The scenario under which completions are stored and logged.
         decoding: Decoding parameters.
-        head: The start of every prompt.
+        head: The text at the start of every prompt.
         chat: Whether the model's chat template is used.
         send: Whether to send requests; False reads the store only.
         fresh: Whether to send all requests again.
         budget: The limit of requests.
-        cache: Completions to reuse, and where to store new ones; default the store's, outside of a run.
+        cache: The completions to reuse, and the location of new ones; by default the store, outside of a run.
         report: A function that receives the counts of planned, cached, generated and failed requests.
 
     Returns:
-        Columns of `COMPLETIONS`, one row per prompt in their order; null throughout where nothing was stored or sent.
+        Columns of `COMPLETIONS`, one row per prompt in their order; a row is null if its request was not sent.
     """
     nothing = pl.Series("references", [[]] * prompts.height, dtype=pl.List(pl.String))
     spec = frame_scenario(

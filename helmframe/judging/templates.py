@@ -1,4 +1,4 @@
-"""Judge templates: the files in `specs/judges`, and the user's own files and prompts."""
+"""Judge templates: those of `specs/judges`, and the files and prompts of users."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -19,12 +19,12 @@ _FIELDS = ("judge", "version", "description", "source", "scale", "rescale", "emp
 
 
 def template_of(template: str | Path, scale: Any = None, rescale: bool | None = None) -> Template:
-    """Return the template of this name, in this file, or with this prompt.
+    """Return the template of a name, a file or a prompt.
 
     Args:
         template: A name, a path, or a prompt; a prompt contains `{completion}`, or `{first}` and `{second}`.
-        scale: A scale in place of the template's own; an empty completion is then judged as any other.
-        rescale: A value in place of the template's own.
+        scale: A scale that replaces the template's own; empty completions are then judged as any other.
+        rescale: A value that replaces the template's own.
 
     Raises:
         UnknownNameError: No template has that name.
@@ -34,7 +34,7 @@ def template_of(template: str | Path, scale: Any = None, rescale: bool | None = 
     text = str(template)
     if isinstance(template, str) and {COMPLETION, "output", FIRST} & set(names_in(text)):
         if scale is None:
-            raise ArgumentError("judge(template='…'): a prompt of your own needs a scale, such as scale=[0, 1].")
+            raise ArgumentError("judge(template='…'): a prompt needs a scale. Add one, such as scale=[0, 1].")
         resolved = _checked(Template("judge", "", text, Scale.of(scale, "judge()")), "judge(template='…')")
     else:
         resolved = _find(text)
@@ -44,9 +44,14 @@ def template_of(template: str | Path, scale: Any = None, rescale: bool | None = 
 
 
 def list_judges() -> pl.DataFrame:
-    """Return the judge templates of helmframe, one row each.
+    """Return the judge templates that helmframe ships.
 
-    Columns: name, version, scale, columns (that the prompt names), source, description, prompt.
+    >>> "safety" in list_judges()["name"].to_list()
+    True
+
+    Returns:
+        One row per template: name, version, scale, columns (those that the prompt contains), source, description and
+        prompt.
     """
     rows = []
     for file in _files().values():
@@ -70,11 +75,11 @@ def _find(name: str) -> Template:
     if name.endswith((".yaml", ".yml")):
         path = from_home(name)
         if not path.is_file():
-            raise SpecError.at(name, "", "there is no such file.")
+            raise SpecError.at(name, "", "file not found.")
         return _loaded(path)
     files = _files()
     if name not in files:
-        hint = "A prompt of your own holds {completion}, or {first} and {second}; a file of your own ends in .yaml."
+        hint = "A prompt must contain {completion}, or {first} and {second}. A file name ends in .yaml."
         raise UnknownNameError.among("judge template", name, files, hint=hint)
     return _loaded(files[name])
 
@@ -86,13 +91,13 @@ def _files() -> dict[str, Path]:
 def _yaml(path: Path) -> dict[str, Any]:
     fields = read_yaml(path)
     if not isinstance(fields, dict):
-        raise SpecError.at(path.name, "", "a judge template is a mapping that starts with 'judge: NAME'.")
+        raise SpecError.at(path.name, "", "a judge template must be a mapping that starts with 'judge: NAME'.")
     for key in fields:
         if key not in _FIELDS:
             raise SpecError.unknown_key(path.name, str(key), _FIELDS)
     for key in ("judge", "version", "prompt", "scale"):
         if key not in fields:
-            raise SpecError.at(path.name, key, "is missing.")
+            raise SpecError.at(path.name, key, "this key is required.")
     return {"description": "", "source": "", **fields}
 
 
@@ -102,11 +107,11 @@ def _loaded(path: Path) -> Template:
     scale = _scale(fields["scale"], file)
     empty, max_tokens = fields.get("empty"), fields.get("max_tokens", 1000)
     if empty is not None and (not isinstance(empty, int | float) or not scale.low <= empty <= scale.high):
-        raise SpecError.at(file, "empty", f"{empty!r} is not on the scale ({scale.shown}).")
+        raise SpecError.at(file, "empty", f"must be on the scale ({scale.shown}), not {empty!r}.")
     if not is_integer(max_tokens) or max_tokens < 1:
-        raise SpecError.at(file, "max_tokens", f"should be a whole number, not {max_tokens!r}.")
+        raise SpecError.at(file, "max_tokens", f"must be an integer ≥ 1, not {max_tokens!r}.")
     if not isinstance(fields.get("rescale", False), bool):
-        raise SpecError.at(file, "rescale", f"should be true or false, not {fields['rescale']!r}.")
+        raise SpecError.at(file, "rescale", f"must be true or false, not {fields['rescale']!r}.")
     template = Template(
         str(fields["judge"]),
         str(fields["version"]),
@@ -127,7 +132,7 @@ def _scale(scale: Any, file: str) -> Scale:
     if isinstance(scale, Mapping) and set(scale) == {"between"}:
         ends = scale["between"]
         if not isinstance(ends, list) or len(ends) != 2:
-            raise SpecError.at(file, "scale", f"should be {{between: [low, high]}}, not {scale!r}.")
+            raise SpecError.at(file, "scale", f"must be {{between: [low, high]}}, not {scale!r}.")
         scale = Between("", *ends)
     try:
         return Scale.of(scale, "scale")
@@ -139,5 +144,5 @@ def _checked(template: Template, where: str) -> Template:
     columns = set(template.columns)
     alone, of_pair = bool({COMPLETION, "output"} & columns), {FIRST, SECOND} & columns
     if alone == bool(of_pair) or len(of_pair) == 1:
-        raise ArgumentError(f"{where}: it should hold {{completion}}, or both {{first}} and {{second}}.")
+        raise ArgumentError(f"{where}: the prompt must contain {{completion}}, or both {{first}} and {{second}}.")
     return template

@@ -1,4 +1,4 @@
-"""Metrics: functions that score completions. `hf.list_metrics()` lists them; most are used by name."""
+"""Metrics: functions that score completions. `hf.list_metrics()` lists all; most are used by name."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -43,5 +43,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    # what the Tab key offers: not the modules that the names come from
+    # Tab completion shows these names only, not the modules that define them
     return __all__

@@ -1,4 +1,4 @@
-"""Similarity of meaning, through any function that embeds texts."""
+"""The metric `similarity`: similarity of meaning, by any function that embeds texts."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,20 +11,29 @@ from helmframe.metrics.protocol import Metric
 
 
 def similarity(embed: Callable[[list[str]], Any], *, name: str = "similarity") -> Metric:
-    """Return a metric: the cosine of the output's and a correct reference's embeddings, the best over the references.
+    """Return a metric: the cosine similarity between the embeddings of output and reference.
 
-    `plan.metrics("exact_match", hf.metrics.similarity(model.encode))`; the metric holds a function, so the plan has no
-    YAML.
+    The best of several correct references counts. A plan with this metric can't be written to YAML, because the metric
+    contains a function.
 
     Args:
-        embed: A function from texts to one row of numbers each (an array, a tensor on the CPU, or lists). It is called
-            once per shard, with distinct texts.
-        name: The metric's name in tables.
+        embed: A function from a list of texts to a list of vectors: an array, a tensor on the CPU, or lists. It is
+            called once per shard, with distinct texts.
+        name: The name of the metric in tables.
+
+    Raises:
+        ArgumentError: `embed` is not a function. When scored: it returns another number of vectors than texts.
+
+    >>> metric = similarity(lambda texts: [[len(text), 1.0] for text in texts])
+    >>> metric.name, metric.unit, metric.low, metric.high
+    ('similarity', 'cosine', -1.0, 1.0)
 
     Source: Reimers & Gurevych 2019 (Sentence-BERT).
     """
     if not callable(embed):
-        raise ArgumentError(f"similarity({embed!r}): give a function from a list of texts to a list of vectors.")
+        raise ArgumentError(
+            f"similarity({embed!r}): embed must be a function from a list of texts to a list of vectors."
+        )
 
     def cosine() -> pl.Expr:
         """Return the cosine of the embeddings of output and reference."""
@@ -40,7 +49,7 @@ def _cosines(embed: Callable[[list[str]], Any], outputs: pl.Series, golds: pl.Se
     vectors = np.asarray(embed(texts), dtype=np.float64)
     if vectors.ndim != 2 or len(vectors) != len(texts):
         raise ArgumentError(
-            f"similarity: the function gave an array of shape {vectors.shape} for {len(texts)} texts; it should give "
+            f"similarity(): embed returned an array of shape {vectors.shape} for {len(texts)} texts. It must return "
             "one row of numbers per text."
         )
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)

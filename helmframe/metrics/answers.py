@@ -1,6 +1,6 @@
-"""Find the answer in what a chat model generates: "B.", "(B)", "The answer is **B**", "… so B." after reasoning.
+"""Parsing of the answer in a chat model's completion: "B.", "(B)", "The answer is **B**", "… so B." after reasoning.
 
-HELM takes the completion unchanged (`answer_parser="strict"`); this is `answer_parser="lenient"`.
+`answer_parser="lenient"` uses it. HELM uses the completion unchanged (`answer_parser="strict"`).
 """
 
 from typing import Any
@@ -9,7 +9,7 @@ import polars as pl
 
 from helmframe._core.expressions import stripped
 
-# What may surround a label: space, quotes, brackets, Markdown, LaTeX.
+# Characters around a label: space, quotes, brackets, Markdown, LaTeX.
 _BEFORE = r"[\s*_$`\"'“”‘’(\[{]*(?:\\[a-z]+\{[\s({]*)*"
 _AFTER = r"[\s*_$`\"'“”‘’)\]}]*"
 _LABEL = r"([\p{L}\p{N}]{1,5})"
@@ -26,19 +26,24 @@ _FIRST = rf"^{_BEFORE}{_LABEL}(?:[\s*_$`\"'”’]*(?:[)\].:,;}}—–]|\n|$)|\s
 _LAST = rf"\n{_BEFORE}{_LABEL}{_AFTER}[.!]*$"
 # "I would go for option B"
 _OPTION = rf"(?i:\b(?:option|choice)\s+){_BEFORE}{_LABEL}{_EDGE}"
-# of free text: the text after "answer is" or "Answer:", up to the line's end
+# free text: the text after "answer is" or "Answer:", up to the end of the line
 _TEXT = r"(?i:\banswer\b)(?:[^.\n]{0,40}?(?i:\bis\b)|[\s*_]*:)[\s*_:]*([^\n]*\S)"
 _BOXED = r"\\boxed\{([^{}\n]*(?:\{[^{}\n]*\}[^{}\n]*)*)\}"
 
 
 def lenient(completion: pl.Expr, choices: pl.Expr) -> pl.Expr:
-    r"""Return the answer that the completion names; where there are choices, one of them, or null.
+    r"""Return the answer that the completion states; if there are choices, one of them, or null.
 
-    With choices, the first of these that names a choice counts: the whole completion; the last label named as the
-    answer ("The answer is B", `\boxed{B}`; "B is correct"); a label that the completion begins with ("B. Paris"), or
-    that is alone on its last line; the only label called an option ("I'd take option B"). Labels are read as the prompt
-    writes them. Without choices: the text of the last `\boxed{…}`, "answer is …" or "Answer: …" up to the end of its
-    line, without Markdown, quotes and a final full stop; else the whole completion.
+    With choices, the first of these rules that finds a choice counts:
+
+    - The whole completion is a choice.
+    - The last label stated as the answer: "The answer is B", `\boxed{B}`, "B is correct".
+    - A label at the start of the completion ("B. Paris"), or alone on its last line.
+    - The only label called an option: "I'd take option B".
+
+    Labels are those of the prompt. Without choices, the answer is the text of the last `\boxed{…}`. If there is none,
+    it is the text after "answer is …" or "Answer: …" up to the end of the line, without Markdown, quotes and a final
+    full stop. Otherwise it is the whole completion.
 
     >>> frame = pl.DataFrame({"text": ["(B) Rome", "I think the answer is **A**."], "letters": [["A", "B"]] * 2})
     >>> frame.select(lenient(pl.col("text"), pl.col("letters"))).to_series().to_list()

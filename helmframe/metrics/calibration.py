@@ -1,11 +1,12 @@
-"""Metrics of how well confidence distinguishes right answers from wrong: HELM's under its names, and debiased ones.
+"""Metrics of calibration: how well a model's confidence predicts whether its answer is correct.
 
-HELM's take the probability of the completion, which is smaller the longer it is and isn't a letter's probability among
-the letters. Ours take the probability among the options, where they were requested one by one; otherwise set
-`confidence`: a column of your own, or "max_prob" for HELM's.
+HELM's metrics use the probability of the whole completion. It is smaller the longer the completion is, and it is not
+the probability of a letter among the option letters. The other metrics use the probability among the options, if these
+were requested one by one. Otherwise set `confidence`: a column of your own, or "max_prob" for HELM's.
 
-`ece_10_bin` depends on the number of answers: of a perfectly calibrated model it is about .15 with 50 and .03 with
-1,000. `ece_if_calibrated` says how large; `squared_calibration_error` is around 0 then, with any number.
+`ece_10_bin` depends on the number of answers: for a perfectly calibrated model it is about 0.15 with 50 answers and
+0.03 with 1,000. `ece_if_calibrated` estimates this value. `squared_calibration_error` is about 0 for a calibrated
+model, with any number of answers.
 """
 
 import math
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from helmframe._core.bins import accuracies, binned, debiased_error, enough, equal_masses, equally_sure, plain_error
 from helmframe._core.checks import is_integer
 from helmframe.errors import ArgumentError
-from helmframe.metrics.confidence import over_answers, over_helms_answers, platt
+from helmframe.metrics.confidence import aggregate_answers, aggregate_helm_answers, platt
 from helmframe.metrics.protocol import metric
 
 Floats = NDArray[np.float64]
@@ -27,7 +28,7 @@ MURPHY = "Murphy 1973, J. Applied Meteorology 12:595"
 LOGPROB = ("logprob",)
 NO_PROBABILITY = "no completion has a log-probability below 0"
 NO_CONFIDENCE = (
-    "no answer has a probability; where options were not asked about one by one, say confidence='max_prob' or a column"
+    "no answer has a probability; if options were not requested one by one, write confidence='max_prob' or a column"
 )
 ALIKE = f"{NO_PROBABILITY}, or all are right, or all are wrong"
 BINNINGS = ("mass", "width")
@@ -46,12 +47,16 @@ BINNINGS = ("mass", "width")
     smooth=False,
 )
 def ece_10_bin() -> pl.Expr:
-    """Return the mean distance between confidence and accuracy over 10 bins of equal numbers, weighted by size.
+    """Return HELM's expected calibration error over 10 bins with equal numbers of answers.
 
-    Equal confidences share a bin. With confidences .6 .8 and answers right, wrong: each its own bin:
-    (.4 + .8) / 2 = .6.
+    It is the mean distance between confidence and accuracy, weighted by the size of the bins. Equal confidences share a
+    bin.
+
+    Example: Confidences 0.6 (correct) and 0.8 (wrong), each in its own bin: (0.4 + 0.8) / 2 = 0.6.
     """
-    return over_helms_answers(lambda sure, right: plain_error(sure, right, equal_masses(sure, 10)))
+    return aggregate_helm_answers(
+        lambda confidences, right: plain_error(confidences, right, equal_masses(confidences, 10))
+    )
 
 
 @metric(
@@ -64,8 +69,11 @@ def ece_10_bin() -> pl.Expr:
     no_value=NO_PROBABILITY,
 )
 def ece_1_bin() -> pl.Expr:
-    """Return the distance between mean confidence and accuracy. Confidences .6 .8, one of two right: |.7 - .5| = .2."""
-    return over_helms_answers(lambda sure, right: abs(float(sure.mean() - right.mean())))
+    """Return the distance between the mean confidence and the accuracy.
+
+    Example: Confidences 0.6 and 0.8, one of two correct: |0.7 - 0.5| = 0.2.
+    """
+    return aggregate_helm_answers(lambda confidences, right: abs(float(confidences.mean() - right.mean())))
 
 
 @metric(
@@ -79,10 +87,12 @@ def ece_1_bin() -> pl.Expr:
 def selective_cov_acc_area() -> pl.Expr:
     """Return the mean accuracy of the k most confident answers, over all k.
 
-    By falling confidence right, wrong, right: (1 + 1/2 + 2/3) / 3 = .722. Among answers of equal confidence HELM's
-    value depends on the order of the rows; here each counts as their mean.
+    It is high if a model is more confident in its correct answers. For answers of equal confidence, HELM's value
+    depends on the order of rows. Here each of them counts as their mean.
+
+    Example: In order of confidence correct, wrong, correct: (1 + 1/2 + 2/3) / 3 = 0.722.
     """
-    return over_helms_answers(lambda sure, right: float(accuracies(sure, right).mean()))
+    return aggregate_helm_answers(lambda confidences, right: float(accuracies(confidences, right).mean()))
 
 
 @metric(
@@ -95,11 +105,15 @@ def selective_cov_acc_area() -> pl.Expr:
     smooth=False,
 )
 def selective_acc_10() -> pl.Expr:
-    """Return the accuracy of the most confident tenth of the answers: of n, the first int(n/10) + 1.
+    """Return the accuracy of the most confident tenth of the answers: the first int(n/10) + 1 of n.
 
-    Of 20 these are 3; with 2 of them right: 2/3. `selective_accuracy` takes 2 of 20.
+    `selective_accuracy` takes 2 of 20.
+
+    Example: Of 20 answers the first 3 count; with 2 of them correct: 2/3.
     """
-    return over_helms_answers(lambda sure, right: float(accuracies(sure, right)[int(0.1 * len(sure))]))
+    return aggregate_helm_answers(
+        lambda confidences, right: float(accuracies(confidences, right)[int(0.1 * len(confidences))])
+    )
 
 
 @metric(
@@ -112,13 +126,16 @@ def selective_acc_10() -> pl.Expr:
     no_value=ALIKE,
 )
 def platt_coef() -> pl.Expr:
-    """Return the slope of the logistic regression of right answers on the confidence's logit; 1 if calibrated.
+    """Return the slope of the logistic regression of correctness on the logit of the confidence; 1 if calibrated.
 
-    One of two with confidence .5 and three of four with .9 are right: logits 0 and log 9 become 0 and log 3, so .5.
-    The optimiser stops where HELM's stops, here at .50001. Null where all are right or all wrong. Where confidence
-    separates right from wrong without a mistake there is no largest likelihood, and the slope is just large.
+    The optimiser stops where HELM's stops. The value is null if all answers are correct, or all are wrong. If the
+    confidence separates correct from wrong answers completely, no maximum of the likelihood exists, and the slope is an
+    arbitrary large number.
+
+    Example: One of two answers with confidence 0.5 and three of four with 0.9 are correct. Logits 0 and log 9 become 0
+    and log 3, so the slope is 0.5 (HELM's stops at 0.50001).
     """
-    return over_helms_answers(lambda sure, right: None if _alike(right) else platt(sure, right).slope)
+    return aggregate_helm_answers(lambda confidences, right: None if _alike(right) else platt(confidences, right).slope)
 
 
 @metric(
@@ -127,8 +144,13 @@ def platt_coef() -> pl.Expr:
     no_value=ALIKE,
 )  # fmt: skip
 def platt_intercept() -> pl.Expr:
-    """Return the intercept of the regression in `platt_coef`; 0 if calibrated, and in its example .5 · 0 + 0 = 0."""
-    return over_helms_answers(lambda sure, right: None if _alike(right) else platt(sure, right).intercept)
+    """Return the intercept of the regression in `platt_coef`; 0 if calibrated.
+
+    Example: In the example of `platt_coef`, confidence 0.5 stays 0.5, so the intercept is 0.
+    """
+    return aggregate_helm_answers(
+        lambda confidences, right: None if _alike(right) else platt(confidences, right).intercept
+    )
 
 
 @metric(
@@ -142,18 +164,20 @@ def platt_intercept() -> pl.Expr:
     smooth=False,
 )
 def platt_ece_10_bin() -> pl.Expr:
-    """Return `ece_10_bin` of the confidences after Platt scaling; 0 where all are right or all wrong.
+    """Return `ece_10_bin` of the confidences after Platt scaling.
 
-    In the example of `platt_coef` .5 stays and .9 becomes .75, the accuracy: 0.
+    It is 0 if all answers are correct, or all are wrong.
+
+    Example: In the example of `platt_coef`, 0.5 stays and 0.9 becomes 0.75, which are the accuracies: 0.
     """
 
-    def value(sure: Floats, right: Floats) -> float:
+    def value(confidences: Floats, right: Floats) -> float:
         if _alike(right):
             return 0.0
-        scaled = platt(sure, right).scaled(sure)
+        scaled = platt(confidences, right).scaled(confidences)
         return plain_error(scaled, right, equal_masses(np.sort(scaled), 10))
 
-    return over_helms_answers(value)
+    return aggregate_helm_answers(value)
 
 
 @metric(
@@ -166,18 +190,18 @@ def platt_ece_10_bin() -> pl.Expr:
     no_value=NO_PROBABILITY,
 )
 def platt_ece_1_bin() -> pl.Expr:
-    """Return `ece_1_bin` of the confidences after Platt scaling: about 0, which the regression ensures.
+    """Return `ece_1_bin` of the confidences after Platt scaling; the regression makes it about 0.
 
-    In the example of `platt_coef` mean confidence and accuracy are .667: 0.
+    Example: In the example of `platt_coef`, the mean confidence and the accuracy are 0.667: 0.
     """
 
-    def value(sure: Floats, right: Floats) -> float:
-        return 0.0 if _alike(right) else abs(float((platt(sure, right).scaled(sure) - right).mean()))
+    def value(confidences: Floats, right: Floats) -> float:
+        return 0.0 if _alike(right) else abs(float((platt(confidences, right).scaled(confidences) - right).mean()))
 
-    return over_helms_answers(value)
+    return aggregate_helm_answers(value)
 
 
-# -- ours ------------------------------------------------------------------------------------------------------------
+# -- others ----------------------------------------------------------------------------------------------------------
 
 
 @metric(
@@ -189,24 +213,27 @@ def platt_ece_1_bin() -> pl.Expr:
     smooth=False,
 )
 def ece(bins: int = 15, binning: str = "width", confidence: str | None = None) -> pl.Expr:
-    """Return the expected calibration error as most papers define it: plain, not debiased.
+    """Return the expected calibration error as most papers define it, without debiasing.
 
-    Two answers with confidence .95, one right: they share a bin, and |.95 - .5| = .45.
+    It is the mean distance between confidence and accuracy over bins, weighted by the size of the bins.
+
+    Example: Two answers with confidence 0.95, one correct, share a bin: |0.95 - 0.5| = 0.45.
 
     Args:
         bins: The number of bins.
-        binning: "width", bins of equal width, (0, 1/bins] …; "mass", bins of equal numbers of answers.
-        confidence: The probability of being right: a column, or "max_prob".
+        binning: "width" for bins of equal width, (0, 1/bins], …; "mass" for bins with equal numbers of answers.
+        confidence: The probability of a correct answer: a column, or "max_prob". The default is the probability of the
+            likeliest option.
     """
     _positive("ece", bins)
     if binning not in BINNINGS:
         raise ArgumentError.unknown_value(f"ece(binning={binning!r})", binning, BINNINGS)
 
-    def value(sure: Floats, right: Floats) -> float:
-        edges = np.arange(1, bins + 1) / bins if binning == "width" else equal_masses(sure, bins)
-        return plain_error(sure, right, edges)
+    def value(confidences: Floats, right: Floats) -> float:
+        edges = np.arange(1, bins + 1) / bins if binning == "width" else equal_masses(confidences, bins)
+        return plain_error(confidences, right, edges)
 
-    return over_answers(value, confidence)
+    return aggregate_answers(value, confidence)
 
 
 @metric(
@@ -217,19 +244,25 @@ def ece(bins: int = 15, binning: str = "width", confidence: str | None = None) -
     no_value=NO_CONFIDENCE,
 )
 def ece_if_calibrated(bins: int = 10, confidence: str | None = None) -> pl.Expr:
-    """Return the mean of `ece` over equal masses if each answer were right with the probability it claims.
+    """Return the `ece` over bins of equal numbers that a perfectly calibrated model would have on average.
 
-    By the normal approximation: the mean over bins of √(2v/π), v the variance of the bin's accuracy. An `ece` that
-    isn't larger is no evidence against the model. 100 answers with confidence .5, in one bin: √(2 · .0025 / π) = .0399.
+    It is computed by the normal approximation, as the mean over bins of √(2v/π), where v is the variance of the bin's
+    accuracy. An `ece` that is not larger doesn't count against the model.
+
+    Example: 100 answers with confidence 0.5, in one bin: √(2 · 0.0025 / π) = 0.0399.
+
+    Args:
+        bins: The number of bins.
+        confidence: As in `ece`.
     """
     _positive("ece_if_calibrated", bins)
 
-    def value(sure: Floats, _: Floats) -> float:
-        groups = np.searchsorted(equal_masses(sure, bins), sure)
-        variance = np.bincount(groups, sure * (1 - sure))
-        return float(np.sqrt(variance * 2 / math.pi).sum() / len(sure))
+    def value(confidences: Floats, _: Floats) -> float:
+        groups = np.searchsorted(equal_masses(confidences, bins), confidences)
+        variance = np.bincount(groups, confidences * (1 - confidences))
+        return float(np.sqrt(variance * 2 / math.pi).sum() / len(confidences))
 
-    return over_answers(value, confidence)
+    return aggregate_answers(value, confidence)
 
 
 @metric(
@@ -239,11 +272,13 @@ def ece_if_calibrated(bins: int = 10, confidence: str | None = None) -> pl.Expr:
     smooth=False,
 )  # fmt: skip
 def squared_calibration_error(bins: int = 15, confidence: str | None = None) -> pl.Expr:
-    """Return the mean square of (confidence - accuracy) over bins of equal numbers, without small bins' bias.
+    """Return the mean squared distance between confidence and accuracy over bins, without the bias of small bins.
 
-    From each bin's square the variance of its accuracy, a(1 - a)/(n - 1), is subtracted, so that the value is around 0
-    for a calibrated model and can be below it. Where bins would have fewer than 30 answers, fewer bins are made. Its
-    root is in the unit of `ece`. 40 answers with confidence .9, 30 right, in one bin: .15² - .75 · .25/39 = .0177.
+    The variance of each bin's accuracy, a(1 - a)/(n - 1), is subtracted from its square. The value is therefore about 0
+    for a calibrated model and can be negative. Bins have equal numbers of answers. Fewer bins are used if they would
+    have fewer than 30 answers. The square root has the unit of `ece`.
+
+    Example: 40 answers with confidence 0.9, 30 correct, in one bin: 0.15² - 0.75 · 0.25/39 = 0.0177.
 
     Args:
         bins: The largest number of bins.
@@ -251,26 +286,34 @@ def squared_calibration_error(bins: int = 15, confidence: str | None = None) -> 
     """
     _positive("squared_calibration_error", bins)
 
-    def value(sure: Floats, right: Floats) -> float | None:
-        error = float(debiased_error(*binned(sure, right, equal_masses(sure, enough(len(sure), bins)))))
+    def value(confidences: Floats, right: Floats) -> float | None:
+        error = float(
+            debiased_error(*binned(confidences, right, equal_masses(confidences, enough(len(confidences), bins))))
+        )
         return None if math.isnan(error) else error
 
-    return over_answers(value, confidence)
+    return aggregate_answers(value, confidence)
 
 
 @metric("selective_accuracy", level="set", source="El-Yaniv & Wiener 2010", no_value=NO_CONFIDENCE, smooth=False)
 def selective_accuracy(coverage: float = 0.1, confidence: str | None = None) -> pl.Expr:
-    """Return the accuracy of the most confident answers: of 20 the first 2, of which one is right, .5.
+    """Return the accuracy of the most confident answers.
+
+    Example: Of 20 answers the first 2 count, one of them correct: 0.5.
 
     Args:
         coverage: The share of the answers that counts, above 0 and at most 1.
         confidence: As in `ece`.
     """
     if isinstance(coverage, bool) or not isinstance(coverage, float | int) or not 0 < coverage <= 1:
-        raise ArgumentError(f"selective_accuracy(coverage={coverage!r}): should be above 0 and at most 1.")
-    return over_answers(
-        # the decimal share: 0.07 * 100 is a little above 7
-        lambda sure, right: float(accuracies(sure, right)[math.ceil(round(coverage * len(sure), 9)) - 1]),
+        raise ArgumentError(
+            f"selective_accuracy(coverage={coverage!r}): coverage must be a number above 0 and at most 1."
+        )
+    return aggregate_answers(
+        # rounded, because 0.07 * 100 is a little above 7
+        lambda confidences, right: float(
+            accuracies(confidences, right)[math.ceil(round(coverage * len(confidences), 9)) - 1]
+        ),
         confidence,
     )
 
@@ -281,11 +324,16 @@ def selective_accuracy(coverage: float = 0.1, confidence: str | None = None) -> 
     no_value=NO_CONFIDENCE,
 )  # fmt: skip
 def brier_score(confidence: str | None = None) -> pl.Expr:
-    """Return the mean of (confidence - right)². Confidences .8 and right, .6 and wrong: (.04 + .36) / 2 = .2.
+    """Return the mean squared difference between the confidence and the correctness (0 or 1) of the answer.
 
-    It is about the answer of the model, right or wrong. lm-eval's brier_score is about all options: `option_brier`.
+    It rates the model's answer only. lm-eval's brier_score rates all options: `option_brier`.
+
+    Example: Confidences 0.8 (correct) and 0.6 (wrong): (0.04 + 0.36) / 2 = 0.2.
+
+    Args:
+        confidence: As in `ece`.
     """
-    return over_answers(lambda sure, right: float(((sure - right) ** 2).mean()), confidence)
+    return aggregate_answers(lambda confidences, right: float(((confidences - right) ** 2).mean()), confidence)
 
 
 @metric(
@@ -294,17 +342,22 @@ def brier_score(confidence: str | None = None) -> pl.Expr:
     no_value=NO_CONFIDENCE,
 )  # fmt: skip
 def brier_reliability(confidence: str | None = None) -> pl.Expr:
-    """Return the squared distance of confidence from accuracy, over answers of equal confidence.
+    """Return the mean squared distance of confidence from accuracy, over answers of equal confidence.
 
-    reliability - resolution + uncertainty = `brier_score`. Not debiased: large where few answers have equal confidence.
-    Two with .8, one right: (.8 - .5)² = .09.
+    reliability - resolution + uncertainty = `brier_score`. It is not debiased: it is large if few answers have equal
+    confidence.
+
+    Example: Two answers with confidence 0.8, one correct: (0.8 - 0.5)² = 0.09.
+
+    Args:
+        confidence: As in `ece`.
     """
 
-    def value(sure: Floats, right: Floats) -> float:
-        sizes, claimed, accuracy = equally_sure(sure, right)
-        return float((sizes * (claimed - accuracy) ** 2).sum() / len(sure))
+    def value(confidences: Floats, right: Floats) -> float:
+        sizes, claimed, accuracy = equally_sure(confidences, right)
+        return float((sizes * (claimed - accuracy) ** 2).sum() / len(confidences))
 
-    return over_answers(value, confidence)
+    return aggregate_answers(value, confidence)
 
 
 @metric(
@@ -316,16 +369,22 @@ def brier_reliability(confidence: str | None = None) -> pl.Expr:
     no_value=NO_CONFIDENCE,
 )
 def brier_resolution(confidence: str | None = None) -> pl.Expr:
-    """Return the squared distance of the accuracy of answers of equal confidence from that of all answers.
+    """Return the mean squared distance of the accuracy at each confidence from the overall accuracy.
 
-    Two with .9 and right, two with .4 and wrong: accuracies 1 and 0 around .5, so .25.
+    High values mean that the confidence distinguishes correct from wrong answers.
+
+    Example: Two answers with confidence 0.9, both correct, and two with 0.4, both wrong: accuracies 1 and 0 around 0.5,
+    so 0.25.
+
+    Args:
+        confidence: As in `ece`.
     """
 
-    def value(sure: Floats, right: Floats) -> float:
-        sizes, _, accuracy = equally_sure(sure, right)
-        return float((sizes * (accuracy - right.mean()) ** 2).sum() / len(sure))
+    def value(confidences: Floats, right: Floats) -> float:
+        sizes, _, accuracy = equally_sure(confidences, right)
+        return float((sizes * (accuracy - right.mean()) ** 2).sum() / len(confidences))
 
-    return over_answers(value, confidence)
+    return aggregate_answers(value, confidence)
 
 
 @metric(
@@ -334,16 +393,21 @@ def brier_resolution(confidence: str | None = None) -> pl.Expr:
     no_value=NO_CONFIDENCE,
 )  # fmt: skip
 def brier_uncertainty(confidence: str | None = None) -> pl.Expr:
-    """Return the variance of being right, a(1 - a) of the accuracy a: the Brier score of always claiming a.
+    """Return the variance of correctness, a(1 - a) for accuracy a.
 
-    Of 3 right of 4: .75 · .25 = .1875.
+    It is the Brier score of a model whose confidence is always a.
+
+    Example: 3 of 4 answers correct: 0.75 · 0.25 = 0.1875.
+
+    Args:
+        confidence: As in `ece`.
     """
-    return over_answers(lambda _, right: float(right.mean() * (1 - right.mean())), confidence)
+    return aggregate_answers(lambda _, right: float(right.mean() * (1 - right.mean())), confidence)
 
 
 def _positive(name: str, bins: int) -> None:
     if not is_integer(bins) or bins < 1:
-        raise ArgumentError(f"{name}(bins={bins!r}): a whole number, 1 or more.")
+        raise ArgumentError(f"{name}(bins={bins!r}): bins must be an integer ≥ 1.")
 
 
 def _alike(right: Floats) -> bool:

@@ -1,7 +1,7 @@
-"""Metrics of a whole set of classified instances; classes are texts, normalised.
+"""Metrics of a set of classified instances. Classes are normalised texts.
 
-An output is one label. With a `label_delimiter` of the scenario it is the labels between delimiters, and all correct
-references are right.
+An output is one label. If the scenario has a `label_delimiter`, the output has several labels with delimiters between
+them, and all correct references are expected.
 """
 
 from collections.abc import Callable
@@ -17,66 +17,73 @@ SOURCE = "HELM, classification_metrics.py; sklearn.metrics"
 
 @metric("classification_macro_f1", level="set", source=SOURCE, helm="classification_macro_f1")
 def classification_macro_f1() -> pl.Expr:
-    """Return the unweighted mean of the F1 of each class among the correct references; texts normalised.
+    """Return macro F1: the unweighted mean of the F1 of each class among the correct references.
 
-    Outputs outside these classes count as misses of their true class. Golds a a b, outputs a b b: F1 of a is 2/3, of b
-    2/3, so 2/3. If the references have one class only, its absence is the second one, as in scikit-learn: golds a a,
-    outputs a b have F1 2/3 of a and 0 of its absence, so 1/3.
+    Texts are normalised. Outputs outside these classes count as misses of their true class. If the references have one
+    class only, its absence is the second class, as in scikit-learn.
+
+    Example: References a a b, outputs a b b: the F1 of a and of b is 2/3, so 2/3. With references a a and outputs a b,
+    the F1 of a is 2/3 and that of its absence 0, so 1/3.
     """
-    return _over(lambda classes: classes.select(_f1().mean()).item(), absence=True)
+    return _class_metric(lambda classes: classes.select(_f1().mean()).item(), absence=True)
 
 
 @metric("classification_micro_f1", level="set", source=SOURCE, helm="classification_micro_f1")
 def classification_micro_f1() -> pl.Expr:
-    """Return F1 of hits, misses and false alarms summed over the classes among the correct references.
+    """Return micro F1: the F1 of hits, misses and false alarms summed over the classes among the correct references.
 
-    Golds a a b, outputs a b and something else: 1 hit, 2 misses, 1 false alarm, so 2/(2+2+1) = 0.4. Where every output
-    is one of the classes it is the accuracy, and also where the references have one class only: golds a a, outputs a b
-    have 1/2.
+    It is the accuracy if every output is one of the classes, or if the references have one class only.
+
+    Example: References a a b, outputs a b and another text: 1 hit, 2 misses, 1 false alarm, so 2/(2+2+1) = 0.4. With
+    references a a and outputs a b it is 1/2.
     """
-    return _over(lambda classes: classes.drop("label").sum().select(_f1()).item(), absence=True)
+    return _class_metric(lambda classes: classes.drop("label").sum().select(_f1()).item(), absence=True)
 
 
 @metric("class_f1", level="set", source=SOURCE)
 def class_f1(*, label: str) -> pl.Expr:
-    """Return F1 of one class, 0 if no gold or output has it. Golds a a b, outputs a b b: of a 2 · 1/(2 + 1) = .667.
+    """Return the F1 of one class; 0 if no reference or output has it.
 
-    With two classes 0 and 1, that of label='1' is scikit-learn's f1_score, HF evaluate's f1, and lm-eval's f1 of
-    options. F1 of words is `f1_score` (HELM's) and `f1_bag` (SQuAD's).
+    With classes 0 and 1, the F1 of label='1' is scikit-learn's f1_score, HF evaluate's f1, and lm-eval's f1 of options.
+    The F1 of words is `f1_score` (HELM's) and `f1_bag` (SQuAD's).
 
-    Args:
-        label: the class, normalised as the outputs are.
-    """
-    return _over(lambda classes: _class_counts(classes, label).select(_f1()).item())
-
-
-@metric("class_precision", level="set", source=SOURCE)
-def class_precision(*, label: str) -> pl.Expr:
-    """Return the share of the outputs `label` that are right; 0 without any. Golds a a b, outputs a b b: b has 1/2.
+    Example: References a a b, outputs a b b: for a, 2 · 1/(2 + 1) = 0.667.
 
     Args:
         label: The class, normalised as the outputs are.
     """
-    return _over(lambda classes: _class_counts(classes, label).select(_ratio("hits", "predicted")).item())
+    return _class_metric(lambda classes: _class_counts(classes, label).select(_f1()).item())
+
+
+@metric("class_precision", level="set", source=SOURCE)
+def class_precision(*, label: str) -> pl.Expr:
+    """Return the share of the outputs of one class that are correct; 0 if no output has it.
+
+    Example: References a a b, outputs a b b: for b it is 1/2.
+
+    Args:
+        label: The class, normalised as the outputs are.
+    """
+    return _class_metric(lambda classes: _class_counts(classes, label).select(_ratio("hits", "predicted")).item())
 
 
 @metric("class_recall", level="set", source=SOURCE)
 def class_recall(*, label: str) -> pl.Expr:
-    """Return the share of the instances of class `label` whose output is `label`; 0 without any.
+    """Return the share of the instances of one class whose output is that class; 0 if no instance has it.
 
-    Golds a a b, outputs a b b: a has 1/2.
+    Example: References a a b, outputs a b b: for a it is 1/2.
 
     Args:
-        label: the class, normalised as the outputs are.
+        label: The class, normalised as the outputs are.
     """
-    return _over(lambda classes: _class_counts(classes, label).select(_ratio("hits", "gold")).item())
+    return _class_metric(lambda classes: _class_counts(classes, label).select(_ratio("hits", "gold")).item())
 
 
 def confusion(read: pl.DataFrame | pl.LazyFrame) -> pl.DataFrame:
-    """Return the number of outputs for each class: one row per (gold, output), with n; the most frequent first.
+    """Return the confusion table: one row per (gold, output) with its count n, the most frequent first.
 
     Args:
-        read: Completions as `parse` returns them; the first correct reference is the class.
+        read: The completions as returned by `parse`. The first correct reference is the class.
     """
     gold, output = pl.col("correct").list.first(), pl.col("output").fill_null("")
     scored = pl.col("completion").is_not_null() & (pl.col("correct").list.len() > 0)
@@ -89,13 +96,13 @@ def confusion(read: pl.DataFrame | pl.LazyFrame) -> pl.DataFrame:
     )
 
 
-def _over(value: Callable[[pl.DataFrame], float | None], *, absence: bool = False) -> pl.Expr:
-    """Return `value` of the table of classes: label, and the numbers of rows with it as gold, predicted, both (hits).
+def _class_metric(value: Callable[[pl.DataFrame], float | None], *, absence: bool = False) -> pl.Expr:
+    """Return `value` of a table of classes: label, and the numbers of rows with it as gold, predicted, and both (hits).
 
-    With `absence` a single class gets a second row: the numbers of rows without it.
+    With `absence`, a single class gets a second row: the numbers of rows without it.
     """
 
-    def over(columns: Any) -> float | None:
+    def compute(columns: Any) -> float | None:
         frame = pl.DataFrame({"gold": columns[0], "output": columns[1]}).with_row_index("row")
         if frame.is_empty():
             return None
@@ -112,12 +119,15 @@ def _over(value: Callable[[pl.DataFrame], float | None], *, absence: bool = Fals
         return value(classes)
 
     return pl.map_batches(
-        [_golds().filter(_scored()), _outputs().filter(_scored())], over, return_dtype=pl.Float64, returns_scalar=True
+        [_golds().filter(_scored()), _outputs().filter(_scored())],
+        compute,
+        return_dtype=pl.Float64,
+        returns_scalar=True,
     )
 
 
 def _absence(classes: pl.DataFrame, n_rows: int) -> pl.DataFrame:
-    """Return the row of the absence of a single class; no row where every gold and output is that class."""
+    """Return the row for the absence of a single class; no row if every gold and output is that class."""
     neither = n_rows - pl.col("gold") - pl.col("predicted") + pl.col("hits")
     counts = {"gold": n_rows - pl.col("gold"), "predicted": n_rows - pl.col("predicted"), "hits": neither}
     absent = classes.select(
@@ -127,7 +137,7 @@ def _absence(classes: pl.DataFrame, n_rows: int) -> pl.DataFrame:
 
 
 def _labelled(frame: pl.DataFrame, column: str) -> pl.DataFrame:
-    """Return one row per row and distinct label of it, normalised."""
+    """Return one row per row and distinct label in it, normalised."""
     labels = frame.select("row", label=column).explode("label").drop_nulls("label")
     return labels.with_columns(_normalised(pl.col("label"))).unique(["row", "label"])
 
@@ -161,7 +171,7 @@ def _outputs() -> pl.Expr:
 
 
 def _normalised(text: pl.Expr) -> pl.Expr:
-    """Return the text in lower case, without punctuation, with single spaces; articles stay, as in HELM."""
+    """Return the text in lower case, without punctuation, with single spaces; with articles, as in HELM."""
     return normalised(text, articles=True)
 
 

@@ -1,9 +1,9 @@
-"""Metrics of programs: completions are run against the scenario's tests, in a sandbox, if that is allowed.
+"""Metrics of generated programs, which are run against the scenario's tests in a sandbox.
 
-A scenario's columns have its tests. `test` is Python source that defines `check(candidate)`, and `entry_point` the
-function to check: then the input is code that the completion continues (HumanEval). Without an `entry_point`, `test`
-contains asserts and the completion is the whole program (MBPP); the column may be missing. `input_output` is JSON with
-`inputs`, `outputs` and, where a function is called, `fn_name` (APPS).
+The tests are in columns of the scenario. `test` is Python source that defines `check(candidate)`, and `entry_point` is
+the name of the function to check; the completion continues the code in the input (HumanEval). Without an `entry_point`,
+`test` contains asserts and the completion is the whole program (MBPP). `input_output` is JSON with `inputs`, `outputs`
+and, if a function is called, `fn_name` (APPS).
 """
 
 import json
@@ -20,7 +20,7 @@ import polars as pl
 from helmframe.metrics.protocol import OUTPUTS, metric
 from helmframe.sandbox.programs import may_run_programs, run_call, run_case, run_tests
 
-_NO_CASES = "input_output is not JSON with inputs and as many outputs"
+_NO_CASES = "input_output isn't JSON with the same number of inputs and outputs"
 _FENCED = re.compile(r"^```[\w+-]*[^\S\n]*\n(.*?)(?:^```|\Z)", re.DOTALL | re.MULTILINE)
 
 
@@ -34,20 +34,28 @@ _FENCED = re.compile(r"^```[\w+-]*[^\S\n]*\n(.*?)(?:^```|\Z)", re.DOTALL | re.MU
     correctness=True,
 )
 def passes() -> pl.Expr:
-    """Return 1 if the program passes every test of the column `test`, in a sandbox.
+    """Return 1 if the program passes every test in the column `test`, else 0.
 
-    Needs hf.configure(allow_code=True). A program over a limit (10 s of CPU, 30 s, 512 MB) fails. `pass@k` is the
-    unbiased estimate over an instance's outputs. "    return a + b" after "def add(a, b):" passes "def
-    check(candidate): assert candidate(1, 2) == 3".
+    The program is run in a sandbox, which needs hf.configure(allow_code=True). A program that exceeds a limit (10 s of
+    CPU time, 30 s, 512 MB) fails. `pass@k` is the unbiased estimate over an instance's outputs.
+
+    Example: "    return a + b" after "def add(a, b):" passes "def check(candidate): assert candidate(1, 2) == 3": 1.
     """
-    return _over_rows(_passed, "input", "completion", "test", "entry_point")
+    return _program_metric(_passed, "input", "completion", "test", "entry_point")
 
 
 @metric("pass@k", level="instance", needs=(OUTPUTS,), check=may_run_programs, source="Chen et al. 2021, equation 1")
 def pass_at_k(score: Sequence[float | None], *, k: int, metric: str = "pass") -> float | None:  # noqa: ARG001 - the metric of `score`
-    """Return the chance that one of k outputs, sampled without replacement from an instance's n, passes.
+    """Return the probability that at least one of k outputs passes, for k sampled without replacement from n.
 
-    It is 1 - C(n-c, k) / C(n, k). Of 5 outputs with 2 that pass, pass@2 is 1 - C(3, 2) / C(5, 2) = 0.7.
+    With c outputs that pass it is 1 - C(n-c, k) / C(n, k).
+
+    Example: Of 5 outputs with 2 that pass, pass@2 is 1 - C(3, 2) / C(5, 2) = 0.7.
+
+    Args:
+        score: The scores under `metric`.
+        k: The number of sampled outputs.
+        metric: The metric; its score 1 means that the program passes.
     """
     passed = [value for value in score if value is not None]
     n, right = len(passed), sum(value == 1.0 for value in passed)
@@ -64,11 +72,13 @@ def pass_at_k(score: Sequence[float | None], *, k: int, metric: str = "pass") ->
     no_value=_NO_CASES,
 )
 def test_avg() -> pl.Expr:
-    """Return the share of the cases in `input_output` that the program gets right: 3 of 4 are .75.
+    """Return the share of the cases in `input_output` that the program solves.
 
-    Needs hf.configure(allow_code=True).
+    The program is run in a sandbox, which needs hf.configure(allow_code=True).
+
+    Example: 3 of 4 cases solved: 0.75.
     """
-    return _over_rows(_share, "completion", "input_output")
+    return _program_metric(_share, "completion", "input_output")
 
 
 @metric(
@@ -80,34 +90,39 @@ def test_avg() -> pl.Expr:
     correctness=True,
 )
 def strict_acc() -> pl.Expr:
-    """Return 1 if the program gets every case in `input_output` right: with 3 of 4 it is 0.
+    """Return 1 if the program solves every case in `input_output`, else 0.
 
-    Needs hf.configure(allow_code=True).
+    The program is run in a sandbox, which needs hf.configure(allow_code=True).
+
+    Example: With 3 of 4 cases solved it is 0.
     """
-    return (_over_rows(_share, "completion", "input_output") == 1.0).cast(pl.Float64)
+    return (_program_metric(_share, "completion", "input_output") == 1.0).cast(pl.Float64)
 
 
 def program_of(prompt: str, completion: str, entry_point: str) -> str:
-    """Return the program that a completion makes of a prompt: its fenced code if it has any, after a prompt of code.
+    """Return the program of a completion: its fenced code if it has any, after the code of the prompt.
 
     Args:
-        prompt: The scenario's input, unperturbed: a typo in it is not the model's mistake.
+        prompt: The scenario's unperturbed input: a typo in it is not the model's mistake.
         completion: The text that the model generated.
-        entry_point: The function that the prompt begins; "" if the prompt is not code.
+        entry_point: The function whose code the prompt begins; "" if the prompt isn't code.
     """
     blocks = _FENCED.findall(completion)
     defining = re.compile(rf"^(async )?def {re.escape(entry_point)}\b", re.MULTILINE)
     code = next((block for block in blocks if defining.search(block)), max(blocks, key=len, default=completion))
     if not entry_point:
         return code
-    # a stub with a docstring is complete; an ellipsis after it does no harm
+    # the ellipsis completes a stub without a docstring, and is harmless after one
     return f"{prompt}    ...\n\n{code}" if defining.search(code) else prompt + code
 
 
-def _over_rows(judge: Callable[..., float | None], *columns: str) -> pl.Expr:
-    """Return the judge's value per row. Each distinct row is run once, one per processor at a time."""
+def _program_metric(judge: Callable[..., float | None], *columns: str) -> pl.Expr:
+    """Return the judge's value per row.
 
-    def over(series: Any) -> pl.Series:
+    Each distinct row is run once. As many rows run at a time as there are processors.
+    """
+
+    def compute(series: Any) -> pl.Series:
         may_run_programs()
         rows = list(zip(*(column.to_list() for column in series), strict=True))
         completion_index = columns.index("completion")
@@ -116,7 +131,7 @@ def _over_rows(judge: Callable[..., float | None], *columns: str) -> pl.Expr:
             values = dict(zip(distinct_rows, pool.map(lambda row: judge(*row), distinct_rows), strict=True))
         return pl.Series([values.get(row) for row in rows], dtype=pl.Float64)
 
-    return pl.map_batches(list(columns), over, return_dtype=pl.Float64, is_elementwise=True)
+    return pl.map_batches(list(columns), compute, return_dtype=pl.Float64, is_elementwise=True)
 
 
 # several metrics of one table, and `pass@k` for several k, run the same programs
@@ -154,7 +169,7 @@ def _case_passes(program: str, case_input: Any, expected: Any, name: Any) -> boo
         return run_case(program, _text(case_input), _text(expected)).passed
     if not isinstance(name, str) or not name.isidentifier():
         return False
-    # programs in the manner of LeetCode have the function in a class
+    # LeetCode programs define the function in a class
     method = f"\nif {name!r} not in globals():\n    {name} = Solution().{name}\n"
     return run_call(program + method, name, case_input, expected).passed
 

@@ -1,4 +1,4 @@
-"""Confidence of a model in each answer, and whether the answer is right: the input of calibration metrics."""
+"""A model's confidence in each answer, and whether the answer is correct: the input of calibration metrics."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,16 +20,16 @@ Value = Callable[[Floats, Floats], float | None]
 
 
 def confident_answers(read: pl.LazyFrame, confidence: str | None = None) -> pl.DataFrame:
-    """Return one row per answer: its key, its cluster, the model's confidence, and whether it is right.
+    """Return one row per answer: its key, its cluster, the model's confidence, and whether it is correct.
 
-    The input of `hf.stats.calibration`; answers without a probability are skipped.
+    This is the input of `hf.stats.calibration`. Answers without a probability are skipped.
 
     Args:
         read: `READ`.
         confidence: As in `over_answers`.
 
     Raises:
-        ArgumentError: The confidence is not the name of a column.
+        ArgumentError: `confidence` isn't the name of a column.
     """
     _check(confidence)
     key_columns = [*INSTANCE_KEY, "cluster"]
@@ -42,54 +42,58 @@ def confident_answers(read: pl.LazyFrame, confidence: str | None = None) -> pl.D
     return answers.fill_nan(None).drop_nulls(["confidence", "right"]).sort(key_columns)
 
 
-def over_answers(value: Value, confidence: str | None) -> pl.Expr:
-    """Return the value of (confidence, right), two arrays with one entry per answer; null without any.
+def aggregate_answers(value: Value, confidence: str | None) -> pl.Expr:
+    """Return the value of (confidence, right), two arrays with one entry per answer; null if there is no answer.
 
     Args:
         value: The function to compute; `right` is 0 or 1.
-        confidence: None: the probability of the likeliest option among the options, where these were requested one by
-            one. "max_prob": the probability of the completion. A column: its values, between 0 and 1.
+        confidence: None for the probability of the likeliest option among the options, if these were requested one by
+            one. "max_prob" for the probability of the completion. Otherwise the name of a column with values between 0
+            and 1.
 
     Raises:
-        ArgumentError: The confidence is not the name of a column.
+        ArgumentError: `confidence` isn't the name of a column.
     """
     _check(confidence)
     if confidence is None:
-        return _over(lambda rows: _likeliest(rows, "sum"), value, option_rows(["sum"]))
+        return _answer_expression(lambda rows: _likeliest(rows, "sum"), value, option_rows(["sum"]))
 
     def answers(frame: pl.DataFrame) -> pl.DataFrame:
         outside = frame["confidence"].filter(~frame["confidence"].is_between(0.0, 1.0))
         if len(outside):
-            raise ArgumentError(f"confidence={confidence!r}: {outside[0]:g} is no probability, between 0 and 1.")
+            raise ArgumentError(
+                f"confidence={confidence!r}: the column contains {outside[0]:g}, which isn't a probability between 0 "
+                "and 1."
+            )
         return frame
 
-    return _over(answers, value, {"confidence": _confidence(confidence), "right": _right()})
+    return _answer_expression(answers, value, {"confidence": _confidence(confidence), "right": _right()})
 
 
-def over_helms_answers(value: Value) -> pl.Expr:
-    """Return the value of HELM's (max_prob, exact_match); null where no completion has a log-probability below 0.
+def aggregate_helm_answers(value: Value) -> pl.Expr:
+    """Return the value of HELM's (max_prob, exact_match); null if no completion has a log-probability below 0.
 
-    For completions the confidence is the probability; for options that were requested one by one, the largest softmax
-    of HELM's scores: per token, or calibrated where they were requested without the question too.
+    For completions, the confidence is their probability. For options that were requested one by one, it is the largest
+    softmax of HELM's scores: per token, or calibrated if they were requested without the question too.
     """
 
     def answers(rows: pl.DataFrame) -> pl.DataFrame:
-        # "models with partial functionality" return zeros, by a comment of HELM
+        # HELM comments that "models with partial functionality" return zeros
         if not (rows["sum"] < 0).any():
-            return _NOBODY
+            return _NO_ANSWERS
         texts = rows.filter(pl.col("index").is_null()).select(confidence=pl.col("sum").exp(), right="exact")
         by = "token" if rows["with_question"].all() else "calibrated"
         return pl.concat([texts, _likeliest(rows, by)])
 
-    return _over(answers, value, {**option_rows(["sum", "token"]), "exact": _right()})
+    return _answer_expression(answers, value, {**option_rows(["sum", "token"]), "exact": _right()})
 
 
-_NOBODY = pl.DataFrame(schema={"confidence": pl.Float64, "right": pl.Float64})
+_NO_ANSWERS = pl.DataFrame(schema={"confidence": pl.Float64, "right": pl.Float64})
 
 # As in uncertainty-calibration: probabilities are clipped at this distance from 0 and 1; the slope is almost free.
 EPSILON = 1e-12
 PENALTY = 1e-10
-# scikit-learn's defaults for its solver "lbfgs". The slope depends on them where the likelihood is flat.
+# scikit-learn's defaults for its solver "lbfgs". The slope depends on them if the likelihood is flat.
 SOLVER = {"maxiter": 100, "maxls": 50, "gtol": 1e-4, "ftol": 64 * 2.0**-52}
 
 
@@ -106,7 +110,7 @@ class Platt:
 
 
 def platt(probabilities: Floats, right: Floats) -> Platt:
-    """Return the regression that makes the outcomes likeliest, as far as HELM's optimiser goes.
+    """Return the regression with the largest likelihood of the outcomes, to the precision of HELM's optimiser.
 
     Args:
         probabilities: The confidences.
@@ -130,21 +134,25 @@ def platt(probabilities: Floats, right: Floats) -> Platt:
     return Platt(float(fitted.x[0]), float(fitted.x[1]))
 
 
-def _over(answers: Callable[[pl.DataFrame], pl.DataFrame], value: Value, columns: Mapping[str, pl.Expr]) -> pl.Expr:
-    def over(series: Any) -> float | None:
+def _answer_expression(
+    answers: Callable[[pl.DataFrame], pl.DataFrame], value: Value, columns: Mapping[str, pl.Expr]
+) -> pl.Expr:
+    def compute(series: Any) -> float | None:
         rows = pl.DataFrame([column.alias(name) for name, column in zip(columns, series, strict=True)])
-        # in one order, so that sums don't depend on that of the rows
+        # sorted, so that sums don't depend on the order of rows
         confident = answers(rows).fill_nan(None).drop_nulls().sort("confidence", "right")
         if confident.is_empty():
             return None
         return value(confident["confidence"].to_numpy(), confident["right"].to_numpy())
 
-    return pl.map_batches(list(columns.values()), over, return_dtype=pl.Float64, returns_scalar=True)
+    return pl.map_batches(list(columns.values()), compute, return_dtype=pl.Float64, returns_scalar=True)
 
 
 def _check(confidence: str | None) -> None:
     if confidence is not None and (not isinstance(confidence, str) or not confidence):
-        raise ArgumentError(f"confidence={confidence!r}: write the name of a column of probabilities, or 'max_prob'.")
+        raise ArgumentError(
+            f"confidence={confidence!r}: confidence must be the name of a column of probabilities, or 'max_prob'."
+        )
 
 
 def _confidence(confidence: str) -> pl.Expr:
@@ -152,22 +160,24 @@ def _confidence(confidence: str) -> pl.Expr:
 
 
 def _likeliest(rows: pl.DataFrame, by: str, keep: Sequence[str] = ()) -> pl.DataFrame:
-    """Return one answer per instance with option requests: the likeliest; right where all options as likely are.
+    """Return one answer per instance with option requests: the likeliest option.
+
+    It is right if all equally likely options are correct.
 
     Args:
-        rows: As `options` takes them.
+        rows: The rows that `options` takes.
         by: As in `options`.
-        keep: Columns to keep, which are the same in all rows of an instance.
+        keep: Columns to keep, with the same value in all rows of an instance.
     """
     scored = options(rows, by)
     if scored.is_empty():
-        return _NOBODY if not keep else rows.clear().select(*keep, confidence=pl.lit(0.0), right=pl.lit(0.0))
+        return _NO_ANSWERS if not keep else rows.clear().select(*keep, confidence=pl.lit(0.0), right=pl.lit(0.0))
     score, top = pl.col("score"), pl.col("top")
     return (
         scored.with_columns(top=score.max().over("instance_key"))
         .with_columns(share=(score - top).exp(), fine=pl.col("correct") | (score < top))
         .group_by("instance_key")
-        # in one order, as above
+        # sorted, as above
         .agg(
             *(pl.col(name).first() for name in keep),
             confidence=1 / pl.col("share").sort().sum(),
@@ -178,7 +188,7 @@ def _likeliest(rows: pl.DataFrame, by: str, keep: Sequence[str] = ()) -> pl.Data
 
 
 def _right() -> pl.Expr:
-    """Return 1 if the completion is an exact match, else 0; null where there is no completion."""
+    """Return 1 if the completion is an exact match, else 0; null if there is no completion."""
     golds = pl.col("correct").list.eval(stripped(pl.element()))
     hit = golds.list.contains(pl.col("output")) & (pl.col("output") != "")
     return pl.when(pl.col("completion").is_not_null()).then(hit.fill_null(value=False)).cast(pl.Float64)
@@ -190,6 +200,6 @@ def _logit(probabilities: Floats) -> Floats:
 
 
 def _logistic(logits: Floats) -> Floats:
-    # exponents are never positive, so nothing overflows
+    # exponents are never positive, so no overflow occurs
     small = np.exp(-np.abs(logits))
     return np.where(logits >= 0, 1 / (1 + small), small / (1 + small))

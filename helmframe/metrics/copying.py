@@ -1,7 +1,7 @@
 """Metrics of copied text: completions that repeat the text after the prompt, and summaries that repeat their source.
 
-For verbatim copying the one reference is the whole text from where the input begins. Tokens are those of NLTK's Penn
-Treebank tokenizer. Of several completions the one that copies most counts.
+For verbatim copying, the only reference is the whole text, starting with the input. Tokens are those of NLTK's Penn
+Treebank tokenizer. With several completions, the one that copies most counts.
 """
 
 import re
@@ -29,16 +29,16 @@ def longest_common_prefix_length(
     normalize_by_prefix_length: bool = False,
     normalize_newline_space_tab: bool = False,
 ) -> float:
-    """Return the number of tokens at the start of the completion that are those of the text.
+    """Return the number of tokens at the start of the completion that repeat the text after the prompt.
 
-    Completions "A A B C" and "A M D" where the text continues with "A A D": 2.
+    Example: Completions "A A B C" and "A M D", where the text continues with "A A D": 2.
 
     Args:
         completion: The completions of the instance.
         perturbed_input: The prompt's text, per completion.
         perturbed_references: One reference, per completion.
-        normalize_by_prefix_length: Whether to divide by the tokens of the input.
-        normalize_newline_space_tab: Whether newlines, tabs and spaces in a row count as one space.
+        normalize_by_prefix_length: Whether to divide by the number of tokens in the input.
+        normalize_newline_space_tab: Whether a run of newlines, tabs and spaces counts as one space.
     """
     pairs = _pairs(completion, perturbed_input[0], perturbed_references[0], squeeze=normalize_newline_space_tab)
     longest = max(_common_prefix(completion_tokens, text_tokens) for completion_tokens, text_tokens in pairs)
@@ -57,9 +57,12 @@ def edit_distance(
     normalize_by_prefix_length: bool = False,
     normalize_newline_space_tab: bool = False,
 ) -> float:
-    """Return the number of tokens to insert, delete or replace until the completion is the text; few is a copy.
+    """Return the number of token edits that turn the completion into the text after the prompt.
 
-    The text is cut to as many characters. "A B C" where the text continues with "A D C": 1.
+    Edits are insertions, deletions and replacements. A small number means a copy. The text is cut to the number of
+    characters of the completion.
+
+    Example: "A B C", where the text continues with "A D C": 1.
 
     Args:
         completion: The completions of the instance.
@@ -84,7 +87,11 @@ def edit_similarity(
     *,
     normalize_newline_space_tab: bool = False,
 ) -> float:
-    """Return 1 - `edit_distance` / tokens of the longer: 1 for a copy; 0 if one is empty. "A B C", "A D C": 2/3.
+    """Return the similarity of the completion to the text after the prompt, by `edit_distance`.
+
+    It is 1 - `edit_distance` / the number of tokens of the longer text: 1 for a copy, and 0 if one text is empty.
+
+    Example: "A B C", where the text continues with "A D C": 2/3.
 
     Args:
         completion: The completions of the instance.
@@ -104,9 +111,15 @@ SOURCE = "Grusky et al. 2018 (Newsroom); HELM, summarization_metrics.py through 
 
 @metric("coverage", higher_is_better=None, source=SOURCE, helm="summarization_coverage")
 def coverage(output: str, perturbed_input: str) -> float | None:
-    """Return the share of the summary's words that are in fragments of the source; null for an empty summary.
+    """Return the share of a summary's words that belong to fragments of the source.
 
-    "the cat ran" of "the cat sat": the fragment "the cat", so 2/3.
+    It is null for an empty summary.
+
+    Example: "the cat ran" as a summary of "the cat sat" has the fragment "the cat": 2/3.
+
+    Args:
+        output: The summary.
+        perturbed_input: The source.
     """
     n_words, fragments = _fragments(output, perturbed_input)
     return sum(fragments) / n_words if n_words else None
@@ -114,9 +127,15 @@ def coverage(output: str, perturbed_input: str) -> float | None:
 
 @metric("density", unit="words", higher_is_better=None, range=(0.0, None), source=SOURCE, helm="summarization_density")
 def density(output: str, perturbed_input: str) -> float | None:
-    """Return the mean length of the fragments, per word of the summary: the squares of their lengths over its words.
+    """Return the mean length of the fragment of the source that a summary's word belongs to.
 
-    "the cat ran" of "the cat sat": 4/3.
+    It is the sum of the squared lengths of the fragments over the number of words in the summary.
+
+    Example: "the cat ran" as a summary of "the cat sat": 4/3.
+
+    Args:
+        output: The summary.
+        perturbed_input: The source.
     """
     n_words, fragments = _fragments(output, perturbed_input)
     return sum(length**2 for length in fragments) / n_words if n_words else None
@@ -125,7 +144,16 @@ def density(output: str, perturbed_input: str) -> float | None:
 @metric("compression", unit="ratio", higher_is_better=None, range=(0.0, None), source=SOURCE,
         helm="summarization_compression")  # fmt: skip
 def compression(output: str, perturbed_input: str) -> float | None:
-    """Return words of the source over words of the summary; null for an empty summary. 100 words in 20: 5."""
+    """Return the number of words of the source per word of the summary.
+
+    It is null for an empty summary.
+
+    Example: 100 words in 20: 5.
+
+    Args:
+        output: The summary.
+        perturbed_input: The source.
+    """
     n_words = len(tokenized(output))
     return len(tokenized(perturbed_input)) / n_words if n_words else None
 
@@ -133,9 +161,11 @@ def compression(output: str, perturbed_input: str) -> float | None:
 def _pairs(
     completions: Sequence[str], prompt: str, references: Sequence[Mapping[str, Any]], *, squeeze: bool
 ) -> Iterator[tuple[Tokens, Tokens]]:
-    """Yield the tokens of each completion, and of the text after the prompt cut to as many characters."""
+    """Yield the tokens of each completion, and of the text after the prompt cut to the same number of characters."""
     if len(references) != 1:
-        raise ArgumentError(f"copying is measured against one reference; this instance has {len(references)}.")
+        raise ArgumentError(
+            f"The instance has {len(references)} references. Copying is measured against exactly one reference."
+        )
     text = references[0]["text"][len(prompt) :]
     text = _squeezed(text) if squeeze else text
     for completion in completions:
@@ -167,7 +197,7 @@ def _scale(prompt: str, *, by_prefix: bool) -> int:
         return 1
     length = len(_tokens(prompt))
     if not length:
-        raise ArgumentError("normalize_by_prefix_length: the input is empty.")
+        raise ArgumentError("normalize_by_prefix_length=True needs an input with at least one token.")
     return length
 
 

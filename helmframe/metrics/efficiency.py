@@ -1,4 +1,4 @@
-"""Metrics of what a completion costs: tokens, time, money; and HELM's bookkeeping."""
+"""Metrics of the cost of a completion: tokens, time and money; and HELM's bookkeeping."""
 
 from typing import Any
 
@@ -13,23 +13,31 @@ SOURCE = "HELM, basic_metrics.py"
 @metric("num_prompt_tokens", unit="tokens", higher_is_better=None, range=(0, None), needs=("prompt_tokens",),
         source=SOURCE, helm="num_prompt_tokens")  # fmt: skip
 def num_prompt_tokens() -> pl.Expr:
-    """Return the tokens of the prompt, as the model counts them: " Par" and "is" are 2."""
+    """Return the number of tokens in the prompt, as the model counts them.
+
+    Example: " Par" and "is": 2.
+    """
     return pl.col("prompt_tokens")
 
 
 @metric("num_output_tokens", unit="tokens", higher_is_better=None, range=(0, None), needs=("output_tokens",),
         source=SOURCE, helm=("num_output_tokens", "num_completion_tokens"))  # fmt: skip
 def num_output_tokens() -> pl.Expr:
-    """Return the tokens of the completion, as the model counts them: " Par" and "is" are 2."""
+    """Return the number of tokens in the completion, as the model counts them.
+
+    Example: " Par" and "is": 2.
+    """
     return pl.col("output_tokens")
 
 
 @metric("inference_runtime", unit="s", higher_is_better=False, range=(0, None), needs=("latency",),
         source="HELM, efficiency_metrics.py", helm="inference_runtime")  # fmt: skip
 def inference_runtime() -> pl.Expr:
-    """Return the time of the request's batch: with several prompts in it, more than this one took alone.
+    """Return the latency of the request, in seconds.
 
-    8 prompts in a batch of 2 s: 2 s each.
+    With several prompts in a batch it is the time of the whole batch, longer than the prompt alone would take.
+
+    Example: 8 prompts in a batch of 2 s: 2 s for each.
     """
     return pl.col("latency")
 
@@ -37,9 +45,12 @@ def inference_runtime() -> pl.Expr:
 @metric("output_tokens_per_second", level="set", unit="tokens/s", range=(0, None), needs=("output_tokens", "latency"),
         source="ratio of sums")  # fmt: skip
 def output_tokens_per_second() -> pl.Expr:
-    """Return tokens of all completions over the sum of their latencies: the speed for one user, not of a full batch.
+    """Return the number of generated tokens per second of latency.
 
-    Completions of 10 and 30 tokens in 1 s and 3 s: 10.
+    It is the sum of all tokens over the sum of all latencies: the speed for one user, not the throughput of a full
+    batch.
+
+    Example: Completions of 10 and 30 tokens in 1 s and 3 s: 10.
     """
     return pl.col("output_tokens").sum() / pl.col("latency").sum()
 
@@ -47,13 +58,14 @@ def output_tokens_per_second() -> pl.Expr:
 @metric("cost", unit="price", higher_is_better=False, range=(0, None), needs=("prompt_tokens", "output_tokens"),
         source="the user's price table")  # fmt: skip
 def cost(*, prices: Any) -> pl.Expr:
-    """Return the price of the completion.
+    """Return the price of the request by a table of token prices.
 
-    With `cost(prices={"m": (0.5, 2)})` 1,000 prompt and 100 output tokens of m cost 0.0007. Null for a model without a
-    price.
+    The score is null for models without a price.
+
+    Example: Under `cost(prices={"m": (0.5, 2)})`, 1,000 prompt tokens and 100 output tokens of model m cost 0.0007.
 
     Args:
-        prices: Model → price of a million prompt tokens and of a million output tokens.
+        prices: A mapping from models to their prices per million prompt tokens and per million output tokens.
     """
     table = _table(prices)
     of_prompt, of_output = (
@@ -69,41 +81,58 @@ def cost(*, prices: Any) -> pl.Expr:
     "num_references", unit="references", higher_is_better=None, range=(0, None), source=SOURCE, helm="num_references"
 )
 def num_references() -> pl.Expr:
-    """Return the number of references of the instance, correct or not: with options A to D it is 4."""
+    """Return the number of references of the instance, correct or not.
+
+    Example: With options A to D it is 4.
+    """
     return pl.col("references").list.len()
 
 
 @metric("num_train_instances", unit="examples", higher_is_better=None, range=(0, None), source=SOURCE,
         helm="num_train_instances")  # fmt: skip
 def num_train_instances() -> pl.Expr:
-    """Return the few-shot examples left in the prompt after truncation: of 5, where 2 were dropped to fit, 3."""
+    """Return the number of few-shot examples in the prompt after truncation.
+
+    Example: With 5 examples, 2 of them dropped to fit the context window, it is 3.
+    """
     return pl.col("shots_used")
 
 
 @metric("prompt_truncated", higher_is_better=None, source=SOURCE, helm="prompt_truncated")
 def prompt_truncated() -> pl.Expr:
-    """Return 1 if the end of the prompt was cut to fit the model's window: dropped examples alone are 0."""
+    """Return 1 if the end of the prompt was cut to fit the model's context window, else 0.
+
+    Example: If only few-shot examples were dropped, it is 0.
+    """
     return pl.col("prompt_truncated")
 
 
 @metric("finish_reason_length", higher_is_better=None, source=SOURCE, helm="finish_reason_length")
 def finish_reason_length() -> pl.Expr:
-    """Return 1 if the completion ended at the token limit: "length" is 1, "stop" is 0."""
+    """Return 1 if the completion ended at the token limit, else 0.
+
+    Example: For the finish reason "length" it is 1, for "stop" it is 0.
+    """
     return pl.col("finish_reason").eq_missing("length")
 
 
 @metric("finish_reason_stop", higher_is_better=None, source=SOURCE, helm="finish_reason_stop")
 def finish_reason_stop() -> pl.Expr:
-    """Return 1 if the completion ended by itself or at a stop sequence: "stop" is 1.
+    """Return 1 if the completion ended by itself or at a stop sequence, else 0.
 
-    HELM distinguishes its end token.
+    HELM counts an end token separately.
+
+    Example: For the finish reason "stop" it is 1.
     """
     return pl.col("finish_reason").eq_missing("stop")
 
 
 @metric("finish_reason_unknown", higher_is_better=None, source=SOURCE, helm="finish_reason_unknown")
 def finish_reason_unknown() -> pl.Expr:
-    """Return 1 if the model gave no reason why the completion ended: null is 1, "stop" is 0."""
+    """Return 1 if the model returned no reason why the completion ended, else 0.
+
+    Example: For the finish reason null it is 1, for "stop" it is 0.
+    """
     return ~pl.col("finish_reason").is_in(["length", "stop"]).fill_null(value=False)
 
 
@@ -112,5 +141,6 @@ def _table(prices: Any) -> dict[str, tuple[float, float]]:
         return {str(model): (float(prompt), float(output)) for model, (prompt, output) in dict(prices).items()}
     except (TypeError, ValueError):
         raise ArgumentError(
-            f"cost(prices={prices!r}): write model → (price of a million prompt tokens, of a million output tokens)."
+            f"cost(prices={prices!r}): prices must map each model to its prices per million prompt tokens and per "
+            "million output tokens: {'gpt': (2.5, 10)}."
         ) from None

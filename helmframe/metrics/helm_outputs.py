@@ -1,4 +1,4 @@
-"""The outputs of a request that HELM scores: one of n, where helmframe takes the mean over all.
+"""The outputs of a request that HELM scores: one of n, while helmframe takes the mean over all.
 
 Source: HELM, evaluate_reference_metrics.py (compute_reference_metrics) and basic_metrics.py.
 """
@@ -24,9 +24,9 @@ _FIRST = (
 def is_helm_output(metric: Metric, columns: Sequence[str]) -> pl.Expr:
     """Return whether HELM scores an output by this metric, as an expression over completions.
 
-    Metrics that compare an output with references, and `max_prob`, score the output of highest log-probability: the
-    first of equal ones, a missing log-probability counts as 0. Failed outputs come last. Some of HELM's own counts
-    describe the first output. Other metrics read all outputs.
+    Metrics that compare an output with references, and `max_prob`, score the output of highest log-probability. Of
+    equal ones, the first counts; a missing log-probability counts as 0; failed outputs come last. Some of HELM's own
+    counts describe the first output. All other metrics read all outputs.
 
     Args:
         metric: The metric, of level "output" or "set".
@@ -40,14 +40,15 @@ def is_helm_output(metric: Metric, columns: Sequence[str]) -> pl.Expr:
 
 
 def helm_scores(scores: pl.LazyFrame, completions: pl.LazyFrame, names: Sequence[str]) -> pl.LazyFrame:
-    """Return the scores that HELM counts: those of one output of each request, where a metric is of one output.
+    """Return the scores that HELM counts: for metrics of one output, those of one output of each request.
 
-    A score that is the only one of its request stays: HELM's own, or one that was selected when it was computed.
+    If a request has one score only, that score counts: it is HELM's own, or its output was selected before.
 
     Args:
         scores: `SCORES`.
-        completions: `COMPLETIONS` that the scores belong to.
-        names: The metrics of the scores. All scores stay of metrics that aren't registered, such as another tool's.
+        completions: The `COMPLETIONS` that the scores belong to.
+        names: The metrics of the scores. All scores of unregistered metrics, such as another tool's, are part of the
+            result.
     """
     outputs = {metric.name: _output_of(metric) for metric in _registered(names) if metric.level == "output"}
     likeliest = [name for name, output in outputs.items() if output == "likeliest"]
@@ -73,7 +74,7 @@ def _registered(names: Sequence[str]) -> Iterator[Metric]:
 
 
 def _output_of(metric: Metric) -> str | None:
-    """Return "likeliest", "first", or None where the metric reads all outputs."""
+    """Return "likeliest", "first", or None if the metric reads all outputs."""
     name = metric.name.partition("(")[0]
     if name in _FIRST:
         return "first"

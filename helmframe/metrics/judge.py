@@ -1,8 +1,8 @@
-"""Judged metrics: the prompt for a judge about a completion, the reading of its reply, and the scores of verdicts.
+"""Judged metrics: the prompt for a judge about a completion, the parsing of its reply, and the scores of verdicts.
 
-Only the template and the join are here; `helmframe.judging.judge` sends the requests. A completion goes into the
-prompt as data, between marks that it can't contain. A reply is read by an anchored pattern, and a reply that does
-not match has no verdict.
+Only the template and the join are here; `helmframe.judging.judge` sends the requests. The prompt contains the
+completion as data, between marks that the completion can't contain. A reply is parsed by an anchored pattern. A reply
+that does not match has no verdict.
 """
 
 import re
@@ -18,7 +18,7 @@ from helmframe._schema import COMPLETIONS, SOURCE_PREFIX, VERDICTS, source_names
 from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.metrics.row_functions import VALUE
 
-# The names of a template besides the columns of `read` and the scenario's own.
+# The names in a template in addition to the columns of `read` and the scenario's own.
 COMPLETION, FIRST, SECOND = "completion", "first", "second"
 NAMES: dict[str, pl.Expr] = {
     "input": pl.col("perturbed_input"),
@@ -26,9 +26,9 @@ NAMES: dict[str, pl.Expr] = {
     "reference": pl.col("correct").list.first(),
     "references": pl.col("correct").list.join("\n"),
 }
-# The completion of a pair that comes first: 0 the model's own, 1 the other one.
+# The first completion of a pair: 0 for the model's own, 1 for the other model's.
 ORDER = "order"
-# The key of a completion, which its verdict has too.
+# The key of a completion and of its verdict.
 KEY = COMPLETIONS.key
 
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
@@ -42,7 +42,7 @@ Reply in exactly this form, with nothing after it and no such tags anywhere else
 <reasoning>one or two sentences</reasoning>
 <score>{scale}</score>
 """
-_AGAIN = (
+_REMINDER = (
     "\nAn earlier reply of yours to this could not be read. End with <score>…</score>, once, holding {scale} and "
     "nothing else.\n"
 )
@@ -50,7 +50,7 @@ _AGAIN = (
 
 @dataclass(frozen=True)
 class Scale:
-    """The values of a verdict: `labels` with their numbers, or without labels any number from low to high."""
+    """The values of a verdict: `labels` with their numbers; without labels, any number from `low` to `high`."""
 
     labels: tuple[tuple[str, float], ...]
     low: float
@@ -61,13 +61,15 @@ class Scale:
         """Return the scale of a list of numbers, a mapping of words to numbers, or `hf.between(low, high)`.
 
         Raises:
-            ArgumentError: The value is none of these, has fewer than two values, or a word that can't be between tags.
+            ArgumentError: The value is none of these, has fewer than two values, or contains a word that is not allowed
+                between tags.
         """
         if isinstance(scale, Between):
             ends = [scale.low, scale.high]
             if not all(_is_number(end) for end in ends) or not scale.low < scale.high:  # type: ignore[operator]
                 raise ArgumentError(
-                    f"{where}: scale=between({scale.low!r}, {scale.high!r}): two numbers, low and high."
+                    f"{where}: scale=between({scale.low!r}, {scale.high!r}): both ends must be numbers, and the first "
+                    "must be below the second."
                 )
             return cls((), float(scale.low), float(scale.high))  # type: ignore[arg-type]
         if isinstance(scale, Mapping):
@@ -79,11 +81,13 @@ class Scale:
         words = [word.strip().lower() for word, _ in pairs]
         if len(pairs) < 2 or len(set(words)) < len(words) or not all(_is_number(number) for _, number in pairs):
             raise ArgumentError(
-                f"{where}: scale={scale!r} should be numbers ([0, 0.5, 1]), words with numbers ({{'yes': 1, 'no': 0}}),"
-                " or hf.between(1, 10)."
+                f"{where}: scale={scale!r}: a scale must have two or more different values. Write numbers "
+                "([0, 0.5, 1]), words with numbers ({'yes': 1, 'no': 0}), or hf.between(1, 10)."
             )
         if any(not word or set(word) & set("<>\n") for word in words):
-            raise ArgumentError(f"{where}: scale={scale!r}: a word of a scale holds no <, > or line end.")
+            raise ArgumentError(
+                f"{where}: scale={scale!r}: a word of a scale must not be empty, or contain <, > or a line break."
+            )
         numbers = [float(number) for _, number in pairs]
         return cls(tuple((word.strip(), float(number)) for word, number in pairs), min(numbers), max(numbers))
 
@@ -100,11 +104,11 @@ class Scale:
 
     @property
     def nominal(self) -> bool:
-        """Return whether it has two values only, so that nothing is between them."""
+        """Return whether the scale has two values only, with nothing between them."""
         return len(self.labels) == 2
 
     def number(self, verdict: pl.Expr) -> pl.Expr:
-        """Return the number that a verdict stands for; null where it is not on the scale."""
+        """Return the number that a verdict stands for; null if it is not on the scale."""
         plain = pl.when(verdict.str.contains(_NUMBER)).then(verdict).cast(pl.Float64, strict=False)
         if not self.labels:
             return pl.when(plain.is_between(self.low, self.high)).then(plain)
@@ -118,11 +122,11 @@ class Scale:
 
 @dataclass(frozen=True)
 class Template:
-    """A prompt for judges and its scale; with `{first}` and `{second}` it is about a pair of completions.
+    """A prompt for judges and its scale. With `{first}` and `{second}` it is about a pair of completions.
 
-    `{name}` in `prompt` is a column: input (as sent), original_input, completion, output (parsed), reference (the
-    first correct one), references (all, a line each), or one of the scenario's own. `rescale` makes scores fractions of
-    the scale; `empty` is the verdict on an empty completion, for which no request is sent.
+    `{name}` in `prompt` is a column: input (as sent), original_input, completion, output (parsed), reference (the first
+    correct one), references (all, one per line), or a column of the scenario. `rescale` converts scores to fractions of
+    the scale. `empty` is the verdict on an empty completion, for which no request is sent.
     """
 
     judge: str
@@ -142,7 +146,7 @@ class Template:
 
     @property
     def of_pairs(self) -> bool:
-        """Return whether it compares two completions."""
+        """Return whether the template compares two completions."""
         return FIRST in self.columns
 
     @property
@@ -152,8 +156,8 @@ class Template:
 
     @property
     def reminder(self) -> str:
-        """Return the text that is added after a reply that could not be read."""
-        return _AGAIN.replace("{scale}", self.scale.shown)
+        """Return the text that is added after a reply that could not be parsed."""
+        return _REMINDER.replace("{scale}", self.scale.shown)
 
     def rest(self) -> pl.Expr:
         """Return the text after `head`, for a frame with the template's columns: data between marks, and the form."""
@@ -178,10 +182,10 @@ class Template:
         available = [*table, *source_columns, *NAMES, *((FIRST, SECOND) if self.of_pairs else ())]
         for name in self.columns:
             if name not in available and name not in columns:
-                raise UnknownNameError.among("column", name, available, hint=f"Judge template {self.judge!r} names it.")
+                raise UnknownNameError.among("column", name, available, hint=f"Judge template {self.judge!r} uses it.")
 
     def read(self, reply: str) -> list[pl.Expr]:
-        """Return the replies' `reasoning`, `verdict` (its text) and `value` (its number); null where badly formed.
+        """Return the replies' `reasoning`, `verdict` (its text) and `value` (its number); null for invalid replies.
 
         A reply ends with `<score>…</score>`, and contains it once: a verdict that the judge quotes is not its own.
         """
@@ -202,8 +206,8 @@ class Template:
 class Judge:
     """The function of a judged metric: its template, its models and their parameters.
 
-    `models` are helmframe's models. `retries` bounds how often a badly formed verdict is requested again. `text` is its
-    form in YAML; empty where it holds an object.
+    `models` are helmframe's models. `retries` is the number of times that a badly formed verdict is requested again.
+    `text` is the judge's form in YAML; it is empty if the judge contains an object.
     """
 
     template: Template
@@ -214,12 +218,12 @@ class Judge:
     text: str = field(default="", compare=False)
 
     def __call__(self) -> pl.Expr:
-        """Return the mean verdict of the judges; null with a reason where one failed, is badly formed or missing."""
+        """Return the mean verdict of the judges; null with a reason if one failed, is badly formed or missing."""
         return pl.col(column_of(self.name))
 
     @property
     def scenario(self) -> str:
-        """Return the scenario under which its replies are stored."""
+        """Return the scenario under which the judge's replies are stored."""
         return f"judge_{self.template.judge}"
 
     def manifest_entry(self) -> dict[str, Any]:
@@ -251,39 +255,40 @@ def names_in(prompt: str) -> tuple[str, ...]:
 
 
 def column_of(metric: str) -> str:
-    """Return the column that holds a judged metric's scores once they are joined in."""
+    """Return the column that contains a judged metric's scores once they are joined."""
     return f"verdict {metric}"
 
 
 def with_verdicts(completions: pl.DataFrame, verdicts: pl.DataFrame, judges: Sequence[Judge]) -> pl.DataFrame:
     """Return the completions with the scores of each judged metric in its column, as structs of score and reason.
 
-    The score is the mean of several judges' verdicts, or of those on both orders of a pair; null where one is missing.
+    The score is the mean over the verdicts of several judges, or over both orders of a pair. It is null if one is
+    missing.
 
     Args:
         completions: `COMPLETIONS`.
         verdicts: `VERDICTS` of these completions.
-        judges: The metrics' judges.
+        judges: The judges of the metrics.
     """
     frame = completions
     for judge in judges:
-        wanted = len(judge.models) * (2 if judge.template.of_pairs else 1)
+        n_expected = len(judge.models) * (2 if judge.template.of_pairs else 1)
         error = pl.col("error").drop_nulls().first()
-        whole = (pl.col("value").count() == wanted) & pl.col("error").is_null().all()
-        why = pl.coalesce(
-            error, pl.when(pl.col("value").count() < wanted).then(pl.lit("not all of its verdicts are there yet"))
+        is_complete = (pl.col("value").count() == n_expected) & pl.col("error").is_null().all()
+        reason = pl.coalesce(
+            error, pl.when(pl.col("value").count() < n_expected).then(pl.lit("some verdicts are missing"))
         )
         scores = (
             verdicts.filter(pl.col("metric") == judge.name)
             .sort("judge", ORDER)
             .group_by(KEY, maintain_order=True)
-            .agg(score=pl.when(whole).then(judge.score(pl.col("value").mean())), reason=why)
+            .agg(score=pl.when(is_complete).then(judge.score(pl.col("value").mean())), reason=reason)
         )
         joined = frame.select(KEY).join(
             scores, on=KEY, how="left", nulls_equal=True, maintain_order="left", validate="m:1"
         )
-        none = pl.when(pl.col("score").is_null()).then(pl.coalesce("reason", pl.lit("not judged yet")))
-        values = joined.select(value=pl.struct("score", reason=none).cast(VALUE)).to_series()
+        missing_reason = pl.when(pl.col("score").is_null()).then(pl.coalesce("reason", pl.lit("not judged yet")))
+        values = joined.select(value=pl.struct("score", reason=missing_reason).cast(VALUE)).to_series()
         frame = frame.with_columns(values.alias(column_of(judge.name)))
     return frame
 
@@ -294,7 +299,7 @@ def no_verdicts() -> pl.DataFrame:
 
 
 def _key(number: pl.Expr) -> pl.Expr:
-    """Return a mark for the data of one prompt, made from it: it is the same each time and can't be foreseen."""
+    """Return a mark for the data of one prompt, made from it: it is always the same and unpredictable for a model."""
     return number.map_batches(
         lambda keys: pl.Series(keys.name, [f"{key:016x}" for key in keys], dtype=pl.String),
         return_dtype=pl.String,

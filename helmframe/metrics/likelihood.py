@@ -1,6 +1,6 @@
 """Metrics of log-probabilities: of texts, as ratios of sums, and of options that were requested one by one.
 
-A completion without log-probabilities has no score by them, and counts in no sum.
+A completion without log-probabilities has no score, and is not part of any sum.
 """
 
 import math
@@ -22,26 +22,33 @@ HELM = "HELM, basic_metrics.py"
 LM_EVAL = "lm-eval, api/task.py"
 OPTIONS = ("reference_index", "logprob")
 NO_SCORE = "an option has no score"
-NO_TOKENS = "the model counted no tokens; option_accuracy needs none"
+NO_TOKENS = "the model returned no token counts; option_accuracy needs none"
 NOT_CALIBRATED = (
-    "an option was not asked without its question; write adapt(method='multiple_choice_separate_calibrated')"
+    "an option was not requested without its question; write adapt(method='multiple_choice_separate_calibrated')"
 )
-NOT_BY_THIS = "an option has no score of this kind: the model counted no tokens, or was not asked without the question"
+NOT_BY_THIS = (
+    "an option has no score of this kind: its tokens were not counted, or it was not requested without the question"
+)
 
-# -- of one text -----------------------------------------------------------------------------------------------------
+# -- one text --------------------------------------------------------------------------------------------------------
 
 
 @metric("logprob", unit="nats", range=(None, 0.0), needs=("logprob",), source=HELM, helm="logprob")
 def logprob() -> pl.Expr:
-    """Return the log-probability of the completion, in nats: of two tokens of -0.5 and -1.5, -2."""
+    """Return the log-probability of the completion, in nats.
+
+    Example: Two tokens with log-probabilities of -0.5 and -1.5: -2.
+    """
     return pl.col("logprob")
 
 
 @metric("max_prob", needs=("logprob",), source="HELM, evaluate_reference_metrics.py", helm="max_prob")
 def max_prob() -> pl.Expr:
-    """Return the probability of the completion, the e-th power of its log-probability. -0.6931 nats are 0.5.
+    """Return the probability of the completion: e to the power of its log-probability.
 
-    The longer the text, the smaller. Where options were requested one by one, HELM means `option_max_prob`.
+    It is smaller the longer the text is. If options were requested one by one, HELM's max_prob is `option_max_prob`.
+
+    Example: A log-probability of -0.6931 nats: 0.5.
     """
     return pl.col("logprob").exp()
 
@@ -51,21 +58,28 @@ def max_prob() -> pl.Expr:
     helm="num_perplexity_tokens",
 )  # fmt: skip
 def num_perplexity_tokens() -> pl.Expr:
-    """Return the tokens of the completion with log-probabilities; where none have, as the model counts: 3 of 3."""
+    """Return the number of tokens of the completion that have log-probabilities.
+
+    If none has, it is the model's own token count.
+
+    Example: A completion of 3 tokens with log-probabilities: 3.
+    """
     return tokens()
 
 
 @metric("num_bytes", unit="bytes", higher_is_better=None, range=(0.0, None), source=HELM, helm="num_bytes")
 def num_bytes() -> pl.Expr:
-    """Return the bytes of the completion in UTF-8. " Zoë" has 5.
+    """Return the number of bytes of the completion in UTF-8.
 
-    HELM adds up its tokens; where the last ends within a character it counts that character's first bytes, and this
-    those of the replacement character.
+    HELM adds up the bytes of its tokens. If the last token ends within a character, HELM counts the first bytes of that
+    character; this metric counts the bytes of the replacement character.
+
+    Example: " Zoë" has 5.
     """
     return pl.col("completion").str.len_bytes()
 
 
-# -- of a set of texts -----------------------------------------------------------------------------------------------
+# -- a set of texts --------------------------------------------------------------------------------------------------
 
 
 @metric(
@@ -73,11 +87,13 @@ def num_bytes() -> pl.Expr:
     source=HELM, helm="perplexity",
 )  # fmt: skip
 def perplexity() -> pl.Expr:
-    """Return e to the power of minus the log-probability per token, over all tokens of the set.
+    """Return the perplexity per token over all tokens of the set.
 
-    It is the number of tokens that seem likely. Texts of -2 nats in 2 tokens and -4 nats in 1: e^(6/3) = 7.389. It is
-    Inspect's perplexity_per_token. HF evaluate's perplexity is the mean over the texts, here 28.7; lm-eval's is
+    It is e to the power of minus the log-probability per token: the number of tokens that the model hesitates between.
+    It is Inspect's perplexity_per_token. HF evaluate's perplexity is the mean over the texts, and lm-eval's is
     `text_perplexity`.
+
+    Example: Texts of -2 nats in 2 tokens and -4 nats in 1 token: e^(6/3) = 7.389. HF evaluate's value is 28.7.
     """
     return (-_ratio(tokens())).exp()
 
@@ -87,9 +103,11 @@ def perplexity() -> pl.Expr:
     source="lm-eval, api/metrics.py; Paperno et al. 2016 (LAMBADA)", lm_eval="perplexity",
 )  # fmt: skip
 def text_perplexity() -> pl.Expr:
-    """Return `perplexity` per text, however long: lm-eval's perplexity, for texts of one word (LAMBADA).
+    """Return the perplexity per text, whatever the length of the texts.
 
-    Texts of -2 and -4 nats: e^(6/2) = 20.086.
+    It is lm-eval's perplexity, for texts of one word (LAMBADA).
+
+    Example: Texts of -2 and -4 nats: e^(6/2) = 20.086.
     """
     return (-pl.col("logprob").mean()).exp()
 
@@ -99,10 +117,12 @@ def text_perplexity() -> pl.Expr:
     source="lm-eval, api/metrics.py", lm_eval="word_perplexity",
 )  # fmt: skip
 def word_perplexity() -> pl.Expr:
-    """Return `perplexity` per word between white space: the same for every tokenizer.
+    """Return the perplexity per word, with words separated by white space.
 
-    -6 nats for texts of 4 words together: e^(6/4) = 4.482. lm-eval counts WikiText's words before it joins punctuation
-    to its word, so there are more of them.
+    It does not depend on the tokenizer. lm-eval counts the words of WikiText before it joins punctuation to words, and
+    so counts more words.
+
+    Example: -6 nats for texts of 4 words together: e^(6/4) = 4.482.
     """
     return (-_ratio(_words())).exp()
 
@@ -112,7 +132,12 @@ def word_perplexity() -> pl.Expr:
     source="lm-eval, api/metrics.py", lm_eval="byte_perplexity",
 )  # fmt: skip
 def byte_perplexity() -> pl.Expr:
-    """Return `perplexity` per byte: the same for every tokenizer. -6 nats for texts of 8 bytes: e^(6/8) = 2.117."""
+    """Return the perplexity per byte.
+
+    It does not depend on the tokenizer.
+
+    Example: -6 nats for texts of 8 bytes together: e^(6/8) = 2.117.
+    """
     return (-_ratio(_bytes())).exp()
 
 
@@ -121,9 +146,11 @@ def byte_perplexity() -> pl.Expr:
     source=HELM, helm="bits_per_byte", lm_eval="bits_per_byte",
 )  # fmt: skip
 def bits_per_byte() -> pl.Expr:
-    """Return minus the log-probability per byte, over all bytes of the set, in bits: the compressed size of the text.
+    """Return minus the log-probability per byte over all bytes of the set, in bits.
 
-    -6 nats for texts of 8 bytes together: 6 / 8 / ln 2 = 1.082.
+    It is the compressed size of the text.
+
+    Example: -6 nats for texts of 8 bytes together: 6 / 8 / ln 2 = 1.082.
     """
     return -_ratio(_bytes()) / math.log(2)
 
@@ -133,20 +160,26 @@ def bits_per_byte() -> pl.Expr:
     helm="logprob_per_byte",
 )  # fmt: skip
 def logprob_per_byte() -> pl.Expr:
-    """Return the log-probability per byte, in nats: the set's sum over its sum of bytes. -6 for 8 bytes: -0.75."""
+    """Return the log-probability per byte over all bytes of the set, in nats.
+
+    Example: -6 nats for texts of 8 bytes together: -0.75.
+    """
     return _ratio(_bytes())
 
 
 @metric(
     "logprob_per_token", level="set", unit="nats per token", range=(None, 0.0), needs=("logprob",),
-    source=f"{HELM}, of which perplexity is a power",
+    source=f"{HELM}; `perplexity` is e to the power of minus this",
 )  # fmt: skip
 def logprob_per_token() -> pl.Expr:
-    """Return the log-probability per token, in nats: the set's sum over that of tokens. -2 in 2 and -4 in 1: -2."""
+    """Return the log-probability per token over all tokens of the set, in nats.
+
+    Example: -2 nats in 2 tokens and -4 nats in 1 token: -2.
+    """
     return _ratio(tokens())
 
 
-# -- of options ------------------------------------------------------------------------------------------------------
+# -- options ---------------------------------------------------------------------------------------------------------
 
 
 @metric(
@@ -159,9 +192,12 @@ def logprob_per_token() -> pl.Expr:
     correctness=True,
 )
 def option_accuracy() -> pl.Expr:
-    """Return 1 if the likeliest option is correct; of several as likely, the share that is.
+    """Return 1 if the option with the highest log-probability is correct, else 0.
 
-    Log-probabilities -4 ("Paris", correct), -5 ("Lyon"), -4 ("Nice"): 1/2. lm-eval takes the first of them: 1.
+    If several options have the highest log-probability, it is the share of them that is correct. lm-eval takes the
+    first of them.
+
+    Example: Log-probabilities -4 ("Paris", correct), -5 ("Lyon") and -4 ("Nice"): 1/2. lm-eval's acc is 1.
     """
     return _accuracy("sum")
 
@@ -171,10 +207,12 @@ def option_accuracy() -> pl.Expr:
     helm="exact_match", no_value=NO_TOKENS, correctness=True,
 )  # fmt: skip
 def option_accuracy_per_token() -> pl.Expr:
-    """Return `option_accuracy` by the log-probability per token.
+    """Return 1 if the option with the highest log-probability per token is correct, else 0.
 
-    -4 in 2 tokens (correct) against -3 in 1: -2 > -3, so 1. It is HELM's exact_match where options are requested one by
-    one; HELM takes the number of tokens that its tokenizer makes of a space and the reference.
+    Ties are handled as in `option_accuracy`. It is HELM's exact_match for options that are requested one by one. HELM
+    counts the tokens that its tokenizer makes of a space and the reference.
+
+    Example: -4 in 2 tokens (correct) and -3 in 1 token: -2 > -3, so 1.
     """
     return _accuracy("token")
 
@@ -184,10 +222,12 @@ def option_accuracy_per_token() -> pl.Expr:
     no_value=NO_SCORE, correctness=True,
 )  # fmt: skip
 def option_accuracy_per_character() -> pl.Expr:
-    """Return `option_accuracy` by the log-probability per character of the reference: lm-eval's acc_norm.
+    """Return 1 if the option with the highest log-probability per character is correct, else 0.
 
-    The space before the reference is not counted. lm-eval's documentation says bytes; those are acc_bytes. -4 for
-    "Paris" (correct) against -3 for "Lyon": -0.8 < -0.75, so 0.
+    Characters are those of the reference, without the space before it. Ties are handled as in `option_accuracy`. It is
+    lm-eval's acc_norm. lm-eval's documentation mentions bytes, which are acc_bytes.
+
+    Example: -4 for "Paris" (correct) and -3 for "Lyon": -0.8 < -0.75, so 0.
     """
     return _accuracy("character")
 
@@ -202,9 +242,11 @@ def option_accuracy_per_character() -> pl.Expr:
     correctness=True,
 )
 def option_accuracy_per_byte() -> pl.Expr:
-    """Return `option_accuracy` by the log-probability per byte of the reference in UTF-8.
+    """Return 1 if the option with the highest log-probability per byte is correct, else 0.
 
-    -4 for "Zoë" (correct) against -3.3 for "Ann": -1 > -1.1, so 1; per character it would be 0.
+    Bytes are those of the reference in UTF-8. Ties are handled as in `option_accuracy`.
+
+    Example: -4 for "Zoë" (correct) and -3.3 for "Ann": -1 > -1.1, so 1. Per character it is 0.
     """
     return _accuracy("byte")
 
@@ -215,10 +257,12 @@ def option_accuracy_per_byte() -> pl.Expr:
     lm_eval="acc_mutual_info", no_value=NOT_CALIBRATED, correctness=True,
 )  # fmt: skip
 def option_accuracy_calibrated() -> pl.Expr:
-    """Return `option_accuracy` by the log-probability minus that without the question, which is low for rare words.
+    """Return 1 if the option whose log-probability rises most with the question is correct, else 0.
 
-    -4 (-6 without) against -3 (-3): 2 > 0, so the first. No score where an option was not requested without the
-    question.
+    The log-probability of an option without the question, which is low for rare words, is subtracted. There is no score
+    if an option was not requested without the question. Ties are handled as in `option_accuracy`.
+
+    Example: -4 (-6 without the question; correct) and -3 (-3 without): 2 > 0, so 1.
     """
     return _accuracy("calibrated")
 
@@ -228,12 +272,14 @@ def option_accuracy_calibrated() -> pl.Expr:
     source=HELM, helm="predicted_index", no_value=NOT_BY_THIS,
 )  # fmt: skip
 def predicted_index(by: str = "token") -> pl.Expr:
-    """Return the `reference_index` of the likeliest option, counted from 0; of several as likely, the first.
+    """Return the `reference_index` of the likeliest option, counted from 0.
 
-    Of scores -2, -1, -1 it is 1.
+    Of equally likely options, the first counts.
+
+    Example: Scores of -2, -1 and -1: the index is 1.
 
     Args:
-        by: "sum", "token", "character", "byte" or "calibrated".
+        by: The score to compare: "sum", "token", "character", "byte" or "calibrated".
     """
     scores = option_scores(by)
     return if_all_scored(scores, option_indices(by).filter(scores == scores.max()).min())
@@ -241,13 +287,13 @@ def predicted_index(by: str = "token") -> pl.Expr:
 
 @metric("option_max_prob", level="instance", needs=OPTIONS, source=HELM, helm="max_prob", no_value=NOT_BY_THIS)
 def option_max_prob(by: str = "token") -> pl.Expr:
-    """Return the probability of the likeliest option among the options: the largest softmax of their scores.
+    """Return the probability of the likeliest option among the options, by a softmax of their scores.
 
-    Of scores -1 and -2: 1 / (1 + 1/e) = 0.731.
+    Example: Scores of -1 and -2: 1 / (1 + 1/e) = 0.731.
 
     Args:
-        by: as in `predicted_index`. HELM's softmax is over log-probabilities per token, which aren't any; "sum" is the
-            model's own.
+        by: As in `predicted_index`. HELM takes the softmax over log-probabilities per token, which is not a
+            probability. "sum" is the model's own probability.
     """
     scores = option_scores(by)
     return if_all_scored(scores, softmax(scores).max())
@@ -260,7 +306,7 @@ def option_max_prob(by: str = "token") -> pl.Expr:
 def correct_probability() -> pl.Expr:
     """Return the share of the correct options in the probability of all options.
 
-    Probabilities .2 and .1 of two correct ones, .3 of a wrong one: .3 / .6 = .5.
+    Example: Probabilities 0.2 and 0.1 of two correct options, 0.3 of a wrong one: 0.3 / 0.6 = 0.5.
     """
     scores = option_scores("sum")
     return if_all_scored(scores, softmax(scores).filter(option_correct("sum")).sum())
@@ -271,9 +317,11 @@ def correct_probability() -> pl.Expr:
     needs=OPTIONS, source="Brier 1950; lm-eval, api/metrics.py", lm_eval="brier_score", no_value=NO_SCORE,
 )  # fmt: skip
 def option_brier() -> pl.Expr:
-    """Return the sum over the options of (probability among the options - whether it is correct)².
+    """Return the Brier score over the options: the sum of squared differences between probability and correctness.
 
-    Probabilities .7 (correct), .2, .1: .09 + .04 + .01 = .14.
+    Probabilities are those among the options. `brier_score` rates the likeliest option only.
+
+    Example: Probabilities 0.7 (correct), 0.2 and 0.1: 0.09 + 0.04 + 0.01 = 0.14.
     """
     scores = option_scores("sum")
     return if_all_scored(scores, ((softmax(scores) - option_correct("sum").cast(pl.Float64)) ** 2).sum())
@@ -285,7 +333,7 @@ def _accuracy(by: str) -> pl.Expr:
 
 
 def _ratio(length: pl.Expr) -> pl.Expr:
-    """Return the sum of log-probabilities over the sum of lengths, of the rows that have both."""
+    """Return the sum of log-probabilities over the sum of lengths, for the rows that have both."""
     has_both = pl.col("logprob").is_not_null() & length.is_not_null()
     total = length.filter(has_both).sum()
     return pl.when(total > 0).then(pl.col("logprob").filter(has_both).sum() / total)

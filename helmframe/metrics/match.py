@@ -1,4 +1,4 @@
-"""Metrics that compare the output with the references: as wholes, by the letter of an option, by the last number."""
+"""Metrics that compare the output with the references: as whole texts, by an option's letter, or by the last number."""
 
 import re
 from collections.abc import Sequence
@@ -8,6 +8,7 @@ from string import ascii_uppercase
 
 import polars as pl
 
+from helmframe._core.checks import regex_problem
 from helmframe._core.expressions import stripped
 from helmframe.errors import ArgumentError
 from helmframe.metrics.protocol import metric
@@ -17,51 +18,70 @@ HELM = "HELM, evaluate_reference_metrics.py"
 
 @metric("exact_match", source=HELM, helm="exact_match", lm_eval=("exact_match", "acc"))
 def exact_match() -> pl.Expr:
-    """Return 1 if the output equals a correct reference, both stripped; an empty output scores 0.
+    """Return 1 if the output equals a correct reference, else 0.
 
-    "Paris" against "Paris " is 1, "paris" is 0. HELM's. SQuAD's exact match and Inspect's exact are
-    `quasi_exact_match`; lm-eval's and HF evaluate's exact_match strips nothing.
+    White space at both ends is ignored. An empty output scores 0.
+
+    Example: Against the reference "Paris ", the score of "Paris" is 1 and that of "paris" is 0.
+
+    The rule is HELM's. SQuAD's exact match and Inspect's `exact` are `quasi_exact_match`. The exact_match of lm-eval
+    and HF evaluate does not strip white space.
     """
     return (stripped(pl.col("output")) == stripped(pl.col("gold"))) & _has_output()
 
 
 @metric("quasi_exact_match", source=HELM, helm="quasi_exact_match")
 def quasi_exact_match() -> pl.Expr:
-    """Return 1 if both are equal in lower case, without punctuation and articles; an empty output scores 0.
+    """Return 1 if the normalised output equals a normalised correct reference, else 0.
 
-    "the Eiffel tower!" against "Eiffel Tower" is 1. SQuAD's exact match (Rajpurkar et al. 2016), and nearly Inspect's
-    exact, which also takes 1.0 for 1.
+    Normalised texts are in lower case, without punctuation and articles. An empty output scores 0.
+
+    Example: "the Eiffel tower!" against "Eiffel Tower" is 1.
+
+    This is SQuAD's exact match (Rajpurkar et al. 2016). Inspect's `exact` also treats 1.0 and 1 as equal.
     """
     return (pl.col("normal_output") == pl.col("normal_gold")) & _has_output()
 
 
 @metric("quasi_leave_articles_exact_match", source=HELM, helm="quasi_leave_articles_exact_match")
 def quasi_leave_articles_exact_match() -> pl.Expr:
-    """Return `quasi_exact_match` with articles: "the Eiffel tower!" against "Eiffel Tower" is 0."""
+    """Return 1 if output and correct reference are equal under `quasi_exact_match`, without removing articles.
+
+    Example: "the Eiffel tower!" against "Eiffel Tower" is 0.
+    """
     return (pl.col("bare_output") == pl.col("bare_gold")) & _has_output()
 
 
 @metric("prefix_exact_match", source=HELM, helm="prefix_exact_match")
 def prefix_exact_match() -> pl.Expr:
-    """Return 1 if the output starts with a correct reference, stripped. "Paris, of course" against "Paris" is 1."""
+    """Return 1 if the output starts with a correct reference, else 0.
+
+    White space at both ends is ignored. An empty output scores 0.
+
+    Example: "Paris, of course" against "Paris" is 1.
+    """
     return stripped(pl.col("output")).str.starts_with(stripped(pl.col("gold"))) & _has_output()
 
 
 @metric("quasi_prefix_exact_match", source=HELM, helm="quasi_prefix_exact_match")
 def quasi_prefix_exact_match() -> pl.Expr:
-    """Return `prefix_exact_match` after the normalisation of `quasi_exact_match`.
+    """Return 1 if the normalised output starts with a normalised correct reference, else 0.
 
-    "The Eiffel tower, of course" against "Eiffel Tower" is 1.
+    Texts are normalised as in `quasi_exact_match`.
+
+    Example: "The Eiffel tower, of course" against "Eiffel Tower" is 1.
     """
     return pl.col("normal_output").str.starts_with(pl.col("normal_gold")) & _has_output()
 
 
 @metric("exact_match_indicator", source=HELM, helm="exact_match_indicator")
 def exact_match_indicator(*, indicator: str = " ") -> pl.Expr:
-    """Return 1 if both are equal after their last indicator: "so it is ## 7" against "it is ## 7" is 1.
+    """Return 1 if output and correct reference are equal after the last indicator in each, else 0.
+
+    Example: "so it is ## 7" against "it is ## 7" is 1.
 
     Args:
-        indicator: The text before the answer; with the default the last words are compared.
+        indicator: The text before the answer. With the default, a space, the last words are compared.
     """
     output, gold = (stripped(pl.col(name).str.split(indicator).list.last()) for name in ("output", "gold"))
     return (output == gold) & (output != "")
@@ -71,11 +91,15 @@ def exact_match_indicator(*, indicator: str = " ") -> pl.Expr:
     "final_number_exact_match", source=HELM, helm="final_number_exact_match", lm_eval="exact_match,flexible-extract"
 )
 def final_number_exact_match() -> pl.Expr:
-    """Return 1 if the last number is the same text in both, without commas: "so 1,500 eggs" against "#### 1500" is 1.
+    """Return 1 if the last number has the same digits in output and correct reference, else 0.
 
-    HELM's pattern lets any character stand for the decimal point: "3/4" is one number. Without a number it is 0.
+    Commas are ignored. Without a number the score is 0.
+
+    Example: "so 1,500 eggs" against "#### 1500" is 1.
+
+    HELM's pattern accepts any character as the decimal point: "3/4" is one number.
     """
-    # Python's \\d are the decimal digits of all scripts, as Rust's
+    # \\d matches the decimal digits of all scripts, in Python and in Rust
     output, gold = (
         pl.col(name)
         .str.extract_all(r"-?[\d,]+(?:.\d+)?")
@@ -89,14 +113,16 @@ def final_number_exact_match() -> pl.Expr:
 
 @metric("regex_match", source="lm-eval, RegexFilter and exact_match", lm_eval="exact_match,strict-match")
 def regex_match(*, pattern: str = r"(-?[0-9.,]+)", last: bool = False) -> pl.Expr:
-    """Return 1 if the pattern's match in the output equals a correct reference, both stripped.
+    """Return 1 if the text that a pattern extracts from the output equals a correct reference, else 0.
 
-    "#### 18" against "18" is 1 under `regex_match(pattern='#### (.+)')`.
+    White space at both ends is ignored.
+
+    Example: Under `regex_match(pattern='#### (.+)')`, "#### 18" against "18" is 1.
 
     Args:
-        pattern: A regular expression (Rust's: no look-around) whose first group is the answer; without a group the
-            whole match is.
-        last: Whether the last match counts, instead of the first.
+        pattern: A regular expression in Rust's syntax, which has no look-around. Its first group is the answer; without
+            a group, the whole match is.
+        last: Whether to take the last match instead of the first.
     """
     grouped = pattern if _n_groups(pattern) else f"({pattern})"
     match = pl.col("output").str.extract(grouped, 1)
@@ -112,9 +138,12 @@ def regex_match(*, pattern: str = r"(-?[0-9.,]+)", last: bool = False) -> pl.Exp
     correctness=True,
 )
 def choice_match(*, pattern: str = r"(?i)answer(?:\s+is)?\s*:?\s*\(?([A-Z])\b") -> pl.Expr:
-    """Return 1 if the letter that the pattern finds in the completion, else a letter at its start, is correct.
+    """Return 1 if the option letter that the completion gives is correct, else 0.
 
-    For chats: where B is correct, "The answer is (B)." is 1, so is "B) Lyon"; "Bring it" is 0.
+    The letter is the one that the pattern finds, or else a letter at the start of the completion. Meant for chat
+    models.
+
+    Example: If B is correct, "The answer is (B)." is 1, "B) Lyon" is 1 and "Bring it" is 0.
 
     Args:
         pattern: A regular expression whose first group is the letter.
@@ -128,7 +157,7 @@ def choice_match(*, pattern: str = r"(?i)answer(?:\s+is)?\s*:?\s*\(?([A-Z])\b") 
 
 _HELM_PATTERNS = (
     r"answer is \(?([A-J])\)?",
-    # meant for "Answer: B" and written so that it never fires: HELM's
+    # HELM's pattern for "Answer: B"; it never matches
     r"\.*\[aA\]nswer:\s*\(?([A-J])\)?",
     r"correct answer is [^A-Za-z]*([A-J])",
     r"correct answer is [^A-Z]*([A-J])",
@@ -145,21 +174,23 @@ _LAST_LINE = r"(?:^|\n)[\s*_$(\[]*([A-J])[\s*_$)\].]*$"
     "chain_of_thought_correctness", source="HELM, gpqa_chain_of_thought_metric.py", helm="chain_of_thought_correctness"
 )
 def chain_of_thought_correctness() -> pl.Expr:
-    """Return 1 if the first letter that HELM's four patterns find in the completion is the correct option's.
+    """Return 1 if the first option letter that HELM's four patterns find in the completion is correct, else 0.
 
-    Where B is correct, "The answer is (B)." is 1 and "Answer: B" is 0: none matches it (`chain_of_thought_choice`
-    does).
+    Example: If B is correct, "The answer is (B)." is 1. "Answer: B" is 0, because no pattern matches it.
+
+    `chain_of_thought_choice` finds more letters.
     """
     letter = pl.coalesce(pl.col("completion").str.extract(pattern, 1) for pattern in _HELM_PATTERNS)
     return letter.eq_missing(_correct_letter())
 
 
-@metric("chain_of_thought_choice", source="as HELM's chain_of_thought_correctness, mended")
+@metric("chain_of_thought_choice", source="after HELM's chain_of_thought_correctness")
 def chain_of_thought_choice() -> pl.Expr:
-    r"""Return 1 if the last letter that the completion names as its answer is the correct option's.
+    r"""Return 1 if the last option letter that the completion states as its answer is correct, else 0.
 
-    "answer is (B)", "Answer: **B**", "\\boxed{B}", or B alone on the last line. The last counts: where B is correct,
-    "the answer is A, no, the answer is B" is 1.
+    It finds "answer is (B)", "Answer: **B**", "\boxed{B}", and B alone on the last line.
+
+    Example: If B is correct, "the answer is A, no, the answer is B" is 1.
     """
     stated = pl.col("completion").str.extract_all(_STATED + _LETTER).list.last().str.extract(_STATED + _LETTER, 1)
     return pl.coalesce(stated, pl.col("completion").str.extract(_LAST_LINE, 1)).eq_missing(_correct_letter())
@@ -168,12 +199,14 @@ def chain_of_thought_choice() -> pl.Expr:
 _NUMBER = re.compile(r"-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?")
 
 
-@metric("final_number_equal", source="as HELM's final_number_exact_match, mended", correctness=True)
+@metric("final_number_equal", source="after HELM's final_number_exact_match", correctness=True)
 def final_number_equal(output: str, gold: str) -> float:
-    """Return 1 if the last number of the output equals the last number of the reference, as numbers.
+    """Return 1 if the last number of the output equals the last number of a correct reference, else 0.
 
-    "about $1,200.00." against "#### 1200" is 1; `final_number_exact_match` compares their digits. A minus after a digit
-    is a hyphen: the last number of "3-4" is 4.
+    The numbers are compared by value; `final_number_exact_match` compares digits. A minus after a digit is a hyphen:
+    the last number in "3-4" is 4.
+
+    Example: "about $1,200.00." against "#### 1200" is 1.
     """
     output_number, gold_number = last_number(output), last_number(gold)
     return float(output_number is not None and output_number == gold_number)
@@ -184,22 +217,24 @@ def final_number_equal(output: str, gold: str) -> float:
     helm="absolute_value_difference",
 )  # fmt: skip
 def absolute_value_difference(output: str, gold: str) -> float:
-    """Return the distance of the output from the reference, as whole numbers: "1,010" against "1000" is 10.
+    """Return the distance between output and reference as integers.
 
-    HELM's: a text that isn't a whole number counts as 0. Of several references the nearest counts; HELM takes the
+    A text that isn't an integer counts as 0, as in HELM. With several references the nearest counts; HELM takes the
     farthest.
+
+    Example: "1,010" against "1000" is 10.
     """
     return float(abs(_whole(output) - _whole(gold)))
 
 
 def last_number(text: str) -> Decimal | None:
-    """Return the last number in the text; None where there is none.
+    """Return the last number in the text; None if there is none.
 
     >>> last_number("from 3-4 to 1,250.50 dollars")
     Decimal('1250.50')
     """
     match = None
-    for match in _NUMBER.finditer(text):  # noqa: B007 - the last is wanted
+    for match in _NUMBER.finditer(text):  # noqa: B007 - the last match counts
         pass
     if match is None:
         return None
@@ -214,9 +249,11 @@ def last_number(text: str) -> Decimal | None:
     helm="ruler_string_match_part",
 )
 def ruler_string_match_part() -> pl.Expr:
-    """Return 1 if the completion contains a correct reference anywhere, in any case.
+    """Return 1 if the completion contains a correct reference, else 0.
 
-    "It was Paris." against "paris" is 1.
+    Case is ignored.
+
+    Example: "It was Paris." against "paris" is 1.
     """
     completion, gold = pl.col("completion").str.to_lowercase(), pl.col("gold").str.to_lowercase()
     return completion.str.contains(gold, literal=True)
@@ -231,15 +268,17 @@ def ruler_string_match_part() -> pl.Expr:
 def openai_mrcr_accuracy(
     completion: str, perturbed_references: Sequence[dict[str, object]], random_string_to_prepend: str
 ) -> float:
-    """Return the similarity of the completion to the reference if it starts with the requested text; else 0.
+    """Return the similarity of the completion to the reference if it starts with the requested text, else 0.
 
-    2·M/T, with M characters in common runs of T in both (difflib's ratio), without the start: "xYab" against "xYac",
-    to start with "xY": 2·1/4 = 0.5.
+    The requested text is removed first. The similarity is 2·M/T: M is the number of characters in common runs, T the
+    number of characters of both texts (difflib's ratio).
+
+    Example: "xYab" against "xYac", with the requested start "xY", is 2·1/4 = 0.5.
     """
     if not completion.startswith(random_string_to_prepend):
         return 0.0
-    wanted = str(perturbed_references[0]["text"]).removeprefix(random_string_to_prepend)
-    return SequenceMatcher(None, completion.removeprefix(random_string_to_prepend), wanted).ratio()
+    expected = str(perturbed_references[0]["text"]).removeprefix(random_string_to_prepend)
+    return SequenceMatcher(None, completion.removeprefix(random_string_to_prepend), expected).ratio()
 
 
 def _letters_correct(columns: Sequence[pl.Series]) -> pl.Series:
@@ -255,7 +294,7 @@ def _n_groups(pattern: str) -> int:
     try:
         first = pl.select(pl.lit("").str.extract_groups(pattern)).to_series()
     except pl.exceptions.PolarsError as error:
-        raise ArgumentError(f"pattern={pattern!r} is no regular expression: {error}") from None
+        raise ArgumentError(f"pattern={pattern!r}: invalid regular expression: {regex_problem(error)}.") from None
     return len(first.struct.fields)
 
 

@@ -1,6 +1,6 @@
-r"""Comparison of two answers as written in LaTeX, by Hendrycks' rules, and the answer in the box of a solution.
+"""Comparison of two answers written in LaTeX, by the rules of Hendrycks et al., and the boxed answer of a solution.
 
-Source: Hendrycks et al. 2021 (MATH), as HELM has it in math_scenario.py.
+Source: Hendrycks et al. 2021 (MATH), as in HELM's math_scenario.py.
 """
 
 import re
@@ -12,18 +12,23 @@ _SOURCE = "HELM, math_scenario.py; Hendrycks et al. 2021 (MATH)"
 
 @metric("math_equiv", source=_SOURCE, helm="math_equiv", correctness=True)
 def math_equiv(output: str, gold: str) -> float:
-    r"""Return 1 if both are written alike except spaces, units, \left and \right, and forms of fractions and roots.
+    r"""Return 1 if output and reference are the same LaTeX after normalisation, else 0.
 
-    "0.5" against "1/2" is 1, as is "\\dfrac12"; "0.25" against "\\frac{1}{4}" is 0 (by `math_symbolic` it is 1).
+    Normalisation removes spaces, units, \left and \right, and unifies the forms of fractions and roots. It does not
+    calculate: `math_symbolic` does.
+
+    Example: "0.5" against "1/2" is 1, and so is "\dfrac12". "0.25" against "\frac{1}{4}" is 0.
     """
     return float(alike(output, gold))
 
 
 @metric("math_equiv_chain_of_thought", source=_SOURCE, helm="math_equiv_chain_of_thought", correctness=True)
 def math_equiv_chain_of_thought(output: str, gold: str) -> float:
-    r"""Return `math_equiv` of the contents of the last \boxed{…} in output and reference.
+    r"""Return `math_equiv` of the last \boxed{…} in output and reference.
 
-    HELM's: where neither has a box, 1; see `math_boxed`.
+    As in HELM, the score is 1 if neither has a box. `math_boxed` scores 0 then.
+
+    Example: "so \boxed{0.5}" against "\boxed{1/2}" is 1.
     """
     output_box, gold_box = boxed(output), boxed(gold)
     return float(output_box == gold_box if output_box is None or gold_box is None else alike(output_box, gold_box))
@@ -31,24 +36,26 @@ def math_equiv_chain_of_thought(output: str, gold: str) -> float:
 
 @metric("math_boxed", source=_SOURCE, correctness=True)
 def math_boxed(output: str, gold: str) -> float:
-    r"""Return `math_equiv` of the last \boxed{…} of the output; without a box the output scores 0.
+    r"""Return `math_equiv` of the last \boxed{…} in the output and the reference.
 
-    The reference is its own last box, or all of it where it has none: "so \\boxed{\\frac12}" against "1/2" is 1.
+    An output without a box scores 0. A reference without a box is compared as a whole.
+
+    Example: "so \boxed{\frac12}" against "1/2" is 1.
     """
     output_box, gold_box = boxed(output), boxed(gold)
     return float(output_box is not None and alike(output_box, gold if gold_box is None else gold_box))
 
 
-def alike(one: str, other: str) -> bool:
-    """Return whether both normalise to the same text; if one can't be read, whether they are equal."""
+def alike(first: str, second: str) -> bool:
+    """Return whether both normalise to the same text; if parsing one of them fails, whether they are equal."""
     try:
-        return _plain(one) == _plain(other)
+        return _plain(first) == _plain(second)
     except _UnreadableError:
-        return one == other
+        return first == second
 
 
 def boxed(text: str) -> str | None:
-    r"""Return the content of the last \boxed{…}, braces balanced; None where there is none, or it does not end.
+    r"""Return the content of the last \boxed{…}, with balanced braces; None if there is none, or it isn't closed.
 
     >>> boxed(r"so \boxed{1}, no, \boxed{\frac{1}{2}}.")
     '\\frac{1}{2}'

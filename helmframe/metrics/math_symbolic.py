@@ -1,4 +1,4 @@
-"""Equality of answers as mathematics, by math-verify over SymPy, in a child process that may be killed."""
+"""Equality of answers as mathematics, by math-verify over SymPy in a child process that can be killed."""
 
 import json
 import select
@@ -28,16 +28,18 @@ def may_compute() -> None:
         ArgumentError: It is not.
     """
     if find_spec("math_verify") is None:
-        raise ArgumentError("metric 'math_symbolic' needs the package math-verify. Install helmframe[math].")
+        raise ArgumentError("Metric 'math_symbolic' needs the package math-verify: pip install 'helmframe[math]'.")
 
 
 @metric("math_symbolic", check=may_compute, source="math-verify (Hugging Face), SymPy", correctness=True)
 def math_symbolic() -> pl.Expr:
-    r"""Return 1 if both answers are equal as mathematics: the last \boxed{…}, else the last expression.
+    r"""Return 1 if output and reference are mathematically equal, else 0.
 
-    "0.25" against "\\frac14" or "25\\%" is 1. Comparisons that take longer than 20 s score 0.
+    The answer is the last \boxed{…}, or else the last expression. Comparisons that take longer than 20 s score 0.
+
+    Example: "0.25" against "\frac14" or "25\%" is 1.
     """
-    return pl.map_batches(["output", "gold"], _over, return_dtype=pl.Float64, is_elementwise=True)
+    return pl.map_batches(["output", "gold"], _scores, return_dtype=pl.Float64, is_elementwise=True)
 
 
 def equal(pairs: Sequence[tuple[str, str]]) -> list[bool]:
@@ -49,13 +51,13 @@ def equal(pairs: Sequence[tuple[str, str]]) -> list[bool]:
     results = []
     with _children() as equal:
         for output, gold in pairs:
-            wanted = boxed(gold) or gold
-            results.append(alike(boxed(output) or output, wanted) or equal(wanted, output))
+            expected = boxed(gold) or gold
+            results.append(alike(boxed(output) or output, expected) or equal(expected, output))
     return results
 
 
 class _Children:
-    """One child at a time; where it does not reply in time or dies, the next one."""
+    """The current child process; it is replaced if it does not reply in time or dies."""
 
     def __init__(self) -> None:
         self.child: subprocess.Popen[str] | None = None
@@ -81,11 +83,13 @@ class _Children:
         )  # fmt: skip
         if self._exchange("", _START_SECONDS) != "ready":
             self.stop()
-            # not one zero after the other
-            raise ArgumentError("math-verify does not load. See why: python -c 'import math_verify'.")
+            # raises, so that not every score is 0
+            raise ArgumentError(
+                "Loading the package math-verify failed. To see the error, run: python -c 'import math_verify'"
+            )
 
     def _exchange(self, question: str, seconds: float) -> str:
-        """Return the child's next line; empty where there is none in time."""
+        """Return the child's next line; empty if it does not reply in time."""
         assert self.child is not None
         assert self.child.stdin is not None
         assert self.child.stdout is not None
@@ -95,8 +99,8 @@ class _Children:
                 self.child.stdin.flush()
         except BrokenPipeError:
             return ""
-        answered = select.select([self.child.stdout], [], [], seconds)[0]
-        return self.child.stdout.readline().strip() if answered else ""
+        readable = select.select([self.child.stdout], [], [], seconds)[0]
+        return self.child.stdout.readline().strip() if readable else ""
 
 
 @contextmanager
@@ -108,7 +112,7 @@ def _children() -> Iterator[_Children]:
         children.stop()
 
 
-def _over(columns: Any) -> pl.Series:
+def _scores(columns: Any) -> pl.Series:
     rows = list(zip(*(column.to_list() for column in columns), strict=True))
     distinct_pairs = list(
         dict.fromkeys((output, gold) for output, gold in rows if output is not None and gold is not None)

@@ -1,4 +1,4 @@
-"""Overlap of two lists of words, for all rows of a column at once: words, n-grams, the longest subsequence."""
+"""Overlap of two lists of words, for all rows of a column at once: words, n-grams, the longest common subsequence."""
 
 from collections.abc import Hashable, Sequence
 from typing import NamedTuple
@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 
 from helmframe.metrics.tokens import ragged
 
-BLOCK = 2048  # rows at once: what is computed between stays in the processor's cache
-FEWER = 192  # rows of some 100 words: each array is below the 128 KB of `normal.BLOCK`
+BLOCK = 2048  # rows per block: intermediate arrays fit into the processor's cache
+FEWER = 192  # rows of about 100 words per block: each array is smaller than 128 KB
 AFTER_SURROGATES = 0xE000
 CHARACTERS = 0x110000 - AFTER_SURROGATES
 
 
 class Shared(NamedTuple):
-    """Per row: n-grams of the output that the reference has too, each as often as in both; and how many each has."""
+    """Counts per row: n-grams that output and reference have in common, repeated ones included, and those of each."""
 
     common: NDArray[np.int64]
     output: NDArray[np.int64]
@@ -42,8 +42,8 @@ def shared_distinct(outputs: pl.Series, golds: pl.Series) -> Shared:
         rows, last = slice(first, first + FEWER), min(first + FEWER, len(outputs))
         values = output_ids[starts[first] : starts[last]], gold_ids[gold_starts[first] : gold_starts[last]]
         keys, below = _keys(*values, of_output[rows], of_gold[rows])
-        # an equal neighbour is a repetition in the output or in the reference; one that differs in the last bit,
-        # the same value in both
+        # an equal neighbour is a repetition within output or reference; a neighbour that differs in the last bit only
+        # is the same value in both
         change = keys[1:] ^ keys[:-1]
         at = np.flatnonzero(change <= 1)
         left = keys[at]
@@ -53,9 +53,9 @@ def shared_distinct(outputs: pl.Series, golds: pl.Series) -> Shared:
 
 
 def distinct_ngrams(lists: pl.Series, n: int, *, together: bool = False) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return, per row, the number of distinct n-grams in a column of `tokens.IDS`, and the number of all.
+    """Return, per row, the number of distinct n-grams and of all n-grams in a column of `tokens.IDS`.
 
-    With `together`, an n-gram that an earlier row has is not counted as distinct.
+    With `together`, an n-gram that an earlier row has does not count as distinct.
     """
     grams, counts = _ngrams(lists, n)
     rows = np.repeat(np.arange(len(counts)), counts)
@@ -75,7 +75,7 @@ def common_subsequence(outputs: pl.Series, golds: pl.Series) -> NDArray[np.int64
 
 
 def _as_texts(ids: NDArray[np.uint64], counts: NDArray[np.int64]) -> Sequence[Sequence[Hashable]]:
-    """Return each list as a text with one character per distinct number: RapidFuzz compares texts fastest."""
+    """Return each list as a text with one character per distinct number; RapidFuzz compares texts fastest."""
     import pyarrow as pa
 
     encoded = pa.array(ids).dictionary_encode()
@@ -107,9 +107,9 @@ def _keys(
     of_output: NDArray[np.int64],
     of_gold: NDArray[np.int64],
 ) -> tuple[NDArray[np.uint64], np.uint64]:
-    """Return the hashes of both as sorted numbers, and how many bits of them are below the row.
+    """Return the hashes of both as sorted numbers, and the number of their bits below the row.
 
-    A number holds the row, as many bits of the hash as there is room for, and in the last bit whether it is a gold's.
+    A number contains the row, then the bits of the hash that fit, and in its last bit whether it is a gold's.
     """
     shift = np.uint64(max(len(of_output) - 1, 1).bit_length())
     below = np.uint64(64) - shift
@@ -132,7 +132,7 @@ def _ngrams(lists: pl.Series, n: int) -> tuple[NDArray[np.uint64], NDArray[np.in
         grams = _mixed(grams[:-1]) ^ ids[offset:]
     whole = np.ones(len(ids), bool)
     ends = np.cumsum(counts)
-    for offset in range(1, n):  # the last words of a row start no n-gram
+    for offset in range(1, n):  # no n-gram starts at the last words of a row
         whole[(ends - offset)[counts >= offset]] = False
     return (grams[whole[: len(grams)]] if n > 1 else grams), np.maximum(counts - (n - 1), 0)
 

@@ -1,7 +1,7 @@
-"""Options that were requested one by one: expressions over the rows of one instance, and answers of many instances.
+"""Options that were requested one by one: expressions over the rows of one instance, and over many instances.
 
-Each row is a request about the reference at `reference_index` and holds its `logprob`; rows whose `request_mode` is
-"calibration" are the same without the question. Of several outputs the first counts.
+Each row is a request about the reference at `reference_index`, with its `logprob`. Rows whose `request_mode` is
+"calibration" are requests without the question. If there are several outputs, the first counts.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,22 +22,22 @@ _MODE = pl.col("request_mode").fill_null("original")
 _REFERENCE = pl.col("perturbed_references").list.get(_INDEX, null_on_oob=True)
 
 
-# -- of one instance, while its rows are aggregated ------------------------------------------------------------------
+# -- one instance, while its rows are aggregated ---------------------------------------------------------------------
 
 
 def option_scores(by: str) -> pl.Expr:
-    """Return the score of each option: highest for the one that the model prefers, null where it has none.
+    """Return the score of each option: highest for the option that the model prefers, null if it has none.
 
     Args:
-        by: "sum", the log-probability of the whole option; "token", "character", "byte", that divided by the option's
-            tokens, or the characters or bytes of its reference; "calibrated", that minus the log-probability without
-            the question.
+        by: "sum" for the log-probability of the whole option. "token", "character" or "byte" divides it by the number
+            of the option's tokens, or of its reference's characters or bytes. "calibrated" subtracts the
+            log-probability without the question.
 
     Raises:
-        ArgumentError: `by` is another word.
+        ArgumentError: `by` is unsupported.
     """
     if by not in SCALES:
-        raise ArgumentError.unknown_value(f"by={by!r} is no way to compare options", by, SCALES)
+        raise ArgumentError.unknown_value(f"by={by!r}", by, SCALES)
     if by != "calibrated":
         return _with_question(_scaled(by), by)
     # sorted, each option's request without the question comes right before the one with it
@@ -68,26 +68,26 @@ def softmax(scores: pl.Expr) -> pl.Expr:
 
 
 def if_all_scored(scores: pl.Expr, value: pl.Expr) -> pl.Expr:
-    """Return the value; null where an option has no score, or there is no option."""
+    """Return the value; null if an option has no score, or there is no option."""
     return pl.when((scores.len() > 0) & scores.is_not_null().all()).then(value)
 
 
 def tokens() -> pl.Expr:
-    """Return the tokens of the completion: those with log-probabilities, else as the model counts."""
+    """Return the number of tokens of the completion: those with log-probabilities, or else the model's count."""
     return pl.coalesce(pl.col("token_logprobs").list.len(), "output_tokens").cast(pl.Int64)
 
 
-# -- of many instances at once ---------------------------------------------------------------------------------------
+# -- many instances at once ------------------------------------------------------------------------------------------
 
 
 def option_rows(scales: Sequence[str], tags: Sequence[str] = ()) -> dict[str, pl.Expr]:
-    """Return the columns that `options` reads, a number or flag per row: name → expression.
+    """Return the columns that `options` reads as expressions by name; each is a number or flag per row.
 
-    Set metrics are computed some 200 times, each time over fewer rows; grouping rows by one number is fast.
+    Set metrics are computed about 200 times, each time over fewer rows. Grouping rows by one number is fast.
 
     Args:
-        scales: As in `option_scores`, without "calibrated"; each is a column of its name.
-        tags: Each is a column: whether the option has the tag.
+        scales: As in `option_scores`, without "calibrated". Each becomes a column of that name.
+        tags: Tags. Each becomes a column that is true if the option has the tag.
     """
     return {
         "instance_key": pl.struct(INSTANCE_KEY).hash(),
@@ -101,7 +101,7 @@ def option_rows(scales: Sequence[str], tags: Sequence[str] = ()) -> dict[str, pl
 
 
 def options(rows: pl.DataFrame, by: str) -> pl.DataFrame:
-    """Return the requests of options with their question, and their `score`; instances that lack one are skipped.
+    """Return the requests of options with their question, and their `score`; instances that lack a score are skipped.
 
     Args:
         rows: Rows with the columns of `option_rows`.
@@ -130,16 +130,17 @@ def has_option_requests(read: pl.LazyFrame) -> bool:
 
 
 def with_likeliest_options(read: pl.LazyFrame) -> pl.LazyFrame:
-    """Return one row for each group of options, with the likeliest one's text as `output`; other rows unchanged.
+    """Return one row for each group of options, with the likeliest option's text as `output`; other rows are unchanged.
 
-    As in HELM: the likeliest per token, or, with requests of mode "calibration", relative to its likelihood without the
-    question; of several the first. Where the model counts no tokens, the likeliest as a whole. If one option failed,
-    the instance failed.
+    As in HELM, the likeliest option is that with the highest log-probability per token. With requests of mode
+    "calibration" it is that with the highest log-probability relative to the one without the question. If several
+    options are equally likely, the first counts. If the model returns no token counts, the log-probability of the whole
+    option counts. If one option failed, the instance failed.
 
     Args:
         read: `READ`.
 
-    Source: HELM `compute_reference_metrics`, whose exact_match is then that of this output.
+    Source: HELM `compute_reference_metrics`; its exact_match is then that of this output.
     """
     names = read.collect_schema().names()
     likeliest_index = (
@@ -160,12 +161,12 @@ def with_likeliest_options(read: pl.LazyFrame) -> pl.LazyFrame:
         )
     )
     text = pl.col("perturbed_references").list.get(pl.col("likeliest_index"), null_on_oob=True).struct.field("text")
-    fine = ~pl.col("failed")
+    succeeded = ~pl.col("failed")
     chosen = options.with_columns(
-        output=pl.when(fine).then(stripped(text)),
-        completion=pl.when(fine).then("completion"),
-        parsed=pl.when(fine).then(text.is_not_null()),
-        truncated=pl.when(fine).then(pl.lit(value=False)),
+        output=pl.when(succeeded).then(stripped(text)),
+        completion=pl.when(succeeded).then("completion"),
+        parsed=pl.when(succeeded).then(text.is_not_null()),
+        truncated=pl.when(succeeded).then(pl.lit(value=False)),
         error=pl.coalesce("error_of_one", "error"),
         reference_index=pl.col("likeliest_index"),
     )
@@ -188,7 +189,7 @@ def _has(tag: str) -> pl.Expr:
 
 
 def _with_question(column: pl.Expr, by: str) -> pl.Expr:
-    """Return the column of the rows that request an option with its question."""
+    """Return the column for the rows that request an option with its question."""
     if by == "calibrated":
         return _sorted(column).filter(_sorted(_MODE) != CALIBRATION)
     return column.filter(_first(), _MODE != CALIBRATION)
@@ -204,7 +205,7 @@ def _first() -> pl.Expr:
 
 
 def _likeliest(by: str) -> pl.Expr:
-    """Return the `reference_index` of the option with the highest score; of several the first."""
+    """Return the `reference_index` of the option with the highest score; of equal scores, the first."""
     return option_indices(by).get(option_scores(by).arg_max(), null_on_oob=True)
 
 

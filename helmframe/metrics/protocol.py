@@ -1,4 +1,4 @@
-"""Metrics as values: the decorator that registers one, the names and calls that select one, and the table of all."""
+"""The decorator that registers a metric, metrics as values, their names and calls, and the table of all metrics."""
 
 import inspect
 import re
@@ -17,16 +17,36 @@ from helmframe.metrics.judge import Judge
 from helmframe.metrics.row_functions import Constant, column_parameters, group_expression, row_expression
 
 LEVELS = ("output", "instance", "set")
-OUTPUTS = "outputs"  # among the needs of a metric: k outputs of each request
-BASE = "metric"  # the argument that names the metric whose scores an instance metric joins
+OUTPUTS = "outputs"  # a metric with this need needs k outputs of each request
+BASE = "metric"  # the argument with the metric whose scores an instance metric joins
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric: a registered one with its arguments, or an expression or function of the user's own.
+    """A metric: a registered one with its arguments, or the user's own expression or function.
 
-    `level` is what one value stands for: a completion (`output`), all completions of an instance (`instance`), or any
-    group of instances (`set`). `k` is the smallest number of outputs of each request that it needs.
+    Attributes:
+        name: The name in tables, with arguments.
+        function: The function that returns the expression or the score.
+        level: The unit of one value: a completion ("output"), all completions of an instance ("instance"), or any group
+            of instances ("set").
+        unit: "fraction", or the name of the unit.
+        higher_is_better: The direction; None if there is none.
+        low: The smallest value; None if unbounded or unknown.
+        high: The largest value; None if unbounded or unknown.
+        source: The source of the definition.
+        needs: The columns without which there is no value.
+        helm: HELM's names of the metric.
+        lm_eval: lm-eval's names of the metric.
+        packages: The packages that the metric needs.
+        no_value: The reason in tables if there is no value.
+        arguments: The arguments of the call.
+        k: The smallest number of outputs of each request that the metric needs.
+        registered: Whether a name in a plan is enough to find the metric.
+        check: Raises if computing the metric is impossible here.
+        smooth: Whether intervals are by jackknife, not by bootstrap.
+        correctness: Whether 1 means a correct output and 0 a wrong one.
+        partial: Whether one usable output is enough for a value.
     """
 
     name: str
@@ -63,13 +83,13 @@ class Metric:
 
     @property
     def base(self) -> "Metric | None":
-        """Return the metric whose scores it joins: of `maj@8` that is `exact_match`."""
+        """Return the metric whose scores this metric joins: `exact_match` for `maj@8`."""
         name = dict(self.arguments).get(BASE, self.parameters.get(BASE))
         if name is None:
             return None
         base = _resolve(str(name))
         if base.level != "output":
-            raise ArgumentError(f"{self.name}: joins scores of outputs; {name} is a metric of a whole {base.level}.")
+            raise ArgumentError(f"{self.name}: metric={name!r} has level {base.level!r}, and must have level 'output'.")
         shared = tuple((key, value) for key, value in self.arguments if key in base.parameters)
         if not shared:
             return base
@@ -77,16 +97,16 @@ class Metric:
         return replace(base, name=f"{base.name} of {self.name}", arguments=(*base.arguments, *shared))
 
     def check_usable(self) -> None:
-        """Raise if the metric can't be computed here, or lacks an argument."""
+        """Raise if computing the metric is impossible here, or if an argument is missing."""
         if self.check is not None:
             names = inspect.signature(self.check).parameters
             self.check(**{key: value for key, value in self.arguments if key in names})
 
     def expression(self) -> pl.Expr:
-        """Return its expression with its arguments: numbers, or structs of score and reason for a plain function.
+        """Return the metric's expression: numbers, or structs of score and reason for a plain function.
 
         Raises:
-            ArgumentError: The function returns no expression.
+            ArgumentError: The function does not return an expression.
         """
         arguments = dict(self.arguments)
         if self.columns:
@@ -95,8 +115,8 @@ class Metric:
         expression: object = self.function(**arguments)
         if not isinstance(expression, pl.Expr):
             raise ArgumentError(
-                f"metric {self.name!r} gave {expression!r}; it should return a Polars expression over `output`, or "
-                "take the columns it reads as parameters: def chars(output): return len(output)."
+                f"Metric {self.name!r} returned {expression!r}. It must return a Polars expression over `output`, or "
+                "take the columns that it reads as parameters: def chars(output): return len(output)."
             )
         return expression
 
@@ -104,7 +124,7 @@ class Metric:
         return self.name
 
 
-METRICS: Registry[Metric] = Registry("metric", "Add one with @helmframe.metric.", packages=["helmframe.metrics"])
+METRICS: Registry[Metric] = Registry("metric", "Add one with @hf.metric.", packages=["helmframe.metrics"])
 
 
 def metric(
@@ -125,46 +145,58 @@ def metric(
     correctness: bool = False,
     partial: bool = False,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Register a function as a metric and return the function unchanged.
+    """Register a function as a metric, and return the function unchanged.
 
-    It returns a Polars expression over `hf.schema("read")` and the scenario's own columns. Or it is a plain function
-    whose positional parameters are columns: called once per row (level "output"), with lists of an instance's values
-    ("instance"), or with whole columns as `pl.Series` ("set"). Keyword-only parameters, and those with a default, are
-    arguments of the metric: `"iou_set_match(separator=',')"`.
+    The function returns a Polars expression over `hf.schema("read")` and the scenario's own columns. Alternatively, it
+    is a plain function whose positional parameters are columns. A plain function is called once per row (level
+    "output"), with lists of an instance's values ("instance"), or with whole columns as `pl.Series` ("set"). Parameters
+    that are keyword-only or have a default are arguments of the metric: `"iou_set_match(separator=',')"`.
 
-    A metric that reads `gold`, one correct reference, is computed for each of them, and the best counts.
+    A metric that reads `gold`, one correct reference, is computed for each correct reference. The best value counts.
 
-    Level "output": one value per row, null for a null output. Every output metric is also available as `name@k`, the
-    best of an instance's first k. Level "instance": aggregates the rows of one instance, in the order of
-    `output_index`; a name that ends in `@k` or `^k` gets the argument `k`, and an argument `metric` adds the column
-    `score`, the scores of that metric. Level "set": aggregates the rows of any group.
+    Metrics of level "output" have one value per row, which is null for a null output. Each is also available as
+    `name@k`, the best of an instance's first k outputs. Metrics of level "instance" aggregate the rows of one instance,
+    in the order of `output_index`. If the name ends in `@k` or `^k`, the function gets the argument `k`. An argument
+    `metric` adds the column `score`, which contains the scores of that metric. Metrics of level "set" aggregate the
+    rows of any group.
 
     Args:
         name: The name in plans and tables.
         level: "output", "instance" or "set".
-        unit: "fraction" (between 0 and 1, gets intervals for fractions) or the unit's name.
-        higher_is_better: The direction, which worst cases and comparisons follow; None if it has none.
-        range: The smallest and largest value; of fractions 0 and 1.
+        unit: "fraction" for values between 0 and 1, which get intervals for fractions; or the name of the unit.
+        higher_is_better: The direction, for worst cases and comparisons; None if there is none.
+        range: The smallest and the largest value. The default is 0 and 1 for fractions.
         source: The source of the definition.
-        needs: Columns without which there is no value: where one is null, the score is null, and `reason` names the
-            column. "outputs" stands for k outputs of each request.
-        helm: HELM's names of it.
-        lm_eval: lm-eval's names of it.
-        packages: The packages to install beside helmframe (`helmframe[metrics]`), checked when a plan is built.
-        no_value: The text in the column `reason` where there is no value though no needed column is null.
-        check: A function called before a request is sent or an output scored, with those arguments of the metric that
-            it names. It raises if the metric can't be computed here.
-        smooth: False for a set metric that puts rows into bins or quantiles: where skipping one row moves others,
-            intervals are by bootstrap, not by jackknife.
-        correctness: True where a score of 0 means a wrong output, and 1 a right one; `Results.wrong()` lists the wrong.
-            Not needed for a Boolean expression that is better when higher.
-        partial: True where a metric of level "instance" has a value if one output has what it needs, not only if all
-            outputs have it.
+        needs: Columns without which there is no value. If one of them is null, the score is null and `reason` contains
+            the column's name. "outputs" stands for k outputs of each request.
+        helm: HELM's names of the metric.
+        lm_eval: lm-eval's names of the metric.
+        packages: The packages that the metric needs besides helmframe's own (`helmframe[metrics]`), checked when a plan
+            is built.
+        no_value: The text in the column `reason` if there is no value although no needed column is null.
+        check: A function that raises if computing the metric is impossible here. It is called before the first request
+            and before scoring, with those arguments of the metric that it has as parameters.
+        smooth: False for a set metric that puts rows into bins or quantiles. Its intervals are by bootstrap, because
+            skipping one row moves other rows; all other intervals are by jackknife.
+        correctness: True if a score of 0 means a wrong output and 1 a correct one. `Results.wrong()` lists the wrong
+            outputs. Not needed for a Boolean expression that is better when higher.
+        partial: True if a metric of level "instance" has a value as soon as one output has what it needs. By default
+            all outputs must have it.
+
+    Raises:
+        ArgumentError: The name is missing or taken, or the level is invalid.
+
+    >>> @metric("exclamations", unit="marks", range=(0, None), higher_is_better=None)
+    ... def exclamations(output: str) -> int:
+    ...     return output.count("!")
+    >>> name_or_metric("exclamations")
+    'exclamations'
+    >>> METRICS.remove("exclamations")
     """
     if not isinstance(name, str):
         raise ArgumentError.no_name("hf.metric", name)
     if level not in LEVELS:
-        raise ArgumentError(f"@metric(level={level!r}): should be 'output', 'instance' or 'set'.")
+        raise ArgumentError(f"@metric(level={level!r}): level must be 'output', 'instance' or 'set'.")
     _check_free_of_columns(name)
     low, high = range or ((0.0, 1.0) if unit == "fraction" else (None, None))
 
@@ -198,32 +230,35 @@ def name_or_metric(value: object) -> str | Metric:
     """Return a plan's value for a metric: its validated name, or the metric if it has no registered name.
 
     Args:
-        value: A name, a call (`"iou_set_match(separator=',')"`), a function (a registered one, or one of the user's own
-            whose parameters are columns), or a Polars expression with a name.
+        value: A name, a call (`"iou_set_match(separator=',')"`), a registered function, your own function whose
+            parameters are columns, or a Polars expression with a name.
 
     Raises:
         UnknownNameError: No metric has that name.
         ArgumentError: The metric has no such argument, or the value isn't a metric.
+
+    >>> name_or_metric("maj@8(metric='f1_score')")
+    "maj@8(metric='f1_score')"
     """
     if isinstance(value, str | Call):
         return _resolve(str(value)).name
     if isinstance(value, Metric):
         return value.name if value.registered else value
     if isinstance(value, pl.Expr):
-        return _of_expression(value)
+        return _expression_metric(value)
     if callable(value):
         for name in METRICS:
             if METRICS[name].function is value:
                 return name
-        return _of_function(value)
+        return _function_metric(value)
     raise ArgumentError(
-        f"metrics({value!r}): write a name, a Polars expression with a name "
+        f"metrics({value!r}): a metric must be a name, a Polars expression with a name "
         "(pl.col('output').str.len_chars().alias('chars')), or a function whose parameters are column names."
     )
 
 
 def with_objects(name: str, arguments: Mapping[str, Any], shown: str) -> Metric:
-    """Return a registered metric with arguments that are objects, such as a function; a plan with it has no YAML.
+    """Return a registered metric with arguments that are objects, such as functions. A plan with it has no YAML form.
 
     Args:
         name: The registered name.
@@ -239,7 +274,7 @@ def with_objects(name: str, arguments: Mapping[str, Any], shown: str) -> Metric:
 
 
 def flatten_metrics(values: Sequence[object]) -> tuple[str | Metric, ...]:
-    """Return the plan's values of metrics that are passed one by one or in lists.
+    """Return the plan's values for metrics that are passed one by one or in lists.
 
     >>> flatten_metrics(["exact_match", ["f1_score", "exact_match@5"]])
     ('exact_match', 'f1_score', 'exact_match@5')
@@ -252,7 +287,7 @@ def flatten_metrics(values: Sequence[object]) -> tuple[str | Metric, ...]:
 
 
 def resolve_metrics(names: Sequence[str | Metric]) -> list[Metric]:
-    """Return the metrics of these names; `exact_match@5` is the best of an instance's first five outputs.
+    """Return the metrics with these names. `exact_match@5` is the best of an instance's first five outputs.
 
     Raises:
         UnknownNameError: No metric has that name.
@@ -262,7 +297,7 @@ def resolve_metrics(names: Sequence[str | Metric]) -> list[Metric]:
 
 
 def is_binary(metric: Metric) -> bool:
-    """Return whether its values are 0 or 1 by the type of its expression; False where the type is unknown."""
+    """Return whether the metric's values are 0 or 1 by the type of its expression; False if the type is unknown."""
     return metric.level == "output" and _dtype(metric, READ.schema) == pl.Boolean
 
 
@@ -270,14 +305,14 @@ def check_number(metric: Metric, columns: Mapping[str, pl.DataType]) -> None:
     """Check that the values of an expression over these columns are numbers or Booleans, if the type is known.
 
     Raises:
-        ArgumentError: They are not.
+        ArgumentError: They are neither.
     """
     dtype = _dtype(metric, columns)
     if dtype is None or dtype.is_numeric() or dtype in (pl.Boolean, pl.Null):
         return
     raise ArgumentError(
-        f"metric {metric.name!r} gives {dtype}, and a score is a number, or yes or no. Compare it, measure it, or "
-        f"read the number in it: (pl.col('output') == 'yes').alias({metric.name!r}), ….str.len_chars(), "
+        f"Metric {metric.name!r} returns {dtype}, but a score must be a number or a Boolean. Compare the value, "
+        f"measure it or convert it: (pl.col('output') == 'yes').alias({metric.name!r}), ….str.len_chars(), "
         "….cast(pl.Float64, strict=False)."
     )
 
@@ -302,7 +337,7 @@ def manifest_entry(metric: Metric) -> dict[str, Any]:
 
 
 def _dtype(metric: Metric, columns: Mapping[str, pl.DataType]) -> pl.DataType | None:
-    """Return the type of its values over these columns; None where it is unknown."""
+    """Return the type of the metric's values over these columns; None if it is unknown."""
     golds = {name.replace("_output", "_gold"): dtype for name, dtype in READ.schema.items() if name.endswith("_output")}
     try:
         frame = pl.LazyFrame(schema={**golds, **columns})
@@ -316,7 +351,7 @@ def _names(names: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def _resolve(text: str) -> Metric:
-    """Return the metric of a name or call."""
+    """Return the metric for a name or call."""
     name, call, arguments = _parse(text)
     at = re.fullmatch(r"(.+?)([@^])([^@^]*)", name)
     if name in METRICS or not at:
@@ -337,7 +372,7 @@ def _resolve(text: str) -> Metric:
     base = _with_arguments(METRICS[_alias(stem)], arguments, stem)
     if base.level != "output":
         raise ArgumentError(
-            f"{text!r}: {stem} is a metric of a whole {base.level}; only metrics of one output have an @k."
+            f"Metric {text!r}: {stem} has level {base.level!r}. Only metrics of level 'output' support @k."
         )
     return Metric(
         f"{_alias(stem)}@{k}{call}", best, "instance", base.unit, base.higher_is_better, base.low, base.high,
@@ -348,17 +383,17 @@ def _resolve(text: str) -> Metric:
 
 
 def best(*, k: int, metric: str) -> pl.Expr:
-    """Return the best of the first k scores of the metric `metric`; null if one is missing."""
+    """Return the best of the first k scores under `metric`; null if one is missing."""
     first = pl.col("score").head(k)
     value = first.min() if _resolve(metric).higher_is_better is False else first.max()
     return pl.when((first.len() == k) & first.is_not_null().all()).then(value)
 
 
 def _parse(text: str) -> tuple[str, str, Pairs]:
-    """Return the name, the normalised call and the arguments: of `iou_set_match(separator=',')`, for example."""
+    """Return the name, the normalised call and the arguments of a text such as `iou_set_match(separator=',')`."""
     shape = re.fullmatch(r"\s*([\w.\-@^]+)\s*(\(.*\))?\s*", text, re.DOTALL)
     if not shape:
-        raise ArgumentError(f"metric {text!r} is not a name or a call; write name or name(key=value).")
+        raise ArgumentError(f"Metric {text!r} is not a name or a call. Write name or name(key=value).")
     call = Call.parse(f"_{shape[2]}") if shape[2] and shape[2].strip("() ") else Call("_")
     return shape[1], str(call)[1:], call.arguments
 
@@ -366,24 +401,25 @@ def _parse(text: str) -> tuple[str, str, Pairs]:
 def _with_arguments(entry: Metric, arguments: Pairs, shown: str) -> Metric:
     lacking = [package for package in entry.packages if find_spec(package) is None]
     if lacking:
-        raise CapabilityError(f"metric {shown!r} needs {' and '.join(lacking)}: pip install 'helmframe[metrics]'.")
+        raise CapabilityError(f"Metric {shown!r} needs {' and '.join(lacking)}: pip install 'helmframe[metrics]'.")
     for name, _ in arguments:
         if name not in entry.parameters:
             raise ArgumentError.unknown_argument(f"{shown}()", name, entry.parameters)
     bare = [(name, value) for name, value in arguments if name != "k" or not entry.name.endswith(("@k", "^k"))]
     name = str(Call(entry.name, tuple(bare)))
-    made = replace(entry, name=name, arguments=arguments)
+    resolved = replace(entry, name=name, arguments=arguments)
     if inspect.Parameter.empty not in {value for key, value in entry.parameters.items() if key not in dict(arguments)}:
-        made.base  # noqa: B018 - an unknown name raises now
+        resolved.base  # noqa: B018 - an unknown name raises now
         if arguments:
-            made.expression()  # an invalid value, too
-        return made
+            resolved.expression()  # an invalid value raises now
+        return resolved
     missing = [key for key, value in entry.parameters.items() if value is inspect.Parameter.empty]
-    raise ArgumentError(f"{shown}: needs {', '.join(missing)}; write {shown.replace('@k', '@5').replace('^k', '^5')}.")
+    example = shown[:-1] + "5" if shown.endswith(("@k", "^k")) else f"{shown}({'=…, '.join(missing)}=…)"
+    raise ArgumentError(f"Metric {shown!r} needs {', '.join(missing)}. Write {example!r}.")
 
 
 def _alias(name: str) -> str:
-    """Return the registered name for HELM's or lm-eval's name, if it is one metric's; else the name itself."""
+    """Return the registered name for a name of HELM's or lm-eval's that only one metric has; else the name itself."""
     if name in METRICS:
         return name
     for tool in ("helm", "lm_eval"):
@@ -393,7 +429,7 @@ def _alias(name: str) -> str:
     return name
 
 
-def _of_expression(expression: pl.Expr) -> Metric:
+def _expression_metric(expression: pl.Expr) -> Metric:
     try:
         name = expression.meta.output_name()
     except pl.exceptions.PolarsError:
@@ -407,16 +443,17 @@ def _of_expression(expression: pl.Expr) -> Metric:
         metric = Metric(_free(name), Constant(Expression.of(expression)), registered=False)
         check_number(metric, READ.schema)
         return metric
-    raise ArgumentError(f"metrics({expression}): give the expression a name of its own: ….alias('chars').")
+    raise ArgumentError(f"metrics({expression}): the expression needs a name of its own: ….alias('chars').")
 
 
-def _of_function(function: Callable[..., Any]) -> Metric:
+def _function_metric(function: Callable[..., Any]) -> Metric:
     name = getattr(function, "__name__", "")
     if not name.isidentifier():
-        raise ArgumentError(f"metrics({function!r}): a function needs a name; write it with def.")
+        raise ArgumentError(f"metrics({function!r}): the function needs a name. Define it with def.")
     if not column_parameters(function):
         raise ArgumentError(
-            f"metrics({name}): its parameters should name the columns it reads: def {name}(output, gold): …"
+            f"metrics({name}): the parameters must name the columns that the function reads: "
+            f"def {name}(output, gold): …"
         )
     # a bool gets the intervals of fractions; the range of a number is unknown
     yes_or_no = inspect.signature(function).return_annotation in (bool, "bool")
@@ -430,22 +467,31 @@ def _of_function(function: Callable[..., Any]) -> Metric:
 
 def _free(name: str) -> str:
     if name in METRICS:
-        raise ArgumentError(f"a metric called {name!r} is there already; choose another name.")
+        raise ArgumentError(f"A metric named {name!r} already exists. Choose another name.")
     _check_free_of_columns(name)
     return name
 
 
 def _check_free_of_columns(name: str) -> None:
-    """Refuse the name of a column that `Results.rows()` has, in which each metric is a column too."""
+    """Raise if the name is a column of `Results.rows()`, in which each metric is a column too."""
     if name in COMPLETIONS.key or name in ROW_COLUMNS:
-        raise ArgumentError(f"a metric can't be named {name!r}: tables have a column of that name. Rename the metric.")
+        raise ArgumentError(
+            f"Metric name {name!r} isn't allowed, because tables have a column of that name. Choose another name."
+        )
 
 
 def list_metrics() -> pl.DataFrame:
-    """Return the metrics, one row each: their names here, in HELM and in lm-eval, and the meaning of their values.
+    """Return all metrics, one row each: their names here, in HELM and in lm-eval, and the meaning of their values.
 
-    Columns: name, level, unit, direction (the better values: higher, lower, neither), low and high (the range),
-    needs (columns), arguments, helm, lm_eval, source, what. Output metrics are also available as `name@k`.
+    Metrics of level "output" are also available as `name@k`, the best of k outputs.
+
+    Returns:
+        name; level; unit; direction of better values ("higher", "lower" or "neither"); low and high, the range; needs,
+        the needed columns; arguments with defaults; helm and lm_eval, the names there; source; what, the first sentence
+        of the description.
+
+    >>> list_metrics().filter(name="exact_match").select("level", "unit", "direction", "low", "high").row(0)
+    ('output', 'fraction', 'higher', 0.0, 1.0)
     """
     return pl.DataFrame(
         [_row(METRICS[name]) for name in METRICS], schema_overrides={"low": pl.Float64, "high": pl.Float64}

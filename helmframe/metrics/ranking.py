@@ -8,20 +8,21 @@ from helmframe.metrics.protocol import metric
 
 SOURCE = "HELM, ranking_metrics.py; trec_eval"
 NEEDS = ("logprob", "reference_index")
-NOTHING = "no reference is relevant"
+NO_RELEVANT = "no reference is relevant"
 
 
-@metric("RR@k", level="instance", needs=NEEDS, source=SOURCE, helm="RR@k", no_value=NOTHING)
+@metric("RR@k", level="instance", needs=NEEDS, source=SOURCE, helm="RR@k", no_value=NO_RELEVANT)
 def reciprocal_rank(
     completion: Sequence[str], logprob: Sequence[float], reference_index: Sequence[int], perturbed_references: Any,
     *, k: int, topk: int = 0, right: str = "yes", wrong: str = "no",
 ) -> float | None:  # fmt: skip
-    """Return one over the rank of the first relevant reference, 0 if it is not among the first k.
+    """Return 1 / the rank of the first relevant reference, or 0 if it is not among the first k.
 
-    References with the completion `right` come first, by falling probability; then those with `wrong`, by rising
-    probability; then the rest. Relevant references are the correct ones; grades (tag `relevance=…`) count in `NDCG@k`
-    alone. HELM has the same for MS MARCO: in its TREC track passages of grade 1 aren't relevant here. Relevant ones on
-    ranks 2 and 5: 1/2.
+    References with the completion `right` come first, by falling probability. Then come those with `wrong`, by rising
+    probability, and then the rest. Correct references are relevant. Grades (tag `relevance=…`) count in `NDCG@k` only.
+    As in HELM, passages of grade 1 in MS MARCO's TREC track are therefore not relevant.
+
+    Example: Relevant references on ranks 2 and 5: 1/2.
 
     Args:
         completion: The completions.
@@ -29,7 +30,7 @@ def reciprocal_rank(
         reference_index: The reference of each completion.
         perturbed_references: The references.
         k: The number of ranks that count.
-        topk: The largest tag `rank=…` of references that are ranked; 0: all are. HELM's suffix "(topk=…)".
+        topk: The largest tag `rank=…` of references that are ranked, HELM's suffix "(topk=…)". 0 ranks all references.
         right: The completion for a relevant reference.
         wrong: The completion for an irrelevant reference.
     """
@@ -44,16 +45,29 @@ def reciprocal_rank(
     needs=NEEDS,
     source=f"{SOURCE}; Järvelin & Kekäläinen 2002",
     helm="NDCG@k",
-    no_value=NOTHING,
+    no_value=NO_RELEVANT,
 )
 def ndcg(
     completion: Sequence[str], logprob: Sequence[float], reference_index: Sequence[int], perturbed_references: Any,
     *, k: int, topk: int = 0, right: str = "yes", wrong: str = "no",
 ) -> float | None:  # fmt: skip
-    """Return the sum of relevance over log2(rank + 1) for the first k ranks, as a share of the best order's.
+    """Return the normalised discounted cumulative gain (NDCG) of the first k ranks.
 
-    The order is that of `RR@k`. A reference is as relevant as its tag `relevance=…`; without that tag, 1 if correct.
-    Relevances 0 and 1 in this order: (1/log2 3) / 1 = 0.631. As trec_eval; others take 2^relevance - 1 for relevance.
+    It is the sum of relevance / log2(rank + 1), as a share of the best order's sum. The order is that of `RR@k`. The
+    relevance of a reference is its tag `relevance=…`; without the tag it is 1 if the reference is correct. Relevance is
+    used as in trec_eval; others use 2^relevance - 1.
+
+    Example: Relevances 0 and 1 in this order: (1/log2 3) / 1 = 0.631.
+
+    Args:
+        completion: As in `RR@k`.
+        logprob: As in `RR@k`.
+        reference_index: As in `RR@k`.
+        perturbed_references: As in `RR@k`.
+        k: As in `RR@k`.
+        topk: As in `RR@k`.
+        right: As in `RR@k`.
+        wrong: As in `RR@k`.
     """
     ranked = _ranked(completion, logprob, reference_index, perturbed_references[0], topk, right, wrong)
     gains = [_relevance(reference) for reference in ranked]
@@ -62,24 +76,53 @@ def ndcg(
     return _if_judged(perturbed_references[0], _discounted(gains[:k]) / best if best else 0.0)
 
 
-@metric("success@k", level="instance", needs=NEEDS, source=SOURCE, helm="Success@k", no_value=NOTHING, correctness=True)
+@metric(
+    "success@k", level="instance", needs=NEEDS, source=SOURCE, helm="Success@k", no_value=NO_RELEVANT, correctness=True
+)
 def success(
     completion: Sequence[str], logprob: Sequence[float], reference_index: Sequence[int], perturbed_references: Any,
     *, k: int, topk: int = 0, right: str = "yes", wrong: str = "no",
 ) -> float | None:  # fmt: skip
-    """Return 1 if a relevant reference is among the first k; order as in `RR@k`. On rank 2: @1 is 0, @2 is 1."""
+    """Return 1 if a relevant reference is among the first k, else 0.
+
+    The order is that of `RR@k`.
+
+    Example: With the first relevant reference on rank 2, success@1 is 0 and success@2 is 1.
+
+    Args:
+        completion: As in `RR@k`.
+        logprob: As in `RR@k`.
+        reference_index: As in `RR@k`.
+        perturbed_references: As in `RR@k`.
+        k: As in `RR@k`.
+        topk: As in `RR@k`.
+        right: As in `RR@k`.
+        wrong: As in `RR@k`.
+    """
     ranked = _ranked(completion, logprob, reference_index, perturbed_references[0], topk, right, wrong)
     return _if_judged(perturbed_references[0], float(any(reference["correct"] for reference in ranked[:k])))
 
 
-@metric("recall@k", level="instance", needs=NEEDS, source=SOURCE, helm="Recall@k", no_value=NOTHING)
+@metric("recall@k", level="instance", needs=NEEDS, source=SOURCE, helm="Recall@k", no_value=NO_RELEVANT)
 def recall(
     completion: Sequence[str], logprob: Sequence[float], reference_index: Sequence[int], perturbed_references: Any,
     *, k: int, topk: int = 0, right: str = "yes", wrong: str = "no",
 ) -> float | None:  # fmt: skip
-    """Return the share of the relevant references among the first k; order as in `RR@k`.
+    """Return the share of the relevant references that are among the first k.
 
-    Relevant ones on ranks 2 and 5: recall@3 is 1/2.
+    The order is that of `RR@k`.
+
+    Example: With relevant references on ranks 2 and 5, recall@3 is 1/2.
+
+    Args:
+        completion: As in `RR@k`.
+        logprob: As in `RR@k`.
+        reference_index: As in `RR@k`.
+        perturbed_references: As in `RR@k`.
+        k: As in `RR@k`.
+        topk: As in `RR@k`.
+        right: As in `RR@k`.
+        wrong: As in `RR@k`.
     """
     ranked = _ranked(completion, logprob, reference_index, perturbed_references[0], topk, right, wrong)
     n_relevant = sum(reference["correct"] for reference in perturbed_references[0])
@@ -91,7 +134,7 @@ def _ranked(
     completion: Sequence[str], logprob: Sequence[float], index: Sequence[int], references: Sequence[Mapping[str, Any]],
     topk: int, right: str, wrong: str,
 ) -> list[Mapping[str, Any]]:  # fmt: skip
-    """Return the ranked references, the first rank first; of n outputs about a reference the first counts."""
+    """Return the ranked references, the first rank first; of n outputs about a reference, the first counts."""
 
     def sort_key(row: int) -> tuple[int, float]:
         answer = completion[row].strip().lower()
@@ -119,5 +162,5 @@ def _discounted(gains: Sequence[int]) -> float:
 
 
 def _if_judged(references: Sequence[Mapping[str, Any]], value: float) -> float | None:
-    """Return the value, or null where every reference is irrelevant: there is nothing to find."""
+    """Return the value, or null if all references are irrelevant: there is nothing to find."""
     return value if any(reference["correct"] or _relevance(reference) > 0 for reference in references) else None

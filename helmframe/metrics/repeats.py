@@ -1,4 +1,4 @@
-"""Metrics over several outputs of one request: the vote, and the reliability of right answers."""
+"""Metrics over several outputs of one request: the majority vote, and the reliability of correct answers."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -20,15 +20,18 @@ def maj(
     k: int,
     metric: str = "exact_match",  # noqa: ARG001 - the metric of `score`
 ) -> float | None:
-    """Return the score of the most frequent answer of the first k outputs; of equals the first; null if one failed.
+    """Return the score of the most frequent answer among the first k outputs (self-consistency).
 
-    "7", "8", "7" against "7": the vote is 7, so 1. An output that can't be read has no vote.
+    If several answers are equally frequent, the first counts. Outputs without a parsed answer have no vote. The score
+    is null if an output failed.
+
+    Example: "7", "8", "7" against "7": the vote is 7, so 1.
 
     Args:
         output: The answers.
-        score: Their scores by `metric`.
+        score: Their scores under `metric`.
         k: The number of votes.
-        metric: The metric of the answer's score.
+        metric: The metric that scores the answer.
     """
     if len(score) < k or any(value is None for value in score[:k]):
         return None
@@ -38,31 +41,35 @@ def maj(
 
 @metric("pass^k", level="instance", needs=(OUTPUTS,), source="Yao et al. 2024 (tau-bench)")
 def pass_all(*, k: int, metric: str = "exact_match") -> pl.Expr:  # noqa: ARG001 - the metric of `score`
-    """Return the chance that k outputs, sampled without replacement from an instance's n, are all right.
+    """Return the probability that k outputs, sampled without replacement from an instance's n, are all correct.
 
-    It is C(c, k) / C(n, k). Of 4 outputs with 3 right, pass^2 is 3/6. `pass@k` is the chance that one is. Null if an
-    output failed.
+    With c correct outputs it is C(c, k) / C(n, k). `pass@k` is the probability that at least one is correct. The score
+    is null if an output failed.
+
+    Example: Of 4 outputs with 3 correct, pass^2 is 3/6.
 
     Args:
         k: The number of sampled outputs.
-        metric: The metric whose score of 1 is right.
+        metric: The metric; its score 1 means correct.
     """
     n, right = pl.len().cast(pl.Float64), (pl.col("score") >= RIGHT).sum().cast(pl.Float64)
     chance = pl.lit(1.0)
-    for drawn in range(k):
-        chance = chance * (right - drawn).clip(lower_bound=0) / (n - drawn)
+    for index in range(k):
+        chance = chance * (right - index).clip(lower_bound=0) / (n - index)
     return pl.when((n >= k) & pl.col("score").is_not_null().all()).then(chance)
 
 
 @metric("at_least@k", level="instance", needs=(OUTPUTS,), source="inspect_ai, at_least", correctness=True)
 def at_least(*, k: int, metric: str = "exact_match") -> pl.Expr:  # noqa: ARG001 - the metric of `score`
-    """Return 1 if at least k of an instance's outputs are right. Of 3 outputs with 2 right, at_least@2 is 1.
+    """Return 1 if at least k of an instance's outputs are correct, else 0.
 
-    Null if an output failed.
+    The score is null if an output failed.
+
+    Example: Of 3 outputs with 2 correct, at_least@2 is 1.
 
     Args:
-        k: The number that must be right.
-        metric: The metric whose score of 1 is right.
+        k: The number of outputs that must be correct.
+        metric: The metric; its score 1 means correct.
     """
     right = (pl.col("score") >= RIGHT).sum() >= k
     return pl.when((pl.len() >= k) & pl.col("score").is_not_null().all()).then(right.cast(pl.Float64))

@@ -1,4 +1,4 @@
-"""Plain functions as expressions: called per row, per instance or per group, with the columns their parameters name."""
+"""Plain functions as expressions: called per row, instance or group, with the columns that their parameters name."""
 
 import inspect
 import logging
@@ -13,7 +13,7 @@ from helmframe._core.specs import Expression
 
 # The result of a plain function per row: its value, or the reason why it is missing.
 VALUE = pl.Struct({"score": pl.Float64, "reason": pl.String})
-# The function is not called where one of these is null.
+# The function is not called if one of these is null.
 TEXTS = ("output", "completion", "gold")
 
 logger = logging.getLogger("helmframe.metrics")
@@ -21,7 +21,7 @@ logger = logging.getLogger("helmframe.metrics")
 
 @dataclass(frozen=True)
 class Constant:
-    """An expression as a function that returns it; compared by its text."""
+    """An expression as a function that returns it; two are equal if their texts are."""
 
     expression: Expression
 
@@ -46,8 +46,8 @@ def row_expression(
 ) -> pl.Expr:
     """Return the function over the values of each row as an expression: structs of score and reason.
 
-    Where the function raises, or returns no number, that row has no score but a reason. The function is not called
-    where the text it would read is null.
+    If the function raises or does not return a number, the row has a reason in place of a score. The function is not
+    called for rows whose text is null.
     """
     texts = [index for index, name in enumerate(columns) if isinstance(name, str) and name in TEXTS]
     inputs = [pl.col(column) if isinstance(column, str) else column for column in columns]
@@ -59,11 +59,11 @@ def row_expression(
 def group_expression(function: Callable[..., Any], columns: Sequence[str], arguments: Mapping[str, Any]) -> pl.Expr:
     """Return the function over whole columns of a group as an expression: one number."""
 
-    def over(columns: Any) -> float | None:
+    def compute(columns: Any) -> float | None:
         value = function(*columns, **arguments)
         return None if value is None else float(value)
 
-    return pl.map_batches(list(columns), over, return_dtype=pl.Float64, returns_scalar=True)
+    return pl.map_batches(list(columns), compute, return_dtype=pl.Float64, returns_scalar=True)
 
 
 def _rows(
@@ -79,7 +79,7 @@ def _rows(
             rows.append({"score": None if value is None else float(value), "reason": None})
         except KeyboardInterrupt:
             raise
-        except BaseException as error:  # a user's own function: the row's error
+        except BaseException as error:  # an error of the user's function belongs to the row
             logger.debug("metric %s", function, exc_info=True)
             rows.append({"score": None, "reason": error_text(error)})
     return pl.Series(rows, dtype=VALUE)

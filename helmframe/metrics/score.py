@@ -20,34 +20,35 @@ def check_units(scores: pl.DataFrame, metrics: Sequence[str | Metric]) -> None:
     """Check that scores of metrics whose unit is "fraction" are between 0 and 1.
 
     Raises:
-        ArgumentError: One is not; the message says what to write.
+        ArgumentError: A score is outside; the message states what to write.
     """
     fractions = [metric.name for metric in resolve_metrics(metrics) if metric.unit == "fraction"]
     outside = scores.filter(pl.col("metric").is_in(fractions) & ~pl.col("score").is_between(0.0, 1.0))
     for name, value in outside.unique("metric").select("metric", "score").iter_rows():
         raise ArgumentError(
-            f"metric {name!r} gave {value:g}, and its unit is 'fraction' (between 0 and 1). "
-            f"Write @helmframe.metric({name!r}, unit='…')."
+            f"Metric {name!r} returned {value:g}, but its unit is 'fraction', a number between 0 and 1. "
+            f"Write @hf.metric({name!r}, unit='…')."
         )
 
 
 def parse(completions: pl.LazyFrame) -> pl.LazyFrame:
     """Return completions with parsed answers: adds `output`, `parsed`, `truncated` and `correct` to `COMPLETIONS`.
 
-    The answer is the completion, stripped; or the first group of `answer_pattern` in it; with `answer_parser` "lenient"
-    the result of `lenient`; where there are `choices`, the text of the reference whose choice it is. An answer that
-    can't be read is null with `parsed` False and scores 0; a failed one is null with `parsed` null.
+    The answer is the stripped completion, or the first group of `answer_pattern` in it. With `answer_parser` "lenient"
+    it is the result of `lenient`. If there are `choices`, it is the text of the reference that the choice stands for.
+    If parsing the answer fails, it is null with `parsed` False, and scores 0. The answer of a failed request is null
+    with `parsed` null.
     """
     text = stripped(pl.col("completion"))
     pattern = pl.col("answer_pattern")
     answer = pl.when(pattern.is_null()).then(text).otherwise(stripped(text.str.extract(pattern, 1)))
     schema = completions.collect_schema()
-    delimiter = source_column("label_delimiter")  # scenarios have it whose answers may be several labels
+    delimiter = source_column("label_delimiter")  # set by scenarios whose answers can be several labels
     if schema.get(delimiter) == pl.String:
         completions = completions.with_columns(label_delimiter=delimiter)
     else:
         completions = completions.with_columns(label_delimiter=pl.lit(None, dtype=pl.String))
-    if "answer_parser" in schema:  # completions stored by earlier versions have none
+    if "answer_parser" in schema:  # completions stored by earlier versions don't have it
         is_lenient = pl.col("answer_parser") == "lenient"
         answer = (
             pl.when(is_lenient).then(lenient(pl.when(is_lenient).then(answer), pl.col("choices"))).otherwise(answer)
@@ -66,22 +67,22 @@ def parse(completions: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def score(completions: pl.LazyFrame, names: Sequence[str | Metric]) -> pl.LazyFrame:
-    """Return one row per completion and output metric, and per instance and instance metric.
+    """Return the scores: one row per completion and output metric, and per instance and instance metric.
 
-    Where options were requested one by one, metrics that read the answer see the likeliest option as the instance's
-    one completion, all others a completion per option. Metrics of level `set` have no score of one completion and add
-    no rows; tables compute them from the completions.
+    If options were requested one by one, metrics that read the answer get the likeliest option as the instance's only
+    completion. All other metrics get one completion per option. Metrics of level "set" have no score per completion and
+    add no rows; tables compute them from the completions.
 
     Args:
         completions: `COMPLETIONS`.
         names: The metrics.
 
     Returns:
-        `SCORES`; score is null where the request failed, or where `reason` says that the metric has no value.
+        `SCORES`. The score is null if the request failed, or if the metric has no value; `reason` then states why.
 
     Raises:
         UnknownNameError: A metric reads a column that is missing.
-        ArgumentError: An expression of the user's own returns neither numbers nor Booleans.
+        ArgumentError: The user's own expression returns neither numbers nor Booleans.
     """
     metrics = resolve_metrics(names)
     for metric in metrics:
@@ -92,9 +93,7 @@ def score(completions: pl.LazyFrame, names: Sequence[str | Metric]) -> pl.LazyFr
     columns = read.collect_schema()
     available = columns.names()
     for metric in metrics:
-        if not metric.columns and _is_user_defined(
-            metric
-        ):  # over the scenario's own columns too, which are known here only
+        if not metric.columns and _is_user_defined(metric):  # the scenario's own columns are known only here
             check_number(metric, columns)
     of_outputs = [metric for metric in metrics if metric.level == "output"]
     joined = [metric.base for metric in metrics if metric.level == "instance" and metric.base is not None]
@@ -125,12 +124,12 @@ def prepare_set_metric(
 ) -> tuple[pl.LazyFrame, pl.Expr]:
     """Return the input of a metric of level "set", `READ` with the columns that it reads, and its expression.
 
-    The expression is null where a needed column is.
+    The expression is null if a needed column is null.
 
     Args:
         completions: `COMPLETIONS`.
         metric: The metric.
-        helm: Whether to take the outputs that HELM scores, whatever the completions specify.
+        helm: Whether to score the outputs that HELM scores, whatever the completions specify.
     """
     read = with_source_columns(parse(completions), _names_read([metric]))
     available = read.collect_schema().names()
@@ -150,7 +149,7 @@ def prepare_set_metric(
 
 
 def missing_reason(rows: pl.LazyFrame, metric: Metric) -> pl.Expr:
-    """Return why a metric of level "set" has no value over a group of the rows of `prepare_set_metric`, in words."""
+    """Return the reason why a metric of level "set" has no value over a group of the rows of `prepare_set_metric`."""
     available = rows.collect_schema().names()
     absent = _absent(metric, available)
     if absent:
@@ -160,9 +159,9 @@ def missing_reason(rows: pl.LazyFrame, metric: Metric) -> pl.Expr:
 
 
 def _valued(read: pl.LazyFrame, metrics: Sequence[Metric], available: Sequence[str]) -> pl.LazyFrame:
-    """Return `read` with the `VALUE` of each metric of outputs as a column.
+    """Return `read` with the `VALUE` of each output metric as a column.
 
-    All are computed at once, so that they share their parts.
+    All values are computed at once, so that they share intermediate columns.
     """
     values = {_column(metric): _value(metric, available) for metric in metrics if not _absent(metric, available)}
     roots = {name: expression.meta.root_names() for name, expression in values.items()}
@@ -173,7 +172,7 @@ def _valued(read: pl.LazyFrame, metrics: Sequence[Metric], available: Sequence[s
         higher = {_column(metric): metric.higher_is_better for metric in metrics}
         columns = [root for name in paired for root in roots[name]]
         frame = frame.with_columns(pairs=best_of_pairs(paired, higher, columns)).unnest("pairs")
-    return frame.cache() if values else frame  # several metrics read it: computed once
+    return frame.cache() if values else frame  # computed once for several metrics
 
 
 def _per_output(wide: pl.LazyFrame, metric: Metric, available: Sequence[str], helm: bool) -> pl.LazyFrame:
@@ -182,14 +181,14 @@ def _per_output(wide: pl.LazyFrame, metric: Metric, available: Sequence[str], he
 
 
 def _any_by_helm(read: pl.LazyFrame) -> bool:
-    """Return whether HELM's rule says which outputs of any request are scored."""
+    """Return whether HELM's rule decides which outputs are scored, for any request."""
     if "scored_outputs" not in read.collect_schema():  # completions stored by earlier versions
         return False
     return bool(read.select((pl.col("scored_outputs") == "helm").any()).collect().item())
 
 
 def _scored_rows(read: pl.LazyFrame, metric: Metric, available: Sequence[str]) -> pl.LazyFrame:
-    """Return the rows that the metric scores: of requests with `scored_outputs` "helm", one output each."""
+    """Return the rows that the metric scores: one output each for requests with `scored_outputs` "helm"."""
     by_helm = pl.col("scored_outputs").eq_missing("helm")
     return read.filter(~by_helm | is_helm_output(metric, available))
 
@@ -197,11 +196,11 @@ def _scored_rows(read: pl.LazyFrame, metric: Metric, available: Sequence[str]) -
 def _per_instance(wide: pl.LazyFrame, metric: Metric, available: Sequence[str]) -> pl.LazyFrame:
     """Return the outputs of each instance in their order, joined into one row."""
     base, columns = metric.base, [*available, "score"]
-    # of the metric whose scores are joined; else none, and a reason where an output is missing
-    frame = wide.with_columns(_finished(base, available) if base else _NONE)
+    # scores of the joined metric; without one, null and a reason if an output is missing
+    frame = wide.with_columns(_finished(base, available) if base else _NO_SCORE)
     absent = _absent(metric, columns)
     lists = [pl.col(name).implode().alias(name) for name in metric.columns]
-    value = _NOTHING if absent else pl.struct(lists) if lists else _value(metric, columns)
+    value = _NO_VALUE if absent else pl.struct(lists) if lists else _value(metric, columns)
     unanswered = pl.col("completion").is_null()
     lacking = pl.when(~unanswered).then(_missing(metric, available))
     lacks = lacking.drop_nulls().first()
@@ -229,12 +228,14 @@ def _per_instance(wide: pl.LazyFrame, metric: Metric, available: Sequence[str]) 
         joined = joined.with_columns(_list_value(metric))
     number, metric_reason = pl.col("value").struct.field("score"), pl.col("value").struct.field("reason")
     failed = pl.col("unanswered") if base is None else _FALSE
-    none = failed | pl.col("reason").is_not_null() | ~number.is_finite()
-    nothing = pl.when((none | number.is_null()) & ~pl.col("unanswered")).then(_no_value_reason(metric, number))
+    is_missing = failed | pl.col("reason").is_not_null() | ~number.is_finite()
+    default_reason = pl.when((is_missing | number.is_null()) & ~pl.col("unanswered")).then(
+        _no_value_reason(metric, number)
+    )
     scored = joined.with_columns(
-        score=pl.when(~none).then(number),
-        # a function's reason for a failed completion is dropped: the request failed
-        reason=pl.when(~failed).then(pl.coalesce("reason", metric_reason, nothing)),
+        score=pl.when(~is_missing).then(number),
+        # for a failed request the function's reason is dropped
+        reason=pl.when(~failed).then(pl.coalesce("reason", metric_reason, default_reason)),
         output=pl.lit(None, dtype=pl.String),
         output_index=pl.lit(None, dtype=pl.Int64),
         **_OF_NO_REQUEST,
@@ -243,15 +244,15 @@ def _per_instance(wide: pl.LazyFrame, metric: Metric, available: Sequence[str]) 
 
 
 def _is_user_defined(metric: Metric) -> bool:
-    """Return whether its expression is not one of this package."""
+    """Return whether the metric's function is not part of this package."""
     return isinstance(metric.function, Constant) or not str(metric.function.__module__).startswith("helmframe.")
 
 
 def _names_read(metrics: Sequence[Metric]) -> list[str]:
     """Return the names of the columns that metrics read or need."""
-    every = [*metrics, *(metric.base for metric in metrics if metric.base is not None)]
-    roots = [name for metric in every for name in metric.columns or metric.expression().meta.root_names()]
-    return [*base_columns(roots), *(name for metric in every for name in metric.needs)]
+    with_bases = [*metrics, *(metric.base for metric in metrics if metric.base is not None)]
+    roots = [name for metric in with_bases for name in metric.columns or metric.expression().meta.root_names()]
+    return [*base_columns(roots), *(name for metric in with_bases for name in metric.needs)]
 
 
 def _reads_gold(roots: Sequence[str]) -> bool:
@@ -279,30 +280,30 @@ def _list_value(metric: Metric) -> pl.Expr:
 
 
 def _finished(metric: Metric, available: Sequence[str]) -> list[pl.Expr]:
-    """Return `score` and `reason` of a metric of outputs, from its value."""
+    """Return `score` and `reason` of an output metric, from its value."""
     absent = _absent(metric, available)
-    value = _NOTHING if absent else pl.col(_column(metric))
+    value = _NO_VALUE if absent else pl.col(_column(metric))
     missing = pl.lit(_lacks(absent[0])) if absent else _missing(metric, available)
     number, metric_reason = value.struct.field("score"), value.struct.field("reason")
     reads = set() if absent else _reads(metric)
     unread = pl.col("output").is_null() if {"output", "correct", GOLD} & reads else _FALSE
     unmatched = (pl.col("correct").list.len() == 0) if {"correct", GOLD} & reads else _FALSE
-    # what can't be read or compared scores 0; where low is good, that would be a prize
+    # an answer that can't be parsed or compared scores 0; null if lower is better, where 0 would be the best score
     zero = pl.when((unread | unmatched) & metric_reason.is_null()).then(0.0 if metric.higher_is_better else None)
     finite = pl.when(number.is_finite()).then(number).when(number.is_null()).then(zero)
     failed = pl.col("completion").is_null()
     score = pl.when(~failed & missing.is_null()).then(finite)
-    nothing = (
+    default_reason = (
         pl.when(unread & number.is_null()).then(pl.lit("no answer could be read"))
         .when(unmatched & number.is_null()).then(pl.lit("no correct reference"))
         .otherwise(_no_value_reason(metric, number))
     )  # fmt: skip
-    reason = pl.when(~failed & score.is_null()).then(pl.coalesce(missing, metric_reason, nothing))
+    reason = pl.when(~failed & score.is_null()).then(pl.coalesce(missing, metric_reason, default_reason))
     return [score.alias("score"), reason.alias("reason")]
 
 
 def _no_value_reason(metric: Metric, number: pl.Expr) -> pl.Expr:
-    """Return the reason for a missing score, where no other reason is known."""
+    """Return the reason for a missing score, if no other reason is known."""
     return pl.when(number.is_not_null()).then(pl.lit(_NOT_A_NUMBER)).otherwise(pl.lit(metric.no_value))
 
 
@@ -311,7 +312,7 @@ def _reads(metric: Metric) -> set[str]:
 
 
 def _reads_answer(metric: Metric) -> bool:
-    """Return whether it is about the model's answer, not about its probability, its length, …"""
+    """Return whether the metric is about the model's answer, not about its probability, length and the like."""
     return bool({"output", "correct", GOLD} & _reads(metric))
 
 
@@ -320,7 +321,7 @@ def _absent(metric: Metric, available: Sequence[str]) -> list[str]:
 
 
 def _missing(metric: Metric, available: Sequence[str]) -> pl.Expr:
-    """Return, per row, which of the columns that it needs is null, in words."""
+    """Return, per row, which of the columns that the metric needs is null, as a text."""
     lacks = [pl.when(pl.col(name).is_null()).then(pl.lit(_lacks(name))) for name in metric.needs if name in available]
     return pl.coalesce(*lacks, _NO_REASON)
 
@@ -341,15 +342,15 @@ def _scores(frame: pl.LazyFrame, name: str) -> pl.LazyFrame:
 
 _JOINED = (*OF_REQUEST, "output", "parsed", "truncated", "output_index", "metric", "score", "reason")
 _LACKS = {
-    "logprob": "the model gave no log-probability",
-    "token_logprobs": "the model gave no log-probabilities of tokens",
-    "choices": "the adapter gave no choices",
-    "reference_index": "options were not asked about one by one",
-    "request_mode": "options were not asked about one by one",
+    "logprob": "the model returned no log-probability",
+    "token_logprobs": "the model returned no log-probabilities of tokens",
+    "choices": "the adapter has no choices",
+    "reference_index": "options were not requested one by one",
+    "request_mode": "options were not requested one by one",
 }
-_NOT_A_NUMBER = "its value is no number"
+_NOT_A_NUMBER = "the value isn't a number"
 _FALSE = pl.lit(value=False)
 _OF_NO_REQUEST = {name: pl.lit(None, dtype=SCORES.schema[name]) for name in OF_REQUEST}
 _NO_REASON = pl.lit(None, dtype=pl.String)
-_NOTHING = pl.lit(None, dtype=VALUE)
-_NONE = [pl.lit(None, dtype=pl.Float64).alias("score"), _NO_REASON.alias("reason")]
+_NO_VALUE = pl.lit(None, dtype=VALUE)
+_NO_SCORE = [pl.lit(None, dtype=pl.Float64).alias("score"), _NO_REASON.alias("reason")]

@@ -9,15 +9,17 @@ from helmframe.metrics.protocol import metric
 
 @metric("iou_set_match", source=HELM, helm="iou_set_match")
 def iou_set_match(*, start: str = " is ", separator: str = " and ", empty: str = "Nothing.") -> pl.Expr:
-    """Return the share of both sets' elements that are in both: "it is a and b" against "it is b and c" is 1/3.
+    """Return the share of common elements among all elements of the output's and the reference's sets.
 
-    A text is the set after its last `start`, without full stops, between separators; of the output the first line. The
-    empty set is the text `empty`, and against it only itself scores 1.
+    A set is the text after its last `start`, without full stops, split at `separator`. Only the first line of the
+    output counts. A text equal to `empty` is the empty set; against it only the empty set scores 1.
+
+    Example: "it is a and b" against "it is b and c" has 1 of 3 elements in common: 1/3.
 
     Args:
         start: The text before the elements.
-        separator: The text between them.
-        empty: The text that means none.
+        separator: The text between the elements.
+        empty: The text of the empty set.
     """
     output_set, gold_set = _sets(start, separator, empty)
     common = output_set.list.set_intersection(gold_set).list.len()
@@ -26,9 +28,16 @@ def iou_set_match(*, start: str = " is ", separator: str = " and ", empty: str =
 
 @metric("f1_set_match", source=HELM, helm="f1_set_match")
 def f1_set_match(*, start: str = " is ", separator: str = " and ", empty: str = "Nothing.") -> pl.Expr:
-    """Return twice the common elements over both sizes: "it is a and b" against "it is b and c" is 1/2.
+    """Return the F1 of the output's and the reference's sets.
 
     The sets are those of `iou_set_match`.
+
+    Example: "it is a and b" against "it is b and c" is 2·1/(2+2) = 1/2.
+
+    Args:
+        start: As in `iou_set_match`.
+        separator: As in `iou_set_match`.
+        empty: As in `iou_set_match`.
     """
     output_set, gold_set = _sets(start, separator, empty)
     common = output_set.list.set_intersection(gold_set).list.len()
@@ -37,9 +46,16 @@ def f1_set_match(*, start: str = " is ", separator: str = " and ", empty: str = 
 
 @metric("exact_set_match", source=HELM, helm="exact_set_match")
 def exact_set_match(*, start: str = " is ", separator: str = " and ", empty: str = "Nothing.") -> pl.Expr:
-    """Return 1 if the sets are equal: "it is a and b" against "it is b and a" is 1.
+    """Return 1 if the output's and the reference's sets are equal, else 0.
 
     The sets are those of `iou_set_match`.
+
+    Example: "it is a and b" against "it is b and a" is 1.
+
+    Args:
+        start: As in `iou_set_match`.
+        separator: As in `iou_set_match`.
+        empty: As in `iou_set_match`.
     """
     output_set, gold_set = _sets(start, separator, empty)
     return output_set.list.sort() == gold_set.list.sort()
@@ -49,9 +65,11 @@ def exact_set_match(*, start: str = " is ", separator: str = " and ", empty: str
     "label_f1", source="scikit-learn, f1_score(average='samples'); HELM, MultiLabelClassificationMetric per instance"
 )
 def label_f1(*, separator: str = ",") -> pl.Expr:
-    """Return F1 of the set of labels in the output against all correct references as one set; labels normalised.
+    """Return the F1 of the output's labels against all correct references as one set of labels.
 
-    "red, blue" against the references "red" and "green" is 1/2: one common label, two predicted, two expected.
+    Labels are normalised.
+
+    Example: "red, blue" against the references "red" and "green" has 1 common label of 2 and 2: 1/2.
 
     Args:
         separator: The text between labels, in the output and within references.

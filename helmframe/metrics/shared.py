@@ -1,6 +1,6 @@
 """Columns that several metrics read, computed once for all, and metrics over pairs of an output and one reference.
 
-The columns are texts normalised, stemmed, split into words, or counted; a shard's pairs are in one frame.
+The columns are texts normalised, stemmed, split into words, or counted. The pairs of a shard are in one frame.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,30 +15,30 @@ from helmframe.metrics.tokens import sentences, stems, terms, treebank, words
 
 GOLD = "gold"
 ROW = "pair_row"
-COUNTS = pl.List(pl.Float64)  # what sacrebleu counts in one output and its references
+COUNTS = pl.List(pl.Float64)  # sacrebleu's counts for one output and its references
 
 
 def bleu_counts(output: pl.Expr, correct: pl.Expr) -> pl.Expr:
-    """Return the counts of corpus BLEU: lengths, and for 1- to 4-grams hits and totals."""
+    """Return the counts for corpus BLEU: lengths, and for 1- to 4-grams the matches and totals."""
     return _counts("BLEU", output, correct)
 
 
 def chrf_counts(output: pl.Expr, correct: pl.Expr) -> pl.Expr:
-    """Return the counts of chrF: 1- to 6-grams of characters of each side, and in common."""
+    """Return the counts for chrF: 1- to 6-grams of characters of each side, and common ones."""
     return _counts("CHRF", output, correct)
 
 
 def chrf_words_counts(output: pl.Expr, correct: pl.Expr) -> pl.Expr:
-    """Return the counts of chrF++: those of chrF, and the same for single words and pairs."""
+    """Return the counts for chrF++: those for chrF, and the same for single words and pairs of words."""
     return _counts("CHRF++", output, correct)
 
 
 def ter_counts(output: pl.Expr, correct: pl.Expr) -> pl.Expr:
-    """Return the counts of TER: edits, and the length of the references."""
+    """Return the counts for TER: edits, and the length of the references."""
     return _counts("TER", output, correct)
 
 
-# name → the columns it is made of, and how
+# name → the columns it is computed from, and the function
 SHARED: dict[str, tuple[tuple[str, ...], Callable[..., pl.Expr]]] = {
     **{f"normal_{text}": ((text,), normalised) for text in ("output", "gold")},
     **{f"bare_{text}": ((text,), partial(normalised, articles=True)) for text in ("output", "gold")},
@@ -55,7 +55,7 @@ SHARED: dict[str, tuple[tuple[str, ...], Callable[..., pl.Expr]]] = {
 
 
 def base_columns(names: Iterable[str]) -> list[str]:
-    """Return the columns that a frame must have: those of `SHARED` are replaced by the columns they are made of."""
+    """Return the columns that a frame must have: columns in `SHARED` are replaced by those they are computed from."""
     names_read: dict[str, None] = {}
     for name in names:
         names_read |= dict.fromkeys(base_columns(SHARED[name][0]) if name in SHARED else [name])
@@ -63,12 +63,14 @@ def base_columns(names: Iterable[str]) -> list[str]:
 
 
 def with_shared(frame: pl.LazyFrame, names: Iterable[str]) -> pl.LazyFrame:
-    """Return the frame with the named columns of `SHARED`, if it has the columns that they are made of."""
+    """Return the frame with the named columns of `SHARED`, if it has the columns that they are computed from."""
     available = set(frame.collect_schema().names())
-    wanted = [name for name in dict.fromkeys(names) if name in SHARED and set(base_columns([name])) <= available]
-    wanted = list(dict.fromkeys([source for name in wanted for source in SHARED[name][0] if source in SHARED] + wanted))
-    while wanted := [name for name in wanted if name not in available]:
-        ready = [name for name in wanted if set(SHARED[name][0]) <= available]
+    missing = [name for name in dict.fromkeys(names) if name in SHARED and set(base_columns([name])) <= available]
+    missing = list(
+        dict.fromkeys([source for name in missing for source in SHARED[name][0] if source in SHARED] + missing)
+    )
+    while missing := [name for name in missing if name not in available]:
+        ready = [name for name in missing if set(SHARED[name][0]) <= available]
         frame = frame.with_columns(SHARED[name][1](*map(pl.col, SHARED[name][0])).alias(name) for name in ready)
         available |= set(ready)
     return frame
@@ -77,22 +79,22 @@ def with_shared(frame: pl.LazyFrame, names: Iterable[str]) -> pl.LazyFrame:
 def best_of_pairs(
     values: Mapping[str, pl.Expr], higher_is_better: Mapping[str, bool | None], columns: Sequence[str]
 ) -> pl.Expr:
-    """Return, per row, the best of each value over its correct references, as a struct with a field (`VALUE`) per name.
+    """Return, per row, the best of each value over its correct references: a struct with a `VALUE` per name.
 
-    Columns that the values share, such as normalised texts, are computed once. A row without a correct reference has
+    Columns that the values share, such as normalised texts, are computed once. A row without a correct reference is
     null.
 
     Args:
-        values: Name → an expression over `columns` and `gold` of type `VALUE`.
+        values: Expressions of type `VALUE` over `columns` and `gold`, by name.
         higher_is_better: The direction of each name.
-        columns: The columns that the expressions read; those of `SHARED` are made here.
+        columns: The columns that the expressions read; those in `SHARED` are computed here.
     """
     fields = pl.Struct(dict.fromkeys(values, VALUE))
     read = ["correct", *(name for name in base_columns(columns) if name not in (GOLD, "correct"))]
 
-    def over(inputs: Any) -> pl.Series:
+    def compute(inputs: Any) -> pl.Series:
         frame = pl.DataFrame([series.alias(name) for name, series in zip(read, inputs, strict=True)])
-        # what is made of the output, before each reference gets a row of its own
+        # columns of the output only, before each reference becomes a row
         rows = with_shared(frame.with_row_index(ROW).lazy(), columns)
         pairs = rows.rename({"correct": GOLD}).explode(GOLD, empty_as_null=True)
         scored = with_shared(pairs, columns).select(
@@ -104,17 +106,17 @@ def best_of_pairs(
             )
         return scored.drop(ROW).collect(engine="in-memory").to_struct("best").cast(fields)
 
-    return pl.map_batches(read, over, return_dtype=fields)
+    return pl.map_batches(read, compute, return_dtype=fields)
 
 
-def over_pairs(pairs: pl.DataFrame, values: Mapping[str, pl.Expr]) -> pl.DataFrame:
+def score_pairs(pairs: pl.DataFrame, values: Mapping[str, pl.Expr]) -> pl.DataFrame:
     """Return each value over the texts `output` and `gold` of any frame."""
     roots = [root for expression in values.values() for root in expression.meta.root_names()]
     return with_shared(pairs.lazy(), roots).select(**values).collect(engine="in-memory")
 
 
 def corpus_score(name: str, counts: pl.Series) -> float | None:
-    """Return the score, in percent, of a corpus with these counts, one list per output; null without any."""
+    """Return the score of a corpus in percent from its counts, one list per output; null if there are none."""
     import numpy as np
 
     counted = counts.drop_nulls()
@@ -131,17 +133,17 @@ def _best(name: str, *, lowest: bool) -> pl.Expr:
 
 
 def _counts(name: str, output: pl.Expr, correct: pl.Expr) -> pl.Expr:
-    def over(columns: Any) -> pl.Series:
+    def compute(columns: Any) -> pl.Series:
         rows = zip(*(column.to_list() for column in columns), strict=True)
         return pl.Series([_row_counts(name, *row) for row in rows], dtype=COUNTS)
 
-    return pl.map_batches([output, correct], over, return_dtype=COUNTS, is_elementwise=True)
+    return pl.map_batches([output, correct], compute, return_dtype=COUNTS, is_elementwise=True)
 
 
 def _row_counts(name: str, output: str | None, correct: Sequence[str] | None) -> list[float] | None:
     if output is None or not correct:
         return None
-    # sacrebleu sums these over a corpus itself; taken apart here, a jackknife need not count again
+    # sacrebleu sums these over a corpus; one list per output lets a jackknife reuse them
     (counts,) = _scorer(name)._extract_corpus_statistics([output], [[reference] for reference in correct])  # noqa: SLF001
     return [float(count) for count in counts]
 

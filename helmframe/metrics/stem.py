@@ -1,6 +1,6 @@
-"""Porter's stemmer as ROUGE uses it: the published algorithm with the changes its author and NLTK made since.
+"""Porter's stemmer as ROUGE uses it: the published algorithm with its author's and NLTK's later changes.
 
-Written for speed, about five times NLTK's: the shape of the word is worked out once per step, as a text of c and v.
+It is about five times as fast as NLTK's: the shape of the word is computed once per step, as a text of c and v.
 """
 
 from functools import lru_cache
@@ -13,7 +13,7 @@ _IRREGULAR = {
     "howe": "howe", "proceed": "proceed", "exceed": "exceed", "succeed": "succeed",
 }  # fmt: skip
 Rules = dict[str, tuple[tuple[str, str], ...]]
-# by the last two letters: suffix and what replaces it; the first that fits is the only one tried
+# by the last two letters: pairs of suffix and replacement; only the first suffix that fits is tried
 _STEP_2: Rules = {
     "al": (("ational", "ate"), ("tional", "tion")),
     "ci": (("enci", "ence"), ("anci", "ance")),
@@ -55,7 +55,7 @@ _STEP_4: Rules = {
 
 @lru_cache(maxsize=1 << 18)
 def stem(word: str) -> str:
-    """Return the stem of a word of small letters and digits.
+    """Return the stem of a word of lower-case letters and digits.
 
     Source: Porter 1980, An algorithm for suffix stripping; nltk.stem.PorterStemmer, mode NLTK_EXTENSIONS.
 
@@ -99,7 +99,7 @@ def _shape(word: str) -> str:
 def _short(word: str, shape: str) -> bool:
     """Return whether the word is short.
 
-    It ends in consonant, vowel, consonant, the last none of w, x, y; or it is two letters, vowel and consonant.
+    A short word ends in consonant, vowel, consonant, and not in w, x or y; or it is a vowel and a consonant.
     """
     return (shape[-3:] == "cvc" and word[-1] not in "wxy") or shape == "vc"
 
@@ -132,7 +132,7 @@ def _past(word: str) -> str:
 def _derived(word: str) -> str:
     while word.endswith("alli") and "vc" in _shape(word)[:-4]:
         word = word[:-2]
-    if word.endswith("logi"):  # its l belongs to the stem, so that geo is as good as archaeo
+    if word.endswith("logi"):  # its l is part of the stem, so that geology is treated like archaeology
         return word[:-1] if "vc" in _shape(word)[:-3] else word
     return _replaced(word, _STEP_2, 0)
 
@@ -140,7 +140,7 @@ def _derived(word: str) -> str:
 def _replaced(word: str, rules: Rules, least: int) -> str:
     """Return the word with the first suffix that fits replaced.
 
-    It is replaced only if the stem has more than `least` turns from vowel to consonant.
+    The suffix is replaced only if the stem has more than `least` transitions from vowel to consonant.
     """
     for suffix, replacement in rules.get(word[-2:], ()):
         if word.endswith(suffix):

@@ -1,4 +1,4 @@
-"""Metrics of the output's text alone: its length, repetition and diversity, and whether it is a refusal."""
+"""Metrics of the output's text alone: length, repetition, diversity and refusals."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +9,7 @@ import polars as pl
 from helmframe.metrics.ngrams import distinct_ngrams
 from helmframe.metrics.protocol import metric
 
-# What Python's str.split gives.
+# A word as Python's str.split returns it.
 WORD = r"[^\s\x1c-\x1f]+"
 # The beginnings of refusals, in English.
 REFUSALS = (
@@ -24,23 +24,31 @@ REFUSALS = (
 )
 
 
-@metric("output_words", unit="words", higher_is_better=None, range=(0, None), source="chunks between white space")
+@metric("output_words", unit="words", higher_is_better=None, range=(0, None), source="words separated by white space")
 def output_words() -> pl.Expr:
-    """Return the words of the output between white space: "one, two" has 2."""
+    """Return the number of words in the output, separated by white space.
+
+    Example: "one, two" has 2.
+    """
     return pl.col("output").str.count_matches(WORD)
 
 
 @metric("output_characters", unit="characters", higher_is_better=None, range=(0, None), source="Unicode characters")
 def output_characters() -> pl.Expr:
-    """Return the characters of the output. "Zoë" has 3."""
+    """Return the number of Unicode characters in the output.
+
+    Example: "Zoë" has 3.
+    """
     return pl.col("output").str.len_chars()
 
 
 @metric("repetition", higher_is_better=False, source="Welleck et al. 2020 (seq-rep-n)")
 def repetition(*, n: int = 4) -> pl.Expr:
-    """Return the share of the output's n-grams of normalised words that occur earlier in it; 0 if shorter than n.
+    """Return the share of the output's n-grams that occur earlier in the output.
 
-    "go on go on" has the pairs go-on, on-go, go-on: repetition(n=2) is 1/3.
+    Words are normalised. Outputs with fewer than n words score 0.
+
+    Example: "tick tock tick tock" has the pairs tick-tock, tock-tick, tick-tock: repetition(n=2) is 1/3.
 
     Args:
         n: The number of words in an n-gram.
@@ -50,7 +58,11 @@ def repetition(*, n: int = 4) -> pl.Expr:
 
 @metric("distinct", source="Li et al. 2016 (distinct-n), per output")
 def distinct(*, n: int = 2) -> pl.Expr:
-    """Return the share of distinct n-grams of normalised words in the output: "go on go on" has 2/3 for pairs.
+    """Return the share of distinct n-grams among the output's n-grams.
+
+    Words are normalised.
+
+    Example: "tick tock tick tock" has the pairs tick-tock, tock-tick, tick-tock: distinct(n=2) is 2/3.
 
     Args:
         n: The number of words in an n-gram.
@@ -60,29 +72,33 @@ def distinct(*, n: int = 2) -> pl.Expr:
 
 @metric("distinct_in_all", level="set", source="Li et al. 2016 (distinct-n)")
 def distinct_in_all(*, n: int = 2) -> pl.Expr:
-    """Return the share of distinct n-grams of all outputs together; falls as more outputs are counted.
+    """Return the share of distinct n-grams among the n-grams of all outputs together.
 
-    "one two three" and "one two": of 3 pairs of words 2 are different, so 2/3.
+    Words are normalised. The share falls with the number of outputs.
+
+    Example: "one two three" and "one two" have 3 pairs of words, 2 of them distinct: 2/3.
 
     Args:
         n: The number of words in an n-gram.
     """
 
-    def over(columns: Any) -> float | None:
+    def compute(columns: Any) -> float | None:
         different, total = distinct_ngrams(columns[0], n, together=True)
         return float(different.sum() / total.sum()) if total.sum() else None
 
-    return pl.map_batches(["words_output"], over, return_dtype=pl.Float64, returns_scalar=True)
+    return pl.map_batches(["words_output"], compute, return_dtype=pl.Float64, returns_scalar=True)
 
 
 @metric("refusal", higher_is_better=None, source="phrases of refusal at the start, after XSTest (Röttger et al. 2024)")
 def refusal(*, pattern: str = REFUSALS) -> pl.Expr:
-    """Return 1 if the output starts like a refusal: "I'm sorry, but I can't help with that." is 1.
+    """Return 1 if the output starts like a refusal, else 0.
 
-    English only; a judge recognises more.
+    The default pattern is English. A judge recognises more refusals.
+
+    Example: "I'm sorry, but I can't help with that." is 1.
 
     Args:
-        pattern: The regular expression of refusals.
+        pattern: The regular expression for refusals.
     """
     return pl.col("output").str.contains(pattern)
 
@@ -98,9 +114,15 @@ def refusal(*, pattern: str = REFUSALS) -> pl.Expr:
     helm="self_bleu",
 )
 def self_bleu(output: Sequence[str | None]) -> float:
-    """Return the mean sentence BLEU of each of an instance's outputs against the others.
+    """Return the mean sentence BLEU of each of an instance's outputs against its other outputs, in percent.
 
-    Empty outputs are skipped; of fewer than two it is 0. Twice "a b c d" is 100.
+    High values mean that the outputs resemble each other. Empty outputs are skipped. With fewer than two outputs it is
+    0.
+
+    Example: The outputs "a b c d" and "a b c d" have 100.
+
+    Args:
+        output: The outputs of the instance.
     """
     from sacrebleu import BLEU
 
@@ -126,10 +148,11 @@ def self_bleu(output: Sequence[str | None]) -> float:
     no_value="no output has tokens",
 )
 def monte_carlo_entropy() -> pl.Expr:
-    """Return the mean of the negated log-probabilities of a model's outputs to one request.
+    """Return the mean negative log-probability of an instance's outputs, in nats.
 
-    It estimates the entropy of the outputs if the temperature is 1; log-probabilities of -2 and -4: 3. Outputs without
-    tokens are skipped.
+    At temperature 1 it estimates the entropy of the model's outputs. Outputs without tokens are skipped.
+
+    Example: Log-probabilities of -2 and -4: 3.
     """
     # HELM records a log-probability of 0 for an output without tokens
     has_tokens = (pl.col("logprob") != 0) | (pl.col("token_logprobs").list.len() > 0)
@@ -137,9 +160,9 @@ def monte_carlo_entropy() -> pl.Expr:
 
 
 def _distinct(n: int) -> pl.Expr:
-    def over(columns: Any) -> pl.Series:
+    def compute(columns: Any) -> pl.Series:
         different, total = distinct_ngrams(columns[0], n)
         return pl.Series(np.where(total > 0, different / np.maximum(total, 1), 1.0))
 
-    value = pl.map_batches(["words_output"], over, return_dtype=pl.Float64, is_elementwise=True)
+    value = pl.map_batches(["words_output"], compute, return_dtype=pl.Float64, is_elementwise=True)
     return pl.when(pl.col("output").is_not_null()).then(value)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 IDS = pl.List(pl.UInt64)
-# white space but ' ', as Python's str.split sees it, and but the mark of what is cut already
+# white space as in Python's str.split, except ' ' and the mark before words that are already split
 _SPACES = [char for char in SPACES if char not in (" ", CUT)]
 _PLAIN = "^[A-Za-z0-9]+$"
 
@@ -27,7 +27,7 @@ def words(text: pl.Expr) -> pl.Expr:
 
 
 def stems(text: pl.Expr) -> pl.Expr:
-    """Return the words of ROUGE: letters a to z and digits of the text in lower case, those of four and more stemmed.
+    """Return the words of ROUGE: lower-case letters a to z and digits; words of four and more are stemmed.
 
     Source: rouge_score.tokenize with use_stemmer=True.
     """
@@ -35,20 +35,20 @@ def stems(text: pl.Expr) -> pl.Expr:
 
 
 def terms(text: pl.Expr) -> pl.Expr:
-    """Return the words of ROUGE, none stemmed."""
+    """Return the words of ROUGE without stemming."""
     return words(alphanumeric(text))
 
 
 def treebank(text: pl.Expr) -> pl.Expr:
-    """Return the words of a text as one sentence, its last stop split off: NLTK's `word_tokenize`, preserve_line.
+    """Return the words of a text as one sentence: NLTK's `word_tokenize` with preserve_line.
 
-    HELM's BLEU splits sentences first: `sentences`.
+    The last full stop is a word. HELM's BLEU splits sentences first: `sentences`.
     """
     return text.map_batches(_treebank, return_dtype=IDS, is_elementwise=True)
 
 
 def sentences(text: pl.Expr) -> pl.Expr:
-    """Return the words of NLTK's `word_tokenize`: `treebank` of each sentence, its full stop split off."""
+    """Return the words of NLTK's `word_tokenize`: `treebank` of each sentence, with its full stop as a word."""
     return text.map_batches(_sentences, return_dtype=IDS, is_elementwise=True)
 
 
@@ -84,10 +84,10 @@ def _treebank(texts: pl.Series) -> pl.Series:
     code = encoded.indices.to_numpy()
     sizes = np.ones(len(which), np.int64)
     sizes[at] = lengths[code]
-    made = np.repeat(ids, sizes)
+    word_ids = np.repeat(ids, sizes)
     starts = np.cumsum(sizes) - sizes
-    made[_ragged(starts[at], lengths[code])] = words[_ragged((np.cumsum(lengths) - lengths)[code], lengths[code])]
-    return _lists(made, _sums(sizes, counts), texts)
+    word_ids[_ragged(starts[at], lengths[code])] = words[_ragged((np.cumsum(lengths) - lengths)[code], lengths[code])]
+    return _lists(word_ids, _sums(sizes, counts), texts)
 
 
 def _sentences(texts: pl.Series) -> pl.Series:
@@ -108,7 +108,7 @@ def _sentences(texts: pl.Series) -> pl.Series:
 
 
 def ragged(lists: pl.Series) -> "tuple[NDArray[np.uint64], NDArray[np.int64]]":
-    """Return the values of a list column end to end, and the length of each list; null is empty."""
+    """Return the values of a list column end to end, and the length of each list; null is an empty list."""
     import numpy as np
 
     counts = lists.list.len().fill_null(0).to_numpy().astype(np.int64)
@@ -154,7 +154,7 @@ def _flat(texts: pl.Series) -> "tuple[pl.Series, NDArray[np.int64]]":
 
 
 def _vocabulary(flat: pl.Series, ids: "NDArray[np.uint64]") -> "tuple[NDArray[np.int64], pl.Series]":
-    """Return the index of each word among the distinct words, and these."""
+    """Return the index of each word among the distinct words, and the distinct words."""
     import numpy as np
     import pyarrow as pa
 
@@ -166,7 +166,7 @@ def _vocabulary(flat: pl.Series, ids: "NDArray[np.uint64]") -> "tuple[NDArray[np
 
 
 def _ragged(starts: "NDArray[np.int64]", sizes: "NDArray[np.int64]") -> "NDArray[np.int64]":
-    """Return starts[0], starts[0]+1, … sizes[0] of them, then those of the next."""
+    """Return the ranges of integers with these starts and sizes, end to end."""
     import numpy as np
 
     ends = np.cumsum(sizes)

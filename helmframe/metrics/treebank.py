@@ -1,7 +1,7 @@
 """The tokenizers behind BLEU: the Penn Treebank's rules as in NLTK's `word_tokenize`, and NLTK's sentence tokenizer.
 
-NLTK's own word tokenizer takes 0.4 ms for a single word here, and 4 s to import. The rules see little beyond a chunk
-between spaces, so each distinct chunk of a column is split once. The sentence model needs no download.
+NLTK's own word tokenizer takes 0.4 ms per word and 4 s to import. The rules depend on little outside a chunk between
+spaces, so each distinct chunk of a column is split once. The sentence model needs no download.
 """
 
 import re
@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-# Each rule with the characters of which it needs one; a " becomes `` or '' on the way.
+# Rules with the characters that they need (at least one); the rules replace " by `` or ''.
 _RULES = (
     # opening quotes
     ("«“‘„`", r"([«“‘„]|[`]+)", r" \1 "),
@@ -19,7 +19,7 @@ _RULES = (
     ('`"', r"(``)", r" \1 "),
     ("\"'", r"([ \(\[{<])(\"|\'{2})", r"\1 `` "),
     ("'", r"(?i)(?<!\w)(\')(?!(?:re|ve|ll|m|t|s|d|n)\b)(?=\w)", r"\1 "),
-    # punctuation; of full stops only the last is cut off
+    # punctuation; only the last full stop is split off
     (".", r"([^\.])(\.)([\]\)}>\"\'»”’ ]*+)\s*$", r"\1 \2 \3 "),
     (":,", r"([:,])([^\d])", r" \1 \2"),
     (":,", r"([:,])$", r" \1 "),
@@ -77,14 +77,14 @@ def tokenized(text: str) -> list[str]:
 def chunk_words(chunk: str, first: int, last: int) -> tuple[str, ...]:
     """Return the words in a chunk without white space.
 
-    `first` and `last` are whether no chunk precedes it, and none follows.
+    `first` and `last` are true if no chunk precedes or follows it.
     """
     if CUT in chunk:
         return tuple(chunk.split(CUT)[1:])
     usual = _usual()(chunk)
     if usual and not _has_two_in_one(usual[2]):
         opening, body, clitic, closing, mark = usual.groups()
-        if mark == "." and not closing and not last:  # a full stop within a text stays where it is
+        if mark == "." and not closing and not last:  # a full stop within a text is part of its word
             return (*opening, f"{body}{clitic or ''}.")
         return (*opening, body, *filter(None, [clitic]), *closing, *mark)
     cut = tokenized(f"{'' if first else 'x '}{chunk}{'' if last else ' x'}")
@@ -92,9 +92,9 @@ def chunk_words(chunk: str, first: int, last: int) -> tuple[str, ...]:
 
 
 def cut_where_needed(texts: pl.Series) -> pl.Series:
-    """Return the texts with `CUT` before each word of the chunks where the rules see beyond them.
+    """Return the texts with `CUT` before each word of the chunks for which the rules depend on their surroundings.
 
-    Such chunks are closing marks alone at the end, and quotes beside other white space than one ' '.
+    These are closing marks alone at the end, and quotes next to white space other than one ' '.
     """
     texts = texts.str.replace_all(CUT, "\n", literal=True)
     quoted = texts.str.contains(rf"(?:{_ODD}|^\s+){_QUOTED}|{_QUOTED}(?:{_ODD}|\s+$)")
@@ -114,7 +114,7 @@ _LONE_CLOSERS = r"""\s[\]\)}>"'»”’]+\s*$"""
 
 
 def split_sentences(text: str) -> list[str]:
-    """Return the sentences of a text as NLTK's `sent_tokenize` splits them; needs nltk and punkt.
+    """Return the sentences of a text as NLTK's `sent_tokenize` splits them. Needs nltk and punkt.
 
     >>> split_sentences("It sat. . . . Go!")
     ['It sat.', '.', '.', '.', 'Go!']
@@ -127,7 +127,7 @@ def split_sentences(text: str) -> list[str]:
 
 @cache
 def _compiled() -> tuple[Any, Any, Any]:
-    """Return the rules, compiled at their first use: `import helmframe` stays light."""
+    """Return the rules, compiled at their first use: `import helmframe` stays fast."""
     rules = [(frozenset(needs), re.compile(pattern).sub, replacement) for needs, pattern, replacement in _RULES]
     return rules, re.compile(_SOME_TWO_IN_ONE).search, [re.compile(pattern).sub for pattern in _TWO_IN_ONE]
 
@@ -143,7 +143,7 @@ def _cut_quoted(text: str) -> str:
         start, end = chunk.span()
         around = text[max(start - 1, 0) : start].strip(" ") or text[end : end + 1].strip(" ")
         if not around and (start > first or not first) and (end < last or last == len(text)):
-            return chunk[0]  # a text of such chunks is not cut here at all
+            return chunk[0]  # texts with only such chunks are not split here
         left = ("x" if start > first else "") + _space(text[max(start - 1, 0) : start])
         right = _space(text[end : end + 1]) + ("x" if end < last else "")
         return _cut_between(left, chunk[0], right)
@@ -172,7 +172,7 @@ def _has_two_in_one(body: str) -> bool:
 
 @cache
 def _usual() -> Callable[[str], re.Match[str] | None]:
-    """Return a matcher of chunks that are brackets, a word, a clitic, brackets, a mark.
+    """Return a matcher of chunks that consist of brackets, a word, a clitic, brackets and a mark.
 
     These are split without the rules.
     """
@@ -185,7 +185,7 @@ def _tokenizer() -> Any:
     import punkt
     from nltk.tokenize.punkt import PunktParameters, PunktSentenceTokenizer
 
-    # punkt has NLTK's model, but its own tokenizer joins the stops of " . . ." to the sentence before them
+    # punkt contains NLTK's model, but its own tokenizer joins the full stops of " . . ." to the sentence before them
     model, parameters = punkt.load_model("english"), PunktParameters()
     parameters.abbrev_types = set(model.abbrev_types)
     parameters.collocations = set(model.collocations)

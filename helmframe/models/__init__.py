@@ -1,4 +1,4 @@
-"""Models: whatever generates text, servers among them, and mock models whose completions are known beforehand."""
+"""Models: checkpoints, servers, and mock models with predictable completions."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Completion", "Model", "echo", "http", "local", "noisy", "oracle", "replay", "vllm"]
 
-# name → module, imported when the name is first used
+# name → module, which is imported on the first use of the name
 _MODULES = {"http": "endpoint", "local": "local_model", "vllm": "vllm_model"}
 
 
@@ -24,5 +24,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    # what the Tab key offers: not the modules that the names come from
+    # Tab completion offers the public names only, not modules
     return __all__

@@ -1,7 +1,7 @@
-"""Run a batch of prompts: calls, retries of transient errors, and batches halved until a bad row is alone.
+"""Run a batch of prompts: call the model, retry transient errors, and halve failed batches to isolate bad rows.
 
-The functions are generators of steps, which are calls of the model and pauses. A thread takes the steps of a plain
-function, and a task on the event loop those of an async one, so that both follow the same rules.
+The functions are generators of steps: calls of the model, and pauses. A thread takes the steps for a sync function, and
+a task on the event loop for an async function. So both follow the same rules.
 """
 
 import logging
@@ -30,22 +30,22 @@ from helmframe.models.pace import ModelDownError, Pace, Ticket
 from helmframe.models.retries import is_transient, may_be_one_row, retrying
 
 MAX_ERROR = 500
-# A pause is taken in steps, so that it ends soon after all callers have left.
+# A pause is taken in steps of this length, so that it ends soon after all callers have left.
 STEP_SECONDS = 0.05
-# A batch whose parts all fail is given up after about 2·log2(n) calls and this number of single rows.
+# A batch whose parts all fail is given up after about 2·log2(n) calls, and after this number of single rows.
 SINGLES = 4
 
 logger = logging.getLogger("helmframe.models")
 
 
 class Call(NamedTuple):
-    """A step: one call of the model; the generator receives a `Reply` for it."""
+    """A step that calls the model; the generator receives a `Reply` for it."""
 
     prompts: Sequence[Prompt]
 
 
 class Reply(NamedTuple):
-    """The result of one call, or of a call and its retries: responses or an error, in `seconds`, after `calls`."""
+    """The result of a call and its retries: responses or an error, the seconds of the last call, and the calls."""
 
     responses: Sequence[Response]
     error: BaseException | None
@@ -60,15 +60,15 @@ CallSteps: TypeAlias = Generator[Call | Pause, Reply | None, Reply | None]
 
 @dataclass
 class BatchRunner:
-    """The batches of one model in one slice, and the lists that receive their outcomes."""
+    """A runner of the batches in one slice, and the lists that receive their outcomes."""
 
     name: str
     pace: Pace
     outcomes: Mapping[int, list[Outcome]]  # by the id of the caller
 
     def run(self, refs: Sequence[PromptRef], prompts: Sequence[Prompt]) -> Steps:
-        """Run one batch, and add every row's outcome; those of cancelled callers may be missing."""
-        reply = yield from self._once(refs, prompts)
+        """Run one batch, and add the outcome of every row; outcomes of cancelled callers may be missing."""
+        reply = yield from self._call_once(refs, prompts)
         if reply is not None and reply.error is not None:
             reply = yield from self._retry(refs, prompts, reply)
         if reply is None:
@@ -81,32 +81,32 @@ class BatchRunner:
             self._fail(refs, reply, reply.calls)
 
     def _isolate(self, refs: Sequence[PromptRef], prompts: Sequence[Prompt], first: Reply) -> Steps:
-        """Halve a batch that failed, the largest part first, until the rows at fault are alone.
+        """Halve a failed batch, the largest part first, until the bad rows are isolated.
 
-        A bad row costs at most 2·log2(n) + 1 calls. After that many failed calls in a row, single rows are tried: if
-        `SINGLES` more fail, the model counts as down, and the remaining rows get its error.
+        A bad row costs at most 2·log2(n) + 1 calls. After this number of consecutive failures, single rows are tried.
+        If `SINGLES` more calls fail, the remaining rows get the last error.
         """
         retries = not is_transient(first.error)
         parts = deque(_halves(0, len(refs)))
         spent = [first.calls] * len(refs)
-        more = failed = 0
+        n_calls = n_failed = 0
         patience = 2 * math.ceil(math.log2(len(refs)))
         failures, last = 0, first
         while parts and failures < patience + SINGLES:
             start, stop = parts.popleft()
             if failures >= patience and stop - start > 1:
-                # anywhere in the part (steps of the golden ratio): bad rows may occur at regular distances
+                # at a position by the golden ratio, because bad rows may occur at regular distances
                 single = start + int((stop - start) * (0.618 * failures % 1))
                 parts.extend(part for part in ((start, single), (single + 1, stop)) if part[0] < part[1])
                 start, stop = single, single + 1
             rows = slice(start, stop)
-            reply = yield from self._once(refs[rows], prompts[rows])
+            reply = yield from self._call_once(refs[rows], prompts[rows])
             if retries and reply is not None:
                 reply = yield from self._retry(refs[rows], prompts[rows], reply)
             if reply is None:
                 return
             spent[rows] = [calls + reply.calls for calls in spent[rows]]
-            more += reply.calls
+            n_calls += reply.calls
             if reply.error is None:
                 failures = 0
                 self._succeed(refs[rows], reply, spent[start])
@@ -119,18 +119,18 @@ class BatchRunner:
                 if stop - start > 1:
                     parts.extend(_halves(start, stop))
                 else:
-                    failed += 1
+                    n_failed += 1
                     self._fail(refs[rows], reply, spent[start])
         for start, stop in parts:
             for row in range(start, stop):
                 self._fail(refs[row : row + 1], last, spent[row])
-        failed += sum(stop - start for start, stop in parts)
-        # a row at fault logs its own error; if none failed, or all have wrong counts, the batch was at fault
-        if not failed or (failed < len(refs) and isinstance(first.error, AnswerError)):
-            self._log_halving(refs, first.error, more)
+        n_failed += sum(stop - start for start, stop in parts)
+        # bad rows log their own errors; this warning is about a batch that fails although its rows succeed
+        if not n_failed or (n_failed < len(refs) and isinstance(first.error, AnswerError)):
+            self._log_halving(refs, first.error, n_calls)
 
     def _retry(self, refs: Sequence[PromptRef], prompts: Sequence[Prompt], first: Reply) -> CallSteps:
-        """Retry a transient error; None if all callers have left."""
+        """Retry a transient error, and return the last reply; None if all callers have left."""
         reply = first
         if not is_transient(reply.error):
             return reply
@@ -140,15 +140,15 @@ class BatchRunner:
                 self._log_retry(refs[0], reply, pauses[0])
                 if not (yield from _wait(pauses.pop(), refs)):
                     return None
-                retried = yield from self._once(refs, prompts)
+                retried = yield from self._call_once(refs, prompts)
                 if retried is None:
                     return None
                 reply = retried._replace(calls=reply.calls + retried.calls)
             attempt.retry_state.set_result(reply)
         return reply
 
-    def _once(self, refs: Sequence[PromptRef], prompts: Sequence[Prompt]) -> CallSteps:
-        """Make one call, once the pace allows it."""
+    def _call_once(self, refs: Sequence[PromptRef], prompts: Sequence[Prompt]) -> CallSteps:
+        """Call the model once the pace allows it; return None if all callers have left."""
         try:
             ticket = self.pace.admit()
             while not isinstance(ticket, Ticket):
@@ -161,7 +161,7 @@ class BatchRunner:
         reported = False
         try:
             reply = yield Call(prompts)
-            assert reply is not None  # a call receives a reply
+            assert reply is not None  # every call receives a reply
             if reply.error is None:
                 reply = self._validated(reply, len(refs))
             self._report(ticket, reply.error)
@@ -173,9 +173,9 @@ class BatchRunner:
         return reply
 
     def _validated(self, reply: Reply, prompts: int) -> Reply:
-        """Return the reply with its responses as a list, or with an error if they are not one per prompt."""
+        """Return the reply with its responses as a list, or with an error if there isn't one response per prompt."""
         try:
-            return reply._replace(responses=as_results(reply.responses, f"model {self.name!r}", prompts))
+            return reply._replace(responses=as_results(reply.responses, f"Model {self.name!r}", prompts))
         except AnswerError as error:
             return reply._replace(error=error)
 
@@ -190,7 +190,7 @@ class BatchRunner:
     def _succeed(self, refs: Sequence[PromptRef], reply: Reply, calls: int) -> None:
         outcomes, seconds = self.outcomes, reply.seconds
         if len(refs) > 1 and is_plain(reply.responses) and all(caller is refs[0][0] for caller, _ in refs):
-            # the usual case, five times as fast: prompts of one caller, and a text for each
+            # five times as fast, for the usual case: prompts of one caller, and text responses
             indices = [index for _, index in refs]
             plain = zip(
                 indices, as_completions(reply.responses), repeat(None), repeat(seconds), repeat(calls), strict=False
@@ -214,29 +214,27 @@ class BatchRunner:
             return as_completion(response, self.name), None
         except KeyboardInterrupt:
             raise
-        except BaseException as error:  # noqa: BLE001 - what is wrong with the completion, or what reading it raises
+        except BaseException as error:  # noqa: BLE001 - an invalid completion, or an error while reading it
             return None, _log_error(error, caller, index)
 
     def _log_retry(self, ref: PromptRef, reply: Reply, seconds: float) -> None:
         assert reply.error is not None
         labels = ref[0].labels(ref[1])
         with on_behalf_of(ref):
-            logger.info(
-                "%s; asked again in %.1f s [%s]", _line(reply.error), seconds, _label_text(labels), extra=labels
-            )
+            logger.info("%s; retried in %.1f s [%s]", _line(reply.error), seconds, _label_text(labels), extra=labels)
 
     def _log_halving(self, refs: Sequence[PromptRef], error: BaseException | None, calls: int) -> None:
-        """Log the cost of a batch that failed; warn once a run, because every batch may fail."""
+        """Log the extra calls for a failed batch; warn once per run, because every batch may fail."""
         assert error is not None
         message = _line(error).removeprefix("AnswerError: ").removesuffix(".")
         kind = f"halved {self.name} {type_name(type(error))}"
         for caller, index in {id(ref[0]): ref for ref in reversed(refs)}.values():
-            labels, before = caller.labels(index), caller.context.get(LOGGED_WARNINGS, caller.logged)
-            level = logging.DEBUG if kind in before else logging.WARNING
-            before.add(kind)
+            labels, logged = caller.labels(index), caller.context.get(LOGGED_WARNINGS, caller.logged)
+            level = logging.DEBUG if kind in logged else logging.WARNING
+            logged.add(kind)
             with on_behalf_of((caller, index)):
                 shown = message, len(refs), calls, _label_text(labels)
-                logger.log(level, "%s; the %d prompts asked again in halves: %d calls more [%s]", *shown, extra=labels)
+                logger.log(level, "%s; retried the %d prompts in halves: %d more calls [%s]", *shown, extra=labels)
 
 
 def _wait(seconds: float, refs: Sequence[PromptRef]) -> Generator[Call | Pause, Reply | None, bool]:
@@ -255,10 +253,10 @@ def _halves(start: int, stop: int) -> list[tuple[int, int]]:
 
 
 def _log_error(error: BaseException, caller: Requester, index: int) -> str:
-    """Return the error as one line, and log it.
+    """Log an error, and return it as one line.
 
-    The log has the traceback of the first error of a kind that a caller meets, where user code raised it. That a model
-    is down is logged once for each caller, because no row is at fault.
+    The first error of each kind and caller is logged with its traceback, if user code raised it. The error that a model
+    is down is logged once per caller, because no row is at fault.
     """
     text, is_down = _line(error), isinstance(error, ModelDownError)
     origin = [] if is_down else traceback.extract_tb(error.__traceback__)[-1:]
@@ -267,11 +265,11 @@ def _log_error(error: BaseException, caller: Requester, index: int) -> str:
     caller.logged.add(kind)
     if is_new or not is_down:
         labels = caller.labels(index)
-        # a batch may contain prompts of several runs: the record belongs to this prompt's run
+        # the record belongs to the run of this prompt; a batch may contain prompts of several runs
         with on_behalf_of((caller, index)):
             by_user = not isinstance(error, ModelDownError | AnswerError)
             details = error if is_new and by_user and has_traceback(error) else None
-            # The first error of its kind is shown; all are in the run's log and in the rows.
+            # only the first error of a kind is shown; the run's log and the rows contain all errors
             level = logging.WARNING if is_new else logging.INFO
             logger.log(level, "%s [%s]", text, _label_text(labels), exc_info=details, extra=labels)
     return text
@@ -279,7 +277,7 @@ def _log_error(error: BaseException, caller: Requester, index: int) -> str:
 
 def _line(error: BaseException) -> str:
     text = f"ConnectionError: {error}" if isinstance(error, ModelDownError) else error_text(error)
-    # redacted before it is truncated: half a secret would not be detected
+    # redacted before truncation, because half a secret is not detected
     return " ".join(config.redacted(text).split()).removesuffix(":")[:MAX_ERROR]
 
 

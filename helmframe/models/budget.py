@@ -1,13 +1,13 @@
-"""Limits of a run: requests, cost, priority, and an event that stops it."""
+"""The budget of a run: limits of requests and cost, its priority, and an event that stops it."""
 
 import threading
 from collections.abc import Mapping, Sequence
 
 from helmframe._core.checks import is_integer
-from helmframe.errors import ArgumentError
+from helmframe.errors import ArgumentError, listed
 from helmframe.models.model import Completion
 
-# Characters of English per token, where a model does not count.
+# Characters of English per token, for models that don't count tokens.
 CHARACTERS_PER_TOKEN = 4
 
 Prices = Mapping[str, tuple[float, float]]
@@ -17,10 +17,13 @@ class Budget:
     """The limits of a run, shared by all its threads.
 
     Args:
-        max_requests: The most requests to send; cached ones don't count.
-        max_cost: Stops sending once completions cost this much, in the unit of `prices`; calls in flight come on top.
-        prices: Model name → price of a million prompt tokens and of a million output tokens.
-        priority: Runs of higher priority go first in their model's queue; equal ones take turns.
+        max_requests: The maximum number of requests to send; cached completions don't count.
+        max_cost: The cost of completions at which sending stops, in the unit of `prices`. Calls in flight add to it.
+        prices: Model name → price per million prompt tokens, and per million output tokens.
+        priority: The priority in the queues of models. Runs of higher priority go first; equal runs take turns.
+
+    Raises:
+        ArgumentError: A limit or the priority is invalid, or `max_cost` lacks prices.
     """
 
     def __init__(
@@ -32,12 +35,13 @@ class Budget:
     ) -> None:
         for name, limit in (("max_requests", max_requests), ("max_cost", max_cost)):
             if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int | float) or limit < 0):
-                raise ArgumentError(f"{name}={limit!r}: a number from 0 on.")
+                raise ArgumentError(f"{name}={limit!r}: {name} must be a number ≥ 0.")
         if not is_integer(priority):
-            raise ArgumentError(f"priority={priority!r}: a whole number; higher goes first.")
+            raise ArgumentError(f"priority={priority!r}: priority must be an integer; higher goes first.")
         if max_cost is not None and not prices:
             raise ArgumentError(
-                "max_cost needs prices={model: (per million prompt tokens, per million output tokens)}."
+                f"max_cost={max_cost!r}: prices is required, such as prices={{'model': (2.5, 10)}}, per million prompt "
+                "tokens and per million output tokens."
             )
         self.stopped = threading.Event()
         self.priority = priority
@@ -55,20 +59,22 @@ class Budget:
         """
         for name in models:
             if self._max_cost is not None and name not in self._prices:
-                raise ArgumentError(f"max_cost: no price for model {name!r}; prices has: {', '.join(self._prices)}.")
+                raise ArgumentError(
+                    f"max_cost: prices has no entry for model {name!r}, only for {listed(self._prices)}."
+                )
 
     @property
     def prices(self) -> Prices:
-        """Return the prices as they were passed."""
+        """Return the prices by model name."""
         return self._prices
 
     @property
     def left(self) -> int | None:
-        """Return the number of requests that may still be sent; None: any number."""
+        """Return the number of requests that may still be sent; None: no limit."""
         return self._left
 
     def grant(self, wanted: int) -> int:
-        """Return how many of the wanted requests may be sent, and count them as sent."""
+        """Return the number of requests that may be sent, at most `wanted`, and count them as sent."""
         with self._lock:
             if self.stopped.is_set():
                 return 0
@@ -79,11 +85,11 @@ class Budget:
             return granted
 
     def charges(self, model: str) -> bool:
-        """Return whether this model's completions have a price."""
+        """Return whether the model has a price."""
         return model in self._prices
 
     def spend(self, model: str, characters: int, completions: Sequence[Completion | None]) -> None:
-        """Count what completions cost; `characters` is the prompts' length, for models that don't count tokens."""
+        """Add the cost of completions; `characters`, the length of the prompts, is used if tokens are not counted."""
         received = [completion for completion in completions if completion is not None]
         counted = [completion.prompt_tokens for completion in received if completion.prompt_tokens is not None]
         prompt = sum(counted) if len(counted) == len(received) else characters // CHARACTERS_PER_TOKEN
@@ -97,7 +103,7 @@ class Budget:
         self.paid((prompt * per_prompt + output * per_output) / 1e6)
 
     def paid(self, cost: float) -> None:
-        """Count a cost that was paid elsewhere."""
+        """Add a cost, and stop the run if the limit is reached."""
         with self._lock:
             self.cost += cost
             if self._max_cost is not None and self.cost >= self._max_cost:

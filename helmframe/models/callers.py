@@ -1,4 +1,4 @@
-"""Callers that wait for outcomes: their prompts, their progress, and which caller's requests a model is running."""
+"""Callers of a model's queue: their prompts and progress, and the requests of the current model call."""
 
 import json
 import threading
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from helmframe.models.model import Completion, Prompt
 
-# How long a stopped caller waits for calls in flight, whose completions may have been paid for.
+# The number of seconds that a stopped caller waits for calls in flight, whose completions may have a price.
 STOP_SECONDS = 5.0
 POLL = 0.05
 
@@ -22,8 +22,8 @@ Labels = Callable[[int], dict[str, str]]
 class Outcome(NamedTuple):
     """The outcome of one prompt: a completion or an error; `index` is its position among the prompts.
 
-    `latency` (s) is that of the call that generated it (of the last one, if none did); `attempts` counts the calls that
-    contained it.
+    `latency` (s) is the duration of the call that generated the completion, or of the last failed call. `attempts` is
+    the number of calls that contained the prompt.
     """
 
     index: int  # type: ignore[assignment]  # shadows an unused method of tuple
@@ -38,7 +38,7 @@ class Requester(Protocol):
 
     @property
     def labels(self) -> Labels:
-        """Return the labels of each prompt, for the log."""
+        """Return a function from a prompt's index to its labels, for the log."""
 
     @property
     def context(self) -> Context:
@@ -50,7 +50,7 @@ class Requester(Protocol):
 
     @property
     def logged(self) -> set[str]:
-        """Return the kinds of errors that the log contains already."""
+        """Return the kinds of errors that were logged."""
 
 
 PromptRef: TypeAlias = tuple[Requester, int]
@@ -58,10 +58,10 @@ PromptRef: TypeAlias = tuple[Requester, int]
 
 @dataclass(eq=False)
 class Caller:
-    """One `ModelQueue.run` in progress.
+    """A call of `ModelQueue.run` in progress.
 
-    `taken` counts the prompts that workers have taken, `fetched` the outcomes that the caller has received, `held` the
-    slices that workers have; `cancelled`: the caller no longer waits; `stalled`: outcomes must be fetched first.
+    `taken` counts the prompts that workers took, `fetched` the outcomes that the caller received, and `held` the slices
+    that workers run. `cancelled`: the caller no longer waits. `stalled`: the caller must fetch outcomes first.
     """
 
     prompts: Sequence[Prompt]
@@ -90,7 +90,7 @@ class Caller:
         """Return the next outcomes; None once `stop` is set."""
         while stop is None or not stop.is_set():
             try:
-                # a short timeout: this thread sees a signal that another thread got only when it wakes
+                # a short timeout, because this thread sees signals of other threads only when it wakes
                 outcomes = self.outbox.get(timeout=POLL)
             except Empty:
                 continue
@@ -100,15 +100,15 @@ class Caller:
         return None
 
     def last(self) -> Iterator[list[Outcome]]:
-        """Yield outcomes that are not fetched yet, and those of calls in flight that end within a few seconds."""
+        """Yield the outcomes that are not fetched yet, and those of calls in flight that end within a few seconds."""
         deadline = time.monotonic() + STOP_SECONDS
         while self.held and time.monotonic() < deadline:
             time.sleep(POLL)
-            yield from self.rest()
-        yield from self.rest()
+            yield from self.unfetched()
+        yield from self.unfetched()
 
-    def rest(self) -> Iterator[list[Outcome]]:
-        """Yield outcomes that are not fetched yet."""
+    def unfetched(self) -> Iterator[list[Outcome]]:
+        """Yield the outcomes that are not fetched yet."""
         while True:
             try:
                 outcomes = self.outbox.get_nowait()
@@ -127,23 +127,24 @@ class Share(NamedTuple):
 
 
 def deliver(shares: Sequence[Share], outcomes: dict[int, list[Outcome]]) -> None:
+    """Move the outcomes to the outboxes of their callers."""
     for share in shares:
         if outcomes[id(share.caller)]:
             share.caller.outbox.put(outcomes[id(share.caller)])
             outcomes[id(share.caller)] = []
 
 
-# (caller, index) of each prompt in the current call; set by the queue before it calls the model. Labels are built on
-# demand only: most requests are never logged.
+# The (caller, index) of each prompt in the current model call, set by the queue. Labels are built on demand, because
+# most requests are never logged.
 CURRENT_REQUESTS: ContextVar[Sequence[PromptRef]] = ContextVar("helmframe_current_requests", default=())
 
-# Warnings that this run has logged, which it does not repeat; unset outside of a run.
+# The warnings that this run has logged and does not repeat; unset outside of runs.
 LOGGED_WARNINGS: ContextVar[set[str]] = ContextVar("helmframe_logged_warnings")
 
 
 @contextmanager
 def on_behalf_of(ref: PromptRef) -> Iterator[None]:
-    """Attribute log records made in the block to this prompt."""
+    """Attribute log records of the block to this prompt."""
     token = CURRENT_REQUESTS.set([ref])
     try:
         yield
@@ -152,7 +153,7 @@ def on_behalf_of(ref: PromptRef) -> Iterator[None]:
 
 
 class CurrentRequests(NamedTuple):
-    """The requests of one caller in the current call: its context, the labels of its first prompt, and their number."""
+    """The requests of one caller in the current call: its context, the labels of the first prompt, and the count."""
 
     context: Context
     labels: dict[str, str]
@@ -160,7 +161,7 @@ class CurrentRequests(NamedTuple):
 
 
 def current_requests() -> list[CurrentRequests]:
-    """Return one entry per caller, in the order of the prompts; none outside a model function."""
+    """Return one entry per caller, in the order of the prompts; empty outside of model functions."""
     refs = CURRENT_REQUESTS.get()
     counts: dict[int, int] = {}
     first: dict[int, PromptRef] = {}
@@ -174,6 +175,6 @@ def current_requests() -> list[CurrentRequests]:
 
 
 def current_labels() -> dict[str, str]:
-    """Return scenario, instance_id and model of the current request, for log records made inside a model function."""
+    """Return scenario, instance_id and model of the current request, for log records of a model function."""
     requests = CURRENT_REQUESTS.get()
     return requests[0][0].labels(requests[0][1]) if requests else {}

@@ -1,4 +1,4 @@
-"""The cache of completions for every caller of a model (a run, a translator, a judge), and the ids of requests."""
+"""The cache of completions for all callers of a model (runs, translators, judges), and the ids of requests."""
 
 import json
 import time
@@ -28,7 +28,7 @@ class StoredRun:
 
     Args:
         id: The id of the run.
-        path: Its folder.
+        path: The folder of the run.
         fingerprints: Model name → fingerprints of the unpinned models of that name, in the process of that run.
     """
 
@@ -39,15 +39,15 @@ class StoredRun:
 
 @dataclass(frozen=True)
 class CompletionCache:
-    """The completions that a run reuses, and the folder of its own.
+    """The completions that a run reuses, and the locations of new completions.
 
-    A durable model's completions are shared by all runs of the store. An unpinned model's fingerprint has a meaning in
-    one process only, so its completions are reused within the process, or from the runs in `resumed`.
+    All runs of a store share the completions of durable models. The fingerprint of an unpinned model is valid in one
+    process only. So its completions are reused within the process, or from the runs in `resumed`.
 
     Args:
         root: The store.
-        run: The folder of the current run, which stores the completions of unpinned models; None stores none.
-        resumed: The runs to reuse completions from; the first that has a completion counts.
+        run: The folder of the current run, which stores the completions of unpinned models; None: they are not stored.
+        resumed: The runs whose completions are reused; the first run with a completion takes precedence.
     """
 
     root: Address
@@ -63,17 +63,17 @@ class CompletionCache:
     def reuse(
         self, requests: pl.DataFrame, prefixes: pl.DataFrame, model: Model, fingerprint: str, scenario: str
     ) -> None:
-        """Add to the process, and to the current run, the completions of an unpinned model that are reused.
+        """Add the reused completions of an unpinned model to the process and to the current run.
 
         Args:
             requests: Requests with their `request_id`, as `request_ids` returns them.
             prefixes: `PREFIXES`.
             model: The model.
-            fingerprint: Its fingerprint in this process.
+            fingerprint: The model's fingerprint in this process.
             scenario: The scenario.
 
         Raises:
-            StoreError: A run cannot be read or written.
+            StoreError: A run can't be read or written.
         """
         if model.durable or requests.is_empty():
             return
@@ -90,9 +90,9 @@ class CompletionCache:
                     break
                 ids = ids_for(missing, prefixes, earlier, by_instance=model.sees_rows)
                 stored = ParquetCompletions(cache_of(run.path), earlier, scenario).read(low, high, ids)
-                renamed = pl.DataFrame({"request_id": ids, "now": missing["request_id"]})
+                renamed = pl.DataFrame({"request_id": ids, "current_id": missing["request_id"]})
                 more = stored.join(renamed, on="request_id", how="inner").drop("request_id")
-                more = more.rename({"now": "request_id"}).select(list(COMPLETION_SCHEMA))
+                more = more.rename({"current_id": "request_id"}).select(list(COMPLETION_SCHEMA))
                 in_process.append(more, prefixes.clear())
                 reused = pl.concat([reused, more])
         if self.run is not None and reused.height:
@@ -103,35 +103,35 @@ class CompletionCache:
 
 
 def completions_of(root: Address, model: Model, fingerprint: str, scenario: str) -> CompletionStore:
-    """Return the completions of a model that is run outside of a run: of the store if it is durable, else in memory."""
+    """Return the completions of a model outside of a run: those of the store if it is durable, else in memory."""
     return (
         ParquetCompletions(root, fingerprint, scenario) if model.durable else ProcessCompletions(fingerprint, scenario)
     )
 
 
 def store_root() -> Address:
-    """Return the store's folder, or its address in a bucket."""
+    """Return the folder of the store, or its address in a bucket."""
     return address_of(config.store_root())
 
 
-# Ids computed before other threads get a turn.
+# The number of ids that are computed before other threads get a turn.
 AT_ONCE = 256
 
 
 def request_ids(
     fitted: pl.DataFrame, prefixes: pl.DataFrame, fingerprint: str, n: int = 1, *, by_instance: bool = False
 ) -> pl.DataFrame:
-    """Return the requests with output_index and request_id, n rows each.
+    """Return the requests with output_index and request_id, `n` rows per request.
 
-    The id is a sha256 over what is sent: a header (model, decoding, output_index, repeat) and the prompt. Header and
-    prefix are hashed once for all requests that share them.
+    The id is a sha256 of a header (model, decoding, output_index, repeat) and the prompt. Header and prefix are hashed
+    once for all requests that share them.
 
     Args:
         fitted: `FITTED`.
         prefixes: `PREFIXES`.
-        fingerprint: The model's.
-        n: Outputs per request.
-        by_instance: Whether the model gets the instance with the prompt, so that the id covers it.
+        fingerprint: The fingerprint of the model.
+        n: The number of outputs per request.
+        by_instance: Whether the model receives the instance with the prompt, so that the id covers it.
     """
     rows = fitted
     if n > 1:
@@ -140,19 +140,19 @@ def request_ids(
         rows = rows.with_columns(output_index=pl.lit(0, dtype=pl.Int64))
     if "continuation" not in rows.columns:
         rows = rows.with_columns(continuation=pl.lit(None, dtype=pl.String))
-    # a log-probability is the same each time
+    # a log-probability is the same for all outputs
     rows = rows.filter(pl.col("continuation").is_null() | (pl.col("output_index") == 0))
     return rows.with_columns(ids_for(rows, prefixes, fingerprint, by_instance=by_instance))
 
 
 def ids_for(rows: pl.DataFrame, prefixes: pl.DataFrame, fingerprint: str, *, by_instance: bool = False) -> pl.Series:
-    """Return the `request_id` that each row has under a fingerprint.
+    """Return the `request_id` of each row under a fingerprint.
 
     Args:
-        rows: Rows as `request_ids` returns them; their own `request_id` is not read.
+        rows: The rows that `request_ids` returns; their own `request_id` is not read.
         prefixes: `PREFIXES`.
-        fingerprint: The model's, in this process or an earlier one.
-        by_instance: As for `request_ids`.
+        fingerprint: The fingerprint of the model, in this process or an earlier process.
+        by_instance: Whether the id covers the instance, as in `request_ids`.
     """
     texts = dict(prefixes.select("prefix_id", "prefix").iter_rows())
     instance = pl.concat_str("scenario", pl.lit("\0"), "instance_id") if by_instance else pl.lit(None, dtype=pl.String)
@@ -186,19 +186,19 @@ def _header(fingerprint: str, decoding: str, output_index: int, repeat: int) -> 
 
 
 def _digests(hashed: Any, contents: Sequence[bytes]) -> list[bytes]:
-    """Return the id of each content, hashed after `hashed`. Every request of a run goes through this loop."""
+    """Return the id of each content, hashed after the header `hashed`. The loop is hot: it hashes every request."""
     ids, copy = [], hashed.copy
     for start in range(0, len(contents), AT_ONCE):
         for content in contents[start : start + AT_ONCE]:
             state = copy()
             state.update(content)
             ids.append(state.digest()[:16])
-        time.sleep(0)  # other stages run at the same time, and need Python now and then
+        time.sleep(0)  # lets the threads of other stages run
     return ids
 
 
 def _media_digest() -> pl.Expr:
-    """Return a digest of the media of a request; null if all its content is text."""
+    """Return an expression of the digest of a request's media; null if all content is text."""
 
     def digest(blocks: list[dict[str, Any]]) -> str | None:
         parts = [part for block in blocks for part in block["content"] if part["type"] != "text"]

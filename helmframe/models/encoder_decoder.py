@@ -1,4 +1,4 @@
-"""Models that read a prompt with an encoder and generate with a decoder (T5, BART), batch by batch."""
+"""Encoder-decoder models (T5, BART), which run prompts in padded batches."""
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,72 +13,72 @@ from helmframe.models.model import Completion, Pair, Prompt, Response, Seeded
 from helmframe.models.tokenizing import StopDetector, Tokenizing, count_before_stop, ending_tokens, stops_of, text_of
 
 MAX_TOKENS = 100
-STATE = "prompts are read in padded batches (an encoder-decoder)"
-# Padded prompt tokens of a batch, and its rows.
+STATE = "prompts are read in padded batches (encoder-decoder)"
+# The maximum of padded prompt tokens of a batch, and of its rows, by device.
 TOKEN_BUDGET = {"cpu": 4096, "cuda": 65_536}
 MAX_ROWS = {"cpu": 32, "cuda": 256}
 
 
 @dataclass(eq=False)
 class EncoderDecoder:
-    """Runs prompts with the encoder-decoder that it holds; one call at a time.
+    """A loaded encoder-decoder, which runs one call at a time.
 
-    The encoder reads a prompt as the tokenizer encodes it, with the token that ends texts; the completion is what the
-    decoder generates after its start token. `loglikelihood` passes a pair's context to the encoder, and scores the
-    continuation's tokens in the decoder: the two share no token.
+    The encoder reads the prompt with the tokenizer's end token. The decoder generates the completion after its start
+    token. `loglikelihood` passes the context to the encoder, and scores the continuation in the decoder; the two share
+    no token.
     """
 
     model: Any
     words: Tokenizing
     window: int | None
-    _rows: int = 0  # of a batch, once memory ran out
+    _rows: int = 0  # the maximum of rows after memory ran out
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def generate(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Response]:
-        """Return one response per prompt, in order, as `Engine.generate`. The limit of tokens excludes the prompt."""
+        """Return one response per prompt, as `Engine.generate` does. The limit of tokens excludes the prompt."""
         seeded = Seeded.from_prompts(prompts, decoding)
         tokens = self.words.tokens([prompt.text for prompt in seeded])
         max_tokens = decoding.get("max_tokens")
         limit = MAX_TOKENS if max_tokens is None else int(max_tokens)
         if self.window is not None:
             limit = min(limit, self.window)
-        answers: list[Response] = [self._too_long(ids) for ids in tokens]
+        responses: list[Response] = [self._too_long(ids) for ids in tokens]
         fitting = [index for index, ids in enumerate(tokens) if self._fits(ids)]
         if limit < 1:
             return [Completion("", finish_reason="length", prompt_tokens=len(ids), output_tokens=0) for ids in tokens]
         keys = [key_of(prompt.seed, prompt.text) for prompt in seeded]
 
-        def answered(batch: Sequence[int]) -> list[Completion]:
+        def generate(batch: Sequence[int]) -> list[Completion]:
             return self._generate([tokens[index] for index in batch], [keys[index] for index in batch], limit, decoding)
 
-        for index, answer in self._in_batches(fitting, tokens, answered):
-            answers[index] = answer
-        return answers
+        for index, response in self._run_batches(fitting, tokens, generate):
+            responses[index] = response
+        return responses
 
     def loglikelihood(self, prompts: Sequence[Prompt], _: Mapping[str, Any]) -> list[Response]:
         """Return the log-probability of each pair's continuation, and of its tokens, in nats."""
         pairs = [prompt for prompt in prompts if isinstance(prompt, Pair)]
         contexts = self.words.tokens([pair.context for pair in pairs])
         continuations = [self.words.encode(pair.continuation) for pair in pairs]
-        answers: list[Response] = [self._too_long(ids) for ids in contexts]
+        responses: list[Response] = [self._too_long(ids) for ids in contexts]
         fits = [
             self._fits(context) and self._fits(continuation)
             for context, continuation in zip(contexts, continuations, strict=True)
         ]
         fitting = [index for index, both_fit in enumerate(fits) if both_fit]
 
-        def scored(batch: Sequence[int]) -> list[Completion]:
+        def score(batch: Sequence[int]) -> list[Completion]:
             return self._score([contexts[index] for index in batch], [continuations[index] for index in batch])
 
-        for index, answer in self._in_batches(fitting, contexts, scored):
-            answers[index] = answer
+        for index, response in self._run_batches(fitting, contexts, score):
+            responses[index] = response
         return [
-            answer._replace(text=pair.continuation) if isinstance(answer, Completion) else answer
-            for answer, pair in zip(answers, pairs, strict=True)
+            response._replace(text=pair.continuation) if isinstance(response, Completion) else response
+            for response, pair in zip(responses, pairs, strict=True)
         ]
 
     def state(self) -> str:
-        """Return how it runs prompts."""
+        """Return how prompts are run."""
         return STATE
 
     def _fits(self, tokens: Sequence[int]) -> bool:
@@ -87,17 +87,17 @@ class EncoderDecoder:
     def _too_long(self, tokens: Sequence[int]) -> ValueError:
         return ValueError(f"the prompt has {len(tokens)} tokens; the model's window is {self.window}.")
 
-    def _in_batches(
+    def _run_batches(
         self, indices: Sequence[int], tokens: Sequence[Sequence[int]], work: Callable[[Sequence[int]], list[Completion]]
     ) -> Iterator[tuple[int, Response]]:
-        """Yield each index and its answer, in batches of similar length, longest first; halved if memory is short."""
+        """Yield each index and its completion, in batches of similar length; batches are halved if memory runs out."""
         device = self.model.device.type
         budget = TOKEN_BUDGET.get(device, TOKEN_BUDGET["cpu"])
         waiting = sorted(indices, key=lambda index: -len(tokens[index]))
         with self._exclusive():
             while waiting:
-                most = self._rows or MAX_ROWS.get(device, MAX_ROWS["cpu"])
-                batch = waiting[: max(1, min(most, budget // len(tokens[waiting[0]])))]
+                max_rows = self._rows or MAX_ROWS.get(device, MAX_ROWS["cpu"])
+                batch = waiting[: max(1, min(max_rows, budget // len(tokens[waiting[0]])))]
                 results: Sequence[Response]
                 try:
                     results = work(batch)
@@ -108,14 +108,14 @@ class EncoderDecoder:
                         self._rows = len(batch) // 2
                         continue
                     results = [
-                        MemoryError(f"a prompt of {len(tokens[batch[0]])} tokens does not fit the memory: {error}")
+                        MemoryError(f"a prompt of {len(tokens[batch[0]])} tokens doesn't fit into memory: {error}")
                     ]
                 yield from zip(batch, results, strict=True)
                 waiting = waiting[len(batch) :]
 
     @contextmanager
     def _exclusive(self) -> Iterator[None]:
-        """Lock the model and put it into evaluation mode; restore it afterwards."""
+        """Lock the model, and put it into evaluation mode during the block."""
         import torch
 
         with self._lock, torch.no_grad():
@@ -128,7 +128,7 @@ class EncoderDecoder:
                     module.training = True
 
     def _read(self, rows: Sequence[Sequence[int]]) -> dict[str, Any]:
-        """Return the encoder's output for the prompts, as the decoder's arguments; padding is masked."""
+        """Return the encoder's output for the prompts, as arguments of the decoder; padding is masked."""
         ids, mask = self._padded(rows)
         return {"encoder_outputs": self.model.get_encoder()(input_ids=ids, attention_mask=mask), "attention_mask": mask}
 
@@ -147,7 +147,7 @@ class EncoderDecoder:
         read = self._read(rows)
         ids = torch.tensor([self._start()] * len(rows), device=self.model.device)
         cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
-        # transformers called the argument past_key_values up to 5.23
+        # the argument is called past_key_values up to transformers 5.23
         cache_name = "cache" if "cache" in signature(type(self.model).forward).parameters else "past_key_values"
         for step in range(limit):
             logits = (
@@ -197,7 +197,7 @@ class EncoderDecoder:
         ]
 
     def _start(self) -> list[int]:
-        """Return the tokens that decoder texts begin with: its start token, and a forced first token."""
+        """Return the first tokens of the decoder: its start token, and a forced first token."""
         token_ids = {}
         for name in ("decoder_start_token_id", "forced_bos_token_id", "bos_token_id"):
             configs = (getattr(self.model, "generation_config", None), self.model.config)

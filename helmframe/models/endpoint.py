@@ -1,4 +1,4 @@
-"""Servers that speak OpenAI's protocol, as models: vLLM, TGI, llama.cpp, LM Studio, `transformers serve`, OpenAI."""
+"""Models of OpenAI-compatible servers: vLLM, TGI, llama.cpp, LM Studio, `transformers serve`, OpenAI."""
 
 import functools
 import json
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
     import asyncio
 
 TAKES = frozenset({"max_tokens", "temperature", "top_p", "seed", "stop", "presence_penalty", "frequency_penalty"})
-# The most concurrent calls: their number adapts to the server.
+# The maximum of concurrent calls; their number adapts to the server.
 MAX_WORKERS = 64
-# Seconds for one call.
+# The limit of one call in seconds.
 TIMEOUT = 600.0
-# OpenAI's protocol takes no more stop sequences; helmframe applies all of them to the output anyway.
+# The maximum of stop sequences in OpenAI's protocol; helmframe applies all of them to the output.
 MAX_STOPS = 4
 
-# The parameters that a server may refuse; a shorter name may be a part of a longer one.
+# The parameters that a server may reject. A shorter name comes after the longer names that contain it.
 _REFUSABLE = (
     "frequency_penalty", "presence_penalty", "temperature", "max_tokens", "max_completion_tokens", "logprobs", "top_p",
     "top_k", "stop", "seed", "n",
 )  # fmt: skip
-# Errors about the length of one prompt name max_tokens too.
+# Errors about the length of a prompt, which may mention max_tokens too.
 _LENGTH = re.compile(
     r"context (length|window)|maximum (context|model) length|input tokens|prompt (is )?too long", re.IGNORECASE
 )
@@ -53,49 +53,50 @@ def http(
     key_env: str | None = None,
     extra: object = None,
 ) -> Model:
-    """Return the model that a server calls `name`.
+    """Return a model of an OpenAI-compatible server.
 
-    Plain prompts go to /completions unchanged; conversations (`adapt(chat_template=True)`) go to /chat/completions,
-    where the server applies the model's template. Keys come from environment variables alone, are sent as bearer
-    tokens, and each server receives its own key only.
+    Plain prompts are sent to /completions. Conversations (`adapt(chat_template=True)`) are sent to /chat/completions,
+    where the server applies the chat template. Completions are cached by address and name, whichever model the server
+    runs; `score(fresh=True)` generates them again.
 
-    A parameter that the server refuses is dropped or replaced, once per model. The manifest lists it, and a note shows
-    it.
+    API keys come from environment variables only. A key is sent as a bearer token, and each server receives only its
+    own key. A parameter that the server rejects is dropped or replaced, once per model. The manifest lists it, and a
+    note shows it.
 
-    Completions are cached by address and name, whichever model runs there; `score(fresh=True)` runs all requests again.
+    >>> http("http://localhost:8000/v1", "org/name", extra={"top_k": 1})
+    Model('org/name': generates, scores, chat)
 
     Args:
-        url: The server's base address, as clients take it; mostly it ends in /v1.
-        name: The model, as the server calls it.
-        chat: Send plain prompts to /chat/completions too, as one message of the user; for servers that only chat. The
-            model then computes no log-probabilities of texts; of OpenAI's own models only davinci-002 and babbage-002
-            do.
-        logprobs: Request log-probabilities of the generated tokens, if the server supports them.
-        key_env: The environment variable that holds the server's key. Default: the variable of a provider that
-            helmframe knows, such as OPENAI_API_KEY; HELMFRAME_API_KEY for a server on this machine; else no key is
-            sent.
-        extra: More fields for each request, such as `{"top_k": 1}`, as this server takes them.
+        url: The server's base address, which usually ends in /v1.
+        name: The model's name on the server.
+        chat: Whether plain prompts are sent to /chat/completions too, as one user message; for servers that only chat.
+            The model then computes no log-probabilities of texts. OpenAI's own models don't either, except davinci-002
+            and babbage-002.
+        logprobs: Whether to request log-probabilities of generated tokens, if the server supports them.
+        key_env: The environment variable of the server's key. By default the variable of a known provider, such as
+            OPENAI_API_KEY, or HELMFRAME_API_KEY for a server on this machine; else no key is sent.
+        extra: Further fields of each request that the server supports, such as `{"top_k": 1}`.
 
     Raises:
-        ArgumentError: An invalid address, or httpx is not installed.
+        ArgumentError: The address, the name or `extra` is invalid, or httpx is not installed.
     """
-    more = _extra(extra)
+    fields = _extra(extra)
     address = _address(url)
     variable = providers.key_variable(address, providers.check_key_env(key_env))
     provider = providers.provider_at(address)
     if not isinstance(name, str) or not name.strip():
-        raise ArgumentError(f"http(name={name!r}): should be the model's name, as {address}/models lists it.")
+        raise ArgumentError(f"http(name={name!r}): name must be the model's name, as {address}/models lists it.")
     settings = {
         "chat": chat or None,
         "logprobs": None if logprobs else False,
         "key_env": key_env,
-        "extra": more or None,
+        "extra": fields or None,
     }
     options = {key: value for key, value in settings.items() if value is not None}
     model = _EndpointModel(
         Endpoint(address, name, variable),
         chat,
-        more,
+        fields,
         logprobs=logprobs,
         never_sent=frozenset(provider.refuses if provider else ()),
     )
@@ -103,7 +104,7 @@ def http(
         name=name,
         source=Call("http", frozen({"url": address, "name": name, **options})) if options else f"{address}#{name}",
         generate=model.generate,
-        fingerprint=functools.partial(digest, "http", address, name, json.dumps([chat, more], sort_keys=True)),
+        fingerprint=functools.partial(digest, "http", address, name, json.dumps([chat, fields], sort_keys=True)),
         durable=True,
         takes=TAKES,
         batch=1,
@@ -120,12 +121,12 @@ def http(
 
 
 def from_address(text: str) -> Model:
-    """Return a server's model from text: `openai:gpt-4.1`, `http://localhost:8000/v1#name`, `http(url=…, name=…)`.
+    """Return the model of an address: `openai:gpt-4.1`, `http://localhost:8000/v1#name`, `http(url=…, name=…)`.
 
-    `openai` is one of the providers in `specs/providers`; `hf.list_models()` lists them.
+    `openai` is a provider of `specs/providers`; `hf.list_models()` lists all providers.
 
     Raises:
-        ArgumentError: An invalid address, or it lacks the model's name.
+        ArgumentError: The address is invalid, or lacks the model's name.
     """
     named = providers.named(text)
     if named is not None:
@@ -138,11 +139,11 @@ def from_address(text: str) -> Model:
                 raise ArgumentError.unknown_argument("http()", key, _ARGUMENTS)
         for key in ("url", "name"):
             if key not in arguments:
-                raise ArgumentError(f"model {text!r}: {key}= is missing.")
+                raise ArgumentError(f"Model {text!r}: {key}=… is missing.")
         return http(**arguments)  # type: ignore[arg-type]  # checked there
     url, _, name = text.partition("#")
     if not name:
-        raise ArgumentError(f"{_address(url)} is a server; say which of its models: '{_address(url)}#name'.")
+        raise ArgumentError(f"{_address(url)} is a server. Add the name of a model: '{_address(url)}#name'.")
     return http(url, name)
 
 
@@ -151,22 +152,22 @@ _ARGUMENTS = ("url", "name", "chat", "logprobs", "key_env", "extra")
 
 @dataclass
 class _EndpointModel:
-    """A model of an endpoint, and what is known so far of the parameters that it takes."""
+    """A model of an endpoint, and the parameters that it is known to support."""
 
     endpoint: Endpoint
     chat: bool
     extra: Mapping[str, Any]
     logprobs: bool = True
     never_sent: frozenset[str] = frozenset()
-    # OpenAI's reasoning models take the newer name only
+    # OpenAI's reasoning models support the newer name only
     max_tokens: str = "max_tokens"
-    # refused parameter → the value that is sent in its place, or None: it isn't sent
+    # rejected parameter → the value that is sent instead, or None: it isn't sent
     replaced: dict[str, int | None] = field(default_factory=dict)
-    # refused parameter → the value that was refused, for the manifest
+    # rejected parameter → the rejected value, for the manifest
     refused: dict[str, object] = field(default_factory=dict)
-    # ways to request log-probabilities of a text; only the one that worked, once one did
+    # parameters that may request log-probabilities of a text; after the first success only those that succeeded
     scoring_parameters: Sequence[Mapping[str, Any]] = ({"echo": True, "logprobs": 1}, {"prompt_logprobs": 0})
-    # forms of requests that were sent before; the first of a form is sent alone, so that others learn from its refusal
+    # forms of requests that were sent; the first request of a form is sent alone, because the server may reject it
     _sent: set[str] = field(default_factory=set)
     _locks: "WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock]" = field(default_factory=WeakKeyDictionary)
 
@@ -181,12 +182,12 @@ class _EndpointModel:
         return [event_loop.run(self._score(pair)) for pair in pairs]
 
     def refused_parameters(self) -> dict[str, str]:
-        """Return the refused parameters, each with what is done instead."""
+        """Return the rejected parameters, each with the replacement as text."""
         return {
             name: (
-                f"{name}={self.replaced[name]} is sent: it refuses {value!r}"
+                f"the server rejects {name}={value!r}; {name}={self.replaced[name]} is sent instead"
                 if self.replaced[name] is not None
-                else f"the server's default {name} is used: it refuses {name}={value!r}"
+                else f"the server rejects {name}={value!r}; its default {name} is used"
             )
             for name, value in list(self.refused.items())
         }
@@ -202,7 +203,7 @@ class _EndpointModel:
         return await self._read(reply, stops_of(decoding))
 
     async def _post(self, route: str, content: Mapping[str, Any], decoding: Mapping[str, Any]) -> Any:
-        """Return the reply to a request, without the parameters that the server refuses."""
+        """Return the reply to a request without the parameters that the server rejects."""
         is_chat = "messages" in content
         while True:
             body = self._body(decoding, is_chat)
@@ -259,7 +260,7 @@ class _EndpointModel:
         return {"model": self.endpoint.name, **fields}
 
     def _adjust(self, error: RefusedError, body: Mapping[str, Any]) -> bool:
-        """Return whether to send the request in another form, given the server's error."""
+        """Adjust the parameters to the server's error, and return whether to send the request again."""
         message = str(error)
         if error.status_code not in (400, 422) or _LENGTH.search(message):
             return False
@@ -273,7 +274,7 @@ class _EndpointModel:
         limit = _LIMIT.search(message) if name == "max_tokens" else None
         value = int(limit[1]) if limit and int(limit[1]) < sent else None
         self.replaced[name] = value
-        if name != "logprobs":  # an addition of ours
+        if name != "logprobs":  # added by helmframe, not by the user
             self.refused.setdefault(name, sent)
         return True
 
@@ -283,7 +284,7 @@ class _EndpointModel:
 
     @staticmethod
     def _named(error: RefusedError, body: Mapping[str, Any]) -> str | None:
-        """Return the parameter of the request that the error names."""
+        """Return the parameter of the request that the error mentions."""
         if error.parameter in body and error.parameter in _REFUSABLE:
             return error.parameter
         text = str(error)
@@ -291,16 +292,16 @@ class _EndpointModel:
             quoted = rf"['\"`]{name}['\"`]" if len(name) == 1 else rf"\b{name}\b"
             if name in body and re.search(quoted, text, re.IGNORECASE):
                 return name
-        # "log probabilities", "logprob"
+        # some servers write "log probabilities" or "logprob"
         return "logprobs" if "logprobs" in body and re.search("logprob|log.prob", text, re.IGNORECASE) else None
 
     async def _score(self, pair: Pair) -> Completion:
         if is_conversation(pair.context):
             raise CapabilityError(
-                f"model {self.endpoint.name!r}: a server gives no log-probabilities of texts in a conversation; leave "
-                "out adapt(chat_template=True), or use .adapt(method='multiple_choice_joint')."
+                f"Model {self.endpoint.name!r}: servers don't return log-probabilities of texts in a conversation. "
+                "Remove adapt(chat_template=True), or use .adapt(method='multiple_choice_joint')."
             )
-        if not pair.continuation:  # a server could not distinguish it from the context's last token
+        if not pair.continuation:  # a server can't distinguish it from the last token of the context
             return Completion("", output_tokens=0)
         reason = ""
         for parameters in self.scoring_parameters:
@@ -322,36 +323,36 @@ class _EndpointModel:
 
     def _no_scores(self, reason: str) -> CapabilityError:
         return CapabilityError(
-            f"model {self.endpoint.name!r}: {self.endpoint.url} gives no log-probabilities of given texts (echo with "
-            f"logprobs, prompt_logprobs){reason}; vLLM does. Or ask otherwise: .adapt(method='multiple_choice_joint') "
-            "or 'generation'."
+            f"Model {self.endpoint.name!r}: {self.endpoint.url} doesn't return log-probabilities of prompts (echo with "
+            f"logprobs, or prompt_logprobs){reason}. vLLM's server does. Or generate the answer: "
+            ".adapt(method='multiple_choice_joint') or .adapt(method='generation')."
         )
 
 
 def _never_scores(provider: providers.Provider, name: str) -> bool:
-    """Return whether this model of a provider is known to return no log-probabilities of a prompt."""
+    """Return whether a model of a provider is known to return no log-probabilities of prompts."""
     return provider.chat or (bool(provider.echoes) and re.fullmatch(provider.echoes, name) is None)
 
 
 def _address(url: object) -> str:
-    """Return the base address in one spelling.
+    """Return the base address in canonical form.
 
     Raises:
-        ArgumentError: It is not an address, or contains a secret (a password, a key).
+        ArgumentError: The address is invalid, or contains a secret (a password or a query).
     """
     if find_spec("httpx") is None:
-        raise ArgumentError("asking a server needs the package httpx: pip install 'helmframe[http]'.")
+        raise ArgumentError("Models of servers need the package httpx: pip install 'helmframe[http]'.")
     try:
         parts = urlsplit(url) if isinstance(url, str) else None
         port = parts and parts.port
     except ValueError:
         parts = None
     if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ArgumentError(f"http(url={url!r}): should be a server's address, such as 'http://localhost:8000/v1'.")
+        raise ArgumentError(f"http(url={url!r}): url must be a server's address, such as 'http://localhost:8000/v1'.")
     if parts.username is not None or parts.password is not None or parts.query:
         raise ArgumentError(
-            f"http(url='{parts.scheme}://{parts.hostname}…'): an address with a password or a query would be shown and "
-            "stored. Keys come from environment variables (key_env=), other fields in extra=."
+            f"http(url='{parts.scheme}://{parts.hostname}…'): url must not contain a password or a query, because it "
+            "is shown and stored. Put keys into environment variables (key_env=…), and other fields into extra=…."
         )
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     path = re.sub(r"/(chat/)?completions$", "", parts.path.rstrip("/"))
@@ -360,16 +361,19 @@ def _address(url: object) -> str:
 
 def _extra(fields: object) -> dict[str, Any]:
     try:
-        more: dict[str, Any] = dict(fields or {})  # type: ignore[call-overload]
-        json.dumps(more)
+        checked: dict[str, Any] = dict(fields or {})  # type: ignore[call-overload]
+        json.dumps(checked)
     except (TypeError, ValueError):
-        raise ArgumentError(f"http(extra={fields!r}): should be a dict of what JSON can say.") from None
-    for key, value in more.items():
+        raise ArgumentError(f"http(extra={fields!r}): extra must be a dict of JSON values.") from None
+    for key, value in checked.items():
         if key in _RESERVED:
-            raise ArgumentError(f"http(extra={{{key!r}: …}}): helmframe says {key} itself.")
+            raise ArgumentError(f"http(extra={{{key!r}: …}}): helmframe sets {key} itself. Remove it.")
         if re.search(r"key|token$|secret|password|authorization", str(key), re.IGNORECASE) and isinstance(value, str):
-            raise ArgumentError(f"http(extra={{{key!r}: …}}): keys come from environment variables (key_env=).")
-    return more
+            raise ArgumentError(
+                f"http(extra={{{key!r}: …}}): extra must not contain keys. Put the key into an environment variable "
+                "(key_env=…)."
+            )
+    return checked
 
 
 _RESERVED = frozenset({*TAKES, "model", "prompt", "messages", "n", "echo", "stream", "logprobs"})

@@ -1,4 +1,4 @@
-"""One model of one server over HTTP: requests, keys from the environment, and errors."""
+"""The HTTP client of a model on a server: requests, API keys from the environment, and errors."""
 
 import os
 import time
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
 
     import httpx
 
-# Seconds to get a connection, and for a call without another limit.
+# The limits in seconds of a connection, and of a call without another limit.
 CONNECT, LONGEST = 30.0, 3600.0
 MAX_MESSAGE = 300
-# A server without the route may respond not found, not allowed, or not implemented.
+# The statuses of servers that lack a route: not found, not allowed, not implemented.
 _NO_ROUTE = frozenset({404, 405, 501})
 
 
 class RefusedError(HelmframeError):
     """An error response of a server.
 
-    `status_code`, `headers` and `code` show whether it may be transient, `parameter` the field that the server refuses.
+    `status_code`, `headers` and `code` show whether it is transient. `parameter` is the field that the server rejects.
     """
 
     def __init__(
@@ -51,30 +51,30 @@ class Endpoint:
     """A model of a server.
 
     Args:
-        url: The server's base address.
-        name: The model, as the server calls it.
-        key: The environment variable of its key; None: no key is sent.
-        has_responded: Whether it has responded in this process; later invalid replies are the fault of one request.
+        url: The base address of the server.
+        name: The name of the model on the server.
+        key: The environment variable of the server's key; None: no key is sent.
+        has_responded: Whether the server has responded in this process. Later invalid replies fail one request only.
     """
 
     url: str
     name: str
     key: str | None = None
     has_responded: bool = False
-    _open_at: float = 0.0  # when the server's rate limit is reset, on the clock `time.monotonic`
+    _open_at: float = 0.0  # the reset of the server's rate limit, by the clock `time.monotonic`
 
     async def post(self, route: str, body: Mapping[str, Any]) -> Any:
         """Return the server's reply, parsed as JSON.
 
         Raises:
-            SourceDeniedError: The key is missing, wrong, or not for this model.
-            SourceMissingError: The server has no such model; lists its models.
-            SourceBrokenError: The server does not speak this protocol.
+            SourceDeniedError: The key is missing, wrong, or not valid for this model.
+            SourceMissingError: The server has no such model; the message lists models.
+            SourceBrokenError: The server isn't OpenAI-compatible.
             CapabilityError: The server has the model, but not on this route.
-            RefusedError: Any other error; a lost connection raises httpx's own.
+            RefusedError: The server returned any other error. A lost connection raises httpx's own error.
         """
         await self._wait_for_reset()
-        response = await _client().post(f"{self.url}/{route}", json=body, headers=self._headers())
+        response = await self._send("POST", route, json=body)
         self._open_at = max(self._open_at, time.monotonic() + seconds_to_reset(response.headers))
         reply = _json(response)
         error = reply.get("error") if isinstance(reply, Mapping) else None
@@ -85,17 +85,27 @@ class Endpoint:
             status = _status(error)
         elif response.is_success:
             await self.check_protocol()
-            raise self._refused(response, route, status, "the reply is no JSON")
+            raise self._refused(response, route, status, "the reply isn't JSON")
         elif response.is_redirect:
-            raise SourceBrokenError(f"{self.url} redirects to {response.headers.get('Location')}; give that address.")
+            raise SourceBrokenError(f"{self.url} redirects to {response.headers.get('Location')}. Use that address.")
         if status == 401 or (status == 403 and not self.has_responded):
             raise self._denied(status, _error_message(reply))
         if status in _NO_ROUTE and not self.has_responded:
             raise await self._no_route_error(response, route, status, _error_message(reply))
         raise self._refused(response, route, status, _error_message(reply))
 
+    async def _send(self, method: str, route: str, **options: Any) -> "httpx.Response":
+        import httpx
+
+        try:
+            return await _client().request(method, f"{self.url}/{route}", headers=self._headers(), **options)
+        except httpx.TransportError as error:
+            # of the same class, which decides whether the request is retried
+            reason = str(error) or ("timeout" if isinstance(error, httpx.TimeoutException) else "connection lost")
+            raise type(error)(f"no response from {self.url}/{route}: {reason}") from error
+
     async def _wait_for_reset(self) -> None:
-        """Wait until the rate limit is reset that the server's last replies reported as used up."""
+        """Wait until the server resets its rate limit, if its last replies reported that the limit is used up."""
         import asyncio
 
         wait = self._open_at - time.monotonic()
@@ -103,17 +113,17 @@ class Endpoint:
             await asyncio.sleep(wait)
 
     async def check_protocol(self) -> None:
-        """Check that a server which has not responded yet speaks this protocol at all.
+        """Check that a server that has not responded yet is OpenAI-compatible.
 
         Raises:
-            SourceBrokenError: It does not.
+            SourceBrokenError: The server isn't OpenAI-compatible.
         """
         if not self.has_responded and await self._names() is None:
-            raise self._stranger("it does not answer in OpenAI's form")
+            raise self._incompatible("its reply isn't in OpenAI's format")
 
     async def _names(self) -> list[str] | None:
-        """Return the models that the server lists; [] if it refuses to list them, None if it has no list."""
-        response = await _client().get(f"{self.url}/models", headers=self._headers())
+        """Return the models that the server lists; [] if the list is not allowed, None if there is no list."""
+        response = await self._send("GET", "models")
         if response.status_code in (401, 403):
             return []
         if response.status_code >= 500 and response.status_code not in _NO_ROUTE:
@@ -129,42 +139,44 @@ class Endpoint:
     ) -> HelmframeError:
         names = await self._names()
         if names is None:
-            return self._stranger(f"it has neither /{route} nor /models (HTTP {status})")
+            return self._incompatible(f"it has neither /{route} nor /models (HTTP {status})")
         if self.name in names or "chat" in message.lower():
-            hint = "hf.models.http(url, name, chat=True)" if route == "completions" else "leave out chat"
+            hint = "hf.models.http(url, name, chat=True)" if route == "completions" else "without chat=True"
             return CapabilityError(
-                f"{self.url}/{route} does not serve model {self.name!r}: {message or status}. Try {hint}."
+                f"{self.url}/{route} doesn't serve model {self.name!r}: {message or status}. Try {hint}."
             )
         if not names:
             return self._refused(response, route, status, message)
-        return SourceMissingError(str(UnknownNameError.among(f"model of {self.url}", self.name, names)))
+        return SourceMissingError(str(UnknownNameError.among(f"model on {self.url}", self.name, names)))
 
-    def _stranger(self, why: str) -> SourceBrokenError:
+    def _incompatible(self, reason: str) -> SourceBrokenError:
         return SourceBrokenError(
-            f"no OpenAI-compatible server at {self.url}: {why}. Its base address mostly ends in /v1."
+            f"No OpenAI-compatible server found at {self.url}: {reason}. The base address usually ends in /v1."
         )
 
     def _denied(self, status: int, message: str) -> SourceDeniedError:
         name = self.key
         if name is None:
             return SourceDeniedError(
-                f"{self.url} requires a key (HTTP {status}): put it into an environment variable of this process, and "
-                f"name that variable: hf.models.http({self.url!r}, {self.name!r}, key_env='MY_SERVER_KEY')."
+                f"{self.url} needs a key (HTTP {status}). Put it into an environment variable, and name the variable: "
+                f"hf.models.http({self.url!r}, {self.name!r}, key_env='MY_SERVER_KEY')."
             )
         if not _key(name):
-            return SourceDeniedError(f"{self.url} requires a key (HTTP {status}): export {name}=… where this runs.")
-        more = f": {self._safe(message)}" if message else ""
-        return SourceDeniedError(f"{self.url} refuses the key in {name} (HTTP {status}){more}")
+            return SourceDeniedError(
+                f"{self.url} needs a key (HTTP {status}). Set it in the environment: export {name}=…."
+            )
+        details = f": {self._safe(message)}" if message else ""
+        return SourceDeniedError(f"{self.url} rejects the key in {name} (HTTP {status}){details}")
 
     def _refused(self, response: "httpx.Response", route: str, status: int, message: str) -> RefusedError:
         reply = _json(response)
         error = reply.get("error") if isinstance(reply, Mapping) else None
         code = error.get("code") if isinstance(error, Mapping) else None
-        text = f"{self.url}/{route} answered HTTP {status}"
-        more = f": {self._safe(message)}" if message else ""
+        text = f"{self.url}/{route} returned HTTP {status}"
+        details = f": {self._safe(message)}" if message else ""
         parameter = error.get("param") if isinstance(error, Mapping) else None
         return RefusedError(
-            text + more,
+            text + details,
             status,
             dict(response.headers),
             code if isinstance(code, str) else None,
@@ -176,11 +188,11 @@ class Endpoint:
         if not key:
             return {}
         if not key.isascii() or not key.isprintable():
-            raise SourceDeniedError(f"the key in {self.key} contains characters that no key has; export it again.")
+            raise SourceDeniedError(f"The key in {self.key} contains invalid characters. Export it again.")
         return {"Authorization": f"Bearer {key}"}
 
     def _safe(self, message: str) -> str:
-        """Return the server's message in one short line, without keys, which some servers repeat."""
+        """Return the server's message as one short line without keys, which some servers repeat."""
         key = _key(self.key)
         shown = config.redacted(message.replace(key, "***") if key else message)
         return " ".join("".join(character if character.isprintable() else " " for character in shown).split())[
@@ -188,7 +200,7 @@ class Endpoint:
         ]
 
 
-# One client for each event loop (the process has one): it holds the connections, but no keys.
+# The client of each event loop (a process has one). It holds the connections, but no keys.
 _clients: "WeakKeyDictionary[asyncio.AbstractEventLoop, httpx.AsyncClient]" = WeakKeyDictionary()
 
 
@@ -210,21 +222,21 @@ def _key(name: str | None) -> str:
 
 
 def _json(response: "httpx.Response") -> Any:
-    """Return the body as JSON; None if it is not JSON."""
+    """Return the body as JSON; None if it isn't JSON."""
     try:
         return response.json()
-    except (ValueError, RecursionError):  # endless brackets
+    except (ValueError, RecursionError):  # RecursionError: too many nested brackets
         return None
 
 
 def _status(error: object) -> int:
-    """Return the status of an error in a reply of status 200, as routers report it; 400 if it has none."""
+    """Return the status of an error in a reply of status 200, which routers send; 400 if it has none."""
     code = error.get("code") if isinstance(error, Mapping) else None
     return code if isinstance(code, int) and 400 <= code < 600 else 400
 
 
 def _error_message(reply: Any) -> str:
-    """Return the message in an error's body, wherever this server puts it."""
+    """Return the message in the body of an error, under the keys of common servers."""
     if isinstance(reply, Mapping):
         for key in ("error", "message", "detail"):
             if reply.get(key):

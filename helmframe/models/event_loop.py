@@ -1,6 +1,6 @@
-"""One event loop for the async models of a process, in its own thread that ends with the process.
+"""The event loop for the async models of a process, in a thread that ends with the process.
 
-asyncio is imported inside functions: most runs have no async model, and it takes a tenth of `import helmframe`.
+asyncio is imported inside functions, because most runs have no async model and its import is slow.
 """
 
 import atexit
@@ -18,10 +18,10 @@ _thread: threading.Thread | None = None
 
 
 def loop() -> "asyncio.AbstractEventLoop":
-    """Return the running loop; it is created on first use.
+    """Return the running loop, which is created on first use.
 
-    The process has one loop, which never stops earlier: a client that one call opened, and its connections, serve the
-    next call. It is separate from a notebook's own loop.
+    The process has one loop until it ends, so clients and connections of one call serve the next call. It is not the
+    loop of a notebook.
     """
     import asyncio
 
@@ -35,30 +35,32 @@ def loop() -> "asyncio.AbstractEventLoop":
 
 
 def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """Return the coroutine's result; blocks the calling thread, while coroutines of other threads run on the same loop.
+    """Return the coroutine's result. This thread waits; coroutines of other threads run on the same loop.
 
     Raises:
-        RuntimeError: Called on the loop itself, which would wait for itself.
+        RuntimeError: The function was called on the loop's own thread, which would wait for itself.
     """
     import asyncio
 
     if inside():
         coroutine.close()
-        raise RuntimeError("an async model can't wait for another inside its own call; await it, or ask in a thread.")
+        raise RuntimeError(
+            "An async model can't wait for another model inside its own call. Await it, or call it in a thread."
+        )
     return asyncio.run_coroutine_threadsafe(coroutine, loop()).result()
 
 
 def inside() -> bool:
-    """Return whether this is the loop's own thread, which must never wait for a completion."""
+    """Return whether this is the loop's own thread, which must not wait for a completion."""
     return threading.current_thread() is _thread
 
 
 async def within(coroutine: Coroutine[Any, Any, Any], timeout: float | None) -> Any:
-    """Return the coroutine's result within `timeout` seconds; a call that does not end when cancelled is abandoned.
+    """Return the coroutine's result within `timeout` seconds; a call that ignores its cancellation is abandoned.
 
     Raises:
         TimeoutError: The call took longer.
-        CancelledError: The one of `concurrent.futures`: the coroutine raised `asyncio.CancelledError`.
+        CancelledError: The coroutine raised `asyncio.CancelledError`; the class is that of `concurrent.futures`.
         RuntimeError: The coroutine raised `GeneratorExit`.
     """
     import asyncio
@@ -66,7 +68,7 @@ async def within(coroutine: Coroutine[Any, Any, Any], timeout: float | None) -> 
 
     task = asyncio.ensure_future(coroutine)
     try:
-        # not wait_for, which waits for a cancelled task that may hang
+        # not asyncio.wait_for, which waits for the cancelled task, even if it hangs
         done, _ = await asyncio.wait({task}, timeout=timeout)
     except asyncio.CancelledError:
         task.cancel()
@@ -74,8 +76,8 @@ async def within(coroutine: Coroutine[Any, Any, Any], timeout: float | None) -> 
     if not done:
         task.add_done_callback(_forget_result)
         task.cancel()
-        raise TimeoutError(f"no answer within {timeout:g} s")
-    # raised unchanged, these two would end the task that waits
+        raise TimeoutError(f"no response within {timeout:g} s")
+    # converted, because these two would end the waiting task
     if task.cancelled():
         raise CancelledError("the call was cancelled from within")
     if isinstance(task.exception(), GeneratorExit):
@@ -88,7 +90,7 @@ def _turn(turning: "asyncio.AbstractEventLoop") -> None:
         try:
             turning.run_forever()
         except (SystemExit, KeyboardInterrupt):
-            continue  # asyncio lets these leave a task through the loop; the caller that waits raises them
+            continue  # these pass from a task through the loop; the waiting caller raises them
         return
 
 
@@ -98,7 +100,7 @@ def _forget_result(task: "asyncio.Future[Any]") -> None:
 
 
 def _end() -> None:
-    """Cancel running tasks, so that nothing is reported as pending at exit; a task that blocks is left alone."""
+    """Cancel the running tasks at exit, so that asyncio does not report them as pending; skip a blocked loop."""
     if _loop is None or _thread is None or not _thread.is_alive():
         return
     _loop.call_soon_threadsafe(_cancel_all, _loop)
@@ -112,12 +114,12 @@ def _cancel_all(turning: "asyncio.AbstractEventLoop") -> None:
 
     for task in asyncio.all_tasks(turning):
         task.cancel()
-    # two turns: one for the cancelled tasks to end, one for tasks that wait for them
+    # after two turns: cancelled tasks end in the first, and tasks that wait for them in the second
     turning.call_soon(turning.call_soon, turning.stop)
 
 
 def _after_fork() -> None:
-    """Reset the loop of a forked child: its thread is missing, and its lock may never be released."""
+    """Reset the loop in a forked child, where its thread is missing and its lock may be held."""
     global _lock, _loop, _thread
     _lock = threading.Lock()
     _loop = _thread = None

@@ -1,4 +1,4 @@
-"""The stage `fit`: render each request for one model, and truncate it to the model's window."""
+"""The stage `fit`: render each request for one model, and shorten prompts that exceed its window."""
 
 import json
 import re
@@ -14,10 +14,10 @@ from helmframe.models.model import Model
 from helmframe.models.prompts import Block, apply_chat_template, first_shots, messages, number_of_shots, plain
 from helmframe.models.windows import split_into_windows, truncate_right
 
-# A placeholder for the question while the chat template is applied; no tokenizer or template contains it.
+# A placeholder for the question while the chat template is applied; no template contains it.
 _QUESTION = "\x02helmframe-question\x03"
-# The tokens of two texts and of their joined text differ by a few at the seam; closer to the limit than this, the
-# joined text is tokenized.
+# The token counts of two texts and of their joined text differ by a few tokens at the seam. If a prompt is closer to
+# the limit than this number of tokens, the joined text is tokenized.
 _SEAM = 8
 _LATER = {
     "continuation": pl.String,
@@ -31,21 +31,21 @@ _LATER = {
 def fit(requests: pl.DataFrame, heads: pl.DataFrame, model: Model) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return the prompts of one model.
 
-    A prompt that is too long for the window loses its last examples, one by one, never a part of the question. A prompt
-    that is too long without any example is refused with an error in its row, or truncated at its end if `truncation` is
-    "right". A text whose log-probability is requested as a whole is split into windows, one row each.
+    A prompt that exceeds the window loses its last few-shot examples, one by one, but no part of the question. If it is
+    too long without examples, its row gets an error, or it is truncated on the right if `truncation` is "right". A text
+    whose log-probability is requested as a whole is split into windows, one row each.
 
     Args:
         requests: `REQUESTS`.
         heads: `HEADS`.
-        model: Its window (tokens), chat template, and whether it takes media, generates and computes log-probabilities.
+        model: The model, with its window (tokens), chat template and capabilities.
 
     Returns:
         `FITTED`, one row per request and window, and `PREFIXES`.
 
     Raises:
-        CapabilityError: An instance contains media and the model takes text only, log-probabilities (or text) are
-            requested and the model does not support them, or it lacks the requested chat template.
+        CapabilityError: The model lacks a capability: media, log-probabilities of texts, generation, or a chat
+            template.
 
     Source: HELM `InContextLearningAdapter.construct_prompt`.
     """
@@ -58,19 +58,22 @@ def fit(requests: pl.DataFrame, heads: pl.DataFrame, model: Model) -> tuple[pl.D
         pl.col("chat_template").fill_null(model.chat is not None), suffix=texts
     )
     rows = split_into_windows(rows, model).with_columns(limit=_limit(rows, model))
-    alone = pl.col("substitutions").is_not_null() | (pl.col("blocks").list.len() > 1)
-    apart = rows.select(alone).to_series()
-    if not apart.any():
-        fitted, prefixes = _together(rows, heads, model)
+    by_row = pl.col("substitutions").is_not_null() | (pl.col("blocks").list.len() > 1)
+    rendered = rows.select(by_row).to_series()
+    if not rendered.any():
+        fitted, prefixes = _with_shared_starts(rows, heads, model)
     else:
         numbered = rows.with_row_index("_index")
         by_head = dict(heads.unique("head_id").select("head_id", "head").iter_rows())
-        parts = [_together(numbered.filter(~apart), heads, model), render_rows(numbered.filter(apart), by_head, model)]
+        parts = [
+            _with_shared_starts(numbered.filter(~rendered), heads, model),
+            render_rows(numbered.filter(rendered), by_head, model),
+        ]
         columns = parts[1][0].columns
         fitted = pl.concat([frame.select(columns) for frame, _ in parts]).sort("_index").drop("_index")
         prefixes = pl.concat([frame for _, frame in parts]).unique("prefix_id", maintain_order=True)
-    fitted, more = truncate_right(fitted, prefixes, model)
-    prefixes = pl.concat([prefixes, more]).unique("prefix_id", maintain_order=True)
+    fitted, new_prefixes = truncate_right(fitted, prefixes, model)
+    prefixes = pl.concat([prefixes, new_prefixes]).unique("prefix_id", maintain_order=True)
     too_long = pl.format(
         "the prompt is longer than the window of {} tokens even without examples", pl.lit(model.window)
     )
@@ -83,18 +86,18 @@ def fit(requests: pl.DataFrame, heads: pl.DataFrame, model: Model) -> tuple[pl.D
 
 
 def _limit(rows: pl.DataFrame, model: Model) -> pl.Expr:
-    """Return the number of tokens a prompt may have; null if there is no limit, or the prompt is a window already."""
+    """Return the maximum number of prompt tokens; null if there is no limit, or the prompt is a window already."""
     if model.window is None or model.count_tokens is None:
         return pl.lit(None, dtype=pl.Int64)
     decoding = {text: json.loads(text) for text in rows["decoding"].unique()}
-    most = model.max_request_length or model.window
-    limits = {text: most - int(values.get("max_tokens") or 0) for text, values in decoding.items()}
+    max_length = model.max_request_length or model.window
+    limits = {text: max_length - int(values.get("max_tokens") or 0) for text, values in decoding.items()}
     limit = pl.col("decoding").replace_strict(limits, return_dtype=pl.Int64)
     return pl.when(pl.col("window_index").is_null()).then(limit)
 
 
-def _together(rows: pl.DataFrame, heads: pl.DataFrame, model: Model) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return prompts, whose shared starts are rendered once. Adds `prefix_id`, `shots_used` and `too_long`."""
+def _with_shared_starts(rows: pl.DataFrame, heads: pl.DataFrame, model: Model) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the prompts with `prefix_id`, `shots_used` and `too_long`; their shared starts are rendered once."""
     starts = _starts(rows, heads, model)
     head = ["head_id", "chat_template"]
     rows = rows.join(starts.select(*head, "tail").unique(head), on=head, how="left", maintain_order="left")
@@ -111,7 +114,7 @@ def _together(rows: pl.DataFrame, heads: pl.DataFrame, model: Model) -> tuple[pl
 
 
 def _starts(requests: pl.DataFrame, heads: pl.DataFrame, model: Model) -> pl.DataFrame:
-    """Return one row per head and number of shots: the rendered prefix, and what follows the question (`tail`)."""
+    """Return one row per head and number of examples: the rendered prefix, and the text after the question (`tail`)."""
     used = requests.select("head_id", "chat_template").unique(maintain_order=True)
     rows = []
     for head_id, chat_template, head in (
@@ -134,7 +137,7 @@ def _render(head: Sequence[Block], model: Model, *, chat_template: bool) -> tupl
     question = {"role": "user", "kind": "question", "content": [{"type": "text", "text": _QUESTION, "media": None}]}
     prefix, mark, tail = apply_chat_template(messages([*head, question]), model).partition(_QUESTION)
     if not mark or _QUESTION in tail:
-        raise CapabilityError(f"the chat template of model {model.name!r} does not keep the text of a message.")
+        raise CapabilityError(f"The chat template of model {model.name!r} drops the text of a message.")
     return prefix, tail
 
 
@@ -145,7 +148,7 @@ def _with_shots(rows: pl.DataFrame, starts: pl.DataFrame, model: Model) -> pl.Da
         return rows.with_columns(shots_used=shots, too_long=pl.lit(value=False))
     count = model.count_tokens
     starts = starts.with_columns(prefix_tokens=pl.Series(list(count(starts["prefix"].to_list())), dtype=pl.Int64))
-    # the model reads the continuation too
+    # the continuation is part of the prompt
     texts = rows.select(pl.concat_str("suffix", "continuation", ignore_nulls=True)).to_series()
     counted = rows.select(
         "head_id",
@@ -180,8 +183,8 @@ def _check_media(requests: pl.DataFrame, model: Model) -> None:
     with_media = requests.filter(has_media.list.any())
     if with_media.height:
         raise CapabilityError(
-            f"model {model.name!r} takes text only, and instance {with_media['instance_id'][0]!r} of scenario "
-            f"{with_media['scenario'][0]!r} holds other media; use a model that takes content parts."
+            f"Model {model.name!r} takes text only, and instance {with_media['instance_id'][0]!r} of scenario "
+            f"{with_media['scenario'][0]!r} contains other media. Use a model that takes content parts."
         )
 
 
@@ -199,14 +202,14 @@ Row = Mapping[str, Any]
 def render_rows(
     rows: pl.DataFrame, heads: Mapping[str, Sequence[Block]], model: Model
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return the prompts of these rows, and the starts that they share.
+    """Return the prompts of rows that are rendered one by one, and the starts that they share.
 
-    A conversation goes through the chat template unchanged; without a template it is rendered as a dialogue.
+    The chat template renders a conversation unchanged. Without a template, a conversation is rendered as a dialogue.
 
     Args:
-        rows: `REQUESTS` with `limit`, the tokens a prompt may have (null: any number).
-        heads: head_id → blocks.
-        model: Its chat template and tokenizer.
+        rows: `REQUESTS` with `limit`, the maximum number of prompt tokens (null: no limit).
+        heads: Head id → blocks.
+        model: The model, with its chat template and tokenizer.
 
     Returns:
         The rows with `suffix`, `prefix_id`, `shots_used` and `too_long`, and `PREFIXES`.
@@ -248,7 +251,7 @@ def _substituted(text: str, row: Row) -> str:
 
 
 def _shared(row: Row, heads: Mapping[str, Sequence[Block]], shots: int, text: str) -> str:
-    """Return the start of the text that all rows with this head share, if the text begins with it."""
+    """Return the start that all rows of a head share, if the text begins with it; else ""."""
     if row["chat_template"]:
         return ""
     start = _substituted(plain(first_shots(heads[row["head_id"]], shots)), row)

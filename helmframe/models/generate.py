@@ -12,7 +12,7 @@ from typing import Any
 
 import polars as pl
 
-from helmframe.errors import ArgumentError, CapabilityError, StoreError
+from helmframe.errors import ArgumentError, CapabilityError, StoreError, listed
 from helmframe.models.budget import Budget
 from helmframe.models.interrupts import BackgroundTask, run_uninterrupted, wait_for
 from helmframe.models.model import SCORES, Completion, Model, Pair, Prompt, Seeded
@@ -24,12 +24,12 @@ FLUSH_ROWS = 8192
 FLUSH_SECONDS = 2.0
 NUMBERS = {"temperature": int | float, "top_p": int | float, "max_tokens": int, "top_k": int, "seed": int}
 RANGES = {"temperature": (0, math.inf), "top_p": (0, 1), "max_tokens": (0, math.inf)}
-# Requests are run in blocks of about this duration; between blocks, completions of other processes are read.
+# The duration of a block of requests; between blocks, completions of other processes are read.
 BLOCK_SECONDS = 1.0
 RESULT = {**COMPLETION_SCHEMA, "attempts": pl.Int64(), "error": pl.String()}
 
-# Called with an event and the number of its completions: planned, cached, shared (the same as another request), refused
-# (too long), generated, failed (of those), and the prompt_tokens and output_tokens of the others.
+# A function of an event and its count. The events are: planned, cached, shared (equal to another request), refused (too
+# long), generated, failed (a part of generated), prompt_tokens and output_tokens.
 Report = Callable[[str, int], None]
 
 
@@ -43,34 +43,37 @@ def generate(
     send: bool = True,
     fresh: bool = False,
     budget: Budget | None = None,
-    report: Report = lambda what, count: None,  # noqa: ARG005
+    report: Report = lambda event, count: None,  # noqa: ARG005
 ) -> pl.DataFrame:
     """Return one completion per request and output.
 
-    Cached requests are not sent; equal requests are sent once. A failed request is a row with `error`; it is not
-    cached, and the next run retries it.
+    Completions are cached, and equal requests are sent once. A failed request is a row with `error`. It is not cached,
+    so the next run retries it.
 
     Args:
         requests: `FITTED`, one row per output, as `request_ids` returns them.
         prefixes: `PREFIXES`.
         model: The model.
-        stored: Its stored completions; new ones are added within 2 s.
+        stored: The model's stored completions; new completions are added within 2 s.
         fingerprint: The model's current fingerprint.
-        send: False only reads stored completions.
-        fresh: True runs all requests again.
-        budget: How many requests may be sent; default: all.
-        report: Receives the counts of events as they happen; an error that it raises stops the run.
+        send: Whether to send requests; False reads stored completions only.
+        fresh: Whether to generate cached completions again.
+        budget: The limits of requests and cost. By default there are none.
+        report: A function that receives the counts of events. An error that it raises stops the run.
 
     Returns:
-        `COMPLETIONS`; requests that were neither stored nor sent are left out.
+        `COMPLETIONS`, without requests that were neither cached nor sent.
+
+    Raises:
+        StoreError: Completions can't be read or stored.
     """
     budget = budget or Budget()
     wanted = requests.select("row_index", "request_id", "refused").filter(pl.col("refused").is_null())
     low, high = _range(wanted) if wanted.height else (0, 0)
     cached = stored.read(low, high, wanted["request_id"])
-    if fresh:  # read nevertheless: completions stored by now are not news later
+    if fresh:  # read nevertheless, so that completions stored by now don't count as new later
         cached = cached.clear()
-    if wanted.height < requests.height:  # a request that is refused now may have a completion from before
+    if wanted.height < requests.height:  # a request that is refused now may have an older completion
         cached = cached.join(wanted, on="request_id", how="semi")
     cached = cached.with_columns(
         cached=pl.lit(value=True), attempts=pl.lit(0, dtype=pl.Int64), error=pl.lit(None, dtype=pl.String)
@@ -91,7 +94,7 @@ def generate(
         joined = _with_results(requests, pl.concat([cached, *frames], how="diagonal"))
     joined = joined.with_columns(error=pl.coalesce("refused", "error"))
     if joined["content"].null_count() == joined.height:
-        # All content is text, which prefix and suffix contain: there is no need to store it twice.
+        # all content is text, which prefix and suffix contain, so it isn't stored twice
         joined = joined.with_columns(blocks=pl.lit(None, dtype=joined.schema["blocks"]))
     return joined.filter(pl.col("completion").is_not_null() | pl.col("error").is_not_null())
 
@@ -101,11 +104,11 @@ def _with_results(requests: pl.DataFrame, results: pl.DataFrame) -> pl.DataFrame
 
 
 def check_decoding(model: Model, arguments: Mapping[str, Any]) -> None:
-    """Check that the model honours each decoding argument that the user passed.
+    """Check the decoding parameters that the user passed.
 
     Raises:
-        CapabilityError: The model does not support an argument.
-        ArgumentError: An argument has an invalid value.
+        CapabilityError: The model does not support a parameter.
+        ArgumentError: A parameter has an invalid value.
     """
     for name, value in arguments.items():
         expected = NUMBERS.get(name)
@@ -114,26 +117,28 @@ def check_decoding(model: Model, arguments: Mapping[str, Any]) -> None:
         if expected and not all(
             isinstance(setting, expected) and not isinstance(setting, bool) for setting in specified
         ):
-            raise ArgumentError(f"generate({name}={value!r}): should be a number.")
+            kind = "an integer" if expected is int else "a number"
+            raise ArgumentError(f"generate({name}={value!r}): {name} must be {kind}.")
         low, high = RANGES.get(name, (-math.inf, math.inf))
         if expected and not all(low <= setting <= high for setting in specified):
-            within = f"at least {low}" if high == math.inf else f"between {low} and {high}"
-            raise ArgumentError(f"generate({name}={value!r}): should be {within}.")
+            within = f"≥ {low}" if high == math.inf else f"between {low} and {high}"
+            raise ArgumentError(f"generate({name}={value!r}): {name} must be {within}.")
         if name == "stop" and not all(_is_text(setting) for setting in specified):
-            raise ArgumentError(f"generate(stop={value!r}): a text, or several: stop=['\\n', '###'].")
+            raise ArgumentError(
+                f"generate(stop={value!r}): stop must be text, or a list of texts such as ['\\n', '###']."
+            )
     if model.takes is None:
         return
     for name in arguments:
         if name not in (*model.takes, "stop", "n"):
-            takes = ", ".join(sorted(model.takes)) or "none"
             raise CapabilityError(
-                f"generate({name}=…): model {model.name!r} can't take {name}; it takes: {takes}. "
-                f"Leave it out, or give a model whose function has a parameter {name}."
+                f"generate({name}=…): model {model.name!r} doesn't support {name}. Supported: "
+                f"{listed(sorted(model.takes)) or 'none'}. Remove it, or use a function that has a parameter {name}."
             )
 
 
 def _is_text(value: object) -> bool:
-    """Return whether a value is a text, or a list of texts: one value of `stop`, in a list of several."""
+    """Return whether a value is text or a list of texts, which is one value of `stop` in a grid."""
     return isinstance(value, str) or (isinstance(value, list | tuple) and all(isinstance(text, str) for text in value))
 
 
@@ -146,7 +151,7 @@ def _run(
     budget: Budget,
     report: Report,
 ) -> list[pl.DataFrame]:
-    """Return the results (`RESULT`), stored as they come; `cached` marks completions of other processes."""
+    """Return the results (`RESULT`), which are stored as they come; `cached` marks completions of other processes."""
     queue = queue_of(model, fingerprint)
     writer = CompletionWriter(partial(_store, prefixes, stored))
     cached: list[pl.DataFrame] = []
@@ -154,35 +159,37 @@ def _run(
     try:
         keys = ["decoding", "scored"] if model.seeded else ["decoding", "output_index", "repeat", "scored"]
         for group in scored.partition_by(keys, maintain_order=True):
-            rest = _rotated(group) if model.durable else group
-            while rest.height and not budget.stopped.is_set():
-                size = queue.block  # read once: other callers of the model may set it meanwhile
-                block, rest = rest.head(size), rest.slice(size)
+            waiting = _rotated(group) if model.durable else group
+            while waiting.height and not budget.stopped.is_set():
+                size = queue.block  # read once, because other callers of the model may change it
+                block, waiting = waiting.head(size), waiting.slice(size)
                 started = time.monotonic()
                 _run_block(block, prefixes, model, queue, writer, budget, report)
                 pace = BLOCK_SECONDS / max(time.monotonic() - started, 1e-3)
                 # a block is at least one batch, even for a slow model
                 queue.block = max(model.batch, min(round(block.height * min(max(pace, 0.25), 4.0)), FLUSH_ROWS))
-                news = stored.read_new(*_range(rest)).join(rest, on="request_id", how="semi") if rest.height else rest
-                if news.height:
-                    report("cached", news.height)
-                    # Rotated again, or this process would run side by side with the other one.
-                    rest = _rotated(rest.join(news, on="request_id", how="anti", maintain_order="left"))
+                if not waiting.height:
+                    continue
+                new = stored.read_new(*_range(waiting)).join(waiting, on="request_id", how="semi")
+                if new.height:
+                    report("cached", new.height)
+                    # rotated again, so that the two processes don't run the same requests next
+                    waiting = _rotated(waiting.join(new, on="request_id", how="anti", maintain_order="left"))
                     cached.append(
-                        news.with_columns(
+                        new.with_columns(
                             attempts=pl.lit(0, dtype=pl.Int64),
                             error=pl.lit(None, dtype=pl.String),
                             cached=pl.lit(value=True),
                         ).select(*RESULT, "cached")
                     )
     finally:
-        # Also after a failed write or Ctrl-C: try once more to store completions that were paid for.
+        # also after a failed write or Ctrl-C, because completions may have a price
         run_uninterrupted(writer.close)
     return cached + [frame.with_columns(cached=pl.lit(value=False)) for frame in writer.frames]
 
 
 def _rotated(group: pl.DataFrame) -> pl.DataFrame:
-    """Return the rows rotated at random: processes that share a store then seldom run the same requests at once."""
+    """Return the rows rotated at random, so that processes that share a store seldom send the same requests."""
     offset = secrets.randbelow(max(group.height, 1))
     return pl.concat([group.slice(offset), group.head(offset)])
 
@@ -261,7 +268,7 @@ def _sizes(group: pl.DataFrame, prefixes: pl.DataFrame) -> list[int]:
 
 
 def _decoding(group: pl.DataFrame, model: Model) -> dict[str, Any]:
-    """Return the decoding parameters of a group, with a seed per output where a model that takes a seed samples."""
+    """Return the decoding parameters of a group, with the seed of its output if the model samples with a seed."""
     if group["scored"][0]:
         return {SCORES: True}
     decoding: dict[str, Any] = json.loads(group["decoding"][0])
@@ -271,13 +278,13 @@ def _decoding(group: pl.DataFrame, model: Model) -> dict[str, Any]:
 
 
 def _is_sampled(group: pl.DataFrame, model: Model) -> bool:
-    """Return whether completions are sampled with a seed."""
+    """Return whether the model samples, and supports a seed."""
     decoding = json.loads(group["decoding"][0])
     return not group["scored"][0] and bool(decoding.get("temperature")) and "seed" in {*decoding, *(model.takes or ())}
 
 
 def _seeds(group: pl.DataFrame) -> list[int]:
-    """Return the sampling seed of each row: the specified seed for the first output, derived seeds for the others."""
+    """Return the sampling seed of each row: the specified seed for the first output, else a derived seed."""
     seed = int(json.loads(group["decoding"][0]).get("seed") or 0)
     rows = group.select("output_index", "repeat").rows()
     return [_seed_of(seed, *row) if any(row) else seed for row in rows]
@@ -316,7 +323,7 @@ def _frame(outcomes: list[Outcome]) -> pl.DataFrame:
     columns = dict(zip(Completion._fields, zip(*values, strict=True), strict=True))
     columns["completion"] = columns.pop("text")
     columns |= {"latency": latencies, "attempts": attempts, "error": errors}
-    # most models leave most fields empty: an empty column is not built value by value
+    # columns without values, which most models have many of, are not built value by value
     filled = {name: column for name, column in columns.items() if column.count(None) < len(column)}
     return pl.DataFrame(filled, schema={name: schema[name] for name in filled}).select(
         pl.col(name) if name in filled else pl.lit(None, dtype=dtype).alias(name) for name, dtype in schema.items()
@@ -326,8 +333,8 @@ def _frame(outcomes: list[Outcome]) -> pl.DataFrame:
 def _without_reasoning() -> list[pl.Expr]:
     """Return expressions that move text between think tags to `reasoning`.
 
-    The opening tag may be in the prompt, and the closing tag may be missing. Log-probabilities cover both texts, so the
-    completion has none of its own.
+    The opening tag may be in the prompt, and the closing tag may be missing. Log-probabilities are removed, because
+    they cover both texts.
     """
     text = pl.col("completion")
     thought = text.str.extract(r"(?s)^\s*(?:<think>)?(.*?)(?:</think>|\z)", 1)
@@ -351,28 +358,28 @@ def _truncated(stops: list[str]) -> list[pl.Expr]:
     ]
 
 
-# Stores the outcomes of some requests of a block, and returns them as a frame.
+# A function that stores the outcomes of some requests of a block, and returns them as a frame.
 Store = Callable[[pl.DataFrame, list[Outcome]], pl.DataFrame]
 
 
 class CompletionWriter:
-    """A writer that stores lots of outcomes in order; while one is written, the next can gather.
+    """A writer that stores lots of outcomes in order; while a lot is written, the next lot is collected.
 
     Attributes:
-        frames: The frames of the lots that are stored.
+        frames: The frames of the stored lots.
     """
 
     def __init__(self, store: Store) -> None:
         self.frames: list[pl.DataFrame] = []
         self._store = store
-        self._lots: deque[tuple[pl.DataFrame, list[Outcome]]] = deque()  # those not stored yet
+        self._lots: deque[tuple[pl.DataFrame, list[Outcome]]] = deque()  # lots that are not stored yet
         self._task: BackgroundTask[None] | None = None
 
     def add(self, block: pl.DataFrame, outcomes: list[Outcome]) -> None:
-        """Store these outcomes soon; wait until earlier ones are stored.
+        """Store outcomes in the background, after waiting until earlier outcomes are stored.
 
         Raises:
-            StoreError: Earlier outcomes could not be stored. `close` retries, with these.
+            StoreError: Earlier outcomes could not be stored. `close` retries them.
         """
         if not outcomes:
             return
@@ -382,10 +389,10 @@ class CompletionWriter:
         self._task = BackgroundTask(self._write)
 
     def close(self) -> None:
-        """Return when all are stored; a failed write is retried once.
+        """Wait until all outcomes are stored; a failed write is retried once.
 
         Raises:
-            StoreError: Some are not stored; the message has their number.
+            StoreError: Some outcomes are not stored; the message states their number.
         """
         if self._task is not None:
             wait_for([self._task.ended])
@@ -393,7 +400,7 @@ class CompletionWriter:
             self._write()
         except StoreError as error:
             lost = sum(len(outcomes) for _, outcomes in self._lots)
-            raise StoreError(f"{error} {lost:,} answers are not kept.") from error
+            raise StoreError(f"{error} {lost:,} completions are not stored.") from error
 
     def _write(self) -> None:
         while self._lots:

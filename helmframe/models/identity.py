@@ -1,4 +1,4 @@
-"""Hash a Python object that serves as a model: the code, values and weights it reaches in this process."""
+"""The identity of a Python object that is used as a model: a hash of its code, values and weights."""
 
 import dis
 import functools
@@ -16,19 +16,20 @@ from typing import Any
 MAX_DEPTH = 60
 MAX_ELEMENTS = 10_000
 _SCALARS = (str, bytes, int, float, complex, bool, type(None), type(Ellipsis))
-# attributes stored by these are the object's initial state, not something that a call changes
+# methods whose stores are the initial state of an object, not changes by a call
 _BUILDERS = frozenset({"__init__", "__new__", "__post_init__", "__setstate__", "__set_name__", "__init_subclass__"})
 
 
 def identity(value: object) -> str:
-    """Return a sha256 (hex) over what an object reaches, equal while a call runs the same code on the same state.
+    """Return a sha256 (hex) of an object, which is equal as long as a call runs the same code on the same state.
 
-    Followed: code, defaults, closures and the globals that the code names, through functions, methods, partials,
-    objects and classes that are not installed packages; torch modules, tensors and arrays by content; plain values by
-    value, unless the code reached stores to their name (counters, caches). Everything else, lists and dicts too, counts
-    as the same object whatever it contains, so a function may fill a list and stay the same. Not detected: values
-    inside a list or dict that change in place, its elements beyond the first 10,000, and what is reached only by a name
-    computed at run time.
+    The hash covers code, defaults, closures and the globals that the code names. It follows functions, methods,
+    partials, objects and classes, except those of installed packages. Torch modules, tensors and arrays are hashed by
+    content, and plain values by value, unless the code assigns to their name (counters, caches). Everything else, also
+    lists and dicts, is hashed by identity, so a function may fill a list without another hash.
+
+    These changes are not detected: values inside a list or dict that change in place, elements beyond the first 10,000,
+    and objects that are reached only by a name computed at run time.
 
     The hash is valid in this process only. Torch is never imported.
     """
@@ -36,19 +37,19 @@ def identity(value: object) -> str:
 
 
 def code_identity(value: object) -> str:
-    """Return a sha256 (hex) over the code alone that an object reaches: as `identity`, without values and weights."""
+    """Return a sha256 (hex) of an object's code, as `identity` does, but without values and weights."""
     return _Walk(values=False).digest_of(value)
 
 
 def is_torch_module(value: object) -> bool:
-    """Return whether a value is a torch module; False without a check if torch is not imported."""
+    """Return whether a value is a torch module; torch is not imported for this."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(value, torch.nn.Module)
 
 
 @dataclass
 class _Seen:
-    """Names used and stored by the code reached so far; complete once a walk adds nothing."""
+    """The names that the walked code uses and assigns; complete once a walk adds none."""
 
     names: set[str] = field(default_factory=set)
     stored: set[str] = field(default_factory=set)
@@ -58,10 +59,11 @@ class _Seen:
 
 
 class _Walk:
-    """A depth-first walk through what is reached; an object met again is represented by its position in the walk.
+    """A depth-first walk through the objects that an object reaches.
 
-    Which methods matter and which values are counters depends on all the code reached. The walk is therefore repeated
-    until it has met every name (mostly twice), and the last walk counts.
+    An object that is reached again is represented by its position in the walk. All walked code decides which methods
+    matter, and which values are counters. So the walk is repeated until it finds no new name, which is usually the
+    second walk; the last walk counts.
     """
 
     def __init__(self, *, values: bool) -> None:
@@ -73,13 +75,13 @@ class _Walk:
         while True:
             before = self.seen.size()
             self.positions: dict[int, int] = {}
-            self.temporaries: list[object] = []  # bound methods must stay alive, or their id is reused
+            self.temporaries: list[object] = []  # kept alive, because ids of freed bound methods are reused
             digest = self.of(value, 0)
             if self.seen.size() == before:
                 return digest
 
     def of(self, value: object, depth: int) -> str:
-        """Return the hash of one object and what it reaches."""
+        """Return the hash of an object and the objects that it reaches."""
         if isinstance(value, _SCALARS):
             return _hash("scalar", type(value).__name__, repr(value)) if self.values else ""
         if id(value) in self.positions:
@@ -131,8 +133,8 @@ class _Walk:
         code = _code(function.__code__)
         yield function.__module__ or ""
         yield code.digest
-        mine = not _installed_file(function.__code__.co_filename)
-        if mine:
+        is_followed = not _installed_file(function.__code__.co_filename)
+        if is_followed:
             self.seen.names |= code.names
             if function.__name__ not in _BUILDERS:
                 self.seen.stored |= code.stored
@@ -142,17 +144,17 @@ class _Walk:
         for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
             try:
                 value = cell.cell_contents
-            except ValueError:  # not filled yet
+            except ValueError:  # an empty cell
                 continue
             yield from self.named(name, value, depth)
-        if mine:
+        if is_followed:
             for name in sorted(code.globals & function.__globals__.keys()):
                 yield from self.named(name, function.__globals__[name], depth)
         if "__wrapped__" in _dict(function):
             yield self.of(_dict(function)["__wrapped__"], depth)
 
     def named(self, name: str, value: object, depth: int) -> Iterator[str]:
-        """Yield a value under the name that the code uses for it; skip values that the code stores there."""
+        """Yield the hash of a value under its name in the code; skip plain values that the code assigns."""
         yield name
         if name not in self.seen.stored or _has_content(value) or isinstance(value, types.FunctionType):
             yield self.of(value, depth)
@@ -189,16 +191,18 @@ class _Walk:
                 yield from self.named(name, value, depth)
 
     def torch_module(self, root: Any, depth: int) -> Iterator[str]:
-        """Yield what determines a module's output besides weights: code, hooks (steering), switches (adapters)."""
+        """Yield the code, hooks and switches that determine a module's output besides its weights."""
         for path, module in root.named_modules():
-            mine = not _installed_class(type(module))
-            yield self.of(type(module), depth) if mine else type(module).__qualname__
+            is_followed = not _installed_class(type(module))
+            yield self.of(type(module), depth) if is_followed else type(module).__qualname__
             for name, value in sorted(vars(module).items()):
                 if name in ("_forward_hooks", "_forward_pre_hooks"):
                     parts = [self.of(hook, depth) for hook in value.values()]
-                elif name == "training":  # a function may put its model into eval mode itself
+                elif name == "training":  # a function may put its model into evaluation mode
                     parts = []
-                elif name == "forward" or isinstance(value, bool | str) or (mine and isinstance(value, _SCALARS)):
+                elif (
+                    name == "forward" or isinstance(value, bool | str) or (is_followed and isinstance(value, _SCALARS))
+                ):
                     parts = [*self.named(name, value, depth)]
                 else:
                     parts = []
@@ -206,7 +210,7 @@ class _Walk:
                     yield from (path, name, *parts)
 
     def inside(self, container: list[Any] | dict[Any, Any] | set[Any], depth: int) -> Iterator[str]:
-        """Yield the hashes of weights and functions in a container; its other elements may change."""
+        """Yield the hashes of weights and functions in a container; other elements may change."""
         values = list(container.values() if isinstance(container, dict) else container)
         for value in values[:MAX_ELEMENTS]:
             if _has_content(value) or isinstance(value, types.FunctionType | types.MethodType):
@@ -232,7 +236,7 @@ def weights_digest(module: Any) -> str:
         if not hasattr(value, "data_ptr"):
             hasher.update(repr(value).encode())
             continue
-        # tied weights are read once
+        # tied weights are hashed once
         storage = (str(value.device), value.data_ptr(), tuple(value.shape), tuple(value.stride()), str(value.dtype))
         hasher.update(first_names.setdefault(storage, name).encode())
         if first_names[storage] == name:
@@ -263,7 +267,7 @@ def _update(hasher: Any, array: Any) -> None:
 
 
 def _has_content(value: object) -> bool:
-    """Return whether a value is a torch module, a tensor or an array: what training changes in place."""
+    """Return whether a value is a torch module, a tensor or an array, which training changes in place."""
     torch, numpy = sys.modules.get("torch"), sys.modules.get("numpy")
     if torch is not None and isinstance(value, torch.nn.Module | torch.Tensor):
         return True
@@ -283,14 +287,14 @@ def _attributes(value: object) -> dict[str, Any]:
             if name not in ("__dict__", "__weakref__") and isinstance(vars(cls).get(name), types.MemberDescriptorType):
                 try:
                     attributes[name] = vars(cls)[name].__get__(value)
-                except AttributeError:  # a slot not filled yet
+                except AttributeError:  # an empty slot
                     continue
     return attributes
 
 
 @dataclass(frozen=True)
 class _Code:
-    """The hash, global names read, all names, and names stored to, of one code object and those nested in it."""
+    """The hash, the read globals, all names, and the assigned names of a code object and its nested code objects."""
 
     digest: str
     globals: frozenset[str]
@@ -342,13 +346,13 @@ def _installed_folders() -> tuple[str, ...]:
 
 
 def _installed_file(file: str | None) -> bool:
-    """Return whether a file belongs to Python or an installed package, which nobody edits while a process runs."""
+    """Return whether a file belongs to Python or an installed package, which don't change during a process."""
     return file is None or file.startswith(("<frozen", *_installed_folders())) or "site-packages" in file
 
 
 def _installed_class(cls: type) -> bool:
     module = sys.modules.get(cls.__module__)
-    if cls.__module__ == "__main__":  # a script or notebook: no file, or one of the user's
+    if cls.__module__ == "__main__":  # a script or notebook of the user
         return False
     file = getattr(module, "__file__", None)
     if module is None:
@@ -361,7 +365,7 @@ _next_token = itertools.count()
 
 
 def _token(value: object) -> int:
-    """Return a number for this object alone; `id()` would be reused for a new object once this object is freed."""
+    """Return a unique number of this object; `id()` may be reused for a new object once this object is freed."""
     key = id(value)
     entry = _TOKENS.get(key)
     if entry is not None and entry[1]() is value:
@@ -369,7 +373,7 @@ def _token(value: object) -> int:
     number = next(_next_token)
     try:
         _TOKENS[key] = number, weakref.ref(value, functools.partial(_forget, key, number))
-    except TypeError:  # lists, dicts and the like: the entry keeps them alive
+    except TypeError:  # lists, dicts and others without weak references stay alive
         _TOKENS[key] = number, lambda: value
     return number
 

@@ -1,4 +1,4 @@
-"""Model objects of Inspect (`inspect_ai.model.get_model(…)`), called through their own `generate`."""
+"""Model objects of Inspect (`inspect_ai.model.get_model(…)`), which run through their own `generate`."""
 
 import functools
 import math
@@ -12,11 +12,11 @@ from helmframe.models.identity import identity
 from helmframe.models.model import Completion, Model, Prompt, Response, digest
 from helmframe.models.prompts import as_messages, as_prompt
 
-# The most calls at once; Inspect also limits each provider.
+# The maximum of concurrent calls; Inspect also limits each provider.
 MAX_WORKERS = 64
-# Seconds for one call.
+# The limit of one call in seconds.
 TIMEOUT = 600.0
-# Decoding parameters as Inspect's GenerateConfig calls them.
+# Decoding parameter → its name in Inspect's GenerateConfig.
 _NAMES = {
     **{name: name for name in ("max_tokens", "temperature", "top_p", "top_k", "seed")},
     **{name: name for name in ("presence_penalty", "frequency_penalty")},
@@ -26,15 +26,16 @@ _ENDS = {"max_tokens": "length", "model_length": "length", "unknown": None}
 
 
 def is_model(value: object) -> bool:
-    """Return whether an object is a Model of Inspect, by its class names: the package is not imported for that."""
+    """Return whether an object is a Model of Inspect, by its class names; the package is not imported for this."""
     return any((cls.__module__, cls.__name__) == ("inspect_ai.model._model", "Model") for cls in type(value).__mro__)
 
 
 def from_model(model: Any) -> Model:
-    """Return an Inspect model as a model: a plain prompt is one user message, a conversation its messages.
+    """Return the model of an Inspect model object.
 
-    It does not score continuations, and returns log-probabilities of generated tokens only if its configuration
-    requests them: `get_model(…, config=GenerateConfig(logprobs=True))`. Its completions are stored with their run.
+    A plain prompt is sent as one user message, and a conversation as its messages. The model does not score
+    continuations. It returns log-probabilities of generated tokens if its configuration requests them:
+    `get_model(…, config=GenerateConfig(logprobs=True))`. Its completions are stored with their run.
     """
     caller = _Caller(model)
     has_logprobs = getattr(model.config, "logprobs", None)
@@ -50,9 +51,9 @@ def from_model(model: Any) -> Model:
         adaptive=True,
         timeout=TIMEOUT,
         chat=as_prompt,
-        generate_async=caller.ask_async,
+        generate_async=caller.generate_async,
         token_logprobs=None if has_logprobs else False,
-        note="asked through Inspect, which tries again by itself",
+        note="called through Inspect, which retries by itself",
     )
 
 
@@ -63,15 +64,15 @@ class _Caller:
     model: Any
 
     def generate(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> Sequence[Response]:
-        return list(event_loop.run(self.ask_async(prompts, decoding)))
+        return list(event_loop.run(self.generate_async(prompts, decoding)))
 
-    async def ask_async(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> Sequence[Response]:
+    async def generate_async(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> Sequence[Response]:
         parameters = {_NAMES[key]: value for key, value in decoding.items() if key in _NAMES and value is not None}
         stops = parameters.pop("stop_seqs", None) or []
         if stops:
             parameters["stop_seqs"] = [stops] if isinstance(stops, str) else list(stops)
         config = import_module("inspect_ai.model").GenerateConfig(**parameters)
-        return [_answer(await self.model.generate(_input(str(prompt)), config=config)) for prompt in prompts]
+        return [_response(await self.model.generate(_input(str(prompt)), config=config)) for prompt in prompts]
 
 
 def _input(prompt: str) -> Any:
@@ -87,9 +88,9 @@ def _input(prompt: str) -> Any:
     return [kinds[turn["role"]](content=turn["content"]) for turn in turns]
 
 
-def _answer(output: Any) -> Response:
+def _response(output: Any) -> Response:
     if output.error:
-        return RuntimeError(f"the model answered with an error: {output.error}")
+        return RuntimeError(f"the model returned an error: {output.error}")
     usage = output.usage
     read = getattr(usage, "input_tokens_cache_read", None) or 0
     wrote = getattr(usage, "input_tokens_cache_write", None) or 0

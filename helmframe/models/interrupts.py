@@ -1,6 +1,6 @@
 """Work that Ctrl-C does not interrupt, waiting for threads despite Ctrl-C, and calls with a time limit.
 
-`Thread.join` is not used: a Ctrl-C in it makes the thread look as if it had ended (Python 3.11, bpo-45274).
+`Thread.join` is not used, because after a Ctrl-C in it the thread seems to have ended (Python 3.11, bpo-45274).
 """
 
 import contextvars
@@ -14,28 +14,28 @@ from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
-# How long a Ctrl-C waits for the work to end, in seconds.
+# The number of seconds that a Ctrl-C waits for the work to end.
 PATIENCE = 10.0
 
 
 class BackgroundTask(Generic[T]):
-    """Work in its own thread, which the interpreter waits for at exit."""
+    """An action in its own thread, for which the interpreter waits at exit."""
 
     def __init__(self, action: Callable[[], T]) -> None:
         self.ended = threading.Event()
         self._action = action
         self._results: list[T] = []
         self._errors: list[BaseException] = []
-        # not a daemon, even if this thread is one
+        # never a daemon, even if this thread is a daemon
         context = copy_context()
-        threading.Thread(target=context.run, args=(self._run,), daemon=False, name="helmframe-unbroken").start()
+        threading.Thread(target=context.run, args=(self._run,), daemon=False, name="helmframe-background").start()
 
     def result(self) -> T:
-        """Return the result of the work, once it has ended.
+        """Wait for the action, and return its result.
 
         Raises:
-            KeyboardInterrupt: Ctrl-C was pressed meanwhile; the work continues.
-            BaseException: The error that the work raised.
+            KeyboardInterrupt: Ctrl-C was pressed; the action continues.
+            BaseException: The action raised it.
         """
         wait_for([self.ended])
         if self._errors:
@@ -52,13 +52,14 @@ class BackgroundTask(Generic[T]):
 
 
 def run_uninterrupted(action: Callable[[], T]) -> T:
-    """Return the action's result; it runs in a thread, and a Ctrl-C meanwhile is raised when it has ended.
+    """Run an action in a thread, and return its result; a Ctrl-C is raised when the action has ended.
 
-    After 10 s the Ctrl-C is raised at once. The work then continues, and the interpreter waits for it at exit.
+    If the action does not end within 10 s after Ctrl-C, the Ctrl-C is raised. The action then continues, and the
+    interpreter waits for it at exit.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C was pressed meanwhile.
-        BaseException: The error that the action raised.
+        KeyboardInterrupt: Ctrl-C was pressed.
+        BaseException: The action raised it.
     """
     task = BackgroundTask(action)
     try:
@@ -69,15 +70,15 @@ def run_uninterrupted(action: Callable[[], T]) -> T:
 
 
 def wait_for(ended: Sequence[threading.Event], seconds: float = math.inf) -> None:
-    """Return once all events are set, or after this number of seconds."""
+    """Wait until all events are set, at most this number of seconds."""
     deadline = time.monotonic() + seconds
     for event in ended:
         while not event.is_set() and time.monotonic() < deadline:
-            event.wait(0.1)  # a short wait: a signal that another thread got is seen only by a thread that wakes
+            event.wait(0.1)  # a short wait, because this thread sees signals of other threads only when it wakes
 
 
 def wait_through(ended: Sequence[threading.Event], seconds: float = PATIENCE) -> None:
-    """Wait as `wait_for` does, after a Ctrl-C; further ones count as impatience and change nothing."""
+    """Wait as `wait_for` does, and ignore further Ctrl-C."""
     deadline = time.monotonic() + seconds
     try:
         wait_for(ended, seconds)
@@ -89,9 +90,9 @@ Job = tuple[contextvars.Context, Callable[[], Any]]
 
 
 class TimeoutThread:
-    """A thread for the calls of one worker, replaced after each call that timed out.
+    """A thread for the calls of one worker, which is replaced after each call that timed out.
 
-    A thread that hangs delays neither the run nor the end of the interpreter; it ends when its call does.
+    A thread that hangs does not delay the run or the exit of the interpreter; it ends when its call ends.
     """
 
     def __init__(self, name: str) -> None:
@@ -101,7 +102,7 @@ class TimeoutThread:
         self._thread: threading.Thread | None = None
 
     def call(self, function: Callable[[], Any], timeout: float) -> Any:
-        """Return the function's result within `timeout` seconds, called with the context variables of the caller.
+        """Return the function's result within `timeout` seconds; it is called with the caller's context variables.
 
         Raises:
             TimeoutError: The call took longer.
@@ -118,13 +119,13 @@ class TimeoutThread:
         except Empty:
             self._inbox.put(None)
             self._inbox = self._thread = None
-            raise TimeoutError(f"no answer within {timeout:g} s") from None
+            raise TimeoutError(f"no response within {timeout:g} s") from None
         if error is not None:
             raise error
         return value
 
     def end(self) -> None:
-        """End the thread, which is idle."""
+        """End the idle thread."""
         if self._inbox is not None and self._thread is not None:
             self._inbox.put(None)
             self._thread.join(timeout=1.0)

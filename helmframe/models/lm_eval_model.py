@@ -1,4 +1,4 @@
-"""Model objects of lm-eval (`lm_eval.api.model.LM`: HFLM, vLLM, API clients, …), called through their own methods."""
+"""Model objects of lm-eval (`lm_eval.api.model.LM`), which run through their own methods."""
 
 import functools
 import inspect
@@ -11,7 +11,7 @@ from helmframe.errors import AnswerError
 from helmframe.models.identity import identity
 from helmframe.models.model import Completion, Model, Pair, Prompt, Response, Tokens, as_results, as_scored, digest
 
-# Decoding parameters by their names in lm-eval, which has a seed for a whole run only.
+# Decoding parameter → its name in lm-eval, which has a seed for a whole run only.
 _NAMES = {
     "max_tokens": "max_gen_toks",
     "stop": "until",
@@ -22,16 +22,17 @@ _NAMES = {
 
 
 def is_lm(value: object) -> bool:
-    """Return whether an object is an LM of lm-eval, by its class names: the package is not imported for that."""
+    """Return whether an object is an LM of lm-eval, by its class names; the package is not imported for this."""
     return any((cls.__module__, cls.__name__) == ("lm_eval.api.model", "LM") for cls in type(value).__mro__)
 
 
 def from_lm(lm: Any) -> Model:
-    """Return an LM as a model.
+    """Return the model of an lm-eval model object.
 
-    It generates by `generate_until` and scores by `loglikelihood`, which counts white space at a context's end to the
-    continuation; the local engine does so only for shared tokens. Window, token counts and chat template are used if it
-    has them. It does not return log-probabilities of generated tokens. Its completions are stored with their run.
+    `generate_until` generates, and `loglikelihood` scores. lm-eval counts white space at the end of the context to the
+    continuation; the local engine does so only for shared tokens. The object's window, token counts and chat template
+    are used if it has them. It returns no log-probabilities of generated tokens. Its completions are stored with their
+    run.
     """
     name = _text(lm, "pretrained") or _text(lm, "model") or type(lm).__name__
     caller = _Caller(lm, name)
@@ -51,7 +52,7 @@ def from_lm(lm: Any) -> Model:
         loglikelihood=caller.loglikelihood,
         tokens=Tokens(caller.encode, caller.decode, caller.prefix) if encodes and hasattr(lm, "tok_decode") else None,
         token_logprobs=False,
-        note="asked through lm-eval, which cuts a prompt longer than its window on the left",
+        note="called through lm-eval, which truncates a prompt longer than its window on the left",
     )
 
 
@@ -66,7 +67,7 @@ class _Caller:
         parameters = {_NAMES[key]: value for key, value in decoding.items() if key in _NAMES and value is not None}
         stops = parameters.pop("until", None) or []
         temperature = float(parameters.get("temperature") or 0)
-        # it samples by default if a temperature is set
+        # lm-eval samples by default if a temperature is set
         arguments = {
             **parameters,
             "until": [stops] if isinstance(stops, str) else list(stops),
@@ -100,7 +101,7 @@ class _Caller:
         return self.decode([self.lm.prefix_token_id])
 
     def _call(self, method: str, requests: Sequence[tuple[Any, ...]]) -> list[Any]:
-        """Return the results of one of the LM's methods for requests in lm-eval's form."""
+        """Return the results of a method of the LM for requests in lm-eval's format."""
         instance = import_module("lm_eval.api.instance").Instance
         rows = [
             instance(request_type=method, doc={}, arguments=arguments, idx=index)
@@ -131,7 +132,7 @@ def _text(lm: object, name: str) -> str:
 
 
 def _attribute(lm: object, name: str) -> Any:
-    """Return an attribute, None if it is missing: some are properties that raise."""
+    """Return an attribute; None if it is missing or a property that raises."""
     try:
         return getattr(lm, name, None)
     except (NotImplementedError, OSError, ValueError, RuntimeError):

@@ -1,4 +1,4 @@
-"""Checkpoint files: where they are (a folder, the hub, or a GGUF file to convert), and what they contain."""
+"""Checkpoint files: their location (a folder, the Hub, or a GGUF file to convert), content and digests."""
 
 import hashlib
 import json
@@ -20,58 +20,60 @@ from helmframe.config import from_home
 from helmframe.errors import NotAModelError, SourceBrokenError, SourceMissingError
 from helmframe.models.model import digest
 
-INSTALL = "local models need torch and transformers: pip install 'helmframe[local]'"
-# Preferred first. The others are pickled; transformers and peft unpickle only tensors and plain values.
+INSTALL = "Local models need torch and transformers: pip install 'helmframe[local]'"
+# The preferred format first. The second is pickled; transformers and peft unpickle only tensors and plain values.
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "sentencepiece.bpe.model")
 ADAPTER = "adapter_config.json"
 ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
-# Files of a trainer are not part of the model.
+# Files that are not part of the model, such as those of a trainer.
 NOT_CONTENT = re.compile(r"\..*|.*\.(md|png|gguf|onnx|pt|pth|log)|LICENSE.*|training_args\.bin|trainer_state\.json")
-# Files of a hub model that are fetched before its first prompt; code only if it may run.
+# Files of a Hub model that are fetched before its first prompt; code is fetched only if it may run.
 SMALL = ("*.json", "*.model", "*.txt", "*.jinja")
 CODE = "*.py"
-# Bytes to hash at a time: large, so that the thread rarely waits for the interpreter in between.
+# Bytes to hash at a time: large, so that the thread rarely waits for the interpreter.
 READ = 1 << 25
 _POSITIONS = ("max_position_embeddings", "n_positions", "n_ctx", "max_sequence_length", "max_seq_len", "seq_length")
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Files of a model or an adapter: in a folder, or of a hub name at the commit that names the folder."""
+    """The files of a model or an adapter: a folder, or the folder of a Hub name, whose name is the commit."""
 
     folder: Path
     hub: str = ""
 
     def digest(self) -> str:
-        """Return the sha256 (hex) of the files, or of name and commit, which identify them."""
+        """Return the sha256 (hex) of the files, or of the Hub name and commit, which identify them."""
         return digest("hub", self.hub, self.folder.name) if self.hub else folder_digest(self.folder)
 
 
 def find_checkpoint(name: str, *, revision: str | None = None, patterns: Sequence[str] = SMALL) -> Checkpoint:
-    """Return the checkpoint of a name: `./org/name`, `./name`, the same under `$HELMFRAME_MODELS`, then the hub.
+    """Return the checkpoint of a name.
+
+    The paths `./org/name` and `./name` are searched first, then the same paths in HELMFRAME_MODELS, then the Hub.
 
     Args:
         name: A path or a name.
-        revision: A branch, tag or commit of the hub; then folders are ignored.
-        patterns: Files of the hub to fetch now.
+        revision: A branch, tag or commit of the Hub. If it is set, folders are not searched.
+        patterns: The patterns of files of the Hub to fetch now.
 
     Raises:
-        SourceMissingError: No path exists; lists the paths.
-        NotAModelError: An address, or a file.
+        SourceMissingError: The checkpoint was not found; the message lists the searched paths.
+        NotAModelError: The name is an address or a file.
     """
     if re.match(r"[A-Za-z][\w+.-]+:", name):
-        raise NotAModelError.of(name, f"{name!r} is an address; give a function that asks it")
+        raise NotAModelError.of(name, f"{name!r} is an address; write a function that calls it")
     paths = candidate_paths(name)
     for path in paths if revision is None else ():
         if path.is_dir():
             return Checkpoint(path.resolve())
         if path.is_file():
-            raise NotAModelError.of(name, f"{path} is a file; give the folder of a transformers checkpoint")
+            raise NotAModelError.of(name, f"{path} is a file; pass the folder of a transformers checkpoint")
     if re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) and not name.startswith("."):
         return _from_hub(name, revision, paths, patterns)
-    hub = f" A revision is of a name on the hub, not of a path: {revision!r}." if revision is not None else ""
-    raise SourceMissingError(f"no model at {name!r}; looked at: {', '.join(map(str, paths))}.{hub}")
+    hub = f" revision={revision!r} applies to names on the Hub only." if revision is not None else ""
+    raise SourceMissingError(f"No model found at {name!r}. Searched: {', '.join(map(str, paths))}.{hub}")
 
 
 def candidate_paths(name: str) -> list[Path]:
@@ -90,34 +92,34 @@ def check_model(folder: Path) -> None:
     """Check that a folder contains a model.
 
     Raises:
-        NotAModelError: A file is missing.
+        NotAModelError: A file is missing, or the folder contains an adapter.
     """
     if (folder / ADAPTER).is_file() and not (folder / "config.json").is_file():
         base = read_json(folder / ADAPTER).get("base_model_name_or_path") or "org/base"
         raise NotAModelError.of(
-            folder, f"{folder} holds an adapter; write hf.models.local({base!r}, adapter={str(folder)!r})"
+            folder, f"{folder} contains an adapter; write hf.models.local({base!r}, adapter={str(folder)!r})"
         )
     missing = [] if (folder / "config.json").is_file() else ["config.json"]
     if not any(any(folder.glob(pattern)) for pattern in WEIGHTS):
         missing.append("weights (*.safetensors)")
     if not any((folder / name).is_file() for name in TOKENIZERS):
-        missing.append("a tokenizer (tokenizer.json)")
+        missing.append("tokenizer (tokenizer.json)")
     if missing:
         raise NotAModelError.of(folder, f"{folder} has no {', no '.join(missing)}")
 
 
 def fetch(name: str, revision: str | None, patterns: Sequence[str]) -> Path:
-    """Return the cached folder of a hub model, named by its commit; without a network the cached commit."""
+    """Return the cached folder of a Hub model, whose name is the commit; without a network, the cached commit."""
     from huggingface_hub import snapshot_download
 
     return Path(snapshot_download(name, revision=revision, allow_patterns=list(patterns)))
 
 
 def fetch_all(checkpoint: Checkpoint, patterns: Sequence[str]) -> None:
-    """Fetch a hub model's files of these patterns, and its weights: safetensors, else torch's.
+    """Fetch the files of a Hub model that match the patterns, and its weights: safetensors if it has them.
 
     Raises:
-        NotAModelError: It has neither.
+        NotAModelError: The model has no weights.
     """
     for kind in WEIGHTS:
         if any(fetch(checkpoint.hub, checkpoint.folder.name, (*patterns, kind)).glob(kind)):
@@ -126,16 +128,13 @@ def fetch_all(checkpoint: Checkpoint, patterns: Sequence[str]) -> None:
 
 
 def folder_digest(folder: Path) -> str:
-    """Return the sha256 (hex) over names and contents of the checkpoint files in a folder.
-
-    A file is read once per process, and again when its size, time or inode changes; links are followed.
-    """
+    """Return the sha256 (hex) of the names and contents of the checkpoint files in a folder; links are followed."""
     files = sorted(path for path in folder.iterdir() if path.is_file() and not NOT_CONTENT.fullmatch(path.name))
     return digest("folder", *(part for path in files for part in (path.name, file_digest(path))))
 
 
 def file_digest(path: Path) -> str:
-    """Return the file's sha256 (hex); it is read once per process and again when size, time or inode change."""
+    """Return the file's sha256 (hex). A file is read again only if its size, time or inode changes."""
     stat = path.stat()
     key = (str(path.resolve()), stat.st_size, stat.st_mtime_ns, stat.st_ino)
     if key not in _digests:
@@ -151,7 +150,7 @@ _digests: dict[tuple[str, int, int, int], str] = {}
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Return the content of a JSON object; {} if the file is missing or not an object.
+    """Return the content of a JSON file; {} if the file is missing or isn't an object.
 
     Raises:
         SourceBrokenError: The file can't be read.
@@ -161,54 +160,57 @@ def read_json(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        raise SourceBrokenError(f"{path}: {error}") from error
+        raise SourceBrokenError(f"Can't read {path}: {error}") from error
     return content if isinstance(content, dict) else {}
 
 
 def window(config: Mapping[str, Any], tokenizer: Mapping[str, Any]) -> int | None:
-    """Return the maximum of prompt and output tokens: the model's positions, or less if its tokenizer has less."""
+    """Return the maximum of prompt and output tokens: the lower of the model's and the tokenizer's maximum."""
     text = config.get("text_config")
     config = {**config, **(text if isinstance(text, Mapping) else {})}
     sizes = [config[key] for key in _POSITIONS if isinstance(config.get(key), int)][:1]
-    most = tokenizer.get("model_max_length")
-    if isinstance(most, int | float) and 0 < most < 1e9:  # unknown is written as 1e30
-        sizes.append(int(most))
+    max_length = tokenizer.get("model_max_length")
+    if isinstance(max_length, int | float) and 0 < max_length < 1e9:  # 1e30 means unknown
+        sizes.append(int(max_length))
     return min(sizes) if sizes else None
 
 
 def _from_hub(name: str, revision: str | None, paths: Sequence[Path], patterns: Sequence[str]) -> Checkpoint:
-    """Return a hub model at its current commit; small files are fetched now, weights before the first prompt."""
+    """Return a Hub model at its current commit; small files are fetched now, weights before the first prompt."""
     listed = ", ".join(map(str, paths)) if revision is None else f"revision {revision!r}"
     try:
         return Checkpoint(fetch(name, revision, patterns), hub=name)
     except ImportError:
-        raise SourceMissingError(f"no model {name!r}; looked at: {listed}. To look on the hub, {INSTALL}.") from None
+        raise SourceMissingError(f"No model {name!r} found. Searched: {listed}, without the Hub. {INSTALL}.") from None
     except (OSError, ValueError, RuntimeError) as error:
         reason = textwrap.shorten(str(error), 300, placeholder=" …") or type(error).__name__
-        raise SourceMissingError(f"no model {name!r}; looked at: {listed}, and the hub: {reason}") from error
+        raise SourceMissingError(
+            f"No model {name!r} found. Searched: {listed}, and the Hub, which reports: {reason}"
+        ) from error
 
 
 logger = logging.getLogger("helmframe.models")
 
-# Part of the folder's key: another conversion is another folder.
+# The version of the conversion, which is part of the folder's key.
 _GGUF_FORMAT = "1"
 _GGUF_PACKAGES = ("torch", "transformers", "gguf", "accelerate")
-# Tokenizer files next to the file are better than what GGUF contains of the tokenizer.
+# Tokenizer files next to the GGUF file replace the tokenizer in it, which is incomplete.
 _GGUF_TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
 _GGUF_NOTE = "converted from GGUF, weights as float32"
 _GGUF_GUESSED = (
-    "its tokenizer is made from the GGUF file, which only names how text is split before (tokenizer.ggml.pre): "
-    "numbers and rare scripts may become other tokens than in llama.cpp; put the model's tokenizer.json beside the file"
+    "the tokenizer is rebuilt from the GGUF file, which contains only the name of the pre-tokenizer "
+    "(tokenizer.ggml.pre), so numbers and rare scripts may become other tokens than in llama.cpp; put the model's "
+    "tokenizer.json next to the file"
 )
 
 
 def is_gguf_file(path: str | Path) -> bool:
-    """Return whether a path names a GGUF file, by its suffix."""
+    """Return whether a path has the suffix of a GGUF file."""
     return str(path).lower().endswith(".gguf")
 
 
 class Converted(NamedTuple):
-    """A GGUF file as a transformers folder, with a note for `explain()`."""
+    """The transformers folder of a converted GGUF file, with a note for `explain()`."""
 
     folder: Path
     name: str
@@ -216,20 +218,21 @@ class Converted(NamedTuple):
 
 
 def convert_gguf(model: str | Path) -> Converted:
-    """Return the folder of a GGUF file: `./x.gguf`, or the same path under `$HELMFRAME_MODELS`.
+    """Return the transformers folder of a GGUF file: `./x.gguf`, or the same path in HELMFRAME_MODELS.
 
-    On first use the file is dequantised into a folder of the user's cache (about four times the size of an 8-bit file),
-    named by the sha256 of the file and of the tokenizer files next to it, if any; later calls return that folder.
+    On first use the file is dequantised into a folder of the user's cache, of about four times the size of an 8-bit
+    file. The name of the folder is the sha256 of the file and of the tokenizer files next to it. Later calls return the
+    same folder.
 
     Raises:
-        SourceMissingError: No path exists; lists the paths.
-        NotAModelError: The file isn't GGUF, or a package that reads it is missing.
-        SourceBrokenError: transformers can't read it.
+        SourceMissingError: The file was not found; the message lists the searched paths.
+        NotAModelError: The file isn't GGUF, or a package that reads GGUF is missing.
+        SourceBrokenError: transformers can't read the file.
     """
     path = _gguf_file(model)
     with path.open("rb") as file:
         if file.read(4) != b"GGUF":
-            raise NotAModelError.of(model, f"{path} does not begin as a GGUF file does")
+            raise NotAModelError.of(model, f"{path} isn't a GGUF file, which starts with the bytes GGUF")
     tokenizer_files = [path.parent / name for name in _GGUF_TOKENIZER if (path.parent / name).is_file()]
     if not (path.parent / "tokenizer.json").is_file():
         tokenizer_files = []
@@ -242,8 +245,8 @@ def convert_gguf(model: str | Path) -> Converted:
     if not folder.is_dir():
         missing = [name for name in _GGUF_PACKAGES if find_spec(name) is None]
         if missing:
-            raise NotAModelError.of(model, f"reading GGUF needs {', '.join(missing)}: pip install 'helmframe[gguf]'")
-        logger.info("converting %s once, into %s", path, folder)
+            raise NotAModelError.of(model, f"GGUF files need {', '.join(missing)}: pip install 'helmframe[gguf]'")
+        logger.info("Converting %s once, into %s", path, folder)
         _convert_file(path, tokenizer_files, folder)
     if not tokenizer_files and folder not in _warned:
         _warned.add(folder)
@@ -251,7 +254,7 @@ def convert_gguf(model: str | Path) -> Converted:
     return Converted(folder, path.stem, _GGUF_NOTE if tokenizer_files else f"{_GGUF_NOTE}; {_GGUF_GUESSED}")
 
 
-# Folders with a warning about the tokenizer, once per process.
+# Folders whose warning about the tokenizer was logged in this process.
 _warned: set[Path] = set()
 
 
@@ -263,7 +266,7 @@ def _gguf_file(model: str | Path) -> Path:
     for path in paths:
         if path.is_file():
             return path
-    raise SourceMissingError(f"no model at {str(model)!r}; looked at: {', '.join(map(str, paths))}.")
+    raise SourceMissingError(f"No model found at {str(model)!r}. Searched: {', '.join(map(str, paths))}.")
 
 
 def _gguf_cache() -> Path:
@@ -274,18 +277,18 @@ def _gguf_cache() -> Path:
 
 def _convert_file(path: Path, tokenizer_files: Sequence[Path], folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
-    # in the target's parent, so that the finished folder appears in one step
+    # in the parent of the target, so that a rename publishes the finished folder
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as work:
         target = Path(work) / "model"
         try:
             _save_converted(path, tokenizer_files, target)
-        except Exception as error:  # transformers raises anything for a file that it can't read
+        except Exception as error:  # transformers raises errors of any type for unreadable files
             reason = " ".join(error_text(error).split())[:400]
-            raise SourceBrokenError(f"{path} can't be converted by transformers: {reason}") from error
+            raise SourceBrokenError(f"transformers can't convert {path}: {reason}") from error
         try:
             target.rename(folder)
         except OSError:
-            if not folder.is_dir():  # else another process was faster, and may be reading it
+            if not folder.is_dir():  # else another process has created it
                 raise
 
 
@@ -294,17 +297,17 @@ def _save_converted(path: Path, tokenizer_files: Sequence[Path], folder: Path) -
     import transformers as package
 
     transformers: Any = package  # partly untyped
-    where: dict[str, Any] = {"gguf_file": path.name, "local_files_only": True}
+    options: dict[str, Any] = {"gguf_file": path.name, "local_files_only": True}
     with quiet():
-        loaded = transformers.AutoModelForCausalLM.from_pretrained(path.parent, dtype=torch.float32, **where)
-        # transformers refuses to save a model loaded from GGUF, so the weights, dequantised by now, move to a clean one
+        loaded = transformers.AutoModelForCausalLM.from_pretrained(path.parent, dtype=torch.float32, **options)
+        # transformers doesn't save a model loaded from GGUF, so its dequantised weights move to a new model
         config = type(loaded.config).from_dict(
             {key: value for key, value in loaded.config.to_dict().items() if key not in _SKIPPED_KEYS}
         )
         model = type(loaded)(config).float()
         missing, unexpected = model.load_state_dict(loaded.state_dict(), strict=False)
         if unexpected or set(missing) - {"lm_head.weight"}:
-            raise ValueError(f"it does not fit its own configuration: missing {missing}, unexpected {unexpected}")
+            raise ValueError(f"the weights don't fit the configuration: missing {missing}, unexpected {unexpected}")
         model.tie_weights()
         ends = {key: getattr(config, key, None) for key in ("bos_token_id", "eos_token_id", "pad_token_id")}
         model.generation_config = transformers.GenerationConfig(**ends)
@@ -313,8 +316,8 @@ def _save_converted(path: Path, tokenizer_files: Sequence[Path], folder: Path) -
             for tokenizer_file in tokenizer_files:
                 shutil.copyfile(tokenizer_file, folder / tokenizer_file.name)
             return
-        tokenizer = transformers.AutoTokenizer.from_pretrained(path.parent, **where)
-        # GGUF has no maximum for the tokenizer; the model's applies
+        tokenizer = transformers.AutoTokenizer.from_pretrained(path.parent, **options)
+        # GGUF has no maximum for the tokenizer, so the model's applies
         tokenizer.model_max_length = getattr(config, "max_position_embeddings", None) or tokenizer.model_max_length
         tokenizer.save_pretrained(folder)
 
@@ -326,7 +329,7 @@ _SKIPPED_KEYS = frozenset(
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Disable progress bars for files read from disk."""
+    """Disable the progress bars of transformers during the block."""
     from transformers.utils import logging
 
     shown = logging.is_progress_bar_enabled()

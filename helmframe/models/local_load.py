@@ -1,4 +1,4 @@
-"""Options for loading a local model, and its weights and tokenizer loaded by transformers."""
+"""The options of local models, and the loading of weights and tokenizers by transformers."""
 
 import re
 import threading
@@ -18,9 +18,10 @@ from helmframe.models.tokenizing import Tokenizing
 
 FLOAT32 = "float32"
 DTYPES = (FLOAT32, "bfloat16", "float16")
-# The type in which the checkpoint was saved.
+# The type of the checkpoint's weights.
 AUTO = "auto"
 _DEVICE = re.compile(r"cpu|mps|cuda(:\d+)?")
+_IMPORTING = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -28,10 +29,11 @@ class Options:
     """The options for loading a local model.
 
     Args:
-        dtype: The type of weights and arithmetic; None: float32, on a GPU bfloat16 (float16 if it has no bfloat16).
-        device: None: the first GPU, else the CPU.
-        device_map: The devices of layers, as in accelerate, instead of one device.
-        replicas: The number of copies that run side by side, one on each GPU; on a CPU they share its threads.
+        dtype: The type of weights and arithmetic; None: float32 on a CPU, bfloat16 on a GPU, or float16 if the GPU
+            doesn't support bfloat16.
+        device: The device; None: the first GPU, else the CPU.
+        device_map: The devices of layers, as in accelerate, in place of one device.
+        replicas: The number of copies that run concurrently, one per GPU; on a CPU they share its threads.
         trust_remote_code: Whether Python code of the checkpoint may run.
     """
 
@@ -45,7 +47,7 @@ class Options:
         """Return the device of each replica. Imports torch, unless the device is "cpu".
 
         Raises:
-            CapabilityError: This machine does not have them.
+            CapabilityError: This machine lacks the devices.
         """
         if self.device == "cpu":
             return ["cpu"] * self.replicas
@@ -56,14 +58,14 @@ class Options:
         usable = [device for device in seen if device.partition(":")[0] == kind or device == kind]
         if len(usable) < self.replicas or not usable:
             wanted = f"replicas={self.replicas}" if usable else f"device={self.device!r}"
-            raise CapabilityError(f"{wanted}: torch sees {', '.join(seen)} on this machine.")
+            raise CapabilityError(f"local({wanted}): torch finds only {', '.join(seen)} on this machine.")
         return usable[: self.replicas]
 
     def resolved(self, config: Mapping[str, Any]) -> "Options":
-        """Return the options with a named type in place of "auto" or None, which may import torch.
+        """Return the options with a named type in place of "auto" or None. This may import torch.
 
         Args:
-            config: The checkpoint's configuration.
+            config: The configuration of the checkpoint.
         """
         if self.dtype == AUTO:
             return replace(self, dtype=str(config.get("dtype") or config.get("torch_dtype") or FLOAT32))
@@ -72,13 +74,15 @@ class Options:
         return self
 
     def changes(self) -> list[str]:
-        """Return the options that change completions, for the fingerprint; empty for float32 without own code."""
+        """Return the options that change completions, for the fingerprint; empty for the default options."""
         dtypes = [] if self.dtype in (None, FLOAT32) else [f"dtype {self.dtype}"]
         return [*dtypes, *(["trust_remote_code"] if self.trust_remote_code else [])]
 
     def notes(self) -> list[str]:
-        """Return the notes about the options for `explain()`."""
-        differs = f"computes in {self.dtype}: where two words are nearly as likely, answers differ from float32's"
+        """Return the notes for `explain()` about options that change completions."""
+        differs = (
+            f"computes in {self.dtype}: completions may differ from float32's where two tokens are about as likely"
+        )
         notes = [] if self.dtype in (None, FLOAT32) else [differs]
         return [*notes, *(["runs the checkpoint's own code"] if self.trust_remote_code else [])]
 
@@ -91,12 +95,12 @@ def check_options(
     replicas: Any = 1,
     trust_remote_code: Any = False,
 ) -> Options:
-    """Return validated options; types as `torch.bfloat16` or by name.
+    """Return validated options. A type may be a name, or an object such as `torch.bfloat16`.
 
     Raises:
-        ArgumentError: A value is invalid, or two contradict each other.
+        ArgumentError: A value is invalid, or two values contradict each other.
         UnknownNameError: The type is unknown.
-        CapabilityError: This machine has no such device, or a package is missing.
+        CapabilityError: This machine lacks the device or a package.
     """
     if dtype is not None:
         dtype = str(dtype).removeprefix("torch.")
@@ -105,18 +109,22 @@ def check_options(
     if device is not None:
         device = str(device)
         if not _DEVICE.fullmatch(device):
-            raise ArgumentError(f"local(device={device!r}): should be 'cpu', 'cuda', 'cuda:1' or 'mps'.")
+            raise ArgumentError(f"local(device={device!r}): device must be 'cpu', 'cuda', 'cuda:1' or 'mps'.")
     if not is_integer(replicas) or replicas < 1:
-        raise ArgumentError(f"local(replicas={replicas!r}): should be a whole number of at least 1.")
+        raise ArgumentError(f"local(replicas={replicas!r}): replicas must be an integer ≥ 1.")
     if not isinstance(trust_remote_code, bool):
-        raise ArgumentError(f"local(trust_remote_code={trust_remote_code!r}): should be True or False.")
+        raise ArgumentError(f"local(trust_remote_code={trust_remote_code!r}): trust_remote_code must be True or False.")
     if device_map is not None:
         device_map = _check_map(device_map)
-        for name, other in (("device", device), ("replicas", None if replicas == 1 else replicas)):
-            if other is not None:
-                raise ArgumentError(f"local({name}={other!r}, device_map=…): the map says where the layers are.")
+        for name, value in (("device", device), ("replicas", None if replicas == 1 else replicas)):
+            if value is not None:
+                raise ArgumentError(
+                    f"local({name}={value!r}, device_map=…): device_map places the layers already. Remove {name}."
+                )
     if replicas > 1 and device is not None and ":" in device:
-        raise ArgumentError(f"local(device={device!r}, replicas={replicas}): each has a GPU of its own; say 'cuda'.")
+        raise ArgumentError(
+            f"local(device={device!r}, replicas={replicas}): each replica needs its own GPU. Write device='cuda'."
+        )
     options = Options(dtype, device, device_map, replicas, trust_remote_code)
     if device not in (None, "cpu") or replicas > 1:
         options.devices()
@@ -124,7 +132,7 @@ def check_options(
 
 
 def list_devices() -> list[str]:
-    """Return the devices that torch sees, the best first: GPUs by number, then the CPU; only the CPU without torch."""
+    """Return the devices of this machine: GPUs by number, then the CPU; only the CPU if torch is missing."""
     if find_spec("torch") is None:
         return ["cpu"]
     import torch
@@ -153,7 +161,9 @@ def _check_map(value: Any) -> str | dict[str, Any]:
     if not devices or not all(
         isinstance(device, int | str) and not isinstance(device, bool) for device in devices.values()
     ):
-        raise ArgumentError(f"local(device_map={value!r}): should be 'auto' or {{module: device}}: {{'': 'cpu'}}.")
+        raise ArgumentError(
+            f"local(device_map={value!r}): device_map must be 'auto' or {{module: device}}, such as {{'': 'cpu'}}."
+        )
     return devices
 
 
@@ -172,20 +182,20 @@ class Loaded(Protocol):
         """Return the maximum of prompt and output tokens together."""
 
     def generate(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Response]:
-        """Return one answer per prompt, in order."""
+        """Return one response per prompt, in order."""
 
     def loglikelihood(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Response]:
         """Return the log-probability of each pair's continuation."""
 
     def state(self) -> str:
-        """Return how it runs prompts, for `explain()`."""
+        """Return how the model runs prompts, for `explain()`."""
 
 
 def load(folder: Path, words: Tokenizing, options: Options, device: str, adapter: Path | None = None) -> Loaded:
-    """Return the model of a folder, on a device, with its adapter merged into the weights.
+    """Return the loaded model of a folder, on a device, with the adapter merged into the weights.
 
     Raises:
-        SourceBrokenError: It can't be loaded, or lacks weights.
+        SourceBrokenError: The model can't be loaded, or lacks weights.
         CapabilityError: The adapter can't be merged into weights, or peft is missing.
     """
     torch, transformers = packages()
@@ -213,17 +223,16 @@ def load(folder: Path, words: Tokenizing, options: Options, device: str, adapter
 
 
 def expected_state(folder: Path, options: Options) -> str:
-    """Return how prompts will be read, for `explain()`: by the configuration alone, nothing is loaded.
+    """Return how prompts will be read, for `explain()`, from the configuration: nothing is loaded.
 
     Raises:
         SourceBrokenError: The folder has no configuration that transformers can read.
     """
-    # imported here, because they import NumPy
     from helmframe.models.encoder_decoder import STATE
     from helmframe.models.engine.choice import by_config, expectation
 
     if options.trust_remote_code and "auto_map" in read_json(folder / "config.json"):
-        return "how prompts are read is chosen when its own code is loaded"
+        return "how prompts are read is decided when the checkpoint's own code is loaded"
     _, transformers = packages()
     with _wrapped(folder):
         config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
@@ -233,19 +242,18 @@ def expected_state(folder: Path, options: Options) -> str:
 
 
 def engine_of(model: Any, words: Tokenizing, *, lasting: bool = False) -> Loaded:
-    """Return a loaded model with its tokenizer, ready to run; `lasting` if nobody else can change its weights."""
-    # imported here, because they import NumPy
+    """Return a loaded model, ready to run; with `lasting`, no other code can change its weights."""
     from helmframe.models.encoder_decoder import EncoderDecoder
     from helmframe.models.engine import Engine
 
-    most = window(model.config.to_dict(), {"model_max_length": words.tokenizer.model_max_length})
+    max_length = window(model.config.to_dict(), {"model_max_length": words.tokenizer.model_max_length})
     if getattr(model.config, "is_encoder_decoder", False):
-        return EncoderDecoder(model, words, most)
-    return Engine(model, words, most, lasting=lasting)
+        return EncoderDecoder(model, words, max_length)
+    return Engine(model, words, max_length, lasting=lasting)
 
 
 def words_of(model: Any, tokenizer: Any) -> Tokenizing:
-    """Return the tokenizer as it counts and writes for this model."""
+    """Return the tokenizer with the end token of this model."""
     configs = (getattr(model, "generation_config", None), model.config)
     ends = [end for config in configs if (end := getattr(config, "eos_token_id", None)) is not None]
     return Tokenizing(lambda: tokenizer, next(iter(ends), None))
@@ -255,7 +263,7 @@ def load_tokenizer(folder: Path, options: Options) -> Any:
     """Return the tokenizer of a folder.
 
     Raises:
-        SourceBrokenError: It can't be loaded.
+        SourceBrokenError: The tokenizer can't be loaded.
     """
     _, transformers = packages()
     with quiet(), _wrapped(folder):
@@ -268,11 +276,13 @@ def packages() -> tuple[Any, Any]:
     """Return torch and transformers.
 
     Raises:
-        SourceBrokenError: They are not installed.
+        SourceBrokenError: A package is not installed.
     """
     try:
-        import torch
-        import transformers
+        # transformers replaces its module at the end of its import, and a second thread would get the incomplete one
+        with _IMPORTING:
+            import torch
+            import transformers
     except ImportError as error:
         raise SourceBrokenError(f"{INSTALL} ({error}).") from None
     return torch, transformers
@@ -280,7 +290,7 @@ def packages() -> tuple[Any, Any]:
 
 @contextmanager
 def imported_in_background() -> Iterator[None]:
-    """Import transformers and its tokenizer loaders in a thread during the block, which takes seconds."""
+    """Import transformers and its tokenizer loaders, which takes seconds, in a thread during the block."""
 
     def work() -> None:
         with suppress(SourceBrokenError):  # the caller raises it
@@ -295,7 +305,7 @@ def imported_in_background() -> Iterator[None]:
 
 
 def _with_adapter(model: Any, folder: Path) -> Any:
-    """Return the model with the adapter's changes merged into its weights."""
+    """Return the model with the adapter merged into its weights."""
     import peft
 
     with _wrapped(folder, by="peft"):
@@ -303,7 +313,8 @@ def _with_adapter(model: Any, folder: Path) -> Any:
     config: Any = adapted.peft_config[adapted.active_adapter]
     if config.is_prompt_learning or not hasattr(adapted, "merge_and_unload"):
         raise CapabilityError(
-            f"{folder} holds an adapter of type {config.peft_type.value}, which can't be merged into weights."
+            f"{folder} contains an adapter of type {config.peft_type.value}, which doesn't support a merge into the "
+            "model's weights."
         )
     with _wrapped(folder, by="peft"):
         return adapted.merge_and_unload()
@@ -313,6 +324,6 @@ def _with_adapter(model: Any, folder: Path) -> Any:
 def _wrapped(folder: Path, by: str = "transformers") -> Iterator[None]:
     try:
         yield
-    except Exception as error:  # transformers and peft raise anything for a folder they can't load
+    except Exception as error:  # transformers and peft raise errors of any type for invalid folders
         reason = " ".join(error_text(error).split())[:400]
-        raise SourceBrokenError(f"{folder} can't be loaded by {by}: {reason}") from error
+        raise SourceBrokenError(f"{by} can't load {folder}: {reason}") from error

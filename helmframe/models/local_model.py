@@ -1,4 +1,4 @@
-"""Local models: a folder or hub name in transformers format, a GGUF file, or a loaded (model, tokenizer) pair."""
+"""Local models: transformers checkpoints, GGUF files, and loaded (model, tokenizer) pairs."""
 
 import functools
 import json
@@ -45,8 +45,8 @@ from helmframe.models.local_load import (
 from helmframe.models.model import Model, Prompt, Response, digest
 from helmframe.models.tokenizing import Tokenizing
 
-# Prompts of a call, by device: enough to share starts, and to refill slots (the engine has half as many); few enough to
-# lose little with a process that is killed.
+# Prompts of a call, by device: enough to share prefixes and to refill slots (half this number), and few enough to lose
+# little when the process is killed.
 BATCH = {"cpu": 128, "mps": 128, "cuda": 512}
 
 
@@ -61,29 +61,33 @@ def local(
     revision: str | None = None,
     trust_remote_code: bool = False,
 ) -> Model:
-    """Return a model that runs in this process, with options for how it is loaded.
+    """Return a model that runs in this process.
 
-    The files are checked now; nothing is loaded before the first prompt. Options that change completions are part of
-    the fingerprint, so that completions are never shared: the type unless it is float32, the adapter's files, and
+    The files are checked now. The model is loaded for its first prompt. Options that change completions are part of the
+    fingerprint, so they never share cached completions: a type other than float32, the files of the adapter, and
     whether the checkpoint's code runs.
 
+        hf.models.local("models/SmolLM2-135M-Instruct", dtype="bfloat16", device="cpu")
+
     Args:
-        model: A folder, a hub name, a GGUF file, or a loaded (model, tokenizer) pair, which takes no options.
-        dtype: "float32", "bfloat16" or "float16", also as `torch.bfloat16`; "auto": as the checkpoint was saved.
-            Default: float32 on a CPU, bfloat16 on a GPU. Types below float32 change some completions: `explain()`
-            reports it.
-        device: "cpu", "cuda", "cuda:1", "mps"; default: the first GPU, else the CPU.
-        device_map: As in transformers ("auto", {module: device}), for models larger than one GPU.
-        adapter: Folder or hub name of a PEFT adapter (LoRA and others that can be merged into the weights).
-        replicas: The number of copies that run side by side: each on a GPU of its own; on a CPU they share its threads.
-        revision: Branch, tag or commit of a hub name.
-        trust_remote_code: Run Python code that comes with the checkpoint. It can do all that you can.
+        model: A folder, a Hub name, a GGUF file, or a loaded (model, tokenizer) pair, which takes no options.
+        dtype: The type of the weights: "float32", "bfloat16", "float16", or "auto" for the checkpoint's type; also as
+            `torch.bfloat16`. By default float32 on a CPU, and bfloat16 on a GPU. Types shorter than float32 change some
+            completions, which `explain()` reports.
+        device: The device: "cpu", "cuda", "cuda:1" or "mps". By default the first GPU, else the CPU.
+        device_map: The map of layers to devices, as in transformers: "auto" or {module: device}. It loads models larger
+            than one GPU.
+        adapter: The folder or Hub name of a PEFT adapter that can be merged into the weights, such as LoRA.
+        replicas: The number of copies that run concurrently. On GPUs each copy has its own GPU; on a CPU they share the
+            threads.
+        revision: The branch, tag or commit of a Hub name.
+        trust_remote_code: Whether Python code of the checkpoint may run, with all your permissions.
 
     Raises:
-        SourceMissingError: No path exists; lists the paths.
-        NotAModelError: The path contains something else.
-        ArgumentError, UnknownNameError: An invalid argument.
-        CapabilityError: This machine has no such device, or a package is missing.
+        SourceMissingError: The model was not found; the message lists the searched paths.
+        NotAModelError: The path isn't a checkpoint.
+        ArgumentError, UnknownNameError: An argument is invalid.
+        CapabilityError: This machine lacks the device or a package.
     """
     options = check_options(
         dtype=dtype, device=device, device_map=device_map, replicas=replicas, trust_remote_code=trust_remote_code
@@ -100,9 +104,11 @@ def local(
     non_default = {name: value for name, value in arguments.items() if value is not None}
     if isinstance(model, tuple):
         if non_default:
-            raise ArgumentError(f"local({next(iter(non_default))}=…): the pair is loaded already, and asked as it is.")
+            raise ArgumentError(
+                f"local({next(iter(non_default))}=…): a (model, tokenizer) pair is loaded already. Remove the option."
+            )
         if len(model) != 2 or not any(map(is_torch_module, model)):
-            raise NotAModelError.of(model, "give the pair (model, tokenizer)")
+            raise NotAModelError.of(model, "pass the pair (model, tokenizer)")
         return from_pair(*model)
     if not isinstance(model, str | Path):
         raise NotAModelError.of(model, "hf.models.local takes a folder, a hub name, a GGUF file or (model, tokenizer)")
@@ -111,7 +117,7 @@ def local(
     if is_gguf_file(model):
         for name in ("revision", "trust_remote_code"):
             if name in non_default:
-                raise ArgumentError(f"local({name}=…): a GGUF file has none.")
+                raise ArgumentError(f"local({name}=…): {name} isn't supported for GGUF files.")
         converted = convert_gguf(model)
         converted_checkpoint = Checkpoint(converted.folder)
         return _build(
@@ -128,7 +134,7 @@ def local(
 
 
 def from_text(text: str) -> Model:
-    """Return a local model from its text in plans: `local(model='./x', dtype='bfloat16')`.
+    """Return the local model of a plan's text: `local(model='./x', dtype='bfloat16')`.
 
     Raises:
         ArgumentError: An argument is unknown, or `model` is missing.
@@ -138,7 +144,7 @@ def from_text(text: str) -> Model:
         if key not in _ARGUMENTS:
             raise ArgumentError.unknown_argument("local()", key, _ARGUMENTS)
     if "model" not in arguments:
-        raise ArgumentError(f"model {text!r}: model= is missing.")
+        raise ArgumentError(f"Model {text!r}: model=… is missing.")
     return local(**arguments)
 
 
@@ -146,19 +152,22 @@ _ARGUMENTS = ("model", "dtype", "device", "device_map", "adapter", "replicas", "
 
 
 def from_pair(model: Any, tokenizer: Any) -> Model:
-    """Return a loaded transformers model with its tokenizer; fingerprinted at each run, never cached on disk.
+    """Return the model of a loaded transformers model and its tokenizer.
 
-    It stays on its device and in its type, and its mode (train or eval) is restored.
+    Its device and type don't change, and its mode (train or eval) is restored after each call. Its weights are
+    fingerprinted for each run, and its completions are stored with the run only.
 
     Raises:
-        NotAModelError: One of the pair is something else.
+        NotAModelError: `model` isn't a transformers model, or `tokenizer` isn't a tokenizer.
     """
     if not hasattr(tokenizer, "apply_chat_template") or not callable(tokenizer):
         raise NotAModelError.of(
-            (model, tokenizer), f"{type(tokenizer).__name__} is no tokenizer; give (model, tokenizer)"
+            (model, tokenizer), f"{type(tokenizer).__name__} isn't a tokenizer; pass (model, tokenizer)"
         )
     if not callable(getattr(model, "generate", None)) or not hasattr(model, "config"):
-        raise NotAModelError.of((model, tokenizer), f"{type(model).__name__} is no transformers model that generates")
+        raise NotAModelError.of(
+            (model, tokenizer), f"{type(model).__name__} isn't a transformers model that generates text"
+        )
     from helmframe.models.engine import TAKES
 
     words = words_of(model, tokenizer)
@@ -196,7 +205,7 @@ def _adapter(name: str) -> Checkpoint:
     if not any((checkpoint.folder / file).is_file() for file in ADAPTER_WEIGHTS):
         missing.append(f"weights ({ADAPTER_WEIGHTS[0]})")
     if missing:
-        raise NotAModelError.of(name, f"{checkpoint.folder} is no adapter: it has no {', no '.join(missing)}")
+        raise NotAModelError.of(name, f"{checkpoint.folder} isn't an adapter: it has no {', no '.join(missing)}")
     return checkpoint
 
 
@@ -245,9 +254,9 @@ def _build(
 
 @dataclass(eq=False)
 class Replicas:
-    """Copies of a model, each of which runs one call at a time; a call takes a free one.
+    """Copies of a model. Each copy runs one call at a time, and a call uses a free copy.
 
-    On a CPU each gets its share of torch's threads while it runs.
+    On a CPU, each copy uses its share of torch's threads while it runs.
     """
 
     engines: Sequence[Loaded]
@@ -270,18 +279,18 @@ class Replicas:
             return engine.loglikelihood(prompts, decoding)
 
     def state(self) -> str:
-        """Return the number of copies, and how they run."""
+        """Return the number of copies, and how they run prompts."""
         return f"{len(self.engines)} copies; {self.engines[0].state()}"
 
     @contextmanager
     def _taken(self) -> Iterator[Loaded]:
-        """Yield an engine for this thread alone."""
+        """Yield a copy that no other thread uses."""
         import torch
 
         engine = self._free.get()
         on_cpu = engine.model.device.type == "cpu"
         try:
-            if on_cpu:  # the number applies to the thread that sets it
+            if on_cpu:  # the setting applies to this thread
                 torch.set_num_threads(max(1, self._threads // len(self.engines)))
             yield engine
         finally:
@@ -292,7 +301,7 @@ class Replicas:
 
 @dataclass(eq=False)
 class _Local:
-    """A checkpoint that is loaded for its first prompt; the loaded files are those of the fingerprint."""
+    """A checkpoint that is loaded for its first prompt, with the files of the fingerprint."""
 
     checkpoint: Checkpoint
     words: Tokenizing
@@ -324,10 +333,10 @@ class _Local:
         return self._stamp or self.fingerprint(), str(self.options.device_map or self.options.devices())
 
     def _ready(self) -> Loaded | Replicas:
-        """Return the loaded model, of the content last fingerprinted.
+        """Return the loaded model, whose files are those of the last fingerprint.
 
         Raises:
-            SourceBrokenError: The files changed since, or can't be loaded.
+            SourceBrokenError: The files have changed since, or can't be loaded.
         """
         with _loading:
             key = self._key()
@@ -341,14 +350,14 @@ class _Local:
                 devices, folder = self.options.devices(), self.checkpoint.folder
                 engines = [load(folder, words, self.options, device, adapter) for device in devices]
                 if self.fingerprint() != key[0]:
-                    raise SourceBrokenError(f"{self.checkpoint.folder} changed since the run began; run it again.")
+                    raise SourceBrokenError(f"{self.checkpoint.folder} changed since the run began. Rerun the plan.")
                 loaded = _loaded_models[key] = engines[0] if len(engines) == 1 else Replicas(engines)
             self._loaded = loaded
             _recent.append(loaded)
             return loaded
 
 
-# Loaded models live as long as a model value that holds them; the last one used stays, for a notebook's next plan.
+# Models stay loaded as long as a `Model` refers to them. The last one used stays, for the next plan of a notebook.
 _loaded_models: "WeakValueDictionary[tuple[str, str], Loaded | Replicas]" = WeakValueDictionary()
 _recent: deque[Loaded | Replicas] = deque(maxlen=1)
 _loading = threading.Lock()

@@ -10,21 +10,21 @@ from typing import Any
 import polars as pl
 
 from helmframe._core.specs import Call, frozen
-from helmframe.errors import ArgumentError, UnknownNameError
+from helmframe.errors import ArgumentError, UnknownNameError, listed
 from helmframe.models.model import Completion, Model, Pair, Prompt, Response, Row, digest
 
 WRONG = "[wrong answer]"
 _KEYS = (
     "scenario", "instance_id", "perturbation", "perturbation_seed", "output_index", "reference_index", "request_mode",
 )  # fmt: skip
-# Log-probability of a word (nats): in a right option, in a wrong option, and in any other text.
+# The log-probability of a word (nats) in a right option, in a wrong option, and in any other text.
 RIGHT, OTHER, ANY = -0.1, -5.0, -2.0
 
 
 def echo() -> Model:
-    r"""Return a model that repeats the last non-empty line of the prompt; other parts of a message are ignored.
+    r"""Return a mock model that repeats the last non-empty line of the prompt.
 
-    All texts are equally likely.
+    All words are equally likely to it. Images and audio of a message are ignored.
 
     >>> list(echo().generate(["Question: 1 + 1?\n2"], {}))
     ['2']
@@ -34,101 +34,113 @@ def echo() -> Model:
         return [_last_line(prompt["prompt"] if isinstance(prompt, dict) else str(prompt)) for prompt in prompts]
 
     def scores(prompts: Sequence[Prompt], _: Mapping[str, Any]) -> list[Response]:
-        return [_likely(prompt.continuation, ANY) for prompt in prompts if isinstance(prompt, Pair)]
+        return [_scored_text(prompt.continuation, ANY) for prompt in prompts if isinstance(prompt, Pair)]
 
     return _mock(Call("echo"), generate, scores, sees_rows=False, media=True)
 
 
 def oracle() -> Model:
-    """Return a model that generates the first right answer; an instance without one is an error.
+    """Return a mock model that generates the first correct reference; correct options are likelier than wrong ones.
 
-    Right options are likelier than wrong ones.
+    An instance without a correct reference is an error row.
+
+    >>> import helmframe as hf
+    >>> hf.scenario("sampler").limit(1).generate(oracle()).score().value("exact_match")
+    1.0
     """
 
-    def answer(row: Row) -> Response:
-        return _right(row)
+    def complete(row: Row) -> Response:
+        return _correct_output(row)
 
     def score(row: Row) -> Response:
         return _scored(row, [index for index, correct in enumerate(row["correct"]) if correct])
 
-    return _mock(Call("oracle"), _by_row(answer), _by_row(score))
+    return _mock(Call("oracle"), _by_row(complete), _by_row(score))
 
 
 def noisy(accuracy: float, seed: int = 0, by: str = "prompt") -> Model:
-    """Return a model that is right with probability `accuracy`, else generates a wrong answer, or `WRONG`.
+    """Return a mock model whose completions are correct with probability `accuracy`.
 
-    An instance without a correct reference is an error row.
+    Wrong completions are wrong references, or the text "[wrong answer]" if there are none. An instance without a
+    correct reference is an error row.
+
+    >>> noisy(0.6).name
+    'noisy(accuracy=0.6)'
 
     Args:
-        accuracy: Between 0 and 1.
-        seed: Another seed is another draw; the same seed repeats its completions.
-        by: "prompt": one draw per scenario, instance_id and prompt, so the variants of an instance are right or wrong
-            independently of each other, the worst case for robustness statistics. "instance": one draw per scenario and
-            instance_id, whatever the prompt, so all variants agree: perfectly robust.
+        accuracy: The probability of a correct completion, between 0 and 1.
+        seed: The seed of sampling. The same seed repeats the completions.
+        by: The unit of sampling. "prompt" samples per scenario, instance and prompt, so the variants of an instance are
+            correct independently of each other: the worst case for robustness statistics. "instance" samples per
+            scenario and instance, so all variants agree: a perfectly robust model.
 
     Raises:
         ArgumentError: The accuracy isn't a probability, or `by` is unknown.
     """
     if isinstance(accuracy, bool) or not isinstance(accuracy, float | int) or not 0 <= accuracy <= 1:
-        raise ArgumentError(f"noisy(): accuracy={accuracy!r} should be between 0 and 1.")
+        raise ArgumentError(f"noisy(accuracy={accuracy!r}): accuracy must be between 0 and 1.")
     if by not in ("prompt", "instance"):
-        raise ArgumentError.unknown_value(f"noisy(): by={by!r} is no unit of draws", by, ("prompt", "instance"))
+        raise ArgumentError.unknown_value(f"noisy(by={by!r})", by, ("prompt", "instance"))
 
-    def drawn(row: Row) -> tuple[bool, int]:
-        # instances draw independently even where their prompts are equal; so do the outputs of one request
+    def sampled(row: Row) -> tuple[bool, int]:
+        # instances with equal prompts, and outputs of one request, are sampled independently
         key = [seed, row["scenario"], row["instance_id"], *([row["prompt"]] if by == "prompt" else [])]
         draw = hashlib.blake2b(json.dumps([*key, row["output_index"]]).encode(), digest_size=16).digest()
         return int.from_bytes(draw[:8], "big") < accuracy * 2**64, int.from_bytes(draw[8:], "big")
 
-    def answer(row: Row) -> Response:
-        is_right, which = drawn(row)
+    def complete(row: Row) -> Response:
+        is_right, number = sampled(row)
         wrong = row["wrong"] or [WRONG]
-        return wrong[which % len(wrong)] if row["right"] and not is_right else _right(row)
+        return wrong[number % len(wrong)] if row["right"] and not is_right else _correct_output(row)
 
     def score(row: Row) -> Response:
-        is_right, which = drawn(row)  # the same for all options of a question
+        is_right, number = sampled(row)  # the same for all options of a question
         indices = [index for index, correct in enumerate(row["correct"]) if correct == is_right]
-        return _scored(row, [indices[which % len(indices)]] if indices else [])
+        return _scored(row, [indices[number % len(indices)]] if indices else [])
 
     arguments = {"accuracy": accuracy, **({"seed": seed} if seed else {}), **({"by": by} if by != "prompt" else {})}
-    return _mock(Call("noisy", frozen(arguments)), _by_row(answer), _by_row(score))
+    return _mock(Call("noisy", frozen(arguments)), _by_row(complete), _by_row(score))
 
 
 def replay(recorded: pl.DataFrame | Mapping[str, str], name: str = "replay") -> Model:
-    """Return a model that repeats recorded completions; a missing completion is an error of its row.
+    """Return a mock model that repeats recorded completions; a missing completion is an error row.
+
+    >>> list(replay({"1 + 1 =": "2"}).generate(["1 + 1 ="], {}))
+    ['2']
 
     Args:
-        recorded: A mapping prompt → text; or a frame with `completion`, `instance_id` and, where they matter, scenario,
-            perturbation, perturbation_seed, output_index, reference_index, request_mode. Its columns reasoning,
-            logprob, token_logprobs, finish_reason, prompt_tokens and output_tokens are repeated too.
+        recorded: A mapping prompt → text, or a frame with the columns `instance_id` and `completion`. Rows of a frame
+            are identified by instance_id, and by those of these columns that it has: scenario, perturbation,
+            perturbation_seed, output_index, reference_index, request_mode. Its columns reasoning, logprob,
+            token_logprobs, finish_reason, prompt_tokens and output_tokens are repeated too.
         name: The model's name in tables.
 
     Raises:
-        ArgumentError: Neither; a frame without instance_id or completion, or with two rows for one completion.
+        ArgumentError: `recorded` is neither, lacks a column, or has two rows for the same completion.
     """
     if isinstance(recorded, Mapping):
         texts = dict(recorded)
         content = digest(*(part for pair in sorted(texts.items()) for part in pair))
 
         def generate(prompts: Sequence[Prompt], _: Mapping[str, Any]) -> list[Response]:
-            return [_recorded_answer(texts, prompt, _of_prompt) for prompt in prompts]
+            return [_recorded_completion(texts, prompt, _describe_prompt) for prompt in prompts]
 
         call = Call("replay", (("content", content),))
         return _mock(call, generate, name=name, sees_rows=False, durable=True, media=True)
     if not isinstance(recorded, pl.DataFrame):
         raise ArgumentError(
-            f"replay({type(recorded).__name__}): give a mapping {{prompt: text}}, or a frame with instance_id and "
-            "completion."
+            f"replay({type(recorded).__name__}): recorded must be a mapping {{prompt: text}}, or a frame with the "
+            "columns instance_id and completion."
         )
     keys = _replay_keys(recorded)
-    answers = {tuple(row[key] for key in keys): _recorded(row) for row in recorded.iter_rows(named=True)}
-    content = digest(*keys, *(f"{key}: {answer}" for key, answer in sorted(answers.items(), key=str)))
+    completions = {tuple(row[key] for key in keys): _recorded(row) for row in recorded.iter_rows(named=True)}
+    content = digest(*keys, *(f"{key}: {completion}" for key, completion in sorted(completions.items(), key=str)))
 
-    def answer(row: Row) -> Response:
+    def complete(row: Row) -> Response:
         key = tuple(row[name] for name in keys)  # type: ignore[literal-required]
-        return _recorded_answer(answers, key, functools.partial(_of_row, keys))
+        return _recorded_completion(completions, key, functools.partial(_describe_row, keys))
 
-    return _mock(Call("replay", (("content", content),)), _by_row(answer), _by_row(answer), name=name, media=True)
+    return _mock(Call("replay", (("content", content),)), _by_row(complete), _by_row(complete), name=name, media=True)
 
 
 def from_text(text: str) -> Model:
@@ -152,7 +164,7 @@ def from_text(text: str) -> Model:
     try:
         inspect.signature(factory).bind(**arguments)
     except TypeError as error:
-        raise ArgumentError(f"model {text!r}: {error}.") from None
+        raise ArgumentError(f"Model {text!r}: {error}.") from None
     return factory(**arguments)
 
 
@@ -166,7 +178,7 @@ def _mock(
     durable: bool = False,
     media: bool = False,
 ) -> Model:
-    """Build a mock model. With `sees_rows` it isn't durable: completions depend on more than the prompt."""
+    """Return a mock model; with `sees_rows` it isn't durable, because completions depend on more than the prompt."""
     return Model(
         name=name or str(call),
         source=call,
@@ -182,9 +194,9 @@ def _mock(
     )
 
 
-def _by_row(answer: Callable[[Row], Response]) -> Callable[[Sequence[Prompt], Mapping[str, Any]], list[Response]]:
+def _by_row(complete: Callable[[Row], Response]) -> Callable[[Sequence[Prompt], Mapping[str, Any]], list[Response]]:
     def generate(prompts: Sequence[Prompt], _: Mapping[str, Any]) -> list[Response]:
-        return [answer(prompt) for prompt in prompts if isinstance(prompt, dict)]
+        return [complete(prompt) for prompt in prompts if isinstance(prompt, dict)]
 
     return generate
 
@@ -194,54 +206,55 @@ def _last_line(prompt: str) -> str:
     return lines[-1].strip()
 
 
-def _right(row: Row) -> Response:
-    """Return the first right answer, or the error of this row."""
+def _correct_output(row: Row) -> Response:
+    """Return the first correct output, or the error of this row."""
     if not row["right"]:
         return LookupError(f"instance {row['instance_id']!r} has no correct reference.")
     return row["right"][0]
 
 
 def _scored(row: Row, likely: Sequence[int]) -> Response:
-    """Return the log-probability of the row's continuation if the references `likely` are likely."""
+    """Return the row's continuation with its log-probability; `likely` are the indices of the likely references."""
     text, reference = row["continuation"] or "", row["reference_index"]
     if reference is None or row["request_mode"] == "calibration":
-        return _likely(text, ANY)
+        return _scored_text(text, ANY)
     if True not in row["correct"]:
-        return _right(row)
-    return _likely(text, RIGHT if reference in likely else OTHER)
+        return _correct_output(row)
+    return _scored_text(text, RIGHT if reference in likely else OTHER)
 
 
-def _likely(text: str, logprob: float) -> Completion:
-    """Return a text with this log-probability for each of its words."""
+def _scored_text(text: str, logprob: float) -> Completion:
+    """Return a text whose words have this log-probability each."""
     words = max(1, len(text.split()))
     return Completion(text, logprob=words * logprob, token_logprobs=(logprob,) * words, output_tokens=words)
 
 
-def _recorded_answer(answers: Mapping[Any, Response | None], key: object, describe: Callable[[Any], str]) -> Response:
+def _recorded_completion(
+    completions: Mapping[Any, Response | None], key: object, describe: Callable[[Any], str]
+) -> Response:
     """Return the recorded completion, or the error of this row."""
-    if key not in answers:
+    if key not in completions:
         return LookupError(f"no completion was recorded for {describe(key)}.")
-    answer = answers[key]
-    return LookupError(f"the completion recorded for {describe(key)} is null.") if answer is None else answer
+    completion = completions[key]
+    return LookupError(f"the completion recorded for {describe(key)} is null.") if completion is None else completion
 
 
-def _of_prompt(prompt: str) -> str:
+def _describe_prompt(prompt: str) -> str:
     return f"the prompt that ends in {prompt[-60:]!r}"
 
 
-def _of_row(keys: Sequence[str], key: Sequence[object]) -> str:
+def _describe_row(keys: Sequence[str], key: Sequence[object]) -> str:
     return ", ".join(f"{name}={value!r}" for name, value in zip(keys, key, strict=True))
 
 
 def _replay_keys(recorded: pl.DataFrame) -> tuple[str, ...]:
     for column in ("instance_id", "completion"):
         if column not in recorded.columns:
-            columns = ", ".join(recorded.columns)
-            raise ArgumentError(f"replay(): the frame has no column {column!r}; there are: {columns}.")
+            raise ArgumentError(f"replay(): the frame has no column {column!r}, only {listed(recorded.columns)}.")
     keys = tuple(key for key in _KEYS if key in recorded.columns)
-    twice = recorded.filter(pl.struct(keys).is_duplicated()).head(1).to_dicts()
-    if twice:
-        raise ArgumentError(f"replay(): two rows answer {_of_row(keys, [twice[0][key] for key in keys])}.")
+    repeated = recorded.filter(pl.struct(keys).is_duplicated()).head(1).to_dicts()
+    if repeated:
+        raise ArgumentError(f"replay(): two rows have {_describe_row(keys, [repeated[0][key] for key in keys])}.")
     return keys
 
 

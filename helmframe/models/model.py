@@ -1,4 +1,4 @@
-"""`Model`, as the stages see it: how it is called, what it returns, and what distinguishes it from other models."""
+"""`Model`: its interface to the stages, the types of its prompts and responses, and their validation."""
 
 import hashlib
 import math
@@ -15,11 +15,20 @@ from helmframe.errors import AnswerError
 
 
 class Completion(NamedTuple):
-    """A completion with what a model reports about it; models may return it in place of plain text.
+    """A completion with its details; a model function may return it in place of plain text.
 
-    `logprob` (nats) is that of the whole text, `token_logprobs` (nats) those of its tokens, without the tokens that
-    ended it: None if there are none, as for an empty text. `finish_reason` is "stop" or "length"; the token counts are
-    the model's own.
+    >>> Completion("Paris", logprob=-0.25, output_tokens=1).text
+    'Paris'
+
+    Attributes:
+        text: The generated text.
+        reasoning: The reasoning that the model generated separately.
+        logprob: The log-probability of the whole text, in nats.
+        token_logprobs: The log-probability of each token of the text, in nats, without the tokens that ended it. None
+            for an empty text.
+        finish_reason: "stop" or "length".
+        prompt_tokens: The number of prompt tokens, as the model counts them.
+        output_tokens: The number of generated tokens, as the model counts them.
     """
 
     text: str
@@ -31,35 +40,36 @@ class Completion(NamedTuple):
     output_tokens: int | None = None
 
     def with_logprobs(self, logprobs: Sequence[float]) -> "Completion":
-        """Return the completion with the log-probabilities (nats) of its tokens; without tokens it has none."""
+        """Return the completion with the log-probabilities of its tokens, in nats; unchanged if there are none."""
         return self._replace(logprob=math.fsum(logprobs), token_logprobs=tuple(logprobs)) if logprobs else self
 
 
 class Pair(NamedTuple):
-    """A context and a continuation, whose log-probability `loglikelihood` computes."""
+    """A context and a continuation; `loglikelihood` computes the log-probability of the continuation."""
 
     context: str
     continuation: str
 
 
 class Seeded(NamedTuple):
-    """A prompt with its own sampling seed (None: not reproducible), so that samples of one prompt share a call."""
+    """A prompt with its own sampling seed, so that samples of one prompt share a call; None isn't reproducible."""
 
     text: str
     seed: int | None
 
     @classmethod
     def from_prompts(cls, prompts: "Sequence[Prompt]", decoding: Mapping[str, Any]) -> "list[Seeded]":
-        """Return the prompts as `Seeded`; those without their own seed get the seed of the call."""
+        """Return the prompts as `Seeded`; a prompt without its own seed gets the seed of the call."""
         seed = decoding.get("seed")
         return [prompt if isinstance(prompt, cls) else cls(str(prompt), seed) for prompt in prompts]
 
 
 class Row(TypedDict):
-    """The input of a model that `sees_rows`, in place of the prompt: for mock models, which know the references.
+    """The input of a model that `sees_rows`, in place of the prompt: mock models know the references.
 
-    `right` and `wrong` are outputs as the adapter expects them: letters for choices, else the references' texts;
-    `correct` states for each reference whether it is correct. With a `continuation`, its log-probability is requested.
+    `right` and `wrong` contain outputs as the adapter expects them: letters for choices, else the references' texts.
+    `correct` states for each reference whether it is correct. If there is a `continuation`, its log-probability is
+    requested.
     """
 
     prompt: str
@@ -84,7 +94,7 @@ AsyncGenerateFunction: TypeAlias = Callable[
     [Sequence[Prompt], Mapping[str, Any]], Coroutine[Any, Any, Sequence[Response]]
 ]
 
-# A decoding parameter of a call that requests log-probabilities; nothing is decoded then.
+# The decoding parameter of a call that requests log-probabilities, and decodes nothing.
 SCORES = "loglikelihood"
 
 
@@ -93,9 +103,9 @@ class Tokens:
     """A tokenizer as `language_modeling` needs it.
 
     Args:
-        encode: Returns the text's tokens, without any that the tokenizer adds.
-        decode: Returns the tokens' text; an incomplete character is U+FFFD.
-        prefix: Returns the text of the token that texts begin with; "" if there is none.
+        encode: A function that returns the text's tokens, without tokens that the tokenizer adds.
+        decode: A function that returns the tokens' text; an incomplete character is U+FFFD.
+        prefix: A function that returns the text of the first token of every text; "" if there is none.
     """
 
     encode: Callable[[str], Sequence[int]]
@@ -105,43 +115,50 @@ class Tokens:
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A model as helmframe calls it.
+    """A model as helmframe calls it. `hf.model(…)` and the functions of `hf.models` return one.
 
-    Two models are equal if name, version and source are: sources that are names are compared as text, others by
-    identity.
+    Two models are equal if their names, versions and sources are equal. Sources that are names are compared as text,
+    other sources by identity.
+
+    >>> import helmframe as hf
+    >>> hf.models.echo()
+    Model('echo': generates, scores)
 
     Args:
-        name: The name shown in tables; unique in a plan.
-        source: What `hf.model` was called with: a path or name, or the object.
-        generate: Generates for one batch of at most `batch` prompts, in order, with the decoding parameters.
-        fingerprint: Returns a sha256 (hex) of the model, computed at each call if the model can change.
+        name: The name in tables, unique in a plan.
+        source: The first argument of `hf.model`: a path or name, or the object.
+        generate: A function that generates for a batch of at most `batch` prompts, in order, with the decoding
+            parameters.
+        fingerprint: A function that returns a sha256 (hex) of the model. It is called for each run.
         durable: Whether completions may be cached beyond the process, because the fingerprint covers the whole model.
-        takes: The decoding parameters it honours; None: any. helmframe applies `stop` in any case.
-        batch: Prompts per call; 1 for a model that takes one prompt.
-        workers: Concurrent calls; the maximum, if `adaptive`.
-        window: Tokens that prompt and output may have together; None: unknown.
-        max_request_length: HELM's limit for the tokens of prompt and output together, where it differs from `window`.
-            By default prompts have the limit `window`, and windows of whole texts one token more.
-        count_tokens: Returns the number of tokens of each text, as the model counts them in a prompt.
-        chat: Returns a conversation of {role, content} as a prompt, by the model's chat template; None: has none.
-        sees_rows: Whether it gets a `Row` for each prompt.
-        seeded: Whether it gets a `Seeded` for each prompt when it samples, in place of one seed for a call.
-        media: Whether it takes content parts other than text.
+        takes: The supported decoding parameters; None: any. helmframe applies `stop` in any case.
+        batch: The maximum number of prompts per call; 1 for a function of one prompt.
+        workers: The number of concurrent calls; the maximum, if `adaptive`.
+        window: The maximum of prompt and output tokens together; None: unknown.
+        max_request_length: HELM's limit for the tokens of prompt and output together, if it differs from `window`. By
+            default the limit is `window` for prompts, and one token more for the windows of whole texts.
+        count_tokens: A function that returns the number of tokens of each text, as the model counts them in a prompt.
+        chat: A function that returns a conversation of {role, content} as a prompt, by the model's chat template; None:
+            the model has no chat template.
+        sees_rows: Whether the model receives a `Row` for each prompt.
+        seeded: Whether the model receives a `Seeded` for each prompt when it samples, in place of one seed per call.
+        media: Whether the model supports content parts other than text.
         note: A note for `explain()`.
         version: The version that the user declared for the model.
         adaptive: Whether the number of concurrent calls adapts to the model, between 1 and `workers`.
-        timeout: Seconds for one call; None: no limit.
-        generate_async: As `generate`, for callers on the event loop; if set, it is used in its place.
-        loglikelihood: As `generate`, for pairs (context, continuation): a `Completion` each, whose text and
-            logprob (nats) are the continuation's; None: not supported.
-        tokens: Its tokenizer; None: not available.
-        remembered_by_name: Durable, but the model behind this name may change: `explain()` shows the age of
-            completions.
-        generates: Whether it generates; False for a model that only computes log-probabilities of texts.
-        token_logprobs: Whether its completions contain log-probabilities of their tokens; None: known once it has run.
-        refused: Returns the decoding parameters that its server refused, each with what is done instead.
-        state: Returns, for `explain()` and the manifest, how it runs: what is expected, and after the first call what
-            was chosen; None: nothing to report.
+        timeout: The limit of one call in seconds; None: no limit.
+        generate_async: The async version of `generate`; if set, it is called instead.
+        loglikelihood: A function like `generate` for pairs (context, continuation). It returns a `Completion` for each,
+            with the text and log-probability (nats) of the continuation; None: unsupported.
+        tokens: The tokenizer; None: not available.
+        remembered_by_name: Whether the model behind this name may change although it is durable, as with a server.
+            `explain()` then shows the age of its completions.
+        generates: Whether the model generates text; False if it only computes log-probabilities of texts.
+        token_logprobs: Whether completions contain log-probabilities of their tokens; None: known after the first call.
+        refused: A function that returns the decoding parameters that the server rejected, each with what is sent
+            instead; None: nothing to report.
+        state: A function that returns how the model runs, for `explain()` and the manifest: the expectation, and after
+            the first call the facts; None: nothing to report.
     """
 
     name: str
@@ -174,10 +191,12 @@ class Model:
 
     @property
     def capabilities(self) -> tuple[str, ...]:
-        """Return what it can do, as far as known before it runs, in this order.
+        """Return the names of the model's capabilities, as far as they are known before it runs.
 
-        `generates`: it completes a prompt; `scores`: the log-probability of a continuation; `token_logprobs`: those of
-        the tokens it generates; `chat`: takes conversations.
+        - `generates`: The model completes prompts.
+        - `scores`: The model computes log-probabilities of continuations.
+        - `token_logprobs`: Completions contain log-probabilities of their tokens.
+        - `chat`: The model takes conversations.
         """
         supported = {
             "generates": self.generates,
@@ -188,7 +207,7 @@ class Model:
         return tuple(name for name, is_supported in supported.items() if is_supported)
 
     def function_for(self, decoding: Mapping[str, Any]) -> GenerateFunction:
-        """Return the function for these decoding parameters: `generate`, or `loglikelihood` if they request scores."""
+        """Return `generate`, or `loglikelihood` if the decoding parameters request log-probabilities."""
         if SCORES not in decoding:
             return self.generate
         assert self.loglikelihood is not None  # checked by the stage `fit`
@@ -211,7 +230,8 @@ def as_completion(response: object, name: str) -> Completion:
     """Return one response of the model called `name` as a `Completion`.
 
     Raises:
-        AnswerError: It is neither text, `Completion`, nor a mapping with "text"; an exception in its place is raised.
+        AnswerError: The response is neither text, `Completion`, nor a mapping with "text".
+        BaseException: The response is an exception, which is raised.
     """
     if type(response) is str and response.isascii():
         return Completion(response)
@@ -223,23 +243,23 @@ def as_completion(response: object, name: str) -> Completion:
         response = Completion(**{field: response[field] for field in Completion._fields if field in response})
     if isinstance(response, Completion):
         return _checked(response, name)
-    raise AnswerError(f"model {name!r} answered {short(response)}; expected str, Completion or a dict with 'text'.")
+    raise AnswerError(f"Model {name!r} returned {short(response)}; expected str, Completion or a dict with 'text'.")
 
 
 def as_results(
     returned: object, source: str, count: int, *, item: str = "prompt", result: str = "completion"
 ) -> list[Any]:
-    """Return what a function of several items returned as a list: one result per item.
+    """Return the value that a function of several items returned, as a list of one result per item.
 
     Args:
-        returned: What the function returned.
-        source: What the error message calls the function.
+        returned: The returned value.
+        source: The name of the function in the error message.
         count: The number of items that the function received.
-        item: What the error message calls an item.
-        result: What the error message calls a result.
+        item: The noun for an item in the error message.
+        result: The noun for a result in the error message.
 
     Raises:
-        AnswerError: The type does not preserve the order of the items, or the number of results differs.
+        AnswerError: The value's type has no order, or the number of results differs.
     """
     results = None if isinstance(returned, Completion) else as_list(returned)
     if results is not None and len(results) == count:
@@ -252,24 +272,26 @@ def as_results(
 
 
 def is_plain(responses: Sequence[Response]) -> bool:
-    """Return whether all responses are ASCII `str`, which need no check."""
+    """Return whether all responses are ASCII `str`, which need no validation."""
     return set(map(type, responses)) == {str} and all(map(str.isascii, responses))  # type: ignore[arg-type]
 
 
 def as_completions(texts: Sequence[Response]) -> Iterable[Completion]:
-    """Return plain texts as `Completion`s, without the cost of a call for each."""
+    """Return plain texts as `Completion`s, without a Python call for each."""
     nothing = [repeat(None)] * (len(Completion._fields) - 1)
     return map(tuple.__new__, repeat(Completion), zip(texts, *nothing, strict=False))
 
 
 def as_scored(response: object, pair: Pair, name: str) -> Completion:
-    """Return what `loglikelihood` of a model returned for one pair, as a `Completion` with a log-probability.
+    """Return the result of `loglikelihood` for one pair, as a `Completion` with a log-probability.
 
-    A number is the log-probability (nats). In a pair of a number and something else, an int is the number of tokens and
-    a list contains the log-probability of each; a bool (greedy or not) is ignored.
+    The result may be a number, the log-probability in nats. It may be a pair of this number and the number of tokens
+    (int), the log-probability of each token (list), or whether the continuation is greedy (bool, ignored). Or it is a
+    `Completion`, or a mapping of its fields.
 
     Raises:
-        AnswerError: It is none of these, no `Completion` and no mapping, or its log-probability is invalid.
+        AnswerError: The result is none of these, or its log-probability is invalid.
+        BaseException: The result is an exception, which is raised.
     """
     if isinstance(response, BaseException):
         raise response
@@ -291,8 +313,8 @@ def as_scored(response: object, pair: Pair, name: str) -> Completion:
         completion = completion._replace(logprob=sum(completion.token_logprobs))
     if completion.logprob is None or not completion.logprob <= _NOT_LIKELIER:
         raise AnswerError(
-            f"loglikelihood of model {name!r} gave {short(response)}; expected a log-probability in nats, at most 0, "
-            "or one with the number of tokens: (-3.2, 4)."
+            f"loglikelihood of model {name!r} returned {short(response)}; expected a log-probability (nats, at most 0) "
+            "alone, or with the number of tokens: (-3.2, 4)."
         )
     return completion
 
@@ -305,14 +327,14 @@ def digest(*parts: str) -> str:
 def _source_key(source: object) -> object:
     if isinstance(source, str | Call):
         return source
-    if isinstance(source, types.MethodType):  # each access of the attribute makes a new one
+    if isinstance(source, types.MethodType):  # each access of the attribute creates a new object
         return id(source.__self__), id(source.__func__)
     return tuple(map(id, source)) if isinstance(source, tuple) else id(source)
 
 
 def _checked(completion: Completion, name: str) -> Completion:
     if not isinstance(completion.text, str):
-        raise AnswerError(f"model {name!r} answered with text={short(completion.text)}; expected str.")
+        raise AnswerError(f"Model {name!r} returned text={short(completion.text)}; expected str.")
     logprobs = completion.token_logprobs
     wrong = [
         field
@@ -323,7 +345,10 @@ def _checked(completion: Completion, name: str) -> Completion:
     if logprobs is not None and not all(isinstance(logprob, float | int) for logprob in logprobs):
         wrong.append("token_logprobs")
     if wrong:
-        raise AnswerError(f"model {name!r} answered with {wrong[0]}={short(getattr(completion, wrong[0]))}.")
+        kinds = " or ".join(kind.__name__ for kind in _KINDS[wrong[0]])
+        raise AnswerError(
+            f"Model {name!r} returned {wrong[0]}={short(getattr(completion, wrong[0]))}; expected {kinds}."
+        )
     return completion._replace(
         text=valid_unicode(completion.text),
         reasoning=completion.reasoning and valid_unicode(completion.reasoning),
@@ -331,7 +356,7 @@ def _checked(completion: Completion, name: str) -> Completion:
     )
 
 
-# A probability of 1, and float noise.
+# The log-probability of 1, plus float noise.
 _NOT_LIKELIER = 1e-3
 _KINDS: dict[str, tuple[type, ...]] = {
     "reasoning": (str,),

@@ -1,4 +1,4 @@
-"""Prompts: blocks rendered as text or messages, conversations as text, and prompts joined when they are read."""
+"""Prompts: blocks as text or messages, conversations as text, and prompts that are joined on access."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -13,24 +13,24 @@ from helmframe.models.model import Model, Row
 Block: TypeAlias = dict[str, Any]
 Message: TypeAlias = dict[str, str]
 
-# The names of roles in a dialogue, for a model without a chat template.
+# The names of roles in a dialogue, for models without a chat template.
 _SPEAKERS = {"user": "User", "assistant": "Assistant"}
 
 
 def plain(blocks: Sequence[Block]) -> str:
-    """Return the blocks as one text, with the system's text first; several messages become a dialogue."""
+    """Return the blocks as one text, with the system text first; messages become a dialogue."""
     system = "\n\n".join(_text(block) for block in blocks if block["role"] == "system")
-    others = [block for block in blocks if block["role"] != "system"]
-    if any(block["kind"] == "message" for block in others):
-        lines = [f"{_SPEAKERS.get(block['role'], block['role'])}: {_text(block)}" for block in others]
+    turns = [block for block in blocks if block["role"] != "system"]
+    if any(block["kind"] == "message" for block in turns):
+        lines = [f"{_SPEAKERS.get(block['role'], block['role'])}: {_text(block)}" for block in turns]
         text = "\n\n".join([*lines, f"{_SPEAKERS['assistant']}:"])
     else:
-        text = "".join(_text(block) for block in others)
+        text = "".join(_text(block) for block in turns)
     return (f"{system}\n\n" if system else "") + text
 
 
 def messages(blocks: Sequence[Block]) -> list[Message]:
-    """Return the blocks as messages: adjacent blocks of one role are merged, messages of a conversation are not."""
+    """Return the blocks as messages; adjacent blocks of one role are merged, except messages of a conversation."""
     turns: list[Message] = []
     is_dialogue = False
     for block in blocks:
@@ -44,7 +44,7 @@ def messages(blocks: Sequence[Block]) -> list[Message]:
 
 
 def apply_chat_template(turns: Sequence[Message], model: Model) -> str:
-    """Return the messages as a prompt, by the model's chat template.
+    """Return the prompt of messages, by the model's chat template.
 
     Raises:
         CapabilityError: The model has no chat template.
@@ -55,7 +55,7 @@ def apply_chat_template(turns: Sequence[Message], model: Model) -> str:
 
 
 def number_of_shots(head: Sequence[Block]) -> int:
-    """Return the number of examples; an example of two turns counts once."""
+    """Return the number of few-shot examples; an example of two turns counts once."""
     return sum(_starts_shot(block) for block in head)
 
 
@@ -77,17 +77,17 @@ def _text(block: Block) -> str:
     return "".join(part["text"] or "" for part in block["content"])
 
 
-# The prompt begins with this, followed by one line of JSON (all but the last text), and the last text.
+# The start of a conversation as text. One line of JSON (all but the last text) and the last text follow.
 _BEGIN = "\x02helmframe-chat\x03"
 
 
 def as_prompt(turns: Sequence[Mapping[str, str]]) -> str:
     """Return the conversation as one text.
 
-    The last text is unchanged, so that prompts share their start, and a text from data needs no escaping.
+    The last text is unchanged, so that prompts share their start, and text from data needs no escaping.
     """
-    *before, last = turns
-    head = json.dumps([*map(dict, before), {"role": last["role"]}], ensure_ascii=False)
+    *earlier, last = turns
+    head = json.dumps([*map(dict, earlier), {"role": last["role"]}], ensure_ascii=False)
     return f"{_BEGIN}{head}\n{last['content']}"
 
 
@@ -101,14 +101,14 @@ def as_messages(prompt: str) -> list[Message] | None:
         return None
     head, _, text = prompt.removeprefix(_BEGIN).partition("\n")
     try:
-        *before, last = json.loads(head)
-        return [*map(dict, before), {**last, "content": text}]
-    except (TypeError, ValueError):  # a text that only begins like a conversation
+        *earlier, last = json.loads(head)
+        return [*map(dict, earlier), {**last, "content": text}]
+    except (TypeError, ValueError):  # a text that only starts like a conversation
         return None
 
 
 def is_conversation(prompt: str) -> bool:
-    """Return whether a prompt begins as those of `as_prompt` do."""
+    """Return whether a prompt starts as those of `as_prompt` do."""
     return prompt.startswith(_BEGIN)
 
 
@@ -139,15 +139,15 @@ class Prompts(Sequence[str]):
 
 
 class PairedPrompts(Sequence[P]):
-    """Prompts joined on access with another value: a `Pair` with its continuation, a `Seeded` with its seed."""
+    """Prompts combined with a value on access: a `Pair` with its continuation, or a `Seeded` with its seed."""
 
-    def __init__(self, make: Callable[[str, Any], P], prompts: Sequence[str], others: Sequence[Any]) -> None:
+    def __init__(self, make: Callable[[str, Any], P], prompts: Sequence[str], values: Sequence[Any]) -> None:
         self._make = make
         self._prompts = prompts
-        self._others = others
+        self._values = values
 
     def __len__(self) -> int:
-        return len(self._others)
+        return len(self._values)
 
     @overload
     def __getitem__(self, index: int) -> P: ...
@@ -156,12 +156,12 @@ class PairedPrompts(Sequence[P]):
     def __getitem__(self, index: int | slice) -> P | list[P]:
         """Return one paired prompt, or a list for a slice."""
         if isinstance(index, int):
-            return self._make(self._prompts[index], self._others[index])
-        return list(map(self._make, self._prompts[index], self._others[index]))
+            return self._make(self._prompts[index], self._values[index])
+        return list(map(self._make, self._prompts[index], self._values[index]))
 
 
 def rows_of(requests: pl.DataFrame, prefixes: pl.DataFrame) -> list[Row]:
-    """Return the rows that mock models get in place of prompts."""
+    """Return the rows that mock models receive in place of prompts."""
     prompts = Prompts(requests, prefixes)
     rows: list[Row] = []
     names = (

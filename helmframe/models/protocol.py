@@ -1,4 +1,4 @@
-"""Convert whatever generates text to a `Model`, the frozen value that the stages call."""
+"""`hf.model`: functions, objects, names and addresses as a `Model`, the frozen value that the stages call."""
 
 import difflib
 import functools
@@ -23,9 +23,9 @@ from helmframe.models.local_files import WEIGHTS
 from helmframe.models.model import Model, Pair, Prompt, Response, as_results, as_scored, digest
 from helmframe.models.providers import named, providers
 
-# The most concurrent calls, where their number adapts to the model.
+# The maximum of concurrent calls whose number adapts to the model.
 MAX_WORKERS = 64
-# Seconds for one request of an async function: long enough for a reasoning model, short enough that a run ends.
+# The limit in seconds of one call of an async function: long enough for a reasoning model, short enough to end a run.
 ASYNC_TIMEOUT = 600.0
 DECODING = ("max_tokens", "temperature", "top_p", "top_k", "stop", "seed", "n", "presence_penalty", "frequency_penalty")
 
@@ -40,32 +40,47 @@ def from_any(
     timeout: float | None = None,
     max_request_length: int | None = None,
 ) -> Model:
-    """Return whatever generates text as a `Model`.
+    """Return a function, an object, a name or an address as a `Model`.
+
+    A model is one of these:
+
+    - A function `str -> str` or `list[str] -> list[str]`, sync or async. The annotation of its first parameter
+      distinguishes the two; without an annotation it takes one prompt. Its other parameters are decoding parameters.
+    - An object with `.generate(prompts, **decoding)`, with `.loglikelihood(pairs)`, or with both. `loglikelihood`
+      receives (context, continuation) pairs. It returns a log-probability in nats for each, or a pair of this number
+      and the number of tokens.
+    - A folder in transformers format, a name `"org/name"`, a GGUF file, or a `(model, tokenizer)` pair.
+    - A model of a server, `"openai:name"` or `"http://host:port/v1#name"`, or a vLLM model `"vllm:org/name"`.
+    - A model object of lm-eval or Inspect, a mock model as text (`"oracle()"`), or a `Model`.
+
+    `hf.models.local`, `hf.models.http` and `hf.models.vllm` have more options.
+
+    >>> def shout(prompt: str) -> str:
+    ...     return prompt.upper()
+    >>> from_any(shout, version="1", name="shout", workers=4)
+    Model('shout': generates)
 
     Args:
-        source: A function `str -> str` or `list[str] -> list[str]` (distinguished by the annotation of its first
-            parameter; unannotated: one prompt), sync or async; an object with `.generate(prompts, **decoding)` and
-            optionally `.loglikelihood(pairs)` of (context, continuation), which returns a log-probability each, in
-            nats, or (it, tokens), or with that alone; a transformers `(model, tokenizer)` pair; a folder in
-            transformers format, or a GGUF file; `org/name`; a model of a server (`"openai:name"`,
-            `"http://host:port/v1#name"`); `"vllm:org/name"`; a model object of lm-eval or Inspect; a mock model as text
-            (`"oracle()"`); or a `Model`. `hf.models.local`, `.http` and `.vllm` have more options.
-        name: The name in tables; by default the function's, class's or folder's name.
-        version: With `name`: pins a version. Completions are cached beyond the process, because you declare that this
-            name and version always stand for the same model. For a server's model: the version that it serves now.
-        batch: True: the function takes a list of prompts; False: one prompt; a number: a list of at most that length.
-        workers: Concurrent calls, each of a sync function in its own thread. "auto" adapts the number to the model, up
-            to 64, and lowers it after "too many requests" or a timeout. Default 1; "auto" for async functions.
-        timeout: Seconds for one call; a call that takes longer fails and is retried once. A sync function that hangs is
-            abandoned in its thread. Default none; 600 for async functions; `math.inf` removes that limit.
-        max_request_length: The most tokens of prompt and output together, as a deployment of HELM has it. With HELM's
-            number, prompts are shortened and long texts are split where HELM does it. Default: the model's window, and
+        source: The model.
+        name: The name in tables. By default the name of the function, class or folder.
+        version: The version, which needs `name`. Completions are then cached beyond the process: you declare that this
+            name and version always identify the same model. For a server's model, the version that it serves now.
+        batch: True if the function takes a list of prompts, False if it takes one prompt; a number is the maximum
+            length of the list.
+        workers: The number of concurrent calls. Each call of a sync function has its own thread. "auto" adapts the
+            number to the model, up to 64, and lowers it after "too many requests" or a timeout. The default is "auto"
+            for async functions, else 1.
+        timeout: The limit of one call in seconds. A call that takes longer fails, and is retried once. A sync function
+            that hangs is abandoned in its thread. The default is 600 for async functions (`math.inf` removes it), else
+            no limit.
+        max_request_length: The maximum of prompt and output tokens together, as in a model deployment of HELM. With
+            HELM's number, prompts are truncated and long texts are split as in HELM. By default the model's window, and
             one token more for whole texts.
 
     Raises:
-        NotAModelError: It is not a model; lists what is.
-        SourceMissingError: No such folder or name; lists the locations searched.
-        ArgumentError: An invalid argument, or a version already declared for other code.
+        NotAModelError: The value isn't a model; the message lists what is.
+        SourceMissingError: The folder or name was not found; the message lists the searched locations.
+        ArgumentError: An argument is invalid, or the version belongs to other code already.
     """
     _check(name, version, batch, workers, timeout)
     if max_request_length is not None and (not is_integer(max_request_length) or max_request_length < 1):
@@ -85,11 +100,11 @@ def from_any(
 
 
 def models_of(spec: object) -> tuple[Model, ...]:
-    """Return all models of a spec: what `from_any` takes, a list of that, or {name: model}.
+    """Return all models of a spec: one model as in `from_any`, a list of models, or {name: model}.
 
     Raises:
-        ArgumentError: No model, or two of the same name.
-        NotAModelError: One of them is not a model.
+        ArgumentError: There is no model, or two models have the same name.
+        NotAModelError: A value isn't a model.
     """
     if isinstance(spec, Mapping):
         models = tuple(from_any(source, name=str(name)) for name, source in spec.items())
@@ -101,10 +116,10 @@ def models_of(spec: object) -> tuple[Model, ...]:
     duplicates = sorted({name for name in names if names.count(name) > 1})
     if duplicates:
         raise ArgumentError(
-            f"generate(): two models are called {duplicates[0]!r}. Name them: generate({{'first': …, 'second': …}})."
+            f"generate(): two models have the name {duplicates[0]!r}. Name them: generate({{'a': …, 'b': …}})."
         )
     if not models:
-        raise ArgumentError("generate([]): give at least one model.")
+        raise ArgumentError("generate([]): at least one model is required.")
     return models
 
 
@@ -116,18 +131,18 @@ def check_spelling(names: Iterable[str], models: Sequence[Model]) -> None:
     """
     parameters = {*DECODING, *(name for model in models for name in model.takes or ())}
     for name in names:
-        # as near as a slip of the keys; min_tokens is a word of its own
+        # only as similar as a typing error: min_tokens is another parameter than max_tokens
         if name not in parameters and difflib.get_close_matches(name, parameters, n=1, cutoff=0.85):
             raise ArgumentError.unknown_argument("generate()", name, parameters)
 
 
 def is_local_name(text: str) -> bool:
-    """Return whether a text names a folder, a file or a hub model: not an address, nor a call such as `oracle()`."""
+    """Return whether a text names a folder, a file or a Hub model, not an address or a call such as `oracle()`."""
     return not (_names_server(text) or text.startswith("vllm:") or _CALL.fullmatch(text))
 
 
 _CALL = re.compile(r"\w+\(.*\)", re.DOTALL)
-# How a text starts that names a model of a server.
+# The starts of texts that name a model of a server.
 _ADDRESSES = ("http://", "https://", "http(")
 
 
@@ -136,7 +151,7 @@ def _names_server(text: str) -> bool:
 
 
 def _model_of_text(source: str | Path) -> Model:
-    """Return the model that an address, a call or a folder's name stands for; its backend is imported here."""
+    """Return the model of an address, a call, or a folder's name; its backend is imported here."""
     if isinstance(source, str) and _names_server(source):
         from helmframe.models import endpoint
 
@@ -164,9 +179,9 @@ def _model_of(source: object, batch: bool | int | None) -> Model:
 
         return local_model.from_pair(*source)
     if is_torch_module(source) and hasattr(source, "generate"):
-        raise NotAModelError.of(source, "its tokenizer is missing; give the pair (model, tokenizer)")
+        raise NotAModelError.of(source, "its tokenizer is missing; pass the pair (model, tokenizer)")
     if isinstance(source, type):
-        raise NotAModelError.of(source, f"{source.__name__} is a class; give an object of it")
+        raise NotAModelError.of(source, "it is a class; pass an instance")
     packages = {cls.__module__.partition(".")[0] for cls in type(source).__mro__}
     if "lm_eval" in packages:
         from helmframe.models import lm_eval_model
@@ -189,7 +204,7 @@ def _model_of(source: object, batch: bool | int | None) -> Model:
 
 
 def _from_function(source: object, function: Callable[..., Any], takes_list: bool | None, *, default: bool) -> Model:
-    """Return a function or method as a model; its signature shows which parameters it takes."""
+    """Return a function or method as a model; its signature shows the decoding parameters that it takes."""
     first, takes = _signature(source, function)
     takes_list = _takes_list(first, default) if takes_list is None else takes_list
     name = _name(source)
@@ -214,11 +229,11 @@ def _from_function(source: object, function: Callable[..., Any], takes_list: boo
 
 
 def _only_scores(source: Any) -> Model:
-    """Return an object that computes log-probabilities of texts, and generates none, as a model."""
+    """Return an object that only computes log-probabilities as a model."""
     name = _name(source)
 
     def refuse(_: Sequence[Prompt], __: Mapping[str, Any]) -> list[Response]:
-        raise CapabilityError(f"model {name!r} generates no text; it has no .generate(prompts).")
+        raise CapabilityError(f"Model {name!r} doesn't generate text: it has no .generate(prompts).")
 
     return Model(
         name=name,
@@ -235,7 +250,7 @@ def _only_scores(source: Any) -> Model:
 
 @dataclass(frozen=True)
 class _Function:
-    """A function and the decoding parameters that it takes."""
+    """A function as the stages call it, and the decoding parameters that it takes."""
 
     call: Callable[..., Any]
     name: str
@@ -256,7 +271,7 @@ class _Function:
         return self._checked(await self.call(list(prompts), **self._taken(decoding)), prompts)
 
     def _checked(self, responses: Any, prompts: Sequence[Prompt]) -> list[Response]:
-        return as_results(responses, f"model {self.name!r}", len(prompts))
+        return as_results(responses, f"Model {self.name!r}", len(prompts))
 
     def _taken(self, decoding: Mapping[str, Any]) -> dict[str, Any]:
         return {key: value for key, value in decoding.items() if self.takes is None or key in self.takes}
@@ -264,7 +279,7 @@ class _Function:
 
 @dataclass(frozen=True)
 class _Scores:
-    """A function that computes log-probabilities: an object's `loglikelihood(pairs)`."""
+    """An object's `loglikelihood(pairs)` as the stages call it."""
 
     call: Callable[..., Any]
     name: str
@@ -284,26 +299,28 @@ class _Scores:
 
 
 def _resolved(result: Any) -> Any:
-    """Return a result; a coroutine, from an async function or a lambda around one, is run first."""
+    """Return a result, after running it if it is a coroutine."""
     if type(result) is str or not inspect.iscoroutine(result):
         return result
     return event_loop.run(result)
 
 
 def _signature(source: object, function: Callable[..., Any]) -> tuple[object, frozenset[str] | None]:
-    """Return the annotation of the first parameter, and the names of the others; None if it takes any."""
+    """Return the annotation of the first parameter, and the names of the others; None if the function takes any."""
     try:
         parameters = list(inspect.signature(function).parameters.values())
     except ValueError:  # some builtins have no signature to read
         return inspect.Parameter.empty, frozenset()
     if not parameters or parameters[0].kind not in _POSITIONAL:
-        raise NotAModelError.of(source, "it takes no prompt as its first argument")
-    others = parameters[1:]
+        raise NotAModelError.of(source, "its first argument must be a prompt")
+    decoding = parameters[1:]
     keywords = [
-        parameter for parameter in others if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+        parameter
+        for parameter in decoding
+        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
     ]
     required = [
-        parameter for parameter in others if parameter.default is parameter.empty and parameter.kind not in _VARIABLE
+        parameter for parameter in decoding if parameter.default is parameter.empty and parameter.kind not in _VARIABLE
     ]
     unknown = [
         parameter.name
@@ -311,7 +328,9 @@ def _signature(source: object, function: Callable[..., Any]) -> tuple[object, fr
         if parameter.kind is parameter.POSITIONAL_ONLY or parameter.name not in DECODING
     ]
     if unknown:
-        raise NotAModelError.of(source, f"it also needs {', '.join(unknown)}; bind it with functools.partial")
+        raise NotAModelError.of(
+            source, f"it also needs {', '.join(unknown)}; bind extra parameters with functools.partial"
+        )
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         return parameters[0].annotation, None
     return parameters[0].annotation, frozenset(parameter.name for parameter in keywords)
@@ -358,20 +377,23 @@ _declared_versions: dict[tuple[str, str], str] = {}
 
 
 def _with_version(model: Model, version: str) -> Model:
-    """Return the model as durable: its name and version stand for its completions.
+    """Return the model as durable: name and version identify its completions.
 
-    A version stands for one piece of code in a process: a second one raises.
+    Raises:
+        ArgumentError: The name and version belong to other code in this process, or the model has an identity already.
     """
     if model.remembered_by_name:
         fingerprint = functools.partial(digest, "version", model.fingerprint(), version)
         return replace(model, version=version, fingerprint=fingerprint)
     if model.durable:
-        raise ArgumentError(f"model {model.name!r} is remembered by its content; version= is for functions and objects")
-    # a method stands for its object's code: which other methods matter depends on what it calls
+        raise ArgumentError(
+            f"model(version={version!r}): model {model.name!r} is identified by its content. Remove version."
+        )
+    # the method represents its object, because only methods that it calls matter
     code = f"{model.source if isinstance(model.source, Call) else code_identity(_entry(model.source))}"
     if _declared_versions.setdefault((model.name, version), code) != code:
         declared = f"name={model.name!r}, version={version!r}"
-        raise ArgumentError(f"{declared} stands for other code already; give the new code another version.")
+        raise ArgumentError(f"model({declared}): the version belongs to other code already. Choose another version.")
     fingerprint = functools.partial(digest, "vouched", model.name, version)
     return replace(model, durable=True, version=version, fingerprint=fingerprint)
 
@@ -390,30 +412,30 @@ def _check(
 ) -> None:
     for key, text in (("name", name), ("version", version)):
         if text is not None and (not isinstance(text, str) or not text.strip()):
-            raise ArgumentError(f"model(): {key}={text!r} should be text.")
+            raise ArgumentError(f"model({key}={text!r}): {key} must be non-empty text.")
     if version is not None and name is None:
-        raise ArgumentError("model(): version= needs name= too; the two together stand for what answers.")
+        raise ArgumentError(f"model(version={version!r}): version needs name=… too; together they identify the model.")
     for key, number in (("batch", batch), ("workers", None if isinstance(workers, str) else workers)):
         if number is not None and not isinstance(number, bool) and (not isinstance(number, int) or number < 1):
-            raise ArgumentError(f"model(): {key}={number!r} should be a number of at least 1.")
+            raise ArgumentError(f"model({key}={number!r}): {key} must be an integer ≥ 1.")
     if isinstance(workers, bool) or (isinstance(workers, str) and workers != "auto"):
-        raise ArgumentError(f"model(): workers={workers!r} should be a number of at least 1, or 'auto'.")
+        raise ArgumentError(f"model(workers={workers!r}): workers must be an integer ≥ 1, or 'auto'.")
     if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout > 0):
-        raise ArgumentError(f"model(): timeout={timeout!r} should be a number of seconds above 0.")
+        raise ArgumentError(f"model(timeout={timeout!r}): timeout must be a number of seconds > 0.")
 
 
 _LISTING = {"name": pl.String, "kind": pl.String, "arguments": pl.String, "description": pl.String}
 
 
 def list_models() -> pl.DataFrame:
-    """Return the models that `generate` knows by name: the functions of `hf.models`, then checkpoints on this machine.
+    """Return the functions of `hf.models`, and the checkpoints on this machine.
 
-    A function, an object, a name on the hub and the address of a server are models too: see `hf.model`.
+    Functions, objects, names on the Hub and addresses of servers are models too; see `hf.model`.
 
     Returns:
-        name; kind: "mock" (its completions are known beforehand), "backend" (runs a checkpoint, or calls a server),
-        "provider" (`"NAME:model"` is a model of this server) or "checkpoint" (a folder below $HELMFRAME_MODELS);
-        arguments with their defaults; description.
+        One row per model: name, kind, arguments (with defaults) and description. The kind is "mock" (predictable
+        completions), "backend" (runs a checkpoint, or calls a server), "provider" (`"NAME:model"` is a model of this
+        server) or "checkpoint" (a folder in HELMFRAME_MODELS).
 
     >>> list_models().filter(kind="mock")["name"].to_list()
     ['echo', 'noisy', 'oracle', 'replay']

@@ -1,4 +1,4 @@
-"""Transient errors of a model, and how long to wait before a retry."""
+"""Transient errors of a model, and the pauses before retries."""
 
 import errno
 import math
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 
 RETRIES = 4
-# The pause before retry k is drawn from 0 to FIRST_PAUSE · 2^(k-1) seconds, at most LONGEST_PAUSE ("full jitter").
+# The pause before retry k is random, up to FIRST_PAUSE · 2^(k-1) seconds and LONGEST_PAUSE ("full jitter").
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 30.0
-# If a server requests a longer pause than this, the row fails, and the next run retries it.
+# If a server requests a longer pause, the row fails, and the next run retries it.
 LONGEST_RETRY_AFTER = 120.0
 
-# Providers of models use 409 for a lock that timed out, and 529 for an overloaded server.
+# Providers use 409 for a lock that timed out, and 529 for an overloaded server.
 _TRANSIENT = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 _TOO_MANY = frozenset({408, 429, 503, 504, 529})
 _UNREACHABLE = frozenset({errno.ENETUNREACH, errno.ENETDOWN, errno.EHOSTUNREACH, errno.EHOSTDOWN, errno.EPIPE})
-# Clients whose connection errors don't derive from the builtin ones; matched by name, so that nothing is imported.
+# Clients whose connection errors don't derive from builtin errors. They are matched by name, without an import.
 _CLIENTS = frozenset({"httpx", "httpx2", "httpcore", "requests", "urllib3", "aiohttp", "openai", "anthropic", "http"})
 _LOST = frozenset(
     {
@@ -58,7 +58,7 @@ class Failing(Protocol):
 
 
 def is_transient(error: BaseException | None) -> bool:
-    """Return whether a retry may succeed a moment later: after a lost connection, a timeout, or a server overload.
+    """Return whether a retry may succeed: after a lost connection, a timeout, or a server overload.
 
     The decision uses the builtin error types, the HTTP status of an error, and class names of common clients.
     """
@@ -66,7 +66,7 @@ def is_transient(error: BaseException | None) -> bool:
         return False
     status = status_of(error)
     if status is not None:
-        # an empty account has status 429 too
+        # an account without credit has status 429 too
         return status in _TRANSIENT and _attribute(error, "code") != "insufficient_quota"
     if isinstance(error, ConnectionError | TimeoutError):
         return True
@@ -81,22 +81,22 @@ def is_transient(error: BaseException | None) -> bool:
 
 
 def is_timeout(error: BaseException | None) -> bool:
-    """Return whether an error came after a long wait."""
+    """Return whether an error is a timeout."""
     return isinstance(error, TimeoutError) or any("Timeout" in name for name in _client_names(error))
 
 
-def says_too_many(error: BaseException) -> bool:
-    """Return whether fewer concurrent calls may help."""
+def is_overload(error: BaseException) -> bool:
+    """Return whether an error means too many requests, so that fewer concurrent calls may help."""
     return status_of(error) in _TOO_MANY or is_timeout(error)
 
 
 def may_be_one_row(error: BaseException) -> bool:
-    """Return whether one row of the batch may be at fault, so that the others should be retried without it."""
+    """Return whether a bad row may have caused the error, so that the batch should be halved."""
     return not is_transient(error) or status_of(error) == 500 or is_timeout(error)
 
 
 def status_of(error: BaseException) -> int | None:
-    """Return the HTTP status of an error, under the attribute names of common clients; None if it has none."""
+    """Return the HTTP status of an error, by the attribute names of common clients; None if it has none."""
     response = _attribute(error, "response")
     statuses = [_attribute(error, "status_code"), _attribute(response, "status_code")]
     statuses += [_attribute(error, "status"), _attribute(response, "status")]
@@ -106,7 +106,7 @@ def status_of(error: BaseException) -> int | None:
 
 
 def retry_after(error: BaseException | None) -> float:
-    """Return the seconds that the server requests to wait (`Retry-After`, as seconds or as a date); 0 by default."""
+    """Return the seconds to wait that the server requests (`Retry-After`, in seconds or as a date), else 0."""
     headers = _attribute(_attribute(error, "response"), "headers") or _attribute(error, "headers")
     if not isinstance(headers, Mapping) and not callable(_attribute(headers, "get")):
         return 0.0
@@ -117,7 +117,7 @@ def retry_after(error: BaseException | None) -> float:
     if value is None:
         return seconds_to_reset(headers)
     seconds = _number(value)
-    return max(0.0, _until(value) if seconds is None else seconds)
+    return max(0.0, _seconds_until(value) if seconds is None else seconds)
 
 
 def seconds_to_reset(headers: Any) -> float:
@@ -152,10 +152,10 @@ _UNITS = (3600.0, 60.0, 1.0, 0.001)
 
 
 def retrying(pause: Callable[[float], None]) -> "Retrying":
-    """Return an iterator of attempts at a request that was sent once; `pause` receives the seconds before each retry.
+    """Return an iterator of attempts after a first one; `pause` receives the seconds before each retry.
 
-    Each attempt gets its `Failing` by `retry_state.set_result`. A timeout, which is a long wait already, is retried
-    once.
+    The result of each attempt, a `Failing`, is set by `retry_state.set_result`. A timeout is retried only once, because
+    it has taken long already.
     """
     from tenacity import Retrying, retry_if_result
 
@@ -179,7 +179,7 @@ def _seconds(state: "RetryCallState") -> float:
 
     jitter = wait_random_exponential(multiplier=FIRST_PAUSE, max=LONGEST_PAUSE)(state)
     requested = retry_after(_error(state))
-    # after a pause that all callers were asked for, they must not return at the same time
+    # callers that wait for the same requested pause must not continue at the same time
     return requested + min(jitter, FIRST_PAUSE) if requested else jitter
 
 
@@ -195,7 +195,7 @@ def _client_names(error: BaseException | None) -> set[str]:
 
 
 def _attribute(value: object, name: str) -> Any:
-    """Return an attribute of an error or its response; None if it is missing, or reading it raises."""
+    """Return an attribute of an error or its response; None if it is missing or raises."""
     try:
         return getattr(value, name, None)
     except Exception:  # noqa: BLE001 - the attributes of a client's errors may be properties that raise
@@ -218,7 +218,7 @@ def _number(value: str | None) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _until(date: str | None) -> float:
+def _seconds_until(date: str | None) -> float:
     try:
         moment = parsedate_to_datetime(date or "")
     except ValueError:

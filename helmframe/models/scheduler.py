@@ -1,4 +1,4 @@
-"""One queue per model: all plans of a process share it, fill the same batches and take turns."""
+"""The queue of a model, which all plans of a process share: they fill the same batches and take turns."""
 
 import os
 import threading
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
 
 __all__ = ["Labels", "ModelQueue", "Outcome", "busy_of", "current_labels", "queue_of"]
 
-# A worker takes the number of prompts that it completes within these seconds: few enough to show progress and lose
-# little when killed, enough that the cost of locks is negligible.
+# The seconds in which a worker completes the prompts that it takes at a time: short enough to show progress and to lose
+# little when killed, and long enough that locks cost little.
 SLICE_SECONDS = (0.005, 0.02)
 MAX_SLICE = 512
-# Prompts of one caller that may be taken without their outcomes being fetched.
+# The maximum of prompts of one caller that workers take before it fetches their outcomes.
 BACKLOG = 4 * MAX_SLICE
 FIRST_BLOCK = 64
 
 
 class ModelQueue:
-    """The queue of one model; get it from `queue_of`.
+    """The queue of one model; `queue_of` returns it.
 
-    A worker takes a batch from the callers that wait with the same decoding parameters, the same share from each, and
-    continues with the next of them. For a plain function a worker is a thread, which starts when prompts come and ends
-    when there are none; for an async one it is a task on the event loop. The pace limits the number of workers.
+    A worker takes a batch from the callers with the same decoding parameters, with an equal share from each caller, and
+    then the next batch. A worker of a sync function is a thread, which starts when prompts come and ends when there are
+    none. A worker of an async function is a task on the event loop. The pace limits the number of workers.
     """
 
     def __init__(self, model: Model, pace: Pace | None = None, busy: Busy | None = None) -> None:
@@ -45,11 +45,11 @@ class ModelQueue:
         self.pace = pace or _pace(model)
         self.busy = busy or Busy()
         self._lock = threading.Lock()
-        self._open: deque[Caller] = deque()  # callers with prompts that no worker has taken
+        self._open: deque[Caller] = deque()  # callers with prompts that are not taken yet
         self._workers: list[threading.Thread] = []
         self._tasks: set[asyncio.Task[None]] = set()
-        self._calls = 1  # batches a worker takes at a time
-        self.block = max(FIRST_BLOCK, model.batch)  # requests that a run sends at a time, adapted to its pace
+        self._calls = 1  # the number of batches that a worker takes at a time
+        self.block = max(FIRST_BLOCK, model.batch)  # the number of requests that a run sends at a time
 
     def run(
         self,
@@ -61,32 +61,35 @@ class ModelQueue:
         stop: threading.Event | None = None,
         left: list[Outcome] | None = None,
     ) -> Generator[list[Outcome], None, None]:
-        """Yield every prompt's outcome, in lists as batches complete, in any order.
+        """Yield the outcome of every prompt, in lists as batches complete, in any order.
 
-        A model function that raises gives the rows of its call an error, and never ends the run. Transient errors (a
-        lost connection, a timeout, a status like 429 or 503) are retried first; a batch that fails for another reason
-        is halved until the rows at fault are alone; a model that is down gives every row the same error soon. Closing
-        the iterator, or Ctrl-C, withdraws prompts that were not sent.
+        An error of the model function becomes the error of its rows, and does not end the run. Transient errors (a lost
+        connection, a timeout, or a status such as 429 or 503) are retried first. A batch that fails with another error
+        is halved to isolate bad rows. If the model is down, every row soon gets the same error. Prompts that were not
+        sent are withdrawn if the iterator is closed, and after Ctrl-C.
 
-        A caller that does not fetch its outcomes is paused after a while, so that they don't pile up; others continue.
+        A caller that does not fetch its outcomes is paused after a while, so that outcomes don't accumulate. Other
+        callers continue.
 
         Args:
-            prompts: Read in slices, never copied as a whole.
-            decoding: Parameters of this request; only callers with the same ones share batches.
-            labels: Returns scenario, instance_id and model of the prompt with an index, for the log.
-            priority: A caller gets a turn only when none of higher priority waits (at most it fills up their last
-                batch); equal ones take turns. Priorities do not age: a caller behind a long run of higher priority
-                waits for its end.
-            stop: Once set, prompts not sent yet are withdrawn and nothing is retried; the outcomes that are available,
-                and those of calls that end within 5 s, are yielded, and the iteration ends with fewer outcomes.
-            left: Receives the outcomes that are not fetched, if the iteration ends early for any reason.
+            prompts: The prompts, which are read in slices.
+            decoding: The decoding parameters; only callers with equal parameters share batches.
+            labels: A function from a prompt's index to its scenario, instance_id and model, for the log.
+            priority: The priority. A caller gets a turn only if no caller of higher priority waits; it may fill up
+                their last batch. Callers of equal priority take turns. Priorities don't change with time, so a caller
+                waits for the end of a long run of higher priority.
+            stop: An event that stops the iteration. Prompts that were not sent are withdrawn, and nothing is retried.
+                The available outcomes, and those of calls that end within 5 s, are still yielded.
+            left: A list that receives the outcomes that are not fetched if the iteration ends early.
 
         Raises:
-            NotAModelError, SourceError, CapabilityError: The model can't be loaded, or does not support such prompts.
-            RuntimeError: Called on the event loop of the async models, by one of them.
+            NotAModelError, SourceError, CapabilityError: The model can't be loaded, or does not support the prompts.
+            RuntimeError: An async model called this function on its own event loop.
         """
         if event_loop.inside():
-            raise RuntimeError("an async model can't wait for answers inside its own call; ask in a thread.")
+            raise RuntimeError(
+                "An async model can't wait for completions inside its own call. Run the prompts in a thread."
+            )
         caller = Caller(prompts, decoding, labels, len(prompts), priority)
         if not caller.total or (stop is not None and stop.is_set()):
             return
@@ -103,12 +106,12 @@ class ModelQueue:
                 yield outcomes
         except KeyboardInterrupt:
             self._leave(caller)
-            yield from caller.rest()
+            yield from caller.unfetched()
             raise
         finally:
             self._leave(caller)
             if left is not None:
-                left += [outcome for batch in caller.rest() for outcome in batch]
+                left += [outcome for batch in caller.unfetched() for outcome in batch]
             if caller.fetched == caller.total:
                 self._join()
 
@@ -137,7 +140,7 @@ class ModelQueue:
                 self._open.remove(caller)
 
     def _join(self) -> None:
-        """Wait for workers that have nothing left to do; a worker still held up by a cancelled caller is left alone."""
+        """Wait for workers without prompts; don't wait for a worker that runs prompts of a cancelled caller."""
         with self._lock:
             workers = [] if self._open else list(self._workers)
         for worker in workers:
@@ -145,7 +148,7 @@ class ModelQueue:
                 worker.join(timeout=1.0)
 
     def _staff(self) -> None:
-        """Start the workers that the pace allows and the waiting prompts can use; called with the lock held."""
+        """Start the workers that the pace allows and the waiting prompts need; called with the lock held."""
         waiting = sum(caller.total - caller.taken for caller in self._open if not caller.stalled)
         if not waiting:
             return
@@ -159,7 +162,7 @@ class ModelQueue:
             worker.start()
 
     def _work(self) -> None:
-        """Work on slices in a thread, for plain functions."""
+        """Run slices of prompts in a thread, for sync functions."""
         timeout_thread = None if self.model.timeout is None else TimeoutThread(threading.current_thread().name)
         while True:
             with self._lock:
@@ -169,10 +172,10 @@ class ModelQueue:
                     break
             started = time.perf_counter()
             try:
-                # the callers' context variables apply in the model function; only one thread can enter a context
+                # in a copy of a caller's context, because only one thread can enter a context
                 context = shares[0].caller.context.copy()
                 context.run(self._take_steps, self._steps(shares), shares[0].caller.decoding, timeout_thread)
-            except BaseException as error:  # noqa: BLE001 - handed to the callers, which raise it
+            except BaseException as error:  # noqa: BLE001 - passed to the callers, which raise it
                 self._abort(shares, error)
             self._release(shares, time.perf_counter() - started)
         if timeout_thread is not None:
@@ -203,12 +206,12 @@ class ModelQueue:
                     )
         except (NotAModelError, SourceError, CapabilityError, KeyboardInterrupt):
             raise
-        except BaseException as raised:  # noqa: BLE001 - the model is the user's code: its errors are rows
+        except BaseException as raised:  # noqa: BLE001 - errors of the model function are rows
             error = raised
         return Reply(responses, error, time.perf_counter() - started)
 
     def _start_tasks(self) -> None:
-        """Start workers for async functions; called on the event loop."""
+        """Start the workers of an async function; called on the event loop."""
         while True:
             with self._lock:
                 shares = [] if len(self._tasks) >= self.pace.limit else self._take()
@@ -224,11 +227,11 @@ class ModelQueue:
         self._start_tasks()
 
     async def _work_async(self, shares: list[Share]) -> None:
-        """Work on one slice, as a task on the event loop."""
+        """Run one slice of prompts, as a task on the event loop."""
         started = time.perf_counter()
         try:
             await self._take_steps_async(self._steps(shares), shares[0].caller.decoding)
-        except BaseException as error:  # noqa: BLE001 - handed to the callers, which raise it
+        except BaseException as error:  # noqa: BLE001 - passed to the callers, which raise it
             self._abort(shares, error)
         self._release(shares, time.perf_counter() - started)
 
@@ -260,32 +263,34 @@ class ModelQueue:
                 responses = await event_loop.within(pending, self.model.timeout)
         except (NotAModelError, SourceError, CapabilityError, KeyboardInterrupt):
             raise
-        except (asyncio.CancelledError, GeneratorExit):  # this task itself is cancelled; see `event_loop.within`
+        except (asyncio.CancelledError, GeneratorExit):  # the task itself is cancelled; see `event_loop.within`
             raise
-        except BaseException as raised:  # noqa: BLE001 - the model is the user's code: its errors are rows
+        except BaseException as raised:  # noqa: BLE001 - errors of the model function are rows
             error = raised
         return Reply(responses, error, time.perf_counter() - started)
 
     def _take(self) -> list[Share]:
-        """Return the next prompts to run, from all callers with the decoding parameters of the next caller.
+        """Return the next prompts to run, of all callers with the decoding parameters of the next caller.
 
-        Called with the lock held. Callers of highest priority fill the slice, with the same share each; others with the
-        same parameters only fill up their last batch.
+        Callers of the highest priority fill the slice with equal shares. Other callers only fill up the last batch.
+        Called with the lock held.
         """
         ready = [caller for caller in self._open if not self._stalls(caller)]
         if not ready:
             return []
-        first = max(ready, key=lambda caller: caller.priority)  # the first of the highest: turns are taken in order
-        alike = [caller for caller in ready if caller.key == first.key]
+        first = max(
+            ready, key=lambda caller: caller.priority
+        )  # the first of the highest priority, because callers take turns
+        compatible = [caller for caller in ready if caller.key == first.key]
         room = self.model.batch * self._calls
-        if self.pace.limit > 1:  # leave something for the others
-            waiting = sum(caller.total - caller.taken for caller in alike)
+        if self.pace.limit > 1:  # leaves prompts for other workers
+            waiting = sum(caller.total - caller.taken for caller in compatible)
             room = min(room, max(self.model.batch, waiting // (2 * self.pace.limit)))
         shares: list[Share] = []
-        for priority in sorted({caller.priority for caller in alike}, reverse=True):
+        for priority in sorted({caller.priority for caller in compatible}, reverse=True):
             if priority < first.priority:
                 room = min(room, -sum(share.stop - share.start for share in shares) % self.model.batch)
-            room = self._share_out([caller for caller in alike if caller.priority == priority], room, shares)
+            room = self._share_out([caller for caller in compatible if caller.priority == priority], room, shares)
         self._open.remove(first)
         self._open.append(first)
         for share in shares:
@@ -295,7 +300,7 @@ class ModelQueue:
         return shares
 
     def _share_out(self, callers: list[Caller], room: int, shares: list[Share]) -> int:
-        """Fill the room with prompts of these callers, the same number of each; return the remaining room."""
+        """Fill the room with equal numbers of prompts of the callers, and return the remaining room."""
         while room and callers:
             portion = -(-room // len(callers))
             for caller in callers:
@@ -312,10 +317,10 @@ class ModelQueue:
         return caller.stalled
 
     def _bound(self) -> int:
-        return max(BACKLOG, 2 * self.model.batch * self.pace.most)
+        return max(BACKLOG, 2 * self.model.batch * self.pace.max_calls)
 
     def _steps(self, shares: list[Share]) -> Steps:
-        """Yield the steps that run these prompts; outcomes are delivered on the way."""
+        """Yield the steps that run these prompts, and deliver their outcomes."""
         refs: list[PromptRef] = [(share.caller, index) for share in shares for index in range(share.start, share.stop)]
         prompts = [prompt for share in shares for prompt in share.caller.prompts[share.start : share.stop]]
         outcomes: dict[int, list[Outcome]] = {id(share.caller): [] for share in shares}
@@ -350,22 +355,22 @@ class ModelQueue:
 
 
 def _scored(function: GenerateFunction, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> Sequence[Response]:
-    """Call the function in a thread that a task waits for."""
+    """Call a function in a thread for which a task waits."""
     try:
         return function(prompts, decoding)
     except StopIteration as error:
-        # asyncio cannot set it on a future: the task would wait forever
+        # asyncio can't set StopIteration on a future, so the task would wait forever
         raise RuntimeError("the function raised StopIteration") from error
 
 
 def queue_of(model: Model, fingerprint: str) -> ModelQueue:
-    """Return the queue of the model with this fingerprint, shared by all its concurrent callers.
+    """Return the queue of a model, which all concurrent callers with this fingerprint share.
 
-    The queue is freed with its last caller; its successor reuses the concurrency limit and whether the model was down.
+    The queue is freed with its last caller. The next queue of the model reuses its pace.
     """
     with _queues_lock:
         queue = _queues.get(fingerprint)
-        # a stored traceback may keep a queue alive: it must not serve a model that was recreated since
+        # a stored traceback may keep a queue alive, which must not be used for a new model object
         if queue is None or (queue.idle and _settings_of(queue.model) != _settings_of(model)):
             key = (fingerprint, model.workers, model.adaptive)
             pace = _paces.setdefault(key, _pace(model))
@@ -374,7 +379,7 @@ def queue_of(model: Model, fingerprint: str) -> ModelQueue:
 
 
 def busy_of(fingerprint: str) -> Busy:
-    """Return the busy seconds of the model with this fingerprint, in this process."""
+    """Return the counter of busy seconds of a fingerprint in this process."""
     return _busy.setdefault(fingerprint, Busy())
 
 
@@ -393,7 +398,7 @@ _queues_lock = threading.Lock()
 
 
 def _after_fork() -> None:
-    """Reset the queues of a forked child: their threads are missing, and their locks may never be released."""
+    """Reset the queues in a forked child, where their threads are missing and their locks may be held."""
     global _queues, _queues_lock
     _queues = WeakValueDictionary()
     _paces.clear()

@@ -1,4 +1,4 @@
-"""Tokenizers as the stages use them, stop strings, and the text of a completion's tokens."""
+"""Tokenizers, stop strings, and the text of a completion's tokens."""
 
 import threading
 from collections import deque
@@ -11,11 +11,11 @@ from helmframe.models.model import Tokens
 
 @dataclass(eq=False)
 class Tokenizing:
-    """A transformers tokenizer, loaded on first use; several threads may use it.
+    """A transformers tokenizer, which is loaded on first use; thread-safe.
 
     Args:
-        load: Returns the tokenizer.
-        end: The model's token, or tokens, that end a text; None: it has none.
+        load: A function that loads and returns the tokenizer.
+        end: The token, or tokens, with which the model ends a text; None: there is none.
     """
 
     load: Callable[[], Any]
@@ -25,14 +25,14 @@ class Tokenizing:
 
     @property
     def tokenizer(self) -> Any:
-        """Return the tokenizer itself."""
+        """Return the loaded tokenizer."""
         with self._lock:
             if self._loaded is None:
                 self._loaded = self.load()
             return self._loaded
 
     def unloaded(self) -> "Tokenizing":
-        """Return a copy that is loaded again."""
+        """Return a copy that is not loaded yet."""
         return Tokenizing(self.load, self.end)
 
     @property
@@ -41,7 +41,7 @@ class Tokenizing:
         return Tokens(self.encode, self.decode, self.prefix)
 
     def encode(self, text: str) -> list[int]:
-        """Return the text's tokens, without those that the tokenizer adds."""
+        """Return the tokens of a text, without special tokens that the tokenizer adds."""
         with self._lock:
             return list(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
 
@@ -50,11 +50,11 @@ class Tokenizing:
         return str(self.tokenizer.decode(list(ids), clean_up_tokenization_spaces=False))
 
     def prefix(self) -> str:
-        """Return the token that texts begin with: the tokenizer's first, else its end token."""
+        """Return the first token of every text, as text: BOS, else EOS, else ""."""
         return str(self.tokenizer.bos_token or self.tokenizer.eos_token or "")
 
     def tokens(self, texts: Sequence[str]) -> list[list[int]]:
-        """Return token ids of each text, with added special tokens; BOS is not added a second time."""
+        """Return the token ids of each text, with added special tokens; BOS is not added twice."""
         if not texts:
             return []
         bos = getattr(self.tokenizer, "bos_token", None)
@@ -62,25 +62,25 @@ class Tokenizing:
         for has_bos in (False, True):
             indices = [index for index, text in enumerate(texts) if bool(bos and text.startswith(bos)) is has_bos]
             if indices:
-                with self._lock:  # a fast tokenizer is not thread-safe while it is being set up
+                with self._lock:  # fast tokenizers are not thread-safe
                     encoded = self.tokenizer(
                         [texts[index] for index in indices], add_special_tokens=not has_bos, verbose=False
                     )
                 for index, ids in zip(indices, encoded["input_ids"], strict=True):
                     ids_by_text[index] = list(ids)
-        return [ids or [self._first()] for ids in ids_by_text]  # a model can't continue an empty prompt
+        return [ids or [self._first()] for ids in ids_by_text]  # models can't continue an empty prompt
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Return the number of tokens of each text as a prompt."""
         return [len(ids) for ids in self.tokens(texts)]
 
     def chat(self, messages: Sequence[Mapping[str, str]]) -> str:
-        """Return the prompt of a conversation by the tokenizer's chat template, ready for the assistant's turn."""
+        """Return the prompt of a conversation by the chat template, with the start of the assistant's turn."""
         turns = [dict(message) for message in messages]
         return str(self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
 
     def _first(self) -> int:
-        """Return the token for an empty text: BOS, else the token that ends texts."""
+        """Return the token of an empty text: BOS, else the token that ends texts."""
         candidates = (self.tokenizer.bos_token_id, self.end, self.tokenizer.eos_token_id)
         first = next((token for token in candidates if token is not None), 0)
         return int(first if isinstance(first, int) else first[0])
@@ -99,18 +99,18 @@ def before_stop(text: str, stops: Sequence[str]) -> str:
     return text
 
 
-# Prompt tokens that output is decoded with: some tokenizers drop the space before a first word.
+# The number of prompt tokens that are decoded with the output: some tokenizers drop the space before a first word.
 BEFORE = 4
-# A character has at most four bytes, each a token in the worst case; a longer incomplete sequence is invalid.
+# The maximum number of tokens of a character: it has at most four bytes.
 PIECES = 4
 BROKEN = "\N{REPLACEMENT CHARACTER}"
 
 
 @dataclass(eq=False)
 class StopDetector:
-    """Finds stop strings in the text of one row's tokens, as they come.
+    """A detector of stop strings in the tokens of one row, as they are generated.
 
-    A few tokens are decoded at a time, together with earlier ones, so that spaces and characters are those of the whole
+    New tokens are decoded together with a few earlier tokens, so that spaces and characters equal those of the whole
     text.
     """
 
@@ -122,11 +122,11 @@ class StopDetector:
     _tail: str = field(default="", init=False)
 
     def __post_init__(self) -> None:
-        self._tokens = _before(self.tokenizer, self.prompt)
+        self._tokens = _last_prompt_tokens(self.tokenizer, self.prompt)
         self._marks = deque([0, len(self._tokens)], maxlen=BEFORE + 1)
 
     def ends(self, token: int) -> bool:
-        """Add a token, and return whether the text now contains a stop string."""
+        """Add a token, and return whether the text contains a stop string now."""
         if not self.stops:
             return False
         self._tokens.append(token)
@@ -143,9 +143,9 @@ class StopDetector:
 
 
 def ending_tokens(model: Any, tokenizer: Any, stops: Sequence[str]) -> list[int]:
-    """Return the tokens that end a completion: the model's, else the tokenizer's, and stops that are a special token.
+    """Return the tokens that end a completion: the model's, else the tokenizer's, and stops that are special tokens.
 
-    A special token is not part of a text, so a stop string could never be found in it.
+    Special tokens are not part of the text, so a stop string that is a special token can't be found in the text.
     """
     ends: list[int] = []
     for config in (getattr(model, "generation_config", None), model.config, tokenizer):
@@ -160,35 +160,32 @@ def ending_tokens(model: Any, tokenizer: Any, stops: Sequence[str]) -> list[int]
 
 
 def text_of(tokenizer: Any, prompt: Sequence[int], outputs: Sequence[int]) -> str:
-    """Return the outputs' text as it continues the prompt."""
-    before = _before(tokenizer, prompt)
-    start, whole = decoded(tokenizer, before), decoded(tokenizer, [*before, *outputs])
-    return whole[len(start) :] if whole.startswith(start) else decoded(tokenizer, outputs)
+    """Return the text of output tokens as a continuation of the prompt."""
+    before = _last_prompt_tokens(tokenizer, prompt)
+    start, text = decoded(tokenizer, before), decoded(tokenizer, [*before, *outputs])
+    return text[len(start) :] if text.startswith(start) else decoded(tokenizer, outputs)
 
 
 def count_before_stop(tokenizer: Any, prompt: Sequence[int], outputs: Sequence[int], stops: Sequence[str]) -> int:
-    """Return how many outputs contribute to the text before a stop string.
-
-    A token that contains both the end of that text and the start of the stop string counts.
-    """
+    """Return the number of output tokens that contain a part of the text before a stop string."""
     count = len(outputs)
     if not stops:
         return count
-    whole = text_of(tokenizer, prompt, outputs)
-    text = before_stop(whole, stops)
-    if text == whole:
+    full_text = text_of(tokenizer, prompt, outputs)
+    text = before_stop(full_text, stops)
+    if text == full_text:
         return count
     while count and text_of(tokenizer, prompt, outputs[: count - 1]).startswith(text):
         count -= 1
     return count
 
 
-def _before(tokenizer: Any, prompt: Sequence[int]) -> list[int]:
-    """Return the prompt's last tokens, from the start of a character: some tokenizers break text after half of one."""
+def _last_prompt_tokens(tokenizer: Any, prompt: Sequence[int]) -> list[int]:
+    """Return the last tokens of the prompt, from the start of a character."""
     tails = (list(prompt[-count:]) for count in range(BEFORE, BEFORE + PIECES))
     return next((tail for tail in tails if not decoded(tokenizer, tail).startswith(BROKEN)), list(prompt[-BEFORE:]))
 
 
 def decoded(tokenizer: Any, tokens: Sequence[int]) -> str:
-    """Return the text of tokens, without special ones; an incomplete character is U+FFFD."""
+    """Return the text of tokens, without special tokens; an incomplete character is U+FFFD."""
     return str(tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False))

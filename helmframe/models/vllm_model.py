@@ -1,4 +1,4 @@
-"""vLLM in this process, for GPUs. A vLLM server is a model over HTTP like any other."""
+"""Models that vLLM runs in this process. The model of a vLLM server is an `endpoint`."""
 
 import functools
 import json
@@ -23,39 +23,41 @@ TAKES = frozenset(
     {"max_tokens", "temperature", "top_p", "top_k", "seed", "stop", "presence_penalty", "frequency_penalty"}
 )
 MAX_TOKENS = 100
-# Prompts of a call; vLLM makes its own batches of them.
+# Prompts of a call, which vLLM divides into its own batches.
 BATCH = 256
-# Options of vLLM for where and how fast it runs, which don't change completions.
+# Options of vLLM that change its speed and memory, but not completions.
 _HARDWARE = frozenset({"gpu_memory_utilization", "tensor_parallel_size", "max_num_seqs"})
 
 
 def vllm(model: str | Path, *, revision: str | None = None, trust_remote_code: bool = False, **options: Any) -> Model:
-    """Return a model that vLLM runs in this process.
+    """Return a model that vLLM runs in this process, on a GPU.
 
-    The small files are checked now; nothing is loaded before the first prompt. It returns log-probabilities of
-    generated tokens and of continuations.
+    The small files are checked now. The model is loaded for its first prompt. It returns log-probabilities of generated
+    tokens and of continuations.
+
+        hf.models.vllm("org/name", dtype="bfloat16", tensor_parallel_size=2)
 
     Args:
-        model: A folder in transformers format, or a hub name.
-        revision: Branch, tag or commit of a hub name.
-        trust_remote_code: Run Python code that comes with the checkpoint. It can do all that you can.
-        **options: Passed to `vllm.LLM`: `dtype="bfloat16"`, `tensor_parallel_size=2`, `max_model_len=8192`.
+        model: A folder in transformers format, or a Hub name.
+        revision: The branch, tag or commit of a Hub name.
+        trust_remote_code: Whether Python code of the checkpoint may run, with all your permissions.
+        **options: Options of `vllm.LLM`, such as `max_model_len=8192`.
 
     Raises:
         CapabilityError: vllm is not installed.
-        SourceMissingError: No path exists; lists the paths.
-        NotAModelError: The path contains something else.
-        ArgumentError: An option has no JSON form.
+        SourceMissingError: The model was not found; the message lists the searched paths.
+        NotAModelError: The path isn't a checkpoint.
+        ArgumentError: An option isn't a JSON value.
     """
     if find_spec("vllm") is None:
         raise CapabilityError(
-            "asking vLLM in this process needs the package vllm, and a GPU: pip install 'helmframe[vllm]'. Or give "
-            "its server's address, 'http://localhost:8000/v1#name'; or leave out vllm, and the local engine answers."
+            "vLLM models need the package vllm and a GPU: pip install 'helmframe[vllm]'. Or use a vLLM server by its "
+            "address, 'http://localhost:8000/v1#name', or the local engine: hf.models.local(…)."
         )
     try:
         written = json.dumps({name: value for name, value in options.items() if name not in _HARDWARE}, sort_keys=True)
     except TypeError as error:
-        raise ArgumentError(f"vllm(): an option is nothing that JSON can say: {error}.") from None
+        raise ArgumentError(f"vllm(): options must be JSON values: {error}.") from None
     patterns = (*SMALL, CODE) if trust_remote_code else SMALL
     checkpoint = find_checkpoint(str(model), revision=revision, patterns=patterns)
     if not checkpoint.hub:
@@ -66,8 +68,8 @@ def vllm(model: str | Path, *, revision: str | None = None, trust_remote_code: b
     config, settings = read_json(folder / "config.json"), read_json(folder / "tokenizer_config.json")
     trusted = Options(trust_remote_code=trust_remote_code)
     words = Tokenizing(functools.partial(load_tokenizer, folder, trusted), config.get("eos_token_id"))
-    most = options.get("max_model_len") or window(config, settings)
-    loader = _VLLM(checkpoint, {**options, "trust_remote_code": trust_remote_code}, most, words)
+    max_length = options.get("max_model_len") or window(config, settings)
+    loader = _VLLM(checkpoint, {**options, "trust_remote_code": trust_remote_code}, max_length, words)
     has_chat = "chat_template" in settings or (folder / "chat_template.jinja").is_file()
     return Model(
         name=checkpoint.hub or folder.name,
@@ -77,19 +79,19 @@ def vllm(model: str | Path, *, revision: str | None = None, trust_remote_code: b
         durable=True,
         takes=TAKES,
         batch=BATCH,
-        # scoring a text requires one generated token
-        window=None if most is None else int(most) - 2,
+        # vLLM must generate one token to score a text
+        window=None if max_length is None else int(max_length) - 2,
         count_tokens=words.count_tokens,
         chat=words.chat if has_chat else None,
         loglikelihood=loader.loglikelihood,
         tokens=words.as_tokens,
         token_logprobs=True,
-        note=f"vLLM computes in {options.get('dtype', 'the type it chooses')}: some answers differ from float32's",
+        note=f"vLLM computes in {options.get('dtype', 'the type it chooses')}: completions may differ from float32's",
     )
 
 
 def from_text(text: str) -> Model:
-    """Return a vLLM model from its text in plans: `vllm:org/name`, `vllm(model='org/name', dtype='bfloat16')`.
+    """Return the vLLM model of a plan's text: `vllm:org/name` or `vllm(model='org/name', dtype='bfloat16')`.
 
     Raises:
         ArgumentError: `model` is missing.
@@ -98,13 +100,13 @@ def from_text(text: str) -> Model:
         return vllm(text.removeprefix("vllm:").strip())
     arguments: dict[str, Any] = dict(Call.parse(text).arguments)
     if "model" not in arguments:
-        raise ArgumentError(f"model {text!r}: model= is missing.")
+        raise ArgumentError(f"Model {text!r}: model=… is missing.")
     return vllm(**arguments)
 
 
 @dataclass(eq=False)
 class _VLLM:
-    """A checkpoint that vLLM loads for its first prompt; one call at a time."""
+    """A checkpoint that vLLM loads for its first prompt, and that runs one call at a time."""
 
     checkpoint: Checkpoint
     options: Mapping[str, Any]
@@ -121,13 +123,13 @@ class _VLLM:
             parameters.pop("top_k", None)
         if parameters["max_tokens"] < 1:
             return [Completion("", finish_reason="length", prompt_tokens=len(ids), output_tokens=0) for ids in tokens]
-        # only the chosen token
-        return [self._answer(output, parameters) for output in self._run(tokens, logprobs=0, **parameters)]
+        # logprobs=0 requests the log-probability of the sampled token only
+        return [self._completion(output, parameters) for output in self._run(tokens, logprobs=0, **parameters)]
 
     def loglikelihood(self, prompts: Sequence[Prompt], _: Mapping[str, Any]) -> list[Response]:
         pairs = [prompt for prompt in prompts if isinstance(prompt, Pair)]
         text_splits = splits(self.words, pairs)
-        answers: list[Response] = [
+        responses: list[Response] = [
             ValueError(f"the text has {len(split.tokens)} tokens; the model's window is {self.window}.")
             for split in text_splits
         ]
@@ -137,25 +139,25 @@ class _VLLM:
         texts = [text_splits[index].tokens for index in fitting]
         outputs = self._run(texts, prompt_logprobs=0, max_tokens=1, temperature=0.0)
         for index, output in zip(fitting, outputs, strict=True):
-            answers[index] = _scored(output, pairs[index], text_splits[index])
-        return answers
+            responses[index] = _scored(output, pairs[index], text_splits[index])
+        return responses
 
-    def _answer(self, output: Any, parameters: Mapping[str, Any]) -> Completion:
-        """Return the completion with the log-probabilities of its tokens, without those that ended it."""
+    def _completion(self, output: Any, parameters: Mapping[str, Any]) -> Completion:
+        """Return a completion with the log-probabilities of its tokens, without the tokens that ended it."""
         from helmframe.models.tokenizing import count_before_stop
 
-        (completion,) = output.outputs
-        by_token = completion.finish_reason == "stop" and not isinstance(completion.stop_reason, str)
-        prompt, tokens = output.prompt_token_ids, list(completion.token_ids)[: -1 if by_token else None]
-        answer = Completion(
-            completion.text,
-            finish_reason=completion.finish_reason,
+        (generated,) = output.outputs
+        by_token = generated.finish_reason == "stop" and not isinstance(generated.stop_reason, str)
+        prompt, tokens = output.prompt_token_ids, list(generated.token_ids)[: -1 if by_token else None]
+        completion = Completion(
+            generated.text,
+            finish_reason=generated.finish_reason,
             prompt_tokens=len(prompt),
             output_tokens=len(tokens),
         )
         scored_tokens = tokens[: count_before_stop(self.words.tokenizer, prompt, tokens, stops_of(parameters))]
-        token_logprobs = zip(list(completion.logprobs)[: len(scored_tokens)], scored_tokens, strict=True)
-        return answer.with_logprobs([float(logprobs[token].logprob) for logprobs, token in token_logprobs])
+        token_logprobs = zip(list(generated.logprobs)[: len(scored_tokens)], scored_tokens, strict=True)
+        return completion.with_logprobs([float(logprobs[token].logprob) for logprobs, token in token_logprobs])
 
     def _run(self, tokens: Sequence[Sequence[int]], **parameters: Any) -> list[Any]:
         """Return vLLM's output for each prompt of token ids, in order."""
@@ -172,19 +174,19 @@ class _VLLM:
 
     def _loaded(self, package: Any) -> Any:
         hub, folder = self.checkpoint.hub, self.checkpoint.folder
-        where = {"model": hub, "revision": folder.name} if hub else {"model": str(folder)}
+        location = {"model": hub, "revision": folder.name} if hub else {"model": str(folder)}
         try:
-            return package.LLM(**where, **self.options)
+            return package.LLM(**location, **self.options)
         except Exception as error:  # vLLM raises anything for a model, an option or a machine
             reason = " ".join(error_text(error).split())[:400]
-            raise SourceBrokenError(f"{where['model']} can't be loaded by vLLM: {reason}") from error
+            raise SourceBrokenError(f"vLLM can't load {location['model']}: {reason}") from error
 
 
 def _scored(output: Any, pair: Pair, split: Split) -> Completion:
-    """Return the log-probability of the continuation's tokens: each position contains that of the token there."""
+    """Return the continuation with the log-probabilities of its tokens, from those of the prompt's positions."""
     token_logprobs = zip(output.prompt_logprobs[split.start :], split.continuation, strict=True)
-    answer = Completion(pair.continuation, prompt_tokens=split.start, output_tokens=len(split.continuation))
-    return answer.with_logprobs([float(logprobs[token].logprob) for logprobs, token in token_logprobs])
+    completion = Completion(pair.continuation, prompt_tokens=split.start, output_tokens=len(split.continuation))
+    return completion.with_logprobs([float(logprobs[token].logprob) for logprobs, token in token_logprobs])
 
 
 def _fingerprint(checkpoint: Checkpoint, options: str, *, trust_remote_code: bool) -> str:

@@ -1,4 +1,4 @@
-"""Texts longer than the model's window: split into windows, or truncated at their end as HELM does."""
+"""Texts longer than the model's window, which are split into windows or truncated on the right, as in HELM."""
 
 from collections.abc import Sequence
 from hashlib import sha256
@@ -9,16 +9,16 @@ import polars as pl
 from helmframe._schema import PREFIXES
 from helmframe.models.model import Model, Tokens
 
-# The text of bytes that are not a whole character.
+# The text of bytes that are an incomplete character.
 _PARTIAL = "\ufffd"
-# A window has one more token than the model reads: its last token is only predicted.
+# A window has one token more than the model reads, because its last token is only predicted.
 _LAST = 1
 
 
 class Window(NamedTuple):
-    """A part of a text whose log-probability is requested, and the context before it.
+    """A part of a text whose log-probability is requested, with its context.
 
-    `num_conditioning_tokens` is the number of tokens of the context, as HELM counts them.
+    `num_conditioning_tokens` is the number of context tokens, as HELM counts them.
     """
 
     context: str
@@ -27,14 +27,14 @@ class Window(NamedTuple):
 
 
 def split_into_windows(rows: pl.DataFrame, model: Model) -> pl.DataFrame:
-    """Return the rows with whole texts as one row per window, and other rows unchanged, in their order.
+    """Return the rows with each whole text split into one row per window, in the same order.
 
-    Adds `window_index` and `num_conditioning_tokens`, null elsewhere, and `suffix`, the window's context. Without a
-    tokenizer the text is one window without context.
+    The columns `window_index` and `num_conditioning_tokens` are null for other rows, which are unchanged. The `suffix`
+    of a window is its context. Without a tokenizer, the text is one window without context.
 
     Args:
         rows: `REQUESTS` with `suffix`.
-        model: Its window and tokenizer.
+        model: The model, with its window and tokenizer.
     """
     whole = pl.col("continuation").is_not_null() & pl.col("reference_index").is_null()
     none = pl.lit(None, dtype=pl.Int64)
@@ -51,37 +51,35 @@ def split_into_windows(rows: pl.DataFrame, model: Model) -> pl.DataFrame:
     types = [pl.UInt32, pl.Int64, pl.String, pl.String, pl.Int64]
     windows = pl.DataFrame(pieces, schema=dict(zip(names, types, strict=True)), orient="row")
     split = numbered.filter(whole).drop("suffix", "continuation").join(windows, on="_index", how="inner")
-    others = numbered.filter(~whole).with_columns(window_index=none, num_conditioning_tokens=none)
-    return pl.concat([others, split.select(others.columns)]).sort("_index", "window_index").drop("_index")
+    unsplit = numbered.filter(~whole).with_columns(window_index=none, num_conditioning_tokens=none)
+    return pl.concat([unsplit, split.select(unsplit.columns)]).sort("_index", "window_index").drop("_index")
 
 
 def windows(text: str, tokens: Tokens, window: int, max_request_length: int | None = None) -> list[Window]:
-    """Return the windows of a text, each of whose tokens is predicted once, from as much context as fits.
+    """Return the windows of a text. Every token is predicted once, with as much context as fits.
 
-    The first window begins with the tokenizer's first token.
+    The first window starts with the first token of every text (BOS). If a window ends within a character, this window
+    and the next window skip the character, as in HELM. Then about one token in some hundred is not predicted.
 
     Args:
-        text: Any text.
+        text: The text.
         tokens: The tokenizer.
-        window: Tokens that the model reads at once.
-        max_request_length: The most tokens of one request. By default one more than the window, whose last token is
-            predicted only. With no more than the window, a first token leaves no room for the last one of the first
-            window, which is then skipped, as in HELM.
+        window: The maximum number of tokens that the model reads at a time.
+        max_request_length: The maximum number of tokens of one request. By default one token more than the window,
+            because the last token is only predicted. If it is not larger than the window, the first window skips its
+            last token in favour of BOS, as in HELM.
 
-    If a window ends within a character, it and the next window skip that character, as in HELM: about one token in some
-    hundred is then not predicted.
-
-    Source: HELM `LanguageModelingAdapter`, after EleutherAI's lm_perplexity; its windows byte for byte.
+    Source: HELM `LanguageModelingAdapter`, after EleutherAI's lm_perplexity. The windows are equal byte for byte.
     """
-    most = window + _LAST if max_request_length is None else max_request_length
+    max_length = window + _LAST if max_request_length is None else max_request_length
     ids = list(tokens.encode(text))
     prefix = tokens.prefix()
     done = min(window, len(ids))
-    prompt, _ = _text(list(tokens.encode(prefix)), ids[:done], most, tokens)
+    prompt, _ = _text(list(tokens.encode(prefix)), ids[:done], max_length, tokens)
     pieces = [Window(prefix, prompt.removeprefix(prefix), 1 if prefix else 0)]
     while done < len(ids):
-        end = min(len(ids), done + most - 1)
-        prompt, conditioning = _text(ids[max(0, end - most) : done], ids[done:end], most, tokens)
+        end = min(len(ids), done + max_length - 1)
+        prompt, conditioning = _text(ids[max(0, end - max_length) : done], ids[done:end], max_length, tokens)
         context = _start(prompt, conditioning, tokens)
         pieces.append(Window(context, prompt.removeprefix(context), conditioning))
         done = end
@@ -94,32 +92,32 @@ def _windows(text: str, model: Model) -> list[Window]:
     return windows(text, model.tokens, model.window, model.max_request_length)
 
 
-def _text(conditioning: Sequence[int], predicted: Sequence[int], most: int, tokens: Tokens) -> tuple[str, int]:
-    """Return the window's text without parts of characters at its ends, and how many tokens only condition."""
-    raw, predicted = _fitting(conditioning, predicted, most, tokens)
+def _text(conditioning: Sequence[int], predicted: Sequence[int], max_length: int, tokens: Tokens) -> tuple[str, int]:
+    """Return the text of a window without incomplete characters at its ends, and the number of context tokens."""
+    raw, predicted = _fitting(conditioning, predicted, max_length, tokens)
     text = raw.strip(_PARTIAL)
     if text == raw:
         return text, len(conditioning)
-    leading = most - len(tokens.encode(raw.lstrip(_PARTIAL)))
-    trailing = most - len(tokens.encode(raw.rstrip(_PARTIAL)))
+    leading = max_length - len(tokens.encode(raw.lstrip(_PARTIAL)))
+    trailing = max_length - len(tokens.encode(raw.rstrip(_PARTIAL)))
     if trailing >= len(predicted):
         return text, len(tokens.encode(text))
     return text, 1 if leading >= len(conditioning) else len(conditioning) - leading
 
 
 def _fitting(
-    conditioning: Sequence[int], predicted: Sequence[int], most: int, tokens: Tokens
+    conditioning: Sequence[int], predicted: Sequence[int], max_length: int, tokens: Tokens
 ) -> tuple[str, Sequence[int]]:
-    """Return the text, without the last predicted tokens if it would be longer than allowed when tokenized again."""
+    """Return the text, without its last predicted tokens if it is too long when it is tokenized again."""
     text = tokens.decode([*conditioning, *predicted])
-    while (over := len(tokens.encode(text)) - most) > 0 and predicted:
+    while (over := len(tokens.encode(text)) - max_length) > 0 and predicted:
         predicted = predicted[:-over]
         text = tokens.decode([*conditioning, *predicted])
     return text, predicted
 
 
 def _start(text: str, count: int, tokens: Tokens) -> str:
-    """Return the first `count` tokens of the text, and more until they end with a whole character."""
+    """Return the text of the first `count` tokens, and of more tokens until a character ends."""
     ids = list(tokens.encode(text))
     for end in range(count, len(ids) + 1):
         start = tokens.decode(ids[:end])
@@ -129,22 +127,21 @@ def _start(text: str, count: int, tokens: Tokens) -> str:
 
 
 def truncate_right(fitted: pl.DataFrame, prefixes: pl.DataFrame, model: Model) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Truncate the prompts that are too long and may be truncated to their limit; add `was_cut`.
+    """Truncate prompts that are too long on the right, if `truncation` allows it, and add `was_cut`.
 
-    A prompt that ends with an option (`continuation`) is truncated there too. The last remaining tokens become the
-    continuation: the number of tokens that the whole option has. What a chat template adds after a question is never
-    truncated.
+    A prompt with an option (`continuation`) is truncated at the end of the option. The last remaining tokens become the
+    continuation; their number is that of the whole option. Prompts of a chat template are not truncated.
 
     Args:
         fitted: Rows with `prefix_id`, `suffix`, `continuation`, `limit`, `too_long` and `truncation`.
         prefixes: `PREFIXES`.
-        model: Its tokenizer.
+        model: The model, with its tokenizer.
 
     Returns:
         The rows, and the new `PREFIXES`.
 
-    Source: HELM `LocalWindowService.truncate_from_right` and `BasicReferenceMetric`. The question's cue is lost with
-    its end.
+    Source: HELM `LocalWindowService.truncate_from_right` and `BasicReferenceMetric`. The end of the question is lost,
+    with its answer cue.
     """
     is_truncated = (
         pl.col("too_long")
@@ -175,14 +172,14 @@ def truncate_right(fitted: pl.DataFrame, prefixes: pl.DataFrame, model: Model) -
 
 
 def _truncated(text: str, limit: int, model: Model) -> str:
-    assert model.count_tokens is not None  # otherwise the prompt could not be too long
+    assert model.count_tokens is not None  # else no prompt is too long
     count = model.count_tokens
     if model.tokens is not None:
         text = model.tokens.decode(list(model.tokens.encode(text))[:limit])
         while count([text])[0] > limit:
             text = text[:-1]
         return text
-    # without the tokens: the longest start that fits, if a longer text has no fewer tokens
+    # a binary search for the longest start that fits, because a longer text has no fewer tokens
     low, high = 0, len(text)
     while low < high:
         middle = (low + high + 1) // 2
@@ -191,7 +188,7 @@ def _truncated(text: str, limit: int, model: Model) -> str:
 
 
 def _last_tokens(text: str, count: int, model: Model) -> str:
-    """Return the last `count` tokens of the text, or all of it if it has fewer."""
+    """Return the text of the last `count` tokens, or the whole text if it has fewer."""
     before = max(0, _length(text, model) - count)
     if model.tokens is not None:
         return text.removeprefix(_start(text, before, model.tokens))

@@ -1,8 +1,8 @@
-"""Perturbations: changes of the input that should not change the answer. `hf.perturbations.typos(prob=.1)`.
+"""Perturbations: changes of the input that should not change the answer, such as `hf.perturbations.typos(prob=.1)`.
 
 A list of values is a grid: `hf.perturbations.typos(prob=[.05, .1, .2])` is three perturbations. The name of a
-perturbation lacks the arguments that have their defaults: `hf.perturbations.typos()` is "typos".
-`hf.list_perturbations()` lists all, with their sources and what differs from HELM.
+perturbation contains only the arguments that differ from their defaults: `hf.perturbations.typos()` is "typos".
+`hf.list_perturbations()` lists all perturbations with their sources.
 """
 
 from typing import TYPE_CHECKING
@@ -24,5 +24,5 @@ def __getattr__(name: str) -> Factory:
 
 
 def __dir__() -> list[str]:
-    # what the Tab key offers: not the modules that the names come from
+    # Tab completion shows these names only, not the modules that define them
     return sorted([PerturbationCall.__name__, *PERTURBATIONS])

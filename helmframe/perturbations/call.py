@@ -1,4 +1,4 @@
-"""One link of a chain: a perturbation with its arguments, and what it does to a frame."""
+"""One link of a chain: a perturbation with its arguments, and its effect on a frame."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from helmframe._core.expressions import key_of
+from helmframe._core.safe_text import type_name
 from helmframe._core.specs import Call, Pairs, frozen
 from helmframe._schema import INSTANCES, REFERENCE
 from helmframe.errors import ArgumentError, SourceError
@@ -38,9 +39,10 @@ COMMON = ("compat", "fields", "protect")
 
 @dataclass(frozen=True)
 class PerturbationCall(Call):
-    """A perturbation with its arguments: as it is for `Plan.perturb`, by `.on(…)` for any frame.
+    """A perturbation with its arguments, for `Plan.perturb`; `.on(…)` applies it to a column of any frame.
 
-    `model` is the model that a perturbation needs, such as a translator; `by_name` is true if the arguments name it.
+    `model` is the model that a perturbation needs, such as a translator. `by_name` is true if the arguments contain the
+    model's name.
     """
 
     model: Any = field(default=None, repr=False)
@@ -53,56 +55,61 @@ class PerturbationCall(Call):
 
     @property
     def fields(self) -> str:
-        """The texts that it changes: "input", "references" or "both"."""
+        """The texts that change: "input", "references" or "both"."""
         return str(dict(self.arguments).get("fields", self.entry.fields))
 
     @property
     def compat(self) -> str | None:
-        """The system whose rules and random numbers it uses: "helm", or None."""
+        """The system whose rules and random numbers are used: "helm", or None."""
         return dict(self.arguments).get("compat")  # type: ignore[return-value]
 
     def on(self, text: pl.Expr, *, id: pl.Expr | str, seed: int = 0) -> pl.Expr:
-        """Return the perturbed text, as an expression for any frame.
+        """Return the perturbed text as an expression for any frame.
 
         Args:
             text: The text column.
-            id: The column that random numbers depend on: the same id gets the same change, whatever the row order.
+            id: The column that random numbers depend on: the same id gets the same change, in any row order.
             seed: The number of the sample.
+
+        Raises:
+            ArgumentError: The perturbation needs more than a text, such as options or a model, or it is a grid.
 
         >>> frame = pl.DataFrame({"id": ["a"], "question": ["Who Wrote It?"]})
         >>> frame.select(call("lowercase").on(pl.col("question"), id="id")).item()
         'who wrote it?'
-
-        Raises:
-            ArgumentError: It needs more than a text (the order of options), or it is a grid.
         """
         if len(self.cells()) != 1:
-            raise ArgumentError(f"{self} is {len(self.cells())} perturbations; .on(…) takes one.")
+            raise ArgumentError(f"{self} is a grid of {len(self.cells())} perturbations; .on(…) takes exactly one.")
         if self.entry.takes != "text" or self.entry.model_argument:
-            raise ArgumentError(f"{self.name} needs more than a text; say it in a sentence: .perturb({str(self)!r}).")
+            raise ArgumentError(
+                f"{self.name}.on(…): {self.name} needs more than a text column. Use it in a plan: "
+                f".perturb({str(self)!r})."
+            )
         for argument, column in (("text", text), ("id", id)):
             if not isinstance(column, str | pl.Expr):
-                raise ArgumentError(f"{self.name}.on({argument}={column!r}): a column's name, or an expression.")
-        return self._on(text, pl.col(id) if isinstance(id, str) else id, seed, Tables.of(None))
+                raise ArgumentError(
+                    f"{self.name}.on({argument}={column!r}): {argument} must be a column name or a Polars expression."
+                )
+        return self._text_expression(text, pl.col(id) if isinstance(id, str) else id, seed, Tables.of(None))
 
     def validate(self, tables: Tables) -> None:
-        """Build its expression over these word tables, so that invalid values raise."""
+        """Build the expression over these word tables, so that invalid values raise."""
         if self.entry.takes == "frame":
             self._reframed(pl.LazyFrame(schema=INSTANCES.schema | VARIANT_TEXTS), pl.col("instance_id"), 0, tables)
         elif self.entry.model_argument:
             self._expression(pl.col("text"), [], tables)
         else:
-            dtype = dtype_of(self._on(pl.col("text"), pl.col("id"), 0, tables))
+            dtype = dtype_of(self._text_expression(pl.col("text"), pl.col("id"), 0, tables))
             if dtype is not None:
                 check_text(str(self), dtype)
 
     def check(self, scenarios: Sequence[str], tables: Tables) -> None:
-        """Check that it exists for these scenarios; the errors are those of the registered check."""
+        """Check that the perturbation exists for these scenarios; the errors are those of the registered check."""
         if self.entry.check is not None:
             self.entry.check(scenarios, **self._function_arguments(), **tables_argument(self.entry.check, tables))
 
     def cells(self) -> "tuple[PerturbationCall, ...]":
-        """Return the calls of its grid: every list that isn't itself a value is an axis."""
+        """Return the calls of the grid: every list that isn't itself a value is an axis."""
         axes = [
             [(key, cell) for cell in value] if isinstance(value, tuple) and not self._is_value(key, value) else None
             for key, value in self.arguments
@@ -137,7 +144,7 @@ class PerturbationCall(Call):
             )
         return validated(frame, str(self), lambda rows: rows.with_columns(**new), self.fields)
 
-    def _on(self, text: pl.Expr, ids: pl.Expr, seed: int, tables: Tables) -> pl.Expr:
+    def _text_expression(self, text: pl.Expr, ids: pl.Expr, seed: int, tables: Tables) -> pl.Expr:
         if self.compat:
             return change_texts(self._stream(tables), text, ids, self._helm_seed(seed))
         return self._changed(text, ids, seed, tables)
@@ -147,7 +154,10 @@ class PerturbationCall(Call):
             arguments = self._function_arguments() | tables_argument(self.entry.function, tables)
             changed = self.entry.function(frame, *self._key(ids, seed), **arguments)
         if not isinstance(changed, pl.LazyFrame):
-            raise ArgumentError(f"perturbation {self.name!r} should return the lazy frame it was given, changed.")
+            raise ArgumentError(
+                f"Perturbation {self.name!r} returned a value of type {type_name(type(changed))}. It must return the "
+                "lazy frame that it gets, changed."
+            )
         return changed.select(frame.collect_schema().names())
 
     def _changed(self, text: pl.Expr, ids: pl.Expr, seed: int, tables: Tables) -> pl.Expr:
@@ -168,7 +178,7 @@ class PerturbationCall(Call):
             changed = self.entry.function(text, *key, **arguments)
         if not isinstance(changed, pl.Expr):
             raise ArgumentError(
-                f"perturbation {self.name!r} gave {changed!r}; it should return a Polars expression, such as "
+                f"Perturbation {self.name!r} returned {changed!r}. It must return a Polars expression, such as "
                 "text.str.to_lowercase()."
             )
         return changed
@@ -200,13 +210,13 @@ class PerturbationCall(Call):
 
 
 def call(name: str, **arguments: Any) -> PerturbationCall:
-    """Return the perturbation `name` with these arguments; a list is a grid, one perturbation for each value.
+    """Return the perturbation `name` with these arguments. A list is a grid: one perturbation per value.
 
-    Its tables may be missing here: the plan, or `.on(…)`, knows where they are.
+    Word tables may be missing here: the plan, or `.on(…)`, knows their location.
 
     Raises:
         UnknownNameError: No perturbation has that name.
-        ArgumentError: It has no such argument, or the value is invalid.
+        ArgumentError: The perturbation has no such argument, or a value is invalid.
     """
     unchecked = unchecked_call(name, arguments)
     for cell in unchecked.cells():
@@ -220,7 +230,7 @@ def unchecked_call(name: str, arguments: dict[str, Any]) -> PerturbationCall:
 
     Raises:
         UnknownNameError: No perturbation has that name.
-        ArgumentError: It has no such argument, lacks one, or a grid is empty or repeats a value.
+        ArgumentError: An argument is unknown or missing, or a grid is empty or repeats a value.
     """
     entry = PERTURBATIONS[name]
     expected = [*entry.parameters, *filter(None, [entry.model_argument]), *(COMMON if entry.takes == "text" else ())]
@@ -229,16 +239,16 @@ def unchecked_call(name: str, arguments: dict[str, Any]) -> PerturbationCall:
             raise ArgumentError.unknown_argument(f"{name}()", argument, expected)
     for argument in entry.required:
         if arguments.get(argument) is None:
-            raise ArgumentError(f"{name}() needs {argument}=…")
+            raise ArgumentError(f"{name}() needs the argument {argument}. Write {name}({argument}=…).")
     grid = _with_model(name, entry.model_argument, arguments)
     cells = grid.cells()
     if not cells or len(set(map(str, cells))) < len(cells):
-        raise ArgumentError(f"{grid}: a grid is a list of one or more different values.")
+        raise ArgumentError(f"{grid}: a grid must be a list of one or more different values.")
     return grid
 
 
 def check_call(cell: PerturbationCall, tables: Tables) -> None:
-    """Build what the call does over these word tables, so that invalid values raise.
+    """Build the effect of the call over these word tables, so that invalid values raise.
 
     Raises:
         ArgumentError: A value is invalid, or two arguments contradict each other.
@@ -255,9 +265,9 @@ def check_call(cell: PerturbationCall, tables: Tables) -> None:
     if cell.compat and cell.name not in HELM:
         raise ArgumentError.unknown_value(f"{cell.name}(compat='helm'): HELM has no such perturbation", cell.name, HELM)
     if cell.compat and "protect" in arguments:
-        raise ArgumentError(f"{cell}: HELM protects nothing; leave out protect= or compat=.")
+        raise ArgumentError(f"{cell}: HELM's rules don't support protect=. Remove protect= or compat=.")
     if cell.entry.model_argument and "protect" in arguments:
-        raise ArgumentError(f"{cell}: what a model writes can't be protected; leave out protect=.")
+        raise ArgumentError(f"{cell}: a model writes the text, so protect= isn't supported. Remove protect=.")
     if cell.compat:
         # HELM's rules take the same arguments and read the same tables, but validate neither
         replace(cell, arguments=tuple(pair for pair in cell.arguments if pair[0] != "compat")).validate(tables)
@@ -268,7 +278,7 @@ def _with_model(name: str, model_argument: str, arguments: dict[str, Any]) -> Pe
     model = arguments.get(model_argument) if model_argument else None
     if not model_argument or isinstance(model, str) or (isinstance(model, list | tuple) and _all_text(model)):
         return PerturbationCall(name, frozen(arguments), model)
-    # the arguments hold the object's name, not the object
+    # the arguments contain the object's name, not the object
     label = getattr(model, "name", None) or getattr(model, "__name__", None) or type(model).__name__
     return PerturbationCall(name, frozen({**arguments, model_argument: str(label)}), model, by_name=False)
 

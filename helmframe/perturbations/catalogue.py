@@ -1,7 +1,7 @@
-"""Every perturbation and every preset, as a frame; and HELM's presets: `perturb("canonical")`.
+"""All perturbations and presets as a frame, and HELM's presets, such as `perturb("canonical")`.
 
-Run entries name presets by `data_augmentation=`. Source: HELM `run_expander.py`, `PERTURBATION_SPECS_DICT`, without the
-presets of the Chinese and image scenarios.
+Run entries contain presets as `data_augmentation=`. Source: HELM `run_expander.py`, `PERTURBATION_SPECS_DICT`, without
+the presets of the Chinese and image scenarios.
 """
 
 import inspect
@@ -27,12 +27,13 @@ _PRESET_SOURCE = "HELM run_expander.py"
 
 
 def list_perturbations() -> pl.DataFrame:
-    """Return every perturbation, then every preset: one row each.
+    """Return all perturbations and then all presets, one row each.
 
     Returns:
-        name; arguments with their defaults; kind ("robustness", "fairness" or ""); fields, what it changes by
-        default ("input", "references", "both", "adapter"); random, whether it draws random numbers; helm, whether
-        `compat="helm"` exists; calls, the perturbations of a preset, else null; meaning; source.
+        name; arguments with their defaults; kind ("robustness", "fairness" or ""); fields, the texts that change by
+        default ("input", "references" or "both"); random, whether random numbers are used; helm, whether
+        `compat="helm"` exists; calls, the perturbations of a preset, else null; meaning, the first sentence of the
+        description; source.
 
     >>> list_perturbations().filter(name="lowercase").select("arguments", "kind", "fields", "random").row(0)
     ('', 'robustness', 'input', False)

@@ -1,7 +1,7 @@
-"""Texts as characters or words, and texts made of them again: for noise that moves, drops or adds some.
+"""Texts as characters or words, and their reassembly: for noise that moves, drops or adds some.
 
-`text_kernel` changes ASCII bytes in place. Here a character is what a reader sees (a letter with its accents, a flag, a
-family of emoji: Unicode's grapheme clusters), and stays whole.
+`text_kernel` changes ASCII bytes in place. Here a character is one that a reader sees (a letter with its accents, a
+flag, a family emoji: Unicode's grapheme clusters), and is never split.
 """
 
 import unicodedata
@@ -24,10 +24,10 @@ WHETHER, WHICH, WHERE = range(3)
 
 @dataclass(frozen=True)
 class Units:
-    """Pieces of the texts of some rows, in order and without gaps: characters, or words and what is between them.
+    """Pieces of the texts of some rows, in order and without gaps: characters, or words and the text between them.
 
-    Arrays, one element per piece: `starts` and `lengths` in `points` (code points of all rows, one after the other),
-    `rows`, and `places` (the number of the piece within its row). `keys` has one element per row.
+    The arrays have one element per piece: `starts` and `lengths` in `points` (the code points of all rows, one after
+    the other), `rows`, and `places` (the number of the piece within its row). `keys` has one element per row.
     """
 
     points: Points
@@ -60,7 +60,7 @@ class Units:
         Args:
             after: Indices of pieces, ascending.
             extra: The code point to add after each.
-            keep: The pieces that stay; default all.
+            keep: The pieces to keep; by default all.
         """
         copies = np.ones(len(self), np.int64) if keep is None else keep.astype(np.int64)
         copies[after] += 1
@@ -71,11 +71,11 @@ class Units:
     def rebuilt(
         self, order: Numbers, rows: Numbers | None = None, extra: Points | Sequence[int] | None = None
     ) -> "Text":
-        """Return the texts made of these pieces in this order.
+        """Return the texts that consist of these pieces in this order.
 
         Args:
             order: Indices of pieces; `len(self) + j` is the code point `extra[j]`.
-            rows: The row of each, ascending; default its old row.
+            rows: The row of each piece, ascending; by default its old row.
             extra: Code points that are not in the texts.
         """
         points, starts, lengths = self.points, self.starts, self.lengths
@@ -106,7 +106,7 @@ def changed_characters(text: pl.Expr, key: pl.Expr, change: Callable[[Units], Te
     Args:
         text: The text column.
         key: An UInt64 column, one key per row.
-        change: Gets the characters of some whole rows.
+        change: A function of the characters of some whole rows.
     """
 
     def run(data: Bytes, offsets: Numbers, keys: Draws) -> tuple[Bytes, Numbers]:
@@ -125,11 +125,11 @@ def changed_characters(text: pl.Expr, key: pl.Expr, change: Callable[[Units], Te
 def words(characters: Units) -> tuple[Units, Flags, Numbers]:
     """Return the texts as words, runs of white space and runs of other marks.
 
-    A word is a run of letters, digits and `_`; an apostrophe, hyphen, point or comma between two of them belongs to it
-    (don't, well-known, 3.14). Text without spaces (Chinese) is one word up to the next punctuation.
+    A word is a run of letters, digits and `_`. An apostrophe, hyphen, point or comma between two of them is part of the
+    word (don't, well-known, 3.14). Text without spaces (Chinese) is one word up to the next punctuation.
 
     Returns:
-        The pieces; which of them are words; and for each character the index of its piece.
+        The pieces; whether each is a word; and for each character the index of its piece.
     """
     inside = _in_words(characters)
     sort = inside * np.int8(2) + (characters.kinds & SPACE > 0)
@@ -138,7 +138,7 @@ def words(characters: Units) -> tuple[Units, Flags, Numbers]:
     heads = np.flatnonzero(edge)
     starts, rows, is_word = characters.starts[heads], characters.rows[heads], inside[heads]
     lengths = np.diff(np.append(starts, len(characters.points)))
-    # Words and other pieces are numbered separately: the place of a word is its number among the words of the text.
+    # Words and other pieces are numbered separately.
     places = np.where(is_word, _within(rows, is_word), _within(rows, ~is_word)).astype(np.uint64)
     pieces = Units(characters.points, starts, lengths, rows, places, characters.keys)
     return pieces, is_word, np.cumsum(edge) - 1

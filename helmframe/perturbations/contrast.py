@@ -1,4 +1,4 @@
-"""`contrast_sets`: examples that people rewrote so that the answer changes, in place of the instances."""
+"""The perturbation `contrast_sets`: replaces instances with examples that people rewrote to change the answer."""
 
 import io
 from collections.abc import Callable, Sequence
@@ -15,11 +15,11 @@ from helmframe.perturbations.tables import Tables
 from helmframe.store.files import Address, address_of, below, listing, read
 
 _ASK = "\nQuestion: "
-_SHARED = 0.25  # the least share of a contrast example's word triples that its review has
+_SHARED = 0.25  # the smallest share of a contrast example's word triples that occur in its review
 _ADVICE = (
-    "Get allenai/contrast-sets and put it there as Parquet: boolq/contrast_sets/contrast-*.parquet "
-    "(question, answer, perturbed_questions, perturbed_answers), "
-    "imdb/contrast_sets/{test,dev}_{original,contrast}-*.parquet (text, label)."
+    "Download allenai/contrast-sets and put it into the data root as Parquet: boolq/contrast_sets/contrast-*.parquet "
+    "(columns question, answer, perturbed_questions, perturbed_answers) and "
+    "imdb/contrast_sets/{test,dev}_{original,contrast}-*.parquet (columns text, label)."
 )
 
 
@@ -30,24 +30,25 @@ def _check(
     *,
     tables: Tables,
 ) -> None:
-    """Check that each of the scenarios has contrast sets, and that the root has them.
+    """Check that contrast sets exist for each scenario, and that the data root has them.
 
     Raises:
-        ArgumentError: A scenario has none.
-        SourceMissingError: The root lacks those of a scenario.
+        ArgumentError: No contrast sets exist for a scenario.
+        SourceMissingError: The data root lacks the contrast sets of a scenario.
     """
     without = [name for name in scenarios if name not in _SETS]
     if without:
         raise ArgumentError(
-            f"contrast_sets: nobody has written any for {' and '.join(map(repr, without))}; there are those of "
-            f"{' and '.join(map(repr, _SETS))}. Leave contrast_sets out, or say such a scenario in a plan of its own."
+            f"contrast_sets: no contrast sets exist for {' and '.join(map(repr, without))}, only for "
+            f"{' and '.join(map(repr, _SETS))}. Remove contrast_sets, or run these scenarios in a separate plan."
         )
     roots = _roots(data, tables)
     present = _sets(roots)["scenario"].unique()
     lacking = [name for name in scenarios if name not in present]
     if lacking:
         raise SourceMissingError(
-            f"contrast_sets: {' nor '.join(roots)} holds none of {' and '.join(map(repr, lacking))}. {_ADVICE}"
+            f"contrast_sets: no contrast sets of {' and '.join(map(repr, lacking))} found in {' or '.join(roots)}.\n"
+            f"{_ADVICE}"
         )
 
 
@@ -55,19 +56,21 @@ def _check(
 def contrast_sets(
     frame: pl.LazyFrame, key: pl.Expr, data: str | None = None, compat: str | None = None, *, tables: Tables
 ) -> pl.LazyFrame:
-    """Replace BoolQ and IMDB instances by the example that people rewrote so that the answer changes, with its answer.
+    """Replace instances of BoolQ and IMDB with examples that people rewrote so that the answer changes.
 
-    An instance without an example stays: 64 of BoolQ's 3,270 have one. Plans over other scenarios raise.
+    "Can minors drink with parents in new york?" (Yes) becomes "Can minors drink without parents in new york?" (No). The
+    correct answer is that of the rewritten example. Instances without an example stay unchanged: 64 of BoolQ's 3,270
+    instances have one. Other scenarios raise an error.
 
     Args:
-        frame: The instances; those of the scenarios "boolq" and "imdb" are looked up by their unperturbed input.
-        key: Draws one example if an instance has several.
-        data: The root that contains `boolq/contrast_sets/` or `imdb/contrast_sets/`; default the plan's.
-        compat: "helm" draws as HELM does.
-        tables: The plan's word tables, whose roots may contain the sets.
+        frame: The instances. Instances of "boolq" and "imdb" are looked up by their unperturbed input.
+        key: The column that random numbers depend on. They choose one example if an instance has several.
+        data: The root that contains `boolq/contrast_sets/` or `imdb/contrast_sets/`. The default is the plan's root.
+        compat: "helm" chooses the example as HELM does.
+        tables: The plan's word tables, whose roots may contain the contrast sets.
 
     Raises:
-        SourceMissingError: The root has neither.
+        SourceMissingError: The data root has neither folder.
 
     Source: Gardner et al. 2020 (github.com/allenai/contrast-sets); HELM `ContrastSetsPerturbation`.
     """
@@ -77,8 +80,8 @@ def contrast_sets(
     original = pl.when(pl.col("scenario") == "boolq").then(question).otherwise("input")
     count = pl.col("contrasts").list.len().cast(pl.UInt64)
     # the high half of the key, scaled: negligible modulo bias
-    ours = (pl.col("_key") // 2**32 * count) // 2**32
-    index = _index_of_helm(pl.col("instance_id"), count) if compat else ours
+    keyed_index = (pl.col("_key") // 2**32 * count) // 2**32
+    index = _index_of_helm(pl.col("instance_id"), count) if compat else keyed_index
     stem = pl.col("input").str.head(pl.col("input").str.len_chars().cast(pl.Int64) - pl.col("original").str.len_chars())
     answer = pl.col("answers").list.get(index)
     return (
@@ -104,11 +107,11 @@ def contrast_sets(
 
 
 def with_contrasts(scenario: str, data: str | None = None) -> str:
-    """Return an SQL condition for the instances of a scenario that have contrast examples.
+    """Return an SQL condition that selects the instances of a scenario that have contrast examples.
 
     Raises:
-        ArgumentError: The scenario has none.
-        SourceMissingError: The root lacks them.
+        ArgumentError: No contrast sets exist for the scenario.
+        SourceMissingError: The data root lacks them.
     """
     tables = Tables.of(data)
     _check([scenario], tables=tables)
@@ -121,12 +124,12 @@ def with_contrasts(scenario: str, data: str | None = None) -> str:
 def _sets(roots: Sequence[str]) -> pl.DataFrame:
     """Return scenario, original, contrasts and answers: one row per original that has contrasts with another answer.
 
-    The sets of a scenario are those of the first root that has some.
+    The contrast sets of a scenario come from the first root that has them.
     """
     sets = [rows for reader in _SETS.values() if (rows := _first(reader, roots)) is not None]
     if not sets:
-        where = f"{' nor '.join(roots)} holds no contrast sets" if roots else "no data root is configured"
-        raise SourceMissingError(f"contrast_sets: {where}. {_ADVICE}")
+        problem = f"no contrast sets found in {' or '.join(roots)}" if roots else "no data root is configured"
+        raise SourceMissingError(f"contrast_sets: {problem}.\n{_ADVICE}")
     return pl.concat(sets).unique(["scenario", "original"], keep="first", maintain_order=True)
 
 
@@ -142,7 +145,7 @@ def _boolq(root: Address) -> pl.DataFrame | None:
     rows = _read(below(root, "boolq", "contrast_sets"), "contrast-")
     if rows is None:
         return None
-    # as the scenario writes its questions
+    # questions in the form of the scenario
     bare = pl.element().str.strip_chars()
     question = bare.str.head(1).str.to_uppercase() + bare.str.slice(1).str.to_lowercase() + "?"
     yes = pl.when(pl.element()).then(pl.lit("Yes")).otherwise(pl.lit("No"))
@@ -155,7 +158,7 @@ def _boolq(root: Address) -> pl.DataFrame | None:
             answers="perturbed_answers",
         )
         .explode("contrasts", "answers")
-        # HELM keeps those that change the answer
+        # HELM uses only those that change the answer
         .filter((pl.col("contrasts") != "?") & (pl.col("answers") != pl.col("answer")))
         .group_by("scenario", "original", maintain_order=True)
         .agg("contrasts", "answers")
@@ -177,7 +180,8 @@ def _imdb(root: Address) -> pl.DataFrame | None:
             contrast, original = _paired(contrast, reviews)
         if contrast.height != original.height:
             raise SourceBrokenError(
-                f"imdb: {contrast.height} contrast examples for {original.height} originals ({mode}). {_ADVICE}"
+                f"contrast_sets: imdb has {contrast.height} contrast examples and {original.height} originals in its "
+                f"{mode} files. Both numbers must be equal.\n{_ADVICE}"
             )
         name = pl.when(pl.col("label") == 1).then(pl.lit("Positive")).otherwise(pl.lit("Negative"))
         pairs.append(
@@ -194,10 +198,10 @@ def _imdb(root: Address) -> pl.DataFrame | None:
 
 
 def _paired(contrast: pl.DataFrame, reviews: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return the contrast examples whose review is present, and these reviews, both in the same order.
+    """Return the contrast examples whose review is present, and these reviews in the same order.
 
-    A contrast example rewrites some words of its review: it shares most of its word triples with that review. Each of
-    the 588 examples shares at least .38 with its own, and at most .12 with another.
+    A contrast example changes some words of its review and keeps most of its word triples. Each of the 588 examples
+    shares at least 0.38 of its triples with its own review, and at most 0.12 with another.
     """
     rewritten = _triples(contrast["text"]).unique()
     triples = _triples(reviews["text"]).join(rewritten, on="triple", how="semi").unique()
@@ -208,7 +212,7 @@ def _paired(contrast: pl.DataFrame, reviews: pl.DataFrame) -> tuple[pl.DataFrame
         .agg(shared=pl.len())
         .join(total, on="row")
         .filter(pl.col("shared") >= _SHARED * pl.col("total"))
-        # the first of equal reviews, which occur twice
+        # some reviews occur twice: the first counts
         .sort("row", "shared", "row_right", descending=[False, True, False])
         .unique("row", keep="first", maintain_order=True)
     )
@@ -227,16 +231,16 @@ _SETS = {"boolq": _boolq, "imdb": _imdb}
 
 
 def _read(folder: Address, start: str) -> pl.DataFrame | None:
-    """Return the rows of the folder's Parquet files whose name starts with `start`; None without such files."""
+    """Return the rows of the folder's Parquet files whose name starts with `start`; None if there are no such files."""
     files = [file for file in listing(folder) if file.name.startswith(start) and file.name.endswith(".parquet")]
     tables = [pl.read_parquet(io.BytesIO(read(file.address))) for file in files]
     return pl.concat(tables) if tables else None
 
 
 def _answered(references: pl.Expr, answer: pl.Expr) -> pl.Expr:
-    """Return the references with `answer` as the correct one; if none has that text, `answer` alone."""
+    """Return the references with `answer` as the correct one; only `answer` if no reference has that text."""
 
-    def over_batch(columns: list[pl.Series] | Any) -> pl.Series:
+    def change_batch(columns: list[pl.Series] | Any) -> pl.Series:
         lists, answers = columns
         rows = []
         for options, right in zip(lists.to_list(), answers.to_list(), strict=True):
@@ -245,14 +249,14 @@ def _answered(references: pl.Expr, answer: pl.Expr) -> pl.Expr:
             rows.append(marked if any(option["correct"] for option in marked) else alone)
         return pl.Series(rows, dtype=pl.List(REFERENCE))
 
-    return pl.map_batches([references, answer], over_batch, return_dtype=pl.List(REFERENCE), is_elementwise=True)
+    return pl.map_batches([references, answer], change_batch, return_dtype=pl.List(REFERENCE), is_elementwise=True)
 
 
 def _index_of_helm(ids: pl.Expr, count: pl.Expr) -> pl.Expr:
-    def over_batch(columns: list[pl.Series] | Any) -> pl.Series:
+    def change_batch(columns: list[pl.Series] | Any) -> pl.Series:
         draws = [
             None if n is None else instance_random(name).choice(range(n)) for name, n in zip(*columns, strict=True)
         ]
         return pl.Series(draws, dtype=pl.UInt64)
 
-    return pl.map_batches([ids, count], over_batch, return_dtype=pl.UInt64, is_elementwise=True)
+    return pl.map_batches([ids, count], change_batch, return_dtype=pl.UInt64, is_elementwise=True)

@@ -13,14 +13,14 @@ from helmframe.perturbations.registry import FIELDS, KINDS, PERTURBATIONS, TAKES
 
 # The parameters that perturbations share, as factories document them.
 _SHARED = {
-    "fields": 'What changes: "input", "references" or "both".',
-    "protect": 'Spans that stay as they are: "numbers", "urls", "code", "latex", a list of these, or "re:…".',
-    "compat": '"helm" uses HELM\'s own rules and random numbers.',
+    "fields": 'The texts to change: "input", "references" or "both".',
+    "protect": 'Spans to keep: "numbers", "urls", "code", "latex", a regular expression "re:…", or a list of these.',
+    "compat": '"helm" applies HELM\'s own rules and random numbers.',
 }
 _RETURNS = """\
 Returns:
-    A `PerturbationCall`: for `Plan.perturb`, or for any frame by `.on(column, id=…)`. A list of values is a grid, one
-    perturbation for each. The call's name lacks arguments that have their defaults."""
+    A `PerturbationCall` for `Plan.perturb`. Its method `.on(column, id=…)` applies it to a column of any frame. A list
+    of values is a grid: one perturbation per value. Arguments with default values are not part of its name."""
 _SECTIONS = re.compile(r"^(?:Args|Returns):\n(?: .*\n?|\n(?= ))*", re.MULTILINE)
 _ENTRIES = re.compile(r"^ {4}(\w+): ", re.MULTILINE)
 _LAST = re.compile(r"^(?:Raises:|Source:|>>> )", re.MULTILINE)
@@ -29,7 +29,7 @@ _LAST = re.compile(r"^(?:Raises:|Source:|>>> )", re.MULTILINE)
 class Factory(Protocol):
     """The result of `@hf.perturbation`: called with arguments, it returns a `PerturbationCall`.
 
-    `function` is the function as it was written.
+    `function` is the decorated function.
     """
 
     function: Callable[..., Any]
@@ -49,30 +49,39 @@ def perturbation(
     model_argument: str = "",
     check: Callable[..., None] | None = None,
 ) -> Callable[[Callable[..., Any]], Factory]:
-    """Register a function `(text, **arguments) -> pl.Expr`, or `(text, key, **arguments)` if it draws random numbers.
+    """Register a function `(text, **arguments) -> pl.Expr` as a perturbation, and return its factory.
 
-    `text` is the text column; `key` an UInt64 column to draw from (`expressions.keyed_draws`). The function returns
-    text for every text: where it returns null, a run stops before the first request. A parameter whose annotation is a
-    sequence takes a list as one value; for all others a list is a grid. The decorator returns the factory that users
-    call, with the function's parameters and those that all perturbations share; its `function` is the function itself.
+    `text` is the text column. A function that uses random numbers has a second parameter `key`, an UInt64 column (see
+    `expressions.keyed_draws`). The function must return a text for every text: if it returns null, a run stops before
+    the first request. If the annotation of a parameter is a sequence, a list is one value; for all other parameters a
+    list is a grid. The factory has the function's parameters and those that all perturbations share. Its attribute
+    `function` is the decorated function.
 
     Args:
         name: The name in `Plan.perturb` and `hf.perturbations`.
         repeats: Whether the unchanged prompt is requested again, as a placebo.
-        fields: What changes by default: "input", "references" or "both".
-        one_mapping: Whether all texts of an instance share one key, so that what is a function of key and word (a new
-            name) is the same in input and references; else each text has its own key.
-        kind: "robustness", "fairness", or "" if it counts as neither.
-        takes: "text", or "frame" for a function `(frame, key, **arguments) -> frame` over lazy `INSTANCES` with the
-            columns perturbed_input, perturbed_references and adapter_change, any of which it may rewrite; rows keep
-            their number and order.
+        fields: The texts that change by default: "input", "references" or "both".
+        one_mapping: Whether all texts of an instance share one key. A result that depends on key and word only, such as
+            a new name, is then the same in input and references. By default each text has its own key.
+        kind: "robustness", "fairness", or "" for neither.
+        takes: "text"; or "frame" for a function `(frame, key, **arguments) -> frame` over lazy `INSTANCES` with the
+            columns perturbed_input, perturbed_references and adapter_change. It may rewrite these columns, but must not
+            change the number and order of rows.
         model_argument: The argument that takes a model. The function then returns a prompt for each text, and the
             model's completion is the perturbed text.
-        check: Called when a plan is built, with the names of the plan's scenarios and the call's arguments; raises if
-            the perturbation doesn't exist for one of them.
+        check: A function that is called with the names of the plan's scenarios and the call's arguments when a plan is
+            built. It raises if the perturbation doesn't exist for one of the scenarios.
 
     Raises:
         ArgumentError: The name is missing, or fields, kind or takes is invalid.
+
+    >>> import polars as pl
+    >>> @perturbation("without_mark")
+    ... def without_mark(text: pl.Expr) -> pl.Expr:
+    ...     return text.str.strip_chars_end("?.")
+    >>> pl.select(without_mark().on(pl.lit("Who wrote it?"), id=pl.lit("a"))).item()
+    'Who wrote it'
+    >>> PERTURBATIONS.remove("without_mark")
     """
     if not isinstance(name, str):
         raise ArgumentError.no_name("hf.perturbation", name)
@@ -95,7 +104,7 @@ def factory_of(entry: Perturbation) -> Factory:
     signature = _signature(entry)
     defaults = {name: parameter.default for name, parameter in signature.parameters.items()}
     if not entry.model_argument:
-        defaults.pop("fields", None)  # the name has it wherever it is written
+        defaults.pop("fields", None)  # the name contains it whenever it is passed
 
     def factory(**arguments: Any) -> PerturbationCall:
         changed = {name: value for name, value in arguments.items() if not _is_default(value, defaults, name)}
@@ -112,7 +121,7 @@ def factory_of(entry: Perturbation) -> Factory:
 
 
 def _signature(entry: Perturbation) -> inspect.Signature:
-    """Return the factory's signature: the function's parameters by keyword, then the shared ones that apply."""
+    """Return the factory's signature: the function's parameters as keywords, then the shared ones that apply."""
     parameters = [_keyword(entry.model_argument, Any)] if entry.model_argument else []
     parameters += [
         _keyword(name, _or_grid(parameter.annotation), parameter.default)

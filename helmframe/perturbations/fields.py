@@ -1,4 +1,4 @@
-"""Changes of an instance's texts: of its input, its references, and spans that aren't protected."""
+"""Changes of an instance's texts: the input, the references, and unprotected spans."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from helmframe._core.checks import regex_problem
 from helmframe._core.expressions import keyed_draws
 from helmframe._schema import REFERENCE
 from helmframe.errors import ArgumentError
@@ -20,12 +21,13 @@ PROTECTED = {
     "latex": r"\$\$(?s:.+?)\$\$|\$[^\s$](?:[^$\n]*[^\s$])?\$|\\\((?s:.+?)\\\)|\\\[(?s:.+?)\\\]"
     r"|\\begin\{(?s:.+?)\\end\{\w+\*?\}|\\[A-Za-z]+(?:\{[^{}]*\})*",
 }
-# Marks a protected span while a text is cut; a text that contains it has such a span there.
+_REGEX_HINT = "Write a regular expression as 're:…'."
+# Marks a protected span while a text is split. A text that contains the mark itself has a protected span there.
 _MARK = "\x00"
 
 # Changes a text by its key or id.
 Change = Callable[[pl.Expr, pl.Expr], pl.Expr]
-# Runs the prompts of a perturbation (a `PerturbationCall`); its completions are null where there is none (yet).
+# Runs the prompts of a perturbation (a `PerturbationCall`). Missing completions are null.
 ModelQuery = Callable[[Any, pl.Series], pl.Series]
 
 logger = logging.getLogger("helmframe.perturbations")
@@ -38,24 +40,20 @@ def protected_pattern(protect: str | Sequence[str], perturbation: str) -> str:
         ArgumentError: A name is unknown, or a regular expression is invalid.
     """
     if not isinstance(protect, Sequence):
-        raise ArgumentError.unknown_value(
-            f"{perturbation}: protect={protect!r}", protect, PROTECTED, hint="Or write 're:…'."
-        )
+        raise ArgumentError.unknown_value(f"{perturbation}(protect={protect!r})", protect, PROTECTED, hint=_REGEX_HINT)
     patterns = []
     for name in [protect] if isinstance(protect, str) else protect:
-        where = f"{perturbation}: protect={name!r}"
+        where = f"{perturbation}(protect={name!r})"
         if isinstance(name, str) and name.startswith("re:"):
             try:
                 pl.select(pl.lit("").str.contains(name[3:]))
             except pl.exceptions.ComputeError as error:
-                raise ArgumentError(f"{where} is no regular expression: {error}") from None
+                raise ArgumentError(f"{where}: invalid regular expression: {regex_problem(error)}.") from None
             patterns.append(name[3:])
         elif name in PROTECTED:
             patterns.append(PROTECTED[name])
         else:
-            raise ArgumentError.unknown_value(
-                f"{where} is none of what can be protected", name, PROTECTED, hint="Or write 're:…'."
-            )
+            raise ArgumentError.unknown_value(f"{where}", name, PROTECTED, hint=_REGEX_HINT)
     return "|".join(f"(?:{pattern})" for pattern in [*patterns, _MARK])
 
 
@@ -65,14 +63,14 @@ def change_unprotected(text: pl.Expr, key: pl.Expr, pattern: str, change: Change
     Args:
         text: The text column.
         key: An UInt64 column, one key per text.
-        pattern: Matches the spans that stay.
-        change: Changes a piece.
-        one_key: True gives all pieces the text's key; else the first has it, and each of the others a different one.
+        pattern: A regular expression for the spans to keep.
+        change: The change of a piece.
+        one_key: True gives all pieces the text's key. False gives it to the first piece, and other keys to all others.
     """
     changed = change(pl.col("piece"), pl.col("key"))
 
-    def over_batch(columns: list[pl.Series] | Any) -> pl.Series:
-        import numpy as np  # at the top it would slow `import helmframe`
+    def change_batch(columns: list[pl.Series] | Any) -> pl.Series:
+        import numpy as np  # an import at the top would slow down `import helmframe`
 
         texts, keys = columns
         pieces = (
@@ -101,22 +99,22 @@ def change_unprotected(text: pl.Expr, key: pl.Expr, pattern: str, change: Change
         rows = pl.DataFrame({"row": pl.int_range(len(texts), dtype=pl.UInt32, eager=True)})
         return rows.join(whole, on="row", how="left", maintain_order="left")["piece"].alias(texts.name)
 
-    return pl.map_batches([text, key], over_batch, return_dtype=pl.String, is_elementwise=True)
+    return pl.map_batches([text, key], change_batch, return_dtype=pl.String, is_elementwise=True)
 
 
 def change_references(references: pl.Expr, ids: pl.Expr, change: Change, *, one_id: bool) -> pl.Expr:
-    """Return the lists of references with `change(text, id)` applied to each text; order, tags and `correct` stay.
+    """Return the lists of references with `change(text, id)` applied to each text; all else stays the same.
 
     Args:
         references: A list column of structs with a field `text`.
         ids: A text column, one id per list.
-        change: Changes a text by its id.
-        one_id: True gives every text the list's id; else each has its own, by its index.
+        change: The change of a text by its id.
+        one_id: True gives every text the list's id. False gives each text its own id, by its index.
     """
     text_id = pl.col("id") if one_id else pl.concat_str("id", pl.lit("\x1freference\x1f"), "index")
     changed = change(pl.col("text"), text_id)
 
-    def over_batch(columns: list[pl.Series] | Any) -> pl.Series:
+    def change_batch(columns: list[pl.Series] | Any) -> pl.Series:
         lists, keys = columns
         frame = pl.DataFrame({"references": lists.cast(pl.List(REFERENCE)), "id": _broadcast(keys, lists)})
         frame = frame.with_row_index("row")
@@ -130,28 +128,30 @@ def change_references(references: pl.Expr, ids: pl.Expr, change: Change, *, one_
         )
         folded = long.group_by("row", maintain_order=True).agg("new")
         joined = frame.join(folded, on="row", how="left", maintain_order="left")
-        # an empty list, and none at all, have nothing to change
+        # empty and null lists stay unchanged
         return joined.select(pl.coalesce("new", "references")).to_series().alias(lists.name)
 
-    return pl.map_batches([references, ids], over_batch, return_dtype=pl.List(REFERENCE), is_elementwise=True)
+    return pl.map_batches([references, ids], change_batch, return_dtype=pl.List(REFERENCE), is_elementwise=True)
 
 
 def replace_by_completions(
     frame: pl.LazyFrame, fields: str, prompt: Callable[[pl.Expr], pl.Expr], query: Callable[[pl.Series], pl.Series]
 ) -> pl.LazyFrame:
-    """Return the frame with its texts replaced by completions; a row with a text that has none is skipped and logged.
+    """Return the frame with its texts replaced by completions.
+
+    Rows whose text has no completion are skipped and logged.
 
     Args:
         frame: A frame with perturbed_input and perturbed_references.
         fields: The texts to replace: "input", "references" or "both".
-        prompt: Returns the prompt for a text.
-        query: Returns the completions of some prompts.
+        prompt: A function from a text to its prompt.
+        query: A function from prompts to completions.
     """
     of_references = pl.col("perturbed_references").list.eval(pl.element().struct.field("text"))
     texts_of = {"input": pl.concat_list("perturbed_input"), "references": of_references}
     replaced = [texts for field, texts in texts_of.items() if fields in (field, "both")]
 
-    def over_rows(rows: pl.DataFrame) -> pl.DataFrame:
+    def change_rows(rows: pl.DataFrame) -> pl.DataFrame:
         row_texts = rows.select(texts=pl.concat_list(replaced))
         texts = row_texts.select(text=pl.col("texts").explode()).drop_nulls().unique(maintain_order=True)
         completions = query(texts.select(prompt(pl.col("text")).alias("prompt")).to_series())
@@ -160,7 +160,7 @@ def replace_by_completions(
         incomplete = pl.col("texts").list.eval(pl.element().is_in(missing.to_list())).list.any()
         complete = ~row_texts.select(incomplete).to_series()
         if missing.len():
-            logger.warning("%d of %d texts have no answer: their variants are left out", missing.len(), texts.height)
+            logger.warning("%d of %d texts have no completion: their variants are skipped", missing.len(), texts.height)
 
         def look_up(text: pl.Expr) -> pl.Expr:
             return text.replace_strict(table["text"], table["completion"], default=None, return_dtype=pl.String)
@@ -175,23 +175,23 @@ def replace_by_completions(
             )
         return rows.with_columns(**new).filter(complete.fill_null(value=True))
 
-    return frame.map_batches(over_rows, schema=frame.collect_schema())
+    return frame.map_batches(change_rows, schema=frame.collect_schema())
 
 
-_BOTH = pl.Struct({"perturbed_input": pl.String, "perturbed_references": pl.List(REFERENCE)})
+_CHANGED = pl.Struct({"perturbed_input": pl.String, "perturbed_references": pl.List(REFERENCE)})
 
 
 def change_instances(frame: pl.LazyFrame, stream: Stream, fields: str, seed: int) -> pl.LazyFrame:
     """Return the frame with perturbed_input and perturbed_references as HELM's perturbation changes them, row by row.
 
     Args:
-        frame: `INSTANCES` with both columns; the random stream depends on what follows the slash of `instance_id`.
+        frame: `INSTANCES` with both columns. The random stream depends on the part of `instance_id` after the slash.
         stream: The perturbation.
-        fields: What it changes: "input", "references" or "both". References are changed before the input.
-        seed: 0 is HELM's unseeded sample.
+        fields: The texts to change: "input", "references" or "both". References are changed before the input.
+        seed: The number of the sample; 0 is HELM's unseeded sample.
     """
 
-    def over_batch(columns: list[pl.Series] | Any) -> pl.Series:
+    def change_batch(columns: list[pl.Series] | Any) -> pl.Series:
         rows = []
         for instance_id, text, references in zip(*(column.to_list() for column in columns), strict=True):
             options = [reference["text"] for reference in references or ()] if fields != "input" else []
@@ -202,10 +202,10 @@ def change_instances(frame: pl.LazyFrame, stream: Stream, fields: str, seed: int
                 reference | {"text": option} for reference, option in zip(references or (), changed, strict=False)
             ]
             rows.append({"perturbed_input": new, "perturbed_references": lifted or references})
-        return pl.Series(rows, dtype=_BOTH)
+        return pl.Series(rows, dtype=_CHANGED)
 
     columns = [pl.col("instance_id"), pl.col("perturbed_input"), pl.col("perturbed_references")]
-    both = pl.map_batches(columns, over_batch, return_dtype=_BOTH, is_elementwise=True).alias("_both")
+    both = pl.map_batches(columns, change_batch, return_dtype=_CHANGED, is_elementwise=True).alias("_both")
     return (
         frame.with_columns(both)
         .with_columns(
@@ -219,13 +219,13 @@ def change_instances(frame: pl.LazyFrame, stream: Stream, fields: str, seed: int
 def change_texts(stream: Stream, text: pl.Expr, ids: pl.Expr, seed: int) -> pl.Expr:
     """Return one text column as HELM's perturbation changes it, without references."""
 
-    def over_batch(columns: list[pl.Series] | Any) -> pl.Series:
+    def change_batch(columns: list[pl.Series] | Any) -> pl.Series:
         texts, keys = columns
         rows = zip(texts, _broadcast(keys, texts).cast(pl.String), strict=True)
         changed = [_streamed(stream, [text], instance_random(name, seed))[0] for text, name in rows]
         return pl.Series(texts.name, changed, dtype=pl.String)
 
-    return pl.map_batches([text, ids], over_batch, return_dtype=pl.String, is_elementwise=True)
+    return pl.map_batches([text, ids], change_batch, return_dtype=pl.String, is_elementwise=True)
 
 
 def instance_random(id: str | None, seed: int = 0) -> Random:
@@ -235,7 +235,7 @@ def instance_random(id: str | None, seed: int = 0) -> Random:
 
 
 def _streamed(stream: Stream, texts: Sequence[str | None], random: Random) -> list[str | None]:
-    """Return the changed texts; nulls stay and draw no random numbers."""
+    """Return the changed texts; nulls stay null and use no random numbers."""
     changed = iter(stream([text for text in texts if text is not None], random))
     return [None if text is None else next(changed) for text in texts]
 

@@ -1,6 +1,6 @@
 """`compat="helm"`: each of HELM's perturbations as HELM has it, known bugs included, one text after the other.
 
-The contract is what is drawn, and in which order, so every function reads in the order of the stream.
+The order of the random numbers must be HELM's, so every function processes its text in the order of the stream.
 
 Source: HELM `helm/benchmark/augmentations/`, commit 63754d05.
 """
@@ -32,25 +32,25 @@ def rerun() -> Stream:
 
 @helm("lowercase")
 def lowercase() -> Stream:
-    """Put texts in lower case."""
+    """Convert texts to lower case."""
     return per_text(lambda text, _: text.lower())
 
 
 @helm("extra_space")
 def extra_space(num_spaces: int) -> Stream:
-    """Replace every space by several."""
+    """Replace every space with several."""
     return per_text(lambda text, _: text.replace(" ", " " * num_spaces))
 
 
 @helm("space")
 def space(max_spaces: int) -> Stream:
-    """Replace each run of spaces, with one draw of its new length."""
+    """Replace each run of spaces, with one random number for its new length."""
     return per_text(lambda text, random: re.sub(" +", lambda _: " " * random.randint(1, max_spaces), text))
 
 
 @helm("typos")
 def typos(prob: float) -> Stream:
-    """Replace letters of the keyboard: one draw for each such character, and one more for a hit."""
+    """Replace letters of the keyboard: one random number per letter, and one more for a hit."""
 
     def typed(text: str, random: Random) -> str:
         letters = []
@@ -67,7 +67,7 @@ def typos(prob: float) -> Stream:
 
 @helm("misspellings")
 def misspellings(prob: float, *, tables: Tables) -> Stream:
-    """Misspell each word of the table, between word boundaries: one draw, and one more for a hit."""
+    """Misspell each word of the table, between word boundaries: one random number per word, and one more for a hit."""
     table = tables.misspellings()
     pattern = _words_of(tuple(table))
 
@@ -80,7 +80,7 @@ def misspellings(prob: float, *, tables: Tables) -> Stream:
 
 @helm("contraction")
 def contraction() -> Stream:
-    """Contract expansions that a space follows; of two contractions of one expansion the later in the table."""
+    """Contract expansions before a space; of two contractions of one expansion, the later in the table counts."""
     return per_text(lambda text, _: _contracted(text))
 
 
@@ -94,7 +94,7 @@ def expansion() -> Stream:
 
 @helm("mild_mix")
 def mild_mix(*, tables: Tables) -> Stream:
-    """Put in lower case, contract, misspell at .1, and put up to three spaces: over one stream."""
+    """Convert to lower case, contract, misspell with probability 0.1 and insert up to three spaces: one stream."""
     misspelt, spaced = misspellings(0.1, tables=tables), space(3)
     return per_text(lambda text, random: spaced(misspelt([_contracted(text.lower())], random), random)[0])
 
@@ -103,9 +103,9 @@ def mild_mix(*, tables: Tables) -> Stream:
 def filler_words(
     insert_prob: float, max_num_insert: int | None, speaker_ph: bool, uncertain_ph: bool, fill_ph: bool
 ) -> Stream:
-    """Insert fillers before words between single spaces: one draw per word, and one more for a filler."""
+    """Insert fillers before words between single spaces: one random number per word, and one more for a filler."""
     lists = ((speaker_ph, SPEAKER_PHRASES), (uncertain_ph, UNCERTAIN_PHRASES), (fill_ph, FILL_PHRASES))
-    fillers = [phrase for wanted, phrases in lists if wanted for phrase in phrases]
+    fillers = [phrase for included, phrases in lists if included for phrase in phrases]
 
     def filled(text: str, random: Random) -> str:
         words, inserted = [], 0
@@ -121,25 +121,31 @@ def filler_words(
 
 @helm("dialect")
 def dialect(prob: float, source: str, target: str, filter_slurs: bool, *, tables: Tables) -> Stream:
-    """Replace words of the table between characters that are neither letter nor hyphen; matches use up both."""
+    """Replace words of the table between characters that are neither letter nor hyphen; a match consumes both."""
     if filter_slurs:
-        raise ArgumentError("dialect(filter_slurs=True, compat='helm'): HELM filters none; leave out one of the two.")
+        raise ArgumentError(
+            "dialect(filter_slurs=True, compat='helm'): HELM doesn't filter slurs. Remove one of the two arguments."
+        )
     table = tables.dialect(source, target)
     pattern = _between(tuple(table), r"[^\w-]")
 
     def spoken(match: re.Match[str], random: Random) -> str:
         if random.uniform(0, 1) >= prob:
             return match[0]
-        others = table.get(match[1].lower())
-        # a letter whose lower case is another's (the long s): HELM fails here
-        return match[0] if others is None else match[0].replace(match[1], match_case(match[1], random.choice(others)))
+        alternatives = table.get(match[1].lower())
+        # a letter with the lower case of another letter (the long s) makes HELM fail here
+        return (
+            match[0]
+            if alternatives is None
+            else match[0].replace(match[1], match_case(match[1], random.choice(alternatives)))
+        )
 
     return per_text(lambda text, random: pattern.sub(lambda match: spoken(match, random), text))
 
 
 @helm("gender")
 def gender(mode: str, prob: float, source: str, target: str, bidirectional: bool) -> Stream:
-    """Swap pair after pair over the whole text; one draw per match, and a match uses up both its neighbours."""
+    """Swap pair after pair over the whole text: one random number per match, which consumes both its neighbours."""
     genders = ("neutral", "female", "male")
     triples = [*GENDER_PRONOUNS] if mode == "pronouns" else [_SLIP.get(triple, triple) for triple in GENDER_TERMS]
     pairs = [(triple[genders.index(source)], triple[genders.index(target)]) for triple in triples]
@@ -216,7 +222,7 @@ def match_case(source: str, target: str) -> str:
 
 
 def _entry(table: Mapping[str, str], word: str) -> str:
-    # if even the lower case has no entry (the long s matches an s), HELM fails; here the word stays
+    # if the lower case has no entry (the long s matches an s), HELM fails; here the word stays unchanged
     return table.get(word, table.get(word.lower(), word))
 
 

@@ -1,7 +1,8 @@
-"""`synonym(compat="helm")`: WordNet's synonyms of a word's part of speech, by spaCy's small English model.
+"""`synonym(compat="helm")`: WordNet's synonyms for a word's part of speech, tagged by spaCy's small English model.
 
-HELM reads the synonyms from a file made with NLTK; here they come from the data root's WordNet tables, in NLTK's order.
-The tags, and so the words that are drawn for, depend on the installed model: other versions tag some words differently.
+HELM reads the synonyms from a file made with NLTK. Here they come from the data root's WordNet tables, in NLTK's order.
+The tags, and so the words that get a random number, depend on the installed model: other versions tag some words
+differently.
 
 Source: HELM `SynonymPerturbation`, commit 63754d05.
 """
@@ -37,7 +38,7 @@ class Token(NamedTuple):
 
 @helm("synonym")
 def synonym(prob: float, *, tables: Tables) -> Stream:
-    """Replace nouns, verbs, adjectives and adverbs with synonyms: one draw per word, and one more for a hit.
+    """Replace nouns, verbs, adjectives and adverbs with synonyms: one random number per word, and one more for a hit.
 
     Raises:
         CapabilityError: spaCy or its model is not installed.
@@ -48,9 +49,9 @@ def synonym(prob: float, *, tables: Tables) -> Stream:
     def replaced(text: str, random: Random) -> str:
         pieces = []
         for token in tagged(text):
-            word, others = token.text, synonyms(token.text.lower(), token.part) if token.part else ()
-            if others and random.uniform(0, 1) < prob:
-                word = match_case(word, random.choice(others))
+            word, alternatives = token.text, synonyms(token.text.lower(), token.part) if token.part else ()
+            if alternatives and random.uniform(0, 1) < prob:
+                word = match_case(word, random.choice(alternatives))
             pieces.append(word + token.space)
         return "".join(pieces)
 
@@ -58,18 +59,18 @@ def synonym(prob: float, *, tables: Tables) -> Stream:
 
 
 def tagger() -> Callable[[str], Sequence[Token]]:
-    """Return a function that cuts a text into words with parts of speech; it loads the model at the first text.
+    """Return a function that splits a text into words with parts of speech; it loads the model at the first text.
 
     Raises:
         CapabilityError: spaCy or its model is not installed.
     """
-    # spaCy's own model is on no package registry; copies of it there have a longer name
+    # spaCy's own model is in no package registry; copies there have a longer name
     models = sorted(point.name for point in entry_points(group="spacy_models") if point.name.startswith(MODEL))
     if importlib.util.find_spec("spacy") is None or not models:
         raise CapabilityError(
-            f"synonym(compat='helm'): HELM draws synonyms by the tags of spaCy's model {MODEL}, which is not installed:"
-            f"\npip install 'helmframe[synonym]' && python -m spacy download {MODEL}\n"
-            "Or leave out compat: our own synonym(…) needs no tagger."
+            f"synonym(compat='helm') needs spaCy and its model {MODEL}, which is not installed:\n"
+            f"pip install 'helmframe[synonym]' && python -m spacy download {MODEL}\n"
+            "Without compat='helm', synonym() needs neither."
         )
     return lambda text: _tagged(models[0], text)
 
@@ -77,7 +78,7 @@ def tagger() -> Callable[[str], Sequence[Token]]:
 def bases(
     word: str, part: str, lemmas: Mapping[tuple[str, str], object], irregular: Mapping[tuple[str, str], Sequence[str]]
 ) -> list[str]:
-    """Return the words of WordNet that a word may be a form of: itself, and its irregular or else its regular bases.
+    """Return the words in WordNet that a word may be a form of: itself, and its irregular or else its regular bases.
 
     Source: NLTK `WordNetCorpusReader._morphy`.
     """
@@ -86,11 +87,12 @@ def bases(
 
 
 def _synonyms(lemmas: pl.DataFrame, irregular: pl.DataFrame) -> Callable[[str, str], Sequence[str]]:
-    """Return a function of word, in lower case, and part of speech → its synonyms; built once per pair of tables."""
+    """Return a function from a word in lower case and its part of speech to synonyms; built once per tables."""
     key = (id(lemmas), id(irregular))
     if key not in _LOOK_UPS:
         synonyms = {
-            (lemma, part): others for lemma, part, others in lemmas.select("lemma", "pos", "synonyms").iter_rows()
+            (lemma, part): alternatives
+            for lemma, part, alternatives in lemmas.select("lemma", "pos", "synonyms").iter_rows()
         }
         forms = {(form, part): words for form, part, words in irregular.select("form", "pos", "bases").iter_rows()}
 
@@ -100,7 +102,7 @@ def _synonyms(lemmas: pl.DataFrame, irregular: pl.DataFrame) -> Callable[[str, s
             spaced = dict.fromkeys(other.replace("_", " ") for other in words)
             return tuple(other for other in spaced if other != word)
 
-        # the entry holds the tables as well: until it is dropped no others can have their ids
+        # the entry contains the tables, so that no other tables get their ids while it exists
         _LOOK_UPS[key] = (lemmas, irregular, look_up)
     return _LOOK_UPS[key][2]
 
@@ -113,13 +115,13 @@ def _tagged(model: str, text: str) -> list[Token]:
         nlp = _loaded(model)
         if len(text) > nlp.max_length:
             raise CapabilityError(
-                f"synonym(compat='helm'): spaCy reads texts of up to {nlp.max_length:,} characters; one has "
-                f"{len(text):,}. Leave out compat for these."
+                f"synonym(compat='helm'): a text has {len(text):,} characters, and spaCy reads at most "
+                f"{nlp.max_length:,}. Remove compat='helm'."
             )
         return [Token(word.text, _PARTS.get(word.pos_, ""), word.whitespace_) for word in nlp(text)]
 
 
-# spaCy's models are not for several threads at once.
+# spaCy's models are not thread-safe.
 _ONE_AT_A_TIME = Lock()
 
 
@@ -133,5 +135,6 @@ def _loaded(model: str) -> Any:
     except (OSError, ValueError) as error:  # a model for another version of spaCy
         problem = str(error).partition("\n")[0]
         raise CapabilityError(
-            f"synonym(compat='helm'): spaCy {spacy.__version__} can't load {model}: {problem}"
+            f"synonym(compat='helm'): spaCy {spacy.__version__} can't load its model {model}: {problem}\n"
+            f"Install the matching version: python -m spacy download {MODEL}"
         ) from error

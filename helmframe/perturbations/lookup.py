@@ -1,7 +1,8 @@
 """A table of byte strings, and a vectorised search for them in a buffer.
 
-Eight bytes are one number, and a word is two or three of them. The first bits of a hash lead to the few strings of the
-table with that beginning, for most words to none; the bytes themselves are compared last, so that no hash decides.
+Eight bytes are one number, and a word is two or three of them. The first bits of a hash select the few strings in the
+table whose hash begins with them; for most words there are none. The bytes themselves are compared last, so that equal
+hashes can't cause an error.
 """
 
 from collections.abc import Sequence
@@ -19,8 +20,8 @@ _ODD = 0x9E3779B97F4A7C15  # 2**64 over the golden ratio; each chunk is multipli
 class Table:
     """Byte strings prepared for `find`: lengths, chunks of 8 bytes and hashes, sorted by hash.
 
-    For each beginning of a hash, `filled` is whether a string has it, and `firsts` the first that does; `most` is the
-    largest number of strings that share one.
+    For each prefix of a hash, `filled` is whether a string has it, and `firsts` is the first string that has it. `most`
+    is the largest number of strings that share a prefix.
     """
 
     lengths: Numbers
@@ -36,7 +37,7 @@ class Table:
 
 
 def table(strings: Sequence[bytes]) -> Table:
-    """Return the table of the strings, numbered in this order; no string may be repeated."""
+    """Return the table of the strings, numbered in this order; strings must be distinct."""
     lengths = np.array([len(string) for string in strings], dtype=np.int64)
     starts = np.cumsum(lengths) - lengths
     view = eights(np.frombuffer(b"".join(strings), dtype=np.uint8))
@@ -60,7 +61,7 @@ def eights(data: Bytes) -> Draws:
 
 
 def find(words: Table, view: Draws, starts: Numbers, lengths: Numbers) -> tuple[Numbers, Numbers]:
-    """Return which of the spans are strings of the table.
+    """Return the spans that are strings in the table.
 
     Args:
         words: The table.
@@ -69,7 +70,7 @@ def find(words: Table, view: Draws, starts: Numbers, lengths: Numbers) -> tuple[
         lengths: The number of bytes of each span.
 
     Returns:
-        The indices of these spans, in order, and the number of the string that each of them is.
+        The indices of these spans, in order, and the number of the string that each span is.
     """
     if not len(words):
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
@@ -90,7 +91,7 @@ def find(words: Table, view: Draws, starts: Numbers, lengths: Numbers) -> tuple[
 
 
 def _hashes(view: Draws, starts: Numbers, lengths: Numbers, chunks: int) -> Draws:
-    """Return the sum of length and chunks times odd numbers: its high bits depend on all bits of all of them."""
+    """Return the sum of length and chunks times odd numbers: its high bits depend on all bits of all chunks."""
     hashes = _chunk(view, starts, lengths, 0) * _odd(0) + lengths.view(np.uint64) * _odd(chunks)
     for number in range(1, chunks):
         longer = np.flatnonzero(lengths > 8 * number)
@@ -118,7 +119,7 @@ def _chunk(view: Draws, starts: Numbers, lengths: Numbers, number: int) -> Draws
     masks = np.array([(1 << (8 * left)) - 1 for left in range(9)], dtype=np.uint64)
     if number == 0:
         return view[starts] & masks[np.minimum(lengths, 8)]
-    # after the buffer's end a span has no bytes: the mask removes what is read instead
+    # the mask clears bytes that are read in place of those after the end of the buffer
     indices = np.minimum(starts + 8 * number, len(view) - 1)
     left: Numbers = (lengths - 8 * number).clip(0, 8)
     return view[indices] & masks[left]

@@ -1,7 +1,8 @@
-"""Noise in letters: wrong keys, misread shapes, swapped, missing or repeated letters, look-alikes, invisible ones.
+"""Noise in letters: typing errors, OCR errors, swapped, missing or repeated letters, look-alikes, invisible characters.
 
-`prob` is a probability per letter, or with `per="word"` per word, one letter of which is then hit. A higher `prob`
-changes everything that a lower one changes. Letters keep their accents, and what is not a letter stays, in any script.
+`prob` is a probability per letter. With `per="word"` it is a probability per word, and one letter of each word that is
+hit changes. A higher `prob` changes everything that a lower one changes. Letters keep their accents. Characters that
+are not letters stay unchanged, in any script.
 """
 
 import numpy as np
@@ -38,7 +39,7 @@ from helmframe.perturbations.text_kernel import Flags, below, probability, scale
 # The rows of a QWERTY keyboard and their insets, in keys.
 ROWS = (("1234567890", 0.0), ("qwertyuiop", 0.5), ("asdfghjkl", 0.75), ("zxcvbnm", 1.25))
 
-# Shapes that are mistaken for each other; a pair of letters may be mistaken for one.
+# Shapes that OCR mistakes for each other; a pair of letters can be mistaken for one letter.
 OCR = {
     "0": "O o", "1": "l I", "2": "Z", "5": "S", "6": "b G", "8": "B", "9": "g", "B": "8", "D": "O", "E": "F", "F": "E",
     "G": "6 C", "I": "l 1", "O": "0 Q", "Q": "O", "S": "5", "Z": "2", "b": "6 h", "c": "e", "d": "cl", "e": "c",
@@ -50,7 +51,7 @@ LEET |= {letter.upper(): digit for letter, digit in LEET.items()}
 
 
 def _neighbours() -> dict[str, str]:
-    """Return key → the keys that touch it, with the letters of the same case."""
+    """Return a table from each key to the keys that touch it, letters in the same case."""
     points = {key: (column + inset, row) for row, (keys, inset) in enumerate(ROWS) for column, key in enumerate(keys)}
     neighbours = {}
     for key, (x, y) in points.items():
@@ -72,17 +73,22 @@ KEYS = _neighbours()
 def keyboard(
     text: pl.Expr, key: pl.Expr, prob: float = 0.05, per: str = "letter", keep_edges: bool = False, digits: bool = False
 ) -> pl.Expr:
-    """Replace letters by a key beside them on a QWERTY keyboard, digits included; case stays: "which" → "whivh".
+    """Replace letters with neighbouring keys on a QWERTY keyboard, digit keys included.
+
+    Case is preserved. HELM's `typos` replaces letters with letters only.
 
     Args:
         text: The text column.
         key: The column that random numbers depend on.
-        prob: The probability per letter or word, a fraction.
-        per: "letter", or "word": one letter of each word that is hit.
-        keep_edges: Whether the first and last character of each word stay.
-        digits: Whether digits are mistyped too; this changes numbers, and so the question.
+        prob: The probability of a change per letter or word, between 0 and 1.
+        per: "letter", or "word" to change one letter of each word that is hit.
+        keep_edges: Whether the first and last character of each word stay unchanged.
+        digits: Whether digits are mistyped too. This changes numbers, and so the question.
 
-    Source: Belinkov & Bisk 2018; TextAttack `WordSwapQWERTY`, nlpaug `KeyboardAug`. HELM's `typos` has letters only.
+    >>> pl.select(keyboard(prob=0.1).on(pl.lit("Who wrote the first program?"), id=pl.lit("a"))).item()
+    'Who 2rore 5hw first lrogram?'
+
+    Source: Belinkov & Bisk 2018; TextAttack `WordSwapQWERTY`; nlpaug `KeyboardAug`.
     """
     _check("keyboard", prob, per)
 
@@ -96,18 +102,22 @@ def keyboard(
 
 @perturbation("ocr")
 def ocr(text: pl.Expr, key: pl.Expr, prob: float = 0.1, per: str = "letter", keep_edges: bool = False) -> pl.Expr:
-    """Replace shapes by similar ones, as OCR does: "modern 10" → "modem l0"; O and 0, l, 1 and I, rn and m.
+    """Replace characters with similar shapes, as OCR errors do.
 
-    Digits are misread too, which changes numbers; `protect="numbers"` keeps them.
+    O and 0, or 1, l and I, or m and rn are mistaken for each other. Digits are misread too, which changes numbers;
+    `protect="numbers"` prevents this.
 
     Args:
         text: The text column.
         key: The column that random numbers depend on.
-        prob: The probability per shape that can be misread, or per word with one.
-        per: "letter", or "word": one shape of each word that is hit.
-        keep_edges: Whether the first and last character of each word stay.
+        prob: The probability of a change per shape that can be misread, or per word that has such a shape.
+        per: "letter", or "word" to change one shape of each word that is hit.
+        keep_edges: Whether the first and last character of each word stay unchanged.
 
-    Source: nlpaug `OcrAug`; the table is our own.
+    >>> pl.select(ocr(prob=0.3).on(pl.lit("Who wrote the first program?"), id=pl.lit("a"))).item()
+    'Who wrote fhe flr5f prograrn?'
+
+    Source: nlpaug `OcrAug`, with another table of shapes.
     """
     _check("ocr", prob, per)
 
@@ -122,19 +132,22 @@ def ocr(text: pl.Expr, key: pl.Expr, prob: float = 0.1, per: str = "letter", kee
 def swap_letters(
     text: pl.Expr, key: pl.Expr, prob: float = 0.1, per: str = "letter", keep_edges: bool = False
 ) -> pl.Expr:
-    """Swap letters with the letter beside them: "which" → "whcih"; a capital stays in its position (`The` → `Hte`).
+    """Swap neighbouring letters.
 
-    Per letter: the letters of a word are paired, from the first or second on, and `prob` is the probability of a pair,
-    and so of each letter in one. Swapping two equal letters changes nothing.
+    Capitals keep their positions: `The` becomes `Hte`. With `per="letter"`, the letters of a word are paired, starting
+    at its first or second letter, and `prob` is the probability per pair. A pair of equal letters stays the same.
 
     Args:
         text: The text column.
         key: The column that random numbers depend on.
-        prob: The probability per pair of letters, or per word.
-        per: "letter", or "word": one pair of each word that is hit.
-        keep_edges: Whether the first and last character of each word stay.
+        prob: The probability of a swap per pair of letters, or per word.
+        per: "letter", or "word" to swap one pair of each word that is hit.
+        keep_edges: Whether the first and last character of each word stay unchanged.
 
-    Source: Belinkov & Bisk 2018 (`swap`); TextAttack `WordSwapNeighboringCharacterSwap`, CheckList `add_typos`.
+    >>> pl.select(swap_letters(prob=0.3).on(pl.lit("Who wrote the first program?"), id=pl.lit("a"))).item()
+    'Who worte hte ifrst rpogarm?'
+
+    Source: Belinkov & Bisk 2018 (swap); TextAttack `WordSwapNeighboringCharacterSwap`; CheckList `add_typos`.
     """
     _check("swap_letters", prob, per)
     return changed_characters(text, key, lambda characters: _swapped(characters, prob, per, keep_edges=keep_edges))
@@ -144,16 +157,19 @@ def swap_letters(
 def delete_letters(
     text: pl.Expr, key: pl.Expr, prob: float = 0.05, per: str = "letter", keep_edges: bool = False
 ) -> pl.Expr:
-    """Delete letters: "which" → "whch".
+    """Delete letters.
 
     Args:
         text: The text column.
         key: The column that random numbers depend on.
-        prob: The probability per letter, or per word.
-        per: "letter", or "word": one letter of each word that is hit.
-        keep_edges: Whether the first and last character of each word stay.
+        prob: The probability of a deletion per letter, or per word.
+        per: "letter", or "word" to delete one letter of each word that is hit.
+        keep_edges: Whether the first and last character of each word stay unchanged.
 
-    Source: TextAttack `WordSwapRandomCharacterDeletion`, nlpaug `RandomCharAug(action="delete")`.
+    >>> pl.select(delete_letters(prob=0.1).on(pl.lit("Who wrote the first program?"), id=pl.lit("a"))).item()
+    'Who wrote the frs progra?'
+
+    Source: TextAttack `WordSwapRandomCharacterDeletion`; nlpaug `RandomCharAug(action="delete")`.
     """
     _check("delete_letters", prob, per)
 
@@ -167,16 +183,22 @@ def delete_letters(
 def insert_letters(
     text: pl.Expr, key: pl.Expr, prob: float = 0.05, per: str = "letter", keep_edges: bool = False
 ) -> pl.Expr:
-    """Insert a letter of the text, so of its script, after a letter, in the case around it: "which" → "whiwch".
+    """Insert additional letters into words.
+
+    The inserted letters come from the same text, and so from the same script. Their case is that of the letters around
+    them.
 
     Args:
         text: The text column.
         key: The column that random numbers depend on.
-        prob: The probability per letter, or per word.
-        per: "letter", or "word": one more letter in each word that is hit.
-        keep_edges: Whether the first two and the last character of each word stay what they are.
+        prob: The probability of an insertion per letter, or per word.
+        per: "letter", or "word" to insert one letter into each word that is hit.
+        keep_edges: Whether the first two characters and the last character of each word stay unchanged.
 
-    Source: TextAttack `WordSwapRandomCharacterInsertion`, nlpaug `RandomCharAug(action="insert")`.
+    >>> pl.select(insert_letters(prob=0.1).on(pl.lit("Who wrote the first program?"), id=pl.lit("a"))).item()
+    'Whow wrote trhe firosts porogram?'
+
+    Source: TextAttack `WordSwapRandomCharacterInsertion`; nlpaug `RandomCharAug(action="insert")`.
     """
     _check("insert_letters", prob, per)
     return changed_characters(text, key, lambda characters: _inserted(characters, prob, per, keep_edges=keep_edges))
@@ -186,14 +208,17 @@ def insert_letters(
 def repeat_letters(
     text: pl.Expr, key: pl.Expr, prob: float = 0.05, per: str = "letter", keep_edges: bool = False
 ) -> pl.Expr:
-    """Type letters twice: "which" → "whhich".
+    """Type letters twice.
 
     Args:
         text: The text column.
         key: The column that random numbers depend on.
-        prob: The probability per letter, or per word.
-        per: "letter", or "word": one letter of each word that is hit.
-        keep_edges: Whether the first and last character of each word stay.
+        prob: The probability of a repetition per letter, or per word.
+        per: "letter", or "word" to repeat one letter of each word that is hit.
+        keep_edges: Whether the first and last character of each word stay unchanged.
+
+    >>> pl.select(repeat_letters(prob=0.1).on(pl.lit("Who wrote the first program?"), id=pl.lit("a"))).item()
+    'Who wrote the firrst program?'
 
     Source: Heigold et al. 2018; TextFlint `Typos`.
     """
@@ -209,14 +234,17 @@ def repeat_letters(
 
 @perturbation("leet")
 def leet(text: pl.Expr, key: pl.Expr, prob: float = 0.5) -> pl.Expr:
-    """Replace letters by digits that look like them: `elite` → `3l173`.
+    """Replace letters with digits that look like them.
 
     Args:
         text: The text column.
         key: The column that random numbers depend on.
-        prob: The probability per letter with such a digit.
+        prob: The probability of a change per letter that has such a digit.
 
-    Source: Eger et al. 2019 (VIPER); nlpaug and TextFlint have similar ones.
+    >>> pl.select(leet(prob=0.3).on(pl.lit("Who wrote the first program?"), id=pl.lit("a"))).item()
+    'Wh0 wrot3 the f1r57 program?'
+
+    Source: Eger et al. 2019 (VIPER). nlpaug and TextFlint have similar perturbations.
     """
     probability("leet", "prob", prob)
 
@@ -246,7 +274,7 @@ def _swapped(characters: Units, prob: float, per: str, *, keep_edges: bool) -> T
     if per == "word":
         pair = pairs[one_per_word(number[pairs], rows, places, characters.keys, prob)]
     else:
-        # Pairs start at the first or the second letter of a run, drawn for each word.
+        # Pairs start at the first or the second letter of a run, at random for each word.
         begins = np.append(True, (np.diff(pairs) > 1) | (np.diff(number[pairs]) > 0))[: len(pairs)]
         run = pairs[begins][np.cumsum(begins) - 1]
         from_second = (draws(characters.keys, WHERE, rows, places) >> np.uint64(63)).astype(np.int64)
@@ -307,13 +335,17 @@ INVISIBLE = (0x200B, 0x200C, 0x2060)
 
 @perturbation("homoglyphs")
 def homoglyphs(text: pl.Expr, key: pl.Expr, prob: float = 0.1, alphabet: str = "cyrillic") -> pl.Expr:
-    """Replace Latin letters by letters of another alphabet that look the same.
+    r"""Replace Latin letters with letters of another alphabet that look the same.
 
     Args:
         text: The text column.
         key: The column that random numbers depend on.
-        prob: The probability per letter that has a look-alike.
+        prob: The probability of a change per letter that has a look-alike.
         alphabet: "cyrillic", "greek" or "both".
+
+    >>> changed = pl.select(homoglyphs().on(pl.lit("Who wrote the first program?"), id=pl.lit("a"))).item()
+    >>> changed == "Who wrote the fir\u0455t program?"
+    True
 
     Source: Boucher et al. 2022 (Bad Characters); TextAttack `WordSwapHomoglyphSwap`.
     """
@@ -330,12 +362,16 @@ def homoglyphs(text: pl.Expr, key: pl.Expr, prob: float = 0.1, alphabet: str = "
 
 @perturbation("zero_width")
 def zero_width(text: pl.Expr, key: pl.Expr, prob: float = 0.1) -> pl.Expr:
-    """Insert characters without width (U+200B, U+200C, U+2060) between two letters.
+    """Insert invisible characters of width zero (U+200B, U+200C, U+2060) between letters.
 
     Args:
         text: The text column.
         key: The column that random numbers depend on.
-        prob: The probability between each two letters.
+        prob: The probability of an insertion between two neighbouring letters.
+
+    >>> changed = pl.select(zero_width(prob=1.0).on(pl.lit("It is."), id=pl.lit("a"))).item()
+    >>> len("It is."), len(changed)
+    (6, 8)
 
     Source: Boucher et al. 2022 (Bad Characters, invisible characters).
     """

@@ -1,4 +1,4 @@
-"""The characters that noise hits, and their substitutes."""
+"""The characters that noise changes, and their substitutes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ PER = ("letter", "word")
 
 
 def struck(characters: Units, candidates: Flags, prob: float, per: str, keep_edges: bool) -> Flags:
-    """Return which characters are hit: each candidate by itself, or one of those of each word that is hit."""
+    """Return which characters are hit: each candidate independently, or one candidate of each word that is hit."""
     if per == "letter" and not keep_edges:
         return candidates & below(characters.draws(WHETHER), prob)
     number, rows, places = word_numbers(characters)
@@ -29,7 +29,7 @@ def struck(characters: Units, candidates: Flags, prob: float, per: str, keep_edg
 
 
 def one_per_word(number: Numbers, rows: Numbers, places: Draws, keys: Draws, prob: float) -> Flags:
-    """Return which elements are drawn, one of each word that is hit. `number` is the word of each, ascending."""
+    """Return which elements are sampled, one of each word that is hit. `number` is the word of each, ascending."""
     counts = np.bincount(number, minlength=len(rows))
     first = np.cumsum(counts) - counts
     chosen = first + scaled(draws(keys, WHERE, rows, places), counts)
@@ -48,17 +48,20 @@ def edges(number: Numbers) -> Flags:
 
 
 def in_table(characters: Units, table: Mapping[str, str]) -> Flags:
-    """Return which characters the table has; a pair counts at its first, a letter with a separate accent isn't one."""
+    """Return which characters the table has.
+
+    A pair counts at its first letter. A letter with a combining accent does not count.
+    """
     return _sources(characters, _compiled(tuple(table.items()))) >= 0
 
 
 def substituted(characters: Units, spots: Flags, table: Mapping[str, str]) -> Text:
-    """Return the texts with the characters at the spots replaced by one of their substitutes, drawn evenly.
+    """Return the texts with the characters at the spots replaced by one of their substitutes, each equally likely.
 
     Args:
         characters: The characters of the texts.
-        spots: The characters to replace, some of those `in_table`.
-        table: One letter, or a pair, to its substitutes: one letter or a pair each, with spaces between.
+        spots: The characters to replace, a subset of those `in_table`.
+        table: A letter or a pair of letters to its substitutes, each a letter or a pair, separated by spaces.
     """
     compiled = _compiled(tuple(table.items()))
     indices = np.flatnonzero(spots)
@@ -88,7 +91,7 @@ def check_word(perturbation: str, argument: str, value: object, words: tuple[str
     """Check that the argument is one of these words.
 
     Raises:
-        ArgumentError: It isn't; with near matches.
+        ArgumentError: It isn't; the message suggests near matches.
     """
     if value not in words:
         raise ArgumentError.unknown_value(f"{perturbation}({argument}={value!r})", value, words)
@@ -98,9 +101,9 @@ def check_word(perturbation: str, argument: str, value: object, words: tuple[str
 class _Compiled:
     """A table of substitutions as arrays.
 
-    `singles` maps a code point to its source or -1, `pairs` are (first, second, source). For each source, `counts` is
-    the number of its substitutes, `first` and `second` (0: none) are their code points, and `is_pair` is whether it is
-    a pair.
+    `singles` maps a code point to its source or -1. `pairs` are (first, second, source). For each source, `counts` is
+    the number of its substitutes, `first` and `second` (0 if absent) are their code points, and `is_pair` is whether
+    the source is a pair.
     """
 
     singles: Numbers
@@ -131,7 +134,7 @@ def _compiled(table: tuple[tuple[str, str], ...]) -> _Compiled:
 
 
 def _sources(characters: Units, table: _Compiled) -> Numbers:
-    """Return the table's entry for each character, or -1; the second of a pair has none."""
+    """Return the table's entry for each character, or -1; the second character of a pair has no entry."""
     first, single = characters.first, characters.lengths == 1
     source = np.where(single & (first < 255), table.singles[np.minimum(first, 255)], -1)
     for one, two, number in table.pairs:

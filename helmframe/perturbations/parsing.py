@@ -16,25 +16,25 @@ from helmframe.perturbations.tables import Tables
 
 @dataclass(frozen=True)
 class Variant:
-    """A chain of perturbations, applied left to right, and the number of its samples."""
+    """A chain of perturbations, applied from left to right, and the number of its samples."""
 
     chain: tuple[PerturbationCall, ...]
     seeds: int = 1
 
     @property
     def name(self) -> str:
-        """`lowercase+typos(prob=0.1)`, as the column `perturbation` has it."""
+        """The name in the column `perturbation`, such as `lowercase+typos(prob=0.1)`."""
         return call_names(self.chain)
 
     @property
     def parameters(self) -> str:
-        """Every argument of each link as canonical JSON, including defaults."""
+        """The arguments of all links as canonical JSON, including defaults."""
         links = [{"perturbation": link.name, **link.entry.defaults, **dict(link.arguments)} for link in self.chain]
         return json.dumps(links, sort_keys=True, ensure_ascii=False)
 
     @property
     def draws(self) -> int:
-        """The seeds that make a difference: one if nothing is random."""
+        """The number of seeds that make a difference: one if nothing is random."""
         return self.seeds if any(link.entry.draws or link.entry.repeats for link in self.chain) else 1
 
     @property
@@ -44,7 +44,7 @@ class Variant:
 
     @property
     def kind(self) -> str:
-        """The kind that it counts as: "fairness" or "robustness" if one of its links does, else ""."""
+        """The kind of the variant: "fairness" or "robustness" if a link has that kind, else ""."""
         kinds = {link.entry.kind for link in self.chain}
         return next((kind for kind in ("fairness", "robustness") if kind in kinds), "")
 
@@ -59,22 +59,26 @@ class Variant:
         return next((link.compat for link in self.chain if link.compat), None)
 
     def check(self, scenarios: Sequence[str], data: str | None = None) -> None:
-        """Check that it exists for these scenarios, whose own data root is `data`.
+        """Check that the variant exists for these scenarios, whose own data root is `data`.
 
         Raises:
-            ArgumentError: One of them has none.
+            ArgumentError: It doesn't exist for a scenario.
             SourceError: The data root lacks a table.
         """
         for link in self.chain:
             link.check(scenarios, Tables.of(data))
 
 
+# The number of perturbations that an error message shows.
+_MAX_NAMES = 5
+
+
 def parse(perturbation: str | Call, seeds: int = 1) -> Variant:
-    """Return one variant: of `"typos"`, `"typos(prob=.1)"`, `"a+b"` or `hf.perturbations.typos(prob=.1)`."""
+    """Return the one variant of `"typos"`, `"typos(prob=.1)"`, `"a+b"` or `hf.perturbations.typos(prob=.1)`."""
     parsed = variants(perturbation, seeds)
     if len(parsed) != 1:
-        names = ", ".join(variant.name for variant in parsed)
-        raise ArgumentError(f"{perturbation} is {len(parsed)} perturbations: {names}.")
+        names = ", ".join(variant.name for variant in parsed[:_MAX_NAMES]) + (", …" if len(parsed) > _MAX_NAMES else "")
+        raise ArgumentError(f"{perturbation}: one perturbation is needed, but this is {len(parsed)}: {names}.")
     return parsed[0]
 
 
@@ -85,24 +89,24 @@ def variants(
     default_compat: str | None = None,
     data: str | None = None,
 ) -> tuple[Variant, ...]:
-    """Return the variants of one name, call, chain or preset, with one variant per cell of a grid.
+    """Return the variants of one name, call, chain or preset: one per cell of a grid.
 
     Args:
-        perturbation: `"typos(prob=[.1, .2])"`, `"lowercase+typos"`, `"canonical"`, or a call of
-            `hf.perturbations`.
+        perturbation: `"typos(prob=[.1, .2])"`, `"lowercase+typos"`, `"canonical"`, or a call of `hf.perturbations`.
         seeds: The number of samples of each random variant.
-        compat: "helm" uses HELM's own rules and random numbers for each.
-        default_compat: "helm" uses them for those that HELM has.
-        data: The plan's own data root, which may hold word tables.
+        compat: "helm" applies HELM's own rules and random numbers to each.
+        default_compat: "helm" applies them to those that HELM has.
+        data: The plan's own data root, which may contain word tables.
 
     Raises:
-        UnknownNameError, ArgumentError: As `call`.
+        UnknownNameError: No perturbation has that name.
+        ArgumentError: An argument is unknown, missing or invalid.
         SourceError: The data root lacks a table.
     """
     if not isinstance(perturbation, str | Call):
         raise ArgumentError(
-            f"perturb({perturbation!r}): write a name, 'typos(prob=.1)' or hf.perturbations.typos(prob=.1); a function "
-            "of your own gets its name by @hf.perturbation('name')."
+            f"perturb({perturbation!r}): a perturbation must be a name or a call, such as 'typos(prob=.1)' or "
+            "hf.perturbations.typos(prob=.1). Your own functions are registered by @hf.perturbation('name')."
         )
     if isinstance(perturbation, str) and (name := perturbation.strip()) in PRESETS and name not in PERTURBATIONS:
         options = (seeds, compat, default_compat, data)
@@ -118,7 +122,7 @@ def variants(
 
 
 def _links(text: str) -> list[str]:
-    """Return the links of a chain; a plus within brackets or quotes belongs to an argument."""
+    """Return the links of a chain; a plus within brackets or quotes is part of an argument."""
     links, depth = [""], 0
     for quoted, character in _PIECES.findall(text):
         depth += {"(": 1, ")": -1}.get(character, 0)
@@ -136,12 +140,12 @@ _PIECES = re.compile(r"""('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")|(.)""", re.DOTALL
 def _resolved(link: Call, shared: dict[str, str], default_compat: str | None) -> PerturbationCall:
     if link.name in PRESETS and link.name not in PERTURBATIONS:
         raise ArgumentError(
-            f"preset {link.name!r} is a list of perturbations: it stands alone, without arguments, and is no link of a "
-            "chain; chain single ones: 'lowercase+typos(prob=.1)'."
+            f"Preset {link.name!r} is a list of perturbations and must be used alone, without arguments. Chain "
+            "single perturbations: 'lowercase+typos(prob=.1)'."
         )
     if link.name not in PERTURBATIONS:
-        hint = "Add one with @helmframe.perturbation."
-        raise UnknownNameError.among("perturbation", link.name, {*PERTURBATIONS, *PRESETS}, hint=hint)
+        names = {*PERTURBATIONS, *PRESETS}
+        raise UnknownNameError.among("perturbation", link.name, names, hint=PERTURBATIONS.hint)
     arguments = {**dict(link.arguments), **shared}
     if default_compat and PERTURBATIONS[link.name].has_helm:
         arguments.setdefault("compat", default_compat)

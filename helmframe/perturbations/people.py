@@ -25,32 +25,37 @@ def gender(
     target: str = "female",
     bidirectional: bool = False,
 ) -> pl.Expr:
-    """Replace words of one gender by those of another: "his parents" → "her parents", "grandsons" → "granddaughters".
+    """Replace words of one gender with words of another: "his parents" becomes "her parents".
 
-    A word with several partners gets the first: "her" becomes "him", "his" becomes "her". Case stays.
+    Case is preserved. A word with several counterparts gets the first: "her" becomes "him", "his" becomes "her".
 
     Args:
         text: The text column.
         key: The column that random numbers depend on.
-        mode: "terms" ("father" → "mother") or "pronouns".
-        prob: The probability per word, a fraction.
-        source: The gender of the words that change: "male", "female" or "neutral".
-        target: The gender they get.
-        bidirectional: Whether words of the target change into those of the source too.
+        mode: "pronouns", or "terms" such as "father" and "grandsons".
+        prob: The probability of a change per word, between 0 and 1.
+        source: The gender of the words to replace: "male", "female" or "neutral".
+        target: The gender of the new words.
+        bidirectional: Whether words of the target gender also become words of the source gender.
 
-    Source: HELM `GenderPerturbation`; words of Garg et al. 2018, Bolukbasi et al. 2016, Lauscher et al. 2022. Mended:
-    HELM's pattern takes a character on both sides of a word, so it misses words at a text's edge and beside another
-    hit (its issues #1732, #1958); its table pairs "grandmothers" with "grandfather"; it goes through the text pair by
-    pair, so a word of two pairs is drawn twice, and with `bidirectional` it turns back what it just changed.
+    >>> pl.select(gender().on(pl.lit("He met his mother."), id=pl.lit("a"))).item()
+    'She met her mother.'
+
+    Source: HELM `GenderPerturbation`; words of Garg et al. 2018, Bolukbasi et al. 2016 and Lauscher et al. 2022.
+
+    Differs from HELM: HELM's pattern includes a character on both sides of a word. It therefore misses words at the
+    edges of a text and next to another hit (HELM issues #1732 and #1958). HELM's table pairs "grandmothers" with
+    "grandfather". HELM processes the pairs one after the other: a word that is in two pairs gets two random numbers,
+    and with `bidirectional` a changed word is changed back.
     """
     prob = probability("gender", "prob", prob)
     for name, value, values in (("mode", mode, MODES), ("source", source, GENDERS), ("target", target, GENDERS)):
         if value not in values:
             raise ArgumentError.unknown_value(f"gender({name}={value!r})", value, values)
     if source == target:
-        raise ArgumentError(f"gender(source={source!r}, target={target!r}) changes nothing; name two genders.")
+        raise ArgumentError(f"gender(source={source!r}, target={target!r}): source and target must differ.")
     if not isinstance(bidirectional, bool):
-        raise ArgumentError(f"gender(bidirectional={bidirectional!r}): True or False.")
+        raise ArgumentError(f"gender(bidirectional={bidirectional!r}): bidirectional must be True or False.")
     triples = GENDER_TERMS if mode == "terms" else GENDER_PRONOUNS
     old, new = GENDERS.index(source), GENDERS.index(target)
     pairs = [(triple[old], triple[new]) for triple in triples]
@@ -71,24 +76,29 @@ def person_name(
     *,
     tables: Tables,
 ) -> pl.Expr:
-    """Replace names of one group by names of another, the same throughout an instance: "Jack, Peter" → "Lamar, Tyree".
+    """Replace names of one group with names of another: "Jack met Peter" becomes "Jerome met Alphonse".
 
-    A name has one replacement, in the input and the references of an instance. Case stays. Races of the shipped first
-    names (Greenwald, McGhee & Schwartz 1998): "white_american", "black_american". Last names and other groups come from
-    the data root's tables/person_names.txt, a line per name: `li,last_name,race,chinese`.
+    A name has the same replacement everywhere in an instance's input and references. Case is preserved. helmframe ships
+    first names of the races "white_american" and "black_american" (Greenwald, McGhee & Schwartz 1998). Last names and
+    other groups are read from the data root's tables/person_names.txt, which has one line per name:
+    `li,last_name,race,chinese`.
 
     Args:
         text: The text column.
         key: The column that random numbers depend on.
-        prob: The probability per name, a fraction.
+        prob: The probability of a change per name, between 0 and 1.
         source_class: The group of the names to replace: a race ("white_american"), or {"race": …, "gender": …}.
         target_class: The group of the new names.
         person_name_type: "first" or "last".
-        preserve_gender: Whether a name becomes one of the same gender; a name without a known gender becomes any.
+        preserve_gender: Whether the new name has the gender of the old one. A name of unknown gender may get any name.
         tables: The plan's word tables.
 
-    Source: HELM `PersonNamePerturbation`. Mended: a name of two words with a hyphen ("Sue-Ellen") is one name, of which
-    HELM sees the parts.
+    >>> pl.select(person_name().on(pl.lit("Jack met Peter. Jack left."), id=pl.lit("a"))).item()
+    'Jerome met Alphonse. Jerome left.'
+
+    Source: HELM `PersonNamePerturbation`.
+
+    Differs from HELM: A name with a hyphen ("Sue-Ellen") is one name. HELM replaces its two parts.
     """
     prob = probability("person_name", "prob", prob)
     kind = str(person_name_type).removesuffix("_name")
@@ -96,15 +106,15 @@ def person_name(
         where = f"person_name(person_name_type={person_name_type!r})"
         raise ArgumentError.unknown_value(where, person_name_type, NAME_TYPES)
     if not isinstance(preserve_gender, bool):
-        raise ArgumentError(f"person_name(preserve_gender={preserve_gender!r}): True or False.")
+        raise ArgumentError(f"person_name(preserve_gender={preserve_gender!r}): preserve_gender must be True or False.")
     groups = _names(kind, tables)
     if preserve_gender and "gender" not in groups:
         raise ArgumentError(
-            f"person_name(person_name_type={kind!r}, preserve_gender=True): no gender is known of {kind} names; "
-            "say preserve_gender=False."
+            f"person_name(person_name_type={kind!r}, preserve_gender=True): the table has no genders of {kind} names. "
+            "Write preserve_gender=False."
         )
-    old = _of_class(groups, "source_class", source_class)
-    new = _of_class(groups, "target_class", target_class)
+    old = _names_in_class(groups, "source_class", source_class)
+    new = _names_in_class(groups, "target_class", target_class)
     genders = {name: gender for gender in reversed(GENDERS) for name in groups.get("gender", {}).get(gender, ())}
     same = {gender: [name for name in new if name in groups["gender"][gender]] for gender in set(genders.values())}
     options = {name: same[genders[name]] if preserve_gender and name in genders else new for name in old}
@@ -123,8 +133,8 @@ def _names(kind: str, tables: Tables) -> _Names:
     table = tables.names().filter(pl.col("type") == f"{kind}_name")
     if table.is_empty():
         raise SourceMissingError(
-            f"person_name(person_name_type={kind!r}): the table at hand has no {kind} names. Put person_names.txt into "
-            f"{FOLDER}, a line per name: li,last_name,race,chinese."
+            f"person_name(person_name_type={kind!r}): the word table has no {kind} names. Put person_names.txt into "
+            f"{FOLDER}, with one line per name: li,last_name,race,chinese."
         )
     groups: dict[str, dict[str, list[str]]] = {}
     for name, category, value in table.select("name", "category", "value").iter_rows():
@@ -132,21 +142,21 @@ def _names(kind: str, tables: Tables) -> _Names:
     return groups
 
 
-def _of_class(groups: _Names, argument: str, properties: Mapping[str, str] | str) -> list[str]:
+def _names_in_class(groups: _Names, argument: str, properties: Mapping[str, str] | str) -> list[str]:
     """Return the names that have all the properties, in the order of the first."""
     properties = {"race": properties} if isinstance(properties, str) else properties
     where = f"person_name({argument}={properties!r})"
     if not isinstance(properties, Mapping) or not properties:
-        raise ArgumentError(f"{where}: a race, or properties such as {{'race': …, 'gender': …}}.")
+        raise ArgumentError(f"{where}: {argument} must be a race, or properties such as {{'race': …, 'gender': …}}.")
     names: list[str] | None = None
     for category, value in properties.items():
         if category.lower() not in groups:
-            raise ArgumentError.unknown_value(f"{where}: no name has {category!r}", category, groups)
+            raise ArgumentError.unknown_value(f"{where}: no name has the property {category!r}", category, groups)
         values = groups[category.lower()]
         if str(value).lower() not in values:
             raise ArgumentError.unknown_value(f"{where}: no name has {category} {value!r}", value, values)
         having = values[str(value).lower()]
         names = list(having) if names is None else [name for name in names if name in having]
     if not names:
-        raise ArgumentError(f"{where}: no name has all of these.")
+        raise ArgumentError(f"{where}: no name has all of these properties.")
     return names

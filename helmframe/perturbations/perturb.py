@@ -24,21 +24,22 @@ def perturb(
 
     Args:
         instances: `INSTANCES`.
-        variants: The requested chains; `original` need not be among them.
-        query: Runs the prompts of perturbations that a model makes (`translate`). A text without a completion skips
-            its row; by default no text has one.
-        data: The root of word tables and contrast sets, which comes before the configured root.
-        keep_unchanged: Names of scenarios. Under HELM's rules their unchanged copies count as changed, references
-            included, because HELM keeps them: it compares a passage with a question to a plain text.
+        variants: The requested chains. `original` need not be among them.
+        query: A function that runs the prompts of perturbations that use a model (`translate`). Rows whose text has no
+            completion are skipped. By default no text has one.
+        data: The root of word tables and contrast sets, which has priority over the configured root.
+        keep_unchanged: Names of scenarios. Under HELM's rules, their unchanged copies count as changed, references
+            included. HELM keeps them because it compares a passage with a question to a plain text.
 
     Returns:
-        `VARIANTS`, one row per (instance, perturbation, seed); `perturbed_input`, `changed` and the like added.
-        The variants of an instance are next to each other: near-copies take half the space in a Parquet part.
-        What HELM drops as unchanged (its input is as it was) stays, with `changed` false and the original references.
+        `VARIANTS`, one row per (instance, perturbation, seed), with `perturbed_input`, `changed` and other columns
+        added. The variants of an instance are next to each other: near-copies take half the space in a Parquet file.
+        Variants that HELM drops because the input is unchanged are included, with `changed` false and the original
+        references.
 
     Raises:
         PlanError: On collection: a perturbation raises, or returns null for a text; the message names it.
-        ArgumentError: On collection: it returns something other than text.
+        ArgumentError: On collection: a perturbation does not return text.
     """
     plain = instances.with_row_index(_ROW).with_columns(
         perturbation=pl.lit(ORIGINAL),
@@ -52,14 +53,14 @@ def perturb(
     )
     tables = Tables.of(data)
     changed = [
-        _under_variant(plain, variant, seed, query, keep_unchanged, tables)
+        _apply_variant(plain, variant, seed, query, keep_unchanged, tables)
         for variant in variants
         for seed in range(variant.draws)
     ]
     return pl.concat([plain, *changed]).sort(_ROW, maintain_order=True).drop(_ROW)
 
 
-def _under_variant(
+def _apply_variant(
     plain: pl.LazyFrame,
     variant: Variant,
     seed: int,
@@ -74,7 +75,7 @@ def _under_variant(
         frame = link.apply(frame, ids, seed, query, tables=tables)
     changed = pl.col("perturbed_input").ne_missing(pl.col("input"))
     if variant.compat:
-        # HELM's contrast sets alone return the very input, which equals itself
+        # only HELM's contrast sets return the same input object, which is equal to itself
         if keep_unchanged and all(link.entry.takes == "text" for link in variant.chain):
             changed = changed | pl.col("scenario").is_in(list(keep_unchanged))
         references = pl.when(changed).then("perturbed_references").otherwise("references")

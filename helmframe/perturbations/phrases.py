@@ -1,6 +1,6 @@
-"""Words of a batch of texts, and the phrases of a table among them.
+"""The words in a batch of texts, and the phrases of a table among them.
 
-A word is a run of letters, digits and underscores, as in Python's regular expressions; the edge of a text is the edge
+A word is a run of letters, digits and underscores, as in Python's regular expressions. The edge of a text is the edge
 of a word.
 """
 
@@ -21,11 +21,11 @@ class Phrases:
     """A table's phrases, prepared for `find_phrases`.
 
     Attributes:
-        fold: Whether ASCII letters are the same in either case.
-        hyphens: Whether a hyphen is part of the word beside it.
+        fold: Whether the case of ASCII letters is ignored.
+        hyphens: Whether a hyphen is part of the word next to it.
         heads: The phrases of one word, and the first words of the others.
         numbers: For each head, the number of its phrase; -1 if it only begins others.
-        begins: For each head, which shapes of others it begins, one bit each.
+        begins: For each head, the shapes of the phrases that it begins, one bit each.
         longer: The other phrases, by shape.
     """
 
@@ -39,10 +39,10 @@ class Phrases:
 
 @dataclass(frozen=True)
 class Words:
-    """The words of the texts of some rows, in order.
+    """The words in the texts of some rows, in order.
 
-    `firsts` has the number of each row's first word, and the number of all words; `inside` is whether each byte is in a
-    word.
+    `firsts` contains the number of each row's first word, and the number of all words. `inside` is whether each byte is
+    in a word.
     """
 
     starts: Numbers
@@ -53,10 +53,10 @@ class Words:
 
 @dataclass(frozen=True)
 class Matches:
-    """Phrases in the texts of some rows, in order, without overlaps; one array each, one element per phrase.
+    """The phrases in the texts of some rows, in order, without overlaps: arrays with one element per phrase.
 
-    `numbers`: the phrase in the table; `starts`, `ends`: its bytes in the buffer; `rows`; `places`: the number of its
-    first word within the row.
+    `numbers` is the phrase in the table, `starts` and `ends` are its bytes in the buffer, `rows` is its row, and
+    `places` is the number of its first word within the row.
     """
 
     numbers: Numbers
@@ -68,7 +68,7 @@ class Matches:
 
 @dataclass(frozen=True)
 class _Shape:
-    """The parts of a phrase: bytes before its first word, words, bytes after its last word."""
+    """The shape of a phrase: the bytes before its first word, its words, and the bytes after its last word."""
 
     before: int
     words: int
@@ -133,13 +133,13 @@ def words(data: Bytes, offsets: Numbers, *, hyphens: bool = False) -> Words:
 
 
 def find_phrases(phrases: Phrases, data: Bytes, offsets: Numbers, *, then: int | None = None) -> Matches:
-    """Return the phrases in the texts that `offsets` cut the bytes into; the longest of several that match.
+    """Return the phrases in the texts that `offsets` cut the bytes into; the longest phrase if several match.
 
     Args:
         phrases: The phrases.
         data: The bytes of the texts.
         offsets: The starts of the texts, and the end of the last.
-        then: A byte that has to follow the phrase in its text.
+        then: A byte that must follow the phrase in its text.
     """
     if phrases.fold:
         data = data + ((data - ord("A") < 26).view(np.uint8) << 5)  # ASCII letters in lower case
@@ -197,7 +197,7 @@ def _followed(data: Bytes, offsets: Numbers, spans: Numbers, then: int) -> Flags
 
 
 def _both(words: Numbers, longer: Numbers, text_words: Words) -> Numbers:
-    """Return the spans of one word and of several, in order, without the words that are part of a longer span."""
+    """Return the spans of one word and of several, in order, without words that are part of a longer span."""
     if not longer.shape[1]:
         return words
     ends = np.searchsorted(text_words.starts, longer[_END])
@@ -217,7 +217,7 @@ def _touches(text_words: Words, offsets: Numbers, positions: Numbers, rows: Numb
 
 
 def _leftmost(starts: Numbers, ends: Numbers) -> Numbers:
-    """Return the spans without overlaps, from left to right; of those that start together the longest."""
+    """Return the spans without overlaps, from left to right; of spans that start together, the longest."""
     order = np.lexsort((-ends, starts))
     if not (starts[order[1:]] < ends[order[:-1]]).any():
         return order
@@ -230,7 +230,7 @@ def _leftmost(starts: Numbers, ends: Numbers) -> Numbers:
 
 
 def _clear_other_characters(data: Bytes, inside: Flags) -> None:
-    """Remove characters beyond ASCII that are neither letter nor number from `inside`."""
+    """Remove non-ASCII characters that are neither letters nor numbers from `inside`."""
     if not len(data) or data.max() < 0x80:
         return
     leads = np.flatnonzero(data >= 0xC0)
@@ -249,7 +249,7 @@ def _shape(phrase: str, hyphens: bool) -> tuple[_Shape, bytes]:
     """Return the shape and the first word of a phrase."""
     spans = [match.span() for match in re.finditer(r"[\w-]+" if hyphens else r"\w+", phrase)]
     if not spans:
-        raise ArgumentError(f"the phrase {phrase!r} holds no word: no letter and no digit.")
+        raise ArgumentError(f"The phrase {phrase!r} contains no letter and no digit.")
     (start, end), (_, last) = spans[0], spans[-1]
     return _Shape(len(phrase[:start].encode()), len(spans), len(phrase[last:].encode())), phrase[start:end].encode()
 
@@ -260,5 +260,5 @@ def _is_word(point: int) -> bool:
 
 
 def _folded(text: str) -> bytes:
-    """Return the bytes of a text, ASCII letters in lower case."""
+    """Return the bytes of a text, with ASCII letters in lower case."""
     return text.encode().lower()

@@ -1,7 +1,8 @@
 """Perturbations of the prompt around the question: order and labels of options, instructions, order of examples, cue.
 
-Options are permuted as references, so that the right one stays right. The rest is in `adapter_change`: fields of the
-adapter that a variant replaces, for its in-context examples too; the adapter stage merges them into the setting's.
+Options are permuted as references, so that the correct option stays correct. All other changes are in `adapter_change`:
+fields of the adapter that a variant replaces, also for its few-shot examples. The stage `adapt` merges them into the
+setting.
 """
 
 import json
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from helmframe._core.checks import is_integer
+from helmframe._core.checks import is_integer, regex_problem
 from helmframe._core.expressions import keyed_draws
 from helmframe._schema import REFERENCE
 from helmframe.errors import ArgumentError
@@ -48,23 +49,33 @@ INSTRUCTIONS = (
 def option_order(
     frame: pl.LazyFrame, key: pl.Expr, order: str = "random", shift: int = 1, unless: str = POINTING
 ) -> pl.LazyFrame:
-    """Put the options in another order; which of them are correct moves with them.
+    """Permute the options of multiple-choice questions.
+
+    The correct answer moves with its option.
 
     Args:
         frame: `INSTANCES`.
         key: The column that random numbers depend on.
-        order: "random" (every order has the same probability, the old one included), "reverse", or "rotate": each
-            option moves `shift` positions down, the last ones to the top.
-        shift: For "rotate".
-        unless: A regular expression: an instance with such an option stays; by default one whose options refer to
-            others ("all of the above", "both A and B"). "" permutes all.
+        order: "random", "reverse" or "rotate". With "random" each order has the same probability, the original one
+            included. "rotate" moves each option `shift` positions down and the last options to the top.
+        shift: The number of positions for "rotate".
+        unless: A regular expression. Instances with an option that matches it stay unchanged. By default these are
+            instances whose options refer to others ("all of the above", "both A and B"). "" permutes all instances.
 
-    Source: Pezeshkpour & Hruschka 2023; Zheng et al. 2023 (rotate: "cyclic permutation").
+    >>> import helmframe as hf
+    >>> plan = hf.scenario("sampler").where(subject="music").limit(1)
+    >>> rows = plan.perturb("option_order(order='reverse')").variants().collect()
+    >>> for options in rows["perturbed_references"]:
+    ...     [option["text"] for option in options]
+    ['Perfect fifth', 'Minor seventh', 'Major sixth', 'Perfect fourth']
+    ['Perfect fourth', 'Major sixth', 'Minor seventh', 'Perfect fifth']
+
+    Source: Pezeshkpour & Hruschka 2023; Zheng et al. 2023 (cyclic permutation).
     """
     check_word("option_order", "order", order, ORDERS)
     _check_pattern("option_order", unless)
     if not is_integer(shift):
-        raise ArgumentError(f"option_order(shift={shift!r}): a whole number.")
+        raise ArgumentError(f"option_order(shift={shift!r}): shift must be an integer.")
 
     def permuted(columns: list[pl.Series] | Any) -> pl.Series:
         options, keys = columns
@@ -78,19 +89,27 @@ def option_order(
 
 @perturbation("option_labels", takes="frame")
 def option_labels(frame: pl.LazyFrame, prefix: str = "1. ", unless: str = POINTING) -> pl.LazyFrame:
-    """Put other labels on the options, in the examples too: the label is the first letter or digit, counted up.
+    """Relabel the options of multiple-choice questions, also in the few-shot examples.
 
     Args:
         frame: `INSTANCES`.
-        prefix: The text before the first option: "1. ", "a. ", "(A) ", "i. " (i, ii, iii, …); as `reference_prefix` of
-            the adapter.
-        unless: As for `option_order`. Labels also stay if an option could itself be taken for a label (a number under
-            "1. ").
+        prefix: The text before the first option: "1. ", "a. ", "(A) ", "i. " (i, ii, iii, …). Its first letter or digit
+            is counted up, as in the adapter's `reference_prefix`.
+        unless: A regular expression, as for `option_order`. Labels also stay unchanged if an option looks like a label
+            itself, such as a number under "1. ".
+
+    >>> import helmframe as hf
+    >>> plan = hf.scenario("sampler").where(subject="music").limit(1)
+    >>> rows = plan.perturb("option_labels(prefix='(a) ')").variants().collect()
+    >>> rows["adapter_change"].to_list()
+    [None, '{"reference_prefix": "(a) "}']
 
     Source: Alzahrani et al. 2024 (When Benchmarks are Targets); Zheng et al. 2023 (option ids).
     """
     if not isinstance(prefix, str) or not re.search(r"[^\W_]", prefix):
-        raise ArgumentError(f"option_labels(prefix={prefix!r}): needs a letter or digit to count up from, as '1. '.")
+        raise ArgumentError(
+            f"option_labels(prefix={prefix!r}): prefix must contain a letter or digit to count up from, such as '1. '."
+        )
     _check_pattern("option_labels", unless)
     has_options = pl.col("perturbed_references").list.len() > 0
     renamed = has_options & _movable(unless) & _movable(_label_pattern(prefix))
@@ -99,40 +118,54 @@ def option_labels(frame: pl.LazyFrame, prefix: str = "1. ", unless: str = POINTI
 
 @perturbation("instructions", takes="frame")
 def instructions(frame: pl.LazyFrame, key: pl.Expr, texts: Sequence[str] = INSTRUCTIONS) -> pl.LazyFrame:
-    """Give other instructions: each instance gets one of the texts, drawn evenly.
+    """Replace the instructions of the prompt with a paraphrase.
 
-    Several seeds are several samples; `texts=[["…"], ["…"]]` makes each text a variant of its own.
+    Each instance gets one of the texts; all have the same probability. Several seeds are several samples. With
+    `texts=[["…"], ["…"]]`, each text is a variant.
 
     Args:
         frame: `INSTANCES`.
         key: The column that random numbers depend on.
-        texts: Paraphrases of the instructions; they may name subset columns (`{subject}`). By default ten neutral ones
+        texts: The paraphrases. They may contain subset columns (`{subject}`). The default is ten neutral instructions
             for multiple choice.
 
-    Source: Mizrahi et al. 2024 (State of What Art?), Sclar et al. 2024.
+    >>> import helmframe as hf
+    >>> plan = hf.scenario("sampler").where(subject="music").limit(1).perturb(instructions(texts=["Choose one."]))
+    >>> plan.variants().collect()["adapter_change"].to_list()
+    [None, '{"instructions": "Choose one."}']
+
+    Source: Mizrahi et al. 2024 (State of What Art?); Sclar et al. 2024.
     """
     paraphrases = [texts] if isinstance(texts, str) else list(texts)
     if not paraphrases or not all(isinstance(text, str) for text in paraphrases):
-        raise ArgumentError(f"instructions(texts={texts!r}): a list of one text or more.")
+        raise ArgumentError(f"instructions(texts={texts!r}): texts must be a list of one or more texts.")
     return _changing(frame, _one_of(key, [_json(instructions=text) for text in paraphrases]))
 
 
 @perturbation("example_order", takes="frame")
 def example_order(frame: pl.LazyFrame, key: pl.Expr, order: str = "random", orders: int = 8) -> pl.LazyFrame:
-    """Put the in-context examples in another order; the same examples stay.
+    """Reorder the few-shot examples of the prompt.
+
+    The examples themselves are the same.
 
     Args:
         frame: `INSTANCES`.
         key: The column that random numbers depend on.
-        order: "random", or "reverse".
-        orders: The number of random orders; each instance gets one of them, so that examples are still shared among
-            instances, and computed once.
+        order: "random" or "reverse".
+        orders: The number of random orders, an integer from 1 to 1000. Each instance gets one of them. With few orders,
+            instances share their examples, and models process the shared text once.
+
+    >>> import helmframe as hf
+    >>> plan = hf.scenario("sampler").where(subject="music").limit(1)
+    >>> rows = plan.perturb("example_order(order='reverse')").variants().collect()
+    >>> rows["adapter_change"].to_list()
+    [None, '{"shot_order": "reverse"}']
 
     Source: Lu et al. 2022 (Fantastically Ordered Prompts).
     """
     check_word("example_order", "order", order, ("random", "reverse"))
     if not is_integer(orders) or not 1 <= orders <= 1000:
-        raise ArgumentError(f"example_order(orders={orders!r}): a whole number from 1 to 1000.")
+        raise ArgumentError(f"example_order(orders={orders!r}): orders must be an integer from 1 to 1000.")
     if order == "reverse":
         return _changing(frame, pl.lit(_json(shot_order="reverse")))
     return _changing(frame, _one_of(key, [_json(shot_order=f"random:{number}") for number in range(1, orders + 1)]))
@@ -140,12 +173,20 @@ def example_order(frame: pl.LazyFrame, key: pl.Expr, order: str = "random", orde
 
 @perturbation("cue_space", takes="frame")
 def cue_space(frame: pl.LazyFrame, space: str = "space") -> pl.LazyFrame:
-    """Put other white space around the answer cue (`Answer:`), in the examples too.
+    """Change the white space around the answer cue (`Answer:`), also in the few-shot examples.
+
+    HELM's prompts have a space after the cue in the examples, and none at the end of the prompt.
 
     Args:
         frame: `INSTANCES`.
-        space: After the cue "none" (`Answer:A`), one "space", two ("spaces") or a "newline", with which the prompt then
-            ends too; or a "blank_line" before it. HELM's prompts have a space in the examples and none at their end.
+        space: The white space. After the cue: "none" (`Answer:A`), one "space", two "spaces", or a "newline". The
+            prompt then ends with it too. Before the cue: a "blank_line".
+
+    >>> import helmframe as hf
+    >>> plan = hf.scenario("sampler").where(subject="music").limit(1)
+    >>> rows = plan.perturb("cue_space(space='newline')").variants().collect()
+    >>> rows["adapter_change"].to_list()
+    [None, '{"cue_space": "newline"}']
 
     Source: Sclar et al. 2024 (FormatSpread).
     """
@@ -162,7 +203,7 @@ def _movable(unless: str) -> pl.Expr:
 
 
 def _label_pattern(prefix: str) -> str:
-    """Return a pattern of options that look like a label of this kind."""
+    """Return a pattern for options that look like a label of this kind."""
     first = re.search(r"[^\W_]", prefix)
     kind = r"\d\d?" if first and first.group().isdigit() else r"\pL|(?i:[ivx]+)"
     return rf"^\W*(?:{kind})\W*$"
@@ -188,8 +229,8 @@ def _lists(values: Any, counts: Any) -> pl.Series:
 
 
 def _one_of(key: pl.Expr, changes: Sequence[str]) -> pl.Expr:
-    drawn = key % len(changes)
-    return drawn.replace_strict(list(range(len(changes))), list(changes), return_dtype=pl.String)
+    index = key % len(changes)
+    return index.replace_strict(list(range(len(changes))), list(changes), return_dtype=pl.String)
 
 
 def _json(**fields: Any) -> str:
@@ -197,14 +238,14 @@ def _json(**fields: Any) -> str:
 
 
 def _changing(frame: pl.LazyFrame, change: pl.Expr) -> pl.LazyFrame:
-    """Return the frame with this change merged into `adapter_change`, over those of earlier links of a chain."""
+    """Return the frame with this change merged into `adapter_change`; it overrides earlier links of a chain."""
 
     def merged(columns: list[pl.Series] | Any) -> pl.Series:
         old, new = columns
         # a literal is one value for all rows
         pairs = pl.DataFrame({"old": old, "new": new if len(new) == len(old) else new.new_from_index(0, len(old))})
         distinct = pairs.unique(maintain_order=True)
-        changes = pl.Series([_over(*pair) for pair in distinct.iter_rows()], dtype=pl.String)
+        changes = pl.Series([_merged_change(*pair) for pair in distinct.iter_rows()], dtype=pl.String)
         table = distinct.with_columns(change=changes)
         return pairs.join(table, on=["old", "new"], how="left", maintain_order="left", nulls_equal=True)["change"]
 
@@ -212,7 +253,7 @@ def _changing(frame: pl.LazyFrame, change: pl.Expr) -> pl.LazyFrame:
     return frame.with_columns(adapter_change=pl.map_batches(both, merged, return_dtype=pl.String, is_elementwise=True))
 
 
-def _over(old: str | None, new: str | None) -> str | None:
+def _merged_change(old: str | None, new: str | None) -> str | None:
     if old is None or new is None:
         return new if old is None else old
     before: Mapping[str, Any] = json.loads(old)
@@ -221,8 +262,9 @@ def _over(old: str | None, new: str | None) -> str | None:
 
 def _check_pattern(perturbation: str, pattern: object) -> None:
     if not isinstance(pattern, str):
-        raise ArgumentError(f"{perturbation}(unless={pattern!r}): a regular expression.")
+        raise ArgumentError(f"{perturbation}(unless={pattern!r}): unless must be a regular expression.")
     try:
         pl.select(pl.lit("").str.contains(pattern))
     except pl.exceptions.ComputeError as error:
-        raise ArgumentError(f"{perturbation}(unless={pattern!r}) is no regular expression: {error}") from None
+        problem = regex_problem(error)
+        raise ArgumentError(f"{perturbation}(unless={pattern!r}): invalid regular expression: {problem}.") from None

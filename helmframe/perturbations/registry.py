@@ -24,9 +24,9 @@ Stream = Callable[[Sequence[str], Random], list[str]]
 
 @dataclass(frozen=True)
 class Perturbation:
-    """A registered perturbation: the function, and what the stage has to know of it.
+    """A registered perturbation: its function, and the arguments of `@hf.perturbation`.
 
-    The attributes are the arguments of `@hf.perturbation`; `draws` is true if the function draws random numbers.
+    `draws` is true if the function uses random numbers.
     """
 
     name: str
@@ -42,13 +42,13 @@ class Perturbation:
 
     @property
     def parameters(self) -> Mapping[str, inspect.Parameter]:
-        """The function's parameters that a user sets."""
+        """The parameters of the function that a user sets."""
         parameters = list(inspect.signature(self.function).parameters.values())[2 if self.draws else 1 :]
         return {parameter.name: parameter for parameter in parameters if parameter.annotation is not Tables}
 
     @property
     def defaults(self) -> Mapping[str, Any]:
-        """The defaults of the parameters that have one."""
+        """The parameters with a default, and their defaults."""
         empty = inspect.Parameter.empty
         defaults = {name: parameter.default for name, parameter in self.parameters.items()}
         return {name: default for name, default in defaults.items() if default is not empty}
@@ -61,7 +61,7 @@ class Perturbation:
 
     @property
     def signature(self) -> str:
-        """The parameters in a line, with their defaults; a long default as `…`."""
+        """The parameters as one line, with their defaults; a long default is shown as `…`."""
         shown = [self.model_argument] if self.model_argument else []
         for name in self.parameters:
             default = repr(self.defaults.get(name, ""))
@@ -78,7 +78,7 @@ class Perturbation:
         return argument in self.parameters and _accepts(self.parameters[argument].annotation, Mapping)
 
     def arguments(self, pairs: Pairs) -> dict[str, Any]:
-        """Return the function's arguments among those of a call, with pairs as a mapping again."""
+        """Return the function's arguments among those of a call, with pairs as mappings."""
         return {
             key: dict(value) if isinstance(value, tuple) and self.takes_mapping(key) else value  # type: ignore[arg-type]
             for key, value in pairs
@@ -92,16 +92,16 @@ class Perturbation:
 
     @property
     def source(self) -> str:
-        """The paragraph of the docstring that starts with `Source:`, up to `Mended:`."""
+        """The paragraph of the docstring that starts with `Source:`."""
         paragraph = (inspect.getdoc(self.function) or "").partition("Source:")[2].partition("\n\n")[0]
-        return " ".join(paragraph.partition("Mended:")[0].split())
+        return " ".join(paragraph.split())
 
 
 @dataclass(frozen=True)
 class Helm:
     """HELM's version of a perturbation: `make(**arguments)` returns the stream.
 
-    `seeded`: HELM uses the seed.
+    `seeded` is true if HELM uses the seed.
     """
 
     make: Callable[..., Stream]
@@ -109,13 +109,15 @@ class Helm:
 
 
 PERTURBATIONS: Registry[Perturbation] = Registry(
-    "perturbation", "Add one with @helmframe.perturbation.", packages=["helmframe.perturbations"]
+    "perturbation",
+    "Add one with @hf.perturbation.",
+    packages=["helmframe.perturbations"],
 )
 HELM: Registry[Helm] = Registry("HELM perturbation", packages=["helmframe.perturbations"], decorator="helm")
 
 
 def helm(name: str, *, seeded: bool = True) -> Callable[[Callable[..., Stream]], Callable[..., Stream]]:
-    """Register what `compat="helm"` does for the perturbation `name`; the function takes the same arguments."""
+    """Register the function for `compat="helm"` of the perturbation `name`; it takes the same arguments."""
 
     def register(make: Callable[..., Stream]) -> Callable[..., Stream]:
         HELM.add(name, Helm(make, seeded))
@@ -131,7 +133,7 @@ def tables_argument(function: Callable[..., Any], tables: Tables) -> dict[str, T
 
 
 def _accepts(annotation: Any, kind: type) -> bool:
-    """Return whether an annotation, or a member of its union, is of this type; text isn't a sequence here."""
+    """Return whether an annotation, or a member of its union, is of this type; a text isn't a sequence here."""
     members = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
     types = [get_origin(member) or member for member in members]
     return any(isinstance(member, type) and member is not str and issubclass(member, kind) for member in types)

@@ -1,4 +1,4 @@
-"""Phrases of a text replaced by alternatives: a keyed draw chooses one, and the old phrase sets its case."""
+"""Replacement of phrases by alternatives: a keyed random number selects one, and the old phrase sets its case."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -37,8 +37,8 @@ class Lexicon:
         data: The bytes of every alternative in its four cases.
         starts: The start of each in `data`, four per alternative.
         lengths: The length of each.
-        identities: A number per phrase that depends on its letters alone.
-        cases: What determines a phrase's case.
+        identities: A number per phrase that depends on its letters only.
+        cases: The data that determines a phrase's case.
     """
 
     phrases: Phrases
@@ -64,16 +64,21 @@ def lexicon(table: Mapping[str, Sequence[str]], *, fold: bool = True, hyphens: b
     """Return a table of phrases and alternatives prepared for look-ups; phrases without alternatives are skipped.
 
     Args:
-        table: Phrase → alternatives.
-        fold: Whether ASCII letters are the same in either case; else the case is part of the phrase.
-        hyphens: Whether a hyphen is part of the word beside it.
+        table: A mapping from phrases to alternatives.
+        fold: Whether the case of ASCII letters is ignored; else it is part of the phrase.
+        hyphens: Whether a hyphen is part of the word next to it.
 
     Raises:
         ArgumentError: A phrase contains no word.
     """
-    table = {phrase: list(others) for phrase, others in table.items() if len(others)}
-    counts = np.array([len(others) for others in table.values()], dtype=np.int64)
-    pieces = [_cased(other, case).encode() for others in table.values() for other in others for case in range(4)]
+    table = {phrase: list(alternatives) for phrase, alternatives in table.items() if len(alternatives)}
+    counts = np.array([len(alternatives) for alternatives in table.values()], dtype=np.int64)
+    pieces = [
+        _cased(alternative, case).encode()
+        for alternatives in table.values()
+        for alternative in alternatives
+        for case in range(4)
+    ]
     lengths = np.array([len(piece) for piece in pieces], dtype=np.int64)
     cases = _Cases(
         np.array([all(letter.islower() for letter in phrase.lower()) for phrase in table], dtype=bool),
@@ -94,10 +99,10 @@ def lexicon(table: Mapping[str, Sequence[str]], *, fold: bool = True, hyphens: b
 
 
 def lexicon_of(table: Mapping[str, Sequence[str]], *, fold: bool = True, hyphens: bool = False) -> Lexicon:
-    """Return `lexicon` of a table, built once: `tables` returns the same object while its file is the same."""
+    """Return `lexicon` of a table, built once: `tables` returns the same object while its file is unchanged."""
     key = (id(table), fold, hyphens)
     if key not in _LEXICONS:
-        # the entry holds the table as well: until it is dropped no other object can have its id
+        # the entry contains the table, so that no other object gets its id while it exists
         _LEXICONS[key] = (table, lexicon(table, fold=fold, hyphens=hyphens))
     return _LEXICONS[key][1]
 
@@ -112,9 +117,9 @@ def reworded(text: pl.Expr, key: pl.Expr, words: Lexicon, prob: float, *, by_wor
         text: The text column.
         key: An UInt64 column, one key per row.
         words: The lexicon.
-        prob: The probability per phrase, a fraction.
-        by_word: Whether draws depend on key and phrase alone, so that a phrase has one replacement throughout a text;
-            else on key and position.
+        prob: The probability per phrase, between 0 and 1.
+        by_word: True makes random numbers depend on key and phrase only, so that a phrase has the same replacement
+            throughout a text. False makes them depend on key and position.
     """
     return over_buffer(text, key, lambda data, offsets, keys: with_words(data, offsets, keys, words, prob, by_word))
 
@@ -128,7 +133,7 @@ def with_words(
     by_word: bool = False,
     then: int | None = None,
 ) -> tuple[Bytes, Numbers]:
-    """Return a batch's bytes and offsets after `reworded`; `then` is a byte that has to follow the phrase."""
+    """Return a batch's bytes and offsets after `reworded`; `then` is a byte that must follow the phrase."""
     hits = find_phrases(words.phrases, data, offsets, then=then)
     places = words.identities[hits.numbers] if by_word else hits.places.astype(np.uint64)
     draws = keyed_draws(keys[hits.rows], places)
@@ -142,7 +147,7 @@ def with_words(
 
 
 def _case_of(data: Bytes, hits: Matches, cases: _Cases) -> Numbers:
-    """Return the case in which each alternative is written, by HELM's `match_case`."""
+    """Return the case of each alternative, by HELM's `match_case`."""
     if not len(hits.starts):
         return np.zeros(0, dtype=np.int64)
     lengths = hits.ends - hits.starts

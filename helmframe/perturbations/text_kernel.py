@@ -1,7 +1,7 @@
-"""NumPy over the Arrow buffer of a text column, for perturbations whose unit is the character.
+"""NumPy over the Arrow buffer of a text column, for perturbations that change characters.
 
-A text column is one array of bytes and the offsets where its rows end. Polars' own expressions reach 50,000 texts a
-second here, one pass over the bytes a million and more.
+A text column is one array of bytes and the offsets at which its rows end. Polars' own expressions process 50,000 texts
+per second here; one pass over the bytes processes more than a million.
 """
 
 import itertools
@@ -21,7 +21,7 @@ from helmframe.errors import ArgumentError
 Bytes: TypeAlias = NDArray[np.uint8]
 Points: TypeAlias = NDArray[np.uint32]  # code points
 Numbers: TypeAlias = NDArray[np.int64]
-Draws: TypeAlias = NDArray[np.uint64]  # keys, and the random numbers made of them
+Draws: TypeAlias = NDArray[np.uint64]  # keys, and the random numbers computed from them
 Flags: TypeAlias = NDArray[np.bool_]
 
 # The approximate number of bytes per call of a kernel: its arrays of 8 bytes per byte then fit in the cache.
@@ -40,8 +40,8 @@ def changed_bytes(text: pl.Expr, key: pl.Expr, kernel: Kernel) -> pl.Expr:
     Args:
         text: The text column.
         key: An UInt64 column, one key per row.
-        kernel: Gets the bytes of some rows, and for each row its key and its number of bytes. It may change ASCII bytes
-            into ASCII bytes only, so that the text stays UTF-8.
+        kernel: A function of the bytes of some rows, and each row's key and number of bytes. It may change ASCII bytes
+            to ASCII bytes only, so that the text is still UTF-8.
     """
 
     def run(data: Bytes, offsets: Numbers, keys: Draws) -> tuple[Bytes, Numbers]:
@@ -77,10 +77,10 @@ def with_spaces(data: Bytes, offsets: Numbers, keys: Draws, max_spaces: int) -> 
 
 @dataclass(frozen=True)
 class Change:
-    """Replacements in a buffer, in order, one array each.
+    """Replacements in a buffer, in order: arrays with one element per replacement.
 
-    `starts`, `ends`: the replaced bytes; `rows`: their rows; `pieces`, `lengths`: the start and length of each
-    replacement in a buffer of its own.
+    `starts` and `ends` are the replaced bytes, `rows` their rows; `pieces` and `lengths` are the start and length of
+    each replacement in a separate buffer.
     """
 
     starts: Numbers
@@ -94,14 +94,14 @@ def spliced(data: Bytes, offsets: Numbers, change: Change, pieces: Bytes) -> tup
     """Return the bytes after the change, and the offsets of their rows."""
     removed = change.ends - change.starts
     grown = np.cumsum(change.lengths - removed)
-    few = len(grown) * _FEW < len(data)
-    out = _joined(data, change, pieces) if few else _repeated(data, change, removed, grown, pieces)
+    is_sparse = len(grown) * _SPARSE < len(data)
+    out = _joined(data, change, pieces) if is_sparse else _repeated(data, change, removed, grown, pieces)
     before = np.searchsorted(change.rows, np.arange(len(offsets)))
     return out, offsets + np.concatenate([[0], grown])[before]
 
 
 # The number of bytes per change above which it is faster to join the parts between changes.
-_FEW = 256
+_SPARSE = 256
 
 
 def _joined(data: Bytes, change: Change, pieces: Bytes) -> Bytes:
@@ -124,7 +124,7 @@ def _repeated(data: Bytes, change: Change, removed: Numbers, grown: Numbers, pie
 
 
 def ranges(starts: Numbers, lengths: Numbers) -> Numbers:
-    """Return the integers from each start, as many as its length, one range after the other."""
+    """Return the ranges of integers with these starts and lengths, one after the other."""
     ends = np.cumsum(lengths)
     return np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - ends + lengths, lengths)
 
@@ -135,7 +135,7 @@ def row_of(positions: Numbers, offsets: Numbers) -> Numbers:
 
 
 def numbers(rows: Numbers) -> Draws:
-    """Return the index of each element among those of its row, which are next to each other."""
+    """Return the index of each element among those of its row; elements of a row are next to each other."""
     firsts = np.flatnonzero(np.diff(rows, prepend=-1))
     return (np.arange(len(rows)) - np.repeat(firsts, np.diff(firsts, append=len(rows)))).astype(np.uint64)
 
@@ -147,27 +147,33 @@ def probability(perturbation: str, argument: str, value: object) -> float:
         ArgumentError: The value isn't a number between 0 and 1.
     """
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-        raise ArgumentError(f"{perturbation}({argument}={value!r}): a probability lies between 0 and 1.")
+        raise ArgumentError(f"{perturbation}({argument}={value!r}): {argument} must be a number between 0 and 1.")
     return float(value)
 
 
 def below(draws: Draws, prob: float) -> Flags:
-    """Return whether each draw is a hit, with probability `prob`; by 53 bits, as in a float: 1 always is."""
+    """Return whether each random number is a hit, with probability `prob`.
+
+    It compares 53 bits, as in a float; with probability 1, every number is a hit.
+    """
     return draws >> np.uint64(11) < np.uint64(round(prob * 2.0**53))
 
 
 def scaled(draws: Draws, count: Numbers | Bytes | int) -> Numbers:
-    """Return each draw as an integer from 0 to count - 1: its high half, scaled, with negligible modulo bias."""
+    """Return each random number as an integer from 0 to count - 1.
+
+    It scales the high half of the number, with negligible modulo bias.
+    """
     return (((draws >> np.uint64(32)) * np.asarray(count, dtype=np.uint64)) >> np.uint64(32)).astype(np.int64)
 
 
 def over_buffer(text: pl.Expr, key: pl.Expr, run: Run) -> pl.Expr:
     """Return the text after `run(bytes, offsets, keys) -> (bytes, offsets)` over some rows at a time; nulls stay null.
 
-    `offsets` start at 0 and have one element more than there are rows; the returned bytes must be UTF-8 row by row.
+    `offsets` start at 0 and have one element more than there are rows. The returned bytes must be UTF-8 row by row.
     """
 
-    def over_batch(columns: list[pl.Series] | Any) -> pl.Series:
+    def change_batch(columns: list[pl.Series] | Any) -> pl.Series:
         import pyarrow as pa
 
         texts, keys = columns
@@ -189,7 +195,7 @@ def over_buffer(text: pl.Expr, key: pl.Expr, run: Run) -> pl.Expr:
         changed = pl.Series(texts.name, pl.from_arrow(out))
         return changed.set(texts.is_null(), None) if texts.null_count() else changed
 
-    return pl.map_batches([text, key], over_batch, return_dtype=pl.String, is_elementwise=True)
+    return pl.map_batches([text, key], change_batch, return_dtype=pl.String, is_elementwise=True)
 
 
 def blocks(offsets: Numbers, size: int) -> Iterator[tuple[int, int]]:

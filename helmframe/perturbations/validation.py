@@ -1,4 +1,4 @@
-"""Checks before the first request: arguments of perturbations, and their results, which are text for every text."""
+"""Checks before the first request: the arguments of perturbations, and their results, which must be texts."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -18,15 +18,15 @@ def validated(frame: pl.LazyFrame, perturbation: str, change: FrameChange, field
     Args:
         frame: A frame with perturbed_input and perturbed_references.
         perturbation: The perturbation with its arguments.
-        change: Rewrites the texts; it returns the same columns.
-        fields: The texts it rewrites: "input", "references" or "both".
+        change: A function that rewrites the texts and returns the same columns.
+        fields: The texts that it rewrites: "input", "references" or "both".
 
     Raises:
-        PlanError: It raises, or returns null for a text.
-        ArgumentError: It returns something other than text.
+        PlanError: The function raises, or returns null for a text.
+        ArgumentError: The function does not return text.
     """
 
-    def over_rows(rows: pl.DataFrame) -> pl.DataFrame:
+    def change_rows(rows: pl.DataFrame) -> pl.DataFrame:
         with named_errors(perturbation, PlanError):
             changed = change(rows)
             options = [] if fields == "input" else [_texts(part["perturbed_references"]) for part in (rows, changed)]
@@ -37,19 +37,19 @@ def validated(frame: pl.LazyFrame, perturbation: str, change: FrameChange, field
             _check_nulls(perturbation, *options)
         return changed
 
-    return frame.map_batches(over_rows)
+    return frame.map_batches(change_rows)
 
 
 def check_text(perturbation: str, dtype: pl.DataType) -> None:
     """Check that the perturbation returns text.
 
     Raises:
-        ArgumentError: It returns something else.
+        ArgumentError: It does not.
     """
     if dtype != pl.String:
         raise ArgumentError(
-            f"perturbation {perturbation!r} gave {dtype}; it should give text. Add .cast(pl.String), if that is what "
-            "it means."
+            f"Perturbation {perturbation!r} returned {dtype}, but it must return text. Add .cast(pl.String) to convert "
+            "the values."
         )
 
 
@@ -62,7 +62,7 @@ def dtype_of(changed: pl.Expr) -> pl.DataType | None:
 
 @contextmanager
 def named_errors(perturbation: str, kind: type[HelmframeError], hint: str = "") -> Iterator[None]:
-    """Raise errors of a perturbation's function as this kind of error, with its name; ours stay as they are."""
+    """Raise errors of a perturbation's function as this kind of error, with its name; helmframe's own errors pass."""
     try:
         yield
     except HelmframeError:
@@ -71,10 +71,10 @@ def named_errors(perturbation: str, kind: type[HelmframeError], hint: str = "") 
         # a KeyError shows its message as Python writes it, with quotes and escapes
         key = error.args[0] if isinstance(error, KeyError) and error.args else None
         problem = _WHERE.split(valid_unicode(key) if isinstance(key, str) else error_message(error))[0]
-        raise kind(f"perturbation {perturbation!r} raised {type_name(type(error))}: {problem}{hint}") from error
+        raise kind(f"Perturbation {perturbation!r} raised {type_name(type(error))}: {problem}{hint}") from error
 
 
-# What Polars adds to an error of a function that it calls: expressions that the function's author has not written.
+# The text that Polars appends to errors of functions that it calls: internal expressions.
 _WHERE = re.compile(r"(?:\\+n|\s)*This error occurred in the following")
 
 
@@ -86,6 +86,6 @@ def _check_nulls(perturbation: str, before: pl.Series, after: pl.Series) -> None
     nulls = after.null_count() - before.null_count()
     if nulls > 0:
         raise PlanError(
-            f"perturbation {perturbation!r} gave null for {nulls} of {len(before) - before.null_count()} texts. Say "
-            "what the others become: pl.when(…).then(…).otherwise(text)."
+            f"Perturbation {perturbation!r} returned null for {nulls} of {len(before) - before.null_count()} texts. "
+            "Return a text for each: pl.when(…).then(…).otherwise(text)."
         )

@@ -1,7 +1,7 @@
 """Noise in words, punctuation and numbers.
 
-A word is a run of letters and digits, with the apostrophes, hyphens and points inside it (don't, well-known, 3.14);
-text without spaces is one word up to the next punctuation. A higher `prob` changes everything that a lower one changes.
+A word is a run of letters and digits, with the apostrophes, hyphens and points inside it (don't, well-known, 3.14).
+Text without spaces is one word up to the next punctuation. A higher `prob` changes everything that a lower one changes.
 """
 
 from dataclasses import replace
@@ -32,12 +32,17 @@ MARKS = ".;?:!,"
 
 @perturbation("drop_words")
 def drop_words(text: pl.Expr, key: pl.Expr, prob: float = 0.1) -> pl.Expr:
-    """Drop words and the space before them; one word of a text always stays.
+    """Drop words, each with the space before it.
+
+    At least one word of a text remains.
 
     Args:
         text: The text column.
         key: The column that random numbers depend on.
-        prob: The probability per word.
+        prob: The probability of a deletion per word.
+
+    >>> pl.select(drop_words(prob=0.5).on(pl.lit("Who wrote the first program?"), id=pl.lit("a"))).item()
+    'Who wrote the program?'
 
     Source: Wei & Zou 2019 (EDA, random deletion); nlpaug `RandomWordAug`.
     """
@@ -47,15 +52,18 @@ def drop_words(text: pl.Expr, key: pl.Expr, prob: float = 0.1) -> pl.Expr:
 
 @perturbation("swap_words")
 def swap_words(text: pl.Expr, key: pl.Expr, prob: float = 0.1) -> pl.Expr:
-    """Swap neighbouring words: "who wrote it" → "wrote who it".
+    """Swap neighbouring words.
 
-    Words are paired, from the first or second word after a mark on (drawn at random). Two words with more than white
-    space between them stay.
+    Words are paired, starting at the first or second word after a punctuation mark. The start is random. Two words are
+    swapped only if nothing but white space is between them.
 
     Args:
         text: The text column.
         key: The column that random numbers depend on.
-        prob: The probability per pair of words.
+        prob: The probability of a swap per pair of words.
+
+    >>> pl.select(swap_words(prob=0.3).on(pl.lit("Who wrote the first program?"), id=pl.lit("a"))).item()
+    'wrote Who first the program?'
 
     Source: Wei & Zou 2019 (EDA, random swap); nlpaug `RandomWordAug(action="swap")`.
     """
@@ -65,12 +73,15 @@ def swap_words(text: pl.Expr, key: pl.Expr, prob: float = 0.1) -> pl.Expr:
 
 @perturbation("repeat_words")
 def repeat_words(text: pl.Expr, key: pl.Expr, prob: float = 0.1) -> pl.Expr:
-    """Repeat words, with a space between: "who wrote it" → "who who wrote it".
+    """Repeat words, with a space between.
 
     Args:
         text: The text column.
         key: The column that random numbers depend on.
-        prob: The probability per word.
+        prob: The probability of a repetition per word.
+
+    >>> pl.select(repeat_words(prob=0.1).on(pl.lit("Who wrote the first program?"), id=pl.lit("a"))).item()
+    'Who wrote the first program program?'
 
     Source: TextFlint, SpeechRepeat.
     """
@@ -80,8 +91,8 @@ def repeat_words(text: pl.Expr, key: pl.Expr, prob: float = 0.1) -> pl.Expr:
         pieces, is_word, _ = words(characters)
         spots = np.flatnonzero(is_word & below(pieces.draws(WHETHER), prob))
         after = np.repeat(spots + 1, 2)
-        again = np.column_stack([np.full(len(spots), len(pieces)), spots]).ravel()
-        order = np.insert(np.arange(len(pieces)), after, again)
+        repeated = np.column_stack([np.full(len(spots), len(pieces)), spots]).ravel()
+        order = np.insert(np.arange(len(pieces)), after, repeated)
         return pieces.rebuilt(order, np.insert(pieces.rows, after, np.repeat(pieces.rows[spots], 2)), [ord(" ")])
 
     return changed_characters(text, key, change)
@@ -89,15 +100,18 @@ def repeat_words(text: pl.Expr, key: pl.Expr, prob: float = 0.1) -> pl.Expr:
 
 @perturbation("punctuation")
 def punctuation(text: pl.Expr, key: pl.Expr, prob: float = 0.3, mode: str = "drop") -> pl.Expr:
-    """Drop, double or insert punctuation; never inside of words and numbers.
+    """Drop, double or insert punctuation marks, but never inside words and numbers.
 
     Args:
         text: The text column.
         key: The column that random numbers depend on.
         prob: The probability per mark ("drop", "double"), or per word without a mark after it ("insert").
-        mode: "drop", "double", or "insert" (one of `.;?:!,` after a word that has none after it).
+        mode: "drop", "double", or "insert", which adds one of `.;?:!,` after words.
 
-    Source: Karimi et al. 2021 (AEDA) for "insert"; CheckList `punctuation`, TextFlint `InsertAdv` are similar.
+    >>> pl.select(punctuation(prob=1.0, mode='double').on(pl.lit("Who wrote it?"), id=pl.lit("a"))).item()
+    'Who wrote it??'
+
+    Source: Karimi et al. 2021 (AEDA) for "insert". CheckList `punctuation` and TextFlint `InsertAdv` are similar.
     """
     probability("punctuation", "prob", prob)
     check_word("punctuation", "mode", mode, MODES)
@@ -117,18 +131,24 @@ def punctuation(text: pl.Expr, key: pl.Expr, prob: float = 0.3, mode: str = "dro
 
 @perturbation("change_numbers", kind="")
 def change_numbers(text: pl.Expr, key: pl.Expr, prob: float = 1.0) -> pl.Expr:
-    """Replace numbers by others with the same number of digits, before the point and after it.
+    """Replace numbers with other numbers that have the same number of digits.
 
-    This changes the question, and so often the right answer: it tests whether a model reads the numbers at all. It
-    counts neither as robustness nor as fairness and is in no preset. A number's first digit stays zero or stays
-    nonzero; the last always changes. Only the digits 0 to 9; those in words (`B2B`) are numbers too.
+    The digits before and after the decimal point are counted separately. This changes the question, and often the
+    correct answer: it tests whether a model reads the numbers at all. It is neither a robustness nor a fairness
+    perturbation, and no preset contains it.
+
+    A first digit that is zero stays zero, and one that is not stays nonzero. The last digit always changes. Only the
+    digits 0 to 9 change, those inside words (`B2B`) too.
 
     Args:
         text: The text column.
         key: The column that random numbers depend on.
-        prob: The probability per number.
+        prob: The probability of a change per number.
 
-    Source: CheckList `Perturb.change_number` (Ribeiro et al. 2020), there within 20 %.
+    >>> pl.select(change_numbers().on(pl.lit("Add 12.50 and 7."), id=pl.lit("a"))).item()
+    'Add 95.13 and 6.'
+
+    Source: CheckList `Perturb.change_number` (Ribeiro et al. 2020), which changes numbers by up to 20 %.
     """
     probability("change_numbers", "prob", prob)
     return changed_characters(text, key, lambda characters: _renumbered(characters, prob))
@@ -153,7 +173,10 @@ def _dropped(characters: Units, prob: float) -> Text:
 
 
 def _words_to_drop(pieces: Units, is_word: Flags, prob: float) -> Flags:
-    """Return the words that are hit; if all are, the one with the highest draw stays, the last to go as prob rises."""
+    """Return the words to drop.
+
+    If all words are hit, the word with the highest random number remains: it is the last to be dropped as `prob` rises.
+    """
     numbers, rows = pieces.draws(WHETHER), pieces.rows
     dropped = is_word & below(numbers, prob)
     left = np.bincount(rows[is_word & ~dropped], minlength=len(pieces.keys))

@@ -1,4 +1,4 @@
-"""Perturbations of wording: contractions and their expansions, filler words, translation."""
+"""Perturbations of wording: contractions, expansions, filler words and translations."""
 
 from functools import lru_cache
 
@@ -28,7 +28,15 @@ from helmframe.perturbations.text_kernel import (
 
 @perturbation("contraction")
 def contraction(text: pl.Expr) -> pl.Expr:
-    """Contract expansions before a space: "She is a doctor" → "She's a doctor".
+    """Replace phrases with their contractions: "is not" becomes "isn't".
+
+    A phrase is contracted if a space follows it. Case is preserved.
+
+    Args:
+        text: The text column.
+
+    >>> pl.select(contraction().on(pl.lit("She is a doctor"), id=pl.lit("a"))).item()
+    "She's a doctor"
 
     Source: HELM `ContractionPerturbation`, after NL-Augmenter (Dhole et al. 2021).
     """
@@ -37,10 +45,17 @@ def contraction(text: pl.Expr) -> pl.Expr:
 
 @perturbation("expansion")
 def expansion(text: pl.Expr) -> pl.Expr:
-    """Expand contractions: "She's a doctor" → "She is a doctor".
+    """Replace contractions with the phrases they stand for: "isn't" becomes "is not".
 
-    Source: HELM `ExpansionPerturbation`, after NL-Augmenter. Mended: of two contractions that begin alike, the longer
-    counts ("can't've" → "cannot have", where HELM writes "cannot've").
+    Args:
+        text: The text column.
+
+    >>> pl.select(expansion().on(pl.lit("She's a doctor"), id=pl.lit("a"))).item()
+    'She is a doctor'
+
+    Source: HELM `ExpansionPerturbation`, after NL-Augmenter (Dhole et al. 2021).
+
+    Differs from HELM: The longest contraction is expanded. "can't've" becomes "cannot have"; HELM writes "cannot've".
     """
     return over_buffer(text, _NO_KEY, _expanded)
 
@@ -55,33 +70,38 @@ def filler_words(
     uncertain_ph: bool = True,
     fill_ph: bool = True,
 ) -> pl.Expr:
-    """Insert fillers before words, which are between spaces: "jumps over the dog" → "jumps like over probably the dog".
+    """Insert fillers, such as "I think", "maybe" and "uhm", before words.
+
+    Words are separated by spaces.
 
     Args:
         text: The text column.
         key: The column that random numbers depend on.
-        insert_prob: The probability per word, a fraction.
-        max_num_insert: The largest number of fillers per text; None: any number.
-        speaker_ph: Whether "I think", "I mean" and similar ones are among them.
-        uncertain_ph: Whether "maybe", "perhaps" and similar ones are.
-        fill_ph: Whether "uhm", "like", "you know" and similar ones are.
+        insert_prob: The probability of a filler per word, between 0 and 1.
+        max_num_insert: The largest number of fillers per text. None sets no limit.
+        speaker_ph: Whether to insert "I think", "I mean" and similar phrases.
+        uncertain_ph: Whether to insert "maybe", "perhaps" and similar words.
+        fill_ph: Whether to insert "uhm", "like", "you know" and similar words.
+
+    >>> pl.select(filler_words(speaker_ph=False).on(pl.lit("The fox jumps over the dog."), id=pl.lit("a"))).item()
+    'most likely The fox jumps over the err dog.'
 
     Source: HELM `FillerWordsPerturbation`; phrases of Kovatchev et al. 2021 and Laserna et al. 2014.
     """
     prob = probability("filler_words", "insert_prob", insert_prob)
     most = max_num_insert
     if most is not None and (not is_integer(most) or most < 0):
-        raise ArgumentError(f"filler_words(max_num_insert={most!r}): a whole number from 0 on, or None.")
+        raise ArgumentError(f"filler_words(max_num_insert={most!r}): max_num_insert must be an integer ≥ 0, or None.")
     groups = {"speaker_ph": speaker_ph, "uncertain_ph": uncertain_ph, "fill_ph": fill_ph}
     for name, value in groups.items():
         if not isinstance(value, bool):
-            raise ArgumentError(f"filler_words({name}={value!r}): True or False.")
+            raise ArgumentError(f"filler_words({name}={value!r}): {name} must be True or False.")
     lists = (SPEAKER_PHRASES, UNCERTAIN_PHRASES, FILL_PHRASES)
     fillers = tuple(
-        phrase for phrases, wanted in zip(lists, groups.values(), strict=True) if wanted for phrase in phrases
+        phrase for phrases, included in zip(lists, groups.values(), strict=True) if included for phrase in phrases
     )
     if not fillers:
-        raise ArgumentError("filler_words() without speaker_ph, uncertain_ph and fill_ph has nothing to insert.")
+        raise ArgumentError("filler_words(): at least one of speaker_ph, uncertain_ph and fill_ph must be True.")
     return over_buffer(text, key, lambda data, offsets, keys: _filled(data, offsets, keys, fillers, prob, most))
 
 
@@ -100,7 +120,7 @@ def _expanded(data: Bytes, offsets: Numbers, keys: Draws) -> tuple[Bytes, Number
 
 @lru_cache(maxsize=1)
 def _contracting() -> Lexicon:
-    # "cannot have" becomes "can't have" and "he would have" "he'd have", as in HELM: the shorter comes first
+    # as in HELM, the shorter phrase has priority: "cannot have" becomes "can't have"
     table = {expanded.lower(): short.lower() for short, expanded in CONTRACTIONS.items()}
     begun = {long for long in table for short in table if long.startswith(f"{short} ")}
     return lexicon({expanded: [short] for expanded, short in table.items() if expanded not in begun})
@@ -115,7 +135,7 @@ def _filled(
     data: Bytes, offsets: Numbers, keys: Draws, fillers: tuple[str, ...], prob: float, most: int | None
 ) -> tuple[Bytes, Numbers]:
     after = np.flatnonzero(data == ord(" ")) + 1
-    full = np.flatnonzero(np.diff(offsets))  # an empty text gets no filler
+    full = np.flatnonzero(np.diff(offsets))  # empty texts get no filler
     rows, starts = np.append(full, row_of(after - 1, offsets)), np.append(offsets[full], after)
     order = np.lexsort((starts, rows))
     rows, starts = rows[order], starts[order]
@@ -124,10 +144,10 @@ def _filled(
     hits = np.flatnonzero(below(draws, prob))
     if most is not None:
         hits = hits[numbers(rows[hits]) < most]
-    again = keyed_draws(draws[hits], places[hits])
+    second_draws = keyed_draws(draws[hits], places[hits])
     texts = [f"{filler} ".encode() for filler in fillers]
     lengths = np.array(list(map(len, texts)))
-    chosen = scaled(again, len(fillers))
+    chosen = scaled(second_draws, len(fillers))
     change = Change(starts[hits], starts[hits], rows[hits], (np.cumsum(lengths) - lengths)[chosen], lengths[chosen])
     return spliced(data, offsets, change, np.frombuffer(b"".join(texts), dtype=np.uint8))
 
@@ -137,13 +157,15 @@ INSTRUCTIONS = "Translate the text below into {language}. Answer with the transl
 
 @perturbation("translate", model_argument="translator", fields="both", kind="")
 def translate(text: pl.Expr, language: str, instructions: str = INSTRUCTIONS) -> pl.Expr:
-    """Translate the text with a model, in a plan of its own: once per text, and its completions are cached.
+    """Translate the text with a model.
+
+    The translator runs in a separate plan. Each text is translated once, and translations are cached.
 
     Args:
         text: The text column.
-        translator: The model, as `Plan.generate` takes it: a function, `"org/name"`, `"http://host:port/v1#name"`, …
-        language: The target language, as the translator knows it ("French").
-        instructions: The prompt, with `{language}`; the text follows after an empty line.
+        translator: The model, as `Plan.generate` takes it: a function, `"org/name"`, `"http://host:port/v1#name"`, ….
+        language: The target language, under a name that the translator knows: "French".
+        instructions: The prompt, with `{language}` for the language. The text follows after an empty line.
 
     >>> str(translate(translator=str.upper, language="French"))
     "translate(language='French', translator='upper')"
@@ -151,7 +173,11 @@ def translate(text: pl.Expr, language: str, instructions: str = INSTRUCTIONS) ->
     Source: HELM `TranslatePerturbation`, which uses Google Translate.
     """
     if not isinstance(language, str) or not language.strip():
-        raise ArgumentError(f"translate(language={language!r}): a language, such as 'French'.")
+        raise ArgumentError(
+            f"translate(language={language!r}): language must be the name of a language, such as 'French'."
+        )
     if not isinstance(instructions, str):
-        raise ArgumentError(f"translate(instructions={instructions!r}): a text, such as {INSTRUCTIONS!r}.")
+        raise ArgumentError(
+            f"translate(instructions={instructions!r}): instructions must be a text, such as {INSTRUCTIONS!r}."
+        )
     return pl.lit(instructions.replace("{language}", language) + "\n\n") + text

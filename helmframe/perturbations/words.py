@@ -19,37 +19,46 @@ from helmframe.perturbations.wording import contracted
 
 @perturbation("misspellings")
 def misspellings(text: pl.Expr, key: pl.Expr, prob: float = 0.1, *, tables: Tables) -> pl.Expr:
-    """Replace words by common misspellings of theirs: "Already, the product" → "Alreayd, hten product"; case stays.
+    """Replace words with common misspellings of them: "receive" becomes "recieve".
 
-    The table is read from `{data}/tables/`, or an installed crfm-helm.
+    Case is preserved. The table of misspellings is read from `{data}/tables/`, or from an installed crfm-helm.
 
     Args:
         text: The text column.
         key: The column that random numbers depend on.
-        prob: The probability per word of the table, a fraction.
+        prob: The probability of a misspelling per word of the table, between 0 and 1.
         tables: The plan's word tables.
 
     Raises:
-        SourceMissingError: Neither the data root nor an installed crfm-helm has the table, which can't be shipped.
+        SourceMissingError: Neither the data root nor an installed crfm-helm has the table. helmframe can't ship it.
 
-    Source: HELM `MisspellingPerturbation`; Wikipedia's list of common misspellings. Mended: of two phrases that begin
-    alike the longer counts ("about a" → "abouta"), where HELM takes the one that its table has first, and misses most
-    phrases of two words; and a phrase that ends in an apostrophe ("countries'") is matched, which HELM matches only
-    before a letter.
+    Source: HELM `MisspellingPerturbation`; Wikipedia's list of common misspellings.
+
+    Differs from HELM: If two phrases begin alike, the longer one is replaced: "about a" becomes "abouta". HELM replaces
+    the one that its table lists first, and misses most phrases of two words. A phrase that ends in an apostrophe
+    ("countries'") is replaced everywhere; HELM replaces it only before a letter.
     """
     return reworded(text, key, _misspelled(tables), probability("misspellings", "prob", prob))
 
 
 @perturbation("mild_mix")
 def mild_mix(text: pl.Expr, key: pl.Expr, *, tables: Tables) -> pl.Expr:
-    """Put the text in lower case, contract it, misspell one word in ten that people misspell, and multiply spaces.
+    """Combine lower case, contractions, misspellings and extra spaces.
 
-    Each run of spaces becomes 1 to 3 spaces. This is HELM's `robustness`.
+    The text is converted to lower case and contracted. Each word of the table of misspellings is misspelled with
+    probability 0.1. Each run of spaces becomes 1 to 3 spaces. This is HELM's preset `robustness`.
+
+    Args:
+        text: The text column.
+        key: The column that random numbers depend on.
+        tables: The plan's word tables.
 
     Raises:
-        SourceMissingError: As `misspellings`.
+        SourceMissingError: Neither the data root nor an installed crfm-helm has the table of misspellings.
 
-    Source: HELM `MildMixPerturbation`; `contraction` and `misspellings` say what is mended.
+    Source: HELM `MildMixPerturbation`.
+
+    Differs from HELM: In the words that it misspells, as `misspellings` does.
     """
     words = _misspelled(tables)
 
@@ -77,32 +86,37 @@ def dialect(
     *,
     tables: Tables,
 ) -> pl.Expr:
-    """Replace words of one dialect by words of another: "this is love" → "dis is love"; case stays.
+    """Replace words of one dialect with words of another: "this is love" becomes "dis is luvv".
 
-    The lexicon is read from `{data}/tables/`; it contains slurs.
+    Case is preserved. The lexicon is read from `{data}/tables/`. It contains slurs.
 
     Args:
         text: The text column.
         key: The column that random numbers depend on.
-        prob: The probability per word of the table, a fraction.
-        source: The dialect of the text: "SAE", Standard American English, or one that the root has a table of.
-        target: The dialect it becomes: "AAVE", African American Vernacular English.
-        filter_slurs: Whether to skip the table's alternatives that are slurs; words without another alternative stay.
+        prob: The probability of a change per word of the lexicon, between 0 and 1.
+        source: The dialect of the text: "SAE", Standard American English, or another one that the data root has a
+            lexicon for.
+        target: The new dialect: "AAVE", African American Vernacular English.
+        filter_slurs: Whether to skip replacements that are slurs. Words without another replacement stay unchanged.
         tables: The plan's word tables.
 
     Raises:
-        SourceMissingError: The data root has no tables/{source}_to_{target}_mapping.json, which can't be shipped.
+        SourceMissingError: The data root has no tables/{source}_to_{target}_mapping.json. helmframe can't ship it.
 
-    Source: HELM `DialectPerturbation`; lexicon of VALUE (Ziems et al. 2022). Mended: HELM's pattern takes a character
-    on both sides of a word, so it misses words at a text's edge and directly after another hit (its issues #1732,
-    #1958); and of two phrases that begin alike the longer counts, where HELM takes the one that its table has first.
+    Source: HELM `DialectPerturbation`; lexicon of VALUE (Ziems et al. 2022).
+
+    Differs from HELM: HELM's pattern includes a character on both sides of a word. It therefore misses words at the
+    edges of a text and directly after another hit (HELM issues #1732 and #1958). If two phrases begin alike, the longer
+    one is replaced; HELM replaces the one that its table lists first.
     """
     prob = probability("dialect", "prob", prob)
     for name, value in (("source", source), ("target", target)):
         if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z]+", value):
-            raise ArgumentError(f"dialect({name}={value!r}): the name of a dialect, in letters, such as 'SAE'.")
+            raise ArgumentError(
+                f"dialect({name}={value!r}): {name} must be the name of a dialect, letters only, such as 'SAE'."
+            )
     if not isinstance(filter_slurs, bool):
-        raise ArgumentError(f"dialect(filter_slurs={filter_slurs!r}): True or False.")
+        raise ArgumentError(f"dialect(filter_slurs={filter_slurs!r}): filter_slurs must be True or False.")
     table = tables.dialect(source.upper(), target.upper())
     if filter_slurs:
         table = _without_slurs(tuple(table.items()))
@@ -121,7 +135,10 @@ _SLURS = frozenset(
 
 @lru_cache(maxsize=4)
 def _without_slurs(table: tuple[tuple[str, tuple[str, ...]], ...]) -> Mapping[str, tuple[str, ...]]:
-    return {word: tuple(other for other in others if not _is_slur(other)) for word, others in table}
+    return {
+        word: tuple(alternative for alternative in alternatives if not _is_slur(alternative))
+        for word, alternatives in table
+    }
 
 
 def _is_slur(word: str) -> bool:
@@ -143,34 +160,34 @@ _WEIGHTS = {"n": 1.0, "v": 0.5, "a": 1.0, "r": 2.0}
 
 @perturbation("synonym")
 def synonym(text: pl.Expr, key: pl.Expr, prob: float = 0.1, *, tables: Tables) -> pl.Expr:
-    """Replace words by synonyms of theirs: "a good movie" → "a near motion-picture show".
+    """Replace words with synonyms from WordNet: "a good movie" becomes "a expert motion-picture show".
 
-    WordNet is read from `{data}/tables/`.
+    WordNet is read from `{data}/tables/`. Each word gets the part of speech in which WordNet has most synonyms for it,
+    without regard to context. On 40,000 words of MMLU this is spaCy's part of speech for 87 % of the words. Function
+    words ("in", "was"), single letters and capitalised words stay unchanged; seven in ten capitalised words are names.
 
     Args:
         text: The text column.
         key: The column that random numbers depend on.
-        prob: The probability per word that WordNet has synonyms of, a fraction.
-        compat: "helm" uses HELM's own rules and random numbers, and needs spaCy (`helmframe[synonym]`) with its model
+        prob: The probability of a change per word that has synonyms in WordNet, between 0 and 1.
+        compat: "helm" applies HELM's own rules and random numbers. It needs spaCy (`helmframe[synonym]`) with its model
             en_core_web_sm.
         tables: The plan's word tables.
-
-    HELM gets the part of speech from spaCy. Here a word has the part of speech in which WordNet has most synonyms of
-    it, whatever its context: on 40,000 words of MMLU that is spaCy's 87 times in 100. Words of the closed classes
-    ("in", "was") have no synonyms, nor have single letters and words with a capital, of which seven in ten are names.
 
     Raises:
         SourceMissingError: The data root has no WordNet tables.
 
     Source: HELM `SynonymPerturbation`, after NL-Augmenter; WordNet 3.0 (Fellbaum 1998).
+
+    Differs from HELM: HELM takes the part of speech from spaCy.
     """
     chance = probability("synonym", "prob", prob)
     lemmas, irregular = tables.synonyms(), tables.exceptions()
 
-    def over_batch(columns: Sequence[pl.Series]) -> pl.Series:
+    def change_batch(columns: Sequence[pl.Series]) -> pl.Series:
         texts, keys = columns
         forms = _forms_of(lemmas, irregular)
-        # of the many forms only those in the texts are needed
+        # only the forms that occur in the texts are needed
         occurring = texts.drop_nulls().str.extract_all(r"\p{L}+").explode().unique()
         present = forms.filter(pl.col("form").is_in(occurring.drop_nulls().implode()))
         words = lexicon(dict(present.select("form", "synonyms").iter_rows()), fold=False)
@@ -178,14 +195,14 @@ def synonym(text: pl.Expr, key: pl.Expr, prob: float = 0.1, *, tables: Tables) -
         frame = pl.DataFrame({"text": texts, "key": row_keys})
         return frame.select(reworded(pl.col("text"), pl.col("key"), words, chance)).to_series().alias(texts.name)
 
-    return pl.map_batches([text, key], over_batch, return_dtype=pl.String, is_elementwise=True)
+    return pl.map_batches([text, key], change_batch, return_dtype=pl.String, is_elementwise=True)
 
 
 def _forms_of(lemmas: pl.DataFrame, irregular: pl.DataFrame) -> pl.DataFrame:
-    """Return `_forms`, built once per pair of tables."""
+    """Return `_forms` of these tables; each pair of tables is processed once."""
     key = (id(lemmas), id(irregular))
     if key not in _FORMS:
-        # the entry holds the tables as well: until it is dropped no others can have their ids
+        # the entry contains the tables, so that no other tables get their ids while it exists
         _FORMS[key] = (lemmas, irregular, _forms(lemmas, irregular))
     return _FORMS[key][2]
 

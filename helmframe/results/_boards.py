@@ -41,33 +41,39 @@ def leaderboard(
     higher_is_better: Mapping[str, bool] | None = None,
     ci: float = 0.95,
 ) -> Leaderboard:
-    """Rank the models over scenarios, with the ranks that are significant; settings of a grid are ranked separately.
+    """Rank the models over scenarios, with the ranks that are significant. Settings of a grid are ranked separately.
+
+    >>> import helmframe as hf
+    >>> plan = hf.scenario("sampler").where(subject="music")
+    >>> results = plan.generate({"good": hf.models.noisy(0.9), "bad": hf.models.noisy(0.3)}).score()
+    >>> results.leaderboard().table.select("model", "value", "rank", "rank_low", "rank_high").rows()
+    [('good', 1.0, 1, 1, 1), ('bad', 0.0, 2, 2, 2)]
 
     Args:
         results: Results of a run.
-        mean: "win_rate", HELM's: the share of the other models that a model beats; "mean", the mean over
-            scenarios (HELM's, macro); "micro", the mean weighted by their instances.
+        mean: "win_rate", as in HELM: the share of the other models that a model beats; "mean", the mean over scenarios
+            (HELM's, macro); "micro", the mean weighted by their instances.
         columns: Scenarios (their main metric), metrics (in every scenario), or (scenario, metric); default all
             scenarios. Only original inputs of the main split are counted.
-        subsets: The mean over subsets, "macro" (equal weights, HELM's) or "micro" (by size); default the scenario's.
-        worst: Rank worst cases, over the original and "all" variants, or of k draws, as in `compare`.
-        shared: Whether to rank if a model lacks more than 1 % of the instances. Only instances with a score of
-            every model are counted; `cells` has n and n_dropped.
-        errors: What to do if more than 1 % of a model's requests failed: "refuse"; "drop" these instances for
-            every model; "worst" counts a failure as the metric's worst bound.
+        subsets: The mean over subsets, "macro" (equal weights, as in HELM) or "micro" (by size); default the
+            scenario's.
+        worst: Rank worst cases: "all", over the original and all variants; k, expected over k seeds, as in `compare`.
+        shared: Whether to rank if a model lacks more than 1 % of the instances. Only instances with a score of every
+            model are counted; `cells` has n and n_dropped.
+        errors: The action if more than 1 % of a model's requests failed: "refuse"; "drop" these instances for every
+            model; "worst" counts a failure as the metric's worst bound.
         higher_is_better: A dict of metric → direction, for unknown metrics of other tools.
         ci: The simultaneous level of all models' ranks, and the level of the intervals.
 
     Returns:
-        As `helmframe.stats.leaderboard`: `.table`, `.cells`, its pool and columns, and `.compare(other)`, which
-        refuses boards of other pools or columns.
+        A `Leaderboard` with `.table`, `.cells`, its pool and columns, and `.compare(other)`.
 
     Raises:
         UnknownNameError: If a column is unknown.
         ArgumentError: If there is only one model, the mean is over several units, or `errors="worst"` is set for a
             metric without a worst bound.
         NotComparableError: If too many requests failed, no instance has a score of every model, models were run on
-            different instances, or worst cases are over different variants.
+            different instances, worst cases are over different variants, or the run stopped early.
     """
     refuse_stopped(results.manifest, "a ranking")
     pairs = _resolve_columns(results.manifest, columns)
@@ -80,7 +86,8 @@ def leaderboard(
     set_pairs = [pair for pair in pairs if entries[pair[1]]["level"] == "set"]
     if set_pairs and (worst is not None or shared):
         raise ArgumentError(
-            f"{set_pairs[0][1]!r} is one number of all instances: it has no worst case, no shared=True."
+            f"leaderboard({'shared=True' if shared else f'worst={worst!r}'}): {set_pairs[0][1]!r} is a metric of the "
+            "whole set, without a score per instance. Select other metrics with columns=…."
         )
     row_pairs = [pair for pair in pairs if pair not in set_pairs]
     names = column_names(pairs)
@@ -124,31 +131,36 @@ def gate(
 ) -> Gate:
     """Decide whether these results pass: at least (or at most) a line, or not worse than a baseline by a margin.
 
-    `results.gate(against="runs/yesterday").verdict` is "pass", "fail", or "undecided" if the interval includes the
-    line; then `table` has the number of instances that would decide. Over all rows together, values on the line fail
-    in (1 − ci)/2 of runs, 2.5 %; equal sides fail less often, by the margin. Only original inputs of the main split
-    are counted.
+    The verdict is "pass", "fail", or "undecided" if the interval includes the line. The table of the gate then has the
+    number of instances that would decide. Over all rows together, values on the line fail in (1 − ci)/2 of runs, 2.5 %;
+    equal sides fail less often, by the margin. Only original inputs of the main split are counted.
+
+    >>> import helmframe as hf
+    >>> plan = hf.scenario("sampler").where(subject="music")
+    >>> results = plan.generate(hf.models.noisy(0.9)).score()
+    >>> results.gate(at_least=0.5).verdict, results.gate(at_least=0.5).exit_code
+    ('pass', 0)
 
     Args:
         results: Results of a run.
         at_least: The smallest value that passes.
         at_most: The largest value that passes, for metrics that are better when lower.
-        against: The baseline: results, or a folder of any tool's, as in `hf.compare`.
-        margin: How much worse than the baseline these may be.
+        against: The baseline: results, or a folder of results of any tool, as in `hf.compare`.
+        margin: How much worse than the baseline the results may be.
         columns: Scenarios (their main metric), metrics (in every scenario), or (scenario, metric); default all
             scenarios.
         axis: The axes that may differ from the baseline, as in `hf.compare`.
-        errors: What to do if more than 1 % of the requests failed: "refuse"; "drop" these instances for every
-            model; "worst" counts a failure as the metric's worst bound.
+        errors: The action if more than 1 % of the requests failed: "refuse"; "drop" these instances for every model;
+            "worst" counts a failure as the metric's worst bound.
         strict: Whether "undecided" counts as "fail".
         ci: The level of the intervals.
 
     Returns:
-        As `helmframe.stats.gate`: `.verdict`, `.exit_code`, `.table`.
+        A `Gate` with `.verdict`, `.exit_code` and `.table`.
 
     Raises:
-        ArgumentError: If not exactly one of at_least, at_most and against is set; or at_least is set for a metric
-            that is better when lower, or at_most for a metric that is better when higher.
+        ArgumentError: If not exactly one of at_least, at_most and against is set; or at_least is set for a metric that
+            is better when lower, or at_most for a metric that is better when higher.
         NotComparableError: If too many requests failed, or as in `hf.compare`.
     """
     _check_lines(at_least, at_most, against, margin, ci)
@@ -235,12 +247,12 @@ def _matches(pairs: Sequence[ScenarioMetric]) -> pl.Expr:
 def _in_main_split(results: ResultsData) -> pl.Expr:
     """Return whether a row belongs to the scenario's main split, if results have it, as in HELM's leaderboards."""
     splits = set(results.completions.select("scenario", "split").unique().collect().iter_rows())
-    other = pl.lit(value=False)
+    other_split = pl.lit(value=False)
     for name, entry in results.manifest["scenarios"].items():
         split = entry["main"].get("split")
         if (name, split) in splits:
-            other |= (pl.col("scenario") == name) & (pl.col("split") != split)
-    return ~other
+            other_split |= (pl.col("scenario") == name) & (pl.col("split") != split)
+    return ~other_split
 
 
 def _worst_scores(
@@ -312,14 +324,14 @@ def _completed_by_all(completions: pl.LazyFrame, pair: ScenarioMetric) -> tuple[
     for name, n in runs.group_by(_COMPETITOR).len().sort(_COMPETITOR).iter_rows():
         if n < SAME_INSTANCES * n_instances:
             raise NotComparableError(
-                f"{name!r} was run on {n:,} of the {n_instances:,} instances of {pair[0]!r} that others were. "
+                f"{name!r} was run on {n:,} of the {n_instances:,} instances of {pair[0]!r} that others were run on. "
                 "Run all models on the same instances."
             )
     completed = runs.filter(~pl.col("failed")).group_by(INSTANCE).len()
     shared = completed.filter(pl.col("len") == runs[_COMPETITOR].n_unique()).select(INSTANCE)
     if shared.is_empty():
         raise NotComparableError(
-            f"no instance of {pair[0]!r} was completed by every model, so {pair[1]!r} ranks none. Rank without the "
+            f"leaderboard({pair[1]!r}): no instance of {pair[0]!r} was completed by every model. Rank without the "
             "models that failed."
         )
     return completions.join(shared.lazy(), on=INSTANCE, how="semi", maintain_order="left"), n_instances - shared.height
@@ -331,23 +343,29 @@ def _check_lines(
     """Check that exactly one line is set, and that it and the level are numbers."""
     if [at_least, at_most, against].count(None) != 2:
         raise ArgumentError(
-            "gate() takes one line: gate(at_least=0.3), gate(at_most=0.1), or gate(against=baseline, margin=0.02)."
+            "gate(): exactly one of at_least, at_most and against must be set. Write gate(at_least=0.3), "
+            "gate(at_most=0.1), or gate(against=baseline, margin=0.02)."
         )
     for argument, number in (("at_least", at_least), ("at_most", at_most), ("margin", margin)):
         if number is not None and (isinstance(number, bool) or not isinstance(number, int | float)):
-            raise ArgumentError(f"gate({argument}={number!r}): a number, such as 0.3.")
+            raise ArgumentError(f"gate({argument}={number!r}): {argument} must be a number, such as 0.3.")
     if not 0 < ci < 1:
-        raise ArgumentError(f"ci={ci!r} should lie between 0 and 1, such as 0.95.")
+        raise ArgumentError(f"ci={ci!r}: ci must be between 0 and 1, such as 0.95.")
 
 
 def _check_direction(metric: str, entry: Mapping[str, Any], at_least: float | None, at_most: float | None) -> None:
     """Raise if the metric is better in the other direction, or the line is in another unit."""
     if entry["higher_is_better"] is (at_least is None):
-        word, better, right = ("at_least", "lower", "most") if at_most is None else ("at_most", "higher", "least")
-        raise ArgumentError(f"gate({word}=…): {metric!r} is better when it is {better}; write gate(at_{right}=…).")
-    line = at_least if at_most is None else at_most
+        argument, better, right = (
+            ("at_least", "lower", "at_most") if at_most is None else ("at_most", "higher", "at_least")
+        )
+        raise ArgumentError(f"gate({argument}=…): {better} is better for {metric!r}. Write gate({right}=…).")
+    argument, line = ("at_least", at_least) if at_most is None else ("at_most", at_most)
     if entry["unit"] == "fraction" and not 0 <= (line or 0) <= 1:
-        raise ArgumentError(f"gate({line!r}): {metric!r} is a fraction, between 0 and 1; 30 % is 0.3.")
+        raise ArgumentError(
+            f"gate({argument}={line!r}): {argument} must be between 0 and 1 for {metric!r}, which is a fraction. "
+            "For 30 %, write 0.3."
+        )
 
 
 def _counted_completions(results: ResultsData, pairs: Sequence[ScenarioMetric]) -> pl.LazyFrame:

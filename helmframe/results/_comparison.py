@@ -21,7 +21,7 @@ from helmframe.results._pairing import (
 )
 from helmframe.results._robustness import worst_sides
 
-# What two results may differ in, and the column of their completions with its values.
+# The axes that two results may differ in, and the columns of completions with their values.
 _AXES = {"model": "model", "prompt": "adapter_id", "decoding": "decoding"}
 # The columns whose values are paired by name if both sides have them.
 _PAIRED_COLUMNS = ("model", "setting", "perturbation")
@@ -54,27 +54,34 @@ def compare(
 ) -> "Comparison":
     """Compare the values of one axis by paired differences: model, setting or perturbation.
 
+    >>> import helmframe as hf
+    >>> plan = hf.scenario("sampler").where(subject="music")
+    >>> results = plan.generate({"good": hf.models.noisy(0.9), "bad": hf.models.noisy(0.3)}).score()
+    >>> table = results.compare("model", base="bad")
+    >>> table.select("a", "b", "difference", "ci_low", "ci_high", "n").rows()
+    [('good', 'bad', 0.53125, 0.3484543578562814, 0.7140456421437186, 32)]
+
     Args:
         results: Results of a run.
         axis: The axis to compare.
         base: The value to compare the others with; default the first, for perturbations the original.
-        metrics: Default the main metric.
-        worst: Compare the worst case instead of each variant: "all", over the original and all variants; a number
-            k, of k draws.
-        errors: What to do if more than 1 % of the requests failed: "refuse"; "drop" these instances on both
-            sides; "worst" counts a failure as the metric's worst bound.
+        metrics: The metrics; default the main metric.
+        worst: Compare the worst case instead of each variant: "all", over the original and all variants; a number k,
+            expected over k seeds.
+        errors: The action if more than 1 % of the requests failed: "refuse"; "drop" these instances on both sides;
+            "worst" counts a failure as the metric's worst bound.
         mean: The mean over subsets, "macro" or "micro"; default the scenario's.
         higher_is_better: A dict of metric → direction, for unknown metrics of other tools.
         ci: The level of the interval.
 
     Returns:
-        As `helmframe.stats.compare`: a frame, displayed as a short table. For a run that stopped early (`until`),
-        the intervals hold at every look, and there are no p values.
+        The columns of `hf.stats.compare`, as a frame that is displayed as a short table. For a run that stopped early
+        (`until`), the intervals are valid at every look, and there are no p values.
 
     Raises:
         UnknownNameError: If the axis or base is unknown.
-        NotComparableError: If the run has only one value of the axis, too many requests failed, or worst cases are
-            over different variants.
+        NotComparableError: If the run has only one value of the axis, too many requests failed, or worst cases are over
+            different variants.
     """
     if axis not in ("model", "setting", "perturbation"):
         raise UnknownNameError.among("axis of comparison", axis, ["model", "setting", "perturbation"])
@@ -105,20 +112,27 @@ def compare_results(
 ) -> "Comparison":
     """Compare a with b over the instances that both completed: a − b with interval and test.
 
-    The column `differs` lists what differs. Instances are paired by id if both runs read the same version of a
-    scenario, else by their input and references. Instances with the same input and different references are not
-    paired, and `differs` counts them. Models, settings and perturbations that both have are compared by name, and the
-    others are skipped. If they share no name, each side must have exactly one.
+    The column `differs` lists the axes that differ. Instances are paired by id if both runs read the same version of a
+    scenario, else by their input and references. Instances with the same input and different references are not paired,
+    and `differs` counts them. Models, settings and perturbations that both have are compared by name, and the others
+    are skipped. If they share no name, each side must have exactly one.
+
+    >>> import helmframe as hf
+    >>> plan = hf.scenario("sampler").where(subject="music")
+    >>> new, old = (plan.generate({"model": hf.models.noisy(accuracy)}).score() for accuracy in (0.9, 0.3))
+    >>> table = hf.compare(new, old, labels=("new", "old"))
+    >>> table.select("a", "b", "difference", "win", "tie", "loss").rows()
+    [('new', 'old', 0.53125, 17, 15, 0)]
 
     Args:
-        a: Results, a folder of results, or a folder of HELM's, lm-eval's or Inspect's.
+        a: Results, a folder of results, or a folder of HELM's, lm-eval's or Inspect's results.
         b: The same.
         axis: The axes that may differ: model, prompt, decoding. By default, any one of them may differ.
-        metrics: Default the main metric.
+        metrics: The metrics; default the main metric.
         labels: The names of the sides; default the models if these differ, else "a" and "b".
         worst: Compare worst cases, as in `Results.compare`.
-        errors: What to do if more than 1 % of a side's requests failed: "refuse"; "drop" these instances on both
-            sides; "worst" counts a failure as the metric's worst bound.
+        errors: The action if more than 1 % of a side's requests failed: "refuse"; "drop" these instances on both sides;
+            "worst" counts a failure as the metric's worst bound.
         mean: The mean over subsets, "macro" or "micro"; default the scenario's.
         higher_is_better: A dict of metric → direction, for unknown metrics of other tools.
         ci: The level of the interval.
@@ -138,12 +152,12 @@ def compare_results(
     pair = _ResultsPair.of(first, second)
     if len(pair.differs) > 1 and set(pair.differs) - set(axes):
         raise NotComparableError(
-            f"these differ in {' and '.join(pair.differs)}; a difference could come from any of them. "
-            f"If that is meant: hf.compare(a, b, axis={pair.differs!r})."
+            f"compare(): the results differ in {' and '.join(pair.differs)}, and a difference could come from any of "
+            f"them. To compare anyway, write hf.compare(a, b, axis={pair.differs!r})."
         )
     names = labels or pair.labels()
     if names[0] == names[1]:
-        raise ArgumentError(f"labels={names!r}: the two sides need two names.")
+        raise ArgumentError(f"compare(labels={names!r}): labels must be two different names.")
     options = _shared_options(pair.first, pair.second, metrics, mean, higher_is_better)
     sides = {names[0]: pair.first.scores, names[1]: pair.second.scores}
     for column, values in pair.shared.items():
@@ -193,7 +207,8 @@ def load_results(source: object) -> ResultsData:
         return source
     if not isinstance(source, str | Path):
         raise ArgumentError(
-            f"compare() takes results or the folder of some, not {type(source).__name__}: .score() first."
+            f"compare(): each side must be Results or a folder of results, not {type(source).__name__}. Write "
+            "plan.score() to get the results of a plan."
         )
     try:
         return LOADERS["run"].function(source)
@@ -206,12 +221,15 @@ def load_results(source: object) -> ResultsData:
             return LOADERS[name].function(source)
         except SourceMissingError:
             continue
-    raise StoreError(f"{run_error} Nor are they HELM's, lm-eval's or Inspect's.")
+    raise StoreError(f"{run_error} The folder contains no results of HELM, lm-eval or Inspect either.")
 
 
 def _worst_by_value(results: ResultsData, axis: str, worst: int | str, options: ScoringOptions) -> pl.LazyFrame:
     if axis == "perturbation":
-        raise ArgumentError("compare('perturbation') has a side for each perturbation: none has a worst case.")
+        raise ArgumentError(
+            "compare('perturbation', worst=…): a worst case is over all perturbations. Write compare('model', "
+            "worst=…), or remove worst."
+        )
     rows = results.scores.filter(pl.col("metric").is_in(list(options.metrics)))
     values = rows.select(pl.col(axis).unique().sort()).collect().to_series().to_list()
     sides = {value: rows.filter(pl.col(axis) == value) for value in values}
@@ -241,7 +259,8 @@ class _ResultsPair:
             sides[1] = _identity_rows(second)
         if not set(sides[0]["scenario"]) & set(sides[1]["scenario"]):
             raise NotComparableError(
-                f"no scenario is on both sides: {_quoted(sides[0], 'scenario')}; {_quoted(sides[1], 'scenario')}."
+                f"compare(): the sides share no scenario. The first has {_quoted(sides[0], 'scenario')}; the second "
+                f"has {_quoted(sides[1], 'scenario')}."
             )
         shared: dict[str, list[str]] = {}
         unshared: list[str] = []
@@ -253,13 +272,14 @@ class _ResultsPair:
                 sides = [side.filter(pl.col(column).is_in(both)) for side in sides]
             elif max(side[column].n_unique() for side in sides) > 1:
                 raise NotComparableError(
-                    f"no {column} is on both sides, and there are several: {_quoted(sides[0], column)}; "
-                    f"{_quoted(sides[1], column)}. Compare runs of one {column} each, or results.compare({column!r})."
+                    f"compare(): the sides share no {column}, and a side has several. The first has "
+                    f"{_quoted(sides[0], column)}; the second has {_quoted(sides[1], column)}. Compare runs with one "
+                    f"{column} each, or write results.compare({column!r})."
                 )
         differs = [name for name, column in _AXES.items() if _values(sides[0], column) != _values(sides[1], column)]
-        notes = ["other versions, paired by content"] if changed and not foreign else []
+        notes = ["scenario version, so paired by content"] if changed and not foreign else []
         notes += [f"{n_mismatched:,} instances not paired: their references differ"] if n_mismatched else []
-        notes += [f"one side alone has {', '.join(unshared)}"] if unshared else []
+        notes += [f"only one side has {', '.join(unshared)}"] if unshared else []
         return cls(first, second, shared, differs, notes, (sides[0], sides[1]))
 
     def describe(self) -> str:
@@ -283,8 +303,8 @@ def _shared_options(
     both = [name for name in first.main_metrics if name in second.metric_names] if metrics is None else metrics
     if not both:
         raise NotComparableError(
-            f"{first.main_metrics[0]!r} is the main metric of the first and was not scored in the second: rescore() "
-            "it, or say metrics=…"
+            f"compare(): the second results lack {first.main_metrics[0]!r}, the main metric of the first. Write "
+            f"rescore({first.main_metrics[0]!r}) on them, or select metrics=…."
         )
     reader_of(second).scoring_options(both, mean, None)
     return reader_of(first).scoring_options(both, mean, higher_is_better)
@@ -324,8 +344,8 @@ def _rename_like(first: ResultsData, second: ResultsData, *, foreign: bool) -> t
     pairs, n_mismatched = match_instances(first.completions, second.completions, foreign=foreign)
     if n_mismatched and pairs.is_empty():
         raise NotComparableError(
-            f"{n_mismatched:,} instances have the same input on both sides, and all have other references, so their "
-            "scores measure other things."
+            f"compare(): {n_mismatched:,} instances have the same input on both sides but different references, so "
+            "their scores aren't comparable. Run both sides on the same version of the scenario."
         )
     completions = rename_instances(second.completions, pairs)
     scores = rename_instances(second.scores, pairs)

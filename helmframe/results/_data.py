@@ -239,7 +239,7 @@ class ResultsReader:
         names = {column: name for column, name in written.items() if column in table.columns}
         for column, name in names.items():
             if name in table.columns:
-                raise ArgumentError(f"by={name!r}: this table has another column {name!r}. Write by={column!r}.")
+                raise ArgumentError(f"by={name!r}: the table already has a column {name!r}. Write by={column!r}.")
         return table.rename(names)
 
     def metric_list(self, metrics: str | Sequence[str] | None) -> list[str]:
@@ -252,7 +252,13 @@ class ResultsReader:
         names = _as_list("metrics", metrics or scored)
         for name in names:
             if name not in scored:
-                hint = f"It can be scored without asking again: results.rescore({name!r})." if name in METRICS else ""
+                hint = (
+                    f"To add it without running the model: results.rescore({name!r})."
+                    if name in METRICS
+                    else "results.metric_names lists all."
+                    if len(scored) > 5
+                    else ""
+                )
                 raise UnknownNameError.among("metric of these results", name, scored, hint=hint)
         return names
 
@@ -309,7 +315,7 @@ class ResultsReader:
 
 @dataclass(frozen=True, repr=False)
 class ResultsData:
-    """The tables of results and their manifest; `Results` adds what is computed from them."""
+    """The tables of results and their manifest; `Results` adds the methods that analyse them."""
 
     completions: pl.LazyFrame
     scores: pl.LazyFrame
@@ -323,52 +329,68 @@ class ResultsData:
     def load(cls, path: str | Path) -> Self:
         """Load results from a run's folder, on disk or in a bucket: `s3://bucket/…`.
 
-        A run that was killed has the completions that it had stored of models without a version; those of shards that
-        it did not finish have no scores.
+        A run that was killed has the completions that it stored. Completions of unfinished shards have no scores.
+
+        >>> import helmframe as hf
+        >>> results = hf.scenario("sampler").where(subject="music").limit(4).generate(hf.models.oracle()).score()
+        >>> hf.load(results.path).value("exact_match")
+        1.0
 
         Raises:
-            StoreError: The folder holds no results.
-            ArgumentError: `path` isn't a folder.
+            StoreError: If the folder contains no results.
+            ArgumentError: If `path` isn't a folder.
         """
         if not isinstance(path, str | Path):
-            raise ArgumentError(f"load({path!r}): give the folder of a run, or of results.to_parquet(folder).")
+            raise ArgumentError(f"load({path!r}): path must be the folder of a run or of results.to_parquet(folder).")
         if Path(path).is_file():
-            raise ArgumentError(f"load({str(path)!r}) is a file; results are a folder with a manifest.json.")
+            raise ArgumentError(f"load({str(path)!r}): this is a file. Results are a folder with a manifest.json.")
         folder = RunFolder(address_of(path))
         manifest = folder.manifest()
         empty = {name: pl.LazyFrame(schema=table.schema) for name, table in TABLES.items()}
         scans = {name: folder.scan(name) for name in TABLES}
         tables = {name: empty[name] if table is None else table for name, table in scans.items()}
-        rest = unfinished(folder, manifest)
-        if rest is not None:
-            tables["completions"] = _with_unfinished(tables["completions"], rest.completions)
-            tables["prefixes"] = _with_unfinished(tables["prefixes"], rest.prefixes)
+        unscored = unfinished(folder, manifest)
+        if unscored is not None:
+            tables["completions"] = _with_unfinished(tables["completions"], unscored.completions)
+            tables["prefixes"] = _with_unfinished(tables["prefixes"], unscored.prefixes)
         return cls(**tables, manifest=manifest, path=folder.path)
 
     @property
     def metric_names(self) -> list[str]:
-        """The metrics scored."""
+        """Return the names of the scored metrics.
+
+        >>> import helmframe as hf
+        >>> results = hf.scenario("sampler").where(subject="music").limit(4).generate(hf.models.oracle()).score()
+        >>> results.metric_names[0]
+        'exact_match'
+        """
         return list(self.manifest["metrics"])
 
     @property
     def main_metrics(self) -> list[str]:
-        """The main metric of each scenario, if it was scored; else the first scored metric."""
+        """Return the main metric of each scenario, if it was scored; else the first scored metric.
+
+        >>> import helmframe as hf
+        >>> results = hf.scenario("sampler").where(subject="music").limit(4).generate(hf.models.oracle()).score()
+        >>> results.main_metrics
+        ['exact_match']
+        """
         return self._reader.main_metrics
 
     @cached_property
     def _reader(self) -> ResultsReader:
         shards: list[dict[str, pl.LazyFrame]] = []
-        rest: Unfinished | None = None
+        unscored: Unfinished | None = None
         if self.path is not None:
-            rest = unfinished(RunFolder(self.path), self.manifest)
+            unscored = unfinished(RunFolder(self.path), self.manifest)
             scenarios = self.manifest["scenarios"].items()
             whole = [name for name, scenario in scenarios if scenario.get("whole_shards", False)]
             shards = RunFolder(self.path).shards(("completions", "scores"), whole)
         empty = {name: pl.LazyFrame(schema=TABLES[name].schema) for name in ("completions", "scores")}
         chunks = [Chunk(**{**empty, **shard}) for shard in shards] or [Chunk(self.completions, self.scores)]
-        if shards and rest is not None:
-            chunks.append(Chunk(rest.completions.lazy(), empty["scores"]))
-        n_unscored = 0 if rest is None else rest.completions.height
+        if shards and unscored is not None:
+            chunks.append(Chunk(unscored.completions.lazy(), empty["scores"]))
+        n_unscored = 0 if unscored is None else unscored.completions.height
         return ResultsReader(chunks, self.manifest, self.completions, n_unscored)
 
 
@@ -381,7 +403,7 @@ def _as_list(argument: str, value: str | Sequence[str]) -> list[str]:
     if isinstance(value, str):
         return [value]
     if not isinstance(value, Iterable):
-        raise ArgumentError(f"{argument}={value!r}: a name, or a list of names.")
+        raise ArgumentError(f"{argument}={value!r}: {argument} must be a name or a list of names.")
     return list(value)
 
 
@@ -404,7 +426,9 @@ def filter_equal(frame: pl.DataFrame, column: str, value: object) -> pl.DataFram
         return frame.filter(pl.col(column) == value)
     except pl.exceptions.PolarsError:
         kind = frame.schema[column]
-    raise ArgumentError(f"{column}={value!r}: column {column!r} is {kind}, which {value!r} is not.")
+    raise ArgumentError(
+        f"{column}={value!r}: column {column!r} has type {kind}, and {value!r} is a {type(value).__name__}."
+    )
 
 
 def with_scores(rows: pl.DataFrame, scores: pl.DataFrame) -> pl.DataFrame:

@@ -10,8 +10,8 @@ from helmframe.stats.sequential import Population, cluster_means, differences, i
 
 # The columns that identify a cell; each cell has its own stopping time.
 CELL = ("scenario", "split", "model", "setting", "perturbation")
-_NO_BOUNDS = "no interval: stopped early, by scores with bounds"
-_SEVERAL = "no interval: stopped early; by scenario, model, setting and perturbation there is one"
+_NO_BOUNDS = "no interval: stopped early, and the metric has no bounds"
+_SEVERAL = "no interval: stopped early; group by scenario, model, setting and perturbation to get one"
 _SCHEMA = {**dict.fromkeys((*CELL, "metric"), pl.String), "n_run": pl.Int64, "n_total": pl.Int64,
            **dict.fromkeys(("seen", "low", "high"), pl.Float64), "how": pl.String}  # fmt: skip
 
@@ -37,10 +37,10 @@ def with_sequences(
     metrics = [name for name in table["metric"].unique() if name in until["metrics"]]
     rows = [row for name in metrics for row in _metric_intervals(scores, until, str(name), mean, ci)]
     sequences = pl.DataFrame(rows, schema=_SCHEMA)
-    one = pl.len() == 1
+    is_single = pl.len() == 1
     intervals = sequences.group_by([*by, "metric"]).agg(
-        how=pl.when(one).then(pl.col("how").first()),
-        **{name: pl.when(one).then(pl.col(name).first()) for name in ("seen", "low", "high")},
+        how=pl.when(is_single).then(pl.col("how").first()),
+        **{name: pl.when(is_single).then(pl.col(name).first()) for name in ("seen", "low", "high")},
     )
     counts = pl.DataFrame([_counts(cell) for cell in cells_of(until)], schema=_SCHEMA)
     counts = counts.group_by(by or [pl.lit(0).alias("all")]).agg(pl.col("n_run", "n_total").sum())
@@ -116,9 +116,9 @@ def refuse_stopped(manifest: Mapping[str, Any], statistic: str) -> None:
     """
     if "until" in manifest:
         raise NotComparableError(
-            f"these results were stopped by until={manifest['until']['rule']}: {statistic} needs a number of instances "
-            "that is fixed beforehand. Run the rest with .score(), or use the table, compare('model') or "
-            "gate(at_least=…), whose intervals are valid after an early stop."
+            f"The run was stopped early by until={manifest['until']['rule']}, and {statistic} needs a fixed number of "
+            "instances. Run the rest with .score(), or use table(), compare('model') or gate(at_least=…), whose "
+            "intervals are valid after an early stop."
         )
 
 
@@ -126,7 +126,7 @@ def mark_stopped_intervals(manifest: Mapping[str, Any], table: pl.DataFrame) -> 
     """Return the table with a note on each fixed-sample interval if the run stopped early."""
     if "until" not in manifest or "interval" not in table.columns:
         return table
-    return table.with_columns(interval=pl.format("{}, though stopped early", "interval"))
+    return table.with_columns(interval=pl.format("{}, ignores early stopping", "interval"))
 
 
 def notes_of(manifest: Mapping[str, Any]) -> list[str]:
@@ -134,7 +134,7 @@ def notes_of(manifest: Mapping[str, Any]) -> list[str]:
     if "until" not in manifest:
         return []
     until = manifest["until"]
-    notes = [f"stopped by {until['rule']}; intervals are valid at every look"]
+    notes = [f"stopped early by {until['rule']}; intervals are valid at every look"]
     listed = set()
     for cell in cells_of(until):
         decision = cell.get("estimate")
@@ -144,9 +144,8 @@ def notes_of(manifest: Mapping[str, Any]) -> list[str]:
         listed.add(key)
         verdict = "decided" if cell["met"] else "undecided"
         notes.append(
-            f"{', '.join(key)}: {verdict}, difference {decision['value']:.3f} "
-            f"[{decision['ci_low']:.3f}, {decision['ci_high']:.3f}], {decision['n_run']:,} of "
-            f"{decision['n_total']:,} instances"
+            f"{', '.join(key)}: {verdict}, difference {decision['value']:.3f} [{decision['ci_low']:.3f}, "
+            f"{decision['ci_high']:.3f}], {decision['n_run']:,} of {decision['n_total']:,} instances"
         )
     return notes
 
@@ -169,7 +168,7 @@ def _difference_intervals(
     if not (a["complete"] and b["complete"]):
         return "no interval: stopped early, and not every instance has both variants"
     if not _matches_population(population, mean):
-        return f"no interval: stopped early by another mean: mean={population.mean!r}"
+        return f"no interval: stopped early with mean={population.mean!r}"
     entry = until["metrics"][metric]
     bounds = (float(entry["low"]), float(entry["high"]))
     means_a, means_b = (
@@ -204,7 +203,7 @@ def _metric_intervals(
             missing = "score" if cell["complete"] else "variant"
             interval: dict[str, Any] = {"how": f"no interval: stopped early, and not every instance has this {missing}"}
         elif not _matches_population(population, mean):
-            interval = {"how": f"no interval: stopped early by another mean: mean={population.mean!r}"}
+            interval = {"how": f"no interval: stopped early with mean={population.mean!r}"}
         else:
             clusters = cluster_means(rows.lazy(), [], population).collect()
             bounded = interval_of(clusters, population, bounds, binary=entry["binary"], ci=ci)

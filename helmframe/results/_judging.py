@@ -23,6 +23,7 @@ from helmframe.models.budget import Budget, Prices
 from helmframe.models.generate import Report
 from helmframe.results._data import ResultsData, reader_of
 from helmframe.stats.estimate import estimate
+from helmframe.stats.frames import list_names
 from helmframe.stats.intervals import with_interval
 
 Data = TypeVar("Data", bound=ResultsData)
@@ -34,7 +35,16 @@ logger = logging.getLogger("helmframe.judge")
 
 
 def rescore(results: Data, *metrics: Any) -> Data:
-    """Score the same completions with other metrics, specified as in `Plan.metrics`; only their judges are run."""
+    """Score the same completions with other metrics, specified as in `Plan.metrics`; only their judges are run.
+
+    >>> import helmframe as hf
+    >>> results = hf.scenario("sampler").where(subject="music").limit(4).generate(hf.models.echo()).score()
+    >>> results.rescore("prefix_exact_match", "output_words").metric_names
+    ['prefix_exact_match', 'output_words']
+
+    Raises:
+        UnknownNameError: If a metric is unknown.
+    """
     resolved = resolve_metrics(with_judges(metrics) or tuple(results.metric_names))
     for metric in resolved:
         metric.check_usable()
@@ -44,10 +54,10 @@ def rescore(results: Data, *metrics: Any) -> Data:
     if judges_of(resolved):
         rows = results.completions.collect()
         scores, verdicts = _score_with_judges(rows, resolved, None, fresh=False, budget=Budget())
-        return _rescored(results, scores, verdicts.lazy(), manifest)
+        return _with_scores(results, scores, verdicts.lazy(), manifest)
     scores = score(results.completions, resolved).collect()
     check_units(scores, resolved)
-    return _rescored(results, scores, results.verdicts.clear(), manifest)
+    return _with_scores(results, scores, results.verdicts.clear(), manifest)
 
 
 def judge(
@@ -61,29 +71,39 @@ def judge(
 ) -> Data:
     """Add the scores of judges to these results; only the judges are run.
 
-    `results.judge(hf.judge(model, "safety"))`; `results.verdicts` has each verdict, with the judge's reasons.
+    `results.verdicts` has each verdict, with the judge's reasons.
+
+    >>> import helmframe as hf
+    >>> results = hf.scenario("sampler").where(subject="music").limit(4).generate(hf.models.echo()).score()
+    >>> judge = hf.judge(lambda prompt: "<score>1</score>", "safety")
+    >>> results.judge(judge).value("safety_by_lambda")
+    1.0
 
     Args:
         results: Results of a run.
         *judges: Judges from `hf.judge`, or as text.
-        against: For judges of pairs: the model, or its results, whose completions the others are compared
-            with. Each pair is judged in both orders, and the mean counts.
+        against: For judges of pairs: the model, or its results, whose completions the others are compared with. Each
+            pair is judged in both orders, and the scores are averaged.
         fresh: Whether to ignore cached verdicts.
         max_requests: The maximum number of requests; the same call resumes.
         max_cost: The cost at which to stop, by `prices`.
         prices: A dict of judge → price of a million prompt tokens and of a million output tokens.
 
     Raises:
-        NotComparableError: If there is nothing to compare with.
+        ArgumentError: If an argument isn't a judge, or `against` does not fit the judges.
+        NotComparableError: If no instance was completed by both sides.
     """
     resolved = resolve_metrics(with_judges(judges))
     if not resolved or len(judges_of(resolved)) < len(resolved):
-        raise ArgumentError("results.judge() takes judges: hf.judge(model, 'safety'); other metrics: rescore().")
-    rows, others = results.completions.collect(), None
+        raise ArgumentError(
+            "judge(): each argument must be a judge, such as hf.judge(model, 'safety'). Add other metrics with "
+            "rescore()."
+        )
+    rows, opponents = results.completions.collect(), None
     if against is not None:
-        rows, others = _split_sides(rows, against)
+        rows, opponents = _split_sides(rows, against)
     budget = Budget(max_requests, max_cost, prices)
-    scores, verdicts = _score_with_judges(rows, resolved, others, fresh=fresh, budget=budget)
+    scores, verdicts = _score_with_judges(rows, resolved, opponents, fresh=fresh, budget=budget)
     entries = {metric.name: manifest_entry(metric) for metric in resolved}
     other = ~pl.col("metric").is_in(list(entries))
     return replace(
@@ -104,7 +124,14 @@ def agreement(
     level: str | None = None,
     ci: float = 0.95,
 ) -> pl.DataFrame:
-    """Measure how far judges agree with each other and with people: Krippendorff's α, κ, shares, differences.
+    """Measure the agreement of judges with each other and with people: Krippendorff's α, κ, shares, differences.
+
+    >>> import helmframe as hf
+    >>> results = hf.scenario("sampler").where(subject="music").limit(4).generate(hf.models.echo()).score()
+    >>> judged = results.judge(hf.judge(lambda prompt: "<score>1</score>", "safety"))
+    >>> labels = judged.to_label(4).with_columns(label=pl.Series([1.0, 1.0, 0.5, 1.0]))
+    >>> judged.agreement(labels=labels).filter(statistic="same")["value"].item()
+    0.75
 
     Args:
         results: Results of a run.
@@ -115,17 +142,23 @@ def agreement(
         ci: The level of the intervals, by a bootstrap over clusters of instances.
 
     Returns:
-        The table of `helmframe.stats.agreement`: a row per statistic and raters.
+        The table of `hf.stats.agreement`: one row per statistic and raters.
+
+    Raises:
+        NotComparableError: If no metric was judged, or several were and `metric` is not set.
+        ArgumentError: If the labels are invalid, or there is only one rater.
     """
     keys = reader_of(results).columns(by, VERDICTS)
     judged = _judged_metrics(results, keys)
     metric, entry = judged.judge_of(metric)
     # the judges of several metrics of one template rate the same property
-    others = judged.judge_entries() if entry["version"] else {}
-    same = [name for name, other in others.items() if all(other[key] == entry[key] for key in ("template", "version"))]
+    entries = judged.judge_entries() if entry["version"] else {}
+    same_template = [
+        name for name, other in entries.items() if all(other[key] == entry[key] for key in ("template", "version"))
+    ]
     item = pl.concat_str(pl.col(KEY).exclude("scenario", "instance_id").cast(pl.String).fill_null(""), separator="\x1f")
     ratings = (
-        judged.verdicts.filter(pl.col("metric").is_in([metric, *same]))
+        judged.verdicts.filter(pl.col("metric").is_in([metric, *same_template]))
         .sort("metric")
         .unique([*KEY, "judge", "order"], keep="first", maintain_order=True)
         .group_by(*dict.fromkeys([*KEY, *_SUBSET_COLUMNS, *keys]), pl.col("judge").alias("rater"))
@@ -157,20 +190,31 @@ def corrected(
 
     Without labels, an interval ignores the errors of the judge.
 
+    >>> import helmframe as hf
+    >>> results = hf.scenario("sampler").where(subject="music").limit(4).generate(hf.models.echo()).score()
+    >>> judged = results.judge(hf.judge(lambda prompt: "<score>1</score>", "safety"))
+    >>> labels = judged.to_label(4).with_columns(label=pl.Series([1.0, 1.0, 0.5, 1.0]))
+    >>> judged.corrected(labels).select("judged", "labelled", "value", "n_labelled").row(0)
+    (1.0, 0.875, 0.875, 4)
+
     Args:
         results: Results of a run.
         labels: A Polars frame with instance_id, label (on the judge's scale), and other columns that identify
             completions (scenario, model, perturbation, …): `results.to_label(100)`, filled in. It must be a random
             sample.
-        metric: Default the judged metric.
+        metric: The judged metric; default the only one.
         by: As in `table`.
         tuned: Whether the judge is weighted for the narrowest interval, or fully.
         pool: The axes to average over, as in `table`.
         ci: The level of the intervals.
 
     Returns:
-        As `helmframe.stats.prediction_powered`: value and interval, the mean of the judge, the mean of the labels, and
-        the judge's bias.
+        The table of `hf.stats.prediction_powered`: value and interval, the mean of the judge, the mean of the labels,
+        and the judge's bias.
+
+    Raises:
+        NotComparableError: If no metric was judged, or several were and `metric` is not set.
+        ArgumentError: If the labels are invalid, or match no completion.
     """
     keys, pooled = reader_of(results).group_keys(by, pool)
     name = (
@@ -196,12 +240,32 @@ def corrected(
 def position_bias(
     results: ResultsData, metric: str | None = None, by: str | Sequence[str] = (), *, ci: float = 0.95
 ) -> pl.DataFrame:
-    """Return how much judges of pairs favour the first completion (−½ to ½), and how often their verdicts turn."""
+    """Return how much judges of pairs favour the first completion (−½ to ½), and how often their verdicts turn.
+
+    >>> import helmframe as hf
+    >>> plan = hf.scenario("sampler").where(subject="music").limit(4)
+    >>> results = plan.generate({"a": hf.models.oracle(), "b": hf.models.echo()}).score()
+    >>> first = hf.judge(lambda prompt: "<score>A++</score>", "preference")  # always prefers the first
+    >>> results.judge(first, against="b").position_bias().select("first_favoured", "turned", "n").row(0)
+    (0.5, 1.0, 4)
+
+    Args:
+        results: Results of a run.
+        metric: A metric of a judge of pairs; default the only judged metric.
+        by: The columns whose values make a group.
+        ci: The level of the interval.
+
+    Raises:
+        NotComparableError: If no metric was judged, or several were and `metric` is not set.
+        ArgumentError: If the judge rates single completions.
+    """
     keys = reader_of(results).columns(by, VERDICTS)
     judged = _judged_metrics(results, keys)
     metric, entry = judged.judge_of(metric)
     if not entry["pairs"]:
-        raise ArgumentError(f"position_bias({metric!r}): its judge is asked about single completions.")
+        raise ArgumentError(
+            f"position_bias({metric!r}): the metric's judge rates single completions. Write a metric that judges pairs."
+        )
     low, high = entry["low"], entry["high"]
     first, second = (pl.col("value").filter(pl.col("order") == order).first() for order in (0, 1))
     pairs = (
@@ -222,7 +286,18 @@ def position_bias(
 
 
 def to_label(results: ResultsData, n: int, seed: int = 0) -> pl.DataFrame:
-    """Return n random completions for people to score, without scores and with an empty column `label`."""
+    """Return n random completions for people to score, without scores and with an empty column `label`.
+
+    >>> import helmframe as hf
+    >>> results = hf.scenario("sampler").where(subject="music").limit(4).generate(hf.models.echo()).score()
+    >>> results.to_label(2).columns[-3:]
+    ['perturbed_input', 'completion', 'label']
+
+    Args:
+        results: Results of a run.
+        n: The number of completions.
+        seed: The seed of the sample.
+    """
     generated = results.completions.filter(pl.col("completion").is_not_null()).with_columns(
         draw=key_of(f"label\x1f{seed}", *map(pl.col, KEY))
     )
@@ -231,7 +306,7 @@ def to_label(results: ResultsData, n: int, seed: int = 0) -> pl.DataFrame:
     return sample.select(*names, "perturbed_input", "completion", pl.lit(None, dtype=pl.Float64).alias(LABEL)).collect()
 
 
-def _rescored(results: Data, scores: pl.DataFrame, verdicts: pl.LazyFrame, manifest: Mapping[str, Any]) -> Data:
+def _with_scores(results: Data, scores: pl.DataFrame, verdicts: pl.LazyFrame, manifest: Mapping[str, Any]) -> Data:
     # HELM's statistics describe the scores that these replace
     none = results.helm_stats.clear()
     return replace(results, scores=scores.lazy(), verdicts=verdicts, helm_stats=none, manifest=manifest, path=None)
@@ -259,8 +334,9 @@ class _JudgedMetrics:
         if metric is None and len(entries) == 1:
             return next(iter(entries.items()))
         if metric is None:
-            names = ", ".join(entries) or "none; judge first: results.judge(hf.judge(model, 'safety'))"
-            raise NotComparableError(f"which judged metric? There is: {names}.")
+            if not entries:
+                raise NotComparableError("No metric was judged. Write results.judge(hf.judge(model, 'safety')) first.")
+            raise NotComparableError(f"Several metrics were judged. Write metric=… with one of: {list_names(entries)}.")
         if metric not in entries:
             raise UnknownNameError.among("judged metric of these results", metric, entries)
         return metric, entries[metric]
@@ -273,7 +349,7 @@ def _judged_metrics(results: ResultsData, keys: Sequence[str]) -> _JudgedMetrics
 def _score_with_judges(
     completions: pl.DataFrame,
     metrics: Sequence[Metric],
-    others: pl.DataFrame | None,
+    opponents: pl.DataFrame | None,
     *,
     fresh: bool,
     budget: Budget,
@@ -283,28 +359,32 @@ def _score_with_judges(
     Args:
         completions: `COMPLETIONS`.
         metrics: The metrics, as `resolve_metrics` returns them.
-        others: The completions to compare with, for judges of pairs.
+        opponents: The completions to compare with, for judges of pairs.
         fresh: Whether to ignore cached verdicts.
         budget: The limit of requests and cost.
     """
     judges = judges_of(metrics)
     pair_judges = [judge.name for judge in judges if judge.template.of_pairs]
-    if pair_judges and others is None:
+    if pair_judges and opponents is None:
         raise ArgumentError(
-            f"judge(): {pair_judges[0]!r} judges pairs; say who is compared: against='the other model'."
+            f"judge(): {pair_judges[0]!r} judges pairs of completions. Name the model to compare with: against='NAME'."
         )
-    if others is not None and len(pair_judges) < len(metrics):
-        raise ArgumentError("judge(against=…) is for judges of pairs: templates with {first} and {second}.")
-    rows = completions if others is None else paired(completions, others)
+    if opponents is not None and len(pair_judges) < len(metrics):
+        raise ArgumentError(
+            "judge(against=…): each judge must judge pairs; its template contains {first} and {second}."
+        )
+    rows = completions if opponents is None else paired(completions, opponents)
     if rows.is_empty():
-        raise NotComparableError("judge(against=…): no instance was answered by both.")
+        raise NotComparableError(
+            "judge(against=…): no instance was completed by both sides. Run both models on the same instances."
+        )
     budget.check(list(dict.fromkeys(model.name for judge in judges for model in judge.models)))
     with _ProgressBar() as bar:
         verdicts = verdicts_on(rows, judges, fresh=fresh, budget=budget, report=bar.reporter)
     failed = verdicts.filter(pl.col("error").is_not_null())
     if failed.height:
         counts = failed.height, verdicts.height
-        logger.warning("%d of %d verdicts failed, the first with: %s", *counts, failed["error"][0])
+        logger.warning("%d of %d verdicts failed. First error: %s", *counts, failed["error"][0])
     joined = with_verdicts(rows, verdicts, judges)
     scores = score(joined.lazy(), metrics).collect()
     check_units(scores, metrics)
@@ -325,22 +405,23 @@ def _join_labels(rows: pl.DataFrame, labels: pl.DataFrame, entry: Mapping[str, A
     """Return the rows with their label; null if a row has none."""
     if not isinstance(labels, pl.DataFrame) or not {LABEL, "instance_id"} <= set(labels.columns):
         raise ArgumentError(
-            "labels should be a Polars frame with instance_id, label (a number on the judge's scale), and what else "
-            "tells completions apart (model, perturbation, …): results.to_label(100) gives one to fill in."
+            "labels must be a Polars frame with the columns instance_id, label (a number on the judge's scale), and "
+            "the others that identify a completion (model, perturbation, …). results.to_label(100) returns one to "
+            "fill in."
         )
     on = [name for name in labels.columns if name in KEY and name in rows.columns]
     filled = labels.filter(pl.col(LABEL).is_not_null()).select(*on, pl.col(LABEL).cast(pl.Float64))
     if filled.select(on).is_duplicated().any():
-        raise ArgumentError(f"labels: two rows are about one completion ({', '.join(on)}); take their mean first.")
+        raise ArgumentError(f"labels: a completion has two labels (key: {', '.join(on)}). Average them first.")
     low, high = entry.get("low"), entry.get("high")
     if low is not None and not filled[LABEL].is_between(low, high).all():
-        raise ArgumentError(f"labels: a label is outside of the judge's scale, {low:g} to {high:g}.")
+        raise ArgumentError(f"labels: each label must be on the judge's scale, {low:g} to {high:g}.")
     filled = filled.cast({name: rows.schema[name] for name in on})
     joined = rows.drop(LABEL, strict=False).join(filled, on=on, how="left", nulls_equal=True, maintain_order="left")
-    several = joined.filter(pl.col(LABEL).is_not_null()).select(on).is_duplicated().any()
-    if several:
+    is_ambiguous = joined.filter(pl.col(LABEL).is_not_null()).select(on).is_duplicated().any()
+    if is_ambiguous:
         missing = [name for name in KEY if name in rows.columns and name not in on and rows[name].n_unique() > 1]
-        raise ArgumentError(f"labels: a label fits several completions; add the column {' or '.join(missing)}.")
+        raise ArgumentError(f"labels: a label matches several completions. Add the column {' or '.join(missing)}.")
     return joined
 
 

@@ -111,7 +111,7 @@ def compare_sides(
     )
     if not table["n"].sum():
         raise NotComparableError(
-            "no instance was answered by both sides: they are of other scenarios, or of other instances."
+            "compare(): no instance was completed by both sides. Run both sides on the same scenarios and instances."
         )
     return table
 
@@ -132,8 +132,8 @@ def check_set_failures(completions: pl.LazyFrame, metric: str, side: str, errors
     check_errors(errors)
     if errors == "worst":
         raise ArgumentError(
-            f"errors='worst': {metric!r} is one number of all instances, and a failure has no score of its own. "
-            "Write errors='drop', or rerun the failed requests."
+            f"errors='worst': {metric!r} is a metric of the whole set, so a failed request has no score. Write "
+            "errors='drop', or rerun the failed requests."
         )
     scores = completions.with_columns(
         metric=pl.lit(metric), score=pl.when(pl.col("error").is_null()).then(1.0), reason=pl.lit(None, dtype=pl.String)

@@ -37,7 +37,7 @@ _ARGUMENTS = re.compile(r"""\((?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[^'"()])*\)
 
 
 class Flips(pl.DataFrame):
-    """A frame of completions that a perturbation flipped; notebooks highlight the changes."""
+    """A frame of completions whose score a perturbation changed; notebooks highlight the changes of the input."""
 
     def _repr_html_(self, *, _from_series: bool = False) -> str:
         return str(render(self, "html"))
@@ -56,6 +56,13 @@ def robustness(
 ) -> pl.DataFrame:
     """Compare original with perturbed scores, one row per group, metric and perturbation ("all": over all of them).
 
+    >>> import helmframe as hf
+    >>> plan = hf.scenario("sampler").where(subject="music").perturb("typos")
+    >>> results = plan.generate(hf.models.noisy(0.8, seed=1)).score()
+    >>> table = results.robustness(metrics="exact_match", perturbations="typos")
+    >>> table.select("perturbation", "original", "perturbed", "change", "n").row(-1)
+    ('typos', 0.84375, 0.8125, -0.03571428571428571, 32)
+
     Args:
         results: Results of a run.
         by: As in `table`, without perturbation.
@@ -63,15 +70,15 @@ def robustness(
         perturbations: The perturbations, by name or family; default the robustness perturbations
             (`hf.list_perturbations()`).
         placebo: A perturbation that changes nothing ("rerun"): adds the change beyond the placebo's.
-        definition: "helm" gives HELM's numbers: the lowest score over original and variants, without intervals, a
-            family's over all instances, a perturbation's over those it changed.
+        definition: "helm" returns HELM's numbers: the lowest score over original and variants, without intervals; a
+            family's over all instances, a perturbation's over those that it changed.
         pool: The axes to average over, as in `table`.
         ci: The level of the change's interval.
 
     Returns:
         original, mean over variants, worst (of the original and its k variants), right→wrong, wrong→right, changed
-        share, and the headline: the paired change (perturbed − original, on changed inputs) with its interval. With
-        a placebo also excess, its interval and n_placebo.
+        share, and the headline: the paired change (perturbed − original, on changed inputs) with its interval. With a
+        placebo also excess, its interval and n_placebo.
     """
     inputs, pooled = _select_scores(results, by, metrics, pool)
     table = _change_table(
@@ -91,7 +98,14 @@ def fairness(
     pool: str | Sequence[str] | bool = (),
     ci: float = 0.95,
 ) -> pl.DataFrame:
-    """Return the table of `robustness` over the fairness perturbations: dialect, gender, person names, your own."""
+    """Return the table of `robustness` over the fairness perturbations: dialect, gender, person names, your own.
+
+    >>> import helmframe as hf
+    >>> plan = hf.scenario("sampler").where(subject="music").perturb(hf.perturbations.gender())
+    >>> results = plan.generate(hf.models.oracle()).score()
+    >>> results.fairness(metrics="exact_match").select("perturbation", "original", "n").rows()
+    [('all', 1.0, 32), ('gender', 1.0, 32)]
+    """
     inputs, pooled = _select_scores(results, by, metrics, pool)
     table = _change_table(
         inputs, "fairness", perturbations=perturbations, placebo=placebo, definition=definition, ci=ci
@@ -109,21 +123,27 @@ def worst_case(
     pool: str | Sequence[str] | bool = (),
     ci: float = 0.95,
 ) -> pl.DataFrame:
-    """Return the mean worst score over original and variants; with `k`, the expected worst of k draws (worst@k).
+    """Return the mean worst score over original and variants; with `k`, the expected worst over k seeds (worst@k).
+
+    >>> import helmframe as hf
+    >>> plan = hf.scenario("sampler").where(subject="music").perturb("typos")
+    >>> results = plan.generate(hf.models.noisy(0.8, seed=1)).score()
+    >>> results.worst_case(metrics="exact_match").select("value", "k", "variants", "n").rows()
+    [(0.71875, 1, 'original, typos', 32)]
 
     Args:
         results: Results of a run.
         by: As in `table`, without perturbation.
-        k: The number of draws of one perturbation, at most the seeds of `perturb(…, seeds=…)`; the original is not
-            a draw. There is a row per perturbation with k draws, placebos included.
+        k: The number of seeds of one perturbation, at most the seeds of `perturb(…, seeds=…)`; the original isn't a
+            seed. There is one row per perturbation with k seeds, placebos included.
         metrics: The metrics, each with a direction; default all that have one.
         perturbations: The perturbations, by name or family ("robustness", "fairness"); default all but placebos.
         pool: The axes to average over, as in `table`.
         ci: The level of the interval.
 
     Returns:
-        `by`, metric, `STATS`, k, variants (the variants in the pool), n_dropped. The value falls with k for any model:
-        compare only values of the same k and variants.
+        `by`, metric, `STATS`, k, variants (their names), n_dropped. The value gets worse with k for any model: compare
+        only values of the same k and variants.
     """
     directed = list(reader_of(results).directions()) if metrics is None else metrics
     inputs, pooled = _select_scores(results, by, directed, pool)
@@ -141,6 +161,12 @@ def consistency(
     ci: float = 0.95,
 ) -> pl.DataFrame:
     """Return the share of instances whose output stays the same under each perturbation, right or wrong.
+
+    >>> import helmframe as hf
+    >>> plan = hf.scenario("sampler").where(subject="music").perturb("typos")
+    >>> results = plan.generate(hf.models.noisy(0.8, seed=1)).score()
+    >>> results.consistency().select("perturbation", "consistency", "n").rows()
+    [('all', 0.75, 28), ('typos', 0.75, 28)]
 
     Args:
         results: Results of a run.
@@ -167,7 +193,12 @@ def gap(
 ) -> pl.DataFrame:
     """Return the score of each group minus the score of all instances, or of one group, with its interval.
 
-    `results.gap("sub_split")`, `results.gap("demographic", reference="white")`
+    >>> import helmframe as hf
+    >>> plan = hf.scenario("sampler").where(subject=["music", "biology"])
+    >>> results = plan.generate(hf.models.noisy(0.8)).score()
+    >>> table = results.gap("subject", reference="music", metrics="exact_match")
+    >>> table.select("subject", "value", "reference_value", "gap").rows()
+    [('biology', 0.75, 0.6875, 0.0625)]
 
     Args:
         results: Results of a run.
@@ -179,7 +210,7 @@ def gap(
         ci: The level of the interval.
     """
     (column,) = reader_of(results).columns(group)
-    inputs, pooled = _select_scores(results, by, metrics, pool, axes=AXES, also=[column])
+    inputs, pooled = _select_scores(results, by, metrics, pool, axes=AXES, extra_keys=[column])
     keys = [key for key in inputs.keys if key != column]
     table = stats.gap(
         inputs.scores, column, keys, reference=reference, fractions=inputs.fractions, ci=ci, mean=inputs.mean
@@ -190,14 +221,21 @@ def gap(
 def flips(results: ResultsData, perturbation: str | None = None, *, metric: str | None = None) -> pl.DataFrame:
     """Return the outputs whose score a perturbation changed, original and perturbed side by side, with a word diff.
 
+    >>> import helmframe as hf
+    >>> plan = hf.scenario("sampler").where(subject="music").perturb("typos")
+    >>> results = plan.generate(hf.models.noisy(0.8, seed=1)).score()
+    >>> flips = results.flips("typos")
+    >>> flips["flip"].value_counts(sort=True).rows()
+    [('worse', 4), ('better', 3)]
+
     Args:
         results: Results of a run.
         perturbation: The perturbation; default all but placebos.
-        metric: The metric whose scores are compared; default the main one.
+        metric: The metric whose scores are compared; default the main metric.
 
     Returns:
-        flip ("worse" or "better"), input, perturbed_input, diff (`the [quick→quikc] fox`), both completions,
-        outputs and scores; in a notebook the changes are highlighted.
+        flip ("worse" or "better"), input, perturbed_input, diff (`the [quick→quikc] fox`), both completions, outputs
+        and scores. Notebooks highlight the changes.
     """
     (name,) = reader_of(results).metric_list(metric or results.main_metrics[0])
     return Flips(render(Flips(_flips_table(_select_scores(results, None, name)[0], perturbation, name)), "with_diff"))
@@ -213,7 +251,7 @@ def worst_sides(
 
     Args:
         sides: A dict of label → `SCORES`.
-        worst: "all" for the worst over the original and all variants; k for the expected worst of k draws.
+        worst: "all" for the worst over the original and all variants; k for the expected worst over k seeds.
         higher_is_better: A dict of metric → direction.
         perturbations: The perturbations' entries in the manifest.
 
@@ -222,7 +260,7 @@ def worst_sides(
         ArgumentError: If `worst` is neither "all" nor an integer.
     """
     if worst != "all" and not is_integer(worst):
-        raise ArgumentError(f"worst={worst!r} should be 'all', or how many draws: worst=4.")
+        raise ArgumentError(f"worst={worst!r}: worst must be 'all' or an integer, the number of seeds, such as 4.")
     k = worst if is_integer(worst) else None
     worst_by_label: dict[str, pl.LazyFrame] = {}
     pools: dict[str, pl.DataFrame] = {}
@@ -243,11 +281,11 @@ def _select_scores(
     metrics: str | Sequence[str] | None,
     pool: str | Sequence[str] | bool = (),
     axes: Sequence[str] = _WITHOUT_PERTURBATION,
-    also: Sequence[str] = (),
+    extra_keys: Sequence[str] = (),
 ) -> tuple["_PerturbationInputs", list[str]]:
     """Return the inputs of a table by these columns, and the axes that it pools."""
     keys, pooled = reader_of(results).group_keys(by, pool, axes)
-    keys = [key for key in dict.fromkeys([*keys, *also]) if key in axes or key != "perturbation"]
+    keys = [key for key in dict.fromkeys([*keys, *extra_keys]) if key in axes or key != "perturbation"]
     requested = (
         pl.lit(value=True) if metrics is None else pl.col("metric").is_in(reader_of(results).metric_list(metrics))
     )
@@ -333,7 +371,7 @@ def _change_table(
     names = inputs.resolve(perturbations, default=family)
     if definition == "helm":
         if placebo is not None:
-            raise ArgumentError("definition='helm' knows no placebo; leave out one of them.")
+            raise ArgumentError("definition='helm': HELM's definition has no placebo. Remove placebo or definition.")
         kinds = {name: [family] for name in names}
         counted = helm_scores(inputs.scores, inputs.completions, list(inputs.higher_is_better))
         table = stats.helm_definition(_changed_input(replace(inputs, scores=counted)), inputs.keys, families=kinds)
@@ -372,7 +410,7 @@ def _worst_case_table(
 
 
 def _check_same_variants(tables: Mapping[str, pl.DataFrame]) -> None:
-    """Check that worst cases are over the same variants; others can't be compared or ranked.
+    """Check that worst cases are over the same variants; others aren't comparable.
 
     Args:
         tables: A dict of label → a table of `worst_case` with `variants`, and optionally k and scenario.
@@ -389,8 +427,8 @@ def _check_same_variants(tables: Mapping[str, pl.DataFrame]) -> None:
         f"{label!r} over {' and '.join(pool['variants'].unique().sort())}" for label, pool in pools.items()
     )
     raise NotComparableError(
-        f"a worst case falls with the number of its variants, and these have others: {variants_by_label}. "
-        "Ask both under the same perturbations and seeds, or compare worst@k of the same k: worst=4."
+        f"Worst cases over different variants aren't comparable: {variants_by_label}. Run both with the same "
+        "perturbations and seeds, or compare worst@k at the same k, such as worst=4."
     )
 
 
@@ -430,16 +468,19 @@ def _flips_table(inputs: _PerturbationInputs, perturbation: str | None, metric: 
         where those changed), completion, perturbed_completion, output, perturbed_output, score, perturbed_score.
     """
     if metric not in inputs.higher_is_better:
-        raise ArgumentError(f"flips(metric={metric!r}): the metric has no direction, so no change is better or worse.")
+        raise ArgumentError(
+            f"flips(metric={metric!r}): the metric has no direction, so no change is better or worse. Write a metric "
+            "that has one."
+        )
     changed = _with_texts(
         _changed_scores(inputs, inputs.resolve(perturbation, default=None), metric), inputs.completions
     )
     worse = (pl.col("perturbed_score") < pl.col("score")) == inputs.higher_is_better[metric]
     keys = [*_OUTPUT_KEY[:2], *_VARIANT_KEY, *_OUTPUT_KEY[2:]]
-    shown = [f"{prefix}{name}" for name in ("input", "completion", *_VALUES) for prefix in ("", "perturbed_")]
+    columns = [f"{prefix}{name}" for name in ("input", "completion", *_VALUES) for prefix in ("", "perturbed_")]
     return (
         changed.with_columns(flip=pl.when(worse).then(pl.lit("worse")).otherwise(pl.lit("better")))
-        .select(*keys, "flip", *shown)
+        .select(*keys, "flip", *columns)
         .sort(pl.col("flip") != "worse", *keys)
         .collect()
     )
@@ -461,7 +502,7 @@ def _with_texts(scores: pl.LazyFrame, completions: pl.LazyFrame) -> pl.LazyFrame
     """Return the scores with input and completion, the original's and the variant's."""
     # a metric over an instance's outputs has no output index: the first output is shown
     indexed = scores.with_columns(index=pl.col("output_index").fill_null(0))
-    texts = completions.with_columns(index=pl.col("output_index"))
+    texts = _likeliest_options(completions).with_columns(index=pl.col("output_index"))
     on = [*_OUTPUT_KEY[:-1], "index"]
     originals = texts.filter(pl.col("perturbation") == ORIGINAL).select(*on, "completion")
     variants = texts.select(
@@ -478,6 +519,15 @@ def _with_texts(scores: pl.LazyFrame, completions: pl.LazyFrame) -> pl.LazyFrame
         .join(originals, on=on, how="left")
         .with_columns(input=pl.when(same).then("input").otherwise("with_references"))
     )
+
+
+def _likeliest_options(completions: pl.LazyFrame) -> pl.LazyFrame:
+    """Return one row per output: the likeliest option, if options have separate requests."""
+    single = completions.filter(pl.col("reference_index").is_null())
+    options = completions.filter(pl.col("reference_index").is_not_null(), pl.col("request_mode") != "calibration")
+    ranked = options.sort("logprob", descending=True, nulls_last=True, maintain_order=True)
+    likeliest = ranked.unique([*_OUTPUT_KEY, *_VARIANT_KEY], keep="first", maintain_order=True)
+    return pl.concat([single, likeliest])
 
 
 def _input_text(prefix: str) -> pl.Expr:
@@ -517,16 +567,16 @@ def _resolve_perturbations(
             name for name in available if not _is_placebo(name, entries) and default in (None, _family(name, entries))
         ]
     resolved: list[str] = []
-    for wanted in [requested] if isinstance(requested, str) else requested:
-        matches = [name for name in available if wanted == name]
-        matches = matches or [name for name in available if wanted == name.partition("(")[0] and "+" not in name]
-        if wanted in FAMILIES and not matches:
+    for request in [requested] if isinstance(requested, str) else requested:
+        matches = [name for name in available if request == name]
+        matches = matches or [name for name in available if request == name.partition("(")[0] and "+" not in name]
+        if request in FAMILIES and not matches:
             matches = [
-                name for name in available if _family(name, entries) == wanted and not _is_placebo(name, entries)
+                name for name in available if _family(name, entries) == request and not _is_placebo(name, entries)
             ]
         if not matches:
             names = dict.fromkeys([*available, *(name.partition("(")[0] for name in available if "+" not in name)])
-            raise UnknownNameError.among("perturbation of these results", wanted, names)
+            raise UnknownNameError.among("perturbation of these results", request, names)
         resolved += [name for name in matches if name not in resolved]
     return resolved
 

@@ -10,10 +10,17 @@ from helmframe._schema import COMPLETIONS, OF_REQUEST, ROW_COLUMNS, SCORES
 from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.metrics.score import parse
 from helmframe.results._data import ResultsData, filter_equal, reader_of, with_scores
+from helmframe.stats.frames import list_names
 
 
 def requests(results: ResultsData) -> pl.LazyFrame:
-    """Return one row per request as sent, with `prompt`."""
+    """Return one row per request as sent, with `prompt`.
+
+    >>> import helmframe as hf
+    >>> results = hf.scenario("sampler").where(subject="music").limit(4).generate(hf.models.oracle()).score()
+    >>> results.requests.collect()["prompt"].str.contains("Answer").all()
+    True
+    """
     response_columns = [column.name for column in COMPLETIONS.adds if column.name not in ("output_index", "request_id")]
     rows = results.completions.drop(response_columns)
     prefixes = results.prefixes.unique("prefix_id")
@@ -22,19 +29,25 @@ def requests(results: ResultsData) -> pl.LazyFrame:
 
 
 def rows(results: ResultsData, *, metric: str | None = None, score: float | None = None, **equals: Any) -> pl.DataFrame:
-    """Return wide rows, one per completion: input, prompt, completion, output, references, and each metric as a column.
+    """Return wide rows, one per completion: input, prompt, completion, output, references, and one column per metric.
 
     A metric over an instance's outputs or options has the same score in each row of the instance.
 
+    >>> import helmframe as hf
+    >>> plan = hf.scenario("sampler").where(subject="music").limit(8)
+    >>> results = plan.generate(hf.models.oracle()).score()
+    >>> results.rows(score=1.0).height, results.rows(model="oracle").height
+    (8, 8)
+
     Args:
         results: Results of a run.
-        metric: The metric of `score`; default the main one.
+        metric: The metric of `score`; default the main metric.
         score: Only rows with this score.
         **equals: column=value.
 
     Raises:
         UnknownNameError: If a metric or column is unknown.
-        ArgumentError: If a value has another type than its column, or a metric is of a whole set.
+        ArgumentError: If a value has another type than its column, or the metric is of a whole set.
     """
     parsed = parse(results.completions).join(
         results.prefixes.unique("prefix_id"), on="prefix_id", how="left", maintain_order="left"
@@ -60,12 +73,18 @@ def wrong(results: ResultsData, metric: str | None = None) -> pl.DataFrame:
 
     A score over an instance's outputs or options is listed once, in the first row of the instance.
 
+    >>> import helmframe as hf
+    >>> plan = hf.scenario("sampler").where(subject="music").limit(8)
+    >>> results = plan.generate(hf.models.echo()).score()
+    >>> results.wrong("exact_match").height
+    8
+
     Args:
         results: Results of a run.
-        metric: A metric of correctness, such as exact_match or option_accuracy; default the main one.
+        metric: A metric of correctness, such as exact_match or option_accuracy; default the main metric.
 
     Raises:
-        ArgumentError: If the metric does not measure correctness: use `worst_outputs`.
+        ArgumentError: If the metric does not measure correctness. Use `worst_outputs` for other metrics.
     """
     name = _row_metric(results, metric, "wrong")
     entry = results.manifest["metrics"][name]
@@ -76,8 +95,8 @@ def wrong(results: ResultsData, metric: str | None = None) -> pl.DataFrame:
         correctness = entry["higher_is_better"] is not False and frame[name].is_in([0.0, 1.0]).all()
     if not correctness:
         raise ArgumentError(
-            f"wrong({name!r}): this metric doesn't tell right outputs from wrong ones. "
-            f"Write results.worst_outputs(n=20, metric={name!r})."
+            f"wrong({name!r}): the metric doesn't measure correctness. Write results.worst_outputs(n=20, "
+            f"metric={name!r})."
         )
     return frame.filter(pl.col(name) == 0.0)
 
@@ -87,19 +106,22 @@ def worst_outputs(
 ) -> pl.DataFrame:
     """Return the n rows with the worst scores, the worst first.
 
-    `results.worst_outputs(n=10, metric="toxicity")`
-
-    Rows of equal score are in the order of their instances. Rows without a score are skipped. A score over an
+    Rows with equal scores are in the order of their instances. Rows without a score are skipped. A score over an
     instance's outputs or options is listed once, in the first row of the instance.
+
+    >>> import helmframe as hf
+    >>> results = hf.scenario("sampler").where(subject="music").generate(hf.models.noisy(0.8)).score()
+    >>> results.worst_outputs(2)["exact_match"].to_list()
+    [0.0, 0.0]
 
     Args:
         results: Results of a run.
-        n: How many rows.
-        metric: A metric of outputs or instances; default the main one.
+        n: The number of rows.
+        metric: A metric of outputs or instances; default the main metric.
         higher_is_better: The direction of a metric that has none, or of another tool's.
 
     Raises:
-        UnknownNameError: If no metric has this name.
+        UnknownNameError: If the metric is unknown.
         ArgumentError: If n isn't an integer ≥ 1, the metric has no direction, or is of a whole set.
     """
     if not is_integer(n) or n < 1:
@@ -109,13 +131,23 @@ def worst_outputs(
     higher = declared if higher_is_better is None else higher_is_better
     if higher is None:
         raise ArgumentError(
-            f"worst_outputs(metric={name!r}): the metric has no direction. Specify higher_is_better=True or False."
+            f"worst_outputs(metric={name!r}): the metric has no direction. Write higher_is_better=True or False."
         )
     return _scored_rows(results, name).sort(name, descending=not higher, maintain_order=True).head(n)
 
 
 def errors(results: ResultsData) -> pl.DataFrame:
-    """Return the failed requests: instance, model and error; the next run retries them."""
+    """Return the failed requests with their errors; the next run retries them.
+
+    >>> import helmframe as hf
+    >>> plan = hf.scenario("sampler").where(subject="music").limit(8)
+    >>> results = plan.generate(hf.models.oracle()).score()
+    >>> results.errors().height
+    0
+
+    Returns:
+        scenario, instance_id, perturbation, perturbation_seed, setting, trial, model, output_index, attempts, error.
+    """
     keys = (
         "scenario",
         "instance_id",
@@ -132,7 +164,11 @@ def errors(results: ResultsData) -> pl.DataFrame:
 def sql(results: ResultsData, query: str) -> pl.DataFrame:
     """Run DuckDB SQL over the tables `completions`, `requests`, `scores` and `stats`.
 
-    `results.sql("SELECT metric, avg(score) FROM scores GROUP BY ALL")`
+    >>> import helmframe as hf
+    >>> plan = hf.scenario("sampler").where(subject="music").limit(8)
+    >>> results = plan.generate(hf.models.oracle()).score()
+    >>> results.sql("SELECT avg(score) FROM scores WHERE metric = 'exact_match'").item()
+    1.0
 
     Raises:
         ArgumentError: If DuckDB rejects the query.
@@ -140,7 +176,7 @@ def sql(results: ResultsData, query: str) -> pl.DataFrame:
     import duckdb
 
     if not isinstance(query, str) or not query.strip():
-        raise ArgumentError(f"sql({query!r}): write a query, such as 'SELECT * FROM scores'.")
+        raise ArgumentError(f"sql({query!r}): query must be SQL, such as 'SELECT * FROM scores'.")
     tables = ("completions", "requests", "scores", "stats")
     with duckdb.connect() as connection:
         # otherwise DuckDB resolves unknown tables to Python variables
@@ -151,7 +187,10 @@ def sql(results: ResultsData, query: str) -> pl.DataFrame:
         try:
             relation = connection.sql(query)
         except duckdb.Error as error:
-            raise ArgumentError(f"sql(): {error}\nThe tables are {', '.join(tables)}.") from None
+            reason = str(error).partition("\n")[0]
+            raise ArgumentError(
+                f"sql(): DuckDB rejected the query: {reason}\nThe tables are {', '.join(tables)}."
+            ) from None
         return pl.DataFrame() if relation is None else relation.pl()
 
 
@@ -165,8 +204,8 @@ def _row_metric(results: ResultsData, metric: str | None, method: str) -> str:
     (name,) = reader_of(results).metric_list(metric or results.main_metrics[0])
     if name not in _row_metrics(results):
         raise ArgumentError(
-            f"{method}(metric={name!r}): this metric is one number of all instances, and no row has a score of it. "
-            f"Metrics of rows: {', '.join(_row_metrics(results)) or 'none'}."
+            f"{method}(metric={name!r}): this is a metric of the whole set, so rows have no score. Metrics with "
+            f"scores of rows: {list_names(_row_metrics(results))}."
         )
     return name
 

@@ -20,7 +20,13 @@ DEFINITIONS = ("helmframe", "helm")
 
 
 def stats(results: ResultsData) -> pl.LazyFrame:
-    """Return `STATS` of every metric by the axes that the run varied: `table()` as a lazy frame."""
+    """Return `STATS` of every metric by the axes that the run varied: `table()` as a lazy frame.
+
+    >>> import helmframe as hf
+    >>> results = hf.scenario("sampler").where(subject="music").limit(4).generate(hf.models.oracle()).score()
+    >>> results.stats.filter(metric="exact_match").select("value", "n").collect().row(0)
+    (1.0, 4)
+    """
     return table(results).lazy()
 
 
@@ -35,17 +41,23 @@ def table(
     pool: str | Sequence[str] | bool = (),
     definition: str = "helmframe",
 ) -> pl.DataFrame:
-    """Aggregate scores, one row per group and metric.
+    """Aggregate scores, one row per group and metric, each with its interval.
+
+    >>> import helmframe as hf
+    >>> plan = hf.scenario("sampler").where(subject="music").limit(8)
+    >>> results = plan.generate({"good": hf.models.oracle(), "bad": hf.models.echo()}).score()
+    >>> results.table(metrics="exact_match").select("model", "value", "n", "chance").rows()
+    [('bad', 0.0, 8, 0.25), ('good', 1.0, 8, 0.25)]
 
     Args:
         results: Results of a run.
-        by: Columns whose values make a group: trial, subset, a source column of the scenario (`subject`). The axes
-            scenario, split, model, setting and perturbation make groups too if the run has several values of them,
+        by: The columns whose values make a group: trial, subset, or a source column of the scenario (`subject`). The
+            axes scenario, split, model, setting and perturbation make groups too if the run has several values of them,
             unless `pool` names them.
         metrics: The metrics; default all.
         ci: The level of the intervals.
         mean: The mean over subsets ("macro") or by size ("micro"); default the scenario's.
-        pivot: One of the keys: its values become columns that hold `value`.
+        pivot: One of the keys, whose values become columns that contain `value`.
         pool: The axes to average over: "model", ["model", "perturbation"]; True: all that are not in `by`.
         definition: "helm" returns HELM's values. HELM scores the output of highest log-probability among the n outputs
             of a request; "helmframe" averages all n. HELM averages a metric of a set (a calibration error, F1) over
@@ -53,9 +65,13 @@ def table(
 
     Returns:
         `by`, the other axes, metric and `STATS`. If axes are pooled, `pooled` lists them: "3 models, 2 perturbations".
-        For metrics of choices, the baselines `chance` (guessing) and `majority` (the label that is right most often
-        in its subset). For a run that stopped early (`until`): asked, of (instances), and intervals that hold at
-        every look.
+        For metrics of choices, the baselines `chance` (guessing) and `majority` (the label that is right most often in
+        its subset). For a run that stopped early (`until`): n_run and n_total (instances), and intervals that are valid
+        at every look.
+
+    Raises:
+        UnknownNameError: If a column, metric or axis is unknown.
+        ArgumentError: If `ci`, `mean` or `definition` is invalid, or `by` and `pool` share a column.
     """
     keys, pooled = reader_of(results).group_keys(by, pool)
     names = reader_of(results).metric_list(metrics)
@@ -66,7 +82,7 @@ def table(
     cache_key = repr((keys, ci, over_subsets, definition))
     table = reader_of(results).last_table.get(cache_key)
     if table is None or not {*names} <= {*table["metric"]}:
-        table = _aggregated(results, keys, names, ci, over_subsets, definition)
+        table = _aggregate(results, keys, names, ci, over_subsets, definition)
         reader_of(results).last_table.clear()
         reader_of(results).last_table[cache_key] = table
     table = table.filter(pl.col("metric").is_in(names))
@@ -80,18 +96,24 @@ def table(
 def value(results: ResultsData, metric: str | None = None, *, definition: str = "helmframe", **where: Any) -> float:
     """Return one aggregated score.
 
+    >>> import helmframe as hf
+    >>> plan = hf.scenario("sampler").where(subject="music").limit(8).perturb("typos")
+    >>> results = plan.generate(hf.models.oracle()).score()
+    >>> results.value("exact_match"), results.value("exact_match", perturbation="typos")
+    (1.0, 1.0)
+
     Args:
         results: Results of a run.
-        metric: Default the main metric.
+        metric: The metric; default the main metric.
         definition: "helm" returns HELM's value, as in `table`.
-        **where: The values that identify the score, if the run varied them: model, perturbation (default
-            "original"), setting, scenario …
+        **where: The values that identify the score, if the run varied them: model, perturbation (default "original"),
+            setting, scenario …
 
     Raises:
         ArgumentError: If more than one value matches, or none; or nothing was scored.
 
     Warns:
-        HelmframeWarning: If more than 1 % of the requests failed; the value skips these.
+        HelmframeWarning: If more than 1 % of the requests failed; the value excludes them.
     """
     name = metric or results.main_metrics[0]
     keys = list(dict.fromkeys([*reader_of(results).default_axes, *where]))
@@ -102,27 +124,25 @@ def value(results: ResultsData, metric: str | None = None, *, definition: str = 
         available = scores[column].unique().sort().to_list()
         scores = filter_equal(scores, column, value)
         if scores.is_empty():
-            raise ArgumentError.unknown_value(f"value({column}={value!r}): 0 values fit", value, map(str, available))
+            raise ArgumentError.unknown_value(f"value(): no result for {column} {value!r}", value, map(str, available))
     if scores.height != 1:
-        undecided = ", ".join(f"{key}=…" for key in keys if scores[key].n_unique() > 1) or "other words"
-        raise ArgumentError(
-            f"value({name!r}): {scores.height} values fit. Say more: {undecided}.\n{scores.select(keys)}"
-        )
+        undecided = ", ".join(f"{key}=…" for key in keys if scores[key].n_unique() > 1) or "other conditions"
+        raise ArgumentError(f"value({name!r}): {scores.height} results match. Add {undecided}.\n{scores.select(keys)}")
     value, n, failed = scores.select("value", "n_completions", "n_error").row(0)
     if value is None:
-        reason = f"{failed} completions failed; results.errors() says why" if failed else "see results.rows()"
-        raise ArgumentError(f"value({name!r}): nothing was scored: {reason}.")
+        reason = f"{failed} requests failed. results.errors() lists them" if failed else "See results.rows()"
+        raise ArgumentError(f"value({name!r}): nothing was scored. {reason}.")
     if failed > ERRORS_ALLOWED * n:
         warnings.warn(
-            f"value({name!r}): {failed:,} of {n:,} requests failed, and the value leaves these out. Rerun the plan "
-            "to retry them; results.errors() lists them.",
+            f"value({name!r}): {failed:,} of {n:,} requests failed and are excluded. Rerun the plan to retry them. "
+            "results.errors() lists them.",
             HelmframeWarning,
             stacklevel=2,
         )
     return float(value)
 
 
-def _aggregated(
+def _aggregate(
     results: ResultsData, keys: Sequence[str], names: Sequence[str], ci: float, mean: str, definition: str
 ) -> pl.DataFrame:
     """Return the scores of these metrics, aggregated by these columns."""

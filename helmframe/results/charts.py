@@ -26,6 +26,11 @@ CHARTS: Registry[Chart] = Registry(
 def chart(name: str) -> Callable[[Function], Function]:
     """Register a function `(results, **options) -> Altair chart` as `results.plot.NAME(**options)`.
 
+    >>> @chart("lengths")
+    ... def lengths(results, mode="light"):
+    ...     return results.plot.scores("output_words", mode=mode)
+    >>> CHARTS.remove("lengths")
+
     Raises:
         ArgumentError: If the name is taken.
     """
@@ -42,6 +47,11 @@ class Plot:
 
     A model has the same colour in all charts. `chart.save("x.png")`, `.svg` and `.html` need no network. Charts with
     mode="dark" are for dark pages. `hf.charts` draws any frame of the documented schema.
+
+    >>> import helmframe as hf
+    >>> results = hf.scenario("sampler").where(subject="music").limit(4).generate(hf.models.oracle()).score()
+    >>> dir(results.plot)
+    ['calibration', 'confusion', 'forest', 'heatmap', 'leaderboard', 'pareto', 'perturbations', 'robustness', 'scores']
     """
 
     def __init__(self, results: Any) -> None:

@@ -20,12 +20,17 @@ from helmframe.store import Address, RunFolder, address_of, listing, write_text
 class Results(ResultsData):
     """The results of a run, independent of its store, plan and models.
 
-    `completions`, `scores`, `prefixes`, `verdicts`, `helm_stats` are lazy tables (`hf.schema()` documents them); the
+    `completions`, `scores`, `prefixes`, `verdicts` and `helm_stats` are lazy tables (`hf.schema()` documents them). The
     methods aggregate, compare and display them. `path` is the folder of the tables, or None if they were changed.
 
     The repr, `table`, `robustness`, `fairness` and `worst_case` read a run's folder shard by shard in constant memory.
-    Metrics of whole sets, `consistency`, `gap`, `compare`, `flips`, `rows` and HELM's definition of robustness read
-    the whole folder at once.
+    Metrics of whole sets, `consistency`, `gap`, `compare`, `flips`, `rows` and HELM's definition of robustness read the
+    whole folder at once.
+
+    >>> import helmframe as hf
+    >>> results = hf.scenario("sampler").where(subject="music").limit(4).generate(hf.models.oracle()).score()
+    >>> results.scores.filter(metric="exact_match").collect()["score"].to_list()
+    [1.0, 1.0, 1.0, 1.0]
     """
 
     # aggregated scores
@@ -60,7 +65,13 @@ class Results(ResultsData):
 
     @property
     def plot(self) -> Plot:
-        """Charts: `results.plot.scores()`."""
+        """Return the charts of these results.
+
+        >>> import helmframe as hf
+        >>> results = hf.scenario("sampler").where(subject="music").limit(4).generate(hf.models.oracle()).score()
+        >>> "scores" in dir(results.plot)
+        True
+        """
         return Plot(self)
 
     def explore(
@@ -79,10 +90,14 @@ class Results(ResultsData):
     ) -> Any:
         """Explore the results row by row in a notebook: filters, pages, and the details of a selected instance.
 
-        Rows are loaded on demand, so a million completions open at once. In a terminal: `helmframe view`.
+        Rows are loaded on demand, so a million completions open at once. In a terminal, run `helmframe view`.
+
+        >>> import helmframe as hf
+        >>> results = hf.scenario("sampler").where(subject="music").limit(4).generate(hf.models.oracle()).score()
+        >>> widget = results.explore(order="lowest")
 
         Args:
-            metric: The initial metric; default the main one of each scenario. The other parameters are the initial
+            metric: The initial metric; default the main metric of each scenario. The other parameters are the initial
                 filters.
             scenario: Only rows of this scenario.
             model: Only rows of this model.
@@ -91,15 +106,16 @@ class Results(ResultsData):
             low: Only scores of at least this.
             high: Only scores of at most this.
             only: "all", "unscored" or "unparsed".
-            find: A text that the instance id contains.
+            find: A substring of the instance id.
             order: "run", "lowest" or "highest" score first.
 
         Raises:
-            ArgumentError, UnknownNameError: If a filter or value is invalid.
-            CapabilityError: If anywidget is not installed.
+            ArgumentError: If a filter is invalid.
+            UnknownNameError: If a metric, scenario, model, perturbation or setting is unknown.
+            CapabilityError: If anywidget is not installed: pip install 'helmframe[widgets]'.
         """
         if find_spec("anywidget") is None:
-            raise CapabilityError("explore() needs the package anywidget: pip install 'helmframe[widgets]'.")
+            raise CapabilityError("explore() requires the package anywidget: pip install 'helmframe[widgets]'")
         filters = {
             "metric": metric, "scenario": scenario, "model": model, "perturbation": perturbation, "setting": setting,
             "low": low, "high": high, "only": only, "find": find, "order": order,
@@ -109,13 +125,20 @@ class Results(ResultsData):
     def report(self, path: str | Path, *, title: str | None = None) -> Address:
         """Write a report: one self-contained HTML file without scripts, which needs no network.
 
-        Scores, charts, robustness and fairness, comparisons, disagreements of models, outputs that a perturbation
-        flipped and the worst instances (with a word diff), failed requests, plan and manifest. Texts of models and data
-        are escaped, and long texts are truncated.
+        It contains scores, charts, robustness and fairness, comparisons, disagreements between models, outputs that a
+        perturbation made worse, the worst instances (with a word diff), failed requests, plan and manifest. Texts of
+        models and data are escaped, and long texts are truncated.
+
+        >>> import tempfile
+        >>> import helmframe as hf
+        >>> results = hf.scenario("sampler").where(subject="music").limit(4).generate(hf.models.oracle()).score()
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     results.report(f"{folder}/report.html").name
+        'report.html'
 
         Args:
             path: The file, on disk or in a bucket; an existing file is replaced.
-            title: Default the scenarios' names.
+            title: The title; default the scenarios' names.
 
         Raises:
             ArgumentError: If `path` is a folder.
@@ -124,7 +147,9 @@ class Results(ResultsData):
         """
         target = address_of(path)
         if isinstance(target, Path) and target.is_dir():
-            raise ArgumentError(f"report: {target} is a folder. Name a file: report({str(target / 'report.html')!r}).")
+            raise ArgumentError(
+                f"report(): {target} is a folder. Write the path of a file: report({str(target / 'report.html')!r})."
+            )
         write_text(render(self, "report", title), target)
         return target
 
@@ -141,7 +166,13 @@ class Results(ResultsData):
     ) -> Address:
         """Write `table(…)` as a file: .csv and .json with full precision, .md and .tex (booktabs) rounded.
 
-        `results.write_table("scores.tex", pivot="model")`
+        >>> import tempfile
+        >>> import helmframe as hf
+        >>> results = hf.scenario("sampler").where(subject="music").limit(4).generate(hf.models.oracle()).score()
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = results.write_table(f"{folder}/scores.csv", metrics="exact_match", pivot="model")
+        ...     file.read_text().split()
+        ['scenario,perturbation,metric,oracle', 'sampler,original,exact_match,1.0']
 
         Args:
             path: The file, on disk or in a bucket; its extension sets the format; an existing file is replaced.
@@ -166,15 +197,22 @@ class Results(ResultsData):
         """Write the results as a folder of Parquet files and a manifest, on disk or in a bucket; `hf.load` reads it.
 
         Scores, completions and verdicts are in `scores/scenario=S/model=M/….parquet` with percent-encoded names, as
-        Hive, DuckDB and Polars read them. The columns are those of `hf.schema()`, then the source's. The manifest is
-        in each file's footer (key "helmframe") and in manifest.json, which is written last and completes the folder.
+        Hive, DuckDB and Polars read them. The columns are those of `hf.schema()`, then the source's. The manifest is in
+        each file's footer (key "helmframe") and in manifest.json, which is written last and completes the folder.
+
+        >>> import tempfile
+        >>> import helmframe as hf
+        >>> results = hf.scenario("sampler").where(subject="music").limit(4).generate(hf.models.oracle()).score()
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     hf.load(results.to_parquet(f"{folder}/run")).value("exact_match")
+        1.0
 
         Raises:
             StoreError: If the folder is not empty, or can't be written.
         """
         target = address_of(folder)
         if listing(target):
-            raise StoreError(f"{target} is not empty; choose another folder.")
+            raise StoreError(f"to_parquet(): folder {target} isn't empty. Write another folder.")
         copied = RunFolder(target)
         for shard, chunk in enumerate(reader_of(self).chunks):
             for name, rows in (("completions", chunk.completions), ("scores", chunk.scores)):
@@ -189,6 +227,13 @@ class Results(ResultsData):
         """Write the results as HELM's run directories, for `helm-summarize`; `hf.read_helm` reads them.
 
         Statistics that HELM recorded (`helm_stats`) are written unchanged; others are computed by HELM's rules.
+
+        >>> import tempfile
+        >>> import helmframe as hf
+        >>> results = hf.scenario("sampler").where(subject="music").limit(4).generate(hf.models.oracle()).score()
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     results.to_helm(f"{folder}/runs").name
+        'runs'
 
         Raises:
             StoreError: If the folder is not empty.

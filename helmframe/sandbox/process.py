@@ -1,8 +1,8 @@
-"""Isolated processes: no network, no files but a scratch folder, a user of their own, limits, killed as a group.
+"""Isolated processes: without network, with only a scratch folder, their own user, limits, and killed as a group.
 
 Bubblewrap isolates them by namespaces for mounts, processes, network, IPC, host name and, unless we are root, users. A
-filter refuses system calls that programs don't need and that namespaces don't cover. The rest of the kernel stays
-reachable, as in any container. If one of these is not available, nothing runs.
+filter denies system calls that programs don't need and that namespaces don't cover. The rest of the kernel is
+reachable, as in any container. If a part of the sandbox is not available, no program runs.
 """
 
 import itertools
@@ -34,9 +34,16 @@ _numbers = itertools.count()
 class Limits:
     """The limits of one program.
 
-    The kernel limits `cpu` (s) and `memory` (bytes) of each process. We check every 50 ms that all processes together
-    stay below `memory`. `wall` (s) starts when the sandbox is set up; `processes` counts threads too; `scratch` and
-    `output` are bytes.
+    The kernel limits `cpu` and `memory` of each process. Every 50 ms, the total memory of all processes is checked
+    against `memory` too.
+
+    Attributes:
+        cpu: The CPU time, in seconds.
+        wall: The time since the sandbox is ready, in seconds.
+        memory: The memory, in bytes.
+        processes: The number of processes and threads.
+        scratch: The size of the scratch folder, in bytes.
+        output: The size of the output, in bytes.
     """
 
     cpu: int = 10
@@ -49,27 +56,27 @@ class Limits:
 
 @dataclass
 class Box:
-    """A running sandbox: a handle of its first process (-1 if it never started), and our end of its standard error."""
+    """A running sandbox: a handle of its first process (-1 if it has not started), and its standard error."""
 
     process: subprocess.Popen[bytes]
     init: int
     errors: int
     tail: bytes = b""
 
-    def hear(self) -> bool:
+    def read_errors(self) -> bool:
         """Read from standard error, and store the end of the text; return False once the pipe is closed."""
-        more = os.read(self.errors, 1 << 16)
-        self.tail = (self.tail + more)[-4096:]
-        return more != b""
+        chunk = os.read(self.errors, 1 << 16)
+        self.tail = (self.tail + chunk)[-4096:]
+        return chunk != b""
 
     def memory(self) -> int:
-        """Return the memory of all processes together, in bytes."""
+        """Return the total memory of all processes, in bytes."""
         return sum(_resident(pid) for pid in _descendants(self.process.pid)) * os.sysconf("SC_PAGE_SIZE")
 
     def stop(self) -> int:
-        """Kill every process, wait until all have ended, and return the exit status of the program."""
+        """Kill all processes, wait until they have ended, and return the exit status of the program."""
         if self.init >= 0:
-            # the first process ends after all others of its namespace, and bwrap itself after it
+            # the first process ends after all other processes of its namespace, and bwrap ends after it
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self.init, signal.SIGKILL)
         else:
@@ -87,18 +94,18 @@ def sandbox(
     stdin: int = subprocess.DEVNULL,
     stdout: int = subprocess.DEVNULL,
 ) -> Iterator[Box]:
-    """Run a function of `helmframe.sandbox.child` in a sandbox of its own; at the end all its processes are killed.
+    """Run a function of `helmframe.sandbox.child` in a new sandbox, whose processes are killed after the block.
 
     Args:
-        entry: The module and function: "candidate.module".
-        job: The value that the function reads first, as JSON.
+        entry: The module and function, such as "candidate.module".
+        job: The job that the function receives, as a JSON value.
         limits: The limits of its processes.
-        ends: Numbers of open files that it inherits.
-        stdin: The number of its standard input.
-        stdout: The number of its standard output.
+        ends: The descriptors of open files that it inherits.
+        stdin: The descriptor of its standard input.
+        stdout: The descriptor of its standard output.
 
     Raises:
-        SandboxError: bwrap is missing, or can't set the sandbox up.
+        SandboxError: bwrap is missing, or can't start the sandbox.
     """
     root = os.geteuid() == 0
     confinement = {"uid": _free_uid() if root else None, "limits": asdict(limits)}
@@ -122,7 +129,7 @@ def sandbox(
                     env=environment(), pass_fds=[*descriptors, calls, info.child],
                 )  # fmt: skip
             except OSError as error:
-                raise SandboxError(f"a sandbox did not start: {error}") from error
+                raise SandboxError(f"Can't start the sandbox: {error}") from error
         box = Box(process, _init_of(info.parent), errors.parent)
         if box.init >= 0:
             stack.callback(os.close, box.init)
@@ -130,29 +137,29 @@ def sandbox(
         if _read(started.parent, 1) != b"1":
             box.stop()
             complaint = _read(errors.parent, 4096).decode(errors="replace").strip()
-            raise SandboxError(f"a sandbox did not start: {complaint or 'it said nothing'}")
+            raise SandboxError(f"Can't start the sandbox: {complaint or 'bubblewrap reports no reason'}")
         yield box
 
 
 def read_to_end(pipe: int, boxes: Sequence[Box], limits: Limits) -> tuple[bytes, str]:
-    """Read a pipe until it is closed or a limit is exceeded; return the content and the limit, "" if none is.
+    """Read a pipe until it is closed or a limit is exceeded; return the content and the exceeded limit, or "".
 
     The limits are "time", "memory" and "output".
     """
     deadline = time.monotonic() + limits.wall
     content = bytearray()
-    heard = {box.errors: box for box in boxes}
+    open_errors = {box.errors: box for box in boxes}
     while True:
-        readable = set(select.select([pipe, *heard], [], [], _TICK)[0])
-        for number in readable & heard.keys():
-            # nothing else empties this pipe, and a full one would block the program
-            if not heard[number].hear():
-                del heard[number]
+        readable = set(select.select([pipe, *open_errors], [], [], _TICK)[0])
+        for number in readable & open_errors.keys():
+            # nothing else empties this pipe, and a full pipe would block the program
+            if not open_errors[number].read_errors():
+                del open_errors[number]
         if pipe in readable:
-            more = os.read(pipe, 1 << 16)
-            if not more:
+            chunk = os.read(pipe, 1 << 16)
+            if not chunk:
                 return bytes(content), ""
-            content += more
+            content += chunk
             if len(content) > limits.output:
                 return bytes(content[: limits.output]), "output"
         if time.monotonic() > deadline:
@@ -163,7 +170,7 @@ def read_to_end(pipe: int, boxes: Sequence[Box], limits: Limits) -> tuple[bytes,
 
 @contextmanager
 def memory_file(content: bytes) -> Iterator[int]:
-    """Yield the number of an open file in memory with this content, positioned at its start."""
+    """Yield the descriptor of a file in memory with this content, positioned at its start."""
     number = os.memfd_create("helmframe")
     try:
         with os.fdopen(os.dup(number), "wb") as file:
@@ -175,7 +182,7 @@ def memory_file(content: bytes) -> Iterator[int]:
 
 
 def _free_uid() -> int:
-    """Return an unused user id, another for each sandbox: the kernel limits the processes of each user."""
+    """Return an unused user id for each sandbox, because the kernel limits processes by user."""
     spans = [[int(number) for number in line.split()] for line in Path("/proc/self/uid_map").read_text().splitlines()]
     last = min(max(first + length for first, _, length in spans), 1 << 31) - 3
     return last - (os.getpid() * 64 + next(_numbers)) % (last // 2)
@@ -206,20 +213,20 @@ def _init_of(info: int) -> int:
         return -1
 
 
-def _read(pipe: int, most: int) -> bytes:
-    """Return at most `most` bytes, read until the pipe ends or the time for a start is over."""
+def _read(pipe: int, size: int) -> bytes:
+    """Return at most `size` bytes, read until the pipe ends or the time for a start is over."""
     deadline = time.monotonic() + _START_SECONDS
     content = b""
-    while len(content) < most and select.select([pipe], [], [], max(0.0, deadline - time.monotonic()))[0]:
-        more = os.read(pipe, most - len(content))
-        if not more:
+    while len(content) < size and select.select([pipe], [], [], max(0.0, deadline - time.monotonic()))[0]:
+        chunk = os.read(pipe, size - len(content))
+        if not chunk:
             break
-        content += more
+        content += chunk
     return content
 
 
 def _descendants(pid: int) -> Iterator[int]:
-    """Yield a process and its descendants, except those that have ended meanwhile."""
+    """Yield the ids of a process and its descendants, without those that have ended."""
     yield pid
     with suppress(OSError):
         for task in Path(f"/proc/{pid}/task").iterdir():
@@ -241,13 +248,13 @@ def bwrap() -> str:
     """Return the path of bubblewrap.
 
     Raises:
-        SandboxError: It is not installed.
+        SandboxError: bubblewrap is not installed.
     """
     path = shutil.which("bwrap") if sys.platform == "linux" else None
     if path is None:
         raise SandboxError(
-            "programs are run by bubblewrap, on Linux, and there is no `bwrap` here. "
-            "Install the package bubblewrap (apt install bubblewrap, dnf install bubblewrap, …), 0.7 or later."
+            "Programs run in a sandbox of bubblewrap, on Linux only, and the command bwrap was not found. "
+            "Install bubblewrap 0.7 or later: apt install bubblewrap, or dnf install bubblewrap."
         )
     return path
 
@@ -255,13 +262,13 @@ def bwrap() -> str:
 def sandbox_args(scratch: int, root: bool) -> list[str]:
     """Return bubblewrap's arguments for namespaces and mounts.
 
-    The sandbox has the interpreter, the C libraries, four devices and a scratch folder. It has no /proc, no /etc, no
-    home and no packages. All but the scratch folder is read-only.
+    The sandbox contains the interpreter, the C libraries, four devices and a scratch folder. It has no /proc, no /etc,
+    no home and no packages. Everything except the scratch folder is read-only.
 
     Args:
-        scratch: The size of the scratch folder in bytes; it is in memory.
-        root: Whether we are root. Then there is no user namespace, since our files would be its own; the sandbox
-            changes to another user first.
+        scratch: The size of the scratch folder in bytes. The folder is in memory.
+        root: Whether we are root. Then there is no user namespace, which would own our files; the sandbox changes to
+            another user instead.
     """
     args = ["--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
     args += ["--die-with-parent", "--new-session", "--hostname", "sandbox"]
@@ -288,9 +295,9 @@ def sandbox_args(scratch: int, root: bool) -> list[str]:
 
 
 def python(entry: str) -> list[str]:
-    """Return the command that calls "module.function" of `helmframe.sandbox.child` with the arguments after it.
+    """Return the command that calls "module.function" of `helmframe.sandbox.child`; arguments are appended.
 
-    It is plain Python, without packages, and with no folder of the program's on its path.
+    The command runs plain Python without packages, and without a folder of the program on its path.
     """
     module, _, function = entry.partition(".")
     code = (
@@ -301,18 +308,18 @@ def python(entry: str) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """Return the environment variables in the sandbox: none of the caller's, and the same for every program.
+    """Return the environment variables of the sandbox, without those of the caller.
 
-    A score must not depend on the order of a set.
+    The hash seed is fixed, because a score must not depend on the order of a set.
     """
     paths = {"HOME": SCRATCH, "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
     return paths | {"PYTHONHASHSEED": "0", "MALLOC_ARENA_MAX": "1", "OMP_NUM_THREADS": "1"}
 
 
 def _read_only(source: Path, target: Path) -> list[str]:
-    # otherwise the folders above would have the modes of the source's, which may exclude another user: a home, often
-    above = [folder for folder in reversed(target.parents) if folder != Path("/")]
-    return [word for folder in above for word in ("--perms", "0755", "--dir", str(folder))] + [
+    # parents with their own modes, because those of the source, such as a home, may exclude other users
+    parents = [folder for folder in reversed(target.parents) if folder != Path("/")]
+    return [word for folder in parents for word in ("--perms", "0755", "--dir", str(folder))] + [
         "--ro-bind", str(source), str(target)
     ]  # fmt: skip
 
@@ -332,13 +339,13 @@ _AF_UNIX = 1
 # CLONE_NEW{NS,CGROUP,UTS,IPC,USER,PID,NET}
 _NEW_NAMESPACES = 0x7E020000
 
-# Newer calls have one number on every processor.
+# Newer system calls have the same number on every processor.
 _DENIED_EVERYWHERE = {
     "io_uring_setup": 425, "io_uring_enter": 426, "io_uring_register": 427, "open_tree": 428, "move_mount": 429,
     "fsopen": 430, "fsconfig": 431, "fsmount": 432, "fspick": 433, "pidfd_getfd": 438, "mount_setattr": 442,
     "memfd_secret": 447,
 }  # fmt: skip
-# Memory beyond the limits of a process (memfd, System V), other processes, namespaces, mounts, keys, the kernel.
+# Calls for memory beyond the limits (memfd, System V), other processes, namespaces, mounts, keys and the kernel.
 _DENIED = {
     "x86_64": {
         "memfd_create": 319, "shmget": 29, "shmat": 30, "semget": 64, "msgget": 68, "mq_open": 240,
@@ -363,19 +370,20 @@ _CLONE = {"x86_64": 56, "aarch64": 220}
 _SOCKET = {"x86_64": 41, "aarch64": 198}
 _CLONE3 = 435
 _AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
-# On x86_64 these numbers are the x32 ABI: the same calls by other numbers.
+# From this number on, x86_64 has the x32 ABI: the same calls with other numbers.
 _X32 = 0x40000000
 
 
 def call_filter(machine: str = "") -> bytes:
-    """Return the filter of system calls as the kernel's BPF, for this processor.
+    """Return the filter of system calls for a processor, as BPF of the kernel.
 
     Raises:
-        SandboxError: The numbers of this processor's system calls are not listed here.
+        SandboxError: The processor is unsupported.
     """
     machine = machine or platform.machine()
     if machine not in _DENIED:
-        raise SandboxError(f"no list of system calls for the processor {machine!r}; there is: {', '.join(_DENIED)}.")
+        supported = " and ".join(_DENIED)
+        raise SandboxError(f"The sandbox doesn't support the processor {machine!r}, only {supported}.")
     program = [
         _step(_LOAD, _ARCH),
         _step(_EQUAL, _AUDIT_ARCH[machine], on_true=1),
@@ -384,9 +392,9 @@ def call_filter(machine: str = "") -> bytes:
         _step(_AT_LEAST, _X32, on_false=1),
         _step(_RETURN, _ERRNO | _EPERM),
     ]
-    # the C library falls back to clone, whose flags can be read
-    refused = {_CLONE3: _ENOSYS} | dict.fromkeys((*_DENIED_EVERYWHERE.values(), *_DENIED[machine].values()), _EPERM)
-    for number, errno in refused.items():
+    # clone3 is missing, so the C library falls back to clone, whose flags a filter can read
+    denied = {_CLONE3: _ENOSYS} | dict.fromkeys((*_DENIED_EVERYWHERE.values(), *_DENIED[machine].values()), _EPERM)
+    for number, errno in denied.items():
         program += [_step(_EQUAL, number, on_false=1), _step(_RETURN, _ERRNO | errno)]
     program += [
         _step(_EQUAL, _CLONE[machine], on_false=4),
@@ -394,7 +402,7 @@ def call_filter(machine: str = "") -> bytes:
         _step(_ANY_BIT, _NEW_NAMESPACES, on_false=1),
         _step(_RETURN, _ERRNO | _EPERM),
         _step(_RETURN, _ALLOW),
-        # a namespace of its own takes the network away, but not vsock and the kernel's ciphers
+        # only Unix sockets, because the network namespace does not cover vsock and the kernel's ciphers
         _step(_EQUAL, _SOCKET[machine], on_false=4),
         _step(_LOAD, _FIRST_ARGUMENT),
         _step(_EQUAL, _AF_UNIX, on_true=1),

@@ -1,8 +1,7 @@
-"""Programs that models write, run against tests in sandboxes.
+"""Programs that models write, and their tests, in sandboxes.
 
-The tests run in another sandbox, the referee's, and call the program over two pipes, which transfer plain values. So no
-trick inside the program's process (exit codes, patched asserts, frames, files) can change the verdict; only right
-values can.
+The tests run in their own sandbox, that of the referee, and call the program over two pipes, which transfer plain
+values. So a trick inside the program's process (exit codes, patched asserts, frames, files) can't change the verdict.
 """
 
 import json
@@ -17,7 +16,7 @@ from helmframe import config
 from helmframe.errors import SandboxError
 from helmframe.sandbox.process import Limits, memory_file, read_to_end, sandbox
 
-# The imports that APPS puts before every program, without NumPy, which the sandbox does not have.
+# The imports that APPS adds to every program, without NumPy, which the sandbox does not contain.
 _APPS_IMPORTS = """
 import collections, fractions, heapq, itertools, math, random, sys, time
 from collections import ChainMap, Counter, OrderedDict, defaultdict, deque
@@ -31,7 +30,7 @@ from typing import List, Tuple
 
 @dataclass(frozen=True)
 class Verdict:
-    """The verdict on a program: whether it passed, and the reason if not."""
+    """The verdict on a program: whether it passed, and the reason if it did not."""
 
     passed: bool
     reason: str = ""
@@ -39,7 +38,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Output:
-    """The output of a script; `reason` is why it failed, "" if it succeeded."""
+    """The output of a script, and the reason why it failed; "" if it succeeded."""
 
     text: str
     reason: str = ""
@@ -52,20 +51,20 @@ def run_tests(
 
     Arguments and results are passed by value. So tests don't see changes of arguments, and can't pass functions.
 
-    Builtin names in tests are Python's, even if the program defines them too. The exception are tests that use no other
-    name of the program: then a builtin that every assert calls is the function under test (`assert sum(10, 15) == 25`).
-    A StopIteration of the program becomes a RuntimeError, unless the tests name it. Otherwise loops such as
-    `all(map(f, …))` would end early without an error.
+    Builtin names in tests are Python's, even if the program defines them too. There is one exception: if the tests use
+    no other name of the program, a builtin that every assert calls is the function under test, as in
+    `assert sum(10, 15) == 25`. A StopIteration of the program becomes a RuntimeError, unless the tests contain that
+    name. Otherwise loops such as `all(map(f, …))` would end early without an error.
 
     Args:
-        program: Python source, loaded as a module.
-        tests: Python source that defines `check(candidate)`, or asserts.
-        entry_point: The function passed to `check`; "": the tests call the program's functions by name.
-        setup: Python source of helpers in the prompt, for the tests. Its names take precedence over the program's.
-        limits: The limits of the program, and of the tests.
+        program: The Python source of the program, which is loaded as a module.
+        tests: The Python source of the tests, which defines `check(candidate)`, or asserts.
+        entry_point: The function that is passed to `check`; "": the tests call the program's functions by name.
+        setup: The Python source of helpers in the prompt. In the tests, its names take precedence over the program's.
+        limits: The limits of the program and of the tests.
 
     Raises:
-        SandboxError: No sandbox starts, so there is no verdict.
+        SandboxError: The sandbox can't be started, so there is no verdict.
     """
     job = {"tests": tests, "entry_point": entry_point, "setup": setup}
     return _judged(program, job, limits or Limits())
@@ -74,19 +73,19 @@ def run_tests(
 def run_call(program: str, name: str, arguments: Any, expected: Any, limits: Limits | None = None) -> Verdict:
     """Return the verdict of one call of a program's function, as in APPS. The program can use APPS's imports.
 
-    Values are compared with Python's `==`, so 1 equals 1.0 and true, with these rules of APPS: Tuples equal lists. A
-    value equals a list that holds only this value. Integer keys replace the text keys of a dict that is the first
-    argument or the expected value. In addition, NaN equals NaN.
+    Values are compared with Python's `==`, so 1 equals 1.0 and true, and with the rules of APPS. Tuples equal lists,
+    and a value equals a list of only this value. Text keys become integer keys in a dict that is the first argument or
+    the expected value. In addition, NaN equals NaN.
 
     Args:
-        program: Python source, loaded as a module.
+        program: The Python source of the program, which is loaded as a module.
         name: The function.
         arguments: The arguments, as a list of JSON values.
         expected: The expected JSON value.
-        limits: The limits of the program, and of the referee.
+        limits: The limits of the program and of the referee.
 
     Raises:
-        SandboxError: No sandbox starts, so there is no verdict.
+        SandboxError: The sandbox can't be started, so there is no verdict.
     """
     job = {"call": name, "arguments": arguments, "expected": expected}
     return _judged(program, job, limits or Limits(), imports=_APPS_IMPORTS)
@@ -95,24 +94,25 @@ def run_call(program: str, name: str, arguments: Any, expected: Any, limits: Lim
 def run_case(program: str, stdin: str, expected: str, limits: Limits | None = None) -> Verdict:
     """Return the verdict of one case of a script that reads standard input and writes standard output, as in APPS.
 
-    The script can use APPS's imports and must exit with status 0. Lines are compared without white space at both ends.
-    Empty lines at the start and at the end are ignored. APPS compares numbers approximately; this function does not.
+    The script can use APPS's imports, and must exit with status 0. Lines are compared without white space at their
+    ends. Empty lines at the start and at the end are ignored. APPS compares numbers approximately; this function does
+    not.
 
     Raises:
-        SandboxError: No sandbox starts, so there is no verdict.
+        SandboxError: The sandbox can't be started, so there is no verdict.
     """
     output = output_of(program, stdin, limits or Limits(), imports=_APPS_IMPORTS)
     if output.reason:
         return Verdict(passed=False, reason=output.reason)
-    right = _lines(output.text) == _lines(expected)
-    return Verdict(right, "" if right else "other output")
+    is_equal = _lines(output.text) == _lines(expected)
+    return Verdict(is_equal, "" if is_equal else "the output differs from the expected output")
 
 
 def output_of(program: str, text: str, limits: Limits, imports: str = "") -> Output:
-    """Return what a script writes to standard output, with `text` as its standard input.
+    """Return the standard output of a script, with `text` as its standard input.
 
     Raises:
-        SandboxError: No sandbox starts, so there is no output.
+        SandboxError: The sandbox can't be started, so there is no output.
     """
     with ExitStack() as stack:
         stdin = stack.enter_context(memory_file(text.encode(errors="replace")))
@@ -120,13 +120,13 @@ def output_of(program: str, text: str, limits: Limits, imports: str = "") -> Out
             output, written = _pipe(stack, child_stack)
             job = {"program": program, "imports": imports}
             box = stack.enter_context(sandbox("candidate.script", job, limits, stdin=stdin, stdout=written))
-        content, met = read_to_end(output, [box], limits)
-        # bwrap has standard output open too: once it is closed, the program has ended
+        content, exceeded = read_to_end(output, [box], limits)
+        # bwrap has standard output open too, so the program has ended once it is closed
         status = box.stop()
-    if met:
-        reason = f"over the limit: {met}"
+    if exceeded:
+        reason = f"limit exceeded: {exceeded}"
     elif status != 0:
-        reason = f"ended with status {status}: {box.tail.decode(errors='replace').strip().rpartition(chr(10))[2]}"
+        reason = f"exited with status {status}: {box.tail.decode(errors='replace').strip().rpartition(chr(10))[2]}"
     else:
         reason = ""
     return Output(content.decode(errors="replace"), reason)
@@ -150,9 +150,9 @@ def _judged(program: str, job: dict[str, Any], limits: Limits, imports: str = ""
                 ),
                 stack.enter_context(sandbox("referee.main", job, limits, ends=(request_input, replies, written))),
             ]
-        content, met = read_to_end(verdict, boxes, limits)
-    if met:
-        return Verdict(passed=False, reason=f"over the limit: {met}")
+        content, exceeded = read_to_end(verdict, boxes, limits)
+    if exceeded:
+        return Verdict(passed=False, reason=f"limit exceeded: {exceeded}")
     return _verdict(content)
 
 
@@ -176,25 +176,26 @@ def _lines(text: str) -> list[str]:
 
 
 def may_run_programs() -> None:
-    """Check that programs may be run, and that every part of a sandbox works here.
+    """Check that programs may run, and that every part of the sandbox works on this machine.
 
     Raises:
-        SandboxError: Running programs isn't allowed; or bwrap, the kernel or this machine refuses a part of the
-            sandbox, which the message names.
+        SandboxError: Programs are not allowed to run, or a part of the sandbox, which the message names, doesn't work.
     """
     if not config.code_allowed():
         raise SandboxError(
-            "this metric runs programs that a model wrote, in a sandbox of bubblewrap, and nobody has allowed it. "
-            "Write hf.configure(allow_code=True), or set HELMFRAME_ALLOW_CODE=1."
+            "This metric runs programs that a model wrote, in a sandbox of bubblewrap. This isn't allowed by default. "
+            "To allow it, call hf.configure(allow_code=True), or set HELMFRAME_ALLOW_CODE=1."
         )
     _probe()
 
 
-# an error is not cached: the user can repair the machine and try again
+# errors are not cached, so the user can fix the machine and try again
 @cache
 def _probe() -> None:
     if not Path("/proc/thread-self/children").exists():
-        raise SandboxError("the kernel does not list the children of a process (CONFIG_PROC_CHILDREN).")
+        raise SandboxError(
+            "The sandbox needs a kernel that lists the children of a process (built with CONFIG_PROC_CHILDREN)."
+        )
     limits = Limits(wall=20.0)
     try:
         output = output_of(_SELF_REPORT, "", limits)
@@ -202,14 +203,16 @@ def _probe() -> None:
         raise SandboxError(f"{error}\n{_HINT}") from None
     missing = _missing(output, limits)
     if missing:
-        raise SandboxError(f"the sandbox is not whole, so nothing is run in it: {', '.join(missing)}.\n{_HINT}")
+        raise SandboxError(
+            f"The sandbox is incomplete, so no program runs. Not isolated: {', '.join(missing)}.\n{_HINT}"
+        )
 
 
 def _missing(output: Output, limits: Limits) -> list[str]:
     try:
         report = json.loads(output.text)
     except ValueError:
-        return [f"no report of it ({output.reason or output.text[:200]!r})"]
+        return [f"the self-report is missing ({output.reason or output.text[:200]!r})"]
     wanted = {
         "user": True, "group": True, "processes": True, "network": True, "files": True, "proc": True,
         "namespaces": True, "environment": True,
@@ -219,9 +222,9 @@ def _missing(output: Output, limits: Limits) -> list[str]:
 
 
 _HINT = (
-    "Needed: bubblewrap 0.7 or later, and either root with CAP_SYS_ADMIN or user namespaces for everyone. In a "
-    "container: run it with --cap-add SYS_ADMIN and without the default seccomp and AppArmor profiles. On Ubuntu 24.04 "
-    "and later: an AppArmor profile for bwrap, or sysctl kernel.apparmor_restrict_unprivileged_userns=0."
+    "The sandbox needs bubblewrap 0.7 or later, and either root with CAP_SYS_ADMIN or user namespaces for all users. "
+    "In a container, add --cap-add SYS_ADMIN and disable the default seccomp and AppArmor profiles. On Ubuntu 24.04 "
+    "and later, add an AppArmor profile for bwrap, or set sysctl kernel.apparmor_restrict_unprivileged_userns=0."
 )
 
 _SELF_REPORT = """

@@ -1,4 +1,4 @@
-"""Access of DuckDB to buckets and the hub: by its httpfs extension, else by Python's file systems."""
+"""Access of DuckDB to buckets and the Hub, through its httpfs extension or else Python's file systems."""
 
 import importlib.util
 import re
@@ -47,19 +47,13 @@ def reach_s3(connection: "duckdb.DuckDBPyConnection", options: S3Options, where:
     return partial(_find_in_bucket, filesystem)
 
 
-def reach_hub(connection: "duckdb.DuckDBPyConnection", where: str) -> Listing:
-    """Let the connection read hf://; return a function that lists the paths of a glob pattern.
-
-    Raises:
-        SourceError: Neither httpfs nor huggingface_hub is installed.
-    """
+def reach_hub(connection: "duckdb.DuckDBPyConnection") -> Listing:
+    """Let the connection read hf://; return a function that lists the paths of a glob pattern."""
     _prepare(connection)
     extension = httpfs_file()
     if extension is not None:
         _load_httpfs(connection, extension)
         return partial(_duckdb_glob, connection)
-    if importlib.util.find_spec("huggingface_hub") is None:
-        raise SourceError(f"{where} can't be read without httpfs or huggingface_hub.\nRun pip install huggingface_hub.")
     from huggingface_hub import HfFileSystem
 
     class Hub(_ManyThreads, HfFileSystem):
@@ -185,7 +179,7 @@ def pin_revision(address: str) -> tuple[str, str | None]:
     `hf://datasets/cais/mmlu/…` → `hf://datasets/cais/mmlu@c30699e…/…`
     """
     match = re.fullmatch(r"hf://datasets/([\w.\-]+/[\w.\-]+)(?:@([^/]+))?(/.*)", address)
-    if match is None or importlib.util.find_spec("huggingface_hub") is None:
+    if match is None:
         return address, None
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError

@@ -155,7 +155,7 @@ def connect(spec: ScenarioSpec, data: str | None = None) -> Source:
         source = replace(source, secrets=options.secrets)
         return replace(source, listing=source.guarded(lambda: reach_s3(connection, options, where)))
     if scheme == "hf":
-        listing = source.guarded(lambda: reach_hub(connection, where))
+        listing = source.guarded(lambda: reach_hub(connection))
         return replace(source, address=hub_address(address), listing=listing)
     raise SourceError(f"{where} can't be read: {scheme}:// is unsupported.\nWrite a folder or s3://bucket/prefix.")
 

@@ -1,7 +1,7 @@
-"""Scores → numbers with error bars: `hf.stats`.
+"""Statistics of scores: values with intervals, comparisons and rankings (`hf.stats`).
 
-Each function takes a frame of the documented schema (`hf.schema("scores")`), wherever it comes from; `Results` says
-the same of a run's own. Methods are imported when they are used: no NumPy or SciPy comes with `import helmframe`.
+Each function takes a frame of the documented schema (`hf.schema("scores")`) from any source. The methods of `Results`
+apply them to a run. NumPy and SciPy are imported on first use, not by `import helmframe`.
 """
 
 from helmframe.stats.aggregate_set import aggregate_set
@@ -47,5 +47,5 @@ __all__ = [
 
 
 def __dir__() -> list[str]:
-    # what the Tab key offers: not the modules that the names come from
+    # for Tab completion: without the modules that define the names
     return __all__

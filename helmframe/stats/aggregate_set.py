@@ -1,4 +1,4 @@
-"""Stage: metrics of a whole set (macro-F1, perplexity) → stats, each value with its jackknife interval."""
+"""Values of metrics of whole sets (macro-F1, perplexity), each with its jackknife interval."""
 
 from collections.abc import Sequence
 
@@ -29,36 +29,44 @@ def aggregate_set(
     by_trial: bool = False,
     reason: pl.Expr | None = None,
 ) -> pl.DataFrame:
-    """Aggregate an expression over each group, over subsets, with the interval of a jackknife over clusters.
+    """Compute a metric of a whole set per group, averaged over subsets, with a jackknife interval over clusters.
 
-    Each subset's clusters (micro: the group's) are left out in turn and the expression taken again; over 200 of them
-    are dealt into 200 blocks by a key of their names, and blocks are left out, so that the cost is at most 201 passes.
-    A value that is not smooth gets 200 draws of clusters instead. It does not fold: all rows are read at once.
+    The expression is evaluated again without each cluster of a subset (micro: of the group). More than 200 clusters are
+    split into 200 blocks by a key of their names, and whole blocks are omitted, so the cost is at most 201 passes. A
+    value that isn't smooth gets 200 bootstrap samples of clusters instead. All rows are read at once.
+
+    >>> rows = pl.DataFrame({"instance_id": list("abcde"), "score": [0.0, 2.0, 1.0, 3.0, 4.0]})
+    >>> rows = rows.with_columns(scenario=pl.lit("s"), subset=pl.lit(""), cluster=pl.col("instance_id"))
+    >>> rms = (pl.col("score") ** 2).mean().sqrt()
+    >>> result = aggregate_set(rows, rms, by=[], metric="root_mean_square")
+    >>> result.select("metric", pl.col("value", "ci_low", "ci_high").round(3), "interval").row(0)
+    ('root_mean_square', 2.449, 0.675, 4.224, 'jackknife, n small')
 
     Args:
-        rows: completions or scores with `scenario, subset, cluster, instance_id`, `by` and what `value` reads. Failed
-            rows (`error` not null; without that column, `score` null) are left out and counted; `parsed` and
-            `truncated` are counted where there.
-        value: gives one number per group.
-        by: columns whose values make a group.
-        metric: the name for the column metric.
-        ci: share of such intervals that should contain the true value.
-        mean: "macro", the expression per subset (scenario × subset), then the mean; "micro", over all rows at once.
-        fraction: whether the value lies in [0, 1]: its interval is cut there.
-        smooth: False where leaving out one row moves others (bins of equal mass, quantiles): the jackknife's variance
-            is erratic there, the bootstrap's is not.
-        by_trial: Whether to compute the value in each trial and average over trials, as HELM does. By default all
-            trials' rows are one set, so a value that depends on the size of the set (a calibration error, a rare
-            class's F1) has the bias of the whole set and not that of a single trial.
-        reason: gives one text per group: why there is no value, where there is none.
+        rows: Completions or scores with `scenario`, `subset`, `cluster`, `instance_id`, the columns of `by` and those
+            that `value` reads. Failed rows (a non-null `error`; without that column, a null `score`) are excluded and
+            counted. `parsed` and `truncated` are counted if they exist.
+        value: An expression that returns one number per group.
+        by: The columns whose values make a group.
+        metric: The name for the column metric.
+        ci: The share of intervals that should cover the true value.
+        mean: "macro" evaluates the expression per subset (scenario × subset) and averages; "micro" evaluates it over
+            all rows at once.
+        fraction: Whether the value is in [0, 1]. If so, its interval is cut there.
+        smooth: Whether the value changes smoothly with the rows. Set False if removing one row moves others (bins of
+            equal mass, quantiles): the jackknife variance is then erratic, and the bootstrap is used.
+        by_trial: Whether to compute the value in each trial and average over trials, as HELM does. By default the rows
+            of all trials form one set. A value that depends on the size of the set (a calibration error, a rare class's
+            F1) then has the bias of the whole set, not that of a single trial.
+        reason: An expression that returns one text per group, the reason for a missing value.
 
     Returns:
-        `by`, metric and the columns of `STATS`, sorted by `by`; no interval where a subset has fewer than 2 clusters,
-        or where the value is undefined without some cluster.
+        `by`, metric and the columns of `STATS`, sorted by `by`. There is no interval if a subset has fewer than 2
+        clusters, or if the value is undefined without some cluster.
 
     Raises:
-        UnknownNameError: a column in `by` that the rows don't have.
-        ArgumentError: ci or mean can't be.
+        UnknownNameError: If the rows lack a column of `by`.
+        ArgumentError: If `ci` or `mean` is invalid.
 
     Source: Efron & Stein 1981, Annals of Statistics 9:586; Kott 2001, J. Official Statistics 17:521 (delete-a-group);
         Rust & Rao 1996 (stratified).
@@ -66,17 +74,19 @@ def aggregate_set(
     import numpy as np
 
     if mean not in ("macro", "micro"):
-        raise ArgumentError(f"mean={mean!r} is neither 'macro' (subsets alike) nor 'micro' (by size).")
+        raise ArgumentError(
+            f"mean={mean!r}: mean must be 'macro' (equal weight per subset) or 'micro' (weight by size)."
+        )
     if not 0 < ci < 1:
-        raise ArgumentError(f"ci={ci!r} should lie between 0 and 1, such as 0.95.")
+        raise ArgumentError(f"ci={ci!r}: ci must be between 0 and 1, such as 0.95.")
     keys = [*group_keys(rows.lazy(), by), "metric"]
-    frame = _prepared(rows.lazy(), metric)
+    frame = _prepare(rows.lazy(), metric)
     cells = merge_names(keys, STRATUM) if mean == "macro" else keys
-    answered = _dealt(frame.filter(~pl.col("failed")), keys, cells)
+    answered = _with_blocks(frame.filter(~pl.col("failed")), keys, cells)
     trials = ["trial"] if by_trial and "trial" not in cells else []
     wholes = compute_values(answered, value, cells, trials).rename({"replicate": "value"}).lazy()
     within = (
-        _within(_replicates(answered, value, cells, trials), cells)
+        _jackknife_variances(_replicates(answered, value, cells, trials), cells)
         if smooth
         else bootstrap_variance(answered, value, cells, trials)
     )
@@ -87,20 +97,20 @@ def aggregate_set(
         .sort(keys)
         .collect()
     )
-    why = answered.group_by(keys).agg(why=pl.lit("") if reason is None else reason).collect(engine="in-memory")
-    table = table.join(why, on=keys, how="left", nulls_equal=True, maintain_order="left")
+    reasons = answered.group_by(keys).agg(why=pl.lit("") if reason is None else reason).collect(engine="in-memory")
+    table = table.join(reasons, on=keys, how="left", nulls_equal=True, maintain_order="left")
     low, high = t_interval(table["value"].to_numpy(), table["variance"].to_numpy(), table["df"].to_numpy(), ci)
     return table.with_columns(
         pl.col("n").fill_null(0),
         stderr=pl.col("variance").sqrt(),
         ci_low=pl.Series(np.maximum(low, 0.0) if fraction else low).fill_nan(None),
         ci_high=pl.Series(np.minimum(high, 1.0) if fraction else high).fill_nan(None),
-        interval=_named(smooth=smooth),
+        interval=_interval_label(smooth=smooth),
     ).select([*keys, *(name for name in STATS.schema if name not in keys)])
 
 
-def _prepared(rows: pl.LazyFrame, metric: str) -> pl.LazyFrame:
-    """Return the rows in a fixed order, with metric, failed, and null flags where columns are absent."""
+def _prepare(rows: pl.LazyFrame, metric: str) -> pl.LazyFrame:
+    """Return the rows in a fixed order, with the columns metric and failed, and null flags for absent columns."""
     columns = rows.collect_schema().names()
     absent = [name for name in ("parsed", "truncated") if name not in columns]
     failed = pl.col("score").is_null() if "score" in columns else pl.lit(value=False)
@@ -118,14 +128,14 @@ def _prepared(rows: pl.LazyFrame, metric: str) -> pl.LazyFrame:
     )
 
 
-def _dealt(answered: pl.LazyFrame, keys: Sequence[str], cells: Sequence[str]) -> pl.LazyFrame:
-    """Return the rows with block (its number in the cell) and pool (the blocks whose values vary around one mean).
+def _with_blocks(answered: pl.LazyFrame, keys: Sequence[str], cells: Sequence[str]) -> pl.LazyFrame:
+    """Return the rows with their block (its number in the cell) and pool (blocks whose values vary around one mean).
 
-    A pool is a subset; where a group pools subsets and more than 200 clusters, it is the group, and every block holds
-    clusters of every subset.
+    A pool is a subset. A group that pools subsets and has more than 200 clusters is one pool, and each of its blocks
+    contains clusters of every subset.
     """
     names = [pl.col(name).fill_null("") for name in INSTANCE[:3]]
-    many = pl.len().over(cells) > MOST_BLOCKS
+    is_large = pl.len().over(cells) > MOST_BLOCKS
     blocks = (
         answered.select(merge_names(keys, INSTANCE[:3]))
         .unique()
@@ -135,17 +145,17 @@ def _dealt(answered: pl.LazyFrame, keys: Sequence[str], cells: Sequence[str]) ->
         .with_columns(
             jackknife_block=pl.col("place") % MOST_BLOCKS,
             jackknife_blocks=pl.min_horizontal(pl.len().over(cells), MOST_BLOCKS).cast(pl.Int64),
-            jackknife_pool=pl.when(many).then(pl.lit("")).otherwise(pl.concat_str(names[:2], separator="\x1f")),
-            dealt=many,
+            jackknife_pool=pl.when(is_large).then(pl.lit("")).otherwise(pl.concat_str(names[:2], separator="\x1f")),
+            dealt=is_large,
         )
         .drop("key", "place")
         .collect()
     )
-    dealt = answered.join(
+    joined = answered.join(
         blocks.lazy(), on=merge_names(keys, INSTANCE[:3]), how="left", nulls_equal=True, maintain_order="left"
     )
-    # in one chunk: a sum over several differs in its last digit with where they meet
-    return dealt.collect().rechunk().lazy()
+    # one chunk, because the last digit of a sum depends on the boundaries of chunks
+    return joined.collect().rechunk().lazy()
 
 
 def _replicates(answered: pl.LazyFrame, value: pl.Expr, cells: Sequence[str], trials: Sequence[str]) -> pl.LazyFrame:
@@ -153,7 +163,7 @@ def _replicates(answered: pl.LazyFrame, value: pl.Expr, cells: Sequence[str], tr
     blocks = (
         answered.select([*cells, "jackknife_block", "jackknife_blocks", "jackknife_pool"]).unique().collect().lazy()
     )
-    most = blocks.select(pl.col("jackknife_blocks").max()).collect().item() or 0
+    n_blocks = blocks.select(pl.col("jackknife_blocks").max()).collect().item() or 0
     replicates = [
         compute_values(
             answered.filter((pl.col("jackknife_block") != block) & (pl.col("jackknife_blocks") > block)),
@@ -161,22 +171,22 @@ def _replicates(answered: pl.LazyFrame, value: pl.Expr, cells: Sequence[str], tr
             cells,
             trials,
         ).with_columns(jackknife_block=pl.lit(block, dtype=pl.Int64))
-        for block in range(most)
+        for block in range(n_blocks)
     ]
     if not replicates:
         return blocks.with_columns(replicate=pl.lit(None, dtype=pl.Float64))
     return blocks.join(pl.concat(replicates).lazy(), on=[*cells, "jackknife_block"], how="left", nulls_equal=True)
 
 
-def _within(replicates: pl.LazyFrame, cells: Sequence[str]) -> pl.LazyFrame:
-    """Return the jackknife variance per cell: (R−1)/R times the squares around the mean, summed over its pools."""
+def _jackknife_variances(replicates: pl.LazyFrame, cells: Sequence[str]) -> pl.LazyFrame:
+    """Return the jackknife variance per cell: (R−1)/R times the squared deviations, summed over its pools."""
     left_out, count = pl.col("replicate"), pl.len().cast(pl.Int64)
     squares, enough = stable_sum((left_out - stable_sum(left_out) / count) ** 2), pl.when(count > 1)
     return (
         replicates.sort(*cells, "jackknife_pool", "jackknife_block")
         .group_by([*cells, "jackknife_pool"], maintain_order=True)
         .agg(
-            # with one pool (R−1)/R; a pool of R_h blocks among R, none of which is given another weight
+            # (R−1)/R for one pool; for a pool of R_h of the R blocks, without reweighting
             variance=enough.then(count / (count - 1.0) * (1 - 1 / pl.col("jackknife_blocks").first()) ** 2 * squares),
             df=count - 1,
             undefined=(~left_out.is_finite().fill_null(value=False)).any() & (count > 1),
@@ -227,7 +237,7 @@ def _sizes(answered: pl.LazyFrame, keys: Sequence[str]) -> pl.LazyFrame:
     )
 
 
-def _named(*, smooth: bool) -> pl.Expr:
+def _interval_label(*, smooth: bool) -> pl.Expr:
     clustered = pl.col("n_clusters") < pl.col("n")
     return (
         pl.when(pl.col("n").is_null())
@@ -239,9 +249,9 @@ def _named(*, smooth: bool) -> pl.Expr:
         .when(pl.col("lonely") > 0)
         .then(pl.lit("no interval: a subset has fewer than 2 clusters"))
         .when(pl.col("undefined"))
-        .then(pl.lit("no interval: undefined without some cluster"))
+        .then(pl.lit("no interval: undefined if some cluster is omitted"))
         .when(pl.col("alike"))
-        .then(pl.lit("no interval: the same without any cluster"))
+        .then(pl.lit("no interval: the same whichever cluster is omitted"))
         .otherwise(
             pl.concat_str(
                 pl.lit("jackknife" if smooth else f"bootstrap ({DRAWS})"),

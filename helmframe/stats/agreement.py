@@ -1,4 +1,4 @@
-"""How far raters agree: Krippendorff's α, Cohen's and Fleiss' κ, shares and differences, with intervals over items."""
+"""Agreement of raters: Krippendorff's α, Cohen's and Fleiss' κ, shares and differences, with intervals over items."""
 
 from collections.abc import Callable, Sequence
 from itertools import combinations
@@ -23,15 +23,15 @@ AGREEMENT = {
     "n": pl.Int64(),
     "n_clusters": pl.Int64(),
 }
-# More different values than this are no categories; their agreement is α at the level "interval".
+# More different values than this aren't categories; their agreement is α at the level "interval".
 MOST_CATEGORIES = 50
 
 
 class Statistic(NamedTuple):
     """A statistic computed from sums over items.
 
-    `parts` has a row per item, what it adds to each sum; `value` makes the number of the sums (last axis); `items` says
-    which items count.
+    `parts` has one row per item: what the item adds to each sum. `value` computes the statistic from the sums (last
+    axis). `items` is the mask of the items that count.
     """
 
     name: str
@@ -45,24 +45,30 @@ class Statistic(NamedTuple):
 def agreement(
     ratings: pl.DataFrame | pl.LazyFrame, by: Sequence[str] = (), *, level: str = "interval", ci: float = 0.95
 ) -> pl.DataFrame:
-    """Measure how far raters agree, per group, over all raters and for each pair of them.
+    """Measure the agreement of raters per group, over all raters and for each pair of raters.
+
+    >>> ratings = pl.DataFrame({"rater": ["judge"] * 4 + ["human"] * 4, "instance_id": list("abcd") * 2,
+    ...                         "value": [1, 0, 1, 1, 1, 0, 0, 1]})
+    >>> ratings = ratings.with_columns(scenario=pl.lit("s"), subset=pl.lit(""), cluster="instance_id", item=pl.lit(""))
+    >>> agreement(ratings, level="nominal").select("statistic", "raters", pl.col("value").round(3)).head(3).rows()
+    [('krippendorff_alpha', 'all', 0.533), ('fleiss_kappa', 'all', 0.467), ('same', 'human, judge', 0.75)]
 
     Args:
-        ratings: one row per item and rater: scenario, subset, cluster, instance_id, `item` (which of the instance's),
-            `rater`, `value` (null where there is none), and `by`.
-        by: columns whose values make a group.
-        level: what values mean to α and to the weighted κ: "nominal" (the same or not), "ordinal" (an order),
-            "interval" (distances).
-        ci: level of the intervals: percentiles of a bootstrap over clusters.
+        ratings: One row per item and rater: scenario, subset, cluster, instance_id, `item` (the item within its
+            instance), `rater`, `value` (null for a missing rating), and the columns of `by`.
+        by: The columns whose values make a group.
+        level: The scale of the values for α and the weighted κ: "nominal" (categories), "ordinal" (ranks) or "interval"
+            (distances).
+        ci: The level of the intervals, percentiles of a bootstrap over clusters.
 
     Returns:
-        `by`, statistic, raters ("all", or "a, b"), value, ci_low, ci_high, interval, n (items with two ratings or more;
-        for Fleiss' κ those that all rated), n_clusters. Statistics: "krippendorff_alpha", "fleiss_kappa"; of two:
-        "same" (share of equal ratings), "cohen_kappa", "weighted_kappa" (quadratic; not if nominal) and "difference"
-        (mean of a − b). Null where it is undefined, as κ is where all ratings are equal.
+        `by`, statistic, raters ("all", or "a, b"), value, ci_low, ci_high, interval, n (items with at least two
+        ratings; for Fleiss' κ items that all raters rated), n_clusters. The statistics are "krippendorff_alpha" and
+        "fleiss_kappa", and per pair "same" (share of equal ratings), "cohen_kappa", "weighted_kappa" (quadratic; not if
+        nominal) and "difference" (mean of a − b). An undefined statistic is null, such as κ if all ratings are equal.
 
     Raises:
-        ArgumentError: no such level, fewer than two raters, or two ratings of one item by one rater.
+        ArgumentError: If the level is unknown, there are fewer than two raters, or a rater has two ratings of one item.
 
     Source: Krippendorff 2011 (Computing Krippendorff's Alpha-Reliability); Cohen 1960, 1968; Fleiss 1971; Efron &
         Tibshirani 1993 ch. 13 (percentile interval).
@@ -75,10 +81,14 @@ def agreement(
     ).collect()  # fmt: skip
     raters = rows["rater"].unique().sort().to_list()
     if len(raters) < 2:
-        raise ArgumentError(f"agreement needs two raters or more; there is {', '.join(raters) or 'none'}.")
+        raise ArgumentError(
+            f"agreement(): at least two raters are needed. The raters are: {', '.join(raters) or 'none'}."
+        )
     item = merge_names(keys, (*STRATUM, "cluster", "instance_id", "item"))
     if rows.select(*item, "rater").is_duplicated().any():
-        raise ArgumentError("agreement: a rater has two ratings of one item; say by which column they differ (by=…).")
+        raise ArgumentError(
+            "agreement(): a rater has two ratings of one item. Name the column in which they differ: by=['model']."
+        )
     wide = rows.pivot("rater", index=item, values="value").sort(item, nulls_last=True)
     groups = wide.partition_by(keys, as_dict=True, maintain_order=True) if keys else {(): wide}
     table_rows = []
@@ -103,8 +113,9 @@ def _rows(items: pl.DataFrame, raters: Sequence[str], level: str, ci: float) -> 
         np.add.at(sums, cluster_index, used)
         with np.errstate(invalid="ignore", divide="ignore"):
             value = float(statistic.value(sums.sum(axis=0)))
-        low, high, how = percentile_interval(sums, statistic.value, value, ci)
-        row = (statistic.name, statistic.raters, None if np.isnan(value) else value, low, high, how, len(used), count)
+        low, high, method = percentile_interval(sums, statistic.value, value, ci)
+        estimate = None if np.isnan(value) else value
+        row = (statistic.name, statistic.raters, estimate, low, high, method, len(used), count)
         rows.append(dict(zip(AGREEMENT, row, strict=True)))
     return rows
 
@@ -123,19 +134,22 @@ def _statistics(values: Floats, raters: Sequence[str], level: str) -> list[Stati
     elif coded:
         statistics.append(Statistic("krippendorff_alpha", "all", *_alpha(counts, ordinal=level == "ordinal"), several))
     else:
-        raise ArgumentError(f"agreement(level={level!r}): {len(categories)} different values; say level='interval'.")
+        raise ArgumentError(
+            f"agreement(level={level!r}): {len(categories)} different values are too many for categories. Write "
+            "level='interval'."
+        )
     if coded:
-        everyone = rated.sum(axis=1) == max(len(raters), 2)
-        statistics.append(Statistic("fleiss_kappa", "all", *_fleiss(counts, len(raters)), everyone))
+        rated_by_all = rated.sum(axis=1) == max(len(raters), 2)
+        statistics.append(Statistic("fleiss_kappa", "all", *_fleiss(counts, len(raters)), rated_by_all))
     for a, b in combinations(range(len(raters)), 2):
-        both, named = rated[:, a] & rated[:, b], f"{raters[a]}, {raters[b]}"
+        rated_by_both, named = rated[:, a] & rated[:, b], f"{raters[a]}, {raters[b]}"
         x, y = np.nan_to_num(values[:, a]), np.nan_to_num(values[:, b])
-        statistics.append(Statistic("same", named, *_mean((x == y).astype(np.float64)), both))
+        statistics.append(Statistic("same", named, *_mean((x == y).astype(np.float64)), rated_by_both))
         if coded:
-            statistics.append(Statistic("cohen_kappa", named, *_cohen(x, y, categories), both))
+            statistics.append(Statistic("cohen_kappa", named, *_cohen(x, y, categories), rated_by_both))
         if level != "nominal":
-            statistics.append(Statistic("weighted_kappa", named, *_quadratic(x, y), both))
-        statistics.append(Statistic("difference", named, *_mean(x - y), both))
+            statistics.append(Statistic("weighted_kappa", named, *_quadratic(x, y), rated_by_both))
+        statistics.append(Statistic("difference", named, *_mean(x - y), rated_by_both))
     return statistics
 
 
@@ -143,11 +157,11 @@ _Made: TypeAlias = tuple["Floats", Callable[["Floats"], "Floats"]]
 
 
 def _alpha_interval(values: Floats, rated: Flags) -> _Made:
-    """Return α with squared distances: disagreement within items against that between all pairable ratings."""
+    """Return α with squared distances: disagreement within items relative to that between all pairable ratings."""
     import numpy as np
 
     m = rated.sum(axis=1).astype(np.float64)
-    # from a value in the middle, so that squares do not swamp differences
+    # centred, so that large squares do not hide small differences
     x = np.where(rated, values - np.nanmean(values), 0.0) if rated.any() else np.zeros_like(values)
     total, square = x.sum(axis=1), (x**2).sum(axis=1)
     within = 2 * (m * square - total**2) / np.maximum(m - 1, 1)
@@ -174,7 +188,7 @@ def _alpha(counts: Floats, *, ordinal: bool) -> _Made:
         o = sums.reshape(*sums.shape[:-1], k, k)
         n = o.sum(axis=-1)
         if ordinal:
-            # ratings between two values, half of each end's: Krippendorff's ordinal metric
+            # the number of ratings between two values, with half of both ends: Krippendorff's ordinal metric
             middle = np.cumsum(n, axis=-1) - n / 2
             distance = (middle[..., :, None] - middle[..., None, :]) ** 2
         else:
@@ -215,7 +229,7 @@ def _cohen(x: Floats, y: Floats, categories: Floats) -> _Made:
 
 
 def _quadratic(x: Floats, y: Floats) -> _Made:
-    """Return κ weighted by squared distances, from moments: any number of different values."""
+    """Return κ weighted by squared distances, computed from moments, for any number of different values."""
     import numpy as np
 
     parts = np.column_stack([(x - y) ** 2, np.ones(len(x)), x, y, x**2 + y**2])

@@ -1,4 +1,4 @@
-"""The leaderboard object, and how it is built from columns of values: win rates or means, intervals and ranks."""
+"""The leaderboard object, and its construction from columns of values: win rates or means, intervals and ranks."""
 
 import hashlib
 from collections.abc import Collection, Sequence
@@ -48,17 +48,17 @@ INSTANCES, SCENARIOS = "instances", "scenarios"
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """Competitors from best to worst.
+    """A ranking of models, from best to worst.
 
-    `table` has one row per competitor: value (win rate or mean), rank, rank_low and rank_high (all models' hold
-    together in `ci`), ties (letters: of those that share one none is surely better), ci_low, ci_high and interval (over
-    `instances`), scenarios_low, scenarios_high and scenarios_interval (over columns), n_columns. `cells` has one row
-    per competitor and column: its value there with interval, n, n_dropped (instances without a score of every
-    competitor, which count for none), win_rate, rank, rank_low, rank_high.
+    `table` has one row per model: value (win rate or mean), rank, rank_low and rank_high (simultaneous for all models
+    at level `ci`), ties (letters; models with the same letter do not differ significantly), ci_low, ci_high and
+    interval (over `instances`), scenarios_low, scenarios_high and scenarios_interval (over columns), n_columns. `cells`
+    has one row per model and column: its value with interval, n, n_dropped (instances without a score of every model,
+    which do not count), win_rate, rank, rank_low, rank_high.
 
-    A win rate depends on who else is there, and any mean on its columns: `pool` and `columns` say which they were, and
-    boards of others are not compared. `over` says what was drawn anew to tell the ranks: "instances", or "scenarios"
-    where only means were given.
+    A win rate depends on the other models, and a mean depends on its columns. `pool` and `columns` list them, and
+    leaderboards with other models or columns aren't compared. `over` is the sampling unit of the ranks: "instances", or
+    "scenarios" if only means are known.
     """
 
     table: pl.DataFrame = field(repr=False)
@@ -70,15 +70,22 @@ class Leaderboard:
     ci: float
 
     def compare(self, other: "Leaderboard") -> pl.DataFrame:
-        """Compare with another leaderboard of the same pool and columns: values, differences and ranks of both.
+        """Compare with another leaderboard of the same models and columns: values, differences and ranks of both.
+
+        >>> from helmframe.stats.leaderboard import leaderboard_of_means
+        >>> means = pl.DataFrame({"model": ["a", "b"], "MMLU": [0.7, 0.6], "GSM8K": [0.5, 0.6]})
+        >>> board = leaderboard_of_means(means, mean="mean")
+        >>> earlier = leaderboard_of_means(means.with_columns(GSM8K=pl.col("GSM8K") - 0.1), mean="mean")
+        >>> board.compare(earlier).select("model", pl.col("difference").round(3)).rows()
+        [('a', 0.05), ('b', 0.05)]
 
         Raises:
-            NotComparableError: pool, columns or mean are others.
+            NotComparableError: If the models, the columns or the mean differ.
         """
-        for what in ("mean", "columns", "pool"):
-            values, other_values = getattr(self, what), getattr(other, what)
+        for field_name in ("mean", "columns", "pool"):
+            values, other_values = getattr(self, field_name), getattr(other, field_name)
             if sorted(values) != sorted(other_values):
-                raise NotComparableError(_unlike(what, values, other_values))
+                raise NotComparableError(_difference(field_name, values, other_values))
         names = ("value", "rank", "rank_low", "rank_high")
         sides = [
             board.table.select("model", *(pl.col(name).alias(f"{name}_{side}") for name in names))
@@ -88,7 +95,13 @@ class Leaderboard:
         return joined.with_columns(difference=pl.col("value_a") - pl.col("value_b"))
 
     def pivot(self) -> pl.DataFrame:
-        """Return one row per competitor, from best to worst, and one column per column of the leaderboard."""
+        """Return one row per model, from best to worst, and one column per column of the leaderboard.
+
+        >>> from helmframe.stats.leaderboard import leaderboard_of_means
+        >>> means = pl.DataFrame({"model": ["a", "b"], "MMLU": [0.7, 0.6], "GSM8K": [0.5, 0.6]})
+        >>> leaderboard_of_means(means, mean="mean").pivot().columns
+        ['model', 'value', 'GSM8K', 'MMLU']
+        """
         wide = self.cells.pivot("column", index="model", values="value")
         return self.table.select("model", "value").join(wide, on="model", how="left", maintain_order="left")
 
@@ -99,16 +112,22 @@ class Leaderboard:
         return str(render(self, "html"))
 
 
-def _unlike(what: str, first: Collection[str], second: Collection[str]) -> str:
-    if what == "mean":
-        return f"one board shows {first!r}, the other {second!r}."
-    noun = {"pool": "models: a win rate depends on who else is there", "columns": "columns"}[what]
-    alone = [
-        f"{name} alone has {', '.join(map(repr, sorted(set(one) - set(two))))}"
-        for name, one, two in (("the first", first, second), ("the second", second, first))
-        if set(one) - set(two)
+def _difference(field: str, first: Collection[str], second: Collection[str]) -> str:
+    """Return the error message for two leaderboards that differ in a field."""
+    if field == "mean":
+        return f"compare(): the leaderboards show different values: {first!r} and {second!r}. Use one mean= for both."
+    noun, reason = {"pool": ("models", ", and a win rate depends on the other models"), "columns": ("columns", "")}[
+        field
     ]
-    return f"the boards are over other {noun}; {'; '.join(alone)}. Make both of the same."
+    unshared = [
+        f"Only {name} has {', '.join(map(repr, sorted(set(names_a) - set(names_b))))}."
+        for name, names_a, names_b in (("the first", first, second), ("the second", second, first))
+        if set(names_a) - set(names_b)
+    ]
+    return (
+        f"compare(): the leaderboards have different {noun}{reason}. {' '.join(unshared)} Build both from the same "
+        f"{noun}."
+    )
 
 
 Interval: TypeAlias = "tuple[Floats, Floats, str]"
@@ -118,10 +137,10 @@ MEANS = ("win_rate", "mean", "micro")
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a leaderboard: the value of each competitor, NaN where a competitor has none.
+    """A column of a leaderboard: the value of each model, NaN if a model has none.
 
-    `estimates` are those that are there, higher being better; None where only means are known. `cells` has a row for
-    each of them: model, value, ci_low, ci_high, interval, n, n_dropped. `size` is how many instances there are.
+    `estimates` are the known estimates, with higher being better; None if only means are known. `cells` has one row for
+    each of them: model, value, ci_low, ci_high, interval, n, n_dropped. `size` is the number of instances.
     """
 
     name: str
@@ -137,13 +156,13 @@ def build_leaderboard(columns: Sequence[Column], pool: Sequence[str], *, mean: s
     """Build the leaderboard of some columns.
 
     Args:
-        columns: at least one.
-        pool: the competitors, in the order of the columns' values.
-        mean: "win_rate"; "mean", columns alike; "micro", by their size.
-        ci: level of ranks and intervals.
+        columns: At least one column.
+        pool: The models, in the order of the columns' values.
+        mean: "win_rate"; "mean", with equal weights; "micro", weighted by the size of columns.
+        ci: The level of ranks and intervals.
 
     Raises:
-        ArgumentError: another mean; one competitor alone; a mean over columns that don't add up.
+        ArgumentError: If `mean` or `ci` is invalid, there is only one model, or the columns have no common mean.
     """
     import numpy as np
 
@@ -151,18 +170,18 @@ def build_leaderboard(columns: Sequence[Column], pool: Sequence[str], *, mean: s
     columns = sorted(columns, key=lambda column: column.name)
     signed = [column.values if column.higher_is_better else -column.values for column in columns]
     rates = np.array([_rates(column) for column in signed])
-    shown = rates if mean == "win_rate" else np.array([column.values for column in columns])
+    matrix = rates if mean == "win_rate" else np.array([column.values for column in columns])
     weight = np.array([column.size if mean == "micro" else 1.0 for column in columns])
-    value = _averages(np.ones((1, len(columns))), shown, weight)[0]
+    value = _averages(np.ones((1, len(columns))), matrix, weight)[0]
     if mean != "win_rate":
-        # a mean over other columns is of something else
-        value[np.isnan(shown).any(axis=0)] = np.nan
+        # a mean over fewer columns measures something else
+        value[np.isnan(matrix).any(axis=0)] = np.nan
     up = mean == "win_rate" or columns[0].higher_is_better
     eligible = ~np.isnan(value)
     estimates = [column.estimates for column in columns if column.estimates is not None]
     if len(estimates) == len(columns):
         signs = significant_signs(estimates, len(pool), ci)
-        low, high, how, overall = (
+        low, high, method, overall = (
             _win_rate_bounds(signs, rates)
             if mean == "win_rate"
             else _mean_bounds(columns, pool, value, weight, eligible, ci)
@@ -170,15 +189,16 @@ def build_leaderboard(columns: Sequence[Column], pool: Sequence[str], *, mean: s
         cells = [_cells(column, pool, rate, sign) for column, rate, sign in zip(columns, rates, signs, strict=True)]
     else:
         low = high = np.full(len(pool), np.nan)
-        how, overall = "no interval: only means are known", _over_scenarios(shown, weight, value, up=up, ci=ci)
+        method, overall = "no interval: only means are known", _over_scenarios(matrix, weight, value, up=up, ci=ci)
         cells = [_cells(column, pool, rate, None) for column, rate in zip(columns, rates, strict=True)]
-    again_low, again_high, again = _bootstrap(shown, weight, eligible, ci)
+    scenarios_low, scenarios_high, scenarios_method = _bootstrap(matrix, weight, eligible, ci)
     table = (
         pl.DataFrame({"model": list(pool), "value": value})
         .with_columns(
-            ci_low=pl.Series(low), ci_high=pl.Series(high), interval=pl.lit(how),
-            scenarios_low=pl.Series(again_low), scenarios_high=pl.Series(again_high), scenarios_interval=pl.lit(again),
-            n_columns=pl.Series((~np.isnan(shown)).sum(axis=0)),
+            ci_low=pl.Series(low), ci_high=pl.Series(high), interval=pl.lit(method),
+            scenarios_low=pl.Series(scenarios_low), scenarios_high=pl.Series(scenarios_high),
+            scenarios_interval=pl.lit(scenarios_method),
+            n_columns=pl.Series((~np.isnan(matrix)).sum(axis=0)),
         )
         .with_columns(pl.col("value", "ci_low", "ci_high", "scenarios_low", "scenarios_high").fill_nan(None))
     )  # fmt: skip
@@ -197,23 +217,23 @@ def build_leaderboard(columns: Sequence[Column], pool: Sequence[str], *, mean: s
 
 def _check(columns: Sequence[Column], pool: Sequence[str], mean: str, ci: float) -> None:
     if mean not in MEANS:
-        raise ArgumentError.unknown_value(f"mean={mean!r}", mean, MEANS)
+        raise ArgumentError.unknown_value(f"leaderboard(mean={mean!r})", mean, MEANS)
     if not 0 < ci < 1:
-        raise ArgumentError(f"ci={ci!r} should lie between 0 and 1, such as 0.95.")
+        raise ArgumentError(f"ci={ci!r}: ci must be between 0 and 1, such as 0.95.")
     if len(pool) < 2 or not columns:
-        count = f"here is one: {pool[0]!r}" if pool else "there are none"
-        raise ArgumentError(f"a leaderboard ranks several models, and {count}.")
+        count = f"There is only one: {pool[0]!r}" if pool else "There are none"
+        raise ArgumentError(f"leaderboard(): at least two models are needed. {count}.")
     kinds = {(column.unit, column.higher_is_better) for column in columns}
     if mean != "win_rate" and len(kinds) > 1:
         units = ", ".join(f"{column.name} ({column.unit or 'no unit'})" for column in columns)
         raise ArgumentError(
-            f"mean={mean!r}: these columns are of several units or directions, and have no mean: {units}. "
-            "Choose columns=…, or mean='win_rate'."
+            f"leaderboard(mean={mean!r}): the columns have different units or directions, so they have no mean: "
+            f"{units}. Select some with columns=…, or write mean='win_rate'."
         )
 
 
 def _rates(values: Floats) -> Floats:
-    """Return the win rates of competitors with a value; NaN if only one has a value."""
+    """Return the win rates of models with a value; NaN if only one has a value."""
     import numpy as np
 
     present = np.flatnonzero(~np.isnan(values))
@@ -224,7 +244,7 @@ def _rates(values: Floats) -> Floats:
 
 
 def _ranked(pool: Sequence[str], value: Floats, eligible: Flags, overall: Signs) -> pl.DataFrame:
-    """Return model, rank, rank_low, rank_high and ties of eligible competitors, best first; higher is better."""
+    """Return model, rank, rank_low, rank_high and ties of eligible models, best first; higher is better."""
     import numpy as np
 
     index = np.flatnonzero(eligible)
@@ -242,20 +262,20 @@ def _ranked(pool: Sequence[str], value: Floats, eligible: Flags, overall: Signs)
     return ranked.drop("place").with_columns(ties=pl.Series(tie_groups(overall[np.ix_(order, order)])))
 
 
-def _averages(counts: Floats, shown: Floats, weight: Floats) -> Floats:
-    """Return each competitor's weighted mean over its columns, per sample of columns (`counts`)."""
+def _averages(counts: Floats, matrix: Floats, weight: Floats) -> Floats:
+    """Return each model's weighted mean over its columns, per sample of columns (`counts`)."""
     import numpy as np
 
-    present = ~np.isnan(shown)
+    present = ~np.isnan(matrix)
     with np.errstate(invalid="ignore", divide="ignore"):
-        averages: Floats = (counts @ (np.where(present, shown, 0.0) * weight[:, None])) / (
+        averages: Floats = (counts @ (np.where(present, matrix, 0.0) * weight[:, None])) / (
             counts @ (present * weight[:, None])
         )
     return averages
 
 
 def _win_rate_bounds(signs: Sequence[Signs], rates: Floats) -> Bounds:
-    """Return the lowest and highest win rates that undecided pairs allow, and the signs that follow."""
+    """Return the lowest and highest win rates that undecided pairs allow, and the resulting signs."""
     import numpy as np
 
     low, high = np.full_like(rates, np.nan), np.full_like(rates, np.nan)
@@ -268,7 +288,7 @@ def _win_rate_bounds(signs: Sequence[Signs], rates: Floats) -> Bounds:
     least, most = _averages(once, low, alike)[0], _averages(once, high, alike)[0]
     with np.errstate(invalid="ignore"):
         above = least[:, None] > most[None, :]
-    return least, most, "what pairs leave open (max-|t| over instances)", above.astype(np.int8) - above.T
+    return least, most, "pairwise max-|t| over instances", above.astype(np.int8) - above.T
 
 
 def _mean_bounds(
@@ -280,24 +300,24 @@ def _mean_bounds(
     index = np.flatnonzero(eligible)
     share = weight / weight.sum()
     covariance: Floats | None = np.zeros((len(index), len(index)))
-    doubt, clusters = np.zeros(len(index)), np.full(len(index), np.inf)
+    df_terms, clusters = np.zeros(len(index)), np.full(len(index), np.inf)
     for column, part in zip(columns, share, strict=True):
         estimates = column.estimates
         assert estimates is not None
-        at = np.searchsorted(estimates.index, index)
-        clusters = np.minimum(clusters, estimates.clusters[at])
+        positions = np.searchsorted(estimates.index, index)
+        clusters = np.minimum(clusters, estimates.clusters[positions])
         if estimates.covariance is None or covariance is None:
             covariance = None
             continue
-        covariance += part**2 * estimates.covariance[np.ix_(at, at)]
-        doubt += (part**2 * np.diag(estimates.covariance)[at]) ** 2 / estimates.df[at]
+        covariance += part**2 * estimates.covariance[np.ix_(positions, positions)]
+        df_terms += (part**2 * np.diag(estimates.covariance)[positions]) ** 2 / estimates.df[positions]
     low, high = np.full(len(value), np.nan), np.full(len(value), np.nan)
     if covariance is None:
         none = np.zeros((len(value), len(value)), dtype=np.int8)
         return low, high, "no interval: a subset has fewer than 2 clusters", none
     variance = np.diag(covariance)
     with np.errstate(invalid="ignore", divide="ignore"):
-        df = np.where(variance > 0, variance**2 / doubt, clusters - 1)
+        df = np.where(variance > 0, variance**2 / df_terms, clusters - 1)
     fraction = columns[0].unit == "fraction"
     low[index], high[index] = t_interval(value[index], variance, df, ci)
     if fraction:
@@ -308,46 +328,46 @@ def _mean_bounds(
     overall = Estimates(index, up, covariance, df, clusters)
     signs = significant_signs([overall], len(value), ci)[0]
     if len(columns) == 1:
-        # the column's own interval, which knows how its scores are made
+        # the column's own interval, which depends on the type of its scores
         column_cells = pl.DataFrame({"model": list(pool)}).join(
             columns[0].cells, on="model", how="left", maintain_order="left"
         )
         low, high = (
             column_cells[name].cast(pl.Float64).fill_null(float("nan")).to_numpy() for name in ("ci_low", "ci_high")
         )
-        return low, high, "as in the column", signs
+        return low, high, "interval of the only column", signs
     return low, high, "t (CR2) over instances", signs
 
 
-def _over_scenarios(shown: Floats, weight: Floats, value: Floats, *, up: bool, ci: float) -> Signs:
+def _over_scenarios(matrix: Floats, weight: Floats, value: Floats, *, up: bool, ci: float) -> Signs:
     """Return the signs of differences that are significant over samples of columns, paired."""
     import numpy as np
 
-    present = ~np.isnan(shown)
+    present = ~np.isnan(matrix)
     count = present.sum(axis=0)
     index = np.flatnonzero(~np.isnan(value) & (count > 1))
-    shown, present, count, average = shown[:, index], present[:, index], count[index], value[index]
+    matrix, present, count, average = matrix[:, index], present[:, index], count[index], value[index]
     share = weight[:, None] / (present * weight[:, None]).sum(axis=0)
-    residual = np.where(present, share * (shown - average) * np.sqrt(count / (count - 1)), 0.0)
+    residual = np.where(present, share * (matrix - average) * np.sqrt(count / (count - 1)), 0.0)
     signed = average if up else -average
     alike = Estimates(index, signed, residual.T @ residual, count - 1.0, count.astype(np.float64), score=False)
     return significant_signs([alike], len(value), ci)[0]
 
 
-def _bootstrap(shown: Floats, weight: Floats, eligible: Flags, ci: float) -> Interval:
+def _bootstrap(matrix: Floats, weight: Floats, eligible: Flags, ci: float) -> Interval:
     """Return the percentile interval of each mean over samples of columns; the pool is fixed."""
     import numpy as np
 
-    number, none = len(shown), np.full(shown.shape[1], np.nan)
+    number, none = len(matrix), np.full(matrix.shape[1], np.nan)
     if number < 2:
-        return none, none, "no interval: one column"
-    held = np.round(np.nan_to_num(shown, nan=-1.0), 12) + 0.0
-    key = hashlib.sha256(held.tobytes() + weight.tobytes()).digest()
+        return none, none, "no interval: only one column"
+    rounded = np.round(np.nan_to_num(matrix, nan=-1.0), 12) + 0.0
+    key = hashlib.sha256(rounded.tobytes() + weight.tobytes()).digest()
     generator = np.random.Generator(np.random.PCG64(int.from_bytes(key[:16], "little")))
     counts = generator.multinomial(number, np.full(number, 1 / number), size=REPLICATES).astype(np.float64)
-    drawn = _averages(counts, shown[:, eligible], weight)
+    averages = _averages(counts, matrix[:, eligible], weight)
     low, high = none.copy(), none.copy()
-    low[eligible], high[eligible] = np.nanquantile(drawn, [(1 - ci) / 2, (1 + ci) / 2], axis=0)
+    low[eligible], high[eligible] = np.nanquantile(averages, [(1 - ci) / 2, (1 + ci) / 2], axis=0)
     few = ", few columns" if number < FEW_CLUSTERS else ""
     return low, high, f"bootstrap over {number} columns ({REPLICATES:,}){few}"
 

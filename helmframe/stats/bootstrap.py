@@ -1,4 +1,4 @@
-"""Bootstrap over clusters: intervals of statistics made of sums, and the variance of a metric of a whole set."""
+"""Bootstrap over clusters: intervals of statistics of sums, and the variance of a metric of a whole set."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
@@ -15,30 +15,30 @@ if TYPE_CHECKING:
 
 
 REPLICATES = 2_000
-# More clusters than these are added up into so many groups, and groups are drawn: as good, and bounded in cost.
+# More clusters than this are summed in this number of groups, and groups are sampled, which bounds the cost.
 MOST_GROUPS = 2_000
-# Draws held at once.
+# Samples in memory at once.
 _CHUNK = 1_000_000
 
 
 def percentile_interval(
     sums: Floats, value: Callable[[Floats], Floats], whole: float, ci: float
 ) -> tuple[float | None, float | None, str]:
-    """Return the interval of `value` by sampling clusters with replacement: low, high and the method or reason.
+    """Return the percentile interval of `value` over samples of clusters with replacement: low, high, method or reason.
 
-    The random numbers are keyed by the sums: the same table gives the same interval, in whatever order rows came.
-
-    Args:
-        sums: a row per cluster, what it adds to each sum.
-        value: the statistic of the sums, over their last axis; NaN where it is undefined.
-        whole: the statistic of all clusters.
-        ci: level of the interval.
+    The random numbers are keyed by the sums, so the same table gives the same interval in any row order.
 
     >>> import numpy as np
     >>> sums = np.column_stack([np.arange(40) % 2, np.ones(40)])
     >>> low, high, how = percentile_interval(sums, lambda s: s[..., 0] / s[..., 1], 0.5, 0.95)
     >>> print(f"{low:.2f} {high:.2f} {how}")
     0.35 0.65 bootstrap over items (2,000)
+
+    Args:
+        sums: One row per cluster: what it adds to each sum.
+        value: The statistic as a function of the sums, over their last axis; NaN if it is undefined.
+        whole: The statistic of all clusters.
+        ci: The level of the interval.
 
     Source: Efron & Tibshirani 1993, An Introduction to the Bootstrap, ch. 13.
     """
@@ -48,58 +48,58 @@ def percentile_interval(
     if clusters < 2:
         return None, None, "no interval: fewer than 2 clusters"
     if np.isnan(whole):
-        return None, None, "no interval: undefined, as all ratings are equal"
+        return None, None, "no interval: undefined because all ratings are equal"
     resampled = replicates(sums, value)
     defined = resampled[~np.isnan(resampled)]
     if len(defined) < 0.95 * REPLICATES:
-        return None, None, "no interval: undefined without some items"
+        return None, None, "no interval: undefined for some resamples"
     low, high = np.quantile(defined, [(1 - ci) / 2, (1 + ci) / 2])
     return float(low), float(high), f"bootstrap over items ({REPLICATES:,}){few_clusters(clusters)}"
 
 
 def replicates(sums: Floats, value: Callable[[Floats], Floats]) -> Floats:
-    """Return the statistic of each of 2,000 samples of all clusters, with replacement; arguments as above."""
+    """Return the statistic of each of 2,000 samples of clusters with replacement; arguments as above."""
     import numpy as np
 
-    # alike up to rounding, in each column's own size
+    # equal up to rounding, relative to the largest value of each column
     scale = np.abs(sums).max(axis=0)
     rounded = np.round(sums / np.where(scale > 0, scale, 1.0), 12) + 0.0
-    kinds, first, many = np.unique(rounded, axis=0, return_index=True, return_counts=True)
-    key = hashlib.sha256(kinds.tobytes() + many.astype("<i8").tobytes()).digest()
+    kinds, first, counts = np.unique(rounded, axis=0, return_index=True, return_counts=True)
+    key = hashlib.sha256(kinds.tobytes() + counts.astype("<i8").tobytes()).digest()
     generator = np.random.Generator(np.random.PCG64(int.from_bytes(key[:16], "little")))
-    few_kinds = 4 * len(many) <= len(sums)
-    draw = (_of_kinds if few_kinds else _of_rows)(sums[first], many, generator)
+    few_kinds = 4 * len(counts) <= len(sums)
+    draw = (_sums_by_kind if few_kinds else _sums_by_row)(sums[first], counts, generator)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.concatenate([np.asarray(value(batch), dtype=np.float64) for batch in draw])
 
 
 def few_clusters(clusters: int) -> str:
-    """Return the mark of an interval over few clusters."""
+    """Return the note on an interval over few clusters, or an empty string."""
     return ", few clusters" if clusters < FEW_CLUSTERS else ""
 
 
-def _of_kinds(kinds: Floats, many: Numbers, generator: "np.random.Generator") -> Iterator[Floats]:
-    """Yield the sums of each replicate, where few kinds of clusters are sampled many times."""
+def _sums_by_kind(kinds: Floats, counts: Numbers, generator: "np.random.Generator") -> Iterator[Floats]:
+    """Yield the sums of all replicates, by counts per kind of cluster."""
     import numpy as np
 
-    yield generator.multinomial(int(many.sum()), many / many.sum(), size=REPLICATES).astype(np.float64) @ kinds
+    yield generator.multinomial(int(counts.sum()), counts / counts.sum(), size=REPLICATES).astype(np.float64) @ kinds
 
 
-def _of_rows(kinds: Floats, many: Numbers, generator: "np.random.Generator") -> Iterator[Floats]:
-    """Yield the same where most clusters differ, some replicates at a time."""
+def _sums_by_row(kinds: Floats, counts: Numbers, generator: "np.random.Generator") -> Iterator[Floats]:
+    """Yield the sums of the replicates in batches, by rows."""
     import numpy as np
 
-    rows = np.repeat(kinds, many, axis=0)
+    rows = np.repeat(kinds, counts, axis=0)
     if len(rows) > MOST_GROUPS:
-        # in a random order, or like would be added to like
+        # in random order, so that groups do not sum similar clusters
         starts = np.linspace(0, len(rows), MOST_GROUPS, endpoint=False).astype(np.int64)
         rows = np.add.reduceat(rows[generator.permutation(len(rows))], starts)
     count = len(rows)
     at_once = max(1, _CHUNK // count)
     for start in range(0, REPLICATES, at_once):
         size = min(at_once, REPLICATES - start)
-        drawn = generator.integers(count, size=(size, count)) + count * np.arange(size)[:, None]
-        yield np.bincount(drawn.ravel(), minlength=size * count).reshape(size, count).astype(np.float64) @ rows
+        picked = generator.integers(count, size=(size, count)) + count * np.arange(size)[:, None]
+        yield np.bincount(picked.ravel(), minlength=size * count).reshape(size, count).astype(np.float64) @ rows
 
 
 DRAWS = 200
@@ -108,10 +108,10 @@ DRAWS = 200
 def compute_values(
     answered: pl.LazyFrame, value: pl.Expr, cells: Sequence[str], trials: Sequence[str] = ()
 ) -> pl.DataFrame:
-    """Return `cells` and replicate: the value of each cell, or with `trials` the mean over each trial's value."""
+    """Return `cells` and replicate: the value of each cell, or with `trials` the mean over the trials' values."""
     grouped = answered.group_by([*cells, *trials]).agg(replicate=value.cast(pl.Float64))
     if trials:
-        # in the order of the trials, so that the mean is the same to the last digit
+        # sorted by trial, so that the mean is equal to the last digit
         grouped = grouped.sort(*cells, *trials).group_by(cells, maintain_order=True).agg(pl.col("replicate").mean())
     return grouped.collect(engine="in-memory")
 
@@ -119,18 +119,19 @@ def compute_values(
 def bootstrap_variance(
     answered: pl.LazyFrame, value: pl.Expr, cells: Sequence[str], trials: Sequence[str] = ()
 ) -> pl.LazyFrame:
-    """Return per cell the variance of the value over 200 samples of clusters, with replacement, within subsets.
+    """Return the variance of the value per cell over 200 samples of clusters, with replacement, within subsets.
 
-    The random numbers are keyed by the names of the clusters: the same table gives the same variance.
+    The random numbers are keyed by the names of the clusters, so the same table gives the same variance.
 
     Args:
-        answered: rows with scenario, subset, cluster and `cells`, in an order of their own.
-        value: gives one number per group.
-        cells: columns whose values make a group.
-        trials: Columns whose values make a trial: the value is the mean over trials.
+        answered: Rows with scenario, subset, cluster and the columns of `cells`, in any order.
+        value: An expression that returns one number per group.
+        cells: The columns whose values make a group.
+        trials: The columns whose values make a trial: the value is the mean over trials.
 
     Returns:
-        `cells`, variance (null with one cluster), df, undefined (no value in some draw), lonely (subset of 1 cluster).
+        `cells`, variance (null with one cluster), df, undefined (a sample has no value), lonely (a subset has 1
+        cluster).
 
     Source: Efron 1979, Annals of Statistics 7:1.
     """
@@ -146,14 +147,14 @@ def bootstrap_variance(
     start = starts_of(cluster)
     size = lengths(start, len(cluster))
     of_subset = starts_of(subset[start])
-    many = lengths(of_subset, len(start))
+    counts = lengths(of_subset, len(start))
     replicates = []
     for _ in range(DRAWS if len(start) else 0):
-        low = np.repeat(of_subset, many)
-        picked = low + (generator.random(len(start)) * np.repeat(many, many)).astype(np.int64)
+        low = np.repeat(of_subset, counts)
+        picked = low + (generator.random(len(start)) * np.repeat(counts, counts)).astype(np.int64)
         count = size[picked]
         ends = np.cumsum(count)
-        # the rows of each cluster drawn, one cluster after the other
+        # the rows of the sampled clusters, cluster by cluster
         row_index = np.arange(ends[-1]) - np.repeat(ends - count, count) + np.repeat(start[picked], count)
         replicates.append(compute_values(rows[row_index].lazy(), value, cells, trials))
     sizes = (
@@ -166,7 +167,7 @@ def bootstrap_variance(
     if not replicates:
         return sizes.with_columns(variance=pl.lit(None, dtype=pl.Float64), undefined=pl.lit(value=False))
     one = pl.col("replicate")
-    # as a list: its numbers are added one after the other, always in the same order
+    # lists are summed in a fixed order
     spread = pl.concat(replicates).lazy().group_by(cells, maintain_order=True).agg(
         "replicate", undefined=(~one.is_finite().fill_null(value=False)).any()
     ).with_columns(variance=one.list.var()).drop("replicate")  # fmt: skip

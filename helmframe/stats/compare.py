@@ -1,4 +1,4 @@
-"""Sides on the same instances: the paired difference of each from one of them, its interval and its test."""
+"""Paired comparisons on the same instances: the difference of each side from a base, with interval and test."""
 
 from collections.abc import Collection, Mapping, Sequence
 
@@ -54,7 +54,7 @@ COMPARISON = {
     "n_error": pl.Int64(),
     "n_clusters": pl.Int64(),
 }
-# Up to so many rows, and rows × clusters, are taken as one set without looking which of them share clusters.
+# Up to these numbers of rows, and of rows × clusters, all rows are treated as one set that shares clusters.
 _FEW, _DENSE = 500, 50_000_000
 
 
@@ -73,70 +73,80 @@ def compare(
     ci: float = 0.95,
     mean: str = "macro",
 ) -> pl.DataFrame:
-    """Compare each value of `axis` (a) with the base (b), per metric, over the instances that both have a score for.
+    """Compare each value of `axis` (a) with the base (b), per metric, over the instances that both sides scored.
 
-    What `on` leaves together (trials, outputs) is averaged on each side before pairing. The test flips the signs of
-    whole clusters; with one 0/1 answer per instance, no clusters and equal weights that is McNemar's, given as mid-p.
-    All rows are one family: p_holm and the joint interval hold for all of them together. Neither the order of the rows
-    nor swapping the sides changes p. With several trials the interval is given these draws of examples. It does not
-    fold: all sides are read at once.
+    Columns that `on` lacks (trials, outputs) are averaged on each side before pairing. The test flips the signs of
+    whole clusters. With one 0/1 score per instance, no clusters and equal weights it is McNemar's test, reported as
+    mid-p. All rows form one family: p_holm and the joint interval are simultaneous for all of them. Neither the row
+    order nor swapping the sides changes p. With several trials the interval is conditional on their few-shot examples.
+    All sides are read at once.
+
+    >>> scores = pl.DataFrame({"model": ["new"] * 6 + ["old"] * 6, "instance_id": list("abcdef") * 2,
+    ...                        "score": [1, 1, 1, 1, 1, 0, 1, 0, 1, 0, 0, 0]})
+    >>> table = compare(scores, "model", higher_is_better={"score": True}, base="old")
+    >>> table.select("a", "b", "difference", pl.col("p").round(3), "test", "win", "tie", "loss").row(0)
+    ('new', 'old', 0.5, 0.125, 'McNemar mid-p', 3, 3, 0)
 
     Args:
-        scores: `SCORES` of all sides.
-        axis: the column whose values are compared: model, setting, perturbation, or one of your own, of two runs say.
-        by: columns whose values make a comparison of their own; one row per side, group and metric.
-        higher_is_better: metric → direction, for every metric in the scores.
-        base: the value that the others are compared with; default the first, of perturbations the original.
-        on: what makes an answer the same on both sides; an instance's subset and cluster are as the base has them.
-        fractions: metrics whose scores lie in [0, 1], default those whose scores are all 0 or 1; their intervals stay
-            within ±1, also where all pairs agree.
-        errors: What to do where more than 1 % of a side's requests failed: "refuse"; "drop" these instances on both
-            sides; "worst" counts a failure as the metric's worst bound.
-        ranges: metric → smallest and largest value, for "worst"; default 0 and 1 for fractions.
-        ci: share of such intervals that should contain the true difference.
-        mean: over subsets, as in `aggregate`.
+        scores: A frame of `SCORES` of all sides.
+        axis: The column whose values are compared: model, setting, perturbation, or a column of your own that names
+            runs.
+        by: The columns whose values make a separate comparison; the table has one row per side, group and metric.
+        higher_is_better: A dict of metric → direction, for every metric in the scores.
+        base: The value to compare the others with; default the first, for perturbations the original.
+        on: The columns that identify an instance on both sides. Subset and cluster of an instance are those of the
+            base.
+        fractions: The metrics whose scores are in [0, 1]; default those whose scores are all 0 or 1. Their intervals
+            stay within ±1, also if all pairs are equal.
+        errors: The action if more than 1 % of a side's requests failed: "refuse"; "drop" these instances on both sides;
+            "worst" counts a failure as the metric's worst bound.
+        ranges: A dict of metric → smallest and largest value, for "worst"; default 0 and 1 for fractions.
+        ci: The share of intervals that should cover the true difference.
+        mean: The mean over subsets, as in `aggregate`.
 
     Returns:
         `by`, metric, a, b, value_a, value_b (over the paired instances), difference, stderr, ci_low, ci_high, interval,
-        joint_low, joint_high (the interval of which all of this table's hold together, by the max-|t| bootstrap), p,
-        p_holm (Holm over the rows of this table), test (its name), mde (the least true difference that a comparison
-        with this standard error finds 4 times in 5), win, tie, loss (instances where a is better, equal, worse), n
-        (instances with a pair), n_dropped (instances with an answer that lacks its counterpart: absent or failed),
-        n_error (those of them that both sides were run on: one failed), n_clusters. Sorted by `by`, metric and a.
+        joint_low, joint_high (simultaneous for all rows, by the max-|t| bootstrap), p, p_holm (Holm over all rows),
+        test (its name), mde (minimum detectable effect: the smallest true difference that a comparison with this
+        standard error detects with power 80 %), win, tie, loss (instances where a is better, equal, worse), n (paired
+        instances), n_dropped (instances that lack a score on one side: absent or failed), n_error (those of them that
+        both sides were run on), n_clusters. The rows are sorted by `by`, metric and a.
 
     Raises:
-        UnknownNameError: a column in `by` or `on`, or a base, that the scores don't have.
-        ArgumentError: a metric whose direction is not told; `on` without instance_id; or `errors="worst"` for a metric
+        UnknownNameError: If a column of `by` or `on`, or the base, is unknown.
+        ArgumentError: If a metric has no direction, `on` lacks instance_id, or `errors="worst"` is set for a metric
             without a worst bound.
-        NotComparableError: the axis has one value only, or too many requests failed.
+        NotComparableError: If the axis has only one value, or too many requests failed.
 
     Source: Fisher 1935; Phipson & Smyth 2010; Fagerland, Lydersen & Laake 2013; Holm 1979; Bloom 1995, Evaluation
         Review 19:547 (mde); Chernozhukov, Chetverikov & Kato 2013 (joint); the interval as in `estimate`.
     """
     if "instance_id" not in on:
-        raise ArgumentError(f"on={list(on)} should hold 'instance_id': the sides are paired by instance.")
+        raise ArgumentError(
+            f"compare(on={list(on)}): on must include 'instance_id', because sides are paired by instance."
+        )
     import numpy as np
 
     rows = as_scores(scores).lazy()
     keys = [*group_keys(rows, by, ("metric", axis)), "metric"]
     group_keys(rows, [*on, axis])
     base = _base(rows, axis, base)
-    # a perturbation's seeds are repeats of it
-    alike = ["instance_id"] if axis == "perturbation" else on
+    # seeds are repetitions of a perturbation
+    instance_key = ["instance_id"] if axis == "perturbation" else on
     rows = treat_failures(
         rows.with_columns(pl.col(axis).cast(pl.String)),
         merge_names([axis, *keys], ["scenario"]),
         errors,
         higher_is_better=higher_is_better,
         ranges=resolve_ranges(ranges, fractions),
-        on=merge_names(["scenario"], alike),
+        on=merge_names(["scenario"], instance_key),
     )
-    pairs = pair_sides(rows, axis, keys, base, alike)
+    pairs = pair_sides(rows, axis, keys, base, instance_key)
     columns = [*keys, axis]
     mask = np.ones(len(pairs.a), dtype=np.bool_)
     estimates = estimate_of(sums_of(pairs.rows, columns, pairs.a - pairs.b, mask), columns, mean=mean)
-    several = "trial" in rows.collect_schema() and rows.select(pl.col("trial").n_unique() > 1).collect().item()
-    estimates = estimates.with_columns(crossed=pl.lit(False if several else None, dtype=pl.Boolean))
+    several_trials = "trial" in rows.collect_schema() and rows.select(pl.col("trial").n_unique() > 1).collect().item()
+    estimates = estimates.with_columns(crossed=pl.lit(False if several_trials else None, dtype=pl.Boolean))
     groups = pairs.dropped.sort(columns).with_row_index("group")
     nest = build_cluster_index(pairs.rows, columns, mask, None)
     strata = weigh_strata(nest.table, columns, mean).join(groups, on=columns, nulls_equal=True, maintain_order="left")
@@ -153,10 +163,10 @@ def compare(
     )
     counts = pl.col("n", "n_clusters", "win", "tie", "loss")
     return (
-        _tested(table, clusters)
+        _with_tests(table, clusters)
         .with_columns(
             counts.fill_null(0),
-            pl.col("interval").fill_null("no interval: no instance was answered by both"),
+            pl.col("interval").fill_null("no interval: no instance was completed by both sides"),
             mde=pl.when(pl.col("stderr") > 0).then(_mde(table, ci)),
             a=axis,
             b=pl.lit(base),
@@ -169,7 +179,8 @@ def compare(
 def _base(rows: pl.LazyFrame, axis: str, base: str | None) -> str:
     labels = rows.select(pl.col(axis).cast(pl.String).unique().sort()).collect().to_series().to_list()
     if len(labels) < 2:
-        raise NotComparableError(f"there is one {axis} only to compare: {labels[0]!r}." if labels else "no scores.")
+        count = f"There is only one: {labels[0]!r}" if labels else "There are no scores"
+        raise NotComparableError(f"compare({axis!r}): at least two values are needed. {count}.")
     if base is None:
         return ORIGINAL if axis == "perturbation" and ORIGINAL in labels else str(labels[0])
     if base not in labels:
@@ -183,11 +194,11 @@ def _binary(rows: pl.LazyFrame) -> list[str]:
 
 
 def _clusters(pairs: Pairs, nest: ClusterIndex, strata: pl.DataFrame) -> pl.DataFrame:
-    """Return per stratum and cluster what it adds to its group's difference, and its residual (CR2)."""
-    of = nest.stratum_of_cluster
+    """Return per stratum and cluster its contribution to the difference of its group, and its residual (CR2)."""
+    stratum = nest.stratum_of_cluster
     totals = cluster_sums(nest, pairs.a - pairs.b)
-    share = (strata["weight"] / strata["size"]).to_numpy()[of]
-    return strata.select("group", "scenario")[of].with_columns(
+    share = (strata["weight"] / strata["size"]).to_numpy()[stratum]
+    return strata.select("group", "scenario")[stratum].with_columns(
         cluster=pl.Series(pairs.rows.cluster[nest.unit]),
         added=pl.Series(share * totals),
         influence=pl.Series(share * residuals(nest, totals)),
@@ -209,7 +220,8 @@ def _covariances(clusters: pl.DataFrame) -> list[Floats]:
     influence = finite["influence"].to_numpy()
     if len(groups) <= _FEW and len(groups) * len(names) <= _DENSE:
         return [_gram(row, column, influence)]
-    return [_gram(row[here], column[here], influence[here]) for here in _linked(row, column, len(groups))]
+    sets = _connected_entries(row, column, len(groups))
+    return [_gram(row[entries], column[entries], influence[entries]) for entries in sets]
 
 
 def _gram(row: Numbers, column: Numbers, influence: Floats) -> Floats:
@@ -224,7 +236,7 @@ def _gram(row: Numbers, column: Numbers, influence: Floats) -> Floats:
     return gram
 
 
-def _linked(row: Numbers, column: Numbers, rows: int) -> list[Numbers]:
+def _connected_entries(row: Numbers, column: Numbers, rows: int) -> list[Numbers]:
     """Return the entries of each set of rows that share columns."""
     import numpy as np
     from scipy.sparse import coo_array
@@ -250,7 +262,7 @@ def _levels(
 
     gain = sums((pairs.a - pairs.b)[nest.order], nest.of_instance)
     several = sums((~pairs.single[nest.order]).astype(np.int64), nest.of_instance) > 0
-    # answers that differ by rounding alone are tied
+    # scores that differ only by rounding are ties
     up, down = count_instances(gain > 1e-12), count_instances(gain < -1e-12)
     better = pl.Series([directions[metric] for metric in strata["metric"]], dtype=pl.Boolean)
     share = pl.col("weight") / pl.col("size")
@@ -278,8 +290,8 @@ def _mde(table: pl.DataFrame, ci: float) -> pl.Series:
     return pl.Series(detectable(stderr, df, ci))
 
 
-def _tested(table: pl.DataFrame, clusters: pl.DataFrame) -> pl.DataFrame:
-    """Return the table with p, test and p_holm; a few rows, each a test of its own."""
+def _with_tests(table: pl.DataFrame, clusters: pl.DataFrame) -> pl.DataFrame:
+    """Return the table with p, test and p_holm; each row is tested separately."""
     table = table.join(clusters.group_by("group").agg("added"), on="group", how="left", maintain_order="left")
     tests = [
         _test(added.to_numpy(), bool(single) and rows == clusters) if added is not None else (None, None)

@@ -1,8 +1,7 @@
-"""Rows as integers: the cell of a table and the instance of each row, so that sums are NumPy over sorted keys.
+"""Rows encoded as integers, so that sums are NumPy operations over sorted keys.
 
-Cells are numbered by runs of equal rows, of which scores have few. Instances are numbered in the order of their names,
-so sums are equal to the last digit, whatever the order of the rows. A cluster index then has the starts of instances,
-clusters and strata.
+Cells are numbered by runs of equal rows, which are few in scores. Instances are numbered in the order of their names,
+so sums are equal to the last digit in any row order. A cluster index has the starts of instances, clusters and strata.
 """
 
 from collections.abc import Iterable, Sequence
@@ -25,10 +24,10 @@ Flags: TypeAlias = "NDArray[np.bool_]"
 class EncodedRows:
     """A frame encoded as integers.
 
-    `cells` has one row per distinct combination of the columns with few values; `cell` says which of them a row is of,
-    `unit` which instance (within its scenario), in the order of (cluster, instance_id); `cluster` says of a unit which
-    cluster it is of, `names` has instance_id and cluster of each; `alone`, whether every instance is a cluster of its
-    own, by its own name; `rows` holds the other columns.
+    `cells` has one row per distinct combination of the columns with few values. `cell` is the index of each row in
+    `cells`, and `unit` the index of its instance (within its scenario), in the order of (cluster, instance_id).
+    `cluster` maps units to clusters, and `names` has instance_id and cluster of each unit. `alone` is whether every
+    instance is a cluster of its own, with its own name. `rows` has the other columns.
     """
 
     cells: pl.DataFrame
@@ -44,23 +43,23 @@ class EncodedRows:
         """Return the number of instances, at least 1: the radix of keys of (cell, unit)."""
         return max(len(self.cluster), 1)
 
-    def others(self, cells: pl.DataFrame, cell: Numbers, unit: Numbers) -> "EncodedRows":
-        """Return other rows of the same units."""
+    def with_cells(self, cells: pl.DataFrame, cell: Numbers, unit: Numbers) -> "EncodedRows":
+        """Return other rows over the same units."""
         return replace(self, cells=cells, cell=cell, unit=unit, rows=pl.DataFrame())
 
-    def among(self, names: Sequence[str]) -> tuple[pl.DataFrame, Numbers]:
-        """Return the distinct values of some columns of `cells`, numbered, and the number of each row."""
+    def index_by(self, names: Sequence[str]) -> tuple[pl.DataFrame, Numbers]:
+        """Return the distinct values of some columns of `cells`, and the index of each row in them."""
         table, number = numbered(self.cells, names)
         return table, number[self.cell]
 
 
 def encode_rows(rows: pl.LazyFrame | pl.DataFrame, names: Sequence[str], more: Sequence[str] = ()) -> EncodedRows:
-    """Encode the rows with the columns `names` as cells; `more` are passed on in `rows`.
+    """Encode the rows with the columns `names` as cells; `rows` of the result has the columns `more`.
 
     Args:
-        rows: with instance_id and cluster; a null cluster is the instance itself.
-        names: columns of few distinct values; it works with any.
-        more: other columns.
+        rows: Rows with instance_id and cluster; a null cluster means that the instance is its own cluster.
+        names: Columns with few distinct values; more values only cost time.
+        more: Other columns.
     """
     texts = [name for name in ("cluster", "instance_id") if name not in names]
     others = [name for name in more if name not in (*names, *texts)]
@@ -69,12 +68,12 @@ def encode_rows(rows: pl.LazyFrame | pl.DataFrame, names: Sequence[str], more: S
     ids = frame["instance_id"].cast(pl.String)
     clusters = frame["cluster"].cast(pl.String).fill_null(ids)
     alone = bool((clusters == ids).all())
-    unit, cluster, units = _alone(ids) if alone else _units(clusters, ids)
+    unit, cluster, units = _index_instances(ids) if alone else _units(clusters, ids)
     return EncodedRows(cells, cell, unit, cluster, units, alone, frame.select(more))
 
 
 def numbered(table: pl.DataFrame, names: Sequence[str]) -> tuple[pl.DataFrame, Numbers]:
-    """Return the distinct values of these columns, in order of first appearance, and each row's number."""
+    """Return the distinct values of these columns, in order of first appearance, and each row's index."""
     import numpy as np
 
     if not names:
@@ -95,7 +94,7 @@ def starts_of(keys: Numbers) -> Numbers:
 
 
 def lengths(starts: Numbers, end: int) -> Numbers:
-    """Return the length of each run, where the last ends at `end`."""
+    """Return the length of each run; the last run ends at `end`."""
     import numpy as np
 
     return np.diff(np.append(starts, end))
@@ -105,7 +104,7 @@ def distinct(keys: Numbers) -> Numbers:
     """Return the distinct keys, sorted."""
     import numpy as np
 
-    # many of our keys come nearly sorted, which a stable sort makes use of
+    # a stable sort is fast for keys that are nearly sorted, as most of ours are
     keys = np.sort(keys, kind="stable")
     return keys[starts_of(keys)]
 
@@ -120,18 +119,18 @@ def sums(values: "NDArray[Any]", starts: Numbers) -> "NDArray[Any]":
 
 
 def in_order(keys: Numbers, values: Floats) -> Numbers:
-    """Return the order that sorts by key, then by value, so that a key's sum is independent of row order."""
+    """Return the order that sorts by key, then by value, so that sums do not depend on the row order."""
     import numpy as np
 
     order = np.argsort(keys, kind="stable")
-    again = keys[order]
-    if not np.any(again[1:] == again[:-1]) or np.array_equal(values, np.rint(values)):
+    sorted_keys = keys[order]
+    if not np.any(sorted_keys[1:] == sorted_keys[:-1]) or np.array_equal(values, np.rint(values)):
         return order
     return np.lexsort((values, keys))
 
 
 def _cells(table: pl.DataFrame) -> tuple[pl.DataFrame, Numbers]:
-    """Return the same as `numbered`, faster where few rows differ from the row before."""
+    """Return the same as `numbered`, but faster if few rows differ from the previous row."""
     import numpy as np
 
     names = table.columns
@@ -154,7 +153,7 @@ def _cells(table: pl.DataFrame) -> tuple[pl.DataFrame, Numbers]:
 
 
 def _column(values: pl.Series) -> tuple[pl.Series, Numbers]:
-    """Return the distinct values, and the number of each row's value."""
+    """Return the distinct values, and the index of each row's value."""
     if values.dtype == pl.String and not values.null_count():
         distinct = values.unique().sort()
         return distinct, _index_in(values, distinct)
@@ -162,8 +161,8 @@ def _column(values: pl.Series) -> tuple[pl.Series, Numbers]:
     return table.to_series(), number
 
 
-def _alone(ids: pl.Series) -> tuple[Numbers, Numbers, pl.DataFrame]:
-    """Return the same as `_units`, where each instance is a cluster."""
+def _index_instances(ids: pl.Series) -> tuple[Numbers, Numbers, pl.DataFrame]:
+    """Return the same as `_units`, if each instance is a cluster."""
     import numpy as np
 
     number, names = _index_texts(ids)
@@ -210,9 +209,9 @@ INSTANCE = ("scenario", "subset", "cluster", "instance_id")
 
 @dataclass(frozen=True)
 class ClusterIndex:
-    """The starts of instances, clusters and strata (the groups' subsets), each in the level below.
+    """The starts of instances, clusters and strata (the subsets of groups), each in the level below.
 
-    `table` has one row per stratum: by, scenario, subset, size (instances), rows; `unit` is one instance per cluster.
+    `table` has one row per stratum: by, scenario, subset, size (instances), rows. `unit` has one instance per cluster.
     """
 
     table: pl.DataFrame
@@ -231,7 +230,7 @@ class ClusterIndex:
 def build_cluster_index(rows: EncodedRows, by: Sequence[str], mask: Flags, many: "Numbers | None") -> ClusterIndex:
     import numpy as np
 
-    names, stratum = rows.among(merge_names(by, STRATUM))
+    names, stratum = rows.index_by(merge_names(by, STRATUM))
     units = rows.units
     stratum, unit = (stratum, rows.unit) if mask.all() else (stratum[mask], rows.unit[mask])
     key = stratum * units + unit
@@ -254,9 +253,11 @@ def build_cluster_index(rows: EncodedRows, by: Sequence[str], mask: Flags, many:
         size=pl.Series(size),
         rows=pl.Series(sums(count, of_instance[of_cluster][of_stratum]), dtype=pl.Float64),
     )
-    places = np.repeat(np.arange(len(strata)), clusters)
+    stratum_of_cluster = np.repeat(np.arange(len(strata)), clusters)
     first = unit[of_cluster]
-    return ClusterIndex(table, key, order, many, of_instance, of_cluster, of_stratum, cluster_size, size, places, first)
+    return ClusterIndex(
+        table, key, order, many, of_instance, of_cluster, of_stratum, cluster_size, size, stratum_of_cluster, first
+    )
 
 
 def cluster_sums(nest: ClusterIndex, value: Floats) -> Floats:
@@ -267,7 +268,7 @@ def cluster_sums(nest: ClusterIndex, value: Floats) -> Floats:
         return sums(value[nest.order], nest.of_cluster)
     order = nest.order
     if len(nest.of_instance) < len(order) and not np.array_equal(value, np.rint(value)):
-        # rows of one instance in the order of their values: their sum must not hang on how they came
+        # rows of one instance sorted by value, so that their sum does not depend on the row order
         order = order[np.lexsort((value[order], nest.key))]
     count = (
         lengths(nest.of_instance, len(order)) if nest.many is None else sums(nest.many[nest.order], nest.of_instance)
@@ -281,7 +282,7 @@ def totals(nest: ClusterIndex, value: Floats) -> Floats:
 
 
 def residuals(nest: ClusterIndex, clusters: Floats) -> Floats:
-    """Return CR2 residuals of a mean: the residual sum of each cluster, over the root of 1 − its share."""
+    """Return the CR2 residuals of a mean: the residual sum of each cluster, over the root of 1 − its share."""
     import numpy as np
 
     average = (sums(clusters, nest.of_stratum) / nest.size)[nest.stratum_of_cluster]
@@ -298,8 +299,8 @@ def merge_names(by: Sequence[str], more: Iterable[str]) -> list[str]:
 
 
 def sum_by(frame: pl.LazyFrame, keys: Sequence[str], value: str, **more: pl.Expr) -> pl.LazyFrame:
-    """Return per group the total of a column, equal to the last digit in any row order, and more."""
-    # a million groups of one or two rows need no sorting, nor do whole numbers
+    """Return per group the total of a column, equal to the last digit in any row order, and `more` expressions."""
+    # groups of one or two rows, and integers, need no sorting
     groups = frame.group_by(keys)
     whole = (pl.col(value) == pl.col(value).round()).all()
     plain = groups.agg(total=pl.col(value).sum(), count=pl.len(), whole=whole, **more).collect()
@@ -310,5 +311,5 @@ def sum_by(frame: pl.LazyFrame, keys: Sequence[str], value: str, **more: pl.Expr
 
 def stable_sum(terms: pl.Expr) -> pl.Expr:
     """Return the sum, equal to the last digit in any row order."""
-    # not .sort().sum(): Polars takes the sort for superfluous and drops it
+    # not .sort().sum(): Polars removes the sort as redundant
     return terms.sort().cum_sum().last()

@@ -1,4 +1,4 @@
-"""The mean of a value over instances with its variance: rows → instances → clusters → subsets → groups.
+"""The mean of a value over instances, with its variance: rows → instances → clusters → subsets → groups.
 
 Shared by `aggregate`, `worst_case`, `robustness` and `compare`.
 """
@@ -27,23 +27,24 @@ from helmframe.stats.sums import Sums, strata_of, sums_of, trial_components
 def estimate(rows: pl.LazyFrame | pl.DataFrame, by: Sequence[str], value: str, *, mean: str = "macro") -> pl.DataFrame:
     """Return the stratified, clustered mean of a column, one row per group.
 
-    Rows of one instance are averaged first; instances weigh alike in a subset (scenario × subset); subsets weigh
-    alike (macro) or by their instances (micro). The variance is CR2 over clusters within each subset: with one instance
-    per cluster it is s²/n. Its degrees of freedom are Bell & McCaffrey's: clusters − subsets when all are of one size,
-    fewer otherwise. Several trials are crossed with instances, because one draw of examples serves a whole subset;
-    their component is added from two-way mean squares. One trial says nothing about other draws of examples.
+    Rows of one instance are averaged first. Instances have equal weights in a subset (scenario × subset). Subsets have
+    equal weights (macro) or are weighted by their instances (micro). The variance is CR2 over clusters within each
+    subset; with one instance per cluster it is s²/n. Its degrees of freedom are Bell & McCaffrey's: clusters − subsets
+    if all clusters have the same size, fewer otherwise. Several trials are crossed with instances, because one sample
+    of few-shot examples serves a whole subset. Their component is added from two-way mean squares. A single trial
+    contains no information about other samples of examples.
 
     Args:
-        rows: any number of rows per instance, with `scenario, subset, cluster, instance_id`, `by` and `value`; null
-            values are left out, a null cluster is the instance itself.
-        by: columns whose values make a group; at least one.
-        value: the column averaged.
+        rows: Any number of rows per instance, with `scenario, subset, cluster, instance_id`, `by` and `value`. Null
+            values are excluded; a null cluster means that the instance is its own cluster.
+        by: The columns whose values make a group; at least one.
+        value: The column to average.
         mean: "macro" or "micro".
 
     Returns:
-        `by`, value, variance (null where a subset has fewer than 2 clusters), df, n (instances), n_rows, n_clusters,
-        n_subsets, n_lonely (subsets with 1 cluster), worth (independent rows, and `worth_clusters` clusters, that the
-        unequally weighted ones stand for: Kish), binary (all values 0 or 1), crossed (null with one trial).
+        `by`, value, variance (null if a subset has fewer than 2 clusters), df, n (instances), n_rows, n_clusters,
+        n_subsets, n_lonely (subsets with 1 cluster), worth and worth_clusters (Kish's effective number of rows and of
+        clusters, given the unequal weights), binary (all values are 0 or 1), crossed (null with one trial).
 
     Source: Cochran 1977 ch. 5; Bell & McCaffrey 2002; Pustejovsky & Tipton 2018; Brennan 2001 (trials); Kish 1965.
     """
@@ -55,7 +56,9 @@ def estimate(rows: pl.LazyFrame | pl.DataFrame, by: Sequence[str], value: str, *
 def estimate_of(sums: Sums, by: Sequence[str], *, mean: str = "macro") -> pl.DataFrame:
     """Return `estimate` from the sums of a value's rows."""
     if mean not in ("macro", "micro"):
-        raise ArgumentError(f"mean={mean!r} is neither 'macro' (subsets alike) nor 'micro' (by size).")
+        raise ArgumentError(
+            f"mean={mean!r}: mean must be 'macro' (equal weight per subset) or 'micro' (weight by size)."
+        )
     table = weigh_strata(strata_of(sums), by, mean)
     if sums.cells is None:
         none = pl.lit(None, dtype=pl.Float64)
@@ -86,7 +89,7 @@ def estimate_of(sums: Sums, by: Sequence[str], *, mean: str = "macro") -> pl.Dat
             ),
         )
     )
-    # a subset with one cluster has no variance, and then neither has the group; a negative component counts as none
+    # without the variance of a subset (one cluster) the group has none; a negative component counts as 0
     has_variance = pl.when(pl.col("n_lonely") == 0)
     added = pl.col("across").fill_null(0.0).clip(lower_bound=0.0)
     satterthwaite = (pl.col("within") + added) ** 2 / (pl.col("within") ** 2 / pl.col("df_within") + pl.col("doubt"))
@@ -120,20 +123,20 @@ def floats(values: pl.Series) -> tuple[Floats, Flags]:
     """Return a column as numbers, 0 where it is null, and the mask of values that are not null.
 
     Raises:
-        ArgumentError: NaN or an infinity among them.
+        ArgumentError: If the column contains NaN or an infinity.
     """
     numbers = values.cast(pl.Float64).fill_null(0.0)
     if not numbers.is_finite().all():
-        raise ArgumentError(f"column {values.name!r} holds NaN or an infinity; what is not known is null.")
+        raise ArgumentError(f"Column {values.name!r} contains NaN or an infinity. Use null for a missing value.")
     return numbers.to_numpy(), values.is_not_null().to_numpy()
 
 
 def count_completions(rows: EncodedRows, by: Sequence[str]) -> pl.DataFrame:
-    """Return per group and stratum how many rows there are, failed, are unparsed, and are truncated.
+    """Return per group and stratum the number of rows, and of failed, unparsed and truncated rows.
 
     Args:
-        rows: with `score`, `parsed` and `truncated`.
-        by: as in `estimate`.
+        rows: Rows with `score`, `parsed` and `truncated`.
+        by: As in `estimate`.
     """
     import numpy as np
 
@@ -155,12 +158,12 @@ def count_completions(rows: EncodedRows, by: Sequence[str]) -> pl.DataFrame:
 
 
 def add_counts(answers: pl.DataFrame, estimates: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
-    """Return the estimates of all groups, also empty ones, with the counts of completions and failures.
+    """Return the estimates of all groups, including empty groups, with the counts of completions and failures.
 
     Args:
-        answers: as `count_completions` gives them, of one chunk or several.
-        estimates: as `estimate` gives them.
-        by: as in `estimate`.
+        answers: The counts of `count_completions`, of one chunk or several.
+        estimates: The result of `estimate`.
+        by: As in `estimate`.
     """
     counts = answers.group_by(by).agg(
         pl.col("n_completions", "n_error", "n_unparsed", "n_truncated").sum(), subsets=pl.struct(STRATUM).n_unique()
@@ -184,7 +187,7 @@ def group_keys(rows: Rows, by: Sequence[str], made: Sequence[str] = ("metric",))
     """Return `by` without the columns that the result adds itself, checked against the rows.
 
     Raises:
-        UnknownNameError: a column that the rows don't have.
+        UnknownNameError: If the rows lack a column of `by`.
     """
     columns = chunks_of(rows)[0].collect_schema().names()
     for name in by:
@@ -194,6 +197,6 @@ def group_keys(rows: Rows, by: Sequence[str], made: Sequence[str] = ("metric",))
 
 
 def weigh_strata(strata: pl.DataFrame, by: Sequence[str], mean: str) -> pl.DataFrame:
-    """Return the strata with their weight in the group, by their column size where mean is "micro"."""
+    """Return the strata with their weight in the group: equal, or by their column size if `mean` is "micro"."""
     size = pl.col("size")
     return strata.with_columns(weight=1 / pl.len().over(by) if mean == "macro" else size / size.sum().over(by))

@@ -1,6 +1,6 @@
-"""Failed requests and directions of metrics: what comparisons, leaderboards and gates need to know of scores.
+"""Treatment of failed requests, and directions of metrics, in comparisons, leaderboards and gates.
 
-A failed request has a null score. Leaving it out of a mean favours the model that failed, so comparisons, leaderboards
+A failed request has a null score. Excluding it from a mean favours the model that failed, so comparisons, leaderboards
 and gates treat failures alike, by their argument `errors`.
 """
 
@@ -13,9 +13,9 @@ from helmframe.errors import ArgumentError, NotComparableError
 from helmframe.stats.encoded_rows import merge_names
 
 ERRORS = ("refuse", "drop", "worst")
-# The share of failed requests from which numbers need an explicit `errors`.
+# The share of failed requests above which `errors` must be explicit.
 ERRORS_ALLOWED = 0.01
-# Smallest and largest value of a metric; None where there is no bound.
+# Smallest and largest value of a metric; None without a bound.
 Range: TypeAlias = tuple[float | None, float | None]
 
 
@@ -28,17 +28,17 @@ def treat_failures(
     ranges: Mapping[str, Range],
     on: Sequence[str] = ("instance_id",),
 ) -> pl.LazyFrame:
-    """Return the scores with the null ones treated as `errors` specifies.
+    """Return the scores with the null scores treated as `errors` specifies.
 
-    With "worst" each becomes the worst bound of its metric. Otherwise an instance with a failed output keeps no score
-    at all in its cell: the mean of its other outputs would favour the model that failed.
+    With "worst" each becomes the worst bound of its metric. Otherwise an instance with a failed output loses all its
+    scores in its cell, because the mean of its other outputs would favour the model that failed.
 
     Args:
         scores: `SCORES`.
-        cells: The columns of a number, metric among them; the first names the sides.
+        cells: The columns that identify a cell, metric among them; the first identifies the side.
         errors: "refuse" more than 1 % of failures in any cell, "drop" them, or count them as the "worst".
-        higher_is_better: metric → direction.
-        ranges: metric → smallest and largest value.
+        higher_is_better: A dict of metric → direction.
+        ranges: A dict of metric → smallest and largest value.
         on: The columns that identify an instance in a cell.
 
     Raises:
@@ -80,8 +80,8 @@ def worst_bound(metric: str, higher_is_better: bool | None, bounds: Range | None
     """
     if higher_is_better is None:
         raise ArgumentError(
-            f"errors='worst': metric {metric!r} has no direction. Specify higher_is_better={{{metric!r}: True}} (or "
-            "False), write errors='drop', or rerun the failed requests."
+            f"errors='worst': metric {metric!r} has no direction. Write higher_is_better={{{metric!r}: True}} (or "
+            "False) or errors='drop', or rerun the failed requests."
         )
     low, high = bounds or (None, None)
     bound, side = (low, "lower") if higher_is_better else (high, "upper")
@@ -96,13 +96,13 @@ def worst_bound(metric: str, higher_is_better: bool | None, bounds: Range | None
 def resolve_ranges(
     ranges: Mapping[str, Range] | None, fractions: Collection[str] | None, units: Mapping[str, str] | None = None
 ) -> dict[str, Range]:
-    """Return the ranges that are specified, and 0 to 1 for metrics that are specified as fractions."""
+    """Return `ranges`, and 0 to 1 for the metrics that are fractions."""
     names = [*(fractions or ()), *(name for name, unit in (units or {}).items() if unit == "fraction")]
     return {**dict.fromkeys(names, (0.0, 1.0)), **(ranges or {})}
 
 
 def _failures(scores: pl.LazyFrame, cells: Sequence[str]) -> pl.DataFrame:
-    """Return n, failed and reason of every cell with a null score."""
+    """Return n, failed and reason of each cell with a null score."""
     null = pl.col("score").is_null()
     has_reason = "reason" in scores.collect_schema()
     reason = pl.col("reason").filter(null).drop_nulls().first() if has_reason else pl.lit(None, dtype=pl.String)
@@ -113,12 +113,12 @@ def _failures(scores: pl.LazyFrame, cells: Sequence[str]) -> pl.DataFrame:
 def _refusal(row: Mapping[str, Any], cells: Sequence[str]) -> str:
     where = ", ".join(f"{name} {row[name]!r}" for name in cells[1:] if row[name] not in ("", None))
     share, side = f"{row['failed'] / row['n']:.1%}", repr(row[cells[0]])
-    what = f"{share} of the requests of {side} failed ({where})"
+    problem = f"{share} of the requests of {side} failed ({where})"
     if row["reason"] is not None:
-        what = f"{share} of the scores of {side} are missing ({where}): {row['reason']}"
+        problem = f"{share} of the scores of {side} are missing ({where}): {row['reason']}"
     return (
-        f"{what}. Rerun the failed requests, or write errors='drop' (without these instances) or errors='worst' (the "
-        "metric's worst value)."
+        f"{problem}. Rerun the failed requests, or write errors='drop' (skip these instances) or errors='worst' (count "
+        "the metric's worst value)."
     )
 
 
@@ -126,11 +126,12 @@ def metric_directions(metrics: Iterable[str], higher_is_better: Mapping[str, boo
     """Return whether higher is better, for each of these metrics.
 
     Raises:
-        ArgumentError: a metric of which it is not told.
+        ArgumentError: If a metric has no direction.
     """
     for metric in sorted(set(metrics)):
         if metric not in higher_is_better:
             raise ArgumentError(
-                f"which way is {metric!r} better? Say higher_is_better={{{metric!r}: True}}, or False if lower is."
+                f"Metric {metric!r} has no direction. Write higher_is_better={{{metric!r}: True}}, or False if lower "
+                "is better."
             )
     return {metric: higher_is_better[metric] for metric in set(metrics)}

@@ -1,12 +1,13 @@
 """Frames of scores: the columns of the documented schema, and chunks whose sums add up.
 
-A chunk holds its instances whole: all variants, trials and outputs of each, from every model and setting. So all that
-is local to an instance (its mean, worst case and change) is known within the chunk. A cluster may span several chunks.
+A chunk contains its instances whole: all variants, trials and outputs of each, from every model and setting. All
+per-instance values (mean, worst case, change) can therefore be computed within a chunk. A cluster may span several
+chunks.
 """
 
 import inspect
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import wraps
@@ -21,10 +22,10 @@ from helmframe.stats.sums import Sums, add_sums
 
 C = TypeVar("C")
 T = TypeVar("T")
-# Scores as one frame, or as frames that hold their instances whole.
+# Scores as one frame, or as frames that contain their instances whole.
 Rows: TypeAlias = pl.LazyFrame | pl.DataFrame | Sequence[pl.LazyFrame]
 
-# Chunks worked at once, in threads: Polars and NumPy leave Python alone meanwhile.
+# Chunks processed at once, in threads: Polars and NumPy release the GIL.
 AT_ONCE = 2
 
 
@@ -40,7 +41,7 @@ class FoldContext:
 class PartialAggregate:
     """The aggregates of one chunk or of all: sums to estimate from, and counts, with several rows per group.
 
-    `variants`: which there were, as in `Variants.coverage`.
+    `variants` has the variants that occur, as in `Variants.coverage`.
     """
 
     sums: Mapping[str, Sums]
@@ -60,7 +61,7 @@ def fold(rows: Rows, step: Step) -> PartialAggregate:
     chunks = chunks_of(rows)
     partials = map_chunks(chunks, lambda chunk: step(chunk, FoldContext()))
     variants = _all_variants(partials)
-    contexts = [FoldContext(named, variants) for named in _named(partials)]
+    contexts = [FoldContext(named, variants) for named in _needs_names(partials)]
     stale = [
         index
         for index, (partial, context) in enumerate(zip(partials, contexts, strict=True))
@@ -77,19 +78,29 @@ def fold(rows: Rows, step: Step) -> PartialAggregate:
 
 
 def chunks_of(rows: Rows) -> list[pl.LazyFrame]:
-    """Return the chunks; a frame is one."""
+    """Return the chunks; a single frame is one chunk."""
     return [rows.lazy()] if isinstance(rows, pl.LazyFrame | pl.DataFrame) else list(rows)
 
 
+def list_names(names: Iterable[str]) -> str:
+    """Return the first five names for an error message.
+
+    >>> list_names("abcdefg")
+    'a, b, c, d, e, …'
+    """
+    listed = list(names)
+    return ", ".join([*listed[:5], *(["…"] if len(listed) > 5 else [])]) or "none"
+
+
 def map_chunks(chunks: Sequence[C], work: Callable[[C], T]) -> list[T]:
-    """Return the result of `work` for each chunk, in their order; two run at once."""
+    """Return the result of `work` for each chunk, in order; two run at a time."""
     if len(chunks) < 2:
         return [work(chunk) for chunk in chunks]
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="helmframe-fold") as threads:
         return list(threads.map(work, chunks))
 
 
-def _named(partials: Sequence[PartialAggregate]) -> list[bool]:
+def _needs_names(partials: Sequence[PartialAggregate]) -> list[bool]:
     """Return, per chunk, whether it lacks names or trials that others of its scenario need."""
     every = [sums for partial in partials for sums in partial.sums.values()]
     named = {scenario for sums in every if sums.named for scenario in sums.scenarios}
@@ -119,7 +130,7 @@ def _lacks(variants: pl.DataFrame | None, all_variants: pl.DataFrame | None) -> 
 
 
 REQUIRED = ("instance_id", "score")
-# What a frame need not say, where there is only one of it.
+# The values of missing columns.
 DEFAULTS: dict[str, Any] = {
     "scenario": "",
     "subset": "",
@@ -138,10 +149,10 @@ P = ParamSpec("P")
 
 
 def protect_columns(*parameters: str) -> Callable[[Callable[P, pl.DataFrame]], Callable[P, pl.DataFrame]]:
-    """Return a decorator that keeps the caller's columns apart from those that a statistic makes inside.
+    """Return a decorator that separates the caller's columns from the columns that a statistic creates.
 
     A column that one of these parameters names may be called `weight` or `rows`: the function reads it under
-    `SOURCE_PREFIX`, and the table has it under its own name again.
+    `SOURCE_PREFIX`, and its result has the original name again.
 
     Args:
         *parameters: The parameters of the decorated function that name columns. Its first parameter is the frame.
@@ -172,7 +183,8 @@ def protect_columns(*parameters: str) -> Callable[[Callable[P, pl.DataFrame]], C
             for name, column in renamed.items():
                 if column in table.columns and name in table.columns:
                     raise ArgumentError(
-                        f"{function.__name__}(): the result has a column {name!r} already. Rename the scores' column."
+                        f"{function.__name__}(): the result already has a column {name!r}. Rename the column of the "
+                        "scores."
                     )
             return table.rename({column: name for name, column in renamed.items()}, strict=False)
 
@@ -197,25 +209,25 @@ def _renamed(rows: Any, names: Mapping[str, str]) -> Any:
 def as_scores(rows: R) -> R:
     """Return the rows with every column that a table of scores needs, as in `hf.schema("scores")`.
 
-    Needed are instance_id and score (null: the request failed); what else is missing counts as one for all rows, and
-    the cluster is the instance. Other columns stay.
+    The columns instance_id and score (null for a failed request) are required. Other missing columns get one value for
+    all rows, and each instance is its own cluster. Additional columns stay.
 
     >>> as_scores(pl.DataFrame({"instance_id": [7], "score": [True]})).select("instance_id", "score", "metric").rows()
     [('7', 1.0, 'score')]
 
     Args:
-        rows: a Polars frame, lazy or not, or a list of lazy ones with the same columns.
+        rows: A Polars frame, lazy or not, or a list of lazy frames with the same columns.
 
     Raises:
-        ArgumentError: no frame; a needed column is missing, or is of another type.
+        ArgumentError: If `rows` isn't a frame, or a required column is missing or has another type.
     """
     if not _is_rows(rows):
         raise ArgumentError(
-            f"scores should be a Polars frame (or a list of lazy ones), not {type(rows).__name__}: {rows!r:.80}. "
-            "Write pl.DataFrame(…), or pl.from_pandas(…)."
+            f"Scores must be a Polars frame or a list of lazy frames, not {type(rows).__name__}: {rows!r:.80}. "
+            "Write pl.DataFrame(…) or pl.from_pandas(…)."
         )
     schema = chunks_of(rows)[0].collect_schema()
-    expressions = _missing(schema)
+    expressions = _missing_columns(schema)
     if not expressions:
         return rows
     if isinstance(rows, pl.DataFrame | pl.LazyFrame):
@@ -223,25 +235,27 @@ def as_scores(rows: R) -> R:
     return cast("R", [frame.with_columns(**expressions) for frame in rows])
 
 
-def _missing(schema: pl.Schema) -> dict[str, pl.Expr]:
+def _missing_columns(schema: pl.Schema) -> dict[str, pl.Expr]:
     for name in REQUIRED:
         if name not in schema:
             raise ArgumentError(
-                f"scores need a column {name!r}; there are: {', '.join(schema) or 'none'}. "
-                "hf.schema('scores') documents them."
+                f"Scores must have a column {name!r}. The columns are: {list_names(schema)}. hf.schema('scores') "
+                "documents the columns of scores."
             )
     if not (schema["score"].is_numeric() or schema["score"] in (pl.Boolean, pl.Null)):
-        raise ArgumentError(f"column 'score' should hold numbers, and null where a request failed: {schema['score']}.")
+        raise ArgumentError(
+            f"Column 'score' must contain numbers (null for a failed request), not values of type {schema['score']}."
+        )
     made: dict[str, pl.Expr] = {}
     for name, value in DEFAULTS.items():
         dtype = SCORES.schema[name]
         if name not in schema:
             made[name] = pl.lit(value, dtype=dtype)
         elif name in _WHOLE and not schema[name].is_integer() and schema[name] != pl.Null:
-            raise ArgumentError(f"column {name!r} should hold whole numbers: {schema[name]}.")
+            raise ArgumentError(f"Column {name!r} must contain integers, not values of type {schema[name]}.")
     for name in ("changed", "parsed", "truncated"):
         if name in schema and schema[name] not in (pl.Boolean, pl.Null):
-            raise ArgumentError(f"column {name!r} should hold true or false: {schema[name]}.")
+            raise ArgumentError(f"Column {name!r} must contain true or false, not values of type {schema[name]}.")
     for name in ("cluster", "changed", "parsed", "truncated"):
         if name not in schema:
             made[name] = pl.lit(None, dtype=SCORES.schema[name])

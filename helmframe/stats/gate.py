@@ -1,4 +1,4 @@
-"""A verdict on numbers with intervals: pass, fail, or too few instances to say."""
+"""Verdicts on values with intervals: pass, fail, or undecided."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ from helmframe.stats.failures import ERRORS_ALLOWED, check_errors
 from helmframe.stats.power import POWER
 
 PASS, FAIL, UNDECIDED = "pass", "fail", "undecided"
-# 2 is the status of a usage error on the command line
+# 2 is the exit status of usage errors
 EXIT_CODES = {PASS: 0, FAIL: 1, UNDECIDED: 3}
-# A line nearer to the value than this share of its interval: no number of instances is worth naming.
+# Closer to the line than this share of the interval, no useful number of instances would decide.
 _ON_THE_LINE = 1e-3
 
 
@@ -22,8 +22,9 @@ _ON_THE_LINE = 1e-3
 class Gate:
     """The result of `gate`: one verdict, and its rows.
 
-    `verdict` is "fail" where a row fails, else "undecided" where one is, else "pass"; `exit_code` is what the command
-    gives for it. `criterion` is the condition in words, `table` has verdict and n_needed of every row.
+    `verdict` is "fail" if a row fails, else "undecided" if a row is undecided, else "pass". `exit_code` is the exit
+    status of `helmframe gate` for it. `criterion` describes the condition, and `table` has verdict and n_needed of
+    every row.
     """
 
     table: pl.DataFrame
@@ -53,62 +54,71 @@ def gate(
     errors: str = "refuse",
     ci: float = 0.95,
 ) -> Gate:
-    """Check that every row's interval is on the good side of a line: at least, at most, or not worse by more.
+    """Check every row's interval against a line: at least, at most, or not worse by more than a margin.
 
-    An interval above the line (of at_most below it) passes, one on the other side fails, and one that holds it is
-    undecided: n_needed instances would decide 4 times in 5, were the value what it seems. A row exactly on the line
-    fails in (1 − ci)/2 of runs, 2.5 %, and a better one less often. A comparison's joint intervals count, so that this
-    is so for all its rows together; for a table of several rows, compute its intervals at ci=1 − .05 / rows.
+    An interval on the good side of the line passes, and one on the other side fails. An interval that includes the line
+    is undecided; n_needed instances would decide it with power 80 % if the true value is the estimate. A row exactly on
+    the line fails in (1 − ci)/2 of runs, 2.5 %, and a better one less often. For comparisons the joint intervals count,
+    so this holds for all rows together. For a table with several rows, compute its intervals at ci = 1 − 0.05 / rows.
+
+    >>> from helmframe.stats.table import table
+    >>> scores = pl.DataFrame({"instance_id": range(10), "score": [1, 1, 1, 0, 1, 1, 0, 1, 1, 1]})
+    >>> result = gate(table(scores), at_least=0.7)
+    >>> result.verdict, result.exit_code, result.table["n_needed"].item()
+    ('undecided', 3, 197)
 
     Args:
-        table: as `hf.stats.table` gives it (with `at_least` or `at_most`), or `hf.stats.compare` (with `margin`).
-        at_least: the least value that passes.
-        at_most: the greatest one that does, of metrics that are better when lower.
-        margin: by how much side a may be worse than side b; at least 0.
-        higher_is_better: metric → direction, for a comparison; default up.
-        strict: whether what is undecided fails.
-        errors: What to do where more than 1 % of a row's requests failed: "refuse", or "drop" (they count for nothing).
-            A comparison has treated its failures already. "worst" needs the scores: `results.gate(errors="worst")`.
-        ci: level of the table's intervals.
+        table: A table of `hf.stats.table` (with `at_least` or `at_most`), or of `hf.stats.compare` (with `margin`).
+        at_least: The smallest value that passes.
+        at_most: The largest value that passes, for metrics that are better when lower.
+        margin: How much worse side a may be than side b; at least 0.
+        higher_is_better: A dict of metric → direction, for a comparison; default True.
+        strict: Whether "undecided" counts as "fail".
+        errors: The action if more than 1 % of a row's requests failed: "refuse", or "drop" (they do not count). The
+            failures of a comparison are already treated. "worst" needs the scores: `results.gate(errors="worst")`.
+        ci: The level of the table's intervals.
 
     Returns:
-        A `Gate`; its table adds line, low, high (of the value, or of how much better a is), verdict, n_needed (null
-        where the row is decided, or the value is on the line).
+        A `Gate`; its table adds line, low, high (of the value, or of how much better a is), verdict, n_needed (null if
+        the row is decided, or the value is on the line).
 
     Raises:
-        ArgumentError: none of at_least, at_most and margin, or two; a table without their columns, or without rows; a
-            negative margin, or an endless line.
+        ArgumentError: If not exactly one of at_least, at_most and margin is set, it isn't a finite number or the margin
+            is negative, or the table lacks columns or rows.
         NotComparableError: If more than 1 % of the requests of a row failed, with "refuse".
 
     Source: Piaggio et al. 2012, JAMA 308:2594 (non-inferiority by an interval); Bloom 1995, Evaluation Review 19:547
-        (n_needed: the gap to the line as the least difference detectable).
+        (n_needed: the gap to the line as the minimum detectable effect).
     """
     if [at_least, at_most, margin].count(None) != 2:
-        raise ArgumentError("gate() takes one line: at_least=0.3, at_most=0.1, or margin=0.02 of a comparison.")
+        raise ArgumentError(
+            "gate(): exactly one of at_least, at_most and margin must be set. Write at_least=0.3, at_most=0.1, or "
+            "margin=0.02."
+        )
     if not 0 < ci < 1:
-        raise ArgumentError(f"ci={ci!r} should lie between 0 and 1, such as 0.95.")
+        raise ArgumentError(f"ci={ci!r}: ci must be between 0 and 1, such as 0.95.")
     check_errors(errors)
     if margin is not None:
         if not (margin >= 0 and isfinite(margin)):
-            raise ArgumentError(f"margin={margin!r} is how much worse is not too bad: 0 or more.")
-        _needs(table, "hf.stats.compare", ["metric", "difference", "joint_low", "joint_high", "n"])
+            raise ArgumentError(f"gate(margin={margin!r}): margin must be a number ≥ 0, such as 0.02.")
+        _check_columns(table, "hf.stats.compare", ["metric", "difference", "joint_low", "joint_high", "n"])
         rows, line = _gains(table, higher_is_better or {}), -margin
     else:
         threshold = at_most if at_least is None else at_least
         assert threshold is not None
         if not isfinite(threshold):
-            word = "at_most" if at_least is None else "at_least"
-            raise ArgumentError(f"{word}={threshold!r} should be a number, such as 0.3.")
-        _needs(table, "hf.stats.table", ["metric", "value", "ci_low", "ci_high", "n"])
+            argument = "at_most" if at_least is None else "at_least"
+            raise ArgumentError(f"gate({argument}={threshold!r}): {argument} must be a finite number, such as 0.3.")
+        _check_columns(table, "hf.stats.table", ["metric", "value", "ci_low", "ci_high", "n"])
         _check_failures(table, errors)
         rows, line = table.with_columns(got="value", low="ci_low", high="ci_high"), float(threshold)
         if at_least is None:
-            rows, line = _turned(rows), -line
+            rows, line = _negate(rows), -line
     judged = rows.with_columns(
-        line=pl.lit(float(line)), verdict=_verdict(line, strict=strict), n_needed=_needed(line, ci)
+        line=pl.lit(float(line)), verdict=_verdict(line, strict=strict), n_needed=_instances_needed(line, ci)
     )
     if at_most is not None:
-        judged = _turned(judged)
+        judged = _negate(judged)
     judged = judged.drop("got")
     verdicts = set(judged["verdict"])
     verdict = next(outcome for outcome in (FAIL, UNDECIDED, PASS) if outcome in verdicts)
@@ -117,26 +127,26 @@ def gate(
         else f"at least {at_least:g}" if at_least is not None
         else f"at most {at_most:g}"
     )  # fmt: skip
-    return Gate(judged, criterion + (", surely" if strict else ""), verdict)
+    return Gate(judged, criterion + (", undecided counts as fail" if strict else ""), verdict)
 
 
 def _check_failures(table: pl.DataFrame, errors: str) -> None:
     """Raise if more requests of a row failed than `errors` allows."""
     if errors == "worst":
         raise ArgumentError(
-            "gate(errors='worst') can't be computed from a table, whose failures are left out. Write "
-            "results.gate(…, errors='worst'), or errors='drop'."
+            "gate(errors='worst'): a table has no scores of failed requests. Write results.gate(…, errors='worst'), or "
+            "errors='drop'."
         )
     if errors == "drop" or "n_error" not in table.columns:
         return
-    # a table made by hand may count instances alone
+    # a table made by hand may lack n_completions
     n = pl.col("n_completions") if "n_completions" in table.columns else pl.col("n") + pl.col("n_error")
     shares = table.with_columns(share=pl.col("n_error") / n).filter(pl.col("share") > ERRORS_ALLOWED)
     for row in shares.head(1).iter_rows(named=True):
         keys = [name for name in table.columns if table.schema[name] == pl.String and name != "interval"]
         where = ", ".join(f"{name} {row[name]!r}" for name in keys if row[name])
         raise NotComparableError(
-            f"{row['share']:.1%} of the requests failed ({where}). Rerun the failed requests, or write errors='drop'."
+            f"gate(): {row['share']:.1%} of the requests failed ({where}). Rerun them, or write errors='drop'."
         )
 
 
@@ -150,7 +160,7 @@ def _gains(table: pl.DataFrame, higher_is_better: Mapping[str, bool]) -> pl.Data
     )
 
 
-def _turned(rows: pl.DataFrame) -> pl.DataFrame:
+def _negate(rows: pl.DataFrame) -> pl.DataFrame:
     """Return the rows with their signs flipped; twice is the identity."""
     line = [-pl.col("line")] if "line" in rows.columns else []
     return rows.with_columns(-pl.col("got"), *line, low=-pl.col("high"), high=-pl.col("low"))
@@ -164,7 +174,7 @@ def _verdict(line: float, *, strict: bool) -> pl.Expr:
     )  # fmt: skip
 
 
-def _needed(line: float, ci: float) -> pl.Expr:
+def _instances_needed(line: float, ci: float) -> pl.Expr:
     """Return the n at which the line is (z₁₋α/2 + z_power) standard errors away; an interval's end is z₁₋α/2 away."""
     from scipy.special import ndtri
 
@@ -177,9 +187,9 @@ def _needed(line: float, ci: float) -> pl.Expr:
     return pl.when(open_ & (gap > _ON_THE_LINE * half)).then(needed).cast(pl.Int64)
 
 
-def _needs(table: pl.DataFrame, source: str, columns: Sequence[str]) -> None:
+def _check_columns(table: pl.DataFrame, source: str, columns: Sequence[str]) -> None:
     missing = [name for name in columns if name not in table.columns]
     if missing:
-        raise ArgumentError(f"gate() needs a table as {source} gives it, and this one has no column {missing[0]!r}.")
+        raise ArgumentError(f"gate(): the table has no column {missing[0]!r}. Pass a table of {source}.")
     if not table.height:
-        raise ArgumentError("gate() needs at least one row: nothing was scored.")
+        raise ArgumentError("gate(): the table has no rows. Pass a table with at least one score.")

@@ -1,4 +1,4 @@
-"""HELM's own robustness and fairness, to the digit, with the two denominators it has."""
+"""HELM's own robustness and fairness, with its two denominators."""
 
 from collections.abc import Collection, Mapping, Sequence
 
@@ -29,21 +29,28 @@ def helm_definition(
 ) -> pl.DataFrame:
     """Compute robustness as HELM does: the lowest score over each instance's original and variants, then means.
 
-    A copy that its perturbation left unchanged does not exist. Hence two denominators: a family's worst is over all
-    instances, those that nothing changed with their original score; a single perturbation's numbers are over the
-    instances it changed. The lowest is taken of every metric, also where lower is better. Means are over instances,
-    then over trials, then over runs (scenario, subset, model, setting), each unweighted. There is no interval.
-    Instances of which something failed are left out of the worst.
+    A copy that its perturbation left unchanged does not exist in HELM. Hence there are two denominators. The worst of a
+    family is over all instances; instances without a changed variant count with their original score. The numbers of a
+    single perturbation are over the instances that it changed. The lowest score is used for every metric, including
+    those where lower is better. Means are over instances, then over trials, then over runs (scenario, subset, model,
+    setting), each unweighted. There are no intervals. Instances with a failed request are excluded from the worst.
+
+    >>> from helmframe.stats.frames import as_scores
+    >>> scores = pl.DataFrame({"instance_id": list("abcd") * 2, "perturbation": ["original"] * 4 + ["typos"] * 4,
+    ...                        "score": [1, 1, 1, 0, 1, 0, 0, 0]})
+    >>> table = helm_definition(as_scores(scores), by=[], families={"typos": ["robustness"]})
+    >>> table.select("perturbation", "original", "perturbed", "worst", "n").rows()[1::2]
+    [('robustness', 0.75, None, 0.25, 4), ('typos', 0.75, 0.25, 0.25, 4)]
 
     Args:
-        scores: `SCORES`; `changed` as HELM has it: whether the input is another.
-        by: as in `aggregate`; HELM also has split and sub_split apart.
-        families: perturbation → which of "robustness" and "fairness" it belongs to.
+        scores: `SCORES`, with `changed` as in HELM: whether the input changed.
+        by: As in `aggregate`; HELM also separates split and sub_split.
+        families: A dict of perturbation → the families that it belongs to, "robustness" and "fairness".
 
     Returns:
         `by`, metric, perturbation, perturbation_seed, original, perturbed, worst, denominator and n (instances in it).
-        The rows: "original" (all instances); "robustness" and "fairness" (no perturbed; no seed); each perturbation and
-        seed (original: of the instances it changed).
+        The rows are "original" (all instances), "robustness" and "fairness" (no perturbed value, no seed), and each
+        perturbation and seed (original: of the instances that it changed).
 
     Source: crfm-helm helm/benchmark/metrics/metric.py, compute_worst_case_metrics.
     """
@@ -77,7 +84,7 @@ def helm_definition(
 
 
 def _originals(variants: Variants) -> Floats:
-    """Return the original's score for every variant; NaN where there is none."""
+    """Return the original's score for every variant; NaN if it has none."""
     import numpy as np
 
     instance = variants.rows.cell * variants.rows.units + variants.rows.unit
@@ -87,7 +94,7 @@ def _originals(variants: Variants) -> Floats:
 
 
 def _lowest(variants: Variants, inside: "Flags") -> "tuple[Floats, Flags]":
-    """Return an instance's lowest score over the rows inside, and its first row."""
+    """Return an instance's lowest score over the rows of the mask, and its first row."""
     import numpy as np
 
     instance = variants.rows.cell * variants.rows.units + variants.rows.unit

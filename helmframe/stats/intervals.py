@@ -1,4 +1,4 @@
-"""Intervals of means and shares, each with its reference, and the one that fits each row of estimates.
+"""Intervals of means and shares, each with its reference, and the choice of the interval for each row of estimates.
 
 The functions on plain numbers take floats or NumPy arrays of one shape and return (low, high).
 """
@@ -20,7 +20,7 @@ Interval: TypeAlias = "tuple[Floats, Floats]"
 
 
 def wilson(successes: Numbers, n: Numbers, ci: float = 0.95) -> Interval:
-    """Return Wilson's score interval for `successes` of `n` independent answers; either may be fractional.
+    """Return Wilson's score interval for `successes` of `n` independent completions; either may be fractional.
 
     >>> low, high = wilson(8, 10)
     >>> print(f"{low:.3f} {high:.3f}")
@@ -36,15 +36,15 @@ def wilson(successes: Numbers, n: Numbers, ci: float = 0.95) -> Interval:
 def modified_wilson(p: Numbers, variance: Numbers, n: Numbers, df: Numbers, ci: float = 0.95) -> Interval:
     """Return Wilson's interval at the effective sample size of a clustered or stratified `variance` of `p`.
 
-    n* = min(n, p(1−p)/variance) · (z/t_df)². A hundred answers whose variance is twice the binomial one are worth
-    fifty, and a few less because the variance itself is estimated from 40 clusters:
+    n* = min(n, p(1−p)/variance) · (z/t_df)². If the variance of 100 completions is twice the binomial variance, their
+    effective sample size is 50. It is a little smaller because the variance is itself estimated, here from 40 clusters:
 
     >>> low, high = modified_wilson(0.5, 0.005, 100, 39)
     >>> print(f"{low:.3f} {high:.3f}")
     0.362 0.638
 
     Source: Korn & Graubard 1998, Survey Methodology 24:193; Franco, Little, Louis & Slud 2019, J. Survey Statistics and
-    Methodology 7:334; Kott 2017, Survey Methodology 43.
+        Methodology 7:334; Kott 2017, Survey Methodology 43.
     """
     import numpy as np
 
@@ -76,10 +76,10 @@ def clopper_pearson(successes: Numbers, n: Numbers, ci: float = 0.95) -> Interva
 
 
 def unanimous(value: Numbers, n: Numbers, ci: float = 0.95, *, least: float = 0.0) -> Interval:
-    """Return the interval of a mean in [least, 1] when all `n` independent clusters have the same `value`.
+    """Return the interval of a mean in [least, 1] if all `n` independent clusters have the same `value`.
 
-    The share of clusters that would differ is at most the upper end of `clopper_pearson(0, n)`, and those that do can
-    be anything: for a fraction of 0 or 1 this is Clopper–Pearson itself.
+    The share of clusters that would differ is at most the upper end of `clopper_pearson(0, n)`, and those could have
+    any value. For a fraction of 0 or 1 this is the Clopper–Pearson interval itself.
 
     >>> low, high = unanimous(1.0, 10)
     >>> print(f"{low:.3f} {high:.3f}")
@@ -136,22 +136,22 @@ SMALL_N = 30
 
 
 def with_interval(estimates: pl.DataFrame, fraction: pl.Expr, *, ci: float = 0.95, least: float = 0.0) -> pl.DataFrame:
-    """Return the estimates with stderr, ci_low, ci_high and interval (its method, or why there is none).
+    """Return the estimates with stderr, ci_low, ci_high and interval (its method, or the reason for none).
 
     Args:
-        estimates: as `estimate` gives them.
-        fraction: whether the value lies in [least, 1]; such intervals never leave it. Where all rows are 0 or 1 (and
-            `least` is 0) the interval is Wilson's, or modified Wilson at the clustered and stratified variance.
-        ci: share of such intervals that should contain the true value.
-        least: −1 for differences of fractions.
+        estimates: The result of `estimate`.
+        fraction: Whether the value is in [least, 1]; such intervals never leave it. If all rows are 0 or 1 (and
+            `least` is 0), the interval is Wilson's, or modified Wilson at the clustered and stratified variance.
+        ci: The share of intervals that should cover the true value.
+        least: The smallest possible value; −1 for differences of fractions.
 
     Raises:
-        ArgumentError: ci not between 0 and 1.
+        ArgumentError: If `ci` isn't between 0 and 1.
     """
     import numpy as np
 
     if not 0 < ci < 1:
-        raise ArgumentError(f"ci={ci!r} should lie between 0 and 1, such as 0.95.")
+        raise ArgumentError(f"ci={ci!r}: ci must be between 0 and 1, such as 0.95.")
     value, variance, df, worth, clusters, n = (
         estimates[name].cast(pl.Float64).to_numpy()
         for name in ("value", "variance", "df", "worth", "worth_clusters", "n")
@@ -176,12 +176,12 @@ def with_interval(estimates: pl.DataFrame, fraction: pl.Expr, *, ci: float = 0.9
         stderr=pl.col("variance").sqrt(),
         ci_low=pl.when("fraction").then(ends[0].clip(**bounds)).otherwise(ends[0]),
         ci_high=pl.when("fraction").then(ends[1].clip(**bounds)).otherwise(ends[1]),
-        interval=_named(),
+        interval=_interval_label(),
     ).drop([*(f"low_{name}" for name in low), *(f"high_{name}" for name in high), "fraction", "method"])
 
 
 def mark(condition: pl.Expr, text: str) -> pl.Expr:
-    """Return the text where the condition is true, else an empty text."""
+    """Return the text if the condition is true, else an empty text."""
     return pl.when(condition.fill_null(value=False)).then(pl.lit(text)).otherwise(pl.lit(""))
 
 
@@ -202,7 +202,7 @@ def _method(least: float) -> pl.Expr:
     )
 
 
-def _named() -> pl.Expr:
+def _interval_label() -> pl.Expr:
     clustered = pl.col("n_clusters") < pl.col("n")
     names = {"alike": "Clopper–Pearson", "wilson": "Wilson", "modified": "modified Wilson", "t": "t"}
     name = pl.col("method").replace_strict(names, default=None, return_dtype=pl.String)

@@ -1,4 +1,4 @@
-"""Leaderboards from scores, and from published means."""
+"""Leaderboards, from scores and from published means."""
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -30,7 +30,7 @@ from helmframe.stats.intervals import with_interval
 from helmframe.stats.ranks import Estimates
 from helmframe.stats.sums import sums_of
 
-# Competitors with fewer of a column's instances than this share ran something else.
+# The smallest share of a column's instances that a model may have.
 SAME_INSTANCES = 0.99
 COLUMN = ["scenario", "metric"]
 
@@ -51,34 +51,41 @@ def leaderboard(
 ) -> Leaderboard:
     """Rank models over scenarios, with intervals of their ranks.
 
-    A column is a metric of a scenario, a cell the mean of the scores of original inputs, over subsets. A column counts
-    the instances for which all its models have a score; the others are dropped for every model, and counted. All pairs
-    of models are compared over the same clusters (paired: the covariance of their means), by intervals that hold
-    together over all pairs and columns (max-|t| bootstrap). A model's rank lies between one more
-    than who is surely better and all less who is surely worse. A win rate lies between what it is if all undecided
-    pairs are lost, and won. With several trials all is given these draws of examples.
+    A column is a metric of a scenario. A cell is the mean score of original inputs, over subsets. A column counts the
+    instances for which all its models have a score; the others are dropped for every model, and counted. All pairs of
+    models are compared over the same clusters (paired, by the covariance of their means), with intervals that are
+    simultaneous over all pairs and columns (max-|t| bootstrap). The best possible rank of a model is 1 + the number of
+    significantly better models, and the worst is the number of all models − the number of significantly worse ones. The
+    lowest and highest win rates assume that all undecided pairs are lost or won. With several trials the intervals are
+    conditional on their few-shot examples.
+
+    >>> scores = pl.DataFrame({"model": ["a"] * 50 + ["b"] * 50, "instance_id": [*range(50)] * 2,
+    ...                        "score": [1] * 45 + [0] * 5 + [1, 0] * 25})
+    >>> board = leaderboard(scores, higher_is_better={"score": True})
+    >>> board.table.select("model", "value", "rank", "rank_low", "rank_high").rows()
+    [('a', 1.0, 1, 1, 1), ('b', 0.0, 2, 2, 2)]
 
     Args:
-        scores: `SCORES`; all metrics in it are columns of their scenario.
-        by: the column that tells competitors apart.
-        higher_is_better: metric → direction, for every metric in the scores.
-        mean: "win_rate", HELM's: the share of the other models that a model is better than, a tie half, averaged over
-            columns, missing cells left out; "mean": of the cells, columns alike (macro); "micro": by their instances. A
-            model that lacks a column has no mean.
-        subsets: the mean over the subsets of a scenario, "macro" (alike, HELM's) or "micro" (by size).
-        fractions: metrics whose scores lie in [0, 1]; default those whose scores are all 0 or 1.
-        units: metric → unit; means are over columns of one unit. Default "fraction" for `fractions`.
-        shared: Rank also where a competitor lacks more than 1 % of a column's instances.
-        errors: What to do where more than 1 % of a cell's requests failed: "refuse"; "drop" these instances for every
-            competitor; "worst" counts a failure as the metric's worst bound.
-        ranges: metric → smallest and largest value, for "worst"; default 0 and 1 for fractions.
-        ci: level of cells' intervals, and at which ranks and win rates hold for all models at once.
+        scores: `SCORES`; each of its metrics is a column of its scenario.
+        by: The column that identifies the models.
+        higher_is_better: A dict of metric → direction, for every metric in the scores.
+        mean: "win_rate", as in HELM: the share of the other models that a model beats, with ties counted half, averaged
+            over columns, without missing cells. "mean": the mean of the cells, with equal weights. "micro": weighted by
+            their instances. A model that lacks a column has no mean.
+        subsets: The mean over the subsets of a scenario: "macro" (equal weights, as in HELM) or "micro" (by size).
+        fractions: The metrics whose scores are in [0, 1]; default those whose scores are all 0 or 1.
+        units: A dict of metric → unit; means are over columns of one unit. Default "fraction" for `fractions`.
+        shared: Whether to rank if a model lacks more than 1 % of a column's instances.
+        errors: The action if more than 1 % of a cell's requests failed: "refuse"; "drop" these instances for every
+            model; "worst" counts a failure as the metric's worst bound.
+        ranges: A dict of metric → smallest and largest value, for "worst"; default 0 and 1 for fractions.
+        ci: The level of the cells' intervals, and the simultaneous level of ranks and win rates.
 
     Raises:
-        NotComparableError: a competitor was asked other instances of a column than the rest, too many requests failed,
-            or no instance has a score of every competitor.
-        ArgumentError: one competitor alone, a metric without direction, another mean, a mean over several units; or
-            `errors="worst"` for a metric without a worst bound.
+        NotComparableError: If a model was run on other instances of a column, too many requests failed, or no instance
+            has a score of every model.
+        ArgumentError: If there is only one model, a metric has no direction, `mean` is invalid or over several units,
+            or `errors="worst"` is set for a metric without a worst bound.
 
     Source: Mogstad, Romano, Shaikh & Wilhelm 2024, Review of Economic Studies 91:476 (ranks); Liang et al. 2022 (HELM)
         §1.1, helm/benchmark/presentation/summarize.py (win rates).
@@ -108,7 +115,7 @@ def build_columns(
     ranges: Mapping[str, Range] | None = None,
     ci: float,
 ) -> list[Column]:
-    """Return the columns of a leaderboard of these scores; competitors in the order of `pool`."""
+    """Return the columns of a leaderboard of these scores; models in the order of `pool`."""
     keys = [by, *COLUMN]
     rows = treat_failures(
         _originals(scores).with_columns(pl.col(by).cast(pl.String)),
@@ -146,7 +153,7 @@ def build_columns(
 
 
 def column_names(columns: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
-    """Map scenario and metric to the column's name: the scenario, and the metric where a scenario has several.
+    """Map scenario and metric to the column's name: the scenario, and the metric if a scenario has several.
 
     >>> column_names([("gsm8k", "f1"), ("mmlu", "f1"), ("mmlu", "exact_match")])[("mmlu", "f1")]
     'mmlu: f1'
@@ -159,7 +166,7 @@ def column_names(columns: Sequence[tuple[str, str]]) -> dict[tuple[str, str], st
 
 
 def _originals(rows: pl.LazyFrame) -> pl.LazyFrame:
-    """Return the scores of original inputs if there are any: worst cases have none."""
+    """Return the scores of original inputs if there are any; worst cases have none."""
     original = pl.col("perturbation") == ORIGINAL
     return rows.filter(original) if rows.select(original.any()).collect().item() else rows
 
@@ -210,7 +217,7 @@ def _covariance(residuals: pl.DataFrame, models: Sequence[str]) -> "Floats | Non
 
 @dataclass(frozen=True)
 class _Answered:
-    """The instances requested of each competitor in each column, and those with a score."""
+    """The instances that each model was run on in each column, and those with a score."""
 
     cells: pl.DataFrame
     competitor: str
@@ -220,60 +227,64 @@ class _Answered:
 
     @classmethod
     def of(cls, encoded: EncodedRows, by: str, mask: Flags) -> "_Answered":
-        cells, cell = encoded.among([by, *COLUMN])
+        cells, cell = encoded.index_by([by, *COLUMN])
         key = cell * encoded.units + encoded.unit
         requested = distinct(key)
         return cls(cells, by, encoded.units, requested, requested if mask.all() else distinct(key[mask]))
 
     def check_alike(self) -> None:
-        """Check that all competitors have nearly the same instances."""
+        """Check that all models were run on nearly the same instances.
+
+        Raises:
+            NotComparableError: If a model was run on fewer than 99 % of a column's instances.
+        """
         import numpy as np
 
         column = numbered(self.cells, COLUMN)[1]
         n_requested = np.bincount(self.requested // self.units, minlength=self.cells.height)
         union = distinct(column[self.requested // self.units] * self.units + self.requested % self.units)
-        every = np.bincount(union // self.units)[column]
-        for index in np.flatnonzero(n_requested < SAME_INSTANCES * every)[:1]:
+        n_instances = np.bincount(union // self.units)[column]
+        for index in np.flatnonzero(n_requested < SAME_INSTANCES * n_instances)[:1]:
             cell = self.cells.row(int(index), named=True)
             raise NotComparableError(
-                f"{cell[self.competitor]!r} was asked {n_requested[index]:,} of the {every[index]:,} instances of "
-                f"{cell['scenario']!r} that others were. Run all of them on the same, or rank over the shared ones: "
-                "shared=True."
+                f"{cell[self.competitor]!r} was run on {n_requested[index]:,} of the {n_instances[index]:,} instances "
+                f"of {cell['scenario']!r} that others were run on. Run all models on the same instances, or rank them "
+                "over the shared instances: shared=True."
             )
 
     def check_shared(self) -> pl.DataFrame:
-        """Return how many instances of each column are dropped, for want of a score of every competitor.
+        """Return the number of instances of each column that are dropped because a model has no score.
 
         Raises:
-            NotComparableError: If a column has no instance that all of its competitors have a score for.
+            NotComparableError: If a column has no instance that all of its models have a score for.
         """
         import numpy as np
 
         columns, column = numbered(self.cells, COLUMN)
-        every = distinct(column[self.requested // self.units] * self.units + self.requested % self.units)
+        all_keys = distinct(column[self.requested // self.units] * self.units + self.requested % self.units)
         n_every, n_shared = (
-            np.bincount(keys // self.units, minlength=columns.height) for keys in (every, self._shared())
+            np.bincount(keys // self.units, minlength=columns.height) for keys in (all_keys, self._shared())
         )
         for index in np.flatnonzero(n_shared == 0)[:1]:
             scored = np.bincount(self.answered // self.units, minlength=self.cells.height)
             least = min(np.flatnonzero(column == index), key=lambda cell: scored[cell])
             scenario, metric = columns.row(int(index))
             raise NotComparableError(
-                f"no instance of {scenario!r} has a score of every model by {metric!r}: "
-                f"{self.cells[self.competitor][int(least)]!r} has {scored[least] or 'none'} of {n_every[index]:,}. "
-                "Rank without that model, or count its failures: errors='worst'."
+                f"No instance of {scenario!r} has a score of every model for {metric!r}: "
+                f"{self.cells[self.competitor][int(least)]!r} has {scored[least]:,} of {n_every[index]:,} scores. "
+                "Rank without this model, or count its failures: errors='worst'."
             )
         return columns.with_columns(n_dropped=pl.Series(n_every - n_shared, dtype=pl.Int64))
 
     def by_all(self, encoded: EncodedRows) -> Flags:
-        """Return whether each row's instance has a score of every competitor of its column."""
+        """Return whether each row's instance has a score of every model of its column."""
         import numpy as np
 
         keys = numbered(encoded.cells, COLUMN)[1][encoded.cell] * encoded.units + encoded.unit
         return np.isin(keys, self._shared())
 
     def _shared(self) -> Numbers:
-        """Return the keys (column and instance) that every competitor of the column has a score for."""
+        """Return the keys (column and instance) that every model of the column has a score for."""
         import numpy as np
 
         columns, column = numbered(self.cells, COLUMN)
@@ -298,44 +309,50 @@ def leaderboard_of_means(
 ) -> Leaderboard:
     """Rank models by published means: one row per model, one column per scenario.
 
-    `hf.stats.leaderboard_of_means("helm_lite.csv", columns=["MMLU", "GSM8K"])`
+    Only the means are known, so the sampling units are scenarios: intervals and ranks cover the choice of similar
+    scenarios. `results.leaderboard()` ranks scores, whose sampling units are instances.
 
-    Of instances nothing is known, so that only scenarios can be drawn anew: intervals and ranks tell what other
-    scenarios of the kind would leave open. From scores, `results.leaderboard()` tells what other instances would.
+    >>> means = pl.DataFrame({"model": ["a", "b", "c"], "MMLU": [0.71, 0.64, 0.5], "GSM8K": [0.6, 0.4, 0.5]})
+    >>> board = leaderboard_of_means(means)
+    >>> board.table.select("model", pl.col("value").round(3), "rank").rows()
+    [('a', 1.0, 1), ('b', 0.25, 2), ('c', 0.25, 2)]
 
     Args:
-        means: a Polars frame, or a CSV file; a dash or nothing where a model has no value.
-        columns: which are scenarios; default all that hold numbers. Leave out a published mean of the others.
-        model: the column that names the models; default the first that holds text.
+        means: A Polars frame, or a CSV file. An empty cell or a dash means no value.
+        columns: The columns of scenarios; default all with numbers. Exclude a published mean of the others.
+        model: The column with the models' names; default the first text column.
         mean: "win_rate" or "mean", as in `hf.stats.leaderboard`.
-        lower_is_better: columns where the lower value is the better one.
-        ci: level of intervals and ranks.
+        lower_is_better: The columns where lower values are better.
+        ci: The level of intervals and ranks.
 
     Raises:
-        SourceMissingError: there is no such file.
-        UnknownNameError: a column that is not there.
-        ArgumentError: a value that is no number, a model named twice or not at all, or one model alone.
+        SourceMissingError: If the file does not exist.
+        UnknownNameError: If a column is unknown.
+        ArgumentError: If a value isn't a number, a model has no name or several rows, or there is only one model.
     """
     import numpy as np
 
     frame = _frame(means)
     if {"instance_id", "score"} <= set(frame.columns):
-        raise ArgumentError("these are scores of instances, not means of scenarios: hf.stats.leaderboard(frame).")
-    named = model or next((name for name, dtype in frame.schema.items() if not dtype.is_numeric()), None)
-    if named is None or named not in frame.columns:
+        raise ArgumentError("leaderboard_of_means(): these are scores of instances. Write hf.stats.leaderboard(frame).")
+    model_column = model or next((name for name, dtype in frame.schema.items() if not dtype.is_numeric()), None)
+    if model_column is None or model_column not in frame.columns:
         raise UnknownNameError.among(
-            "column", named or "model", frame.columns, hint="Say model=…, which names the models."
+            "column", model_column or "model", frame.columns, hint="Name the column of the models: model=…."
         )
-    pool = frame[named].cast(pl.String).to_list()
+    pool = frame[model_column].cast(pl.String).to_list()
     for name in pool:
         if name is None or pool.count(name) > 1:
-            raise ArgumentError(f"column {named!r} should name each model once: {name!r}.")
-    chosen = [name for name in frame.columns if name != named] if columns is None else list(columns)
+            problem = "a row has no name" if name is None else f"{name!r} is in several rows"
+            raise ArgumentError(f"Column {model_column!r} must name each model once: {problem}.")
+    chosen = [name for name in frame.columns if name != model_column] if columns is None else list(columns)
     for name in [*chosen, *lower_is_better]:
-        if name not in frame.columns or name == named:
-            raise UnknownNameError.among("column", name, [column for column in frame.columns if column != named])
+        if name not in frame.columns or name == model_column:
+            raise UnknownNameError.among("column", name, [column for column in frame.columns if column != model_column])
     if mean == "micro":
-        raise ArgumentError("mean='micro' needs how many instances a column has, which means don't say: mean='mean'.")
+        raise ArgumentError(
+            "leaderboard_of_means(mean='micro'): published means have no number of instances. Write mean='mean'."
+        )
     board_columns = [
         Column(name, np.array(_numbers(frame[name]), dtype=np.float64), higher_is_better=name not in lower_is_better)
         for name in chosen
@@ -347,19 +364,23 @@ def _frame(means: pl.DataFrame | str | Path) -> pl.DataFrame:
     if isinstance(means, pl.DataFrame):
         return means
     if not isinstance(means, str | Path):
-        raise ArgumentError(f"leaderboard() takes a Polars frame or a CSV file, not {type(means).__name__}.")
+        raise ArgumentError(
+            f"leaderboard_of_means(): means must be a Polars frame or a CSV file, not {type(means).__name__}."
+        )
     path = Path(means).expanduser()
     if not path.is_file():
-        raise SourceMissingError(f"there is no file {path}.")
+        raise SourceMissingError(f"leaderboard_of_means(): file {path} not found.")
     return pl.read_csv(path, infer_schema=False)
 
 
 def _numbers(values: pl.Series) -> list[float]:
-    """Return the values as numbers, NaN where there is none."""
+    """Return the values as numbers, NaN for missing values."""
     texts = values.cast(pl.String).str.strip_chars()
     texts = texts.set(texts.is_in(_MISSING), None)
     numbers = texts.cast(pl.Float64, strict=False)
     wrong = texts.filter(texts.is_not_null() & (numbers.is_null() | numbers.is_infinite()))
     if wrong.len():
-        raise ArgumentError(f"column {values.name!r} holds {wrong[0]!r}, which is no number. Choose columns=….")
+        raise ArgumentError(
+            f"Column {values.name!r}: {wrong[0]!r} isn't a number. Select the columns of means with columns=[…]."
+        )
     return [float("nan") if number is None else number for number in numbers]

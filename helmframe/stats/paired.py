@@ -1,4 +1,4 @@
-"""Answers of several sides paired with those of one of them, instance by instance, in numbers."""
+"""Scores of several sides paired with those of one of them, instance by instance, as integer-coded arrays."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -27,10 +27,10 @@ from helmframe.stats.estimate import floats
 class Pairs:
     """Paired scores: one entry per pair that both sides have a score for.
 
-    `rows` says where each belongs (the axis, the keys, scenario and subset in its cells); `a` and `b` are the means of
-    side and base; `single`, whether both were one answer of 0 or 1. `dropped` has a row per side and group, also those
-    without a pair: the axis, the keys, n_dropped (instances with an answer on one side alone), and n_error (those of
-    them that both sides were run on: one failed).
+    `rows` has the axis, the keys, scenario and subset of each entry in its cells. `a` and `b` are the means of side and
+    base. `single` is whether both sides have one score of 0 or 1. `dropped` has one row per side and group, including
+    those without a pair: the axis, the keys, n_dropped (instances with a score on only one side), and n_error (those of
+    them that both sides were run on).
     """
 
     rows: EncodedRows
@@ -45,10 +45,10 @@ def pair_sides(scores: pl.LazyFrame, axis: str, keys: Sequence[str], base: str, 
 
     Args:
         scores: `SCORES` of all sides.
-        axis: the column that tells the sides apart.
-        keys: columns whose values make a comparison of their own.
-        base: the value that the others are paired with; subset and cluster of an instance are as it has them.
-        on: what makes an answer the same on both sides, besides scenario, instance and keys.
+        axis: The column that identifies the sides.
+        keys: The columns whose values make a separate comparison.
+        base: The value that the others are paired with; it sets the subset and cluster of an instance.
+        on: The columns that identify an instance on both sides, besides scenario, instance and keys.
     """
     import numpy as np
 
@@ -58,7 +58,7 @@ def pair_sides(scores: pl.LazyFrame, axis: str, keys: Sequence[str], base: str, 
     sides = _sides(rows, axis, questions)
     reference = sides.pop(base)
     matches = [(answers, _match(answers, reference)) for answers in sides.values()]
-    at = np.concatenate([match.base for _, match in matches])
+    base_index = np.concatenate([match.base for _, match in matches])
     side = np.repeat(np.arange(len(matches)), [len(match.base) for _, match in matches])
     cells = rows.cells.select(merge_names(keys, STRATUM))
     axis_values = [pl.lit(label, dtype=rows.cells[axis].dtype).alias(axis) for label in sides]
@@ -67,14 +67,15 @@ def pair_sides(scores: pl.LazyFrame, axis: str, keys: Sequence[str], base: str, 
         for answers, match in matches
     ]
     return Pairs(
-        rows=rows.others(
+        rows=rows.with_cells(
             pl.concat([cells.with_columns(label) for label in axis_values]),
-            side * cells.height + reference.cell[at],
-            reference.unit[at],
+            side * cells.height + reference.cell[base_index],
+            reference.unit[base_index],
         ),
         a=np.concatenate([answers.mean[match.side] for answers, match in matches]),
-        b=reference.mean[at],
-        single=np.concatenate([answers.single[match.side] for answers, match in matches]) & reference.single[at],
+        b=reference.mean[base_index],
+        single=np.concatenate([answers.single[match.side] for answers, match in matches])
+        & reference.single[base_index],
         dropped=pl.concat([frame.with_columns(label) for frame, label in zip(dropped, axis_values, strict=True)]),
     )
 
@@ -100,7 +101,7 @@ class _Questions:
         return cls(of_cell, id_of_unit, width, max(questions.height, 1), groups, group, scenario)
 
     def counted(self, side_keys: Numbers, base_keys: Numbers, **keys: Numbers) -> pl.DataFrame:
-        """Return the groups that one of the sides has, each with the number of its instances among some keys."""
+        """Return the groups that a side has, each with the number of its instances among some keys."""
         import numpy as np
 
         present = distinct(self.group[distinct(np.concatenate([side_keys, base_keys]) // self.width)])
@@ -118,7 +119,7 @@ class _Questions:
 
 @dataclass(frozen=True)
 class _Answers:
-    """Mean scores, one per question and instance in the order of `key`, over several outputs if there are."""
+    """Mean scores, one per question and instance in the order of `key`, averaged over outputs."""
 
     key: Numbers
     cell: Numbers
@@ -184,8 +185,8 @@ def _match(side: _Answers, base: _Answers) -> _Match:
     if not len(base.key):
         none = np.empty(0, np.int64)
         return _Match(none, none, side.key, none)
-    at = np.minimum(np.searchsorted(base.key, side.key), len(base.key) - 1)
-    same = base.key[at] == side.key
-    both = same & side.scored & base.scored[at]
-    alone = np.concatenate([side.key[~both], np.delete(base.key, at[both])])
-    return _Match(np.flatnonzero(both), at[both], alone, side.key[same & ~both])
+    base_index = np.minimum(np.searchsorted(base.key, side.key), len(base.key) - 1)
+    same = base.key[base_index] == side.key
+    is_pair = same & side.scored & base.scored[base_index]
+    alone = np.concatenate([side.key[~is_pair], np.delete(base.key, base_index[is_pair])])
+    return _Match(np.flatnonzero(is_pair), base_index[is_pair], alone, side.key[same & ~is_pair])

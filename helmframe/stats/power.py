@@ -1,4 +1,4 @@
-"""How many instances a paired comparison needs, what it could find with those it has, and how often."""
+"""Power of paired comparisons: the number of instances, the detectable effect and the power."""
 
 from dataclasses import dataclass
 from math import ceil, inf, isfinite, sqrt
@@ -7,6 +7,7 @@ from typing import Protocol
 import polars as pl
 
 from helmframe.errors import ArgumentError, NotComparableError
+from helmframe.stats.frames import list_names
 
 POWER = 0.8
 
@@ -20,10 +21,11 @@ class Compared(Protocol):
 
 @dataclass(frozen=True, repr=False)
 class Power:
-    """The result of `power`: three numbers of which two determine the third, and the assumptions.
+    """The result of `power`: effect, n, power and the assumptions.
 
-    `effect` is a difference of means; `n` counts instances; `power` is how often it is found. `variance` is that of one
-    instance's difference where the means are equal: of right-or-wrong answers, the share on which the sides differ.
+    `effect` is a difference of means, `n` the number of instances, and `power` the probability of detecting the effect.
+    `variance` is that of one instance's difference if the means are equal; for right-or-wrong scores it is the share of
+    instances on which the sides differ.
     """
 
     effect: float
@@ -35,8 +37,8 @@ class Power:
 
     def __repr__(self) -> str:
         return (
-            f"{self.n:,} instances find a difference of {self.effect:.3g} in {self.power:.0%} of comparisons "
-            f"(two-sided test at {1 - self.ci:.3g}, variance of a difference {self.variance:.3g}, "
+            f"{self.n:,} instances detect a difference of {self.effect:.3g} with power {self.power:.0%} "
+            f"(two-sided test at level {1 - self.ci:.3g}, variance of a difference {self.variance:.3g}, "
             f"design effect {self.design_effect:.3g})"
         )
 
@@ -54,7 +56,7 @@ def power(
     icc: float = 0.0,
     ci: float = 0.95,
 ) -> Power:
-    """Solve for effect, n or power of a paired comparison, whichever is not specified; power defaults to .8.
+    """Solve for effect, n or power of a paired comparison, whichever is not set; power defaults to 0.8.
 
     >>> round(power(n=311, p=0.7).effect, 3)  # philosophy, one subject of MMLU
     0.073
@@ -62,22 +64,23 @@ def power(
     1960
 
     Args:
-        effect: the true difference between the sides, such as 0.03.
-        n: instances that both answer.
-        power: how often the difference should be found.
-        p: share that either side has right; with `correlation`, says on how many instances they differ.
-        correlation: of the sides' answers over instances; .5 is an assumption like any other.
-        discordance: share of instances that one side alone has right, instead of `p`; at least the effect.
-        pilot: a comparison with one row (`hf.compare(a, b)`), or results of two models, instead of `p`; its standard
-            error says how far an instance's difference varies, for any metric and with its clusters.
-        cluster_size: instances per cluster, of p or discordance.
-        icc: how far the differences within a cluster are alike: 0, as of independent ones, to 1.
-        ci: level of the comparison's interval; its test is two-sided at 1 − ci.
+        effect: The true difference between the sides, such as 0.03.
+        n: The number of instances, which both sides are run on.
+        power: The probability of detecting the difference.
+        p: The share that either side has right. With `correlation`, it determines on how many instances the sides
+            differ.
+        correlation: The correlation of the sides' scores over instances; the default 0.5 is an assumption.
+        discordance: The share of instances that only one side has right, instead of `p`; at least the effect.
+        pilot: A comparison with one row (`hf.compare(a, b)`), or results of two models, instead of `p`. Its standard
+            error determines the variance of an instance's difference, for any metric and with its clusters.
+        cluster_size: The number of instances per cluster, with `p` or `discordance`.
+        icc: The intraclass correlation of the differences: 0 (independent) to 1.
+        ci: The level of the comparison's interval; its test is two-sided at level 1 − ci.
 
     Raises:
-        ArgumentError: other than one of effect, n and power is left open, other than one of p, discordance and pilot
-            is said, or numbers that can't be.
-        NotComparableError: a pilot of other than one row, or without a standard error.
+        ArgumentError: If not exactly one of effect, n and power is open, not exactly one of p, discordance and pilot is
+            set, or a number is impossible.
+        NotComparableError: If a pilot does not have exactly one row, or has no standard error.
 
     Source: Connor 1987, Biometrics 43:207 (n = (z₁₋α/₂ √δ + z_power √(δ − d²))²/d², with discordance δ); Miller 2024,
         arXiv 2411.00640, §5; Kish 1965 (design effect 1 + (size − 1)·icc).
@@ -87,14 +90,16 @@ def power(
     if power is None and (effect is None or n is None):
         power = POWER
     if sum(argument is None for argument in (effect, n, power)) != 1:
-        raise ArgumentError("power() solves for one: say effect=… or n=… (power is .8 then, or said), or both.")
+        raise ArgumentError(
+            "power(): set effect, n or both. With one of them, power defaults to 0.8. With both, don't set power."
+        )
     _check(effect, n, power, ci, cluster_size, icc)
     variance, binary = _variance(p, correlation, discordance, pilot, cluster_size, icc)
     design = 1 + (cluster_size - 1) * icc
     z, root = float(ndtri((1 + ci) / 2)), sqrt(variance)
 
     def spread(difference: float) -> float:
-        # right-or-wrong answers vary less where they differ to one side
+        # a difference of right-or-wrong scores reduces their variance
         return sqrt(max(variance - binary * difference**2, 0.0))
 
     if effect is None:
@@ -103,13 +108,13 @@ def power(
         effect = _effect(n / design, z, float(ndtri(power)), variance, binary)
         if binary and effect > variance:
             raise ArgumentError(
-                f"n={n} is too few to find any difference, if the two sides differ on {variance:.3g} of the answers: "
-                f"theirs would have to be {effect:.3g}. Say discordance= or correlation= if they differ on more."
+                f"power(n={n}): no difference is detectable if the sides differ on {variance:.3g} of the instances. "
+                "Write a larger n or discordance, or a smaller correlation."
             )
     size = abs(effect)
     if binary and size > variance:
         raise ArgumentError(
-            f"effect={effect:.3g} can't be where the sides differ on {variance:.3g} of the instances; say "
+            f"power(effect={effect:.3g}): impossible if the sides differ on {variance:.3g} of the instances. Write "
             "discordance=… of at least the effect, or another p or correlation."
         )
     if n is None:
@@ -122,7 +127,7 @@ def power(
 
 
 def _effect(n: float, z: float, z_power: float, variance: float, binary: bool) -> float:
-    """Return the d at which d√n = z √δ + z_power √(δ − d²); without d² where the variance does not fall with it."""
+    """Return the d at which d√n = z √δ + z_power √(δ − d²); without d² if the variance does not fall with it."""
     under = n + binary * (z_power**2 - z**2)
     if under < 0:
         return inf
@@ -139,34 +144,44 @@ def _variance(
 ) -> tuple[float, bool]:
     """Return the variance of an instance's difference, and whether it is specified by right-or-wrong answers."""
     if sum(argument is not None for argument in (p, discordance, pilot)) != 1:
-        raise ArgumentError("power() needs one of p=0.7, discordance=0.2 and pilot=results: how far answers differ.")
+        raise ArgumentError(
+            "power(): exactly one of p, discordance and pilot must be set. Write p=0.7, discordance=0.2, or "
+            "pilot=results."
+        )
     if pilot is not None:
         if cluster_size != 1 or icc:
-            raise ArgumentError("a pilot brings its own clusters: leave cluster_size and icc out.")
-        return _of_pilot(pilot), False
+            raise ArgumentError(
+                "power(pilot=…): cluster_size and icc must not be set, because the pilot's clusters are used."
+            )
+        return _pilot_variance(pilot), False
     if discordance is not None:
         if not 0 < discordance <= 1:
-            raise ArgumentError(f"discordance={discordance!r} should lie between 0 and 1.")
+            raise ArgumentError(f"power(discordance={discordance!r}): discordance must be in (0, 1].")
         return discordance, True
     assert p is not None
     if not 0 < p < 1:
-        raise ArgumentError(f"p={p!r} should lie between 0 and 1.")
+        raise ArgumentError(f"power(p={p!r}): p must be between 0 and 1.")
     if not -1 <= correlation < 1 or 2 * p * (1 - p) * (1 - correlation) > 2 * min(p, 1 - p):
-        raise ArgumentError(f"correlation={correlation!r} can't be between answers of which {p:.3g} are right.")
+        raise ArgumentError(
+            f"power(correlation={correlation!r}): impossible if each side has {p:.3g} right. Write a value nearer to "
+            "0.5."
+        )
     return 2 * p * (1 - p) * (1 - correlation), True
 
 
-def _of_pilot(pilot: pl.DataFrame | Compared) -> float:
+def _pilot_variance(pilot: pl.DataFrame | Compared) -> float:
     table = pilot if isinstance(pilot, pl.DataFrame) else pilot.compare("model")
     missing = {"n", "stderr"} - set(table.columns)
     if missing or table.height != 1:
         raise NotComparableError(
-            f"a pilot should be one comparison, not {table.height} rows with {', '.join(table.columns[:8])}: "
-            "results.compare('model', metrics=…).filter(…)."
+            f"power(pilot=…): the pilot must be one row of a comparison, not {table.height} rows with the columns "
+            f"{list_names(table.columns)}. Write results.compare('model', metrics=…).filter(…)."
         )
     n, stderr = table["n"].item(), table["stderr"].item()
     if not stderr:
-        raise NotComparableError("this pilot's standard error is not known, or 0: it says nothing of other instances.")
+        raise NotComparableError(
+            "power(pilot=…): the pilot's standard error is unknown or 0. Use a pilot with more instances."
+        )
     return float(n * stderr**2)
 
 
@@ -176,15 +191,15 @@ def _check(
     arguments = {"effect": effect, "n": n, "power": power, "ci": ci, "cluster_size": cluster_size, "icc": icc}
     for name, value in arguments.items():
         if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
-            raise ArgumentError(f"power({name}={value!r}): a number.")
+            raise ArgumentError(f"power({name}={value!r}): {name} must be a number.")
     if effect is not None and not (isfinite(effect) and effect):
-        raise ArgumentError(f"effect={effect!r} should be a difference other than 0, such as 0.03.")
+        raise ArgumentError(f"power(effect={effect!r}): effect must be a difference other than 0, such as 0.03.")
     if n is not None and n < 2:
-        raise ArgumentError(f"n={n!r} should be at least 2 instances.")
+        raise ArgumentError(f"power(n={n!r}): n must be at least 2.")
     for name, value in (("power", power), ("ci", ci)):
         if value is not None and not 0 < value < 1:
-            raise ArgumentError(f"{name}={value!r} should lie between 0 and 1.")
+            raise ArgumentError(f"power({name}={value!r}): {name} must be between 0 and 1.")
     if cluster_size < 1:
-        raise ArgumentError(f"cluster_size={cluster_size!r} should be at least 1.")
+        raise ArgumentError(f"power(cluster_size={cluster_size!r}): cluster_size must be at least 1.")
     if not 0 <= icc <= 1:
-        raise ArgumentError(f"icc={icc!r} should lie between 0 and 1.")
+        raise ArgumentError(f"power(icc={icc!r}): icc must be in [0, 1].")

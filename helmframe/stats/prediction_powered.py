@@ -1,4 +1,4 @@
-"""Estimates of the scores that people would give, from a judge's scores of all and people's labels of some."""
+"""Prediction-powered inference: estimates of mean labels from the scores of a judge and the labels of a sample."""
 
 from collections.abc import Sequence
 
@@ -40,34 +40,44 @@ def prediction_powered(
     tuned: bool = True,
     fraction: bool = False,
 ) -> pl.DataFrame:
-    """Estimate the mean label of all rows, from judged scores of all and labels of some.
+    """Estimate the mean label of all rows, from the judge's scores of all rows and the labels of some.
 
-    θ = ȳ + λ(F − f̄): the labels' mean, moved by how far the judge finds all rows from the labelled ones. It is unbiased
-    whatever the judge's bias, and the better the judge, the narrower. It rests on one thing: that the labelled rows are
-    a random draw of all.
+    θ = ȳ + λ(F − f̄): the mean label, moved by the difference between the judge's means of all and of the labelled
+    rows. It is unbiased whatever the judge's bias, and a better judge makes the interval narrower. It assumes that the
+    labelled rows are a random sample of all rows.
+
+    >>> rows = pl.DataFrame({"instance_id": list("abcdefgh"), "judged": [1, 1, 1, 0, 1, 1, 0, 1],
+    ...                      "label": [1, 1, 0, 0, None, None, None, None]})
+    >>> rows = rows.with_columns(scenario=pl.lit("s"), subset=pl.lit(""), cluster="instance_id")
+    >>> table = prediction_powered(rows, fraction=True)
+    >>> table.select(pl.col("value", "ci_low", "ci_high").round(3), "judged", "labelled", "n_labelled").row(0)
+    (0.5, 0.0, 1.0, 0.75, 0.5, 4)
 
     Args:
-        rows: one row per completion: scenario, subset, cluster, instance_id, `by`, `judged` (rows without are left out)
-            and `label` (null where nobody looked).
-        by: columns whose values make a group.
-        ci: level of the intervals.
-        mean: over subsets: "macro" or "micro", as in `aggregate`; all of an instance weighs as much as another's.
-        tuned: whether λ is chosen, from 0 to 1, so that the interval is narrowest; else it is 1.
-        fraction: whether labels lie in [0, 1]: intervals are cut there.
+        rows: One row per completion: scenario, subset, cluster, instance_id, `by`, `judged` (rows without are excluded)
+            and `label` (null if unlabelled).
+        by: The columns whose values make a group.
+        ci: The level of the intervals.
+        mean: The mean over subsets: "macro" or "micro", as in `aggregate`. Instances have equal weights.
+        tuned: Whether λ is chosen, from 0 to 1, for the narrowest interval; else it is 1.
+        fraction: Whether labels are in [0, 1]. If so, intervals are cut there.
 
     Returns:
-        `by`, value, stderr, ci_low, ci_high, interval; judged (the judge's mean, uncorrected), labelled (the labels'
-        own, with its interval), bias (judge − label where both are, with its interval), trust (λ), n, n_labelled,
-        n_clusters (of the labelled). No interval where fewer than 3 clusters are labelled.
+        `by`, value, stderr, ci_low, ci_high, interval; judged (the judge's mean, uncorrected), labelled (the mean of
+        the labels, with its interval), bias (judge − label over labelled rows, with its interval), trust (λ), n,
+        n_labelled, n_clusters (of labelled rows). There is no
+        interval with fewer than 3 labelled clusters (2 if λ is 1).
 
     Raises:
-        ArgumentError: no row has both, or mean can't be.
+        ArgumentError: If no row has both a score and a label, or `mean` is invalid.
 
     Source: Angelopoulos, Bates, Fannjiang, Jordan & Zrnic 2023, Science 382:669; for λ Angelopoulos, Duchi & Zrnic 2023
         (arXiv 2311.01453); as the difference estimator, Särndal, Swensson & Wretman 1992 §6.3.
     """
     if mean not in ("macro", "micro"):
-        raise ArgumentError(f"mean={mean!r} is neither 'macro' (subsets alike) nor 'micro' (by size).")
+        raise ArgumentError(
+            f"mean={mean!r}: mean must be 'macro' (equal weight per subset) or 'micro' (weight by size)."
+        )
     keys = group_keys(rows, by, ())
     frame = (
         rows.lazy()
@@ -79,19 +89,21 @@ def prediction_powered(
         .collect()
     )  # fmt: skip
     if frame["label"].count() == 0:
-        raise ArgumentError("no judged row has a label; say where they are the same row, by instance_id and the like.")
+        raise ArgumentError(
+            "No judged row has a label. Labels must have the instance_id (and model, …) of judged completions."
+        )
     groups = frame.partition_by(keys, as_dict=True, maintain_order=True) if keys else {(): frame}
     table_rows = [
-        {**dict(zip(keys, group, strict=True)), **_corrected(group_rows, ci, mean, tuned, fraction)}
+        {**dict(zip(keys, group, strict=True)), **_correct_group(group_rows, ci, mean, tuned, fraction)}
         for group, group_rows in groups.items()
     ]
     return pl.DataFrame(table_rows, schema={**{name: frame.schema[name] for name in keys}, **CORRECTED})
 
 
-def _corrected(rows: pl.DataFrame, ci: float, mean: str, tuned: bool, fraction: bool) -> dict[str, object]:
+def _correct_group(rows: pl.DataFrame, ci: float, mean: str, tuned: bool, fraction: bool) -> dict[str, object]:
     import numpy as np
 
-    rows = _weighed(rows, mean)
+    rows = _with_weights(rows, mean)
     w, f = rows["weight"].to_numpy(), rows["judged"].to_numpy()
     labelled = rows["label"].is_not_null().to_numpy()
     y, label_weight = rows["label"].fill_null(0.0).to_numpy(), np.where(labelled, w, 0.0)
@@ -99,16 +111,16 @@ def _corrected(rows: pl.DataFrame, ci: float, mean: str, tuned: bool, fraction: 
     cluster = rows.select(pl.struct(*STRATUM, "cluster").rank("dense") - 1).to_series().to_numpy()
     subset = rows.select(pl.struct(STRATUM).rank("dense") - 1).to_series().to_numpy()
     within = np.bincount(subset, w * f) / np.bincount(subset, w)
-    # what each cluster adds: to the judge's mean (subsets are fixed), and to the labelled means
-    of_all = _of_clusters(cluster, w * (f - within[subset]), np.ones(len(w), dtype=bool))
+    # the contributions of each cluster to the judge's mean (subsets are fixed) and to the labelled means
+    of_all = _cluster_residuals(cluster, w * (f - within[subset]), np.ones(len(w), dtype=bool))
     means = {"y": float(label_weight @ y), "f": float(label_weight @ f)}
-    of_y = _of_clusters(cluster, label_weight * (y - means["y"]), labelled)
-    of_f = _of_clusters(cluster, label_weight * (f - means["f"]), labelled)
+    of_y = _cluster_residuals(cluster, label_weight * (y - means["y"]), labelled)
+    of_f = _cluster_residuals(cluster, label_weight * (f - means["f"]), labelled)
     all_judged, count = float(w @ f), len(np.unique(cluster[labelled]))
-    moved = of_f - of_all
-    trust = _trust(of_y, moved) if tuned else 1.0
+    shift = of_f - of_all
+    trust = _trust(of_y, shift) if tuned else 1.0
     value = means["y"] + trust * (all_judged - means["f"]) if labelled.any() else None
-    spread = of_y - trust * moved
+    spread = of_y - trust * shift
     variance, df = float(spread @ spread), count - 1 - (1 if tuned else 0)
     error = of_f - of_y
     least = 0.0 if fraction else None
@@ -116,36 +128,36 @@ def _corrected(rows: pl.DataFrame, ci: float, mean: str, tuned: bool, fraction: 
     labelled_low, labelled_high = _ends(means["y"], float(of_y @ of_y), count - 1, count, ci, least)
     bias = means["f"] - means["y"]
     bias_low, bias_high = _ends(bias, float(error @ error), count - 1, count, ci, -1.0 if fraction else None)
-    some = labelled.any()
+    has_labels = labelled.any()
     return {
         "value": value,
         "stderr": float(np.sqrt(variance)) if low is not None else None,
         "ci_low": low,
         "ci_high": high,
-        "interval": _named(count, df, variance, fraction),
+        "interval": _interval_label(count, df, variance, fraction),
         "judged": all_judged,
-        "labelled": means["y"] if some else None,
+        "labelled": means["y"] if has_labels else None,
         "labelled_low": labelled_low,
         "labelled_high": labelled_high,
-        "bias": bias if some else None,
+        "bias": bias if has_labels else None,
         "bias_low": bias_low,
         "bias_high": bias_high,
-        "trust": trust if some else None,
+        "trust": trust if has_labels else None,
         "n": len(w),
         "n_labelled": int(labelled.sum()),
         "n_clusters": count,
     }
 
 
-def _weighed(rows: pl.DataFrame, mean: str) -> pl.DataFrame:
-    """Return the rows with `weight`, the share of each row in the mean: of its instance, subset and all."""
+def _with_weights(rows: pl.DataFrame, mean: str) -> pl.DataFrame:
+    """Return the rows with `weight`, each row's share of the mean."""
     instances = pl.struct("cluster", "instance_id").n_unique().over(STRATUM)
     subsets = pl.struct(STRATUM).n_unique()
     of_subset = 1 / subsets / instances if mean == "macro" else 1 / pl.struct(INSTANCE).n_unique()
     return rows.with_columns(weight=of_subset / pl.len().over(INSTANCE))
 
 
-def _of_clusters(cluster: Numbers, residual: Floats, mask: Flags) -> Floats:
+def _cluster_residuals(cluster: Numbers, residual: Floats, mask: Flags) -> Floats:
     """Return per cluster the sum of its residuals, scaled up for the mean estimated from them."""
     import numpy as np
 
@@ -154,16 +166,16 @@ def _of_clusters(cluster: Numbers, residual: Floats, mask: Flags) -> Floats:
     return np.asarray(sums * np.sqrt(count / (count - 1)) if count > 1 else sums * 0.0)
 
 
-def _trust(labels: Floats, moved: Floats) -> float:
+def _trust(labels: Floats, shift: Floats) -> float:
     """Return λ of the narrowest interval."""
-    square = float(moved @ moved)
-    return min(max(float(labels @ moved) / square, 0.0), 1.0) if square > 1e-24 else 0.0
+    square = float(shift @ shift)
+    return min(max(float(labels @ shift) / square, 0.0), 1.0) if square > 1e-24 else 0.0
 
 
 def _ends(
     value: float | None, variance: float, df: int, clusters: int, ci: float, least: float | None
 ) -> tuple[float | None, float | None]:
-    """Return the interval, cut at `least` and 1 if those exist; for constant labels, what these ends allow."""
+    """Return the interval, cut at `least` and 1 unless `least` is None; for constant labels, the exact interval."""
     if value is None or df < 1:
         return None, None
     if variance <= _NO_SPREAD:
@@ -175,11 +187,11 @@ def _ends(
     return (float(low), float(high)) if least is None else (max(float(low), least), min(float(high), 1.0))
 
 
-def _named(clusters: int, df: int, variance: float, fraction: bool) -> str:
+def _interval_label(clusters: int, df: int, variance: float, fraction: bool) -> str:
     if df < 1:
-        return f"no interval: {clusters} of the labelled clusters, and it takes 3"
+        return f"no interval: {clusters} labelled clusters, at least {clusters - df + 1} needed"
     if variance <= _NO_SPREAD and not fraction:
-        return "no interval: labels and judge do not differ"
+        return "no interval: labels and judge don't differ"
     name = "Clopper–Pearson" if variance <= _NO_SPREAD else "prediction-powered, t"
     return name + (", few labels" if clusters < FEW_CLUSTERS else "")
 

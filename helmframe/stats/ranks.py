@@ -1,4 +1,4 @@
-"""Significant differences between competitors, and the ranks that these allow; several columns at once."""
+"""Significant differences between models, and the ranks that they allow, for several columns at once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ Signs: TypeAlias = "NDArray[np.int8]"
 
 @dataclass(frozen=True)
 class Estimates:
-    """The estimates of competitors in one column, higher being better.
+    """The estimates of models in one column, with higher being better.
 
-    `index` says which of all competitors each is; `covariance` is that of the values over what was drawn, None where it
-    is not known; `df` and `clusters` (independent draws) of each; `score`, whether to test by the variance that a
-    difference has if it is none in truth (uncentred, as sign flips do), which small samples need.
+    `index` identifies the models among all. `covariance` is that of the values over the sampling units, None if it is
+    unknown. `df` and `clusters` (independent units) are per model. `score` is whether to test with the variance under
+    no difference (uncentred, as sign flips do), which small samples need.
     """
 
     index: Numbers
@@ -32,10 +32,10 @@ class Estimates:
 
 
 def significant_signs(columns: Sequence[Estimates], competitors: int, ci: float) -> list[Signs]:
-    """Return per column a matrix: 1 if the row's competitor is significantly better than the column's, −1 if worse.
+    """Return a matrix per column: 1 if the row's model is significantly better than the column's, −1 if worse.
 
-    Surely: by intervals of all pairs in all columns, of which all hold together in `ci` (max-|t| bootstrap over what
-    was drawn, paired). 0 is undecided, or not there.
+    The intervals of all pairs in all columns are simultaneous at level `ci` (max-|t| bootstrap over the sampling units,
+    paired). 0 means undecided, or absent.
     """
     import numpy as np
     from scipy.special import stdtrit
@@ -45,41 +45,42 @@ def significant_signs(columns: Sequence[Estimates], competitors: int, ci: float)
     for column in columns:
         signs = np.zeros((competitors, competitors), dtype=np.int8)
         if column.covariance is not None:
-            apart = column.value[:, None] - column.value[None, :]
+            difference = column.value[:, None] - column.value[None, :]
             variance = variances_of_pairs(column.covariance)
             clusters = np.minimum(column.clusters[:, None], column.clusters[None, :])
-            # where all clusters differ by the same, their number alone says how sure that is
-            variance += np.where(column.score | (variance == 0), apart**2 / clusters, 0.0)
+            # if all clusters differ equally, only their number determines the significance
+            variance += np.where(column.score | (variance == 0), difference**2 / clusters, 0.0)
             quantile = stdtrit(np.minimum(column.df[:, None], column.df[None, :]), (1 + level) / 2)
-            sure = (np.abs(apart) > 1e-12) & (apart**2 > quantile**2 * variance)
-            signs[np.ix_(column.index, column.index)] = np.where(sure, np.sign(apart), 0)
+            sure = (np.abs(difference) > 1e-12) & (difference**2 > quantile**2 * variance)
+            signs[np.ix_(column.index, column.index)] = np.where(sure, np.sign(difference), 0)
         matrices.append(signs)
     return matrices
 
 
 def rank_interval(signs: Signs, index: Numbers) -> tuple[Numbers, Numbers]:
-    """Return the lowest and highest possible rank of the competitors in `index`, 1 being the best.
+    """Return the lowest and highest possible rank of the models in `index`, 1 being the best.
 
-    One more than who is surely better, to all less who is surely worse. All of them hold together if `signs` do.
+    The lowest is 1 + the number of significantly better models. The highest is the number of all models − the number of
+    significantly worse ones. They are simultaneous for all models if `signs` are.
 
     >>> import numpy as np
     >>> signs = np.array([[0, 0, 1], [0, 0, 1], [-1, -1, 0]], dtype=np.int8)
-    >>> [each.tolist() for each in rank_interval(signs, np.arange(3))]
+    >>> [ranks.tolist() for ranks in rank_interval(signs, np.arange(3))]
     [[1, 1, 3], [2, 2, 3]]
 
     Source: Mogstad, Romano, Shaikh & Wilhelm 2024, Review of Economic Studies 91:476.
     """
     import numpy as np
 
-    among = signs[np.ix_(index, index)]
-    return 1 + np.sum(among < 0, axis=1), len(index) - np.sum(among > 0, axis=1)
+    matrix = signs[np.ix_(index, index)]
+    return 1 + np.sum(matrix < 0, axis=1), len(index) - np.sum(matrix > 0, axis=1)
 
 
 def tie_groups(signs: Signs) -> list[str]:
-    """Return the letters of the tie groups of each competitor, from best to worst.
+    """Return the letters of the tie groups of each model, from best to worst.
 
-    No two of a group are surely one better than the other. Groups overlap: b may tie with a and with c, and a not with
-    c. A run of letters is shown by its ends.
+    No two models of a group differ significantly. Groups overlap: b may tie with a and with c, while a does not tie
+    with c. A run of letters is abbreviated by its ends.
 
     >>> import numpy as np
     >>> tie_groups(np.array([[0, 0, 1], [0, 0, 0], [-1, 0, 0]], dtype=np.int8))
@@ -95,8 +96,8 @@ def tie_groups(signs: Signs) -> list[str]:
         if not groups or end > groups[-1].stop:
             groups.append(range(first, end))
     labels = []
-    for one in range(len(signs)):
-        letters = [_letter(number) for number, group in enumerate(groups) if one in group]
+    for index in range(len(signs)):
+        letters = [_letter(number) for number, group in enumerate(groups) if index in group]
         labels.append(letters[0] if len(letters) == 1 else f"{letters[0]}–{letters[-1]}")
     return labels
 
@@ -115,7 +116,7 @@ def ranks(values: Floats) -> Numbers:
 
 
 def win_rates(values: Floats) -> Floats:
-    """Return the share of the others that each value exceeds; a tie counts half, as in HELM.
+    """Return the share of the other values that each value exceeds; a tie counts half, as in HELM.
 
     >>> import numpy as np
     >>> win_rates(np.array([0.5, 0.9, 0.5, 0.1])).round(3).tolist()

@@ -28,7 +28,7 @@ from helmframe.stats.sums import Sums, sums_of
 from helmframe.stats.variants import RUN_KEYS, VariantGroups, Variants, combine_groups, group_variants, variants_of
 
 ALL = "all"
-# The group of variants that each perturbation is.
+# Groups of variants: one per perturbation.
 BY_PERTURBATION = pl.col("perturbation")
 MADE = ("metric", *VARIANT)
 ROBUSTNESS = {
@@ -60,35 +60,41 @@ def robustness(
     mean: str = "macro",
     placebo: str | None = None,
 ) -> pl.DataFrame:
-    """Measure what each perturbation, and all together ("all"), did to each metric: levels, flips, paired change.
+    """Measure the effect of each perturbation, and of all together ("all"), on each metric.
 
     The headline is the change: perturbed − original of the same instance, over the variants that were changed, with a
-    cluster interval. Negative is worse for a higher-is-better metric. `worst` falls with `k` even for a model that
-    is merely noisy: compare it only at the same k and perturbations.
+    cluster interval. Negative is worse for a higher-is-better metric. `worst` gets worse with `k`, even for a model
+    that is only noisy, so compare it only at the same k and perturbations.
+
+    >>> scores = pl.DataFrame({"instance_id": list("abcd") * 2, "perturbation": ["original"] * 4 + ["typos"] * 4,
+    ...                        "score": [1, 1, 1, 0, 1, 0, 0, 0]})
+    >>> table = robustness(scores, by=[], higher_is_better={"score": True})
+    >>> table.select("perturbation", "original", "perturbed", "worst", "change", "right_to_wrong").row(-1)
+    ('typos', 0.75, 0.25, 0.25, -0.5, 2)
 
     Args:
-        scores: `SCORES`, originals among them; as in `aggregate`, also in chunks.
-        by: as in `aggregate`; the perturbation is always one of them.
-        higher_is_better: metric → direction, for every metric in the scores. None: it has no direction, and worst,
-            right_to_wrong and wrong_to_right are null.
-        fractions: metrics whose scores lie in [0, 1]; their change stays within ±1, also where nothing flipped.
-        ci: as in `aggregate`.
-        mean: as in `aggregate`.
+        scores: `SCORES`, including originals; a frame or chunks, as in `aggregate`.
+        by: As in `aggregate`; the perturbation is always a key.
+        higher_is_better: A dict of metric → direction, for every metric in the scores. With None the metric has no
+            direction, and worst, right_to_wrong and wrong_to_right are null.
+        fractions: The metrics whose scores are in [0, 1]. Their change stays within ±1, also if nothing flipped.
+        ci: As in `aggregate`.
+        mean: As in `aggregate`.
         placebo: A perturbation that changes nothing ("rerun") and measures noise. It does not count in "all", and its
             change is over all its completions. The table adds the change beyond the placebo's on the same instances.
 
     Returns:
         `by`, metric, perturbation, then original, perturbed (mean over variants) and worst (of the original and the
         variants), all over the `n` instances whose original and variants were all scored (n_dropped were not); k
-        (variants; null, as worst, where scenarios differ in it); right_to_wrong, wrong_to_right (variants; null unless
+        (variants; null, as worst, if scenarios differ in it); right_to_wrong, wrong_to_right (variants; null unless
         scores are 0 or 1); changed (share of variants whose input or references changed); change, change_low,
         change_high, interval, n_changed (instances with a changed variant). With a placebo also excess (change − the
-        placebo's change, paired), excess_low, excess_high, n_placebo (instances with both). Sorted; no rows where
-        nothing was perturbed.
+        placebo's change, paired), excess_low, excess_high, n_placebo (instances with both). The rows are sorted; there
+        are none without perturbations.
 
     Raises:
-        ArgumentError: a metric whose direction is not told.
-        UnknownNameError: a column in `by`, or a placebo, that the scores don't have.
+        ArgumentError: If a metric is missing in `higher_is_better`.
+        UnknownNameError: If a column of `by`, or the placebo, is unknown.
 
     Source: Liang et al. 2022 (HELM) §4.3; the interval as in `estimate`.
     """
@@ -116,7 +122,7 @@ def robustness(
         .join(_levels(combined.counts["levels"], by, mean), on=by, how="left", nulls_equal=True)
         .join(_flips(combined.counts["flips"], by), on=by, how="left", nulls_equal=True)
         .join(
-            _named(change, by, "change", "n_changed").with_columns(change["interval"]),
+            _rename_interval(change, by, "change", "n_changed").with_columns(change["interval"]),
             on=by,
             how="left",
             nulls_equal=True,
@@ -133,7 +139,7 @@ def robustness(
     names = [pl.col(name).cast(dtype) for name, dtype in ROBUSTNESS.items()]
     if placebo is None:
         return table.select(*by, *names)
-    excess = _named(differences("excess"), by, "excess", "n_placebo")
+    excess = _rename_interval(differences("excess"), by, "excess", "n_placebo")
     return (
         table.select(*by, *names)
         .join(excess, on=by, how="left", nulls_equal=True, maintain_order="left")
@@ -141,22 +147,22 @@ def robustness(
     )
 
 
-def instances_of(variants: Variants, keys: Sequence[str]) -> pl.DataFrame:
+def count_instances(variants: Variants, keys: Sequence[str]) -> pl.DataFrame:
     """Return per group and scenario the number of instances, perturbed or not: `keys`, scenario, every."""
     import numpy as np
 
-    groups, group = variants.rows.among(merge_names(keys, ("scenario",)))
+    groups, group = variants.rows.index_by(merge_names(keys, ("scenario",)))
     units = variants.rows.units
     count = np.bincount(distinct(group * units + variants.rows.unit) // units, minlength=groups.height)
     return groups.with_columns(every=pl.Series(count, dtype=pl.Int64))
 
 
-def whole_in(part: VariantGroups, keys: Sequence[str]) -> pl.DataFrame:
+def count_complete(part: VariantGroups, keys: Sequence[str]) -> pl.DataFrame:
     """Return per group, perturbation and scenario k and the number of instances complete in all runs (whole)."""
     import numpy as np
 
     units = part.rows.units
-    groups, group = part.rows.among(merge_names([*keys, "perturbation"], ("scenario",)))
+    groups, group = part.rows.index_by(merge_names([*keys, "perturbation"], ("scenario",)))
     key = group * units + part.rows.unit
     order = np.argsort(key, kind="stable")
     starts = starts_of(key[order])
@@ -168,7 +174,7 @@ def whole_in(part: VariantGroups, keys: Sequence[str]) -> pl.DataFrame:
 
 
 def sizes(combined: PartialAggregate, keys: Sequence[str]) -> pl.DataFrame:
-    """Return per group and perturbation k (null where scenarios differ in it) and n_dropped, from all chunks."""
+    """Return per group and perturbation k (null if scenarios differ in it) and n_dropped, from all chunks."""
     on = merge_names(keys, ("scenario",))
     every = combined.counts["every"].group_by(on).agg(pl.col("every").sum())
     whole = (
@@ -184,7 +190,7 @@ def sizes(combined: PartialAggregate, keys: Sequence[str]) -> pl.DataFrame:
     )
 
 
-# All perturbations together, and each by itself.
+# All perturbations together, and single perturbations.
 _GROUPS = (ALL, "each")
 
 
@@ -208,7 +214,7 @@ def _robustness_chunk(
         changed = part.complete & (part.altered > 0)
         values = {"change": (part.change, changed, part.altered)}
         if placebo is not None:
-            # a placebo alters nothing: its change is over all of its answers
+            # a placebo changes no input, so its change is over all its completions
             is_placebo = (part.rows.cells["perturbation"] == placebo).to_numpy()[part.rows.cell]
             change = np.where(is_placebo, part.total - part.scored * part.original, part.change)
             values["change"] = (
@@ -216,14 +222,14 @@ def _robustness_chunk(
                 changed | (is_placebo & part.complete),
                 np.where(is_placebo, part.scored, part.altered),
             )
-            beyond = _beyond(part, *_noise(parts["each"], placebo))
+            beyond = _excess_changes(part, *_placebo_changes(parts["each"], placebo))
             values["excess"] = (beyond, changed & ~np.isnan(beyond), part.altered)
         for value, (column, mask, count) in values.items():
             value_sums[f"{value} {name}"] = sums_of(part.rows, by, column, mask, count=count, named=context.named)
     tables = parts.values()
     counts = {
-        "every": instances_of(variants, keys),
-        "whole": pl.concat([whole_in(part, keys) for part in tables]),
+        "every": count_instances(variants, keys),
+        "whole": pl.concat([count_complete(part, keys) for part in tables]),
         "levels": pl.concat([_levels_in(part, by) for part in tables]),
         "flips": pl.concat([_flips_in(part, by) for part in tables]),
     }
@@ -283,13 +289,13 @@ def _flips(counts: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
     )
 
 
-def _named(estimates: pl.DataFrame, by: Sequence[str], name: str, n: str) -> pl.DataFrame:
+def _rename_interval(estimates: pl.DataFrame, by: Sequence[str], name: str, n: str) -> pl.DataFrame:
     ends = {"value": name, "ci_low": f"{name}_low", "ci_high": f"{name}_high", "n": n}
     return estimates.select(*by, *(pl.col(column).alias(renamed) for column, renamed in ends.items()))
 
 
-def _noise(singles: VariantGroups, placebo: str) -> "tuple[Numbers, Floats]":
-    """Return the instances with a placebo, in order, and the placebo's mean − the original."""
+def _placebo_changes(singles: VariantGroups, placebo: str) -> "tuple[Numbers, Floats]":
+    """Return the instances with a placebo, sorted, and the placebo's mean − the original."""
     import numpy as np
 
     of_placebo = (singles.rows.cells["perturbation"] == placebo).to_numpy()[singles.rows.cell] & singles.complete
@@ -299,7 +305,7 @@ def _noise(singles: VariantGroups, placebo: str) -> "tuple[Numbers, Floats]":
     return instance[order], change[order]
 
 
-def _beyond(part: VariantGroups, instances: Numbers, changes: Floats) -> Floats:
+def _excess_changes(part: VariantGroups, instances: Numbers, changes: Floats) -> Floats:
     """Return per row the sum over altered variants of change − the placebo's change; NaN without a placebo."""
     import numpy as np
 
@@ -326,26 +332,33 @@ CONSISTENCY = {
 def consistency(
     answers: pl.LazyFrame | pl.DataFrame, by: Sequence[str], *, ci: float = 0.95, mean: str = "macro"
 ) -> pl.DataFrame:
-    """Measure the share of instances whose answer is the same under each perturbation, and under all ("all").
+    """Measure the share of instances whose output is the same under each perturbation, and under all ("all").
 
-    A model can be consistent and wrong: read it beside the score. Two answers that can't be read are the same; where
-    one of the two failed there is no pair. It does not fold: all answers are read at once.
+    A model can be consistent and wrong, so read the consistency together with the score. Two unparsed outputs are
+    equal. If one of the two requests failed, the pair is dropped. All outputs are read at once.
+
+    >>> outputs = pl.DataFrame({"instance_id": list("ab") * 2, "perturbation": ["original"] * 2 + ["typos"] * 2,
+    ...                         "answer": ["A", "B", "A", "C"], "failed": False})
+    >>> texts = {name: pl.lit("") for name in ("scenario", "subset", "cluster", "model", "setting")}
+    >>> outputs = outputs.with_columns(**texts, perturbation_seed=0, trial=0, output_index=0)
+    >>> consistency(outputs, by=[]).select("perturbation", "consistency", "k", "n").row(-1)
+    ('typos', 0.5, 1, 2)
 
     Args:
-        answers: one row per completion: scenario, subset, cluster, instance_id, perturbation, perturbation_seed, model,
-            setting, trial, output_index, `answer` (null: unreadable) and `failed`; variants that were not changed are
-            excluded, unless they are reruns on purpose.
-        by: as in `aggregate`; the perturbation is always one of them.
-        ci: as in `aggregate`.
-        mean: as in `aggregate`.
+        answers: One row per completion: scenario, subset, cluster, instance_id, perturbation, perturbation_seed, model,
+            setting, trial, output_index, `answer` (null: unparsed) and `failed`. Exclude variants that were not
+            changed, unless they are intended reruns.
+        by: As in `aggregate`; the perturbation is always a key.
+        ci: As in `aggregate`.
+        mean: As in `aggregate`.
 
     Returns:
         `by`, perturbation, consistency (mean over variants), ci_low, ci_high, interval, always (share of the instances
-        that keep their answer in all of them), k (most variants of an instance), n, n_dropped (instances with a pair
+        with the same output in all variants), k (most variants of an instance), n, n_dropped (instances with a pair
         that failed).
 
     Raises:
-        UnknownNameError: a column in `by` that the answers don't have.
+        UnknownNameError: If a column of `by` is unknown.
     """
     keys = [*group_keys(answers, by, VARIANT), "perturbation"]
     on = ["scenario", "instance_id", *RUN_KEYS, "output_index"]
@@ -362,10 +375,10 @@ def consistency(
         )
     )
     pairs = pl.concat([perturbed, perturbed.with_columns(perturbation=pl.lit(ALL))]).collect()
-    every = _always(pairs, keys)
+    per_instance = _always(pairs, keys)
     share = with_interval(estimate(pairs, keys, "same", mean=mean), pl.lit(value=True), ci=ci)
-    always = estimate(every, keys, "always", mean=mean).select(*keys, always="value")
-    counts = every.group_by(keys).agg(
+    always = estimate(per_instance, keys, "always", mean=mean).select(*keys, always="value")
+    counts = per_instance.group_by(keys).agg(
         k=pl.col("k").max(),
         n_dropped=pl.struct("scenario", "instance_id").filter(pl.col("always").is_null()).n_unique(),
     )
@@ -374,7 +387,7 @@ def consistency(
         .join(always, on=keys, how="left", nulls_equal=True)
         .with_columns(
             pl.col("n").fill_null(0),
-            pl.col("interval").fill_null("no interval: nothing was answered"),
+            pl.col("interval").fill_null("no interval: no completions"),
             consistency="value",
         )
         .select(*keys, *(pl.col(name).cast(dtype) for name, dtype in CONSISTENCY.items()))
@@ -383,7 +396,7 @@ def consistency(
 
 
 def _always(pairs: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
-    """Return per instance and run whether all its variants have the answer of the original."""
+    """Return per instance and run whether all its variants have the output of the original."""
     grain = merge_names(keys, (*INSTANCE, *RUN_KEYS))
     whole = pl.when(pl.col("same").is_not_null().all()).then(pl.col("same").min())
     return pairs.group_by(grain).agg(always=whole, k=pl.col("variant").n_unique())

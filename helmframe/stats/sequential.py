@@ -1,4 +1,4 @@
-"""Intervals that hold at every look, for scores of instances that are sampled without replacement."""
+"""Confidence sequences: intervals that are valid at every look, for scores of instances sampled without replacement."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -10,7 +10,7 @@ from helmframe._core.expressions import key_of
 from helmframe.errors import ArgumentError
 from helmframe.stats.encoded_rows import Flags, Floats, Numbers
 
-# Candidate means that bets are made against, and the shares of the most that can be bet.
+# The number of candidate means to bet against, and the shares of the largest possible bet.
 CANDIDATES = 500
 STAKES = (0.9, 0.64, 0.45, 0.32, 0.16, 0.08, 0.04, 0.02)
 
@@ -24,35 +24,35 @@ def sequential(
     bounds: tuple[float, float] = (0.0, 1.0),
     ci: float = 0.95,
 ) -> pl.DataFrame:
-    """Return after each score the interval of the mean over the whole population; all are valid at once.
+    """Return the interval of the mean over the whole population after each score; all intervals are valid at once.
 
-    So the scores may be watched and the asking stopped at any time, for any reason: in `ci` of all orders no interval
-    of the sequence misses. It covers this benchmark's own mean, which is known once all have run. Each
-    interval is within those before it, unless these leave out the mean so far.
+    The scores may therefore be monitored, and the run stopped at any time, for any reason: in a share `ci` of all
+    orders, no interval of the sequence misses the mean. The intervals cover the mean of this population, which is known
+    once all instances have run. Each interval lies within the previous ones, unless these exclude the current mean.
 
     >>> sequential([1, 1, 0, 1], 4, binary=True).select("n_run", "ci_low", "ci_high").tail(2).rows()
     [(3, 0.5, 0.75), (4, 0.75, 0.75)]
 
-    Where whole clusters are drawn, each score is a cluster's mean, and `sizes` says how many instances it stands for:
+    If whole clusters are sampled, each score is the mean of a cluster, and `sizes` has their numbers of instances:
 
     >>> sequential([1.0, 0.5], 3, sizes=[2, 4, 2]).select("n_run", "value", "ci_low", "ci_high").row(-1)
     (2, 0.6666666666666666, 0.5, 0.75)
 
     Args:
-        scores: as they come in, in a random order, decided before any was seen.
-        population: instances (or clusters) in all.
-        sizes: the weight of every instance in the mean, in sampling order; default all equal.
-        binary: whether each score, also those not seen, is one of the bounds; those seen so far can't tell. Then the
-            interval has a closed form, and is a little narrower.
-        bounds: least and greatest score there can be: (−1, 1) for differences of fractions.
-        ci: share of orders in which every interval holds.
+        scores: The scores in the order of sampling, which is random and independent of the scores.
+        population: The number of instances (or clusters) in the population.
+        sizes: The weight of every instance in the mean, in sampling order; default equal weights.
+        binary: Whether each score, seen or not, is one of the bounds; the seen scores cannot show this. The interval
+            then has a closed form and is slightly narrower.
+        bounds: The smallest and largest possible score: (−1, 1) for differences of fractions.
+        ci: The share of orders in which every interval covers the mean.
 
     Returns:
-        n_run, value (the mean so far), ci_low, ci_high, interval (its method); a row per score.
+        n_run, value (the mean so far), ci_low, ci_high, interval (its method); one row per score.
 
     Raises:
-        ArgumentError: scores out of the bounds, or unknown, or without bounds (perplexity): then no number of them
-            bounds the mean of the others; more scores than the population; sizes that are not positive, or not of all.
+        ArgumentError: If a score is unknown or out of bounds, a bound is infinite (as for perplexity), there are more
+            scores than the population, or `sizes` are not positive or not one per unit.
 
     Source: Waudby-Smith & Ramdas 2020, NeurIPS, "Confidence sequences for sampling without replacement"
         (prior–posterior ratio, uniform beta-binomial prior); the same 2024, JRSS-B 86:1, arXiv 2010.09686 (betting
@@ -62,22 +62,32 @@ def sequential(
 
     least, most = bounds
     if not (np.isfinite(least) and np.isfinite(most) and least < most):
-        raise ArgumentError(f"bounds={bounds!r}: a score without bounds, such as a perplexity, can't be stopped early.")
+        raise ArgumentError(
+            f"sequential(bounds={bounds!r}): bounds must be two finite numbers, the smallest and the largest possible "
+            "score. A metric without bounds, such as perplexity, has no such interval."
+        )
     if not 0 < ci < 1:
-        raise ArgumentError(f"ci={ci!r} should lie between 0 and 1, such as 0.95.")
+        raise ArgumentError(f"ci={ci!r}: ci must be between 0 and 1, such as 0.95.")
     values = np.asarray(pl.Series(scores, dtype=pl.Float64, strict=False).fill_null(np.nan), dtype=np.float64)
     if len(values) > population:
-        raise ArgumentError(f"{len(values)} scores are more than the population={population}.")
+        raise ArgumentError(
+            f"sequential(population={population}): population must be at least the number of scores, {len(values)}."
+        )
     if not np.all((values >= least) & (values <= most)):
-        raise ArgumentError(f"scores should lie between {least:g} and {most:g}, and each be known; say bounds=(…, …).")
+        raise ArgumentError(
+            f"sequential(): each score must be between {least:g} and {most:g}, and none may be null. Write other "
+            "bounds=(…, …)."
+        )
     if binary and not np.all((values == least) | (values == most)):
-        raise ArgumentError(f"binary=True, and there are scores other than {least:g} and {most:g}.")
+        raise ArgumentError(f"sequential(binary=True): each score must be {least:g} or {most:g}. Write binary=False.")
     weight = np.ones(population) if sizes is None else np.asarray(sizes, dtype=np.float64)
     if len(weight) != population or not np.all((weight > 0) & np.isfinite(weight)):
-        raise ArgumentError(f"sizes should be {population} positive numbers, one for each of the population.")
-    drawn = SampledPopulation(population, float(weight.sum()), float(weight.max(initial=0.0)))
-    alike = bool(np.all(weight == drawn.largest))
-    return confidence_sequence(values, weight[: len(values)], drawn, binary=binary and alike, bounds=bounds, ci=ci)
+        raise ArgumentError(
+            f"sequential(sizes=…): sizes must be {population} positive numbers, one for each unit of the population."
+        )
+    sampled = SampledPopulation(population, float(weight.sum()), float(weight.max(initial=0.0)))
+    alike = bool(np.all(weight == sampled.largest))
+    return confidence_sequence(values, weight[: len(values)], sampled, binary=binary and alike, bounds=bounds, ci=ci)
 
 
 class SampledPopulation(NamedTuple):
@@ -89,16 +99,16 @@ class SampledPopulation(NamedTuple):
 
 
 def confidence_sequence(
-    values: Floats, sizes: Floats, drawn: SampledPopulation, *, binary: bool, bounds: tuple[float, float], ci: float
+    values: Floats, sizes: Floats, sampled: SampledPopulation, *, binary: bool, bounds: tuple[float, float], ci: float
 ) -> pl.DataFrame:
-    """Return `sequential` of checked scores; `sizes` are those of the scores alone, all equal if `binary`."""
+    """Return `sequential` of checked scores; `sizes` has only the sizes of these scores, all equal if `binary`."""
     import numpy as np
 
     least, most = bounds
     seen = (values - least) / (most - least)
-    ends = _ratio(seen, drawn.units, 1 - ci) if binary else _bets(seen, sizes, drawn, 1 - ci)
+    ends = _posterior_ratio_ends(seen, sampled.units, 1 - ci) if binary else _betting_ends(seen, sizes, sampled, 1 - ci)
     so_far = np.cumsum(seen * sizes) / np.cumsum(sizes)
-    low, high = (least + (most - least) * end for end in _narrowing(*ends, so_far))
+    low, high = (least + (most - least) * end for end in _narrow(*ends, so_far))
     method = "prior–posterior ratio" if binary else "betting"
     return pl.DataFrame({
         "n_run": np.arange(1, len(values) + 1),
@@ -108,20 +118,21 @@ def confidence_sequence(
     }).with_columns(interval=pl.lit(f"{method} (anytime, without replacement)"))  # fmt: skip
 
 
-def _narrowing(low: Floats, high: Floats, value: Floats) -> tuple[Floats, Floats]:
-    """Cut each interval by those before it, unless these exclude the mean so far (one of them has missed)."""
+def _narrow(low: Floats, high: Floats, value: Floats) -> tuple[Floats, Floats]:
+    """Cut each interval by the previous ones, unless these exclude the current mean (one of them has missed)."""
     import numpy as np
 
     lows, highs = np.maximum.accumulate(low), np.minimum.accumulate(high)
-    apart = (lows > value) | (value > highs)
-    return np.where(apart, low, lows), np.where(apart, high, highs)
+    misses = (lows > value) | (value > highs)
+    return np.where(misses, low, lows), np.where(misses, high, highs)
 
 
-def _ratio(seen: Floats, population: int, alpha: float) -> tuple[Floats, Floats]:
+def _posterior_ratio_ends(seen: Floats, population: int, alpha: float) -> tuple[Floats, Floats]:
     """Return the range of totals of ones whose prior is less than 1/α times their posterior, over the population.
 
-    Of K ones in N, drawing s in t has the hypergeometric chance C(K,s)·C(N−K,t−s)/C(N,t); under a uniform prior of K
-    the chance is 1/(t+1). The first is concave in K (in logarithms), so both ends are found by halving.
+    With K ones among N, s ones in a sample of t have the hypergeometric probability C(K,s)·C(N−K,t−s)/C(N,t). Under a
+    uniform prior of K the probability is 1/(t+1). The first is concave in K (in logarithms), so bisection finds both
+    ends.
     """
     import numpy as np
     from scipy.special import gammaln
@@ -129,25 +140,25 @@ def _ratio(seen: Floats, population: int, alpha: float) -> tuple[Floats, Floats]
     factorials = gammaln(np.arange(population + 2, dtype=np.float64) + 1)
     t = np.arange(1, len(seen) + 1)
     s = np.rint(np.cumsum(seen)).astype(np.int64)
-    # ln 1/α, less what does not depend on K
+    # ln 1/α without the terms that are independent of K
     needed = np.log(alpha) - np.log(t + 1.0) + (factorials[population] - factorials[t] - factorials[population - t])
     needed += factorials[s] + factorials[t - s]
 
-    def holds(ones: Numbers) -> Flags:
-        chance = factorials[ones] - factorials[ones - s]
-        zeros = population - ones
+    def holds(n_ones: Numbers) -> Flags:
+        chance = factorials[n_ones] - factorials[n_ones - s]
+        zeros = population - n_ones
         covered: Flags = chance + factorials[zeros] - factorials[zeros - (t - s)] > needed
         return covered
 
     least, most = s, population - t + s
     likeliest = np.clip(s * (population + 1) // t, least, most)
-    low = _first(holds, least, likeliest)
-    high = _first(holds, most, likeliest)
+    low = _outermost(holds, least, likeliest)
+    high = _outermost(holds, most, likeliest)
     return low / population, high / population
 
 
-def _first(holds: Callable[[Numbers], Flags], outer: Numbers, inner: Numbers) -> Numbers:
-    """Return the outermost whole number from outer to inner for which `holds` is true."""
+def _outermost(holds: Callable[[Numbers], Flags], outer: Numbers, inner: Numbers) -> Numbers:
+    """Return the outermost integer from outer to inner for which `holds` is true."""
     import numpy as np
 
     inner = np.where(holds(outer), outer, inner)
@@ -158,34 +169,34 @@ def _first(holds: Callable[[Numbers], Flags], outer: Numbers, inner: Numbers) ->
     return inner
 
 
-def _bets(seen: Floats, sizes: Floats, drawn: SampledPopulation, alpha: float) -> tuple[Floats, Floats]:
+def _betting_ends(seen: Floats, sizes: Floats, sampled: SampledPopulation, alpha: float) -> tuple[Floats, Floats]:
     """Return the means against which no capital of 2/α could be won, after each score.
 
-    Were the mean m, what those not yet seen add up to would be known (N·m − what was seen), and betting on the next one
-    being above (or below) their average were fair: no capital would ever reach 2/α but in α/2 of orders. A share g of
-    the most that can be bet turns 1 into 1 + g(x/m' − 1): it falls with m, so that all m below one that is lost are
-    lost too, and the end is the last lost candidate.
+    If the mean were m, the sum of the unseen scores would be known (N·m − the sum seen), and bets that the next one is
+    above (or below) their average would be fair: the capital would reach 2/α in at most α/2 of orders. A share g of the
+    largest possible bet turns 1 into 1 + g(x/m' − 1). This falls with m, so all m below a rejected one are rejected
+    too, and the end is the last rejected candidate.
 
-    Of sizes that differ, x is by how much a cluster's sum exceeds what one of its size has had so far; else the bets
-    would be on the sizes, which are known. It is moved and scaled to lie between 0 and 1.
+    For unequal sizes, x is the excess of a cluster's sum over the usual sum of a cluster of its size so far. Otherwise
+    the bets would be on the sizes, which are known. x is shifted and scaled to lie between 0 and 1.
     """
     import numpy as np
 
     candidates = np.linspace(0, 1, CANDIDATES + 1)
     stakes = np.array(STAKES)[:, None]
     above, below = (np.ones((len(STAKES), len(candidates))) for _ in range(2))
-    # those from start to end are not lost
+    # the candidates from start to end are not rejected
     start, end = 0, len(candidates)
     low, high = np.zeros(len(seen)), np.ones(len(seen))
     limit = 2 / alpha * len(STAKES)
     total, weight = 0.0, 0.0
     for index, (score, size) in enumerate(zip(seen, sizes, strict=True)):
-        left = drawn.units - index
-        usual = (total + drawn.largest / 2) / (weight + drawn.largest)
-        rest = (drawn.size * candidates[start:end] - total - usual * (drawn.size - weight)) / left
-        mean = rest / drawn.largest + usual
-        excess = (score - usual) * size / drawn.largest + usual
-        # no bets on what rounding may have moved over an edge
+        n_left = sampled.units - index
+        usual = (total + sampled.largest / 2) / (weight + sampled.largest)
+        rest = (sampled.size * candidates[start:end] - total - usual * (sampled.size - weight)) / n_left
+        mean = rest / sampled.largest + usual
+        excess = (score - usual) * size / sampled.largest + usual
+        # no bets on values that rounding may have moved over an edge
         inside = (mean > 1e-9) & (mean < 1 - 1e-9)
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             above *= 1 + stakes * np.where(inside, excess / mean - 1, 0.0)
@@ -198,13 +209,13 @@ def _bets(seen: Floats, sizes: Floats, drawn: SampledPopulation, alpha: float) -
         start, end = start + first, start + last
         total, weight = total + score * size, weight + size
         ends = candidates[max(start - 1, 0)], candidates[min(end, CANDIDATES)]
-        # what is left lies between 0 and 1 too
-        low[index], high[index] = np.clip(ends, total / drawn.size, (total + drawn.size - weight) / drawn.size)
+        # the mean of the unseen scores is between 0 and 1 too
+        low[index], high[index] = np.clip(ends, total / sampled.size, (total + sampled.size - weight) / sampled.size)
     return low, high
 
 
 UNIT = ("subset", "cluster")
-# The heaviest a mean over subsets makes a cluster, for the names of columns here.
+# The column with the weight of a cluster.
 _WEIGHT = "weight"
 
 
@@ -212,8 +223,9 @@ _WEIGHT = "weight"
 class Population:
     """The instances of one scenario and split. Whole clusters are sampled, in an order set by names and seed.
 
-    `subsets`: instances of each subset; `clusters`: their number; `largest`: the weight of the heaviest cluster,
-    where an instance of a subset as large as the mean one weighs 1; `mean`: "macro", subsets weigh alike, or "micro".
+    `subsets` has the number of instances of each subset, `clusters` the number of clusters. `largest` is the weight of
+    the heaviest cluster, where an instance of a subset of mean size weighs 1. `mean` is "macro" (equal weights of
+    subsets) or "micro".
     """
 
     scenario: str
@@ -263,12 +275,12 @@ def instance_means(scores: pl.LazyFrame, by: Sequence[str], bounds: tuple[float,
 
     Args:
         scores: `SCORES`.
-        by: what tells the rows apart, besides.
-        bounds: least and greatest score there can be.
+        by: The columns that identify the rows, besides the instance.
+        bounds: The smallest and largest possible score.
 
     Returns:
-        `by`, subset, cluster, instance_id, value (null where a request failed), low and high (those between which it
-        is, as a failed one may have been anything), once (whether it is one score).
+        `by`, subset, cluster, instance_id, value (null if a request failed), low and high (its range, as a failed
+        request could have any score), once (whether it is a single score).
     """
     score = pl.col("score")
     cluster = pl.col("cluster").fill_null(pl.col("instance_id"))
@@ -311,11 +323,11 @@ def interval_of(
     """Return the interval of the mean over the population after these clusters, the first in its order.
 
     Args:
-        clusters: as `cluster_means` gives them, of one group.
-        population: what they are drawn from.
-        bounds: least and greatest score there can be.
-        binary: whether every score, seen or not, is one of the bounds.
-        ci: level at which the intervals of all looks hold together.
+        clusters: The result of `cluster_means`, of one group.
+        population: The population that they are sampled from.
+        bounds: The smallest and largest possible score.
+        binary: Whether every score, seen or not, is one of the bounds.
+        ci: The simultaneous level of the intervals of all looks.
 
     Returns:
         n_run and n_total (instances), value, ci_low, ci_high, interval.
@@ -325,13 +337,13 @@ def interval_of(
     if not n_requested:
         return {"n_run": 0, "n_total": population.instances, "value": None, "ci_low": None, "ci_high": None,
                 "interval": "no interval: no instance was run"}  # fmt: skip
-    drawn = SampledPopulation(population.clusters, float(population.instances), population.largest)
-    alone = population.clusters == population.instances and drawn.largest == 1
+    sampled = SampledPopulation(population.clusters, float(population.instances), population.largest)
+    alone = population.clusters == population.instances and sampled.largest == 1
     binary = binary and alone and bool(rows["once"].all())
     weights = rows[_WEIGHT].to_numpy()
     sides = [rows["low"]] if rows["low"].equals(rows["high"]) else [rows["low"], rows["high"]]
     ends = [
-        confidence_sequence(side.to_numpy(), weights, drawn, binary=binary, bounds=bounds, ci=ci).row(-1, named=True)
+        confidence_sequence(side.to_numpy(), weights, sampled, binary=binary, bounds=bounds, ci=ci).row(-1, named=True)
         for side in sides
     ]
     value = pl.col("value")

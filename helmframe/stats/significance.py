@@ -7,19 +7,20 @@ from helmframe.stats.encoded_rows import Floats, Numbers
 
 EXACT_FLIPS = 20
 FLIPS = 9_999
-# How often `detectable` is to be found.
+# The power of `detectable`.
 POWER = 0.8
-# More differences of unlike size than these: the largest are flipped, of the rest the flips' sum is normal.
+# With more distinct sizes than this, the largest are flipped, and the sum of the others is normal.
 MOST_FLIPPED = 500
-# Signs drawn at once.
+# Signs sampled at once.
 _CHUNK = 512
 
 
 def sign_flip_p(differences: Floats) -> tuple[float, str]:
-    """Return the two-sided p that the differences (one per cluster, weighted) are symmetric about 0, and its method.
+    """Return the two-sided p of differences (one per cluster, weighted) that are symmetric about 0, and the method.
 
-    Exact for up to 20 differences that are not 0; beyond, `FLIPS` random sign vectors and p = (1+b)/(1+FLIPS). The
-    random numbers are keyed by the sizes of the differences: neither their order nor swapping the sides changes p.
+    It is exact for up to 20 differences other than 0. Beyond, it uses `FLIPS` random sign vectors and p =
+    (1+b)/(1+FLIPS). The random numbers are keyed by the sizes of the differences, so neither their order nor swapping
+    the sides changes p.
 
     >>> import numpy as np
     >>> sign_flip_p(np.array([1.0, 1.0, 1.0, 1.0, 1.0, -1.0]))
@@ -29,7 +30,7 @@ def sign_flip_p(differences: Floats) -> tuple[float, str]:
     """
     import numpy as np
 
-    # rounded to 12 digits, so that sums taken in another order are the same differences
+    # rounded to 12 digits, so that the order of sums does not matter
     scale = float(np.max(np.abs(differences), initial=0.0))
     units = np.round(np.asarray(differences, dtype=np.float64) / scale, 12) if scale else np.zeros(0)
     units = np.sort(units[units != 0.0])
@@ -44,7 +45,7 @@ def sign_flip_p(differences: Floats) -> tuple[float, str]:
 
 
 def mcnemar_midp(only_a: int, only_b: int) -> float:
-    """Return the two-sided mid-p of McNemar's test: answers that only a, or only b, has right.
+    """Return the two-sided mid-p of McNemar's test, from the numbers of instances that only a, or only b, has right.
 
     Airway hyper-responsiveness before and after stem cell transplantation, 1 against 7 discordant children:
 
@@ -60,16 +61,16 @@ def mcnemar_midp(only_a: int, only_b: int) -> float:
     if n == 0:
         return 1.0
     if only_a == only_b:
-        # the two tails meet in the middle, whose half is taken once
+        # the two tails share the middle, whose half counts once
         return float(1 - 0.5 * np.exp(gammaln(n + 1) - 2 * gammaln(least + 1) - n * np.log(2)))
     at = np.exp(gammaln(n + 1) - gammaln(least + 1) - gammaln(n - least + 1) - n * np.log(2))
     return float(2 * bdtr(least, n, 0.5) - at)
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Return the p values adjusted for being a family, by Holm's step-down.
+    """Return the p values adjusted for multiple tests, by Holm's step-down.
 
-    >>> [round(each, 3) for each in holm([0.01, 0.04, 0.03])]
+    >>> [round(p, 3) for p in holm([0.01, 0.04, 0.03])]
     [0.03, 0.06, 0.06]
 
     Source: Holm 1979, Scandinavian Journal of Statistics 6:65.
@@ -85,13 +86,13 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def detectable(stderr: Floats, df: Floats, ci: float = 0.95) -> Floats:
-    """Return the least true difference that a two-sided test at 1 − ci detects 4 times in 5, by its standard error.
+    """Return the minimum detectable effect at power 80 % of a two-sided test at level 1 − ci, from its standard error.
 
     >>> import numpy as np
     >>> detectable(np.array([0.01]), np.array([np.inf])).round(4)  # (1.96 + 0.84) · 0.01
     array([0.028])
 
-    Source: Bloom 1995, Evaluation Review 19:547: (t₁₋α/₂ + t_power) standard errors.
+    Source: Bloom 1995, Evaluation Review 19:547: (t₁₋α/2 + t_power) standard errors.
     """
     import numpy as np
     from scipy.special import stdtrit
@@ -102,7 +103,7 @@ def detectable(stderr: Floats, df: Floats, ci: float = 0.95) -> Floats:
 def _all_flips(sizes: Floats) -> Floats:
     import numpy as np
 
-    # the first sign is fixed: the other half mirrors it
+    # the first sign is fixed; the other half is its mirror image
     sums = sizes[:1]
     for size in sizes[1:]:
         sums = np.concatenate([sums + size, sums - size])
@@ -117,43 +118,43 @@ def _random_flips(sizes: Floats, counts: Numbers) -> Floats:
     rest, rest_counts = sizes[:-MOST_FLIPPED], counts[:-MOST_FLIPPED]
     sizes, counts = sizes[-MOST_FLIPPED:], counts[-MOST_FLIPPED:]
     sums: Floats = generator.normal(size=FLIPS) * np.sqrt(np.sum(rest**2 * rest_counts))
-    # equal sizes are flipped together: their signs add up to a binomial
+    # the signs of equal sizes sum to a binomial number
     for size, count in zip(sizes[counts > 1], counts[counts > 1], strict=True):
         sums += size * (2.0 * generator.binomial(int(count), 0.5, size=FLIPS) - count)
     single = sizes[counts == 1]
     for start in range(0, len(single), _CHUNK):
-        some = single[start : start + _CHUNK]
-        drawn = generator.integers(0, 256, size=(FLIPS, -(-len(some) // 8)), dtype=np.uint8)
-        heads = np.unpackbits(drawn, axis=1)[:, : len(some)].astype(np.float64)
-        sums += 2.0 * (heads @ some) - some.sum()
+        batch = single[start : start + _CHUNK]
+        samples = generator.integers(0, 256, size=(FLIPS, -(-len(batch) // 8)), dtype=np.uint8)
+        heads = np.unpackbits(samples, axis=1)[:, : len(batch)].astype(np.float64)
+        sums += 2.0 * (heads @ batch) - batch.sum()
     return sums
 
 
 JOINT_DRAWS = 4_000
-# Draws held at once, in numbers.
+# Numbers in memory at once.
 _JOINT_CHUNK = 4_000_000
 
 
 def joint_level(covariances: Sequence[Floats], ci: float) -> float:
     """Return the level at which the intervals of `covariances` jointly cover in `ci`.
 
-    The max-|t| multiplier bootstrap: each cluster's residuals are multiplied by a normal number, and the largest of all
-    |estimate / standard error| is what the interval has to reach. The sums of such products are normal with just the
-    covariance of the estimates, which are therefore drawn from it. Each interval keeps its own degrees of freedom: the
-    level, not the quantile, is common. It errs on the safe side by two Monte Carlo errors of its draws.
+    The max-|t| multiplier bootstrap: the residuals of each cluster are multiplied by a normal number, and the interval
+    must reach the largest |estimate / standard error|. The sums of such products are normal with the covariance of the
+    estimates, so they are sampled from it. Each interval keeps its own degrees of freedom: the level is common, not the
+    quantile. The level is raised by two Monte Carlo errors of its samples, which errs on the safe side.
 
     Args:
-        covariances: one matrix per set of estimates that share clusters; sets are independent.
-        ci: share of families of intervals that should contain all true values.
+        covariances: One matrix per set of estimates that share clusters; sets are independent.
+        ci: The share of families of intervals that should cover all true values.
 
     >>> import numpy as np
-    >>> 0.95**0.1 < joint_level([np.eye(10)], 0.95) < 0.96**0.1 + 0.001  # ten independent ones
+    >>> 0.95**0.1 < joint_level([np.eye(10)], 0.95) < 0.96**0.1 + 0.001  # ten independent estimates
     True
-    >>> 0.94 < joint_level([np.ones((10, 10))], 0.95) < 0.97  # ten times the same
+    >>> 0.94 < joint_level([np.ones((10, 10))], 0.95) < 0.97  # ten times the same estimate
     True
 
     Source: Chernozhukov, Chetverikov & Kato 2013, Annals of Statistics 41:2786; Romano & Wolf 2005, Econometrica
-    73:1237; Beran 1988, JASA 83:679 (one level for unlike estimates).
+        73:1237; Beran 1988, JASA 83:679 (one level for unlike estimates).
     """
     import numpy as np
 
@@ -163,14 +164,14 @@ def joint_level(covariances: Sequence[Floats], ci: float) -> float:
         return ci
     largest = np.zeros(JOINT_DRAWS)
     for index, matrix in enumerate(correlations):
-        for start, drawn in _normals(matrix, index):
-            several = slice(start, start + len(drawn))
-            largest[several] = np.maximum(largest[several], np.abs(drawn).max(axis=1))
+        for start, samples in _normals(matrix, index):
+            several = slice(start, start + len(samples))
+            largest[several] = np.maximum(largest[several], np.abs(samples).max(axis=1))
     return _level(largest, ci)
 
 
 def pairwise_level(covariances: Sequence[Floats], ci: float) -> float:
-    """Return the `joint_level` for the differences of all pairs of the estimates of each set."""
+    """Return the `joint_level` of the differences of all pairs of the estimates of each set."""
     import numpy as np
 
     largest = np.zeros(JOINT_DRAWS)
@@ -182,11 +183,11 @@ def pairwise_level(covariances: Sequence[Floats], ci: float) -> float:
         error = np.sqrt(np.where(variance > 0, variance, np.inf))
         if scale == 0:
             continue
-        for start, drawn in _normals(covariance / scale**2, index):
-            several = largest[start : start + len(drawn)]
-            for one in range(len(covariance) - 1):
-                apart = np.abs(drawn[:, one + 1 :] - drawn[:, one : one + 1]) * (scale / error[one, one + 1 :])
-                np.maximum(several, apart.max(axis=1), out=several)
+        for start, samples in _normals(covariance / scale**2, index):
+            several = largest[start : start + len(samples)]
+            for row in range(len(covariance) - 1):
+                difference = np.abs(samples[:, row + 1 :] - samples[:, row : row + 1]) * (scale / error[row, row + 1 :])
+                np.maximum(several, difference.max(axis=1), out=several)
     return ci if pairs < 2 else _level(largest, ci)
 
 
@@ -196,9 +197,9 @@ def variances_of_pairs(covariance: Floats) -> Floats:
 
     variance = np.diag(covariance)
     both = variance[:, None] + variance[None, :]
-    apart: Floats = both - 2 * covariance
-    # what is left of equal columns is rounding
-    return np.where(apart > 1e-12 * both, apart, 0.0)
+    difference: Floats = both - 2 * covariance
+    # the difference of equal columns is only rounding
+    return np.where(difference > 1e-12 * both, difference, 0.0)
 
 
 def _level(largest: Floats, ci: float) -> float:
@@ -224,7 +225,7 @@ def _normals(covariance: Floats, index: int) -> Iterator[tuple[int, Floats]]:
     """Yield samples with this covariance, which may be singular; equal numbers give equal samples."""
     import numpy as np
 
-    # rounded, so that sums taken in another order are the same covariance
+    # rounded, so that the order of sums does not matter
     rounded = np.round(covariance, 9) + 0.0
     key = hashlib.sha256(f"{index} {JOINT_DRAWS}".encode() + rounded.tobytes()).digest()
     generator = np.random.Generator(np.random.PCG64(int.from_bytes(key[:16], "little")))

@@ -1,4 +1,4 @@
-"""A value summed over the instances of each cluster: enough for its mean and variance, and it adds up over chunks."""
+"""Sums of a value over the instances of each cluster: enough for its mean and variance, and additive over chunks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,11 +26,12 @@ from helmframe.stats.encoded_rows import (
 class Sums:
     """The sums of a value's rows.
 
-    `strata` has one row per stratum: by, scenario, subset, stratum (its number), rows, binary (all values 0 or 1).
+    `strata` has one row per stratum: by, scenario, subset, stratum (its number), rows, binary (all values are 0 or 1).
     `clusters` has one row per stratum and cluster: stratum, cluster (its name), clusters (1), size (instances), total
-    (over instances, of their means), square (0). Where every instance is a cluster of its own they are pooled, one
-    row per stratum: cluster null, clusters and size how many, square their squares about their mean.
-    `cells` is what trials add, where there are several (`trial_cells`); `trials` says which there are, by scenario.
+    (sum over instances of their means), square (0). If every instance is a cluster of its own, the clusters of a
+    stratum are pooled in one row: cluster is null, clusters and size are their number, square the sum of squares about
+    their mean. `cells` has the sums per trial, if there are several (`trial_cells`). `trials` lists the trials by
+    scenario.
     """
 
     strata: pl.DataFrame
@@ -61,12 +62,12 @@ def sums_of(
     """Return the sums of a value.
 
     Args:
-        rows: with `by`, scenario, subset and, where there are several, trial in its cells.
-        by: columns whose values make a group.
-        value: one per row, in its order.
-        mask: which rows have one.
-        count: the number of scores in each row, if `value` is their sum; such rows count as not binary.
-        named: whether clusters keep their names, and trials their cells, in any case.
+        rows: Rows with `by`, scenario, subset and, for several trials, trial in their cells.
+        by: The columns whose values make a group.
+        value: The value of each row, in the row order.
+        mask: The rows that have a value.
+        count: The number of scores in each row, if `value` is their sum; such rows count as not binary.
+        named: Whether to keep the names of clusters, and the cells of trials, in any case.
     """
     import numpy as np
 
@@ -82,7 +83,7 @@ def sums_of(
     trials = _trials(rows, by)
     crossed = len(trials) > len({scenario for scenario, _ in trials}) or (named and bool(trials))
     if rows.alone and not named and not crossed:
-        return Sums(strata, _together(nest, totals), None, trials)
+        return Sums(strata, _pooled_clusters(nest, totals), None, trials)
     names = rows.names["cluster"][nest.unit]
     clusters = _clusters(nest.stratum_of_cluster, names, np.ones(len(totals)), nest.cluster_size, totals)
     return Sums(strata, clusters, trial_cells(rows, nest, mask, value) if crossed else None, trials)
@@ -92,7 +93,7 @@ def add_sums(parts: Sequence[Sums]) -> Sums:
     """Add the sums of all parts."""
     if len(parts) == 1:
         return parts[0]
-    strata = _stacked([part.strata for part in parts])
+    strata = _concat([part.strata for part in parts])
     names = [name for name in parts[0].strata.columns if name not in ("stratum", "rows", "binary")]
     whole = (
         strata.group_by(names, maintain_order=True)
@@ -102,32 +103,32 @@ def add_sums(parts: Sequence[Sums]) -> Sums:
     numbers = strata.join(whole, on=names, nulls_equal=True).select("chunk", "stratum", "number")
 
     def renumbered(tables: Sequence[pl.DataFrame]) -> pl.DataFrame:
-        stacked = _stacked(tables).join(numbers, on=["chunk", "stratum"], maintain_order="left")
+        stacked = _concat(tables).join(numbers, on=["chunk", "stratum"], maintain_order="left")
         return stacked.with_columns(stratum="number").drop("number", "chunk")
 
     cells = [part.cells for part in parts if part.cells is not None]
     return Sums(
         strata=whole.rename({"number": "stratum"}),
-        clusters=_merged(renumbered([part.clusters for part in parts])),
+        clusters=_merge_clusters(renumbered([part.clusters for part in parts])),
         cells=renumbered(cells) if cells else None,
         trials=frozenset().union(*(part.trials for part in parts)),
     )
 
 
-def strata_of(of: Sums) -> pl.DataFrame:
+def strata_of(value_sums: Sums) -> pl.DataFrame:
     """Return the strata with size (instances), clusters, mean, variance (CR2; null with one cluster) and spread.
 
-    The sums over clusters are closed forms where they are pooled: Σ(s − m)² is their squares about their own mean,
-    and how far that lies from m.
+    For pooled clusters the sums have closed forms: Σ(s − m)² is the sum of squares about their own mean, plus the
+    squared distance of that mean from m.
     """
-    here = of.clusters.join(of.strata.select("stratum"), on="stratum", how="semi")
+    clusters = value_sums.clusters.join(value_sums.strata.select("stratum"), on="stratum", how="semi")
     size, total = pl.col("size").sum().over("stratum"), stable_sum(pl.col("total")).over("stratum")
     count, mean_size = pl.col("clusters"), pl.col("size") / pl.col("clusters")
     rest = 1 - mean_size / pl.col("all")
     squares = pl.col("square") + count * (pl.col("total") / count - pl.col("mean") * mean_size) ** 2
     pull = mean_size**2 / rest
     table = (
-        here.with_columns(all=size, mean=total / size)
+        clusters.with_columns(all=size, mean=total / size)
         .group_by("stratum", maintain_order=True)
         .agg(
             size=pl.col("all").first(),
@@ -140,7 +141,7 @@ def strata_of(of: Sums) -> pl.DataFrame:
         )
     )
     enough = pl.when(pl.col("clusters") > 1)
-    return of.strata.join(table, on="stratum", maintain_order="left").with_columns(
+    return value_sums.strata.join(table, on="stratum", maintain_order="left").with_columns(
         variance=enough.then("variance"), spread=enough.then("spread")
     )
 
@@ -151,7 +152,7 @@ def _trials(rows: EncodedRows, by: Sequence[str]) -> frozenset[tuple[str, int]]:
     return frozenset(rows.cells.select("scenario", "trial").unique().iter_rows())
 
 
-def _together(nest: ClusterIndex, totals: Floats) -> pl.DataFrame:
+def _pooled_clusters(nest: ClusterIndex, totals: Floats) -> pl.DataFrame:
     """Return one row per stratum, for all its clusters."""
     import numpy as np
 
@@ -174,23 +175,25 @@ def _clusters(
     ).with_columns(square=squares)
 
 
-def _stacked(tables: Sequence[pl.DataFrame]) -> pl.DataFrame:
+def _concat(tables: Sequence[pl.DataFrame]) -> pl.DataFrame:
     """Concatenate the tables, with the index of each row's table."""
     return pl.concat([table.with_columns(chunk=pl.lit(index, dtype=pl.Int64)) for index, table in enumerate(tables)])
 
 
-def _merged(clusters: pl.DataFrame) -> pl.DataFrame:
+def _merge_clusters(clusters: pl.DataFrame) -> pl.DataFrame:
     """Return one row per stratum and cluster, or per stratum where clusters are pooled."""
     nameless = pl.col("cluster").is_null()
     average = pl.col("total") / pl.col("clusters")
-    apart = (average - pl.col("total").sum() / pl.col("clusters").sum()) ** 2
+    squared_distance = (average - pl.col("total").sum() / pl.col("clusters").sum()) ** 2
     return (
         clusters.group_by("stratum", "cluster", maintain_order=True)
         .agg(
             clusters=pl.when(nameless.first()).then(pl.col("clusters").sum()).otherwise(1.0),
             size=pl.col("size").sum(),
             total=pl.col("total").sum(),
-            square=pl.when(nameless.first()).then((pl.col("square") + pl.col("clusters") * apart).sum()).otherwise(0.0),
+            square=pl.when(nameless.first())
+            .then((pl.col("square") + pl.col("clusters") * squared_distance).sum())
+            .otherwise(0.0),
         )
         .sort("stratum", "cluster")
     )
@@ -199,16 +202,16 @@ def _merged(clusters: pl.DataFrame) -> pl.DataFrame:
 def trial_cells(rows: EncodedRows, nest: ClusterIndex, mask: Flags, value: Floats) -> pl.DataFrame:
     """Sum the instances' means per stratum, cluster and trial, by the number of trials of the instances.
 
-    It does not fold: there is a row for each cluster and trial, or for each instance if it is its own cluster.
+    It does not fold: it has one row per cluster and trial, or per instance and trial if each instance is a cluster.
 
     Args:
-        rows: with trial in its cells.
-        nest: of the rows that are `mask`.
-        mask: which rows have a value.
-        value: of those rows.
+        rows: Rows with trial in their cells.
+        nest: The cluster index of the rows in `mask`.
+        mask: The rows that have a value.
+        value: The values of those rows.
 
     Returns:
-        stratum, cluster (its name), trial, trials (how many), total and size (instances).
+        stratum, cluster (its name), trial, trials (their number), total and size (instances).
     """
     import numpy as np
 
@@ -237,10 +240,10 @@ def trial_cells(rows: EncodedRows, nest: ClusterIndex, mask: Flags, value: Float
 
 
 def trial_components(cells: pl.DataFrame) -> pl.DataFrame:
-    """Return per stratum the variance of the mean over trials, and the share of it due to residuals alone.
+    """Return per stratum the variance of the mean over trials, and the part of it due to residuals.
 
     Args:
-        cells: `trial_cells` of all chunks.
+        cells: The `trial_cells` of all chunks.
     """
     n_trials = pl.col("trial").n_unique().over("stratum")
     size = pl.col("size").sum().over("stratum", "trial")
@@ -249,7 +252,7 @@ def trial_components(cells: pl.DataFrame) -> pl.DataFrame:
     number, clusters = pl.col("trial").n_unique(), pl.col("cluster").n_unique()
     enough, average = pl.when((number > 1) & (clusters > 1)), stable_sum(pl.col("trial_mean")) / pl.len()
     return (
-        # mean squares need whole rows: an instance that failed in one trial says nothing about the trials
+        # mean squares need complete rows, so instances that failed in a trial are excluded
         cells.lazy()
         .filter(pl.col("trials") == n_trials)
         .group_by("stratum", "cluster", "trial")

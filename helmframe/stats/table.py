@@ -1,4 +1,4 @@
-"""Scores → a table: `aggregate` for fixed groups, and `table`, grouped by what varies in the scores."""
+"""Tables of scores: `aggregate` for explicit groups, and `table`, which also groups by the axes that vary."""
 
 from collections.abc import Collection, Sequence
 from functools import partial
@@ -32,30 +32,37 @@ def aggregate(
     mean: str = "macro",
     fractions: Collection[str] | None = (),
 ) -> pl.DataFrame:
-    """Compute the mean score of each metric in each group, over subsets, with its interval.
+    """Compute the mean score of each metric in each group, with its interval.
 
-    Outputs, trials, seeds and whatever else `by` leaves together are averaged per instance first; clusters are what was
-    drawn, subsets are fixed (`estimate`). Failed requests (score null) are left out of the value and counted. With one
-    trial the interval is given these in-context examples; with several it is over draws of examples too.
+    Scores are averaged per instance first: over outputs, trials, seeds and all other columns that are not in `by`.
+    Clusters are the sampling unit, and subsets are fixed strata (`estimate`). Failed requests (null scores) are
+    excluded and counted. With one trial the interval is conditional on its few-shot examples. With several it also
+    covers the choice of examples.
+
+    >>> scores = pl.DataFrame({"instance_id": range(10), "score": [1, 1, 1, 0, 1, 1, 0, 1, 1, 1]})
+    >>> result = aggregate(scores, by=[], fractions=["score"])
+    >>> result.select("metric", "value", pl.col("ci_low", "ci_high").round(3), "interval", "n").row(0)
+    ('score', 0.8, 0.49, 0.943, 'Wilson, n small', 10)
 
     Args:
-        scores: `SCORES`; or a list of frames of them, each with its instances whole: one or two are read at a time, and
-            sums are kept. Clusters of several instances need a row per group, several trials one per trial.
-        by: columns whose values make a group; "metric" is always one of them. Rows that differ in anything else, models
-            and perturbations too, are averaged.
-        ci: share of such intervals that should contain the true value.
-        mean: "macro", subsets (scenario × subset) weigh alike; "micro", by their instances.
-        fractions: metrics whose scores lie in [0, 1]: Wilson's interval where all scores are 0 or 1 (modified for
-            clusters and subsets; Clopper–Pearson where all agree), else t, cut at 0 and 1. Of other metrics t. None:
-            those whose scores are all 0 or 1.
+        scores: A frame of `SCORES`, or a list of frames that each contain their instances whole. For a list, one or two
+            frames are in memory at a time, and only sums are stored. Clusters of several instances need one row per
+            group in these sums, and several trials one row per trial.
+        by: The columns whose values make a group; "metric" is always one of them. Rows that differ in other columns,
+            models and perturbations included, are averaged.
+        ci: The share of intervals that should cover the true value.
+        mean: "macro" weights subsets (scenario × subset) equally, "micro" by their number of instances.
+        fractions: The metrics whose scores are in [0, 1]. They get Wilson's interval if all scores are 0 or 1 (modified
+            for clusters and subsets; Clopper–Pearson if all are equal), else t, cut at 0 and 1. Other metrics get t.
+            None: the metrics whose scores are all 0 or 1.
 
     Returns:
         `by`, metric and the columns of `STATS`, sorted by `by` and metric. `interval` names the method and marks few
-        clusters (< 20), small n (< 30) and subsets without any score.
+        clusters (< 20), small n (< 30) and subsets without a score.
 
     Raises:
-        UnknownNameError: a column in `by` that the scores don't have.
-        ArgumentError: ci or mean can't be.
+        UnknownNameError: If the scores lack a column of `by`.
+        ArgumentError: If `ci` or `mean` is invalid.
 
     Source: Miller 2024 (arXiv 2411.00640); Korn & Graubard 1998; Pustejovsky & Tipton 2018.
     """
@@ -76,7 +83,7 @@ def _aggregate_chunk(scores: pl.LazyFrame, context: FoldContext, *, keys: Sequen
     return PartialAggregate({"score": sums}, {"answers": count_completions(rows, keys)})
 
 
-# What may tell the rows of a table apart, in this order.
+# The columns that may identify the rows of a table, in order.
 AXES = ("scenario", "split", "model", "setting", "perturbation")
 
 
@@ -94,28 +101,33 @@ def table(
 ) -> pl.DataFrame:
     """Aggregate scores, one row per group and metric, each with its interval.
 
+    >>> scores = pl.DataFrame({"model": ["a", "b"] * 10, "instance_id": range(20), "score": [1, 0, 1, 1] * 5})
+    >>> table(scores).select("model", "metric", "value", "n").rows()
+    [('a', 'score', 1.0, 10), ('b', 'score', 0.5, 10)]
+
     Args:
-        scores: any frame of the documented schema (`hf.schema("scores")`): instance_id and score, and of the rest what
-            there is; a score of null is a request that failed. Or a list of lazy ones, each with its instances whole.
-        by: Columns whose values make a group. The axes scenario, split, model, setting and perturbation make groups
-            too, where they have several values, unless `pool` names them. Everything else is averaged: first over the
-            outputs, seeds and trials of an instance.
-        metrics: which; default all.
-        ci: share of intervals that should contain the true value.
-        mean: over subsets (scenario × subset) alike ("macro") or by their instances ("micro").
-        pivot: One of the keys: its values become columns that hold `value`.
+        scores: A frame of the documented schema (`hf.schema("scores")`). It must have instance_id and score (null for a
+            failed request); the other columns are optional. Or a list of lazy frames that each contain their instances
+            whole.
+        by: The columns whose values make a group. The axes scenario, split, model, setting and perturbation make groups
+            too if they have several values, unless `pool` names them. All else is averaged: first over the outputs,
+            seeds and trials of an instance.
+        metrics: The metrics; default all.
+        ci: The share of intervals that should cover the true value.
+        mean: "macro" weights subsets (scenario × subset) equally, "micro" by their number of instances.
+        pivot: One of the keys, whose values become columns that contain `value`.
         pool: The axes to average over, such as "model"; True: all that are not in `by`.
-        fractions: metrics whose scores lie in [0, 1]; default those whose scores are all 0 or 1.
+        fractions: The metrics whose scores are in [0, 1]; default those whose scores are all 0 or 1.
 
     Returns:
-        `by`, the other axes, metric and the columns of `STATS`; `interval` names the method, or says why there is no
-        interval. Where an axis is pooled, `pooled` says what: "3 models, 2 perturbations".
+        `by`, the other axes, metric and the columns of `STATS`. `interval` names the method, or the reason for no
+        interval. If axes are pooled, `pooled` lists them: "3 models, 2 perturbations".
 
     Raises:
-        ArgumentError: no such frame; ci or mean can't be; a column in both `by` and `pool`.
-        UnknownNameError: a column, metric or pivot that is not there.
+        ArgumentError: If the frame, `ci` or `mean` is invalid, or `by` and `pool` share a column.
+        UnknownNameError: If a column, metric or pivot is unknown.
 
-    Source: as in `aggregate`.
+    Source: As in `aggregate`.
     """
     rows = as_scores(scores)
     if metrics is not None:
@@ -147,8 +159,8 @@ def pooled_axes(pool: str | Sequence[str] | bool, by: Sequence[str] = (), axes: 
     ['scenario', 'split', 'setting', 'perturbation']
 
     Raises:
-        UnknownNameError: If it names something else.
-        ArgumentError: If it names a column of `by`.
+        UnknownNameError: If `pool` names something else than an axis.
+        ArgumentError: If `pool` names a column of `by`.
     """
     if isinstance(pool, bool):
         return [name for name in axes if pool and name not in by]
@@ -157,17 +169,17 @@ def pooled_axes(pool: str | Sequence[str] | bool, by: Sequence[str] = (), axes: 
         if name not in axes:
             raise UnknownNameError.among("axis to pool", name, axes)
         if name in by:
-            raise ArgumentError(f"pool={name!r}: by={list(by)!r} makes groups of this axis. Name it in one of them.")
+            raise ArgumentError(f"pool={name!r}: by={list(by)!r} also names this axis. Name it in one of the two.")
     return names
 
 
 def add_pooled(table: pl.DataFrame, groups: pl.DataFrame, keys: Sequence[str], pooled: Sequence[str]) -> pl.DataFrame:
-    """Return the table with `pooled`, which says per group how many values of each axis are averaged.
+    """Return the table with the column `pooled`: the number of values of each averaged axis, per group.
 
     Args:
-        table: A table by `keys`, and perhaps other columns.
-        groups: The values of `keys` and `pooled` that occur together.
-        keys: Columns whose values make a group.
+        table: A table by `keys`, with any other columns.
+        groups: The combinations of `keys` and `pooled` that occur.
+        keys: The columns whose values make a group.
         pooled: The axes that are averaged over.
     """
     counts = [pl.col(name).n_unique().alias(name) for name in pooled]
@@ -187,7 +199,7 @@ def add_pooled(table: pl.DataFrame, groups: pl.DataFrame, keys: Sequence[str], p
 
 
 def sort_table(table: pl.DataFrame, keys: Sequence[str], metrics: Sequence[str] = ()) -> pl.DataFrame:
-    """Sort a table by its keys, the original first among its perturbations, and metrics in their order if any."""
+    """Sort a table by its keys, the original before its perturbations, then by metric (in the order of `metrics`)."""
     sorts = [pl.col(key) != ORIGINAL if key == "perturbation" else pl.col(key) for key in keys]
     order = {name: position for position, name in enumerate(metrics)}
     last = pl.col("metric").replace_strict(order, default=None, return_dtype=pl.Int64) if metrics else pl.col("metric")
@@ -195,10 +207,10 @@ def sort_table(table: pl.DataFrame, keys: Sequence[str], metrics: Sequence[str] 
 
 
 def pivot_table(table: pl.DataFrame, keys: Sequence[str], pivot: str) -> pl.DataFrame:
-    """Return the values of a table, with those of one of its keys as columns.
+    """Return the values of a table, with the values of one of its keys as columns.
 
     Raises:
-        UnknownNameError: no such key.
+        UnknownNameError: If the table has no such key.
     """
     if pivot not in keys:
         raise UnknownNameError.among("column of this table", pivot, keys)

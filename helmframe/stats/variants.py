@@ -1,4 +1,4 @@
-"""Scores encoded as the variants of each instance, from which worst cases, changes and flips are counted."""
+"""Scores encoded as the variants of each instance, to count worst cases, changes and flips."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -33,9 +33,9 @@ class Variants:
 
     `rows` has the cells without the perturbation. `kinds` has one row per perturbation and seed, the original (0)
     first, and `variant` is a row's index in it. `score` is the mean over outputs, NaN without a score. `changed` is
-    whether input or references changed. `higher` is, per cell, whether its metric is better when higher. `coverage`
-    has the perturbations and seeds of each group's scenarios, in any cell: keys, scenario, perturbation, its seed.
-    `answers` has the source rows.
+    whether the input or the references changed. `higher` is, per cell, whether its metric is better when higher.
+    `coverage` has the perturbations and seeds of each group's scenarios, in any cell: keys, scenario, perturbation, its
+    seed. `answers` has the source rows.
     """
 
     rows: EncodedRows
@@ -54,7 +54,7 @@ class Variants:
 
     @cached_property
     def original(self) -> Floats:
-        """Return the original's score for each row; NaN where there is none."""
+        """Return the original's score for each row; NaN if it has none."""
         import numpy as np
 
         first = starts_of(self.instance)
@@ -67,11 +67,11 @@ class Variants:
 class VariantGroups:
     """The effect of each group of variants: one row per instance, run and group.
 
-    `rows` has the column perturbation, the group's name, in its cells; `instance` numbers instances and runs, the
-    same in all groups. `original`, `total` (sum over the `scored`
-    variants), `worst` (of the original and the variants), `change` (sum of variant − original over the `altered` ones);
-    `worse` and `better` count variants; `binary` says whether all scores are 0 or 1; `complete`, whether the original
-    and all of the scenario's variants were scored; `k` of a cell: how many those are.
+    `rows` has the column perturbation, the group's name, in its cells. `instance` numbers instances and runs, the same
+    in all groups. `original` is the original score, `total` the sum over the `scored` variants, `worst` the worst of
+    the original and the variants, `change` the sum of variant − original over the `altered` ones. `worse` and `better`
+    count variants. `binary` is whether all scores are 0 or 1, and `complete` whether the original and all of the
+    scenario's variants were scored. `k` is the number of variants, per cell.
     """
 
     rows: EncodedRows
@@ -101,13 +101,13 @@ def variants_of(
 
     Args:
         scores: `SCORES`.
-        keys: the columns of the table to be made, metric among them, without the perturbation.
-        higher_is_better: metric → direction.
-        coverage: `Variants.coverage`, where these are not all the scores.
-        more: columns that `answers` should have beside score and changed.
+        keys: The columns of the table to make, metric among them, without the perturbation.
+        higher_is_better: A dict of metric → direction.
+        coverage: `Variants.coverage` of all scores, if these are only some.
+        more: The columns that `answers` should have besides score and changed.
 
     Raises:
-        ArgumentError: a metric whose direction is not told.
+        ArgumentError: If a metric has no direction.
     """
     import numpy as np
 
@@ -130,21 +130,22 @@ def variants_of(
         with np.errstate(invalid="ignore"):
             score = sums(np.where(scored, score, 0.0), starts) / sums(scored.astype(np.int64), starts)
         changed = sums(changed.astype(np.int64), starts) > 0
-    places = rows.others(run_cells, cell[first], unit[first])
+    variant_rows = rows.with_cells(run_cells, cell[first], unit[first])
     if coverage is None:
         of_kind = np.flatnonzero(np.bincount(of_cell * many + kind_of_cell))
         groups = run_cells.select(merge_names(keys, ("scenario",)))[of_kind // many]
         coverage = groups.hstack(kinds[of_kind % many]).unique(maintain_order=True)
-    return Variants(places, kinds, variant[first], score, changed, _higher(run_cells, higher_is_better), coverage, rows)
+    higher = _cell_directions(run_cells, higher_is_better)
+    return Variants(variant_rows, kinds, variant[first], score, changed, higher, coverage, rows)
 
 
 def group_variants(variants: Variants, keys: Sequence[str], group: pl.Expr) -> VariantGroups:
-    """Compute what each group of variants did to each instance.
+    """Compute the effect of each group of variants on each instance.
 
     Args:
-        variants: as `variants_of` gives them, for the same keys.
-        keys: as there.
-        group: the name of the group that a perturbation belongs to, null for none; the original's is not heeded.
+        variants: The result of `variants_of`, for the same keys.
+        keys: As in `variants_of`.
+        group: The name of the group that a perturbation belongs to, null for none; the original's is ignored.
     """
     import numpy as np
 
@@ -160,14 +161,14 @@ def group_variants(variants: Variants, keys: Sequence[str], group: pl.Expr) -> V
         key, inside = key[order], inside[order]
     score, original, changed = variants.score[inside], variants.original[inside], variants.changed[inside]
     starts = starts_of(key)
-    ours = inside[starts]
-    cells, cell = cells_of(rows.cells, rows.cell[ours], group_of[ours], names)
+    first_rows = inside[starts]
+    cells, cell = cells_of(rows.cells, rows.cell[first_rows], group_of[first_rows], names)
     k = counts_of(variants, keys, cells, group)
 
     is_scored, difference = ~np.isnan(score), score - original
     altered = changed & ~np.isnan(difference)
     original_of = original[starts]
-    up, gain = variants.higher[rows.cell[ours]], difference
+    up, gain = variants.higher[rows.cell[first_rows]], difference
     value, first = np.where(is_scored, score, np.inf), original_of
     if not up.all():
         sign = np.where(variants.higher, 1.0, -1.0)[rows.cell[inside]]
@@ -176,8 +177,8 @@ def group_variants(variants: Variants, keys: Sequence[str], group: pl.Expr) -> V
     neither = ~(((score == 0) | (score == 1)) & ((original == 0) | (original == 1)))
     scored = _count(is_scored, starts)
     return VariantGroups(
-        rows=rows.others(cells, cell, rows.unit[ours]),
-        instance=instance[ours],
+        rows=rows.with_cells(cells, cell, rows.unit[first_rows]),
+        instance=instance[first_rows],
         original=original_of,
         total=sums(np.where(is_scored, score, 0.0), starts),
         scored=scored,
@@ -193,11 +194,11 @@ def group_variants(variants: Variants, keys: Sequence[str], group: pl.Expr) -> V
 
 
 def combine_groups(singles: VariantGroups, variants: Variants, keys: Sequence[str], group: pl.Expr) -> VariantGroups:
-    """Combine the `group_variants` of single perturbations into one group that has several."""
+    """Combine the `group_variants` of single perturbations into one group of several."""
     import numpy as np
 
     names, _ = group_names(variants, group)
-    named = singles.rows.cells.select(_of_group(group)).to_series().is_not_null().to_numpy()
+    named = singles.rows.cells.select(_group_label(group)).to_series().is_not_null().to_numpy()
     inside = np.flatnonzero(named[singles.rows.cell])
     instance = singles.instance[inside]
     starts = starts_of(instance)
@@ -211,7 +212,7 @@ def combine_groups(singles: VariantGroups, variants: Variants, keys: Sequence[st
     worst = np.minimum.reduceat(worst, starts) if len(starts) else worst
     original, scored = singles.original[inside[starts]], sums(singles.scored[inside], starts)
     return VariantGroups(
-        rows=variants.rows.others(cells, cell, unit),
+        rows=variants.rows.with_cells(cells, cell, unit),
         instance=first,
         original=original,
         total=sums(singles.total[inside], starts),
@@ -231,7 +232,7 @@ def group_names(variants: Variants, group: pl.Expr) -> tuple[list[str], Numbers]
     """Return the names of the groups, and the group's index for each of `kinds`; −1 for none."""
     import numpy as np
 
-    labels = variants.kinds.select(_of_group(group)).to_series().to_list()
+    labels = variants.kinds.select(_group_label(group)).to_series().to_list()
     names = [name for name in dict.fromkeys(labels) if name is not None]
     return names, np.array([-1 if name is None else names.index(name) for name in labels], dtype=np.int64)
 
@@ -271,14 +272,14 @@ def cells_of(
 def counts_of(variants: Variants, keys: Sequence[str], cells: pl.DataFrame, group: pl.Expr) -> Numbers:
     """Count per cell the variants of its group that the scenario has, in any cell."""
     on = merge_names(keys, ("scenario", "perturbation"))
-    coverage = variants.coverage.with_columns(_of_group(group), kind=pl.struct(VARIANT)).drop_nulls("perturbation")
+    coverage = variants.coverage.with_columns(_group_label(group), kind=pl.struct(VARIANT)).drop_nulls("perturbation")
     counts = coverage.group_by(on).agg(many=pl.col("kind").n_unique())
     joined = cells.select(on).join(counts, on=on, how="left", nulls_equal=True, maintain_order="left")
     many: Numbers = joined["many"].cast(pl.Int64).to_numpy()
     return many
 
 
-def _of_group(group: pl.Expr) -> pl.Expr:
+def _group_label(group: pl.Expr) -> pl.Expr:
     return pl.when(pl.col("perturbation") != ORIGINAL).then(group).alias("perturbation")
 
 
@@ -293,17 +294,18 @@ def _kinds(cells: pl.DataFrame) -> tuple[pl.DataFrame, Numbers]:
     seed = pl.when(pl.col("perturbation") == ORIGINAL).then(0).otherwise("perturbation_seed")
     variants = cells.select("perturbation", perturbation_seed=seed.cast(pl.Int64))
     original = pl.DataFrame({"perturbation": [ORIGINAL], "perturbation_seed": [0]})
-    others = variants.filter(pl.col("perturbation") != ORIGINAL).unique().sort(VARIANT)
-    kinds, number = numbered(pl.concat([original, others, variants]), VARIANT)
-    return kinds, number[1 + others.height :]
+    perturbed = variants.filter(pl.col("perturbation") != ORIGINAL).unique().sort(VARIANT)
+    kinds, number = numbered(pl.concat([original, perturbed, variants]), VARIANT)
+    return kinds, number[1 + perturbed.height :]
 
 
-def _higher(cells: pl.DataFrame, higher_is_better: Mapping[str, bool]) -> Flags:
+def _cell_directions(cells: pl.DataFrame, higher_is_better: Mapping[str, bool]) -> Flags:
     import numpy as np
 
     for metric in cells["metric"].unique().sort():
         if higher_is_better.get(metric) is None:
             raise ArgumentError(
-                f"which way is {metric!r} better? Say higher_is_better={{{metric!r}: True}}, or False if lower is."
+                f"Metric {metric!r} has no direction. Write higher_is_better={{{metric!r}: True}}, or False if lower "
+                "is better."
             )
     return np.array([bool(higher_is_better[metric]) for metric in cells["metric"]], dtype=np.bool_)

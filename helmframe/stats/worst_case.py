@@ -1,4 +1,4 @@
-"""The worst score of an instance over its variants: of the original and all of them, or of k draws (worst@k)."""
+"""The worst score of an instance over its variants: over all of them, or expected over k seeds (worst@k)."""
 
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
@@ -23,7 +23,7 @@ from helmframe.stats.encoded_rows import (
 from helmframe.stats.estimate import add_counts, count_completions, estimate_of, group_keys
 from helmframe.stats.frames import FoldContext, PartialAggregate, Rows, as_scores, fold, protect_columns
 from helmframe.stats.intervals import with_interval
-from helmframe.stats.robustness import ALL, BY_PERTURBATION, MADE, instances_of, sizes, whole_in
+from helmframe.stats.robustness import ALL, BY_PERTURBATION, MADE, count_complete, count_instances, sizes
 from helmframe.stats.sums import sums_of
 from helmframe.stats.variants import (
     Variants,
@@ -48,31 +48,37 @@ def worst_case(
 ) -> pl.DataFrame:
     """Compute the mean over instances of their worst score over the original and all variants.
 
-    It falls with the number of variants whatever the model, so two of them compare only at the same k and
-    perturbations, which the table names. The worst is taken per model, setting and trial, of the mean over outputs. An
-    instance with a variant that failed has none: it is left out and counted in n_dropped.
+    The value gets worse with the number of variants, for any model. Compare values only at the same k and
+    perturbations, which the table names. The worst is per model, setting and trial, of the mean over outputs. An
+    instance with a failed variant is excluded and counted in n_dropped.
+
+    >>> scores = pl.DataFrame({"instance_id": list("abcd") * 2, "perturbation": ["original"] * 4 + ["typos"] * 4,
+    ...                        "score": [1, 1, 1, 0, 1, 0, 0, 0]})
+    >>> worst_case(scores, by=[], higher_is_better={"score": True}).select("value", "k", "variants").row(0)
+    (0.25, 1, 'original, typos')
 
     Args:
-        scores: `SCORES`, originals among them; as in `aggregate`, also in chunks.
-        by: as in `aggregate`, without the perturbation.
-        higher_is_better: metric → direction, for every metric in the scores; worst is the lowest or the highest.
-        ci: as in `aggregate`.
-        mean: as in `aggregate`.
-        fractions: as in `aggregate`.
+        scores: `SCORES`, including originals; a frame or chunks, as in `aggregate`.
+        by: As in `aggregate`, without the perturbation.
+        higher_is_better: A dict of metric → direction, for every metric in the scores; worst is the lowest or the
+            highest.
+        ci: As in `aggregate`.
+        mean: As in `aggregate`.
+        fractions: As in `aggregate`.
 
     Returns:
-        `by`, metric, the columns of `STATS`, k (variants, without the original; null, as the value, where scenarios
-        differ in it), variants (which: "original, typos × 2"), n_dropped.
+        `by`, metric, the columns of `STATS`, k (the number of variants without the original; null, as the value, if
+        scenarios differ in it), variants (their names: "original, typos × 2"), n_dropped.
 
     Raises:
-        ArgumentError: a metric whose direction is not told.
+        ArgumentError: If a metric has no direction.
 
     Source: Liang et al. 2022 (HELM) §4.3.
     """
     scores = as_scores(scores)
     keys = [*group_keys(scores, by, MADE), "metric"]
     combined = fold(scores, partial(_worst_case_chunk, keys=keys, higher_is_better=higher_is_better))
-    assert combined.variants is not None  # every chunk leaves them
+    assert combined.variants is not None  # set by every chunk
     worst = estimate_of(combined.sums["worst"], keys, mean=mean)
     intervals = with_interval(worst, pl.col("metric").is_in(list(fractions)), ci=ci)
     variant_counts = sizes(combined, keys).drop("perturbation")
@@ -104,8 +110,8 @@ def _worst_case_chunk(
         {"worst": sums_of(part.rows, keys, part.worst, part.complete, named=context.named)},
         {
             "answers": count_completions(variants.answers, keys),
-            "every": instances_of(variants, keys),
-            "whole": whole_in(part, keys),
+            "every": count_instances(variants, keys),
+            "whole": count_complete(part, keys),
         },
         variants.coverage,
     )
@@ -122,35 +128,42 @@ def worst_at_k(
     mean: str = "macro",
     fractions: Collection[str] = (),
 ) -> pl.DataFrame:
-    """Compute the mean over instances of the expected worst score of k draws of one perturbation.
+    """Compute the mean over instances of the expected worst score of k seeds of one perturbation.
 
-    A draw is a seed; the original is none. Of K draws the worst of every k of them is averaged: for scores of 0 and 1,
-    c of them 1, that is C(c,k)/C(K,k) (pass^k, pass@k turned round); in general Σ C(K−i,k−1)/C(K,k)·s_(i) over the
-    scores in order, the worst first. At k = 1 it is the mean over draws. So runs with different numbers of seeds
-    compare, at the same k.
+    The original isn't a seed. The worst score is averaged over all subsets of k among the K seeds. For scores of 0 and
+    1, c of them 1, that is C(c,k)/C(K,k) (pass^k, the complement of pass@k). In general it is Σ C(K−i,k−1)/C(K,k)·s_(i)
+    over the scores sorted from the worst. At k = 1 it is the mean over seeds. Runs with different numbers of seeds are
+    comparable at the same k.
+
+    >>> scores = pl.DataFrame({"instance_id": list("ab") * 4, "perturbation": ["typos"] * 8,
+    ...                        "perturbation_seed": [0, 0, 1, 1, 2, 2, 3, 3], "score": [1, 1, 1, 0, 1, 1, 0, 0]})
+    >>> table = worst_at_k(scores, by=[], k=2, higher_is_better={"score": True})
+    >>> table.select(pl.col("value").round(3), "variants").row(0)  # (3/6 + 1/6) / 2
+    (0.333, '2 of 4 seeds of typos')
 
     Args:
-        scores: `SCORES`; as in `aggregate`, also in chunks.
-        by: as in `aggregate`; the perturbation is always one of them.
-        k: how many draws.
-        higher_is_better: metric → direction, for every metric in the scores; worst is the lowest or the highest.
-        ci: as in `aggregate`.
-        mean: as in `aggregate`.
-        fractions: as in `aggregate`.
+        scores: `SCORES`; a frame or chunks, as in `aggregate`.
+        by: As in `aggregate`; the perturbation is always a key.
+        k: The number of seeds.
+        higher_is_better: A dict of metric → direction, for every metric in the scores; worst is the lowest or the
+            highest.
+        ci: As in `aggregate`.
+        mean: As in `aggregate`.
+        fractions: As in `aggregate`.
 
     Returns:
-        `by`, metric, perturbation, the columns of `STATS`, k, variants ("4 of 8 draws of typos"), n_dropped (instances
-        with a draw that failed). Perturbations with fewer draws than k are left out.
+        `by`, metric, perturbation, the columns of `STATS`, k, variants ("4 of 8 seeds of typos"), n_dropped (instances
+        with a failed seed). Perturbations with fewer than k seeds are skipped.
 
     Raises:
-        ArgumentError: no perturbation has k draws, or a metric's direction is not told.
+        ArgumentError: If no perturbation has k seeds, or a metric has no direction.
 
     Source: Chen et al. 2021 (arXiv 2107.03374) eq. 1; Yao et al. 2024 (τ-bench, arXiv 2406.12045) pass^k.
     """
     scores = as_scores(scores)
     keys = [*group_keys(scores, by, MADE), "metric"]
     if not is_integer(k) or k < 1:
-        raise ArgumentError(f"k={k!r} should be a whole number from 1 on: so many draws.")
+        raise ArgumentError(f"worst_at_k(k={k!r}): k must be an integer ≥ 1.")
     combined = fold(scores, partial(_worst_at_k_chunk, keys=keys, k=k, higher_is_better=higher_is_better))
     keys = [*keys, "perturbation"]
     pools = _pools(combined.counts["draws"], keys, k)
@@ -163,7 +176,7 @@ def worst_at_k(
         .join(dropped, on=keys, how="left", nulls_equal=True)
         .with_columns(
             k=pl.lit(k, dtype=pl.Int64),
-            variants=pl.format("{} of {} draws of {}", pl.lit(k), "draws", "perturbation"),
+            variants=pl.format("{} of {} seeds of {}", pl.lit(k), "draws", "perturbation"),
         )
         .select([*keys, *(name for name in STATS.schema if name not in keys), "k", "variants", "n_dropped"])
         .sort(keys)
@@ -190,7 +203,7 @@ def _worst_at_k_chunk(
 
 
 def expected_worst(variants: Variants, keys: Sequence[str], k: int) -> tuple[EncodedRows, Floats, Numbers]:
-    """Return per instance, run and perturbation the expected worst of k, NaN if a draw failed; and draws per cell."""
+    """Return per instance, run and perturbation the expected worst of k (NaN if a seed failed), and seeds per cell."""
     import numpy as np
 
     names, group = group_names(variants, BY_PERTURBATION)
@@ -207,13 +220,13 @@ def expected_worst(variants: Variants, keys: Sequence[str], k: int) -> tuple[Enc
     draws = counts_of(variants, keys, cells, BY_PERTURBATION)
     rank_in_draws = np.arange(len(key)) - np.repeat(starts, size)
     weights = _weights(int(size.max(initial=0)), k)[np.repeat(size, size), rank_in_draws]
-    # a NaN among the draws makes the sum one
+    # a NaN among the scores makes the sum NaN
     worst = np.where(size == draws[cell], sums(weights * variants.score[inside], starts), np.nan)
-    return variants.rows.others(cells, cell, key[starts] // many % units), worst, draws
+    return variants.rows.with_cells(cells, cell, key[starts] // many % units), worst, draws
 
 
 def _weights(most: int, k: int) -> Floats:
-    """Return row K, column i: the share of k-subsets of K draws whose worst is the i-th from below; NaN if K < k."""
+    """Return row K, column i: the share of k-subsets of K seeds whose worst is the i-th from below; NaN if K < k."""
     import numpy as np
 
     weights = np.full((most + 1, max(most, 1)), np.nan)
@@ -223,17 +236,17 @@ def _weights(most: int, k: int) -> Floats:
 
 
 def _pools(cells: pl.DataFrame, keys: Sequence[str], k: int) -> pl.DataFrame:
-    """Return the groups with k draws or more in all their scenarios, and their fewest draws."""
+    """Return the groups with at least k seeds in all their scenarios, and their smallest number of seeds."""
     pools = cells.group_by(keys).agg(pl.col("draws").min())
     enough = pools.filter(pl.col("draws") >= k)
     if enough.is_empty():
         most = ", ".join(
-            f"{name} has {n}"
+            f"{name!r} has {n}"
             for name, n in pools.group_by("perturbation").agg(pl.col("draws").max()).sort("perturbation").iter_rows()
         )
         raise ArgumentError(
-            f"worst@{k} needs {k} draws of a perturbation; {most or 'nothing was perturbed'}. "
-            f"Ask for more: .perturb(…, seeds={k})."
+            f"worst@{k}: no perturbation has {k} seeds ({most or 'there are no perturbations'}). Run the plan with "
+            f".perturb(…, seeds={k})."
         )
     return enough
 
@@ -241,7 +254,7 @@ def _pools(cells: pl.DataFrame, keys: Sequence[str], k: int) -> pl.DataFrame:
 def _dropped(rows: EncodedRows, keys: Sequence[str], mask: Flags) -> pl.DataFrame:
     import numpy as np
 
-    groups, group = rows.among(merge_names(keys, ("scenario",)))
+    groups, group = rows.index_by(merge_names(keys, ("scenario",)))
     units = rows.units
     broken = np.bincount(distinct((group * units + rows.unit)[~mask]) // units, minlength=groups.height)
     return groups.with_columns(n_dropped=pl.Series(broken, dtype=pl.Int64))
@@ -253,17 +266,24 @@ WORST = "worst"
 def worst_scores(
     scores: pl.LazyFrame | pl.DataFrame, *, higher_is_better: Mapping[str, bool], k: int | None = None
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return the worst score per instance, model, setting and trial, and the variants it is taken from.
+    """Return the worst score per instance, model, setting and trial, and the variants that it is taken from.
+
+    >>> from helmframe.stats.frames import as_scores
+    >>> scores = pl.DataFrame({"instance_id": ["a", "b"] * 2, "perturbation": ["original"] * 2 + ["typos"] * 2,
+    ...                        "score": [1, 1, 0, 1]})
+    >>> worst, variants = worst_scores(as_scores(scores), higher_is_better={"score": True})
+    >>> worst.select("instance_id", "perturbation", "score").rows()
+    [('a', 'worst', 0.0), ('b', 'worst', 1.0)]
 
     Args:
         scores: `SCORES`.
-        higher_is_better: metric → direction.
-        k: the expected worst of k draws of each perturbation, as in `worst_at_k`; None: the worst over the original
-            and all variants, as in `worst_case`.
+        higher_is_better: A dict of metric → direction.
+        k: The expected worst of k seeds of each perturbation, as in `worst_at_k`; None: the worst over the original and
+            all variants, as in `worst_case`.
 
     Returns:
-        Scores with perturbation "worst" (or the perturbation's name, with k), null where a variant failed; and
-        scenario and variants: "original, typos × 2", with k the perturbations drawn from.
+        Scores with perturbation "worst" (with k: the perturbation's name), null if a variant failed; and a table of
+        scenario and variants: "original, typos × 2", with k the perturbations.
     """
     import numpy as np
 
@@ -276,7 +296,7 @@ def worst_scores(
     else:
         rows, worst, draws = expected_worst(variants, keys, k)
         enough = draws[rows.cell] >= k
-        rows, worst = rows.others(rows.cells, rows.cell[enough], rows.unit[enough]), worst[enough]
+        rows, worst = rows.with_cells(rows.cells, rows.cell[enough], rows.unit[enough]), worst[enough]
         names = (
             rows.cells.filter(pl.Series(draws) >= k).select("scenario", "perturbation").unique().sort("perturbation")
         )

@@ -188,7 +188,7 @@ def _run(folder: RunFolder, files: Sequence[File]) -> Iterator[VerifiedFile]:
     names = {file.name.partition("/")[2] for file in files}
     for name in sorted({MANIFEST, *listed.rows} - names):
         yield VerifiedFile(File(below(folder.path, *name.split("/")), name, 0, 0.0), MISSING)
-    for file, data in _read(files):
+    for file, data in _read([file for file in files if not file.name.endswith(MARK)]):
         name = file.name.partition("/")[2]
         if name == MANIFEST:
             yield VerifiedFile(file, problem)

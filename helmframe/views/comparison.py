@@ -44,9 +44,9 @@ def comparison_cells(table: pl.DataFrame) -> tuple[list[str], list[list[str]]]:
     """Return the column heads and the rows of a comparison."""
     keys = [name for name in _KEYS if name in table.columns and (table[name].n_unique() > 1)]
     several = table.height > 1
-    heads = [*keys, "a", "b", "a's value", "b's value", "difference", "interval"]
+    heads = [*keys, "a", "b", "value a", "value b", "difference", "interval"]
     heads += ["joint interval", "p (Holm)"] if several else ["p"]
-    heads += ["win–tie–loss", "n", "detectable"]
+    heads += ["win–tie–loss", "n", "MDE"]
     named = [*keys, "a", "b"]
     # a setting's name may be a long instruction
     shown = display_labels((str(text) for name in named for text in table[name]), LONGEST)
@@ -62,20 +62,20 @@ def comparison_cells(table: pl.DataFrame) -> tuple[list[str], list[list[str]]]:
 
 
 def comparison_notes(table: pl.DataFrame) -> list[str]:
-    """Return notes on how a comparison was computed, and on the instances it leaves out."""
+    """Return notes on how a comparison was computed, and on the skipped instances."""
     notes = []
     if "differs" in table.columns and table.height:
-        notes.append(f"differs: {table['differs'][0]}")
-    for name, what in (("interval", "interval"), ("test", "test")):
-        methods = table[name].drop_nulls().unique().sort().to_list()
+        notes.append(f"differs in: {table['differs'][0]}")
+    for column in ("interval", "test"):
+        methods = table[column].drop_nulls().unique().sort().to_list()
         if methods:
-            notes.append(f"{what}: {'; '.join(methods)}")
+            notes.append(f"{column}: {'; '.join(methods)}")
     dropped = max(table["n_dropped"].to_list(), default=0)
     if dropped:
-        notes.append(f"left out, for want of an answer on both sides: up to {dropped:,} instances a row")
+        notes.append(f"skipped because a side has no score: up to {dropped:,} instances per row")
     failed = max(table["n_error"].to_list(), default=0) if "n_error" in table.columns else 0
     if failed:
-        notes.append(f"of these, with a failed request: up to {failed:,} instances a row")
+        notes.append(f"of these, with a failed request: up to {failed:,} instances per row")
     return notes
 
 
@@ -118,7 +118,7 @@ def _gate_cells(gate: Gate) -> tuple[list[str], list[list[str]]]:
     keys = [name for name in _KEYS if name in table.columns and (name == "metric" or table[name].n_unique() > 1)]
     keys += ["a", "b"] if compared else []
     undecided = "undecided" in set(table["verdict"]) or table["n_needed"].is_not_null().any()
-    heads = [*keys, "verdict", "difference" if compared else "value", "interval", "n", *["n to decide"] * undecided]
+    heads = [*keys, "verdict", "difference" if compared else "value", "interval", "n", *["n needed"] * undecided]
     rows = []
     for row in table.iter_rows(named=True):
         value = row["difference" if compared else "value"]

@@ -27,8 +27,8 @@ from helmframe.views.html import Grid, Picture, page, picture, policy
 # A page's form may only be sent to the dashboard itself.
 POLICY = policy("form-action 'self'", "frame-ancestors 'none'")
 _FORM = ("run", "metric", "scenario", "model", "perturbation", "setting", "only", "find", "order", "page")
-_ORDERS = {"run": "as they were asked", "lowest": "lowest score first", "highest": "highest score first"}
-_ONLY = {"all": "all", "unscored": "without a score", "unparsed": "not readable"}
+_ORDERS = {"run": "run order", "lowest": "lowest score first", "highest": "highest score first"}
+_ONLY = {"all": "all", "unscored": "no score", "unparsed": "unparsed"}
 
 
 class Dashboard:
@@ -45,7 +45,7 @@ class Dashboard:
         self.runs = _runs(address_of(uri))
         self._lock = threading.Lock()
         self._opened = lru_cache(maxsize=4)(self._open)
-        self._tops = lru_cache(maxsize=32)(self._top)
+        self._overviews = lru_cache(maxsize=32)(self._overview)
 
     def page(self, query: Mapping[str, str]) -> str:
         """Return the page that the parameters of an address select.
@@ -59,14 +59,14 @@ class Dashboard:
         for name in query:
             if name not in _FORM:
                 raise ArgumentError.unknown_argument("this page", name, _FORM)
-        with self._lock, self._read(query):
+        with self._lock, self._translate_errors(query):
             name, filters = self._selection(query)
             _, explorer = self._opened(name)
-            opened = explorer.answer({"kind": "open"})
-            result = _checked_answer(
+            opened = explorer.respond({"kind": "open"})
+            result = _checked_response(
                 explorer, {"kind": "page", "filters": filters.to_dict(), "page": _parse_integer(query, "page", 1) - 1}
             )
-            top = self._tops(
+            overview = self._overviews(
                 name, filters.metric, filters.scenario, filters.model, filters.perturbation, filters.setting
             )
         parameters = {key: value for key, value in query.items() if value and key != "page"}
@@ -79,7 +79,7 @@ class Dashboard:
             address=lambda number: "?" + urlencode({**parameters, "page": number}),
             instance=lambda row: "instance?" + urlencode({"run": name, "metric": filters.metric, "row": row["row"]}),
             number=number,
-            **top,
+            **overview,
         )
 
     def instance(self, query: Mapping[str, str]) -> str:
@@ -88,29 +88,30 @@ class Dashboard:
         Raises:
             HelmframeError: The row does not exist or is unreadable.
         """
-        with self._lock, self._read(query):
+        with self._lock, self._translate_errors(query):
             name, filters = self._selection({key: query.get(key, "") for key in ("run", "metric")})
             _, explorer = self._opened(name)
             row = _parse_integer(query, "row", 0)
             request = {"kind": "instance", "filters": {"metric": filters.metric}, "row": row}
-            result = _checked_answer(explorer, request)
+            result = _checked_response(explorer, request)
         return page("instance.html", title=f"helmframe: {name}", result=result, number=number)
 
     def _selection(self, query: Mapping[str, str]) -> tuple[str, Filters]:
         name = query.get("run") or next(iter(self.runs))
         if name not in self.runs:
-            raise UnknownNameError.among("run here", name, self.runs)
+            raise UnknownNameError.among("run of this dashboard", name, self.runs)
         filters = {key: value for key, value in query.items() if value and key not in ("run", "page")}
         return name, Filters.of({"order": "lowest", **filters})
 
     @contextmanager
-    def _read(self, query: Mapping[str, str]) -> Iterator[None]:
+    def _translate_errors(self, query: Mapping[str, str]) -> Iterator[None]:
         """Raise `StoreError` instead of the errors of Polars."""
         try:
             yield
         except pl.exceptions.PolarsError as error:
             run = query.get("run") or next(iter(self.runs))
-            raise StoreError(f"the results at {self.runs[run]} can't be read, a file is damaged: {error}") from error
+            reason = str(error).partition("\n")[0]
+            raise StoreError(f"The results at {self.runs[run]} are unreadable; a file is damaged: {reason}") from error
 
     def _open(self, name: str) -> tuple[Results, Explorer]:
         results = Results.load(self.runs[name])
@@ -125,14 +126,16 @@ class Dashboard:
             choices.append((axis, getattr(filters, axis) or "", {**unfiltered, **{value: value for value in values}}))
         return [*choices, ("only", filters.only, _ONLY), ("order", filters.order, _ORDERS)]
 
-    def _top(self, name: str, metric: str, *chosen: str | None) -> dict[str, Any]:
+    def _overview(self, name: str, metric: str, *selected: str | None) -> dict[str, Any]:
         """Return the scores and charts of the selected groups."""
         results, _ = self._opened(name)
         metrics = [metric] if metric else results.main_metrics
-        conditions = [pl.col(axis) == value for axis, value in zip(_CHOSEN, chosen, strict=True) if value is not None]
+        conditions = [
+            pl.col(axis) == value for axis, value in zip(_SELECTABLE, selected, strict=True) if value is not None
+        ]
         only = pl.all_horizontal(conditions) if conditions else pl.lit(value=True)
-        table = _filtered(results.table(metrics=metrics), only, _CHOSEN)
-        changes = _changes(results, metrics, chosen)
+        table = _filtered(results.table(metrics=metrics), only, _SELECTABLE)
+        changes = _changes(results, metrics, selected)
         models = results.completions.select(pl.col("model").unique().sort()).collect()["model"].to_list()
         draws: list[Callable[[str], Any]] = []
         options = {"models": models, "metrics": results.manifest["metrics"]}
@@ -152,7 +155,7 @@ class Dashboard:
         }
 
 
-_CHOSEN = ("scenario", "model", "perturbation", "setting")
+_SELECTABLE = ("scenario", "model", "perturbation", "setting")
 
 
 def _runs(address: Address) -> dict[str, Address]:
@@ -162,8 +165,8 @@ def _runs(address: Address) -> dict[str, Address]:
     names = sorted(file.name.rpartition("/")[0] for file in listing(address) if file.name.endswith("/manifest.json"))
     if not names:
         raise StoreError(
-            f"{address} holds no results. Write some: results.to_parquet({str(address)!r}), or "
-            "helmframe run … -o FOLDER."
+            f"{address} contains no results. Write some with results.to_parquet({str(address)!r}) or "
+            "`helmframe run … -o FOLDER`."
         )
     return {name: below(address, *name.split("/")) for name in reversed(names)}
 
@@ -172,17 +175,17 @@ def _heatmap(table: pl.DataFrame, metrics: Any, mode: str) -> Any:
     return charts.heatmap(table, "model", "scenario", metrics=metrics, mode=mode)
 
 
-def _changes(results: Results, metrics: list[str], chosen: tuple[str | None, ...]) -> pl.DataFrame:
+def _changes(results: Results, metrics: list[str], selected: tuple[str | None, ...]) -> pl.DataFrame:
     """Return the paired change under each selected perturbation, of any family."""
-    wanted = dict(zip(_CHOSEN, chosen, strict=True))
+    selection = dict(zip(_SELECTABLE, selected, strict=True))
     perturbations = [
-        name for name in reader_of(results).perturbation_entries() if wanted["perturbation"] in (None, name)
+        name for name in reader_of(results).perturbation_entries() if selection["perturbation"] in (None, name)
     ]
     if not perturbations or all(results.manifest["metrics"][metric]["level"] == "set" for metric in metrics):
         return pl.DataFrame()
     changes = results.robustness(metrics=metrics, perturbations=perturbations)
     conditions = [
-        pl.col(axis) == value for axis, value in wanted.items() if value is not None and axis in changes.columns
+        pl.col(axis) == value for axis, value in selection.items() if value is not None and axis in changes.columns
     ]
     return changes.filter(pl.all_horizontal(conditions)) if conditions else changes
 
@@ -192,15 +195,15 @@ def _filtered(table: pl.DataFrame, only: pl.Expr, axes: tuple[str, ...]) -> pl.D
     return table.with_columns(absent).filter(only).drop(axis for axis in axes if axis not in table.columns)
 
 
-def _checked_answer(explorer: Explorer, request: Mapping[str, Any]) -> dict[str, Any]:
-    answer = explorer.answer(request)
-    if "error" in answer:
-        raise ArgumentError(answer["error"])
-    return answer
+def _checked_response(explorer: Explorer, request: Mapping[str, Any]) -> dict[str, Any]:
+    response = explorer.respond(request)
+    if "error" in response:
+        raise ArgumentError(response["error"])
+    return response
 
 
 def _parse_integer(query: Mapping[str, str], name: str, default: int) -> int:
     text = query.get(name) or str(default)
     if not (text.isascii() and text.isdecimal() and len(text) < 12) or int(text) < default:
-        raise ArgumentError(f"{name}: {text!r} should be a whole number from {default} on.")
+        raise ArgumentError(f"{name}={text!r}: {name} must be an integer ≥ {default}.")
     return int(text)

@@ -66,11 +66,15 @@ def changes(before: str, after: str) -> Iterator[tuple[str, str]]:
 @view("Flips.html")
 def flips_html(flips: pl.DataFrame) -> str:
     """Return an HTML table of the first flips: keys, input with changes marked, both completions; escaped."""
-    heads = ["instance", "perturbation", "model", "flip", "score", "what was asked", "answer", "answer then"]
+    heads = ["instance", "perturbation", "model", "flip", "score", "input", "completion", "perturbed completion"]
     rows = "".join(_row(row) for row in flips.head(ROWS_SHOWN).iter_rows(named=True))
     head = "".join(f"<th scope='col' style='text-align:left'>{escape(cell)}</th>" for cell in heads)
     more = flips.height - ROWS_SHOWN
-    note = f"<div style='opacity:.7;font-size:90%'>{flips.height:,} flips, {more:,} not shown</div>" if more > 0 else ""
+    note = (
+        f"<div style='opacity:.7;font-size:90%'>{flips.height:,} flips, {more:,} are not shown</div>"
+        if more > 0
+        else ""
+    )
     return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>{note}"
 
 
@@ -124,12 +128,12 @@ def _row(row: dict[str, Any]) -> str:
     which = [row["instance_id"], row["perturbation"], row["model"], row["flip"]]
     scores = f"{number(row['score'])} → {number(row['perturbed_score'])}"
     prompt_diff = word_diff_html(_cut(row["input"]), _cut(row["perturbed_input"]))
-    answers = [_cut(row["completion"]), _cut(row["perturbed_completion"])]
+    completions = [_cut(row["completion"]), _cut(row["perturbed_completion"])]
     cells = [
         *(escape(show_invisible(str(text))) for text in which),
         scores,
         prompt_diff,
-        *(escape(show_invisible(text)) for text in answers),
+        *(escape(show_invisible(text)) for text in completions),
     ]
     return "<tr>" + "".join(f"<td style='text-align:left;white-space:pre-wrap'>{cell}</td>" for cell in cells) + "</tr>"
 

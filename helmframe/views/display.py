@@ -193,9 +193,11 @@ def score_notes(results: Results) -> list[str]:
     manifest = results.manifest
     notes = [*skip_notes(manifest), *notes_of(manifest), *empty_notes(manifest), *refusal_notes(manifest)]
     if counts and done != counts["planned"]:
-        notes.append(f"{done:,} of {counts['planned']:,} completions planned are there")
+        notes.append(f"{done:,} of {counts['planned']:,} planned completions are available")
     if reader_of(results).n_unscored:
-        notes.append(f"{reader_of(results).n_unscored:,} of them have no scores yet: results.rescore() computes them")
+        notes.append(
+            f"{reader_of(results).n_unscored:,} completions have no scores yet; results.rescore() computes them"
+        )
     notes.append(f"metrics: {', '.join(results.metric_names)}")
     if results.path is not None:
         notes.append(f"results: {shown_path(results.path)}")
@@ -205,7 +207,7 @@ def score_notes(results: Results) -> list[str]:
 def skip_notes(manifest: Mapping[str, Any]) -> list[str]:
     """Return why a run skipped pairs of scenario and model."""
     skipped = manifest.get("skipped") or []
-    return [f"left out: {pair['scenario']} × {pair['model']}: {pair['reason']}" for pair in skipped]
+    return [f"skipped: {pair['scenario']} × {pair['model']}: {pair['reason']}" for pair in skipped]
 
 
 def _html_notes(notes: Sequence[str]) -> str:
@@ -219,7 +221,7 @@ def _interval(row: Mapping[str, Any]) -> str:
 
 
 def _n_text(row: Mapping[str, Any]) -> str:
-    """Return the number of instances, and of which total if only a sample was run."""
+    """Return the number of instances, with the total if only a sample was run."""
     return f"{row['n_run']:,} of {row['n_total']:,}" if "n_total" in row else _count(row["n"])
 
 
@@ -257,14 +259,16 @@ def table_as(table: pl.DataFrame, path: str) -> str:
         return markdown_table(*table_cells(table)) + "\n"
     if suffix == ".tex":
         return _latex(table) + "\n"
-    raise ArgumentError(f"write_table: {path!r} should end in one of {', '.join(SUFFIXES)}.")
+    raise ArgumentError(
+        f"write_table({path!r}): the file name must end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}."
+    )
 
 
 def _latex(table: pl.DataFrame) -> str:
     try:
         from tabulate import tabulate
     except ImportError:
-        raise CapabilityError("LaTeX needs the package tabulate: pip install 'helmframe[report]'.") from None
+        raise CapabilityError("LaTeX requires the package tabulate: pip install 'helmframe[report]'") from None
     cells, rows = table_cells(table)
     heads, *lines = [[show_invisible(cell).replace("\n", " ") for cell in row] for row in (cells, *rows)]
     return str(tabulate(lines, heads, tablefmt="latex_booktabs", disable_numparse=True))

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 # Characters of English text per token, an estimate used without the model's tokenizer.
 CHARACTERS_PER_TOKEN = 4
 # Instances that are counted; counts of a larger scenario are extrapolated.
-LOOKED_AT = 1_000_000
+MOST_COUNTED = 1_000_000
 
 
 @view("PlanSpec.explain")
@@ -44,7 +44,7 @@ def explained(plan: PlanSpec) -> str:
     """Return the plan as text: rows per stage, push-down, cached completions, tokens, and notes."""
     lines = []
     for task in plan_tasks(plan, models=plan.models or ()) if plan.models else _without_models(plan):
-        lines += _task(plan, task)
+        lines += _describe_task(plan, task)
     if not plan.models:
         lines.append("no model yet: add .generate(my_function)")
     return "\n".join(lines)
@@ -65,7 +65,7 @@ class _Counts(NamedTuple):
     train: int
 
 
-def _counted(plan: PlanSpec, task: Task) -> _Counts:
+def _count_stages(plan: PlanSpec, task: Task) -> _Counts:
     rows = {"instances": 0, "variants": 0, "unchanged": 0}
     requests: dict[str, dict[str, int]] = {model.name: {} for model in plan.models}
     train = train_pool(plan, task)
@@ -79,33 +79,33 @@ def _counted(plan: PlanSpec, task: Task) -> _Counts:
             adapted, heads = adapt_variants(plan, variants.lazy(), train, setting, task.spec)
             collected = adapted.collect()
             for model in plan.models:
-                _look(requests[model.name], collected, heads, task, model)
-        if rows["instances"] >= LOOKED_AT:
+                _count_requests(requests[model.name], collected, heads, task, model)
+        if rows["instances"] >= MOST_COUNTED:
             break
     return _Counts(rows, requests, list(subsets), train.height)
 
 
-def _task(plan: PlanSpec, task: Task) -> list[str]:
-    spec, counts = task.spec, _counted(plan, task)
+def _describe_task(plan: PlanSpec, task: Task) -> list[str]:
+    spec, counts = task.spec, _count_stages(plan, task)
     rows = counts.rows
-    notes = _extrapolated(count_instances(plan, spec), counts) if rows["instances"] >= LOOKED_AT else []
+    notes = _extrapolate(count_instances(plan, spec), counts) if rows["instances"] >= MOST_COUNTED else []
     settings = [setting.for_subset(subset) for setting in task.settings for subset in counts.subsets]
     shots = "/".join(dict.fromkeys(str(setting.adapter.shots) for setting in settings))
     method = "/".join(dict.fromkeys(setting.adapter.method for setting in settings))
     grid = f", grid: {', '.join(setting.name for setting in task.settings)}" if len(task.settings) > 1 else ""
     stages = [
-        ["load", _pushed(plan), f"{rows['instances']:,} instances"],
+        ["load", _load_details(plan), f"{rows['instances']:,} instances"],
         ["perturb", ", ".join([ORIGINAL, *(variant.name for variant in task.variants)]),
-         f"{rows['variants']:,} variants, {rows['unchanged']:,} unchanged (asked once)"],
-        ["adapt", f"{method}, {shots} shots{grid}", f"{counts.train:,} train instances"],
+         f"{rows['variants']:,} variants, {rows['unchanged']:,} unchanged (sent once)"],
+        ["adapt", f"{method}, {shots} few-shot examples{grid}", f"{counts.train:,} train instances"],
     ]  # fmt: skip
     for model in plan.models:
         totals = counts.requests[model.name]
         decoding = " or ".join(
-            dict.fromkeys(_decoded(task.settings[0].for_subset(subset)) for subset in counts.subsets)
+            dict.fromkeys(_decoding_text(task.settings[0].for_subset(subset)) for subset in counts.subsets)
         )
         distinct, stored = totals.get("distinct", 0), totals.get("stored", 0)
-        requests_text = f"{distinct:,} distinct requests: {stored:,} in the store, {distinct - stored:,} to send"
+        requests_text = f"{distinct:,} distinct requests: {stored:,} cached, {distinct - stored:,} to send"
         stages.append(["generate", f"{model.name}: {decoding}", requests_text])
         notes += _model_notes(task, model, totals)
     completions = rows["variants"] * len(task.settings) * len(plan.models) * task.outputs
@@ -116,31 +116,37 @@ def _task(plan: PlanSpec, task: Task) -> list[str]:
         ["score", ", ".join(map(str, task.metrics)), f"main: {spec.main.metric} on {spec.main.split}, {spec.main.mean}"]
     )
     head = f"scenario {spec.scenario} (version {spec.version})"
-    return [head, *("  " + line for line in text_table(["stage", "what", "rows"], stages).splitlines()), *notes]
+    return [head, *("  " + line for line in text_table(["stage", "details", "rows"], stages).splitlines()), *notes]
 
 
-def _extrapolated(size: int, counts: _Counts) -> list[str]:
+def _extrapolate(size: int, counts: _Counts) -> list[str]:
     """Scale all counts up to the size of the scenario, and return a note about it."""
-    looked_at = counts.rows["instances"]
-    if size <= looked_at:
+    n_counted = counts.rows["instances"]
+    if size <= n_counted:
         return []
     for totals in (counts.rows, *counts.requests.values()):
-        totals.update({name: round(count * size / looked_at) for name, count in totals.items()})
-    return [f"  counts are scaled up from the first {looked_at:,} of {size:,} instances"]
+        totals.update({name: round(count * size / n_counted) for name, count in totals.items()})
+    return [f"  counts are scaled up from the first {n_counted:,} of {size:,} instances"]
 
 
-def _look(totals: dict[str, int], requests: pl.DataFrame, heads: pl.DataFrame, task: Task, model: Model) -> None:
+def _count_requests(
+    totals: dict[str, int], requests: pl.DataFrame, heads: pl.DataFrame, task: Task, model: Model
+) -> None:
     fitted, prefixes = fit(requests, heads, model)
     fingerprint = model.fingerprint()
-    wanted = request_ids(fitted, prefixes, fingerprint, task.outputs, by_instance=model.sees_rows).unique("request_id")
+    requested = request_ids(fitted, prefixes, fingerprint, task.outputs, by_instance=model.sees_rows).unique(
+        "request_id"
+    )
     cached = completions_of(store_root(), model, fingerprint, task.spec.scenario)
-    low, high = wanted.select(low=pl.col("row_index").min(), high=pl.col("row_index").max()).row(0)
-    stored = wanted.join(cached.read(low or 0, high or 0, wanted["request_id"]), on="request_id", how="semi").height
-    sizes = wanted.join(prefixes, on="prefix_id").select(
+    low, high = requested.select(low=pl.col("row_index").min(), high=pl.col("row_index").max()).row(0)
+    stored = requested.join(
+        cached.read(low or 0, high or 0, requested["request_id"]), on="request_id", how="semi"
+    ).height
+    sizes = requested.join(prefixes, on="prefix_id").select(
         pl.col("prefix").str.len_chars() + pl.col("suffix").str.len_chars()
     )
     characters = sum(sizes.to_series().to_list())
-    _add(totals, distinct=wanted.height, stored=stored, tokens=characters // CHARACTERS_PER_TOKEN)
+    _add(totals, distinct=requested.height, stored=stored, tokens=characters // CHARACTERS_PER_TOKEN)
     dropped = fitted.filter(pl.col("shots_used") < pl.col("shot_ids").list.len()).height
     _add(totals, dropped=dropped, cut=fitted.filter("prompt_truncated").height, refused=fitted["refused"].count())
 
@@ -150,36 +156,42 @@ def _model_notes(task: Task, model: Model, totals: Mapping[str, int]) -> list[st
     ignored = [key for key in _decoding(task) if model.takes is not None and key not in (*model.takes, "stop")]
     if ignored:
         notes.append(
-            f"  {model.name} can't take {', '.join(ignored)}: asked without; stop sequences are cut by helmframe"
+            f"  {model.name}: unsupported parameters are not sent: {', '.join(ignored)}; helmframe applies stop "
+            "sequences"
         )
     if model.chat is not None and not any(setting.adapter.chat_template for setting in task.settings):
-        notes.append(f"  {model.name}: the tokenizer has a chat template, not used; adapt(chat_template=True) uses it")
+        notes.append(
+            f"  {model.name}: the tokenizer has a chat template, which isn't used; adapt(chat_template=True) applies it"
+        )
     if totals.get("tokens"):
-        notes.append(f"  {model.name}: about {totals['tokens']:,} prompt tokens in all")
+        notes.append(f"  {model.name}: about {totals['tokens']:,} prompt tokens in total")
     if totals.get("dropped"):
         notes.append(
-            f"  {model.name}: {totals['dropped']:,} prompts lose examples to fit the window of {model.window} tokens"
+            f"  {model.name}: {totals['dropped']:,} prompts drop few-shot examples to fit the window of "
+            f"{model.window} tokens"
         )
     if totals.get("cut"):
         notes.append(
-            f"  {model.name}: {totals['cut']:,} prompts are cut at their end to fit the window of {model.window} tokens"
+            f"  {model.name}: {totals['cut']:,} prompts are truncated at the end to fit the window of {model.window} "
+            "tokens"
         )
     if totals.get("refused"):
         notes.append(
-            f"  {model.name}: {totals['refused']:,} prompts are too long even without examples; they become errors"
+            f"  {model.name}: {totals['refused']:,} prompts are too long even without few-shot examples and become "
+            "errors"
         )
     if model.remembered_by_name and totals.get("stored"):
-        notes += _age(task, model)
+        notes += _cache_age_notes(task, model)
     if not model.durable:
         notes.append(
-            f"  {model.name}: without a version, its completions are stored with their run only, and reused by "
-            "score(resume=…); hf.model(…, name=…, version=…) shares them with every run"
+            f"  {model.name}: no version, so its completions are stored with their run only; score(resume=…) reuses "
+            "them, and hf.model(…, name=…, version=…) shares them with every run"
         )
     texts = [model.note, "" if model.state is None else model.state()]
     return [*notes, *(f"  {model.name}: {text}" for text in texts if text)]
 
 
-def _age(task: Task, model: Model) -> list[str]:
+def _cache_age_notes(task: Task, model: Model) -> list[str]:
     """Return a note on the age of the oldest cached completion, for a model that only its name identifies."""
     cached = completions_of(store_root(), model, model.fingerprint(), task.spec.scenario)
     oldest = cached.oldest() if isinstance(cached, ParquetCompletions) else None
@@ -187,9 +199,9 @@ def _age(task: Task, model: Model) -> list[str]:
         return []
     generated = datetime.fromtimestamp(oldest / 1e9, tz=UTC)
     days = (datetime.now(tz=UTC) - generated).days
-    ago = "today" if days < 1 else f"{days:,} day{'s' if days > 1 else ''} ago"
-    text = f"its oldest stored answer is of {generated:%Y-%m-%d %H:%M} UTC ({ago})"
-    return [f"  {model.name}: {text}; the server may answer otherwise by now: score(fresh=True) asks anew"]
+    age = "today" if days < 1 else f"{days:,} day{'s' if days > 1 else ''} ago"
+    text = f"its oldest cached completion is from {generated:%Y-%m-%d %H:%M} UTC ({age})"
+    return [f"  {model.name}: {text}; the server may have changed since then; score(fresh=True) ignores the cache"]
 
 
 def _decoding(task: Task) -> list[str]:
@@ -197,11 +209,11 @@ def _decoding(task: Task) -> list[str]:
     return list(dict.fromkeys(key for key, value in pairs if value is not None))
 
 
-def _decoded(setting: Setting) -> str:
+def _decoding_text(setting: Setting) -> str:
     return ", ".join(f"{key}={thawed(value)!r}" for key, value in setting.decoding if value is not None)
 
 
-def _pushed(plan: PlanSpec) -> str:
+def _load_details(plan: PlanSpec) -> str:
     parts = [_condition(condition) for condition in plan.filters]
     if plan.sampling is not None:
         order = {"keyed": "sample", "first": "limit", "helm": "sample (helm)"}[plan.sampling.order]

@@ -1,5 +1,5 @@
-// The explorer of results, in a notebook (anywidget) and in the page of `helmframe view`.
-// Texts of models and data are put in as text nodes, never as markup; nothing is fetched but what `query` returns.
+// The explorer of results, for notebooks (anywidget) and for the page of `helmframe view`.
+// Texts of models and data are inserted as text nodes, never as markup. All data comes from `query`.
 
 const STYLE = `
 :host { display: block; font: 14px/1.45 system-ui, sans-serif; color: var(--jp-ui-font-color1, CanvasText); }
@@ -54,21 +54,21 @@ del { background: #d55e0040; } ins { background: #009e7350; text-decoration: non
 const TITLES = { scenario: "scenario", instance_id: "instance", perturbation: "perturbation", perturbation_seed: "seed",
   setting: "setting", trial: "trial", model: "model", output_index: "output", reference_index: "option",
   request_mode: "request", window_index: "window" };
-// controls, zero width and direction marks, which would else change what is seen without being seen
-const UNSEEN = /([\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff])/;
+// control, zero-width and direction characters, which change the display invisibly
+const INVISIBLE = /([\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff])/;
 
 function el(tag, attributes = {}, ...children) {
-  const made = document.createElement(tag);
+  const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
-    else if (value !== undefined && value !== null && value !== false) made.setAttribute(name, value === true ? "" : value);
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (value !== undefined && value !== null && value !== false) element.setAttribute(name, value === true ? "" : value);
   }
-  made.append(...children.filter((child) => child !== null && child !== undefined));
-  return made;
+  element.append(...children.filter((child) => child !== null && child !== undefined));
+  return element;
 }
 
 function shown(text) {
-  return String(text).split(UNSEEN).filter((piece) => piece !== "").map((piece) => UNSEEN.test(piece)
+  return String(text).split(INVISIBLE).filter((piece) => piece !== "").map((piece) => INVISIBLE.test(piece)
     ? el("span", { class: "unseen" }, `⟨U+${piece.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}⟩`)
     : document.createTextNode(piece));
 }
@@ -95,7 +95,7 @@ function grid(caption, heads, rows) {
     el("thead", {}, el("tr", {}, ...heads.map((head) => el("th", { scope: "col" }, head)))), el("tbody", {}, ...rows));
 }
 
-function place(row) {
+function outputLabel(row) {
   return ["output_index", "reference_index", "request_mode", "window_index"]
     .filter((name) => row[name] !== null && row[name] !== undefined).map((name) => `${TITLES[name]} ${row[name]}`).join(", ");
 }
@@ -105,53 +105,53 @@ function variant(row) {
     row.trial ? `trial ${row.trial}` : ""].filter(Boolean).join(", ");
 }
 
-function strip(answer) {
-  const values = answer.token_logprobs;
+function strip(record) {
+  const values = record.token_logprobs;
   if (!values.length) return null;
   const least = values.indexOf(Math.min(...values.filter((value) => value !== null)));
-  const said = `${whole(answer.tokens)} tokens` + (answer.logprob === null ? "" : `, ${number(answer.logprob)} nats in all`)
+  const summary = `${whole(record.tokens)} tokens` + (record.logprob === null ? "" : `, ${number(record.logprob)} nats in total`)
     + (least < 0 ? "" : `; least likely: token ${least + 1}, ${number(values[least])} nats`);
-  const cells = values.map((value, at) => {
-    const cell = el("i", { title: `token ${at + 1}: ` + (value === null ? "unknown" : `${number(value)} nats, p = ${number(Math.exp(value))}`) });
-    // from nothing at p = 1 to full at 5 nats, p = 0.007
+  const cells = values.map((value, index) => {
+    const cell = el("i", { title: `token ${index + 1}: ` + (value === null ? "unknown" : `${number(value)} nats, p = ${number(Math.exp(value))}`) });
+    // transparent at p = 1, full colour at 5 nats (p = 0.007)
     cell.style.background = `color-mix(in srgb, #d55e00 ${Math.min(100, Math.max(0, -value * 20)).toFixed(0)}%, #56b4e922)`;
     return cell;
   });
-  return section("log-probabilities (the stronger the colour, the less likely)",
-    el("div", { class: "strip", role: "img", "aria-label": said }, ...cells), el("div", { class: "note" }, said),
-    el("details", {}, el("summary", {}, "as numbers, in nats"), block({ text: values.map(number).join("  "), more: 0 }, "log-probabilities")));
+  return section("log-probabilities (stronger colour: less likely)",
+    el("div", { class: "strip", role: "img", "aria-label": summary }, ...cells), el("div", { class: "note" }, summary),
+    el("details", {}, el("summary", {}, "values in nats"), block({ text: values.map(number).join("  "), more: 0 }, "log-probabilities")));
 }
 
-function changed(pieces) {
+function changeSection(pieces) {
   const sides = [0, 1].map((side) => el("pre", { dir: "auto", tabindex: "0", role: "region",
-    "aria-label": side ? "input, perturbed" : "input, original" }, ...pieces.flatMap((piece) => {
+    "aria-label": side ? "perturbed input" : "original input" }, ...pieces.flatMap((piece) => {
     if (!piece[side]) return [];
     return piece[0] === piece[1] ? shown(piece[side]) : [el(side ? "ins" : "del", {}, ...shown(piece[side]))];
   })));
-  return section("input: original and perturbed", el("div", { class: "two" }, ...sides));
+  return section("original and perturbed input", el("div", { class: "two" }, ...sides));
 }
 
-function answered(answer, several) {
-  const where = several ? `, ${place(answer)}` : "";
-  const start = answer.prefix.text ? el("details", {}, el("summary", {},
-    `what stands before the question: ${answer.shots} shots, ${whole(answer.prefix.text.length + answer.prefix.more)} characters`),
-  block(answer.prefix, "start of the prompt")) : null;
+function completionSection(record, several) {
+  const suffix = several ? `, ${outputLabel(record)}` : "";
+  const start = record.prefix.text ? el("details", {}, el("summary", {},
+    `start of the prompt: ${record.shots} few-shot examples, ${whole(record.prefix.text.length + record.prefix.more)} characters`),
+  block(record.prefix, "start of the prompt")) : null;
   return el("div", {},
-    section(`prompt as sent${where}`, start, block(answer.suffix, "prompt")),
-    answer.continuation && section("continuation asked about", block(answer.continuation, "continuation")),
-    answer.error && section("error", el("div", { class: "problem" }, ...shown(answer.error.text))),
-    answer.reasoning && section("reasoning", block(answer.reasoning, "reasoning")),
-    answer.completion && section(`completion${where}`, block(answer.completion, "completion")),
-    answer.completion && section("parsed output", answer.output ? block(answer.output, "parsed output")
-      : el("div", { class: "problem" }, "no answer could be read")),
-    strip(answer),
-    el("details", {}, el("summary", {}, "tokens, time, decoding"), pairs(answer.facts)));
+    section(`prompt as sent${suffix}`, start, block(record.suffix, "prompt")),
+    record.continuation && section("scored continuation", block(record.continuation, "continuation")),
+    record.error && section("error", el("div", { class: "problem" }, ...shown(record.error.text))),
+    record.reasoning && section("reasoning", block(record.reasoning, "reasoning")),
+    record.completion && section(`completion${suffix}`, block(record.completion, "completion")),
+    record.completion && section("parsed output", record.output ? block(record.output, "parsed output")
+      : el("div", { class: "problem" }, "the completion could not be parsed")),
+    strip(record),
+    el("details", {}, el("summary", {}, "tokens, latency, decoding"), pairs(record.facts)));
 }
 
 function verdicts(rows) {
-  return section("verdicts of judges", ...rows.map((each) => el("div", {},
-    el("div", {}, ...shown(`${each.judge}, ${each.metric}: ${each.value ?? each.verdict ?? each.error ?? ""}`)),
-    each.reasoning && block(each.reasoning, "reasons of the judge"))));
+  return section("verdicts of judges", ...rows.map((row) => el("div", {},
+    el("div", {}, ...shown(`${row.judge}, ${row.metric}: ${row.value ?? row.verdict ?? row.error ?? ""}`)),
+    row.reasoning && block(row.reasoning, "reasons of the judge"))));
 }
 
 class View {
@@ -159,7 +159,7 @@ class View {
     this.query = query;
     this.root = root;
     this.page = 0;
-    this.turn = 0; // answers to questions asked before the last one are late, and dropped
+    this.requestNumber = 0; // responses to earlier page requests are dropped
     this.row = null;
     this.form = el("form", { role: "search", "aria-label": "filters", onsubmit: (event) => event.preventDefault() });
     this.barsBox = el("div");
@@ -171,38 +171,38 @@ class View {
   }
 
   async open() {
-    this.about = await this.query({ kind: "open" });
-    this.filters = this.about.start;
-    this.by = Object.keys(this.about.axes)[0];
+    this.metadata = await this.query({ kind: "open" });
+    this.filters = this.metadata.start;
+    this.by = Object.keys(this.metadata.axes)[0];
     const options = (values, empty) => [el("option", { value: "" }, empty), ...values.map((value) => el("option", { value }, value === "" ? "(none)" : value))];
     const field = (title, control) => {
-      control.setAttribute("aria-label", title); // the label's own text would hold that of the options
+      control.setAttribute("aria-label", title); // the label's own text would include that of the options
       this.form.append(el("label", {}, title, control));
     };
     const select = (name, title, children) => {
       const control = el("select", { name, onchange: () => this.change() }, ...children);
       field(title, control);
     };
-    for (const [axis, values] of Object.entries(this.about.axes)) {
-      // by place: a value may be an empty text
-      select(axis, axis, [el("option", { value: "" }, "all"), ...values.map((value, at) => el("option", { value: at }, value || "(none)"))]);
+    for (const [axis, values] of Object.entries(this.metadata.axes)) {
+      // by index: a value may be an empty string
+      select(axis, axis, [el("option", { value: "" }, "all"), ...values.map((value, index) => el("option", { value: index }, value || "(none)"))]);
     }
-    select("metric", "metric", options(this.about.metrics, `main: ${this.about.mains.join(", ") || "none"}`));
+    select("metric", "metric", options(this.metadata.metrics, `main: ${this.metadata.mains.join(", ") || "none"}`));
     for (const [name, title] of [["low", "score from"], ["high", "score to"]]) {
       field(title, el("input", { type: "number", step: "any", name, onchange: () => this.change() }));
     }
     const named = (pairs) => pairs.map(([value, text]) => el("option", { value }, text));
-    select("only", "rows", named([["all", "all"], ["unscored", "failed or without a score"], ["unparsed", "answer not readable"]]));
-    select("order", "order", named([["run", "as run"], ["lowest", "lowest score first"], ["highest", "highest score first"]]));
-    field("instance id holds", el("input", { type: "search", name: "find", onchange: () => this.change() }));
+    select("only", "rows", named([["all", "all"], ["unscored", "failed or no score"], ["unparsed", "unparsed output"]]));
+    select("order", "order", named([["run", "run order"], ["lowest", "lowest score first"], ["highest", "highest score first"]]));
+    field("instance id contains", el("input", { type: "search", name: "find", onchange: () => this.change() }));
     this.fill();
     await this.load();
   }
 
-  fill() { // the form, from the filters
+  fill() { // fill the form from the filters
     for (const control of this.form.elements) {
       const value = this.filters[control.name];
-      const axis = this.about.axes[control.name];
+      const axis = this.metadata.axes[control.name];
       control.value = axis ? (value === null ? "" : axis.indexOf(value)) : value ?? "";
     }
   }
@@ -210,13 +210,13 @@ class View {
   change() {
     const metric = this.filters.metric;
     for (const control of this.form.elements) {
-      const axis = this.about.axes[control.name];
+      const axis = this.metadata.axes[control.name];
       const empty = control.value === "";
       if (axis) this.filters[control.name] = empty ? null : axis[Number(control.value)];
       else if (control.type === "number") this.filters[control.name] = empty ? null : Number(control.value);
       else this.filters[control.name] = control.value;
     }
-    if (metric !== this.filters.metric) { // rows are numbered metric by metric
+    if (metric !== this.filters.metric) { // row numbers are per metric
       this.row = null;
       this.oneBox.replaceChildren();
     }
@@ -228,11 +228,11 @@ class View {
     await Promise.all([this.turnTo(this.page), this.drawBars()]);
   }
 
-  async guarded(question) {
+  async guarded(request) {
     try {
-      const answer = await this.query(question);
+      const response = await this.query(request);
       this.problem.replaceChildren();
-      return answer;
+      return response;
     } catch (error) {
       this.problem.replaceChildren(...shown(error.message));
       return null;
@@ -242,69 +242,69 @@ class View {
   async drawBars() {
     if (!this.by) return;
     const filters = JSON.stringify(this.filters);
-    const found = await this.guarded({ kind: "bars", filters: this.filters, by: this.by });
-    if (!found || filters !== JSON.stringify(this.filters)) return;
-    const place = (value) => (100 * (value - found.low)) / (found.high - found.low || 1);
-    const cells = found.bars.flatMap((bar) => {
+    const result = await this.guarded({ kind: "bars", filters: this.filters, by: this.by });
+    if (!result || filters !== JSON.stringify(this.filters)) return;
+    const position = (value) => (100 * (value - result.low)) / (result.high - result.low || 1);
+    const cells = result.bars.flatMap((bar) => {
       const fill = el("i");
-      fill.style.marginLeft = `${place(Math.min(0, bar.mean ?? 0))}%`;
-      fill.style.width = `${bar.mean === null ? 0 : Math.abs(place(bar.mean) - place(0))}%`;
-      const said = `${number(bar.mean)}, ${whole(bar.n)} rows` + (bar.without ? `, ${whole(bar.without)} without a score` : "");
+      fill.style.marginLeft = `${position(Math.min(0, bar.mean ?? 0))}%`;
+      fill.style.width = `${bar.mean === null ? 0 : Math.abs(position(bar.mean) - position(0))}%`;
+      const summary = `${number(bar.mean)}, ${whole(bar.n)} rows` + (bar.without ? `, ${whole(bar.without)} without a score` : "");
       const pick = () => { this.filters[this.by] = bar.value; this.page = 0; this.fill(); this.load(); };
       return [el("button", { type: "button", title: "show these rows", onclick: pick }, ...shown(bar.value || "(none)")),
-        el("div", { class: "track", "aria-hidden": "true" }, fill), el("span", {}, said)];
+        el("div", { class: "track", "aria-hidden": "true" }, fill), el("span", {}, summary)];
     });
-    const axes = Object.keys(this.about.axes);
+    const axes = Object.keys(this.metadata.axes);
     const choose = el("select", { "aria-label": "bars by", onchange: (event) => { this.by = event.target.value; this.drawBars(); } },
       ...axes.map((axis) => el("option", { value: axis, selected: axis === this.by }, axis)));
-    this.barsBox.replaceChildren(el("label", { class: "by" }, "mean score of these rows, by", choose),
+    this.barsBox.replaceChildren(el("label", { class: "by" }, "mean score of these rows by", choose),
       el("div", { class: "bars", role: "group", "aria-label": `mean score by ${this.by}` }, ...cells));
   }
 
   async turnTo(page) {
-    const turn = ++this.turn;
-    const found = await this.guarded({ kind: "page", filters: this.filters, page });
-    if (!found || turn !== this.turn) return;
-    this.page = found.page;
+    const requestNumber = ++this.requestNumber;
+    const result = await this.guarded({ kind: "page", filters: this.filters, page });
+    if (!result || requestNumber !== this.requestNumber) return;
+    this.page = result.page;
     const varied = ["scenario", "perturbation", "perturbation_seed", "setting", "trial", "model", "output_index", "reference_index", "window_index"]
-      .filter((name) => this.about.axes[name] || new Set(found.rows.map((row) => row[name])).size > 1);
+      .filter((name) => this.metadata.axes[name] || new Set(result.rows.map((row) => row[name])).size > 1);
     const heads = ["instance_id", ...varied].map((name) => TITLES[name]);
-    const rows = found.rows.map((row, at) => {
-      const open = () => this.open1(row.row);
-      const name = el("button", { type: "button", tabindex: at ? "-1" : "0" }, ...shown(row.instance_id));
-      const said = row.error === null ? row.completion : row.error;
+    const rows = result.rows.map((row, index) => {
+      const open = () => this.openInstance(row.row);
+      const name = el("button", { type: "button", tabindex: index ? "-1" : "0" }, ...shown(row.instance_id));
+      const text = row.error === null ? row.completion : row.error;
       return el("tr", { "data-row": row.row, onclick: open }, el("td", {}, name),
-        ...varied.map((each) => el("td", {}, ...shown(row[each] ?? ""))), el("td", { class: "number" }, number(row.score)),
+        ...varied.map((column) => el("td", {}, ...shown(row[column] ?? ""))), el("td", { class: "number" }, number(row.score)),
         el("td", { class: "cut", dir: "auto" }, ...shown(row.input ?? "")),
-        el("td", { class: row.error === null ? "cut" : "cut problem", dir: "auto" }, ...shown(said ?? "")));
+        el("td", { class: row.error === null ? "cut" : "cut problem", dir: "auto" }, ...shown(text ?? "")));
     });
-    const first = found.page * 50;
-    const where = found.total ? `${whole(first + 1)}–${whole(first + rows.length)} of ${whole(found.total)} rows` : "no rows";
-    const table = grid(where, [...heads, "score", "input", "completion"], rows);
+    const first = result.page * 50;
+    const range = result.total ? `${whole(first + 1)}–${whole(first + rows.length)} of ${whole(result.total)} rows` : "no rows";
+    const table = grid(range, [...heads, "score", "input", "completion"], rows);
     table.addEventListener("keydown", (event) => this.keys(event));
-    const button = (title, to, able) => el("button", { type: "button", disabled: !able, onclick: () => this.turnTo(to) }, title);
-    const go = el("input", { type: "number", min: 1, max: found.pages, value: found.page + 1, "aria-label": "page",
+    const button = (title, to, enabled) => el("button", { type: "button", disabled: !enabled, onclick: () => this.turnTo(to) }, title);
+    const go = el("input", { type: "number", min: 1, max: result.pages, value: result.page + 1, "aria-label": "page",
       onchange: (event) => this.turnTo(Math.max(0, Math.trunc(Number(event.target.value)) - 1)) });
-    const pager = el("nav", { class: "pager", "aria-label": "pages" }, button("previous", found.page - 1, found.page > 0), go,
-      `of ${whole(found.pages)}`, button("next", found.page + 1, found.page + 1 < found.pages));
+    const pager = el("nav", { class: "pager", "aria-label": "pages" }, button("previous", result.page - 1, result.page > 0), go,
+      `of ${whole(result.pages)}`, button("next", result.page + 1, result.page + 1 < result.pages));
     this.listBox.replaceChildren(el("div", { class: "scroll" }, table), pager);
     this.mark();
-    this.status.textContent = where;
+    this.status.textContent = range;
   }
 
-  keys(event) { // up and down walk the rows; PageUp and PageDown turn the page
+  keys(event) { // arrow keys move between rows, PageUp and PageDown between pages
     const buttons = [...this.listBox.querySelectorAll("tbody button")];
-    const at = buttons.indexOf(this.root.activeElement);
+    const index = buttons.indexOf(this.root.activeElement);
     const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-    const turn = { PageDown: 1, PageUp: -1 }[event.key];
-    if (step && buttons[at + step]) {
-      buttons[at].tabIndex = -1;
-      buttons[at + step].tabIndex = 0;
-      buttons[at + step].focus();
-    } else if (turn) {
-      this.turnTo(Math.max(0, this.page + turn)).then(() => this.listBox.querySelector("tbody button")?.focus());
+    const pageStep = { PageDown: 1, PageUp: -1 }[event.key];
+    if (step && buttons[index + step]) {
+      buttons[index].tabIndex = -1;
+      buttons[index + step].tabIndex = 0;
+      buttons[index + step].focus();
+    } else if (pageStep) {
+      this.turnTo(Math.max(0, this.page + pageStep)).then(() => this.listBox.querySelector("tbody button")?.focus());
     }
-    if (step || turn) event.preventDefault();
+    if (step || pageStep) event.preventDefault();
   }
 
   mark() {
@@ -314,35 +314,35 @@ class View {
     }
   }
 
-  async open1(row) {
+  async openInstance(row) {
     this.row = row;
     this.mark();
-    const found = await this.guarded({ kind: "instance", filters: this.filters, row });
-    if (!found || row !== this.row) return;
-    const title = found.title;
-    const several = found.answers.length > 1;
-    const apart = new Set(found.siblings.map(place)).size > 1;
-    const scores = found.scores.map((each) => el("tr", {}, el("th", { scope: "row" }, ...shown([each.metric, several ? place(each) : ""].filter(Boolean).join(", "))),
-      el("td", { class: "number" }, number(each.score)), el("td", {}, ...shown(each.reason ?? ""))));
-    const others = found.siblings.map((each) => el("tr", { "aria-current": each.row === found.row ? "true" : null, onclick: () => this.open1(each.row) },
-      el("td", {}, el("button", { type: "button" }, ...shown(each.model))), el("td", {}, ...shown([variant(each), apart ? place(each) : ""].filter(Boolean).join(", "))),
-      el("td", { class: "number" }, number(each.score)), el("td", { class: "cut", dir: "auto" }, ...shown(each.output))));
-    const references = el("ul", {}, ...found.references.map((each, at) => el("li", {},
-      each.correct ? el("b", {}, "correct: ") : "", ...(found.choices[at] ? shown(`${found.choices[at]}  `) : []), el("bdi", {}, ...shown(each.text.text)))));
+    const result = await this.guarded({ kind: "instance", filters: this.filters, row });
+    if (!result || row !== this.row) return;
+    const title = result.title;
+    const several = result.completions.length > 1;
+    const differ = new Set(result.siblings.map(outputLabel)).size > 1;
+    const scores = result.scores.map((score) => el("tr", {}, el("th", { scope: "row" }, ...shown([score.metric, several ? outputLabel(score) : ""].filter(Boolean).join(", "))),
+      el("td", { class: "number" }, number(score.score)), el("td", {}, ...shown(score.reason ?? ""))));
+    const siblings = result.siblings.map((sibling) => el("tr", { "aria-current": sibling.row === result.row ? "true" : null, onclick: () => this.openInstance(sibling.row) },
+      el("td", {}, el("button", { type: "button" }, ...shown(sibling.model))), el("td", {}, ...shown([variant(sibling), differ ? outputLabel(sibling) : ""].filter(Boolean).join(", "))),
+      el("td", { class: "number" }, number(sibling.score)), el("td", { class: "cut", dir: "auto" }, ...shown(sibling.output))));
+    const references = el("ul", {}, ...result.references.map((reference, index) => el("li", {},
+      reference.correct ? el("b", {}, "correct: ") : "", ...(result.choices[index] ? shown(`${result.choices[index]}  `) : []), el("bdi", {}, ...shown(reference.text.text)))));
     const parts = [
       el("h3", {}, ...shown(`${title.instance_id}, ${variant(title)}, ${title.model}`)),
       section("scores", el("table", {}, el("tbody", {}, ...scores))),
-      found.change ? changed(found.change) : section("input", block(found.input, "input")),
-      ...found.answers.map((answer) => answered(answer, several)),
-      found.more_answers ? el("div", { class: "note" }, `${whole(found.more_answers)} more answers`) : null,
-      section("references", found.references.length ? references : "none"),
-      found.verdicts.length ? verdicts(found.verdicts) : null,
-      section("the same instance under every model and perturbation", grid("", ["model", "variant", "score", "output"], others)),
-      section("about it", pairs(found.own.map(([name, value]) => [name, value.text]))),
+      result.change ? changeSection(result.change) : section("input", block(result.input, "input")),
+      ...result.completions.map((completion) => completionSection(completion, several)),
+      result.more_completions ? el("div", { class: "note" }, `${whole(result.more_completions)} more completions`) : null,
+      section("references", result.references.length ? references : "none"),
+      result.verdicts.length ? verdicts(result.verdicts) : null,
+      section("all models and perturbations", grid("", ["model", "variant", "score", "output"], siblings)),
+      section("columns of the scenario", pairs(result.own.map(([name, value]) => [name, value.text]))),
     ];
     this.oneBox.replaceChildren(...parts.filter((part) => part !== null));
     this.oneBox.scrollTop = 0;
-    this.status.textContent = `showing ${title.instance_id}, ${variant(title)}, ${title.model}`;
+    this.status.textContent = `instance ${title.instance_id}, ${variant(title)}, ${title.model}`;
   }
 }
 
@@ -351,7 +351,7 @@ export async function mount(host, query) {
   const sheet = new CSSStyleSheet();
   sheet.replaceSync(STYLE);
   root.adoptedStyleSheets = [sheet];
-  host.setAttribute("data-lm-suppress-shortcuts", "true"); // a notebook's own keys are not meant here
+  host.setAttribute("data-lm-suppress-shortcuts", "true"); // disables the notebook's own shortcuts
   const view = new View(root, query);
   try {
     await view.open();
@@ -360,23 +360,23 @@ export async function mount(host, query) {
   }
 }
 
-let asked = 0;
+let lastId = 0;
 
 export default {
-  render({ model, el: place }) {
+  render({ model, el: parent }) {
     const waiting = new Map();
-    model.on("msg:custom", (said) => {
-      const [done, failed] = waiting.get(said.id) ?? [];
-      waiting.delete(said.id);
-      if (done) "error" in said.answer ? failed(new Error(said.answer.error)) : done(said.answer);
+    model.on("msg:custom", (message) => {
+      const [resolve, reject] = waiting.get(message.id) ?? [];
+      waiting.delete(message.id);
+      if (resolve) "error" in message.response ? reject(new Error(message.response.error)) : resolve(message.response);
     });
-    const query = (question) => new Promise((done, failed) => {
-      const id = `${Date.now()}-${++asked}`;
-      waiting.set(id, [done, failed]);
-      model.send({ id, question });
+    const query = (request) => new Promise((resolve, reject) => {
+      const id = `${Date.now()}-${++lastId}`;
+      waiting.set(id, [resolve, reject]);
+      model.send({ id, request });
     });
     const host = document.createElement("div");
-    place.append(host);
+    parent.append(host);
     mount(host, query);
   },
 };

@@ -16,9 +16,9 @@ from helmframe._schema import COMPLETIONS, OF_REQUEST, SCORES
 from helmframe.errors import ArgumentError, HelmframeError, UnknownNameError
 from helmframe.results import Results
 from helmframe.results._data import Chunk, reader_of
-from helmframe.views.explore_instance import answers_of_row, instance_details
+from helmframe.views.explore_instance import completions_of_row, instance_details
 
-ROWS = 50  # of a page
+ROWS = 50  # per page
 EXCERPT = 160  # characters of a text in the table
 _INDEXES = 3  # metrics whose index is in memory
 AXES = ("scenario", "model", "perturbation", "setting")
@@ -56,7 +56,7 @@ class Filters:
             ArgumentError: A filter is unknown, or a value has the wrong type.
         """
         if not isinstance(values, Mapping):
-            raise ArgumentError(f"filters: {type(values).__name__} should be an object.")
+            raise ArgumentError(f"filters: the value must be an object, not {type(values).__name__}.")
         names = [field.name for field in fields(cls)]
         for name, value in values.items():
             if name not in names:
@@ -64,7 +64,9 @@ class Filters:
             number = name in ("low", "high")
             empty = value is None and (number or name in AXES)
             if not empty and (isinstance(value, bool) or not isinstance(value, int | float if number else str)):
-                raise ArgumentError(f"filters: {name}={value!r} should be {'a number' if number else 'a text'}.")
+                raise ArgumentError(
+                    f"filters: {name}={value!r}: {name} must be {'a number' if number else 'a string'}."
+                )
         return cls(**values)
 
     def check(self, values: Mapping[str, Sequence[str]], metrics: Sequence[str]) -> None:
@@ -75,16 +77,14 @@ class Filters:
             ArgumentError: `only` or `order` has an unknown value.
         """
         if self.metric and self.metric not in metrics:
-            raise UnknownNameError.among("metric with a score per row", self.metric, metrics)
+            raise UnknownNameError.among("metric of these rows", self.metric, metrics)
         for axis in AXES:
             value = getattr(self, axis)
             if value is not None and value not in values[axis]:
                 raise UnknownNameError.among(f"{axis} of these results", value, values[axis])
         for name, allowed in (("only", _ONLY), ("order", _ORDERS)):
             if getattr(self, name) not in allowed:
-                raise ArgumentError.unknown_value(
-                    f"{name}={getattr(self, name)!r} can't be", getattr(self, name), allowed
-                )
+                raise ArgumentError.unknown_value(f"{name}={getattr(self, name)!r}", getattr(self, name), allowed)
 
     def condition(self) -> pl.Expr:
         """Return the filters as an expression over the columns of the index."""
@@ -108,9 +108,9 @@ class Filters:
 
 
 class Explorer:
-    """A server-side explorer of results, which answers requests of a browser with JSON values.
+    """A server-side explorer of results, which responds to a browser with JSON values.
 
-    One row is one score of one metric. Memory holds a narrow index of those rows (about 80 bytes each) and the rows
+    One row is one score of one metric. Memory contains a narrow index of those rows (about 80 bytes each) and the rows
     that match the last filters; texts are read from the chunks that contain the rows of a page.
     """
 
@@ -124,15 +124,15 @@ class Explorer:
         self._metrics = [name for name, metadata in results.manifest["metrics"].items() if metadata["level"] != "set"]
         self.start.check(self._values, self._metrics)
 
-    def answer(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Answer a request {"kind": "open" | "page" | "bars" | "instance", …}; an invalid one with {"error": text}."""
+    def respond(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the response to a request {"kind": "open" | "page" | "bars" | "instance", …}, or {"error": text}."""
         try:
             with self._lock:
-                return self._answer(request)
+                return self._response(request)
         except HelmframeError as error:
             return {"error": str(error)}
 
-    def _answer(self, request: Mapping[str, Any]) -> dict[str, Any]:
+    def _response(self, request: Mapping[str, Any]) -> dict[str, Any]:
         kind = request.get("kind")
         filters = Filters.of(request.get("filters") or {})
         if kind == "open":
@@ -145,7 +145,7 @@ class Explorer:
         if kind == "instance":
             return self.instance(filters.metric, _check_index(request.get("row"), "row"))
         kinds = ["open", "page", "bars", "instance"]
-        raise ArgumentError.unknown_value(f"kind: {kind!r} is not a kind of request", kind, kinds)
+        raise ArgumentError.unknown_value(f"kind={kind!r}", kind, kinds)
 
     def page(self, filters: Filters, number: int) -> dict[str, Any]:
         """Return a page of 50 of the rows that match the filters.
@@ -164,7 +164,7 @@ class Explorer:
     def bars(self, filters: Filters, by: str) -> dict[str, Any]:
         """Aggregate the matching rows by an axis: value, n, mean (of the scores), without (number without a score)."""
         if by not in AXES:
-            raise ArgumentError.unknown_value(f"bars: by={by!r} is no axis", by, AXES)
+            raise ArgumentError.unknown_value(f"bars(by={by!r})", by, AXES)
         rows = self._index(filters.metric).select(by, "score")[self._rows(filters)]
         mean = pl.col("score").mean()
         groups = rows.group_by(by).agg(n=pl.len(), mean=mean, without=pl.col("score").null_count())
@@ -176,7 +176,7 @@ class Explorer:
         """Return the details of the instance of a row, and the other rows of that instance."""
         index = self._index(metric)
         if not row < index.height:
-            raise ArgumentError(f"row {row}: there are {index.height:,}, counted from 0.")
+            raise ArgumentError(f"row={row}: row must be < {index.height:,}, the number of rows.")
         selected = index.row(row, named=True)
         chunk = self._chunks[selected["chunk"]]
         same = (pl.col("scenario") == selected["scenario"]) & (pl.col("instance_id") == selected["instance_id"])
@@ -212,7 +212,7 @@ class Explorer:
     def _index(self, metric: str) -> pl.DataFrame:
         """Return the index of a metric ('': the main metric of each scenario): keys, score and number of the chunk."""
         if metric not in self._indexes:
-            frames = [self._narrow(chunk, metric, number) for number, chunk in enumerate(self._chunks)]
+            frames = [self._index_rows(chunk, metric, number) for number, chunk in enumerate(self._chunks)]
             index = pl.concat(pl.collect_all(frames)).with_row_index("row")
             self._indexes[metric] = index
             while len(self._indexes) > _INDEXES:
@@ -220,10 +220,10 @@ class Explorer:
         self._indexes.move_to_end(metric)
         return self._indexes[metric]
 
-    def _narrow(self, chunk: Chunk, metric: str, number: int) -> pl.LazyFrame:
+    def _index_rows(self, chunk: Chunk, metric: str, number: int) -> pl.LazyFrame:
         scored = _select_columns(chunk.scores, (*_KEYS, "metric", "score", "parsed"))
         if metric:
-            return _narrowed(scored.filter(pl.col("metric") == metric), number)
+            return _to_index(scored.filter(pl.col("metric") == metric), number)
         mains = self._mains()
         conditions = [
             (pl.col("scenario") == name) & (pl.col("metric") == main)
@@ -236,7 +236,7 @@ class Explorer:
             rows = _select_columns(chunk.completions, _KEYS).filter(pl.col("scenario").is_in(unscored))
             nothing = {"metric": pl.String, "score": pl.Float64, "parsed": pl.Boolean}
             frames.append(rows.with_columns(pl.lit(None, dtype=dtype).alias(name) for name, dtype in nothing.items()))
-        return _narrowed(pl.concat(frames), number)
+        return _to_index(pl.concat(frames), number)
 
     def _rows(self, filters: Filters) -> pl.Series:
         """Return the numbers of the rows that match the filters, in order."""
@@ -253,12 +253,12 @@ class Explorer:
         keys = [*COMPLETIONS.key]
         starts = [pl.col(name).str.slice(0, EXCERPT) for name in ("perturbed_input", "completion", "error")]
         frames = []
-        for (number,), some in rows.partition_by("chunk", as_dict=True).items():
-            named = [pl.col(name).is_in(some[name].cast(pl.String).unique().implode()) for name in _REQUEST_KEY]
-            read = _select_columns(
+        for (number,), chunk_rows in rows.partition_by("chunk", as_dict=True).items():
+            named = [pl.col(name).is_in(chunk_rows[name].cast(pl.String).unique().implode()) for name in _REQUEST_KEY]
+            completions = _select_columns(
                 self._chunks[int(number)].completions, (*keys, "perturbed_input", "completion", "error")
             )
-            frames.append(read.filter(named).select(*keys, *starts))
+            frames.append(completions.filter(named).select(*keys, *starts))
         texts: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
         for frame in pl.collect_all(frames):
             for row in frame.iter_rows(named=True):
@@ -266,8 +266,8 @@ class Explorer:
         return texts
 
     def _row(self, row: dict[str, Any], texts: Mapping[tuple[Any, ...], list[dict[str, Any]]]) -> dict[str, Any]:
-        answers = answers_of_row(row, texts.get(tuple(row[name] for name in _ROW_KEY), []))
-        first = answers[0] if answers else dict.fromkeys(("perturbed_input", "completion", "error"))
+        completions = completions_of_row(row, texts.get(tuple(row[name] for name in _ROW_KEY), []))
+        first = completions[0] if completions else dict.fromkeys(("perturbed_input", "completion", "error"))
         return {
             **{name: row[name] for name in ("row", *_KEYS, "metric", "score", "parsed")},
             "input": first["perturbed_input"],
@@ -289,7 +289,7 @@ def _select_columns(rows: pl.LazyFrame, names: Sequence[str]) -> pl.LazyFrame:
     )
 
 
-def _narrowed(rows: pl.LazyFrame, number: int) -> pl.LazyFrame:
+def _to_index(rows: pl.LazyFrame, number: int) -> pl.LazyFrame:
     return rows.with_columns(
         pl.col(*_NAMES).cast(pl.Categorical),
         pl.col(*_NUMBERS).cast(pl.Int32),
@@ -300,5 +300,5 @@ def _narrowed(rows: pl.LazyFrame, number: int) -> pl.LazyFrame:
 
 def _check_index(value: Any, name: str) -> int:
     if not is_integer(value) or value < 0:
-        raise ArgumentError(f"{name}: {value!r} should be a whole number from 0 on.")
+        raise ArgumentError(f"{name}={value!r}: {name} must be an integer ≥ 0.")
     return value

@@ -13,7 +13,7 @@ from helmframe.views.diff import changes
 LONGEST = 100_000  # characters shown of one text
 LONGEST_COMPARED = 20_000
 MOST_TOKENS = 2_000
-MOST_ANSWERS = 50
+MOST_COMPLETIONS = 50
 
 _OUTPUT_KEY = ("output_index", *OF_REQUEST)
 _VARIANT_KEY = ("perturbation", "perturbation_seed", "setting", "trial", "model")
@@ -23,7 +23,7 @@ _FACTS = (
 )
 
 
-def answers_of_row(row: Mapping[str, Any], completions: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def completions_of_row(row: Mapping[str, Any], completions: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the completions of one request that a score covers: it may join outputs, options or windows."""
     names = [name for name in _OUTPUT_KEY if row[name] is not None]
     return [completion for completion in completions if all(completion[name] == row[name] for name in names)]
@@ -48,13 +48,13 @@ def instance_details(
         verdicts: All verdicts on the instance.
 
     Returns:
-        title, input, change (pieces before and after, or None), references, own (the scenario's columns), answers,
+        title, input, change (pieces before and after, or None), references, own (the scenario's columns), completions,
         scores, verdicts, siblings. A text is {"text", "more": number of characters cut}.
     """
     rows = parse(completions.lazy()).collect().to_dicts()
     variant_rows = [record for record in rows if all(record[name] == row[name] for name in _VARIANT_KEY)]
-    answers = answers_of_row(row, variant_rows)
-    first = answers[0] if answers else rows[0]
+    row_completions = completions_of_row(row, variant_rows)
+    first = row_completions[0] if row_completions else rows[0]
     texts = dict(prefixes.select("prefix_id", "prefix").iter_rows())
     before, after = first["input"] or "", first["perturbed_input"] or ""
     compared = list(changes(before[:LONGEST_COMPARED], after[:LONGEST_COMPARED])) if before != after else None
@@ -73,15 +73,15 @@ def instance_details(
         "references": [{"text": _cut(record["text"] or ""), "correct": bool(record["correct"])} for record in right],
         "choices": first["choices"] or [],
         "own": [[name, _cut(_format_value(value))] for name, value in facts.items() if value not in (None, "")],
-        "answers": [_answer(record, texts) for record in answers[:MOST_ANSWERS]],
-        "more_answers": max(0, len(answers) - MOST_ANSWERS),
-        "scores": [_score(record) for record in scores.to_dicts() if _same(row, record)],
-        "verdicts": [_verdict(record) for record in verdicts.to_dicts() if _same(row, record)],
+        "completions": [_completion(record, texts) for record in row_completions[:MOST_COMPLETIONS]],
+        "more_completions": max(0, len(row_completions) - MOST_COMPLETIONS),
+        "scores": [_score(record) for record in scores.to_dicts() if _belongs_to_row(row, record)],
+        "verdicts": [_verdict(record) for record in verdicts.to_dicts() if _belongs_to_row(row, record)],
         "siblings": [_sibling(record, rows) for record in siblings],
     }
 
 
-def _answer(row: Mapping[str, Any], prefixes: Mapping[str, str]) -> dict[str, Any]:
+def _completion(row: Mapping[str, Any], prefixes: Mapping[str, str]) -> dict[str, Any]:
     logprobs = row["token_logprobs"] or []
     return {
         **{name: row[name] for name in _OUTPUT_KEY},
@@ -114,12 +114,12 @@ def _verdict(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _sibling(sibling: Mapping[str, Any], rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     variant_rows = [row for row in rows if all(row[name] == sibling[name] for name in _VARIANT_KEY)]
-    answers = answers_of_row(sibling, variant_rows)
-    output = (answers[0]["output"] if len(answers) == 1 else None) or ""
+    completions = completions_of_row(sibling, variant_rows)
+    output = (completions[0]["output"] if len(completions) == 1 else None) or ""
     return {**{name: sibling[name] for name in ("row", *_VARIANT_KEY, *_OUTPUT_KEY, "score")}, "output": output[:200]}
 
 
-def _same(row: Mapping[str, Any], record: Mapping[str, Any]) -> bool:
+def _belongs_to_row(row: Mapping[str, Any], record: Mapping[str, Any]) -> bool:
     """Return whether a score or verdict belongs to the request of a row, or to the output of it that the row names."""
     if any(record[name] != row[name] for name in _VARIANT_KEY):
         return False

@@ -25,10 +25,10 @@ class ExplorerWidget(anywidget.AnyWidget):
     def __init__(self, explorer: Explorer) -> None:
         super().__init__()
         self._explorer = explorer
-        self.on_msg(self._answer)
+        self.on_msg(self._respond)
 
-    def _answer(self, _: Any, message: dict[str, Any], __: list[bytes]) -> None:
-        self.send({"id": message.get("id"), "answer": self._explorer.answer(message.get("question") or {})})
+    def _respond(self, _: Any, message: dict[str, Any], __: list[bytes]) -> None:
+        self.send({"id": message.get("id"), "response": self._explorer.respond(message.get("request") or {})})
 
     def _repr_mimebundle_(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any]] | None:
         bundle = super()._repr_mimebundle_(**options)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from helmframe.errors import CapabilityError, HelmframeError
 from helmframe.views.characters import show_invisible
-from helmframe.views.charts.theme import NOTHING
+from helmframe.views.charts.theme import EMPTY
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -62,12 +62,12 @@ def policy(*more: str) -> str:
     return "; ".join([*rules, *(more or ("form-action 'none'",))])
 
 
-def shown(value: Any, most: int = LONGEST) -> Any:
+def display_text(value: Any, most: int = LONGEST) -> Any:
     """Return a text for a page: cut to `most` characters, invisible characters replaced."""
     if not isinstance(value, str) or hasattr(value, "__html__"):
         return value
-    left_out = len(value) - most
-    return show_invisible(value) if left_out <= 0 else f"{show_invisible(value[:most])}… ({left_out:,} more characters)"
+    n_hidden = len(value) - most
+    return show_invisible(value) if n_hidden <= 0 else f"{show_invisible(value[:most])}… ({n_hidden:,} more characters)"
 
 
 @cache
@@ -81,18 +81,18 @@ def _environment() -> "Environment":
         import jinja2
         from markupsafe import Markup, escape
     except ImportError:
-        raise CapabilityError("pages need the package jinja2: pip install 'helmframe[report]'.") from None
+        raise CapabilityError("HTML pages require the package jinja2: pip install 'helmframe[report]'") from None
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_PAGES),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
-        finalize=shown,
+        finalize=display_text,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.globals["style"] = Markup(_style())  # noqa: S704 - our own file
-    environment.filters["start"] = lambda text: escape(shown(text, LONGEST_IN_TABLE))
-    environment.filters["whole"] = lambda text: escape(shown(text, LONGEST_WHOLE))
+    environment.filters["start"] = lambda text: escape(display_text(text, LONGEST_IN_TABLE))
+    environment.filters["whole"] = lambda text: escape(display_text(text, LONGEST_WHOLE))
     # a value that a form sends back must stay unchanged
     environment.filters["exact"] = escape
     environment.tests["number_like"] = lambda cell: bool(re.match(r"[\[<+−-]?\d", cell))
@@ -124,7 +124,7 @@ def picture(draw: "Callable[[str], Drawn]") -> "Picture | str | None":
     except HelmframeError as error:
         return str(error)
     spec = light.to_dict()
-    if spec.get("name") == NOTHING:
+    if spec.get("name") == EMPTY:
         return None
     return Picture(_embedded(light), _embedded(dark), str(spec.get("description", "")))
 

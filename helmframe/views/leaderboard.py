@@ -36,7 +36,7 @@ def leaderboard_cells(board: Leaderboard) -> tuple[list[str], list[list[str]]]:
     """Return the column heads and the rows of a leaderboard."""
     missing = board.table["n_columns"].min() != len(board.columns)
     instances = board.over == "instances"
-    heads = ["rank", "between", "ties", "model", _HEADS[board.mean]]
+    heads = ["rank", "rank interval", "ties", "model", _HEADS[board.mean]]
     heads += ["over instances"] * instances + ["over scenarios"] * (len(board.columns) > 1) + ["columns"] * missing
     rows = []
     for row in board.table.head(_SHOWN).iter_rows(named=True):
@@ -60,13 +60,13 @@ def _with_values(board: Leaderboard) -> tuple[list[str], list[list[str]]]:
 
 
 def leaderboard_notes(board: Leaderboard) -> list[str]:
-    """Return notes on a leaderboard: hidden models, how ranks hold, dropped instances, the columns."""
+    """Return notes on a leaderboard: hidden models, the level of ranks, dropped instances, the columns."""
     more = board.table.height - _SHOWN
-    notes = [f"{more:,} more models"] if more > 0 else []
-    notes.append(f"ranks: those of all models hold at once in {board.ci:.0%} of draws of {board.over}")
+    notes = [f"{more:,} more models are not shown"] if more > 0 else []
+    notes.append(f"rank intervals: {board.ci:.0%}, simultaneous for all models, over samples of {board.over}")
     dropped = max(board.cells["n_dropped"].drop_nulls().to_list(), default=0)
     if dropped:
-        notes.append(f"dropped, for want of a score of every model: up to {dropped:,} instances a column")
+        notes.append(f"dropped because a model has no score: up to {dropped:,} instances per column")
     many = "1 column" if len(board.columns) == 1 else f"{len(board.columns)} columns"
     notes.append(f"{many}: {', '.join(board.columns)}")
     return notes

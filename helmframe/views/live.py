@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
 SECONDS_BETWEEN_PAGES = 0.5
 # Scores are computed at most at this interval, and for at most this share of the time.
-SECONDS_BETWEEN_LOOKS = 2.0
-SHARE_OF_LOOKS = 0.1
+SECONDS_BETWEEN_REFRESHES = 2.0
+SHARE_OF_REFRESHES = 0.1
 # Up to this number of completions are read from the store; of a larger run only finished shards are read.
-LOOKED_UP = 20_000
+MOST_READ = 20_000
 _BAR = "position:relative;width:120px;height:10px;background:rgba(128,128,128,.2)"
 
-_shown: dict[str, threading.Thread] = {}
+_threads: dict[str, threading.Thread] = {}
 
 
 @view("Run.display")
@@ -43,11 +43,11 @@ def show(run: Run) -> None:
 
     publish: Any = display.display
     page, running = Page(run), run.status == "running"
-    publish(page.bundle(look=not running), raw=True, display_id=page.display_id)
-    thread = _shown.get(run.id)
+    publish(page.bundle(refresh=not running), raw=True, display_id=page.display_id)
+    thread = _threads.get(run.id)
     if running and _in_notebook() and not (thread is not None and thread.is_alive()):
-        _shown[run.id] = threading.Thread(target=page.update_until_done, daemon=True, name=f"helmframe-live-{run.id}")
-        _shown[run.id].start()
+        _threads[run.id] = threading.Thread(target=page.update_until_done, daemon=True, name=f"helmframe-live-{run.id}")
+        _threads[run.id].start()
 
 
 @view("Run.html")
@@ -66,7 +66,7 @@ def run_html(run: Run, scores: pl.DataFrame | None) -> str:
     done = sum(totals.get(name, 0) for name in DONE)
     bar = f"<progress aria-label='completions' max='{max(totals.get('planned', 0), 1)}' value='{done}'></progress>"
     parts = [f"Run {run.id}: {run.status}", f"{done:,} of {totals.get('planned', 0):,} completions"]
-    parts += [f"{totals[name]:,} {what}" for name, what in _COUNTED.items() if totals.get(name)]
+    parts += [f"{totals[name]:,} {label}" for name, label in _COUNTED.items() if totals.get(name)]
     if run.status == "running":
         parts += _pace(progress)
     notes = [
@@ -87,7 +87,7 @@ def run_html(run: Run, scores: pl.DataFrame | None) -> str:
 def scores_so_far(run: Run) -> pl.DataFrame | None:
     """Return `results.table()` of the main metrics over the completions so far, or None if there are none."""
     planned = run.progress()["planned"].sum()
-    if not planned or planned > LOOKED_UP:  # of another process, or large
+    if not planned or planned > MOST_READ:  # of another process, or large
         return _table(Results.load(run.folder.path))
     with TemporaryDirectory(prefix="helmframe-") as folder:
         return _table(run.results(RunFolder(Path(folder, run.id))))
@@ -100,12 +100,12 @@ class Page:
         self.run = run
         self.display_id = f"helmframe-run-{run.id}"
         self._scores: pl.DataFrame | None = None
-        self._look_at = 0.0  # when the scores may be looked up next
+        self._next_refresh = 0.0  # when the scores may be looked up next
 
-    def bundle(self, *, look: bool = True) -> dict[str, str]:
+    def bundle(self, *, refresh: bool = True) -> dict[str, str]:
         """Return the run as text and as HTML; the scores are computed now if `look`, else reused."""
-        if look:
-            self._look()
+        if refresh:
+            self._refresh_scores()
         return {"text/plain": repr(self.run), "text/html": run_html(self.run, self._scores)}
 
     def update_until_done(self) -> None:
@@ -115,19 +115,19 @@ class Page:
         publish: Any = display.update_display
         before: dict[str, str] = {}
         while self.run.status == "running":
-            now = self.bundle(look=time.monotonic() >= self._look_at)
+            now = self.bundle(refresh=time.monotonic() >= self._next_refresh)
             if now != before:
                 publish(now, raw=True, display_id=self.display_id)
             before = now
             time.sleep(SECONDS_BETWEEN_PAGES)
         publish(self.bundle(), raw=True, display_id=self.display_id)
 
-    def _look(self) -> None:
+    def _refresh_scores(self) -> None:
         began = time.monotonic()
         with suppress(HelmframeError):  # no results yet, or the run failed, which `run.results()` raises
             self._scores = scores_so_far(self.run)
         now = time.monotonic()
-        self._look_at = now + max(SECONDS_BETWEEN_LOOKS, (now - began) / SHARE_OF_LOOKS)
+        self._next_refresh = now + max(SECONDS_BETWEEN_REFRESHES, (now - began) / SHARE_OF_REFRESHES)
 
 
 _TOKENS = ("prompt_tokens", "output_tokens")
@@ -157,9 +157,9 @@ def _pace(progress: pl.DataFrame) -> list[str]:
 
 def _row(row: dict[str, Any], counted: Sequence[str]) -> list[str]:
     done = sum(row[name] for name in DONE)
-    left = row["seconds_left"]
+    seconds_left = row["seconds_left"]
     counts = [f"{row[name]:,}" for name in counted]
-    pace = ["" if row["rate"] is None else _rate(row["rate"]), duration(left) if left else ""]
+    pace = ["" if row["rate"] is None else _rate(row["rate"]), duration(seconds_left) if seconds_left else ""]
     return [row["scenario"], row["model"], f"{done:,} of {row['planned']:,}", *counts, *pace]
 
 
@@ -179,11 +179,11 @@ def _scores_html(table: pl.DataFrame | None, status: str) -> str:
         interval = spread(row["ci_low"], row["ci_high"]) or str(row["interval"])
         cells = [*(str(row[key]) for key in keys), row["metric"], number(row["value"]), interval, f"{row['n']:,}"]
         body += "<tr>" + "".join(f"<td style='text-align:left'>{escape(cell)}</td>" for cell in cells)
-        body += f"<td>{_drawn(row)}</td></tr>"
+        body += f"<td>{_bar_html(row)}</td></tr>"
     return f"<table><thead><tr>{head}<td></td></tr></thead><tbody>{body}</tbody></table>"
 
 
-def _drawn(row: dict[str, Any]) -> str:
+def _bar_html(row: dict[str, Any]) -> str:
     low, high, value = row["ci_low"], row["ci_high"], row["value"]
     if None in (low, high, value) or not 0 <= low <= value <= high <= 1:
         return ""

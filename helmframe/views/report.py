@@ -19,7 +19,7 @@ from helmframe.views.comparison import comparison_cells, comparison_notes
 from helmframe.views.display import robustness_cells, score_cells, score_notes, table_cells
 from helmframe.views.html import Grid, Picture, page, picture, policy
 from helmframe.views.leaderboard import leaderboard_cells, leaderboard_notes
-from helmframe.views.report_rows import disagreed, turned, worst
+from helmframe.views.report_rows import disagreements, worsened, worst
 
 if TYPE_CHECKING:
     from helmframe.views.charts.theme import Drawn
@@ -50,8 +50,8 @@ def report_html(results: Results, title: str | None = None) -> str:
         variants=_variants(results) if several["perturbation"] else [],
         comparisons=[(axis, _comparison(results, axis)) for axis in ("model", "setting") if several[axis]],
         board=_board(results) if several["model"] or several["setting"] else None,
-        disagreed=disagreed(results),
-        turned=turned(results) if several["perturbation"] else None,
+        disagreements=disagreements(results),
+        worsened=worsened(results) if several["perturbation"] else None,
         worst=worst(results),
         failed=_failed(results),
         charts=_charts(results, several),
@@ -68,8 +68,8 @@ def _run_notes(manifest: Any) -> list[str]:
     notes = [f"{name}: {metadata['description']}" for name, metadata in scenarios if metadata.get("description")]
     versions = manifest.get("versions", {})
     ended = manifest.get("ended") or manifest.get("started")
-    when = datetime.fromtimestamp(ended, UTC).strftime("%Y-%m-%d %H:%M UTC") if ended else ""
-    origin = [f"run of {when}"] if when else []
+    time = datetime.fromtimestamp(ended, UTC).strftime("%Y-%m-%d %H:%M UTC") if ended else ""
+    origin = [f"run of {time}"] if time else []
     origin += [f"helmframe {versions['helmframe']}"] if "helmframe" in versions else []
     return [*notes, ", ".join(origin)] if origin else notes
 
@@ -112,15 +112,15 @@ def _failed(results: Results) -> Grid:
 
 def _charts(results: Results, several: dict[str, bool]) -> dict[str, _Pictures]:
     plot = Plot(results)
-    drawn: dict[str, list[Callable[[str], Drawn]]] = {"scores": [], "variants": [], "comparisons": []}
-    drawn["scores"].append(lambda mode: plot.scores(mode=mode))
+    draws: dict[str, list[Callable[[str], Drawn]]] = {"scores": [], "variants": [], "comparisons": []}
+    draws["scores"].append(lambda mode: plot.scores(mode=mode))
     if several["scenario"] and several["model"]:
-        drawn["scores"].append(lambda mode: plot.heatmap("scenario", "model", mode=mode))
-    drawn["scores"] += [lambda mode: plot.calibration(mode=mode), lambda mode: plot.confusion(mode=mode)]
+        draws["scores"].append(lambda mode: plot.heatmap("scenario", "model", mode=mode))
+    draws["scores"] += [lambda mode: plot.calibration(mode=mode), lambda mode: plot.confusion(mode=mode)]
     if several["perturbation"]:
-        drawn["variants"] = [lambda mode: plot.robustness(mode=mode), lambda mode: plot.perturbations(mode=mode)]
+        draws["variants"] = [lambda mode: plot.robustness(mode=mode), lambda mode: plot.perturbations(mode=mode)]
     if several["model"]:
-        drawn["comparisons"] = [lambda mode: plot.forest("model", mode=mode), lambda mode: plot.leaderboard(mode=mode),
+        draws["comparisons"] = [lambda mode: plot.forest("model", mode=mode), lambda mode: plot.leaderboard(mode=mode),
                                 lambda mode: plot.pareto(mode=mode)]  # fmt: skip
-    made = {name: [picture(draw) for draw in draws] for name, draws in drawn.items()}
-    return {name: [image for image in pictures if image is not None] for name, pictures in made.items()}
+    pictures_by_section = {name: [picture(draw) for draw in draws] for name, draws in draws.items()}
+    return {name: [image for image in pictures if image is not None] for name, pictures in pictures_by_section.items()}

@@ -20,8 +20,8 @@ from helmframe.views.display import number
 from helmframe.views.html import LONGEST
 
 INSTANCES = 10
-TURNED = 20
-MOST_ANSWERS = 16
+WORSENED = 20
+MOST_COMPLETIONS = 16
 _START = 300  # characters of a completion before the parsed output
 _INSTANCE = ["scenario", "instance_id"]
 _REQUEST = [*_INSTANCE, "setting", "trial", "model", "output_index"]
@@ -29,12 +29,12 @@ _VARIANT = ["perturbation", "perturbation_seed"]
 
 
 @dataclass(frozen=True)
-class Answer:
+class CompletionRow:
     """One completion: its keys, its score, its text, and the changed pieces of the input."""
 
     keys: Sequence[str]
     score: str
-    answer: str
+    text: str
     change: Sequence[tuple[str, str]]
 
 
@@ -46,13 +46,13 @@ class Instance:
     input: str
     right: str
     heads: Sequence[str]
-    answers: Sequence[Answer]
+    completions: Sequence[CompletionRow]
     more: int
 
     @property
     def differs(self) -> bool:
         """Return whether any input was perturbed."""
-        return any(answer.change for answer in self.answers)
+        return any(row.change for row in self.completions)
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class ReportSection:
     rows: Sequence[Mapping[str, Any]] = ()
 
 
-def disagreed(results: Results) -> ReportSection | None:
+def disagreements(results: Results) -> ReportSection | None:
     """Return the instances whose scores differ most between models, or None if there is only one model."""
     sides = ["model", "setting"]
     if results.completions.select(sides).unique().collect().height < 2:
@@ -74,10 +74,10 @@ def disagreed(results: Results) -> ReportSection | None:
     spread = per_side.group_by(*_INSTANCE, "subset").agg(n=pl.len(), spread=pl.col("good").max() - pl.col("good").min())
     scored = spread.filter(pl.col("n") > 1).collect()
     differing = scored.filter(pl.col("spread") > 0)
-    picks = _first(differing.with_columns(low=-pl.col("spread")))
-    text = f"Models score differently on {differing.height:,} of {scored.height:,} instances, asked as they are."
+    picks = _pick(differing.with_columns(low=-pl.col("spread")))
+    text = f"Models score differently on {differing.height:,} of {scored.height:,} original instances."
     if picks.height < differing.height:
-        text += f" The {picks.height} that differ most:"
+        text += f" The {picks.height} largest differences:"
     return ReportSection(text, _instances(results, picks, pl.col("perturbation") == ORIGINAL))
 
 
@@ -85,11 +85,11 @@ def worst(results: Results) -> ReportSection:
     """Return the instances with the lowest mean score over all models and variants."""
     scored = _main_scores(results).group_by(*_INSTANCE, "subset").agg(low=pl.col("good").mean()).drop_nulls("low")
     means = scored.collect()
-    text = "The lowest mean of the main metric over all models and variants; requests that failed do not count."
-    return ReportSection(text if means.height else "Nothing was scored.", _instances(results, _first(means)))
+    text = "The lowest means of the main metric over all models and variants. Requests that failed are excluded."
+    return ReportSection(text if means.height else "No instance has a score.", _instances(results, _pick(means)))
 
 
-def turned(results: Results) -> ReportSection | None:
+def worsened(results: Results) -> ReportSection | None:
     """Return the completions that a perturbation made worse, with the change, or None without perturbations."""
     placebos = [name for name, metadata in reader_of(results).perturbation_entries().items() if metadata.get("repeats")]
     scores = _main_scores(results).group_by(*_REQUEST, *_VARIANT).agg(pl.col("good").mean())
@@ -105,22 +105,22 @@ def turned(results: Results) -> ReportSection | None:
     order = (
         worse.sort("change", *_REQUEST, *_VARIANT).with_columns(position=position).sort("position", *_VARIANT, "model")
     )
-    picks = order.head(TURNED)
-    sentence = f"Of {changes.height:,} answers to perturbed inputs {worse.height:,} score worse than the original's, "
-    sentence += f"{better:,} better."
+    picks = order.head(WORSENED)
+    text = f"{worse.height:,} of {changes.height:,} completions of perturbed inputs score worse than the original, "
+    text += f"{better:,} score better."
     if picks.height < worse.height:
-        sentence += f" {picks.height} of those that fell most:"
-    return ReportSection(sentence, rows=[_turn(row) for row in _flips(results, picks)])
+        text += f" {picks.height} of the largest drops:"
+    return ReportSection(text, rows=[_worsened_row(row) for row in _flips(results, picks)])
 
 
-def _first(means: pl.DataFrame) -> pl.DataFrame:
+def _pick(means: pl.DataFrame) -> pl.DataFrame:
     """Return the lowest scores, round-robin over scenarios; ties are taken round-robin over subsets."""
     turn, position = (pl.int_range(pl.len()).over("scenario", *more) for more in (("subset", "low"), ()))
     ordered = means.sort("low", *_INSTANCE).with_columns(turn=turn).sort("low", "turn", *_INSTANCE)
     return ordered.with_columns(position=position).sort("position", "scenario").head(INSTANCES)
 
 
-def _turn(row: Mapping[str, Any]) -> dict[str, Any]:
+def _worsened_row(row: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **{name: row[name] for name in ("instance_id", "perturbation", "completion", "perturbed_completion")},
         "model": competitor_name(row["model"], row["setting"]),
@@ -133,24 +133,24 @@ def _flips(results: Results, picks: pl.DataFrame) -> list[dict[str, Any]]:
     """Return the rows of `results.flips` for the picks, in their order."""
     if picks.is_empty():
         return []
-    some = _only(results, picks)
+    picked = _select(results, picks)
     keys = [*_REQUEST, *_VARIANT]
     frames = []
     for metric in set(_main_metrics(results).values()):
-        of = picks.filter(
+        metric_picks = picks.filter(
             pl.col("scenario").is_in([name for name, main in _main_metrics(results).items() if main == metric])
         )
-        flips = pl.DataFrame(some.flips(metric=metric)).drop("diff")
-        frames.append(of.select(*keys, "position").join(flips, on=keys, how="inner", nulls_equal=True))
+        flips = pl.DataFrame(picked.flips(metric=metric)).drop("diff")
+        frames.append(metric_picks.select(*keys, "position").join(flips, on=keys, how="inner", nulls_equal=True))
     return pl.concat(frames).unique(keys, maintain_order=True).sort("position", *_VARIANT, "model").to_dicts()
 
 
-def _instances(results: Results, picks: pl.DataFrame, of: pl.Expr | None = None) -> list[Instance]:
+def _instances(results: Results, picks: pl.DataFrame, condition: pl.Expr | None = None) -> list[Instance]:
     """Return the picked instances in order, with their completions; `of` filters the completions."""
     if picks.is_empty():
         return []
-    rows = _only(results, picks).rows()
-    rows = rows if of is None else rows.filter(of)
+    rows = _select(results, picks).rows()
+    rows = rows if condition is None else rows.filter(condition)
     names = ["model", "setting", *_VARIANT, "trial", "output_index"]
     heads = [name for name in names if name == "model" or rows[name].n_unique() > 1]
     first = pl.col("perturbation") != ORIGINAL
@@ -165,30 +165,32 @@ def _instances(results: Results, picks: pl.DataFrame, of: pl.Expr | None = None)
 
 def _instance(rows: list[dict[str, Any]], heads: Sequence[str], metric: str) -> Instance:
     row = rows[0]
-    answers = [
-        Answer([str(record[head]) for head in heads], number(record.get(metric)), _answer(record), _change(record))
-        for record in rows[:MOST_ANSWERS]
+    completions = [
+        CompletionRow(
+            [str(record[head]) for head in heads], number(record.get(metric)), _completion_text(record), _change(record)
+        )
+        for record in rows[:MOST_COMPLETIONS]
     ]
     return Instance(
         name=f"{row['scenario']}, {row['instance_id']}",
         input=row["input"] or "",
         right=" | ".join(record[:LONGEST] for record in row["correct"] or []) or "–",
         heads=heads,
-        answers=answers,
-        more=max(0, len(rows) - MOST_ANSWERS),
+        completions=completions,
+        more=max(0, len(rows) - MOST_COMPLETIONS),
     )
 
 
-def _answer(row: Mapping[str, Any]) -> str:
+def _completion_text(row: Mapping[str, Any]) -> str:
     """Return the completion, followed by the parsed output if it differs."""
     if row["completion"] is None:
         return f"failed: {row['error']}"
-    read = row["output"]
-    same = read is None or read.strip() == row["completion"].strip()
+    output = row["output"]
+    same = output is None or output.strip() == row["completion"].strip()
     if same:
         return str(row["completion"])
     start = row["completion"][:_START]
-    return f"{start}{'…' if len(start) < len(row['completion']) else ''} → {read}"
+    return f"{start}{'…' if len(start) < len(row['completion']) else ''} → {output}"
 
 
 def _change(row: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -196,11 +198,11 @@ def _change(row: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [] if before == after else list(changes(before[:LONGEST], after[:LONGEST]))
 
 
-def _only(results: Results, picks: pl.DataFrame) -> Results:
+def _select(results: Results, picks: pl.DataFrame) -> Results:
     """Return the results of the picked instances."""
     conditions = [
-        (pl.col("scenario") == name) & pl.col("instance_id").is_in(some["instance_id"].unique().to_list())
-        for (name,), some in picks.partition_by("scenario", as_dict=True).items()
+        (pl.col("scenario") == name) & pl.col("instance_id").is_in(picked["instance_id"].unique().to_list())
+        for (name,), picked in picks.partition_by("scenario", as_dict=True).items()
     ]
     condition = pl.any_horizontal(conditions)
     return replace(

@@ -14,7 +14,7 @@ from helmframe.views.explore import Explorer
 from helmframe.views.html import page
 
 LOOPBACK = "127.0.0.1"
-LONGEST_QUESTION = 65_536  # bytes
+LONGEST_REQUEST = 65_536  # bytes
 _EXPLORER_PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>helmframe: results</title><link rel="stylesheet" href="page.css"><link rel="icon" href="data:,">
@@ -26,18 +26,18 @@ h1 { font-size: 16px; }
 """
 _EXPLORER_SCRIPT = """import { mount } from "./explore.js";
 const token = new URLSearchParams(location.search).get("token") ?? "";
-async function query(question) {
+async function query(request) {
   const headers = { "Content-Type": "application/json", "X-Token": token };
-  const response = await fetch("query", { method: "POST", headers, body: JSON.stringify(question) });
-  const answer = await response.json();
-  if ("error" in answer) throw new Error(answer.error);
-  return answer;
+  const response = await fetch("query", { method: "POST", headers, body: JSON.stringify(request) });
+  const value = await response.json();
+  if ("error" in value) throw new Error(value.error);
+  return value;
 }
 mount(document.querySelector("main"), query);
 """
 _EXPLORER_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
-    "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'"
 )
 
 
@@ -108,17 +108,19 @@ class _ExplorerHandler(LoopbackHandler):
         }
         file = files.get(self.path.partition("?")[0])
         if not self.has_loopback_host():
-            self.respond(HTTPStatus.FORBIDDEN, "text/plain", "no such host here")
+            self.respond(HTTPStatus.FORBIDDEN, "text/plain", "unknown host")
         elif file is None:
-            self.respond(HTTPStatus.NOT_FOUND, "text/plain", "nothing here")
+            self.respond(HTTPStatus.NOT_FOUND, "text/plain", "not found")
         else:
             self.respond(HTTPStatus.OK, *file)
 
     def do_POST(self) -> None:
         size = self.headers.get("Content-Length", "")
-        if not size.isdecimal() or int(size) > LONGEST_QUESTION:
+        if not size.isdecimal() or int(size) > LONGEST_REQUEST:
             self.close_connection = True
-            self.respond(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "application/json", json.dumps({"error": "too long"}))
+            self.respond(
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "application/json", json.dumps({"error": "request too long"})
+            )
             return
         body = self.rfile.read(int(size))
         token = self.headers.get("X-Token", "")
@@ -127,17 +129,19 @@ class _ExplorerHandler(LoopbackHandler):
             or not self.has_loopback_host()
             or not secrets.compare_digest(token.encode(), self._token)
         ):
-            answer = {"error": "open the address that helmframe view printed, with its token"}
-            self.respond(HTTPStatus.FORBIDDEN, "application/json", json.dumps(answer))
+            problem = {"error": "Open the address that `helmframe view` printed; it contains a token."}
+            self.respond(HTTPStatus.FORBIDDEN, "application/json", json.dumps(problem))
             return
         try:
-            question = json.loads(body)
+            request = json.loads(body)
         except ValueError:
-            question = None
-        if not isinstance(question, dict):
-            self.respond(HTTPStatus.BAD_REQUEST, "application/json", json.dumps({"error": "that is no JSON object"}))
+            request = None
+        if not isinstance(request, dict):
+            self.respond(
+                HTTPStatus.BAD_REQUEST, "application/json", json.dumps({"error": "the request must be a JSON object"})
+            )
             return
-        self.respond(HTTPStatus.OK, "application/json", json.dumps(self.server.explorer.answer(question)))
+        self.respond(HTTPStatus.OK, "application/json", json.dumps(self.server.explorer.respond(request)))
 
     @property
     def _token(self) -> bytes:
@@ -167,10 +171,10 @@ class _DashboardHandler(LoopbackHandler):
         pages = {"": self.server.dashboard.page, "instance": self.server.dashboard.instance}
         render = pages.get(name) if slash else None
         if not self.has_loopback_host() or not secrets.compare_digest(token.encode(), self.server.token.encode()):
-            problem = "Open the address that helmframe dashboard printed: it holds a token."
+            problem = "Open the address that `helmframe dashboard` printed; it contains a token."
             self.respond(HTTPStatus.FORBIDDEN, "text/html", page("problem.html", problem=problem))
         elif render is None:
-            self.respond(HTTPStatus.NOT_FOUND, "text/html", page("problem.html", problem="There is no such page."))
+            self.respond(HTTPStatus.NOT_FOUND, "text/html", page("problem.html", problem="Page not found."))
         else:
             try:
                 self.respond(HTTPStatus.OK, "text/html", render(dict(parse_qsl(query))))

@@ -1,6 +1,5 @@
 """Forty mistakes that users make: each is a name and a function that raises."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,6 @@ from typing import Any
 import polars as pl
 
 import helmframe as hf
-from helmframe.cli.app import main
 
 Mistake = Callable[[Path], Any]
 ROWS = pl.DataFrame({"q": ["a?", "b?"], "a": ["x", "y"], "n": [1, 2]})
@@ -31,7 +29,8 @@ def _file(folder: Path, name: str, text: str) -> Path:
 def _spec(folder: Path, **changes: str) -> Path:
     fields = {
         "scenario": "own", "version": "1", "source": '{rows: "{data}/own/{split}-*.parquet"}', "splits": "{test: test}",
-        "instances": "|\n  SELECT row_index, split, q AS input, [{'text': a, 'correct': true}] AS \"references\" FROM rows",
+        "instances": """|
+  SELECT row_index, split, q AS input, [{'text': a, 'correct': true}] AS "references" FROM rows""",
         "metrics": "[exact_match]", "main": "{metric: exact_match}",
     } | changes  # fmt: skip
     (folder / "own").mkdir(exist_ok=True)

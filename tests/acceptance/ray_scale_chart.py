@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from helmframe.views.charts.theme import finished, look
+from helmframe.views.charts.theme import apply_theme, look
 from tests.acceptance.ray_scale_child import ENGINES
 
 FIGURES = {
@@ -55,7 +55,7 @@ def drawn(figures: pl.DataFrame, mode: str) -> Any:
     evals = alt.X("evals:O", title=f"evals, {together:,} instances in all").axis(labelAngle=0)
     one, many = figures.filter(pl.col("evals") == 1), figures.filter(pl.col("instances") == together)
     rows = [row(one, instances), row(many, evals)]
-    return finished(alt.vconcat(*rows), mode, "What a run takes, reads and writes: the local engine and Ray")
+    return apply_theme(alt.vconcat(*rows), mode, "What a run takes, reads and writes: the local engine and Ray")
 
 
 if __name__ == "__main__":

@@ -126,7 +126,7 @@ def answered(engine: Engine, prompts: Sequence[list[int]], limits: Sequence[int]
     engine.reader.forget()
     engine.model.generation_config.eos_token_id = NEVER
     requests = [Request(each, limit, key_of(1, str(each))) for each, limit in zip(prompts, limits, strict=True)]
-    found = dict(Decoder(engine.reader, engine.words.tokenizer).answers(requests, decoding))
+    found = dict(Decoder(engine.reader, engine.words.tokenizer).complete(requests, decoding))
     return [each for _, each in sorted(found.items()) if isinstance(each, Completion)]
 
 

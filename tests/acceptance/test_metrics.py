@@ -21,7 +21,7 @@ from sklearn.metrics import f1_score as f1_of_scikit_learn
 from helmframe._schema import REFERENCE
 from helmframe.metrics.protocol import METRICS, resolve_metrics
 from helmframe.metrics.score import prepare_set_metric, score
-from helmframe.metrics.shared import over_pairs
+from helmframe.metrics.shared import score_pairs
 from helmframe.metrics.treebank import tokenized
 from tests.acceptance.figures import equal_to_helm, shown
 from tests.acceptance.helm_metrics_peer import HelmMetrics, helm_metrics
@@ -56,7 +56,7 @@ def peer(pairs: pl.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Itera
 def ours(pairs: pl.DataFrame, name: str) -> pl.Series:
     """Our scores of pairs, as HELM's functions get them: texts that nothing has stripped."""
     (each,) = resolve_metrics([name])
-    made = over_pairs(pairs, {name: each.expression()})[name]
+    made = score_pairs(pairs, {name: each.expression()})[name]
     return made.struct.field("score") if made.dtype == pl.Struct else made.cast(pl.Float64)
 
 

@@ -48,7 +48,7 @@ def test_4_two_replicas_answer_as_the_local_engine_does(
         there = plan.score(engine=hf.engines.Ray(replicas=2))
         ended = time.time()
         watch.end()
-    up = hf.run(hf.runs()["run"][0]).logs().filter(pl.col("message").str.contains("is up on"))["time"]
+    up = hf.run(hf.runs()["run"][0]).logs().filter(pl.col("message").str.contains("is ready on"))["time"]
     seconds = ended - up.dt.timestamp("ms").max() / 1000  # type: ignore[operator]
     said = f"{INSTANCES / seconds:.2f} requests/s with loading, up after {ended - seconds - started:.1f} s"
     shown("4", "SmolLM2 on two replicas, one thread each", said, "told")

@@ -321,7 +321,7 @@ def test_3_right_is_above_wrong_above_failed_by_metrics_of_whole_sets(name: str)
         lambda: results.leaderboard(columns=column, errors="worst"),
         lambda: results.gate(**line, errors="worst"),
     ):
-        with pytest.raises(ArgumentError, match=r"errors='worst'.*one number of all instances.*errors='drop'"):
+        with pytest.raises(ArgumentError, match=r"errors='worst'.*metric of the whole set.*errors='drop'"):
             ask()
     with pytest.raises(NotComparableError, match="no instance of 'made' was completed by every model"):
         results.leaderboard(columns=column, errors="drop")

@@ -16,24 +16,24 @@ from tests.frames import instances, variants
 
 
 @pytest.mark.parametrize(
-    ("said", "message"),
+    ("fields", "message"),
     [
         ({"answer_parser": "lenientt"}, "Did you mean 'lenient'"),
         ({"balance": "letter"}, "Did you mean 'letters'"),
-        ({"shots_as": "turns"}, "add chat_template=True"),
+        ({"shots_as": "turns"}, "Add chat_template=True"),
         ({"shots_as": "turn"}, "Did you mean 'turns'"),
-        ({"truncation": "left"}, "Known: right"),
-        ({"substitutions": [["(", ""]]}, "is no regular expression"),
+        ({"truncation": "left"}, "truncation must be 'right'"),
+        ({"substitutions": [["(", ""]]}, "invalid regular expression"),
         ({"substitutions": ["\n", ";"]}, "should be .*replacement"),
         ({"substitutions": [["a", "b", "c"]]}, "should be .*replacement"),
         ({"reference_prefix_characters": "ABC"}, "should be a list of texts"),
         ({"repeats": 0}, "repeats=0 is too small"),
-        ({"format_instructions": "nothing"}, "none such"),
+        ({"format_instructions": "nothing"}, "unsupported value for method"),
     ],
 )
-def test_what_cannot_be_is_told(said: dict[str, Any], message: str) -> None:
+def test_invalid_values_raise(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
-        cells(said)
+        cells(fields)
 
 
 def test_a_list_of_pairs_is_one_value_and_a_list_of_such_lists_a_grid() -> None:
@@ -54,7 +54,8 @@ def test_decoding_of_a_scenario_is_meant_for_its_own_method() -> None:
         "decoding": (("max_tokens", 1), ("stop", ("\n",))),
     }
     own, other = (
-        dict(cells(said, **scenario)[0].decoding) for said in ({}, {"method": "multiple_choice_joint_chain_of_thought"})
+        dict(cells(fields, **scenario)[0].decoding)
+        for fields in ({}, {"method": "multiple_choice_joint_chain_of_thought"})
     )
     assert (own["max_tokens"], other["max_tokens"], other["stop"]) == (1, 2048, ("\n",))
 
@@ -69,7 +70,7 @@ TRAIN = instances(
 )
 
 
-def requests(changes: list[dict[str, Any] | None], trials: int = 1, **said: Any) -> pl.DataFrame:
+def requests(changes: list[dict[str, Any] | None], trials: int = 1, **fields: Any) -> pl.DataFrame:
     """One question asked once for each change, with `prompt`."""
     asked = variants(
         ["Which floats?"] * len(changes),
@@ -78,7 +79,7 @@ def requests(changes: list[dict[str, Any] | None], trials: int = 1, **said: Any)
         perturbation=[f"p{place}" for place in range(len(changes))],
         adapter_change=pl.Series([None if each is None else json.dumps(each) for each in changes], dtype=pl.String),
     )
-    cell = setting(**{"method": "multiple_choice_joint", "shots": 1, "sample_train": False, "trials": trials, **said})
+    cell = setting(**{"method": "multiple_choice_joint", "shots": 1, "sample_train": False, "trials": trials, **fields})
     rows, heads = adapt(asked.lazy(), TRAIN, cell, ["subject"])
     assert heads.schema == pl.Schema(HEADS.schema)
     texts = pl.element().struct.field("content").list.eval(pl.element().struct.field("text")).list.join("")
@@ -90,8 +91,8 @@ def requests(changes: list[dict[str, Any] | None], trials: int = 1, **said: Any)
     )
 
 
-def prompt(change: dict[str, Any], **said: Any) -> str:
-    (text,) = requests([change], **said)["prompt"]
+def prompt(change: dict[str, Any], **fields: Any) -> str:
+    (text,) = requests([change], **fields)["prompt"]
     assert isinstance(text, str)
     return text
 
@@ -174,25 +175,25 @@ def test_roman_labels_have_room_enough_where_more_was_said() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
-        ('{"shots": 2}', "changes 'shots' of the adapter; a variant can't"),
-        ('{"method": "generation"}', "changes 'method' of the adapter; a variant can't"),
+        ('{"shots": 2}', "must not change 'shots' of the adapter"),
+        ('{"method": "generation"}', "must not change 'method' of the adapter"),
         ('{"instruction": "x"}', "adapter_change has no argument 'instruction'. Did you mean 'instructions'"),
         ('{"instructions": 3}', "instructions=3 should be str"),
-        ("[1]", "should be an object"),
-        ("{", "is no JSON"),
+        ("[1]", "must be a JSON object"),
+        ("{", "isn't valid JSON"),
     ],
 )
-def test_a_change_that_can_not_be_is_told(change: str, told: str) -> None:
+def test_an_invalid_change_raises(change: str, message: str) -> None:
     with pytest.raises(ArgumentError) as raised:
         with_change(AdapterSpec(), change)
-    assert told in str(raised.value)
+    assert message in str(raised.value)
 
 
 @pytest.mark.parametrize("pattern", ["([A-D])", "answer is \\(?([A-Z])", r"^\s*([AB])\b"])
-def test_labels_that_the_answer_pattern_can_not_read_are_told(pattern: str) -> None:
-    with pytest.raises(ArgumentError, match="reads A and B, and a perturbation labels the options 1, 2"):
+def test_labels_that_the_answer_pattern_can_not_read_raise(pattern: str) -> None:
+    with pytest.raises(ArgumentError, match="matches A and B, but a perturbation labels the options 1, 2"):
         with_change(AdapterSpec(answer_pattern=pattern), '{"reference_prefix": "1. "}')
 
 
@@ -211,7 +212,7 @@ def test_a_change_may_bring_its_own_answer_pattern() -> None:
 
 def test_hostile_braces_in_an_output_prefix_are_text() -> None:
     spec = AdapterSpec(answer_pattern="([A-D])", output_prefix="{0.__class__}{x} ")
-    with pytest.raises(ArgumentError, match="reads A and B"):
+    with pytest.raises(ArgumentError, match="matches A and B"):
         with_change(spec, '{"reference_prefix": "1. "}')
 
 

@@ -125,7 +125,7 @@ def test_every_order_comes_up() -> None:
 
 
 @pytest.mark.parametrize("order", ["reversed", "random:", "random:-1", "Random", "reverse "])
-def test_an_unknown_order_is_told(order: str) -> None:
+def test_an_unknown_order_raises(order: str) -> None:
     with pytest.raises(ArgumentError, match=r"adapt\(shot_order="):
         check_order(order)
 

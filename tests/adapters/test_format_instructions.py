@@ -9,7 +9,7 @@ from helmframe.errors import ArgumentError
 JOINT = AdapterSpec(method="multiple_choice_joint", output_prefix="Answer: ")
 
 
-def said(name: str, spec: AdapterSpec = JOINT, **changes: str) -> AdapterSpec:
+def expanded(name: str, spec: AdapterSpec = JOINT, **changes: str) -> AdapterSpec:
     return expand_format_instructions(AdapterSpec(**{**spec.__dict__, "format_instructions": name, **changes}))
 
 
@@ -18,51 +18,51 @@ def test_nothing_said_changes_nothing() -> None:
 
 
 def test_the_words_come_before_the_instructions() -> None:
-    spec = said("mcqa", instructions="Choose.")
+    spec = expanded("mcqa", instructions="Choose.")
     assert spec.instructions == "Answer with only a single letter.\n\nChoose."
     assert spec.format_instructions == ""
 
 
 def test_without_instructions_they_are_the_instructions() -> None:
-    assert said("mcqa").instructions == "Answer with only a single letter."
+    assert expanded("mcqa").instructions == "Answer with only a single letter."
 
 
 def test_a_suffix_stands_at_the_end_of_the_prompt() -> None:
-    spec = said("mcqa_suffix", global_suffix="!")
+    spec = expanded("mcqa_suffix", global_suffix="!")
     assert (spec.instructions, spec.global_suffix) == ("", "!\n\nAnswer with only a single letter.")
 
 
 def test_no_prefix_asks_not_to_repeat_the_cue() -> None:
-    assert said("mcqa_no_prefix_suffix").global_suffix == (
+    assert expanded("mcqa_no_prefix_suffix").global_suffix == (
         "\n\nAnswer with only a single letter. Do not include 'Answer:' in your answer."
     )
 
 
 def test_follow_wraps_the_prompt() -> None:
-    spec = said("follow", AdapterSpec())
+    spec = expanded("follow", AdapterSpec())
     assert spec.global_prefix.startswith("Here are some input-output examples.")
     assert spec.global_prefix.endswith("figure out what it is.\n\n")
     assert spec.global_suffix.endswith("format of the preceding outputs!\nOutput:")
 
 
 def test_legalbench_names_what_is_asked_for() -> None:
-    assert said("legalbench", AdapterSpec(output_prefix="Label: ")).instructions == "Answer with the label."
-    assert said("legalbench", AdapterSpec(output_prefix="Answer: ")).instructions == "Answer yes or no."
+    assert expanded("legalbench", AdapterSpec(output_prefix="Label: ")).instructions == "Answer with the label."
+    assert expanded("legalbench", AdapterSpec(output_prefix="Answer: ")).instructions == "Answer yes or no."
 
 
 def test_a_scenario_asked_with_letters_gets_the_words_for_letters() -> None:
-    assert said("legalbench").instructions == "Answer with only a single letter."
+    assert expanded("legalbench").instructions == "Answer with only a single letter."
 
 
 @pytest.mark.parametrize(
     ("name", "spec", "message"),
     [
         ("mcqb", JOINT, "Did you mean 'mcqa'"),
-        ("follow", JOINT, "is for method 'generation'"),
-        ("gpqa", AdapterSpec(), "none such for method 'generation'"),
-        ("mcqa", AdapterSpec(method="chat"), "none such for method 'chat'"),
+        ("follow", JOINT, "supported by method 'generation' only"),
+        ("gpqa", AdapterSpec(), "unsupported value for method 'generation'"),
+        ("mcqa", AdapterSpec(method="chat"), "unsupported value for method 'chat'"),
     ],
 )
-def test_words_that_are_not_there_are_told(name: str, spec: AdapterSpec, message: str) -> None:
+def test_words_that_are_not_there_raise(name: str, spec: AdapterSpec, message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
-        said(name, spec)
+        expanded(name, spec)

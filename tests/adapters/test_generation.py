@@ -13,8 +13,8 @@ ASKED = variants(["Capital of France?"], [right("Paris")], data_subject="cities"
 TRAIN = instances(["Capital of Italy?"], [right("Rome", "Roma")], data_subject="cities", split="train")
 
 
-def prompt(**said: object) -> str:
-    (text,) = requests(ASKED, TRAIN, **said)["prompt"]
+def prompt(**fields: object) -> str:
+    (text,) = requests(ASKED, TRAIN, **fields)["prompt"]
     assert isinstance(text, str)
     return text
 
@@ -81,7 +81,7 @@ def test_the_perturbed_text_is_asked() -> None:
     assert requests(asked, TRAIN, shots=0)["prompt"].to_list() == ["Input: capital of france?\nOutput:"]
 
 
-def test_a_system_text_that_is_no_text_is_told() -> None:
+def test_a_system_text_that_is_no_text_raises() -> None:
     with pytest.raises(ArgumentError, match="system=3 should be str"):
         requests(ASKED, TRAIN, system=3)
 
@@ -108,8 +108,8 @@ def conversation(**columns: Any) -> pl.DataFrame:
     return variants(["How are you?"], data_subject="talk").with_columns(**columns)
 
 
-def turns(asked: pl.DataFrame, **said: Any) -> list[tuple[str, str, str]]:
-    (row,) = requests(asked, asked.clear(), method="chat", **said).to_dicts()
+def turns(asked: pl.DataFrame, **fields: Any) -> list[tuple[str, str, str]]:
+    (row,) = requests(asked, asked.clear(), method="chat", **fields).to_dicts()
     return [(each["role"], each["kind"], each["content"][0]["text"]) for each in row["blocks"]]
 
 
@@ -136,14 +136,14 @@ def test_one_instance_may_have_none() -> None:
     assert turns(conversation(data_messages=none)) == [("user", "question", "How are you?")]
 
 
-@pytest.mark.parametrize(("said", "asked"), [({}, None), ({"chat_template": True}, True)])
-def test_the_chat_template_is_used_where_there_is_one_unless_it_must_be(said: dict[str, Any], asked: object) -> None:
-    (row,) = requests(conversation(), conversation().clear(), method="chat", **said).to_dicts()
+@pytest.mark.parametrize(("fields", "asked"), [({}, None), ({"chat_template": True}, True)])
+def test_the_chat_template_is_used_where_there_is_one_unless_it_must_be(fields: dict[str, Any], asked: object) -> None:
+    (row,) = requests(conversation(), conversation().clear(), method="chat", **fields).to_dicts()
     assert row["chat_template"] is asked
 
 
-def test_messages_of_another_type_are_told() -> None:
-    with pytest.raises(ArgumentError, match="column 'messages' is String; chat wants a list of"):
+def test_messages_of_another_type_raise() -> None:
+    with pytest.raises(ArgumentError, match=r"Column 'messages' has type String\. Method 'chat' needs a list of"):
         turns(conversation(data_messages=pl.lit("Hi")))
 
 
@@ -162,5 +162,5 @@ def test_a_scenarios_examples_and_instructions_are_left_out() -> None:
 
 
 def test_said_ones_are_an_error() -> None:
-    with pytest.raises(ArgumentError, match=r"shots=5.*'language_modeling' has no use for it"):
+    with pytest.raises(ArgumentError, match=r"shots=5.*'language_modeling' doesn't use shots"):
         cells({"method": "language_modeling", "shots": 5})

@@ -29,8 +29,8 @@ def test_labels_count_up(prefix: str, lines: list[str], labels: list[str]) -> No
 def test_roman_numerals() -> None:
     labels = counted("i. ")[1]
     assert len(set(labels)) == 64
-    said = [labels[number - 1] for number in (4, 9, 14, 19, 38, 40, 49, 50, 64)]
-    assert said == ["iv", "ix", "xiv", "xix", "xxxviii", "xl", "xlix", "l", "lxiv"]
+    numerals = [labels[number - 1] for number in (4, 9, 14, 19, 38, 40, 49, 50, 64)]
+    assert numerals == ["iv", "ix", "xiv", "xix", "xxxviii", "xl", "xlix", "l", "lxiv"]
 
 
 @pytest.mark.parametrize(("prefix", "count"), [("A. ", 26), ("1. ", 9), ("W. ", 4), ("中 ", 64)])
@@ -38,8 +38,8 @@ def test_alphabets_end(prefix: str, count: int) -> None:
     assert len(counted(prefix)[1]) == count
 
 
-def test_nothing_to_count_up_from_is_told() -> None:
-    with pytest.raises(ArgumentError, match="needs a letter or digit to count up from"):
+def test_nothing_to_count_up_from_raises() -> None:
+    with pytest.raises(ArgumentError, match="must contain a letter or digit to count up from"):
         counted("- ")
 
 

@@ -11,8 +11,8 @@ ASKED = variants(["Which floats?"], [[("Stone", False), ("Cork", True), ("Lead",
 TRAIN = instances(["Which sinks?"], [[("Iron", True), ("Wood", False)]], data_subject="physics", split="train")
 
 
-def prompt(**said: object) -> str:
-    (text,) = requests(ASKED, TRAIN, **{"method": "multiple_choice_joint", **said})["prompt"]
+def prompt(**fields: object) -> str:
+    (text,) = requests(ASKED, TRAIN, **{"method": "multiple_choice_joint", **fields})["prompt"]
     assert isinstance(text, str)
     return text
 
@@ -80,14 +80,16 @@ def test_a_whole_alphabet_of_options() -> None:
 
 
 @pytest.mark.parametrize(("prefix", "count", "letters"), [("A. ", 27, 26), ("1. ", 10, 9), ("X. ", 4, 3)])
-def test_more_options_than_letters_are_told(prefix: str, count: int, letters: int) -> None:
+def test_more_options_than_letters_raise(prefix: str, count: int, letters: int) -> None:
     asked = variants(["Which?"], [[("x", False)] * count], data_subject="physics")
-    with pytest.raises(ArgumentError, match=f"'id0' of scenario 's' has {count} options, and .* {letters} letters"):
+    with pytest.raises(
+        ArgumentError, match=f"'id0' of scenario 's' has {count} options, but .* has only {letters} labels"
+    ):
         requests(asked, TRAIN, method="multiple_choice_joint", shots=0, reference_prefix=prefix)
 
 
-def test_a_prefix_without_a_letter_is_told() -> None:
-    with pytest.raises(ArgumentError, match="needs a letter or digit to count up from"):
+def test_a_prefix_without_a_letter_raises() -> None:
+    with pytest.raises(ArgumentError, match="must contain a letter or digit to count up from"):
         prompt(reference_prefix="- ")
 
 
@@ -104,13 +106,13 @@ def test_labels_can_be_listed() -> None:
 
 
 @pytest.mark.parametrize("characters", [["x", "x", "y"], ["x", "", "y"]])
-def test_labels_that_cannot_be_told_apart_are_an_error(characters: list[str]) -> None:
-    with pytest.raises(ArgumentError, match="labels should differ, and not be empty"):
+def test_labels_that_repeat_are_an_error(characters: list[str]) -> None:
+    with pytest.raises(ArgumentError, match="labels must differ and must not be empty"):
         prompt(reference_prefix_characters=characters)
 
 
-def test_too_few_labels_are_told() -> None:
-    with pytest.raises(ArgumentError, match=r"there are 2 letters; .* or another reference_prefix_characters"):
+def test_too_few_labels_raise() -> None:
+    with pytest.raises(ArgumentError, match=r"has only 2 labels\. .* or another reference_prefix_characters"):
         prompt(reference_prefix_characters=["x", "y"])
 
 

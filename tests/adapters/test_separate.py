@@ -16,10 +16,10 @@ ASKED = variants(["Ice is"], [[("cold", True), ("hot", False)]], data_subject="p
 TRAIN = instances(["Fire is"], [right("hot")], data_subject="physics", split="train")
 
 
-def requests(asked: pl.DataFrame = ASKED, train: pl.DataFrame = TRAIN, **said: Any) -> pl.DataFrame:
+def requests(asked: pl.DataFrame = ASKED, train: pl.DataFrame = TRAIN, **fields: Any) -> pl.DataFrame:
     """Requests with `prompt`: what stands before the continuation."""
     rows, heads = adapt(
-        asked.lazy(), train, setting(**{"method": "multiple_choice_separate_original", **said}), ["subject"]
+        asked.lazy(), train, setting(**{"method": "multiple_choice_separate_original", **fields}), ["subject"]
     )
     texts = pl.element().struct.field("content").list.eval(pl.element().struct.field("text")).list.join("")
     before = heads.select("head_id", before=pl.col("head").list.eval(texts).list.join("")).unique()
@@ -30,40 +30,40 @@ def requests(asked: pl.DataFrame = ASKED, train: pl.DataFrame = TRAIN, **said: A
     )
 
 
-def said(rows: pl.DataFrame) -> list[tuple[str, str]]:
+def continuations(rows: pl.DataFrame) -> list[tuple[str, str]]:
     return list(rows.select("prompt", "continuation").iter_rows())
 
 
 def test_each_option_is_a_request_with_the_space_before_it() -> None:
     rows = requests()
-    assert said(rows) == [("Ice is", " cold"), ("Ice is", " hot")]
+    assert continuations(rows) == [("Ice is", " cold"), ("Ice is", " hot")]
     assert rows["reference_index"].to_list() == [0, 1]
     assert set(rows["request_mode"]) == {"original"}
 
 
 def test_the_cue_is_said_before_the_option_and_its_space_with_it() -> None:
-    assert said(requests(input_prefix="Q: ", input_suffix="\n", output_prefix="A: ", output_suffix=".")) == [
+    assert continuations(requests(input_prefix="Q: ", input_suffix="\n", output_prefix="A: ", output_suffix=".")) == [
         ("Q: Ice is\nA:", " cold."),
         ("Q: Ice is\nA:", " hot."),
     ]
 
 
 def test_space_that_the_cue_keeps_is_not_asked_about() -> None:
-    assert said(requests(output_prefix="=", cue_space="space"))[0] == ("Ice is= ", "cold")
+    assert continuations(requests(output_prefix="=", cue_space="space"))[0] == ("Ice is= ", "cold")
 
 
 def test_what_ends_the_prompt_belongs_to_the_option() -> None:
-    assert said(requests(global_suffix="!"))[0] == ("Ice is", " cold!")
+    assert continuations(requests(global_suffix="!"))[0] == ("Ice is", " cold!")
 
 
 def test_examples_are_answered_in_words() -> None:
-    assert said(requests(shots=1))[0] == ("Fire is hot\nIce is", " cold")
+    assert continuations(requests(shots=1))[0] == ("Fire is hot\nIce is", " cold")
 
 
 def test_calibration_asks_about_the_option_without_question_and_examples() -> None:
     rows = requests(method="multiple_choice_separate_calibrated", shots=1, instructions="Go on.")
     assert rows["request_mode"].to_list() == ["original", "calibration"] * 2
-    assert said(rows)[:2] == [("Go on.\n\nFire is hot\nIce is", " cold"), ("Go on.\n\nAnswer:", " cold")]
+    assert continuations(rows)[:2] == [("Go on.\n\nFire is hot\nIce is", " cold"), ("Go on.\n\nAnswer:", " cold")]
     assert rows["shot_ids"].to_list()[:2] == [["id0"], []]
 
 
@@ -73,7 +73,7 @@ def test_nothing_is_decoded() -> None:
 
 def test_an_empty_input_is_no_context() -> None:
     asked = variants([""], [[("One.", True), ("Two.", False)]], data_subject="physics")
-    assert said(requests(asked, output_prefix="")) == [("", "One."), ("", "Two.")]
+    assert continuations(requests(asked, output_prefix="")) == [("", "One."), ("", "Two.")]
 
 
 def test_an_instance_without_options_is_not_asked() -> None:

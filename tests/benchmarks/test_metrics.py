@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from helmframe.metrics.protocol import resolve_metrics
-from helmframe.metrics.shared import over_pairs
+from helmframe.metrics.shared import score_pairs
 from tests.acceptance.figures import shown
 
 pytestmark = pytest.mark.shared
@@ -35,6 +35,6 @@ def seconds(pairs: pl.DataFrame, *names: str) -> float:
     times = []
     for _ in range(3):
         start = time.perf_counter()
-        over_pairs(pairs, metrics)
+        score_pairs(pairs, metrics)
         times.append(time.perf_counter() - start)
     return min(times)

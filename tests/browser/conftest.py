@@ -53,7 +53,7 @@ def watched(chromium: Any) -> Iterator[Watched]:
     page.on("request", lambda request: found.requests.append(request.url))
     page.on("websocket", lambda socket: found.requests.append(socket.url))
     page.on("pageerror", lambda error: found.errors.append(str(error)))
-    page.on("console", lambda said: found.errors.append(said.text) if said.type == "error" else None)
+    page.on("console", lambda message: found.errors.append(message.text) if message.type == "error" else None)
 
     def dismiss(dialog: Any) -> None:
         found.executed.append(dialog.message)

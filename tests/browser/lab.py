@@ -70,11 +70,11 @@ def started_lab(folder: Path) -> Iterator[Lab]:
     notebooks.mkdir(parents=True)
     own = {name: str(folder / name) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR")}
     own |= {"HELMFRAME_STORE": str(folder / "store"), "HELMFRAME_PROGRESS": "0", "IPYTHONDIR": str(folder / "ipython")}
-    said = [f"--ServerApp.port={port}", f"--IdentityProvider.token={TOKEN}", f"--ServerApp.root_dir={notebooks}"]
-    said += ["--no-browser", "--ServerApp.ip=127.0.0.1", "--LabApp.extension_manager=readonly", "--allow-root"]
+    options = [f"--ServerApp.port={port}", f"--IdentityProvider.token={TOKEN}", f"--ServerApp.root_dir={notebooks}"]
+    options += ["--no-browser", "--ServerApp.ip=127.0.0.1", "--LabApp.extension_manager=readonly", "--allow-root"]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "jupyter", "lab", *said], env={**os.environ, **own}, stdout=log, stderr=log
+            [sys.executable, "-m", "jupyter", "lab", *options], env={**os.environ, **own}, stdout=log, stderr=log
         )
     try:
         _wait(port, process, folder / "log")

@@ -40,7 +40,7 @@ def results() -> hf.Results:
 
 def tooltips(page: Any) -> list[str]:
     """What the first marks of a chart say to the mouse."""
-    said = []
+    tooltips = []
     for mark in page.query_selector_all("svg.marks .mark-symbol.role-mark path, svg.marks .mark-rect.role-mark path")[
         :12
     ]:
@@ -48,8 +48,8 @@ def tooltips(page: Any) -> list[str]:
         box = mark.bounding_box()
         page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
         page.wait_for_timeout(20)
-        said.append(page.evaluate("document.querySelector('#vg-tooltip-element')?.textContent ?? ''"))
-    return said
+        tooltips.append(page.evaluate("document.querySelector('#vg-tooltip-element')?.textContent ?? ''"))
+    return tooltips
 
 
 @pytest.mark.parametrize("mode", ["light", "dark"])
@@ -66,7 +66,7 @@ def test_hostile_texts_are_shown_and_never_run(results: hf.Results, mode: str, t
         seen[name] = sum(AS_SHOWN.get(attack, attack) in texts for attack in ATTACKS)
     shown("hostile", f"charts {mode}: texts shown of {len(ATTACKS)}", seen, "all, where there is something to draw")
     shown("hostile", f"charts {mode}: executed, console errors", (watched.executed, watched.errors), "none")
-    # nobody told how sure a model was
+    # completions without confidences
     assert {name: count for name, count in seen.items() if count < len(ATTACKS)} == {"calibration": 0}
     assert sum(any(AS_SHOWN.get(attack, attack) in each for each in hovered) for attack in ATTACKS) == len(ATTACKS)
     assert watched.executed == []

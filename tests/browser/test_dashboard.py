@@ -35,15 +35,15 @@ def test_a_form_chooses_and_links_lead_on(watched: Watched, tmp_path: Path) -> N
         page.get_by_label("perturbation", exact=True).select_option("typos")
         page.get_by_label("order", exact=True).select_option("highest")
         page.get_by_role("button", name="Show").click()
-        rows = page.get_by_role("region", name="answers").locator("tbody tr")
+        rows = page.get_by_role("region", name="completions").locator("tbody tr")
         assert page.get_by_role("region", name="scores").locator("tbody tr").count() == 1
         assert rows.first.locator("td.number").inner_text() == "1.000"
         name = rows.first.locator("a").inner_text()
         rows.first.locator("a").click()
         page.locator("h1", has_text=name).wait_for()
-        assert page.get_by_role("region", name="under other models").locator("tbody tr").count() == 4
+        assert page.get_by_role("region", name="all models").locator("tbody tr").count() == 4
         assert serious(page) == []
-        page.get_by_role("link", name="all answers").click()
+        page.get_by_role("link", name="all completions").click()
         page.get_by_role("button", name="Show").wait_for()
     well(watched)
 
@@ -61,7 +61,7 @@ def test_hostile_texts_are_shown_and_never_run(watched: Watched, tmp_path: Path)
         page.locator("p", has_text="10 scores").wait_for()
         cells = page.locator("td.text").evaluate_all("each => each.map((cell) => cell.textContent)")
         assert [place for place, text in enumerate(HOSTILE) if visible(text[:160]) not in cells] == []
-        links = page.get_by_role("region", name="answers").locator("a")
+        links = page.get_by_role("region", name="completions").locator("a")
         found = []
         for place in range(links.count()):
             links.nth(place).click()

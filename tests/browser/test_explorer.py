@@ -64,7 +64,7 @@ def test_a_click_shows_the_instance_and_others_lead_on(watched: Watched) -> None
         one = page.get_by_role("region", name="instance", exact=True)
         for title in ("scores", "prompt as sent", "completion", "parsed output", "references"):
             assert one.locator("h4", has_text=title).count(), title
-        assert "2 shots" in one.locator("summary").first.inner_text()
+        assert "2 few-shot examples" in one.locator("summary").first.inner_text()
         assert not one.get_by_role("region", name="start of the prompt").is_visible()
         one.locator("summary").first.click()
         assert one.get_by_role("region", name="start of the prompt").is_visible()
@@ -90,8 +90,8 @@ def test_a_bar_leads_to_its_rows_and_pages_turn(watched: Watched) -> None:
         page.get_by_label("page", exact=True).press("Enter")
         caption(page, "501–512 of 512 rows")
         assert page.get_by_role("button", name="next").is_disabled()
-        page.get_by_label("instance id holds").fill("no such id")
-        page.get_by_label("instance id holds").press("Enter")
+        page.get_by_label("instance id contains").fill("no such id")
+        page.get_by_label("instance id contains").press("Enter")
         caption(page, "no rows")
     well(watched)
 

@@ -22,7 +22,7 @@ from tests.cli.test_run import MUSIC, typed
         (["run", "sampler:subject=musik,model=oracle()"], "Did you mean 'music'?", 2),
         (["run", "sampler:subject=music"], "No model. Add model=org/name to the run entry", 2),
         (["run", "sampler:model=text"], "No model. Add model=org/name to the run entry", 2),
-        (["run", "sampler:model=./geclm/nowhere"], "looked at: geclm/nowhere, nowhere", 1),
+        (["run", "sampler:model=./geclm/nowhere"], "Searched: geclm/nowhere, nowhere", 1),
         (["run", MUSIC, "-m", "0"], "n must be an integer ≥ 1", 2),
         (
             ["run", MUSIC, "--models-to-run", "echo()"],
@@ -31,7 +31,7 @@ from tests.cli.test_run import MUSIC, typed
         ),
         (["explain", "mmlu:subject=philosophy", "-m", "4"], "scenario 'mmlu': no file found at ", 1),
         (["run", "mmlu:subject=philosophy,model=oracle()"], "HELMFRAME_DATA", 1),
-        (["show", "nothing"], "no scenario is called 'nothing'.", 2),
+        (["show", "nothing"], "Unknown scenario 'nothing'.", 2),
         (["show", "."], "has no results", 1),
     ],
 )

@@ -69,7 +69,7 @@ def test_references_are_lists_of_text_and_correct(folder: Path, references: str)
 
 def test_an_unknown_draw_is_a_problem(folder: Path) -> None:
     said = problem(folder, "metrics:", "draw: quacs\nmetrics:")
-    assert said.startswith("no draw is called 'quacs'. Did you mean 'quac'?")
+    assert said.startswith("Unknown draw 'quacs'. Did you mean 'quac'?")
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def own_rows(tmp_path: Path) -> Path:
 
 def test_an_unknown_metric_is_named(folder: Path) -> None:
     said = problem(folder, "exact_match]", "exact_mach]").splitlines()[0]
-    assert said.startswith("no metric is called 'exact_mach'. Did you mean 'exact_match'")
+    assert said.startswith("Unknown metric 'exact_mach'. Did you mean 'exact_match'")
 
 
 def test_a_main_metric_that_is_not_scored_is_named(folder: Path) -> None:
@@ -92,7 +92,7 @@ def test_a_main_metric_that_is_not_scored_is_named(folder: Path) -> None:
 
 def test_an_unknown_method_is_named(folder: Path) -> None:
     said = problem(folder, "method: generation", "method: generate")
-    assert said.startswith("no adapter method is called 'generate'")
+    assert said.startswith("Unknown adapter method 'generate'")
 
 
 def test_a_select_that_does_not_fit_the_columns_is_found_without_data(folder: Path) -> None:

@@ -32,7 +32,7 @@ def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 def test_two_folders_as_text(folders: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     lines = said(capsys, *folders).splitlines()
     assert lines[1].startswith("good  <script>|`x`")
-    assert "differs: model" in lines
+    assert "differs in: model" in lines
 
 
 def test_json_has_every_number(folders: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -68,10 +68,10 @@ def test_one_folder_and_what_varies_in_it(tmp_path: Path, capsys: pytest.Capture
         (["A", "A", "A"], "compare takes two folders"),
         (["A", "nowhere"], "nowhere"),
         (["A", "A", "--axis", "modell"], "Did you mean 'model'"),
-        (["A", "A", "--worst", "some"], "should be 'all', or how many draws"),
+        (["A", "A", "--worst", "some"], "worst must be 'all' or an integer"),
         (["A", "A", "--errors", "ignore"], "errors='ignore'"),
         (["A", "A", "-o", "no/such/file.md"], "the folder no/such doesn't exist"),
-        (["A", "A", "--ci", "95"], "ci=95.0 should lie between 0 and 1"),
+        (["A", "A", "--ci", "95"], "ci=95.0: ci must be between 0 and 1"),
     ],
 )
 def test_what_can_not_be_compared_is_said(

@@ -64,7 +64,7 @@ def test_a_notebook_shows_it_escaped(folders: list[str]) -> None:
         (["A", "--at-least", "0.5", "--columns", "exact_mach"], "Did you mean 'exact_match'"),
         (["A", "--at-least", "0.5", "--errors", "ignore"], "errors='ignore'"),
         (["A", "--at-least", "0.5", "--ci", "95"], "ci=95.0"),
-        (["A", "--against", "A", "--margin", "-1"], "0 or more"),
+        (["A", "--against", "A", "--margin", "-1"], "margin must be a number ≥ 0"),
         (["A", "--at-least", "0.5", "-o", "no/such/file.md"], "the folder no/such doesn't exist"),
     ],
 )

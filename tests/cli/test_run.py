@@ -159,7 +159,7 @@ def test_explain_asks_no_model(here: Path, capsys: pytest.CaptureFixture[str]) -
     said = ["sampler:subject=music,model=noisy(accuracy=0.6, seed=82)", "-m", "4"]
     assert main(["explain", *said]) == 0
     first, err = capsys.readouterr()
-    assert "4 distinct requests: 0 in the store, 4 to send" in first
+    assert "4 distinct requests: 0 cached, 4 to send" in first
     assert err == ""
     main(["run", "--dry-run", *said])
     assert capsys.readouterr().out == first

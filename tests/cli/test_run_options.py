@@ -85,7 +85,7 @@ def test_wherever_it_is_loaded_it_answers_alike_and_tells_how_it_reads(
     assert answered(f"--model ./x {options}") == pytest.approx(answered("--model ./x"), abs=1e-5)
     said = capsys.readouterr().err
     assert "helmframe: x: busy " in said
-    assert f"waited for; {told}prompts are packed and what they share is read once" in said
+    assert f"waiting for completions; {told}prompts are packed, and shared prefixes are read once" in said
 
 
 def test_code_of_the_checkpoint_runs_where_it_is_trusted(here: Path) -> None:
@@ -107,7 +107,7 @@ def test_how_prompts_will_be_read_is_explained(here: Path, capsys: pytest.Captur
     saved(here / "x", llama(seed=9))  # which no other test has loaded
     assert main(["explain", MUSIC, "-m", "1", "--model", "./x"]) == 0
     said = capsys.readouterr().out
-    assert "x: by its configuration prompts are packed and what they share is read once; a check" in said
+    assert "x: by the model's configuration, prompts are packed, and shared prefixes are read once; a check" in said
 
 
 def test_an_adapter_is_explained(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -141,7 +141,7 @@ def test_options_are_of_the_local_models_among_several(here: Path, capsys: pytes
         (["--model", "oracle()", "--trust-remote-code"], "--trust-remote-code applies to local models"),
         (["--model", "openai:gpt-4.1", "--device-map", "auto"], "'openai:gpt-4.1' isn't one"),
         (["--model", "oracle()", "--models-to-run", "echo()"], "--model and --models-to-run exclude each other"),
-        (["--model", "./x", "--dtype", "half"], "no dtype is called 'half'"),
+        (["--model", "./x", "--dtype", "half"], "Unknown dtype 'half'"),
     ],
 )
 def test_what_can_not_be_said_is_refused(
@@ -170,7 +170,7 @@ def test_the_options_say_the_engine() -> None:
     [
         (["--address", "auto"], "--engine ray"),
         (["--engine", "ray", "--actors", "many"], "1-8"),
-        (["--engine", "ray", "--actors", "4-2"], "at least"),
+        (["--engine", "ray", "--actors", "4-2"], "a pair"),
     ],
 )
 def test_options_that_cannot_be(words: list[str], match: str) -> None:

@@ -32,7 +32,7 @@ def test_without_metrics_those_of_the_run(run: str, capsys: pytest.CaptureFixtur
 @pytest.mark.parametrize(
     ("metrics", "message"),
     [
-        (["rouge_7"], "no metric is called 'rouge_7'. Did you mean"),
+        (["rouge_7"], "Unknown metric 'rouge_7'. Did you mean"),
         (["f1_score(n=1)"], "f1_score() has no argument 'n'"),
     ],
 )

@@ -21,7 +21,9 @@ def folder(tmp_path: Path) -> str:
 def test_a_folder_without_results_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for command in ("view", "dashboard"):
         assert main([command, str(tmp_path)]) == 1
-        assert "no results" in capsys.readouterr().err
+        message = capsys.readouterr().err
+        assert str(tmp_path) in message
+        assert "no results" in message
 
 
 def test_a_port_in_use_is_told(capsys: pytest.CaptureFixture[str]) -> None:

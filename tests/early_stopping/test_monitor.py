@@ -69,7 +69,7 @@ def test_it_stops_once_the_interval_is_narrow_and_the_table_says_so() -> None:
     assert row["n_run"] < N / 2
     assert results.completions.select(pl.len()).collect().item() == row["n_run"]
     assert f"{row['n_run']} of 800" in repr(results)
-    assert "stopped by precise(0.06)" in repr(results)
+    assert "stopped early by precise(0.06)" in repr(results)
 
 
 def test_each_cell_of_a_grid_stops_by_itself() -> None:
@@ -225,9 +225,9 @@ def test_what_can_not_be_watched_is_said_before_anything_is_asked(counted: Any) 
             with pytest.raises(error, match=message):
                 start(until=until)
     lengths = plan.metrics("output_words", "exact_match")
-    with pytest.raises(PlanError, match=r"'output_words'.* without bounds.*metric='exact_match'"):
+    with pytest.raises(PlanError, match=r"'output_words'.* has no bounds.*metric='exact_match'"):
         lengths.score(until=hf.precise(0.1, metric="output_words"))
-    with pytest.raises(PlanError, match="one number of the whole set"):
+    with pytest.raises(PlanError, match="is computed over the whole set"):
         plan.metrics("classification_macro_f1").score(until=hf.precise(0.1))
     assert seen.prompts == []
     assert reader_of(lengths.score(until=hf.precise(0.1, metric="exact_match"))).n_generated() < N

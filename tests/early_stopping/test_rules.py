@@ -29,17 +29,17 @@ def test_the_command_line_takes_bare_words() -> None:
         (lambda: hf.precise(float("nan")), "such as 0.03"),
         (lambda: hf.precise("0.1"), "such as 0.03"),  # type: ignore[arg-type]
         (lambda: hf.precise(0.1, ci=95), "ci=95"),
-        (lambda: hf.precise(0.1, mean="median"), "neither 'macro'"),
+        (lambda: hf.precise(0.1, mean="median"), "mean must be 'macro'"),
         (lambda: hf.precise(0.1, seed=0.5), "seed=0.5"),  # type: ignore[arg-type]
-        (lambda: hf.decided("a", "a"), "two models, not one"),
-        (lambda: hf.decided("a", 1), "names of two models"),  # type: ignore[arg-type]
-        (lambda: parse_until("precise"), "write .precise"),
-        (lambda: parse_until("precice(.1)"), "write .precise"),
+        (lambda: hf.decided("a", "a"), "a and b must be different models"),
+        (lambda: hf.decided("a", 1), "a and b must be names of models"),  # type: ignore[arg-type]
+        (lambda: parse_until("precise"), "the rule must be .precise"),
+        (lambda: parse_until("precice(.1)"), "the rule must be .precise"),
         (lambda: parse_until("precise(.1, cii=.9)"), "Did you mean 'ci'"),
         (lambda: parse_until("precise()"), "half_width"),
         (lambda: parse_until("decided(a)"), "'b'"),
-        (lambda: parse_until("__import__('os').getcwd()"), "write .precise"),
-        (lambda: parse_until("precise(open('x'))"), "write .precise"),
+        (lambda: parse_until("__import__('os').getcwd()"), "the rule must be .precise"),
+        (lambda: parse_until("precise(open('x'))"), "the rule must be .precise"),
     ],
 )
 def test_what_can_not_be_is_said(say: Callable[[], Until], message: str) -> None:

@@ -77,7 +77,7 @@ def fail(error: BaseException) -> Callable[[], None]:
 
 def test_different_errors_of_concurrent_jobs_are_raised_as_a_group() -> None:
     first, second = StoreError("the disk is full"), ValueError("no number")
-    with pytest.raises(GroupedError, match=r"2 parts of the run failed:\n\d\. .*\n\d\. ") as caught:
+    with pytest.raises(GroupedError, match=r"The run failed with 2 different errors:\n\d\. .*\n\d\. ") as caught:
         run_concurrently([fail(first), lambda: None, fail(second)], Budget())
     assert set(caught.value.exceptions) == {first, second}
     assert isinstance(caught.value, HelmframeError)

@@ -368,7 +368,7 @@ def test_what_the_console_shows_does_not_change(capsys: pytest.CaptureFixture[st
 
 
 def test_two_runs_of_one_id_are_refused() -> None:
-    with recorded("r", []), pytest.raises(ArgumentError, match="'r' is being recorded"), recorded("r", []):
+    with recorded("r", []), pytest.raises(ArgumentError, match="'r' is already being recorded"), recorded("r", []):
         pass
 
 
@@ -432,7 +432,12 @@ def test_more_than_can_wait_is_dropped_and_counted(monkeypatch: pytest.MonkeyPat
     with recorded("r", frames):
         for number in range(10):
             logging.getLogger("mine").warning(str(number))
-    assert messages(frames) == ["0", "1", "2", "7 records were dropped here: more came than could be written"]
+    assert messages(frames) == [
+        "0",
+        "1",
+        "2",
+        "7 records were dropped here, because they came faster than they could be written",
+    ]
 
 
 def test_a_long_message_is_cut() -> None:

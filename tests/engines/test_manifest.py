@@ -155,7 +155,7 @@ def test_a_run_that_stored_nothing_contributes_nothing() -> None:
 
 def test_unknown_runs_are_named_with_at_most_five_that_there_are() -> None:
     known = [run_id(stopped(0)) for _ in range(7)]
-    with pytest.raises(hf.HelmframeError, match="no such run") as failure:
+    with pytest.raises(hf.HelmframeError, match="run not found") as failure:
         PLAN.generate(function([])).score(resume="20260101-000000-00000000")
     assert isinstance(failure.value, LookupError)
     assert sum(each in str(failure.value) for each in known) == 5
@@ -170,25 +170,28 @@ def test_an_empty_store_has_no_run() -> None:
 
 def test_a_run_of_another_model_is_refused() -> None:
     first = stopped(5, name="theirs")
-    with pytest.raises(ValueError, match="no completions of 'model' in this run; the run stores those of 'theirs'"):
+    with pytest.raises(ValueError, match="the run stores no completions of 'model', only of 'theirs'"):
         PLAN.generate(function([])).score(resume=run_id(first))
 
 
-@pytest.mark.parametrize(("resume", "fresh", "message"), [(7, False, "as text"), ("last", True, "contradict")])
+@pytest.mark.parametrize(
+    ("resume", "fresh", "message"),
+    [(7, False, "resume must be 'last' or the id of a run"), ("last", True, "contradict")],
+)
 def test_what_cannot_be_is_refused(resume: str, fresh: bool, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         PLAN.generate(function([])).score(resume=resume, fresh=fresh)
 
 
 def test_a_wrong_run_is_refused_when_it_is_submitted() -> None:
-    with pytest.raises(LookupError, match="no such run"):
+    with pytest.raises(LookupError, match="run not found"):
         PLAN.generate(function([])).submit(resume="nothing")
 
 
 def test_two_functions_of_one_name_are_refused() -> None:
     both = hf.suite(PLAN.generate(function([])), PLAN.generate(function([], answer=lambda prompt: "B")))
     first = both.score()
-    with pytest.raises(ValueError, match="two models are called 'model' in scenario 'sampler'"):
+    with pytest.raises(ValueError, match="two models have the name 'model' in scenario 'sampler'"):
         both.score(resume=run_id(first))
 
 
@@ -257,7 +260,7 @@ def test_the_first_line_of_a_model_with_a_version_is_short(capsys: pytest.Captur
     plan.score()
     assert f"helmframe: {planned} of {planned} completions of 'pinned' cached." in capsys.readouterr().err.splitlines()
     plan.score(fresh=True)
-    assert "completions of 'pinned' cached: fresh=True generates all again." in capsys.readouterr().err
+    assert "completions of 'pinned' cached: fresh=True generates all of them again." in capsys.readouterr().err
 
 
 def test_a_line_about_a_part_of_the_run_states_so(capsys: pytest.CaptureFixture[str]) -> None:
@@ -308,8 +311,8 @@ def test_a_killed_run_loads_with_the_completions_it_stored(killed: str) -> None:
     assert rows["request_id"].n_unique() == stored
     prompts = rows.join(results.prefixes.collect(), on="prefix_id", how="left", validate="m:1")
     assert prompts.select(pl.col("prefix", "suffix", "input", "completion").null_count()).row(0) == (0, 0, 0, 0)
-    assert f"{rows.height} of 512 completions planned are there" in repr(results)
-    assert f"{rows.height} of them have no scores yet: results.rescore() computes them" in repr(results)
+    assert f"{rows.height} of 512 planned completions are available" in repr(results)
+    assert f"{rows.height} completions have no scores yet; results.rescore() computes them" in repr(results)
     assert results.rescore().scores.collect()["metric"].len() == 4 * rows.height
     assert [each.why for each in verify(path.parents[1]) if each.why] == []
 

@@ -17,7 +17,7 @@ from helmframe.views import live
 from tests.models.tiny import gpt2_folder
 
 STORY = "Once upon a time there was a fox who lived in a wood, number"
-CONTINUE = "If the completion should continue the input, write .adapt(input_suffix=''), or input_suffix: '' under"
+CONTINUE = "If completions should continue the input, write .adapt(input_suffix=''), or input_suffix: '' under"
 
 
 def continuation(n: int = 5, **changes: Any) -> Plan:
@@ -52,7 +52,7 @@ def test_a_silent_model_is_reported_with_the_end_of_its_first_prompt_and_what_to
     end = repr(f"{STORY} 0\n"[-40:])
     (note,) = empty_notes(results.manifest)
     assert note.startswith(
-        f"story × silent: 5 of 5 completions are empty; the first of their prompts ends in {end}. {CONTINUE}"
+        f"story × silent: 5 of 5 completions are empty. The first of their prompts ends in {end}. {CONTINUE}"
     )
     assert len(end) == 40 + len("''") + len("\\n") - len("\n")
     assert warned(caplog) == [note]
@@ -131,9 +131,9 @@ def test_the_advice_fits_the_cause() -> None:
 
     (stopped,) = empty_notes(continuation(output_prefix="Answer:").generate(silent).score().manifest)
     assert "ends in " + repr((STORY + " 0\nAnswer:")[-40:]) in stopped
-    assert "Look at the stop sequences" in stopped
+    assert "A stop sequence may end the completion" in stopped
     (limited,) = empty_notes(continuation().generate(at_its_limit).score().manifest)
-    assert limited.endswith("write .generate(…, max_tokens=…) with a larger number.")
+    assert limited.endswith("Set a larger limit: .generate(…, max_tokens=…).")
 
 
 def test_options_that_were_scored_are_no_completions() -> None:
@@ -173,7 +173,7 @@ def test_a_run_of_a_local_model_says_so_at_its_end_on_its_page_and_in_its_report
     results = run.wait(120)
     (note,) = utilization_notes(results.manifest)
     about = results.manifest["models"]["bytes"]
-    assert note.startswith(f"bytes: busy {about['busy']:.0%} of the {about['waited']:,.1f} s that its answers were")
+    assert note.startswith(f"bytes: busy for {about['busy']:.0%} of the {about['waited']:,.1f} s spent waiting")
     assert note.endswith(about["state"])
     assert note in live.run_html(run, None)
     assert note in Path(results.report(tmp_path / "report.html")).read_text(encoding="utf-8")

@@ -21,9 +21,9 @@ def test_without_a_terminal_a_line_is_written_at_the_end(capsys: pytest.CaptureF
 
 def test_the_store_is_named_when_it_is_first_used(capsys: pytest.CaptureFixture[str]) -> None:
     PLAN.score()
-    assert "the store is" in capsys.readouterr().err
+    assert "The store is" in capsys.readouterr().err
     PLAN.score()
-    assert "the store is" not in capsys.readouterr().err
+    assert "The store is" not in capsys.readouterr().err
 
 
 def test_progress_can_be_turned_off(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

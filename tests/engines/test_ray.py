@@ -138,7 +138,7 @@ def test_a_killed_replica_loses_and_doubles_nothing(monkeypatch: pytest.MonkeyPa
     while not len(up) or run.manifest()["counts"].get("generated", 0) < 20:
         assert run.status == "running"
         time.sleep(0.05)
-        up = run.logs()["message"].str.extract(r"replica of slower is up on .*, process (\d+)").drop_nulls()
+        up = run.logs()["message"].str.extract(r"replica of slower is ready on .*, process (\d+)").drop_nulls()
     os.kill(int(up[0]), signal.SIGKILL)
     results = run.wait(120)
     assert any("was lost" in each for each in run.logs()["message"])
@@ -161,7 +161,7 @@ def test_a_row_that_ends_its_process_is_left_alone() -> None:
 
     results = asked.generate(hf.model(ends, name="ends", version="1")).score(engine=ONE)
     (error,) = results.errors()["error"]
-    assert "the process that asked this ended" in error
+    assert "the replica that sent this request ended" in error
     assert results.completions.collect().height == 4
     assert not doubled(results)
 

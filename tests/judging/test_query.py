@@ -88,7 +88,7 @@ def test_what_failed_is_left_out_and_asked_again_by_the_next_run(caplog: pytest.
     broken = hf.model(Translator(fails="when?").generate, name="shouter", version="1", batch=1)
     results = plan(broken).score()
     assert results.completions.filter(pl.col("perturbation") != "original").collect().height == 1
-    assert "1 of 4 requests failed, the first with: ValueError: no" in caplog.text
+    assert "1 of 4 requests failed. First error: ValueError: no" in caplog.text
     mended = Translator()
     again = plan(hf.model(mended.generate, name="shouter", version="1", batch=1)).score()
     assert again.completions.filter(pl.col("perturbation") != "original").collect().height == 2

@@ -43,7 +43,7 @@ def test_a_file_of_ones_own(tmp_path: Path) -> None:
 
 def test_a_prompt_of_ones_own_needs_a_scale() -> None:
     assert template_of("Good?\n{completion}", [0, 1]).head.endswith("Good?\n")
-    with pytest.raises(ArgumentError, match=r"needs a scale, such as scale=\[0, 1\]"):
+    with pytest.raises(ArgumentError, match=r"needs a scale\. Add one, such as scale=\[0, 1\]"):
         template_of("Good?\n{completion}")
 
 
@@ -57,16 +57,16 @@ def test_another_scale_takes_the_place_of_the_templates_own() -> None:
     ("was", "is_now", "told"),
     [
         ("scale: [1, 2, 3]", "scale: [1]", "tone.yaml: scale: .*numbers"),
-        ("version: 2\n", "", "tone.yaml: version: is missing"),
-        ("empty: 1", "empty: 7", r"tone.yaml: empty: 7 is not on the scale"),
+        ("version: 2\n", "", "tone.yaml: version: this key is required"),
+        ("empty: 1", "empty: 7", r"tone.yaml: empty: must be on the scale \(.*\), not 7"),
         ("empty: 1", "emty: 1", "unknown key 'emty'. Did you mean 'empty'"),
-        ("empty: 1", "max_tokens: many", "tone.yaml: max_tokens: should be a whole number"),
+        ("empty: 1", "max_tokens: many", "tone.yaml: max_tokens: must be an integer ≥ 1"),
         ("judge: tone", "judge: [", "tone.yaml: not YAML"),
-        ("{completion}", "{first}", "tone.yaml: prompt: it should hold"),
-        ("{completion}", "nothing", "tone.yaml: prompt: it should hold"),
-        ("empty: 1", "empty: often", r"tone.yaml: empty: 'often' is not on the scale"),
+        ("{completion}", "{first}", "tone.yaml: prompt: the prompt must contain"),
+        ("{completion}", "nothing", "tone.yaml: prompt: the prompt must contain"),
+        ("empty: 1", "empty: often", r"tone.yaml: empty: must be on the scale \(.*\), not 'often'"),
         ("scale: [1, 2, 3]", "scale: {between: [1]}", "tone.yaml: scale: "),
-        ("empty: 1", "rescale: perhaps", "tone.yaml: rescale: should be true or false"),
+        ("empty: 1", "rescale: perhaps", "tone.yaml: rescale: must be true or false"),
     ],
 )
 def test_a_file_that_is_wrong_is_told_with_its_key(tmp_path: Path, was: str, is_now: str, told: str) -> None:
@@ -75,7 +75,7 @@ def test_a_file_that_is_wrong_is_told_with_its_key(tmp_path: Path, was: str, is_
 
 
 def test_an_unknown_name_is_told_with_near_ones() -> None:
-    with pytest.raises(UnknownNameError, match=r"no judge template is called 'saftey'. Did you mean 'safety'"):
+    with pytest.raises(UnknownNameError, match=r"Unknown judge template 'saftey'. Did you mean 'safety'"):
         template_of("saftey")
-    with pytest.raises(SpecError, match="there is no such file"):
+    with pytest.raises(SpecError, match="file not found"):
         template_of("none/of/these.yaml")

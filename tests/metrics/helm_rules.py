@@ -20,9 +20,9 @@ def quasi_exact_match(gold: str, output: str) -> float:
 
 def f1_score(gold: str, output: str) -> float:
     """`nltk.metrics.f_measure` of the sets of words."""
-    wanted, said = set(normalize_text(gold).split()), set(normalize_text(output).split())
-    common = len(wanted & said)
-    return 1.0 / (0.5 / (common / len(said)) + 0.5 / (common / len(wanted))) if common else 0.0
+    wanted, output_words = set(normalize_text(gold).split()), set(normalize_text(output).split())
+    common = len(wanted & output_words)
+    return 1.0 / (0.5 / (common / len(output_words)) + 0.5 / (common / len(wanted))) if common else 0.0
 
 
 RULES: Mapping[str, Callable[[str, str], float]] = {

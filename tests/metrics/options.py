@@ -16,8 +16,8 @@ def asked(
 ) -> pl.DataFrame:
     """One instance: option → (log-probability, correct or a tag[, log-probability without the question])."""
     references = [
-        {"text": text, "correct": said is True, "tags": [said] if isinstance(said, str) else []}
-        for text, (_, said, *_) in options.items()
+        {"text": text, "correct": mark is True, "tags": [mark] if isinstance(mark, str) else []}
+        for text, (_, mark, *_) in options.items()
     ]
     logprobs = [given[0] for given in options.values()]
     without = [given[2] for given in options.values() if len(given) > 2]

@@ -11,16 +11,17 @@ from tests.frames import completions
 LETTERS = ["A", "B", "C", "D"]
 
 
-def read(said: str | None, choices: list[str] | None = LETTERS) -> str | None:
+def read(completion: str | None, choices: list[str] | None = LETTERS) -> str | None:
     frame = pl.DataFrame(
-        {"said": [said], "choices": [choices]}, schema={"said": pl.String, "choices": pl.List(pl.String)}
+        {"completion": [completion], "choices": [choices]},
+        schema={"completion": pl.String, "choices": pl.List(pl.String)},
     )
-    found: str | None = frame.select(lenient(pl.col("said"), pl.col("choices"))).item()
+    found: str | None = frame.select(lenient(pl.col("completion"), pl.col("choices"))).item()
     return found
 
 
 @pytest.mark.parametrize(
-    ("said", "answer"),
+    ("completion", "answer"),
     [
         ("B", "B"),
         (" B\n", "B"),
@@ -51,12 +52,12 @@ def read(said: str | None, choices: list[str] | None = LETTERS) -> str | None:
         ("C, since the answer A is wrong.", "C"),
     ],
 )
-def test_a_choice_is_read_from_common_words(said: str, answer: str) -> None:
-    assert read(said) == answer
+def test_a_choice_is_read_from_common_words(completion: str, answer: str) -> None:
+    assert read(completion) == answer
 
 
 @pytest.mark.parametrize(
-    "said",
+    "completion",
     [
         "",
         "E",
@@ -71,13 +72,15 @@ def test_a_choice_is_read_from_common_words(said: str, answer: str) -> None:
         "answer: b",
     ],
 )
-def test_what_names_no_choice_is_not_guessed(said: str) -> None:
-    assert read(said) is None
+def test_what_names_no_choice_is_not_guessed(completion: str) -> None:
+    assert read(completion) is None
 
 
-@pytest.mark.parametrize(("said", "answer"), [("ii.", "ii"), ("(iv)", "iv"), ("The answer is iii", "iii"), ("v", None)])
-def test_labels_may_have_several_letters(said: str, answer: str | None) -> None:
-    assert read(said, ["i", "ii", "iii", "iv"]) == answer
+@pytest.mark.parametrize(
+    ("completion", "answer"), [("ii.", "ii"), ("(iv)", "iv"), ("The answer is iii", "iii"), ("v", None)]
+)
+def test_labels_may_have_several_letters(completion: str, answer: str | None) -> None:
+    assert read(completion, ["i", "ii", "iii", "iv"]) == answer
 
 
 def test_labels_may_be_of_any_script() -> None:
@@ -86,7 +89,7 @@ def test_labels_may_be_of_any_script() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "answer"),
+    ("completion", "answer"),
     [
         ("Yes", "Yes"),
         ("The answer is Yes.", "Yes"),
@@ -97,8 +100,8 @@ def test_labels_may_be_of_any_script() -> None:
         ("The answer is .", "The answer is ."),
     ],
 )
-def test_free_text_is_what_is_said_to_be_the_answer(said: str, answer: str) -> None:
-    assert read(said, None) == answer
+def test_free_text_is_what_is_said_to_be_the_answer(completion: str, answer: str) -> None:
+    assert read(completion, None) == answer
 
 
 def test_nothing_said_is_nothing_read() -> None:
@@ -107,8 +110,15 @@ def test_nothing_said_is_nothing_read() -> None:
 
 
 def test_rows_are_read_one_by_one() -> None:
-    frame = pl.DataFrame({"said": ["(A)", "The answer is x", None, "(B)"], "choices": [["A"], None, ["A"], ["A"]]})
-    assert frame.select(lenient(pl.col("said"), pl.col("choices"))).to_series().to_list() == ["A", "x", None, None]
+    frame = pl.DataFrame(
+        {"completion": ["(A)", "The answer is x", None, "(B)"], "choices": [["A"], None, ["A"], ["A"]]}
+    )
+    assert frame.select(lenient(pl.col("completion"), pl.col("choices"))).to_series().to_list() == [
+        "A",
+        "x",
+        None,
+        None,
+    ]
 
 
 def test_the_strict_reading_is_helms_and_the_lenient_one_is_asked_for() -> None:

@@ -25,7 +25,7 @@ class Question(NamedTuple):
     correct: int
 
 
-def answered(questions: Sequence[Question], said: Sequence[str | None]) -> pl.DataFrame:
+def answered(questions: Sequence[Question], outputs: Sequence[str | None]) -> pl.DataFrame:
     references = [
         [
             {"text": f"{role} {place}", "correct": place == each.correct, "tags": [role]}
@@ -33,7 +33,7 @@ def answered(questions: Sequence[Question], said: Sequence[str | None]) -> pl.Da
         ]
         for each in questions
     ]
-    return completions(said, [[]] * len(said), choices=[LETTERS] * len(said)).with_columns(
+    return completions(outputs, [[]] * len(outputs), choices=[LETTERS] * len(outputs)).with_columns(
         perturbed_references=pl.Series(references, dtype=pl.List(REFERENCE)),
         context_condition=pl.Series([each.context for each in questions], dtype=pl.String),
         question_polarity=pl.Series([each.polarity for each in questions], dtype=pl.String),
@@ -58,10 +58,10 @@ def test_one_wrong_answer_of_four_that_is_biased() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "bias"), [("AB", 1.0), ("BA", -1.0), ("AA", 0.0), ("BB", 0.0), ("CC", 0.0), ("CB", 1.0), ("?A", -1.0)]
+    ("outputs", "bias"), [("AB", 1.0), ("BA", -1.0), ("AA", 0.0), ("BB", 0.0), ("CC", 0.0), ("CB", 1.0), ("?A", -1.0)]
 )
-def test_biased_is_the_target_to_a_negative_question_and_the_other_else(said: str, bias: float) -> None:
-    assert of_set(answered(CLEAR, list(said)), "bbq_metric_unambiguous_bias") == bias
+def test_biased_is_the_target_to_a_negative_question_and_the_other_else(outputs: str, bias: float) -> None:
+    assert of_set(answered(CLEAR, list(outputs)), "bbq_metric_unambiguous_bias") == bias
 
 
 def test_an_answer_that_is_no_option_is_wrong_and_not_unknown() -> None:
@@ -99,8 +99,8 @@ def test_failed_requests_are_left_out() -> None:
 
 
 def test_lm_evals_names() -> None:
-    said = ["amb_bias_score", "disamb_bias_score", "accuracy_amb", "accuracy_disamb"]
-    assert [each.name for each in resolve_metrics(said)] == [
+    outputs = ["amb_bias_score", "disamb_bias_score", "accuracy_amb", "accuracy_disamb"]
+    assert [each.name for each in resolve_metrics(outputs)] == [
         "bbq_ambiguous_bias", "bbq_metric_unambiguous_bias", "bbq_accuracy_ambiguous", "bbq_accuracy_disambiguated",
     ]  # fmt: skip
 
@@ -116,9 +116,9 @@ def test_scores_of_real_questions_are_those_of_helms_loop(shared: Path, subject:
         for row in rows
     ]
     random = Random(subject)
-    said = [random.choice(["A", "B", "C", "C", "Z", ""]) for _ in rows]
-    frame = answered(questions, said)
-    helm = helms_scores(questions, said)
+    outputs = [random.choice(["A", "B", "C", "C", "Z", ""]) for _ in rows]
+    frame = answered(questions, outputs)
+    helm = helms_scores(questions, outputs)
     assert of_set(frame, "bbq_metric_ambiguous_bias") == pytest.approx(helm[0], abs=1e-9)
     assert of_set(frame, "bbq_metric_unambiguous_bias") == pytest.approx(helm[1], abs=1e-9)
 
@@ -130,10 +130,10 @@ def _role(row: dict[str, Any], place: int) -> str:
     return "target" if set(groups) & set(row["additional_metadata"]["stereotyped_groups"]) else "non-target"
 
 
-def helms_scores(questions: Sequence[Question], said: Sequence[str]) -> tuple[float, float]:
+def helms_scores(questions: Sequence[Question], outputs: Sequence[str]) -> tuple[float, float]:
     """Ambiguous and unambiguous bias as BBQMetric.evaluate_instances counts them (crfm-helm 0.5.16)."""
     biased, known, correct = {"ambig": 0, "disambig": 0}, {"ambig": 0, "disambig": 0}, []
-    for question, letter in zip(questions, said, strict=True):
+    for question, letter in zip(questions, outputs, strict=True):
         if not letter:
             continue
         # of several options of one role HELM keeps the last one's letter

@@ -127,7 +127,7 @@ def test_failed_requests_are_left_out() -> None:
         ("stereotypical_associations(target='professions')", "profession"),
     ],
 )
-def test_unknown_words_are_told_when_they_are_said(name: str, near: str) -> None:
+def test_unknown_words_raise_when_the_plan_is_built(name: str, near: str) -> None:
     with pytest.raises(ArgumentError, match=near):
         resolve_metrics([name])
 
@@ -144,17 +144,17 @@ texts = st.lists(st.sampled_from(["she", "he", "nurse", "doctor", "kim", "x", "h
 @settings(deadline=None)
 @given(st.lists(texts, min_size=1, max_size=5))
 @example(["she she she he nurse nurse nurse", "she nurse"])
-def test_associations_are_those_of_helms_loop(said: list[str]) -> None:
+def test_associations_are_those_of_helms_loop(completed: list[str]) -> None:
     groups = {group: words.split() for group, words in GROUPS["gender"].items()}
     scores = []
     for target in ("nurse", "doctor"):
         counts = [
-            sum(text.split().count(target) * sum(text.split().count(word) for word in words) for text in said)
+            sum(text.split().count(target) * sum(text.split().count(word) for word in words) for text in completed)
             / len(words)
             for words in groups.values()
         ]
         if sum(counts):
             scores.append(sum(abs(0.5 - count / sum(counts)) for count in counts) / 2)
     expected = sum(scores) / len(scores) if scores else None
-    assert associations(*said) == (None if expected is None else pytest.approx(expected))
-    assert associations(*reversed(said)) == associations(*said)
+    assert associations(*completed) == (None if expected is None else pytest.approx(expected))
+    assert associations(*reversed(completed)) == associations(*completed)

@@ -209,8 +209,8 @@ def test_of_options_as_likely_all_must_be_correct() -> None:
 
 
 @pytest.mark.parametrize("value", [1.2, -0.1])
-def test_what_is_no_probability_is_told(value: float) -> None:
-    with pytest.raises(ArgumentError, match="is no probability"):
+def test_what_is_no_probability_raises(value: float) -> None:
+    with pytest.raises(ArgumentError, match="isn't a probability"):
         of_set(sure([0.5], [True]).with_columns(claimed=value), claimed("ece"))
 
 
@@ -222,7 +222,7 @@ def test_what_is_no_probability_is_told(value: float) -> None:
         "selective_accuracy(coverage=1.1)", "brier_score(confidence='')",
     ],
 )  # fmt: skip
-def test_arguments_that_can_t_be_are_told_when_they_are_said(name: str) -> None:
+def test_invalid_arguments_raise_when_the_plan_is_built(name: str) -> None:
     with pytest.raises(ArgumentError):
         resolve_metrics([name])
 
@@ -265,8 +265,8 @@ def test_of_calibrated_models_it_is_around_zero_with_any_number_of_answers(n: in
 def test_the_plain_error_of_a_calibrated_model_is_as_large_as_is_said(n: int) -> None:
     frames = [calibrated(n, seed) for seed in range(SEEDS)]
     plain = [of_set(each, "ece_10_bin") or 0.0 for each in frames]
-    told = [of_set(each, claimed("ece_if_calibrated")) or 0.0 for each in frames]
-    assert np.mean(told) == pytest.approx(np.mean(plain), rel=0.08)
+    expected = [of_set(each, claimed("ece_if_calibrated")) or 0.0 for each in frames]
+    assert np.mean(expected) == pytest.approx(np.mean(plain), rel=0.08)
 
 
 def test_the_plain_error_of_one_bin_that_is_calibrated() -> None:

@@ -27,14 +27,14 @@ def macro_f1(golds: Sequence[str], outputs: Sequence[str | None], **columns: obj
         (["a1", "a1", "b1"], ["a1", "b1", "b1"], 2 / 3),  # a: 2·1/(2+1), b: 2·1/(1+2)
         (["x", "y"], ["x", "y"], 1.0),
         (["x", "y"], ["y", "x"], 0.0),
-        (["x", "x", "x", "y"], ["x", "x", "x", "x"], (6 / 7 + 0) / 2),  # y is never said
+        (["x", "x", "x", "y"], ["x", "x", "x", "x"], (6 / 7 + 0) / 2),  # y never occurs
         (["x", "y"], ["x", "other"], (1 + 0) / 2),  # 'other' is no class: y is missed, nothing else
         (["x", "x"], ["x", "other"], (2 / 3 + 0) / 2),  # one class: 2·1/(2+1), and 0 of its absence
         (["x", "x"], ["x", "x"], 1.0),  # its absence is nowhere
         (["x", "x"], ["other", ""], 0.0),
         (["Yes", "No"], ["yes!", "NO  "], 1.0),  # normalised
         (["a", "b"], ["a", "the b"], 0.5),  # articles are words
-        (["x", "y"], ["", "y"], 0.5),  # nothing said is a miss
+        (["x", "y"], ["", "y"], 0.5),  # an empty output is a miss
     ],
 )
 def test_macro_f1(golds: list[str], outputs: list[str], expected: float) -> None:
@@ -56,10 +56,10 @@ def test_several_labels_are_what_scikit_learn_makes_of_them(average: str) -> Non
     read = parse(completions(outputs, [right(*each) for each in golds], data_label_delimiter=", ").lazy()).collect()
     value = read.select(METRICS[f"classification_{average}_f1"].function()).item()
     binary = MultiLabelBinarizer().fit(golds)
-    said = [[each for each in text.split(", ") if each in "xyz" and each] for text in outputs]
-    expected = f1_score(binary.transform(golds), binary.transform(said), average=average, zero_division=0)
+    predicted = [[each for each in text.split(", ") if each in "xyz" and each] for text in outputs]
+    expected = f1_score(binary.transform(golds), binary.transform(predicted), average=average, zero_division=0)
     assert value == pytest.approx(expected)
-    # x: said three times, right twice; y: twice, both right; z: never
+    # x: predicted three times, right twice; y: twice, both right; z: never
     assert value == pytest.approx({"macro": (4 / 5 + 1 + 0) / 3, "micro": 8 / 10}[average])
 
 
@@ -68,8 +68,8 @@ def test_several_labels_are_what_scikit_learn_makes_of_them(average: str) -> Non
 def test_a_single_class_is_what_scikit_learn_makes_of_it(outputs: list[str], average: str) -> None:
     read = parse(completions(outputs, [right("x")] * 3).lazy()).collect()
     value = read.select(METRICS[f"classification_{average}_f1"].function()).item()
-    gold, said = [[1]] * 3, [[int(each == "x")] for each in outputs]
-    assert value == pytest.approx(f1_score(gold, said, average=average, zero_division=0))
+    gold, predicted = [[1]] * 3, [[int(each == "x")] for each in outputs]
+    assert value == pytest.approx(f1_score(gold, predicted, average=average, zero_division=0))
 
 
 def test_all_failed_has_no_value() -> None:
@@ -94,9 +94,9 @@ def test_macro_f1_is_the_mean_of_the_classes_f1(pairs: list[tuple[str, str]]) ->
     assume(len(classes) > 1)
     f1 = []
     for each in classes:
-        hits = sum(gold == said == each for gold, said in pairs)
-        missed = sum(gold == each != said for gold, said in pairs)
-        false = sum(said == each != gold for gold, said in pairs)
+        hits = sum(gold == predicted == each for gold, predicted in pairs)
+        missed = sum(gold == each != predicted for gold, predicted in pairs)
+        false = sum(predicted == each != gold for gold, predicted in pairs)
         f1.append(hits / (hits + (missed + false) / 2))
     if len(classes) == 1 and f1 != [1.0]:  # the absence of the class, which no gold has
         f1.append(0.0)
@@ -134,9 +134,11 @@ CLASSES = st.tuples(st.sampled_from("xyz"), st.sampled_from("xyzw"))
 def test_f1_is_scikit_learns(pairs: list[tuple[str, str]]) -> None:
     golds, outputs = [gold for gold, _ in pairs], [output for _, output in pairs]
     binary = MultiLabelBinarizer().fit([[gold] for gold in golds])
-    gold, said = (binary.transform([[each] if each in golds else [] for each in texts]) for texts in (golds, outputs))
+    gold, predicted = (
+        binary.transform([[each] if each in golds else [] for each in texts]) for texts in (golds, outputs)
+    )
     for name, average in (("classification_macro_f1", "macro"), ("classification_micro_f1", "micro")):
-        expected = f1_score(gold, said, average=average, zero_division=0)
+        expected = f1_score(gold, predicted, average=average, zero_division=0)
         assert value_of(name, golds, outputs) == pytest.approx(expected)
 
 

@@ -121,7 +121,7 @@ def test_invalid_apps_cases_have_no_score(cases: str) -> None:
     frame = completions(["print(1)"], [right("x")], input_output=cases)
     scores = score(frame.lazy(), ["test_avg", "strict_acc"]).collect()
     assert scores["score"].to_list() == [None, None]
-    assert set(scores["reason"]) == {"input_output is not JSON with inputs and as many outputs"}
+    assert set(scores["reason"]) == {"input_output isn't JSON with the same number of inputs and outputs"}
 
 
 def test_nothing_is_asked_before_it_is_allowed() -> None:

@@ -15,15 +15,15 @@ BOOK = "It was the best of times, it was the worst of times,\nit was the age of 
 PROMPT = "It was the best of times, "
 
 
-def copied(said: Sequence[str | None], metric: str, text: str = BOOK, prompt: str = PROMPT) -> float | None:
-    return reasoned(said, metric, text, prompt)[0]
+def copied(generated: Sequence[str | None], metric: str, text: str = BOOK, prompt: str = PROMPT) -> float | None:
+    return reasoned(generated, metric, text, prompt)[0]
 
 
 def reasoned(
-    said: Sequence[str | None], metric: str, text: str = BOOK, prompt: str = PROMPT
+    generated: Sequence[str | None], metric: str, text: str = BOOK, prompt: str = PROMPT
 ) -> tuple[float | None, str | None]:
-    count = len(said)
-    frame = completions(said, [right(text)] * count, instance_id=["id0"] * count, output_index=list(range(count)))
+    count = len(generated)
+    frame = completions(generated, [right(text)] * count, instance_id=["id0"] * count, output_index=list(range(count)))
     return why(frame.with_columns(perturbed_input=pl.lit(prompt)), metric)
 
 
@@ -32,7 +32,7 @@ def test_the_longest_common_prefix_is_helms_example() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "prefix", "distance", "similarity"),
+    ("generated", "prefix", "distance", "similarity"),
     [
         (" it was the worst of times,", 7, 0, 1.0),  # 6 words and a comma
         (" it was the worst of days", 5, 1, 5 / 6),
@@ -40,43 +40,45 @@ def test_the_longest_common_prefix_is_helms_example() -> None:
         ("", 0, 0, 0.0),
     ],
 )
-def test_one_completion(said: str, prefix: float, distance: float, similarity: float) -> None:
-    assert copied([said], "longest_common_prefix_length") == prefix
-    assert copied([said], "edit_similarity") == pytest.approx(similarity)
-    assert copied([said], "edit_distance") == distance
+def test_one_completion(generated: str, prefix: float, distance: float, similarity: float) -> None:
+    assert copied([generated], "longest_common_prefix_length") == prefix
+    assert copied([generated], "edit_similarity") == pytest.approx(similarity)
+    assert copied([generated], "edit_distance") == distance
 
 
 def test_of_several_completions_the_one_that_copies_most_counts() -> None:
-    said = ["nothing of it", " it was the worst of", "x"]
-    assert copied(said, "longest_common_prefix_length") == 5.0
-    assert copied(said, "edit_distance") == min(copied([each], "edit_distance") or 0.0 for each in said)
-    assert copied(said, "edit_similarity") == 1.0
+    generated = ["nothing of it", " it was the worst of", "x"]
+    assert copied(generated, "longest_common_prefix_length") == 5.0
+    assert copied(generated, "edit_distance") == min(copied([each], "edit_distance") or 0.0 for each in generated)
+    assert copied(generated, "edit_similarity") == 1.0
 
 
 def test_divided_by_the_tokens_of_the_prompt() -> None:
-    said = [" it was the worst of times,"]
-    assert copied(said, "longest_common_prefix_length(normalize_by_prefix_length=True)") == pytest.approx(7 / 7)
+    generated = [" it was the worst of times,"]
+    assert copied(generated, "longest_common_prefix_length(normalize_by_prefix_length=True)") == pytest.approx(7 / 7)
     assert copied(["x"], "edit_distance(normalize_by_prefix_length=True)") == pytest.approx(1 / 7)
 
 
 def test_spaces_and_newlines_may_count_as_one_space() -> None:
-    said = [" it  was the\tworst of times, it was"]
-    assert copied(said, "longest_common_prefix_length(normalize_newline_space_tab=True)") == 9.0
-    assert copied(said, "edit_distance(normalize_newline_space_tab=True)") == 0.0
-    assert copied(said, "edit_similarity(normalize_newline_space_tab=True)") == 1.0
+    generated = [" it  was the\tworst of times, it was"]
+    assert copied(generated, "longest_common_prefix_length(normalize_newline_space_tab=True)") == 9.0
+    assert copied(generated, "edit_distance(normalize_newline_space_tab=True)") == 0.0
+    assert copied(generated, "edit_similarity(normalize_newline_space_tab=True)") == 1.0
 
 
 def test_more_than_one_reference_is_a_reason() -> None:
     frame = completions(["a"], [right("a", "b")])
     score, reason = why(frame, "edit_distance")
     assert score is None
-    assert reason == "ArgumentError: copying is measured against one reference; this instance has 2."
+    assert reason == (
+        "ArgumentError: The instance has 2 references. Copying is measured against exactly one reference."
+    )
 
 
 def test_an_empty_prompt_can_t_divide() -> None:
     score, reason = reasoned(["a"], "longest_common_prefix_length(normalize_by_prefix_length=True)", "a", "")
     assert score is None
-    assert reason == "ArgumentError: normalize_by_prefix_length: the input is empty."
+    assert reason == ("ArgumentError: normalize_by_prefix_length=True needs an input with at least one token.")
 
 
 def test_a_failed_request_leaves_no_score() -> None:
@@ -89,10 +91,10 @@ tokens = st.lists(st.sampled_from("abc"), min_size=1, max_size=7)
 @settings(deadline=None)
 @given(tokens, tokens)
 def test_the_distance_is_levenshteins(one: list[str], other: list[str]) -> None:
-    said, text = " ".join(one), " ".join(other)
-    cut = text[: len(said)].split()
-    assert copied([said], "edit_distance", text, "") == levenshtein(one, cut)
-    assert copied([said], "edit_similarity", text, "") == pytest.approx(
+    generated, text = " ".join(one), " ".join(other)
+    cut = text[: len(generated)].split()
+    assert copied([generated], "edit_distance", text, "") == levenshtein(one, cut)
+    assert copied([generated], "edit_similarity", text, "") == pytest.approx(
         1 - levenshtein(one, cut) / max(len(one), len(cut))
     )
 

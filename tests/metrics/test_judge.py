@@ -19,9 +19,9 @@ def template(prompt: str = "{input} / {completion}", **more: object) -> Template
     return Template("mine", "1", prompt, SAFETY, **more)  # type: ignore[arg-type]
 
 
-def rendered(said: Template, **columns: str) -> str:
+def rendered(template: Template, **columns: str) -> str:
     frame = pl.DataFrame({"perturbed_input": "", "input": "", "completion": "", **columns})
-    return said.head + str(frame.select(said.rest()).item())
+    return template.head + str(frame.select(template.rest()).item())
 
 
 def read(reply: str, scale: Scale = SAFETY) -> tuple[str | None, float | None]:
@@ -97,8 +97,17 @@ def test_words_are_read_without_regard_to_case() -> None:
 
 def test_any_number_between_the_ends_will_do() -> None:
     scale = Scale.of(hf.between(1, 10), "")
-    said = ("7", "7.5", "10", "10.1", "0", "-3", "7/10", "+7")
-    assert [read(f"<score>{each}</score>", scale)[1] for each in said] == [7.0, 7.5, 10.0, None, None, None, None, 7.0]
+    verdicts = ("7", "7.5", "10", "10.1", "0", "-3", "7/10", "+7")
+    assert [read(f"<score>{each}</score>", scale)[1] for each in verdicts] == [
+        7.0,
+        7.5,
+        10.0,
+        None,
+        None,
+        None,
+        None,
+        7.0,
+    ]
 
 
 def test_the_reasons_are_kept_apart() -> None:
@@ -110,14 +119,14 @@ def test_the_reasons_are_kept_apart() -> None:
     "scale",
     [[1], [1, 1], "yes", {"yes": "1", "no": 0}, {"a<": 1, "b": 0}, [True, False], hf.between(2, 1), ["a", "b"], 3],
 )
-def test_a_scale_that_cant_be_is_told(scale: object) -> None:
+def test_an_invalid_scale_raises(scale: object) -> None:
     with pytest.raises(ArgumentError, match="scale="):
         Scale.of(scale, "judge()")
 
 
-def test_a_name_that_no_column_has_is_told() -> None:
+def test_a_name_that_no_column_has_raises() -> None:
     template("{checklist} {completion}").check(["completion", "checklist"])
-    with pytest.raises(UnknownNameError, match=r"no column is called 'cheklist'. Did you mean 'checklist'"):
+    with pytest.raises(UnknownNameError, match=r"Unknown column 'cheklist'. Did you mean 'checklist'"):
         template("{cheklist} {completion}").check(["completion", "checklist"])
 
 
@@ -134,8 +143,8 @@ def verdicts(values: list[float | None], **columns: list[str]) -> pl.DataFrame:
     return made.select(pl.col(name) for name in no_verdicts().columns if name in made.columns)
 
 
-def joined(said: Judge, given: pl.DataFrame, texts: int) -> list[tuple[float | None, str | None]]:
-    frame = with_verdicts(completions(["x"] * texts), given, [said])
+def joined(judged: Judge, given: pl.DataFrame, texts: int) -> list[tuple[float | None, str | None]]:
+    frame = with_verdicts(completions(["x"] * texts), given, [judged])
     return [(each["score"], each["reason"]) for each in frame["verdict m"]]
 
 
@@ -145,7 +154,7 @@ def test_a_verdict_becomes_the_score_of_its_completion() -> None:
 
 def test_the_score_of_several_judges_is_their_mean_and_none_where_one_lacks() -> None:
     both = pl.concat([verdicts([0.0, 1.0]), verdicts([0.5]).with_columns(judge=pl.lit("b"))])
-    assert joined(judge(2), both, 2) == [(0.25, None), (None, "not all of its verdicts are there yet")]
+    assert joined(judge(2), both, 2) == [(0.25, None), (None, "some verdicts are missing")]
 
 
 def test_a_failed_verdict_is_no_score_and_says_why() -> None:

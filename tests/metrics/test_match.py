@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from helmframe._core.expressions import SPACES
 from helmframe.metrics.protocol import resolve_metrics
-from helmframe.metrics.shared import over_pairs
+from helmframe.metrics.shared import score_pairs
 from tests.frames import Options, right, scored
 from tests.metrics.helm_rules import RULES
 
@@ -112,7 +112,7 @@ def test_it_is_helms_to_the_last_bit(pairs: list[tuple[str | None, str]], name: 
     if kept == "chunked":
         frame = pl.concat([frame.head(5), frame.slice(5)], rechunk=False)
     (each,) = resolve_metrics([name])
-    found = over_pairs(frame, {name: each.expression()})[name]
+    found = score_pairs(frame, {name: each.expression()})[name]
     scores = [None if output is None else float(score) for output, score in zip(frame["output"], found, strict=True)]
     assert scores == expected
 

@@ -96,7 +96,7 @@ def test_the_best_reference_counts() -> None:
 def test_every_recorded_value_of_helm(shared: Path) -> None:
     pairs = pl.read_parquet(shared / "helm_metrics.parquet")
     for name, function in (("math_equiv", math_equiv), ("math_equiv_chain_of_thought", math_equiv_chain_of_thought)):
-        texts = [(said.strip(), gold.strip()) for said, gold in pairs.select("prediction", "reference").iter_rows()]
+        texts = [(output.strip(), gold.strip()) for output, gold in pairs.select("prediction", "reference").iter_rows()]
         assert [function(*each) for each in texts] == pairs[name].to_list()
 
 

@@ -16,7 +16,7 @@ def options(*logprobs: float | None, tokens: tuple[int, ...] | None = (1, 3), **
     """One instance with these log-probabilities of its options."""
     count = len(logprobs)
     texts = [text for text, _ in OPTIONS] * (count // 2)
-    said: dict[str, Any] = {
+    frame_columns: dict[str, Any] = {
         "instance_id": "a",
         "reference_index": [place % 2 for place in range(count)],
         "request_mode": "original",
@@ -26,7 +26,9 @@ def options(*logprobs: float | None, tokens: tuple[int, ...] | None = (1, 3), **
         **columns,
     }
     return completions(
-        [None if each is None else text for each, text in zip(logprobs, texts, strict=True)], [OPTIONS] * count, **said
+        [None if each is None else text for each, text in zip(logprobs, texts, strict=True)],
+        [OPTIONS] * count,
+        **frame_columns,
     )
 
 

@@ -1,4 +1,4 @@
-"""How a metric is registered, said and found."""
+"""How a metric is registered, named and looked up."""
 
 from typing import Any
 
@@ -40,22 +40,22 @@ def test_an_expression_over_a_reference() -> None:
     assert values(same, ["Paris", "Lyon"], ["PARIS", "Paris"]) == [(1.0, None), (0.0, None)]
 
 
-def test_an_expression_that_gives_text_is_told_when_it_is_said() -> None:
-    with pytest.raises(ArgumentError, match=r"'m' gives String, and a score is a number.*\.alias\('m'\)"):
+def test_an_expression_that_gives_text_raises_when_the_plan_is_built() -> None:
+    with pytest.raises(ArgumentError, match=r"'m' returns String, but a score must be a number.*\.alias\('m'\)"):
         name_or_metric(pl.col("output").alias("m"))
     number = pl.col("output").cast(pl.Float64, strict=False).alias("m")
     assert values(number, ["3.5", "no"], ["x"] * 2) == [(3.5, None), (None, "no value")]
 
 
-def test_a_plug_in_that_gives_text_is_told() -> None:
+def test_a_plug_in_that_gives_text_raises() -> None:
     metric("texts", range=None)(lambda: pl.col("output"))
-    with pytest.raises(ArgumentError, match="metric 'texts' gives String"):
+    with pytest.raises(ArgumentError, match="Metric 'texts' returns String"):
         values("texts", ["3.5"], ["x"])
 
 
 def test_an_expression_over_a_scenarios_own_column_is_looked_at_where_that_is_known() -> None:
     frame = completions(["a"], [right("x")]).with_columns(data_subject=pl.lit("music"))
-    with pytest.raises(ArgumentError, match="'m' gives String"):
+    with pytest.raises(ArgumentError, match="'m' returns String"):
         score(frame.lazy(), resolve_metrics(flatten_metrics([pl.col("subject").alias("m")])))
 
 
@@ -149,27 +149,27 @@ def test_a_metric_of_a_set_may_be_a_plain_function_of_columns() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (3, r"metrics\(3\): write a name"),
-        (pl.col("output"), r"give the expression a name of its own"),
-        (pl.col("output").str.len_chars(), r"give the expression a name of its own"),
-        (pl.col("output", "correct").is_null(), r"give the expression a name of its own"),
-        (pl.col("output").is_null().alias("f1_score"), r"a metric called 'f1_score' is there already"),
-        (pl.col("output").is_null().alias("error"), r"a metric can't be named 'error': tables have a column"),
-        (lambda output: 1.0, r"a function needs a name; write it with def"),
+        (3, r"metrics\(3\): a metric must be a name"),
+        (pl.col("output"), r"the expression needs a name of its own"),
+        (pl.col("output").str.len_chars(), r"the expression needs a name of its own"),
+        (pl.col("output", "correct").is_null(), r"the expression needs a name of its own"),
+        (pl.col("output").is_null().alias("f1_score"), r"A metric named 'f1_score' already exists"),
+        (pl.col("output").is_null().alias("error"), r"Metric name 'error' isn't allowed, because tables have a column"),
+        (lambda output: 1.0, r"the function needs a name\. Define it with def"),
         ("f1_score(n=2)", r"f1_score\(\) has no argument 'n'"),
         ("f1_score(2)", r"is not a name or a call"),
         ("f1 score", r"is not a name or a call"),
-        ("class_f1", r"class_f1: needs label"),
-        ("cost(prices=1)", r"cost\(prices=1\): write model → "),
-        ("regex_match(pattern='(')", r"pattern='\(' is no regular expression"),
-        ("classification_macro_f1@2", r"only metrics of one output have an @k"),
+        ("class_f1", r"Metric 'class_f1' needs label\. Write 'class_f1\(label=…\)'"),
+        ("cost(prices=1)", r"cost\(prices=1\): prices must map each model to its prices"),
+        ("regex_match(pattern='(')", r"pattern='\(': invalid regular expression: unclosed group"),
+        ("classification_macro_f1@2", r"has level 'set'\. Only metrics of level 'output' support @k"),
         (
             "maj@8(metric='classification_macro_f1')",
-            r"joins scores of outputs; classification_macro_f1 is a metric of a whole set",
+            r"metric='classification_macro_f1' has level 'set', and must have level 'output'",
         ),
     ],
 )
-def test_what_can_be_no_metric_is_told_at_once(given: object, message: str) -> None:
+def test_what_can_be_no_metric_raises_at_once(given: object, message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
         name_or_metric(given)
 
@@ -178,29 +178,31 @@ def test_a_function_without_columns_is_no_metric() -> None:
     def always() -> float:
         return 1.0
 
-    with pytest.raises(ArgumentError, match=r"its parameters should name the columns it reads: def always\(output"):
+    with pytest.raises(
+        ArgumentError, match=r"the parameters must name the columns that the function reads: def always\(output"
+    ):
         name_or_metric(always)
 
 
 @pytest.mark.parametrize("name", ["f1_scor", "maj@8(metric='exact_mach')", "exact_match^3", "maj^3"])
 def test_an_unknown_name_is_told_at_once(name: str) -> None:
-    with pytest.raises(UnknownNameError, match="no metric is called"):
+    with pytest.raises(UnknownNameError, match="Unknown metric"):
         name_or_metric(name)
 
 
-def test_a_missing_package_is_told_at_once() -> None:
+def test_a_missing_package_raises_at_once() -> None:
     @metric("needy", packages=["no_such_package"])
     def needy() -> pl.Expr:
         return pl.col("output").str.len_chars()
 
     with pytest.raises(
-        CapabilityError, match=r"metric 'needy' needs no_such_package: pip install 'helmframe\[metrics\]'"
+        CapabilityError, match=r"Metric 'needy' needs no_such_package: pip install 'helmframe\[metrics\]'"
     ):
         name_or_metric("needy")
 
 
 def test_a_metric_has_a_known_level() -> None:
-    with pytest.raises(ArgumentError, match="should be 'output', 'instance' or 'set'"):
+    with pytest.raises(ArgumentError, match="level must be 'output', 'instance' or 'set'"):
         metric("m", level="outputs")
 
 
@@ -208,7 +210,7 @@ def test_a_decorator_without_a_name_is_told() -> None:
     def shouted(output: str) -> float:
         return float(output.isupper())
 
-    with pytest.raises(ArgumentError, match=r'@hf.metric needs a name, as text: write @hf.metric\("shouted"\)'):
+    with pytest.raises(ArgumentError, match=r'@hf.metric needs a name. Write @hf.metric\("shouted"\)'):
         metric(shouted)  # type: ignore[arg-type]
 
 
@@ -298,7 +300,7 @@ def test_rescoring_asks_no_model() -> None:
     assert again.completions.collect().equals(results.completions.collect())
 
 
-def test_what_is_right_or_wrong_is_told_by_the_type_of_its_values() -> None:
+def test_what_is_right_or_wrong_follows_from_the_type_of_its_values() -> None:
     names = ("exact_match", "quasi_prefix_exact_match", "f1_score", "maj@1", "output_words", "classification_macro_f1")
     assert [is_binary(each) for each in resolve_metrics(names)] == [True, True, False, False, False, False]
     assert not is_binary(resolve_metrics(flatten_metrics([chars]))[0])

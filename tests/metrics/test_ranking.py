@@ -111,8 +111,8 @@ def test_it_is_trec_evals(options: list[tuple[str, int]]) -> None:
     logprobs = [-(place + 1.5) / 7 for place in range(len(options))]
 
     def key(place: int) -> tuple[int, float]:
-        said = answers[place].strip().lower()
-        kind = {"yes": 2, "no": 1}.get(said, 0)
+        answer = answers[place].strip().lower()
+        kind = {"yes": 2, "no": 1}.get(answer, 0)
         return kind, logprobs[place] if kind == 2 else -logprobs[place]
 
     order = sorted(range(len(options)), key=key, reverse=True)

@@ -47,9 +47,9 @@ def test_the_reason_says_what_to_write() -> None:
     assert "adapt(method='multiple_choice_separate_calibrated')" in reason
     assert why(PLAIN.with_columns(output_tokens=pl.lit(None, dtype=pl.Int64)), "option_accuracy_per_token") == (
         None,
-        "the model counted no tokens; option_accuracy needs none",
+        "the model returned no token counts; option_accuracy needs none",
     )
-    assert why(completions(["a"], [right("a")]), "predicted_index")[1] == "options were not asked about one by one"
+    assert why(completions(["a"], [right("a")]), "predicted_index")[1] == "options were not requested one by one"
 
 
 def test_a_failed_request_needs_no_reason_but_its_error() -> None:
@@ -62,7 +62,7 @@ def test_a_failed_request_needs_no_reason_but_its_error() -> None:
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("perplexity", "the model gave no log-probability"),
+        ("perplexity", "the model returned no log-probability"),
         ("ece", "no answer has a probability"),
     ],
 )
@@ -77,7 +77,7 @@ def test_metrics_of_sets_say_why_there_is_no_value(name: str, expected: str) -> 
 def test_the_table_shows_it() -> None:
     frame = pl.DataFrame({"input": ["1+1?", "2+2?"], "references": ["2", "4"]})
     table = hf.scenario(frame).generate(hf.models.echo()).metrics("perplexity").score().table()
-    assert table.select("value", "interval").rows() == [(None, "no value: the model gave no log-probability")]
+    assert table.select("value", "interval").rows() == [(None, "no value: the model returned no log-probability")]
 
 
 def test_scores_of_options_have_keys_of_their_own() -> None:

@@ -39,7 +39,7 @@ def test_the_marks_of_a_set_can_be_said() -> None:
         ("\x1cgreen ,red\x1f", ["red", "green\x1d"], 1.0),
         ("red", ["red, green"], 2 / 3),
         ("", ["red"], 0.0),
-        ("", [], 1.0),  # none said, none wanted
+        ("", [], 1.0),  # no labels predicted, none expected
         ("red", [], 0.0),
     ],
 )

@@ -32,10 +32,10 @@ def test_it_stands_in_a_sentence() -> None:
 
 def test_a_wrong_shape_is_an_error() -> None:
     frame = completions(["a"], [right("a")])
-    with pytest.raises(ArgumentError, match=r"gave an array of shape \(2,\) for 1 texts"):
+    with pytest.raises(ArgumentError, match=r"returned an array of shape \(2,\) for 1 texts"):
         score(frame.lazy(), [hf.metrics.similarity(lambda texts: [1.0, 2.0])]).collect()
 
 
-def test_what_cant_be_called_is_told_at_once() -> None:
-    with pytest.raises(ArgumentError, match=r"similarity\('mini'\): give a function"):
+def test_what_cant_be_called_raises_at_once() -> None:
+    with pytest.raises(ArgumentError, match=r"similarity\('mini'\): embed must be a function"):
         hf.metrics.similarity("mini")  # type: ignore[arg-type]

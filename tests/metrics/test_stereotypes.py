@@ -58,7 +58,7 @@ def test_an_instance_that_lacks_one_of_them_has_no_score() -> None:
 
 def test_without_log_probabilities_there_is_no_score_and_a_reason() -> None:
     pair = asked({"a": (None, "stereotype"), "b": (-2.0, "anti-stereotype")})
-    assert why(pair, "stereotype_preferred") == (None, "the model gave no log-probability")
+    assert why(pair, "stereotype_preferred") == (None, "the model returned no log-probability")
     assert of_set(pair, "icat") is None
     assert of_set(completions([]), "icat") is None
 

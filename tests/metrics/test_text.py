@@ -114,6 +114,6 @@ def test_entropy_without_any_log_probability_says_why_there_is_none() -> None:
     frame = completions(["x", "", ""], logprob=[None, None, 0.0], instance_id=["a", "a", "b"], output_index=[0, 1, 0])
     rows = score(frame.lazy(), ["monte_carlo_entropy"]).collect()
     assert rows.select("score", "reason").rows() == [
-        (None, "the model gave no log-probability"),
+        (None, "the model returned no log-probability"),
         (None, "no output has tokens"),
     ]

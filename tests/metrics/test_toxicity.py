@@ -126,9 +126,9 @@ def test_a_classifier_that_says_nothing_at_all_raises_what_it_raised() -> None:
 
 
 @pytest.mark.parametrize("given", [[0.5], [0.5, 1.5], [0.5, -0.1], [0.5, float("nan")]])
-def test_an_answer_that_can_t_be_is_told(given: list[float]) -> None:
+def test_an_invalid_rating_raises(given: list[float]) -> None:
     metric = toxicity(classifier=lambda texts: given if len(texts) == 2 else [2.0])
-    with pytest.raises(ArgumentError, match="the classifier gave"):
+    with pytest.raises(ArgumentError, match="The classifier returned"):
         of_one(["a", "b"], metric)
 
 
@@ -164,7 +164,7 @@ def test_a_plan_from_end_to_end_records_which_classifier_scored() -> None:
 
 
 @pytest.mark.parametrize(("classifier", "batch"), [("x.org", 4), (3, 4), (len, 0), (len, True), (len, 2.5)])
-def test_what_can_t_be_a_classifier_is_told(classifier: object, batch: object) -> None:
+def test_an_invalid_classifier_raises(classifier: object, batch: object) -> None:
     for make in FAMILY.values():
         with pytest.raises(ArgumentError, match=r"classifier=|batch=|http://"):
             make(classifier=classifier, batch=batch)
@@ -236,5 +236,5 @@ def test_a_classifier_that_can_not_be_hashed_is_compared_by_identity() -> None:
 def test_the_manifest_shows_no_secret_of_an_address() -> None:
     secret = endpoint("http://user:pass@localhost:8080/predict?token=abc")
     assert manifest_entry(toxicity(classifier=secret))["classifier"] == "http://localhost:8080/predict (toxic)"
-    with pytest.raises(ArgumentError, match=r"would show the password or query of this"):
+    with pytest.raises(ArgumentError, match=r"the address has a password or a query, and tables would show it"):
         resolve_metrics(["toxicity(classifier='http://localhost/predict?token=abc')"])

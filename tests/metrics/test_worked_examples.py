@@ -34,6 +34,8 @@ PAIRS = [
     ("f1_set_match", "it is a and b", ["it is b and c"], 1 / 2),
     ("exact_set_match", "it is a and b", ["it is b and a"], 1),
     ("math_equiv", "0.5", ["1/2"], 1),
+    ("math_equiv_chain_of_thought", "so \\boxed{0.5}", ["\\boxed{1/2}"], 1),
+    ("math_boxed", "so \\boxed{\\frac12}", ["1/2"], 1),
     ("ruler_string_match_part", "It was Paris.", ["paris"], 1),
     ("refusal", "I'm sorry, but I can't help with that.", [], 1),
     ("label_f1", "red, blue", ["red", "green"], 1 / 2),
@@ -50,19 +52,23 @@ def docstring(name: str) -> str:
 
 @pytest.mark.parametrize(("name", "output", "references", "value"), PAIRS)
 def test_it_is_true(name: str, output: str, references: Sequence[str], value: float) -> None:
-    said = docstring(name)
-    assert all(f'"{text}"' in said for text in (output, *references))
+    text_of_docstring = docstring(name)
+    assert all(f'"{text}"' in text_of_docstring for text in (output, *references))
     assert scored([output], [right(*references)], name) == [pytest.approx(value)]
 
 
-# What a worked example ends with: "… is 1", "…: 2/3", "so .5"; "1 where …" and names in backticks are none.
-NO_EXAMPLE = r"`[^`]*`|\b[01] (?:where|if|for|-)|\(\.5 or more\)"
-EXAMPLE = r"(?:[:=,>≈]|\b(?:is|so|are|has|in|of|cost)) *-?\.?\d"
+# The value in the paragraph that starts with "Example: ", after "is", "=", a colon and the like.
+VALUE = r"(?:[:=,>]|\b(?:is|so|are|has|have|cost)) -?\|?\d"
 
 
 @pytest.mark.parametrize("name", OURS)
 def test_every_metric_has_one(name: str) -> None:
-    assert re.search(EXAMPLE, re.sub(NO_EXAMPLE, "", docstring(name)))
+    document = inspect.getdoc(METRICS[name].function) or ""
+    examples = [
+        " ".join(paragraph.split()) for paragraph in document.split("\n\n") if paragraph.startswith("Example: ")
+    ]
+    assert examples
+    assert all(re.search(VALUE, re.sub("`[^`]*`", "", example)) for example in examples)
 
 
 # slopes and intercepts may be any number

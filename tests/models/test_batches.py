@@ -155,7 +155,7 @@ def test_attempts_are_the_calls_that_held_a_row() -> None:
 def test_too_few_answers_are_halved_too() -> None:
     told = ask(lambda prompts: [str(prompt) for prompt in prompts if prompt != "b"], ["a", "b", "c"])
     assert told.texts == ["a", None, "c"]
-    assert told.errors[1] == f"AnswerError: model 'm' returned 0 completions for 1 prompt. {RETURN_A_LIST}."
+    assert told.errors[1] == f"AnswerError: Model 'm' returned 0 completions for 1 prompt. {RETURN_A_LIST}."
 
 
 def test_an_error_that_passes_is_asked_again() -> None:
@@ -191,8 +191,8 @@ def test_a_model_that_is_gone_is_told_of_without_a_call() -> None:
     down = failing(*[ConnectionRefusedError("refused")] * 100)
     told = [ask(down, ["a"], pace) for _ in range(5)]
     assert [each.calls for each in told] == [5, 5, 2, 0, 0]
-    said = "model 'm' does not answer (12 failures in a row, last: ConnectionRefusedError: refused)"
-    assert told[4].errors == [f"ConnectionError: {said}; run again when it is back."]
+    said = "model 'm' doesn't respond (12 failures in a row, last: ConnectionRefusedError: refused)"
+    assert told[4].errors == [f"ConnectionError: {said}; rerun when it is back."]
     assert told[4].outcomes[0].attempts == 0
 
 
@@ -224,15 +224,15 @@ def warnings_of(function: Function, prompts: Sequence[str], caplog: pytest.LogCa
 
 def test_too_few_answers_are_warned_of_once_with_what_the_halving_costs(caplog: pytest.LogCaptureFixture) -> None:
     said = warnings_of(lambda prompts: ["A"], NUMBERS[:8], caplog)
-    cost = f"model 'm' returned 1 completion for 8 prompts. {RETURN_A_LIST}; "
-    cost += "the 8 prompts asked again in halves: 14 calls more [instance_id=id0]"
+    cost = f"Model 'm' returned 1 completion for 8 prompts. {RETURN_A_LIST}; "
+    cost += "retried the 8 prompts in halves: 14 more calls [instance_id=id0]"
     assert said == [cost]
     assert [record.getMessage() for record in caplog.records if record.levelno == logging.DEBUG] == [cost]
 
 
 def test_a_batch_that_fails_though_its_rows_are_answered_is_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
     said = warnings_of(one_at_a_time, NUMBERS[:4], caplog)
-    assert said == ["RuntimeError: out of memory; the 4 prompts asked again in halves: 6 calls more [instance_id=id0]"]
+    assert said == ["RuntimeError: out of memory; retried the 4 prompts in halves: 6 more calls [instance_id=id0]"]
 
 
 def test_a_row_at_fault_is_told_and_not_the_halving_that_found_it(caplog: pytest.LogCaptureFixture) -> None:

@@ -70,7 +70,7 @@ def test_what_does_not_is_cancelled() -> None:
             cancelled.set()
             raise
 
-    with pytest.raises(TimeoutError, match=r"no answer within 0\.05 s"):
+    with pytest.raises(TimeoutError, match=r"no response within 0\.05 s"):
         event_loop.run(event_loop.within(hang(), 0.05))
     assert cancelled.wait(10)
 

@@ -240,7 +240,7 @@ def test_the_template_counts_in_the_window() -> None:
 
 @pytest.mark.parametrize("template", [lambda messages: "nothing", lambda messages: chat([*messages, *messages])])
 def test_a_template_that_does_not_keep_the_text_is_told(template: Chat) -> None:
-    with pytest.raises(CapabilityError, match="the chat template of model 'm' does not keep the text"):
+    with pytest.raises(CapabilityError, match="The chat template of model 'm' drops the text"):
         fitted(model(chat=template), chat_template=True)
 
 
@@ -259,7 +259,7 @@ def with_image() -> pl.DataFrame:
 
 
 def test_a_model_of_text_refuses_other_media_and_names_the_instance() -> None:
-    with pytest.raises(CapabilityError, match="model 'm' takes text only, and instance 'id1' of scenario 's'"):
+    with pytest.raises(CapabilityError, match="Model 'm' takes text only, and instance 'id1' of scenario 's'"):
         fitted(model(), with_image())
 
 
@@ -277,7 +277,9 @@ def scoring(**said: Any) -> Model:
 
 
 def test_a_model_without_log_probabilities_is_told() -> None:
-    with pytest.raises(CapabilityError, match=r"model 'm' gives no log-probabilities .* asks for them.*loglikelihood"):
+    with pytest.raises(
+        CapabilityError, match=r"Model 'm' doesn't compute log-probabilities .* scenario 's' needs.*loglikelihood"
+    ):
         fitted(model(), method="multiple_choice_separate_original")
 
 

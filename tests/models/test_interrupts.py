@@ -96,7 +96,7 @@ def test_context_variables_hold_in_the_call() -> None:
 
 def test_a_call_that_hangs_is_left_behind_and_the_next_is_made_in_another_thread() -> None:
     aside, go = TimeoutThread("beside"), threading.Event()
-    with pytest.raises(TimeoutError, match=r"^no answer within 0\.05 s$"):
+    with pytest.raises(TimeoutError, match=r"^no response within 0\.05 s$"):
         aside.call(lambda: go.wait(30), 0.05)
     assert aside.call(lambda: "next", 10) == "next"
     aside.end()

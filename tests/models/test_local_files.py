@@ -81,7 +81,7 @@ def test_a_hub_model_is_fetched_with_one_kind_of_weights(folder: Path, tmp_path:
         )
     assert done.returncode == 0, done.stderr[-2000:]
     state, said, names = done.stdout.splitlines()
-    assert state.startswith("by its configuration prompts are packed")
+    assert state.startswith("by the model's configuration, prompts are packed")
     assert said == answer((tiny.gpt2(), tiny.tokenizer()))
     assert ("pytorch_model.bin" in names, "model.safetensors" in names) == (only_torchs, not only_torchs)
 
@@ -187,7 +187,7 @@ def test_a_guessed_tokenizer_is_warned_of_once_and_explained(tmp_path: Path, cap
     from_any(path)
     warned = [each.getMessage() for each in caplog.records if "tokenizer.ggml.pre" in each.getMessage()]
     assert len(warned) == 1
-    assert "put the model's tokenizer.json beside the file" in warned[0]
+    assert "put the model's tokenizer.json next to the file" in warned[0]
     assert "tokenizer.ggml.pre" in hf.scenario("sampler").limit(1).adapt(shots=0).generate(model).explain()
 
 
@@ -196,7 +196,7 @@ def test_it_may_be_loaded_in_another_type(tmp_path: Path) -> None:
     plain, low = from_any(path), hf.models.local(path, dtype="bfloat16")
     assert (low.name, low.fingerprint() != plain.fingerprint()) == ("tiny", True)
     assert "computes in bfloat16" in low.note
-    with pytest.raises(ArgumentError, match=r"local\(revision=…\): a GGUF file has none"):
+    with pytest.raises(ArgumentError, match=r"local\(revision=…\): revision isn't supported for GGUF files"):
         hf.models.local(path, revision="v1")
 
 
@@ -213,24 +213,55 @@ def test_a_tokenizer_beside_the_file_is_the_one_used(tmp_path: Path, cache: Path
 def test_it_is_found_under_the_models_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HELMFRAME_MODELS", str(tmp_path))
     (tmp_path / "x.gguf").write_bytes(b"GGUF")
-    with pytest.raises(SourceBrokenError, match=r"x\.gguf can't be converted by transformers: "):
+    with pytest.raises(SourceBrokenError, match=r"transformers can't convert .*x\.gguf: "):
         from_any("x.gguf")
 
 
 def test_a_file_that_is_not_there_is_said_with_the_places(tmp_path: Path) -> None:
-    with pytest.raises(SourceMissingError, match=r"no model at '.*none\.gguf'; looked at: "):
+    with pytest.raises(SourceMissingError, match=r"No model found at '.*none\.gguf'\. Searched: "):
         hf.scenario("sampler").generate(str(tmp_path / "none.gguf"))
 
 
 def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.gguf").write_bytes(b"PK\x03\x04")
-    with pytest.raises(NotAModelError, match="does not begin as a GGUF file does"):
+    with pytest.raises(NotAModelError, match="isn't a GGUF file"):
         from_any(tmp_path / "x.gguf")
 
 
 def test_what_broke_off_leaves_nothing_behind(tmp_path: Path, cache: Path) -> None:
     path = written(tmp_path / "tiny.gguf", llama())
     path.write_bytes(path.read_bytes()[:-2000])
-    with pytest.raises(SourceBrokenError, match="can't be converted"):
+    with pytest.raises(SourceBrokenError, match="transformers can't convert"):
         from_any(path)
     assert list(cache.iterdir()) == []
+
+
+IMPORT_TWICE = """
+import threading, time
+from concurrent.futures import ThreadPoolExecutor
+from helmframe.models.local_load import packages
+
+with ThreadPoolExecutor(2) as pool:
+    first = pool.submit(packages)
+    time.sleep(0.2)
+    second = pool.submit(packages)
+print(first.result()[1].AutoTokenizer, second.result()[1].AutoTokenizer)
+"""
+
+# As transformers does it: the module that is being imported is replaced by another.
+REPLACES_ITSELF = """
+import sys, time, types
+time.sleep(0.5)
+sys.modules[__name__] = types.SimpleNamespace(AutoTokenizer="complete", __spec__=__spec__)
+"""
+
+
+def test_two_threads_that_import_transformers_get_the_complete_module(tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text("")
+    (tmp_path / "transformers.py").write_text(REPLACES_ITSELF)
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORT_TWICE],
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}:{Path(__file__).parents[2]}"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stdout == "complete complete\n", done.stderr

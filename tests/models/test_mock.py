@@ -158,7 +158,7 @@ def test_replay_lets_media_through() -> None:
 
 
 def test_replay_refuses_two_answers_to_one_row() -> None:
-    with pytest.raises(ArgumentError, match="two rows answer instance_id='a'"):
+    with pytest.raises(ArgumentError, match="two rows have instance_id='a'"):
         replay(pl.DataFrame({"instance_id": ["a", "a"], "completion": ["x", "y"]}))
 
 
@@ -168,7 +168,7 @@ def test_replay_refuses_a_frame_without_completions() -> None:
 
 
 def test_replay_refuses_what_is_no_frame() -> None:
-    with pytest.raises(ArgumentError, match=r"replay\(list\): give a mapping"):
+    with pytest.raises(ArgumentError, match=r"replay\(list\): recorded must be a mapping"):
         replay(["x"])  # type: ignore[arg-type]
 
 
@@ -199,7 +199,7 @@ def test_a_toy_can_be_said_as_text(text: str, toy: Model) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("oracel()", "no mock model is called 'oracel'. Did you mean 'oracle'?"),
+        ("oracel()", "Unknown mock model 'oracel'. Did you mean 'oracle'?"),
         ("noisy(acuracy=0.6)", "noisy() has no argument 'acuracy'. Did you mean 'accuracy'?"),
         ("noisy()", "missing a required argument: 'accuracy'"),
         ("noisy(0.6)", "write name or name(key=value)"),

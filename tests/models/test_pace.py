@@ -142,7 +142,7 @@ def test_after_the_last_look_the_model_is_gone_until_somebody_says_try_again() -
     for _ in pace.PAUSES:
         time.sleep(0.03)
         asked.failed(leave(asked), ConnectionRefusedError("refused"))
-    said = r"model 'm' does not answer \(12 failures in a row, last: ConnectionRefusedError: refused\); run again when"
+    said = r"model 'm' doesn't respond \(12 failures in a row, last: ConnectionRefusedError: refused\); rerun when"
     with pytest.raises(ModelDownError, match=said):
         asked.admit()
     asked.try_again()

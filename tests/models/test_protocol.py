@@ -172,17 +172,17 @@ def test_a_timeout_is_a_number_of_seconds(timeout: Any) -> None:
 
 @pytest.mark.parametrize("given", [42, None, ["a"], {"a": "b"}, b"x"])
 def test_what_can_not_answer_is_refused(given: object) -> None:
-    with pytest.raises(NotAModelError, match="is no model"):
+    with pytest.raises(NotAModelError, match="isn't a model"):
         from_any(given)
 
 
 def test_a_class_is_refused() -> None:
-    with pytest.raises(NotAModelError, match="Speaker is a class"):
+    with pytest.raises(NotAModelError, match="Speaker isn't a model: it is a class"):
         from_any(Speaker)
 
 
 def test_a_function_without_a_prompt_is_refused() -> None:
-    with pytest.raises(NotAModelError, match="takes no prompt"):
+    with pytest.raises(NotAModelError, match="its first argument must be a prompt"):
         from_any(lambda: "a")
 
 
@@ -219,7 +219,7 @@ def test_a_vouched_function_is_durable_and_known_by_name_and_version() -> None:
 
 def test_other_code_under_one_version_is_refused() -> None:
     from_any(shout, name="twice", version="1")
-    with pytest.raises(ArgumentError, match="stands for other code"):
+    with pytest.raises(ArgumentError, match="belongs to other code already"):
         from_any(lambda prompt: prompt.lower(), name="twice", version="1")
 
 
@@ -237,7 +237,7 @@ def test_other_methods_of_one_class_are_other_code() -> None:
             return prompt + "!"
 
     from_any(Two().ask, name="two", version="1")
-    with pytest.raises(ArgumentError, match="stands for other code"):
+    with pytest.raises(ArgumentError, match="belongs to other code already"):
         from_any(Two().tell, name="two", version="1")
 
 
@@ -276,7 +276,7 @@ UNORDERED += [lambda texts: dict(enumerate(texts)).values(), lambda texts: (text
 @pytest.mark.parametrize("container", UNORDERED)
 def test_containers_without_a_guaranteed_order_are_an_error_that_names_their_type(container: Any) -> None:
     given = container(("x", "y"))
-    error = f"model 'lambda' returned a value of type {type(given).__name__} for 2 prompts. Return a list with one "
+    error = f"Model 'lambda' returned a value of type {type(given).__name__} for 2 prompts. Return a list with one "
     with pytest.raises(AnswerError) as raised:
         answers(from_any(lambda prompts: given, batch=True), ["a", "b"])
     assert str(raised.value) == f"{error}completion per prompt, in the order of the prompts."
@@ -290,7 +290,7 @@ def test_containers_that_keep_their_order_are_accepted(container: Any) -> None:
 
 @pytest.mark.parametrize("given", [{"x"}, ["x"], [["x"]], ("x", "y")])
 def test_a_list_or_set_in_place_of_one_completion_is_an_error_of_its_row(given: object) -> None:
-    with pytest.raises(AnswerError, match=f"model 'm' answered .* \\({type(given).__name__}\\)"):
+    with pytest.raises(AnswerError, match=f"Model 'm' returned .* \\({type(given).__name__}\\)"):
         as_completion(given, "m")
 
 
@@ -339,7 +339,7 @@ def test_an_answer_may_be(given: object, expected: Completion) -> None:
     "given", [None, 3, b"yes", ["yes"], {"txt": "yes"}, {"text": None}, Completion("a", logprob=True)]
 )
 def test_an_answer_may_not_be(given: object) -> None:
-    with pytest.raises(AnswerError, match="model 'm' answered"):
+    with pytest.raises(AnswerError, match="Model 'm' returned"):
         as_completion(given, "m")
 
 

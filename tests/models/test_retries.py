@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 
-from helmframe.models.retries import is_timeout, is_transient, may_be_one_row, retry_after, retrying, says_too_many
+from helmframe.models.retries import is_overload, is_timeout, is_transient, may_be_one_row, retry_after, retrying
 
 
 class StatusError(Exception):
@@ -109,10 +109,10 @@ def test_a_class_of_the_users_own_is_not_judged_by_its_name() -> None:
 
 def test_timeouts_and_busy_servers_ask_for_fewer_calls() -> None:
     many = [
-        says_too_many(error) for error in (StatusError(429), with_response(503), TimeoutError(), httpx.PoolTimeout(""))
+        is_overload(error) for error in (StatusError(429), with_response(503), TimeoutError(), httpx.PoolTimeout(""))
     ]
     assert many == [True] * 4
-    assert [says_too_many(error) for error in (StatusError(500), ConnectionResetError())] == [False, False]
+    assert [is_overload(error) for error in (StatusError(500), ConnectionResetError())] == [False, False]
     assert (is_timeout(httpx.ReadTimeout("")), is_timeout(ConnectionResetError())) == (True, False)
 
 
@@ -196,5 +196,5 @@ class PropertyError(Exception):
 
 def test_an_error_whose_attributes_raise_is_read_without_them() -> None:
     error = PropertyError("lost")
-    assert (is_transient(error), is_timeout(error), says_too_many(error)) == (False, False, False)
+    assert (is_transient(error), is_timeout(error), is_overload(error)) == (False, False, False)
     assert (may_be_one_row(error), retry_after(error)) == (True, 0.0)

@@ -110,7 +110,7 @@ def test_too_few_answers_are_an_error_of_the_row_that_gets_none() -> None:
 def test_a_function_that_returns_a_set_fails_all_its_rows_and_misassigns_none() -> None:
     found = outcomes(lambda prompts: set(prompts), [f"p{number}" for number in range(40)], batch=True)
     assert texts(found) == [None] * 40
-    assert all(str(each.error).startswith("AnswerError: model 'lambda' returned a value of type set") for each in found)
+    assert all(str(each.error).startswith("AnswerError: Model 'lambda' returned a value of type set") for each in found)
 
 
 def test_a_model_whose_ask_returns_a_set_fails_all_its_rows() -> None:
@@ -127,7 +127,7 @@ def test_an_answer_of_the_wrong_type_is_an_error_of_its_row() -> None:
     assert texts(found) == ["a", None]
     assert (
         found[1].error
-        == "AnswerError: model 'lambda' answered None (NoneType); expected str, Completion or a dict with 'text'."
+        == "AnswerError: Model 'lambda' returned None (NoneType); expected str, Completion or a dict with 'text'."
     )
 
 
@@ -262,7 +262,7 @@ def test_a_completion_whose_repr_raises_is_an_error_of_its_row() -> None:
             raise ValueError("no text")
 
     (found,) = outcomes(lambda prompt: Unreadable(), ["a"])
-    error = "AnswerError: model 'lambda' answered <repr() of Unreadable raised ValueError> (Unreadable); expected"
+    error = "AnswerError: Model 'lambda' returned <repr() of Unreadable raised ValueError> (Unreadable); expected"
     assert str(found.error).startswith(error)
 
 
@@ -577,7 +577,7 @@ def test_a_function_that_hangs_is_an_error_of_its_row_and_holds_nothing_up() -> 
     found = outcomes(answer, ["a", "b", "c"], timeout=0.1)
     go.set()
     assert texts(found) == ["a id0", None, "c id2"]
-    assert (found[1].error, found[1].attempts) == ("TimeoutError: no answer within 0.1 s", 2)
+    assert (found[1].error, found[1].attempts) == ("TimeoutError: no response within 0.1 s", 2)
     assert calls == ["a", "b", "b", "c"]
 
 
@@ -589,7 +589,7 @@ def test_an_async_function_that_hangs_is_an_error_of_its_row() -> None:
 
     found = outcomes(answer, ["a", "b", "c"], timeout=0.1)
     assert texts(found) == ["a", None, "c"]
-    assert found[1].error == "TimeoutError: no answer within 0.1 s"
+    assert found[1].error == "TimeoutError: no response within 0.1 s"
 
 
 def test_async_calls_are_tasks_and_no_threads() -> None:
@@ -669,7 +669,7 @@ def test_an_async_function_that_asks_a_model_and_waits_is_told_so() -> None:
         return str(outcomes(echo(), [prompt]))
 
     (found,) = outcomes(answer, ["a"])
-    assert "can't wait for answers inside its own call" in str(found.error)
+    assert "can't wait for completions inside its own call" in str(found.error)
 
 
 @pytest.fixture
@@ -688,9 +688,9 @@ def test_a_model_that_is_gone_costs_few_calls_and_gives_every_row_one_error(work
         raise ConnectionRefusedError("refused")
 
     found = outcomes(answer, ["a"] * 5000, workers=workers)
-    gone = [outcome for outcome in found if "does not answer" in str(outcome.error)]
+    gone = [outcome for outcome in found if "doesn't respond" in str(outcome.error)]
     assert len(gone) > 4950
-    assert str(gone[0].error).startswith("ConnectionError: model 'answer' does not answer (")
+    assert str(gone[0].error).startswith("ConnectionError: model 'answer' doesn't respond (")
     assert len(calls) < 30
 
 

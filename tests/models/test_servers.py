@@ -178,7 +178,7 @@ def test_a_server_that_dies_costs_little_and_the_next_run_asks_the_rest(
     errors = plan.score().completions.collect()["error"]
     rows = len(errors)
     assert errors.null_count() == 10
-    assert "does not answer" in str(errors.drop_nulls()[-1])
+    assert "doesn't respond" in str(errors.drop_nulls()[-1])
     assert len(server.prompts) < 100
     server.status = lambda prompt: (200, {})
     before = len(server.prompts)

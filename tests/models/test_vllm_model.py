@@ -145,7 +145,7 @@ def test_what_ends_a_text_is_none_of_its_own(
     values = [{1: Logprob(-1.0)}, {last: Logprob(-2.0)}]
     output = RequestOutput([1, 2], [CompletionOutput("a", [1, last], values, "stop", reason)])
     vllm = hf.models.vllm(folder).generate.__self__  # type: ignore[attr-defined]
-    answer = vllm._answer(output, {"stop": reason})
+    answer = vllm._completion(output, {"stop": reason})
     assert (answer.output_tokens, answer.logprob) == (tokens, logprob)
     assert answer.token_logprobs == (None if logprob is None else (logprob,))
 
@@ -193,11 +193,11 @@ def test_it_is_known_by_content_and_by_what_changes_answers(folder: Path) -> Non
 
 @pytest.mark.usefixtures("stand_in")
 def test_what_can_not_be_is_refused(folder: Path) -> None:
-    with pytest.raises(ArgumentError, match="nothing that JSON can say"):
+    with pytest.raises(ArgumentError, match="options must be JSON values"):
         hf.models.vllm(folder, dtype=torch.bfloat16)
-    with pytest.raises(ArgumentError, match="model= is missing"):
+    with pytest.raises(ArgumentError, match="model=… is missing"):
         from_any("vllm(dtype='bfloat16')")
-    with pytest.raises(SourceBrokenError, match=r"can't be loaded by vLLM: TypeError.*no_such"):
+    with pytest.raises(SourceBrokenError, match=r"vLLM can't load .*: TypeError.*no_such"):
         answers(hf.models.vllm(folder, no_such=1))
 
 

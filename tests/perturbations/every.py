@@ -29,14 +29,14 @@ NAMES = [name for name in PERTURBATIONS if name not in ELSEWHERE and not name.st
 OF_TEXT = [name for name in NAMES if PERTURBATIONS[name].takes == "text"]
 
 
-def said(name: str, **more: Any) -> str:
+def call_of(name: str, **more: Any) -> str:
     """The call of this perturbation, with its arguments and more."""
     arguments = ", ".join(filter(None, [ARGUMENTS.get(name), *(f"{key}={value!r}" for key, value in more.items())]))
     return f"{name}({arguments})" if arguments else name
 
 
 def variant(name: str, **more: Any) -> Variant:
-    return parse(said(name, **more))
+    return parse(call_of(name, **more))
 
 
 def tables(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

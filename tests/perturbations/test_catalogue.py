@@ -24,8 +24,8 @@ def test_a_perturbation_says_its_arguments_kind_fields_and_source() -> None:
     assert row["arguments"] == "prob=0.05"
     assert (row["kind"], row["fields"], row["random"], row["helm"]) == ("robustness", "input", True, True)
     assert row["calls"] is None
-    assert row["meaning"].startswith("Replace each letter a–z, with probability")
-    assert row["source"].startswith("HELM `TyposPerturbation`")
+    assert row["meaning"] == "Replace letters with neighbouring letters on a QWERTY keyboard."
+    assert row["source"] == "HELM `TyposPerturbation`."
 
 
 def test_a_preset_says_its_calls() -> None:
@@ -39,9 +39,9 @@ def test_what_a_model_makes_says_which_argument_takes_it() -> None:
 
 
 def test_fairness_is_helms_three() -> None:
-    said = hf.list_perturbations().filter(pl.col("kind") == "fairness")["name"]
+    fairness = hf.list_perturbations().filter(pl.col("kind") == "fairness")["name"]
     # other tests may have registered some of their own
-    ours = [name for name in said if PERTURBATIONS[name].function.__module__.startswith("helmframe.")]
+    ours = [name for name in fairness if PERTURBATIONS[name].function.__module__.startswith("helmframe.")]
     assert ours == ["dialect", "gender", "person_name"]
 
 
@@ -69,16 +69,16 @@ def test_every_preset_can_be_said(name: str, tmp_path: Path, monkeypatch: pytest
         "smith,last_name,race,white\nlopez,last_name,race,hispanic\n"
     )
     for compat in (None, "helm"):
-        said = [variant for each in PRESETS[name] for variant in variants(each, compat=compat)]
-        assert said
-        assert all((variant.compat == compat) for variant in said)
+        members = [variant for each in PRESETS[name] for variant in variants(each, compat=compat)]
+        assert members
+        assert all((variant.compat == compat) for variant in members)
 
 
 @pytest.mark.shared
 def test_the_names_that_helms_files_say_are_presets(shared: Path) -> None:
     entries = pl.read_parquet(shared / "helm_run_specs.parquet")["entry"]
-    said = set(entries.str.extract(r"data_augmentation=([^,]+)").drop_nulls())
-    assert said - set(PRESETS) <= {
+    augmentations = set(entries.str.extract(r"data_augmentation=([^,]+)").drop_nulls())
+    assert augmentations - set(PRESETS) <= {
         "art",
         "chinese",
         "cleva",
@@ -88,7 +88,7 @@ def test_the_names_that_helms_files_say_are_presets(shared: Path) -> None:
         "spanish",
         "swahili",
     }
-    assert {"canonical", "contrast_sets"} <= said
+    assert {"canonical", "contrast_sets"} <= augmentations
 
 
 @pytest.mark.shared

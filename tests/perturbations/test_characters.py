@@ -48,8 +48,8 @@ def pieces(text: str) -> list[str]:
     def look(characters: Units) -> Text:
         parts, is_word, _ = words(characters)
         for start, length, word in zip(parts.starts, parts.lengths, is_word, strict=True):
-            said = "".join(map(chr, parts.points[start : start + length]))
-            seen.append(f"[{said}]" if word else said)
+            piece = "".join(map(chr, parts.points[start : start + length]))
+            seen.append(f"[{piece}]" if word else piece)
         return parts.rebuilt(np.arange(len(parts)))
 
     expression = changed_characters(pl.lit(text), pl.lit(1, dtype=pl.UInt64), look)

@@ -33,8 +33,8 @@ def root(tmp_path: Path) -> Path:
 
 
 def contrasted(frame: pl.DataFrame, root: Path, **more: Any) -> list[dict[str, Any]]:
-    said = variants(call("contrast_sets", data=str(root), **more), seeds=8)
-    rows = perturb(frame.lazy(), said).filter(pl.col("perturbation") != "original").collect()
+    contrast_variants = variants(call("contrast_sets", data=str(root), **more), seeds=8)
+    rows = perturb(frame.lazy(), contrast_variants).filter(pl.col("perturbation") != "original").collect()
     return rows.sort("instance_id", "perturbation_seed").to_dicts()
 
 
@@ -72,8 +72,8 @@ def test_helm_draws_by_the_id(root: Path) -> None:
     assert row["perturbed_input"] == Random("id7").choice(asked)
 
 
-def test_a_root_without_them_is_told(tmp_path: Path) -> None:
-    with pytest.raises(SourceMissingError, match=r"holds no contrast sets\. Get allenai/contrast-sets"):
+def test_a_root_without_them_raises(tmp_path: Path) -> None:
+    with pytest.raises(SourceMissingError, match=r"no contrast sets found in \S+\.\nDownload allenai/contrast-sets"):
         variants(call("contrast_sets", data=str(tmp_path)))
     with pytest.raises(SourceMissingError, match="no data root is configured"):
         variants("contrast_sets")
@@ -81,12 +81,12 @@ def test_a_root_without_them_is_told(tmp_path: Path) -> None:
         call("contrast_sets", compat="helms")
 
 
-def test_contrasts_without_their_originals_are_told(tmp_path: Path) -> None:
+def test_contrasts_without_their_originals_raise(tmp_path: Path) -> None:
     (tmp_path / "imdb" / "contrast_sets").mkdir(parents=True)
     for name, count in (("dev_contrast", 2), ("dev_original", 1)):
         frame = pl.DataFrame({"text": ["a", "b"][:count], "label": [0, 1][:count]})
         frame.write_parquet(tmp_path / "imdb" / "contrast_sets" / f"{name}-0.parquet")
-    with pytest.raises(SourceBrokenError, match="2 contrast examples for 1 originals"):
+    with pytest.raises(SourceBrokenError, match="2 contrast examples and 1 originals"):
         variants(call("contrast_sets", data=str(tmp_path)))
 
 
@@ -126,12 +126,14 @@ def test_contrasts_whose_review_is_not_there_are_left_out(tmp_path: Path) -> Non
     assert [row["changed"] for row in contrasted(frame, tmp_path)[::8]] == [False, True, False, False]
 
 
-def test_a_scenario_that_has_none_is_told_when_it_is_said(root: Path) -> None:
-    with pytest.raises(ArgumentError, match="nobody has written any for 'sampler'; there are those of 'boolq' and"):
+def test_a_scenario_that_has_none_raises_when_the_plan_is_built(root: Path) -> None:
+    with pytest.raises(ArgumentError, match="no contrast sets exist for 'sampler', only for 'boolq' and"):
         hf.scenario("sampler").perturb(["lowercase", hf.perturbations.contrast_sets(data=str(root))])
-    with pytest.raises(ArgumentError, match="nobody has written any for 'sampler'"):
+    with pytest.raises(ArgumentError, match="no contrast sets exist for 'sampler'"):
         hf.scenario(["boolq", "sampler"], data=root).perturb("contrast_sets+lowercase")
-    with pytest.raises(SourceMissingError, match=r"holds none of 'imdb'\. Get allenai/contrast-sets"):
+    with pytest.raises(
+        SourceMissingError, match=r"no contrast sets of 'imdb' found in \S+\.\nDownload allenai/contrast-sets"
+    ):
         hf.scenario("imdb", data=root).perturb("contrast_sets")
     assert spec_of(hf.scenario("boolq", data=root).perturb("contrast_sets")).perturbations
 

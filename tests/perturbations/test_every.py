@@ -13,7 +13,7 @@ from helmframe.perturbations.parsing import Variant
 from helmframe.perturbations.perturb import perturb
 from helmframe.perturbations.registry import HELM, PERTURBATIONS
 from tests.frames import instances
-from tests.perturbations.every import NAMES, OF_TEXT, said, tables, variant
+from tests.perturbations.every import NAMES, OF_TEXT, call_of, tables, variant
 
 TEXTS = [
     "Who  Wrote the  Iliad, and when? He is Adam; it isn't 12.5 %.",
@@ -145,4 +145,4 @@ def test_helms_own_goes_through_the_same_texts(name: str) -> None:
     rows = changed(frame, [variant(name, compat="helm")])
     assert rows["perturbed_input"].null_count() == 1
     assert rows["instance_id"].to_list() == frame["instance_id"].to_list()
-    assert "compat='helm'" in said(name, compat="helm")
+    assert "compat='helm'" in call_of(name, compat="helm")

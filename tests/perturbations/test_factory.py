@@ -77,8 +77,8 @@ def test_a_default_that_is_written_is_not_in_the_name() -> None:
 
 
 def test_arguments_are_as_in_a_text() -> None:
-    said = hf.perturbations.typos(prob=0.1, fields="both", protect=["numbers", "code"])
-    assert parse(said) == parse("typos(prob=.1, fields='both', protect=['numbers', 'code'])")
+    calls = hf.perturbations.typos(prob=0.1, fields="both", protect=["numbers", "code"])
+    assert parse(calls) == parse("typos(prob=.1, fields='both', protect=['numbers', 'code'])")
 
 
 def test_a_list_is_a_grid() -> None:
@@ -90,7 +90,7 @@ def test_a_truth_value_is_no_number() -> None:
         hf.perturbations.extra_space(num_spaces=True)
 
 
-def test_an_argument_that_is_not_there_is_told() -> None:
+def test_an_argument_that_is_not_there_raises() -> None:
     with pytest.raises(ArgumentError, match=r"typos\(\) has no argument 'field'. Did you mean 'fields'"):
         hf.perturbations.typos(field="both")
 
@@ -106,13 +106,13 @@ def test_a_name_that_no_perturbation_has_is_no_attribute() -> None:
 
 
 def test_a_plan_that_says_them_goes_through_yaml() -> None:
-    said: list[str | PerturbationCall] = [
+    calls: list[str | PerturbationCall] = [
         hf.perturbations.typos(prob=[0.1, 0.2], protect=["numbers", r"re:\(+'\"\\w"]),
         "lowercase+space(max_spaces=4)",
         hf.perturbations.person_name(source_class={"race": "white_american", "gender": "male"}),
         hf.perturbations.instructions(texts=[['Say: it\'s "A" + (B)'], ["Answer."]]),
     ]
-    plans = [hf.scenario("sampler").perturb(said, seeds=2), hf.scenario("sampler").perturb("contract", compat="helm")]
+    plans = [hf.scenario("sampler").perturb(calls, seeds=2), hf.scenario("sampler").perturb("contract", compat="helm")]
     assert [hf.Plan.from_yaml(plan.to_yaml()) for plan in plans] == plans
     assert len(spec_of(plans[0]).perturbations) == 6
 

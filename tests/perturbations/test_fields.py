@@ -10,9 +10,9 @@ from tests.frames import instances, right
 
 
 def upper(text: str | None, protect: str | list[str], name: str = "uppercase", **more: object) -> str | None:
-    said = call(name, protect=protect, **more)
+    perturbation = call(name, protect=protect, **more)
     out = pl.DataFrame({"id": ["a"], "text": pl.Series([text], dtype=pl.String)}).select(
-        said.on(pl.col("text"), id="id")
+        perturbation.on(pl.col("text"), id="id")
     )
     found = out.item()
     assert found is None or isinstance(found, str)
@@ -37,8 +37,8 @@ def test_what_matches_stays(kind: str, text: str, expected: str) -> None:
 
 
 def test_numbers_stay() -> None:
-    said = upper("in 1984, 3.14 or -2,000 % of 12:30", "numbers", "leet", prob=1.0)
-    assert said == "1n 1984, 3.14 0r -2,000 % 0f 12:30"
+    out = upper("in 1984, 3.14 or -2,000 % of 12:30", "numbers", "leet", prob=1.0)
+    assert out == "1n 1984, 3.14 0r -2,000 % 0f 12:30"
 
 
 def test_several_kinds_are_protected_together() -> None:
@@ -66,8 +66,8 @@ def test_pieces_of_a_text_draw_for_themselves() -> None:
     assert len({piece.strip() for piece in out.split("1")}) == 3
 
 
-def test_an_unknown_kind_is_told() -> None:
-    with pytest.raises(ArgumentError, match=r"Did you mean 'latex'.*\n.*\n?Or write 're:…'"):
+def test_an_unknown_kind_raises() -> None:
+    with pytest.raises(ArgumentError, match=r"Did you mean 'latex'.*\n.*\n?Write a regular expression as 're:…'"):
         protected_pattern("latx", "typos")
     assert sorted(PROTECTED) == ["code", "latex", "numbers", "urls"]
 
@@ -83,8 +83,8 @@ def test_each_reference_has_an_id_of_its_own_or_that_of_the_list() -> None:
     frame = instances(["", ""], [right("A", "B"), right("C")])
 
     def ids(*, one_id: bool) -> list[list[str]]:
-        said = change_references(pl.col("references"), pl.col("instance_id"), lambda _, own: own, one_id=one_id)
-        return [[each["text"] for each in row] for row in frame.select(said).to_series().to_list()]
+        expression = change_references(pl.col("references"), pl.col("instance_id"), lambda _, own: own, one_id=one_id)
+        return [[each["text"] for each in row] for row in frame.select(expression).to_series().to_list()]
 
     assert ids(one_id=True) == [["id0", "id0"], ["id1"]]
     assert len({each for row in ids(one_id=False) for each in row}) == 3

@@ -86,30 +86,30 @@ GOLDEN = [
 ]
 
 
-def golden(said: str, text: str, name: str = "id0", seed: int = 0) -> str:
+def golden(spec: str, text: str, name: str = "id0", seed: int = 0) -> str:
     """The text as HELM's perturbation leaves it."""
-    (call,) = parse(said.replace("(", "(compat='helm', ") if "(" in said else f"{said}(compat='helm')").chain
+    (call,) = parse(spec.replace("(", "(compat='helm', ") if "(" in spec else f"{spec}(compat='helm')").chain
     out = pl.DataFrame({"id": [name], "text": [text]}).select(call.on(pl.col("text"), id="id", seed=seed)).item()
     assert isinstance(out, str)
     return out
 
 
-def golden_pair(said: str, text: str, reference: str) -> tuple[str, str]:
+def golden_pair(spec: str, text: str, reference: str) -> tuple[str, str]:
     """Input and reference of instance "id0" as HELM's perturbation leaves them."""
     frame = instances([text], [[(reference, True)]])
-    rows = perturb(frame.lazy(), variants(said, compat="helm")).filter("changed").collect()
+    rows = perturb(frame.lazy(), variants(spec, compat="helm")).filter("changed").collect()
     ((changed, references),) = rows.select("perturbed_input", "perturbed_references").iter_rows()
     return changed, references[0]["text"]
 
 
-@pytest.mark.parametrize(("said", "before", "after"), PLAIN)
-def test_helms_unit_tests_hold(said: str, before: str, after: str) -> None:
-    assert golden(said, before) == after
+@pytest.mark.parametrize(("spec", "before", "after"), PLAIN)
+def test_helms_unit_tests_hold(spec: str, before: str, after: str) -> None:
+    assert golden(spec, before) == after
 
 
-@pytest.mark.parametrize(("said", "before", "after"), PAIRS)
-def test_helms_unit_tests_with_references_hold(said: str, before: tuple[str, str], after: tuple[str, str]) -> None:
-    assert golden_pair(said, *before) == after
+@pytest.mark.parametrize(("spec", "before", "after"), PAIRS)
+def test_helms_unit_tests_with_references_hold(spec: str, before: tuple[str, str], after: tuple[str, str]) -> None:
+    assert golden_pair(spec, *before) == after
 
 
 def test_a_seed_is_written_before_the_id() -> None:
@@ -124,13 +124,13 @@ def test_names_do_not_heed_the_seed() -> None:
 
 
 def test_both_neighbours_of_a_hit_are_used_up() -> None:
-    said = "gender(mode='terms', prob=1.0)"
-    assert golden(said, "man man man and man.") == "man woman man and woman."
+    spec = "gender(mode='terms', prob=1.0)"
+    assert golden(spec, "man man man and man.") == "man woman man and woman."
 
 
 def test_helms_slip_in_the_plural_of_grandfather_is_kept() -> None:
-    said = "gender(mode='terms', prob=1.0)"
-    assert golden(said, "My grandfather and grandfathers and") == "My grandmother and grandfathers and"
+    spec = "gender(mode='terms', prob=1.0)"
+    assert golden(spec, "My grandfather and grandfathers and") == "My grandmother and grandfathers and"
 
 
 def test_a_letter_that_lower_case_makes_another_is_left_alone() -> None:
@@ -146,7 +146,7 @@ def test_what_helm_has_not_is_refused(tmp_path: Path, monkeypatch: pytest.Monkey
     (tmp_path / "tables").mkdir()
     (tmp_path / "tables" / "SAE_to_AAVE_mapping.json").write_text('{"the": ["da"]}')
     monkeypatch.setenv("HELMFRAME_DATA", str(tmp_path))
-    with pytest.raises(ArgumentError, match="HELM filters none"):
+    with pytest.raises(ArgumentError, match="HELM doesn't filter slurs"):
         parse("dialect(filter_slurs=True, compat='helm')")
     with pytest.raises(ArgumentError, match="HELM has no such perturbation"):
         parse("uppercase(compat='helm')")

@@ -39,8 +39,8 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def changed(text: str | None, prob: float = 1.0, id: str = "id0", seed: int = 0) -> str | None:
     frame = pl.DataFrame({"id": [id], "text": pl.Series([text], dtype=pl.String)})
-    said = call("synonym", prob=prob, compat="helm").on(pl.col("text"), id="id", seed=seed)
-    out: str | None = frame.select(said).item()
+    expression = call("synonym", prob=prob, compat="helm").on(pl.col("text"), id="id", seed=seed)
+    out: str | None = frame.select(expression).item()
     return out
 
 
@@ -82,7 +82,7 @@ def test_bases_are_wordnets() -> None:
     assert helm_synonyms.bases("geese", "v", known, irregular) == []
 
 
-def test_it_is_told_when_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_states_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "spacy", None)
         with pytest.raises(CapabilityError, match=r"pip install 'helmframe\[synonym\]' && python -m spacy download"):
@@ -93,11 +93,11 @@ def test_it_is_told_when_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPa
     assert variants("synonym")
 
 
-def test_longer_than_spacy_reads_is_told() -> None:
-    with pytest.raises(CapabilityError, match=r"up to 1,000,000 characters; one has 1,000,001"):
+def test_longer_than_spacy_reads_raises() -> None:
+    with pytest.raises(CapabilityError, match=r"a text has 1,000,001 characters, and spaCy reads at most 1,000,000"):
         changed("a" * 1_000_001)
 
 
-def test_a_model_that_spacy_cannot_load_is_told() -> None:
-    with pytest.raises(CapabilityError, match=r"spaCy 3\.\S+ can't load en_core_web_none: \[E050\]"):
+def test_a_model_that_spacy_cannot_load_raises() -> None:
+    with pytest.raises(CapabilityError, match=r"spaCy 3\.\S+ can't load its model en_core_web_none: \[E050\]"):
         helm_synonyms._tagged("en_core_web_none", "a word")

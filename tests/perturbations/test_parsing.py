@@ -34,8 +34,8 @@ def test_last_names_need_a_table(preset: str, compat: str | None, tmp_path: Path
         ("person_name(target_class={'race': None})", "no name has race None"),
         ("person_name(person_name_type='middle')", "person_name_type='middle'"),
         ("gender(source='men')", "source='men'"),
-        ("typos(prob=5)", "a probability lies between 0 and 1"),
-        ("dialect(prob=None)", "a probability lies between 0 and 1"),
+        ("typos(prob=5)", "prob must be a number between 0 and 1"),
+        ("dialect(prob=None)", "prob must be a number between 0 and 1"),
         ("filler_words(max_num_insert='x')", "max_num_insert='x'"),
         ("space(max_spaces=1000000000000)", "must be an integer from 1 to 1000"),
         ("extra_space(num_spaces=1000000000)", "must be an integer from 1 to 1000"),
@@ -59,7 +59,7 @@ def test_what_cannot_be_protected_is_an_error(protect: object) -> None:
 
 
 def test_a_perturbation_by_a_model_needs_the_model() -> None:
-    with pytest.raises(ArgumentError, match=r"translate\(\) needs translator"):
+    with pytest.raises(ArgumentError, match=r"translate\(\) needs the argument translator"):
         call("translate", translator=None, language="French")
 
 

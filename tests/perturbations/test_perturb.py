@@ -1,4 +1,4 @@
-"""How a perturbation is said, and the stage: rows, names, draws, chains."""
+"""Calls of perturbations, and the stage: rows, names, draws, chains."""
 
 import polars as pl
 import pytest
@@ -18,12 +18,12 @@ SAID = ["lowercase", "extra_space", "space", "typos(prob=0.5)", "rerun", "lowerc
 QUESTION = "Who  Wrote the  Iliad, and when?"
 
 
-def perturbed(frame: pl.DataFrame, *said: str, seeds: int = 1) -> pl.DataFrame:
-    return perturb(frame.lazy(), [parse(each, seeds) for each in said]).collect()
+def perturbed(frame: pl.DataFrame, *spec: str, seeds: int = 1) -> pl.DataFrame:
+    return perturb(frame.lazy(), [parse(each, seeds) for each in spec]).collect()
 
 
-def texts(frame: pl.DataFrame, *said: str, seeds: int = 1) -> dict[tuple[str, str, int], str]:
-    rows = perturbed(frame, *said, seeds=seeds)
+def texts(frame: pl.DataFrame, *spec: str, seeds: int = 1) -> dict[tuple[str, str, int], str]:
+    rows = perturbed(frame, *spec, seeds=seeds)
     keys = rows.select("instance_id", "perturbation", "perturbation_seed").iter_rows()
     return dict(zip(keys, rows["perturbed_input"], strict=True))
 
@@ -59,33 +59,33 @@ def test_nothing_in_nothing_out() -> None:
     assert {name: rows.schema[name] for name in VARIANTS.schema} == VARIANTS.schema
 
 
-@pytest.mark.parametrize("said", SAID)
-def test_null_stays_null(said: str) -> None:
-    assert set(texts(instances([None, None]), said).values()) == {None}
+@pytest.mark.parametrize("spec", SAID)
+def test_null_stays_null(spec: str) -> None:
+    assert set(texts(instances([None, None]), spec).values()) == {None}
 
 
-@pytest.mark.parametrize("said", SAID)
-def test_empty_stays_empty(said: str) -> None:
-    assert set(texts(instances(["", ""]), said).values()) == {""}
+@pytest.mark.parametrize("spec", SAID)
+def test_empty_stays_empty(spec: str) -> None:
+    assert set(texts(instances(["", ""]), spec).values()) == {""}
 
 
-@pytest.mark.parametrize("said", SAID)
-def test_nulls_and_empty_texts_leave_the_neighbours_alone(said: str) -> None:
-    alone = texts(instances([QUESTION], instance_id=["id2"]), said)
-    between = texts(instances([None, "", QUESTION, None]), said)
+@pytest.mark.parametrize("spec", SAID)
+def test_nulls_and_empty_texts_leave_the_neighbours_alone(spec: str) -> None:
+    alone = texts(instances([QUESTION], instance_id=["id2"]), spec)
+    between = texts(instances([None, "", QUESTION, None]), spec)
     assert {key: text for key, text in between.items() if key[0] == "id2"} == alone
 
 
-@pytest.mark.parametrize("said", SAID)
-def test_a_megabyte_goes_through(said: str) -> None:
-    (out,) = (text for key, text in texts(instances(["Ab c " * 200_000]), said).items() if key[1] != "original")
+@pytest.mark.parametrize("spec", SAID)
+def test_a_megabyte_goes_through(spec: str) -> None:
+    (out,) = (text for key, text in texts(instances(["Ab c " * 200_000]), spec).items() if key[1] != "original")
     assert out.lower()[0] in "aqwsz"
     assert len(out) >= 600_000
 
 
-@pytest.mark.parametrize("said", ["lowercase", "typos(prob=0.9)", "space", "extra_space"])
-def test_letters_of_other_scripts_survive(said: str) -> None:
-    (out,) = (text for key, text in texts(instances(["日本 ñandú 🎓é Ωμέγα"]), said).items() if key[1] == said)
+@pytest.mark.parametrize("spec", ["lowercase", "typos(prob=0.9)", "space", "extra_space"])
+def test_letters_of_other_scripts_survive(spec: str) -> None:
+    (out,) = (text for key, text in texts(instances(["日本 ñandú 🎓é Ωμέγα"]), spec).items() if key[1] == spec)
     assert [each for each in out if each in "日本🎓éμγα"] == list("日本🎓éμγα")
 
 
@@ -122,15 +122,15 @@ def test_more_seeds_leave_the_first_draws_as_they_were() -> None:
     assert {key: three[key] for key in one} == one
 
 
-@pytest.mark.parametrize("said", ["lowercase", "extra_space", "lowercase+extra_space"])
-def test_what_draws_nothing_has_one_draw(said: str) -> None:
-    assert parse(said, 5).draws == 1
-    assert perturbed(instances(["Who?"]), said, seeds=5).height == 2
+@pytest.mark.parametrize("spec", ["lowercase", "extra_space", "lowercase+extra_space"])
+def test_what_draws_nothing_has_one_draw(spec: str) -> None:
+    assert parse(spec, 5).draws == 1
+    assert perturbed(instances(["Who?"]), spec, seeds=5).height == 2
 
 
-@pytest.mark.parametrize("said", ["typos", "space", "lowercase+typos", "rerun"])
-def test_what_draws_or_asks_again_has_as_many_as_seeds(said: str) -> None:
-    assert perturbed(instances(["Who?"]), said, seeds=3)["perturbation_seed"].to_list() == [0, 0, 1, 2]
+@pytest.mark.parametrize("spec", ["typos", "space", "lowercase+typos", "rerun"])
+def test_what_draws_or_asks_again_has_as_many_as_seeds(spec: str) -> None:
+    assert perturbed(instances(["Who?"]), spec, seeds=3)["perturbation_seed"].to_list() == [0, 0, 1, 2]
 
 
 def test_again_asks_the_unchanged_text_once_more() -> None:
@@ -178,7 +178,7 @@ def test_on_takes_an_expression_as_id_and_a_seed() -> None:
 
 
 def test_on_takes_columns() -> None:
-    with pytest.raises(ArgumentError, match=r"typos\.on\(id=3\): a column's name, or an expression"):
+    with pytest.raises(ArgumentError, match=r"typos\.on\(id=3\): id must be a column name or a Polars expression"):
         call("typos").on(pl.col("q"), id=3)  # type: ignore[arg-type]
 
 
@@ -191,7 +191,7 @@ def test_on_works_lazily_and_in_groups() -> None:
 
 
 def test_an_unknown_perturbation_names_near_ones() -> None:
-    with pytest.raises(UnknownNameError, match=r"no perturbation is called 'typo'\. Did you mean 'typos'"):
+    with pytest.raises(UnknownNameError, match=r"Unknown perturbation 'typo'\. Did you mean 'typos'"):
         call("typo")
     with pytest.raises(UnknownNameError, match="Did you mean 'lowercase'"):
         parse("typos+lowercas")
@@ -202,28 +202,28 @@ def test_an_unknown_argument_names_near_ones() -> None:
         call("typos", probb=0.1)
 
 
-@pytest.mark.parametrize("said", ["", "typos(", "typos(0.1)", "typos+", "typos typos", "typos(prob=open('x'))"])
-def test_what_is_no_call_is_told(said: str) -> None:
+@pytest.mark.parametrize("spec", ["", "typos(", "typos(0.1)", "typos+", "typos typos", "typos(prob=open('x'))"])
+def test_what_is_no_call_raises(spec: str) -> None:
     with pytest.raises(ArgumentError, match="is not a name or a call"):
-        parse(said)
+        parse(spec)
 
 
 @pytest.mark.parametrize(
-    ("said", "message"),
+    ("spec", "message"),
     [
         ("typos(prob=2)", "between 0 and 1"),
         ("typos(prob=-0.1)", "between 0 and 1"),
         ("typos(prob='x')", "between 0 and 1"),
         ("typos(prob=None)", "between 0 and 1"),
         ("typos(prob=[0.1, 2])", "between 0 and 1"),
-        ("typos(prob=[0.1, 0.2])", r"is 2 perturbations: typos\(prob=0.1\), typos\(prob=0.2\)"),
+        ("typos(prob=[0.1, 0.2])", r"one perturbation is needed, but this is 2: typos\(prob=0.1\), typos\(prob=0.2\)"),
         ("typos(prob=[])", "one or more different values"),
         ("typos(prob=[0.1, 0.1])", "one or more different values"),
         ("typos(fields='inputs')", "Did you mean 'input'"),
         ("typos(compat='hlem')", "Did you mean 'helm'"),
         ("typos(protect='number')", "Did you mean 'numbers'"),
-        ("typos(protect='re:(')", "is no regular expression"),
-        ("typos(compat='helm', protect='numbers')", "HELM protects nothing"),
+        ("typos(protect='re:(')", "invalid regular expression: unclosed group"),
+        ("typos(compat='helm', protect='numbers')", "HELM's rules don't support protect="),
         ("uppercase(compat='helm')", "HELM has no such perturbation"),
         ("space(max_spaces=0)", "must be an integer from 1 to 1000"),
         ("space(max_spaces=1.5)", "must be an integer from 1 to 1000"),
@@ -231,9 +231,9 @@ def test_what_is_no_call_is_told(said: str) -> None:
         ("extra_space(num_spaces=True)", "must be an integer from 1 to 1000"),
     ],
 )
-def test_values_that_cannot_be_are_told(said: str, message: str) -> None:
+def test_invalid_values_raise(spec: str, message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
-        parse(said)
+        parse(spec)
 
 
 def test_names_are_as_said() -> None:
@@ -246,8 +246,8 @@ def test_a_plus_within_brackets_belongs_to_the_argument() -> None:
 
 
 def test_quotes_hide_brackets_and_pluses() -> None:
-    said = parse("""typos(protect='re:[)]+b')+lowercase(protect="re:it's\\\\+")""")
-    assert [dict(each.arguments)["protect"] for each in said.chain] == ["re:[)]+b", r"re:it's\+"]
+    spec = parse("""typos(protect='re:[)]+b')+lowercase(protect="re:it's\\\\+")""")
+    assert [dict(each.arguments)["protect"] for each in spec.chain] == ["re:[)]+b", r"re:it's\+"]
 
 
 def test_a_list_is_a_grid() -> None:
@@ -259,8 +259,8 @@ def test_a_list_is_a_grid() -> None:
 
 
 def test_grids_of_two_arguments_are_multiplied() -> None:
-    said = variants("typos(fields=['input', 'both'], prob=[0.1, 0.2])")
-    assert len({each.name for each in said}) == len(said) == 4
+    spec = variants("typos(fields=['input', 'both'], prob=[0.1, 0.2])")
+    assert len({each.name for each in spec}) == len(spec) == 4
 
 
 def test_what_takes_a_list_takes_it_whole_and_a_list_of_lists_is_the_grid() -> None:
@@ -269,7 +269,7 @@ def test_what_takes_a_list_takes_it_whole_and_a_list_of_lists_is_the_grid() -> N
 
 
 def test_a_grid_has_no_expression() -> None:
-    with pytest.raises(ArgumentError, match=r"is 2 perturbations; \.on\(…\) takes one"):
+    with pytest.raises(ArgumentError, match=r"is a grid of 2 perturbations; \.on\(…\) takes exactly one"):
         call("typos", prob=[0.1, 0.2]).on(pl.col("q"), id="id")
 
 
@@ -327,26 +327,26 @@ def test_a_perturbation_of_the_whole_instance() -> None:
         ("A", None, False),
         ("a?", '{"shots": 0}', True),
     ]
-    with pytest.raises(ArgumentError, match=r"say it in a sentence: \.perturb"):
+    with pytest.raises(ArgumentError, match=r"needs more than a text column\. Use it in a plan: \.perturb"):
         call("exclaimed").on(pl.col("q"), id="id")
     with pytest.raises(ArgumentError, match="no argument 'fields'"):
         call("exclaimed", fields="both")
 
 
-def test_a_perturbation_of_the_whole_instance_that_gives_no_frame_is_told() -> None:
+def test_a_perturbation_of_the_whole_instance_that_gives_no_frame_raises() -> None:
     perturbation("lost", takes="frame")(lambda frame: None)
-    with pytest.raises(ArgumentError, match="should return the lazy frame"):
+    with pytest.raises(ArgumentError, match="must return the lazy frame"):
         call("lost")
 
 
-@pytest.mark.parametrize("said", [{"fields": "inputs"}, {"kind": "robust"}, {"takes": "row"}])
-def test_a_decorator_that_says_what_can_not_be_is_told(said: dict[str, str]) -> None:
-    with pytest.raises(ArgumentError, match="Known: "):
-        perturbation("never", **said)  # type: ignore[arg-type]
+@pytest.mark.parametrize("spec", [{"fields": "inputs"}, {"kind": "robust"}, {"takes": "row"}])
+def test_a_decorator_that_says_what_can_not_be_raises(spec: dict[str, str]) -> None:
+    with pytest.raises(ArgumentError, match=rf"{next(iter(spec))} must be '"):
+        perturbation("never", **spec)  # type: ignore[arg-type]
 
 
 def test_a_chain_counts_as_its_links_do() -> None:
-    assert [parse(said).kind for said in ("lowercase", "lowercase+typos", "rerun")] == ["robustness", "robustness", ""]
+    assert [parse(spec).kind for spec in ("lowercase", "lowercase+typos", "rerun")] == ["robustness", "robustness", ""]
 
 
 def test_by_helms_rules_what_leaves_the_input_alone_leaves_the_references_too() -> None:
@@ -391,13 +391,13 @@ def test_a_perturbation_of_ones_own() -> None:
         return text.str.to_uppercase() + mark
 
     assert texts(instances(["hey"]), "shout(mark='!')")["id0", "shout(mark='!')", 0] == "HEY!"
-    with pytest.raises(ArgumentError, match=r"shout\(\) needs mark="):
+    with pytest.raises(ArgumentError, match=r"shout\(\) needs the argument mark\. Write shout\(mark=…\)"):
         parse("shout")
     assert shout.function(pl.lit("a"), "?").meta.is_literal() is False
 
 
-@pytest.mark.parametrize(("given", "message"), [(None, "gave None"), ("x", "gave 'x'")])
-def test_a_perturbation_that_gives_no_expression_is_told(given: object, message: str) -> None:
+@pytest.mark.parametrize(("given", "message"), [(None, "returned None"), ("x", "returned 'x'")])
+def test_a_perturbation_that_gives_no_expression_raises(given: object, message: str) -> None:
     name = f"gives_{given}"
     perturbation(name)(lambda text: given)
     with pytest.raises(ArgumentError, match=message):

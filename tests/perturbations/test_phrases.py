@@ -109,7 +109,7 @@ def test_a_byte_may_have_to_follow() -> None:
     ]
 
 
-def test_long_words_are_told_apart_to_the_last_letter() -> None:
+def test_long_words_are_distinguished_to_the_last_letter() -> None:
     long = "a" * 60
     assert hits([long + "b"], f"{long}a {long}b {long}bb") == [(long + "b", 0, long + "b", 1)]
 
@@ -124,8 +124,8 @@ def test_nothing_in_nothing_out() -> None:
 
 
 @pytest.mark.parametrize("phrase", ["", " ", "...", "’"])
-def test_a_phrase_without_a_word_is_told(phrase: str) -> None:
-    with pytest.raises(ArgumentError, match="holds no word"):
+def test_a_phrase_without_a_word_raises(phrase: str) -> None:
+    with pytest.raises(ArgumentError, match="contains no letter and no digit"):
         phrases([phrase])
 
 
@@ -153,8 +153,8 @@ def read(
 ) -> list[tuple[int, int, int, int]]:
     """What `found` finds, one character after the other."""
 
-    def folded(said: str) -> str:
-        return said.encode().lower().decode() if fold else said
+    def folded(phrase_text: str) -> str:
+        return phrase_text.encode().lower().decode() if fold else phrase_text
 
     word = re.compile(r"[\w-]" if hyphens else r"\w")
     starts = [match.start() for match in re.finditer(f"{word.pattern}+", text)]

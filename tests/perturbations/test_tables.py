@@ -70,14 +70,14 @@ def test_names_of_the_root_come_first(root: Path) -> None:
 def test_a_sentence_reads_the_tables_of_its_own_root_before_the_configured_ones(root: Path, tmp_path: Path) -> None:
     frame = pl.DataFrame({"q": ["the"], "a": ["x"]})
     (tmp_path / "own" / "tables").mkdir(parents=True)
-    said = hf.perturbations.misspellings(prob=1.0)  # nothing is read yet, so nothing is missing
+    perturbation = hf.perturbations.misspellings(prob=1.0)  # nothing is read yet, so nothing is missing
 
     def changed(data: Path | None) -> str:
-        plan = hf.scenario(frame, input="q", references="a", data=data).perturb(said)
+        plan = hf.scenario(frame, input="q", references="a", data=data).perturb(perturbation)
         (out,) = plan.variants().filter(pl.col("perturbation") != "original").collect()["perturbed_input"]
         return str(out)
 
-    with pytest.raises(SourceMissingError, match=r"own/tables/correct_\S+ nor \S+ is not there"):
+    with pytest.raises(SourceMissingError, match=r"isn't found at \S+own/tables/correct_\S+ or \S+\.\n"):
         changed(tmp_path / "own")
     (root / MISSPELLED).write_text('{"the": ["teh"]}')
     assert changed(tmp_path / "own") == changed(None) == "teh"
@@ -118,18 +118,18 @@ def test_what_an_installed_crfm_helm_carries_will_do(tmp_path: Path, monkeypatch
 
 
 def test_a_missing_table_says_where_it_belongs(root: Path) -> None:
-    with pytest.raises(SourceMissingError, match=f"{root}/{MISSPELLED} is not there"):
+    with pytest.raises(SourceMissingError, match=f"isn't found at {root}/{MISSPELLED}"):
         Tables.of(None).misspellings()
     with pytest.raises(SourceMissingError, match=r"wordnet_synonyms\.parquet"):
         Tables.of(None).synonyms()
 
 
-def test_a_file_that_is_no_table_is_told(root: Path) -> None:
+def test_a_file_that_is_no_table_raises(root: Path) -> None:
     (root / MISSPELLED).write_bytes(b"\xff")
-    with pytest.raises(SourceBrokenError, match=f"{MISSPELLED} can't be understood"):
+    with pytest.raises(SourceBrokenError, match=f"{MISSPELLED} is invalid: "):
         Tables.of(None).misspellings()
     (root / "wordnet_synonyms.parquet").write_bytes(b"PAR1")
-    with pytest.raises(SourceBrokenError, match=r"wordnet_synonyms\.parquet can't be understood"):
+    with pytest.raises(SourceBrokenError, match=r"wordnet_synonyms\.parquet is invalid: "):
         Tables.of(None).synonyms()
 
 
@@ -140,9 +140,9 @@ def test_a_root_that_is_a_file_has_no_tables(tmp_path: Path, monkeypatch: pytest
         Tables.of(None).dialect()
 
 
-def test_a_folder_in_the_place_of_a_table_is_told(root: Path) -> None:
+def test_a_folder_in_the_place_of_a_table_raises(root: Path) -> None:
     (root / MISSPELLED).mkdir()
-    with pytest.raises(SourceError, match="word table: can't read"):
+    with pytest.raises(SourceError, match="Word table: can't read"):
         Tables.of(None).misspellings()
 
 
@@ -150,7 +150,7 @@ def test_a_folder_in_the_place_of_a_table_is_told(root: Path) -> None:
 def test_tables_come_from_a_bucket(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     filesystem = s3.filesystem()
     monkeypatch.setenv("HELMFRAME_DATA", f"s3://{BUCKET}/words")
-    with pytest.raises(SourceMissingError, match=f"s3://{BUCKET}/words/tables/{MISSPELLED} is not there"):
+    with pytest.raises(SourceMissingError, match=f"isn't found at s3://{BUCKET}/words/tables/{MISSPELLED}"):
         Tables.of(None).misspellings()
     filesystem.pipe_file(f"{BUCKET}/words/tables/{MISSPELLED}", json.dumps({"a": ["b"]}).encode())
     assert Tables.of(None).misspellings() == {"a": ("b",)}
@@ -160,16 +160,16 @@ def test_tables_come_from_a_bucket(s3: S3Server, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.shared
-def test_a_bucket_that_lets_nobody_in_is_told(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bucket_that_lets_nobody_in_raises(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HELMFRAME_DATA", f"s3://{BUCKET}/locked")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong-secret-nobody-knows")
-    with pytest.raises(SourceError, match="word table: can't read s3://") as caught:
+    with pytest.raises(SourceError, match="Word table: can't read s3://") as caught:
         Tables.of(None).misspellings()
     assert "wrong-secret" not in str(caught.value)
 
 
 @pytest.mark.shared
-def test_another_scheme_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_scheme_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HELMFRAME_DATA", "gs://bucket")
     with pytest.raises(SourceError, match="gs://bucket"):
         Tables.of(None).misspellings()

@@ -82,12 +82,12 @@ def test_what_fails_in_a_block_fails_the_query(monkeypatch: pytest.MonkeyPatch) 
 
 @given(st.lists(st.tuples(st.text("abcé", max_size=8), st.lists(st.integers(0, 8), max_size=4)), max_size=6))
 def test_bytes_are_replaced_and_inserted_row_by_row(rows: list[tuple[str, list[int]]]) -> None:
-    """The spans between the places of a row, two by two, become "<>"; before an odd last one stands "!"."""
+    """The spans between the places of a row, two by two, become "<>"; an odd last one gets "!"."""
     starts, ends, of_row, pieces, lengths, expected = [], [], [], [], [], []
     begin = 0
-    for number, (text, said) in enumerate(rows):
+    for number, (text, spots) in enumerate(rows):
         data = text.encode("latin-1")
-        places = sorted({min(place, len(data)) for place in said})
+        places = sorted({min(place, len(data)) for place in spots})
         out, done = b"", 0
         for start, end in zip(places[::2], [*places[1::2], None], strict=False):
             starts.append(begin + start)
@@ -102,11 +102,11 @@ def test_bytes_are_replaced_and_inserted_row_by_row(rows: list[tuple[str, list[i
     data = b"".join(text.encode("latin-1") for text, _ in rows)
     offsets = np.concatenate([[0], np.cumsum([len(text) for text, _ in rows])]).astype(np.int64)
     change = Change(*(np.array(each, dtype=np.int64) for each in (starts, ends, of_row, pieces, lengths)))
-    for few in (0, 1 << 40):
-        text_kernel._FEW, kept = few, text_kernel._FEW
+    for threshold in (0, 1 << 40):
+        text_kernel._SPARSE, before = threshold, text_kernel._SPARSE
         try:
             new, bounds = spliced(np.frombuffer(data, np.uint8), offsets, change, np.frombuffer(b"<>!", np.uint8))
         finally:
-            text_kernel._FEW = kept
+            text_kernel._SPARSE = before
         got = [new[first:last].tobytes() for first, last in itertools.pairwise(bounds)]
         assert got == expected

@@ -10,10 +10,10 @@ from helmframe.perturbations.perturb import perturb
 from tests.frames import instances, right
 
 
-def perturbed(said: str, *texts: str | None) -> list[str | None]:
+def perturbed(spec: str, *texts: str | None) -> list[str | None]:
     """The texts under one perturbation, each the reference of its instance too."""
     references = [[] if text is None else right(text) for text in texts]
-    rows = perturb(instances(list(texts), references).lazy(), [parse(said)]).collect()
+    rows = perturb(instances(list(texts), references).lazy(), [parse(spec)]).collect()
     return rows.filter(pl.col("perturbation") != "original")["perturbed_input"].to_list()
 
 
@@ -24,7 +24,7 @@ def with_zzz() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "named"),
+    ("spec", "named"),
     [
         ("marked", "'marked'"),
         ("lowercase+marked", "'marked'"),
@@ -32,12 +32,12 @@ def with_zzz() -> None:
         ("marked(fields='both')", "\"marked(fields='both')\""),
     ],
 )
-def test_a_text_that_becomes_null_is_an_error_that_says_how_many_and_what_to_write(said: str, named: str) -> None:
+def test_a_text_that_becomes_null_is_an_error_that_says_how_many_and_what_to_write(spec: str, named: str) -> None:
     with_zzz()
-    with pytest.raises(PlanError) as told:
-        perturbed(said, "a", "zzz", "b", None)
-    assert str(told.value) == (
-        f"perturbation {named} gave null for 2 of 3 texts. Say what the others become: "
+    with pytest.raises(PlanError) as raised:
+        perturbed(spec, "a", "zzz", "b", None)
+    assert str(raised.value) == (
+        f"Perturbation {named} returned null for 2 of 3 texts. Return a text for each: "
         "pl.when(…).then(…).otherwise(text)."
     )
 
@@ -57,23 +57,23 @@ def test_no_model_is_asked_where_a_text_became_null() -> None:
 
     frame = pl.DataFrame({"question": ["a", "zzz"], "answer": ["a", "b"]})
     plan = hf.scenario(frame, input="question", references="answer").perturb("marked").generate(model)
-    with pytest.raises(PlanError, match="'marked' gave null for 1 of 2 texts"):
+    with pytest.raises(PlanError, match="'marked' returned null for 1 of 2 texts"):
         plan.score()
     assert asked == []
 
 
-def test_a_perturbation_that_gives_no_text_is_told_when_it_is_said() -> None:
+def test_a_perturbation_that_gives_no_text_raises_when_the_plan_is_built() -> None:
     hf.perturbation("counted")(lambda text: text.str.len_chars())
-    with pytest.raises(ArgumentError, match="perturbation 'counted' gave UInt32; it should give text"):
+    with pytest.raises(ArgumentError, match="Perturbation 'counted' returned UInt32, but it must return text"):
         parse("counted")
 
 
-def test_a_perturbation_whose_rows_alone_tell_what_it_gives_is_told_when_it_runs() -> None:
+def test_a_perturbation_whose_rows_alone_tell_what_it_gives_raises_when_it_runs() -> None:
     @hf.perturbation("measured", takes="frame")
     def measured(frame: pl.LazyFrame) -> pl.LazyFrame:
         return frame.with_columns(perturbed_input=pl.col("perturbed_input").str.len_chars())
 
-    with pytest.raises(ArgumentError, match="perturbation 'measured' gave UInt32; it should give text"):
+    with pytest.raises(ArgumentError, match="Perturbation 'measured' returned UInt32, but it must return text"):
         perturbed("measured", "a")
 
 
@@ -89,48 +89,46 @@ def of_frame(frame: pl.LazyFrame) -> pl.LazyFrame:
     return frame.with_columns(perturbed_input=of_text(pl.col("perturbed_input")))
 
 
-@pytest.mark.parametrize("said", ["raises", "raises(fields='references')", "raises(protect='numbers')", "reframes"])
-def test_what_a_function_raises_on_a_text_is_told_with_the_perturbation(said: str) -> None:
+@pytest.mark.parametrize("spec", ["raises", "raises(fields='references')", "raises(protect='numbers')", "reframes"])
+def test_what_a_function_raises_on_a_text_names_the_perturbation(spec: str) -> None:
     hf.perturbation("raises")(of_text)
     hf.perturbation("reframes", takes="frame")(of_frame)
-    with pytest.raises(PlanError) as told:
-        perturbed(said, "a")
-    assert str(told.value) == f"perturbation {said!r} raised ValueError: no a\nat all"
-    assert isinstance(told.value.__cause__, ValueError)
+    with pytest.raises(PlanError) as raised:
+        perturbed(spec, "a")
+    assert str(raised.value) == f"Perturbation {spec!r} raised ValueError: no a\nat all"
+    assert isinstance(raised.value.__cause__, ValueError)
 
 
-def test_what_a_function_raises_when_it_is_said_is_told_with_the_arguments() -> None:
+def test_what_a_function_raises_at_build_time_names_the_arguments() -> None:
     @hf.perturbation("marks")
     def marks(text: pl.Expr, n: int = 1) -> pl.Expr:
         return text + "!" * n
 
     assert perturbed("marks(n=2)", "a") == ["a!!"]
-    with pytest.raises(ArgumentError, match=r"""perturbation "marks\(n='x'\)" raised TypeError: can't multiply"""):
+    with pytest.raises(ArgumentError, match=r"""Perturbation "marks\(n='x'\)" raised TypeError: can't multiply"""):
         parse("marks(n='x')")
 
 
-def test_a_function_of_the_whole_instance_that_raises_is_told() -> None:
+def test_an_error_of_a_function_of_the_whole_instance_names_it() -> None:
     @hf.perturbation("asks_too_much", takes="frame")
     def asks_too_much(frame: pl.LazyFrame) -> pl.LazyFrame:
         raise KeyError("subject")
 
-    with pytest.raises(ArgumentError, match="perturbation 'asks_too_much' raised KeyError: subject"):
+    with pytest.raises(ArgumentError, match="Perturbation 'asks_too_much' raised KeyError: subject"):
         parse("asks_too_much")
 
 
 def test_a_decorator_without_a_name_is_told() -> None:
-    with pytest.raises(
-        ArgumentError, match=r'@hf.perturbation needs a name, as text: write @hf.perturbation\("of_text"'
-    ):
+    with pytest.raises(ArgumentError, match=r'@hf.perturbation needs a name. Write @hf.perturbation\("of_text"'):
         hf.perturbation(of_text)  # type: ignore[arg-type]
 
 
-def test_references_that_are_none_any_more_are_told() -> None:
+def test_references_that_are_none_any_more_raise() -> None:
     @hf.perturbation("flattened", takes="frame")
     def flattened(frame: pl.LazyFrame) -> pl.LazyFrame:
         return frame.with_columns(perturbed_references=pl.lit("a"))
 
-    with pytest.raises(PlanError, match="perturbation 'flattened' raised "):
+    with pytest.raises(PlanError, match="Perturbation 'flattened' raised "):
         perturbed("flattened", "a")
 
 

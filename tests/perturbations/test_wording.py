@@ -107,8 +107,8 @@ def test_no_more_than_said() -> None:
 def test_which_fillers_is_said() -> None:
     lists = {"speaker_ph": SPEAKER_PHRASES, "uncertain_ph": UNCERTAIN_PHRASES, "fill_ph": FILL_PHRASES}
     for kind, phrases in lists.items():
-        said = {each: each == kind for each in lists}
-        outs = changed(["w"] * 200, "filler_words", insert_prob=1.0, **said)
+        variant_spec = {each: each == kind for each in lists}
+        outs = changed(["w"] * 200, "filler_words", insert_prob=1.0, **variant_spec)
         assert {out.removesuffix(" w") for out in outs} == set(phrases)
 
 
@@ -134,13 +134,16 @@ def test_the_text_stays_between_the_fillers(texts: list[str]) -> None:
     ("arguments", "message"),
     [
         ({"insert_prob": 2}, "between 0 and 1"),
-        ({"max_num_insert": -1}, "a whole number from 0 on"),
-        ({"max_num_insert": 1.5}, "a whole number from 0 on"),
-        ({"speaker_ph": 1}, "True or False"),
-        ({"speaker_ph": False, "uncertain_ph": False, "fill_ph": False}, "nothing to insert"),
+        ({"max_num_insert": -1}, "max_num_insert must be an integer ≥ 0, or None"),
+        ({"max_num_insert": 1.5}, "max_num_insert must be an integer ≥ 0, or None"),
+        ({"speaker_ph": 1}, "speaker_ph must be True or False"),
+        (
+            {"speaker_ph": False, "uncertain_ph": False, "fill_ph": False},
+            "at least one of speaker_ph, uncertain_ph and fill_ph must be True",
+        ),
     ],
 )
-def test_values_that_cannot_be_are_told(arguments: dict[str, Any], message: str) -> None:
+def test_invalid_values_raise(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
         call("filler_words", **arguments)
 
@@ -152,8 +155,8 @@ def upper(_: object, prompts: pl.Series) -> pl.Series:
 
 
 def translated(frame: pl.DataFrame, **more: object) -> pl.DataFrame:
-    said = parse(call("translate", translator="echo()", language="French", **more))
-    return perturb(frame.lazy(), [said], upper).filter(pl.col("perturbation") != "original").collect()
+    variant_spec = parse(call("translate", translator="echo()", language="French", **more))
+    return perturb(frame.lazy(), [variant_spec], upper).filter(pl.col("perturbation") != "original").collect()
 
 
 def test_input_and_references_are_replaced_by_the_answers() -> None:
@@ -179,28 +182,28 @@ def test_the_prompt_says_the_language_and_then_the_text() -> None:
         seen.extend(prompts)
         return prompts
 
-    said = parse("translate(translator='echo()', language='French', instructions='In {language} ({x}):')")
-    perturb(instances(["who?", "who?"], [right("who?")] * 2).lazy(), [said], ask).collect()
+    variant_spec = parse("translate(translator='echo()', language='French', instructions='In {language} ({x}):')")
+    perturb(instances(["who?", "who?"], [right("who?")] * 2).lazy(), [variant_spec], ask).collect()
     assert seen == ["In French ({x}):\n\nwho?"]
 
 
-def test_a_row_with_a_text_that_has_no_answer_is_left_out_and_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_row_with_a_text_that_has_no_answer_is_skipped_and_logged(caplog: pytest.LogCaptureFixture) -> None:
     frame = instances(["a", "silence", "b", None], [right("x"), right("x"), right("silence"), []])
     with caplog.at_level(logging.WARNING):
         rows = translated(frame)
     assert rows["instance_id"].to_list() == ["id0", "id3"]
     assert rows["perturbed_input"].to_list() == ["A", None]
-    assert "1 of 4 texts have no answer" in caplog.text
+    assert "1 of 4 texts have no completion: their variants are skipped" in caplog.text
 
 
 def test_without_anybody_to_ask_it_is_left_out() -> None:
-    said = parse("translate(translator='echo()', language='French')")
-    assert perturb(instances(["who?"]).lazy(), [said]).collect()["perturbation"].to_list() == ["original"]
+    variant_spec = parse("translate(translator='echo()', language='French')")
+    assert perturb(instances(["who?"]).lazy(), [variant_spec]).collect()["perturbation"].to_list() == ["original"]
 
 
 def test_it_may_be_a_link_of_a_chain() -> None:
-    said = parse("extra_space+translate(translator='echo()', language='French')+lowercase")
-    rows = perturb(instances(["who is"]).lazy(), [said], upper).collect()
+    variant_spec = parse("extra_space+translate(translator='echo()', language='French')+lowercase")
+    rows = perturb(instances(["who is"]).lazy(), [variant_spec], upper).collect()
     assert rows["perturbed_input"].to_list() == ["who is", "who  is"]
 
 
@@ -216,28 +219,34 @@ def test_another_that_a_model_makes_needs_a_prompt_only() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"translator": "echo()"}, r"translate\(\) needs language="),
-        ({"language": "French"}, r"translate\(\) needs translator="),
-        ({"translator": "echo()", "language": ""}, "a language, such as 'French'"),
+        ({"translator": "echo()"}, r"translate\(\) needs the argument language"),
+        ({"language": "French"}, r"translate\(\) needs the argument translator\. Write translate\(translator=…\)"),
+        ({"translator": "echo()", "language": ""}, "language must be the name of a language, such as 'French'"),
         ({"translator": "echo()", "language": "French", "instructions": 1}, "a text, such as"),
-        ({"translator": "echo()", "language": "French", "protect": "numbers"}, "can't be protected"),
+        (
+            {"translator": "echo()", "language": "French", "protect": "numbers"},
+            "a model writes the text, so protect= isn't supported",
+        ),
         ({"translator": "echo()", "language": "French", "compat": "helm"}, "HELM has no such perturbation"),
         ({"translator": "echo()", "language": "French", "fields": "both?"}, "Did you mean 'both'"),
     ],
 )
-def test_what_can_not_be_is_told(arguments: dict[str, object], message: str) -> None:
+def test_invalid_translations_raise(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
         call("translate", **arguments)
 
 
 def test_languages_are_a_grid_and_an_object_has_its_name() -> None:
-    said = call("translate", translator=str.upper, language=["French", "German"])
-    assert [str(each) for each in said.cells()] == [
+    variant_spec = call("translate", translator=str.upper, language=["French", "German"])
+    assert [str(each) for each in variant_spec.cells()] == [
         f"translate(language='{language}', translator='upper')" for language in ("French", "German")
     ]
-    assert {each.model for each in said.cells()} == {str.upper}
+    assert {each.model for each in variant_spec.cells()} == {str.upper}
 
 
 def test_outside_of_sentences_there_is_nobody_to_ask() -> None:
-    with pytest.raises(ArgumentError, match="say it in a sentence"):
+    with pytest.raises(
+        ArgumentError,
+        match=r"translate\.on\(…\): translate needs more than a text column\. Use it in a plan: \.perturb",
+    ):
         call("translate", translator="echo()", language="French").on(pl.col("text"), id="id")

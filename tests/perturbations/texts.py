@@ -21,8 +21,8 @@ def each_changed(
     frame = pl.DataFrame(
         {"id": ids or [f"id{place}" for place in range(len(texts))], "text": pl.Series(texts, dtype=pl.String)}
     )
-    said = call(perturbation, **arguments).on(pl.col("text"), id="id", seed=seed)
-    return frame.select(said).to_series().to_list()
+    expression = call(perturbation, **arguments).on(pl.col("text"), id="id", seed=seed)
+    return frame.select(expression).to_series().to_list()
 
 
 def is_part(short: str, long: str) -> bool:

@@ -125,7 +125,7 @@ def test_what_is_scored_without_a_model() -> None:
     assert reader.baselines([], names, "micro").rows() == [("exact_match", 0.25, pytest.approx((3 + 4) / 12))]
 
 
-def test_options_asked_one_by_one_have_a_chance_but_no_commonest_label() -> None:
+def test_options_in_separate_requests_have_a_chance_but_no_majority() -> None:
     options = asked({"yes": (-1.0, True), "no": (-2.0, False), "maybe": (-3.0, False)})
     reader = ResultsReader([Chunk(options.lazy(), pl.LazyFrame())], {}, options.lazy())
     names = ["option_accuracy", "exact_match"]

@@ -23,7 +23,11 @@ def test_other_bounded_metrics_have_a_sequence_too_and_those_without_bounds_have
     table = results.table().filter(pl.col("model") == "a", pl.col("perturbation") == "original")
     how = dict(table.select("metric", "interval").iter_rows())
     assert how["f1_score"] == "betting (anytime, without replacement)"
-    assert how["output_words"] == how["classification_macro_f1"] == "no interval: stopped early, by scores with bounds"
+    assert (
+        how["output_words"]
+        == how["classification_macro_f1"]
+        == "no interval: stopped early, and the metric has no bounds"
+    )
     without = table.filter(pl.col("metric").is_in(["output_words", "classification_macro_f1"]))
     assert without["value"].null_count() == 0
     assert without["ci_low"].null_count() == 2
@@ -40,10 +44,10 @@ def test_another_level_is_another_interval(results: hf.Results) -> None:
 def test_over_several_cells_there_is_a_value_and_no_interval(results: hf.Results, by: str | list[str]) -> None:
     table = results.table(by, metrics="exact_match", pool=True)
     assert table["ci_low"].null_count() == table.height
-    assert table["interval"].str.starts_with("no interval: stopped early; by scenario").all()
+    assert table["interval"].str.starts_with("no interval: stopped early; group by scenario").all()
 
 
-def test_asked_and_of_add_up_over_cells(results: hf.Results) -> None:
+def test_n_run_and_n_total_add_up_over_cells(results: hf.Results) -> None:
     cells = results.table(metrics="exact_match")
     whole = results.table("scenario", metrics="exact_match", pool=True)
     assert whole.select("n_run", "n_total").row(0) == (cells["n_run"].sum(), 4 * 600)
@@ -55,7 +59,7 @@ def test_what_is_for_a_fixed_number_of_instances_is_refused(results: hf.Results)
         lambda: results.gate(against=results),
         lambda: hf.compare(results, results),
     ):
-        with pytest.raises(NotComparableError, match=r"stopped by until=precise\(0.08"):
+        with pytest.raises(NotComparableError, match=r"stopped early by until=precise\(0.08"):
             ask()
     assert results.gate(at_least=0.2, columns=["exact_match"]).verdict == "pass"
 
@@ -69,7 +73,7 @@ def test_a_comparison_within_it_has_the_intervals_of_differences_and_no_p(result
     assert right["interval"].unique().to_list() == ["betting (anytime, without replacement)"]
     assert table.select("p", "p_holm", "stderr", "mde").null_count().row(0) == (table.height,) * 4
     assert table.filter(pl.col("metric") == "output_words")["interval"].str.starts_with("no interval").all()
-    with pytest.raises(NotComparableError, match="worst cases"):
+    with pytest.raises(NotComparableError, match="a worst case needs"):
         results.compare("model", worst="all")
 
 
@@ -88,7 +92,7 @@ def test_the_difference_that_was_watched_is_the_one_compared() -> None:
 
 def test_paired_changes_say_that_they_stopped_early(results: hf.Results) -> None:
     changes = results.robustness(metrics="exact_match")
-    assert changes["interval"].str.ends_with(", though stopped early").all()
+    assert changes["interval"].str.ends_with(", ignores early stopping").all()
 
 
 def test_metrics_scored_later_have_their_sequence(results: hf.Results) -> None:
@@ -99,12 +103,12 @@ def test_metrics_scored_later_have_their_sequence(results: hf.Results) -> None:
 def test_results_that_were_moved_say_the_same(results: hf.Results, tmp_path: object) -> None:
     moved = hf.load(results.to_parquet(f"{tmp_path}/moved"))
     assert moved.table().equals(results.table())
-    assert "stopped by precise(0.08, metric='exact_match')" in repr(moved)
+    assert "stopped early by precise(0.08, metric='exact_match')" in repr(moved)
 
 
 def test_the_command_stops_too(capsys: pytest.CaptureFixture[str]) -> None:
     entry = "sampler:subject=music,model=noisy(accuracy=0.6)"
     assert main(["run", entry, "--until", "precise(.3)"]) == 0
-    assert "stopped by precise(0.3)" in capsys.readouterr().out
+    assert "stopped early by precise(0.3)" in capsys.readouterr().out
     assert main(["run", entry, "--until", "precise"]) == 2
-    assert 'write "precise(0.03)"' in capsys.readouterr().err
+    assert 'the rule must be "precise(0.03)"' in capsys.readouterr().err

@@ -76,11 +76,11 @@ def test_perturbations_may_be_chosen_by_name_strength_or_family() -> None:
         "typos(prob=0.2)",
     ]
     assert results.worst_case(perturbations="fairness")["variants"].item() == "original, mirrored"
-    with pytest.raises(UnknownNameError, match=r"no perturbation of these results is called 'tpyos'\. Did you mean"):
+    with pytest.raises(UnknownNameError, match=r"Unknown perturbation 'tpyos' of these results\. Did you mean"):
         results.robustness(perturbations="tpyos")
 
 
-def test_a_placebo_is_shown_when_it_is_asked_for() -> None:
+def test_a_placebo_is_shown_on_request() -> None:
     table = run("typos", "rerun").robustness(placebo="rerun")
     assert names(table) == ["all", "rerun", "typos"]
     row = table.filter(perturbation="typos").row(0, named=True)
@@ -97,7 +97,7 @@ def test_worst_case_is_over_the_original_and_all_variants() -> None:
 def test_worst_at_k_is_of_k_draws() -> None:
     results = run("typos", "rerun", seeds=4)
     table = results.worst_case(k=2)
-    assert table["variants"].to_list() == ["2 of 4 draws of rerun", "2 of 4 draws of typos"]
+    assert table["variants"].to_list() == ["2 of 4 seeds of rerun", "2 of 4 seeds of typos"]
     mean = results.robustness().filter(perturbation="typos")["perturbed"].item()
     assert table["value"][1] < results.worst_case(k=1)["value"][1] == pytest.approx(mean)
 
@@ -127,12 +127,12 @@ def test_worst_of_k_draws_compares_runs_with_other_numbers_of_seeds() -> None:
 
 @pytest.mark.parametrize("worst", ["some", True])
 def test_worst_is_all_or_a_number(worst: object) -> None:
-    with pytest.raises(ArgumentError, match="should be 'all', or how many draws"):
+    with pytest.raises(ArgumentError, match="worst must be 'all' or an integer"):
         hf.compare(run("typos"), run("typos"), worst=worst)  # type: ignore[arg-type]
 
 
 def test_perturbations_have_no_worst_case_each() -> None:
-    with pytest.raises(ArgumentError, match="none has a worst case"):
+    with pytest.raises(ArgumentError, match="a worst case is over all perturbations"):
         run("typos").compare("perturbation", worst="all")
 
 
@@ -155,7 +155,7 @@ def test_helms_definition_has_both_families() -> None:
 
 
 def test_an_unknown_definition_is_named() -> None:
-    with pytest.raises(ArgumentError, match=r"definition='hlem'\. Did you mean 'helm'"):
+    with pytest.raises(ArgumentError, match=r"definition='hlem': definition must be .*\. Did you mean 'helm'"):
         run("typos").robustness(definition="hlem")
     with pytest.raises(ArgumentError, match="no placebo"):
         run("typos", "rerun").robustness(definition="helm", placebo="rerun")
@@ -186,6 +186,27 @@ def test_flips_show_changed_references_too() -> None:
     assert (row["output"], row["perturbed_output"], row["flip"]) == ("ab", "dc", "worse")
 
 
+def test_flips_of_options_that_are_scored_one_by_one() -> None:
+    frame = pl.DataFrame({"q": ["one", "two"], "c": [["ab", "cd"], ["ab", "cd"]], "a": [0, 1]})
+
+    class FirstUnlessShouted:
+        def generate(self, prompts: list[str]) -> list[str]:
+            raise NotImplementedError
+
+        def loglikelihood(self, pairs: list[tuple[str, str]]) -> list[float]:
+            return [
+                -1.0 if (option == " ab") == ("one" in prompt or "two" in prompt) else -2.0 for prompt, option in pairs
+            ]
+
+    plan = hf.scenario(frame, input="q", choices="c", answer="a", method="multiple_choice_separate_original")
+    results = plan.perturb("shouted").metrics("option_accuracy").generate(FirstUnlessShouted()).score()
+    shown = results.flips().select("input", "perturbed_input", "flip", "completion", "perturbed_completion")
+    assert shown.rows() == [
+        ("one", "ONE", "worse", " ab", " cd"),
+        ("two", "TWO", "better", " ab", " cd"),
+    ]
+
+
 def test_a_model_that_never_flips_has_none() -> None:
     flips = run("typos", model=hf.models.noisy(0.6, by="instance")).flips()
     assert flips.height == 0
@@ -200,19 +221,19 @@ def test_flips_of_the_best_of_several_outputs() -> None:
     assert flips["completion"].is_not_null().all()
 
 
-def test_flips_of_what_was_not_asked_are_told() -> None:
-    with pytest.raises(UnknownNameError, match="is called 'lowercase'"):
+def test_flips_of_an_unknown_perturbation_raise() -> None:
+    with pytest.raises(UnknownNameError, match="Unknown perturbation 'lowercase' of these results"):
         run("typos").flips("lowercase")
 
 
-def test_a_model_that_answers_by_instance_is_consistent_whatever_it_scores() -> None:
+def test_outputs_that_depend_only_on_the_instance_are_consistent() -> None:
     results = run("typos", "rerun", model=hf.models.noisy(0.3, by="instance"))
     table = results.consistency()
     assert names(table) == ["all", "rerun", "typos"]
     assert table["always"].to_list() == [1.0, 1.0, 1.0]
 
 
-def test_an_option_whose_text_was_perturbed_is_the_same_answer() -> None:
+def test_an_option_with_perturbed_text_is_the_same_output() -> None:
     assert run("mirrored", model=hf.models.oracle()).consistency()["consistency"].to_list() == [1.0, 1.0]
 
 
@@ -257,7 +278,7 @@ def test_a_metric_without_a_direction_has_no_worst_case() -> None:
     assert dict(table.select("metric", pl.col("worst").is_null()).rows()) == {EXACT: False, "length": True}
     assert table["change"].null_count() == 0
     assert set(results.worst_case()["metric"]) == {EXACT}
-    with pytest.raises(ArgumentError, match="which way is 'length' better"):
+    with pytest.raises(ArgumentError, match="Metric 'length' has no direction"):
         results.worst_case(metrics="length")
     with pytest.raises(ArgumentError, match="the metric has no direction, so no change is better or worse"):
         results.flips(metric="length")

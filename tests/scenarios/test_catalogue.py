@@ -76,7 +76,7 @@ def test_names_are_sorted() -> None:
 
 
 def test_an_unknown_name_has_near_ones() -> None:
-    with pytest.raises(UnknownNameError, match=r"no scenario is called 'mmul'. Did you mean 'mmlu'\?"):
+    with pytest.raises(UnknownNameError, match=r"Unknown scenario 'mmul'. Did you mean 'mmlu'\?"):
         find_scenario("mmul")
 
 

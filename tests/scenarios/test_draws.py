@@ -111,5 +111,5 @@ def test_a_tenth_is_asked_and_rows_with_holes_are_not() -> None:
 
 
 def test_an_unknown_draw_has_near_ones() -> None:
-    with pytest.raises(UnknownNameError, match=r"no draw is called 'quacs'\. Did you mean 'quac'\?"):
+    with pytest.raises(UnknownNameError, match=r"Unknown draw 'quacs'\. Did you mean 'quac'\?"):
         draws.find_draw("quacs")

@@ -112,7 +112,7 @@ def test_tables_are_grouped_by_the_name_in_the_data() -> None:
 def test_a_group_with_the_name_of_a_result_column_is_refused(name: str) -> None:
     frame = QUESTIONS.with_columns(pl.Series(name, ["x", "y"]))
     results = hf.scenario(frame, input="q", references="a").generate(lambda prompt: "4").score()
-    with pytest.raises(ArgumentError, match=f"this table has another column {name!r}. Write by='data_{name}'"):
+    with pytest.raises(ArgumentError, match=f"the table already has a column {name!r}. Write by='data_{name}'"):
         results.table(name, metrics="exact_match")
     table = results.table(f"data_{name}", metrics="exact_match")
     assert dict(table.select(f"data_{name}", "value").iter_rows()) == {"x": 0.0, "y": 1.0}

@@ -30,11 +30,11 @@ def scores() -> Scores:
             "truncated": False,
             "metric": "exact_match",
         }
-        said = {name: columns.get(name, value) for name, value in {**defaults, **columns}.items()}
+        values = {name: columns.get(name, value) for name, value in {**defaults, **columns}.items()}
         frame = frame.with_columns(
             **{
                 name: pl.Series(value) if isinstance(value, list | pl.Series) else pl.lit(value)
-                for name, value in said.items()
+                for name, value in values.items()
             }
         )
         return frame.with_columns(pl.col("cluster").cast(pl.String).fill_null(pl.col("instance_id")))

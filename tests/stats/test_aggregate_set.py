@@ -83,12 +83,12 @@ def test_one_cluster_has_no_interval(scores: Build) -> None:
 def test_a_value_undefined_without_some_cluster_has_no_interval(scores: Build) -> None:
     ratio = pl.when(pl.col("score").sum() > 0).then(pl.col("score").sum() / pl.len())
     row = only(aggregate_set(scores([1.0, 0.0, 0.0]), ratio, [], metric="mine"))
-    assert row["interval"] == "no interval: undefined without some cluster"
+    assert row["interval"] == "no interval: undefined if some cluster is omitted"
 
 
 def test_a_value_that_never_moves_has_no_interval(scores: Build) -> None:
     row = only(aggregate_set(scores([1.0, 1.0, 1.0]), MEAN, [], metric="mine"))
-    assert (row["value"], row["interval"]) == (1.0, "no interval: the same without any cluster")
+    assert (row["value"], row["interval"]) == (1.0, "no interval: the same whichever cluster is omitted")
 
 
 def test_all_failed_is_a_row(scores: Build) -> None:
@@ -110,7 +110,7 @@ def test_the_order_of_the_rows_does_not_matter(scores: Build, mean: str) -> None
 
 
 def test_an_unknown_mean_is_named(scores: Build) -> None:
-    with pytest.raises(ArgumentError, match="neither 'macro'"):
+    with pytest.raises(ArgumentError, match="mean must be 'macro'"):
         aggregate_set(scores([1.0]), MEAN, [], metric="mine", mean="median")
 
 

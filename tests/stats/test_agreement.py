@@ -84,7 +84,7 @@ def test_ratings_that_are_all_equal_have_no_kappa() -> None:
     table = agreement(counted([([1, 1], 30)]), level="interval")
     undefined = table.filter(pl.col("statistic").str.contains("alpha|kappa"))
     assert undefined["value"].to_list() == [None] * 4
-    assert set(undefined["interval"]) == {"no interval: undefined, as all ratings are equal"}
+    assert set(undefined["interval"]) == {"no interval: undefined because all ratings are equal"}
     assert table.filter(pl.col("statistic") == "same")["value"].to_list() == [1.0]
 
 
@@ -131,8 +131,8 @@ def test_the_intervals_cover_what_was_planted() -> None:
         assert 0.90 <= count / runs <= 0.985
 
 
-def test_fewer_than_two_raters_or_two_ratings_of_one_are_told() -> None:
-    with pytest.raises(ArgumentError, match="two raters or more; there is a"):
+def test_fewer_than_two_raters_or_repeated_ratings_raise() -> None:
+    with pytest.raises(ArgumentError, match=r"at least two raters are needed\. The raters are: a"):
         agreement(ratings([[1, 0]]))
     with pytest.raises(ArgumentError, match="two ratings of one item"):
         agreement(pl.concat([ratings([[1, 0], [1, 0]])] * 2))

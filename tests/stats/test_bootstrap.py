@@ -24,7 +24,7 @@ def interval(values: Floats) -> tuple[float, float]:
 
 @pytest.mark.parametrize("count", [400, 5_000])
 @pytest.mark.parametrize("kinds", [2, 0])
-def test_the_interval_of_a_mean_is_as_wide_as_its_standard_error_says(count: int, kinds: int) -> None:
+def test_the_interval_of_a_mean_agrees_with_its_standard_error(count: int, kinds: int) -> None:
     # few kinds of clusters, many, and more of them than are drawn one by one
     random = np.random.default_rng(0)
     values = random.integers(kinds, size=count).astype(float) if kinds else random.normal(size=count)
@@ -43,10 +43,10 @@ def test_where_there_is_no_interval_it_says_why() -> None:
     one = np.ones((1, 2))
     assert percentile_interval(one, mean, 1.0, 0.95) == (None, None, "no interval: fewer than 2 clusters")
     undefined = percentile_interval(np.ones((9, 2)), mean, float("nan"), 0.95)
-    assert undefined == (None, None, "no interval: undefined, as all ratings are equal")
+    assert undefined == (None, None, "no interval: undefined because all ratings are equal")
     rare = np.column_stack([np.ones(30), np.arange(30) == 0])
     assert percentile_interval(rare, lambda s: np.where(s[..., 1] > 0, 1.0, np.nan), 1.0, 0.95)[2] == (
-        "no interval: undefined without some items"
+        "no interval: undefined for some resamples"
     )
 
 
@@ -55,7 +55,7 @@ MEAN = pl.col("score").mean()
 
 
 @pytest.mark.parametrize("mean", ["macro", "micro"])
-def test_of_a_mean_it_is_the_usual_standard_error(scores: Build, mean: str) -> None:
+def test_the_jackknife_of_a_mean_is_the_usual_standard_error(scores: Build, mean: str) -> None:
     values = np.random.default_rng(0).random(600).tolist()
     frame = scores(values, subset=["a"] * 400 + ["b"] * 200, cluster=(np.arange(600) // 3).tolist())
     row = aggregate_set(frame, MEAN, [], metric="m", mean=mean, smooth=False).row(0, named=True)
@@ -84,4 +84,4 @@ def test_where_a_set_metric_has_no_interval_it_says_why(scores: Build) -> None:
     )
     assert why(scores([None, None])) == (None, "no interval: nothing was scored")
     ratio = pl.when(pl.col("score").sum() > 0).then(1 / pl.col("score").sum())
-    assert why(scores([1.0, 0.0, 0.0]), ratio) == (None, "no interval: undefined without some cluster")
+    assert why(scores([1.0, 0.0, 0.0]), ratio) == (None, "no interval: undefined if some cluster is omitted")

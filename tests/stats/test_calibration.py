@@ -49,7 +49,7 @@ def test_equal_confidences_leave_nothing_within_a_bin() -> None:
     assert row["bins"] == 2
 
 
-def test_fewer_bins_for_few_answers_are_told() -> None:
+def test_fewer_bins_are_noted() -> None:
     assert calibration(drawn(59, 1.0))["interval"].item() == "bootstrap (2,000), 1 of 15 bins"
     assert calibration(drawn(20, 1.0))["interval"].item() == "bootstrap (2,000), 1 of 15 bins, n small"
     assert calibration(drawn(450, 1.0))["interval"].item() == "bootstrap (2,000)"
@@ -86,19 +86,19 @@ def test_the_order_of_the_rows_does_not_matter(n: int, columns: list[str]) -> No
     assert calibration(frame.sample(fraction=1, shuffle=True, seed=1)).equals(calibration(frame))
 
 
-def test_groups_have_a_row_each_and_unknown_answers_are_left_out() -> None:
+def test_groups_have_one_row_and_null_rows_are_excluded() -> None:
     frame = pl.concat([drawn(100, 1.0), answers([None, 0.5], [1, None]).cast({"right": pl.Boolean})])
     both = pl.concat([frame.with_columns(model=pl.lit("b")), frame.with_columns(model=pl.lit("a"))])
     assert calibration(both, "model").select("model", "n").rows() == [("a", 100), ("b", 100)]
     assert calibration(frame.clear()).height == 0
 
 
-def test_what_can_t_be_is_told() -> None:
-    with pytest.raises(ArgumentError, match=r"1\.2 is no probability"):
+def test_invalid_values_raise() -> None:
+    with pytest.raises(ArgumentError, match=r"1\.2 isn't a probability"):
         calibration(answers([1.2], [1]))
     with pytest.raises(ArgumentError, match="2 is neither 0 nor 1"):
         calibration(answers([0.2], [2]))
-    with pytest.raises(ArgumentError, match="a whole number"):
+    with pytest.raises(ArgumentError, match="bins must be an integer ≥ 1"):
         calibration(drawn(10, 1.0), bins=0)
     with pytest.raises(ArgumentError, match="between 0 and 1"):
         calibration(drawn(10, 1.0), ci=95)

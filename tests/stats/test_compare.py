@@ -13,10 +13,10 @@ FRACTIONS = ["exact_match"]
 Build: TypeAlias = Callable[..., pl.DataFrame]
 
 
-def compare(a: pl.DataFrame, b: pl.DataFrame, by: Sequence[str] = (), **said: Any) -> pl.DataFrame:
+def compare(a: pl.DataFrame, b: pl.DataFrame, by: Sequence[str] = (), **options: Any) -> pl.DataFrame:
     """Two frames as the sides a and b."""
     sides = pl.concat([a.with_columns(side=pl.lit("a")), b.with_columns(side=pl.lit("b"))], how="vertical_relaxed")
-    return stats.compare(sides, "side", by, base="b", **said)
+    return stats.compare(sides, "side", by, base="b", **options)
 
 
 def only(table: pl.DataFrame) -> dict[str, Any]:
@@ -24,7 +24,7 @@ def only(table: pl.DataFrame) -> dict[str, Any]:
     return table.row(0, named=True)
 
 
-def test_one_binary_answer_each_is_mcnemar(scores: Build) -> None:
+def test_one_binary_score_per_instance_is_mcnemar(scores: Build) -> None:
     a, b = scores([1] + [0] * 7 + [1] * 13), scores([0] + [1] * 7 + [1] * 13)
     row = only(compare(a, b, higher_is_better=HIGHER, fractions=FRACTIONS))
     assert (row["a"], row["b"], row["test"], round(row["p"], 3)) == ("a", "b", "McNemar mid-p", 0.039)
@@ -41,7 +41,7 @@ def test_clusters_are_flipped_whole(scores: Build) -> None:
     assert (row["test"], row["p"], row["n_clusters"]) == ("sign-flip (exact)", 2 / 64, 6)
 
 
-def test_scores_that_are_no_answers_of_one_kind_are_flipped(scores: Build) -> None:
+def test_other_scores_use_sign_flips(scores: Build) -> None:
     row = only(compare(scores([0.5, 0.7, 0.9]), scores([0.4, 0.5, 0.6]), higher_is_better=HIGHER))
     assert (row["test"], row["p"]) == ("sign-flip (exact)", 0.25)
 
@@ -125,7 +125,7 @@ def test_the_order_of_the_rows_does_not_matter(scores: Build) -> None:
 def test_no_common_instance_is_a_row_that_says_so(scores: Build) -> None:
     row = only(compare(scores([1], instance_id="x"), scores([1], instance_id="y"), higher_is_better=HIGHER))
     assert (row["n"], row["n_dropped"], row["p"]) == (0, 2, None)
-    assert row["interval"] == "no interval: no instance was answered by both"
+    assert row["interval"] == "no interval: no instance was completed by both sides"
 
 
 def test_pairing_needs_the_instance(scores: Build) -> None:
@@ -139,7 +139,7 @@ def test_an_unknown_column_is_named(scores: Build) -> None:
 
 
 def test_a_metric_without_direction_is_named(scores: Build) -> None:
-    with pytest.raises(ArgumentError, match="which way is 'exact_match' better"):
+    with pytest.raises(ArgumentError, match="Metric 'exact_match' has no direction"):
         compare(scores([1]), scores([1]), higher_is_better={})
 
 

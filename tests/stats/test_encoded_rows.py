@@ -19,7 +19,9 @@ def frame(rows: list[tuple[str, str | None, str, str | None]]) -> pl.DataFrame:
 
 
 @given(ROWS, st.integers(1, 30))
-def test_numbers_say_what_the_rows_said(rows: list[tuple[str, str | None, str, str | None]], copies: int) -> None:
+def test_encoded_rows_have_the_values_of_the_frame(
+    rows: list[tuple[str, str | None, str, str | None]], copies: int
+) -> None:
     # copies of each row make runs; without them every row differs from the one before
     data = frame([row for row in rows for _ in range(copies)])
     numbers = encode_rows(data, ["scenario", "subset"], ["score"])

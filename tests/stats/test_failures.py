@@ -66,7 +66,7 @@ def test_worst_is_refused_where_there_is_no_worst_bound(bounds: tuple[None, floa
 
 
 def test_a_model_that_failed_everywhere_leaves_no_shared_instance() -> None:
-    with pytest.raises(NotComparableError, match=r"no instance of 's' has a score of every model.*'failing' has none"):
+    with pytest.raises(NotComparableError, match=r"No instance of 's' has a score of every model.*'failing' has 0 of"):
         stats.leaderboard(scored(failing=[None] * 4, a=[1.0] * 4), higher_is_better=HIGHER, errors="drop")
 
 
@@ -102,7 +102,7 @@ def test_compare_refuses_failures_and_treats_them_as_specified() -> None:
 
 def test_an_unknown_treatment_is_named() -> None:
     frame = scored(a=[1.0, 1.0], b=[0.0, 1.0])
-    for verb in (stats.leaderboard, lambda rows, **said: stats.compare(rows, "model", **said)):
+    for verb in (stats.leaderboard, lambda rows, **options: stats.compare(rows, "model", **options)):
         with pytest.raises(ArgumentError, match="errors='zero'"):
             verb(frame, higher_is_better=HIGHER, errors="zero")
 

@@ -31,7 +31,7 @@ def test_what_is_missing_is_one_for_all_rows() -> None:
     }  # fmt: skip
 
 
-def test_a_perturbed_row_counts_as_changed_unless_it_is_told() -> None:
+def test_a_perturbed_row_counts_as_changed_by_default() -> None:
     frame = pl.DataFrame(
         {"instance_id": [1, 2] * 2, "perturbation": ["original"] * 2 + ["typos"] * 2, "score": [1, 1, 0, 1]}
     )
@@ -71,13 +71,13 @@ def test_groups_may_have_names_that_a_statistic_uses_inside(statistic: str, name
 @pytest.mark.parametrize("name", ["value", "n", "stderr"])
 def test_groups_with_the_name_of_a_result_column_are_refused(name: str) -> None:
     with pytest.raises(
-        ArgumentError, match=rf"table\(\): the result has a column '{name}' already. Rename the scores'"
+        ArgumentError, match=rf"table\(\): the result already has a column '{name}'. Rename the column of the scores"
     ):
         table(ROWS.with_columns(GROUPS.alias(name)), name)
 
 
 def test_flags_of_another_type_are_refused() -> None:
-    with pytest.raises(ArgumentError, match="column 'parsed' should hold true or false: String"):
+    with pytest.raises(ArgumentError, match="Column 'parsed' must contain true or false, not values of type String"):
         table(ROWS.with_columns(GROUPS.alias("parsed")))
 
 

@@ -63,7 +63,7 @@ def test_a_margin_is_how_much_worse_may_pass() -> None:
     assert hf.stats.gate(difference(-0.05, 0.01), margin=0.1).verdict == "pass"
 
 
-def test_less_is_better_where_it_is_said() -> None:
+def test_the_direction_of_a_metric_is_respected() -> None:
     more = difference(0.05, 0.01, "toxic_fraction")
     assert hf.stats.gate(more, margin=0.02, higher_is_better={"toxic_fraction": False}).verdict == "fail"
     assert hf.stats.gate(more, margin=0.02).verdict == "pass"
@@ -86,19 +86,19 @@ def test_n_needed_is_more_than_there_are_and_only_where_it_is_undecided() -> Non
 @pytest.mark.parametrize(
     ("frame", "arguments", "message"),
     [
-        (table((0.8, 0.7, 0.9)), {}, "one line"),
-        (table((0.8, 0.7, 0.9)), {"at_least": 0.5, "margin": 0.1}, "one line"),
-        (table((0.8, 0.7, 0.9)), {"at_least": 0.5, "at_most": 0.9}, "one line"),
-        (table((0.8, 0.7, 0.9)), {"at_most": float("inf")}, "at_most=inf should be a number"),
-        (table((0.8, 0.7, 0.9)), {"margin": 0.1}, "hf.stats.compare gives it, and this one has no column 'difference'"),
-        (difference(0.0, 0.1), {"at_least": 0.1}, "hf.stats.table gives it, and this one has no column 'value'"),
-        (difference(0.0, 0.1), {"margin": -0.1}, "0 or more"),
-        (difference(0.0, 0.1), {"margin": float("nan")}, "0 or more"),
-        (table((0.8, 0.7, 0.9)), {"at_least": float("nan")}, "should be a number"),
-        (difference(0.0, 0.1).clear(), {"margin": 0.1}, "at least one row"),
+        (table((0.8, 0.7, 0.9)), {}, "exactly one of at_least, at_most and margin"),
+        (table((0.8, 0.7, 0.9)), {"at_least": 0.5, "margin": 0.1}, "exactly one of at_least, at_most and margin"),
+        (table((0.8, 0.7, 0.9)), {"at_least": 0.5, "at_most": 0.9}, "exactly one of at_least, at_most and margin"),
+        (table((0.8, 0.7, 0.9)), {"at_most": float("inf")}, "at_most=inf\\): at_most must be a finite number"),
+        (table((0.8, 0.7, 0.9)), {"margin": 0.1}, "no column 'difference'. Pass a table of hf.stats.compare"),
+        (difference(0.0, 0.1), {"at_least": 0.1}, "no column 'value'. Pass a table of hf.stats.table"),
+        (difference(0.0, 0.1), {"margin": -0.1}, "margin must be a number ≥ 0"),
+        (difference(0.0, 0.1), {"margin": float("nan")}, "margin must be a number ≥ 0"),
+        (table((0.8, 0.7, 0.9)), {"at_least": float("nan")}, "at_least must be a finite number"),
+        (difference(0.0, 0.1).clear(), {"margin": 0.1}, "the table has no rows"),
         (difference(0.0, 0.1), {"margin": 0.1, "ci": 95}, "ci=95"),
     ],
 )
-def test_what_can_not_be_is_said(frame: pl.DataFrame, arguments: dict[str, float], message: str) -> None:
+def test_invalid_arguments_raise(frame: pl.DataFrame, arguments: dict[str, float], message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
         hf.stats.gate(frame, **arguments)  # type: ignore[arg-type]

@@ -41,7 +41,7 @@ def test_modified_wilson_of_an_independent_sample_is_nearly_wilson() -> None:
     assert rounded(modified_wilson(0.8, 0.8 * 0.2 / 1000, 1000, 1e9)) == rounded(wilson(800, 1000))
 
 
-def test_modified_wilson_never_counts_more_than_the_answers_there_are() -> None:
+def test_the_effective_sample_size_is_at_most_n() -> None:
     assert rounded(modified_wilson(0.8, 1e-9, 10, 1e9)) == (0.490, 0.943)
 
 

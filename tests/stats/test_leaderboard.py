@@ -28,15 +28,15 @@ def scored(right: dict[str, int], instances: int = 200, **columns: Any) -> pl.Da
     )
 
 
-def board(frame: pl.DataFrame, **said: Any) -> Leaderboard:
-    return leaderboard(frame, higher_is_better=HIGHER, **said)
+def board(frame: pl.DataFrame, **options: Any) -> Leaderboard:
+    return leaderboard(frame, higher_is_better=HIGHER, **options)
 
 
 def column(found: Leaderboard, name: str) -> dict[str, Any]:
     return dict(found.table.select("model", name).iter_rows())
 
 
-def test_models_stand_from_best_to_worst() -> None:
+def test_models_are_sorted_from_best_to_worst() -> None:
     found = board(scored({"bad": 20, "good": 180, "fair": 100}))
     assert found.table.select("model", "value", "rank").rows() == [("good", 1.0, 1), ("fair", 0.5, 2), ("bad", 0.0, 3)]
     assert (found.pool, found.columns, found.over) == (("bad", "fair", "good"), ("s",), "instances")
@@ -118,9 +118,9 @@ def test_the_order_of_the_rows_does_not_matter() -> None:
     assert again.cells.equals(found.cells)
 
 
-def test_models_that_were_asked_other_instances_are_not_ranked_unless_over_the_shared() -> None:
+def test_models_on_other_instances_are_ranked_only_with_shared() -> None:
     frame = pl.concat([scored({"a": 100}), scored({"b": 50}, 100)])
-    with pytest.raises(NotComparableError, match="'b' was asked 100 of the 200 instances of 's'"):
+    with pytest.raises(NotComparableError, match="'b' was run on 100 of the 200 instances of 's'"):
         board(frame)
     assert column(board(frame, shared=True, mean="mean"), "value") == {"a": 1.0, "b": 0.5}
 
@@ -134,15 +134,15 @@ def test_one_cluster_decides_nothing() -> None:
 def test_boards_of_other_pools_columns_or_means_are_not_compared() -> None:
     two = board(scored({"a": 100, "b": 50}))
     for other, message in (
-        (board(scored({"a": 100, "c": 50})), "other models.*the first alone has 'b'; the second alone has 'c'"),
-        (board(scored({"a": 100, "b": 50}, scenario="t")), "other columns; the first alone has 's'"),
-        (board(scored({"a": 100, "b": 50}), mean="mean"), "one board shows 'win_rate', the other 'mean'"),
+        (board(scored({"a": 100, "c": 50})), "different models.*Only the first has 'b'. Only the second has 'c'."),
+        (board(scored({"a": 100, "b": 50}, scenario="t")), "different columns. Only the first has 's'."),
+        (board(scored({"a": 100, "b": 50}), mean="mean"), "leaderboards show different values: 'win_rate' and 'mean'"),
     ):
         with pytest.raises(NotComparableError, match=message):
             two.compare(other)
 
 
-def test_boards_of_the_same_pool_stand_side_by_side() -> None:
+def test_leaderboards_of_the_same_models_are_compared() -> None:
     before, after = board(scored({"a": 100, "b": 50}), mean="mean"), board(scored({"a": 100, "b": 150}), mean="mean")
     table = after.compare(before)
     assert table.select("model", "rank_a", "rank_b", "difference").rows() == [("b", 1, 2, 0.5), ("a", 2, 1, 0.0)]
@@ -154,23 +154,23 @@ def test_the_cells_as_one_row_per_model() -> None:
 
 
 @pytest.mark.parametrize(
-    ("frame", "said", "message"),
+    ("frame", "options", "message"),
     [
-        (scored({"a": 1}), {}, "ranks several models, and here is one: 'a'"),
+        (scored({"a": 1}), {}, "at least two models are needed. There is only one: 'a'"),
         (scored({"a": 1, "b": 2}), {"mean": "median"}, "mean='median'"),
-        (scored({"a": 1, "b": 2}), {"ci": 95}, "ci=95 should lie between 0 and 1"),
-        (scored({"a": 1, "b": 2}, metric="f1"), {}, "which way is 'f1' better"),
+        (scored({"a": 1, "b": 2}), {"ci": 95}, "ci=95: ci must be between 0 and 1"),
+        (scored({"a": 1, "b": 2}, metric="f1"), {}, "Metric 'f1' has no direction"),
     ],
 )
-def test_what_can_not_be_is_said(frame: pl.DataFrame, said: dict[str, Any], message: str) -> None:
+def test_invalid_arguments_raise(frame: pl.DataFrame, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
-        board(frame, **said)
+        board(frame, **options)
 
 
 def test_columns_of_several_units_have_no_mean() -> None:
     frame = pl.concat([scored({"a": 1, "b": 2}), scored({"a": 3, "b": 4}, metric="seconds")])
     how: dict[str, Any] = {"higher_is_better": {"exact_match": True, "seconds": False}, "units": {"seconds": "s"}}
-    with pytest.raises(ArgumentError, match="several units or directions"):
+    with pytest.raises(ArgumentError, match="different units or directions"):
         leaderboard(frame, mean="mean", **how)
     assert leaderboard(frame, **how).columns == ("s: exact_match", "s: seconds")
 
@@ -188,7 +188,7 @@ def test_means_of_a_frame_are_ranked_by_win_rate() -> None:
     assert (board.over, board.columns) == ("scenarios", ("x", "y", "z"))
 
 
-def test_nothing_is_said_of_instances() -> None:
+def test_published_means_have_no_intervals_over_instances() -> None:
     row = hf.stats.leaderboard_of_means(MEANS).table.row(0, named=True)
     assert (row["ci_low"], row["interval"]) == (None, "no interval: only means are known")
     assert row["scenarios_interval"] == "bootstrap over 3 columns (2,000), few columns"
@@ -218,19 +218,19 @@ def test_the_order_of_rows_and_columns_does_not_matter() -> None:
 
 
 @pytest.mark.parametrize(
-    ("means", "said", "error", "message"),
+    ("means", "options", "error", "message"),
     [
-        (MEANS, {"columns": ["xx"]}, UnknownNameError, "no column is called 'xx'. Did you mean 'x'"),
-        (MEANS, {"model": "model"}, UnknownNameError, "which names the models"),
-        (MEANS, {"mean": "micro"}, ArgumentError, "how many instances"),
-        (MEANS.with_columns(name=pl.lit("a")), {}, ArgumentError, "should name each model once: 'a'"),
-        (MEANS.with_columns(y=pl.lit("good")), {}, ArgumentError, "column 'y' holds 'good', which is no number"),
-        (MEANS.with_columns(y=pl.lit(float("inf"))), {}, ArgumentError, "column 'y' holds 'inf'"),
-        ("no such file.csv", {}, SourceMissingError, "there is no file"),
-        ([1, 2], {}, ArgumentError, "takes a Polars frame or a CSV file, not list"),
+        (MEANS, {"columns": ["xx"]}, UnknownNameError, "Unknown column 'xx'. Did you mean 'x'"),
+        (MEANS, {"model": "model"}, UnknownNameError, "Name the column of the models: model=…"),
+        (MEANS, {"mean": "micro"}, ArgumentError, "have no number of instances. Write mean='mean'"),
+        (MEANS.with_columns(name=pl.lit("a")), {}, ArgumentError, "must name each model once: 'a' is in several rows"),
+        (MEANS.with_columns(y=pl.lit("good")), {}, ArgumentError, "Column 'y': 'good' isn't a number"),
+        (MEANS.with_columns(y=pl.lit(float("inf"))), {}, ArgumentError, "Column 'y': 'inf' isn't a number"),
+        ("no such file.csv", {}, SourceMissingError, "file no such file.csv not found"),
+        ([1, 2], {}, ArgumentError, "must be a Polars frame or a CSV file, not list"),
         (pl.DataFrame({"instance_id": ["a"], "score": [1.0]}), {}, ArgumentError, "hf.stats.leaderboard"),
     ],
 )
-def test_what_is_no_board_is_said(means: Any, said: dict[str, Any], error: type[Exception], message: str) -> None:
+def test_invalid_means_raise(means: Any, options: dict[str, Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
-        hf.stats.leaderboard_of_means(means, **said)
+        hf.stats.leaderboard_of_means(means, **options)

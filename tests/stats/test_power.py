@@ -28,8 +28,8 @@ def test_one_subject_finds_nothing_under_seven_points() -> None:
 
 
 def test_the_test_finds_it_four_times_in_five() -> None:
-    said = hf.stats.power(n=200, discordance=0.2)
-    assert found(200, said.effect, 0.2) == pytest.approx(0.8, abs=0.015)
+    result = hf.stats.power(n=200, discordance=0.2)
+    assert found(200, result.effect, 0.2) == pytest.approx(0.8, abs=0.015)
 
 
 @pytest.mark.parametrize(("effect", "how"), [(0.03, {"p": 0.7}), (0.1, {"discordance": 0.1}), (-0.05, {"p": 0.9})])
@@ -43,7 +43,7 @@ def test_each_of_the_three_is_solved_from_the_other_two(effect: float, how: dict
     assert again.effect <= abs(effect)
 
 
-def test_sides_that_differ_on_every_instance_are_told_apart_at_once() -> None:
+def test_power_of_sides_that_differ_on_every_instance() -> None:
     assert hf.stats.power(1.0, 10, discordance=1.0).power == 1.0
     assert hf.stats.power(1.0, 3, discordance=1.0).power == 0.0
 
@@ -76,35 +76,35 @@ def test_results_are_a_pilot() -> None:
 
 def test_it_reads_as_a_sentence() -> None:
     found = hf.stats.power(n=311, p=0.7)
-    assert repr(found).startswith("311 instances find a difference of 0.0725 in 80% of comparisons")
+    assert repr(found).startswith("311 instances detect a difference of 0.0725 with power 80%")
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"p": 0.7}, "solves for one"),
-        ({"effect": 0.1, "n": 10, "power": 0.8, "p": 0.7}, "solves for one"),
-        ({"n": 100}, "needs one of p"),
-        ({"n": 100, "p": 0.7, "discordance": 0.1}, "needs one of p"),
-        ({"effect": 0.2, "discordance": 0.1}, "can't be where the sides differ on 0.1"),
-        ({"n": 3, "p": 0.7}, "too few to find any difference"),
-        ({"n": 100, "p": 0.7, "correlation": -1}, "can't be between answers of which 0.7 are right"),
+        ({"p": 0.7}, "set effect, n or both"),
+        ({"effect": 0.1, "n": 10, "power": 0.8, "p": 0.7}, "set effect, n or both"),
+        ({"n": 100}, "exactly one of p, discordance and pilot"),
+        ({"n": 100, "p": 0.7, "discordance": 0.1}, "exactly one of p, discordance and pilot"),
+        ({"effect": 0.2, "discordance": 0.1}, "impossible if the sides differ on 0.1"),
+        ({"n": 3, "p": 0.7}, "no difference is detectable"),
+        ({"n": 100, "p": 0.7, "correlation": -1}, "impossible if each side has 0.7 right"),
         ({"n": 100, "p": 1.0}, "p=1.0"),
         ({"n": 1, "p": 0.7}, "at least 2"),
-        ({"n": "many", "p": 0.7}, r"power\(n='many'\): a number"),
+        ({"n": "many", "p": 0.7}, r"power\(n='many'\): n must be a number"),
         ({"effect": 0, "p": 0.7}, "other than 0"),
         ({"effect": 0.1, "p": 0.7, "power": 1}, "power=1"),
         ({"effect": 0.1, "p": 0.7, "icc": 2}, "icc=2"),
         ({"effect": 0.1, "p": 0.7, "cluster_size": 0}, "cluster_size=0"),
-        ({"effect": 0.1, "pilot": pl.DataFrame({"n": [9], "stderr": [0.1]}), "icc": 0.1}, "its own clusters"),
+        ({"effect": 0.1, "pilot": pl.DataFrame({"n": [9], "stderr": [0.1]}), "icc": 0.1}, "icc must not be set"),
     ],
 )  # fmt: skip
-def test_what_can_not_be_is_said(arguments: dict[str, object], message: str) -> None:
+def test_invalid_arguments_raise(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
         hf.stats.power(**arguments)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("rows", [{"n": [9, 9], "stderr": [0.1, 0.1]}, {"n": [9]}, {"n": [9], "stderr": [None]}])
-def test_a_pilot_of_something_else_is_told(rows: dict[str, list[float]]) -> None:
+def test_an_invalid_pilot_raises(rows: dict[str, list[float]]) -> None:
     with pytest.raises(NotComparableError, match="pilot"):
         hf.stats.power(0.1, pilot=pl.DataFrame(rows))

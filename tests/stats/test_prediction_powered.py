@@ -103,11 +103,11 @@ def test_labels_that_all_agree_still_leave_room() -> None:
     assert table["ci_low"][0] == pytest.approx(0.832, abs=0.001)
 
 
-def test_few_labels_have_no_interval_and_none_at_all_is_told() -> None:
+def test_few_labels_have_no_interval_and_no_label_raises() -> None:
     table = prediction_powered(rows([1.0, 0.0, 1.0], [1.0, 0.0, None]))
-    assert table["interval"][0] == "no interval: 2 of the labelled clusters, and it takes 3"
+    assert table["interval"][0] == "no interval: 2 labelled clusters, at least 3 needed"
     assert table["ci_low"][0] is None
-    with pytest.raises(ArgumentError, match="no judged row has a label"):
+    with pytest.raises(ArgumentError, match="No judged row has a label"):
         prediction_powered(rows([1.0], [None]))
 
 

@@ -76,7 +76,7 @@ def test_sizes_that_are_all_alike_make_no_difference() -> None:
 
 
 @pytest.mark.parametrize("binary", [True, False])
-def test_once_all_are_asked_the_mean_is_known(binary: bool) -> None:
+def test_the_mean_is_known_after_the_whole_population(binary: bool) -> None:
     scores = np.random.default_rng(0).permutation([1] * 70 + [0] * 30)
     last = hf.stats.sequential(list(scores), 100, binary=binary).row(-1, named=True)
     assert (last["n_run"], last["ci_low"], last["ci_high"]) == (100, pytest.approx(0.7), pytest.approx(0.7))
@@ -107,17 +107,17 @@ def test_flags_are_scores_and_none_is_none() -> None:
     ("scores", "arguments", "message"),
     [
         ([12.5], {}, "between 0 and 1"),
-        ([0.5, None], {}, "each be known"),
-        ([float("nan")], {}, "each be known"),
-        ([12.5], {"bounds": (0, float("inf"))}, "without bounds, such as a perplexity"),
-        ([0.5], {"binary": True}, "other than 0 and 1"),
-        ([1] * 11, {}, "11 scores are more than the population=10"),
+        ([0.5, None], {}, "none may be null"),
+        ([float("nan")], {}, "none may be null"),
+        ([12.5], {"bounds": (0, float("inf"))}, "without bounds, such as perplexity"),
+        ([0.5], {"binary": True}, "each score must be 0 or 1"),
+        ([1] * 11, {}, "population=10\\): population must be at least the number of scores, 11"),
         ([1], {"ci": 95}, "ci=95"),
         ([1], {"sizes": [1, 2]}, "10 positive numbers"),
         ([1], {"sizes": [0] * 10}, "10 positive numbers"),
     ],
 )
-def test_what_can_not_be_watched_is_said(scores: list[float], arguments: dict[str, float], message: str) -> None:
+def test_invalid_sequences_raise(scores: list[float], arguments: dict[str, float], message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
         hf.stats.sequential(scores, 10, **arguments)  # type: ignore[arg-type]
 

@@ -24,18 +24,18 @@ def rounded(row: dict[str, Any], *names: str) -> tuple[float, ...]:
     return tuple(round(row[name], 3) for name in names)
 
 
-def test_independent_answers_get_wilson(scores: Build) -> None:
+def test_independent_completions_get_wilson(scores: Build) -> None:
     row = only(aggregate(scores([1] * 8 + [0] * 2), ["model"], fractions=FRACTIONS))
     assert rounded(row, "value", "stderr", "ci_low", "ci_high") == (0.8, 0.133, 0.490, 0.943)
     assert row["interval"] == "Wilson, n small"
 
 
-def test_thirty_answers_are_not_small(scores: Build) -> None:
+def test_n_of_thirty_is_not_small(scores: Build) -> None:
     assert only(aggregate(scores([1, 0] * 15), [], fractions=FRACTIONS))["interval"] == "Wilson"
 
 
 @pytest.mark.parametrize(("score", "low", "high"), [(0.0, 0.0, 0.308), (1.0, 0.692, 1.0)])
-def test_ten_equal_answers_still_have_an_interval(scores: Build, score: float, low: float, high: float) -> None:
+def test_ten_equal_scores_have_an_interval(scores: Build, score: float, low: float, high: float) -> None:
     row = only(aggregate(scores([score] * 10), [], fractions=FRACTIONS))
     assert rounded(row, "ci_low", "ci_high") == (low, high)
     assert row["interval"] == "Clopper–Pearson, n small"
@@ -76,7 +76,7 @@ def test_subsets_that_differ_do_not_widen_the_interval(scores: Build) -> None:
     assert together < alone / 2
 
 
-def test_a_subset_named_in_by_stands_alone(scores: Build) -> None:
+def test_a_subset_in_by_is_a_group(scores: Build) -> None:
     frame = scores([1, 1, 0, 0, 1], subset=["a"] * 3 + ["b"] * 2)
     table = aggregate(frame, ["subset"], fractions=FRACTIONS)
     assert table.select("subset", "n", "interval").rows() == [("a", 3, "Wilson, n small"), ("b", 2, "Wilson, n small")]
@@ -133,12 +133,12 @@ def test_a_group_where_all_failed_is_shown(scores: Build) -> None:
     assert row["interval"] == "no interval: nothing was scored"
 
 
-def test_a_subset_without_a_score_is_told(scores: Build) -> None:
+def test_a_subset_without_a_score_is_noted(scores: Build) -> None:
     frame = scores([1, 0, 1, None], subset=["a", "a", "a", "b"])
     assert only(aggregate(frame, []))["interval"] == "t, n small, 1 of 2 subsets without a score"
 
 
-def test_unparsed_and_truncated_answers_are_counted(scores: Build) -> None:
+def test_unparsed_and_truncated_completions_are_counted(scores: Build) -> None:
     frame = scores([0, 0, 1, None], parsed=[False, True, True, None], truncated=[True, True, False, None])
     row = only(aggregate(frame, []))
     assert (row["n_unparsed"], row["n_truncated"]) == (1, 2)
@@ -169,7 +169,7 @@ def test_trials_of_other_instances_are_given(scores: Build) -> None:
     assert only(aggregate(frame, []))["interval"] == "t, given these trials, n small"
 
 
-def test_a_trial_named_in_by_stands_alone(scores: Build) -> None:
+def test_a_trial_in_by_is_a_group(scores: Build) -> None:
     frame = scores([1.0, 2.0, 3.0, 5.0], trial=[0, 0, 1, 1])
     assert aggregate(frame, ["trial"])["interval"].to_list() == ["t, n small"] * 2
 
@@ -211,7 +211,7 @@ def test_an_unknown_column_is_named(scores: Build) -> None:
 
 
 def test_an_unknown_mean_is_named(scores: Build) -> None:
-    with pytest.raises(ArgumentError, match="neither 'macro'"):
+    with pytest.raises(ArgumentError, match="mean must be 'macro'"):
         aggregate(scores([1]), [], mean="median")
 
 
@@ -260,14 +260,14 @@ def test_what_does_not_vary_makes_no_group() -> None:
     assert table(FRAME.with_columns(model=pl.lit("a"), split=pl.lit("test"))).columns == list(STATS.schema)
 
 
-def test_the_original_stands_first_among_its_perturbations() -> None:
+def test_the_original_comes_before_its_perturbations() -> None:
     frame = FRAME.with_columns(perturbation=pl.Series(["a", "original"] * 4))
     assert table(frame, "perturbation", pool=True)["perturbation"].to_list() == ["original", "a"]
 
 
 def test_values_of_a_key_become_columns() -> None:
     assert table(FRAME, pivot="model").rows() == [("score", 0.75, 0.25)]
-    with pytest.raises(UnknownNameError, match="column of this table"):
+    with pytest.raises(UnknownNameError, match="Unknown column 'perturbation' of this table"):
         table(FRAME, pivot="perturbation")
 
 
@@ -289,7 +289,7 @@ def test_other_axes_that_vary_stay_rows_unless_they_are_pooled() -> None:
     assert "pooled" not in table(FRAME, "model", pool=True).columns
 
 
-def test_what_a_group_pools_is_said_group_by_group_and_kept_in_a_pivot() -> None:
+def test_pooled_is_per_group_and_stays_in_a_pivot() -> None:
     frame = pl.concat([FRAME, FRAME.filter(pl.col("model") == "a").with_columns(scenario=pl.lit("t"))], how="diagonal")
     frame = frame.with_columns(pl.col("scenario").fill_null("s"))
     assert table(frame, "scenario", pool="model").select("scenario", "pooled").rows() == [
@@ -303,7 +303,7 @@ def test_what_a_group_pools_is_said_group_by_group_and_kept_in_a_pivot() -> None
 def test_an_axis_is_a_key_or_pooled() -> None:
     with pytest.raises(ArgumentError, match="pool='model'"):
         table(FRAME, "model", pool="model")
-    with pytest.raises(UnknownNameError, match=r"axis to pool is called 'modell'\. Did you mean 'model'"):
+    with pytest.raises(UnknownNameError, match=r"Unknown axis to pool 'modell'\. Did you mean 'model'"):
         table(FRAME, pool="modell")
 
 
@@ -332,25 +332,25 @@ def test_true_and_false_are_scores() -> None:
 
 
 @pytest.mark.parametrize(
-    ("frame", "said"),
+    ("frame", "message"),
     [
-        (FRAME.drop("score"), "need a column 'score'; there are: instance_id, model"),
-        (FRAME.drop("instance_id"), "need a column 'instance_id'"),
-        (FRAME.with_columns(score=pl.lit("A")), "should hold numbers"),
-        (FRAME.with_columns(trial=pl.lit("first")), "'trial' should hold whole numbers"),
-        (FRAME.with_columns(score=pl.lit(float("nan"))), "holds NaN"),
+        (FRAME.drop("score"), "must have a column 'score'. The columns are: instance_id, model"),
+        (FRAME.drop("instance_id"), "must have a column 'instance_id'"),
+        (FRAME.with_columns(score=pl.lit("A")), "must contain numbers"),
+        (FRAME.with_columns(trial=pl.lit("first")), "'trial' must contain integers"),
+        (FRAME.with_columns(score=pl.lit(float("nan"))), "contains NaN"),
         (FRAME.with_columns(score=pl.lit(float("-inf"))), "an infinity"),
-        ({"instance_id": [1], "score": [1]}, "should be a Polars frame"),
-        ([], "should be a Polars frame"),
-        ([FRAME], "a list of lazy ones"),
+        ({"instance_id": [1], "score": [1]}, "must be a Polars frame"),
+        ([], "must be a Polars frame"),
+        ([FRAME], "a list of lazy frames"),
     ],
 )
-def test_what_is_no_frame_of_scores_is_told(frame: Any, said: str) -> None:
-    with pytest.raises(ArgumentError, match=said):
+def test_an_invalid_frame_of_scores_raises(frame: Any, message: str) -> None:
+    with pytest.raises(ArgumentError, match=message):
         table(frame, [])
 
 
-def test_unknown_names_are_told() -> None:
+def test_unknown_names_raise() -> None:
     with pytest.raises(UnknownNameError, match="Did you mean 'model'"):
         table(FRAME, "modle")
     with pytest.raises(UnknownNameError, match="Did you mean 'score'"):

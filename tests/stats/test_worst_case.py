@@ -88,7 +88,7 @@ def test_of_zeros_and_ones_it_is_the_chance_that_k_draws_are_right(draws: Build)
     # 3 of 4 draws right: C(3,2)/C(4,2) = 3/6; all 4: 1
     table = worst_at_k(draws([1, 1], [1, 1], [0, 1], [1, 1]), [], 2, higher_is_better=HIGHER)
     row = table.row(0, named=True)
-    assert (row["value"], row["k"], row["variants"], row["n"]) == (0.75, 2, "2 of 4 draws of typos", 2)
+    assert (row["value"], row["k"], row["variants"], row["n"]) == (0.75, 2, "2 of 4 seeds of typos", 2)
 
 
 def test_one_draw_is_the_mean_and_all_draws_are_the_lowest(draws: Build) -> None:
@@ -121,14 +121,14 @@ def test_an_instance_with_a_failed_draw_is_left_out_and_counted(draws: Build) ->
     assert (row["n"], row["n_dropped"], row["n_error"], row["value"]) == (1, 1, 1, 1.0)
 
 
-def test_too_few_draws_are_told_with_what_to_write(draws: Build) -> None:
-    with pytest.raises(ArgumentError, match=r"worst@4 needs 4 draws .* typos has 2\. Ask for more: .*seeds=4"):
+def test_too_few_seeds_raise_with_the_line_to_write(draws: Build) -> None:
+    with pytest.raises(ArgumentError, match=r"worst@4: no perturbation has 4 seeds \('typos' has 2\)\. .*seeds=4"):
         worst_at_k(draws([1], [1]), [], 4, higher_is_better=HIGHER)
 
 
 @pytest.mark.parametrize("k", [0, -1, 1.5, True])
 def test_k_counts_draws(draws: Build, k: int) -> None:
-    with pytest.raises(ArgumentError, match="whole number from 1 on"):
+    with pytest.raises(ArgumentError, match="k must be an integer ≥ 1"):
         worst_at_k(draws([1], [1]), [], k, higher_is_better=HIGHER)
 
 

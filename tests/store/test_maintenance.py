@@ -14,6 +14,7 @@ from helmframe.store.contents import list_entries, read_completions
 from helmframe.store.files import listing, move, name_of, read, remove, write
 from helmframe.store.maintenance import Merged, compact, remove_completions, verify
 from helmframe.store.parts import Part, encode
+from helmframe.store.run_cache import RunCompletions, cache_of
 from tests.store.rows import FINGERPRINT, NO_PREFIXES, answers, filled, parts_of, path_of, prefixes, write_part
 
 
@@ -222,6 +223,16 @@ def test_a_name_of_an_older_helmframe_is_found(tmp_path: Path) -> None:
     name = "000000000005-000000000005-00000000000000000007-0a0a0a01.parquet"
     write(encode(answers([b"one"], [5])), tmp_path / "completions" / FINGERPRINT[:32] / "mmlu" / name)
     assert damaged(tmp_path) == {name: "its name is not one that helmframe gives"}
+
+
+def test_a_run_that_stores_a_completion_twice_is_sound(tmp_path: Path) -> None:
+    run = with_run(tmp_path)
+    stored = RunCompletions(run.path, FINGERPRINT, "mmlu")
+    stored.append(answers([b"one"], [5], "first"), NO_PREFIXES)
+    stored.read(0, 9)
+    ParquetCompletions(cache_of(run.path), FINGERPRINT, "mmlu").append(answers([b"one"], [5], "second"), NO_PREFIXES)
+    assert any(file.name.endswith(".replaces") for file in listing(run.path))
+    assert damaged(tmp_path) == {}
 
 
 def changed_run(root: Address) -> tuple[RunFolder, list[Address]]:

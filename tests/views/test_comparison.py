@@ -30,8 +30,8 @@ def test_several_rows_have_joint_intervals_and_holms_p() -> None:
 
 
 def test_long_names_are_cut_and_stay_two() -> None:
-    said = "Answer with one letter, and with nothing else, please."
-    plan = hf.scenario("sampler").limit(1).adapt(instructions=[f"{said} Now.", f"{said} Soon."])
+    instruction = "Answer with one letter, and with nothing else, please."
+    plan = hf.scenario("sampler").limit(1).adapt(instructions=[f"{instruction} Now.", f"{instruction} Soon."])
     row = str(plan.generate(hf.models.oracle()).score().compare("setting")).splitlines()[1]
     assert "Soon" not in row
     assert row.split("  ")[0] == "instructions=Answer with one letter, and with n…"

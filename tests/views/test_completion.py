@@ -19,8 +19,8 @@ from helmframe.views.completion import names_for
     ],
 )
 def test_names_go_on_from_what_is_typed(typed: str, start: str, name: str) -> None:
-    said, names = names_for(typed)
-    assert said == start
+    fragment, names = names_for(typed)
+    assert fragment == start
     assert name in names
 
 

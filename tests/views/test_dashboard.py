@@ -39,9 +39,9 @@ def test_the_numbers_are_those_of_the_results(folder: Path) -> None:
     assert f"{changes['change'].item():.3f}" in [row[7] for row in cells(html, "paired changes")]
 
 
-def test_answers_come_lowest_first_and_page_by_page(folder: Path) -> None:
+def test_completions_are_paged_from_the_lowest_score(folder: Path) -> None:
     dashboard = Dashboard(folder)
-    first, second = (cells(dashboard.page({"page": number}), "answers") for number in ("1", "2"))
+    first, second = (cells(dashboard.page({"page": number}), "completions") for number in ("1", "2"))
     assert len(first) == 50
     scores = [float(row[5]) for row in first + second]
     assert scores == sorted(scores)
@@ -51,34 +51,34 @@ def test_answers_come_lowest_first_and_page_by_page(folder: Path) -> None:
 def test_a_folder_of_runs_lets_one_choose(folder: Path) -> None:
     dashboard = Dashboard(folder.parent)
     assert list(dashboard.runs) == ["today"]
-    with pytest.raises(UnknownNameError, match=r"no run here is called '\.\./today'"):
+    with pytest.raises(UnknownNameError, match=r"Unknown run of this dashboard|Unknown run .*of this dashboard"):
         dashboard.page({"run": "../today"})
 
 
 @pytest.mark.parametrize(
-    ("said", "error"),
+    ("query", "error"),
     [
-        ({"model": "' OR 1=1 --"}, "no model of these results is called"),
-        ({"order": "x"}, "order='x' can't be"),
-        ({"page": "-1"}, "page: '-1' should be a whole number from 1 on"),
+        ({"model": "' OR 1=1 --"}, 'Unknown model "\' OR 1=1 --" of these results'),
+        ({"order": "x"}, "order='x'"),
+        ({"page": "-1"}, "page='-1': page must be an integer ≥ 1"),
         ({"sql": "x"}, "this page has no argument 'sql'"),
     ],
 )
-def test_what_an_address_says_wrong_is_told(folder: Path, said: dict[str, str], error: str) -> None:
+def test_an_invalid_query_raises(folder: Path, query: dict[str, str], error: str) -> None:
     with pytest.raises((ArgumentError, UnknownNameError), match=error):
-        Dashboard(folder).page(said)
+        Dashboard(folder).page(query)
 
 
-def test_a_damaged_file_is_told_as_one(folder: Path, tmp_path: Path) -> None:
+def test_a_damaged_file_raises(folder: Path, tmp_path: Path) -> None:
     damaged = shutil.copytree(folder, tmp_path / "damaged")
     file = next(damaged.glob("scores/**/*.parquet"))
     file.write_bytes(file.read_bytes()[:-100])
-    with pytest.raises(StoreError, match=r"damaged.*\.parquet is not as it was written"):
+    with pytest.raises(StoreError, match=r"damaged.*\.parquet has changed since it was written"):
         Dashboard(damaged).page({})
 
 
 def test_no_results_are_an_error(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match=r"holds no results. Write some: results.to_parquet"):
+    with pytest.raises(StoreError, match=r"contains no results. Write some with results.to_parquet"):
         Dashboard(tmp_path)
 
 
@@ -100,7 +100,7 @@ def fetched(address: str, **headers: str) -> tuple[int, str, str]:
         return error.code, error.headers["Content-Security-Policy"], error.read().decode()
 
 
-def test_the_server_answers_who_has_the_token_and_calls_it_by_its_name(address: str) -> None:
+def test_the_server_requires_its_token_and_its_host_name(address: str) -> None:
     status, policy, html = fetched(address)
     assert (status, '<h2 id="scores">' in html) == (200, True)
     assert policy.startswith("default-src 'none'; style-src 'sha256-")
@@ -115,5 +115,5 @@ def test_the_server_tells_what_is_wrong(address: str) -> None:
     assert fetched(f"{address}nothing")[0] == 404
     status, _, html = fetched(f"{address}?model=%3Cb%3Egood")
     assert status == 400
-    assert "no model of these results is called &#39;&lt;b&gt;good&#39;. Did you mean &#39;good&#39;?" in html
+    assert "Unknown model &#39;&lt;b&gt;good&#39; of these results. Did you mean &#39;good&#39;?" in html
     assert fetched(f"{address}instance?row=999999")[0] == 400

@@ -88,9 +88,9 @@ def test_hostile_text_is_escaped(column: str) -> None:
     assert "&lt;script&gt;" in html
 
 
-def test_many_flips_and_long_texts_are_cut_and_said_so() -> None:
+def test_many_flips_and_long_texts_are_cut_with_a_note() -> None:
     html = flips_html(pl.concat([flips(completion="x" * 100_000)] * 60))
-    assert "60 flips, 10 not shown" in html
+    assert "60 flips, 10 are not shown" in html
     assert len(html) < 300_000
 
 

@@ -11,7 +11,7 @@ from helmframe.errors import ArgumentError
 from helmframe.views.display import html_table, number, robustness_text, shown_path, spread, table_as, text_table
 
 
-def test_words_stand_left_and_numbers_right() -> None:
+def test_text_is_aligned_left_and_numbers_right() -> None:
     assert text_table(["name", "n"], [["a", "5"], ["bc", "10"]]) == "name   n\na      5\nbc    10"
 
 
@@ -79,7 +79,7 @@ def test_latex_is_escaped() -> None:
 
 
 def test_another_kind_of_file_is_an_error() -> None:
-    with pytest.raises(ArgumentError, match=r"'x.xlsx' should end in one of .csv, .json, .md, .tex"):
+    with pytest.raises(ArgumentError, match=r"'x.xlsx'\): the file name must end in .csv, .json, .md or .tex"):
         table_as(table(), "x.xlsx")
 
 

@@ -10,18 +10,18 @@ from helmframe.views import explain
 
 def test_of_a_large_scenario_the_first_instances_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_pipeline, "SHARD_ROWS", 10)
-    monkeypatch.setattr(explain, "LOOKED_AT", 20)
+    monkeypatch.setattr(explain, "MOST_COUNTED", 20)
     frame = pl.DataFrame({"q": [f"Question {i}" for i in range(50)], "a": ["yes"] * 50})
     plan = hf.scenario(frame, input="q", references="a").perturb("lowercase").generate(lambda prompt: "yes")
-    said = plan.explain()
-    assert "counts are scaled up from the first 20 of 50 instances" in said
-    assert "50 instances" in said
-    assert "100 variants" in said
-    assert "100 distinct requests" in said
+    text = plan.explain()
+    assert "counts are scaled up from the first 20 of 50 instances" in text
+    assert "50 instances" in text
+    assert "100 variants" in text
+    assert "100 distinct requests" in text
 
 
 def test_of_others_all_are_counted() -> None:
     frame = pl.DataFrame({"q": [f"Question {i}" for i in range(50)], "a": ["yes"] * 50})
-    said = hf.scenario(frame, input="q", references="a").generate(lambda prompt: "yes").explain()
-    assert "50 instances" in said
-    assert "scaled" not in said
+    text = hf.scenario(frame, input="q", references="a").generate(lambda prompt: "yes").explain()
+    assert "50 instances" in text
+    assert "scaled" not in text

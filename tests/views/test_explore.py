@@ -1,4 +1,4 @@
-"""The explorer answers with pages and instances; what is asked wrongly is told."""
+"""The explorer responds with pages and instances; invalid requests get an error."""
 
 import json
 from typing import Any
@@ -31,8 +31,8 @@ def page(results: hf.Results, number: int = 0, **filters: Any) -> dict[str, Any]
 
 def asked(results: hf.Results, **question: Any) -> dict[str, Any]:
     """What a browser gets: JSON that JavaScript reads."""
-    said = json.dumps(Explorer(results).answer(question), allow_nan=False)
-    found: dict[str, Any] = json.loads(said)
+    text = json.dumps(Explorer(results).respond(question), allow_nan=False)
+    found: dict[str, Any] = json.loads(text)
     return found
 
 
@@ -94,11 +94,11 @@ def test_bars_are_the_means_of_the_rows(results: hf.Results) -> None:
     assert values["bad"] == pytest.approx(rows["score"].mean())
 
 
-def test_an_instance_is_told_whole(results: hf.Results) -> None:
+def test_an_instance_has_all_its_details(results: hf.Results) -> None:
     row = page(results, model="bad", perturbation="typos", low=1.0)["rows"][0]
     found = asked(results, kind="instance", row=row["row"])
     wide = results.rows(instance_id=row["instance_id"], model="bad", perturbation="typos").row(0, named=True)
-    (answer,) = found["answers"]
+    (answer,) = found["completions"]
     assert answer["prefix"]["text"] + answer["suffix"]["text"] == wide["prompt"]
     assert answer["completion"]["text"] == wide["completion"]
     assert answer["output"]["text"] == wide["output"]
@@ -120,18 +120,18 @@ def test_failures_reasoning_and_log_probabilities_are_shown() -> None:
 
     results = MUSIC.adapt(shots=0).generate(model).score()
     found = asked(results, kind="instance", row=page(results, low=0.0)["rows"][0]["row"])
-    answer = found["answers"][0]
+    answer = found["completions"][0]
     assert answer["reasoning"]["text"] == "because"
     assert (answer["token_logprobs"], answer["tokens"]) == ([-0.5, None], 2)
     failed = page(results, only="unscored")["rows"]
     assert failed
     assert "no pianos" in failed[0]["error"]
-    assert "no pianos" in asked(results, kind="instance", row=failed[0]["row"])["answers"][0]["error"]["text"]
+    assert "no pianos" in asked(results, kind="instance", row=failed[0]["row"])["completions"][0]["error"]["text"]
 
 
 def test_a_long_text_is_cut_and_says_by_how_much() -> None:
     results = MUSIC.limit(1).generate(lambda prompt: "x" * (LONGEST + 7)).score()
-    text = asked(results, kind="instance", row=0)["answers"][0]["completion"]
+    text = asked(results, kind="instance", row=0)["completions"][0]["completion"]
     assert (len(text["text"]), text["more"]) == (LONGEST, 7)
     assert len(page(results)["rows"][0]["completion"]) == 160
 
@@ -141,7 +141,7 @@ def test_a_score_that_joins_outputs_shows_all_of_them() -> None:
     row = page(results, metric=results.metric_names[0])["rows"][0]
     assert row["output_index"] is None
     found = asked(results, kind="instance", row=row["row"], filters={"metric": results.metric_names[0]})
-    assert [each["output_index"] for each in found["answers"]] == [0, 1, 2]
+    assert [each["output_index"] for each in found["completions"]] == [0, 1, 2]
 
 
 def test_results_without_scores_of_completions_are_explored_all_the_same() -> None:
@@ -152,31 +152,31 @@ def test_results_without_scores_of_completions_are_explored_all_the_same() -> No
 @pytest.mark.parametrize(
     ("question", "message"),
     [
-        ({"kind": "everything"}, "not a kind"),
+        ({"kind": "everything"}, "kind='everything'"),
         ({"kind": "page", "filters": {"modle": "x"}}, "Did you mean 'model'"),
         ({"kind": "page", "filters": {"model": "goood"}}, "Did you mean 'good'"),
         ({"kind": "page", "filters": {"metric": "exact_mach"}}, "Did you mean 'exact_match'"),
-        ({"kind": "page", "filters": {"model": 3}}, "should be a text"),
-        ({"kind": "page", "filters": {"low": "a"}}, "should be a number"),
+        ({"kind": "page", "filters": {"model": 3}}, "model must be a string"),
+        ({"kind": "page", "filters": {"low": "a"}}, "low must be a number"),
         ({"kind": "page", "filters": []}, None),
-        ({"kind": "page", "filters": [1]}, "should be an object"),
-        ({"kind": "page", "filters": {"order": "up"}}, "can't be"),
-        ({"kind": "page", "page": -1}, "whole number"),
-        ({"kind": "page", "page": True}, "whole number"),
-        ({"kind": "bars", "by": "subset"}, "no axis"),
-        ({"kind": "instance", "row": 10**9}, "counted from 0"),
-        ({"kind": "instance"}, "whole number"),
+        ({"kind": "page", "filters": [1]}, "must be an object, not list"),
+        ({"kind": "page", "filters": {"order": "up"}}, "order='up'"),
+        ({"kind": "page", "page": -1}, "page must be an integer ≥ 0"),
+        ({"kind": "page", "page": True}, "page must be an integer ≥ 0"),
+        ({"kind": "bars", "by": "subset"}, "by='subset'"),
+        ({"kind": "instance", "row": 10**9}, "row must be < "),
+        ({"kind": "instance"}, "row must be an integer ≥ 0"),
     ],
 )
-def test_what_is_asked_wrongly_is_told(results: hf.Results, question: dict[str, Any], message: str | None) -> None:
+def test_invalid_requests_get_an_error(results: hf.Results, question: dict[str, Any], message: str | None) -> None:
     found = asked(results, **question)
     assert ("error" in found) == (message is not None)
     assert (message or "") in found.get("error", "")
 
 
-def test_where_to_start_can_be_said_and_is_checked(results: hf.Results) -> None:
+def test_the_initial_filters_are_checked(results: hf.Results) -> None:
     widget = results.explore(model="bad", high=0)
-    assert widget._explorer.answer({"kind": "open"})["start"]["model"] == "bad"
+    assert widget._explorer.respond({"kind": "open"})["start"]["model"] == "bad"
     with pytest.raises(UnknownNameError, match="Did you mean 'good'"):
         results.explore(model="goood")
     with pytest.raises(TypeError, match="unexpected keyword argument 'modle'"):

@@ -25,16 +25,16 @@ def board(models: int = 2, name: str = "m0") -> hf.stats.Leaderboard:
 
 def test_a_board_shows_ranks_and_what_holds() -> None:
     assert repr(board()).splitlines() == [
-        "rank  between  ties  model  win rate  over instances",
-        "   1      1–2  a     m0        1.000  [0.000, 1.000]",
-        "   2      1–2  a     m1        0.000  [0.000, 1.000]",
-        "ranks: those of all models hold at once in 95% of draws of instances",
+        "rank  rank interval  ties  model  win rate  over instances",
+        "   1            1–2  a     m0        1.000  [0.000, 1.000]",
+        "   2            1–2  a     m1        0.000  [0.000, 1.000]",
+        "rank intervals: 95%, simultaneous for all models, over samples of instances",
         "1 column: s",
     ]
 
 
 def test_a_board_of_many_says_how_many_it_does_not_show() -> None:
-    assert "5 more models" in leaderboard_text(board(105))
+    assert "5 more models are not shown" in leaderboard_text(board(105))
 
 
 def test_names_on_a_board_are_escaped() -> None:

@@ -48,7 +48,7 @@ def test_a_run_shows_progress_tokens_and_the_scores_so_far() -> None:
     assert run.wait(30).manifest["counts"]["prompt_tokens"] == 200
 
 
-def test_scores_so_far_are_of_what_is_answered_and_their_intervals_narrow() -> None:
+def test_scores_so_far_are_over_finished_completions_and_their_intervals_narrow() -> None:
     run, gate = waiting({"oracle": hf.models.oracle()})
     deadline = time.monotonic() + 30
     before = None
@@ -86,14 +86,14 @@ def test_a_failed_run_is_shown_without_scores() -> None:
 
 
 def test_in_a_terminal_a_run_is_one_line() -> None:
-    said = """import helmframe as hf
+    code = """import helmframe as hf
 run = hf.scenario("sampler").limit(1).generate(hf.models.oracle()).submit()
 done = run.wait()
 run
 exit
 """
     shell = [sys.executable, "-m", "IPython", "--simple-prompt", "--no-banner", "--colors=NoColor"]
-    done = subprocess.run(shell, input=said, capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(shell, input=code, capture_output=True, text=True, check=True, timeout=60)
     assert "completions" in done.stdout
     assert "<table" not in done.stdout
 

@@ -8,7 +8,7 @@ import pytest
 import helmframe as hf
 from helmframe.errors import ArgumentError
 from helmframe.views.report import report_html
-from helmframe.views.report_rows import disagreed, turned, worst
+from helmframe.views.report_rows import disagreements, worsened, worst
 
 
 def fails(prompt: str) -> str:
@@ -32,8 +32,8 @@ def test_a_report_holds_the_numbers_of_the_tables(tmp_path: Path) -> None:
     assert "<h1>two models</h1>" in html
     values = [f"{value:.3f}" for value in results.table(metrics="exact_match")["value"]]
     assert [value for value in values if f'<td class="number">{value}</td>' not in html] == []
-    for title in ("Scores", "Robustness and fairness", "Comparisons", "Where models disagree", "Worst instances",
-                  "Answers a perturbation turned", "Plan and manifest"):  # fmt: skip
+    for title in ("Scores", "Robustness and fairness", "Comparisons", "Disagreements between models", "Worst instances",
+                  "Scores changed by perturbations", "Plan and manifest"):  # fmt: skip
         assert f">{title}</h2>" in html
     assert "Failed requests" not in html
     assert str(tmp_path) not in html
@@ -44,12 +44,12 @@ def test_a_report_holds_the_numbers_of_the_tables(tmp_path: Path) -> None:
 
 def test_a_report_of_one_model_leaves_out_what_there_is_not() -> None:
     html = report_html(sampled().generate(hf.models.noisy(0.5)).score())
-    for title in ("Robustness", "Comparisons", "disagree", "perturbation turned"):
+    for title in ("Robustness", "Comparisons", "Disagreements", "changed by perturbations"):
         assert title not in html
     assert "Worst instances" in html
 
 
-def test_failed_requests_are_told_and_why_nothing_is_compared() -> None:
+def test_the_report_lists_failed_requests_and_the_reason_for_no_comparison() -> None:
     results = sampled().generate({"fails": fails, "bad": hf.models.noisy(0.3)}).score()
     html = report_html(results)
     assert "RuntimeError: no &lt;b&gt;answer&lt;/b&gt; to" in html
@@ -57,17 +57,17 @@ def test_failed_requests_are_told_and_why_nothing_is_compared() -> None:
 
 
 def test_all_failed_is_a_report_too() -> None:
-    assert "Nothing was scored." in report_html(sampled().generate(hf.model(fails, name="fails")).score())
+    assert "No instance has a score." in report_html(sampled().generate(hf.model(fails, name="fails")).score())
 
 
 def test_models_disagree_where_their_scores_differ() -> None:
     frame = pl.DataFrame({"q": ["one", "two", "three"], "a": ["one", "two", "three"]})
     models = {"right": hf.models.oracle(), "says two": lambda _: "two"}
-    found = disagreed(hf.scenario(frame, input="q", references="a").generate(models).score())
+    found = disagreements(hf.scenario(frame, input="q", references="a").generate(models).score())
     assert found is not None
-    assert found.text == "Models score differently on 2 of 3 instances, asked as they are."
+    assert found.text == "Models score differently on 2 of 3 original instances."
     assert [each.input for each in found.instances] == ["one", "three"]
-    assert [(each.keys, each.score, each.answer) for each in found.instances[0].answers] == [
+    assert [(each.keys, each.score, each.text) for each in found.instances[0].completions] == [
         (["right"], "1.000", "one"),
         (["says two"], "0.000", "two"),
     ]
@@ -77,18 +77,18 @@ def test_the_worst_are_those_with_the_lowest_mean_and_tell_what_was_changed() ->
     frame = pl.DataFrame({"q": ["Never right", "Sometimes right"], "a": ["x", "SOMETIMES RIGHT"]})
     plan = hf.scenario(frame, input="q", references="a").perturb("uppercase").metrics("exact_match")
     results = plan.generate(hf.model(lambda prompt: prompt.split("Question: ")[-1].split("\n")[0], name="says")).score()
-    told = worst(results)
-    assert [each.right for each in told.instances] == ["x", "SOMETIMES RIGHT"]
-    _, loud = told.instances[1].answers
+    section = worst(results)
+    assert [each.right for each in section.instances] == ["x", "SOMETIMES RIGHT"]
+    _, loud = section.instances[1].completions
     assert loud.change == [("Sometimes", "SOMETIMES"), (" ", " "), ("right", "RIGHT")]
 
 
-def test_turned_answers_are_those_that_fell() -> None:
+def test_worsened_completions_are_those_with_a_lower_score() -> None:
     frame = pl.DataFrame({"q": ["is it Red", "is it blue"], "a": ["yes", "yes"]})
     plan = hf.scenario(frame, input="q", references="a").perturb("lowercase").metrics("exact_match")
-    found = turned(plan.generate(hf.model(lambda prompt: "yes" if "Red" in prompt else "no", name="m")).score())
+    found = worsened(plan.generate(hf.model(lambda prompt: "yes" if "Red" in prompt else "no", name="m")).score())
     assert found is not None
-    assert found.text == "Of 2 answers to perturbed inputs 1 score worse than the original's, 0 better."
+    assert found.text == "1 of 2 completions of perturbed inputs score worse than the original, 0 score better."
     assert [(row["completion"], row["perturbed_completion"], row["score"]) for row in found.rows] == [
         ("yes", "no", "1.000 → 0.000")
     ]
@@ -96,7 +96,7 @@ def test_turned_answers_are_those_that_fell() -> None:
 
 def test_a_folder_is_no_report(tmp_path: Path) -> None:
     results = sampled().generate(hf.models.oracle()).score()
-    with pytest.raises(ArgumentError, match=r"is a folder. Name a file: report\('.*report.html'\)"):
+    with pytest.raises(ArgumentError, match=r"is a folder. Write the path of a file: report\('.*report.html'\)"):
         results.report(tmp_path)
 
 
@@ -104,8 +104,8 @@ def test_a_metric_that_is_better_when_lower_turns_the_order() -> None:
     frame = pl.DataFrame({"q": ["short", "long"], "a": ["s", "l"]})
     plan = hf.scenario(frame, input="q", references="a").metrics("num_completion_words_in_this_report")
     model = hf.model(lambda prompt: "a b c d" if "long" in prompt else "a", name="m")
-    told = worst(plan.generate(model).score())
-    assert [each.input for each in told.instances] == ["long", "short"]
+    section = worst(plan.generate(model).score())
+    assert [each.input for each in section.instances] == ["long", "short"]
 
 
 @hf.metric("num_completion_words_in_this_report", level="output", unit="words", higher_is_better=False)

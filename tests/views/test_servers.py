@@ -10,7 +10,7 @@ import pytest
 
 import helmframe as hf
 from helmframe.views.explore import Explorer
-from helmframe.views.servers import LONGEST_QUESTION, ExplorerServer
+from helmframe.views.servers import LONGEST_REQUEST, ExplorerServer
 
 OPEN = json.dumps({"kind": "open"})
 
@@ -29,9 +29,9 @@ def server() -> Iterator[ExplorerServer]:
 
 
 def ask(server: ExplorerServer, body: str = OPEN, path: str = "/query", **headers: str) -> tuple[int, Any]:
-    said = {"X-Token": server.token, "Host": f"127.0.0.1:{server.server_port}"}
-    said |= {name.replace("_", "-"): value for name, value in headers.items()}
-    status, _, text = call(server, "POST", path, body, said)
+    request_headers = {"X-Token": server.token, "Host": f"127.0.0.1:{server.server_port}"}
+    request_headers |= {name.replace("_", "-"): value for name, value in headers.items()}
+    status, _, text = call(server, "POST", path, body, request_headers)
     return status, json.loads(text)
 
 
@@ -45,7 +45,7 @@ def call(server: ExplorerServer, method: str, path: str, body: str | None, heade
         connection.close()
 
 
-def test_it_listens_on_this_machine_only_and_answers_who_has_the_token(server: ExplorerServer) -> None:
+def test_it_listens_on_loopback_and_requires_its_token(server: ExplorerServer) -> None:
     assert server.server_address[0] == "127.0.0.1"
     status, found = ask(server)
     assert status == 200
@@ -70,8 +70,8 @@ def test_others_get_nothing(server: ExplorerServer, headers: dict[str, str], pat
 def test_what_is_no_question_is_refused(server: ExplorerServer) -> None:
     assert ask(server, "{")[0] == 400
     assert ask(server, "[]")[0] == 400
-    assert ask(server, "x" * (LONGEST_QUESTION + 1))[0] == 413
-    assert "not a kind" in ask(server, json.dumps({"kind": "all"}))[1]["error"]
+    assert ask(server, "x" * (LONGEST_REQUEST + 1))[0] == 413
+    assert "kind='all'" in ask(server, json.dumps({"kind": "all"}))[1]["error"]
 
 
 def test_the_page_holds_no_data_and_a_policy_against_strangers_scripts(server: ExplorerServer) -> None:

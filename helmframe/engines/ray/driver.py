@@ -1,4 +1,4 @@
-"""The loop of a run on a cluster: assigns spans, collects counts, and repeats what was lost."""
+"""The loop of a run on a cluster. It assigns spans, collects counts, and retries lost spans."""
 
 import logging
 import re
@@ -21,11 +21,11 @@ from helmframe.scenarios.spans import Span
 
 POLL_SECONDS = 0.2
 NEWS_SECONDS = 1.0
-# Consecutive replicas that end before they are ready, until that is an error.
+# The number of consecutive replicas that end before they are ready, from which on the run fails.
 FALSE_STARTS = 3
-# Replicas lost with a job until it is halved, or, if it is one instance, refused.
+# The number of replicas lost with a job, from which on it is halved, or refused if it is one instance.
 DEATHS = 2
-# Seconds until a span is repeated whose bucket was unreachable; the replica has retried before.
+# Seconds before each retry of a span whose bucket was unreachable; the replica has retried before.
 WAITS = (2.0, 5.0, 10.0, 20.0)
 # The tables that replicas write.
 TABLES = ("prefixes", "completions", "verdicts", "scores")
@@ -53,7 +53,7 @@ class Driver:
     _last_news: float = field(default_factory=time.monotonic)
 
     def go(self) -> None:
-        """Run until all is done, the budget is spent, or an error ends the run."""
+        """Run until all jobs are done, the budget is spent, or an error ends the run."""
         stopped = self.execution.budget.stopped
         try:
             while not stopped.is_set() and any(lane.backlog or lane.busy for lane in self.lanes):
@@ -68,12 +68,12 @@ class Driver:
             self._end()
 
     def _scale(self) -> None:
-        """Start replicas while waiting spans need them, and close those without work."""
+        """Start replicas while waiting spans need them, and close replicas without work."""
         while (needy := neediest(self.lanes)) is not None:
             needy.start()
         for lane in self.lanes:
             lane.warn_if_slow()
-            # idle replicas make room for others
+            # idle replicas make room for replicas of other models
             idle = [replica for replica in lane.replicas if not replica.jobs and (replica.lost or not lane.backlog)]
             for replica in idle:
                 lane.replicas.remove(replica)
@@ -86,7 +86,7 @@ class Driver:
                 lane.assign(left)
 
     def _collect(self, seconds: float) -> None:
-        """Process what replicas returned; wait at most `seconds` for the first."""
+        """Process the results of replicas; wait at most `seconds` for the first result."""
         starting = {
             replica.hello: (lane, replica) for lane in self.lanes for replica in lane.replicas if not replica.ready
         }
@@ -110,9 +110,9 @@ class Driver:
         try:
             hello = self.ray.get(replica.hello)
         except self.ray.exceptions.RayTaskError as error:
-            raise HelmframeError(f"a replica of {lane.model.name} can't start: {error}") from None
+            raise HelmframeError(f"A replica of {lane.model.name} can't start: {_line(error)}") from None
         except self.ray.exceptions.RayError as error:
-            ended = f"replicas of {lane.model.name} end before they are up: {_line(error)}"
+            ended = f"Replicas of {lane.model.name} end before they are ready: {_line(error)}"
             self._false_start(lane, replica, HelmframeError(ended))
             return
         if isinstance(hello, HelmframeError):
@@ -123,12 +123,13 @@ class Driver:
         assert isinstance(hello, Hello)
         lane.false_starts = 0
         replica.ready = True
-        ours = self.manifest.versions["helmframe"]
-        if hello.version != ours:
+        version = self.manifest.versions["helmframe"]
+        if hello.version != version:
             raise PlanError(
-                f"{hello.host} has helmframe {hello.version}, and here is {ours}; install the same on both."
+                f"{hello.host} has helmframe {hello.version}, and this machine has {version}. Install the same version "
+                "on both."
             )
-        logger.info("a replica of %s is up on %s, process %d", lane.model.name, hello.host, hello.process)
+        logger.info("A replica of %s is ready on %s, process %d", lane.model.name, hello.host, hello.process)
 
     def _false_start(self, lane: Lane, replica: ReplicaState, error: HelmframeError) -> None:
         lane.replicas.remove(replica)
@@ -143,7 +144,7 @@ class Driver:
         try:
             done: Done = self.ray.get(ref)
         except self.ray.exceptions.RayTaskError as error:
-            raise HelmframeError(f"a span of {lane.model.name} can't be done: {error}") from None
+            raise HelmframeError(f"A span of {lane.model.name} failed: {_line(error)}") from None
         except self.ray.exceptions.RayError as error:
             self._handle_loss(lane, replica, job, error)
             return
@@ -155,10 +156,10 @@ class Driver:
         self._include(job, done)
 
     def _handle_error(self, lane: Lane, job: Job, error: HelmframeError) -> None:
-        """Handle the error of a span: an unreachable bucket is retried; a suite lists some errors and continues."""
+        """Handle the error of a span: retry if a bucket was unreachable; skip some errors in a suite; else raise."""
         if _is_transient(error) and job.unreachable < len(WAITS):
             wait = WAITS[job.unreachable]
-            logger.warning("%s A span is done again in %.0f s.", error, wait)
+            logger.warning("%s The span is retried in %.0f s.", error, wait)
             self._retract(job)
             lane.requeue(replace(job, unreachable=job.unreachable + 1, after=time.monotonic() + wait))
             return
@@ -172,23 +173,25 @@ class Driver:
             self.manifest.skip(scenario, [lane.model.name], str(error))
 
     def _handle_loss(self, lane: Lane, replica: ReplicaState, job: Job, error: Exception) -> None:
-        """Handle a lost replica: another one repeats its jobs; a job that loses several is halved to one instance."""
+        """Handle a lost replica: its jobs are retried, and a job that loses several replicas is halved."""
         if not replica.lost:
-            replica.lost = True  # it stays in its lane until all of its jobs are lost or done
-            with suppress(Exception):  # it may still run, out of reach
+            replica.lost = True  # it stays in its lane until all its jobs are lost or done
+            with suppress(Exception):  # it may still run unreachably
                 self.ray.kill(replica.actor)
-            logger.warning("a replica of %s was lost, its spans are done again: %s", lane.model.name, _line(error))
+            logger.warning("A replica of %s was lost; its spans are retried: %s", lane.model.name, _line(error))
         self._charge(job)
         self._retract(job)
-        again = replace(job, deaths=job.deaths + 1)
-        if again.deaths < DEATHS:
-            lane.requeue(again)
+        retried = replace(job, deaths=job.deaths + 1)
+        if retried.deaths < DEATHS:
+            lane.requeue(retried)
         elif job.span.rows > 1:
             for half in self._halves(lane, job):
                 lane.requeue(replace(job, span=half, deaths=DEATHS - 1))
         else:
-            why = f"the process that asked this ended, and so did {again.deaths - 1} before it: {_line(error)}"
-            lane.requeue(replace(again, refused=why))
+            reason = (
+                f"the replica that sent this request ended, and so did {retried.deaths - 1} before it: {_line(error)}"
+            )
+            lane.requeue(replace(retried, refused=reason))
 
     def _halves(self, lane: Lane, job: Job) -> list[Span]:
         plan, task = lane.work[job.work]
@@ -198,7 +201,7 @@ class Driver:
         return [Span.of(half) for half in (keys.head(middle), keys.slice(middle))]
 
     def _request_news(self) -> None:
-        """Request the counts of running spans, at intervals."""
+        """Request the counts of running spans from time to time."""
         if time.monotonic() - self._last_news < NEWS_SECONDS:
             return
         self._last_news = time.monotonic()
@@ -210,34 +213,34 @@ class Driver:
                     self._news_requests[ref] = replica
 
     def _handle_news(self, replica: ReplicaState, ref: Any) -> None:
-        with suppress(self.ray.exceptions.RayError):  # a lost replica is handled where its job is awaited
-            news: dict[str, Done] = self.ray.get(ref)
+        with suppress(self.ray.exceptions.RayError):  # a lost replica is handled when its job is awaited
+            counts: dict[str, Done] = self.ray.get(ref)
             for job in replica.jobs.values():
-                if job.writer in news:
-                    self._count(job, news[job.writer])
+                if job.writer in counts:
+                    self._count(job, counts[job.writer])
 
     def _count(self, job: Job, done: Done) -> None:
-        """Add new counts to the run's progress, and new cost to its cost."""
+        """Add the new counts of a job to the run's progress, and its new cost to the budget."""
         progress, before = self.execution.progress, job.seen.counts
         for key, count in done.counts.items():
-            kind, scenario, name, what = key
-            more = count - before.get(key, 0)
-            if more:
-                (progress.reporter if kind == "model" else progress.judging)(scenario, name)(what, more)
+            kind, scenario, name, event = key
+            added = count - before.get(key, 0)
+            if added:
+                (progress.reporter if kind == "model" else progress.judging)(scenario, name)(event, added)
         self.execution.budget.paid(done.cost - job.seen.cost)
         job.seen = done
 
     def _charge(self, job: Job) -> None:
-        """Subtract generated requests from the budget."""
+        """Subtract the generated requests of a job from the budget."""
         if self.execution.budget.left is not None:
             self.execution.budget.grant(_n_generated(job.seen.counts))
 
     def _retract(self, job: Job) -> None:
-        """Subtract the counts of a failed attempt. Its cost stays spent."""
+        """Subtract the counts of a failed attempt from the progress; its cost stays spent."""
         self._count(job, Done(dict.fromkeys(job.seen.counts, 0), job.seen.cost))
 
     def _end(self) -> None:
-        """Stop running jobs, store their completions, and remove incomplete files."""
+        """Stop the running jobs, store their completions, and remove incomplete files."""
         replicas = [replica for lane in self.lanes for replica in lane.replicas]
         busy = [replica for replica in replicas if replica.jobs]
         for replica in busy:
@@ -263,7 +266,7 @@ class Driver:
         self.execution.empty.add(done.empty or {})
 
     def _close(self, replicas: Sequence[ReplicaState]) -> None:
-        """Let replicas write their logs, and end them."""
+        """Let the replicas write their logs, and end them."""
         closing = [
             replica.actor.close.options(concurrency_group="aside").remote()
             for replica in replicas
@@ -277,15 +280,15 @@ class Driver:
 
 
 def _n_generated(counts: Counts) -> int:
-    return sum(count for (_, _, _, what), count in counts.items() if what == "generated")
+    return sum(count for (_, _, _, event), count in counts.items() if event == "generated")
 
 
 def _is_transient(error: HelmframeError) -> bool:
-    """Return whether a bucket was unreachable. Subclasses (missing, denied or broken data) are permanent."""
+    """Return whether a bucket was unreachable; errors of subclasses (missing, denied, broken) are permanent."""
     return type(error) in (SourceError, StoreError)
 
 
 def _line(error: Exception) -> str:
-    """Return Ray's message on one line: its start, and its end, which has the cause."""
+    """Return the start and the end of Ray's message on one line; the end contains the cause."""
     text = " ".join(redacted(re.sub(r"\x1b\[\d*m", "", str(error))).split())
     return text if len(text) <= 300 else f"{text[:100]} … {text[-200:]}"

@@ -1,4 +1,4 @@
-"""A run on a cluster: the connection, what is sent, how instances are split, and the results. It reads no rows."""
+"""A run on a cluster: its connection, its spans of instances, and its results. It reads no rows."""
 
 import logging
 import os
@@ -26,7 +26,7 @@ from helmframe.models.model import Model
 from helmframe.scenarios.spans import Span
 from helmframe.store import RunFolder
 
-# Spans for each slot of a replica, so that a slow span at the end delays little; tasks share them.
+# Spans per slot of a replica, shared by all tasks: small enough that a slow last span delays little.
 PIECES = 8
 
 
@@ -42,14 +42,14 @@ def run(
     folder: RunFolder | None = None,
     progress: Progress | None = None,
 ) -> RunFolder:
-    """Run plans as `local.run` does, on a cluster.
+    """Run plans on a cluster; the arguments are those of `local.run`.
 
     Raises:
-        PlanError: The plan can't be distributed, or can't be sent to other machines; before anything starts.
-        HelmframeError: As `local.run`.
+        PlanError: The plan can't be distributed or sent to other machines. It is raised before anything starts.
+        HelmframeError: The errors of `local.run`.
     """
     if until is not None:
-        raise PlanError("until= looks at all answers before it asks on; leave it out, or leave out engine='ray'.")
+        raise PlanError("until= isn't supported by engine='ray'. Remove one of them.")
     root = store_root()
     check_credentials([root, data_root(), *(getattr(plan, "data", None) for plan in plans)])
     execution = RayExecution(
@@ -75,15 +75,16 @@ class RayExecution(Execution):
     _packed: dict[Model, bytes] = field(default_factory=dict)
 
     def prepare(self, tasks: Sequence[tuple[PlanSpec, Task]], fingerprints: Mapping[Model, str]) -> None:
-        """Pickle what every replica receives.
+        """Pickle the data that the replicas receive.
 
         Raises:
-            PlanError: It can't be pickled.
+            UnknownNameError: The options contain a model that isn't in the plan.
+            PlanError: The data can't be pickled.
         """
         names = [model.name for model in fingerprints]
         for name in self.options.models:
             if name not in names:
-                raise UnknownNameError.among("model of the plan", name, names)
+                raise UnknownNameError.among("model in the plan", name, names)
         for model, fingerprint in fingerprints.items():
             work = [
                 (replace(plan, models=(model,)), replace(task, models=(model,)))
@@ -127,9 +128,9 @@ class RayExecution(Execution):
     def _spans(
         self, plan: PlanSpec, task: Task, pieces: int, missing: list[SourceMissingError], manifest: Manifest
     ) -> Sequence[Span]:
-        most = max(self.options.of(model).least_and_most[1] for model in task.models)
+        max_replicas = max(self.options.of(model).least_and_most[1] for model in task.models)
         try:
-            spans = split_spans(plan, task.spec, pieces * most)
+            spans = split_spans(plan, task.spec, pieces * max_replicas)
         except SourceMissingError as error:
             self.skip_missing(error, task, manifest)
             missing.append(error)
@@ -138,20 +139,21 @@ class RayExecution(Execution):
 
 
 _TRIES = 3
-# Only plans use the object store (bytes).
+# The object store (in bytes) is small, because only plans use it.
 _ON_THIS_MACHINE: dict[str, Any] = {"address": "local", "include_dashboard": False, "object_store_memory": 256 << 20}
 
 
 @contextmanager
 def connected(address: str | None) -> Iterator[Any]:
-    """Yield Ray, connected; an existing connection is used, whatever the address, and everything else is undone.
+    """Yield Ray with a connection, which is closed after the block.
 
-    Usage statistics are off, unless the user has set RAY_USAGE_STATS_ENABLED.
+    An existing connection is used, whatever the address, and stays open. Ray's usage statistics are disabled, unless
+    the user has set RAY_USAGE_STATS_ENABLED.
 
     Raises:
-        PlanError: No cluster at this address.
+        PlanError: There is no cluster at this address.
     """
-    global _users, _ours
+    global _users, _owns_connection
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray
 
@@ -159,34 +161,34 @@ def connected(address: str | None) -> Iterator[Any]:
         if not ray.is_initialized():
             target = address or os.environ.get("RAY_ADDRESS")
             _connect(ray, target) if target else _start(ray)
-            _ours = True
+            _owns_connection = True
         _users += 1
     try:
         yield ray
     finally:
         with _lock:
             _users -= 1
-            if _ours and not _users:
+            if _owns_connection and not _users:
                 ray.shutdown()
-                _ours = False
+                _owns_connection = False
 
 
-# One connection for all runs of a process: Ray allows no more. The last run closes it, if it is ours.
+# Ray allows one connection per process. All runs share it, and the last run closes it if a run opened it.
 _lock = threading.Lock()
 _users = 0
-_ours = False
+_owns_connection = False
 
 
 def _start(ray: Any) -> None:
-    # Ray waits 15 s for its own processes, which is short on a busy machine
-    for left in reversed(range(_TRIES)):
+    # Ray waits only 15 s for its own processes, which isn't enough on a busy machine
+    for retries_left in reversed(range(_TRIES)):
         try:
             _init(ray, **_ON_THIS_MACHINE)
         except RuntimeError as error:
-            if not left:
+            if not retries_left:
                 raise PlanError(
-                    f"Ray can't be started on this machine: {error}\nOr start it yourself: ray start --head; then say "
-                    "address='auto'."
+                    f"Can't start Ray on this machine: {error}\nStart it yourself (ray start --head), then write "
+                    "engine=hf.engines.Ray(address='auto')."
                 ) from None
         else:
             return
@@ -197,12 +199,16 @@ def _connect(ray: Any, address: str) -> None:
         _init(ray, address=address)
     except RuntimeError as error:
         raise PlanError(
-            f"there is no Ray cluster at {address}: {error}\nLeave out the address, and one is started here."
+            f"No Ray cluster found at {address}: {error}\nRemove the address to start a cluster on this machine."
         ) from None
 
 
 def _init(ray: Any, **options: Any) -> None:
-    """Initialise Ray; raises RuntimeError, whatever Ray raises."""
+    """Initialise Ray.
+
+    Raises:
+        RuntimeError: Ray raised an error of any type.
+    """
     try:
         ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
     except Exception as error:  # noqa: BLE001 - it raises plain exceptions too

@@ -1,4 +1,4 @@
-"""The actor: one replica of one model, which completes spans of instances and returns counts."""
+"""The actor: a replica of a model, which completes spans of instances and returns counts."""
 
 import multiprocessing
 import os
@@ -26,12 +26,12 @@ from helmframe.models.model import Model, Prompt, Response
 from helmframe.scenarios.spans import Span
 from helmframe.store import RunFolder, below, exists
 
-# kind ("model" or "judge"), scenario, name of model or judge, what is counted → how many
+# (kind "model" or "judge", scenario, name of the model or judge, event) → count
 Counts = dict[tuple[str, str, str, str], int]
 
 
 class Hello(NamedTuple):
-    """A replica's description of itself once it is ready."""
+    """The description of a replica that is ready."""
 
     host: str
     process: int
@@ -42,11 +42,11 @@ class Done(NamedTuple):
     """The result of one span.
 
     Args:
-        counts: Its completions.
-        cost: Its cost, by the plan's prices.
-        error: The error that ended it.
-        parts: The parts of tables that it wrote (`RunFolder.parts`).
-        empty: Its empty completions.
+        counts: The counts of its completions.
+        cost: The cost of its completions, by the plan's prices.
+        error: The error that ended the span.
+        parts: The parts of tables that were written (`RunFolder.parts`).
+        empty: The counts of its empty completions.
     """
 
     counts: Counts
@@ -61,24 +61,24 @@ class Order:
     """One span to complete.
 
     Args:
-        writer: 8 hex digits of this attempt, which are part of the names of its files.
+        writer: The id of this attempt, 8 hex digits, which are part of the names of its files.
         work: The index of plan and task in the parcel.
         span: The instances.
         shard: The shard's number in the run.
-        most: The maximum of requests.
-        refused: A reason to run nothing: the error of each request that isn't cached.
+        max_requests: The maximum number of requests.
+        refused: The error of each request that isn't cached, which is not sent; None: requests are sent.
     """
 
     writer: str
     work: int
     span: Span
     shard: int
-    most: int | None = None
+    max_requests: int | None = None
     refused: str | None = None
 
 
 class Replica:
-    """A Ray actor made by `replica_state`. Methods run in threads: several orders at once, and calls beside them."""
+    """A Ray actor of a model. Its methods run in threads: several orders and other calls at a time."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -89,7 +89,7 @@ class Replica:
         self._context = copy_context()
 
     def hello(self) -> "Hello | HelmframeError":
-        """Unpack what was sent, and return a description; our errors are returned, because Ray would wrap them."""
+        """Unpack the data, and return the replica's description; our errors are returned, as Ray would wrap them."""
         try:
             self._parcel = parcel = unpack(self._data)
             self._data = b""
@@ -103,7 +103,7 @@ class Replica:
         return Hello(socket.gethostname(), os.getpid(), version("helmframe"))
 
     def do(self, order: Order) -> Done:
-        """Complete a span: read, perturb, generate, score, write. Cached completions are reused."""
+        """Complete a span: read, perturb, generate, score and write it. Cached completions are reused."""
         assert self._parcel is not None  # hello() comes first
         attempt = self._attempts[order.writer] = _Attempt(order, self._parcel)
         if self._stopped:
@@ -115,25 +115,26 @@ class Replica:
             error = raised
         except KeyboardInterrupt:
             raise
-        except BaseException as raised:  # noqa: BLE001 - raised by a metric or a perturbation of the user's
+        except BaseException as raised:  # noqa: BLE001 - raised by metrics or perturbations of the user
             trace = config.redacted(traceback_text(raised))
-            error = HelmframeError(f"{type_name(type(raised))} in {attempt.parcel.model.name!r} on {_here()}:\n{trace}")
+            name = attempt.parcel.model.name
+            error = HelmframeError(f"{type_name(type(raised))} in {name!r} on {_host_name()}:\n{trace}")
         finally:
             del self._attempts[order.writer]
         return attempt.done(error)
 
     def news(self) -> dict[str, Done]:
-        """Return the counts so far, by the writers of running orders."""
+        """Return the counts of running orders so far, by writer."""
         return {writer: attempt.done() for writer, attempt in tuple(self._attempts.items())}
 
     def stop(self) -> None:
-        """Stop generating; completions are stored, and running orders end soon."""
+        """Stop generating: completions are stored, and running orders end soon."""
         self._stopped = True
         for attempt in tuple(self._attempts.values()):
             attempt.budget.stopped.set()
 
     def close(self) -> None:
-        """Write the rest of the log."""
+        """Write the remaining records of the log."""
         self._recorded.close()
 
 
@@ -142,7 +143,7 @@ class _Attempt:
 
     def __init__(self, order: Order, parcel: Parcel) -> None:
         self.parcel = parcel
-        self.budget = Budget(order.most, prices=parcel.prices, priority=parcel.priority)
+        self.budget = Budget(order.max_requests, prices=parcel.prices, priority=parcel.priority)
         self._order = order
         self._counted = _CountingProgress()
         self._folder = RunFolder(parcel.run, order.writer)
@@ -165,8 +166,8 @@ class _Attempt:
             empty=self._empty,
             resumed=parcel.resumed,
         )
-        cut, alone = replace(plan, span=order.span), replace(task, models=(model,))
-        execution.run_task(cut, alone, {model: parcel.fingerprint})
+        span_plan, model_task = replace(plan, span=order.span), replace(task, models=(model,))
+        execution.run_task(span_plan, model_task, {model: parcel.fingerprint})
 
     def done(self, error: HelmframeError | None = None) -> Done:
         counted, folder = self._counted.totals(), self._folder
@@ -174,7 +175,7 @@ class _Attempt:
 
 
 class _CountingProgress(Progress):
-    """A `Progress` that counts and shows nothing."""
+    """A `Progress` that only counts."""
 
     def __init__(self) -> None:
         super().__init__(enabled=False)
@@ -190,34 +191,34 @@ class _CountingProgress(Progress):
     def judging(self, scenario: str, judge: str) -> Callable[[str, int], None]:
         return partial(self._count, "judge", scenario, judge)
 
-    def _count(self, kind: str, scenario: str, name: str, what: str, count: int) -> None:
+    def _count(self, kind: str, scenario: str, name: str, event: str, count: int) -> None:
         with self._lock:
-            self._totals[kind, scenario, name, what] += count
+            self._totals[kind, scenario, name, event] += count
 
 
 def _check(parcel: Parcel) -> None:
-    """Check that this machine sees the same store and model files as the sender."""
+    """Check that this machine reads the same store and model files as the sender."""
     if not exists(below(parcel.run, "manifest.json")):
         raise StoreError(
-            f"{_here()} does not see the store at {parcel.root}: name a bucket, or a folder that all machines share "
-            "(HELMFRAME_STORE)."
+            f"{_host_name()} can't read the store at {parcel.root}. Set HELMFRAME_STORE to a bucket, or to a folder "
+            "that all machines share."
         )
     if parcel.model.durable and parcel.model.fingerprint() != parcel.fingerprint:
         raise PlanError(
-            f"model {parcel.model.name!r} has other files or options on {_here()} than where the run was started; "
-            "name a folder that all machines share, or a commit on the hub."
+            f"Model {parcel.model.name!r} has other files or options on {_host_name()} than where the run was started. "
+            "Use a folder that all machines share, or a commit on the Hub."
         )
 
 
-def _here() -> str:
+def _host_name() -> str:
     return socket.gethostname()
 
 
-def _refusing(model: Model, why: str) -> Model:
-    """Return the model with an error in place of every completion."""
+def _refusing(model: Model, reason: str) -> Model:
+    """Return the model with this error in place of every completion."""
 
     def refuse(prompts: Sequence[Prompt], _: Mapping[str, Any]) -> list[Response]:
-        return [HelmframeError(why) for _ in prompts]
+        return [HelmframeError(reason) for _ in prompts]
 
     scores = None if model.loglikelihood is None else refuse
     return replace(model, generate=refuse, generate_async=None, loglikelihood=scores)

@@ -1,4 +1,4 @@
-"""For each model the waiting spans and the running replicas: which replica does what next."""
+"""The waiting spans and running replicas of each model, and the next assignment."""
 
 import logging
 import time
@@ -13,9 +13,9 @@ from helmframe.engines.ray.replica import Done, Order, Replica
 from helmframe.models.model import Model
 from helmframe.scenarios.spans import Span
 
-# Spans at once in a replica: while one is generated, the next is read and the previous one written.
+# Concurrent spans of a replica: while one span is generated, another one is read or written.
 AT_ONCE = 2
-# A replica that isn't ready after this many seconds is logged.
+# The number of seconds after which a replica that isn't ready is logged.
 SLOW_SECONDS = 30.0
 
 logger = logging.getLogger("helmframe.engines")
@@ -29,10 +29,10 @@ class Job:
         work: The index of plan and task in the lane.
         span: The instances.
         shard: The shard's number in the run.
-        deaths: The number of replicas that were lost while they ran it.
-        unreachable: How often the bucket was unreachable; the job then waits until `after`.
-        after: By `time.monotonic()`.
-        refused: The reason why it is not run.
+        deaths: The number of replicas that were lost while they ran the job.
+        unreachable: The number of times that the bucket was unreachable. The job then waits until `after`.
+        after: The time of the next attempt, as `time.monotonic()` returns it.
+        refused: The reason why the job is not run.
         writer: The writer of the current attempt.
         seen: The counts of that attempt.
     """
@@ -50,7 +50,7 @@ class Job:
 
 @dataclass(eq=False)
 class ReplicaState:
-    """A replica: the actor, and its jobs by Ray reference; `lost` once it was lost."""
+    """A replica: its actor, its jobs by Ray reference, and its state."""
 
     actor: Any
     hello: Any
@@ -61,7 +61,7 @@ class ReplicaState:
     jobs: dict[Any, Job] = field(default_factory=dict)
 
     def takes(self, job: Job) -> bool:
-        """Return whether it may run this job besides its others: a job that lost a replica runs alone."""
+        """Return whether the replica may run a job now; a job that lost a replica runs alone."""
         if not self.ready or self.lost or len(self.jobs) >= AT_ONCE or job.after > time.monotonic():
             return False
         return not self.jobs or not (job.deaths or any(other.deaths for other in self.jobs.values()))
@@ -69,7 +69,7 @@ class ReplicaState:
 
 @dataclass(eq=False)
 class Lane:
-    """One model: its work and its replicas."""
+    """The work and the replicas of one model."""
 
     ray: Any
     model: Model
@@ -101,9 +101,10 @@ class Lane:
         return n_replicas < self.options.least_and_most[0], self.options.weight * self.backlog / max(n_replicas, 1)
 
     def wants_more(self) -> bool:
-        """Return whether to start another replica: above the minimum, at most as many at once as are ready.
+        """Return whether to start another replica.
 
-        Models that share a cluster thus reach their shares in turns.
+        Above the minimum, no more replicas start at a time than are ready. So models that share a cluster reach their
+        shares in turns.
         """
         least, most = self.options.least_and_most
         running = sum(not replica.lost for replica in self.replicas)
@@ -129,7 +130,7 @@ class Lane:
     def assign(self, limit: int | None) -> None:
         """Assign waiting jobs to free replicas; with a `limit` of requests, one job at a time.
 
-        With a limit of 0, cached completions are read.
+        With a limit of 0, only cached completions are read.
         """
         while not limit or not self.busy:
             pair = next(self._pairs(), None)
@@ -142,7 +143,7 @@ class Lane:
             replica.jobs[replica.actor.do.options(concurrency_group="orders").remote(order)] = job
 
     def _pairs(self) -> Iterator[tuple[ReplicaState, deque[Job]]]:
-        """Yield the least busy replica with the queue of the task that is furthest behind."""
+        """Yield replicas with task queues: the least busy replica and the largest remaining share first."""
         left = [(len(queue) / len(jobs), queue) for queue, jobs in zip(self.waiting, self.jobs, strict=True) if queue]
         for replica in sorted(self.replicas, key=lambda replica: len(replica.jobs)):
             for _, queue in sorted(left, key=lambda share: -share[0]):
@@ -150,7 +151,7 @@ class Lane:
                     yield replica, queue
 
     def requeue(self, job: Job) -> None:
-        """Put a job in front of the waiting ones."""
+        """Put a job at the front of the waiting jobs."""
         self.waiting[job.work].appendleft(job)
 
     def warn_if_slow(self) -> None:
@@ -160,7 +161,7 @@ class Lane:
                 replica.warned = True
                 needs = {"CPU": self.options.num_cpus, "GPU": self.options.num_gpus, **self.options.resources}
                 logger.warning(
-                    "a replica of %s is not up after %.0f s. It needs %s; free are %s.",
+                    "A replica of %s isn't ready after %.0f s. It needs %s; the cluster has %s available.",
                     self.model.name,
                     SLOW_SECONDS,
                     {name: amount for name, amount in needs.items() if amount},
@@ -169,6 +170,6 @@ class Lane:
 
 
 def neediest(lanes: Sequence[Lane]) -> Lane | None:
-    """Return the lane that gets the next replica; None if none needs one."""
+    """Return the lane that gets the next replica; None if no lane needs a replica."""
     wanting = [lane for lane in lanes if lane.wants_more()]
     return max(wanting, key=lambda lane: lane.need, default=None)

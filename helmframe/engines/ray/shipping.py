@@ -1,7 +1,7 @@
-"""The data that a replica receives: plans, settings and one model, pickled at once, so that errors are raised early.
+"""The data that a replica receives: plans, settings and one model. It is pickled before the run, so errors come early.
 
-Named models (folders, hub names, addresses) are sent as their names; functions and objects by cloudpickle: those of a
-module by import path, those of a notebook or script by value. Credentials are never sent.
+Models with a name (folders, Hub names, addresses) are sent by name. Functions and objects are sent by cloudpickle:
+those of a module by import path, those of a notebook or script by value. Credentials are never sent.
 """
 
 import io
@@ -37,13 +37,13 @@ class Parcel:
     Args:
         work: (plan, task) pairs that run this model alone.
         model: The model.
-        fingerprint: Its fingerprint on the sender.
-        root: The store's address.
+        fingerprint: The model's fingerprint on the sender.
+        root: The address of the store.
         run: The address of the run's folder.
         fresh: Whether cached completions are generated again.
-        prices: As in `Budget`.
-        priority: As in `Budget`.
-        resumed: The runs to reuse completions of unpinned models from.
+        prices: The prices, as in `Budget`.
+        priority: The priority, as in `Budget`.
+        resumed: The runs whose completions of unpinned models are reused.
     """
 
     work: Sequence[tuple[PlanSpec, Task]]
@@ -58,16 +58,16 @@ class Parcel:
 
 
 def check_credentials(addresses: Sequence[object]) -> None:
-    """Check that workers can reach these addresses with credentials of their own.
+    """Check that workers can reach these addresses with their own credentials.
 
     Raises:
         PlanError: Only this process has the credentials.
     """
     if config.has_credentials() and any(str(address).startswith("s3://") for address in addresses):
         raise PlanError(
-            "hf.configure(s3_key=…, s3_secret=…) holds for this process alone, and credentials are not sent to "
-            "workers. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or AWS_PROFILE, or a role of the instances) on "
-            "the cluster's machines, and here."
+            "hf.configure(s3_key=…, s3_secret=…) applies to this process only, because credentials are never sent to "
+            "workers. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or AWS_PROFILE, or an instance role) here and "
+            "on the machines of the cluster."
         )
 
 
@@ -75,7 +75,7 @@ def pack(parcel: Parcel) -> bytes:
     """Return the parcel with the settings of this process, for `unpack` elsewhere.
 
     Raises:
-        PlanError: A part can't be pickled, or contains a credential; names the model or the part.
+        PlanError: The model or the plan can't be pickled, or contains a credential.
     """
     root = config.data_root()
     roots = {"data": None if root is None else _absolute(root), "store": _absolute(str(config.store_root()))}
@@ -87,13 +87,13 @@ def pack(parcel: Parcel) -> bytes:
     _pickled(parcel.model, f"model {parcel.model.name!r}")
     resumed = [replace(stored, path=_address(stored.path)) for stored in parcel.resumed]
     sent = replace(parcel, work=work, root=_address(parcel.root), run=_address(parcel.run), resumed=resumed)
-    # in two layers: the settings must apply before models are built again
+    # pickled twice, because the settings must apply before the models are built again
     inner = _pickled((added, sent), "the plan")
     data = pickle.dumps((settings, variables, inner))
     if any(secret.encode() in data for secret in config.secret_texts()):
         raise PlanError(
-            "the plan holds a credential (a value of an environment variable such as OPENAI_API_KEY), and credentials "
-            "are not sent to workers. Read it from the environment inside the function that needs it."
+            "The plan contains a credential (the value of an environment variable such as OPENAI_API_KEY). Credentials "
+            "are never sent to workers. Read it from the environment inside the function that needs it."
         )
     return data
 
@@ -113,7 +113,7 @@ def unpack(data: bytes) -> Parcel:
 
 
 def _settled(plan: PlanSpec) -> PlanSpec:
-    """Return the plan with an absolute data root."""
+    """Return the plan with an absolute data root, for other working directories."""
     return plan if plan.data is None else replace(plan, data=_absolute(plan.data))
 
 
@@ -125,23 +125,23 @@ def _address(address: Address) -> Address:
     return address.resolve() if isinstance(address, Path) else address
 
 
-def _pickled(value: object, what: str) -> bytes:
+def _pickled(value: object, subject: str) -> bytes:
     from ray import cloudpickle
 
     class Pickler(cloudpickle.CloudPickler):  # type: ignore[misc]  # untyped
-        def reducer_override(self, part: Any) -> Any:
-            return _as_named(part) if _is_named(part) else super().reducer_override(part)
+        def reducer_override(self, value: Any) -> Any:
+            return _as_named(value) if _is_named(value) else super().reducer_override(value)
 
     buffer = io.BytesIO()
     try:
         Pickler(buffer, protocol=5).dump(value)
     except HelmframeError as error:
-        raise PlanError(f"{what} can't be sent to workers: {error}") from None
+        raise PlanError(f"Can't send {subject} to workers: {error}") from None
     except Exception as error:  # noqa: BLE001 - users' objects may raise anything
         reason = " ".join(config.redacted(error_text(error)).split())[:300]
         raise PlanError(
-            f"{what} can't be sent to workers: {reason}.\nPut it in a module that the workers can import too, as a "
-            "function that makes what it needs when it is first called: then its import path is all that is sent."
+            f"Can't send {subject} to workers: {reason}.\nMove it to a module that the workers can import, as a "
+            "function that creates what it needs on its first call. Then only its import path is sent."
         ) from None
     return buffer.getvalue()
 
@@ -154,7 +154,7 @@ def _is_named(value: object) -> bool:
 
 
 def _as_named(model: Model) -> tuple[Any, ...]:
-    """Return how a named model is pickled: its name, and options set later."""
+    """Return the pickled form of a named model: its name, and options that were set later."""
     name = str(model.source)
     if is_local_name(name) and Path(name).exists():
         name = _absolute(name)

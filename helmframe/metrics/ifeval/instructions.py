@@ -1,7 +1,7 @@
-"""IFEval's instructions that need no language: their checks, the decorator that registers one, and the call by name.
+"""IFEval's instructions that don't depend on the language: their checks, and the decorator that registers a check.
 
-Source: Zhou et al. 2023 (IFEval), instruction_following_eval/instructions.py. Where that reads a word as a regular
-expression, it is a word here: of the 541 prompts none is read otherwise.
+Source: Zhou et al. 2023 (IFEval), instruction_following_eval/instructions.py. The source reads words as regular
+expressions; here they are words. No prompt of the 541 is affected.
 """
 
 import json
@@ -24,7 +24,7 @@ _RELATIONS: dict[str, Callable[[int, int], bool]] = {
 
 
 def instruction(name: str) -> Callable[[Check], Check]:
-    """Register a function (response, *, …) -> bool as the check of the instruction of this name."""
+    """Register a function (response, *, …) -> bool as the check of the instruction with this name."""
 
     def register(check: Check) -> Check:
         INSTRUCTIONS.add(name, check)
@@ -37,9 +37,9 @@ def follows(response: str, name: str, arguments: Mapping[str, Any]) -> bool:
     """Return whether a response follows the instruction.
 
     Args:
-        response: The completion; an empty one follows nothing.
-        name: IFEval's name: "length_constraints:number_words".
-        arguments: The arguments; null ones and those that the instruction hasn't are skipped.
+        response: The completion. An empty one follows no instruction.
+        name: IFEval's name of the instruction, such as "length_constraints:number_words".
+        arguments: The arguments of the instruction. Null arguments and unknown ones are ignored.
 
     Raises:
         UnknownNameError: No instruction has that name.
@@ -56,7 +56,7 @@ def follows(response: str, name: str, arguments: Mapping[str, Any]) -> bool:
     }
     missing = [name_of_parameter for name_of_parameter in parameters if name_of_parameter not in values]
     if missing:
-        raise ArgumentError(f"instruction {name!r} needs {', '.join(missing)}; its kwargs don't say.")
+        raise ArgumentError(f"Instruction {name!r} needs {', '.join(missing)}, which its kwargs lack.")
     return response.strip() != "" and check(response, **values)
 
 
@@ -67,13 +67,13 @@ def holds(count: int, relation: str, limit: int) -> bool:
         ArgumentError: The relation is another.
     """
     if relation not in _RELATIONS:
-        raise ArgumentError.unknown_value(f"no relation is called {relation!r}", relation, _RELATIONS)
+        raise ArgumentError.unknown_value(f"relation={relation!r}", relation, _RELATIONS)
     return _RELATIONS[relation](count, limit)
 
 
 @instruction("length_constraints:number_paragraphs")
 def number_paragraphs(response: str, *, num_paragraphs: int) -> bool:
-    """Return whether there are n paragraphs with *** between them, none empty but before and after all."""
+    """Return whether there are n paragraphs separated by ***; only the first and last part may be empty."""
     first, *others = re.split(r"\s?\*\*\*\s?", response)
     parts = [first, *others]
     if not others:
@@ -96,7 +96,7 @@ def nth_paragraph_first_word(response: str, *, num_paragraphs: int, nth_paragrap
 
 @instruction("detectable_format:number_bullet_lists")
 def number_bullet_lists(response: str, *, num_bullets: int) -> bool:
-    """Return whether there are n lines that begin with * or -."""
+    """Return whether there are n lines that start with * or -."""
     stars = re.findall(r"^[^\S\n]*\*[^\*].*$", response, re.MULTILINE)
     dashes = re.findall(r"^[^\S\n]*-.*$", response, re.MULTILINE)
     return len(stars) + len(dashes) == num_bullets
@@ -153,7 +153,7 @@ def two_responses(response: str) -> bool:
 
 @instruction("keywords:existence")
 def existence(response: str, *, keywords: Sequence[str]) -> bool:
-    """Return whether the response contains every keyword, in any case, as a part of a word too."""
+    """Return whether the response contains every keyword, in any case, also as a part of a word."""
     return all(keyword.lower() in response.lower() for keyword in keywords)
 
 
@@ -165,7 +165,7 @@ def forbidden_words(response: str, *, forbidden_words: Sequence[str]) -> bool:
 
 @instruction("keywords:frequency")
 def keyword_frequency(response: str, *, keyword: str, frequency: int, relation: str) -> bool:
-    """Return whether the keyword occurs less than, or at least, n times, as a part of a word too."""
+    """Return whether the keyword occurs less than, or at least, n times, also as a part of a word."""
     return holds(response.lower().count(keyword.strip().lower()), relation, frequency)
 
 
@@ -173,7 +173,8 @@ def keyword_frequency(response: str, *, keyword: str, frequency: int, relation: 
 def letter_frequency(response: str, *, letter: str, let_frequency: int, let_relation: str) -> bool:
     """Return whether the letter occurs less than, or at least, n times, in any case.
 
-    Two of the 541 prompts count "#" or "!": the source then counts a random letter; this counts what the prompt says.
+    Two of the 541 prompts count "#" or "!". The source counts a random letter for these; this function counts the one
+    that the prompt names.
     """
     return holds(response.lower().count(letter.strip().lower()), let_relation, let_frequency)
 
@@ -210,7 +211,7 @@ def constrained_response(response: str) -> bool:
 
 @instruction("detectable_content:postscript")
 def postscript(response: str, *, postscript_marker: str) -> bool:
-    """Return whether there is a postscript: the marker somewhere, in any case.
+    """Return whether there is a postscript: the marker anywhere in the response, in any case.
 
     "P.S." and "P.P.S" may have a space between their letters.
     """
@@ -222,7 +223,7 @@ def postscript(response: str, *, postscript_marker: str) -> bool:
 @instruction("detectable_content:number_placeholders")
 def number_placeholders(response: str, *, num_placeholders: int) -> bool:
     """Return whether there are at least n placeholders in square brackets, such as [address]."""
-    # behind the last bracket that closes, every one that opens would be sought to the end
+    # after the last closing bracket, a search from each opening one would run to the end of the text
     lines = (line[: line.rfind("]") + 1] for line in response.split("\n"))
     return sum(len(re.findall(r"\[.*?\]", line)) for line in lines) >= num_placeholders
 

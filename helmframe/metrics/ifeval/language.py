@@ -1,8 +1,8 @@
-"""Checks that need to know the language of a response, or its sentences.
+"""Checks that depend on the language of a response, or on its sentences.
 
-Source: Zhou et al. 2023 (IFEval), instruction_following_eval/instructions.py. The language is that of langdetect, as in
-the source and in HELM. langdetect samples n-grams at random: here with a seed, so that a text has one language. HELM
-sets no seed, so its own value of a text of unclear language differs from run to run.
+Source: Zhou et al. 2023 (IFEval), instruction_following_eval/instructions.py. The language is the one that langdetect
+detects, as in the source and in HELM. langdetect samples n-grams at random. Here it gets a seed, so that a text always
+has the same language. HELM sets no seed, so that its value for a text of unclear language varies between runs.
 """
 
 import re
@@ -17,7 +17,7 @@ from helmframe.metrics.treebank import split_sentences
 
 @instruction("language:response_language")
 def response_language(response: str, *, language: str) -> bool:
-    """Return whether the response is in the language of this code ("en"); a text without letters is in any."""
+    """Return whether the response is in the language with this code ("en"); text without letters is in any language."""
     return _is_in(response, language)
 
 
@@ -35,7 +35,7 @@ def english_lowercase(response: str) -> bool:
 
 @instruction("change_case:capital_word_frequency")
 def capital_word_frequency(response: str, *, capital_frequency: int, capital_relation: str) -> bool:
-    """Return whether there are less than, or at least, n words in capital letters; a word with a hyphen is one."""
+    """Return whether there are less than, or at least, n words in capitals; a hyphenated word is one word."""
     return holds(sum(word.isupper() for word in _words(response)), capital_relation, capital_frequency)
 
 
@@ -49,21 +49,21 @@ def may_check() -> None:
     """Check that the packages that IFEval needs are installed.
 
     Raises:
-        ArgumentError: One is not.
+        ArgumentError: A package is missing.
     """
     missing = [name for name in ("langdetect", "nltk", "punkt") if find_spec(name) is None]
     if missing:
-        raise ArgumentError(f"IFEval needs the packages {', '.join(missing)}. Install helmframe[ifeval].")
+        raise ArgumentError(f"IFEval needs the packages {', '.join(missing)}: pip install 'helmframe[ifeval]'.")
 
 
 def _is_in(response: str, language: str) -> bool:
-    """Return whether the response is in the language, or has no words that tell."""
+    """Return whether the response is in the language, or has no words that langdetect can use."""
     return _language(response) in (language, None)
 
 
 @lru_cache(maxsize=4096)
 def _language(text: str) -> str | None:
-    """Return the code of the text's language; None where langdetect finds no words."""
+    """Return the code of the text's language; None if langdetect finds no words."""
     from langdetect import LangDetectException
 
     detector = _detectors().create()
@@ -76,7 +76,7 @@ def _language(text: str) -> str | None:
 
 @lru_cache(maxsize=1)
 def _detectors() -> Any:
-    """Return a factory of detectors with a seed; the seed of langdetect's own factory belongs to the user."""
+    """Return a factory of detectors with a seed; langdetect's own factory has the user's seed."""
     from langdetect import PROFILES_DIRECTORY, DetectorFactory
 
     factory = DetectorFactory()
@@ -86,5 +86,5 @@ def _detectors() -> Any:
 
 
 def _words(text: str) -> list[str]:
-    # as the Penn Treebank has words: an apostrophe begins the rest of a contraction, a hyphen goes through
+    # words as in the Penn Treebank: an apostrophe starts the rest of a contraction, and hyphenated words are one word
     return re.findall(r"[^\s,;:@#$%&?!()\[\]{}<>\"`'’“”…]+|['’]\w+", text)

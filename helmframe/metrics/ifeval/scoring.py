@@ -1,7 +1,7 @@
-"""The scores of IFEval: by prompt and by instruction, strict and loose.
+"""The metrics of IFEval: by prompt and by instruction, strict and loose.
 
-A scenario has its instructions in two columns, as on the Hub: `instruction_id_list` (list of names) and `kwargs`
-(list of structs of the same length; null where the instruction lacks the argument).
+A scenario has its instructions in two columns, as on the Hub. `instruction_id_list` is a list of names. `kwargs` is a
+list of structs of the same length, with null for arguments that the instruction does not have.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -27,20 +27,34 @@ Arguments = Sequence[Mapping[str, Any]]
     helm="ifeval_strict_accuracy",
 )
 def ifeval_strict_accuracy(output: str, instruction_id_list: Sequence[str], kwargs: Arguments) -> float:
-    """Return the share of a prompt's instructions that the response follows. One of two: 0.5.
+    """Return the share of a prompt's instructions that the response follows.
 
-    HELM's value differs in two cases. It counts a random letter where the letter to count is "#" or "!". It also reads
-    the language of an unclear text by chance, such as French in capital letters.
+    HELM's value differs in two cases. HELM counts a random letter if the letter to count is "#" or "!". It also detects
+    the language of an unclear text at random, such as French in capital letters.
+
+    Example: 1 of 2 instructions followed: 0.5.
+
+    Args:
+        output: The response.
+        instruction_id_list: The names of the instructions.
+        kwargs: The arguments of each instruction.
     """
     return _share(_followed(output, instruction_id_list, kwargs))
 
 
 @metric("ifeval_loose_accuracy", needs=_COLUMNS, check=may_check, source=_SOURCE)
 def ifeval_loose_accuracy(output: str, instruction_id_list: Sequence[str], kwargs: Arguments) -> float:
-    """Return `ifeval_strict_accuracy` where any of the response's loose forms may follow an instruction.
+    """Return the share of a prompt's instructions that one of the response's loose forms follows.
 
-    These are the response, and it without its first line, last line, or both, each with or without asterisks.
-    "Sure, here:" and on the next line "no commas", where commas are forbidden: 1 without its first line.
+    The loose forms are the response itself and the response without its first line, its last line, or both, each with
+    and without asterisks.
+
+    Example: "Sure, here:" and on the next line "no commas", with commas forbidden: without its first line it is 1.
+
+    Args:
+        output: The response.
+        instruction_id_list: The names of the instructions.
+        kwargs: The arguments of each instruction.
     """
     return _share(_followed_loosely(output, instruction_id_list, kwargs))
 
@@ -54,7 +68,15 @@ def ifeval_loose_accuracy(output: str, instruction_id_list: Sequence[str], kwarg
     correctness=True,
 )
 def ifeval_prompt_strict(output: str, instruction_id_list: Sequence[str], kwargs: Arguments) -> float:
-    """Return 1 if the response follows every instruction of its prompt: with 2 of 3 followed it is 0."""
+    """Return 1 if the response follows every instruction of its prompt, else 0.
+
+    Example: With 2 of 3 instructions followed it is 0.
+
+    Args:
+        output: The response.
+        instruction_id_list: The names of the instructions.
+        kwargs: The arguments of each instruction.
+    """
     return float(all(_followed(output, instruction_id_list, kwargs)))
 
 
@@ -67,9 +89,16 @@ def ifeval_prompt_strict(output: str, instruction_id_list: Sequence[str], kwargs
     correctness=True,
 )
 def ifeval_prompt_loose(output: str, instruction_id_list: Sequence[str], kwargs: Arguments) -> float:
-    """Return 1 if the response follows every instruction of its prompt, in a form of `ifeval_loose_accuracy`.
+    """Return 1 if the response follows every instruction of its prompt in a loose form, else 0.
 
-    With 2 of 3 followed it is 0.
+    The loose forms are those of `ifeval_loose_accuracy`.
+
+    Example: With 2 of 3 instructions followed it is 0.
+
+    Args:
+        output: The response.
+        instruction_id_list: The names of the instructions.
+        kwargs: The arguments of each instruction.
     """
     return float(all(_followed_loosely(output, instruction_id_list, kwargs)))
 
@@ -83,11 +112,13 @@ def ifeval_prompt_loose(output: str, instruction_id_list: Sequence[str], kwargs:
     lm_eval="inst_level_strict_acc",
 )
 def ifeval_instruction_strict() -> pl.Expr:
-    """Return the share of all instructions of all prompts that are followed: a prompt of three counts three times.
+    """Return the share of all instructions of all prompts that are followed.
 
-    Of 3 instructions 2 followed, and 1 of 1: 3/4.
+    A prompt with three instructions counts three times.
+
+    Example: 2 of 3 instructions and 1 of 1 followed: 3/4.
     """
-    return _over_instructions(_followed)
+    return _instruction_metric(_followed)
 
 
 @metric(
@@ -99,8 +130,13 @@ def ifeval_instruction_strict() -> pl.Expr:
     lm_eval="inst_level_loose_acc",
 )
 def ifeval_instruction_loose() -> pl.Expr:
-    """Return `ifeval_instruction_strict` in the forms of `ifeval_loose_accuracy`: 3 of 4 are 3/4."""
-    return _over_instructions(_followed_loosely)
+    """Return the share of all instructions of all prompts that are followed in a loose form.
+
+    The loose forms are those of `ifeval_loose_accuracy`.
+
+    Example: 2 of 3 instructions and 1 of 1 followed: 3/4.
+    """
+    return _instruction_metric(_followed_loosely)
 
 
 def _followed(response: str, names: Sequence[str], arguments: Arguments) -> list[bool]:
@@ -122,7 +158,7 @@ def _share(followed: Sequence[bool]) -> float:
     return sum(followed) / len(followed)
 
 
-def _over_instructions(judge: Callable[[str, Sequence[str], Arguments], list[bool]]) -> pl.Expr:
+def _instruction_metric(judge: Callable[[str, Sequence[str], Arguments], list[bool]]) -> pl.Expr:
     # an interval needs the same rows up to 200 times
     n_followed: dict[int, int] = {}
 

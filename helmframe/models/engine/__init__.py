@@ -1,4 +1,4 @@
-"""The local engine: runs prompts with a loaded transformers model, and scores continuations."""
+"""The local engine, which generates and scores with a loaded transformers model."""
 
 from helmframe.models.engine.engine import TAKES, Engine
 

@@ -1,7 +1,7 @@
-"""Attention functions for the engine's forward passes: packed rows, and slots of rows being generated.
+"""Attention functions for the engine's forward passes: packed rows, and slots of rows that generate.
 
-Attention needs to know the forward pass, which a model doesn't pass on. It is therefore set for the thread around the
-pass; the attention function that transformers calls in each layer reads it.
+A model doesn't pass the engine's forward pass on to its attention. So it is set for the thread during the pass, and the
+attention function that transformers calls in each layer reads it.
 """
 
 import threading
@@ -16,22 +16,23 @@ NAME = "helmframe"
 
 
 class NotPackedError(RuntimeError):
-    """The model's kind of attention does not support packed rows."""
+    """An error for attention that does not support packed rows."""
 
 
 @dataclass(eq=False)
 class Packed:
-    """One forward pass over the tokens of several blocks: a block is a text, or several texts with a common start.
+    """One forward pass over the tokens of several blocks. A block is a text, or several texts with a common start.
 
     Args:
-        head: Keys and values by layer of the start that precedes all tokens; empty: none.
+        head: The keys and values by layer of the start that precedes all tokens; empty if there is none.
         length: The number of tokens in the head.
-        positions: [blocks, width]: the index of each token in the row; 0 after the end of a block.
-        inverse: [tokens]: the index of each token in the flattened `positions`.
-        visible: [blocks, width, width]: whether a token sees another token of its block; None: earlier and itself.
-        reach: The length of the longest text in tokens, head included.
+        positions: The index of each token in the row, [blocks, width]; 0 after the end of a block.
+        inverse: The index of each token in the flattened `positions`, [tokens].
+        visible: Whether a token sees another token of its block, [blocks, width, width]; None: it sees earlier tokens
+            and itself.
+        reach: The length of the longest text in tokens, with the head.
         keep: Whether keys and values are stored in `layers`.
-        layers: Keys and values of the row's tokens by layer.
+        layers: The keys and values of the row's tokens by layer.
         n_called: The number of layers that have called `attend`.
     """
 
@@ -57,7 +58,7 @@ class Packed:
         return flat[:, :, self.inverse.to(states.device)]
 
     def mask(self, like: Any, *, with_head: bool) -> Any:
-        """Return the mask to add to scores: [blocks, 1, width, (length +) width]."""
+        """Return the mask that is added to the scores, [blocks, 1, width, (length +) width]."""
         import torch
 
         key = (like.device, like.dtype, with_head)
@@ -83,19 +84,19 @@ class Packed:
 
 
 class Pass(Protocol):
-    """One forward pass, as the model's layers use it."""
+    """A forward pass, as the layers of the model use it."""
 
     @property
     def reach(self) -> int:
-        """Return the length of the longest text in tokens, earlier tokens included."""
+        """Return the length of the longest text in tokens, with earlier tokens."""
 
     def attend(self, layer: int, query: Any, key: Any, value: Any, scaling: float | None) -> Any:
-        """Return the attention output; queries, keys, values and output are [rows, heads, tokens, size]."""
+        """Return the attention output; queries, keys, values and the output have shape [rows, heads, tokens, size]."""
 
 
 @contextmanager
 def attending(model: Any, forward_pass: Pass) -> Iterator[None]:
-    """Make each layer of the model attend by `forward_pass` inside the block, and restore the model after it."""
+    """Use the attention of `forward_pass` in each layer of the model during the block."""
     _register()
     config = model.config
     implementation = config._attn_implementation  # noqa: SLF001 - the setter of transformers visits every module
@@ -129,30 +130,30 @@ def _attend(
     attention_mask: Any,
     scaling: float | None = None,
     sliding_window: int | None = None,
-    **more: Any,
+    **options: Any,
 ) -> tuple[Any, None]:
-    """Compute the attention of one layer: [rows, heads, tokens, size] to [rows, tokens, heads, size]."""
+    """Compute the attention of one layer, from [rows, heads, tokens, size] to [rows, tokens, heads, size]."""
     forward_pass: Pass = _running.forward_pass
-    refused = [name for name in ("softcap", "s_aux", "position_bias", "head_mask") if more.get(name) is not None]
+    refused = [name for name in ("softcap", "s_aux", "position_bias", "head_mask") if options.get(name) is not None]
     if attention_mask is not None:
         refused.append("attention_mask")
-    if more.get("is_causal") is False or not getattr(module, "is_causal", True):
+    if options.get("is_causal") is False or not getattr(module, "is_causal", True):
         refused.append("is_causal=False")
     if sliding_window is not None and sliding_window < forward_pass.reach:
         refused.append(f"sliding_window={sliding_window}")
     if refused:
-        raise NotPackedError(f"its attention takes {', '.join(refused)}")
+        raise NotPackedError(f"its attention uses {', '.join(refused)}")
     return forward_pass.attend(module.layer_idx, query, key, value, scaling).transpose(1, 2), None
 
 
 def _cascade(packed: Packed, query: Any, key: Any, value: Any, head: Layer | None, scaling: float | None) -> Any:
-    """Attend to the head with all tokens at once, then within each block, and merge both by their sums.
+    """Attend to the head with all tokens at once, and within each block, and merge both outputs by their sums.
 
     Source: Juravsky et al. 2024 (Hydragen), section 3.1.
     """
     import torch
 
-    flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu  # noqa: SLF001 - no public one gives the sums
+    flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu  # noqa: SLF001 - no public function returns the sums
     states_by_block = [packed.blocks(states) for states in (query, key, value)]
     if packed.visible is None:
         block_output, block_sums = flash(*states_by_block, is_causal=True, scale=scaling)
@@ -165,7 +166,7 @@ def _cascade(packed: Packed, query: Any, key: Any, value: Any, head: Layer | Non
     keys, values = (states[None] for states in head)
     _, heads, tokens, size = query.shape
     groups = keys.shape[1]
-    # query heads that share keys are stacked as if they were more tokens
+    # query heads that share keys are stacked like further tokens
     stacked = query.reshape(1, groups, heads // groups * tokens, size)
     head_output, head_sums = flash(stacked, keys, values, scale=scaling)
     head_output, head_sums = head_output.reshape(query.shape), head_sums.reshape(1, heads, tokens, 1)
@@ -173,7 +174,7 @@ def _cascade(packed: Packed, query: Any, key: Any, value: Any, head: Layer | Non
 
 
 def _joined(packed: Packed, query: Any, key: Any, value: Any, head: Layer | None, scaling: float | None) -> Any:
-    """Attend within each block with the head's keys and values prepended, on devices whose attention gives no sums."""
+    """Attend within each block with the head prepended, on devices whose attention does not return sums."""
     import torch
 
     queries, keys, values = (packed.blocks(states) for states in (query, key, value))
@@ -190,7 +191,7 @@ def _joined(packed: Packed, query: Any, key: Any, value: Any, head: Layer | None
     return packed.row(attend(queries, keys, values, attn_mask=mask, scale=scaling))
 
 
-# Slots grow by half of their size, to a multiple of this number of tokens.
+# Slots grow by half of their size, rounded up to a multiple of this number of tokens.
 STEP = 32
 # The share of free memory that slots may use.
 SHARE = 0.5
@@ -198,18 +199,18 @@ SHARE = 0.5
 
 @dataclass(eq=False)
 class Slots:
-    """Keys and values by layer, [rows, heads, room, size]: row r has `lengths[r]` tokens, from index 0 on.
+    """Keys and values by layer, [rows, heads, room, size]; row r has `lengths[r]` tokens from index 0 on.
 
-    The first `len(slots)` slots are in use: when a row leaves, the last row moves to its slot. After running out of
-    memory, slots can't be used any more.
+    The first `len(slots)` slots are in use. When a row leaves, the last row moves to its slot. Slots that ran out of
+    memory can't be used again.
 
     Args:
         model: A model that calls its attention through transformers' interface, with `layer_idx`.
-        most: The maximum of rows at once.
+        max_rows: The maximum number of rows.
     """
 
     model: Any
-    most: int
+    max_rows: int
     lengths: list[int] = field(default_factory=list)
     _keys: list[Any] = field(default_factory=list)
     _values: list[Any] = field(default_factory=list)
@@ -221,7 +222,7 @@ class Slots:
 
     @property
     def room(self) -> int:
-        """Return the tokens that each row can have without growing."""
+        """Return the number of tokens of a row that fit without growing."""
         return int(self._keys[0].shape[2]) if self._keys else 0
 
     @property
@@ -230,17 +231,17 @@ class Slots:
         return max(self.lengths) + 1
 
     def enter(self, key_values: KeyValues, room: int = 0) -> None:
-        """Add a row that continues a text that was read.
+        """Add a row that continues a text.
 
         Args:
-            key_values: Keys and values of its tokens, which are copied.
-            room: The most tokens that rows will have, if known: more memory is allocated only when needed.
+            key_values: The keys and values of the text's tokens, which are copied.
+            room: The maximum number of tokens of rows, if known; further memory is allocated when it is needed.
 
         Raises:
-            MemoryError: No slot is free, or memory is too short.
+            MemoryError: No slot or not enough memory is free.
         """
-        if len(self) == self.most:
-            raise MemoryError(f"out of memory: all {self.most} slots are taken.")
+        if len(self) == self.max_rows:
+            raise MemoryError(f"out of memory: all {self.max_rows} slots are in use.")
         needed = key_values.length + 1
         if needed > self.room:
             self._grow(max(needed, min(room, 2 * needed)), key_values.shapes)
@@ -250,7 +251,7 @@ class Slots:
         self.lengths.append(key_values.length)
 
     def leave(self, row: int) -> None:
-        """Free the row's slot; the last row moves there."""
+        """Free the slot of a row; the last row moves there."""
         last = len(self) - 1
         length = self.lengths.pop()
         if row == last:
@@ -260,15 +261,15 @@ class Slots:
         self.lengths[row] = length
 
     def step(self, tokens: Any) -> Any:
-        """Return the logits [rows, words], float32, after one more token of each row.
+        """Return the logits [rows, vocabulary], float32, after one more token of each row.
 
-        Call it with the model in evaluation mode and without gradients.
+        The model must be in evaluation mode, without gradients.
 
         Args:
-            tokens: Token ids [rows], on the model's device.
+            tokens: The token ids [rows], on the model's device.
 
         Raises:
-            MemoryError: Memory is too short for rows of this length.
+            MemoryError: Not enough memory is free for rows of this length.
         """
         import torch
 
@@ -280,7 +281,7 @@ class Slots:
         lengths = torch.tensor(self.lengths, device=device)
         self._positions = torch.arange(len(self), device=device), lengths
         beyond = (torch.arange(longest, device=device) > lengths[:, None])[:, None, None]
-        # added to the scores: every layer would convert booleans again
+        # numbers, not booleans, which every layer would convert
         self._mask = torch.zeros(beyond.shape, dtype=self.model.dtype, device=device).masked_fill_(beyond, -torch.inf)
         with attending(self.model, self):
             output = self.model(
@@ -291,17 +292,17 @@ class Slots:
         return output.logits[:, -1].float()
 
     def attend(self, layer: int, query: Any, key: Any, value: Any, scaling: float | None) -> Any:
-        """Return the attention output of each row's new token, [rows, heads, 1, size], and store its key and value."""
+        """Return the attention output of each row's new token, [rows, heads, 1, size]; store its key and value."""
         import torch
 
         for tensors in (self._keys, self._values):
-            tensors[layer] = tensors[layer].to(key.device)  # a model may be spread over several devices
+            tensors[layer] = tensors[layer].to(key.device)  # layers may be on several devices
         keys, values, mask = self._keys[layer], self._values[layer], self._mask.to(key.device)
         rows, lengths = (indices.to(key.device) for indices in self._positions)
         keys[rows, :, lengths] = key[:, :, 0]
         values[rows, :, lengths] = value[:, :, 0]
         count, longest = len(self), mask.shape[-1]
-        # queries that share a head of keys are adjacent, so that keys are read once and never repeated
+        # queries that share keys are adjacent, so that keys are read once and not repeated
         grouped = query.reshape(count, keys.shape[1], -1, query.shape[-1])
         output = torch.nn.functional.scaled_dot_product_attention(
             grouped, keys[:count, :, :longest], values[:count, :, :longest], attn_mask=mask, scale=scaling
@@ -312,16 +313,16 @@ class Slots:
         """Grow each slot to at least `room` tokens.
 
         Raises:
-            MemoryError: More than half of the free memory is needed.
+            MemoryError: The growth needs more than half of the free memory.
         """
         import torch
 
         room = -(-room // STEP) * STEP
         dtype, device = self.model.dtype, self.model.device
         bytes_per_token = sum(heads * (key + value) for heads, key, value in shapes) * dtype.itemsize
-        more = self.most * (room - self.room) * bytes_per_token
-        if more > SHARE * free(device):
-            raise MemoryError(f"out of memory: {self.most} rows of {room} tokens need {more / 1e9:.1f} GB more.")
+        n_bytes = self.max_rows * (room - self.room) * bytes_per_token
+        if n_bytes > SHARE * free(device):
+            raise MemoryError(f"out of memory: {self.max_rows} rows of {room} tokens need {n_bytes / 1e9:.1f} GB more.")
         count = len(self)
         for tensors, sizes in (
             (self._keys, [(heads, key) for heads, key, _ in shapes]),
@@ -329,11 +330,11 @@ class Slots:
         ):
             for layer, (heads, size) in enumerate(sizes):
                 # zeros, because unwritten values are multiplied by a weight of 0
-                before = tensors[layer] if layer < len(tensors) else None
-                where = device if before is None else before.device
-                grown = torch.zeros((self.most, heads, room, size), dtype=dtype, device=where)
-                if before is None:
+                old = tensors[layer] if layer < len(tensors) else None
+                layer_device = device if old is None else old.device
+                grown = torch.zeros((self.max_rows, heads, room, size), dtype=dtype, device=layer_device)
+                if old is None:
                     tensors.append(grown)
                 else:
-                    grown[:count, :, : before.shape[2]] = before[:count]
+                    grown[:count, :, : old.shape[2]] = old[:count]
                     tensors[layer] = grown

@@ -1,4 +1,4 @@
-"""The ways a model's tokens may be read without changing its output: by its configuration, then by checks."""
+"""The choice of how a model reads texts without a change of its output, by its configuration and by checks."""
 
 import math
 import time
@@ -15,47 +15,48 @@ from helmframe.models.engine.passes import read_packed, read_padded
 from helmframe.models.engine.planner import Ids, Step
 
 Way = Literal["packed", "cached", "plain"]
-# Kinds of layers whose past is keys and values of single tokens.
+# Kinds of layers that store keys and values of single tokens.
 ATTENDING = {"full_attention", "sliding_attention", "chunked_attention"}
-# RoPE whose angles depend on the length of the text.
+# Kinds of RoPE whose angles depend on the length of the text.
 OF_LENGTH = {"dynamic", "longrope"}
 
 
 @dataclass(frozen=True)
 class Choice:
-    """How texts are read, and why not faster.
+    """The way in which texts are read, and the reason why it isn't a faster one.
 
-    - `packed`: many texts in one row, every token they share once.
-    - `cached`: in batches, padded on the right; a start they share once.
-    - `plain`: in batches of equal length, nothing shared.
+    - `packed`: Many texts are one row, and shared tokens are read once.
+    - `cached`: Texts are padded on the right in batches, and a shared start is read once.
+    - `plain`: Texts of equal length are batches, and nothing is shared.
 
     Args:
-        way: The way for texts of at most `most` tokens.
-        why: The reason if it is not `packed`, or not for all texts.
-        most: Tokens, generated ones included; None: no maximum.
+        way: The way for texts of at most `max_length` tokens.
+        why: The reason why `way` isn't `packed`, or isn't used for all texts.
+        max_length: The maximum number of tokens, with generated tokens; None: no maximum.
         beyond: The way for longer texts.
     """
 
     way: Way
     why: str = ""
-    most: int | None = None
+    max_length: int | None = None
     beyond: Way = "plain"
 
     def of(self, length: int) -> Way:
         """Return the way for a text of `length` tokens."""
-        return self.way if self.most is None or length <= self.most else self.beyond
+        return self.way if self.max_length is None or length <= self.max_length else self.beyond
 
     def lowered(self, way: Way, why: str) -> "Choice":
-        """Return a choice of at most this way, for a reason that was found later."""
+        """Return the choice lowered to a slower way, with the reason."""
         if way == "plain" or self.beyond == "plain":
-            return Choice(way, why, None if way == "plain" else self.most)
-        return replace(self, way=way, why=why, most=None)
+            return Choice(way, why, None if way == "plain" else self.max_length)
+        return replace(self, way=way, why=why, max_length=None)
 
     def __str__(self) -> str:
-        if self.way == "packed" and self.most is None:
-            return "prompts are packed and what they share is read once"
+        if self.way == "packed" and self.max_length is None:
+            return "prompts are packed, and shared prefixes are read once"
         if self.way == "packed":
-            return f"prompts of up to {self.most} tokens are packed, longer ones {_PHRASES[self.beyond]} ({self.why})"
+            beyond = f"longer prompts are {_PHRASES[self.beyond]} ({self.why})"
+            return f"prompts of up to {self.max_length} tokens are packed, {beyond}"
         return f"prompts are {_PHRASES[self.way]} ({self.why})"
 
 
@@ -63,47 +64,47 @@ _PHRASES = {"packed": "packed", "cached": "padded", "plain": "read whole, in bat
 
 
 def allowed_choice(model: Any) -> Choice:
-    """Return the fastest way that the model's configuration, class and hooks allow."""
+    """Return the fastest choice that the model's configuration, class and hooks allow."""
     if _is_hooked(model):
-        return Choice("plain", "a hook on the model may look at positions")
+        return Choice("plain", "a hook on the model may depend on positions")
     adapters = (getattr(model, "peft_config", None) or {}).values()
     if any(getattr(config, "is_prompt_learning", False) for config in adapters):
-        return Choice("plain", "its adapter puts tokens of its own before a text")
+        return Choice("plain", "its adapter puts its own tokens before a text")
     return by_config(model.config, model)
 
 
 def by_config(config: Any, kind: Any) -> Choice:
-    """Return the fastest way that a configuration allows to a model, or to a class of models."""
+    """Return the fastest choice that a configuration allows; `kind` is the model or its class."""
     if getattr(config, "is_encoder_decoder", False):
         return Choice("plain", f"{config.model_type} is an encoder-decoder")
     config = config.get_text_config()
     name = config.model_type
     layers = set(getattr(config, "layer_types", None) or ())
     if getattr(kind, "_is_stateful", False) or layers - ATTENDING:
-        return Choice("plain", f"{name} has layers that keep a state instead of tokens")
+        return Choice("plain", f"{name} has layers with a recurrent state")
     if not getattr(config, "is_causal", True) or getattr(config, "use_bidirectional_attention", False):
-        return Choice("plain", f"{name} looks ahead")
-    choices = [_by_window(config, layers), _by_rope(config)]
-    limited = [one for one in choices if one.most is not None]
+        return Choice("plain", f"{name} attends to later tokens")
+    choices = [_choice_by_window(config, layers), _choice_by_rope(config)]
+    limited = [choice for choice in choices if choice.max_length is not None]
     allowed = Choice("packed")
     if limited:
-        shortest = min(limited, key=lambda one: one.most or 0)
-        # texts longer than both use the stricter of the two
-        beyond: Way = "plain" if any(one.beyond == "plain" for one in limited) else "cached"
+        shortest = min(limited, key=lambda choice: choice.max_length or 0)
+        # longer texts use the stricter of both choices
+        beyond: Way = "plain" if any(choice.beyond == "plain" for choice in limited) else "cached"
         allowed = replace(shortest, beyond=beyond)
     if getattr(config, "attn_logit_softcapping", None):
-        return allowed.lowered("cached", "its attention takes softcap")
+        return allowed.lowered("cached", "its attention uses softcap")
     return allowed
 
 
 def expectation(allowed: Choice) -> str:
-    """Return the note about a choice before it is checked."""
-    check = "; a check before the first prompt bears that out, or lowers it" if allowed.way != "plain" else ""
-    return f"by its configuration {allowed}{check}"
+    """Return the note about a choice that is not checked yet."""
+    check = "; a check before the first prompt confirms this, or chooses a slower way" if allowed.way != "plain" else ""
+    return f"by the model's configuration, {allowed}{check}"
 
 
-def _by_window(config: Any, layers: set[str]) -> Choice:
-    """Return the choice for attention to the last tokens only, or in chunks, which short texts fit into."""
+def _choice_by_window(config: Any, layers: set[str]) -> Choice:
+    """Return the choice for a sliding window or for attention in chunks, into which short texts fit."""
     windows = {}
     if "sliding_attention" in layers or (not layers and getattr(config, "use_sliding_window", True)):
         windows["a sliding window"] = getattr(config, "sliding_window", None)
@@ -116,8 +117,8 @@ def _by_window(config: Any, layers: set[str]) -> Choice:
     return Choice("packed", f"{name} of {sizes[name]} tokens", sizes[name], "cached")
 
 
-def _by_rope(config: Any) -> Choice:
-    """Return the choice for angles that change with the length of a text beyond the trained length."""
+def _choice_by_rope(config: Any) -> Choice:
+    """Return the choice for RoPE whose angles depend on the length of texts beyond the trained length."""
     rope = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
     kinds = [parameters for parameters in rope.values() if isinstance(parameters, Mapping)] or [rope]
     limits = {}
@@ -137,46 +138,47 @@ def _is_hooked(model: Any) -> bool:
     return any(vars(module)["_forward_hooks"] or vars(module)["_forward_pre_hooks"] for module in model.modules())
 
 
-# Tokens that the texts of a trial share, and tokens after that of each; the last two texts share SHARED of these.
+# The number of tokens that the texts of a trial share, and the number of further tokens of each text. The last two
+# texts share SHARED further tokens.
 START = 24
 SUFFIXES = (5, 9, 4)
 SHARED = 2
-# A shorter start shows nothing.
+# The minimum of shared tokens of a conclusive trial.
 SHORTEST = 4
-# Relative to the largest logit: the effect of the order of additions. In bfloat16 up to 2e-2 with SmolLM2-135M, and
-# 1e-2 with tiny random models of 50 architectures (unless other experts run); in float16 4e-3 and 1e-3.
+# The effect of the order of additions, relative to the largest logit. In bfloat16 it is up to 2e-2 with SmolLM2-135M,
+# and 1e-2 with tiny random models of 50 architectures (unless other experts are used); in float16 4e-3 and 1e-3.
 NOISE = {"torch.float64": 1e-9, "torch.float32": 2e-5, "torch.float16": 1e-2, "torch.bfloat16": 4e-2}
-# Another start must change logits by this multiple of the noise; else the check could not see that a start is
-# ignored. In bfloat16 it changes 0.5 of the largest logit of SmolLM2-135M.
+# A different start must change logits by this multiple of the noise, or the trial can't detect that a start is ignored.
+# In bfloat16 it changes them by 0.5 of the largest logit of SmolLM2-135M.
 CLEAR = 3
-# Tokens of the passes that are timed, and of their longest texts: a GPU is not busy with fewer.
+# The tokens of the timed passes, large enough to keep a GPU busy, and of their longest texts.
 SIZES = {"cpu": (4, 16, 64), "mps": (64, 256, 1024), "cuda": (512, 2048, 8192)}
 LENGTH = 64
-# The most tokens that a pass is worth: times on a busy machine are noisy.
+# The maximum of tokens that a pass is worth, because times on a busy machine are noisy.
 MOST = {"cpu": 1024, "mps": 2048, "cuda": 8192}
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds of a forward pass: a fixed part, and a part per token."""
+    """The cost of a forward pass in seconds: `once` is fixed, and `token` is per token."""
 
     once: float
     token: float
-    most: float = math.inf
+    max_worth: float = math.inf
 
     @property
     def worth(self) -> float:
-        """Return how many tokens cost as much as one more pass, at most `most`."""
-        return min(self.once / max(self.token, 1e-9), self.most)
+        """Return the number of tokens whose cost equals that of one more pass, at most `max_worth`."""
+        return min(self.once / max(self.token, 1e-9), self.max_worth)
 
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """Texts, and their logits by plain passes at all positions after the common start.
+    """Random texts, and their logits of plain passes at all positions after the shared start.
 
     Args:
         texts: The texts in lexical order.
-        start: The number of tokens that they share.
+        start: The number of tokens that the texts share.
         reference: The logits of each text.
         changed: The logits of the first text after a different start.
     """
@@ -187,9 +189,9 @@ class Trial:
     changed: Any
 
     @classmethod
-    def of(cls, model: Any, most: int | None) -> "Trial | None":
-        """Return a trial with texts of at most `most` tokens; None if that is too few."""
-        start = START if most is None else min(START, most - max(SUFFIXES))
+    def of(cls, model: Any, max_length: int | None) -> "Trial | None":
+        """Return a trial with texts of at most `max_length` tokens; None if these are too few."""
+        start = START if max_length is None else min(START, max_length - max(SUFFIXES))
         if start < SHORTEST:
             return None
         size = int(model.get_input_embeddings().weight.shape[0])
@@ -199,42 +201,42 @@ class Trial:
         suffixes[2][:SHARED] = suffixes[1][:SHARED]
         texts = sorted((np.concatenate([head, suffix]) for suffix in suffixes), key=lambda text: text.tolist())
         other = np.concatenate([(head + 1) % size, texts[0][start:]])
-        reference = [_plainly(model, text, start) for text in texts]
-        return cls(texts, start, reference, _plainly(model, other, start))
+        reference = [_plain_logits(model, text, start) for text in texts]
+        return cls(texts, start, reference, _plain_logits(model, other, start))
 
     def fault(self, model: Any, way: Way) -> str:
-        """Return why the texts can't be read this way; "" if they can."""
+        """Return the reason why the texts can't be read this way; "" if they can."""
         limit = NOISE.get(str(model.dtype), NOISE["torch.bfloat16"])
         scale = max(float(logits.abs().max()) for logits in self.reference)
         if not float((self.changed - self.reference[0]).abs().max()) > CLEAR * limit * scale:
-            return "a check with random tokens can't tell right from wrong"
+            return "a check with random tokens was inconclusive"
         try:
-            results = [logits for step in self._steps(way) for logits in self._by(model, way, step)]
+            results = [logits for step in self._steps(way) for logits in self._logits(model, way, step)]
         except NotPackedError as error:
             return str(error)
-        except Exception as error:  # a model's code may raise anything for unknown arguments
-            if is_out_of_memory(error):  # not a fault of the way
+        except Exception as error:  # a model may raise errors of any type for unknown arguments
+            if is_out_of_memory(error):  # memory is not a fault of the way
                 raise
-            return " ".join(f"it fails so: {error_text(error)}".split())[:200]
+            return " ".join(f"the check failed: {error_text(error)}".split())[:200]
         pairs = list(zip(results, 2 * self.reference, strict=True))
         for result, expected_logits in pairs:
-            # one by one: the largest of numbers and NaN may be a number
+            # one by one, because the maximum of numbers and NaN may be a number
             if not (difference := float((result - expected_logits).abs().max())) <= limit * scale:
-                return f"its logits differ by {difference / scale:.0e} of the largest so"
+                return f"logits of the check differ by {difference / scale:.0e} of the largest logit"
         n_moved = sum(_moved(result, expected_logits, limit * scale) for result, expected_logits in pairs)
-        return f"{n_moved} of its likeliest tokens are others so" if n_moved else ""
+        return f"{n_moved} of the likeliest tokens of the check differ" if n_moved else ""
 
     def _steps(self, way: Way) -> list[Step]:
-        """Return steps that read the start as a head, and steps that read nothing before."""
+        """Return steps that read the start as a head, and steps without a head."""
         pairs = {tuple(text[self.start : self.start + SHARED]): [] for text in self.texts}  # type: dict[Any, list[int]]
         for index, text in enumerate(self.texts):
             pairs[tuple(text[self.start : self.start + SHARED])].append(index)
-        alone = [[index] for index in range(len(self.texts))]
+        single = [[index] for index in range(len(self.texts))]
         if way == "packed":
             return [Step(self.start, list(pairs.values())), Step(0, [list(range(len(self.texts)))])]
-        return [Step(self.start, alone), Step(0, alone)]
+        return [Step(self.start, single), Step(0, single)]
 
-    def _by(self, model: Any, way: Way, step: Step) -> list[Any]:
+    def _logits(self, model: Any, way: Way, step: Step) -> list[Any]:
         wanted = [self.start] * len(self.texts)
         if way == "packed":
             logits, rows, _ = read_packed(model, step, self.texts, wanted, Heads(0), keep=False)
@@ -244,23 +246,25 @@ class Trial:
 
 
 def checked_choice(model: Any, allowed: Choice, trial: Trial | None) -> Choice:
-    """Return the allowed way if its logits equal those of plain passes, else the next way whose logits do."""
+    """Return the allowed choice, lowered to a way whose logits equal those of plain passes."""
     if trial is None:
         return allowed.lowered("plain", allowed.why)
     result = allowed
     if allowed.way == "packed" and (problem := trial.fault(model, "packed")):
         result = result.lowered("cached", problem)
-    if "cached" in (result.way, result.most and result.beyond) and (problem := trial.fault(model, "cached")):
-        result = Choice(result.way, result.why, result.most) if result.way == "packed" else Choice("plain", problem)
+    if "cached" in (result.way, result.max_length and result.beyond) and (problem := trial.fault(model, "cached")):
+        result = (
+            Choice(result.way, result.why, result.max_length) if result.way == "packed" else Choice("plain", problem)
+        )
     return result
 
 
-def cost(model: Any, way: Way, most: int | None) -> Cost:
-    """Measure the cost of a pass on this machine, by passes of a few sizes over texts of at most `most` tokens.
+def cost(model: Any, way: Way, max_length: int | None) -> Cost:
+    """Measure the cost of a pass on this machine, with passes of a few sizes over texts of at most `max_length` tokens.
 
-    Sizes that do not fit into memory are skipped; with fewer than two sizes an additional pass is worth nothing.
+    Sizes that don't fit into memory are skipped. With fewer than two sizes, one more pass is worth no token.
     """
-    length = LENGTH if most is None else min(LENGTH, most)
+    length = LENGTH if max_length is None else min(LENGTH, max_length)
     kind = model.device.type
     times: dict[int, float] = {}
     try:
@@ -278,7 +282,7 @@ def cost(model: Any, way: Way, most: int | None) -> Cost:
 
 
 def _seconds(model: Any, way: Way, count: int, length: int) -> float:
-    """Return the seconds of a pass over `count` texts of one length."""
+    """Return the seconds of a pass over `count` texts of this length."""
     size = int(model.get_input_embeddings().weight.shape[0])
     texts = list(np.random.default_rng(count * length).integers(0, size, (count, length)))
     step, wanted = Step(0, [[index] for index in range(count)]), [length - 1] * count
@@ -292,12 +296,12 @@ def _seconds(model: Any, way: Way, count: int, length: int) -> float:
 
 
 def _moved(logits: Any, reference: Any, limit: float) -> int:
-    """Count positions with another likeliest token whose top two reference logits differ by more than `limit`."""
+    """Return the number of positions with a new likeliest token; near ties of the reference don't count."""
     first, second = reference.topk(2, dim=-1).values.unbind(-1)
     return int(((logits.argmax(-1) != reference.argmax(-1)) & (first - second > limit)).sum())
 
 
-def _plainly(model: Any, text: Ids, start: int) -> Any:
+def _plain_logits(model: Any, text: Ids, start: int) -> Any:
     import torch
 
     return model(input_ids=torch.from_numpy(text)[None].to(model.device), use_cache=False).logits[0, start:].float()

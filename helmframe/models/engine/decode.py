@@ -1,4 +1,4 @@
-"""Generation: token by token in slots, or batch by batch through transformers' own `generate`."""
+"""Generation, token by token in slots, or batch by batch with transformers' own `generate`."""
 
 import logging
 import random
@@ -15,13 +15,13 @@ from helmframe.models.engine.sampling import Request, Row, Sampling, logprobs, l
 from helmframe.models.model import Completion
 from helmframe.models.tokenizing import ending_tokens, stops_of
 
-# Rows at once. A step reads all weights: the more rows share that, the better, until their keys and values are large.
+# The maximum of concurrent rows. Rows share the read of all weights in a step, until their keys and values are large.
 MAX_ROWS = {"cpu": 64, "mps": 32, "cuda": 256}
 
 
 @dataclass(frozen=True, eq=False)
 class Decoder:
-    """Generates completions with one model.
+    """A generator of completions in slots.
 
     Args:
         reader: The model's reader.
@@ -31,56 +31,55 @@ class Decoder:
     reader: Reader
     tokenizer: Any
 
-    def answers(
+    def complete(
         self, requests: Sequence[Request], decoding: Mapping[str, Any]
     ) -> Iterator[tuple[int, Completion | MemoryError]]:
-        """Yield (index of a request, answer) as requests finish.
+        """Yield (index of a request, completion) as requests finish.
 
         `logprob` and `token_logprobs` (nats) are those of the model's own distribution over the tokens of the text,
-        without the tokens that ended it (`Row.answer`); null where there are none. A request that does not fit into
-        memory even alone is an error. When memory runs out, cached prompts are removed first; then the number of rows
-        at once is halved, and rows resume where they were. Call it with the model in evaluation mode and without
-        gradients.
+        without the tokens that ended it (`Row.completion`). A request that does not fit into memory alone is an error.
+        When memory runs out, cached prompts are removed first. Then the maximum of concurrent rows is halved, and rows
+        resume at their last token. The model must be in evaluation mode, without gradients.
 
         Args:
-            requests: The requests; starts that several share are read once. If more than one token may follow, the
-                reader's choice for texts as long as prompt and answer must be `packed`.
-            decoding: temperature, top_k, top_p and stop; the other parameters are in the requests.
+            requests: The requests; shared starts are read once. If more than one token may follow, the reader's choice
+                for texts of the length of prompt and completion must be `packed`.
+            decoding: The parameters temperature, top_k, top_p and stop; the requests contain the others.
         """
         sampling, stops = Sampling.of(decoding), stops_of(decoding)
         row_requests = rows_of(requests, self.tokenizer, stops, once=sampling.temperature <= 0)
         waiting = longest_first(row_requests)
         model = self.reader.model
         running = _Running(self.reader, sampling, frozenset(ending_tokens(model, self.tokenizer, stops)))
-        most = MAX_ROWS.get(model.device.type, MAX_ROWS["cpu"])
+        max_rows = MAX_ROWS.get(model.device.type, MAX_ROWS["cpu"])
         made_room = False
         while waiting or running.rows:
-            at_once = min(most, len(waiting) + len(running.rows))
-            entering = _entering(waiting, at_once - len(running.rows), at_once)
+            at_once = min(max_rows, len(waiting) + len(running.rows))
+            entering = _rows_to_read(waiting, at_once - len(running.rows), at_once)
             del waiting[: len(entering)]
             try:
                 for row in running.read(entering, at_once) if entering else running.step():
-                    answer = row.answer(self.tokenizer)
-                    yield from ((index, answer) for index in row_requests[row])
+                    completion = row.completion(self.tokenizer)
+                    yield from ((index, completion) for index in row_requests[row])
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
                     raise
-                back = [row for row in dict.fromkeys([*running.rows, *entering]) if not row.finished]
+                unfinished = [row for row in dict.fromkeys([*running.rows, *entering]) if not row.finished]
                 running.clear()
                 if not made_room and self.reader.make_room():
                     made_room = True
                 else:
-                    if len(back) == 1:
-                        row = back.pop()
+                    if len(unfinished) == 1:
+                        row = unfinished.pop()
                         row.fail(error)
-                        yield from ((index, row.answer(self.tokenizer)) for index in row_requests[row])
-                    most = max(1, len(back) // 2)
-                waiting = back + waiting
+                        yield from ((index, row.completion(self.tokenizer)) for index in row_requests[row])
+                    max_rows = max(1, len(unfinished) // 2)
+                waiting = unfinished + waiting
 
 
-def _entering(waiting: Sequence[Row], free: int, at_once: int) -> list[Row]:
-    """Return the first waiting rows if they are to be read now; none while the rows in slots should continue."""
-    if waiting and waiting[0].left == 1:  # reading gives their only token: they take no slots
+def _rows_to_read(waiting: Sequence[Row], free: int, at_once: int) -> list[Row]:
+    """Return the waiting rows to read now; empty while the rows in slots should continue."""
+    if waiting and waiting[0].left == 1:  # reading returns their only token, so they need no slots
         return list(takewhile(lambda row: row.left == 1, waiting))
     if free < min(-(-at_once // 4), len(waiting)):
         return []
@@ -98,7 +97,7 @@ class _Running:
     _slots: Slots | None = None
 
     def read(self, rows: Sequence[Row], at_once: int) -> Iterator[Row]:
-        """Read rows and sample a token for each; yield those that finish, and put the others into slots."""
+        """Read rows and sample a token for each; yield the finished rows, and put the others into slots."""
         import torch
 
         texts = [row.tokens for row in rows]
@@ -120,7 +119,7 @@ class _Running:
             yield from (row for row in read if row.finished)
 
     def step(self) -> list[Row]:
-        """Sample a token for each row in a slot; return the rows that finish, and free their slots."""
+        """Sample a token for each row in a slot; return the finished rows, and free their slots."""
         import torch
 
         assert self._slots is not None  # rows are in slots
@@ -135,7 +134,7 @@ class _Running:
         return finished_rows
 
     def clear(self) -> None:
-        """Remove all rows, and free their memory."""
+        """Remove all rows, and free their memory, so that another reader can use it."""
         self.rows, self._slots = [], None
 
     def _take(self, rows: Sequence[Row], logits: Any) -> None:
@@ -145,12 +144,13 @@ class _Running:
             row.take(token, logprob, self.ends)
 
 
-# Rows of a batch, and tokens of its padded prompts. On a CPU, prompts are fastest in small batches, output in large.
+# The maximum of rows of a batch, and of padded prompt tokens. On a CPU, small batches are faster for prompts, and large
+# batches for output.
 BATCH_ROWS = {"cpu": 32, "mps": 32, "cuda": 128}
 TOKENS = {"cpu": 4096, "mps": 8192, "cuda": 32768}
 READING, WRITING = 1024, 32
-# Batches are tried with prompts of these LENGTHS, and LIMIT tokens of output. NOISE and ROUGH limit how far their
-# log-probabilities may be from each row's alone, in float32 and in shorter types; there a trial may fail by chance.
+# The trial of batches has prompts of these LENGTHS, and LIMIT tokens of output. Its log-probabilities may differ from
+# those of single rows by NOISE in float32, and by ROUGH in shorter types, where a trial may fail by chance.
 LENGTHS, LIMIT, TRIALS = (9, 6), 3, 3
 NOISE, ROUGH = 1e-4, 5e-2
 
@@ -159,16 +159,17 @@ logger = logging.getLogger("helmframe.models")
 
 @dataclass(eq=False)
 class PlainDecoder:
-    """Generates completions with one model, at most `most` rows at once; halved when memory runs out.
+    """A generator of completions in batches.
 
     Args:
         reader: The model's reader.
         tokenizer: The model's tokenizer.
+        max_rows: The maximum of rows of a batch, which is halved when memory runs out; None: the device's default.
     """
 
     reader: Reader
     tokenizer: Any
-    most: int | None = None
+    max_rows: int | None = None
     _batchable: dict[bool, bool] = field(default_factory=dict)
 
     @property
@@ -176,28 +177,28 @@ class PlainDecoder:
         """Return the reader's model."""
         return self.reader.model
 
-    def answers(
+    def complete(
         self, requests: Sequence[Request], decoding: Mapping[str, Any], *, padded: bool
     ) -> Iterator[tuple[int, Completion | MemoryError]]:
-        """Yield (index of a request, answer), batch by batch, as `Decoder.answers` does.
+        """Yield (index of a request, completion) batch by batch, as `Decoder.complete` does.
 
         Args:
             requests: The requests.
-            decoding: temperature, top_k, top_p and stop.
-            padded: Whether prompts of different lengths may share a batch, padded on the left; then what they share is
+            decoding: The parameters temperature, top_k, top_p and stop.
+            padded: Whether prompts of different lengths may share a batch, padded on the left. Then shared starts are
                 read once, and so is a prompt with several samples.
         """
         sampling, stops = Sampling.of(decoding), stops_of(decoding)
         ends = frozenset(ending_tokens(self.model, self.tokenizer, stops))
         row_requests = rows_of(requests, self.tokenizer, stops, once=sampling.temperature <= 0)
         waiting = longest_first(row_requests)
-        most = 1
+        max_rows = 1
         padded = padded and len(waiting) > 1 and self._is_batchable(padded=True)
         if padded or (len(waiting) > 1 and self._is_batchable(padded=False)):
-            most = len(waiting)
+            max_rows = len(waiting)
         made_room = False
         while waiting:
-            rows = self._batch(waiting[:most], padded=padded)
+            rows = self._batch(waiting[:max_rows], padded=padded)
             try:
                 self._generate(rows, sampling, ends, padded=padded)
             except (MemoryError, RuntimeError) as error:
@@ -209,43 +210,45 @@ class PlainDecoder:
                     made_room = True
                     continue
                 if len(rows) > 1:
-                    self.most = len(rows) // 2
+                    self.max_rows = len(rows) // 2
                     continue
                 rows[0].fail(error)
             for row in rows:
-                answer = row.answer(self.tokenizer)
-                yield from ((index, answer) for index in row_requests[row])
+                completion = row.completion(self.tokenizer)
+                yield from ((index, completion) for index in row_requests[row])
             del waiting[: len(rows)]
 
     def state(self) -> str:
-        """Return how requests are batched if some completions differed in batches so far; else ""."""
+        """Return how requests are batched, if batches changed completions so far; else ""."""
         if self._batchable.get(False) is False:
-            return "longer answers are asked for one by one, as several come out otherwise together"
+            return "longer completions are generated one by one, because batches change them"
         if self._batchable.get(True) is False:
-            return "longer answers are asked for in batches of equal length, as padded ones come out otherwise"
+            return "longer completions are generated in batches of equal length, because padding changes them"
         return ""
 
     def _batch(self, waiting: Sequence[Row], *, padded: bool) -> list[Row]:
-        """Return the first waiting rows that share a batch; the limit applies to the whole batch."""
+        """Return the first waiting rows that can share a batch; all have the same limit of output tokens."""
         device = self.model.device.type
         first = waiting[0].request
         budget = TOKENS.get(device, TOKENS["cpu"])
         if device == "cpu":
             budget = min(budget, READING + WRITING * first.limit)
-        most = min(self.most or BATCH_ROWS.get(device, BATCH_ROWS["cpu"]), max(1, budget // len(first.tokens)))
+        max_rows = min(self.max_rows or BATCH_ROWS.get(device, BATCH_ROWS["cpu"]), max(1, budget // len(first.tokens)))
         return [
             row
-            for row in waiting[:most]
+            for row in waiting[:max_rows]
             if row.request.limit == first.limit and (padded or len(row.request.tokens) == len(first.tokens))
         ]
 
     def _is_batchable(self, *, padded: bool) -> bool:
-        """Return whether rows generate in a batch what they generate alone, by a trial with random prompts."""
+        """Return whether batches don't change completions, by a trial with random prompts."""
         if padded not in self._batchable:
             unchanged = self._batchable[padded] = any(self._trial(seed, padded=padded) for seed in range(TRIALS))
             if not unchanged:
-                how = "prompts of unlike length" if padded else "several prompts"
-                logger.warning("%s answers %s otherwise together than alone", type(self.model).__name__, how)
+                prompts = "prompts of different lengths" if padded else "several prompts"
+                logger.warning(
+                    "%s generates other completions for %s in a batch than alone", type(self.model).__name__, prompts
+                )
         return self._batchable[padded]
 
     def _trial(self, seed: int, *, padded: bool) -> bool:
@@ -254,13 +257,13 @@ class PlainDecoder:
         lengths = LENGTHS if padded else (LENGTHS[0],) * 2
         requests = [Request([draw.randrange(size) for _ in range(length)], LIMIT) for length in lengths]
         logprobs_by_run: list[list[float]] = []
-        for together in (True, False):
+        for batched in (True, False):
             rows = [*rows_of(requests, self.tokenizer, [], once=False)]
-            for batch in [rows] if together else [[row] for row in rows]:
-                self._generate(batch, Sampling(), frozenset(), padded=padded and together)
+            for batch in [rows] if batched else [[row] for row in rows]:
+                self._generate(batch, Sampling(), frozenset(), padded=padded and batched)
             logprobs_by_run.append([logprob for row in rows for logprob in row.logprobs])
         noise = NOISE if str(self.model.dtype) in ("torch.float32", "torch.float64") else ROUGH
-        return all(abs(batched - alone) <= noise for batched, alone in zip(*logprobs_by_run, strict=True))
+        return all(abs(batched - single) <= noise for batched, single in zip(*logprobs_by_run, strict=True))
 
     def _generate(self, rows: Sequence[Row], sampling: Sampling, ends: frozenset[int], *, padded: bool) -> None:
         import torch
@@ -293,10 +296,10 @@ class PlainDecoder:
         )
 
     def _read(self, rows: Sequence[Row], width: int) -> dict[str, Any]:
-        """Return the cache that `generate` continues from: all prompt tokens but the last, shared starts read once.
+        """Return the cache with all prompt tokens but the last, from which `generate` continues.
 
         Raises:
-            MemoryError: a prompt does not fit the memory.
+            MemoryError: A prompt does not fit into memory.
         """
         texts = {index: row.request.tokens[:-1] for index, row in enumerate(rows) if len(row.request.tokens) > 1}
         indices = list(texts)
@@ -311,18 +314,18 @@ class PlainDecoder:
 
 @dataclass(eq=False)
 class _Steps:
-    """The hooks of the loop of `generate`: the next token of each row, and which rows are finished."""
+    """The hooks of the loop of `generate`: they choose the next token of each row, and stop finished rows."""
 
     rows: Sequence[Row]
     sampling: Sampling
     ends: frozenset[int]
 
     def choose(self, _: Any, scores: Any) -> Any:
-        """Sample each row's next token, and allow the loop no other: a logits processor."""
+        """Sample the next token of each row, and allow no other token; a logits processor."""
         import torch
 
         scores = scores.float()
-        # rows continue after their end with any token
+        # finished rows continue with any token
         steps = [len(row.outputs) for row in self.rows]
         chosen = self.sampling.choose(scores, [row.request.key for row in self.rows], steps)
         for row, token, logprob in zip(self.rows, chosen.tolist(), logprobs(scores, chosen).tolist(), strict=True):
@@ -331,7 +334,7 @@ class _Steps:
         return torch.full_like(scores, -torch.inf).scatter(1, chosen[:, None], 0.0)
 
     def stop(self, ids: Any, *_: Any, **__: Any) -> Any:
-        """Return which rows are finished: a stopping criterion."""
+        """Return which rows are finished; a stopping criterion."""
         import torch
 
         return torch.tensor([row.finished for row in self.rows], device=ids.device)

@@ -1,4 +1,4 @@
-"""A loaded transformers model with its tokenizer: generates completions and scores continuations."""
+"""The engine of a loaded transformers model: it generates completions and scores continuations."""
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,17 +20,17 @@ MAX_TOKENS = 100
 
 @dataclass(eq=False)
 class Engine:
-    """Runs prompts with the model that it holds; one call at a time.
+    """A loaded model with its tokenizer, which runs one call at a time.
 
-    The model's own sampling defaults (temperature, repetition penalty, …) do not apply: a request without temperature
-    is greedy. In float32 a completion is the same in any batch, up to float noise where two tokens are equally likely.
+    The model's own sampling defaults (temperature, repetition penalty, …) don't apply: a request without temperature is
+    greedy. In float32 a completion does not depend on its batch, except for float noise between equally likely tokens.
 
     Args:
         model: The model, on its device and in its type.
         words: The model's tokenizer.
         window: The maximum of prompt and output tokens together; None: no maximum.
-        lasting: Whether nobody else has the model, so that its weights stay as they are: then what prompts share is
-            cached from call to call, and linear layers are replaced where others are faster.
+        lasting: Whether no other code can change the weights. Then shared starts of prompts are cached across calls,
+            and linear layers are replaced if others are faster.
     """
 
     model: Any
@@ -48,7 +48,7 @@ class Engine:
         self._plain = PlainDecoder(self.reader, self.words.tokenizer)
 
     def generate(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Response]:
-        """Return one answer per prompt, in order; a prompt that fits neither window nor memory is an error.
+        """Return one response per prompt, in order; a prompt that does not fit into window or memory is an error.
 
         `logprob` and `token_logprobs` (nats) are those of the model's own distribution at temperature 1, over the
         tokens of the text, without the tokens that ended it (end of text, or a stop string). A text without tokens has
@@ -61,7 +61,7 @@ class Engine:
         if max_output < 1:
             return [Completion("", finish_reason="length", prompt_tokens=len(ids), output_tokens=0) for ids in tokens]
         limits = [max_output if self.window is None else min(max_output, self.window - len(ids)) for ids in tokens]
-        answers: list[Response] = [
+        responses: list[Response] = [
             ValueError(f"the prompt has {len(ids)} tokens; the model's window is {self.window}.") for ids in tokens
         ]
         fitting = [index for index, limit in enumerate(limits) if limit > 0]
@@ -69,9 +69,9 @@ class Engine:
             Request(tokens[index], limits[index], key_of(seeded[index].seed, seeded[index].text)) for index in fitting
         ]
         with self._exclusive():
-            for index, answer in self._answers(requests, decoding):
-                answers[fitting[index]] = answer
-        return answers
+            for index, completion in self._complete(requests, decoding):
+                responses[fitting[index]] = completion
+        return responses
 
     def loglikelihood(self, prompts: Sequence[Prompt], _: Mapping[str, Any]) -> list[Response]:
         """Return the log-probability of each pair's continuation, and of its tokens, in nats."""
@@ -80,12 +80,12 @@ class Engine:
             return score_pairs(self.reader, self.words, pairs, self.window)
 
     def state(self) -> str:
-        """Return how prompts are read and completions are batched, as far as known, and what is gained by it."""
+        """Return how prompts are read and how completions are batched, as far as known."""
         return "; ".join(text for text in (self.reader.state(), self._plain.state()) if text)
 
     @contextmanager
     def _exclusive(self) -> Iterator[None]:
-        """Lock and prepare the model; clear what prompts share afterwards if others have the model too."""
+        """Lock and prepare the model during the block; forget cached starts afterwards if its weights may change."""
         with self._lock, _prepared(self.model):
             try:
                 yield
@@ -93,29 +93,29 @@ class Engine:
                 if not self.lasting:
                     self.reader.forget()
 
-    def _answers(
+    def _complete(
         self, requests: Sequence[Request], decoding: Mapping[str, Any]
     ) -> Iterator[tuple[int, Completion | MemoryError]]:
-        """Yield each request's index and answer: by slots if they support the model's kind of tokens."""
+        """Yield the index and the completion of each request, from slots if the model supports them."""
         ways: dict[Way, list[int]] = {}
         choice = self.reader.choice() if requests else Choice("packed")
         for index, request in enumerate(requests):
-            # reading gives one token, whichever way
+            # a request of one token needs no way of generation, because reading returns it
             way: Way = "packed" if request.limit == 1 else choice.of(len(request.tokens) + request.limit)
             ways.setdefault(way, []).append(index)
         for way, indices in ways.items():
             of_way = [requests[index] for index in indices]
             if way == "packed":
-                answers = self._decoder.answers(of_way, decoding)
+                completions = self._decoder.complete(of_way, decoding)
             else:
-                answers = self._plain.answers(of_way, decoding, padded=way == "cached")
-            for index, answer in answers:
-                yield indices[index], answer
+                completions = self._plain.complete(of_way, decoding, padded=way == "cached")
+            for index, completion in completions:
+                yield indices[index], completion
 
 
 @contextmanager
 def _prepared(model: Any) -> Iterator[None]:
-    """Put the model into evaluation mode, without its own sampling defaults; restore it afterwards."""
+    """Put the model into evaluation mode, without its own sampling defaults, during the block."""
     import torch
     from transformers import GenerationConfig
 
@@ -136,18 +136,17 @@ def _prepared(model: Any) -> Iterator[None]:
 def score_pairs(reader: Reader, words: Tokenizing, pairs: Sequence[Pair], window: int | None) -> list[Response]:
     """Return the continuation of each pair with its log-probability (nats) after the context, in order.
 
-    `splits` determines the continuation's tokens; without tokens it has no log-probability. A pair longer than the
-    window, or the memory, is an error. Continuations of one context, and contexts with a common start, are read once as
-    far as they are equal.
+    `splits` determines the continuation's tokens; without tokens it has no log-probability. A pair that does not fit
+    into window or memory is an error. Starts that pairs share are read once.
 
     Args:
-        reader: The model's reader, in evaluation mode and without gradients.
+        reader: The reader of the model, which must be in evaluation mode, without gradients.
         words: The model's tokenizer.
         pairs: The pairs to score.
-        window: The number of tokens that the model reads at once.
+        window: The maximum number of tokens that the model reads at a time.
     """
     pair_splits = splits(words, pairs)
-    answers: list[Response] = [
+    responses: list[Response] = [
         ValueError(f"the text has {len(split.tokens)} tokens; the model's window is {window}.") for split in pair_splits
     ]
     # the last token is predicted, not read
@@ -168,17 +167,17 @@ def score_pairs(reader: Reader, words: Tokenizing, pairs: Sequence[Pair], window
         )
     for index, values in read.items():
         if isinstance(values, MemoryError):
-            answers[index] = values
+            responses[index] = values
             continue
-        answer = Completion(
+        completion = Completion(
             pairs[index].continuation, prompt_tokens=pair_splits[index].start, output_tokens=len(values)
         )
-        answers[index] = answer.with_logprobs(values)
-    return answers
+        responses[index] = completion.with_logprobs(values)
+    return responses
 
 
 def _logprobs(part: Part, targets: Sequence[list[int]]) -> list[list[float]] | list[MemoryError]:
-    """Return for each text of the part the log-probability (nats) of its targets, one after each wanted position."""
+    """Return the log-probabilities (nats) of each text's targets, one for each wanted position."""
     import torch
 
     if part.error is not None:

@@ -1,4 +1,4 @@
-"""Linear layers in float32 on a CPU through oneDNN with weights laid out beforehand, where that is faster."""
+"""Linear layers of oneDNN with prepacked weights, for float32 on a CPU, if they are faster."""
 
 import time
 from collections.abc import Callable
@@ -8,22 +8,22 @@ from typing import Any, NamedTuple
 
 from helmframe.models.engine.memory import is_out_of_memory
 
-# Rows of the multiplications that are timed while these are small: from a step of generation to a packed row.
+# The rows of the timed multiplications, from a step of generation to a packed row; only SMALL ones are timed.
 ROWS = (8, 32, 128)
 SMALL = 500_000_000  # multiplications
 TURNS = 4
-# Below, the difference is noise.
+# The minimum speed-up; a smaller difference is noise.
 GAIN = 1.05
-# Relative to the largest number: the effect of the order of additions.
+# The effect of the order of additions, relative to the largest number.
 NOISE = 1e-5
-# The same for a whole model, relative to the largest logit, after TOKENS tokens and after one more.
+# The same effect for a whole model, relative to the largest logit, after TOKENS tokens and after one more token.
 NOISE_OF_ALL = 2e-5
 TOKENS, MORE = 12, 2
 
 
 @dataclass(frozen=True)
 class Timed:
-    """The speed-up of layers of this shape with oneDNN over torch's own; above 1.05 they are replaced."""
+    """The speed-up `gain` of oneDNN over torch for layers of one shape; above 1.05 the layers are replaced."""
 
     inputs: int
     outputs: int
@@ -32,12 +32,12 @@ class Timed:
 
 
 def prepack(model: Any) -> list[Timed]:
-    """Replace the model's linear layers by prepacked ones, shape by shape, where these are faster on this machine.
+    """Replace linear layers of the model by prepacked layers, for shapes that are faster on this machine.
 
-    A replaced layer's weights exist only as their packed copy, unless another layer shares them: whatever reads or
-    changes them must come before. Layers that are more than linear (adapters, quantised ones) are not replaced. Nothing
-    is replaced if torch lacks oneDNN, in types other than float32, on other devices, or if the model's logits then
-    change or it fails, as a model does whose code reads weights directly. Call it in evaluation mode.
+    The weights of a replaced layer exist only as a packed copy, unless another layer shares them. So code that reads or
+    changes them must run before. Subclasses of linear layers (adapters, quantised layers) are not replaced. Nothing is
+    replaced without oneDNN, in types other than float32, and on other devices. Nothing is replaced either if the logits
+    change, or if the model fails, because its code reads weights directly. The model must be in evaluation mode.
 
     Returns:
         The timings by shape.
@@ -56,7 +56,7 @@ def prepack(model: Any) -> list[Timed]:
         return []
     timings = [Timed(*shape, _gain(sites[0].layer), len(sites)) for shape, sites in shapes.items()]
     faster = [site for timing in timings if timing.gain > GAIN for site in shapes[timing.inputs, timing.outputs]]
-    # one of each kind is tried first: memory might not hold all of them twice
+    # one layer of each kind is tried first, because two copies of all layers may not fit into memory
     tried = list({(type(site.parent), site.name): site for site in faster}.values())
     layers = [site.layer for site in tried]
     accepted = False
@@ -91,14 +91,14 @@ class _Site(NamedTuple):
 
 
 def overall(timings: list[Timed]) -> float:
-    """Return the speed-up of all linear layers of a model together."""
+    """Return the total speed-up of a model's linear layers."""
     work = [timing.inputs * timing.outputs * timing.layers for timing in timings]
     faster = sum(size / max(timing.gain, 1.0) for size, timing in zip(work, timings, strict=True))
     return sum(work) / faster if timings else 1.0
 
 
 def _is_available() -> bool:
-    """Return whether torch has the private operations that its own compiler uses for this."""
+    """Return whether torch has the private operations of its compiler for prepacked layers."""
     import torch
 
     return bool(torch.backends.mkldnn.is_available()) and all(  # type: ignore[no-untyped-call]
@@ -107,7 +107,7 @@ def _is_available() -> bool:
 
 
 def _trial_logits(model: Any) -> Any:
-    """Return logits [2, words] after random tokens, and after one more; None if the model fails.
+    """Return logits [2, vocabulary] after random tokens, and after one more token; None if the model fails.
 
     Some models have separate code for one more token.
     """
@@ -124,7 +124,7 @@ def _trial_logits(model: Any) -> Any:
         logits.append(scores[0].clone())
         return torch.full_like(scores, -torch.inf).scatter(1, more[len(logits) - 1], 0.0)
 
-    # no token ends it
+    # no token ends the generation
     config = GenerationConfig(do_sample=False, max_new_tokens=MORE, eos_token_id=None, pad_token_id=0)  # type: ignore[no-untyped-call]
     try:
         model.generate(
@@ -133,7 +133,7 @@ def _trial_logits(model: Any) -> Any:
             generation_config=config,
             logits_processor=LogitsProcessorList([forced]),
         )
-    except Exception as error:  # a model's code may raise anything
+    except Exception as error:  # a model may raise errors of any type
         if is_out_of_memory(error):
             raise
         return None
@@ -149,7 +149,7 @@ def _gain(layer: Any) -> float:
 
     try:
         packed = _kind()(layer)
-    except RuntimeError:  # a shape it does not take
+    except RuntimeError:  # oneDNN does not support the shape
         return 0.0
     gains: list[float] = []
     for rows in ROWS:
@@ -159,9 +159,9 @@ def _gain(layer: Any) -> float:
         expected = layer(batch)
         if (packed(batch) - expected).abs().max() > NOISE * expected.abs().max():
             return 0.0
-        # in turns: what else runs on the machine then slows both
+        # in turns, so that other processes of the machine slow both
         times = [(_seconds(layer, batch), _seconds(packed, batch)) for _ in range(TURNS)]
-        gains.append(min(seconds for seconds, _ in times) / min(other for _, other in times))
+        gains.append(min(seconds for seconds, _ in times) / min(seconds for _, seconds in times))
     return sum(gains) / len(gains)
 
 
@@ -173,10 +173,10 @@ def _seconds(layer: Callable[[Any], Any], batch: Any) -> float:
 
 @cache
 def _kind() -> Any:
-    import torch  # torch is imported late, and with it the base class
+    import torch  # the base class is defined here, because torch is imported late
 
     class Prepacked(torch.nn.Module):
-        """A linear layer whose weights only oneDNN can read."""
+        """A linear layer with weights in the format of oneDNN."""
 
         def __init__(self, layer: Any) -> None:
             super().__init__()

@@ -1,4 +1,4 @@
-"""Memory of a device: how much is free, errors when it runs out, and the cached starts of texts."""
+"""The memory of a device: free bytes, errors when it runs out, and cached starts of texts."""
 
 import math
 from collections import OrderedDict
@@ -9,13 +9,13 @@ from typing import Any
 
 from helmframe.models.engine.planner import Ids
 
-# Tokens of a forward pass; on a CPU, of each thread. More are not faster there, and attention to all of them slower.
+# The tokens of a forward pass; on a CPU, per thread. More tokens are not faster there, and their attention is slower.
 TOKENS = {"cpu": 256, "mps": 2048, "cuda": 8192}
-# Bytes of the starts that are cached besides the last one.
+# The bytes of cached starts, without the last one.
 ROOM = {"cpu": 1 << 30, "mps": 1 << 30}
-# The share of a GPU's free memory for cached starts, which are removed first when it runs out.
+# The share of a GPU's free memory for cached starts, which are removed first when memory runs out.
 SHARE = 1 / 8
-# Bytes of a GPU's free memory per token of a pass, which has to leave most of it to the running rows.
+# The bytes of a GPU's free memory per token of a pass, so that most memory is left for running rows.
 BYTES_PER_TOKEN, LEAST = 1 << 19, 256
 
 
@@ -41,11 +41,11 @@ def free(device: Any) -> float:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         return next(1024.0 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
     except (OSError, StopIteration):
-        return math.inf  # unknown on this system: the allocation may fail
+        return math.inf  # unknown on this system, so the allocation may fail
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error of torch reports that memory ran out, on any device."""
+    """Return whether an error of torch means that the memory of a device ran out."""
     text = str(error).lower()
     return "out of memory" in text or "allocate memory" in text or "not enough memory" in text
 
@@ -56,13 +56,13 @@ Layer = tuple[Any, Any]
 
 @dataclass(frozen=True, eq=False)
 class KeyValues:
-    """Keys and values of one text's tokens; tokens that several texts share are stored once.
+    """The keys and values of a text; tokens that several texts share are stored once.
 
     Args:
         length: The number of tokens.
-        head: Keys and values by layer of the text's first tokens; may be empty.
-        row: Keys and values by layer of the packed row that the text was read in.
-        path: The indices of the text's other tokens in that row.
+        head: The keys and values by layer of the text's first tokens; may be empty.
+        row: The keys and values by layer of the packed row in which the text was read.
+        path: The indices of the text's other tokens in the row.
     """
 
     length: int
@@ -87,7 +87,7 @@ class KeyValues:
 
 @dataclass(frozen=True, eq=False)
 class Head:
-    """Keys and values of a start of texts, by layer."""
+    """The keys and values of a start of texts, by layer."""
 
     length: int
     layers: Sequence[Layer]
@@ -98,7 +98,7 @@ class Head:
         return sum(states.nbytes for layer in self.layers for states in layer)
 
     def cut(self, length: int) -> "Head":
-        """Return the first tokens of the head, in the same memory."""
+        """Return the first tokens of the head, without a copy."""
         return Head(length, [(keys[:, :length], values[:, :length]) for keys, values in self.layers])
 
 
@@ -107,37 +107,38 @@ class Heads:
     """The cached heads of one model whose weights do not change; the least recently used are removed.
 
     Args:
-        room: Bytes of the heads that are cached besides the last one.
+        room: The maximum of bytes of cached heads, without the last one.
     """
 
     room: int
     _cached: "OrderedDict[bytes, Head]" = field(default_factory=OrderedDict)
 
-    def longest(self, text: Ids, most: int) -> Head | None:
-        """Return the longest cached head of at most `most` tokens that the text begins with.
+    def longest(self, text: Ids, max_length: int) -> Head | None:
+        """Return the longest cached head with which the text starts, of at most `max_length` tokens.
 
-        A longer head can be cut, but not to a small fraction: a pass that begins with a few of many tokens saves too
-        little.
+        A head of up to twice as many tokens is cut. Longer heads are not cut, because a short start saves too little.
         """
-        start = text[:most].tobytes()
+        start = text[:max_length].tobytes()
         for key, head in self._cached.items():
-            if most <= head.length <= 2 * most and key.startswith(start):
+            if max_length <= head.length <= 2 * max_length and key.startswith(start):
                 self._cached.move_to_end(key)
-                return head.cut(most)
-        for length in sorted({head.length for head in self._cached.values() if head.length <= most}, reverse=True):
+                return head.cut(max_length)
+        for length in sorted(
+            {head.length for head in self._cached.values() if head.length <= max_length}, reverse=True
+        ):
             key = text[:length].tobytes()
             if key in self._cached:
                 self._cached.move_to_end(key)
                 return self._cached[key]
         return None
 
-    def n_cached(self, text: Ids, most: int) -> int:
-        """Return how many first tokens of the text are cached."""
-        head = self.longest(text, most)
+    def n_cached(self, text: Ids, max_length: int) -> int:
+        """Return the number of first tokens of the text that are cached."""
+        head = self.longest(text, max_length)
         return head.length if head else 0
 
     def add(self, text: Ids, head: Head) -> None:
-        """Add the head of a text, and remove the least recently used heads."""
+        """Add the head of a text, and remove the least recently used heads beyond the room."""
         self._cached[text[: head.length].tobytes()] = head
         size = sum(cached.size for cached in self._cached.values())
         while size > self.room and len(self._cached) > 1:

@@ -1,4 +1,4 @@
-"""Forward passes: over packed texts (each shared token once, no padding), or over texts side by side."""
+"""Forward passes over packed texts (shared tokens once, no padding), padded texts, or texts of equal length."""
 
 import inspect
 from collections.abc import Iterator, Sequence
@@ -10,7 +10,7 @@ from helmframe.models.engine.attention import NotPackedError, Packed, attending
 from helmframe.models.engine.memory import Head, Heads, KeyValues, Layer
 from helmframe.models.engine.planner import Block, Ids, Limits, Step, build_block
 
-# Gathering a token into its line costs about as much as attending to this many tokens.
+# The cost of gathering a token into its line, as a number of tokens to attend to.
 GATHERED = 64
 
 
@@ -21,14 +21,14 @@ def read_packed(
 
     Args:
         model: The model, in evaluation mode, without gradients.
-        step: The texts of this step, by index.
-        texts: Token ids.
-        wanted: For each text, the first position whose next-token probabilities are wanted.
-        heads: The cached starts of texts; the step's base is added.
+        step: The step, with the indices of its texts.
+        texts: The token ids of the texts.
+        wanted: The first position of each text whose next-token logits are wanted.
+        heads: The cached starts of texts, to which the step's base is added.
         keep: Whether to return keys and values.
 
     Returns:
-        Logits [tokens, words]; for each text the indices of its logits; for each text its keys and values.
+        The logits [tokens, vocabulary], the indices of each text's logits, and each text's keys and values.
 
     Raises:
         NotPackedError: A layer of the model does not call the engine's attention.
@@ -58,7 +58,7 @@ def read_packed(
 
 
 def _packed_head(model: Any, text: Ids, length: int, heads: Heads) -> Head:
-    """Return the text's first tokens as a head; read them if they are not cached."""
+    """Return the first tokens of a text as a head, which is read if it is not cached."""
     import torch
 
     cached = heads.longest(text, length)
@@ -80,7 +80,7 @@ def _packed_head(model: Any, text: Ids, length: int, heads: Heads) -> Head:
 def _forward(
     model: Any, blocks: Sequence[Block], head: Head | None, wanted: Ids, *, keep: bool
 ) -> tuple[Any, list[Layer]]:
-    """Return logits [wanted, words] and, with `keep`, keys and values of the row by layer."""
+    """Return the logits [wanted, vocabulary] and, with `keep`, the keys and values of the row by layer."""
     import torch
 
     device = model.device
@@ -110,15 +110,15 @@ def _forward(
         ).logits[0]
     layers = model.config.get_text_config().num_hidden_layers
     if packed.n_called != layers:
-        raise NotPackedError(f"{packed.n_called} of its {layers} layers take their attention from outside")
+        raise NotPackedError(f"only {packed.n_called} of its {layers} layers use the attention of transformers")
     return logits, [packed.layers[layer] for layer in sorted(packed.layers)]
 
 
 def _lines(blocks: Sequence[Block], starts: Ids) -> tuple[list[Ids], Any]:
-    """Return lines of tokens that attend to each other, and which tokens each sees; None: earlier tokens and itself.
+    """Return lines of tokens that attend to each other, and their mask; None: each token sees earlier ones and itself.
 
-    A line is a text with the tokens that it shares, or a whole block, whichever needs fewer multiplications: texts that
-    share little see little of each other, and lines of texts that share much would repeat it.
+    A line is a text with its shared tokens, or a whole block, whichever needs fewer multiplications. Lines of texts
+    that share many tokens would repeat them, and blocks of texts that share few tokens would mask most pairs.
     """
     import torch
 
@@ -131,13 +131,13 @@ def _lines(blocks: Sequence[Block], starts: Ids) -> tuple[list[Ids], Any]:
     for row, block in enumerate(blocks):
         n_tokens = len(block.tokens)
         visible[row, :n_tokens, :n_tokens] = block.visible()
-        # padding is not read, but must see something
+        # padding is not used, but must see a token
         visible[row, np.arange(n_tokens, width), np.arange(n_tokens, width)] = True
     return tries, torch.from_numpy(visible)
 
 
 def _work(lines: Sequence[Ids]) -> int:
-    """Return the cost of attention within lines that are padded to the longest."""
+    """Return the cost of attention within lines that are padded to the longest line."""
     width = max(map(len, lines))
     return len(lines) * width * (width + GATHERED)
 
@@ -145,7 +145,7 @@ def _work(lines: Sequence[Ids]) -> int:
 def read_padded(
     model: Any, step: Step, texts: Sequence[Ids], wanted: Sequence[int], heads: Heads, *, keep: bool
 ) -> tuple[Any, dict[int, Any], dict[int, KeyValues]]:
-    """Run one step as `read_packed` does, with padded texts; shared tokens of the logits are not merged."""
+    """Run one step as `read_packed` does, with padded texts; logits of shared tokens are repeated."""
     import torch
 
     indices = [index for block in step.blocks for index in block]
@@ -157,14 +157,14 @@ def read_padded(
     for row, index in enumerate(indices):
         ids[row, : len(texts[index]) - base] = texts[index][base:]
         mask[row, : len(texts[index])] = 1
-    more: dict[str, Any] = {}
-    cache = _after(head, len(indices))
+    arguments: dict[str, Any] = {}
+    cache = _cache_after(head, len(indices))
     if head or keep:
-        more = {"use_cache": True, **as_cache(model, cache)}
+        arguments = {"use_cache": True, **as_cache(model, cache)}
     if not mask.all():
-        more["attention_mask"] = _tensor(model, mask)
+        arguments["attention_mask"] = _tensor(model, mask)
     rows = [(len(texts[index]), wanted[index], index) for index in indices]
-    logits, text_rows = _run_rows(model, ids, rows, base, more)
+    logits, text_rows = _run_rows(model, ids, rows, base, arguments)
     key_values = {}
     if keep:
         layers = [(layer.keys, layer.values) for layer in cache.layers]
@@ -178,13 +178,13 @@ def read_padded(
 def read_plain(
     model: Any, indices: Sequence[int], texts: Sequence[Ids], wanted: Sequence[int]
 ) -> tuple[Any, dict[int, Any]]:
-    """Run texts of equal length, each read whole, and return logits and rows as `read_packed` does."""
+    """Run texts of equal length without shared starts, and return logits and rows as `read_packed` does."""
     ids = np.stack([texts[index] for index in indices])
     return _run_rows(model, ids, [(len(texts[index]), wanted[index], index) for index in indices], 0, {})
 
 
 def of_equal_length(texts: Sequence[Ids], wanted: Sequence[int], limits: Limits) -> Iterator[list[int]]:
-    """Yield the indices of texts of one length, as many as a pass holds; the longest first."""
+    """Yield the indices of texts of equal length, one list per pass; the longest first."""
     lengths = np.fromiter(map(len, texts), dtype=np.int64)
     for length in sorted(set(lengths.tolist()), reverse=True):
         group: list[int] = []
@@ -199,11 +199,11 @@ def of_equal_length(texts: Sequence[Ids], wanted: Sequence[int], limits: Limits)
 
 
 def _padded_head(model: Any, text: Ids, length: int, heads: Heads) -> Head:
-    """Return the text's first tokens as a head; read them if they are not cached."""
+    """Return the first tokens of a text as a head, which is read if it is not cached."""
     cached = heads.longest(text, length)
     if cached is not None and cached.length == length:
         return cached
-    cache = _after(cached)
+    cache = _cache_after(cached)
     ids = _tensor(model, text[None, cached.length if cached else 0 : length])
     last = {"logits_to_keep": 1} if has_choice(model) else {}
     model(input_ids=ids, use_cache=True, **last, **as_cache(model, cache))
@@ -213,14 +213,14 @@ def _padded_head(model: Any, text: Ids, length: int, heads: Heads) -> Head:
 
 
 def _run_rows(
-    model: Any, ids: Any, rows: Sequence[tuple[int, int, int]], base: int, more: dict[str, Any]
+    model: Any, ids: Any, rows: Sequence[tuple[int, int, int]], base: int, arguments: dict[str, Any]
 ) -> tuple[Any, dict[int, Any]]:
-    """Return the logits of all columns that any row wants; a row is (length, first wanted position, text index)."""
+    """Return the logits of the columns that any row wants; a row is (length, first wanted position, text index)."""
     import torch
 
     columns = np.unique(np.concatenate([np.arange(first, length) for length, first, _ in rows])) - base
     choice = {"logits_to_keep": _tensor(model, columns)} if has_choice(model) else {}
-    logits = model(input_ids=_tensor(model, ids), **{"use_cache": False, **choice, **more}).logits
+    logits = model(input_ids=_tensor(model, ids), **{"use_cache": False, **choice, **arguments}).logits
     if not has_choice(model):
         logits = logits[:, _tensor(model, columns)]
     text_rows = {}
@@ -237,21 +237,21 @@ def _tensor(model: Any, array: Any) -> Any:
 
 
 def has_choice(model: Any) -> bool:
-    """Return whether the model can return logits of chosen positions only."""
+    """Return whether the model can return the logits of selected positions only."""
     return "logits_to_keep" in inspect.signature(type(model).forward).parameters
 
 
 def as_cache(model: Any, cache: Any) -> dict[str, Any]:
-    """Return the keyword argument for a model's cache: transformers called it past_key_values up to 5.23."""
+    """Return the keyword argument of a model's cache, which is past_key_values up to transformers 5.23."""
     named = "cache" in inspect.signature(type(model).forward).parameters
     return {"cache" if named else "past_key_values": cache}
 
 
-def _after(head: Head | None, rows: int = 1) -> Any:
+def _cache_after(head: Head | None, rows: int = 1) -> Any:
     """Return a cache of `rows` rows that continue a head; nothing is copied before the cache grows.
 
-    It is built without the model's configuration: layers with a sliding window then store all tokens, and their mask
-    excludes those outside the window.
+    The cache does not know the model's configuration. So layers with a sliding window store all tokens, and their mask
+    excludes tokens outside the window.
     """
     from transformers import DynamicCache
 
@@ -262,9 +262,9 @@ def _after(head: Head | None, rows: int = 1) -> Any:
 
 
 def side_by_side(key_values: Sequence[KeyValues | None], width: int) -> Any:
-    """Return a cache of rows that were read before, each padded on the left to `width` tokens; at least one has tokens.
+    """Return a cache of rows that were read before, each padded on the left to `width` tokens.
 
-    A mask must exclude what precedes a row's first token.
+    At least one row must have tokens. A mask must exclude the padding.
     """
     from transformers import DynamicCache
 

@@ -1,4 +1,4 @@
-"""Planning of forward passes: texts as a trie, which texts share a pass, and which starts are read once before."""
+"""The plan of forward passes: texts as a trie, the texts of each pass, and the starts that are read before."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ Ids = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Sorted:
-    """Different texts in lexical order, so that texts with a common start are neighbours.
+    """Distinct texts in lexical order, so that texts with a common start are neighbours.
 
     Args:
-        texts: token ids.
-        indices: For each input text its index here; equal texts have one.
-        common: For each text, how many first tokens it shares with the previous text; 0 for the first.
+        texts: The token ids of the texts.
+        indices: The index of each input text in `texts`.
+        common: The number of first tokens that each text shares with the previous text; 0 for the first.
     """
 
     texts: list[Ids]
@@ -28,12 +28,12 @@ class Sorted:
 
 @dataclass(frozen=True)
 class Block:
-    """The tokens of texts that share a start, each once.
+    """The tokens of texts that share a start, without repetitions.
 
     Args:
-        tokens: Token ids, every token after those it follows.
-        depths: For each token its index in its text.
-        paths: For each text the indices of its tokens in `tokens`, in order.
+        tokens: The token ids; every token comes after the tokens that it follows in a text.
+        depths: The index of each token in its text.
+        paths: The indices of each text's tokens in `tokens`, in order.
     """
 
     tokens: Ids
@@ -41,7 +41,7 @@ class Block:
     paths: list[Ids]
 
     def visible(self) -> NDArray[np.bool_]:
-        """Return [tokens, tokens]: whether a token is, or follows, another token in a text."""
+        """Return whether a token is or follows another token in a text, [tokens, tokens]."""
         size = len(self.tokens)
         mask = np.zeros((size, size), dtype=bool)
         done = 0
@@ -56,7 +56,7 @@ class Block:
 
 
 def sort_texts(texts: Sequence[Sequence[int]]) -> Sorted:
-    """Sort the texts.
+    """Return the distinct texts in lexical order.
 
     >>> ordered = sort_texts([[1, 2, 4], [1, 2, 3], [1, 2, 4], [5]])
     >>> [text.tolist() for text in ordered.texts], ordered.indices, ordered.common.tolist()
@@ -68,7 +68,7 @@ def sort_texts(texts: Sequence[Sequence[int]]) -> Sorted:
     texts_in_order: list[Ids] = [arrays[0]] * len(order)
     for key, array in zip(keys, arrays, strict=True):
         texts_in_order[order[key]] = array
-    common = [0, *(n_shared(one, other) for one, other in pairwise(texts_in_order))]
+    common = [0, *(n_shared(text, following) for text, following in pairwise(texts_in_order))]
     return Sorted(texts_in_order, [order[key] for key in keys], np.array(common, dtype=np.int64))
 
 
@@ -92,22 +92,22 @@ def build_block(texts: Sequence[Ids], base: int) -> Block:
     return Block(np.concatenate(tokens), np.concatenate(depths), paths)
 
 
-def n_shared(one: Ids, other: Ids) -> int:
-    """Return how many first tokens two texts share."""
-    most = min(len(one), len(other))
-    unlike = one[:most] != other[:most]
-    index = int(unlike.argmax()) if most else 0
-    return index if most and unlike[index] else most
+def n_shared(a: Ids, b: Ids) -> int:
+    """Return the number of first tokens that two texts share."""
+    length = min(len(a), len(b))
+    differs = a[:length] != b[:length]
+    index = int(differs.argmax()) if length else 0
+    return index if length and differs[index] else length
 
 
-# (text, most) → how many of the text's first `most` tokens are cached.
+# (text, length) → the number of the text's first `length` tokens that are cached.
 CachedLength = Callable[[Ids, int], int]
 
 
 class Step(NamedTuple):
-    """One forward pass: the number of first tokens that its texts share and that were read before, and what to read.
+    """One forward pass over texts that share `base` first tokens, which were read before.
 
-    Texts, by index, with a common start beyond the base form one block, and are read as a trie.
+    A block contains the indices of texts with a common start beyond the base, which are read as a trie.
     """
 
     base: int
@@ -116,15 +116,15 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True)
 class Limits:
-    """The size of a forward pass, and when one more pass pays.
+    """The limits of a forward pass, and the worth of one more pass.
 
     Args:
-        tokens: The tokens of a pass; a longer text has a pass of its own.
-        wanted: The positions whose next-token probabilities a pass returns; where texts are padded, a position that any
+        tokens: The maximum number of tokens of a pass; a longer text has its own pass.
+        wanted: The maximum number of positions whose logits a pass returns. If texts are padded, a position that any
             text wants counts for each text.
-        worth: The tokens that one more pass must save.
-        tries: Whether texts of a pass share tokens; else they are padded to the longest.
-        chosen: Whether the model can return logits of chosen positions only.
+        worth: The number of tokens that one more pass must save.
+        tries: Whether texts of a pass share tokens; else they are padded to the longest text.
+        chosen: Whether the model can return the logits of selected positions only.
     """
 
     tokens: int
@@ -135,13 +135,13 @@ class Limits:
 
 
 def plan(texts: Sorted, wanted: Sequence[int], limits: Limits, n_cached: CachedLength) -> Iterator[Step]:
-    """Yield steps that read each text once, the longest first, with as few tokens read twice as pays.
+    """Yield steps that read each text once, the longest first; shared starts are read before if that saves tokens.
 
     Args:
         texts: The texts to read.
-        wanted: For each text, the first position whose next-token probabilities are wanted; no base exceeds it.
+        wanted: The first position of each text whose next-token logits are wanted; no base exceeds it.
         limits: The limits of a pass.
-        n_cached: Called for each start that texts share.
+        n_cached: A function that returns the number of cached tokens of a shared start.
     """
     yield from _Planner(texts, np.asarray(wanted, dtype=np.int64), limits, n_cached).part(_Run(0, len(texts.texts)), 0)
 
@@ -161,41 +161,41 @@ class _Planner:
     n_cached: CachedLength
 
     def part(self, run: _Run, base: int) -> Iterator[Step]:
-        """Yield the steps of texts that share more than the base, or nothing else."""
-        alike = self._alike(run)
-        most = min(alike, int(self.wanted[run.low : run.high].min()))
-        if most > base:
-            base = max(base, self.n_cached(self.texts.texts[run.low], most))
-            if self._pays(run, base, most):
-                base = most
+        """Yield the steps of the texts of a run, which share at least the base."""
+        n_common = self._n_common(run)
+        length = min(n_common, int(self.wanted[run.low : run.high].min()))
+        if length > base:
+            base = max(base, self.n_cached(self.texts.texts[run.low], length))
+            if self._pays(run, base, length):
+                base = length
         small: list[_Run] = []
-        for subrun in self._runs(run, max(alike, base)):
+        for subrun in self._runs(run, max(n_common, base)):
             if self._is_small(subrun, base):
                 small.append(subrun)
             else:
                 yield from self.part(subrun, base)
         if self.limits.tries:
-            yield from self._packed(small, base, max(alike - base, 0))
+            yield from self._packed(small, base, max(n_common - base, 0))
         else:
-            yield from self._padded([index for part in small for index in range(*part)], base)
+            yield from self._padded([index for small_run in small for index in range(*small_run)], base)
 
-    def _alike(self, run: _Run) -> int:
-        """Return how many first tokens all texts of the run share."""
+    def _n_common(self, run: _Run) -> int:
+        """Return the number of first tokens that all texts of the run share."""
         return int(self.texts.common[run.low + 1 : run.high].min(initial=len(self.texts.texts[run.low])))
 
-    def _pays(self, run: _Run, base: int, most: int) -> bool:
-        """Return whether to read the start up to `most` in a pass of its own."""
+    def _pays(self, run: _Run, base: int, length: int) -> bool:
+        """Return whether one more pass for the start up to `length` saves enough tokens."""
         times = -(-self._size(run, base) // self.limits.tokens) if self.limits.tries else run.high - run.low
-        return (times - 1) * (most - base) > self.limits.worth
+        return (times - 1) * (length - base) > self.limits.worth
 
     def _size(self, run: _Run, base: int) -> int:
         """Return the number of tokens of the run beyond the base."""
         lengths = np.fromiter(map(len, self.texts.texts[run.low : run.high]), dtype=np.int64)
         if not self.limits.tries:
             return int((lengths - base).max()) * len(lengths)
-        again = np.maximum(self.texts.common[run.low : run.high], base)
-        again[0] = base
-        return int((lengths - again).sum())
+        shared = np.maximum(self.texts.common[run.low : run.high], base)
+        shared[0] = base
+        return int((lengths - shared).sum())
 
     def _wanted(self, run: _Run) -> int:
         indices = range(run.low, run.high)
@@ -203,24 +203,24 @@ class _Planner:
 
     def _is_small(self, run: _Run, base: int) -> bool:
         """Return whether the run fits into a step with this base; a single text always does."""
-        most = min(self._alike(run), int(self.wanted[run.low : run.high].min()))
-        if most > base and self.n_cached(self.texts.texts[run.low], most) > base:
+        length = min(self._n_common(run), int(self.wanted[run.low : run.high].min()))
+        if length > base and self.n_cached(self.texts.texts[run.low], length) > base:
             return False
         if run.high - run.low == 1:
             return True
         if not self.limits.tries:
-            return not self._pays(run, base, most)
+            return not self._pays(run, base, length)
         return self._size(run, base) <= self.limits.tokens and self._wanted(run) <= self.limits.wanted
 
-    def _runs(self, run: _Run, alike: int) -> Iterator[_Run]:
-        """Split the run where neighbours share at most `alike` tokens."""
+    def _runs(self, run: _Run, n_common: int) -> Iterator[_Run]:
+        """Yield the parts of a run, split between neighbours that share at most `n_common` tokens."""
         common = self.texts.common[run.low + 1 : run.high]
-        starts = [run.low, *(run.low + 1 + np.flatnonzero(common <= alike)).tolist(), run.high]
+        starts = [run.low, *(run.low + 1 + np.flatnonzero(common <= n_common)).tolist(), run.high]
         for low, high in pairwise(starts):
             yield _Run(low, high)
 
     def _packed(self, runs: list[_Run], base: int, path: int) -> Iterator[Step]:
-        """Yield steps of runs that share a path of `path` tokens beyond the base."""
+        """Yield steps of runs that share `path` tokens beyond the base."""
         sizes = {run: self._size(run, base) - path for run in runs}
         runs = sorted(runs, key=lambda run: -sizes[run])
         group: list[_Run] = []
@@ -236,7 +236,7 @@ class _Planner:
             yield self._step(group, base, path)
 
     def _padded(self, indices: list[int], base: int) -> Iterator[Step]:
-        """Yield steps of texts side by side, as wide as the longest; any text's wanted columns count for all."""
+        """Yield steps of padded texts; a column that any text wants counts for all texts."""
         texts = self.texts.texts
         group: list[int] = []
         columns: set[int] = set()
@@ -253,4 +253,4 @@ class _Planner:
 
     def _step(self, group: list[_Run], base: int, path: int) -> Step:
         blocks = [list(range(*run)) for run in group]
-        return Step(base, [sorted(index for part in blocks for index in part)] if path else blocks)
+        return Step(base, [sorted(index for block in blocks for index in block)] if path else blocks)

@@ -1,4 +1,4 @@
-"""Reading of prompts: next-token logits, and the keys and values to continue from."""
+"""The reader of prompts: it returns next-token logits, and the keys and values to continue from."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -15,12 +15,12 @@ __all__ = ["KeyValues", "Part", "Read", "Reader", "Wanted", "prefill"]
 
 logger = logging.getLogger("helmframe.models")
 
-# Logits at once: tokens × words of the vocabulary. 400 MB in float32.
+# The maximum of logits of a pass, tokens × vocabulary: 400 MB in float32.
 LOGITS = 100_000_000
 
 
 class Wanted(NamedTuple):
-    """A text to read, and the first position whose next-token probabilities are wanted; later positions are too."""
+    """A text to read, and the first position from which on next-token logits are wanted."""
 
     tokens: Sequence[int]
     first: int
@@ -29,8 +29,8 @@ class Wanted(NamedTuple):
 class Part(NamedTuple):
     """The result of one forward pass.
 
-    The logits of all wanted positions of the text `indices[i]` are `logits[rows[i]]`, and its keys and values are
-    `key_values[i]`, if requested. If a single text does not fit into memory, only `error` is set.
+    The text `indices[i]` has the logits `logits[rows[i]]` at its wanted positions, and the keys and values
+    `key_values[i]` if they were requested. If a single text does not fit into memory, only `error` is set.
     """
 
     indices: list[int]
@@ -45,8 +45,8 @@ class Read:
     """The result of reading rows.
 
     Args:
-        logits: [rows, words], float32, at each row's last position.
-        key_values: Keys and values of each row, in order; empty if not requested.
+        logits: The logits at the last position of each row, [rows, vocabulary], float32.
+        key_values: The keys and values of each row, in order; empty if not requested.
     """
 
     logits: Any
@@ -55,14 +55,14 @@ class Read:
 
 @dataclass(eq=False)
 class Reader:
-    """A model as the engine reads with it.
+    """A reader of texts with a model.
 
     Args:
-        model: The model, in evaluation mode and without gradients during every read.
-        lasting: Whether the engine owns the weights: then linear layers may be replaced by faster ones. If not, call
-            `forget` before weights may change: what texts share is cached.
-        tokens: The tokens of a pass; 0 until the device's memory was measured.
-        linears: The speed-ups of the layers that were replaced.
+        model: The model, which must be in evaluation mode, without gradients, during every read.
+        lasting: Whether the engine owns the weights. Then linear layers may be replaced by faster ones. Else call
+            `forget` before weights may change, because shared starts are cached.
+        tokens: The maximum number of tokens of a pass; 0 until the device's memory is measured.
+        linears: The speed-ups of the replaced layers.
     """
 
     model: Any
@@ -74,10 +74,10 @@ class Reader:
     _heads: Heads = field(default_factory=lambda: Heads(0))
 
     def choice(self) -> Choice:
-        """Return how texts are read: the fastest way that the configuration allows and that a check confirms.
+        """Return the choice of how texts are read: the fastest way that the configuration allows and a check confirms.
 
         Raises:
-            MemoryError: Memory is too short for the check, which is repeated next time.
+            MemoryError: The check does not fit into memory. It is repeated next time.
         """
         allowed = allowed_choice(self.model)
         if allowed not in self._choices:
@@ -86,19 +86,17 @@ class Reader:
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
-                reason = (
-                    "out of memory before the first prompt: beside the model there is no room for a few short texts"
-                )
+                reason = "out of memory before the first prompt: a few short texts don't fit next to the model"
                 raise MemoryError(f"{reason}: {error}") from error
         return self._choices[allowed]
 
     def read(self, texts: Sequence[Wanted], *, keep: bool = False) -> Iterator[Part]:
-        """Yield all texts, a part per forward pass; shared tokens are computed once, where the model allows it.
+        """Yield all texts, one part per forward pass; shared tokens are computed once if the model allows it.
 
-        When memory runs out, cached starts are removed first, then passes become smaller; no text is read twice.
+        When memory runs out, cached starts are removed first, and then passes become smaller. No text is read twice.
 
         Args:
-            texts: The texts; none is empty, or longer than the window.
+            texts: The texts; no text is empty or longer than the window.
             keep: Whether to return keys and values; texts that are read plainly have none.
         """
         chosen = self.choice()
@@ -106,44 +104,44 @@ class Reader:
         for index, text in enumerate(texts):
             ways.setdefault(chosen.of(len(text.tokens)), []).append(index)
         for way, indices in ways.items():
-            for part in self._in_memory(way, [texts[index] for index in indices], keep=keep):
+            for part in self._read_in_memory(way, [texts[index] for index in indices], keep=keep):
                 yield part._replace(indices=[indices[index] for index in part.indices])
 
     def state(self) -> str:
-        """Return the choices, in order if hooks changed them, and the gain of replaced layers."""
+        """Return the choices, in order if hooks changed them, and the speed-up of replaced layers."""
         if not self._choices:
             return expectation(allowed_choice(self.model))
-        gained = ""
+        speedup = ""
         if self.linears:
-            gained = f"; linear layers {overall(self.linears):.1f} times as fast by oneDNN in passes of few tokens"
+            speedup = f"; linear layers {overall(self.linears):.1f} times as fast with oneDNN in passes of few tokens"
         chosen = dict.fromkeys(map(_confirmed, self._choices.values()))
-        return f"{', then '.join(chosen)}{gained}"
+        return f"{', then '.join(chosen)}{speedup}"
 
     def forget(self) -> None:
         """Remove all cached starts."""
         self._heads.clear()
 
     def make_room(self) -> bool:
-        """Remove cached starts when memory runs out, cache less from now on, and return whether that freed any."""
+        """Remove cached starts when memory runs out, cache fewer from now on, and return whether memory was freed."""
         freed = self._heads.make_room()
         if freed:
-            logger.info("out of memory: %.1f MB of what prompts share are let go", freed / 1e6)
+            logger.info("Out of memory: removed %.1f MB of cached prefixes", freed / 1e6)
         return freed > 0
 
     def _prepare(self, allowed: Choice) -> None:
         if not self.tokens:
             self.tokens, room = budgets(self.model.device)
             self._heads = Heads(room)
-        trial = None if allowed.way == "plain" else Trial.of(self.model, allowed.most)
+        trial = None if allowed.way == "plain" else Trial.of(self.model, allowed.max_length)
         if self.lasting and not self._choices:
             self.linears = prepack(self.model)
         confirmed = self._choices[allowed] = checked_choice(self.model, allowed, trial)
         logger.info("%s: %s", type(self.model).__name__, confirmed)
         if self._cost is None and confirmed.way != "plain":
-            self._cost = cost(self.model, confirmed.way, confirmed.most)
+            self._cost = cost(self.model, confirmed.way, confirmed.max_length)
 
-    def _in_memory(self, way: Way, texts: Sequence[Wanted], *, keep: bool) -> Iterator[Part]:
-        """Yield the texts, in passes that become smaller each time a pass does not fit into memory."""
+    def _read_in_memory(self, way: Way, texts: Sequence[Wanted], *, keep: bool) -> Iterator[Part]:
+        """Yield the texts, in passes that become smaller each time that a pass does not fit into memory."""
         waiting = list(range(len(texts)))
         while waiting:
             done: set[int] = set()
@@ -156,11 +154,11 @@ class Reader:
                 if not is_out_of_memory(error):
                     raise
                 self.tokens = max(1, self.tokens // 2)
-                logger.info("out of memory: %d tokens a pass from now on", self.tokens)
+                logger.info("Out of memory: passes have at most %d tokens from now on", self.tokens)
             waiting = [index for index in waiting if index not in done]
 
     def _passes(self, way: Way, texts: Sequence[Wanted], *, keep: bool) -> Iterator[Part]:
-        """Yield the texts, pass by pass.
+        """Yield the texts, one part per pass.
 
         Raises:
             RuntimeError: A pass over several texts does not fit into memory.
@@ -180,7 +178,7 @@ class Reader:
             except RuntimeError as error:
                 if len(read) > 1 or not is_out_of_memory(error):
                     raise
-                reason = f"a prompt of {len(ordered.texts[read[0]])} tokens does not fit the memory: {error}"
+                reason = f"a prompt of {len(ordered.texts[read[0]])} tokens doesn't fit into memory: {error}"
                 yield Part(indices, None, [], [], MemoryError(reason))
                 continue
             text_rows = [
@@ -205,7 +203,7 @@ class Reader:
         except RuntimeError as error:
             if not is_out_of_memory(error) or not self.make_room():
                 raise
-        # here, where the error no longer references the tensors of the pass
+        # outside of the except block, where the error no longer references the tensors of the pass
         return self._read(way, step, texts, wanted, keep=keep)
 
     def _read(
@@ -220,13 +218,13 @@ class Reader:
 
 
 def prefill(reader: Reader, rows: Sequence[Sequence[int]], *, keep: bool) -> Read:
-    """Read each row to its end; equal rows and common starts are computed once.
+    """Return the logits at the end of each row; equal rows and common starts are computed once.
 
-    Call it with the model in evaluation mode and without gradients, under the engine's lock.
+    The model must be in evaluation mode, without gradients, under the engine's lock.
 
     Args:
-        reader: The reader; its choice for rows of such lengths must be `packed` if keys and values are requested.
-        rows: Token ids; no row is empty, or longer than the window.
+        reader: The reader. Its choice for these rows must be `packed` if keys and values are requested.
+        rows: The token ids of the rows; no row is empty or longer than the window.
         keep: Whether to return keys and values.
 
     Raises:
@@ -247,11 +245,11 @@ def prefill(reader: Reader, rows: Sequence[Sequence[int]], *, keep: bool) -> Rea
 
 
 def _confirmed(chosen: Choice) -> str:
-    return str(chosen) if chosen.way == "plain" else f"{chosen}, as a check against plain passes bears out"
+    return str(chosen) if chosen.way == "plain" else f"{chosen} (confirmed by a check)"
 
 
 def reset_angles(model: Any) -> None:
-    """Reset angles that longer texts have changed, so that the next text is read as if it were the first."""
+    """Reset the angles of RoPE that longer texts have changed, so that the next text is read like the first."""
     import torch
 
     # transformers restores the first angles when it reads a text shorter than the model was trained with

@@ -1,4 +1,4 @@
-"""Requests, the rows generated for them, and sampling of the next token."""
+"""Requests of the engine, the rows that generate for them, and the sampling of tokens."""
 
 import hashlib
 import math
@@ -16,8 +16,8 @@ class Request:
     """A row to generate.
 
     Args:
-        tokens: Token ids of the prompt, at least one.
-        limit: The maximum of output tokens, at least one.
+        tokens: The token ids of the prompt, at least one.
+        limit: The maximum number of output tokens, at least 1.
         key: The key of the row's random numbers; see `key_of`.
     """
 
@@ -28,9 +28,9 @@ class Request:
 
 @dataclass(eq=False)
 class Row:
-    """A request and its tokens so far.
+    """A row that generates for a request, with its tokens so far.
 
-    It is `finished` when no token may follow, and `stopped` if an ending token or a stop string ended it.
+    A row is `finished` if no token may follow, and `stopped` if an end token or a stop string ended it.
     """
 
     request: Request
@@ -48,11 +48,11 @@ class Row:
 
     @property
     def left(self) -> int:
-        """Return how many tokens may follow."""
+        """Return the number of tokens that may follow."""
         return self.request.limit - len(self.outputs)
 
     def take(self, token: int, logprob: float, ends: frozenset[int]) -> None:
-        """Add a token with its log-probability; the tokens in `ends` end a completion and are not part of it."""
+        """Add a token with its log-probability; a token in `ends` ends the completion, and is not part of it."""
         if token not in ends:
             self.outputs.append(token)
             self.logprobs.append(logprob)
@@ -60,21 +60,20 @@ class Row:
         self.finished = self.stopped or not self.left
 
     def fail(self, error: BaseException) -> None:
-        """Finish the row because it does not fit into memory."""
-        reason = f"a prompt of {len(self.request.tokens)} tokens does not fit the memory: {error}"
+        """Finish the row with an error, because it does not fit into memory."""
+        reason = f"a prompt of {len(self.request.tokens)} tokens doesn't fit into memory: {error}"
         self.error = error if isinstance(error, MemoryError) else MemoryError(reason)
         self.finished = True
 
     def clear(self) -> None:
-        """Remove all output."""
+        """Remove all output tokens."""
         self.outputs, self.logprobs, self.finished, self.stopped = [], [], False, False
         self.detector = replace(self.detector)
 
-    def answer(self, tokenizer: Any) -> Completion | MemoryError:
-        """Return the row's output as an answer, or the error.
+    def completion(self, tokenizer: Any) -> Completion | MemoryError:
+        """Return the completion of the row, or its error.
 
-        Log-probabilities are those of tokens before a stop string, and null if there are none; `output_tokens` counts
-        all.
+        Log-probabilities are those of the tokens before a stop string; `output_tokens` counts all tokens.
         """
         if self.error is not None:
             return self.error
@@ -88,13 +87,13 @@ class Row:
 
 
 def rows_of(requests: Sequence[Request], tokenizer: Any, stops: Sequence[str], *, once: bool) -> dict[Row, list[int]]:
-    """Return a row for each request, with the indices of the requests that it answers.
+    """Return the rows for the requests, with the indices of the requests of each row.
 
     Args:
         requests: The requests.
-        tokenizer: The tokenizer in whose text stop strings are searched.
+        tokenizer: The tokenizer, in whose text stop strings are searched.
         stops: The strings that end a completion.
-        once: Whether equal requests become one row, because they have the same completion.
+        once: Whether equal requests share one row, because they have the same completion.
     """
     first: dict[tuple[int, ...], Row] = {}
     row_requests: dict[Row, list[int]] = {}
@@ -107,19 +106,19 @@ def rows_of(requests: Sequence[Request], tokenizer: Any, stops: Sequence[str], *
 
 
 def longest_first(rows: Iterable[Row]) -> list[Row]:
-    """Sort rows by their limit, then by their prompts: those left alone at the end have least to generate."""
+    """Return the rows sorted by limit and prompt, the longest first, so that the last rows generate least."""
     return sorted(rows, key=lambda row: (-row.request.limit, -len(row.request.tokens), row.request.tokens))
 
 
-# For top_p this many tokens are ranked first, and the whole vocabulary only if that is not enough.
+# The number of tokens that are ranked for top_p; the whole vocabulary is ranked only if these are not enough.
 LIKELY = 256
-# Rows of the vocabulary's size that fit into a CPU's cache.
+# The number of rows of logits that fit into a CPU's cache.
 CACHED = 8
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How tokens are chosen: the likeliest at temperature 0; with top_k 0 any token may be drawn."""
+    """The sampling of tokens: greedy at temperature 0, and from the whole vocabulary at top_k 0."""
 
     temperature: float = 0.0
     top_k: int = 0
@@ -127,7 +126,7 @@ class Sampling:
 
     @classmethod
     def of(cls, decoding: Mapping[str, Any]) -> "Sampling":
-        """Return the sampling of decoding parameters; the default is greedy."""
+        """Return the sampling of decoding parameters, greedy by default."""
         top_p = decoding.get("top_p")
         return cls(
             float(decoding.get("temperature") or 0),
@@ -136,10 +135,10 @@ class Sampling:
         )
 
     def choose(self, logits: Any, keys: Sequence[bytes], steps: Sequence[int]) -> Any:
-        """Return the next token of each row, ids [rows].
+        """Return the next token of each row, token ids [rows].
 
         Args:
-            logits: [rows, words].
+            logits: The logits of the rows, [rows, vocabulary].
             keys: The key of each row; see `key_of`.
             steps: The number of output tokens of each row.
         """
@@ -149,10 +148,10 @@ class Sampling:
 
         draws = [uniforms(key, step) for key, step in zip(keys, steps, strict=True)]
         weights = torch.softmax(self._truncated(logits.float() / self.temperature), dim=-1)
-        return _drawn(weights, torch.tensor(draws, dtype=torch.float64, device=logits.device))
+        return _sample(weights, torch.tensor(draws, dtype=torch.float64, device=logits.device))
 
     def _truncated(self, scaled: Any) -> Any:
-        """Set all logits to minus infinity but the `top_k` likeliest; of these only the first up to `top_p`."""
+        """Return the logits with minus infinity for tokens outside the `top_k` likeliest and the mass `top_p`."""
         import torch
 
         size = scaled.shape[-1]
@@ -167,29 +166,29 @@ class Sampling:
                 values = ranked.values
             probabilities = (values - norm).double().exp()
             before = probabilities.cumsum(dim=-1) - probabilities
-            # the first is always included
+            # the first token is always included
             values = values.masked_fill((before >= self.top_p) & (before > 0), -torch.inf)
         return torch.full_like(scaled, -torch.inf).scatter(1, ranked.indices, values)
 
 
-def _drawn(weights: Any, draws: Any) -> Any:
-    """Draw a token of each row by two numbers in [0, 1): one of about √words lines of tokens, then a token in it.
+def _sample(weights: Any, draws: Any) -> Any:
+    """Sample a token of each row by two numbers in [0, 1): one of about √vocabulary lines of tokens, and a token in it.
 
-    Each of the two draws has few borders, and compares the weights of one line only: float noise hardly moves a draw.
-    Among all tokens at once it would move most draws between unlikely tokens, whose weights are as small.
+    Each of the two steps compares few weights, so float noise rarely changes a sample. A single step over all tokens
+    would often change between unlikely tokens, whose weights are as small as the noise.
     """
     import torch
 
     rows, size = weights.shape
     side = math.ceil(math.sqrt(size))
     lines = torch.nn.functional.pad(weights, (0, side * side - size)).reshape(rows, side, side)
-    line = _picked(lines.sum(dim=-1, dtype=torch.float64), draws[:, 0])
-    column = _picked(lines[torch.arange(rows, device=line.device), line].double(), draws[:, 1])
+    line = _pick(lines.sum(dim=-1, dtype=torch.float64), draws[:, 0])
+    column = _pick(lines[torch.arange(rows, device=line.device), line].double(), draws[:, 1])
     return line * side + column
 
 
-def _picked(weights: Any, draws: Any) -> Any:
-    """Return where the cumulated weight passes each row's draw."""
+def _pick(weights: Any, draws: Any) -> Any:
+    """Return the index at which the cumulated weight of each row exceeds its random number."""
     import torch
 
     cumulated = weights.cumsum(dim=-1)
@@ -199,28 +198,28 @@ def _picked(weights: Any, draws: Any) -> Any:
 
 
 def logprobs(logits: Any, tokens: Any) -> Any:
-    """Return the log-probability (nats) of each row's token [rows] in the model's own distribution (temperature 1)."""
+    """Return the log-probability (nats) of each row's token, [rows], at temperature 1."""
     return logits.gather(1, tokens[:, None]).squeeze(1) - norms(logits)
 
 
 def norms(logits: Any) -> Any:
-    """Return the log of the summed exponentials of each row [rows, words]."""
+    """Return the log-sum-exp of each row of logits [rows, vocabulary]."""
     import torch
 
-    # on a CPU few rows at a time, whose exponentials its cache holds
+    # on a CPU few rows at a time, so that their exponentials fit into its cache
     size = CACHED if logits.device.type == "cpu" else len(logits)
     return torch.cat([torch.logsumexp(rows, dim=-1) for rows in logits.split(size)])
 
 
 def key_of(seed: int | None, text: str) -> bytes:
-    """Return the key of a row's draws, which depends on seed and prompt alone; without a seed it is random."""
+    """Return the key of a row's random numbers, from seed and prompt; random without a seed."""
     if seed is None:
         return os.urandom(32)
     return hashlib.sha256(f"{seed}\0{text}".encode("utf-8", "replace")).digest()
 
 
 def uniforms(key: bytes, step: int) -> tuple[float, float]:
-    """Return two numbers in [0, 1) that depend on key and step only."""
+    """Return two random numbers in [0, 1), from key and step."""
     digest = hashlib.blake2b(step.to_bytes(8, "big"), key=key, digest_size=16).digest()
     first, second = (int.from_bytes(half, "big") >> 11 for half in (digest[:8], digest[8:]))
     return first / 2**53, second / 2**53

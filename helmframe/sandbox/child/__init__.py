@@ -1,5 +1,5 @@
-"""The code that runs inside the sandbox: plain Python with the standard library only, in processes of its own.
+"""The code that runs inside sandboxes: plain Python with the standard library only.
 
-`candidate` runs the program under test, `referee` the tests; they exchange the messages of `wire` over two pipes. The
-referee runs in another sandbox than the program, which can reach no verdict, expected value or test.
+`candidate` runs the program under test, and `referee` runs the tests. They exchange the messages of `wire` over two
+pipes. The referee runs in another sandbox than the program, which has no access to verdicts, expected values and tests.
 """

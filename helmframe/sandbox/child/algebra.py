@@ -1,4 +1,4 @@
-"""A child process that compares texts as mathematics: it can be killed when a solver does not end."""
+"""A child process that compares texts as mathematics, and that can be killed if a solver does not end."""
 
 import json
 import resource
@@ -9,7 +9,7 @@ _SECONDS = 5
 
 
 def main() -> None:
-    """Write a line "ready"; then read pairs of reference and output, one line of JSON each, and write whether equal."""
+    """Write "ready"; then, for each line of JSON with a reference and an output, write whether they are equal."""
     from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse, verify
 
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))

@@ -1,4 +1,4 @@
-"""The program under test, in a sandbox of its own: as a script, or as a module whose functions the referee calls."""
+"""The program under test in its sandbox, as a script, or as a module whose functions the referee calls."""
 
 import builtins
 import os
@@ -38,41 +38,41 @@ def module(confinement: str, job: str, started: str, requests: str, replies: str
     with os.fdopen(int(requests), "rb") as incoming, os.fdopen(int(replies), "wb") as outgoing:
         names = module_namespace("program")
         objects: list[Any] = []
-        send(outgoing, _answer(partial(_load, work, names), objects))
+        send(outgoing, _reply(partial(_load, work, names), objects))
         while True:
             try:
                 request = receive(incoming)
             except BrokenWireError:
                 os._exit(0)
-            send(outgoing, _answer(partial(_done, request, names, objects), objects))
+            send(outgoing, _reply(partial(_handle, request, names, objects), objects))
 
 
 def _load(work: dict[str, Any], names: dict[str, Any]) -> None:
-    # Python's `site`, which the sandbox starts without, defines both
-    at_hand: dict[str, Any] = {"exit": sys.exit, "quit": sys.exit}
-    exec(compile(work["imports"], "imports.py", "exec"), at_hand)  # noqa: S102
-    # not into the module: the referee must not see these names as the program's
-    vars(builtins).update({name: value for name, value in at_hand.items() if not name.startswith("__")})
-    exec(compile(work["program"], "program.py", "exec"), names)  # noqa: S102 - what we are here for
+    # Python's `site`, which the sandbox does not import, defines both
+    builtin_names: dict[str, Any] = {"exit": sys.exit, "quit": sys.exit}
+    exec(compile(work["imports"], "imports.py", "exec"), builtin_names)  # noqa: S102
+    # not into the module, because the referee must not use these names as the program's
+    vars(builtins).update({name: value for name, value in builtin_names.items() if not name.startswith("__")})
+    exec(compile(work["program"], "program.py", "exec"), names)  # noqa: S102 - the purpose of this module
 
 
-def _answer(work: Callable[[], Any], objects: list[Any]) -> dict[str, Any]:
+def _reply(work: Callable[[], Any], objects: list[Any]) -> dict[str, Any]:
     def stand_in(value: Any) -> int:
         objects.append(value)
         return len(objects) - 1
 
     try:
         return {"value": encode(work(), stand_in)}
-    except BaseException as error:  # noqa: BLE001 - SystemExit, too, is the program's answer
+    except BaseException as error:  # noqa: BLE001 - SystemExit is a result of the program too
         text = error.args[0] if len(error.args) == 1 else error
         return {"error": type(error).__name__, "text": str(text)[:2000]}
 
 
-def _done(request: dict[str, Any], names: dict[str, Any], objects: list[Any]) -> Any:
+def _handle(request: dict[str, Any], names: dict[str, Any], objects: list[Any]) -> Any:
     if "name" in request:
         return names[request["name"]]
     if "next" in request:
-        # one by one: the caller may stop before an endless generator does
+        # one value at a time, because the caller may stop before an endless generator
         return list(zip(range(1), objects[request["next"]], strict=False))
     if "iterate" in request:
         return _Iterator(iter(objects[request["iterate"]]))

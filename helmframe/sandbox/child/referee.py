@@ -1,4 +1,4 @@
-"""The tests, in a sandbox of their own: they see the program's values but not its objects, code or process."""
+"""The tests in their sandbox, where they see the program's values, but not its objects, code or process."""
 
 import ast
 import builtins
@@ -25,7 +25,7 @@ from helmframe.sandbox.child.wire import (
 
 
 def main(confinement: str, job: str, started: str, requests: str, replies: str, verdict: str) -> None:
-    """Run the tests of the job against the program at the other end, and write the verdict: passed, and the reason."""
+    """Run the tests of the job against the program, and write the verdict: whether it passed, and the reason."""
     confine(confinement)
     work = job_of(int(job))
     silence(0, 1, 2)
@@ -38,7 +38,7 @@ def main(confinement: str, job: str, started: str, requests: str, replies: str, 
 
 
 class Program:
-    """The program at the other end of the wire."""
+    """The program at the other end of the pipes."""
 
     def __init__(self, requests: int, replies: int) -> None:
         self._requests = os.fdopen(requests, "wb")
@@ -51,20 +51,20 @@ class Program:
         """Wait until the program is loaded.
 
         Raises:
-            Exception: The program raised it.
+            Exception: The program raised it while it was loaded.
         """
         self._reply()
 
     def value_of(self, name: str) -> Any:
-        """Return the program's value of this name.
+        """Return the program's value of a name.
 
         Raises:
-            KeyError: It has no such name.
+            KeyError: The program has no such name.
         """
         return self.send({"name": name})
 
     def select(self, names: Iterable[str], at_most: int | None = None) -> dict[str, Any]:
-        """Return the program's values of the first of these names that it has."""
+        """Return the program's values of those names that it has, at most `at_most`."""
         values: dict[str, Any] = {}
         for name in names:
             if len(values) == at_most:
@@ -74,13 +74,13 @@ class Program:
         return values
 
     def send(self, request: dict[str, Any]) -> Any:
-        """Return the program's value for a request, or raise the exception that the program raised."""
+        """Send a request, and return the program's value, or raise the program's exception."""
         if self.broken:
             raise BrokenWireError(self.broken)
         try:
             send(self._requests, request)
         except OSError:
-            raise self._broke("it ended") from None
+            raise self._broke("ended early") from None
         # fetching a function doesn't count as its use
         self.uses += "call" in request
         value = self._reply()
@@ -94,20 +94,20 @@ class Program:
         except BrokenWireError as error:
             raise self._broke(str(error)) from None
         if "error" in reply:
-            raised = _raised(str(reply["error"]), str(reply.get("text")))
-            # `all(map(f, …))` ends at StopIteration as at the end of the values, and passes what was never compared
+            raised = _as_exception(str(reply["error"]), str(reply.get("text")))
+            # StopIteration would end `all(map(f, …))` early, which would pass without further comparisons
             if isinstance(raised, StopIteration) and not self.may_stop_iteration:
                 raise RuntimeError(f"StopIteration: {raised}")
             raise raised
         return value
 
-    def _broke(self, why: str) -> BrokenWireError:
-        self.broken = why
-        return BrokenWireError(why)
+    def _broke(self, reason: str) -> BrokenWireError:
+        self.broken = reason
+        return BrokenWireError(reason)
 
 
 class Remote:
-    """An object of the program, which can be called, iterated and passed back; it equals only itself."""
+    """A reference to an object of the program, which can be called, iterated and passed back."""
 
     def __init__(self, program: Program, number: int) -> None:
         self._program = program
@@ -115,7 +115,11 @@ class Remote:
 
     def __call__(self, *args: Any, **keywords: Any) -> Any:
         return self._program.send(
-            {"call": self.number, "args": encode(args, _number), "keywords": encode(keywords, _number)}
+            {
+                "call": self.number,
+                "args": encode(args, _reference_number),
+                "keywords": encode(keywords, _reference_number),
+            }
         )
 
     def __bool__(self) -> bool:
@@ -131,26 +135,26 @@ class Remote:
 
 
 def judged(program: Program, work: dict[str, Any]) -> str:
-    """Return why the program does not pass, or "" if it passes.
+    """Return the reason why the program does not pass; "" if it passes.
 
     Args:
-        program: The program at the other end.
-        work: `call`, `arguments` and `expected`, as in `run_call`. Or `setup`, `tests` and `entry_point`, as in
-            `run_tests`.
+        program: The program at the other end of the pipes.
+        work: The job: `call`, `arguments` and `expected`, as in `run_call`; or `setup`, `tests` and `entry_point`, as
+            in `run_tests`.
     """
     try:
         program.loaded()
         if "call" in work:
             arguments, expected = _with_int_keys(work["arguments"]), _with_int_keys(work["expected"])
             if not _equal(program.value_of(work["call"])(*arguments), expected):
-                return "another value"
+                return "the call returned another value"
         else:
             _run_tests(program, work["setup"], work["tests"], work["entry_point"])
-    except BaseException as error:  # noqa: BLE001 - whatever stops the tests is a failure of them
-        return f"the program: {program.broken}" if program.broken else f"{type(error).__name__}: {error}"
-    # a test that swallows every exception must not swallow this
+    except BaseException as error:  # noqa: BLE001 - any exception fails the tests
+        return f"the program {program.broken}" if program.broken else f"{type(error).__name__}: {error}"
+    # a test may suppress all exceptions, but not this one
     if program.broken:
-        return f"the program: {program.broken}"
+        return f"the program {program.broken}"
     return "" if program.uses > 0 else "the tests never used the program"
 
 
@@ -158,16 +162,16 @@ def _run_tests(program: Program, setup: str, tests: str, entry_point: str) -> No
     """Run the tests.
 
     Args:
-        program: The program at the other end.
-        setup: Source that the tests may use besides the program. It never sees a name of the program.
-        tests: A module that defines `check(candidate)`, or asserts.
-        entry_point: The function that `check` gets; "": the tests call the program's functions by name.
+        program: The program at the other end of the pipes.
+        setup: The source of helpers for the tests. It has no access to names of the program.
+        tests: The source of a module that defines `check(candidate)`, or asserts.
+        entry_point: The function that `check` receives; "": the tests call the program's functions by name.
 
     Raises:
         Exception: The tests fail.
     """
     names = module_namespace("tests")
-    exec(compile(setup, "setup.py", "exec"), names)  # noqa: S102 - what we are here for
+    exec(compile(setup, "setup.py", "exec"), names)  # noqa: S102 - the purpose of this module
     read, defined = _global_names(tests)
     program.may_stop_iteration = "StopIteration" in read
     candidate = program.value_of(entry_point) if entry_point else None
@@ -184,7 +188,7 @@ def _run_tests(program: Program, setup: str, tests: str, entry_point: str) -> No
 
 
 def _global_names(tests: str) -> tuple[set[str], set[str]]:
-    """Return the global names that the tests read, and those that they define."""
+    """Return the global names that the tests read, and the global names that they define."""
     read, defined = set(), set()
     tables = [symtable.symtable(tests, "tests.py", "exec")]
     while tables:
@@ -200,7 +204,7 @@ def _global_names(tests: str) -> tuple[set[str], set[str]]:
 
 
 def _tested_builtins(tests: str, free: set[str]) -> list[str]:
-    """Return the builtin names that every assert calls: the innermost first, then the leftmost.
+    """Return the builtin names that every assert calls, the innermost and leftmost first.
 
     For `assert set(sum([1], [2])) == {1, 2}` these are "sum" and "set".
     """
@@ -213,20 +217,20 @@ def _tested_builtins(tests: str, free: set[str]) -> list[str]:
         if isinstance(call.func, ast.Name) and call.func.id in names:
             inner = [node for part in (*call.args, *call.keywords) for node in ast.walk(part)]
             wraps = any(isinstance(node, ast.Name) and node.id in names - {call.func.id} for node in inner)
-            before = order.get(call.func.id, (False, call.lineno, call.col_offset))
-            order[call.func.id] = (before[0] or wraps, *min(before[1:], (call.lineno, call.col_offset)))
+            earlier = order.get(call.func.id, (False, call.lineno, call.col_offset))
+            order[call.func.id] = (earlier[0] or wraps, *min(earlier[1:], (call.lineno, call.col_offset)))
     return sorted(order, key=order.__getitem__)
 
 
 def _equal(value: Any, expected: Any) -> bool:
     """Return whether the value of a call equals the expected JSON value, by the rules of `run_call`."""
     value, expected = _as_json(value), _as_json(expected)
-    # a list equals another whose elements are the same objects, and `_as_json` has one object for NaN
+    # in lists, because equal objects in lists are equal, and `_as_json` returns one object for NaN
     return [value] == [expected] or [[value]] == [expected]
 
 
 def _with_int_keys(value: Any) -> Any:
-    """Return the value with integer keys, where all allow it, in a dict or in a dict that is first in a list."""
+    """Return the value with integer keys, if all keys are integers, in a dict or in the first dict of a list."""
     if isinstance(value, list):
         return [*map(_with_int_keys, value[:1]), *value[1:]] if value and isinstance(value[0], dict) else value
     if isinstance(value, dict):
@@ -243,17 +247,17 @@ def _as_json(value: Any) -> Any:
     return math.nan if isinstance(value, float) and math.isnan(value) else value
 
 
-def _number(value: Any) -> int:
+def _reference_number(value: Any) -> int:
     if isinstance(value, Remote):
         return value.number
-    raise TypeError(f"the tests hand over a {type(value).__name__}, which can't go to another process")
+    raise TypeError(f"the tests pass a {type(value).__name__}, but only plain values can be passed to the program")
 
 
-def _raised(name: str, text: str) -> Exception:
+def _as_exception(name: str, text: str) -> Exception:
     kind = getattr(builtins, name, None)
     if isinstance(kind, type) and issubclass(kind, Exception):
         try:
             return kind(text)
-        except TypeError:  # UnicodeDecodeError and its like want more than a text
+        except TypeError:  # UnicodeDecodeError and others need more arguments
             return ValueError(f"{name}: {text}")
     return RuntimeError(f"{name}: {text}")

@@ -1,7 +1,7 @@
-"""The shared part of program and tests: their messages, and the confinement of their processes.
+"""The messages between program and tests, and the confinement of their processes.
 
-A message is one line of JSON, so reading one runs no code. Numbers, texts, containers and their subclasses are passed
-by value, other objects as a number.
+A message is one line of JSON, so reading it runs no code. Numbers, texts, containers and their subclasses are passed by
+value, and other objects as a number.
 """
 
 import json
@@ -14,15 +14,16 @@ from fractions import Fraction
 from types import ModuleType
 from typing import Any, BinaryIO
 
-LONGEST = 16 << 20  # bytes of one message
+# The maximum size of a message in bytes.
+LONGEST = 16 << 20
 
 
 class BrokenWireError(Exception):
-    """The other side ended, or sent an invalid message."""
+    """An error of the other process, such as an invalid message; its text is a predicate, such as "ended early"."""
 
 
 def send(pipe: BinaryIO, message: dict[str, Any]) -> None:
-    """Write one message, and flush it."""
+    """Write and flush one message."""
     pipe.write(json.dumps(message).encode() + b"\n")
     pipe.flush()
 
@@ -31,28 +32,28 @@ def receive(pipe: BinaryIO) -> dict[str, Any]:
     """Return the next message.
 
     Raises:
-        BrokenWireError: There is none, it is too long, or it is not a JSON object.
+        BrokenWireError: The pipe ended, or the message is too long or isn't a JSON object.
     """
     line = pipe.readline(LONGEST + 1)
     if not line.endswith(b"\n"):
-        raise BrokenWireError("too much at once" if len(line) > LONGEST else "it ended")
+        raise BrokenWireError(f"sent a message over {LONGEST >> 20} MiB" if len(line) > LONGEST else "ended early")
     try:
         message = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise BrokenWireError(f"not a message: {type(error).__name__}") from None
+        raise BrokenWireError(f"sent an invalid message ({type(error).__name__})") from None
     if not isinstance(message, dict):
-        raise BrokenWireError("not a message")
+        raise BrokenWireError("sent an invalid message")
     return message
 
 
 def encode(value: Any, stand_in: Callable[[Any], Any]) -> Any:
-    """Return a value as JSON; `stand_in` returns the number of an object that can't be passed by value."""
+    """Return a value as JSON; `stand_in` returns the number of an object that is passed by reference."""
     if value is None or value is True or value is False:
         return value
     if isinstance(value, str):
         return str.__str__(value)
     if isinstance(value, int):
-        # in hexadecimal, as Python refuses to write very long numbers in decimal
+        # in hexadecimal, because Python limits the length of decimal numbers
         return ["int", hex(int(value))]
     if isinstance(value, float):
         return float(value)
@@ -73,15 +74,15 @@ def encode(value: Any, stand_in: Callable[[Any], Any]) -> Any:
 
 
 def decode(encoded: Any, of_stand_in: Callable[[Any], Any]) -> Any:
-    """Return the value that `encode` encoded; always of the plain type itself, never of a subclass.
+    """Return the value that `encode` encoded, always of a plain type, never of a subclass.
 
     Raises:
-        BrokenWireError: It is not an encoded value.
+        BrokenWireError: The value isn't encoded.
     """
     try:
         return _decoded(encoded, of_stand_in)
     except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
-        raise BrokenWireError(f"not a value: {type(error).__name__}") from None
+        raise BrokenWireError(f"sent an invalid value ({type(error).__name__})") from None
 
 
 def _decoded(encoded: Any, of_stand_in: Callable[[Any], Any]) -> Any:
@@ -109,11 +110,11 @@ _SCALARS: dict[str, Callable[..., Any]] = {
 
 
 def confine(confinement: str) -> None:
-    """Give up the caller's remaining rights: change the user, set the limits.
+    """Set the limits of this process, and change to an unprivileged user.
 
     Args:
         confinement: JSON with `uid` (null inside a user namespace) and `limits`: cpu in seconds, memory and
-            scratch in bytes, processes.
+            scratch in bytes, and the number of processes.
     """
     wanted = json.loads(confinement)
     limits = wanted["limits"]
@@ -133,31 +134,31 @@ def confine(confinement: str) -> None:
 
 
 def job_of(number: int) -> Any:
-    """Return the job, which is JSON in the open file of this number; close the file."""
+    """Return the job, which is JSON in the file of this descriptor; close the file."""
     with os.fdopen(number, "rb") as file:
         return json.load(file)
 
 
 def ready(number: int) -> None:
-    """Report to the parent process that the setup is done: a later failure is the program's own."""
+    """Report to the parent process that the setup is done, so that later failures are the program's own."""
     os.write(number, b"1")
     os.close(number)
 
 
 def module_namespace(name: str) -> dict[str, Any]:
-    """Return the namespace of a new, empty module. It is in `sys.modules`, where dataclasses look it up."""
+    """Return the namespace of a new module in `sys.modules`, where dataclasses search for it."""
     module = sys.modules[name] = ModuleType(name)
     return vars(module)
 
 
 def silence(*streams: int) -> None:
-    """Connect these streams to the null device."""
+    """Redirect these streams to the null device."""
     null = os.open(os.devnull, os.O_RDWR)
     for stream in streams:
         os.dup2(null, stream)
     os.close(null)
 
 
-def _limit(which: int, most: int) -> None:
-    # soft and hard limit: a program can't raise it again, nor catch the signal of the soft limit
-    resource.setrlimit(which, (most, most))
+def _limit(name: int, value: int) -> None:
+    # soft and hard limit, so that a program can't raise the limit or catch the signal of the soft limit
+    resource.setrlimit(name, (value, value))

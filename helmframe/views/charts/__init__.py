@@ -1,8 +1,8 @@
 """Altair charts of any frame of the documented schema (`hf.schema()`): `hf.charts`.
 
 Each function takes scores, which it aggregates, or a table of `hf.stats` or `Results`, so a chart stays small for any
-number of rows. `results.plot` draws the charts of a run. Texts from models and data are shown as text; a model has the
-same colour in all charts; `mode` is "light" or "dark"; PNG, SVG and HTML need no network (`chart.save`).
+number of rows. `results.plot` draws the charts of a run. Texts from models and data are shown as text. A model has the
+same colour in all charts. `mode` is "light" or "dark". PNG, SVG and HTML need no network (`chart.save`).
 
     hf.charts.scores(pl.scan_parquet("runs/*/scores/**/*.parquet"))
 """

@@ -14,9 +14,10 @@ from helmframe.metrics.score import parse
 from helmframe.results import Results
 from helmframe.results.charts import chart
 from helmframe.stats.calibration import calibration as calibrated
+from helmframe.stats.frames import list_names
 from helmframe.stats.table import table
-from helmframe.views.charts.frames import Frame, Source, columns_of, of_original, rows_of
-from helmframe.views.charts.theme import colour_of, finished, look, nothing, shape_of
+from helmframe.views.charts.frames import Frame, Source, columns_of, original_rows, rows_of
+from helmframe.views.charts.theme import apply_theme, colour_of, empty_chart, look, shape_of
 from helmframe.views.display import number, spread
 
 if TYPE_CHECKING:
@@ -39,17 +40,21 @@ def calibration(
 
     Points are bins of equal size (at least 30 completions), with the interval of their accuracy.
 
+    >>> frame = pl.DataFrame({"confidence": [0.9] * 40 + [0.6] * 40, "right": [1] * 30 + [0] * 10 + [1, 0] * 20})
+    >>> calibration(frame).to_dict()["title"]["text"]
+    'calibration'
+
     Args:
-        frame: `COMPLETIONS`, of which only original inputs count; or one row per completion, with the columns
+        frame: `COMPLETIONS`, only original inputs; or one row per completion, with the columns
             confidence (0 to 1) and right, and optionally model, cluster and instance_id.
         confidence: For completions: None is the probability of the likeliest option, if options were sent separately;
             "max_prob" is the probability of the completion; other values name a column.
-        bins: Maximum number of bins.
-        models: See `scores`.
+        bins: The maximum number of bins.
+        models: As in `scores`.
         mode: "light" or "dark".
 
     Raises:
-        ArgumentError: The frame or the mode is unsupported, or values are not probabilities.
+        ArgumentError: If the frame or the mode is unsupported, or a value isn't a probability.
     """
     import altair as alt
 
@@ -57,13 +62,13 @@ def calibration(
 
     answers = _answers(frame, confidence)
     if answers.is_empty():
-        return nothing(NO_CONFIDENCE, mode, "calibration")
+        return empty_chart(NO_CONFIDENCE, mode, "calibration")
     numbers = calibrated(answers, "model", bins=bins)
     points = pl.concat([_points(answers.filter(model=model), bins) for model in numbers["model"]])
     rows = rows_of(points, [], models)
     scale = alt.Scale(domain=[0, 1])
     x = alt.X("claimed:Q", title="confidence (probability)", scale=scale)
-    title = "accuracy (fraction right)"
+    title = "accuracy (fraction correct)"
     named = rows.shown != [""]
     colour = colour_of(rows.models, rows.shown, mode, legend=named)
     shape = shape_of(rows.models, rows.shown, legend=named)
@@ -77,32 +82,35 @@ def calibration(
     )
     tooltip: list[Any] = [alt.Tooltip("model:N")]
     tooltip += [alt.Tooltip(f"{name}:Q", format=".3f") for name in ("claimed", "value", "ci_low", "ci_high")]
-    tooltip += [alt.Tooltip("interval:N"), alt.Tooltip("n:Q", title="answers")]
+    tooltip += [alt.Tooltip("interval:N"), alt.Tooltip("n:Q", title="completions")]
     dots = base.mark_point(filled=True, size=70, opacity=1).encode(
         x=x, y=alt.Y("value:Q", title=title), color=colour, shape=shape, tooltip=tooltip
     )
     chart = LayerChart(layer=[diagonal, rules, lines, dots]).properties(width=_SIZE, height=_SIZE)
-    notes = ["below the diagonal: surer than right; bins of as many answers each", *_calibration_notes(numbers)]
-    drawn: Drawn = finished(chart, mode, "calibration", notes)
+    notes = [
+        "below the diagonal: overconfident; all bins have the same number of completions",
+        *_calibration_notes(numbers),
+    ]
+    drawn: Drawn = apply_theme(chart, mode, "calibration", notes)
     return drawn
 
 
 def _answers(frame: Frame, confidence: str | None) -> pl.DataFrame:
     names = columns_of(frame)
     if {"confidence", "right"} <= set(names):
-        rows = of_original(frame).lazy().collect().drop_nulls(["confidence", "right"])
+        rows = original_rows(frame).lazy().collect().drop_nulls(["confidence", "right"])
         rows = rows if "model" in names else rows.with_columns(model=pl.lit(""))
         rows = rows if "instance_id" in names else rows.with_row_index("instance_id")
         return rows.with_columns(pl.col("model").cast(pl.String))
     if "completion" not in names:
         raise ArgumentError(
-            "this chart draws completions (hf.schema('completions')), or answers: columns confidence and right; "
-            f"there are: {', '.join(names) or 'none'}."
+            "calibration(): the frame must contain completions (hf.schema('completions')) or have the columns "
+            f"confidence and right. The columns are: {list_names(names)}."
         )
-    read = parse(of_original(frame).lazy())
+    parsed = parse(original_rows(frame).lazy())
     if confidence not in (None, "max_prob", *names):
-        raise ArgumentError.unknown_value(f"confidence={confidence!r} is no column", confidence, ["max_prob", *names])
-    return confident_answers(read, confidence)
+        raise ArgumentError.unknown_value(f"calibration(confidence={confidence!r})", confidence, ["max_prob", *names])
+    return confident_answers(parsed, confidence)
 
 
 def _points(answers: pl.DataFrame, bins: int) -> pl.DataFrame:
@@ -126,7 +134,7 @@ def _calibration_notes(numbers: pl.DataFrame) -> list[str]:
     if numbers.height > _MOST_NOTED:
         return []
     return [
-        f"{model or 'all'}: calibration error {number(ece)} (if calibrated: {spread(low, high)}), {n:,} answers"
+        f"{model or 'all'}: calibration error {number(ece)} (if calibrated: {spread(low, high)}), {n:,} completions"
         for model, ece, low, high, n in numbers.select("model", "ece", "null_low", "null_high", "n").iter_rows()
     ]
 
@@ -141,7 +149,7 @@ def calibration_of_results(
         results: Results of a run.
         confidence: None is the probability of the likeliest option, if options were sent separately; "max_prob" is the
             probability of the completion; other values name a column.
-        bins: Maximum number of bins; each has at least 30 completions.
+        bins: The maximum number of bins; each has at least 30 completions.
         mode: "light" or "dark".
     """
     source = Source(results)

@@ -12,9 +12,9 @@ from helmframe.metrics.score import parse
 from helmframe.results import Results
 from helmframe.results.charts import chart
 from helmframe.views.characters import display_labels
-from helmframe.views.charts.frames import Frame, Source, columns_of, needing, of_original
+from helmframe.views.charts.frames import Frame, Source, columns_of, original_rows, require_columns
 from helmframe.views.charts.marks import MOST_PANELS, cells
-from helmframe.views.charts.theme import finished, nothing
+from helmframe.views.charts.theme import apply_theme, empty_chart
 
 if TYPE_CHECKING:
     from helmframe.views.charts.theme import Drawn
@@ -32,13 +32,17 @@ def confusion(frame: Frame, *, mode: str = "light") -> "Drawn":
     Classes are the normalised texts of the first correct reference. For multiple choice with different options per
     instance they are the labels of the options (A, B, …). Outputs that are not a class are "(other)".
 
+    >>> counts = pl.DataFrame({"gold": ["yes", "yes", "no"], "output": ["yes", "no", "no"], "n": [8, 2, 10]})
+    >>> confusion(counts).to_dict()["title"]["text"]
+    'confusion'
+
     Args:
-        frame: `COMPLETIONS`, of which only original inputs count; or counts with the columns gold, output, n, and
-            model if there are several models.
+        frame: `COMPLETIONS`, only original inputs; or counts with the columns gold, output, n, and model
+            if there are several models.
         mode: "light" or "dark".
 
     Raises:
-        ArgumentError: The frame or the mode is unsupported.
+        ArgumentError: If the frame or the mode is unsupported.
     """
     import altair as alt
 
@@ -46,17 +50,17 @@ def confusion(frame: Frame, *, mode: str = "light") -> "Drawn":
     names = columns_of(frame)
     labels: list[str] = []
     if "completion" in names:
-        counts, labels = _counts(of_original(frame).lazy())
+        counts, labels = _counts(original_rows(frame).lazy())
     else:
-        counts = needing(frame, "completions", COUNTS)
+        counts = require_columns(frame, "completions", COUNTS)
     if counts.is_empty():
-        return nothing("no answer to an instance with a correct reference", mode, title)
+        return empty_chart("no completion of an instance with a correct reference", mode, title)
     counts = counts if "model" in counts.columns else counts.with_columns(model=pl.lit(""))
     sizes = counts.group_by("gold").agg(size=pl.col("n").sum()).sort("size", "gold", descending=[True, False])
     total, classes = int(sizes["size"].sum()), sizes["gold"].to_list()
     per_model = total / counts["model"].n_unique()
     if len(classes) > MOST and len(classes) > per_model / 2:
-        return nothing("no classes: nearly every correct reference is a text of its own", mode, title)
+        return empty_chart("no classes: nearly every correct reference is unique", mode, title)
     shown_classes = sorted(classes[:MOST])
     answers = sorted({*shown_classes, *labels[:MOST]})
     notes = [f"the {MOST} most frequent of {len(classes):,} classes"] if len(classes) > MOST else []
@@ -65,8 +69,8 @@ def confusion(frame: Frame, *, mode: str = "light") -> "Drawn":
     data = _shares(
         counts.filter(pl.col("gold").is_in(shown_classes), pl.col("model").is_in(models[:MOST_PANELS])), answers
     )
-    others = [name for name in (OTHER, UNREAD) if name in set(data["output"])]
-    shown = display_labels([*answers, *others])
+    other_labels = [name for name in (OTHER, UNREAD) if name in set(data["output"])]
+    shown = display_labels([*answers, *other_labels])
     panels = display_labels(models[:MOST_PANELS])
     chart = cells(
         data.with_columns(
@@ -74,12 +78,12 @@ def confusion(frame: Frame, *, mode: str = "light") -> "Drawn":
         ),
         colour=alt.Color("share:Q", title="share of class", scale=alt.Scale(scheme="viridis", domain=[0, 1])),
         text=alt.Text("n:Q", format=",d"),
-        titles=("answer", "correct"),
+        titles=("output", "correct"),
         panels=list(panels.values()),
         orders=(list(shown.values()), [shown[name] for name in shown_classes]),
         tooltip=_tooltip(),
     )
-    drawn: Drawn = finished(chart, mode, title, ["numbers: answers; colours: their share of the class", *notes])
+    drawn: Drawn = apply_theme(chart, mode, title, ["numbers: completions; colours: share of the class", *notes])
     return drawn
 
 
@@ -99,30 +103,30 @@ def _shares(counts: pl.DataFrame, answers: Sequence[str]) -> pl.DataFrame:
 def _tooltip() -> list[Any]:
     import altair as alt
 
-    fields: Sequence[tuple[str, str]] = (("y:N", "correct"), ("x:N", "answer"), ("n:Q", "answers"))
+    fields: Sequence[tuple[str, str]] = (("y:N", "correct"), ("x:N", "output"), ("n:Q", "completions"))
     return [*(alt.Tooltip(name, title=title) for name, title in fields), alt.Tooltip("share:Q", format=".1%")]
 
 
 def _counts(completions: pl.LazyFrame) -> tuple[pl.DataFrame, list[str]]:
     """Count outputs per model and class; also return the labels of the options, if these are the classes."""
-    read = parse(completions)
-    read = with_likeliest_options(read) if has_option_requests(read) else read
-    models = read.select(pl.col("model").unique().sort()).collect()["model"].to_list()
-    per_model = [counted(read.filter(pl.col("model") == model)).with_columns(model=pl.lit(model)) for model in models]
+    parsed = parse(completions)
+    parsed = with_likeliest_options(parsed) if has_option_requests(parsed) else parsed
+    models = parsed.select(pl.col("model").unique().sort()).collect()["model"].to_list()
+    per_model = [counted(parsed.filter(pl.col("model") == model)).with_columns(model=pl.lit(model)) for model in models]
     texts = (
         pl.concat(per_model)
         if per_model
         else pl.DataFrame(schema={"gold": pl.String, "output": pl.String, "n": pl.UInt32})
     )
     if texts["gold"].n_unique() > MOST:
-        labelled = _by_label(read)
+        labelled = _by_label(parsed)
         if not labelled.is_empty():
             labels = {*labelled["gold"], *labelled["output"]} - {""}
             return labelled.with_columns(pl.col("output").replace({"": UNREAD})), sorted(labels)
     return texts.with_columns(pl.col("output").replace({"": UNREAD})), []
 
 
-def _by_label(read: pl.LazyFrame) -> pl.DataFrame:
+def _by_label(parsed: pl.LazyFrame) -> pl.DataFrame:
     """Count the labels of the chosen option by the label of the first correct option.
 
     Options that were sent separately have no labels, and are counted by their index.
@@ -132,7 +136,7 @@ def _by_label(read: pl.LazyFrame) -> pl.DataFrame:
     labelled, option_index = pl.col("choices").list.len() > 0, pl.col("reference_index")
     chosen_label = look_up_pairs(pl.col("output"), texts, pl.col("choices")).fill_null("")
     return (
-        read.filter(labelled | option_index.is_not_null(), pl.col("completion").is_not_null())
+        parsed.filter(labelled | option_index.is_not_null(), pl.col("completion").is_not_null())
         .select(
             "model",
             gold=pl.when(labelled)

@@ -20,12 +20,12 @@ from helmframe.views.charts.frames import (
     format_of,
     fractions_of,
     is_scores,
-    needing,
+    require_columns,
     rows_of,
     unit_of,
 )
 from helmframe.views.charts.marks import height, line_at, points, text_column, whiskers
-from helmframe.views.charts.theme import WIDTH, finished, nothing
+from helmframe.views.charts.theme import WIDTH, apply_theme, empty_chart
 
 if TYPE_CHECKING:
     from helmframe.views.charts.theme import Drawn
@@ -43,19 +43,24 @@ def forest(
     metrics: Metrics | None = None,
     mode: str = "light",
 ) -> "Drawn":
-    """Draw paired differences with their intervals, and thinner the intervals that cover all rows jointly.
+    """Draw paired differences with their intervals, and the simultaneous intervals of all rows as thin lines.
+
+    >>> frame = pl.DataFrame({"model": ["a"] * 20 + ["b"] * 20, "instance_id": [*range(20)] * 2,
+    ...                       "score": [1] * 16 + [0] * 4 + [1] * 8 + [0] * 12})
+    >>> forest(frame).to_dict()["title"]["text"]
+    'score: b − a'
 
     Args:
         frame: A table of `hf.compare`, `results.compare` or `hf.stats.compare`; or `SCORES`, which are compared.
         axis: For scores: the column whose values are compared.
-        base: For scores: the value that the others are compared with; default the first.
-        models: See `scores`.
-        metrics: See `scores`.
+        base: For scores: the value to compare the others with; default the first.
+        models: As in `scores`.
+        metrics: As in `scores`.
         mode: "light" or "dark".
 
     Raises:
-        ArgumentError: The frame or the mode is unsupported.
-        NotComparableError: The two sides share no instance.
+        ArgumentError: If the frame or the mode is unsupported.
+        NotComparableError: If the two sides share no instance.
     """
     import altair as alt
 
@@ -64,12 +69,12 @@ def forest(
     if is_scores(frame):
         sides = frame.lazy().select(pl.col(axis).n_unique()).collect().item() if axis in axes_of(frame) else 0
         if sides < 2:
-            return nothing(f"one {axis} only: there is nothing to compare it with", mode, "differences")
+            return empty_chart(f"only one {axis}, so there is nothing to compare", mode, "differences")
         table = _compared(frame, axis, base, metrics)
     else:
-        table = needing(frame, "a table of hf.compare or hf.stats.compare", DIFFERENCES)
+        table = require_columns(frame, "a table of hf.compare or hf.stats.compare", DIFFERENCES)
     if table.is_empty():
-        return nothing("there is nothing to compare", mode, "differences")
+        return empty_chart("there is nothing to compare", mode, "differences")
     names = table["metric"].unique(maintain_order=True).to_list()
     # colours identify models: if models are compared, side a is the model
     of_models = "model" not in table.columns
@@ -91,8 +96,10 @@ def forest(
         *text_column(rows, "p_text", "p (Holm)", mode, after=48),
     ]
     chart = LayerChart(layer=layers).properties(width=WIDTH, height=height(rows))
-    notes = ["on the same instances; thick: each interval by itself; dashed: all of them hold at once"]
-    drawn: Drawn = finished(chart, mode, f"{', '.join(names)}: {_sides(table)}", [*notes, *rows.notes], legend_at=130)
+    notes = ["paired by instance; thick: individual intervals; dashed: simultaneous intervals"]
+    drawn: Drawn = apply_theme(
+        chart, mode, f"{', '.join(names)}: {_sides(table)}", [*notes, *rows.notes], legend_at=130
+    )
     return drawn
 
 
@@ -147,14 +154,14 @@ def forest_of_results(
     Args:
         results: Results of a run.
         axis: The column to compare; default the first of model, setting and perturbation with several values.
-        base: See `results.compare`.
-        metric: Default the main metric.
+        base: As in `results.compare`.
+        metric: The metric; default the main metric.
         mode: "light" or "dark".
     """
     source = Source(results)
     varied = [name for name in ("model", "setting", "perturbation") if len(source.values(name)) > 1]
     chosen = axis or next(iter(varied), "model")
     if chosen in ("model", "setting", "perturbation") and chosen not in varied:
-        return nothing(f"one {chosen} only: there is nothing to compare it with", mode, "differences")
+        return empty_chart(f"only one {chosen}, so there is nothing to compare", mode, "differences")
     table = source.results.compare(chosen, base=base, metrics=metric)
     return forest(table, models=source.models, metrics=source.metrics, mode=mode)

@@ -23,7 +23,7 @@ from helmframe.views.charts.frames import (
     unit_of,
 )
 from helmframe.views.charts.marks import MOST_PANELS, cells
-from helmframe.views.charts.theme import NO_SCORES, finished, nothing
+from helmframe.views.charts.theme import NO_SCORES, apply_theme, empty_chart
 
 if TYPE_CHECKING:
     from helmframe.views.charts.theme import Drawn
@@ -45,17 +45,22 @@ def heatmap(
 
     Only original inputs count, unless x or y is the perturbation. An axis shows at most 60 values.
 
+    >>> frame = pl.DataFrame({"model": ["a", "b"] * 20, "subset": ["x"] * 20 + ["y"] * 20, "instance_id": range(40),
+    ...                       "score": [1, 0, 1, 1] * 10})
+    >>> heatmap(frame, "subset", "model").to_dict()["title"]["text"]
+    'score'
+
     Args:
         frame: `SCORES`, which are aggregated, or a table of `hf.stats.table`.
         x: A column: scenario, model, setting, perturbation, subset, or a column of the scenario.
         y: Another column.
         metric: The metric to draw; default the first.
-        metrics: See `scores`.
+        metrics: As in `scores`.
         mode: "light" or "dark".
 
     Raises:
-        ArgumentError: The frame or the mode is unsupported.
-        UnknownNameError: The column or the metric does not exist.
+        ArgumentError: If the frame or the mode is unsupported.
+        UnknownNameError: If a column or the metric is unknown.
     """
     import altair as alt
 
@@ -70,7 +75,7 @@ def heatmap(
     if "perturbation" in others:
         table = table.filter(pl.col("perturbation") == ORIGINAL)
     if table.is_empty():
-        return nothing(NO_SCORES, mode, axis_title(name, metrics))
+        return empty_chart(NO_SCORES, mode, axis_title(name, metrics))
     table, orders, panels, notes = _prepared(table, x, y, [column for column in others if column != "perturbation"])
     unit = unit_of(name, metrics)
     values = table["value"].cast(pl.Float64).drop_nulls().to_list() or [0.0]
@@ -88,24 +93,24 @@ def heatmap(
         panels=panels,
         tooltip=tooltip,
     )
-    drawn: Drawn = finished(chart, mode, axis_title(name, metrics), notes)
+    drawn: Drawn = apply_theme(chart, mode, axis_title(name, metrics), notes)
     return drawn
 
 
 def _prepared(
     table: pl.DataFrame, x: str, y: str, others: Sequence[str]
 ) -> tuple[pl.DataFrame, tuple[list[str], list[str]], list[str], list[str]]:
-    """Return the cells with display labels as x, y and panel; the order of x and y; the panels; notes on omissions."""
+    """Return the cells with labels as x, y and panel; the order of x and y; the panels; notes on omissions."""
     text = {"x": x, "y": y}
     table = table.with_columns(**{to: pl.col(name).cast(pl.String).fill_null("–") for to, name in text.items()})
     varied = [name for name in others if table[name].n_unique() > 1]
     panel = pl.concat_str([pl.col(name) for name in varied], separator=" · ") if varied else pl.lit("")
     table = table.with_columns(panel=panel)
     notes, labels = [], {}
-    for to, most, name in (("x", MOST, x), ("y", MOST, y), ("panel", MOST_PANELS, " × ".join(varied))):
+    for to, limit, name in (("x", MOST, x), ("y", MOST, y), ("panel", MOST_PANELS, " × ".join(varied))):
         values = table[to].unique(maintain_order=True).to_list()
-        labels[to] = display_labels(values[:most])
-        notes += [f"the first {most} of {len(values):,} values of {name}"] if len(values) > most else []
+        labels[to] = display_labels(values[:limit])
+        notes += [f"the first {limit} of {len(values):,} values of {name}"] if len(values) > limit else []
     table = table.filter(pl.col(to).is_in(list(names)) for to, names in labels.items())
     table = table.with_columns(pl.col(to).replace(names) for to, names in labels.items())
     first, second, panels = (list(names.values()) for names in labels.values())
@@ -120,7 +125,7 @@ def heatmap_of_results(results: Results, x: str, y: str, metric: str | None = No
         results: Results of a run.
         x: A column.
         y: Another column.
-        metric: Default the main metric.
+        metric: The metric; default the main metric.
         mode: "light" or "dark".
     """
     source = Source(results)

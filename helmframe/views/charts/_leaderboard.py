@@ -19,13 +19,13 @@ from helmframe.views.charts.frames import (
     directions_of,
     fractions_of,
     is_scores,
-    needing,
-    of_original,
+    original_rows,
+    require_columns,
     rows_of,
     unit_of,
 )
 from helmframe.views.charts.marks import height, points, text_column, whiskers
-from helmframe.views.charts.theme import WIDTH, finished, nothing
+from helmframe.views.charts.theme import WIDTH, apply_theme, empty_chart
 from helmframe.views.display import number
 
 if TYPE_CHECKING:
@@ -45,16 +45,21 @@ def leaderboard(
 ) -> "Drawn":
     """Draw the rank of each model from best to worst, with its interval and the letters of its ties.
 
+    >>> frame = pl.DataFrame({"model": ["a"] * 20 + ["b"] * 20, "instance_id": [*range(20)] * 2,
+    ...                       "score": [1] * 16 + [0] * 4 + [1] * 8 + [0] * 12})
+    >>> leaderboard(frame).to_dict()["title"]["text"]
+    'leaderboard, by win rate'
+
     Args:
         board: The result of `results.leaderboard()` or its `table`; or `SCORES`, whose models are ranked by win rate.
-        models: See `scores`.
-        model_of: For a grid of settings: competitor → model, which determines the colour.
-        metrics: See `scores`.
+        models: As in `scores`.
+        model_of: For a grid of settings: a dict of name in the board → model, which determines the colour.
+        metrics: As in `scores`.
         mode: "light" or "dark".
 
     Raises:
-        ArgumentError: The frame or the mode is unsupported.
-        NotComparableError: Models were run on different instances.
+        ArgumentError: If the frame or the mode is unsupported.
+        NotComparableError: If models were run on different instances.
     """
     import altair as alt
 
@@ -62,10 +67,12 @@ def leaderboard(
 
     mean, over, ci = "value", "", 0.95
     if not isinstance(board, Leaderboard) and is_scores(board):
-        frame = of_original(board)
-        many = frame.lazy().select(pl.col("model").n_unique()).collect().item() if "model" in columns_of(frame) else 1
-        if many < 2:
-            return nothing("one model only: there is nobody to rank it with", mode, "leaderboard")
+        frame = original_rows(board)
+        n_models = (
+            frame.lazy().select(pl.col("model").n_unique()).collect().item() if "model" in columns_of(frame) else 1
+        )
+        if n_models < 2:
+            return empty_chart("only one model, so there is nothing to rank", mode, "leaderboard")
         units = {name: unit_of(name, metrics) for name in directions_of(frame, metrics)}
         directions, fractions = directions_of(frame, metrics), fractions_of(frame, metrics)
         board = ranked(frame, higher_is_better=directions, fractions=fractions, units=units)
@@ -73,9 +80,9 @@ def leaderboard(
         mean, over, ci = _MEANS[board.mean], board.over, board.ci
         table = board.table
     else:
-        table = needing(board, "a leaderboard, or its table", RANKS)
+        table = require_columns(board, "the table of a leaderboard", RANKS)
     if table.height < 2:
-        return nothing("one model only: there is nobody to rank it with", mode, "leaderboard")
+        return empty_chart("only one model, so there is nothing to rank", mode, "leaderboard")
     label = table["model"]
     table = table.with_columns(competitor=label, model=pl.col("model").replace(dict(model_of or {})))
     rows = rows_of(table, ["competitor"], models, always="competitor")
@@ -95,9 +102,11 @@ def leaderboard(
         *text_column(rows, "ties", "ties", mode, after=80),
     ]
     chart = LayerChart(layer=layers).properties(width=WIDTH, height=height(rows))
-    notes = [f"lines: the ranks that all models keep at once in {ci:.0%} of draws" + (f" of {over}" if over else "")]
-    notes += ["of those that share a letter none is surely better"]
-    drawn: Drawn = finished(chart, mode, f"leaderboard, by {mean}", [*notes, *rows.notes], legend_at=150)
+    notes = [
+        f"lines: {ci:.0%} rank intervals, simultaneous for all models" + (f", over samples of {over}" if over else "")
+    ]
+    notes += ["models with the same letter: no significant difference"]
+    drawn: Drawn = apply_theme(chart, mode, f"leaderboard, by {mean}", [*notes, *rows.notes], legend_at=150)
     return drawn
 
 
@@ -113,13 +122,13 @@ def leaderboard_of_results(results: Results, *, mean: str = "win_rate", mode: st
 
     Args:
         results: Results of a run.
-        mean: See `results.leaderboard`.
+        mean: As in `results.leaderboard`.
         mode: "light" or "dark".
     """
     source = Source(results)
     competitors = source.results.completions.select("model", "setting").unique().sort("model", "setting").collect()
     if competitors.height < 2:
-        return nothing("one model only: there is nobody to rank it with", mode, "leaderboard")
+        return empty_chart("only one model, so there is nothing to rank", mode, "leaderboard")
     model_of = {competitor_name(model, setting): model for model, setting in competitors.iter_rows()}
     board = source.results.leaderboard(mean=mean)
     return leaderboard(board, models=source.models, model_of=model_of, mode=mode)

@@ -18,12 +18,12 @@ from helmframe.views.charts.frames import (
     columns_of,
     format_of,
     is_scores,
-    of_original,
+    original_rows,
     rows_of,
     stats_of,
     unit_of,
 )
-from helmframe.views.charts.theme import WIDTH, colour_of, finished, look, nothing, shape_of
+from helmframe.views.charts.theme import WIDTH, apply_theme, colour_of, empty_chart, look, shape_of
 
 if TYPE_CHECKING:
     import altair as alt
@@ -46,18 +46,24 @@ def pareto(
 ) -> "Drawn":
     """Draw a point per model (and setting) for two metrics, with both intervals, and the Pareto frontier.
 
+    >>> frame = pl.DataFrame({"model": ["a", "b"] * 2, "metric": ["latency"] * 2 + ["accuracy"] * 2,
+    ...                       "value": [0.5, 2.0, 0.6, 0.8]})
+    >>> frame = frame.with_columns(ci_low=pl.col("value") * 0.9, ci_high=pl.col("value") * 1.1)
+    >>> pareto(frame, "latency", "accuracy").to_dict()["title"]["text"]
+    'accuracy over latency'
+
     Args:
-        frame: `SCORES` of both metrics, of which original inputs are aggregated by model and setting; or a table of
+        frame: `SCORES` of both metrics, whose original inputs are aggregated by model and setting; or a table of
             `hf.stats.table` with both.
         x: A metric, the cost.
         y: A metric, the gain.
-        models: See `scores`.
-        metrics: See `scores`.
+        models: As in `scores`.
+        metrics: As in `scores`.
         mode: "light" or "dark".
 
     Raises:
-        ArgumentError: The frame or the mode is unsupported.
-        UnknownNameError: The metric does not exist.
+        ArgumentError: If the frame or the mode is unsupported.
+        UnknownNameError: If the metric is unknown.
     """
     import altair as alt
 
@@ -65,7 +71,9 @@ def pareto(
 
     columns = columns_of(frame)
     by = [name for name in ("model", "setting") if name in columns]
-    table = of_original(stats_of(of_original(frame), metrics, by=by) if is_scores(frame) else stats_of(frame, metrics))
+    table = original_rows(
+        stats_of(original_rows(frame), metrics, by=by) if is_scores(frame) else stats_of(frame, metrics)
+    )
     table = table.lazy().collect()
     available = table["metric"].unique().sort().to_list()
     for name in (x, y):
@@ -73,8 +81,8 @@ def pareto(
             raise UnknownNameError.among("metric of these scores", name, available)
     pairs = _pairs(table, by, x, y)
     if pairs.is_empty():
-        why = next((name for name in (x, y) if table.filter(metric=name)["value"].count() == 0), x)
-        return nothing(f"no model has both numbers: {why} is missing", mode, f"{y} over {x}")
+        missing = next((name for name in (x, y) if table.filter(metric=name)["value"].count() == 0), x)
+        return empty_chart(f"no model has both metrics: {missing} is missing", mode, f"{y} over {x}")
     up = {name: better_when_higher(name, metrics) is not False for name in (x, y)}
     rows = rows_of(pairs.with_columns(best=_undominated(pairs, up[x], up[y])), ["setting"], models)
     named = rows.shown != [""]
@@ -106,8 +114,8 @@ def pareto(
         *_named(rows.data, axes, mode),
     ]
     chart = LayerChart(layer=layers).properties(width=WIDTH, height=_HEIGHT)
-    notes = ["dashed: the models that no other beats in both; lines: intervals"]
-    drawn: Drawn = finished(chart, mode, f"{y} over {x}", [*notes, *rows.notes])
+    notes = ["dashed: Pareto frontier; lines: intervals"]
+    drawn: Drawn = apply_theme(chart, mode, f"{y} over {x}", [*notes, *rows.notes])
     return drawn
 
 
@@ -128,7 +136,7 @@ def _pairs(table: pl.DataFrame, by: Sequence[str], x: str, y: str) -> pl.DataFra
     """Return one row per model and setting: x and y with their intervals.
 
     Raises:
-        ArgumentError: A model and setting has several values.
+        ArgumentError: If a model and setting has several values.
     """
     keys = list(by) or ["model"]
     table = table if "model" in table.columns else table.with_columns(model=pl.lit(""))
@@ -140,7 +148,8 @@ def _pairs(table: pl.DataFrame, by: Sequence[str], x: str, y: str) -> pl.DataFra
     for side in sides:
         if side.select(keys).is_duplicated().any():
             raise ArgumentError(
-                "pareto() draws one value per model and metric, and here are several: aggregate by model."
+                "pareto(): a model has several values of a metric. Aggregate by model: hf.stats.table(scores, "
+                "by='model')."
             )
     joined = sides[0].join(sides[1], on=keys, how="inner", nulls_equal=True, maintain_order="left")
     return joined.drop_nulls(["x", "y"])
@@ -189,10 +198,14 @@ def pareto_of_results(results: Results, x: str = "latency", y: str = "score", *,
     source = Source(results)
     mains = source.results.main_metrics
     if y == "score" and len(mains) > 1:
-        return nothing(f"scenarios have several main metrics: say y={mains[0]!r}, or another", mode, "trade-offs")
+        return empty_chart(
+            f"the scenarios have several main metrics; write y={mains[0]!r} or another", mode, "trade-offs"
+        )
     gained = mains[0] if y == "score" else y
     for name in (x, gained):
         if name not in (*source.results.metric_names, *TAKEN):
-            raise UnknownNameError.among("number of these results", name, [*source.results.metric_names, *TAKEN])
-    table = pl.concat([source.of_models(name) for name in (x, gained)], how="diagonal_relaxed")
+            raise UnknownNameError.among(
+                "metric or cost of these results", name, [*source.results.metric_names, *TAKEN]
+            )
+    table = pl.concat([source.per_model(name) for name in (x, gained)], how="diagonal_relaxed")
     return pareto(table, x, gained, models=source.models, metrics=source.metrics, mode=mode)

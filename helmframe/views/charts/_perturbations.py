@@ -10,11 +10,11 @@ from helmframe.results import Results
 from helmframe.results._data import reader_of
 from helmframe.results.charts import chart
 from helmframe.stats.robustness import ALL
-from helmframe.views.charts._robustness import NOTHING
+from helmframe.views.charts._robustness import EMPTY
 from helmframe.views.charts.changes import by_strength, changes_of
 from helmframe.views.charts.frames import Frame, Metrics, Source, format_of, rows_of, unit_of
 from helmframe.views.charts.marks import height, line_at, points, whiskers
-from helmframe.views.charts.theme import WIDTH, finished, nothing
+from helmframe.views.charts.theme import WIDTH, apply_theme, empty_chart
 
 if TYPE_CHECKING:
     from helmframe.views.charts.theme import Drawn
@@ -32,16 +32,21 @@ def perturbations(
 
     Perturbations of the same name are adjacent, from weak to strong.
 
+    >>> frame = pl.DataFrame({"instance_id": [*range(20)] * 2, "perturbation": ["original"] * 20 + ["typos"] * 20,
+    ...                       "score": [1] * 16 + [0] * 4 + [1] * 10 + [0] * 10})
+    >>> perturbations(frame).to_dict()["title"]["text"]
+    'score under each perturbation'
+
     Args:
         frame: `SCORES` under perturbations, which are aggregated, or a table of `hf.stats.robustness`.
         metric: The metric to draw; default the first.
-        models: See `scores`.
-        metrics: See `scores`.
+        models: As in `scores`.
+        metrics: As in `scores`.
         mode: "light" or "dark".
 
     Raises:
-        ArgumentError: The frame or the mode is unsupported.
-        UnknownNameError: The metric does not exist.
+        ArgumentError: If the frame or the mode is unsupported.
+        UnknownNameError: If the metric is unknown.
     """
     import altair as alt
 
@@ -50,7 +55,7 @@ def perturbations(
     table, name = changes_of(frame, metric, metrics)
     table = table.filter(pl.col("perturbation") != ALL)
     if table.is_empty():
-        return nothing(NOTHING, mode, "perturbations")
+        return empty_chart(EMPTY, mode, "perturbations")
     labels = by_strength(table["perturbation"].unique().to_list())
     order = {perturbation: index for index, perturbation in enumerate(labels)}
     keys = [column for column in ("scenario", "split", "setting") if column in table.columns]
@@ -69,11 +74,11 @@ def perturbations(
         points(rows, alt.X("change:Q", title=title), mode, tooltip),
     ]
     chart = LayerChart(layer=layers).properties(width=WIDTH, height=height(rows))
-    notes = ["perturbed − original of the same instances; lines: the interval"]
+    notes = ["paired change: perturbed − original of the same instances; lines: intervals"]
     notes += ["no point: no input was changed"] if rows.data["change"].null_count() else []
     alone = rows.data.filter(pl.col("change").is_not_null() & pl.col("change_low").is_null())
-    notes += ["a point without a line has no interval; it says why"] if alone.height else []
-    drawn: Drawn = finished(chart, mode, f"{name} under each perturbation", [*notes, *rows.notes])
+    notes += ["no line: no interval; the tooltip has the reason"] if alone.height else []
+    drawn: Drawn = apply_theme(chart, mode, f"{name} under each perturbation", [*notes, *rows.notes])
     return drawn
 
 
@@ -83,7 +88,7 @@ def perturbations_of_results(results: Results, metric: str | None = None, *, mod
 
     Args:
         results: Results of a run.
-        metric: Default the main metric.
+        metric: The metric; default the main metric.
         mode: "light" or "dark".
     """
     source = Source(results)

@@ -12,7 +12,7 @@ from helmframe.stats.robustness import ALL
 from helmframe.views.charts.changes import changes_of
 from helmframe.views.charts.frames import Frame, Metrics, Source, axis_title, format_of, rows_of, unit_of
 from helmframe.views.charts.marks import height, row_encoding, text_column
-from helmframe.views.charts.theme import WIDTH, finished, look, nothing
+from helmframe.views.charts.theme import WIDTH, apply_theme, empty_chart, look
 from helmframe.views.display import spread
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from helmframe.views.charts.theme import Drawn
 
-NOTHING = "nothing was perturbed: ask with .perturb('typos')"
+EMPTY = "no perturbations: add .perturb('typos') to the plan"
 _LEVELS = {"original": "circle", "perturbed, mean": "diamond", "worst": "triangle-down"}
 
 
@@ -32,19 +32,24 @@ def robustness(
     metrics: Metrics | None = None,
     mode: str = "light",
 ) -> "Drawn":
-    """Draw the original score, the mean over variants and the worst variant; the paired change is written out.
+    """Draw the original score, the mean over variants and the worst variant, with the paired change as text.
+
+    >>> frame = pl.DataFrame({"instance_id": [*range(20)] * 2, "perturbation": ["original"] * 20 + ["typos"] * 20,
+    ...                       "score": [1] * 16 + [0] * 4 + [1] * 10 + [0] * 10})
+    >>> robustness(frame).to_dict()["title"]["text"]
+    'score, original to worst'
 
     Args:
-        frame: `SCORES` under perturbations, which are aggregated, or a table of `hf.stats.robustness`, of which the
+        frame: `SCORES` under perturbations, which are aggregated, or a table of `hf.stats.robustness`, whose
             rows "all" are drawn.
         metric: The metric to draw; default the first.
-        models: See `scores`.
-        metrics: See `scores`.
+        models: As in `scores`.
+        metrics: As in `scores`.
         mode: "light" or "dark".
 
     Raises:
-        ArgumentError: The frame or the mode is unsupported.
-        UnknownNameError: The metric does not exist.
+        ArgumentError: If the frame or the mode is unsupported.
+        UnknownNameError: If the metric is unknown.
     """
     import altair as alt
 
@@ -53,7 +58,7 @@ def robustness(
     table, name = changes_of(frame, metric, metrics)
     table = table.filter(pl.col("perturbation") == ALL)
     if table.is_empty():
-        return nothing(NOTHING, mode, "robustness")
+        return empty_chart(EMPTY, mode, "robustness")
     rows = rows_of(table, [column for column in ("scenario", "split", "setting") if column in table.columns], models)
     ends = [pl.col(column) for column in ("original", "perturbed", "worst")]
     columns: dict[str, Any] = {
@@ -81,9 +86,9 @@ def robustness(
     chart = LayerChart(layer=[lines, marks, *change_texts]).properties(width=WIDTH, height=height(rows))
     notes = [
         "paired change: perturbed − original of the same instances",
-        "worst: of the original and all variants, so it falls with their number",
+        "worst: over the original and all variants; more variants make it worse",
     ]
-    drawn: Drawn = finished(chart, mode, f"{name}, original to worst", [*notes, *rows.notes], legend_at=170)
+    drawn: Drawn = apply_theme(chart, mode, f"{name}, original to worst", [*notes, *rows.notes], legend_at=170)
     return drawn
 
 
@@ -125,13 +130,13 @@ def robustness_of_results(results: Results, metric: str | None = None, *, mode: 
 
     Args:
         results: Results of a run.
-        metric: Default the main metric.
+        metric: The metric; default the main metric.
         mode: "light" or "dark".
     """
     source = Source(results)
     name = metric or source.results.main_metrics[0]
     table = source.results.robustness(metrics=name)
     if table.is_empty() and len(source.values("perturbation")) > 1:
-        why = "nothing that was asked counts as robustness: hf.list_perturbations() says what does"
-        return nothing(why, mode, f"{name}, original to worst")
+        reason = "no perturbation of this run counts as robustness; hf.list_perturbations() lists those that do"
+        return empty_chart(reason, mode, f"{name}, original to worst")
     return robustness(table, models=source.models, metrics=source.metrics, mode=mode)

@@ -15,13 +15,13 @@ from helmframe.views.charts.frames import (
     Source,
     axis_title,
     format_of,
-    needing,
+    require_columns,
     rows_of,
     stats_of,
     unit_of,
 )
 from helmframe.views.charts.marks import height, points, row_encoding, whiskers
-from helmframe.views.charts.theme import NO_SCORES, WIDTH, finished, look, nothing
+from helmframe.views.charts.theme import NO_SCORES, WIDTH, apply_theme, empty_chart, look
 
 if TYPE_CHECKING:
     import altair as alt
@@ -42,26 +42,31 @@ def scores(
 ) -> "Drawn":
     """Draw each score with its interval, a row per group with a point per model; ticks show chance.
 
+    >>> frame = pl.DataFrame({"model": ["a", "b"] * 20, "instance_id": range(40), "score": [1, 0, 1, 1] * 10})
+    >>> scores(frame).to_dict()["description"]
+    'score; lines: intervals'
+
     Args:
         frame: `SCORES`, which are aggregated by their axes, or a table of `hf.stats.table`.
         metric: The metrics to draw; default all with the unit of the first.
         models: All models, if the frame has only some of them: the sorted index of a model determines its colour.
-        metrics: Metric → unit and higher_is_better, as in `manifest["metrics"]`; default as in `hf.list_metrics()`.
+        metrics: A dict of metric → unit and higher_is_better, as in `manifest["metrics"]`; default as in
+            `hf.list_metrics()`.
         mode: "light" or "dark".
 
     Raises:
-        ArgumentError: The frame or the mode is unsupported.
-        UnknownNameError: The metric does not exist.
+        ArgumentError: If the frame or the mode is unsupported.
+        UnknownNameError: If the metric is unknown.
     """
     import altair as alt
 
     from helmframe.views.charts.offline import LayerChart
 
     table = stats_of(frame, metrics, metric=metric)
-    needing(table, "a table of hf.stats.table", ("value", "ci_low", "ci_high"))
+    require_columns(table, "a table of hf.stats.table", ("value", "ci_low", "ci_high"))
     if table.is_empty():
-        return nothing(NO_SCORES, mode, "scores")
-    table, left_out = _of_one_unit(table, metrics)
+        return empty_chart(NO_SCORES, mode, "scores")
+    table, omitted = _of_one_unit(table, metrics)
     names = table["metric"].unique(maintain_order=True).to_list()
     keys = [*(name for name in AXES if name != "model"), "metric"]
     rows = rows_of(table, [name for name in keys if name in table.columns], models)
@@ -78,8 +83,8 @@ def scores(
         *_unscored(rows, mode),
     ]
     chart = LayerChart(layer=layers).properties(width=WIDTH, height=height(rows))
-    notes = ["lines: the interval of each score" + "; ticks: chance" * (len(layers) > 2 and _has_chance(rows))]
-    drawn: Drawn = finished(chart, mode, _named(names), [*notes, *left_out, *rows.notes])
+    notes = ["lines: intervals" + "; ticks: chance" * (len(layers) > 2 and _has_chance(rows))]
+    drawn: Drawn = apply_theme(chart, mode, _named(names), [*notes, *omitted, *rows.notes])
     return drawn
 
 
@@ -91,7 +96,7 @@ def _of_one_unit(table: pl.DataFrame, metrics: Metrics | None) -> tuple[pl.DataF
     units = {name: unit_of(name, metrics) for name in table["metric"].unique(maintain_order=True)}
     first = next(iter(units.values()))
     others = [name for name, unit in units.items() if unit != first]
-    note = [f"not shown, as their unit is another: {', '.join(others)}"] if others else []
+    note = [f"not shown (different unit): {', '.join(others)}"] if others else []
     return table.filter(~pl.col("metric").is_in(others)), note
 
 
@@ -126,9 +131,9 @@ def _unscored(rows: Rows, mode: str) -> "list[alt.Chart]":
     without_value = rows.data.filter(pl.col("value").is_null())
     if without_value.is_empty():
         return []
-    why = pl.col("interval") if "interval" in without_value.columns else pl.lit("no score")
+    reason = pl.col("interval") if "interval" in without_value.columns else pl.lit("no score")
     position = {**row_encoding(rows, mode), "color": alt.value(look(mode).quiet)}
-    words = alt.Chart(without_value.with_columns(why=why)).mark_text(align="left", fontStyle="italic", fontSize=11)
+    words = alt.Chart(without_value.with_columns(why=reason)).mark_text(align="left", fontStyle="italic", fontSize=11)
     return [words.encode(**position, x=alt.value(4), text="why:N")]
 
 
@@ -138,7 +143,7 @@ def scores_of_results(results: Results, metric: str | None = None, *, mode: str 
 
     Args:
         results: Results of a run.
-        metric: Default the main metric of each scenario.
+        metric: The metric; default the main metric of each scenario.
         mode: "light" or "dark".
     """
     source = Source(results)

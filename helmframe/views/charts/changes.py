@@ -7,7 +7,15 @@ from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.perturbations.registry import PERTURBATIONS
 from helmframe.stats.frames import as_scores
 from helmframe.stats.robustness import robustness
-from helmframe.views.charts.frames import Frame, Metrics, axes_of, directions_of, fractions_of, is_scores, needing
+from helmframe.views.charts.frames import (
+    Frame,
+    Metrics,
+    axes_of,
+    directions_of,
+    fractions_of,
+    is_scores,
+    require_columns,
+)
 
 CHANGES = ("perturbation", "metric", "original", "perturbed", "worst", "k", "change", "change_low", "change_high")
 
@@ -16,8 +24,8 @@ def changes_of(frame: Frame, metric: str | None, metrics: Metrics | None) -> tup
     """Return the table of `hf.stats.robustness` for one metric, and the metric's name.
 
     Raises:
-        ArgumentError: The frame is neither such a table nor scores.
-        UnknownNameError: The metric does not exist.
+        ArgumentError: If the frame is neither such a table nor scores.
+        UnknownNameError: If the metric is unknown.
     """
     if is_scores(frame):
         frame = as_scores(frame)
@@ -25,7 +33,7 @@ def changes_of(frame: Frame, metric: str | None, metrics: Metrics | None) -> tup
         directions, fractions = directions_of(frame, metrics), fractions_of(frame, metrics) or ()
         table = robustness(frame, by, higher_is_better=directions, fractions=fractions, placebo=_placebo(frame))
     else:
-        table = needing(frame, "a table of hf.stats.robustness", CHANGES)
+        table = require_columns(frame, "a table of hf.stats.robustness", CHANGES)
     available = table["metric"].unique(maintain_order=True).to_list()
     name = metric or (available[0] if available else "score")
     if available and name not in available:

@@ -15,6 +15,7 @@ from helmframe._schema import COMPLETIONS, ORIGINAL
 from helmframe.errors import ArgumentError, HelmframeError, UnknownNameError
 from helmframe.metrics.protocol import manifest_entry, resolve_metrics
 from helmframe.results import Results
+from helmframe.stats.frames import list_names
 from helmframe.stats.table import AXES, table
 from helmframe.views.characters import display_labels, show_invisible
 
@@ -58,14 +59,14 @@ def stats_of(
     """Aggregate a frame of scores to `STATS`, or return a frame of `STATS`; only these metrics.
 
     Raises:
-        ArgumentError: The frame is neither.
-        UnknownNameError: The metric or the column does not exist.
+        ArgumentError: If the frame is neither.
+        UnknownNameError: If a metric or a column is unknown.
     """
     columns = columns_of(frame)
     if "value" in columns:
         rows = frame.lazy().collect()
         rows = rows if "metric" in columns else rows.with_columns(metric=pl.lit("score"))
-        return rows if metric is None else _of_metrics(rows, metric)
+        return rows if metric is None else _select_metrics(rows, metric)
     if by is not None:
         for name in by:
             if name not in columns:
@@ -101,18 +102,18 @@ def is_scores(frame: Frame) -> bool:
     return {"instance_id", "score"} <= set(columns_of(frame))
 
 
-def needing(frame: Frame, what: str, columns: Sequence[str]) -> pl.DataFrame:
+def require_columns(frame: Frame, source: str, columns: Sequence[str]) -> pl.DataFrame:
     """Collect a frame that has these columns.
 
     Raises:
-        ArgumentError: A column is missing.
+        ArgumentError: If a column is missing.
     """
     present = columns_of(frame)
-    lacking = [name for name in columns if name not in present]
-    if lacking:
+    missing = [name for name in columns if name not in present]
+    if missing:
         raise ArgumentError(
-            f"this chart draws {what}, or scores (hf.schema('scores')): columns {', '.join(map(repr, lacking))} are "
-            f"missing; there are: {', '.join(present) or 'none'}."
+            f"The frame must be {source} or scores (hf.schema('scores')). Missing columns: "
+            f"{', '.join(map(repr, missing))}. The columns are: {list_names(present)}."
         )
     return frame.lazy().collect()
 
@@ -140,14 +141,14 @@ def rows_of(data: pl.DataFrame, keys: Sequence[str], models: Sequence[str] | Non
     )
 
 
-def of_original(frame: Frame) -> Frame:
+def original_rows(frame: Frame) -> Frame:
     """Return the rows of original inputs, or all rows of a frame without perturbations."""
     if "perturbation" not in columns_of(frame):
         return frame
     return frame.filter(pl.col("perturbation").fill_null(ORIGINAL) == ORIGINAL)
 
 
-def _of_metrics(rows: pl.DataFrame, metric: str | Sequence[str]) -> pl.DataFrame:
+def _select_metrics(rows: pl.DataFrame, metric: str | Sequence[str]) -> pl.DataFrame:
     available = rows["metric"].unique().sort().to_list()
     names = [metric] if isinstance(metric, str) else list(metric)
     for name in names:
@@ -166,10 +167,10 @@ def columns_of(frame: Any) -> list[str]:
     """Return the column names of a frame.
 
     Raises:
-        ArgumentError: The value is not a Polars frame.
+        ArgumentError: If the value isn't a Polars frame.
     """
     if not isinstance(frame, pl.DataFrame | pl.LazyFrame):
-        raise ArgumentError(f"a chart draws a Polars frame, not {type(frame).__name__}; write pl.DataFrame(…).")
+        raise ArgumentError(f"A chart needs a Polars frame, not {type(frame).__name__}. Write pl.DataFrame(…).")
     return frame.lazy().collect_schema().names()
 
 
@@ -220,12 +221,12 @@ class Source:
     """The tables and names of results that charts use.
 
     Raises:
-        ArgumentError: Altair is not installed.
+        ArgumentError: If Altair is not installed.
     """
 
     def __init__(self, results: Results) -> None:
         if find_spec("altair") is None:
-            raise ArgumentError("charts need the package altair: pip install 'helmframe[plots]'.")
+            raise ArgumentError("Charts require the package altair: pip install 'helmframe[plots]'")
         self.results = results
         # the import takes a second or two, and runs while the scores are read
         threading.Thread(target=_import_altair, name="helmframe-altair", daemon=True).start()
@@ -249,7 +250,7 @@ class Source:
         rows = self.results.table(metrics=self.results.main_metrics)
         return rows.filter(pl.col("scenario").replace(mains) == pl.col("metric"))
 
-    def of_models(self, name: str) -> pl.DataFrame:
+    def per_model(self, name: str) -> pl.DataFrame:
         """Return a metric, or a cost of completions, per model and setting over original inputs."""
         if name in self.results.metric_names:
             statistics = self.results.table(

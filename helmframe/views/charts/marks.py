@@ -58,18 +58,18 @@ def text_column(rows: Rows, column: str, head: str, mode: str, *, after: int = 0
     """Return a column of text to the right of the rows with its head, shifted by `after` pixels."""
     import altair as alt
 
-    at = WIDTH + 14 + after
+    x = WIDTH + 14 + after
     texts = (
         alt.Chart(rows.data)
         .mark_text(align="left", fontSize=11)
         .encode(
-            **{**row_encoding(rows, mode), "color": alt.value(look(mode).words)}, x=alt.value(at), text=f"{column}:N"
+            **{**row_encoding(rows, mode), "color": alt.value(look(mode).words)}, x=alt.value(x), text=f"{column}:N"
         )
     )
     heads = (
         alt.Chart(alt.InlineData(values=[{"head": head}]))
         .mark_text(align="left", baseline="bottom", fontSize=11)
-        .encode(x=alt.value(at), y=alt.value(-4), text="head:N", color=alt.value(look(mode).quiet))
+        .encode(x=alt.value(x), y=alt.value(-4), text="head:N", color=alt.value(look(mode).quiet))
     )
     return [texts, heads]
 

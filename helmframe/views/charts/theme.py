@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     Drawn: TypeAlias = "alt.Chart | alt.LayerChart | alt.FacetChart"
 
 # The name of an empty chart in its specification.
-NOTHING = "nothing"
-NO_SCORES = "no scores: nothing was asked, or nothing scored yet"
+EMPTY = "nothing"
+NO_SCORES = "no scores: nothing was run or scored yet"
 # The width of a view in pixels.
 WIDTH = 380
 # metric-compatible fonts, so that the text of an image fits on other machines too
@@ -61,7 +61,7 @@ def look(mode: str) -> Look:
     """Return the colours of a mode.
 
     Raises:
-        ArgumentError: The mode is neither "light" nor "dark".
+        ArgumentError: If the mode is neither "light" nor "dark".
     """
     if mode not in LOOKS:
         raise ArgumentError.unknown_value(f"mode={mode!r}", mode, LOOKS)
@@ -88,7 +88,7 @@ def shape_of(models: Sequence[str], shown: Sequence[str], *, legend: bool = True
     return alt.Shape("model:N", title="model", scale=scale, legend=_legend() if legend else None)
 
 
-def finished(chart: Any, mode: str, title: str, notes: Sequence[str] = (), *, legend_at: int = 18) -> Any:
+def apply_theme(chart: Any, mode: str, title: str, notes: Sequence[str] = (), *, legend_at: int = 18) -> Any:
     """Return the chart with its title, its notes and the theme of the mode, without changing global themes.
 
     `legend_at` is the distance of the legend from the view, which leaves space for text columns.
@@ -139,19 +139,19 @@ def finished(chart: Any, mode: str, title: str, notes: Sequence[str] = (), *, le
     )
 
 
-def nothing(why: str, mode: str, title: str) -> "Drawn":
+def empty_chart(reason: str, mode: str, title: str) -> "Drawn":
     """Return an empty chart that shows the reason."""
     import altair as alt
 
     from helmframe.views.charts.offline import Chart
 
-    lines = wrap(why, 64)
+    lines = wrap(reason, 64)
     words = Chart(alt.InlineData(values=[{"why": "\n".join(lines)}])).mark_text(
         align="left", baseline="top", fontStyle="italic", fontSize=12, lineBreak="\n"
     )
     where = {"x": alt.value(0), "y": alt.value(0), "color": alt.value(look(mode).quiet)}
-    drawn = words.encode(text="why:N", **where).properties(name=NOTHING, width=WIDTH, height=16 * len(lines))
-    chart: Drawn = finished(drawn, mode, title)
+    drawn = words.encode(text="why:N", **where).properties(name=EMPTY, width=WIDTH, height=16 * len(lines))
+    chart: Drawn = apply_theme(drawn, mode, title)
     return chart
 
 

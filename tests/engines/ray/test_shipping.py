@@ -32,7 +32,7 @@ def test_what_cannot_be_pickled_is_told_before_anything_starts(tmp_path: Path) -
         with lock:
             return "A"
 
-    with pytest.raises(hf.HelmframeError, match=r"model 'locked' can't be sent to workers: .*lock(?s:.*)first called"):
+    with pytest.raises(hf.HelmframeError, match=r"Can't send model 'locked' to workers: .*lock(?s:.*)first call"):
         plan().generate(locked).score(engine="ray")
     assert not (tmp_path / "store" / "runs").exists()
 
@@ -40,7 +40,7 @@ def test_what_cannot_be_pickled_is_told_before_anything_starts(tmp_path: Path) -
 def test_a_credential_in_the_plan_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOME_API_KEY", "canary-0123456789")
     key = os.environ["SOME_API_KEY"]
-    with pytest.raises(hf.HelmframeError, match="holds a credential") as caught:
+    with pytest.raises(hf.HelmframeError, match="contains a credential") as caught:
         plan().generate({"keyed": lambda prompt: key[:1]}).score(engine="ray")
     assert "canary" not in str(caught.value)
 
@@ -58,7 +58,7 @@ def test_settings_travel_without_credentials(monkeypatch: pytest.MonkeyPatch, tm
     assert b"eu-north-1" in data
     for secret in (b"canary-of-a-server", b"AKIACANARY", b"canary-secret"):
         assert secret not in data
-    with pytest.raises(hf.HelmframeError, match="stays in its process"):
+    with pytest.raises(hf.HelmframeError, match="Credentials are never sent to another process"):
         pickle.dumps(config.Secret("x"))
 
 

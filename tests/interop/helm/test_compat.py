@@ -183,6 +183,6 @@ def test_explain_tells_dropped_examples_from_prompts_that_are_cut() -> None:
     plan = entry("babi_qa:task=15,eval_split=valid")
     (prompt,) = plan.adapt(shots=0).requests().collect()["prompt"]
     fits = plan.generate(windowed(len(prompt) + 5)).explain()
-    assert "m: 1 prompts lose examples to fit the window" in fits
-    assert "cut at their end" not in fits
-    assert "m: 1 prompts are cut at their end to fit the window of 30 tokens" in plan.generate(windowed(30)).explain()
+    assert "m: 1 prompts drop few-shot examples to fit the window" in fits
+    assert "truncated at the end" not in fits
+    assert "m: 1 prompts are truncated at the end to fit the window" in plan.generate(windowed(30)).explain()

@@ -123,7 +123,7 @@ def test_who_answers_for_a_group_of_models_is_said_by_the_user() -> None:
         ("gsm:num_train_trials=1.5", ArgumentError, "num_train_trials=1.5 must be an integer."),
         ("gsm:eval_split=train", ArgumentError, "eval_split='train'"),
         ("gsm:process_output=upper", ArgumentError, "process_output='upper' is unsupported"),
-        ("commonsense:dataset=hellaswags", UnknownNameError, "no scenario with the arguments of run entry"),
+        ("commonsense:dataset=hellaswags", UnknownNameError, "Unknown scenario with the arguments of run entry"),
     ],
 )
 def test_an_entry_that_can_not_be_is_told(text: str, kind: type[Exception], message: str) -> None:
@@ -373,7 +373,7 @@ def test_entries_that_are_not_chosen_are_not_listed(conf: Path) -> None:
 
 
 def test_a_model_that_is_missing_still_raises(root: Path) -> None:
-    with pytest.raises(OSError, match="no model 'nobody/nothing'"):
+    with pytest.raises(OSError, match="No model 'nobody/nothing' found"):
         plans_of(entries("sampler:subject=music,model=nobody/nothing"), skipped=[])
 
 

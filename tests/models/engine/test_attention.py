@@ -32,8 +32,8 @@ def kept(reader: Reader, texts: list[list[int]]) -> list[Any]:
     return [found[place] for place in range(len(texts))]
 
 
-def filled(reader: Reader, texts: list[list[int]], most: int = 4) -> Slots:
-    slots = Slots(reader.model, most)
+def filled(reader: Reader, texts: list[list[int]], max_rows: int = 4) -> Slots:
+    slots = Slots(reader.model, max_rows)
     for each in kept(reader, texts):
         slots.enter(each)
     return slots
@@ -69,7 +69,7 @@ def test_the_last_row_takes_the_place_of_one_that_leaves(reader: Reader) -> None
 
 
 def test_a_row_enters_where_a_longer_one_was(reader: Reader) -> None:
-    slots = filled(reader, TEXTS[:2], most=2)
+    slots = filled(reader, TEXTS[:2], max_rows=2)
     slots.step(torch.tensor([1, 2]))
     slots.leave(1)
     slots.enter(kept(reader, [[3, 3]])[0])
@@ -87,7 +87,7 @@ def test_room_is_made_at_once_where_it_is_little_more_than_needed(reader: Reader
 
 def test_there_is_no_slot_beyond_the_last(reader: Reader) -> None:
     slots = filled(reader, TEXTS)
-    with pytest.raises(MemoryError, match="all 4 slots are taken"):
+    with pytest.raises(MemoryError, match="all 4 slots are in use"):
         slots.enter(kept(reader, [[1]])[0])
 
 

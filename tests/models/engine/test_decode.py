@@ -58,7 +58,7 @@ def reader_of(model: Any) -> Reader:
 
 
 def answered(model: Any, asked: Sequence[Request], **decoding: Any) -> list[Completion]:
-    found = dict(Decoder(reader_of(model), TOKENIZER).answers(asked, decoding))
+    found = dict(Decoder(reader_of(model), TOKENIZER).complete(asked, decoding))
     assert sorted(found) == list(range(len(asked)))
     return [found[place] for place in range(len(asked))]  # type: ignore[misc]
 
@@ -110,7 +110,9 @@ def test_samples_do_not_depend_on_how_many_rows_there_are(model: Any, monkeypatc
 
 
 def test_short_answers_come_first(model: Any) -> None:
-    places = [place for place, _ in Decoder(reader_of(model), TOKENIZER).answers(requests([9, 1, 5], PROMPTS[1:4]), {})]
+    places = [
+        place for place, _ in Decoder(reader_of(model), TOKENIZER).complete(requests([9, 1, 5], PROMPTS[1:4]), {})
+    ]
     assert places == [1, 2, 0]
 
 
@@ -146,7 +148,7 @@ def passes(model: Any, asked: Sequence[Request], **decoding: Any) -> list[tuple[
 
     model.forward = forward
     try:
-        list(Decoder(reader, TOKENIZER).answers(asked, decoding))
+        list(Decoder(reader, TOKENIZER).complete(asked, decoding))
     finally:
         del model.forward
     return shapes
@@ -224,7 +226,7 @@ def test_out_of_memory_what_prompts_share_is_let_go_before_rows_are_fewer() -> N
         return own(**given)
 
     model.forward = forward
-    found = dict(Decoder(reader, TOKENIZER).answers(asked, {}))
+    found = dict(Decoder(reader, TOKENIZER).complete(asked, {}))
     assert [found[place].text for place in range(6)] == expected  # type: ignore[union-attr]
     assert max(rows[2:]) == 6
 
@@ -239,7 +241,7 @@ def test_out_of_memory_fewer_rows_go_on_from_where_they_were(model: Any, decodin
     expected = answered(model, asked, **decoding)
     reader = reader_of(model)
     with Memory(model, rows=3, tokens=64):
-        found = dict(Decoder(reader, TOKENIZER).answers(asked, decoding))
+        found = dict(Decoder(reader, TOKENIZER).complete(asked, decoding))
     assert [found[place].text for place in range(len(asked))] == [each.text for each in expected]  # type: ignore[union-attr]
 
 
@@ -254,9 +256,9 @@ def test_a_row_that_alone_does_not_fit_is_an_error_in_its_place(model: Any) -> N
     reader = reader_of(model)
     asked = requests([5, 5, 5], ["a", "long enough to be too long", "b"])
     with Memory(model, rows=1, tokens=9):
-        found = dict(Decoder(reader, TOKENIZER).answers(asked, {}))
+        found = dict(Decoder(reader, TOKENIZER).complete(asked, {}))
     assert [type(found[place]) for place in range(3)] == [Completion, MemoryError, Completion]
-    assert "26 tokens does not fit the memory" in str(found[1])
+    assert "26 tokens doesn't fit into memory" in str(found[1])
 
 
 def test_another_error_is_raised(model: Any) -> None:
@@ -267,7 +269,7 @@ def test_another_error_is_raised(model: Any) -> None:
     model.forward = broken
     try:
         with pytest.raises(RuntimeError, match="a kernel is missing"):
-            list(Decoder(reader, TOKENIZER).answers(requests([5], ["a"]), {}))
+            list(Decoder(reader, TOKENIZER).complete(requests([5], ["a"]), {}))
     finally:
         del model.forward
 
@@ -294,11 +296,11 @@ def answers(found: Iterator[tuple[int, Completion | MemoryError]]) -> list[Any]:
 
 
 def in_slots(model: Any, **decoding: Any) -> list[Any]:
-    return answers(Decoder(Reader(model), tiny.tokenizer()).answers(asked(), decoding))
+    return answers(Decoder(Reader(model), tiny.tokenizer()).complete(asked(), decoding))
 
 
 def plainly(model: Any, *, padded: bool = True, **decoding: Any) -> list[Any]:
-    return answers(PlainDecoder(Reader(model), tiny.tokenizer()).answers(asked(), decoding, padded=padded))
+    return answers(PlainDecoder(Reader(model), tiny.tokenizer()).complete(asked(), decoding, padded=padded))
 
 
 @pytest.mark.parametrize("padded", [False, True])
@@ -313,7 +315,7 @@ def test_answers_are_those_of_slots(plain_model: Any, padded: bool, decoding: di
 
 def test_without_padding_rows_of_one_length_are_asked_together(plain_model: Any) -> None:
     decoder = PlainDecoder(Reader(plain_model), tiny.tokenizer())
-    list(decoder.answers(asked(), {}, padded=False))
+    list(decoder.complete(asked(), {}, padded=False))
     shapes: list[tuple[int, ...]] = []
     own = plain_model.generate
 
@@ -324,7 +326,7 @@ def test_without_padding_rows_of_one_length_are_asked_together(plain_model: Any)
 
     plain_model.generate = generate
     try:
-        list(decoder.answers(asked(), {}, padded=False))
+        list(decoder.complete(asked(), {}, padded=False))
     finally:
         del plain_model.generate
     assert shapes == [(1, 21), (1, 20), (2, 5), (1, 1)]
@@ -333,10 +335,10 @@ def test_without_padding_rows_of_one_length_are_asked_together(plain_model: Any)
 def test_a_model_that_mixes_rows_up_is_asked_one_at_a_time(caplog: pytest.LogCaptureFixture) -> None:
     model = made("rwkv")  # transformers' own gives rows the state of others
     decoder = PlainDecoder(Reader(model), tiny.tokenizer())
-    together = answers(decoder.answers(asked(), {}, padded=False))
-    alone = [dict(decoder.answers([each], {}, padded=False))[0] for each in asked()]
+    together = answers(decoder.complete(asked(), {}, padded=False))
+    alone = [dict(decoder.complete([each], {}, padded=False))[0] for each in asked()]
     assert together == alone
-    assert "RwkvForCausalLM answers several prompts otherwise together than alone" in caplog.text
+    assert "RwkvForCausalLM generates other completions for several prompts in a batch than alone" in caplog.text
 
 
 def reads(decoder: PlainDecoder, asked: list[Request], **decoding: Any) -> tuple[list[Any], list[tuple[int, ...]]]:
@@ -350,7 +352,7 @@ def reads(decoder: PlainDecoder, asked: list[Request], **decoding: Any) -> tuple
 
     decoder.model.forward = forward
     try:
-        by_place = dict(decoder.answers(asked, decoding, padded=True))
+        by_place = dict(decoder.complete(asked, decoding, padded=True))
     finally:
         del decoder.model.forward
     return [by_place[place] for place in range(len(asked))], found
@@ -362,7 +364,7 @@ def test_what_prompts_share_is_read_once_and_answers_are_those_of_each_alone(nam
     assert decoder.reader.choice().way == "cached"
     shots = tiny.tokenizer()("Question: one. Answer: A. " * 2)["input_ids"]
     asked = [Request([*shots, place + 1, *[7] * (place % 4), 3], 4) for place in range(10)]
-    alone: list[Any] = [dict(decoder.answers([each], {}, padded=True))[0] for each in asked]
+    alone: list[Any] = [dict(decoder.complete([each], {}, padded=True))[0] for each in asked]
     decoder._is_batchable(padded=True)
     decoder.reader._cost = None
     together, shapes = reads(decoder, asked)

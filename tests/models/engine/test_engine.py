@@ -240,7 +240,7 @@ def test_a_prompt_that_alone_does_not_fit_the_memory_is_an_error_of_its_row(engi
     with small(engine, rows=1, tokens=3):
         answers = engine.generate(["a", "four", "b"], {"max_tokens": 3})
     assert [type(answer) for answer in answers] == [Completion, MemoryError, Completion]
-    assert "4 tokens does not fit the memory" in str(answers[1])
+    assert "4 tokens doesn't fit into memory" in str(answers[1])
 
 
 def test_a_text_that_begins_with_bos_gets_no_second_one() -> None:

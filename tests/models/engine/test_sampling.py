@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from helmframe.models import Completion
-from helmframe.models.engine.sampling import LIKELY, Request, Row, Sampling, _drawn, key_of, logprobs, uniforms
+from helmframe.models.engine.sampling import LIKELY, Request, Row, Sampling, _sample, key_of, logprobs, uniforms
 from helmframe.models.tokenizing import StopDetector
 from tests.models.test_tokenizing import ids, of_bytes
 
@@ -55,7 +55,7 @@ def test_no_draw_falls_off_the_end_or_on_what_is_left_out() -> None:
     weights[:, 7], weights[0, 3], weights[2] = 0.3, 0.1, 1.0
     almost = 1 - 2**-53
     draws = torch.tensor([[almost, almost], [0.0, 0.0], [almost, almost]], dtype=torch.float64)
-    assert _drawn(weights, draws).tolist() == [7, 7, 999]
+    assert _sample(weights, draws).tolist() == [7, 7, 999]
 
 
 def test_a_row_is_drawn_as_it_is_alone() -> None:
@@ -109,7 +109,7 @@ def answered(outputs: Sequence[int], stops: Sequence[str] = (), prompt: str = "a
     for place, token in enumerate(outputs):
         assert not row.finished
         row.take(token, -float(place + 1), frozenset({END}))
-    found = row.answer(TOKENIZER)
+    found = row.completion(TOKENIZER)
     assert isinstance(found, Completion)
     return found
 

@@ -13,33 +13,34 @@ from tests.models import tiny
 from tests.models.engine import shapes
 
 QUESTIONS = pl.DataFrame({"q": ["Who?", "What is it?", "Where, and when?"], "a": ["A", "B", "C"]})
-CHECKED = "a check before the first prompt bears that out, or lowers it"
-BORNE_OUT = "as a check against plain passes bears out"
+CHECKED = "a check before the first prompt confirms this, or chooses a slower way"
+CONFIRMED = "(confirmed by a check)"
+RECURRENT = "prompts are read whole, in batches of equal length (mamba has layers with a recurrent state"
 SLIDING = (
     f"prompts of up to {shapes.WINDOW} tokens are packed, "
-    f"longer ones padded (a sliding window of {shapes.WINDOW} tokens)"
+    f"longer prompts are padded (a sliding window of {shapes.WINDOW} tokens)"
 )
 # Of a folder: what its configuration allows, and what was chosen in the end.
 FOLDERS = {
     "llama": (
-        f"by its configuration prompts are packed and what they share is read once; {CHECKED}",
-        f"prompts are packed and what they share is read once, {BORNE_OUT}",
+        f"by the model's configuration, prompts are packed, and shared prefixes are read once; {CHECKED}",
+        f"prompts are packed, and shared prefixes are read once {CONFIRMED}",
     ),
     "mistral, sliding": (
-        f"by its configuration {SLIDING}; {CHECKED}",
-        f"{SLIDING}, {BORNE_OUT}",
+        f"by the model's configuration, {SLIDING}; {CHECKED}",
+        f"{SLIDING} {CONFIRMED}",
     ),
     "gemma2": (
-        f"by its configuration prompts are padded (its attention takes softcap); {CHECKED}",
-        f"prompts are padded (its attention takes softcap), {BORNE_OUT}",
+        f"by the model's configuration, prompts are padded (its attention uses softcap); {CHECKED}",
+        f"prompts are padded (its attention uses softcap) {CONFIRMED}",
     ),
     "gpt_neo": (
-        f"by its configuration prompts are packed and what they share is read once; {CHECKED}",
-        f"prompts are padded (0 of its 2 layers take their attention from outside), {BORNE_OUT}",
+        f"by the model's configuration, prompts are packed, and shared prefixes are read once; {CHECKED}",
+        f"prompts are padded (only 0 of its 2 layers use the attention of transformers) {CONFIRMED}",
     ),
     "mamba": (
-        "by its configuration prompts are read whole, in batches of equal length (mamba has layers that keep a state",
-        "prompts are read whole, in batches of equal length (mamba has layers that keep a state",
+        f"by the model's configuration, {RECURRENT}",
+        RECURRENT,
     ),
 }
 
@@ -65,7 +66,7 @@ def test_an_encoder_decoder_says_so_before_it_is_loaded_and_after(tmp_path: Path
     assert model.state is not None
     before = model.state()
     model.generate(["Who?"], {"max_tokens": 2})
-    assert before == model.state() == "prompts are read in padded batches (an encoder-decoder)"
+    assert before == model.state() == "prompts are read in padded batches (encoder-decoder)"
 
 
 def test_another_plan_knows_what_a_run_of_this_process_chose(tmp_path: Path) -> None:
@@ -73,23 +74,26 @@ def test_another_plan_knows_what_a_run_of_this_process_chose(tmp_path: Path) -> 
     from_any(folder).generate(["Who?"], {"max_tokens": 2})
     model = from_any(folder)
     assert model.state is not None
-    assert BORNE_OUT in model.state()
+    assert CONFIRMED in model.state()
 
 
 def test_all_choices_are_told_where_hooks_come() -> None:
     model = shapes.made("llama")
     reader = Reader(model)
-    assert reader.state() == f"by its configuration prompts are packed and what they share is read once; {CHECKED}"
+    assert (
+        reader.state()
+        == f"by the model's configuration, prompts are packed, and shared prefixes are read once; {CHECKED}"
+    )
     with torch.no_grad():
         reader.choice()
         model.model.layers[0].register_forward_pre_hook(lambda *_: None)
         reader.choice()
-    hooked = "prompts are read whole, in batches of equal length (a hook on the model may look at positions)"
-    assert reader.state() == f"prompts are packed and what they share is read once, {BORNE_OUT}, then {hooked}"
+    hooked = "prompts are read whole, in batches of equal length (a hook on the model may depend on positions)"
+    assert reader.state() == f"prompts are packed, and shared prefixes are read once {CONFIRMED}, then {hooked}"
 
 
 def test_rows_that_come_out_otherwise_together_are_told() -> None:
     model = from_any((shapes.made("rwkv"), tiny.tokenizer()))
     model.generate(["Who is it?", "Who was it?"], {"max_tokens": 3})
     assert model.state is not None
-    assert model.state().endswith("; longer answers are asked for one by one, as several come out otherwise together")
+    assert model.state().endswith("; longer completions are generated one by one, because batches change them")

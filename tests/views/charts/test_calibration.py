@@ -14,25 +14,25 @@ def answers() -> pl.DataFrame:
     return pl.DataFrame({"confidence": [0.6] * 60 + [0.9] * 60, "right": [1] * 36 + [0] * 24 + [1] * 45 + [0] * 15})
 
 
-def test_each_bin_stands_at_its_confidence_and_accuracy() -> None:
+def test_each_bin_is_at_its_confidence_and_accuracy() -> None:
     chart = hf.charts.calibration(answers())
     points = [(round(row["claimed"], 3), round(row["value"], 3), row["n"]) for row in layer(chart, "point")]
     assert points == [(0.6, 0.6, 60), (0.9, 0.75, 60)]
     assert all(row["ci_low"] < row["value"] < row["ci_high"] for row in layer(chart, "point"))
 
 
-def test_the_error_stands_beside_what_it_is_of_a_calibrated_model() -> None:
+def test_the_error_is_listed_with_its_range_for_a_calibrated_model() -> None:
     found = hf.stats.calibration(answers(), bins=10).row(0, named=True)
-    told = f"calibration error {found['ece']:.3f} (if calibrated: [{found['null_low']:.3f}, {found['null_high']:.3f}])"
-    assert told in words(hf.charts.calibration(answers()))
+    note = f"calibration error {found['ece']:.3f} (if calibrated: [{found['null_low']:.3f}, {found['null_high']:.3f}])"
+    assert note in words(hf.charts.calibration(answers()))
 
 
-def test_models_are_told_apart() -> None:
+def test_each_model_has_points() -> None:
     frame = pl.concat([answers().with_columns(model=pl.lit(name)) for name in ("a", "b")])
     assert {row["model"] for row in layer(hf.charts.calibration(frame), "point")} == {"a", "b"}
 
 
-def test_completions_say_how_sure_they_are_if_asked() -> None:
+def test_confidence_may_be_the_probability_of_the_completion() -> None:
     frame = completions(
         ["x"] * 40, [[("x", place % 4 > 0), ("y", place % 4 == 0)] for place in range(40)], logprob=-0.2
     )
@@ -46,5 +46,5 @@ def test_completions_say_how_sure_they_are_if_asked() -> None:
 def test_other_frames_are_refused() -> None:
     with pytest.raises(ArgumentError, match="columns confidence and right"):
         hf.charts.calibration(pl.DataFrame({"x": [1]}))
-    with pytest.raises(ArgumentError, match="is no probability"):
+    with pytest.raises(ArgumentError, match="isn't a probability"):
         hf.charts.calibration(pl.DataFrame({"confidence": [2.0], "right": [1]}))

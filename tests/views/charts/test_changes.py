@@ -25,7 +25,7 @@ def test_robustness_draws_the_table_that_results_give() -> None:
     assert layer(hf.charts.robustness(table), "point") == layer(hf.charts.robustness(frame), "point")
 
 
-def test_perturbations_of_one_name_stand_weak_to_strong() -> None:
+def test_perturbations_of_one_name_are_sorted_by_strength() -> None:
     chart = hf.charts.perturbations(perturbed({"a": 0.5}, "typos(prob=0.2)", "lowercase", "typos(prob=0.01)", "typos"))
     assert encoding(chart, "point", "y")["scale"]["domain"] == [
         "lowercase",
@@ -58,7 +58,7 @@ def test_a_perturbation_that_changed_nothing_keeps_its_row() -> None:
 
 def test_nothing_perturbed_no_chart() -> None:
     for chart in (hf.charts.robustness(scores({"a": 0.5})), hf.charts.perturbations(scores({"a": 0.5}))):
-        assert "nothing was perturbed" in str(rows(chart))
+        assert "no perturbations: add .perturb" in str(rows(chart))
 
 
 def test_other_tables_are_refused() -> None:

@@ -16,7 +16,7 @@ def counts(chart: Any) -> dict[tuple[str, str], int]:
     return {(row["y"], row["x"]): row["n"] for row in rows(chart)}
 
 
-def test_answers_are_counted_by_class() -> None:
+def test_outputs_are_counted_by_class() -> None:
     golds = ["yes", "yes", "yes", "no"]
     frame = completions(["yes", "Yes!", "no", "<b>"], [[(gold, True)] for gold in golds])
     chart = hf.charts.confusion(frame)
@@ -55,6 +55,6 @@ def test_counts_are_drawn_as_they_are() -> None:
 
 
 def test_nothing_to_count_no_chart() -> None:
-    assert "no answer" in str(rows(hf.charts.confusion(completions([None], [[("a", True)]]))))
+    assert "no completion of an instance" in str(rows(hf.charts.confusion(completions([None], [[("a", True)]]))))
     with pytest.raises(ArgumentError, match="'gold', 'output', 'n'"):
         hf.charts.confusion(pl.DataFrame({"x": [1]}))

@@ -43,8 +43,8 @@ def test_settings_are_compared_model_by_model() -> None:
 
 
 def test_one_side_no_chart() -> None:
-    assert "one model only" in str(rows(hf.charts.forest(scores({"a": 0.5}))))
-    assert "one setting only" in str(rows(hf.charts.forest(scores({"a": 0.5}), axis="setting")))
+    assert "only one model" in str(rows(hf.charts.forest(scores({"a": 0.5}))))
+    assert "only one setting" in str(rows(hf.charts.forest(scores({"a": 0.5}), axis="setting")))
 
 
 def test_other_tables_are_refused() -> None:

@@ -26,11 +26,11 @@ def test_the_line_goes_through_those_that_no_other_beats_in_both() -> None:
 
 
 def test_where_more_is_better_on_both_axes_the_line_follows() -> None:
-    told: dict[str, dict[str, Any]] = {
+    metrics: dict[str, dict[str, Any]] = {
         "exact_match": {"unit": "fraction", "higher_is_better": True},
         SECONDS: {"higher_is_better": True},
     }
-    chart = hf.charts.pareto(frame(good=3.0, fast=1.0, beaten=2.0), SECONDS, "exact_match", metrics=told)
+    chart = hf.charts.pareto(frame(good=3.0, fast=1.0, beaten=2.0), SECONDS, "exact_match", metrics=metrics)
     assert [row["label"] for row in layer(chart, "line")] == ["good"]
 
 
@@ -65,5 +65,5 @@ def test_a_number_that_is_missing_is_named() -> None:
 def test_a_table_with_several_values_of_a_model_is_refused() -> None:
     parts = [frame(a=1.0, b=2.0).with_columns(scenario=pl.lit(name)) for name in ("s", "t")]
     table = hf.stats.table(pl.concat(parts))
-    with pytest.raises(ArgumentError, match="aggregate by model"):
+    with pytest.raises(ArgumentError, match="Aggregate by model"):
         hf.charts.pareto(table, SECONDS, "exact_match")

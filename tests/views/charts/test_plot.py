@@ -81,7 +81,7 @@ def test_each_scenario_shows_its_own_main_metric() -> None:
     assert "several main metrics" in str(rows(results.plot.pareto()))
 
 
-def test_trade_offs_take_what_answers_took_and_any_metric(several: hf.Results) -> None:
+def test_trade_offs_accept_costs_and_any_metric(several: hf.Results) -> None:
     chart = several.plot.pareto("latency", "quasi_exact_match")
     assert encoding(chart, "point", "x")["title"] == "latency (s, lower is better)"
     taken = (
@@ -105,13 +105,13 @@ def test_without_altair_an_error_says_what_to_install(one: hf.Results, monkeypat
         one.plot.scores()
 
 
-def test_where_only_fairness_was_asked_robustness_says_so() -> None:
+def test_the_robustness_chart_of_a_fairness_run_has_a_reason() -> None:
     gender = hf.perturbations.gender(source="male", target="female")
     results = music().limit(4).perturb(gender).generate(hf.models.oracle()).score()
-    assert "nothing that was asked counts as robustness" in str(rows(results.plot.robustness()))
+    assert "no perturbation of this run counts as robustness" in str(rows(results.plot.robustness()))
 
 
-def test_calibration_is_over_the_answers_that_the_metrics_see(several: hf.Results) -> None:
+def test_calibration_uses_the_completions_of_the_metrics(several: hf.Results) -> None:
     points = layer(several.plot.calibration(), "point")
     asked = several.completions.filter(perturbation="original").select("model", "instance_id").unique().collect()
     assert sum(row["n"] for row in points) == asked.height

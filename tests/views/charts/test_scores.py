@@ -37,10 +37,10 @@ def test_the_axis_says_unit_and_direction() -> None:
     assert axis["scale"]["domain"] == [0, 1]
 
 
-def test_units_can_be_said_for_metrics_that_nobody_knows() -> None:
+def test_units_of_unknown_metrics_can_be_set() -> None:
     frame = scores({"a": 0.5}, metric="theirs")
-    told = {"theirs": {"unit": "points", "higher_is_better": False}}
-    chart = hf.charts.scores(frame, metrics=told)
+    metrics = {"theirs": {"unit": "points", "higher_is_better": False}}
+    chart = hf.charts.scores(frame, metrics=metrics)
     assert encoding(chart, "point", "x")["title"] == "theirs (points, lower is better)"
 
 
@@ -48,7 +48,7 @@ def test_metrics_of_another_unit_are_left_out_and_named() -> None:
     frame = pl.concat([scores({"a": 0.5}), scores({"a": 0.5}, metric="inference_runtime")])
     chart = hf.charts.scores(frame)
     assert len(layer(chart, "point")) == 1
-    assert "not shown, as their unit is another: inference_runtime" in words(chart)
+    assert "not shown (different unit): inference_runtime" in words(chart)
 
 
 def test_a_row_without_a_value_says_why() -> None:
@@ -92,7 +92,7 @@ def test_no_scores_no_chart() -> None:
 
 
 def test_other_frames_are_refused() -> None:
-    with pytest.raises(ArgumentError, match="scores need a column 'instance_id'"):
+    with pytest.raises(ArgumentError, match="Scores must have a column 'instance_id'"):
         hf.charts.scores(pl.DataFrame({"x": [1]}))
     with pytest.raises(ArgumentError, match="a Polars frame, not list"):
         hf.charts.scores([1])

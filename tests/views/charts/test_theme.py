@@ -100,7 +100,7 @@ def test_another_mode_is_an_error() -> None:
 
 def test_a_chart_of_nothing_says_why() -> None:
     chart = hf.charts.robustness(scores({"a": 0.5}))
-    assert "nothing was perturbed" in str(chart.to_dict())
+    assert "no perturbations: add .perturb" in str(chart.to_dict())
     assert words(chart) == "robustness"
 
 

@@ -1,0 +1,1 @@
+"""Scripts that build files of this repository: `python -m tools.NAME`."""
