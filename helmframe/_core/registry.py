@@ -31,7 +31,7 @@ class Registry(Generic[T]):
 
     Args:
         kind: The singular noun for messages and for the entry-point group.
-        hint: What to write to add an entry, shown when a name is unknown.
+        hint: The text that shows how to add an entry, for errors of unknown names.
         packages: The packages whose modules register entries, such as "helmframe.metrics".
         decorator: The decorator that registers them, called as `@decorator("name", …)`; default `kind`.
     """
