@@ -17,9 +17,9 @@ def test_a_file_is_read(tmp_path: Path) -> None:
     ("text", "problem"),
     [
         ("a: 1\nb: {c: 1, c: 2}", "the key 'c' is repeated"),
-        ("a: [", "not YAML"),
-        ("a: 2001-99-99", "not YAML: month must be in 1..12"),
-        ("a: !!python/object/apply:os.system [ls]", "not YAML: could not determine a constructor"),
+        ("a: [", "isn't valid YAML"),
+        ("a: 2001-99-99", "isn't valid YAML: month must be in 1..12"),
+        ("a: !!python/object/apply:os.system [ls]", "isn't valid YAML: could not determine a constructor"),
     ],
 )
 def test_other_texts_are_refused(text: str, problem: str) -> None:
