@@ -233,8 +233,6 @@ def _split(words: Tokenizing, first: list[int], start: list[int], whole: list[in
 
 def _count_within(words: Tokenizing, before: list[int], context: list[int], tokens: list[int]) -> int:
     """Return the number of tokens that end within the context; the tokens begin with the rest of the context."""
-    from helmframe.models.tokenizing import text_of
-
     rest = text_of(words.tokenizer, before, context)
     n_within = 0
     for count in range(1, len(tokens)):

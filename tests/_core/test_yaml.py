@@ -29,6 +29,6 @@ def test_other_texts_are_refused(text: str, problem: str) -> None:
 
 def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     (tmp_path / "latin.yaml").write_bytes("a: ä".encode("latin-1"))
-    for name, problem in (("latin.yaml", "not a text in UTF-8"), ("missing.yaml", "can't be read: No such file")):
+    for name, problem in (("latin.yaml", "isn't UTF-8 text"), ("missing.yaml", "can't be read: No such file")):
         with pytest.raises(SpecError, match=rf"^{name}: {problem}"):
             read_yaml(tmp_path / name)
