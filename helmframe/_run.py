@@ -283,7 +283,9 @@ def run(run_id: str) -> Run:
         return _runs[run_id]
     folders = [folder for folder in RunFolder.all(store_root()) if folder.id == run_id]
     if not folders:
-        raise UnknownNameError.among("run", run_id, runs()["run"].to_list())
+        newest = ", ".join(runs()["run"].head(5))
+        listed = f"\nNewest runs: {newest}. hf.runs() lists all." if newest else ""
+        raise UnknownNameError(f"run({run_id!r}): run not found in the store {store_root()}.{listed}")
     return Run(folders[0])
 
 

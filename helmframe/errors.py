@@ -38,8 +38,10 @@ _LISTINGS = {
     "judge template": "hf.list_judges()",
     "metric": "hf.list_metrics()",
     "perturbation": "hf.list_perturbations()",
+    "run": "hf.runs()",
     "scenario": "hf.list_scenarios()",
     "suite": "hf.list_suites()",
+    "table": "hf.schema()",
 }
 
 

@@ -182,7 +182,7 @@ def test_runs_and_history_list_what_there_is() -> None:
     assert (row["run"], row["status"], row["generated"]) == (run.id, "done", 6)
     assert row["models"] == ["gate"]
     assert hf.run(run.id) is run
-    with pytest.raises(UnknownNameError):
+    with pytest.raises(UnknownNameError, match=rf"run\('nothing'\): run not found .*\nNewest runs: {run.id}"):
         hf.run("nothing")
 
 

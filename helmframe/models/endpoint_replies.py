@@ -50,7 +50,7 @@ def completion_of(reply: object, name: str, stops: Sequence[str] = ()) -> Comple
 def score_of(reply: object, pair: Pair, name: str) -> Completion | None:
     """Return the continuation with its log-probability, from a reply that contains the prompt.
 
-    The continuation's tokens are those that contain a part of it, as in `continuations.splits`. A token that contains
+    The continuation's tokens are those that contain a part of it, as in `tokenizing.splits`. A token that contains
     only the first bytes of a character is shown as empty text. After an empty context the first token of the text may
     have no log-probability, and is skipped.
 

@@ -13,11 +13,10 @@ from typing import Any
 from helmframe._core.safe_text import error_text
 from helmframe._core.specs import Call, frozen
 from helmframe.errors import ArgumentError, CapabilityError, SourceBrokenError
-from helmframe.models.continuations import Split, splits
 from helmframe.models.local_files import CODE, SMALL, Checkpoint, check_model, find_checkpoint, read_json, window
 from helmframe.models.local_load import Options, load_tokenizer
 from helmframe.models.model import Completion, Model, Pair, Prompt, Response, digest
-from helmframe.models.tokenizing import Tokenizing, stops_of
+from helmframe.models.tokenizing import Split, Tokenizing, splits, stops_of
 
 TAKES = frozenset(
     {"max_tokens", "temperature", "top_p", "top_k", "seed", "stop", "presence_penalty", "frequency_penalty"}

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import numpy as np
 import polars as pl
 
 from helmframe import stats
@@ -273,8 +274,6 @@ def _set_column(
     ci: float,
 ) -> Column:
     """Return the column of a metric over whole sets, with the unknown covariance of two models as 0."""
-    import numpy as np
-
     scenario, metric = pair
     counted = results.completions.filter(
         pl.col("scenario") == scenario, pl.col("perturbation") == ORIGINAL, _in_main_split(results)

@@ -160,7 +160,8 @@ def _need(rows: pl.DataFrame, parameter: str, column: str, *kinds: type[pl.DataT
         )
     series = rows[column]
     if kinds and not isinstance(series.dtype, kinds):
-        expected = " or ".join(kind.__name__ for kind in kinds)
+        names = [kind.__name__ for kind in kinds]
+        expected = f"{', '.join(names[:-1])} or {names[-1]}" if len(names) > 1 else names[0]
         raise ArgumentError(f"{parameter}={column!r}: the column must be {expected}, not {series.dtype}.")
     if series.null_count():
         raise ArgumentError(

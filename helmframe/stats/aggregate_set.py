@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import polars as pl
 
 from helmframe._core.expressions import key_of
@@ -71,8 +72,6 @@ def aggregate_set(
     Source: Efron & Stein 1981, Annals of Statistics 9:586; Kott 2001, J. Official Statistics 17:521 (delete-a-group);
         Rust & Rao 1996 (stratified).
     """
-    import numpy as np
-
     if mean not in ("macro", "micro"):
         raise ArgumentError(
             f"mean={mean!r}: mean must be 'macro' (equal weight per subset) or 'micro' (weight by size)."

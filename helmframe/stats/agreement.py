@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from itertools import combinations
 from typing import NamedTuple, TypeAlias
 
+import numpy as np
 import polars as pl
 
 from helmframe.errors import ArgumentError
@@ -100,8 +101,6 @@ def agreement(
 
 
 def _rows(items: pl.DataFrame, raters: Sequence[str], level: str, ci: float) -> list[dict[str, object]]:
-    import numpy as np
-
     values = items.select(pl.col(raters).cast(pl.Float64)).fill_null(float("nan")).to_numpy()
     clusters = items.select(pl.struct(*STRATUM, "cluster").rank("dense") - 1).to_series().to_numpy()
     rows: list[dict[str, object]] = []
@@ -121,8 +120,6 @@ def _rows(items: pl.DataFrame, raters: Sequence[str], level: str, ci: float) -> 
 
 
 def _statistics(values: Floats, raters: Sequence[str], level: str) -> list[Statistic]:
-    import numpy as np
-
     rated = ~np.isnan(values)
     categories = np.unique(values[rated])
     several = rated.sum(axis=1) > 1
@@ -158,8 +155,6 @@ _Made: TypeAlias = tuple["Floats", Callable[["Floats"], "Floats"]]
 
 def _alpha_interval(values: Floats, rated: Flags) -> _Made:
     """Return α with squared distances: disagreement within items relative to that between all pairable ratings."""
-    import numpy as np
-
     m = rated.sum(axis=1).astype(np.float64)
     # centred, so that large squares do not hide small differences
     x = np.where(rated, values - np.nanmean(values), 0.0) if rated.any() else np.zeros_like(values)
@@ -177,8 +172,6 @@ def _alpha_interval(values: Floats, rated: Flags) -> _Made:
 
 def _alpha(counts: Floats, *, ordinal: bool) -> _Made:
     """Return α from coincidences, nominal or ordinal."""
-    import numpy as np
-
     k = counts.shape[1]
     m = counts.sum(axis=1)
     pairs = counts[:, :, None] * counts[:, None, :] - counts[:, :, None] * np.eye(k)
@@ -201,8 +194,6 @@ def _alpha(counts: Floats, *, ordinal: bool) -> _Made:
 
 
 def _fleiss(counts: Floats, raters: int) -> _Made:
-    import numpy as np
-
     item_agreement = ((counts**2).sum(axis=1) - raters) / max(raters * (raters - 1), 1)
     parts = np.column_stack([item_agreement, np.ones(len(counts)), counts])
 
@@ -215,8 +206,6 @@ def _fleiss(counts: Floats, raters: int) -> _Made:
 
 
 def _cohen(x: Floats, y: Floats, categories: Floats) -> _Made:
-    import numpy as np
-
     k = len(categories)
     parts = np.column_stack([x == y, np.ones(len(x)), x[:, None] == categories, y[:, None] == categories])
 
@@ -230,8 +219,6 @@ def _cohen(x: Floats, y: Floats, categories: Floats) -> _Made:
 
 def _quadratic(x: Floats, y: Floats) -> _Made:
     """Return κ weighted by squared distances, computed from moments, for any number of different values."""
-    import numpy as np
-
     parts = np.column_stack([(x - y) ** 2, np.ones(len(x)), x, y, x**2 + y**2])
 
     def value(sums: Floats) -> Floats:
@@ -243,12 +230,8 @@ def _quadratic(x: Floats, y: Floats) -> _Made:
 
 
 def _mean(x: Floats) -> _Made:
-    import numpy as np
-
     return np.column_stack([x, np.ones(len(x))]), lambda sums: np.asarray(sums[..., 0] / sums[..., 1])
 
 
 def _kappa(observed: Floats, chance: Floats) -> Floats:
-    import numpy as np
-
     return np.asarray((observed - chance) / np.where(chance < 1 - 1e-12, 1 - chance, np.nan))

@@ -5,6 +5,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+import numpy as np
 import polars as pl
 
 from helmframe._core.registry import render
@@ -164,8 +165,6 @@ def build_leaderboard(columns: Sequence[Column], pool: Sequence[str], *, mean: s
     Raises:
         ArgumentError: If `mean` or `ci` is invalid, there is only one model, or the columns have no common mean.
     """
-    import numpy as np
-
     _check(columns, pool, mean, ci)
     columns = sorted(columns, key=lambda column: column.name)
     signed = [column.values if column.higher_is_better else -column.values for column in columns]
@@ -234,8 +233,6 @@ def _check(columns: Sequence[Column], pool: Sequence[str], mean: str, ci: float)
 
 def _rates(values: Floats) -> Floats:
     """Return the win rates of models with a value; NaN if only one has a value."""
-    import numpy as np
-
     present = np.flatnonzero(~np.isnan(values))
     rates = np.full(len(values), np.nan)
     if len(present) > 1:
@@ -245,8 +242,6 @@ def _rates(values: Floats) -> Floats:
 
 def _ranked(pool: Sequence[str], value: Floats, eligible: Flags, overall: Signs) -> pl.DataFrame:
     """Return model, rank, rank_low, rank_high and ties of eligible models, best first; higher is better."""
-    import numpy as np
-
     index = np.flatnonzero(eligible)
     first, last = rank_interval(overall, index)
     ranked = pl.DataFrame(
@@ -264,8 +259,6 @@ def _ranked(pool: Sequence[str], value: Floats, eligible: Flags, overall: Signs)
 
 def _averages(counts: Floats, matrix: Floats, weight: Floats) -> Floats:
     """Return each model's weighted mean over its columns, per sample of columns (`counts`)."""
-    import numpy as np
-
     present = ~np.isnan(matrix)
     with np.errstate(invalid="ignore", divide="ignore"):
         averages: Floats = (counts @ (np.where(present, matrix, 0.0) * weight[:, None])) / (
@@ -276,8 +269,6 @@ def _averages(counts: Floats, matrix: Floats, weight: Floats) -> Floats:
 
 def _win_rate_bounds(signs: Sequence[Signs], rates: Floats) -> Bounds:
     """Return the lowest and highest win rates that undecided pairs allow, and the resulting signs."""
-    import numpy as np
-
     low, high = np.full_like(rates, np.nan), np.full_like(rates, np.nan)
     for row, (sign, rate) in enumerate(zip(signs, rates, strict=True)):
         present = ~np.isnan(rate)
@@ -295,8 +286,6 @@ def _mean_bounds(
     columns: Sequence[Column], pool: Sequence[str], value: Floats, weight: Floats, eligible: Flags, ci: float
 ) -> Bounds:
     """Return the interval of each mean over instances, and the signs of significant differences."""
-    import numpy as np
-
     index = np.flatnonzero(eligible)
     share = weight / weight.sum()
     covariance: Floats | None = np.zeros((len(index), len(index)))
@@ -341,8 +330,6 @@ def _mean_bounds(
 
 def _over_scenarios(matrix: Floats, weight: Floats, value: Floats, *, up: bool, ci: float) -> Signs:
     """Return the signs of differences that are significant over samples of columns, paired."""
-    import numpy as np
-
     present = ~np.isnan(matrix)
     count = present.sum(axis=0)
     index = np.flatnonzero(~np.isnan(value) & (count > 1))
@@ -356,8 +343,6 @@ def _over_scenarios(matrix: Floats, weight: Floats, value: Floats, *, up: bool, 
 
 def _bootstrap(matrix: Floats, weight: Floats, eligible: Flags, ci: float) -> Interval:
     """Return the percentile interval of each mean over samples of columns; the pool is fixed."""
-    import numpy as np
-
     number, none = len(matrix), np.full(matrix.shape[1], np.nan)
     if number < 2:
         return none, none, "no interval: only one column"
@@ -373,8 +358,6 @@ def _bootstrap(matrix: Floats, weight: Floats, eligible: Flags, ci: float) -> In
 
 
 def _cells(column: Column, pool: Sequence[str], rates: Floats, signs: "Signs | None") -> pl.DataFrame:
-    import numpy as np
-
     index = np.flatnonzero(~np.isnan(column.values))
     values = column.values[index]
     frame = pl.DataFrame(

@@ -2,17 +2,13 @@
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
 
+import numpy as np
 import polars as pl
 
 from helmframe._core.expressions import key_of
 from helmframe.stats.encoded_rows import INSTANCE, Floats, Numbers, lengths, merge_names, starts_of
 from helmframe.stats.intervals import FEW_CLUSTERS
-
-if TYPE_CHECKING:
-    import numpy as np
-
 
 REPLICATES = 2_000
 # More clusters than this are summed in this number of groups, and groups are sampled, which bounds the cost.
@@ -42,8 +38,6 @@ def percentile_interval(
 
     Source: Efron & Tibshirani 1993, An Introduction to the Bootstrap, ch. 13.
     """
-    import numpy as np
-
     clusters = len(sums)
     if clusters < 2:
         return None, None, "no interval: fewer than 2 clusters"
@@ -59,8 +53,6 @@ def percentile_interval(
 
 def replicates(sums: Floats, value: Callable[[Floats], Floats]) -> Floats:
     """Return the statistic of each of 2,000 samples of clusters with replacement; arguments as above."""
-    import numpy as np
-
     # equal up to rounding, relative to the largest value of each column
     scale = np.abs(sums).max(axis=0)
     rounded = np.round(sums / np.where(scale > 0, scale, 1.0), 12) + 0.0
@@ -80,15 +72,11 @@ def few_clusters(clusters: int) -> str:
 
 def _sums_by_kind(kinds: Floats, counts: Numbers, generator: "np.random.Generator") -> Iterator[Floats]:
     """Yield the sums of all replicates, by counts per kind of cluster."""
-    import numpy as np
-
     yield generator.multinomial(int(counts.sum()), counts / counts.sum(), size=REPLICATES).astype(np.float64) @ kinds
 
 
 def _sums_by_row(kinds: Floats, counts: Numbers, generator: "np.random.Generator") -> Iterator[Floats]:
     """Yield the sums of the replicates in batches, by rows."""
-    import numpy as np
-
     rows = np.repeat(kinds, counts, axis=0)
     if len(rows) > MOST_GROUPS:
         # in random order, so that groups do not sum similar clusters
@@ -135,8 +123,6 @@ def bootstrap_variance(
 
     Source: Efron 1979, Annals of Statistics 7:1.
     """
-    import numpy as np
-
     names = merge_names(cells, INSTANCE[:3])
     rows = answered.sort(names).collect()
     keys = rows.select(key=key_of("bootstrap", *(pl.col(name).fill_null("") for name in INSTANCE[:3])))["key"]

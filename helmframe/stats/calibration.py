@@ -2,8 +2,8 @@
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
+import numpy as np
 import polars as pl
 
 from helmframe._core.bins import binned, debiased_error, enough, equal_masses, plain_error
@@ -13,9 +13,6 @@ from helmframe.stats.bootstrap import MOST_GROUPS, REPLICATES, few_clusters, rep
 from helmframe.stats.encoded_rows import Floats, Numbers, starts_of
 from helmframe.stats.frames import protect_columns
 from helmframe.stats.intervals import SMALL_N
-
-if TYPE_CHECKING:
-    import numpy as np
 
 CALIBRATION = {
     "squared_calibration_error": pl.Float64(),
@@ -123,8 +120,6 @@ def _check(rows: pl.DataFrame, confidence: str, right: str) -> None:
 
 
 def _calibrate_group(group: pl.DataFrame, bins: int, ci: float) -> dict[str, object]:
-    import numpy as np
-
     # sorted, so that sums don't depend on the row order
     answers = group.sort("claimed", "right", "cluster")
     confidences, right = answers["claimed"].to_numpy(), answers["right"].to_numpy()
@@ -162,8 +157,6 @@ def _interval(
     cluster: Numbers, confidences: Floats, right: Floats, bin_index: Numbers, error: float, ci: float
 ) -> tuple[float | None, float | None, str, int]:
     """Return low, high, method and the number of clusters."""
-    import numpy as np
-
     n_clusters, kinds = int(cluster.max()) + 1, int(bin_index.max()) + 1
     if n_clusters < 2:
         return None, None, "no interval: fewer than 2 clusters", n_clusters
@@ -200,8 +193,6 @@ def _interval(
 
 def _null_band(confidences: Floats, bin_index: Numbers, ci: float) -> tuple[float, float]:
     """Return the band of the plain error if each completion is right with the probability it claims."""
-    import numpy as np
-
     generator = _generator(confidences)
     claimed = np.bincount(bin_index, confidences)
     if len(confidences) > DRAWN:
@@ -216,16 +207,12 @@ def _null_band(confidences: Floats, bin_index: Numbers, ci: float) -> tuple[floa
 
 def _generator(confidences: Floats) -> "np.random.Generator":
     """Return a random generator keyed by the sorted confidences."""
-    import numpy as np
-
     key = hashlib.sha256(confidences.astype("<f8").tobytes()).digest()
     return np.random.Generator(np.random.PCG64(int.from_bytes(key[:16], "little")))
 
 
 def _right_counts(confidences: Floats, starts: Numbers, generator: "np.random.Generator") -> Iterator[Floats]:
     """Yield the number of right completions per bin, a batch of resamples at a time."""
-    import numpy as np
-
     at_once = max(1, _CHUNK // len(confidences))
     for start in range(0, REPLICATES, at_once):
         count = min(at_once, REPLICATES - start)

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 
+import numpy as np
 import polars as pl
 
 from helmframe._schema import ORIGINAL
@@ -125,8 +126,6 @@ def compare(
         raise ArgumentError(
             f"compare(on={list(on)}): on must include 'instance_id', because sides are paired by instance."
         )
-    import numpy as np
-
     rows = as_scores(scores).lazy()
     keys = [*group_keys(rows, by, ("metric", axis)), "metric"]
     group_keys(rows, [*on, axis])
@@ -207,8 +206,6 @@ def _clusters(pairs: Pairs, nest: ClusterIndex, strata: pl.DataFrame) -> pl.Data
 
 def _covariances(clusters: pl.DataFrame) -> list[Floats]:
     """Return the covariance of the differences of each set of groups that share clusters."""
-    import numpy as np
-
     # a group with a cluster that is alone in its subset has no variance
     finite = clusters.filter(pl.col("influence").is_finite().all().over("group"))
     groups, row = np.unique(finite["group"].to_numpy(), return_inverse=True)
@@ -225,8 +222,6 @@ def _covariances(clusters: pl.DataFrame) -> list[Floats]:
 
 
 def _gram(row: Numbers, column: Numbers, influence: Floats) -> Floats:
-    import numpy as np
-
     rows, row = np.unique(row, return_inverse=True)
     columns, column = np.unique(column, return_inverse=True)
     shape = len(rows), len(columns)
@@ -238,7 +233,6 @@ def _gram(row: Numbers, column: Numbers, influence: Floats) -> Floats:
 
 def _connected_entries(row: Numbers, column: Numbers, rows: int) -> list[Numbers]:
     """Return the entries of each set of rows that share columns."""
-    import numpy as np
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
@@ -253,8 +247,6 @@ def _levels(
     pairs: Pairs, nest: ClusterIndex, strata: pl.DataFrame, higher_is_better: Mapping[str, bool]
 ) -> pl.DataFrame:
     """Return value_a, value_b, single, win, tie and loss per group."""
-    import numpy as np
-
     directions = metric_directions(strata["metric"], higher_is_better)
 
     def count_instances(flags: Flags) -> pl.Series:
@@ -309,8 +301,6 @@ def _with_tests(table: pl.DataFrame, clusters: pl.DataFrame) -> pl.DataFrame:
 
 
 def _test(added: Floats, single: bool) -> tuple[float, str]:
-    import numpy as np
-
     differing = added[added != 0]
     if single and np.allclose(np.abs(differing), np.abs(differing[:1]), rtol=1e-9, atol=0.0):
         return mcnemar_midp(int(np.sum(differing > 0)), int(np.sum(differing < 0))), "McNemar mid-p"

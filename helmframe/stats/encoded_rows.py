@@ -6,14 +6,11 @@ so sums are equal to the last digit in any row order. A cluster index has the st
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
+import numpy as np
 import polars as pl
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
+from numpy.typing import NDArray
 
 Numbers: TypeAlias = "NDArray[np.int64]"
 Floats: TypeAlias = "NDArray[np.float64]"
@@ -74,8 +71,6 @@ def encode_rows(rows: pl.LazyFrame | pl.DataFrame, names: Sequence[str], more: S
 
 def numbered(table: pl.DataFrame, names: Sequence[str]) -> tuple[pl.DataFrame, Numbers]:
     """Return the distinct values of these columns, in order of first appearance, and each row's index."""
-    import numpy as np
-
     if not names:
         return pl.DataFrame(height=min(table.height, 1)), np.zeros(table.height, dtype=np.int64)
     distinct = table.select(names).unique(maintain_order=True)
@@ -86,8 +81,6 @@ def numbered(table: pl.DataFrame, names: Sequence[str]) -> tuple[pl.DataFrame, N
 
 def starts_of(keys: Numbers) -> Numbers:
     """Return the start of each run of equal keys, in sorted keys."""
-    import numpy as np
-
     if not keys.size:
         return np.empty(0, dtype=np.int64)
     return np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
@@ -95,15 +88,11 @@ def starts_of(keys: Numbers) -> Numbers:
 
 def lengths(starts: Numbers, end: int) -> Numbers:
     """Return the length of each run; the last run ends at `end`."""
-    import numpy as np
-
     return np.diff(np.append(starts, end))
 
 
 def distinct(keys: Numbers) -> Numbers:
     """Return the distinct keys, sorted."""
-    import numpy as np
-
     # a stable sort is fast for keys that are nearly sorted, as most of ours are
     keys = np.sort(keys, kind="stable")
     return keys[starts_of(keys)]
@@ -111,8 +100,6 @@ def distinct(keys: Numbers) -> Numbers:
 
 def sums(values: "NDArray[Any]", starts: Numbers) -> "NDArray[Any]":
     """Return the sum of each run of values."""
-    import numpy as np
-
     if len(starts) == len(values):
         return values
     return np.add.reduceat(values, starts)
@@ -120,8 +107,6 @@ def sums(values: "NDArray[Any]", starts: Numbers) -> "NDArray[Any]":
 
 def in_order(keys: Numbers, values: Floats) -> Numbers:
     """Return the order that sorts by key, then by value, so that sums do not depend on the row order."""
-    import numpy as np
-
     order = np.argsort(keys, kind="stable")
     sorted_keys = keys[order]
     if not np.any(sorted_keys[1:] == sorted_keys[:-1]) or np.array_equal(values, np.rint(values)):
@@ -131,8 +116,6 @@ def in_order(keys: Numbers, values: Floats) -> Numbers:
 
 def _cells(table: pl.DataFrame) -> tuple[pl.DataFrame, Numbers]:
     """Return the same as `numbered`, but faster if few rows differ from the previous row."""
-    import numpy as np
-
     names = table.columns
     changes = table.select(pl.col(name).ne_missing(pl.col(name).shift()) for name in names)
     restless = [name for name in names if (changes[name].sum() or 0) > table.height // 8]
@@ -163,16 +146,12 @@ def _column(values: pl.Series) -> tuple[pl.Series, Numbers]:
 
 def _index_instances(ids: pl.Series) -> tuple[Numbers, Numbers, pl.DataFrame]:
     """Return the same as `_units`, if each instance is a cluster."""
-    import numpy as np
-
     number, names = _index_texts(ids)
     return number, np.arange(len(names), dtype=np.int64), pl.DataFrame({"instance_id": names, "cluster": names})
 
 
 def _units(clusters: pl.Series, ids: pl.Series) -> tuple[Numbers, Numbers, pl.DataFrame]:
     """Map rows to instances, and instances to clusters; return both with their names."""
-    import numpy as np
-
     number, names = _index_texts(ids)
     # an id may be in several clusters, in different scenarios
     many = max(len(names), 1)
@@ -196,8 +175,6 @@ def _index_texts(texts: pl.Series) -> tuple[Numbers, pl.Series]:
 
 
 def _index_in(texts: pl.Series, distinct: pl.Series) -> Numbers:
-    import numpy as np
-
     index: Numbers = texts.cast(pl.Enum(distinct)).to_physical().to_numpy().astype(np.int64)
     return index
 
@@ -228,8 +205,6 @@ class ClusterIndex:
 
 
 def build_cluster_index(rows: EncodedRows, by: Sequence[str], mask: Flags, many: "Numbers | None") -> ClusterIndex:
-    import numpy as np
-
     names, stratum = rows.index_by(merge_names(by, STRATUM))
     units = rows.units
     stratum, unit = (stratum, rows.unit) if mask.all() else (stratum[mask], rows.unit[mask])
@@ -262,8 +237,6 @@ def build_cluster_index(rows: EncodedRows, by: Sequence[str], mask: Flags, many:
 
 def cluster_sums(nest: ClusterIndex, value: Floats) -> Floats:
     """Return per cluster the sum over its instances of their mean."""
-    import numpy as np
-
     if len(nest.of_instance) == len(nest.order) and nest.many is None:
         return sums(value[nest.order], nest.of_cluster)
     order = nest.order
@@ -283,8 +256,6 @@ def totals(nest: ClusterIndex, value: Floats) -> Floats:
 
 def residuals(nest: ClusterIndex, clusters: Floats) -> Floats:
     """Return the CR2 residuals of a mean: the residual sum of each cluster, over the root of 1 − its share."""
-    import numpy as np
-
     average = (sums(clusters, nest.of_stratum) / nest.size)[nest.stratum_of_cluster]
     with np.errstate(divide="ignore", invalid="ignore"):
         residual: Floats = (clusters - average * nest.cluster_size) / np.sqrt(

@@ -5,6 +5,7 @@ Shared by `aggregate`, `worst_case`, `robustness` and `compare`.
 
 from collections.abc import Sequence
 
+import numpy as np
 import polars as pl
 
 from helmframe.errors import ArgumentError, UnknownNameError
@@ -138,8 +139,6 @@ def count_completions(rows: EncodedRows, by: Sequence[str]) -> pl.DataFrame:
         rows: Rows with `score`, `parsed` and `truncated`.
         by: As in `estimate`.
     """
-    import numpy as np
-
     flags = {
         "n_completions": pl.repeat(True, rows.rows.height, eager=True),  # noqa: FBT003 - a value, not a switch
         "n_error": rows.rows["score"].is_null(),

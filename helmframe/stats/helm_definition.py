@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 
+import numpy as np
 import polars as pl
 
 from helmframe._schema import ORIGINAL
@@ -54,8 +55,6 @@ def helm_definition(
 
     Source: crfm-helm helm/benchmark/metrics/metric.py, compute_worst_case_metrics.
     """
-    import numpy as np
-
     keys = [*group_keys(scores, by, MADE), "metric"]
     included = (pl.col("perturbation") == ORIGINAL) | pl.col("changed").fill_null(value=True)
     lazy = scores.lazy()
@@ -85,8 +84,6 @@ def helm_definition(
 
 def _originals(variants: Variants) -> Floats:
     """Return the original's score for every variant; NaN if it has none."""
-    import numpy as np
-
     instance = variants.rows.cell * variants.rows.units + variants.rows.unit
     starts = starts_of(instance)
     first = np.where(variants.variant[starts] == 0, variants.score[starts], np.nan)
@@ -95,8 +92,6 @@ def _originals(variants: Variants) -> Floats:
 
 def _lowest(variants: Variants, inside: "Flags") -> "tuple[Floats, Flags]":
     """Return an instance's lowest score over the rows of the mask, and its first row."""
-    import numpy as np
-
     instance = variants.rows.cell * variants.rows.units + variants.rows.unit
     rows = np.flatnonzero(inside)
     starts = starts_of(instance[rows])
@@ -116,8 +111,6 @@ def _row(
     **values: "tuple[Floats, Flags]",
 ) -> pl.DataFrame:
     """Return the means of these values, each over its own rows."""
-    import numpy as np
-
     height = variants.rows.cells.height
     columns: dict[str, pl.Series] = {}
     for level, (value, inside) in values.items():

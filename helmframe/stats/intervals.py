@@ -5,12 +5,12 @@ The functions on plain numbers take floats or NumPy arrays of one shape and retu
 
 from typing import TYPE_CHECKING, TypeAlias
 
+import numpy as np
 import polars as pl
 
 from helmframe.errors import ArgumentError
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
 
 
@@ -28,8 +28,6 @@ def wilson(successes: Numbers, n: Numbers, ci: float = 0.95) -> Interval:
 
     Source: Wilson 1927, JASA 22:209; Brown, Cai & DasGupta 2001, Statistical Science 16:101.
     """
-    import numpy as np
-
     return _score_interval(np.asarray(successes) / np.asarray(n), np.asarray(n, dtype=np.float64), ci)
 
 
@@ -46,8 +44,6 @@ def modified_wilson(p: Numbers, variance: Numbers, n: Numbers, df: Numbers, ci: 
     Source: Korn & Graubard 1998, Survey Methodology 24:193; Franco, Little, Louis & Slud 2019, J. Survey Statistics and
         Methodology 7:334; Kott 2017, Survey Methodology 43.
     """
-    import numpy as np
-
     p = np.asarray(p, dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
         worth = np.minimum(np.asarray(n), p * (1 - p) / np.asarray(variance))
@@ -63,7 +59,6 @@ def clopper_pearson(successes: Numbers, n: Numbers, ci: float = 0.95) -> Interva
 
     Source: Clopper & Pearson 1934, Biometrika 26:404.
     """
-    import numpy as np
     from scipy.special import betaincinv
 
     successes, n = np.broadcast_arrays(np.asarray(successes, dtype=np.float64), np.asarray(n, dtype=np.float64))
@@ -88,8 +83,6 @@ def unanimous(value: Numbers, n: Numbers, ci: float = 0.95, *, least: float = 0.
     >>> print(f"{low:.3f} {high:.3f}")
     -0.308 0.308
     """
-    import numpy as np
-
     share = clopper_pearson(0.0, n, ci)[1]
     value = np.asarray(value, dtype=np.float64)
     return value - share * (value - least), value + share * (1.0 - value)
@@ -102,15 +95,11 @@ def t_interval(mean: Numbers, variance: Numbers, df: Numbers, ci: float = 0.95) 
     >>> print(f"{low:.3f} {high:.3f}")
     5.476 14.524
     """
-    import numpy as np
-
     half = _student(df, ci) * np.sqrt(np.asarray(variance, dtype=np.float64))
     return np.asarray(mean) - half, np.asarray(mean) + half
 
 
 def _score_interval(p: Floats, n: Floats, ci: float) -> Interval:
-    import numpy as np
-
     z = _normal(ci)
     with np.errstate(divide="ignore", invalid="ignore"):
         centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
@@ -125,7 +114,6 @@ def _normal(ci: float) -> float:
 
 
 def _student(df: Numbers, ci: float) -> Floats:
-    import numpy as np
     from scipy.special import stdtrit
 
     return np.asarray(stdtrit(np.asarray(df, dtype=np.float64), (1 + ci) / 2), dtype=np.float64)
@@ -148,8 +136,6 @@ def with_interval(estimates: pl.DataFrame, fraction: pl.Expr, *, ci: float = 0.9
     Raises:
         ArgumentError: If `ci` isn't between 0 and 1.
     """
-    import numpy as np
-
     if not 0 < ci < 1:
         raise ArgumentError(f"ci={ci!r}: ci must be between 0 and 1, such as 0.95.")
     value, variance, df, worth, clusters, n = (

@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
 from helmframe._schema import ORIGINAL
@@ -174,8 +175,6 @@ def _originals(rows: pl.LazyFrame) -> pl.LazyFrame:
 def _column(
     name: str, cells: pl.DataFrame, residuals: pl.DataFrame, pool: Sequence[str], *, higher_is_better: bool, unit: str
 ) -> Column:
-    import numpy as np
-
     cells = cells.sort("model")
     number = {model: index for index, model in enumerate(pool)}
     index = np.array([number[model] for model in cells["model"]])
@@ -200,8 +199,6 @@ def _column(
 
 def _covariance(residuals: pl.DataFrame, models: Sequence[str]) -> "Floats | None":
     """Return the covariance of the models' means over shared clusters; None if a subset has one cluster."""
-    import numpy as np
-
     influence = residuals["influence"].to_numpy()
     if not np.isfinite(influence).all():
         return None
@@ -238,8 +235,6 @@ class _Answered:
         Raises:
             NotComparableError: If a model was run on fewer than 99 % of a column's instances.
         """
-        import numpy as np
-
         column = numbered(self.cells, COLUMN)[1]
         n_requested = np.bincount(self.requested // self.units, minlength=self.cells.height)
         union = distinct(column[self.requested // self.units] * self.units + self.requested % self.units)
@@ -258,8 +253,6 @@ class _Answered:
         Raises:
             NotComparableError: If a column has no instance that all of its models have a score for.
         """
-        import numpy as np
-
         columns, column = numbered(self.cells, COLUMN)
         all_keys = distinct(column[self.requested // self.units] * self.units + self.requested % self.units)
         n_every, n_shared = (
@@ -278,15 +271,11 @@ class _Answered:
 
     def by_all(self, encoded: EncodedRows) -> Flags:
         """Return whether each row's instance has a score of every model of its column."""
-        import numpy as np
-
         keys = numbered(encoded.cells, COLUMN)[1][encoded.cell] * encoded.units + encoded.unit
         return np.isin(keys, self._shared())
 
     def _shared(self) -> Numbers:
         """Return the keys (column and instance) that every model of the column has a score for."""
-        import numpy as np
-
         columns, column = numbered(self.cells, COLUMN)
         competitors = np.bincount(column, minlength=columns.height)
         key = np.sort(column[self.answered // self.units] * self.units + self.answered % self.units)
@@ -330,8 +319,6 @@ def leaderboard_of_means(
         UnknownNameError: If a column is unknown.
         ArgumentError: If a value isn't a number, a model has no name or several rows, or there is only one model.
     """
-    import numpy as np
-
     frame = _frame(means)
     if {"instance_id", "score"} <= set(frame.columns):
         raise ArgumentError("leaderboard_of_means(): these are scores of instances. Write hf.stats.leaderboard(frame).")

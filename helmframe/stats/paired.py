@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
+import numpy as np
 import polars as pl
 
 from helmframe.stats.encoded_rows import (
@@ -50,8 +51,6 @@ def pair_sides(scores: pl.LazyFrame, axis: str, keys: Sequence[str], base: str, 
         base: The value that the others are paired with; it sets the subset and cluster of an instance.
         on: The columns that identify an instance on both sides, besides scenario, instance and keys.
     """
-    import numpy as np
-
     question_columns = [name for name in merge_names(keys, ("scenario", *on)) if name not in (axis, "instance_id")]
     rows = encode_rows(scores, merge_names([axis, *question_columns], STRATUM), ["score"])
     questions = _Questions.of(rows, question_columns, keys)
@@ -102,16 +101,12 @@ class _Questions:
 
     def counted(self, side_keys: Numbers, base_keys: Numbers, **keys: Numbers) -> pl.DataFrame:
         """Return the groups that a side has, each with the number of its instances among some keys."""
-        import numpy as np
-
         present = distinct(self.group[distinct(np.concatenate([side_keys, base_keys]) // self.width)])
         counts = {name: pl.Series(self._instances(some), dtype=pl.Int64) for name, some in keys.items()}
         return self.groups.with_columns(**counts)[present]
 
     def _instances(self, keys: Numbers) -> Numbers:
         """Return the number of instances per group among these keys."""
-        import numpy as np
-
         question, instance = np.divmod(keys, self.width)
         lost = distinct((self.group[question] * self.count + self.scenario[question]) * self.width + instance)
         return np.bincount(lost // (self.count * self.width), minlength=self.groups.height)
@@ -144,8 +139,6 @@ class _Match:
 
 def _ids(rows: EncodedRows) -> tuple[int, Numbers]:
     """Return the number of instance ids, at least 1, and each unit's id; an id may be in several clusters."""
-    import numpy as np
-
     if rows.alone:
         return rows.units, np.arange(rows.names.height)
     ids, number = numbered(rows.names, ["instance_id"])
@@ -153,8 +146,6 @@ def _ids(rows: EncodedRows) -> tuple[int, Numbers]:
 
 
 def _sides(rows: EncodedRows, axis: str, questions: _Questions) -> dict[str, _Answers]:
-    import numpy as np
-
     labels, side = numbered(rows.cells, [axis])
     whole = questions.count * questions.width
     key = (side * questions.count + questions.of_cell)[rows.cell] * questions.width + questions.id_of_unit[rows.unit]
@@ -180,8 +171,6 @@ def _sides(rows: EncodedRows, axis: str, questions: _Questions) -> dict[str, _An
 
 
 def _match(side: _Answers, base: _Answers) -> _Match:
-    import numpy as np
-
     if not len(base.key):
         none = np.empty(0, np.int64)
         return _Match(none, none, side.key, none)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import polars as pl
 
 from helmframe.errors import ArgumentError
@@ -101,8 +102,6 @@ def prediction_powered(
 
 
 def _correct_group(rows: pl.DataFrame, ci: float, mean: str, tuned: bool, fraction: bool) -> dict[str, object]:
-    import numpy as np
-
     rows = _with_weights(rows, mean)
     w, f = rows["weight"].to_numpy(), rows["judged"].to_numpy()
     labelled = rows["label"].is_not_null().to_numpy()
@@ -159,8 +158,6 @@ def _with_weights(rows: pl.DataFrame, mean: str) -> pl.DataFrame:
 
 def _cluster_residuals(cluster: Numbers, residual: Floats, mask: Flags) -> Floats:
     """Return per cluster the sum of its residuals, scaled up for the mean estimated from them."""
-    import numpy as np
-
     count = len(np.unique(cluster[mask]))
     sums = np.bincount(cluster, np.where(mask, residual, 0.0))
     return np.asarray(sums * np.sqrt(count / (count - 1)) if count > 1 else sums * 0.0)

@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
 
 from helmframe.stats.encoded_rows import Floats, Numbers
 from helmframe.stats.significance import pairwise_level, variances_of_pairs
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 Signs: TypeAlias = "NDArray[np.int8]"
 
@@ -37,7 +36,6 @@ def significant_signs(columns: Sequence[Estimates], competitors: int, ci: float)
     The intervals of all pairs in all columns are simultaneous at level `ci` (max-|t| bootstrap over the sampling units,
     paired). 0 means undecided, or absent.
     """
-    import numpy as np
     from scipy.special import stdtrit
 
     level = pairwise_level([column.covariance for column in columns if column.covariance is not None], ci)
@@ -70,8 +68,6 @@ def rank_interval(signs: Signs, index: Numbers) -> tuple[Numbers, Numbers]:
 
     Source: Mogstad, Romano, Shaikh & Wilhelm 2024, Review of Economic Studies 91:476.
     """
-    import numpy as np
-
     matrix = signs[np.ix_(index, index)]
     return 1 + np.sum(matrix < 0, axis=1), len(index) - np.sum(matrix > 0, axis=1)
 
@@ -109,8 +105,6 @@ def ranks(values: Floats) -> Numbers:
     >>> ranks(np.array([0.5, 0.9, 0.5, 0.1])).tolist()
     [2, 1, 2, 4]
     """
-    import numpy as np
-
     better: Numbers = np.sum(above(values), axis=0)
     return 1 + better
 
@@ -124,8 +118,6 @@ def win_rates(values: Floats) -> Floats:
 
     Source: helm/benchmark/presentation/summarize.py (compute_aggregate_row_win_rates).
     """
-    import numpy as np
-
     better = above(values)
     equal = len(values) - better.sum(axis=0) - better.sum(axis=1) - 1
     rates: Floats = (better.sum(axis=1) + equal / 2) / np.float64(len(values) - 1)
@@ -134,8 +126,6 @@ def win_rates(values: Floats) -> Floats:
 
 def above(values: Floats) -> "NDArray[np.bool_]":
     """Return whether a row's value is higher than a column's, by more than rounding."""
-    import numpy as np
-
     close = np.isclose(values[:, None], values[None, :], rtol=1e-12, atol=1e-12)
     return (values[:, None] > values[None, :]) & ~close
 

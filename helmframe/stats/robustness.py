@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 
+import numpy as np
 import polars as pl
 
 from helmframe._schema import ORIGINAL
@@ -149,8 +150,6 @@ def robustness(
 
 def count_instances(variants: Variants, keys: Sequence[str]) -> pl.DataFrame:
     """Return per group and scenario the number of instances, perturbed or not: `keys`, scenario, every."""
-    import numpy as np
-
     groups, group = variants.rows.index_by(merge_names(keys, ("scenario",)))
     units = variants.rows.units
     count = np.bincount(distinct(group * units + variants.rows.unit) // units, minlength=groups.height)
@@ -159,8 +158,6 @@ def count_instances(variants: Variants, keys: Sequence[str]) -> pl.DataFrame:
 
 def count_complete(part: VariantGroups, keys: Sequence[str]) -> pl.DataFrame:
     """Return per group, perturbation and scenario k and the number of instances complete in all runs (whole)."""
-    import numpy as np
-
     units = part.rows.units
     groups, group = part.rows.index_by(merge_names([*keys, "perturbation"], ("scenario",)))
     key = group * units + part.rows.unit
@@ -202,8 +199,6 @@ def _robustness_chunk(
     higher_is_better: Mapping[str, bool],
     placebo: str | None,
 ) -> PartialAggregate:
-    import numpy as np
-
     variants = variants_of(scores, keys, higher_is_better, coverage=context.variants)
     all_but = pl.when(pl.lit(placebo is None) | (pl.col("perturbation") != pl.lit(placebo))).then(pl.lit(ALL))
     singles = group_variants(variants, keys, BY_PERTURBATION)
@@ -238,8 +233,6 @@ def _robustness_chunk(
 
 def _levels_in(part: VariantGroups, by: Sequence[str]) -> pl.DataFrame:
     """Return per stratum the complete instances (size), and their sums of original, perturbed and worst."""
-    import numpy as np
-
     with np.errstate(invalid="ignore", divide="ignore"):
         perturbed = part.total / part.scored
     nest = build_cluster_index(part.rows, by, part.complete, None)
@@ -258,8 +251,6 @@ def _levels(strata: pl.DataFrame, by: Sequence[str], mean: str) -> pl.DataFrame:
 
 def _flips_in(part: VariantGroups, by: Sequence[str]) -> pl.DataFrame:
     """Count the variants of complete instances: worse, better, altered, scored; and fractional scores."""
-    import numpy as np
-
     cell, height = part.rows.cell[part.complete], part.rows.cells.height
     counts = {
         "worse": part.worse, "better": part.better, "altered": part.altered, "scored": part.scored,
@@ -296,8 +287,6 @@ def _rename_interval(estimates: pl.DataFrame, by: Sequence[str], name: str, n: s
 
 def _placebo_changes(singles: VariantGroups, placebo: str) -> "tuple[Numbers, Floats]":
     """Return the instances with a placebo, sorted, and the placebo's mean − the original."""
-    import numpy as np
-
     of_placebo = (singles.rows.cells["perturbation"] == placebo).to_numpy()[singles.rows.cell] & singles.complete
     instance = singles.instance[of_placebo]
     change = singles.total[of_placebo] / singles.scored[of_placebo] - singles.original[of_placebo]
@@ -307,8 +296,6 @@ def _placebo_changes(singles: VariantGroups, placebo: str) -> "tuple[Numbers, Fl
 
 def _excess_changes(part: VariantGroups, instances: Numbers, changes: Floats) -> Floats:
     """Return per row the sum over altered variants of change − the placebo's change; NaN without a placebo."""
-    import numpy as np
-
     if not len(instances):
         return part.change * np.nan
     index = np.minimum(np.searchsorted(instances, part.instance), len(instances) - 1)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
 import polars as pl
 
 from helmframe._core.expressions import key_of
@@ -58,8 +59,6 @@ def sequential(
         (prior–posterior ratio, uniform beta-binomial prior); the same 2024, JRSS-B 86:1, arXiv 2010.09686 (betting
         without replacement, hedged, the capital spread over a grid of bets).
     """
-    import numpy as np
-
     least, most = bounds
     if not (np.isfinite(least) and np.isfinite(most) and least < most):
         raise ArgumentError(
@@ -102,8 +101,6 @@ def confidence_sequence(
     values: Floats, sizes: Floats, sampled: SampledPopulation, *, binary: bool, bounds: tuple[float, float], ci: float
 ) -> pl.DataFrame:
     """Return `sequential` of checked scores; `sizes` has only the sizes of these scores, all equal if `binary`."""
-    import numpy as np
-
     least, most = bounds
     seen = (values - least) / (most - least)
     ends = _posterior_ratio_ends(seen, sampled.units, 1 - ci) if binary else _betting_ends(seen, sizes, sampled, 1 - ci)
@@ -120,8 +117,6 @@ def confidence_sequence(
 
 def _narrow(low: Floats, high: Floats, value: Floats) -> tuple[Floats, Floats]:
     """Cut each interval by the previous ones, unless these exclude the current mean (one of them has missed)."""
-    import numpy as np
-
     lows, highs = np.maximum.accumulate(low), np.minimum.accumulate(high)
     misses = (lows > value) | (value > highs)
     return np.where(misses, low, lows), np.where(misses, high, highs)
@@ -134,7 +129,6 @@ def _posterior_ratio_ends(seen: Floats, population: int, alpha: float) -> tuple[
     uniform prior of K the probability is 1/(t+1). The first is concave in K (in logarithms), so bisection finds both
     ends.
     """
-    import numpy as np
     from scipy.special import gammaln
 
     factorials = gammaln(np.arange(population + 2, dtype=np.float64) + 1)
@@ -159,8 +153,6 @@ def _posterior_ratio_ends(seen: Floats, population: int, alpha: float) -> tuple[
 
 def _outermost(holds: Callable[[Numbers], Flags], outer: Numbers, inner: Numbers) -> Numbers:
     """Return the outermost integer from outer to inner for which `holds` is true."""
-    import numpy as np
-
     inner = np.where(holds(outer), outer, inner)
     while np.any(np.abs(inner - outer) > 1):
         middle = (inner + outer) // 2
@@ -180,8 +172,6 @@ def _betting_ends(seen: Floats, sizes: Floats, sampled: SampledPopulation, alpha
     For unequal sizes, x is the excess of a cluster's sum over the usual sum of a cluster of its size so far. Otherwise
     the bets would be on the sizes, which are known. x is shifted and scaled to lie between 0 and 1.
     """
-    import numpy as np
-
     candidates = np.linspace(0, 1, CANDIDATES + 1)
     stakes = np.array(STAKES)[:, None]
     above, below = (np.ones((len(STAKES), len(candidates))) for _ in range(2))

@@ -3,6 +3,8 @@
 import hashlib
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+
 from helmframe.stats.encoded_rows import Floats, Numbers
 
 EXACT_FLIPS = 20
@@ -28,8 +30,6 @@ def sign_flip_p(differences: Floats) -> tuple[float, str]:
 
     Source: Fisher 1935, The Design of Experiments §21; Phipson & Smyth 2010, Stat. Appl. Genet. Mol. Biol. 9:39.
     """
-    import numpy as np
-
     # rounded to 12 digits, so that the order of sums does not matter
     scale = float(np.max(np.abs(differences), initial=0.0))
     units = np.round(np.asarray(differences, dtype=np.float64) / scale, 12) if scale else np.zeros(0)
@@ -54,7 +54,6 @@ def mcnemar_midp(only_a: int, only_b: int) -> float:
 
     Source: Fagerland, Lydersen & Laake 2013, BMC Medical Research Methodology 13:91.
     """
-    import numpy as np
     from scipy.special import bdtr, gammaln
 
     n, least = only_a + only_b, min(only_a, only_b)
@@ -75,8 +74,6 @@ def holm(p: Sequence[float]) -> list[float]:
 
     Source: Holm 1979, Scandinavian Journal of Statistics 6:65.
     """
-    import numpy as np
-
     values = np.asarray(p, dtype=np.float64)
     order = np.argsort(values, kind="stable")
     stepped = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1))
@@ -94,15 +91,12 @@ def detectable(stderr: Floats, df: Floats, ci: float = 0.95) -> Floats:
 
     Source: Bloom 1995, Evaluation Review 19:547: (t₁₋α/2 + t_power) standard errors.
     """
-    import numpy as np
     from scipy.special import stdtrit
 
     return np.asarray((stdtrit(df, (1 + ci) / 2) + stdtrit(df, POWER)) * stderr, dtype=np.float64)
 
 
 def _all_flips(sizes: Floats) -> Floats:
-    import numpy as np
-
     # the first sign is fixed; the other half is its mirror image
     sums = sizes[:1]
     for size in sizes[1:]:
@@ -111,8 +105,6 @@ def _all_flips(sizes: Floats) -> Floats:
 
 
 def _random_flips(sizes: Floats, counts: Numbers) -> Floats:
-    import numpy as np
-
     key = hashlib.sha256(sizes.tobytes() + counts.astype("<i8").tobytes()).digest()
     generator = np.random.Generator(np.random.PCG64(int.from_bytes(key[:16], "little")))
     rest, rest_counts = sizes[:-MOST_FLIPPED], counts[:-MOST_FLIPPED]
@@ -156,8 +148,6 @@ def joint_level(covariances: Sequence[Floats], ci: float) -> float:
     Source: Chernozhukov, Chetverikov & Kato 2013, Annals of Statistics 41:2786; Romano & Wolf 2005, Econometrica
         73:1237; Beran 1988, JASA 83:679 (one level for unlike estimates).
     """
-    import numpy as np
-
     correlations = [_correlation(matrix) for matrix in covariances]
     correlations = [matrix for matrix in correlations if len(matrix)]
     if sum(map(len, correlations)) < 2:
@@ -172,8 +162,6 @@ def joint_level(covariances: Sequence[Floats], ci: float) -> float:
 
 def pairwise_level(covariances: Sequence[Floats], ci: float) -> float:
     """Return the `joint_level` of the differences of all pairs of the estimates of each set."""
-    import numpy as np
-
     largest = np.zeros(JOINT_DRAWS)
     pairs = 0
     for index, covariance in enumerate(covariances):
@@ -193,8 +181,6 @@ def pairwise_level(covariances: Sequence[Floats], ci: float) -> float:
 
 def variances_of_pairs(covariance: Floats) -> Floats:
     """Return the variance of the difference of each pair of estimates."""
-    import numpy as np
-
     variance = np.diag(covariance)
     both = variance[:, None] + variance[None, :]
     difference: Floats = both - 2 * covariance
@@ -204,7 +190,6 @@ def variances_of_pairs(covariance: Floats) -> Floats:
 
 def _level(largest: Floats, ci: float) -> float:
     """Return the two-sided level of the quantile, raised by two Monte Carlo errors of the samples."""
-    import numpy as np
     from scipy.special import ndtr
 
     share = min(ci + 2 * np.sqrt(ci * (1 - ci) / len(largest)), 1.0)
@@ -212,8 +197,6 @@ def _level(largest: Floats, ci: float) -> float:
 
 
 def _correlation(covariance: Floats) -> Floats:
-    import numpy as np
-
     variance = np.diag(covariance)
     positive = variance > 0
     error = np.sqrt(variance[positive])
@@ -223,8 +206,6 @@ def _correlation(covariance: Floats) -> Floats:
 
 def _normals(covariance: Floats, index: int) -> Iterator[tuple[int, Floats]]:
     """Yield samples with this covariance, which may be singular; equal numbers give equal samples."""
-    import numpy as np
-
     # rounded, so that the order of sums does not matter
     rounded = np.round(covariance, 9) + 0.0
     key = hashlib.sha256(f"{index} {JOINT_DRAWS}".encode() + rounded.tobytes()).digest()

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import polars as pl
 
 from helmframe.stats.encoded_rows import (
@@ -69,8 +70,6 @@ def sums_of(
         count: The number of scores in each row, if `value` is their sum; such rows count as not binary.
         named: Whether to keep the names of clusters, and the cells of trials, in any case.
     """
-    import numpy as np
-
     nest = build_cluster_index(rows, by, mask, None if count is None else count[mask])
     value = value[mask]
     fractional = (nest.many is not None) | ((value != 0) & (value != 1))[nest.order]
@@ -154,8 +153,6 @@ def _trials(rows: EncodedRows, by: Sequence[str]) -> frozenset[tuple[str, int]]:
 
 def _pooled_clusters(nest: ClusterIndex, totals: Floats) -> pl.DataFrame:
     """Return one row per stratum, for all its clusters."""
-    import numpy as np
-
     starts = nest.of_stratum
     count = lengths(starts, len(totals)).astype(np.float64)
     total = sums(totals, starts)
@@ -213,8 +210,6 @@ def trial_cells(rows: EncodedRows, nest: ClusterIndex, mask: Flags, value: Float
     Returns:
         stratum, cluster (its name), trial, trials (their number), total and size (instances).
     """
-    import numpy as np
-
     instance = np.repeat(np.arange(len(nest.of_instance)), lengths(nest.of_instance, len(nest.order)))
     of_cluster = np.repeat(np.arange(len(nest.of_cluster)), lengths(nest.of_cluster, len(nest.of_instance)))
     answers = pl.LazyFrame(

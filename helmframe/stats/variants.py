@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import polars as pl
 
 from helmframe._schema import ORIGINAL
@@ -55,8 +56,6 @@ class Variants:
     @cached_property
     def original(self) -> Floats:
         """Return the original's score for each row; NaN if it has none."""
-        import numpy as np
-
         first = starts_of(self.instance)
         # the original is the first of its variants
         score = np.where(self.variant[first] == 0, self.score[first], np.nan)
@@ -109,8 +108,6 @@ def variants_of(
     Raises:
         ArgumentError: If a metric has no direction.
     """
-    import numpy as np
-
     names = merge_names(keys, (*STRATUM, *RUN_KEYS))
     rows = encode_rows(scores, merge_names(names, VARIANT), ["score", "changed", *more])
     run_cells, of_cell = numbered(rows.cells, names)
@@ -147,8 +144,6 @@ def group_variants(variants: Variants, keys: Sequence[str], group: pl.Expr) -> V
         keys: As in `variants_of`.
         group: The name of the group that a perturbation belongs to, null for none; the original's is ignored.
     """
-    import numpy as np
-
     rows = variants.rows
     names, of_kind = group_names(variants, group)
     many = max(len(names), 1)
@@ -195,8 +190,6 @@ def group_variants(variants: Variants, keys: Sequence[str], group: pl.Expr) -> V
 
 def combine_groups(singles: VariantGroups, variants: Variants, keys: Sequence[str], group: pl.Expr) -> VariantGroups:
     """Combine the `group_variants` of single perturbations into one group of several."""
-    import numpy as np
-
     names, _ = group_names(variants, group)
     named = singles.rows.cells.select(_group_label(group)).to_series().is_not_null().to_numpy()
     inside = np.flatnonzero(named[singles.rows.cell])
@@ -230,8 +223,6 @@ def combine_groups(singles: VariantGroups, variants: Variants, keys: Sequence[st
 
 def group_names(variants: Variants, group: pl.Expr) -> tuple[list[str], Numbers]:
     """Return the names of the groups, and the group's index for each of `kinds`; −1 for none."""
-    import numpy as np
-
     labels = variants.kinds.select(_group_label(group)).to_series().to_list()
     names = [name for name in dict.fromkeys(labels) if name is not None]
     return names, np.array([-1 if name is None else names.index(name) for name in labels], dtype=np.int64)
@@ -259,8 +250,6 @@ def cells_of(
     run_cells: pl.DataFrame, cell: Numbers, name: Numbers, names: Sequence[str]
 ) -> tuple[pl.DataFrame, Numbers]:
     """Return the cells present, with the name of the group, and the cell of each row."""
-    import numpy as np
-
     both = cell * max(len(names), 1) + name
     present = np.flatnonzero(np.bincount(both))
     number = np.zeros(int(both.max(initial=-1)) + 1, dtype=np.int64)
@@ -284,8 +273,6 @@ def _group_label(group: pl.Expr) -> pl.Expr:
 
 
 def _count(flags: Flags, starts: Numbers) -> Numbers:
-    import numpy as np
-
     return sums(flags.astype(np.int64), starts)
 
 
@@ -300,8 +287,6 @@ def _kinds(cells: pl.DataFrame) -> tuple[pl.DataFrame, Numbers]:
 
 
 def _cell_directions(cells: pl.DataFrame, higher_is_better: Mapping[str, bool]) -> Flags:
-    import numpy as np
-
     for metric in cells["metric"].unique().sort():
         if higher_is_better.get(metric) is None:
             raise ArgumentError(

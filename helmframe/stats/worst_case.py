@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from math import comb
 
+import numpy as np
 import polars as pl
 
 from helmframe._core.checks import is_integer
@@ -186,8 +187,6 @@ def worst_at_k(
 def _worst_at_k_chunk(
     scores: pl.LazyFrame, context: FoldContext, *, keys: Sequence[str], k: int, higher_is_better: Mapping[str, bool]
 ) -> PartialAggregate:
-    import numpy as np
-
     variants = variants_of(scores, keys, higher_is_better, coverage=context.variants, more=("parsed", "truncated"))
     rows, worst, draws = expected_worst(variants, keys, k)
     by, mask = [*keys, "perturbation"], ~np.isnan(worst)
@@ -204,8 +203,6 @@ def _worst_at_k_chunk(
 
 def expected_worst(variants: Variants, keys: Sequence[str], k: int) -> tuple[EncodedRows, Floats, Numbers]:
     """Return per instance, run and perturbation the expected worst of k (NaN if a seed failed), and seeds per cell."""
-    import numpy as np
-
     names, group = group_names(variants, BY_PERTURBATION)
     units, many = variants.rows.units, max(len(names), 1)
     inside = np.flatnonzero(variants.variant > 0)
@@ -227,8 +224,6 @@ def expected_worst(variants: Variants, keys: Sequence[str], k: int) -> tuple[Enc
 
 def _weights(most: int, k: int) -> Floats:
     """Return row K, column i: the share of k-subsets of K seeds whose worst is the i-th from below; NaN if K < k."""
-    import numpy as np
-
     weights = np.full((most + 1, max(most, 1)), np.nan)
     for total in range(k, most + 1):
         weights[total, :total] = [comb(total - 1 - i, k - 1) / comb(total, k) for i in range(total)]
@@ -252,8 +247,6 @@ def _pools(cells: pl.DataFrame, keys: Sequence[str], k: int) -> pl.DataFrame:
 
 
 def _dropped(rows: EncodedRows, keys: Sequence[str], mask: Flags) -> pl.DataFrame:
-    import numpy as np
-
     groups, group = rows.index_by(merge_names(keys, ("scenario",)))
     units = rows.units
     broken = np.bincount(distinct((group * units + rows.unit)[~mask]) // units, minlength=groups.height)
@@ -285,8 +278,6 @@ def worst_scores(
         Scores with perturbation "worst" (with k: the perturbation's name), null if a variant failed; and a table of
         scenario and variants: "original, typos × 2", with k the perturbations.
     """
-    import numpy as np
-
     keys = ["metric", "model", "setting", "trial"]
     variants = variants_of(scores, keys, higher_is_better)
     if k is None:

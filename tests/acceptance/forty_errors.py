@@ -61,16 +61,16 @@ MISTAKES: dict[str, Mistake] = {
     "metric of results": lambda _: _results().value("f1"),
     "perturbation of results": lambda _: _results().value(perturbation="typo"),
     "argument of a perturbation": lambda _: hf.perturbations.typos(probability=0.1),
-    "field of the adapter": lambda _: _plan().adapt(instruction="Be brief."),
+    "field of the adapter": lambda _: _plan().adapt(instruction="Be brief."),  # type: ignore[call-arg]
     "option of generate": lambda _: _plan().generate(hf.models.oracle(), temprature=0.0),
     # values
     "sample": lambda _: _plan().sample(0),
     "seeds": lambda _: _plan().perturb("typos", seeds=0),
     "probability": lambda _: hf.perturbations.typos(prob=3),
-    "temperature": lambda _: _plan().generate(hf.models.oracle(), temperature="hot"),
+    "temperature": lambda _: _plan().generate(hf.models.oracle(), temperature="hot"),  # type: ignore[arg-type]
     "between": lambda _: _plan().where(row_index=hf.between(3, 1)),
     "SQL": lambda _: _plan().where("length(input) <<< 3").instances().collect(),
-    "until": lambda _: _plan().generate(hf.models.oracle()).score(until=0.05),
+    "until": lambda _: _plan().generate(hf.models.oracle()).score(until=0.05),  # type: ignore[arg-type]
     "max_cost without prices": lambda _: _plan().generate(hf.models.oracle()).score(max_cost=1.0),
     "resume": lambda _: _plan().generate(hf.models.oracle()).score(resume="20200101-000000-abcdef"),
     # models
@@ -83,7 +83,7 @@ MISTAKES: dict[str, Mistake] = {
     # data
     "column of a frame": lambda _: hf.scenario(ROWS, input="question", references="a"),
     "type of a column": lambda _: hf.scenario(ROWS, input="n", references="a"),
-    "frame": lambda _: hf.scenario([{"q": "a?"}], input="q", references="a"),  # type: ignore[call-overload]
+    "frame": lambda _: hf.scenario([{"q": "a?"}], input="q", references="a"),
     "null": lambda _: hf.scenario(pl.DataFrame({"q": ["a", None], "a": ["x", "y"]}), input="q", references="a"),
     "spec without rows": lambda folder: hf.scenario(_spec(folder), data=folder / "elsewhere").instances().collect(),
     "spec that isn't YAML": lambda folder: hf.scenario(_file(folder, "own.yaml", "scenario: [")),

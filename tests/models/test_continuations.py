@@ -2,10 +2,9 @@
 
 import pytest
 
-from helmframe.models.continuations import splits
 from helmframe.models.local_load import Options, load_tokenizer
 from helmframe.models.model import Pair
-from helmframe.models.tokenizing import Tokenizing
+from helmframe.models.tokenizing import Tokenizing, splits
 from tests.demo import demo_model
 from tests.models import tiny
 from tests.models.test_tokenizing import of_words

@@ -51,7 +51,7 @@ def test_completions_are_paged_from_the_lowest_score(folder: Path) -> None:
 def test_a_folder_of_runs_lets_one_choose(folder: Path) -> None:
     dashboard = Dashboard(folder.parent)
     assert list(dashboard.runs) == ["today"]
-    with pytest.raises(UnknownNameError, match=r"Unknown run of this dashboard|Unknown run .*of this dashboard"):
+    with pytest.raises(UnknownNameError, match=r"Unknown run .*of this dashboard"):
         dashboard.page({"run": "../today"})
 
 

@@ -6,13 +6,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from helmframe.models.continuations import splits
 from helmframe.models.engine.choice import Choice, Way
 from helmframe.models.engine.decode import Decoder, PlainDecoder
 from helmframe.models.engine.reading import Part, Reader, Wanted
 from helmframe.models.engine.sampling import Request, key_of, norms
 from helmframe.models.model import Completion, Pair, Prompt, Response, Seeded
-from helmframe.models.tokenizing import Tokenizing
+from helmframe.models.tokenizing import Tokenizing, splits
 
 TAKES = frozenset({"max_tokens", "temperature", "top_p", "top_k", "seed", "stop"})
 MAX_TOKENS = 100
