@@ -1,7 +1,7 @@
 """helmframe: HELM on the go.
 
-A plan says what to evaluate; `score()` runs it, and `Results` has the tables. The namespaces `adapters`, `charts`,
-`engines`, `interop`, `metrics`, `models`, `perturbations` and `stats` have further names; `hf.list_…()` lists plug-ins.
+A plan specifies an evaluation; `score()` runs it and returns `Results`. The namespaces `adapters`, `charts`, `engines`,
+`interop`, `metrics`, `models`, `perturbations` and `stats` have further names. `hf.list_…()` functions list plug-ins.
 
     import helmframe as hf
     hf.scenario("mmlu").where(subject="philosophy").perturb("typos").generate(model).score()
@@ -88,7 +88,7 @@ __all__ = [
     "suite",
 ]
 
-# name → where it is, imported when the name is first used: what needs a finished run, and other tools' formats
+# name → module and attribute, imported on first use: functions of results, and formats of other tools
 _LAZY = {
     "Results": "results:Results",
     "charts": "views.charts",
@@ -116,5 +116,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    # what the Tab key offers: not the modules that the names come from
+    # for Tab completion: without the modules that define the names
     return __all__

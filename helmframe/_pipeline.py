@@ -52,7 +52,7 @@ _HELM_ADAPTER: Pairs = (("scored_outputs", "helm"),)
 
 @dataclass(frozen=True)
 class Task:
-    """One scenario of a plan with all that its requests need: HELM's run spec, for all subsets."""
+    """One scenario of a plan with variants, settings, models and metrics: HELM's run spec, for all subsets."""
 
     spec: ScenarioSpec
     variants: tuple[Variant, ...]
@@ -64,7 +64,7 @@ class Task:
 
 @dataclass(frozen=True)
 class PlanSpec:
-    """The content of a plan, as values: what `Plan` builds and the engines read."""
+    """The content of a plan as values. `Plan` builds it and the engines read it."""
 
     scenarios: tuple[ScenarioSpec, ...]
     filters: tuple[Condition, ...] = ()
@@ -84,8 +84,8 @@ def check_capabilities(plan: PlanSpec) -> None:
     """Raise if a setting is invalid, or a model lacks what the plan specifies: method, chat template, metrics.
 
     Raises:
-        CapabilityError: A model lacks a capability. What the scenario's own spec needs is checked when it runs, so that
-            other scenarios of a suite continue.
+        CapabilityError: A model lacks a capability. The needs of the scenario's own spec are checked when it runs, so
+            that other scenarios of a suite continue.
     """
     fields = dict(plan.adapter)
     needing = [
@@ -163,11 +163,11 @@ def instance_keys(plan: PlanSpec, spec: ScenarioSpec) -> pl.DataFrame:
 
 
 def task_checksum(plan: PlanSpec, task: Task, stop: threading.Event) -> Data:
-    """Return the checksum of the data that the task's rows, examples included, are read from."""
+    """Return the checksum of the data of a task's rows and few-shot examples."""
     selection = _selection(plan, task.spec)
     splits = {*selection["splits"], *(["train"] if _has_shots(task) else [])}
     if plan.compat:
-        splits = {*SPLITS}  # ids count the instances of all of them
+        splits = {*SPLITS}  # ids count the instances of all splits
     return data_checksum(task.spec, where=selection["where"], splits=sorted(splits), data=selection["data"], stop=stop)
 
 
@@ -202,7 +202,7 @@ def train_pool(plan: PlanSpec, task: Task) -> pl.DataFrame:
     pool = load_train(task.spec, where=conditions, data=plan.data, compat=plan.compat)
     splits = task.spec.split_names.values() or SPLITS
     if pool.is_empty() and "train" in splits:
-        logger.warning("scenario %r has no train instances: its prompts have no few-shot examples", task.spec.scenario)
+        logger.warning("Scenario %r has no train instances: its prompts have no few-shot examples.", task.spec.scenario)
     return pool.drop(unread_columns(task.spec), strict=False) if plan.compat else pool
 
 

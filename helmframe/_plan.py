@@ -1,6 +1,6 @@
 """The plan: builder methods return a new plan and run nothing; terminal methods execute it.
 
-A plan holds a `PlanSpec`, which the functions of `_pipeline.py` and the engines read.
+A plan has a `PlanSpec`, which the functions of `_pipeline.py` and the engines read.
 """
 
 from collections.abc import Mapping, Sequence
@@ -65,7 +65,7 @@ if TYPE_CHECKING:
 class Plan:
     """One evaluation: its instances, perturbations, prompts, models and metrics.
 
-    `hf.scenario(…)` returns one. Builder methods (`where`, `sample`, `limit`, `perturb`, `adapt`, `generate`,
+    `hf.scenario(…)` returns a plan. Builder methods (`where`, `sample`, `limit`, `perturb`, `adapt`, `generate`,
     `metrics`) return a new plan and run nothing. Their order does not matter, and a list is a grid. Terminal methods
     (`explain`, `instances`, `variants`, `requests`, `completions`, `score`, `results`, `submit`, `to_yaml`) execute
     what they need. `print(plan)` shows the plan as YAML, which `Plan.from_yaml` reads.
@@ -81,15 +81,21 @@ class Plan:
     # -- builder methods ---------------------------------------------------------------------------------------------
 
     def where(self, /, *conditions: str | pl.Expr | Sql, **equals: Any) -> "Plan":
-        """Return the plan over the instances that meet all conditions, those of earlier calls included.
+        """Return the plan over the instances that meet all conditions, also those of earlier calls.
 
         Args:
-            *conditions: DuckDB SQL over the columns of `instances` (pushed into the scan), or a Polars expression
-                (applied after it).
-            **equals: column=value, a list for "one of", `hf.between(low, high)`; pushed into file paths and row groups.
+            *conditions: DuckDB SQL over the columns of `instances`, which is pushed into the scan, or a Polars
+                expression, which is applied after the scan.
+            **equals: The value of a column, a list of allowed values, or `hf.between(low, high)`. They are pushed into
+                file paths and row groups.
 
         Raises:
-            ArgumentError: There is no such column or value; lists near matches.
+            ArgumentError: A column or value is unknown, or the SQL is invalid. The message lists near matches.
+
+        >>> import helmframe as hf
+        >>> plan = hf.scenario("sampler").where("length(input) < 60", subject=["music", "biology"])
+        >>> plan.instances().collect()["subset"].unique().sort().to_list()
+        ['biology', 'music']
         """
         filters: list[Condition] = []
         for condition in conditions:
@@ -108,10 +114,21 @@ class Plan:
         return self._with(filters=self._spec.filters + tuple(filters))
 
     def sample(self, n: int, seed: int = 0, *, order: str | None = None) -> "Plan":
-        """Return the plan over a random n of each subset's instances, keyed by their ids.
+        """Return the plan over a random sample of instances, n per subset.
 
-        `order="helm"` samples as HELM does, over its evaluation splits (valid and test together). The default is
-        "keyed", and "helm" in a plan with `compat="helm"`.
+        Args:
+            n: The number of instances of each subset.
+            seed: The seed of the sample.
+            order: "keyed" hashes each instance id with the seed, so that the sample doesn't depend on the other
+                instances. "helm" samples as HELM does, over its evaluation splits (valid and test together). Default
+                "keyed", and "helm" in a plan with `compat="helm"`.
+
+        Raises:
+            ArgumentError: `n` isn't an integer ≥ 1, or `order` is unknown.
+
+        >>> import helmframe as hf
+        >>> hf.scenario("sampler").where(subject=["music", "biology"]).sample(3, seed=1).instances().collect().height
+        6
         """
         order = order or ("helm" if self._spec.compat == "helm" else "keyed")
         if not is_integer(seed):
@@ -121,7 +138,12 @@ class Plan:
         return self._with(sampling=Sample(_count("sample", n), seed, order))
 
     def limit(self, n: int) -> "Plan":
-        """Return the plan over the first n of each subset's instances by `row_index`."""
+        """Return the plan over the first n instances of each subset, by `row_index`.
+
+        >>> import helmframe as hf
+        >>> hf.scenario("sampler").where(subject="music").limit(2).instances().collect().height
+        2
+        """
         return self._with(sampling=Sample(_count("limit", n), 0, "first"))
 
     def perturb(
@@ -131,7 +153,9 @@ class Plan:
         seeds: int = 1,
         compat: str | None = None,
     ) -> "Plan":
-        """Return the plan with variants of each instance besides the original; they replace earlier ones.
+        """Return the plan with perturbed variants of each instance, in addition to the original.
+
+        They replace the perturbations of earlier calls.
 
         Args:
             perturbations: A name (`"typos"`), a call (`hf.perturbations.typos(prob=.1)`, `"typos(prob=.1)"`), a grid
@@ -139,13 +163,18 @@ class Plan:
                 these. `"rerun"` is the placebo: it requests the original prompt again.
                 `hf.list_perturbations()` lists all.
             seeds: The number of samples of each random perturbation.
-            compat: "helm" applies HELM's rules and random numbers, text for text. A plan with compat="helm" applies
-                them for every perturbation that HELM has.
+            compat: "helm" applies HELM's rules and random numbers, so that texts are identical to HELM's. In a plan
+                with compat="helm", it is the default for the perturbations that HELM has.
 
         Raises:
-            UnknownNameError: No perturbation has that name; lists near matches.
-            ArgumentError: It has no such argument, or these scenarios don't support it.
-            SourceError: The data root lacks a table that it reads.
+            UnknownNameError: No perturbation has that name. The message lists near matches.
+            ArgumentError: The perturbation has no such argument, or doesn't support these scenarios.
+            SourceError: The data root has no table that the perturbation reads.
+
+        >>> import helmframe as hf
+        >>> plan = hf.scenario("sampler").where(subject="music").limit(1).perturb(["lowercase", "typos(prob=.2)"])
+        >>> plan.variants().collect()["perturbation"].to_list()
+        ['original', 'lowercase', 'typos(prob=0.2)']
         """
         if not is_integer(seeds) or seeds < 1:
             raise ArgumentError(f"perturb(seeds={seeds!r}): seeds must be an integer ≥ 1.")
@@ -162,7 +191,9 @@ class Plan:
         return self._with(perturbations=with_models(parsed))
 
     def adapt(self, /, **fields: Unpack[AdapterFields]) -> "Plan":
-        """Return the plan with these fields of the adapter, merged by key over earlier ones and the scenario's own.
+        """Return the plan with these fields of the adapter, which turns an instance into a prompt.
+
+        They are merged by key into the fields of earlier calls and of the scenario.
 
         Args:
             **fields: method, shots, trials, instructions, system, global_prefix, global_suffix, input_prefix,
@@ -170,10 +201,15 @@ class Plan:
                 sample_train, answer_pattern, chat_template, shot_order, cue_space, instructions_suffix,
                 reference_prefix_characters, chain_of_thought_prefix, chain_of_thought_suffix, substitutions,
                 multi_label, repeats, balance, shots_as, answer_parser, format_instructions, truncation,
-                scored_outputs: as `hf.adapters.AdapterSpec` documents them. A list is a grid: `shots=[0, 5]`.
+                scored_outputs. `hf.adapters.AdapterSpec` documents them. A list is a grid: `shots=[0, 5]`.
 
         Raises:
-            ArgumentError: There is no such field, or a value is invalid.
+            ArgumentError: A field is unknown, or a value is invalid.
+
+        >>> import helmframe as hf
+        >>> plan = hf.scenario("sampler").where(subject="music").limit(1).adapt(shots=0, instructions="Answer briefly.")
+        >>> plan.requests().collect()["prompt"][0].splitlines()[0]
+        'Answer briefly.'
         """
         for key, value in fields.items():
             if isinstance(value, Mapping):
@@ -203,12 +239,12 @@ class Plan:
     ) -> "Plan":
         """Return the plan with these models, which replace earlier ones; decoding parameters are merged by key.
 
-        Of the decoding parameters a list is a grid (`temperature=[0, .7]`), and None leaves the parameter out.
+        A list of values of a decoding parameter is a grid (`temperature=[0, .7]`). None removes the parameter.
 
         Args:
             model: Anything that generates text (see `hf.model`), a list of them, or {name: model}.
-            n: Completions per request.
-            max_tokens: The most tokens of a completion.
+            n: The number of completions per request.
+            max_tokens: The highest number of tokens of a completion.
             temperature: The temperature of sampling; 0 is greedy.
             top_p: The probability mass to sample from.
             top_k: The number of tokens to sample from.
@@ -219,9 +255,14 @@ class Plan:
             **options: Further decoding parameters, passed to the model by name.
 
         Raises:
-            NotAModelError: It isn't a model.
-            ArgumentError: A decoding parameter is misspelt, or its value is invalid.
+            NotAModelError: The value isn't a model.
+            ArgumentError: A decoding parameter is unknown, or its value is invalid.
             CapabilityError: A model does not support a decoding parameter, or something else that the plan specifies.
+
+        >>> import helmframe as hf
+        >>> plan = hf.scenario("sampler").where(subject="music").limit(2)
+        >>> plan.generate(hf.models.oracle(), temperature=0.0, max_tokens=1).score().value("exact_match")
+        1.0
         """
         if isinstance(model, Plan):  # it has a method generate, as models do
             raise NotAModelError.of(model, "it is a plan, which runs models")
@@ -254,9 +295,14 @@ class Plan:
                 functions whose parameters are columns, or lists of these.
 
         Raises:
-            UnknownNameError: No metric has that name.
-            ArgumentError: It isn't a metric, or has no such argument.
-            CapabilityError: It needs what a model does not return.
+            UnknownNameError: No metric has that name. The message lists near matches.
+            ArgumentError: The value isn't a metric, or the metric has no such argument.
+            CapabilityError: The metric needs values that a model does not return.
+
+        >>> import helmframe as hf
+        >>> plan = hf.scenario("sampler").where(subject="music").limit(2).generate(hf.models.oracle())
+        >>> plan.metrics("exact_match", "f1_score").score().value("f1_score")
+        1.0
         """
         flat = with_judges(metrics)
         names = [metric.name for metric in resolve_metrics(flat)]
@@ -269,10 +315,18 @@ class Plan:
     # -- YAML --------------------------------------------------------------------------------------------------------
 
     def to_yaml(self, path: str | Path | None = None) -> str:
-        """Return the plan as YAML, one to one; also write it to `path`.
+        """Return the plan as YAML, which `Plan.from_yaml` reads; also write it to `path`.
 
         Raises:
-            PlanError: The plan holds an object (a frame, a function, an expression); names it.
+            PlanError: The plan has an object that YAML can't contain: a frame, a function or an expression.
+
+        >>> import helmframe as hf
+        >>> print(hf.scenario("sampler").where(subject="music").limit(2).to_yaml())
+        scenario: sampler
+        where:
+        - {subject: music}
+        limit: 2
+        <BLANKLINE>
         """
         text = dump_plan(self._spec)
         if path is not None:
@@ -284,8 +338,11 @@ class Plan:
         """Return the plan in a YAML text or file (a `Path`, or a name that ends in .yaml).
 
         Raises:
-            SpecError: It isn't YAML, or has an unknown key, a wrong type or value; names file and key.
+            SpecError: The text isn't YAML, or a key, type or value is invalid. The message has file and key.
             UnknownNameError: No scenario, perturbation, metric or method has that name.
+
+        >>> Plan.from_yaml("{scenario: sampler, limit: 1}").instances().collect()["scenario"].unique().to_list()
+        ['sampler']
         """
         plan: Plan | None = None
         for step in load_steps(source):
@@ -303,21 +360,37 @@ class Plan:
     # -- terminal methods --------------------------------------------------------------------------------------------
 
     def instances(self) -> pl.LazyFrame:
-        """Return `INSTANCES` of all scenarios, one row per instance. No request is sent."""
+        """Return `INSTANCES` of all scenarios, one row per instance. No request is sent.
+
+        >>> import helmframe as hf
+        >>> hf.scenario("sampler").where(subject="music").limit(2).instances().collect().height
+        2
+        """
         frames = [shard for spec in self._spec.scenarios for shard in load_instances(self._spec, spec)]
         return pl.concat(frames, how="diagonal_relaxed").lazy()
 
     def variants(self) -> pl.LazyFrame:
-        """Return `VARIANTS`, one row per instance and perturbation. No request is sent."""
+        """Return `VARIANTS`, one row per instance, perturbation and seed. No request is sent.
+
+        >>> import helmframe as hf
+        >>> plan = hf.scenario("sampler").where(subject="music").limit(1).perturb("typos", seeds=2)
+        >>> plan.variants().collect().select("perturbation", "perturbation_seed").rows()
+        [('original', 0), ('typos', 0), ('typos', 1)]
+        """
         return perturb_instances(self._spec, self.instances(), query_function(send=False)).select(
             pl.col(list(VARIANTS.schema)), pl.all().exclude(list(VARIANTS.schema))
         )
 
     def requests(self) -> pl.LazyFrame:
-        """Return `REQUESTS` with `prompt`, one row per prompt as a model gets it. No request is sent.
+        """Return `REQUESTS` with `prompt`, one row per prompt as the model receives it. No request is sent.
 
-        A plan without a model has prompts of any length, without a chat template. `continuation` is the text whose
-        log-probability is requested.
+        Without a model, prompts are neither truncated nor rendered with a chat template. `continuation` is the text
+        whose log-probability is requested.
+
+        >>> import helmframe as hf
+        >>> plan = hf.scenario("sampler").where(subject="music").limit(1).adapt(shots=0)
+        >>> plan.requests().collect()["prompt"][0].splitlines()[-1]
+        'Answer:'
         """
         frames = []
         for task in plan_tasks(self._spec, self._spec.models or [_any_model()], scored=False):
@@ -333,9 +406,13 @@ class Plan:
         return pl.concat(frames, how="diagonal_relaxed").lazy().with_columns(prompt).drop("prefix")
 
     def explain(self) -> str:
-        """Return what a run would do: rows per stage, filters pushed down, cached requests and those left to send.
+        """Return a description of the run: rows per stage, pushed-down filters, cached and remaining requests.
 
         No request is sent.
+
+        >>> import helmframe as hf
+        >>> print(hf.scenario("sampler").where(subject="music").limit(2).explain())  # doctest: +ELLIPSIS
+        scenario sampler ...
         """
         return str(render(self._spec, "explain"))
 
@@ -354,21 +431,29 @@ class Plan:
         """Run the plan: generate the completions that aren't cached, score all, store the results.
 
         Args:
-            fresh: Generate everything again.
-            max_requests: The most requests to send; rerun the plan to resume.
-            max_cost: Stop once the completions cost this much, by `prices`.
-            prices: Model name → price of a million prompt tokens and of a million output tokens.
+            fresh: Whether to ignore cached completions and generate all again.
+            max_requests: The highest number of requests to send. The run then stops; rerun the plan to resume.
+            max_cost: The cost of completions at which the run stops, by `prices`.
+            prices: The price of a million prompt tokens and of a million output tokens, by model name.
             until: A stopping rule, to end before all requests are sent: `hf.precise(.03)`, `hf.decided("a", "b")`.
             engine: "local", or "ray" for a Ray cluster; `hf.engines.Ray(…)` has its options.
-            priority: Runs of higher priority go first in their model's queue; equal ones take turns.
-            resume: Reuse the completions that an earlier run stored of models without a version: the run's id, or
-                "last" for the newest run of the same plan that has some. Requests match by content.
+            priority: The priority in the queue of the model: higher numbers first; equal ones take turns.
+            resume: The run whose completions are reused for models without a version: its id, or "last" for the newest
+                run of the same plan. Requests match by content.
+
+        Returns:
+            The results, which are also stored as a run. `hf.runs()` lists the runs.
 
         Raises:
-            UnknownNameError: `resume` isn't the id of a run in the store; the newest ids are listed.
+            UnknownNameError: `resume` isn't the id of a run in the store. The message lists the newest ids.
             ArgumentError: `resume` is combined with `fresh`, or the run has no completions of these models.
-            PlanError: The plan has no model, the metric of `until` has no bounds, or an object can't be sent to the
-                workers of Ray.
+            PlanError: The plan has no model, the metric of `until` has no bounds, or Ray's workers can't receive an
+                object.
+
+        >>> import helmframe as hf
+        >>> plan = hf.scenario("sampler").where(subject="music").limit(2).generate(hf.models.oracle())
+        >>> plan.score().value("exact_match")
+        1.0
         """
         budget = Budget(max_requests, max_cost, prices, priority)
         folder = resolve_engine(engine)([self._spec], fresh=fresh, resume=resume, until=until, budget=budget)
@@ -386,23 +471,41 @@ class Plan:
         priority: int = 0,
         resume: str | None = None,
     ) -> Run:
-        """Run the plan in the background and return a live `Run` at once. Arguments as for `score`.
+        """Run the plan in the background and return a live `Run` at once. The arguments are those of `score`.
 
         Several runs share the queue of their model.
+
+        >>> import helmframe as hf
+        >>> run = hf.scenario("sampler").where(subject="music").limit(2).generate(hf.models.oracle()).submit()
+        >>> run.wait().value("exact_match")
+        1.0
         """
         budget = Budget(max_requests, max_cost, prices, priority)
         return start_run([self._spec], budget=budget, fresh=fresh, resume=resume, until=until, engine=engine)
 
     def results(self, *, until: Until | None = None, resume: str | None = None) -> "Results":
-        """Return the results of the completions that the store has. No request is sent.
+        """Return the results of the cached completions. No request is sent.
 
-        The repr shows `n of n planned`. With `until`, the looks that `score` with it would take, as far as the store
-        has them whole. With `resume`, completions of models without a version are read from an earlier run.
+        Args:
+            until: The stopping rule of the run. The results then have the complete looks of that rule.
+            resume: The run whose completions are used for models without a version, as in `score`.
+
+        >>> import helmframe as hf
+        >>> model = hf.model(lambda prompt: "A", name="always-a", version="1")
+        >>> plan = hf.scenario("sampler").where(subject="music").limit(2).generate(model)
+        >>> plan.score().value("exact_match") == plan.results().value("exact_match")
+        True
         """
         return load_results(local.run([self._spec], send=False, resume=resume, until=until).path)
 
     def completions(self) -> pl.LazyFrame:
-        """Return `COMPLETIONS`: run the plan, as `score()` does, and return no scores."""
+        """Run the plan as `score()` does, and return `COMPLETIONS`, one row per completion.
+
+        >>> import helmframe as hf
+        >>> plan = hf.scenario("sampler").where(subject="music").limit(2).generate(lambda prompt: "A")
+        >>> plan.completions().collect()["completion"].to_list()
+        ['A', 'A']
+        """
         return self.score().completions.select(
             pl.col(list(COMPLETIONS.schema)), pl.all().exclude(list(COMPLETIONS.schema))
         )
@@ -414,7 +517,7 @@ class Plan:
         return Plan(replace(self._spec, **changes))
 
     def _checked(self, **changes: Any) -> "Plan":
-        """Return the plan with other values of its spec; raise if its models don't support them."""
+        """Return the plan with other values of its spec; raise if a model doesn't support them."""
         spec = replace(self._spec, **changes)
         check_capabilities(spec)
         return Plan(spec)
@@ -440,41 +543,52 @@ def scenario(
     metrics: str | Sequence[str] | None = None,
     main: str | None = None,
 ) -> Plan:
-    """Return a plan over the instances of a scenario.
+    """Return a plan over the instances of a scenario: by name, from a spec file, or from a data frame.
 
-    The parameters from `input` on are for frames. The frame's other columns belong to the scenario: conditions, tables
-    and metrics name them as the frame does, and tables store them as `data_NAME`. Columns `split`, `content` (a list of
-    {type, text, media}) and `sub_split` (text) mean what they mean in `hf.schema("instances")`.
+    The parameters from `input` on apply to data frames. Other columns of the frame are the scenario's own: conditions
+    and metrics use their names, and tables store them as `data_NAME`. Columns `split`, `content` (a list of {type,
+    text, media}) and `sub_split` (text) have the meaning in `hf.schema("instances")`.
+
+    >>> import polars as pl
+    >>> import helmframe as hf
+    >>> hf.scenario("sampler").where(subject="music").limit(3).instances().collect().height
+    3
+
+    >>> faq = pl.DataFrame({"q": ["Capital of France?", "2 + 2?"], "a": ["Paris", "4"]})
+    >>> plan = hf.scenario(faq, input="q", references="a")
+    >>> plan.generate(lambda prompt: "Paris").score().value("quasi_exact_match")
+    0.5
 
     Args:
-        source: A scenario's name, the path of a spec file, a list of these, or a frame (Polars, or any object with an
-            Arrow stream: pandas, pyarrow, DuckDB).
-        data: The folder or `s3://bucket/prefix` of the rows, for this plan; default `hf.configure(data=…)`, then
-            HELMFRAME_DATA, then the hub.
-        compat: "helm" applies HELM's rules, as run entries do: ids count the instances of HELM's run, its parameters
-            (`where(task=15)`) choose the few-shot examples too, perturbations are HELM's, `sample` samples as HELM
-            does, prompts that are too long without examples are cut at their end, and of a request's n outputs the one
-            of highest log-probability is scored, where helmframe averages all n.
-        input: The column of the text to respond to; default "input".
-        references: The column of correct outputs: a text, a list of texts (each correct), or a list of {text, correct};
-            default "references", unless `choices` is specified.
-        choices: The column of the options of a choice question, a list of texts; with `answer`.
-        answer: The column with the correct choice: its index (from 0), its letter, or its text.
-        id: The column of unique instance ids; default the row's index, train first, then valid, then test.
-        subset: The column or columns of fixed strata (a subject), each with few-shot examples from its own rows.
-        cluster: The column that groups instances that were sampled together (a passage).
+        source: The name of a scenario, the path of a spec file, a list of these, or a data frame (Polars, or an object
+            with an Arrow stream: pandas, pyarrow, DuckDB).
+        data: The folder or `s3://bucket/prefix` with the rows; default `hf.configure(data=…)`, then HELMFRAME_DATA,
+            then the Hub.
+        compat: "helm" applies HELM's rules to the whole plan, as run entries do. Instance ids count the instances of
+            HELM's run. HELM's parameters (`where(task=15)`) select the few-shot examples too. Perturbations and samples
+            are HELM's. Prompts that are too long without examples are cut at their end. Only the output of highest
+            log-probability is scored; helmframe averages all n outputs.
+        input: The column with the text of the question; default "input".
+        references: The column with correct outputs: a text, a list of texts (each correct), or a list of {text,
+            correct}; default "references", unless `choices` is specified.
+        choices: The column with the options of a multiple-choice question, a list of texts; needs `answer`.
+        answer: The column with the correct option: its index (from 0), its letter, or its text.
+        id: The column with unique instance ids; default the row's index, train first, then valid, then test.
+        subset: The column or columns of fixed strata, such as a subject. Few-shot examples come from the same subset.
+        cluster: The column that groups instances that were sampled together, such as the questions of one passage.
         split: The column with train, valid or test; default `split` if the frame has it, else all rows are test.
         name: The name of the scenario; default a hash of its content.
         method: The adapter method; default multiple_choice_joint with `choices`, else generation.
         adapter: Further fields of the adapter.
-        decoding: Decoding parameters; default max_tokens and stop that fit the method.
+        decoding: Decoding parameters; default max_tokens and stop for the method.
         metrics: The metrics; default the exact-match family.
-        main: The main metric; default the first that fits.
+        main: The main metric; default exact_match with `choices`, else quasi_exact_match.
 
     Raises:
-        UnknownNameError: No scenario has that name; lists near matches.
+        UnknownNameError: No scenario has that name. The message lists near matches.
         SpecError: The spec file is invalid.
-        ArgumentError: `source` is neither, or a column is missing or has an unsupported type; lists near matches.
+        ArgumentError: `source` has another type, or a column is missing or has an unsupported type. The message lists
+            near columns.
     """
     columns: dict[str, Any] = {
         "input": input, "references": references, "choices": choices, "answer": answer, "id": id, "subset": subset,
@@ -487,28 +601,36 @@ def scenario(
     root = None if data is None else str(data)
     if not isinstance(source, str | Path | list | tuple):
         return Plan(PlanSpec((frame_scenario(source, **columns),), data=root, compat=compat))
-    for key in columns:
-        raise ArgumentError(f"scenario({source!r}, {key}=…): only a scenario from a frame takes {key}. Remove it.")
     names = list(source) if isinstance(source, list | tuple) else [source]
     if not names or not all(isinstance(item, str | Path) for item in names):
         raise ArgumentError(
-            "scenario([…]): the list must contain names. For rows, write scenario(pl.DataFrame(rows), …)."
+            "scenario([…]): a list must contain names of scenarios. For rows, write hf.scenario(pl.DataFrame(rows), …)."
+        )
+    for key in columns:
+        raise ArgumentError(
+            f"scenario({source!r}, {key}=…): {key} applies to a data frame only. Remove it, or write "
+            f"hf.scenario(frame, {key}=…)."
         )
     return Plan(PlanSpec(tuple(find_scenario(str(item)) for item in names), data=root, compat=compat))
 
 
 def spec_of(plan: Plan) -> PlanSpec:
-    """Return what a plan holds, for the pipeline and the engines."""
+    """Return the spec of a plan, for the pipeline and the engines."""
     return plan._spec  # noqa: SLF001 - the only reader of the private attribute
 
 
 def between(low: Any, high: Any) -> Between:
-    """Return a condition for `where`: the column lies between both, ends included."""
+    """Return a condition for `where`: the column is from `low` to `high`, both included.
+
+    >>> import helmframe as hf
+    >>> hf.scenario("sampler").where(subject=hf.between("m", "n")).instances().collect()["subset"].unique().to_list()
+    ['music']
+    """
     return Between("", low, high)
 
 
 def _any_model() -> Model:
-    """Return a stand-in for plans without a model. It accepts every request and never gets one."""
+    """Return a stand-in for plans without a model. It accepts every request but never receives any."""
 
     def generate(prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Response]:  # noqa: ARG001
         return [str(prompt) for prompt in prompts]

@@ -43,7 +43,7 @@ def dump_plan(plan: PlanSpec, *, objects: bool = False) -> str:
     """Return the plan as YAML; `objects` as for `_plan_keys`.
 
     Raises:
-        PlanError: The plan holds an object; names it.
+        PlanError: The plan has an object. The message has its name.
     """
     return _dump(_plain(_plan_keys(plan, objects=objects)))
 
@@ -52,7 +52,7 @@ def dump_suite(plans: Sequence[PlanSpec]) -> str:
     """Return the plans as the YAML of a suite.
 
     Raises:
-        PlanError: A plan holds an object; names it.
+        PlanError: A plan has an object. The message has its name.
     """
     return _dump({"plans": [_plain(_plan_keys(plan, objects=False)) for plan in plans]})
 
@@ -62,17 +62,17 @@ def _plan_keys(plan: PlanSpec, *, objects: bool) -> dict[str, Any]:
 
     Args:
         plan: The plan.
-        objects: True writes objects (a frame, a function, an expression) as names in angle brackets, for people to
-            read; False refuses them.
+        objects: True writes objects (a frame, a function, an expression) as names in angle brackets, for display. False
+            raises.
 
     Raises:
-        PlanError: The plan holds an object; names it.
+        PlanError: The plan has an object. The message has its name.
     """
 
-    def object_text(what: str, shown: str, call: str) -> str:
+    def object_text(name: str, shown: str, call: str) -> str:
         if not objects:
             raise PlanError(
-                f"{what} is an object, which YAML can't contain. Write the plan without it, and add it after reading: "
+                f"{name} is an object, which YAML can't contain. Write the plan without it, and add it after reading: "
                 f"Plan.from_yaml(path).{call}."
             )
         return f"<{shown}>"
@@ -131,8 +131,8 @@ def load_steps(source: str | Path) -> Iterator[Step]:
         source: The text, or its file: a `Path`, or a text that is a file's name and ends in .yaml or .yml.
 
     Raises:
-        SpecError: There is no such file, it isn't YAML, a key is unknown or missing, or a value has a wrong type; names
-            file and key.
+        SpecError: The file doesn't exist or isn't YAML, a key is unknown or missing, or a value has the wrong type. The
+            message has file and key.
     """
     file, plan = read_plan(source)
     if "scenario" not in plan:
@@ -141,7 +141,7 @@ def load_steps(source: str | Path) -> Iterator[Step]:
         raise SpecError.at(
             file,
             "instances",
-            f"this is a scenario, not a plan. A plan of it is another file: 'scenario: {file}', 'generate: MODEL'.",
+            f"this file is a scenario, not a plan. Write another file with 'scenario: {file}' and 'generate: MODEL'.",
         )
     _check_keys(file, "", plan, VERBS)
     options: dict[str, Any] = {key: _text(file, key, plan[key]) for key in ("data", "compat") if key in plan}
@@ -247,7 +247,7 @@ def _metric(metric: str | Metric) -> str | None:
 
 
 def _plain(value: Any) -> Any:
-    """Return the value in Python's own types: YAML does not take subclasses of them, such as NumPy's floats."""
+    """Return the value in built-in types: YAML doesn't support subclasses, such as NumPy's floats."""
     if isinstance(value, Mapping):
         return {_plain(key): _plain(element) for key, element in value.items()}
     if isinstance(value, list | tuple):
@@ -264,10 +264,10 @@ def _plain(value: Any) -> Any:
 
 
 def read_plan(source: str | Path) -> tuple[str, dict[str, Any]]:
-    """Return the name that errors have for a YAML text or file, and its mapping.
+    """Return the name of a YAML text or file in errors, and its mapping.
 
     Raises:
-        SpecError: There is no such file, or it isn't YAML.
+        SpecError: The file doesn't exist, or isn't YAML.
     """
     if isinstance(source, Path):
         return str(source), _mapping(str(source), "", read_yaml(source, str(source)), "scenario: NAME")

@@ -1,4 +1,4 @@
-"""Runs in the background, and runs seen from elsewhere: `plan.submit()`, `hf.active_runs()`, `hf.runs()`."""
+"""Runs in the background and in the store: `plan.submit()`, `hf.active_runs()`, `hf.runs()`, `hf.run(id)`."""
 
 import logging
 import math
@@ -60,7 +60,20 @@ class Live:
 class Run:
     """One execution of plans: live in the process that executes it, else read from the store.
 
-    `status` is running, done, stopped (a limit, `cancel()`, Ctrl-C), failed, or gone (its process ended silently).
+    `plan.submit()` starts a run; `hf.run(id)` returns a stored run. A run can be awaited: `await plan.submit()`.
+
+    Attributes:
+        id: The id of the run, as in `hf.runs()`.
+        folder: The folder of the run in the store.
+
+    >>> import helmframe as hf
+    >>> run = hf.scenario("sampler").where(subject="music").limit(2).generate(hf.models.oracle()).submit()
+    >>> run.wait().value("exact_match")
+    1.0
+    >>> run.status
+    'done'
+    >>> run.errors().height
+    0
     """
 
     def __init__(self, folder: RunFolder, live: Live | None = None) -> None:
@@ -70,7 +83,7 @@ class Run:
 
     @property
     def status(self) -> str:
-        """Return running, done, stopped, failed or gone."""
+        """Return running, done, stopped (by a limit, `cancel()` or Ctrl-C), failed, or gone (its process ended)."""
         if self._live is not None:
             if not self._live.ended.is_set():
                 return "running"
@@ -78,7 +91,14 @@ class Run:
         return _status(self.manifest())
 
     def manifest(self) -> dict[str, Any]:
-        """Return the run's manifest: plans, models, versions, host, times, counts."""
+        """Return the run's manifest: plans, models, versions, host, times, counts.
+
+        >>> import helmframe as hf
+        >>> run = hf.scenario("sampler").where(subject="music").limit(2).generate(hf.models.oracle()).submit()
+        >>> _ = run.wait()
+        >>> run.manifest()["counts"]["planned"]
+        2
+        """
         try:
             return self.folder.manifest()
         except StoreError:
@@ -91,6 +111,12 @@ class Run:
 
         Args:
             folder: The folder to write the results so far to; default a new one in the store.
+
+        >>> import helmframe as hf
+        >>> run = hf.scenario("sampler").where(subject="music").limit(2).generate(hf.models.oracle()).submit()
+        >>> _ = run.wait()
+        >>> run.results().value("exact_match")
+        1.0
         """
         live = self._live
         if live is None:
@@ -101,19 +127,32 @@ class Run:
         return load_results(folder.path)
 
     def logs(self) -> pl.DataFrame:
-        """Return the log records and printed lines so far (`LOGS`), by time; the last 2 s may be missing."""
+        """Return the log records and printed lines so far (`LOGS`), by time; the last 2 s may be missing.
+
+        >>> import helmframe as hf
+        >>> run = hf.scenario("sampler").where(subject="music").limit(2).generate(hf.models.oracle()).submit()
+        >>> _ = run.wait()
+        >>> "message" in run.logs().columns
+        True
+        """
         return read_logs(self.folder)
 
     def progress(self) -> pl.DataFrame:
-        """Return planned, cached, generated, failed, rate and seconds left per scenario and model.
+        """Return the progress per scenario and model: planned, cached, generated, failed, rate, seconds left.
 
-        It is empty for runs of other processes.
+        The table is empty for runs of other processes.
+
+        >>> import helmframe as hf
+        >>> run = hf.scenario("sampler").where(subject="music").limit(2).generate(hf.models.oracle()).submit()
+        >>> _ = run.wait()
+        >>> run.progress().select("scenario", "planned", "failed").row(0)
+        ('sampler', 2, 0)
         """
         progress = Progress(enabled=False) if self._live is None else self._live.progress
         return progress.snapshot()
 
     def errors(self) -> pl.DataFrame:
-        """Return the requests that failed so far."""
+        """Return the failed requests so far, one row each. See `Results.errors`."""
         return self.results().errors()
 
     def cancel(self) -> None:
@@ -121,6 +160,12 @@ class Run:
 
         Raises:
             HelmframeError: Another process executes the run.
+
+        >>> import helmframe as hf
+        >>> run = hf.scenario("sampler").where(subject="music").generate(hf.models.oracle()).submit(max_requests=1)
+        >>> run.cancel()
+        >>> run.wait().manifest["status"]
+        'stopped'
         """
         if self._live is None:
             raise HelmframeError(f"Run {self.id} belongs to another process. Stop it in that process.")
@@ -133,8 +178,13 @@ class Run:
             timeout: The most seconds to wait; default no limit.
 
         Raises:
-            TimeoutError: The run has not ended in time; it continues.
+            TimeoutError: The run has not ended in time. It continues.
             HelmframeError: The run failed with this error.
+
+        >>> import helmframe as hf
+        >>> run = hf.scenario("sampler").where(subject="music").limit(2).generate(hf.models.oracle()).submit()
+        >>> run.wait(timeout=60).value("exact_match")
+        1.0
         """
         if self._live is not None:
             wait_for([self._live.ended], math.inf if timeout is None else timeout)
@@ -180,7 +230,7 @@ def start_run(
     """Start plans in the background and return their run.
 
     Raises:
-        ArgumentError: The engine is unknown, or `resume` is a run that can't be resumed.
+        ArgumentError: The engine is unknown, or `resume` is a run without reusable completions.
         UnknownNameError: `resume` isn't a run of the store.
         PlanError, CapabilityError: The plans are invalid, or a model does not support them.
     """
@@ -207,7 +257,14 @@ def start_run(
 
 
 def active_runs() -> pl.DataFrame:
-    """Return the runs in progress, one row each, newest first: of this process, and of others that share the store."""
+    """Return the runs in progress, one row each, newest first: of this process and of others with the same store.
+
+    Returns:
+        The columns of `runs`.
+
+    >>> set(active_runs()["status"]) <= {"running"}
+    True
+    """
     return runs().filter(pl.col("status") == "running")
 
 
@@ -216,20 +273,34 @@ def run(run_id: str) -> Run:
 
     Raises:
         UnknownNameError: The store has no such run.
+
+    >>> import helmframe as hf
+    >>> started = hf.scenario("sampler").where(subject="music").limit(2).generate(hf.models.oracle()).submit()
+    >>> hf.run(started.id).wait().value("exact_match")
+    1.0
     """
     if run_id in _runs:
         return _runs[run_id]
     folders = [folder for folder in RunFolder.all(store_root()) if folder.id == run_id]
     if not folders:
-        raise UnknownNameError.among("run", run_id, runs()["run"].to_list())
+        newest = ", ".join(runs()["run"].head(5))
+        listed = f"\nNewest runs: {newest}. hf.runs() lists all." if newest else ""
+        raise UnknownNameError(f"run({run_id!r}): run not found in the store {store_root()}.{listed}")
     return Run(folders[0])
 
 
 def runs() -> pl.DataFrame:
     """Return every run in the store, one row each, newest first.
 
-    Columns: run (its id), status, started (UTC), seconds, host, scenarios, models, planned, generated, failed, cost,
-    path.
+    Returns:
+        run (the id), status, started (UTC), seconds, host, scenarios, models, planned, generated and failed (numbers of
+        requests), cost (by the prices of the run), path.
+
+    >>> import helmframe as hf
+    >>> plan = hf.scenario("sampler").where(subject="music").limit(2).generate(hf.models.oracle())
+    >>> results = plan.score()
+    >>> runs().filter(path=str(results.path)).select("status", "planned", "failed").row(0)
+    ('done', 2, 0)
     """
     stored = map(Run, RunFolder.all(store_root()))
     rows = [_row(_runs.get(run.id, run)) for run in stored]
@@ -257,7 +328,7 @@ def _row(run: Run) -> dict[str, Any] | None:
     try:
         manifest = run.manifest()
     except StoreError as error:
-        logger.warning("run %s is not listed: %s", run.id, error)
+        logger.warning("Run %s is skipped: %s", run.id, error)
         return None
     if manifest.get("store_only"):
         return None

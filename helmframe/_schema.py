@@ -476,7 +476,7 @@ def conform(frame: pl.DataFrame, table: Table, where: str = "") -> pl.DataFrame:
     """Return the frame with the table's columns first, in the table's types; missing optional ones are null.
 
     Raises:
-        SourceBrokenError: A required column is missing or can't be cast; `where` names the source.
+        SourceBrokenError: A required column is missing, or the cast fails. The message starts with `where`.
     """
     return frame.select(_conforming(frame.schema, table, where))
 

@@ -29,7 +29,15 @@ class Suite:
     """Plans that run together: requests to the same model share its queue and fill the same batches.
 
     A suite has the methods of `Plan`. Builder methods change every plan; terminal methods return one table, or one
-    `Results`, over all plans.
+    `Results`, over all plans. `hf.suite(…)` returns a suite.
+
+    >>> import helmframe as hf
+    >>> plans = [hf.scenario("sampler").where(subject=subject).limit(2) for subject in ("music", "biology")]
+    >>> suite = hf.suite(*plans).perturb("lowercase").generate(hf.models.oracle())
+    >>> suite.variants().collect().height
+    8
+    >>> suite.score().completions.collect().height
+    8
     """
 
     plans: tuple[Plan, ...]
@@ -37,15 +45,15 @@ class Suite:
     # -- builder methods ---------------------------------------------------------------------------------------------
 
     def where(self, /, *conditions: str | pl.Expr | Sql, **equals: Any) -> "Suite":
-        """Return the suite over the instances that meet all conditions; as `Plan.where`."""
+        """Return the suite over the instances that meet all conditions. See `Plan.where`."""
         return Suite(tuple(plan.where(*conditions, **equals) for plan in self.plans))
 
     def sample(self, n: int, seed: int = 0, *, order: str | None = None) -> "Suite":
-        """Return the suite over a random n of each subset's instances; as `Plan.sample`."""
+        """Return the suite over a random sample of instances, n per subset. See `Plan.sample`."""
         return Suite(tuple(plan.sample(n, seed, order=order) for plan in self.plans))
 
     def limit(self, n: int) -> "Suite":
-        """Return the suite over the first n of each subset's instances; as `Plan.limit`."""
+        """Return the suite over the first n instances of each subset. See `Plan.limit`."""
         return Suite(tuple(plan.limit(n) for plan in self.plans))
 
     def perturb(
@@ -55,11 +63,11 @@ class Suite:
         seeds: int = 1,
         compat: str | None = None,
     ) -> "Suite":
-        """Return the suite with these variants of every instance; as `Plan.perturb`."""
+        """Return the suite with perturbed variants of each instance. See `Plan.perturb`."""
         return Suite(tuple(plan.perturb(perturbations, seeds=seeds, compat=compat) for plan in self.plans))
 
     def adapt(self, /, **fields: Unpack[AdapterFields]) -> "Suite":
-        """Return the suite with these fields of every plan's adapter; as `Plan.adapt`."""
+        """Return the suite with these fields of the adapter in every plan. See `Plan.adapt`."""
         return Suite(tuple(plan.adapt(**fields) for plan in self.plans))
 
     def generate(
@@ -77,7 +85,7 @@ class Suite:
         frequency_penalty: Numbers = UNSET,
         **options: Any,
     ) -> "Suite":
-        """Return the suite with these models for every plan; as `Plan.generate`."""
+        """Return the suite with these models in every plan. See `Plan.generate`."""
         return Suite(
             tuple(
                 plan.generate(
@@ -98,16 +106,21 @@ class Suite:
         )
 
     def metrics(self, *metrics: Any) -> "Suite":
-        """Return the suite with these metrics for every plan; as `Plan.metrics`."""
+        """Return the suite with these metrics in every plan. See `Plan.metrics`."""
         return Suite(tuple(plan.metrics(*metrics) for plan in self.plans))
 
     # -- YAML --------------------------------------------------------------------------------------------------------
 
     def to_yaml(self, path: str | Path | None = None) -> str:
-        """Return the suite as YAML, its plans under `plans`; also write it to `path`.
+        """Return the suite as YAML, which `Suite.from_yaml` reads; also write it to `path`.
 
         Raises:
-            PlanError: A plan holds an object (a frame, a function, an expression); names it.
+            PlanError: A plan has an object that YAML can't contain: a frame, a function or an expression.
+
+        >>> import helmframe as hf
+        >>> suite = hf.suite(hf.scenario("sampler").limit(1))
+        >>> Suite.from_yaml(suite.to_yaml()) == suite
+        True
         """
         text = dump_suite([spec_of(plan) for plan in self.plans])
         if path is not None:
@@ -119,8 +132,12 @@ class Suite:
         """Return the suite in a YAML text or file (a `Path`, or a name that ends in .yaml).
 
         Raises:
-            SpecError: It isn't YAML, or has an unknown key, a wrong type or value; names file and plan.
+            SpecError: The text isn't YAML, or a key, type or value is invalid. The message has file and plan.
             UnknownNameError: No scenario, perturbation, metric or method has that name.
+
+        >>> suite = Suite.from_yaml("plans: [{scenario: sampler, limit: 1}, {scenario: boolq, limit: 1}]")
+        >>> len(suite.plans)
+        2
         """
         file, mapping = read_plan(source)
         return cls(tuple(dict.fromkeys(plans_of(mapping, file))))
@@ -128,19 +145,19 @@ class Suite:
     # -- terminal methods --------------------------------------------------------------------------------------------
 
     def instances(self) -> pl.LazyFrame:
-        """Return `INSTANCES` of all plans; as `Plan.instances`."""
+        """Return `INSTANCES` of all plans. See `Plan.instances`."""
         return pl.concat([plan.instances() for plan in self.plans], how="diagonal_relaxed")
 
     def variants(self) -> pl.LazyFrame:
-        """Return `VARIANTS` of all plans; as `Plan.variants`."""
+        """Return `VARIANTS` of all plans. See `Plan.variants`."""
         return pl.concat([plan.variants() for plan in self.plans], how="diagonal_relaxed")
 
     def requests(self) -> pl.LazyFrame:
-        """Return `REQUESTS` of all plans, with `prompt`; as `Plan.requests`."""
+        """Return `REQUESTS` of all plans, with `prompt`. See `Plan.requests`."""
         return pl.concat([plan.requests() for plan in self.plans], how="diagonal_relaxed")
 
     def explain(self) -> str:
-        """Return what each plan would do; as `Plan.explain`."""
+        """Return a description of the run of each plan. See `Plan.explain`."""
         return "\n\n".join(plan.explain() for plan in self.plans)
 
     def score(
@@ -155,10 +172,15 @@ class Suite:
         priority: int = 0,
         resume: str | None = None,
     ) -> "Results":
-        """Run all plans side by side and return one `Results` for all of them. Arguments as for `Plan.score`.
+        """Run all plans together and return one `Results`. The arguments are those of `Plan.score`.
 
-        A model that does not support a plan is skipped and listed (`results.manifest["left_out"]`), and so is a
-        scenario whose rows are missing; the other plans run.
+        Models that do not support a plan, and scenarios whose rows are missing, are skipped; the other plans run.
+        `results.manifest["left_out"]` lists what was skipped.
+
+        >>> import helmframe as hf
+        >>> plans = [hf.scenario("sampler").where(subject=subject).limit(2) for subject in ("music", "biology")]
+        >>> hf.suite(*plans, models=hf.models.oracle()).score().completions.collect().height
+        4
         """
         budget = Budget(max_requests, max_cost, prices, priority)
         folder = resolve_engine(engine)(self._specs(), fresh=fresh, resume=resume, until=until, budget=budget)
@@ -176,16 +198,16 @@ class Suite:
         priority: int = 0,
         resume: str | None = None,
     ) -> Run:
-        """Run all plans in the background and return a live `Run` at once. Arguments as for `Plan.score`."""
+        """Run all plans in the background and return a live `Run` at once. See `Plan.submit`."""
         budget = Budget(max_requests, max_cost, prices, priority)
         return start_run(self._specs(), budget=budget, fresh=fresh, resume=resume, until=until, engine=engine)
 
     def results(self, *, until: Until | None = None, resume: str | None = None) -> "Results":
-        """Return the results of the completions that the store has; as `Plan.results`."""
+        """Return the results of the cached completions. See `Plan.results`."""
         return load_results(local.run(self._specs(), send=False, resume=resume, until=until).path)
 
     def completions(self) -> pl.LazyFrame:
-        """Return `COMPLETIONS` of all plans: run them, as `score()` does, and return no scores."""
+        """Run all plans as `score()` does, and return `COMPLETIONS`. See `Plan.completions`."""
         return self.score().completions.select(
             pl.col(list(COMPLETIONS.schema)), pl.all().exclude(list(COMPLETIONS.schema))
         )
@@ -195,11 +217,11 @@ class Suite:
 
 
 def plans_of(mapping: object, file: str) -> Iterator[Plan]:
-    """Return the plans of a suite: `plans` lists them, and `each` has the keys of those without them (or null)."""
+    """Return the plans of a suite's YAML: those of `plans`, with defaults from `each`; null removes a default."""
     import yaml
 
     if not isinstance(mapping, Mapping) or not isinstance(mapping.get("plans"), list):
-        raise SpecError.at(file, "plans", "is missing: a list of plans, each {scenario: NAME, …}.")
+        raise SpecError.at(file, "plans", "must be a list of plans, each {scenario: NAME, …}.")
     for key in mapping:
         if key not in ("suite", "description", "each", "plans"):
             raise SpecError.unknown_key(file, str(key), ("suite", "description", "each", "plans"))

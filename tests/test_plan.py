@@ -89,13 +89,13 @@ ROWS = pl.DataFrame({"q": ["1+1?"], "a": ["2"]})
             TypeError,
             r"scenario\(\) got an unexpected keyword argument 'inputs'",
         ),
-        (lambda: hf.scenario("sampler", input="q"), ArgumentError, "only a scenario from a frame takes input"),
+        (lambda: hf.scenario("sampler", input="q"), ArgumentError, "input applies to a data frame only"),
         (lambda: SAMPLER.where(subject=[]), ArgumentError, "the list must have at least one value"),
         (lambda: SAMPLER.where(row_index=hf.between(5, 1)), ArgumentError, "low must be at most high"),
         (
             lambda: SAMPLER.where(pl.col("input")).instances(),
             ArgumentError,
-            "should be true or false for each",
+            "must be true or false for each",
         ),
         (lambda: SAMPLER.perturb("typos+canonical"), ArgumentError, "'canonical' is a list of perturbations and must"),
         (lambda: SAMPLER.generate(SAMPLER), NotAModelError, "it is a plan, which runs models"),
@@ -338,8 +338,8 @@ def test_media_passes_through_to_a_model_that_takes_it_and_is_refused_by_one_tha
             lambda plan: plan.generate(hf.models.oracle()).score(until=0.03),
             r"until=0.03: until must be a stopping rule: hf.precise",
         ),
-        (lambda plan: hf.scenario([{"input": "a"}]), r"scenario\(\[…\]\): the list must contain names"),
-        (lambda plan: plan.where("input + 1 > 2"), r"explicit type casts.\nColumns: row_index"),
+        (lambda plan: hf.scenario([{"input": "a"}]), r"scenario\(\[…\]\): a list must contain names"),
+        (lambda plan: plan.where("input + 1 > 2"), r"explicit type casts.\nColumns: subject, row_index"),
     ],
 )
 def test_an_argument_of_the_wrong_type_is_told_with_what_to_write(say: Callable[[hf.Plan], Any], problem: str) -> None:

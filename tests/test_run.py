@@ -103,7 +103,7 @@ def test_a_cancelled_run_keeps_what_was_answered_and_goes_on_later() -> None:
 
 def test_an_error_reaches_whoever_waits() -> None:
     run = hf.scenario("sampler").where("subject = 'alchemy'").generate(hf.models.oracle()).submit()
-    with pytest.raises(HelmframeError, match="match no instance"):
+    with pytest.raises(HelmframeError, match=r"no instance of scenario .* meets all conditions"):
         run.wait(30)
     assert run.status == "failed"
 
@@ -182,7 +182,7 @@ def test_runs_and_history_list_what_there_is() -> None:
     assert (row["run"], row["status"], row["generated"]) == (run.id, "done", 6)
     assert row["models"] == ["gate"]
     assert hf.run(run.id) is run
-    with pytest.raises(UnknownNameError):
+    with pytest.raises(UnknownNameError, match=rf"run\('nothing'\): run not found .*\nNewest runs: {run.id}"):
         hf.run("nothing")
 
 

@@ -1,7 +1,7 @@
-"""Names → plug-ins, filled by decorators; a module of helmframe is imported when one of its names is first used.
+"""Registries of plug-ins by name. Decorators fill them; a module is imported when one of its names is first used.
 
-Views are plug-ins too: the reprs, charts and files of an object, made by packages above and looked up by its type. An
-object names a view of itself, and the module that makes it registers a function for the object's class:
+Views are plug-ins too: reprs, charts and files of an object. Packages of higher layers register them for the class of
+the object:
 
     @view("Gate.text")
     def gate_text(gate: Gate) -> str: ...
@@ -24,15 +24,14 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class Registry(Generic[T]):
-    """Entries by name: perturbations, metrics, adapters and the like.
+    """Entries by name, such as perturbations, metrics and adapters.
 
-    With `packages`, the names that their modules register are read from their source, so that a name can be listed and
-    looked up without the import of the others. Other packages register theirs by entry points of the group
-    `helmframe.{kind}s`.
+    With `packages`, names are read from the source of their modules, so that listing them imports nothing and looking
+    up a name imports one module. Other packages register entries by entry points of the group `helmframe.{kind}s`.
 
     Args:
         kind: The singular noun for messages and for the entry-point group.
-        hint: What to write to add an entry, shown when a name is unknown.
+        hint: The text that shows how to add an entry, for errors of unknown names.
         packages: The packages whose modules register entries, such as "helmframe.metrics".
         decorator: The decorator that registers them, called as `@decorator("name", …)`; default `kind`.
     """
@@ -101,7 +100,7 @@ class Registry(Generic[T]):
         return modules
 
     def _discover(self) -> None:
-        """Import what other packages announce; importing runs their decorators."""
+        """Import the entry points of other packages, which runs their decorators."""
         if self._discovered:
             return
         self._discovered = True

@@ -294,7 +294,7 @@ def adapter_spec(*layers: Pairs, where: str = "adapt()") -> AdapterSpec:
     """Return the adapter of these layers, where later layers take precedence.
 
     Raises:
-        ArgumentError: A name is no field of an adapter, or a value has the wrong type.
+        ArgumentError: A name isn't a field of an adapter, or a value has the wrong type.
     """
     adapter_fields = {spec_field.name: spec_field for spec_field in fields(AdapterSpec)}
     spec = AdapterSpec()

@@ -21,7 +21,7 @@ BLOCK = 120_000
 MARK, DROP = 0xFE, 0xFF  # bytes that UTF-8 never uses; the first marks the ends of rows
 END = ord("\n")  # marks them once all white space has become spaces
 SPACE, DELETE = ord(" "), 0x7F
-AHEAD = 4  # bytes: from what is before an article to what is after it
+AHEAD = 4  # bytes: from the character before an article to the character after it
 PUNCTUATION = string.punctuation.encode()
 # Tables of bytes: white space of Python's str.split becomes a space; or everything but small letters and digits does.
 PLAIN = bytes(END if code == MARK else SPACE if code < 128 and chr(code).isspace() else code for code in range(256))
@@ -152,7 +152,7 @@ def _mark_characters(codes: "NDArray[np.uint8]", between: "NDArray[np.bool_]") -
 
 
 def _blank_articles(ahead: "NDArray[np.uint8]", between: "NDArray[np.bool_]") -> None:
-    """Blank each a, an and the without a letter on either side; `between` marks what is no letter."""
+    """Blank each a, an and the without a letter on either side; `between` marks the other characters than letters."""
     import numpy as np
 
     a, n, t, h, e = map(ord, "anthe")

@@ -9,7 +9,7 @@ from helmframe.errors import SourceMissingError, SpecError
 
 @cache
 def specs_root() -> Path:
-    """Return the folder of helmframe's own specs and packaged data: in the package, or beside it in a checkout.
+    """Return the folder of helmframe's own specs and packaged data: in the package, or next to it in a checkout.
 
     Raises:
         SourceMissingError: The installation is incomplete.
@@ -37,7 +37,7 @@ def read_yaml(path: Path, name: str | None = None) -> Any:
     except OSError as error:
         raise SpecError.at(name, "", f"can't be read: {error.strerror or error}.") from None
     except UnicodeDecodeError as error:
-        raise SpecError.at(name, "", f"isn't UTF-8 text: {error}") from None
+        raise SpecError.at(name, "", f"the file must be UTF-8 text (invalid byte at position {error.start}).") from None
     return parse_yaml(text, name)
 
 
@@ -51,9 +51,16 @@ def parse_yaml(text: str, name: str) -> Any:
 
     try:
         return yaml.load(text, Loader=_loader())  # noqa: S506 - a safe loader
-    # the constructors of dates and numbers raise other errors
+    # constructors of dates and numbers raise other errors
     except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as error:
-        raise SpecError.at(name, "", f"isn't valid YAML: {error}") from None
+        raise SpecError.at(name, "", f"invalid YAML{_location(error)}.") from None
+
+
+def _location(error: Exception) -> str:
+    """Return ` in line 2, column 1: …` from an error of the reader."""
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    where = f" in line {mark.line + 1}, column {mark.column + 1}" if mark is not None else ""
+    return f"{where}: {str(problem or error).strip().partition(chr(10))[0].rstrip('.')}"
 
 
 @cache
@@ -64,7 +71,7 @@ def _loader() -> Any:
     base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
     class Loader(base):  # type: ignore[misc]
-        """A loader that refuses a repeated key; YAML's own drops the first."""
+        """A loader that raises for a repeated key; PyYAML's ignores the first."""
 
         def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
             keys: set[str] = set()

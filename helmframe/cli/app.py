@@ -1,8 +1,8 @@
-"""The command `helmframe`: the parser over all registered commands, and their exit status.
+"""The command `helmframe`: the parser of all registered commands, and their exit codes.
 
-Exit status: 0 done, 1 failed, 2 usage error, 3 undecided (gate only), 130 stopped by Ctrl-C. A usage error is a wrong
-option, name, value, spec or plan. `gate` exits with 1 only if the gate fails, and with 2 if an error prevents a
-verdict. Results go to stdout, messages to stderr. --verbose adds the traceback of an error.
+Exit codes: 0 success, 1 failure, 2 usage error, 3 undecided (gate only), 130 interrupted by Ctrl-C. A usage error is
+an invalid option, name, value, spec or plan. `gate` exits with 1 only if the gate fails, and with 2 if an error
+prevents a verdict. Results go to stdout, messages to stderr. --verbose adds the traceback of an error.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import helmframe
 from helmframe._core.safe_text import error_text
-from helmframe.cli.command import COMMANDS, print_status
+from helmframe.cli.command import COMMANDS, CommandParser, print_status
 from helmframe.errors import (
     ArgumentError,
     CapabilityError,
@@ -27,7 +27,7 @@ from helmframe.errors import (
 )
 
 FAILED, USAGE = 1, 2
-STOPPED = 130  # what shells give for a Ctrl-C
+STOPPED = 130  # the exit code that shells use for Ctrl-C
 USAGE_ERRORS = (
     ArgumentError,
     CapabilityError,
@@ -40,7 +40,12 @@ USAGE_ERRORS = (
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit status."""
+    """Run the command and return its exit code.
+
+    >>> main(["list", "suites"])  # doctest: +ELLIPSIS
+    suite ...
+    0
+    """
     arguments = _parser().parse_args(argv)
     verbose = getattr(arguments, "verbose", False)
     if verbose:
@@ -49,13 +54,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         status: int | None = arguments.run(arguments)
         sys.stdout.flush()
     except KeyboardInterrupt:
-        print_status("stopped; what was answered is kept, the same command goes on from there")
+        print_status("Interrupted. Finished work is stored; rerun the command to resume.")
         if argv is None:
-            # a model's threads may be inside native code, which an orderly end of the interpreter would abort
+            # a thread of a model may run native code, which a regular exit of the interpreter would abort
             os._exit(STOPPED)
         return STOPPED
     except BrokenPipeError:
-        # the reader of a pipe, such as head, has seen enough; nothing is left to flush at exit
+        # the reader of the pipe, such as head, closed it; the exit must not flush to it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _error_status(arguments)
     except HelmframeError as error:
@@ -64,44 +69,58 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             print_status(str(error))
         return USAGE if isinstance(error, USAGE_ERRORS) else _error_status(arguments)
-    except Exception as error:  # noqa: BLE001 - the last line of defence before the user's terminal
+    except Exception as error:  # noqa: BLE001 - no traceback on a user's terminal without --verbose
         if verbose:
             traceback.print_exc()
         else:
-            print_status(f"{error_text(error)}\nMore: --verbose")
+            print_status(f"{error_text(error)}\nUse --verbose to print the traceback.")
         return _error_status(arguments)
     return status or 0
 
 
 def _error_status(arguments: argparse.Namespace) -> int:
-    """Return the exit status of an error that is not a usage error; `gate` keeps 1 for its verdict."""
+    """Return the exit code of an error that isn't a usage error; `gate` reserves 1 for its verdict."""
     return int(getattr(arguments, "error_status", FAILED))
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="helmframe",
-        description="HELM on the go: evaluate anything that generates text.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        usage="helmframe [options] COMMAND ...",
+        description="Evaluate language models on HELM's scenarios, or on your own.",
+        epilog=_EPILOG,
     )
     parser.add_argument("--version", action="version", version=f"helmframe {helmframe.__version__}")
-    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
+    subparsers = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", prog="helmframe")
     commands = {name: COMMANDS[name] for name in COMMANDS}
     for name, command in sorted(commands.items(), key=lambda pair: (pair[1].order, pair[0])):
-        command.function(subparsers.add_parser(name, help=command.help))
+        command.function(subparsers.add_parser(name, help=command.help, description=f"{command.help}."))
     return parser
 
 
-_EXAMPLES = """\
+_EPILOG = """\
 examples:
-  helmframe run "mmlu:subject=philosophy,model=org/name" -m 100
-  helmframe run "sampler:subject=music,model=noisy(accuracy=0.6)"    a mock model; needs no data
-  helmframe run --conf-paths run_specs.conf --suite v1 -m 10
-  helmframe run plan.yaml
-  helmframe run "mmlu:subject=philosophy" --model ./base --adapter ./lora --dtype bfloat16
+  helmframe run "sampler:subject=music,model=noisy(accuracy=0.6)"   # a mock model and packaged data
+  helmframe run "mmlu:subject=philosophy,model=org/name" -m 100     # a HELM run entry
+  helmframe run plan.yaml                                           # a plan written by plan.to_yaml
+  helmframe gate runs/today --against runs/yesterday --margin 0.02
 
-org/name is a folder in transformers format: ./org/name, ./name, below $HELMFRAME_MODELS, or on the hub.
-$HELMFRAME_DATA names the folder or bucket of the scenarios' rows, $HELMFRAME_STORE where answers are kept.
+models:
+  org/name                  a checkpoint folder (./org/name, ./name, or in $HELMFRAME_MODELS), or a name on the Hub
+  http://host:port/v1#name  a model of an OpenAI-compatible server
+  openai:gpt-4.1            a model of a provider
 
-Exit status: 0 done or pass, 1 failed, 2 usage error, 3 undecided (gate), 130 stopped by Ctrl-C."""
+environment variables:
+  HELMFRAME_DATA            the folder or bucket with the rows of the scenarios (default: the Hub)
+  HELMFRAME_STORE           the folder or bucket with cached completions and runs
+  HELMFRAME_MODELS          the folder with checkpoints
+  OPENAI_API_KEY, …         the key of a provider; HELMFRAME_API_KEY for a server on this machine
+
+exit codes:
+  0    success; for gate: pass
+  1    failure; for gate: fail
+  2    usage error: an invalid option, name, value, spec or plan; for gate: any error
+  3    undecided (gate only)
+  130  interrupted by Ctrl-C
+
+Use `helmframe COMMAND --help` for the options and an example of a command."""

@@ -1,22 +1,23 @@
-"""The registry of commands, and what several commands share: options, results as text and files, messages.
+"""The registry of commands, the parser of their help pages, and the options and output that several commands share.
 
 A command is a function that adds its arguments to a parser and sets `run`, the function that executes it:
 
-    @command("hello", help="print a greeting")
+    @command("hello", help="Print a greeting")
     def add_hello(parser: argparse.ArgumentParser) -> None:
         parser.add_argument("name")
         parser.set_defaults(run=lambda arguments: print(f"Hello {arguments.name}"))
 
-A file in this folder with such a function is all that a new command needs. Other packages register theirs by entry
-points of the group `helmframe.commands`.
+A new command needs one file in this folder with such a function. Other packages register commands by entry points of
+the group `helmframe.commands`.
 """
 
 import argparse
+import shutil
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from helmframe._core.registry import Registry
 from helmframe.errors import ArgumentError
@@ -43,9 +44,16 @@ def command(name: str, *, help: str, order: int = 1000) -> Callable[[AddArgument
     """Register a function that adds the arguments of a command to a parser.
 
     Args:
-        name: What users type after `helmframe`.
-        help: The line in `helmframe --help`.
+        name: The name of the command.
+        help: The summary in `helmframe --help` and on the command's own help page: verb first, without a full stop.
         order: The position in `helmframe --help`: smaller numbers first, then by name.
+
+    >>> @command("hello", help="Print a greeting")
+    ... def add_hello(parser: argparse.ArgumentParser) -> None:
+    ...     parser.set_defaults(run=lambda arguments: print("Hello"))
+    >>> COMMANDS["hello"].help
+    'Print a greeting'
+    >>> COMMANDS.remove("hello")
     """
 
     def register(function: AddArguments) -> AddArguments:
@@ -55,19 +63,65 @@ def command(name: str, *, help: str, order: int = 1000) -> Callable[[AddArgument
     return register
 
 
+class HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """A formatter of help pages: at most 100 columns wide, options in one column, and the default of each option."""
+
+    def __init__(self, prog: str, **options: Any) -> None:
+        width = min(shutil.get_terminal_size().columns - 2, 100)
+        super().__init__(prog, **{"max_help_position": 30, "width": width, **options})
+
+    def add_argument(self, action: argparse.Action) -> None:
+        """Add an argument to the page; names of subcommands have a deeper indent than options."""
+        super().add_argument(action)
+        if action.nargs == argparse.PARSER and action.choices:
+            width = max(map(len, action.choices)) + self._current_indent + self._indent_increment
+            self._action_max_length = max(self._action_max_length, width)
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        text = action.help
+        if text is None or action.nargs == 0 or action.default in (None, [], argparse.SUPPRESS) or "default" in text:
+            return text
+        return f"{text} (default: %(default)s)"
+
+
+class CommandParser(argparse.ArgumentParser):
+    """A parser whose help page is printed by `HelpFormatter`."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"formatter_class": HelpFormatter, **options})
+        self._positionals.title = "arguments"
+
+
 def print_status(message: str) -> None:
     """Print a message to stderr; stdout is for results."""
     print(f"helmframe: {message}", file=sys.stderr, flush=True)
 
 
 def add_output(parser: argparse.ArgumentParser, formats: Mapping[str, Callable[[T], str]]) -> None:
-    """Add the options of commands that judge results: errors, level, format and file; the first format is default."""
-    default = next(iter(formats))
-    parser.add_argument("--errors", default="refuse", help="where more than 1 %% failed: refuse, drop or worst")
-    parser.add_argument("--ci", type=float, default=0.95, help="level of the intervals, such as 0.95")
-    parser.add_argument("--format", default=default, choices=list(formats), help=f"what is printed; default {default}")
-    parser.add_argument("-o", "--output-path", metavar="FILE", help="also write it: to FILE.md, .json or another")
-    parser.add_argument("--verbose", action="store_true", help="log, and tracebacks of errors")
+    """Add the options of commands that compare scores: errors, level, format, file. The first format is the default."""
+    parser.add_argument(
+        "--errors",
+        default="refuse",
+        metavar="RULE",
+        help="if more than 1 %% of requests failed: refuse, drop these instances, or score them worst",
+    )
+    parser.add_argument("--ci", type=float, default=0.95, metavar="LEVEL", help="level of the intervals")
+    group = parser.add_argument_group("output")
+    group.add_argument("--format", default=next(iter(formats)), choices=list(formats), help="format of the output")
+    group.add_argument(
+        "-o", "--output-path", metavar="FILE", help="also write FILE: .md as Markdown, .json as JSON, else as --format"
+    )
+    add_verbose(parser)
+
+
+def add_results(parser: argparse.ArgumentParser, help: str = "folder with the results of a run; may be s3://…") -> None:
+    """Add the argument FOLDER, parsed as `results`."""
+    parser.add_argument("results", metavar="FOLDER", help=help)
+
+
+def add_verbose(parser: argparse.ArgumentParser, help: str = "print the log, and the traceback of an error") -> None:
+    """Add the option --verbose."""
+    parser.add_argument("--verbose", action="store_true", help=help)
 
 
 def write_output(
@@ -80,11 +134,11 @@ def write_output(
     """
     path = Path(arguments.output_path) if arguments.output_path else None
     if path is not None and not path.parent.is_dir():
-        raise ArgumentError(f"there is no folder {path.parent} to write {path.name} to.")
+        raise ArgumentError(f"--output-path {path}: the folder {path.parent} doesn't exist. Create it first.")
     result = compute()
     print(formats[arguments.format](result))
     if path is not None:
         format_name = _SUFFIX_FORMATS.get(path.suffix, arguments.format)
         path.write_text(formats[format_name](result) + "\n", encoding="utf-8")
-        print_status(f"written: {path}")
+        print_status(f"wrote {path}")
     return result

@@ -1,4 +1,4 @@
-"""`helmframe compare`: two results, or the models, settings or perturbations of one, as text, Markdown or JSON."""
+"""`helmframe compare`: compare two results, or the models, settings or perturbations of one."""
 
 import argparse
 import json
@@ -13,20 +13,31 @@ from helmframe.views.comparison import comparison_markdown, comparison_text
 
 
 def comparison_json(table: pl.DataFrame) -> str:
-    """Return every number of a comparison as JSON: `rows`, with the columns of `helmframe.stats.compare`."""
+    """Return all numbers of a comparison as JSON: `rows`, with the columns of `helmframe.stats.compare`."""
     return json.dumps({"rows": table.to_dicts()}, ensure_ascii=False, indent=2, allow_nan=False)
 
 
 _FORMATS = {"text": comparison_text, "markdown": comparison_markdown, "json": comparison_json}
 
 
-@command("compare", help="paired differences of two results, with interval and test", order=80)
+_EPILOG = """\
+example:
+  helmframe compare runs/today runs/yesterday --format markdown
+  helmframe compare runs/today --axis model"""
+
+
+@command("compare", help="Compare two results, paired by instance, with interval and test", order=80)
 def add_compare(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `compare`."""
-    parser.add_argument("results", nargs="+", metavar="FOLDER", help="A and B: gives A − B. " + _FOLDERS)
-    parser.add_argument("--axis", nargs="+", default=[], metavar="WHAT", help=_AXIS)
-    parser.add_argument("--metrics", nargs="+", metavar="NAME", help="which; default the main one")
-    parser.add_argument("--worst", metavar="all|K", help="compare worst cases, over all variants or K draws")
+    parser.epilog = _EPILOG
+    parser.add_argument("results", nargs="+", metavar="FOLDER", help=_FOLDERS)
+    parser.add_argument("--axis", nargs="+", default=[], metavar="AXIS", help=_AXIS)
+    parser.add_argument("--metrics", nargs="+", metavar="NAME", help="metrics to compare (default: the main metric)")
+    parser.add_argument(
+        "--worst",
+        metavar="all|K",
+        help="compare worst cases: over all variants (all), or over K sampled variants",
+    )
     add_output(parser, _FORMATS)
     parser.set_defaults(run=_compare)
 
@@ -48,15 +59,18 @@ def _table(arguments: argparse.Namespace) -> pl.DataFrame:
             return compare_results(a, b, axis=arguments.axis, **options)
         case [folder] if len(arguments.axis) == 1:
             results = load_results(folder)
-            assert isinstance(results, Results)  # as every reader gives them
+            assert isinstance(results, Results)  # as every reader returns
             return results.compare(arguments.axis[0], **options)
     raise ArgumentError(
-        "compare takes two folders, or one and what in it is compared: helmframe compare FOLDER --axis model."
+        "compare takes two folders, or one folder and an axis. Write: helmframe compare FOLDER --axis model"
     )
 
 
-_FOLDERS = "A run's results (may be s3://…), or HELM's, lm-eval's or Inspect's; one alone with --axis."
+_FOLDERS = (
+    "results A and B: prints A − B; or one folder with --axis. Results of helmframe (may be s3://…), HELM, lm-eval or "
+    "Inspect"
+)
 _AXIS = (
-    "what may differ, where more than one thing does: model, prompt, decoding; of one folder: model, setting or "
-    "perturbation"
+    "two folders: differences to allow (model, prompt, decoding); one folder: column to compare (model, setting or "
+    "perturbation)"
 )

@@ -1,4 +1,4 @@
-"""`helmframe mirror`, `helmframe export` and `helmframe list helm-entries`: rows, results and run entries of HELM."""
+"""`helmframe mirror`, `helmframe export` and `helmframe list helm-entries`."""
 
 import argparse
 import sys
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from helmframe.cli.command import command, print_status
+from helmframe.cli.command import add_results, add_verbose, command, print_status
 from helmframe.errors import ArgumentError, HelmframeError
 from helmframe.interop.helm import entry_states, read_conf
 from helmframe.results import Results
@@ -19,35 +19,55 @@ examples:
   helmframe mirror mmlu --from ./data.tar --layout "data/{split}/{subject}_{split}.csv" \\
     --select "SELECT column0 AS question, [column1, column2, column3, column4] AS choices, … FROM rows" --to ./evals
 
-Then HELMFRAME_DATA=s3://bucket/evals. Interrupted, the same command goes on; run twice, it changes nothing.
-TO/manifests says where rows are from, under which licence, and a sha256 of each file: another is an error."""
+Set HELMFRAME_DATA=s3://bucket/evals afterwards. Rerun the command to resume; files that exist are skipped.
+ROOT/manifests records the source and licence of the rows and a SHA-256 of each file. A file with another
+checksum is an error."""
 
 
-@command("mirror", help="fill a folder or bucket with scenarios' rows", order=50)
+@command("mirror", help="Copy the rows of scenarios into a folder or bucket", order=50)
 def add_mirror(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `mirror`."""
-    parser.epilog, parser.formatter_class = _MIRROR, argparse.RawDescriptionHelpFormatter
-    parser.add_argument("scenarios", nargs="+", metavar="SCENARIO", help="names, or spec files")
-    parser.add_argument("--to", required=True, metavar="ROOT", help="a folder or s3://bucket/prefix")
+    parser.epilog = _MIRROR
+    parser.add_argument("scenarios", nargs="+", metavar="SCENARIO", help="names of scenarios, or spec files")
     parser.add_argument(
+        "--to", required=True, metavar="ROOT", help="folder or s3://bucket/prefix to write to (required)"
+    )
+    group = parser.add_argument_group("source")
+    group.add_argument(
         "--from",
         dest="source",
         default="hub",
         metavar="SOURCE",
-        help="hub (default); another root; a folder, archive, file or URL of Parquet, CSV or JSON Lines",
+        help="hub, another root, or a folder, archive, file or URL with Parquet, CSV or JSON Lines",
     )
-    parser.add_argument("--layout", metavar="PATTERN", help="paths in the source: data/{split}/{subject}.csv")
-    parser.add_argument("--select", metavar="SQL", help="makes the spec's columns of the table rows")
-    parser.add_argument("--verbose", action="store_true", help="log, and tracebacks of errors")
+    group.add_argument(
+        "--layout", metavar="PATTERN", help="pattern of the paths in the source, such as data/{split}/{subject}.csv"
+    )
+    group.add_argument(
+        "--select", metavar="SQL", help="query that makes the columns of the spec from the source's table `rows`"
+    )
+    add_verbose(parser)
     parser.set_defaults(run=_mirror)
 
 
-@command("export", help="a run's results as HELM's run directories, for helm-summarize", order=60)
+_EXPORT = """\
+example:
+  helmframe export runs/today --to benchmark_output/runs/v1
+  helm-summarize --suite v1"""
+
+
+@command("export", help="Export results as HELM run directories, for helm-summarize", order=60)
 def add_export(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `export`."""
-    parser.add_argument("results", metavar="FOLDER", help="the folder of a run's results; may be s3://…")
-    parser.add_argument("--to", required=True, metavar="SUITE", help="benchmark_output/runs/NAME; may be s3://…")
-    parser.add_argument("--verbose", action="store_true", help="log, and tracebacks of errors")
+    parser.epilog = _EXPORT
+    add_results(parser)
+    parser.add_argument(
+        "--to",
+        required=True,
+        metavar="SUITE",
+        help="folder of the suite, such as benchmark_output/runs/v1 (required; may be s3://…)",
+    )
+    add_verbose(parser)
     parser.set_defaults(run=_export)
 
 
@@ -55,18 +75,18 @@ def list_helm_entries(paths: Sequence[str]) -> None:
     """Print each distinct run entry of HELM's .conf files with its state, then the number of entries per state.
 
     Args:
-        paths: The files, or folders that hold some.
+        paths: The files, or folders with such files.
 
     Raises:
-        ArgumentError: There is no file.
+        ArgumentError: `paths` has no file.
     """
     files = [file for path in paths for file in (sorted(Path(path).rglob("*.conf")) if Path(path).is_dir() else [path])]
     if not files:
         raise ArgumentError(
-            "list helm-entries: no .conf file. Write: helmframe list helm-entries --conf-paths run_specs.conf"
+            "list helm-entries: no .conf file found. Write: helmframe list helm-entries --conf-paths run_specs.conf"
         )
     counts: Counter[str] = Counter()
-    # priority and groups don't change the state
+    # the state doesn't depend on priority and groups
     entries = [replace(entry, priority=1, groups=()) for file in files for entry in read_conf(file)]
     for entry, state, reason in entry_states(entries):
         counts[state] += 1
@@ -87,10 +107,10 @@ def _mirror(arguments: argparse.Namespace) -> None:
             failed.append(name)
             print_status(str(error))
             continue
-        files = f"{outcome.written:,} files written, {outcome.unchanged:,} there already"
+        files = f"{outcome.written:,} files written, {outcome.unchanged:,} unchanged"
         print(f"{outcome.scenario}: {outcome.rows:,} rows, {files}")
     if failed:
-        raise HelmframeError(f"not mirrored: {', '.join(failed)}; of {len(arguments.scenarios)} scenarios.")
+        raise HelmframeError(f"{len(failed)} of {len(arguments.scenarios)} scenarios failed: {', '.join(failed)}.")
 
 
 def _mirror_scenario(name: str, arguments: argparse.Namespace) -> Outcome:

@@ -1,4 +1,4 @@
-"""`helmframe list` and `helmframe show`: names of plug-ins, specs, and the results in a folder."""
+"""`helmframe list` and `helmframe show`: list scenarios and plug-ins, print a spec or results."""
 
 import argparse
 import inspect
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from helmframe._core.yaml import read_yaml, specs_root
-from helmframe.cli.command import command
+from helmframe.cli.command import add_verbose, command
 from helmframe.cli.helm import list_helm_entries
 from helmframe.interop.suites import suite_names
 from helmframe.metrics.protocol import METRICS
@@ -17,24 +17,41 @@ from helmframe.results import Results
 from helmframe.scenarios.catalogue import find_scenario, scenario_names, status
 from helmframe.views.display import text_table
 
+_LIST = """\
+examples:
+  helmframe list metrics
+  helmframe list helm-entries --conf-paths run_specs.conf"""
+_SHOW = """\
+example:
+  helmframe show mmlu"""
 
-@command("list", help="scenarios, suites, perturbations, metrics, states of HELM's entries", order=30)
+
+@command("list", help="List scenarios, suites, perturbations, metrics, or HELM's run entries", order=30)
 def add_list(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `list`."""
+    parser.epilog = _LIST
     kinds = ["all", "scenarios", "suites", "perturbations", "metrics", "helm-entries"]
-    parser.add_argument("kind", nargs="?", default="all", choices=kinds)
+    parser.add_argument("kind", nargs="?", default="all", choices=kinds, metavar="KIND", help=", ".join(kinds))
     parser.add_argument(
-        "-c", "--conf-paths", nargs="+", default=[], metavar="FILE", help="for helm-entries: .conf files, or folders"
+        "-c",
+        "--conf-paths",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="for helm-entries: .conf files, or folders with .conf files",
     )
-    parser.add_argument("--verbose", action="store_true", help="tracebacks of errors")
+    add_verbose(parser)
     parser.set_defaults(run=_list)
 
 
-@command("show", help="the spec of a scenario or suite, or the results in a folder", order=40)
+@command("show", help="Print the spec of a scenario or suite, or the scores in a folder", order=40)
 def add_show(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `show`."""
-    parser.add_argument("what", metavar="SCENARIO|SUITE|FOLDER")
-    parser.add_argument("--verbose", action="store_true", help="tracebacks of errors")
+    parser.epilog = _SHOW
+    parser.add_argument(
+        "target", metavar="SCENARIO|SUITE|FOLDER", help="name of a scenario or suite, or folder with results"
+    )
+    add_verbose(parser)
     parser.set_defaults(run=_show)
 
 
@@ -43,10 +60,10 @@ def _list(arguments: argparse.Namespace) -> None:
         list_helm_entries(arguments.conf_paths)
         return
     tables = {
-        "scenarios": (["scenario", "rows", "main metric", "what"], map(_scenario, scenario_names())),
-        "suites": (["suite", "what"], map(_suite, suite_names())),
-        "perturbations": (["perturbation", "arguments", "what"], map(_perturbation, PERTURBATIONS)),
-        "metrics": (["metric", "level", "what"], map(_metric, METRICS)),
+        "scenarios": (["scenario", "rows", "main metric", "description"], map(_scenario, scenario_names())),
+        "suites": (["suite", "description"], map(_suite, suite_names())),
+        "perturbations": (["perturbation", "arguments", "description"], map(_perturbation, PERTURBATIONS)),
+        "metrics": (["metric", "level", "description"], map(_metric, METRICS)),
     }
     chosen = tables if arguments.kind == "all" else {arguments.kind: tables[arguments.kind]}
     print("\n\n".join(_narrow(heads, list(rows)) for heads, rows in chosen.values()))
@@ -75,7 +92,7 @@ def _metric(name: str) -> list[str]:
 
 
 def _narrow(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table whose last column is cut to its first sentence and to the terminal's width."""
+    """Return a table with the last column cut to its first sentence and to the width of the terminal."""
     used = sum(max(map(len, column)) + 2 for column in zip(*(row[:-1] for row in (heads, *rows)), strict=True))
     width = max(30, shutil.get_terminal_size((120, 24)).columns - used)
     sentences = [" ".join(row[-1].split()).partition(". ")[0].rstrip(".") for row in rows]
@@ -84,9 +101,9 @@ def _narrow(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _show(arguments: argparse.Namespace) -> None:
-    if "://" in arguments.what or Path(arguments.what).is_dir():
-        print(Results.load(arguments.what))
-    elif arguments.what in suite_names() and arguments.what not in scenario_names():
-        print((specs_root() / "suites" / f"{arguments.what}.yaml").read_text(encoding="utf-8").rstrip())
+    if "://" in arguments.target or Path(arguments.target).is_dir():
+        print(Results.load(arguments.target))
+    elif arguments.target in suite_names() and arguments.target not in scenario_names():
+        print((specs_root() / "suites" / f"{arguments.target}.yaml").read_text(encoding="utf-8").rstrip())
     else:
-        print(Path(find_scenario(arguments.what).origin).read_text(encoding="utf-8").rstrip())
+        print(Path(find_scenario(arguments.target).origin).read_text(encoding="utf-8").rstrip())

@@ -1,18 +1,23 @@
-"""`helmframe report`: the results of a run as one HTML file."""
+"""`helmframe report`: write the results of a run as one HTML file."""
 
 import argparse
 
-from helmframe.cli.command import command
+from helmframe.cli.command import add_results, add_verbose, command
 from helmframe.results import Results
 
+_EPILOG = """\
+example:
+  helmframe report runs/today -o report.html --title "Release 1.2\""""
 
-@command("report", help="a run's results as one file of HTML, to open, send or keep", order=130)
+
+@command("report", help="Write results as one self-contained HTML file", order=130)
 def add_report(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `report`."""
-    parser.add_argument("results", metavar="FOLDER", help="the folder of a run's results; may be s3://…")
-    parser.add_argument("-o", "--output-path", default="report.html", metavar="FILE", help="default report.html")
-    parser.add_argument("--title", metavar="TEXT", help="default the scenarios' names")
-    parser.add_argument("--verbose", action="store_true", help="log, and tracebacks of errors")
+    parser.epilog = _EPILOG
+    add_results(parser)
+    parser.add_argument("-o", "--output-path", default="report.html", metavar="FILE", help="file to write")
+    parser.add_argument("--title", metavar="TEXT", help="title of the report (default: the names of the scenarios)")
+    add_verbose(parser)
     parser.set_defaults(run=_report)
 
 

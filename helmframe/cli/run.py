@@ -1,4 +1,4 @@
-"""`helmframe run` and `helmframe explain`: execute or explain plans, run entries and HELM's .conf files."""
+"""`helmframe run` and `helmframe explain`: run or explain plans, run entries and HELM's .conf files."""
 
 import argparse
 from collections.abc import Sequence
@@ -7,8 +7,8 @@ from typing import Any
 
 from helmframe._pipeline import plan_tasks
 from helmframe._plan import Plan, spec_of
-from helmframe.cli.command import command, print_status
-from helmframe.cli.run_options import add_engine, add_models, engine_option, model_options, without_models
+from helmframe.cli.command import add_verbose, command, print_status
+from helmframe.cli.run_options import add_engine, add_model_loading, engine_option, model_options, without_models
 from helmframe.early_stopping.rules import parse_until
 from helmframe.errors import ArgumentError, HelmframeError, PlanError, StoreError
 from helmframe.interop.helm import Entry, EntryState, parse_entry, plans_of, read_conf, skipped_text
@@ -16,47 +16,66 @@ from helmframe.interop.suites import suite
 from helmframe.results import Results
 from helmframe.views.display import robustness_text
 
+_RUN = """\
+examples:
+  helmframe run "sampler:subject=music,model=noisy(accuracy=0.6)"
+  helmframe run "mmlu:subject=philosophy" --model ./base --adapter ./lora --dtype bfloat16
+  helmframe run --conf-paths run_specs.conf --suite v1 -m 10 -o benchmark_output
+  helmframe run plan.yaml --max-cost 5 --prices gpt-4.1=2,8
+
+Cached completions are reused: rerun the command to resume."""
+_EXPLAIN = """\
+example:
+  helmframe explain "sampler:subject=music,model=noisy(accuracy=0.6)" -m 10"""
 _MODELS = (
-    "who answers, in entries with a group of models (model=text) or none; of the others, only those with one of these"
+    "models for entries that have a group of models (model=text) or none; an entry that names one model runs only if "
+    "that model is listed here"
 )
-_GROUPS = "only entries of these groups: a scenario's name (mmlu, mmlu_anatomy), or what a .conf file says"
+_GROUPS = "run only entries of these groups: a scenario (mmlu, mmlu_anatomy), or a group of the .conf file"
 _RESUME = (
-    "reuse the completions that this run stored of models without a version; 'last': the newest run of the same plans"
+    "reuse the completions that run RUN stored of models without a version; 'last' is the newest run of the same plans"
 )
-_PRICES = "prices of a million prompt tokens and of a million output tokens, by the model's name: org/name=0.5,1.5"
+_PRICES = "price of a million prompt tokens and of a million output tokens, by model name: org/name=0.5,1.5"
 _UNTIL = (
-    "ask in random order, only until that is known: \"precise(.03)\", ± .03 of the main metric; \"decided('a', 'b')\", "
-    "which of two models is better"
+    'stop early: request instances in random order until the rule is met. "precise(.03)": the interval of the main '
+    "metric is at most ± .03. \"decided('a', 'b')\": one of two models is better"
 )
-_THREADS = "HELM's threads, of which -n 1 is one; accepted, and the queue of each model decides how many ask at once"
-_SKIP = "print the results that are in FOLDER/runs/SUITE, if there are; what the store has is never asked again anyway"
+_THREADS = (
+    "accepted for compatibility with helm-run, where -n 1 is one thread; ignored: the queue of each model sets its own "
+    "concurrency"
+)
+_SKIP = "if FOLDER/runs/SUITE has results, print them and run nothing"
 
 
-@command("run", help="run entries, .conf files or plans, and print the table", order=10)
+@command("run", help="Run plans, run entries or .conf files, and print the scores", order=10)
 def add_run(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `run`."""
+    parser.usage, parser.epilog = "%(prog)s [options] ENTRY|FILE ...", _RUN
     _add_plans(parser)
-    parser.add_argument("--suite", default="default", help="name of the run's folder below --output-path")
-    parser.add_argument("-o", "--output-path", metavar="FOLDER", help="also write the results to FOLDER/runs/SUITE")
-    parser.add_argument("-n", "--num-threads", type=int, metavar="N", help=_THREADS)
-    parser.add_argument("--skip-completed-runs", action="store_true", help=_SKIP)
-    parser.add_argument("-d", "--dry-run", action="store_true", help="explain only")
-    parser.add_argument("--local", action="store_true", help="accepted; the only mode there is")
-    parser.add_argument("--fresh", action="store_true", help="generate everything again")
-    parser.add_argument("--max-requests", type=int, metavar="N", help="the most requests to send")
-    parser.add_argument(
-        "--max-cost", type=float, metavar="X", help="stop once the completions cost this much, by --prices"
-    )
-    parser.add_argument("--prices", nargs="+", metavar="NAME=PROMPT,OUTPUT", help=_PRICES)
-    parser.add_argument("--until", metavar="WHAT", help=_UNTIL)
+    parser.add_argument("-d", "--dry-run", action="store_true", help="explain the run and send no request")
+    cache = parser.add_argument_group("cache")
+    cache.add_argument("--fresh", action="store_true", help="ignore cached completions and generate all again")
+    limits = parser.add_argument_group("limits")
+    limits.add_argument("--max-requests", type=int, metavar="N", help="send at most N requests")
+    limits.add_argument("--max-cost", type=float, metavar="X", help="stop once the completions cost X; needs --prices")
+    limits.add_argument("--prices", nargs="+", metavar="NAME=PROMPT,OUTPUT", help=_PRICES)
+    limits.add_argument("--until", metavar="RULE", help=_UNTIL)
+    output = parser.add_argument_group("output")
+    output.add_argument("-o", "--output-path", metavar="FOLDER", help="also write the results to FOLDER/runs/SUITE")
+    output.add_argument("--suite", default="default", help="name of the folder in FOLDER/runs")
+    output.add_argument("--skip-completed-runs", action="store_true", help=_SKIP)
     add_engine(parser)
-    parser.add_argument("--resume", metavar="RUN", help=_RESUME)
+    cache.add_argument("--resume", metavar="RUN", help=_RESUME)
+    compatibility = parser.add_argument_group("compatibility with helm-run")
+    compatibility.add_argument("-n", "--num-threads", type=int, metavar="N", help=_THREADS)
+    compatibility.add_argument("--local", action="store_true", help="accepted and ignored: the only mode")
     parser.set_defaults(run=_run)
 
 
-@command("explain", help="what a run would do; asks no model", order=20)
+@command("explain", help="Show what a run would do: rows per stage, cached completions, requests", order=20)
 def add_explain(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `explain`."""
+    parser.usage, parser.epilog = "%(prog)s [options] ENTRY|FILE ...", _EXPLAIN
     _add_plans(parser)
     parser.set_defaults(run=_run, dry_run=True, local=False)
 
@@ -64,19 +83,34 @@ def add_explain(parser: argparse.ArgumentParser) -> None:
 def _add_plans(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that `_plans` reads."""
     parser.add_argument(
-        "what", nargs="*", metavar="ENTRY|FILE", help="run entries, plan files (.yaml), HELM's files (.conf)"
+        "sources", nargs="*", metavar="ENTRY|FILE", help="run entries, plan files (.yaml), HELM's .conf files"
     )
-    parser.add_argument("-c", "--conf-paths", nargs="+", default=[], metavar="FILE", help="HELM's .conf files")
-    parser.add_argument("-r", "--run-entries", nargs="+", default=[], metavar="ENTRY", help="run entries")
-    add_models(parser)
-    parser.add_argument("--models-to-run", nargs="+", default=[], metavar="NAME", help=_MODELS)
-    parser.add_argument("--groups-to-run", nargs="+", default=[], metavar="GROUP", help=_GROUPS)
-    parser.add_argument("-m", "--max-eval-instances", type=int, metavar="N", help="instances per subset, HELM's draw")
-    parser.add_argument(
-        "-t", "--num-train-trials", type=int, metavar="N", help="draws of the in-context examples, in entries"
+    add_verbose(parser)
+    entries = parser.add_argument_group("run entries")
+    entries.add_argument("-r", "--run-entries", nargs="+", default=[], metavar="ENTRY", help="run entries")
+    entries.add_argument("-c", "--conf-paths", nargs="+", default=[], metavar="FILE", help="HELM's .conf files")
+    entries.add_argument("--groups-to-run", nargs="+", default=[], metavar="GROUP", help=_GROUPS)
+    entries.add_argument("--priority", type=int, metavar="P", help="run only .conf entries with priority ≤ P")
+    entries.add_argument(
+        "-m",
+        "--max-eval-instances",
+        type=int,
+        metavar="N",
+        help="evaluate at most N instances of each subset, sampled as HELM does",
     )
-    parser.add_argument("--priority", type=int, metavar="P", help="only entries of a .conf file with priority up to P")
-    parser.add_argument("--verbose", action="store_true", help="log, and tracebacks of errors")
+    entries.add_argument(
+        "-t", "--num-train-trials", type=int, metavar="N", help="run N trials, each with other few-shot examples"
+    )
+    models = parser.add_argument_group("models")
+    models.add_argument(
+        "--model",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="models to evaluate, in place of those in entries and plans",
+    )
+    models.add_argument("--models-to-run", nargs="+", default=[], metavar="NAME", help=_MODELS)
+    add_model_loading(parser)
 
 
 def _run(arguments: argparse.Namespace) -> None:
@@ -85,7 +119,7 @@ def _run(arguments: argparse.Namespace) -> None:
         print("\n\n".join(plan.explain() for plan in plans))
         return
     if any(not spec_of(plan).models for plan in plans):
-        raise PlanError("nobody answers. Add model=org/name to the run entry, or --model org/name.")
+        raise PlanError("No model. Add model=org/name to the run entry, or --model org/name.")
     until = parse_until(arguments.until) if arguments.until else None
     for plan in plans:
         plan_tasks(spec_of(plan))  # raises for invalid plans before any plan runs
@@ -94,9 +128,9 @@ def _run(arguments: argparse.Namespace) -> None:
         if arguments.skip_completed_runs:
             print(Results.load(folder))
             return
-        raise StoreError(f"{folder} is not empty; choose another --suite, or remove it.")
+        raise StoreError(f"{folder} isn't empty. Choose another --suite, or remove the folder.")
     if arguments.local:
-        print_status("--local is the only mode there is; going on")
+        print_status("--local is ignored: it is the only mode")
     results = suite(*plans).score(
         fresh=arguments.fresh,
         max_requests=arguments.max_requests,
@@ -111,26 +145,27 @@ def _run(arguments: argparse.Namespace) -> None:
         table = results.robustness()
         print("\nrobustness\n" + robustness_text(table.filter(table["metric"].is_in(results.main_metrics))))
     if folder is not None:
-        print_status(f"written: {results.to_parquet(folder)}")
+        print_status(f"wrote {results.to_parquet(folder)}")
     failed = results.errors()
     if failed.height:
-        first = f"failed completions: {failed.height:,}; the first, of {failed['instance_id'][0]}: {failed['error'][0]}"
-        if failed.height == results.manifest["counts"]["planned"]:
-            raise HelmframeError(f"nothing was answered; {first}")
-        print_status(f"{first}\nThe same command asks for them again.")
+        planned = results.manifest["counts"]["planned"]
+        first = f"The first, for instance {failed['instance_id'][0]}: {failed['error'][0]}"
+        if failed.height == planned:
+            raise HelmframeError(f"All {planned:,} requests failed. {first}")
+        print_status(f"{failed.height:,} of {planned:,} requests failed. {first}\nRerun the command to retry them.")
 
 
 def _plans(arguments: argparse.Namespace) -> list[Plan]:
     """Return the plans of the arguments, in this order: plan files, run entries, .conf files."""
-    names = [word for word in arguments.what if "=" not in word]
+    names = [word for word in arguments.sources if "=" not in word]
     files = [name for name in names if name.endswith((".yaml", ".yml"))]
     confs = [name for name in names if name.endswith(".conf")]
-    others = [word for word in arguments.what if word not in files + confs]
-    entries: list[Entry] = [parse_entry(entry) for entry in others + arguments.run_entries]
+    entry_texts = [word for word in arguments.sources if word not in files + confs]
+    entries: list[Entry] = [parse_entry(entry) for entry in entry_texts + arguments.run_entries]
     conf_entries = [entry for path in confs + arguments.conf_paths for entry in read_conf(path)]
     if not files and not entries and not conf_entries:
         raise ArgumentError(
-            'nothing to run. Write: helmframe run "mmlu:subject=philosophy,model=org/name", or --conf-paths FILE.'
+            'Nothing to run. Write: helmframe run "mmlu:subject=philosophy,model=org/name", or --conf-paths FILE.'
         )
     requested = model_options(arguments)
     models, limit = requested or arguments.models_to_run, arguments.max_eval_instances
@@ -154,9 +189,9 @@ def _plans(arguments: argparse.Namespace) -> list[Plan]:
     if skipped and plans:
         print_status(skipped_text(skipped))
     elif skipped:
-        raise ArgumentError(f"nothing to run: {skipped_text(skipped)}")
+        raise ArgumentError(f"Nothing to run. {skipped_text(skipped)}")
     if not plans:
-        raise ArgumentError("nothing to run: --priority, --models-to-run or --groups-to-run leave none of the entries.")
+        raise ArgumentError("Nothing to run: no entry matches --priority, --models-to-run and --groups-to-run.")
     return plans
 
 

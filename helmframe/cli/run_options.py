@@ -1,4 +1,4 @@
-"""The options of `run` and `explain` for models and engine: `--model ./x --dtype bfloat16`, `--engine ray`."""
+"""The options of `run` and `explain` that load models and choose the engine: `--dtype bfloat16`, `--engine ray`."""
 
 import argparse
 from collections.abc import Sequence
@@ -15,27 +15,26 @@ from helmframe.models.protocol import is_local_name
 _FLAGS = ("dtype", "device", "device_map", "adapter", "replicas", "revision", "trust_remote_code")
 
 
-def add_models(parser: argparse.ArgumentParser) -> None:
-    """Add the options of the models and of how local models are loaded."""
-    parser.add_argument(
-        "--model", nargs="+", default=[], metavar="NAME", help="who answers, whatever entries and plan files say"
-    )
-    group = parser.add_argument_group("of local models among --model")
+def add_model_loading(parser: argparse.ArgumentParser) -> None:
+    """Add the options that load the local models of `--model`."""
+    group = parser.add_argument_group("local models of --model")
     group.add_argument(
-        "--dtype", metavar="TYPE", help="float32, bfloat16, float16, or auto: as the checkpoint was saved"
+        "--dtype", metavar="TYPE", help="float32, bfloat16, float16, or auto for the type of the checkpoint"
     )
-    group.add_argument("--device", metavar="DEVICE", help="cpu, cuda, cuda:1, mps")
-    group.add_argument("--device-map", metavar="MAP", help="auto: layers on several GPUs, by accelerate")
-    group.add_argument("--adapter", metavar="FOLDER", help="a PEFT adapter, merged into the weights")
-    group.add_argument("--replicas", type=int, metavar="N", help="copies that answer side by side, one on each GPU")
-    group.add_argument("--revision", metavar="COMMIT", help="branch, tag or commit of a name on the hub")
+    group.add_argument("--device", metavar="DEVICE", help="cpu, cuda, cuda:1 or mps")
     group.add_argument(
-        "--trust-remote-code", action="store_true", default=None, help="run code that comes with the checkpoint"
+        "--device-map", metavar="MAP", help="auto distributes the layers over the GPUs; needs accelerate"
+    )
+    group.add_argument("--adapter", metavar="FOLDER", help="PEFT adapter to merge into the weights")
+    group.add_argument("--replicas", type=int, metavar="N", help="run N copies in parallel, one on each GPU")
+    group.add_argument("--revision", metavar="COMMIT", help="branch, tag or commit of the model on the Hub")
+    group.add_argument(
+        "--trust-remote-code", action="store_true", default=None, help="allow code of the checkpoint to run"
     )
 
 
 def model_options(arguments: argparse.Namespace) -> list[str]:
-    """Return the models of `--model` as plans write them; local models have the other options as arguments.
+    """Return the models of `--model` as in plan files: local models have the other options as arguments.
 
     Raises:
         ArgumentError: There are options without a local model, or `--models-to-run` with `--model`.
@@ -43,14 +42,19 @@ def model_options(arguments: argparse.Namespace) -> list[str]:
     names: list[str] = arguments.model
     options: dict[str, Any] = {name: value for name in _FLAGS if (value := getattr(arguments, name)) is not None}
     if names and arguments.models_to_run:
-        raise ArgumentError("--model says who answers, whatever the entries say; leave out --models-to-run.")
+        raise ArgumentError(
+            "--model and --models-to-run exclude each other: --model replaces the models of all entries. Remove one."
+        )
     if not options:
         return names
     flag = "--" + next(iter(options)).replace("_", "-")
     if not names:
-        raise ArgumentError(f"{flag} says how a model is loaded; say which: --model ./folder.")
+        raise ArgumentError(f"{flag} needs a model to load. Add --model ./folder.")
     if not any(map(is_local_name, names)):
-        raise ArgumentError(f"{flag} is of local models (a folder, a GGUF file, a hub name); {names[0]!r} is none.")
+        raise ArgumentError(
+            f"{flag} applies to local models (a folder, a GGUF file, a name on the Hub); {names[0]!r} isn't one. "
+            f"Remove {flag}."
+        )
     return [str(Call("local", frozen({"model": name, **options}))) if is_local_name(name) else name for name in names]
 
 
@@ -66,12 +70,12 @@ def without_models(entries: Sequence[Entry]) -> list[Entry]:
 
 def add_engine(parser: argparse.ArgumentParser) -> None:
     """Add the options of the engine and its resources."""
-    group = parser.add_argument_group("where it runs")
-    group.add_argument("--engine", default="local", metavar="ENGINE", help=f"{' or '.join(ENGINES)}; default local")
-    group.add_argument("--address", metavar="HOST:PORT", help="of the Ray cluster; default one of its own, here")
-    group.add_argument("--actors", metavar="N|N-M", help="replicas of each model on the cluster; default 1-4")
-    group.add_argument("--num-gpus", type=float, metavar="N", help="of each of them")
-    group.add_argument("--num-cpus", type=float, metavar="N", help="of each of them; default 1")
+    group = parser.add_argument_group("engine")
+    group.add_argument("--engine", default="local", metavar="ENGINE", help=" or ".join(ENGINES))
+    group.add_argument("--address", metavar="HOST:PORT", help="address of the Ray cluster (default: a local one)")
+    group.add_argument("--actors", metavar="N|N-M", help="replicas of each model on the cluster (default: 1-4)")
+    group.add_argument("--num-gpus", type=float, metavar="N", help="GPUs of each replica")
+    group.add_argument("--num-cpus", type=float, metavar="N", help="CPUs of each replica (default: 1)")
 
 
 def engine_option(arguments: argparse.Namespace) -> Engine:
@@ -87,12 +91,12 @@ def engine_option(arguments: argparse.Namespace) -> Engine:
     if arguments.engine == "ray":
         return Ray(**options)
     if options:
-        raise ArgumentError("--address, --actors, --num-gpus and --num-cpus are of a cluster; say --engine ray.")
+        raise ArgumentError("--address, --actors, --num-gpus and --num-cpus apply to a Ray cluster. Add --engine ray.")
     return str(arguments.engine)
 
 
 def _replicas(text: str) -> int | tuple[int, int]:
-    least, dash, most = text.partition("-")
-    if not least.isdigit() or (dash and not most.isdigit()):
-        raise ArgumentError(f"--actors {text}: a number, or the least and the most: 1-8.")
-    return (int(least), int(most)) if dash else int(least)
+    low, dash, high = text.partition("-")
+    if not low.isdigit() or (dash and not high.isdigit()):
+        raise ArgumentError(f"--actors {text} must be a number or a range, such as 1-8.")
+    return (int(low), int(high)) if dash else int(low)

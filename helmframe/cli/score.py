@@ -1,24 +1,29 @@
-"""`helmframe score`: score the completions of a finished run by other metrics. No request is sent."""
+"""`helmframe score`: score the cached completions of a run with other metrics. No request is sent."""
 
 import argparse
 
-from helmframe.cli.command import command, print_status
+from helmframe.cli.command import add_results, add_verbose, command, print_status
 from helmframe.results import Results
 
+_EPILOG = """\
+example:
+  helmframe score runs/today --metrics f1_score rouge_l -o runs/today-f1"""
 
-@command("score", help="score the answers of a run by other metrics; asks no model", order=70)
+
+@command("score", help="Score the completions of a run with other metrics, without requests", order=70)
 def add_score(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `score`."""
-    parser.add_argument("results", metavar="FOLDER", help="the folder of a run's results; may be s3://…")
+    parser.epilog = _EPILOG
+    add_results(parser)
     parser.add_argument(
         "--metrics",
         nargs="+",
         default=[],
         metavar="NAME",
-        help="which; default those of the run (helmframe list metrics)",
+        help="metrics to compute (default: those of the run); `helmframe list metrics` lists all",
     )
-    parser.add_argument("-o", "--output-path", metavar="FOLDER", help="also write the results to FOLDER")
-    parser.add_argument("--verbose", action="store_true", help="log, and tracebacks of errors")
+    parser.add_argument("-o", "--output-path", metavar="FOLDER", help="also write the new results to FOLDER")
+    add_verbose(parser)
     parser.set_defaults(run=_score)
 
 
@@ -26,4 +31,4 @@ def _score(arguments: argparse.Namespace) -> None:
     results = Results.load(arguments.results).rescore(*arguments.metrics)
     print(results)
     if arguments.output_path:
-        print_status(f"written: {results.to_parquet(arguments.output_path)}")
+        print_status(f"wrote {results.to_parquet(arguments.output_path)}")

@@ -3,12 +3,13 @@
 import argparse
 import textwrap
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
 
 from helmframe import config
-from helmframe.cli.command import command, print_status
+from helmframe.cli.command import add_verbose, command, print_status
 from helmframe.errors import ArgumentError, StoreError, UnknownNameError
 from helmframe.store.contents import StoreEntry, contents, count_rows, export, list_entries, read_completions
 from helmframe.store.files import Address, address_of
@@ -16,35 +17,56 @@ from helmframe.store.maintenance import compact, remove_completions, verify
 from helmframe.store.parts import set_aside
 from helmframe.views.display import text_table
 
+_SCENARIO = "only completions of this scenario (default: all)"
+_EPILOG = """\
+examples:
+  helmframe store ls
+  helmframe store show org/name -n 3
+  helmframe store rm org/name --scenario mmlu --yes
 
-@command("store", help="answers kept: ls, show, verify, compact, rm, export", order=110)
+Use `helmframe store ACTION --help` for the options of an action."""
+
+
+@command("store", help="List, show, verify, compact, remove or export cached completions", order=110)
 def add_store(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `store`."""
-    actions = parser.add_subparsers(required=True, metavar="ACTION")
-    ls = actions.add_parser("ls", help="models and scenarios: parts, rows, bytes, age")
-    show = actions.add_parser("show", help="some answers with their prompts")
-    show.add_argument("what", metavar="MODEL|PART", help="a model's name, the start of its fingerprint, or a part")
-    show.add_argument("-n", type=int, default=5, metavar="N", help="how many; default 5")
-    check = actions.add_parser("verify", help="read every part whole; exit 1 if one is damaged")
-    check.add_argument("--set-aside", action="store_true", help="move damaged parts to the store's folder `damaged`")
-    merge = actions.add_parser("compact", help="merge small parts, and drop answers that newer ones replaced")
-    merge.add_argument("model", nargs="?", metavar="MODEL", help="only this one; default all")
-    rm = actions.add_parser("rm", help="remove a model's answers for good")
-    rm.add_argument("model", metavar="MODEL")
-    rm.add_argument("--yes", action="store_true", help="do it; without, say only what would go")
-    out = actions.add_parser("export", help="prompts and completions as one file")
-    out.add_argument("file", metavar="FILE", help=".parquet or .jsonl; may be s3://…")
-    out.add_argument("--model", metavar="MODEL", help="only this one; default all")
-    for action in (show, merge, rm, out):
-        action.add_argument("--scenario", metavar="NAME", help="only this scenario")
-    for action, run in ((ls, _ls), (show, _show), (check, _verify), (merge, _compact), (rm, _rm), (out, _export)):
-        action.add_argument("--store", metavar="ADDRESS", help="a folder or s3://…; default $HELMFRAME_STORE")
-        action.add_argument("--verbose", action="store_true", help="log, and tracebacks of errors")
+    parser.epilog = _EPILOG
+    actions = parser.add_subparsers(title="actions", required=True, metavar="ACTION")
+
+    def add(name: str, help: str, example: str, run: Callable[[argparse.Namespace], None]) -> argparse.ArgumentParser:
+        epilog = f"example:\n  helmframe store {example}"
+        action = actions.add_parser(name, help=help, description=f"{help}.", epilog=epilog)
+        action.add_argument(
+            "--store", metavar="ADDRESS", help="folder or s3://bucket/prefix of the store (default: $HELMFRAME_STORE)"
+        )
+        add_verbose(action)
         action.set_defaults(run=run)
+        return action
+
+    add("ls", "List models and scenarios with number of files, rows, size and age", "ls", _ls)
+    show = add("show", "Print some completions with their prompts", "show org/name -n 3", _show)
+    show.add_argument(
+        "target", metavar="MODEL|FILE", help="name of a model, start of its fingerprint, or a Parquet file"
+    )
+    show.add_argument("-n", type=int, default=5, metavar="N", help="number of completions")
+    check = add("verify", "Verify the checksum of every file; exit with 1 if one is damaged", "verify", _verify)
+    check.add_argument(
+        "--set-aside", action="store_true", help="move damaged files to the folder `damaged` of the store"
+    )
+    merge = add("compact", "Merge small files, and drop completions that newer ones replaced", "compact", _compact)
+    merge.add_argument("model", nargs="?", metavar="MODEL", help="only this model (default: all)")
+    remove = add("rm", "Remove the completions of a model permanently", "rm org/name --scenario mmlu --yes", _rm)
+    remove.add_argument("model", metavar="MODEL", help="name of the model, or start of its fingerprint")
+    remove.add_argument("--yes", action="store_true", help="remove them; without --yes, list what would be removed")
+    out = add("export", "Export prompts and completions as one file", "export completions.parquet", _export)
+    out.add_argument("file", metavar="FILE", help="file to write: .parquet or .jsonl; may be s3://…")
+    out.add_argument("--model", metavar="MODEL", help="only this model (default: all)")
+    for action in (show, merge, remove, out):
+        action.add_argument("--scenario", metavar="NAME", help=_SCENARIO)
 
 
 def size_text(size: int) -> str:
-    """Return a number of bytes with a unit that people read.
+    """Return a number of bytes with a unit.
 
     >>> size_text(999), size_text(1_234_567)
     ('999 B', '1.2 MB')
@@ -58,7 +80,7 @@ def size_text(size: int) -> str:
 
 
 def age_text(seconds: float) -> str:
-    """Return a duration with a unit that people read.
+    """Return a duration with a unit.
 
     >>> age_text(90), age_text(200_000)
     ('1 min', '2 d')
@@ -86,31 +108,31 @@ def _ls(arguments: argparse.Namespace) -> None:
         for row in table.iter_rows(named=True)
     ]
     if rows:
-        print(text_table(["model", "fingerprint", "scenario", "parts", "rows", "size", "newest"], rows))
+        print(text_table(["model", "fingerprint", "scenario", "files", "rows", "size", "newest"], rows))
     models, size = table["fingerprint"].n_unique(), int(table["bytes"].sum())
-    print_status(f"{root}: {table['rows'].sum():,} answers of {models:,} models, {size_text(size)}")
+    print_status(f"{root}: {table['rows'].sum():,} completions of {models:,} models, {size_text(size)}")
 
 
 def _show(arguments: argparse.Namespace) -> None:
     root = _root(arguments)
-    rows = pl.concat(_read_some(root, arguments.what, arguments.scenario, arguments.n)).head(arguments.n)
+    rows = pl.concat(_read_some(root, arguments.target, arguments.scenario, arguments.n)).head(arguments.n)
     for row in rows.iter_rows(named=True):
         print(f"{row['model']}  {row['scenario']}  {row['instance_id']}  {row['perturbation']}")
         print(f"  prompt      {_narrow(row['prompt'])}")
         print(f"  completion  {_narrow(row['completion'])}")
 
 
-def _read_some(root: Address, what: str, scenario: str | None, n: int) -> list[pl.DataFrame]:
-    """Return at least n rows, if stored, of a part, or of the newest parts of a model; reads as few parts as needed."""
-    if what.endswith(".parquet"):
-        name = what.replace("\\", "/").rpartition("/")[2]
+def _read_some(root: Address, target: str, scenario: str | None, n: int) -> list[pl.DataFrame]:
+    """Return at least n stored rows of a part, or of the newest parts of a model; read no more parts than needed."""
+    if target.endswith(".parquet"):
+        name = target.replace("\\", "/").rpartition("/")[2]
         for entry in list_entries(root):
             for part in entry.parts:
                 if part.file.name.rpartition("/")[2] == name:
                     return [read_completions(root, entry, [part])]
-        raise UnknownNameError(f"no part of the store {root} is called {name}.\nList them: helmframe store ls.")
+        raise UnknownNameError(f"File {name!r} not found in the store {root}. `helmframe store ls` lists the models.")
     frames = []
-    for entry in list_entries(root, what, scenario):
+    for entry in list_entries(root, target, scenario):
         chosen = []
         for part in sorted(entry.parts, key=lambda part: part.age, reverse=True):
             chosen.append(part)
@@ -132,44 +154,44 @@ def _verify(arguments: argparse.Namespace) -> None:
                 set_aside(root, check.file, check.why)
     summary = f"{root}: {n_files:,} files, {size_text(size)}"
     if n_damaged:
-        hint = "they are set aside" if arguments.set_aside else "helmframe store verify --set-aside moves them away"
-        raise StoreError(f"{summary}; {n_damaged:,} damaged ({hint}; what they held is asked again).")
-    print_status(f"{summary}; all are what was written")
+        hint = "They were moved to `damaged`." if arguments.set_aside else "Use --set-aside to move them to `damaged`."
+        raise StoreError(f"{summary}: {n_damaged:,} damaged. {hint} Their completions will be generated again.")
+    print_status(f"{summary}: no damage found")
 
 
 def _compact(arguments: argparse.Namespace) -> None:
     for entry in compact(_root(arguments), arguments.model, arguments.scenario):
-        print(f"{entry.model}  {entry.scenario}: {entry.before:,} files are {entry.after:,} now")
+        print(f"{entry.model}  {entry.scenario}: {entry.before:,} files merged into {entry.after:,}")
 
 
 def _rm(arguments: argparse.Namespace) -> None:
     entries = list_entries(_root(arguments), arguments.model, arguments.scenario)
-    what = "\n".join(map(_size_line, entries))
+    summary = "\n".join(map(_size_line, entries))
     if not arguments.yes:
-        raise ArgumentError(f"this would remove for good:\n{what}\nIf that is meant, add --yes.")
+        raise ArgumentError(f"This would remove permanently:\n{summary}\nAdd --yes to remove them.")
     remove_completions(entries)
-    print(f"removed:\n{what}")
+    print(f"removed:\n{summary}")
 
 
 def _size_line(entry: StoreEntry) -> str:
     size = size_text(sum(file.size for file in entry.files))
-    return f"{entry.model}  {entry.scenario}: {count_rows(entry.parts):,} answers, {size}"
+    return f"{entry.model}  {entry.scenario}: {count_rows(entry.parts):,} completions, {size}"
 
 
 def _export(arguments: argparse.Namespace) -> None:
     rows = export(_root(arguments), address_of(arguments.file), arguments.model, arguments.scenario)
-    print_status(f"written: {rows:,} rows to {arguments.file}")
+    print_status(f"wrote {rows:,} rows to {arguments.file}")
 
 
 def _root(arguments: argparse.Namespace) -> Address:
     root = address_of(arguments.store or config.store_root())
     if isinstance(root, Path) and not root.is_dir():
-        raise StoreError(f"there is no store at {root}. Name one: --store, or HELMFRAME_STORE.")
+        raise StoreError(f"No store found at {root}. Set --store or HELMFRAME_STORE.")
     return root
 
 
 def _narrow(text: str | None) -> str:
-    """Return one line: the start and the end of a long text, since a prompt ends with the question."""
+    """Return one line: a long text is cut in the middle, since a prompt ends with the question."""
     if text is None:
         return "(none)"
     line = " ".join(text.split())

@@ -1,4 +1,4 @@
-"""`helmframe view` and `helmframe dashboard`: results in a browser on this machine."""
+"""`helmframe view` and `helmframe dashboard`: show results in a browser on this machine."""
 
 import argparse
 from collections.abc import Callable
@@ -6,30 +6,43 @@ from contextlib import AbstractContextManager
 from functools import partial
 from typing import Protocol
 
-from helmframe.cli.command import command, print_status
+from helmframe.cli.command import add_results, add_verbose, command, print_status
 from helmframe.errors import ArgumentError
 from helmframe.results import Results
 from helmframe.views.dashboard import Dashboard
 from helmframe.views.explore import Explorer
 from helmframe.views.servers import DashboardServer, ExplorerServer
 
+_VIEW = """\
+example:
+  helmframe view runs/today --port 8000"""
+_DASHBOARD = """\
+example:
+  helmframe dashboard runs"""
 
-@command("view", help="look through a run's results in a browser, instance by instance", order=120)
+
+@command("view", help="Browse the results of a run instance by instance, in a browser", order=120)
 def add_view(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `view`."""
-    parser.add_argument("results", metavar="FOLDER", help="the folder of a run's results; may be s3://…")
-    parser.add_argument("--port", type=int, default=0, metavar="N", help="default one that is free")
-    parser.add_argument("--verbose", action="store_true", help="log, and tracebacks of errors")
+    parser.epilog = _VIEW
+    add_results(parser)
+    _add_port(parser)
+    add_verbose(parser)
     parser.set_defaults(run=_view)
 
 
-@command("dashboard", help="scores, charts and answers of runs, in a browser", order=140)
+@command("dashboard", help="Show scores, charts and completions of several runs, in a browser", order=140)
 def add_dashboard(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `dashboard`."""
-    parser.add_argument("results", metavar="FOLDER", help="of a run's results, or of several runs; may be s3://…")
-    parser.add_argument("--port", type=int, default=0, metavar="N", help="default one that is free")
-    parser.add_argument("--verbose", action="store_true", help="log, and tracebacks of errors")
+    parser.epilog = _DASHBOARD
+    add_results(parser, "folder of one run, or of several runs; may be s3://…")
+    _add_port(parser)
+    add_verbose(parser)
     parser.set_defaults(run=_dashboard)
+
+
+def _add_port(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--port", type=int, default=0, metavar="N", help="port to serve on (default: a free port)")
 
 
 def _view(arguments: argparse.Namespace) -> None:
@@ -43,18 +56,18 @@ def _dashboard(arguments: argparse.Namespace) -> None:
 
 
 class Server(Protocol):
-    """A server of pages."""
+    """A server of HTML pages."""
 
     @property
     def address(self) -> str:
         """Return the address to open in a browser."""
 
     def serve_forever(self) -> None:
-        """Serve until a Ctrl-C."""
+        """Serve until Ctrl-C."""
 
 
 def serve(make: Callable[[int], "AbstractContextManager[Server]"], port: int) -> None:
-    """Make a server for a port, 0 for a free one, and run it until Ctrl-C.
+    """Start a server on a port (0: a free port) and run it until Ctrl-C.
 
     Raises:
         ArgumentError: The port is not available.
@@ -62,10 +75,17 @@ def serve(make: Callable[[int], "AbstractContextManager[Server]"], port: int) ->
     try:
         context = make(port)
     except (OSError, OverflowError) as error:
-        raise ArgumentError(f"--port {port}: {error}. Leave it out, and a free one is taken.") from None
+        raise ArgumentError(
+            f"--port {port} isn't available: {_reason(error)}. Omit --port to use a free port."
+        ) from None
     with context as server:
         try:
-            print(f"{server.address}\nhelmframe: for browsers of this machine only; Ctrl-C ends it", flush=True)
+            print(f"{server.address}\nhelmframe: serves this machine only; press Ctrl-C to stop", flush=True)
             server.serve_forever()
         except KeyboardInterrupt:
-            print_status("ended")
+            print_status("stopped")
+
+
+def _reason(error: Exception) -> str:
+    """Return the reason of the operating system, or of Python for a number that isn't a port."""
+    return (error.strerror if isinstance(error, OSError) else None) or "a port is a number from 0 to 65535"

@@ -1,4 +1,4 @@
-"""Runs of other tools as our tables: cached in the store, completely or not at all."""
+"""Imports of other tools' runs: their tables, cached in the store as a whole."""
 
 import hashlib
 import logging
@@ -29,12 +29,15 @@ _EMPTY_ID = hashlib.sha256(b"").hexdigest()[:32]
 
 
 class Import:
-    """One import of an address: `cached()` returns an earlier one; else add tables to `folder`, then call `finish`."""
+    """An import of the runs at an address.
+
+    `cached()` returns an earlier import. If there is none, add tables to `folder`, then call `finish`.
+    """
 
     def __init__(self, tool: str, address: Address) -> None:
         self.tool, self.address = tool, address
         self._root = below(store_root(), "imported", _key(f"{tool} {_READER_VERSION}", address))
-        # counted, not dated: a clock that was ahead must not make an earlier import the newest
+        # numbered, not dated: a clock that was ahead must not make an earlier import the newest
         starts = {file.name[:_DIGITS] for file in listing(self._root)}
         numbers = [int(start) for start in starts if start.isdecimal()]
         name = f"{max(numbers, default=0) + 1:0{_DIGITS}d}-{uuid4().hex[:8]}"
@@ -47,7 +50,7 @@ class Import:
         try:
             return Results.load(below(self._root, complete[-1])) if complete else None
         except StoreError as error:
-            logger.warning("%s is read again: %s", self.address, error)
+            logger.warning("Reading %s again: its import in the store is damaged. %s", self.address, error)
             return None
 
     def discard(self, number: int) -> None:

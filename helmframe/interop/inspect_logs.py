@@ -24,8 +24,10 @@ _FINISH_REASONS = {"max_tokens": "length", "model_length": "length", "stop": "st
 def read_inspect(path: str | Path, *, fresh: bool = False) -> Results:
     """Return the samples of Inspect's logs as results; scorers become metrics, epochs become trials.
 
+        hf.read_inspect("logs").leaderboard()
+
     Args:
-        path: A log (.eval or .json), or a folder with some.
+        path: A log (.eval or .json), or a folder with logs.
         fresh: Whether to read the logs again; the tables of an earlier call are cached in the store.
 
     Raises:
@@ -36,7 +38,9 @@ def read_inspect(path: str | Path, *, fresh: bool = False) -> Results:
     candidates = [path] if path.is_file() else sorted([*path.rglob("*.eval"), *path.rglob("*.json")])
     logs = [log for log in candidates if log.suffix == ".eval" or path.is_file() or _is_log(log)]
     if not logs:
-        raise SourceMissingError(f"no log of Inspect's (.eval, .json) is at {path}.")
+        raise SourceMissingError(
+            f"No Inspect log (.eval, .json) found at {path}. Write the path of a log, or of a folder with logs."
+        )
     importer = Import("Inspect", path if path.is_dir() else path.parent)
     if not fresh and path.is_dir() and (cached := importer.cached()) is not None:
         return cached
@@ -48,7 +52,7 @@ def read_inspect(path: str | Path, *, fresh: bool = False) -> Results:
             scorers = [str(scorer["name"]) for scorer in header["eval"].get("scorers") or ()]
             add_samples(importer, number, task, (_sample(sample, scorers) for sample in samples))
         except (zipfile.BadZipFile, ValueError, LookupError, TypeError, AttributeError) as error:
-            raise SourceBrokenError(f"{log} is not as Inspect writes it: {type(error).__name__} {error}.") from None
+            raise SourceBrokenError(f"{log} isn't in Inspect's format: {type(error).__name__}: {error}.") from None
         tasks.append(task)
     return importer.finish(
         [name for task in tasks for name in task.names],

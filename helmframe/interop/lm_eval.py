@@ -30,10 +30,14 @@ def read_lm_eval(path: str | Path, *, fresh: bool = False) -> Results:
     """Return the samples that lm-eval logged (`--log_samples`) as results.
 
     Scores have our names if the definitions are equal (acc of options is option_accuracy), else lm-eval's. Options that
-    were scored separately have separate rows here too: `rescore("exact_match")` takes the likeliest as the output.
+    were scored separately have separate rows: `rescore("exact_match")` takes the option of highest log-probability as
+    the output.
+
+        hf.read_lm_eval("lm_eval_output").leaderboard()
 
     Args:
-        path: A `samples_….jsonl`, or a folder with some; `results_….json` in the same folder has model and settings.
+        path: A file `samples_….jsonl`, or a folder with such files. `results_….json` in the same folder has model and
+            settings.
         fresh: Whether to read the files again; the tables of an earlier call are cached in the store.
 
     Raises:
@@ -43,7 +47,7 @@ def read_lm_eval(path: str | Path, *, fresh: bool = False) -> Results:
     path = from_home(path)
     files = [path] if path.is_file() else sorted(path.rglob("samples_*.jsonl"))
     if not files:
-        raise SourceMissingError(f"no samples_….jsonl is at {path}. Run lm-eval with --log_samples --output_path.")
+        raise SourceMissingError(f"No samples_….jsonl found at {path}. Run lm-eval with --log_samples --output_path.")
     importer = Import("lm-eval", path if path.is_dir() else path.parent)
     if not fresh and path.is_dir() and (cached := importer.cached()) is not None:
         return cached
@@ -106,7 +110,7 @@ def _lines(file: Path) -> Iterator[dict[str, Any]]:
 
 
 def _broken(file: Path, number: int, error: Exception) -> SourceBrokenError:
-    return SourceBrokenError(f"{file}, line {number}, is not as lm-eval writes it: {type(error).__name__} {error}.")
+    return SourceBrokenError(f"{file}: line {number} isn't in lm-eval's format: {type(error).__name__}: {error}.")
 
 
 def _is_scored(line: Mapping[str, Any]) -> bool:

@@ -26,22 +26,28 @@ def suite(
 ) -> Suite:
     """Return several plans as one: `hf.suite(plan, plan)`, `hf.suite("lite")`, `hf.suite("run_specs.conf")`.
 
-    The parameters from `priority` on are for .conf files, as `helmframe run` has them.
+    The parameters from `priority` on apply to .conf files, as in `helmframe run`.
+
+    >>> import helmframe as hf
+    >>> plans = [hf.scenario("sampler").where(subject=subject).limit(2) for subject in ("music", "biology")]
+    >>> results = suite(*plans, models=hf.models.oracle()).score()
+    >>> results.completions.collect()["subset"].unique().sort().to_list()
+    ['biology', 'music']
 
     Args:
-        *plans: Plans; names of suites ("classic", "lite", "mmlu", "safety", "capabilities"), YAML files of plans, or
-            HELM's .conf files. Entries of these whose scenario or rows are missing here are skipped, and a warning is
-            logged that lists them.
+        *plans: Plans, names of suites ("classic", "lite", "mmlu", "safety", "capabilities"), YAML files of plans, or
+            HELM's .conf files. Entries with an unknown scenario or with missing rows are skipped, and a warning lists
+            them.
         models: The models of plans without one: anything that generates text, a list of them, or {name: model}.
-        priority: Only entries with a priority up to this.
-        groups: Only entries of one of these groups: a scenario's name, or a group of the .conf file.
+        priority: The highest priority number of the entries to run; default all.
+        groups: The groups of the entries to run: names of scenarios, or groups of the .conf file; default all.
         max_eval_instances: The number of instances per subset, for entries without one.
-        num_train_trials: The number of samples of the few-shot examples, as HELM's `-t`.
+        num_train_trials: The number of trials with other few-shot examples, as in HELM's `-t`.
 
     Raises:
         UnknownNameError: No suite has that name.
-        SpecError: A file is invalid; names it and the plan.
-        ArgumentError: There is no plan, something isn't a plan, or an option of .conf files comes without one.
+        SpecError: A file is invalid. The message has the file and the plan.
+        ArgumentError: `plans` is empty or has another type, or an option of .conf files is passed without one.
     """
     options: dict[str, Any] = {
         "priority": priority, "groups": groups, "max_eval_instances": max_eval_instances,
@@ -61,16 +67,23 @@ def suite(
         else:
             raise _no_plan(source)
     if not all_plans:
-        raise ArgumentError("hf.suite(): give at least one plan.")
+        raise ArgumentError("suite() needs at least one plan. Write hf.suite(plan, …) or hf.suite('lite').")
     if specified and not any(str(source).endswith(".conf") for source in plans if isinstance(source, str | Path)):
-        raise ArgumentError(f"hf.suite({', '.join(specified)}=…) is for .conf files; there is none.")
+        raise ArgumentError(f"suite({specified[0]}=…): {specified[0]} applies to .conf files only. Remove it.")
     if models is not None:
         all_plans = [plan if spec_of(plan).models else plan.generate(models) for plan in all_plans]
     return Suite(tuple(dict.fromkeys(all_plans)))
 
 
 def list_suites() -> pl.DataFrame:
-    """Return every suite that `hf.suite(name)` finds, one row each: name, plans (their number), description."""
+    """Return every suite that `hf.suite(name)` finds, one row each.
+
+    Returns:
+        name, plans (the number of plans), description.
+
+    >>> list_suites()["name"].to_list()
+    ['capabilities', 'classic', 'lite', 'long_context', 'mmlu', 'safety']
+    """
     rows = []
     for name in suite_names():
         content = read_yaml(specs_root() / "suites" / f"{name}.yaml")
@@ -85,20 +98,25 @@ def suite_names() -> list[str]:
 
 def _no_plan(source: object) -> ArgumentError:
     if isinstance(source, list | tuple):
-        return ArgumentError("hf.suite([…]): give plans one by one, not as a list: hf.suite(*plans).")
+        return ArgumentError("suite([…]): pass the plans as arguments, not as a list. Write hf.suite(*plans).")
     kind = type(source).__name__
-    return ArgumentError(f"hf.suite(): give plans, as hf.scenario(…) makes them, or a suite's name, not {kind}.")
+    return ArgumentError(
+        f"suite({kind}): an argument must be a plan, as hf.scenario(…) returns it, or the name of a suite."
+    )
 
 
 def _resolve_path(source: str) -> Path:
     if source.endswith((".yaml", ".yml")) or "/" in source:
         path = from_home(source)
         if not path.is_file():
-            raise SpecError.at(source, "", "there is no such file.")
+            raise SpecError.at(source, "", "file not found.")
         return path
     if source not in suite_names():
         raise UnknownNameError.among(
-            "suite", source, suite_names(), hint="Or give plans, or the path of a file of them."
+            "suite",
+            source,
+            suite_names(),
+            hint="Or write plans, or the path of a YAML file with plans: hf.suite(plan, …).",
         )
     return specs_root() / "suites" / f"{source}.yaml"
 
@@ -113,10 +131,10 @@ def _file(path: Path) -> Iterator[Plan]:
 
 
 def _conf(path: str, options: Mapping[str, Any], models: Any) -> list[Plan]:
-    # with the user's models, entries that name a model of HELM's are skipped
+    # with models of the user, entries that name one of HELM's models are skipped
     skipped: list[EntryState] = []
     plans = plans_of_entries(read_conf(path), named=models is None, skipped=skipped, **options)
     if skipped and not plans:
-        raise ArgumentError(f"hf.suite({path!r}): no entry can be run. {skipped_text(skipped)}")
+        raise ArgumentError(f"suite({path!r}): no entry can be run. {skipped_text(skipped)}")
     warn_skipped(skipped)
     return plans

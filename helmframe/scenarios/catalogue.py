@@ -32,16 +32,21 @@ def list_scenarios() -> pl.DataFrame:
     """Return every scenario that `hf.scenario(name)` finds, one row each, by name.
 
     Returns:
-        name, description, subsets (the columns that make them), splits, method and shots (how it is asked by default),
-        metrics, main (metric@split), license, hub (the data set there, if it can be read from there), status, paper.
-        status: "hub", read from there where no root is configured; "generated", from a seed; "packaged"; else why it
-        is read from a root of yours: "gated", "licensed", "dead" (nobody serves it any more), "elsewhere".
+        name, description, subsets (the columns that define them), splits, method and shots (the default prompt),
+        metrics, main (metric@split), license, hub (the data set on the Hub; null if the Hub can't be read), status,
+        paper. The status is the origin of the rows: "hub" (read from the Hub unless a root is configured), "generated"
+        (from a seed) or "packaged" (in helmframe). With any other status the rows must be in your root: "gated" (a
+        login is required), "licensed", "dead" (no longer published) or "elsewhere".
+
+    >>> scenarios = list_scenarios()
+    >>> scenarios.filter(name="sampler").select("name", "subsets", "main", "status").row(0)
+    ('sampler', ['subject'], 'exact_match@test', 'packaged')
     """
     return pl.DataFrame([_row(find_scenario(name)) for name in scenario_names()], schema=_SCHEMA)
 
 
 def status(spec: ScenarioSpec) -> str:
-    """Return where the rows of a spec come from, in one word, as in `list_scenarios`."""
+    """Return the origin of a spec's rows: the column `status` of `list_scenarios`."""
     if spec.generated:
         return "generated"
     if "{package}" in str(dict(spec.source).get("rows")):
@@ -79,25 +84,38 @@ _ROWS = (".csv", ".json", ".jsonl", ".ndjson", ".parquet", ".tsv")
 def find_scenario(name_or_path: str | Path) -> ScenarioSpec:
     """Return the spec with this name, or in this YAML file.
 
-    Names are looked up in helmframe's own specs, then in the folders that other packages announce under the entry-point
-    group `helmframe.scenarios` (each entry point a path, or a function that gives one).
+    Names are searched in helmframe's own specs, then in the folders that other packages register as entry points of the
+    group `helmframe.scenarios`: each is a path, or a function that returns a path.
 
     Raises:
-        UnknownNameError: No scenario has this name; lists near and known ones.
-        SpecError: The file is no valid spec.
+        UnknownNameError: No scenario has this name. The message lists near and known names.
+        SpecError: The file isn't a valid spec.
     """
     text = str(name_or_path)
     if text.endswith(_ROWS):
-        raise SpecError.at(text, "", "rows are no spec; read them first: hf.scenario(pl.read_csv(path), input=…).")
+        raise SpecError.at(
+            text,
+            "",
+            f"a file of rows isn't a spec. Write hf.scenario(pl.{_reader(text)}(path), …).",
+        )
     if text.endswith((".yaml", ".yml")) or "/" in text:
         path = from_home(text)
         if not path.is_file():
-            raise SpecError.at(text, "", "there is no such file.")
+            raise SpecError.at(text, "", "file not found.")
         return load_scenario(path)
     files = _files()
     if text not in files:
         raise UnknownNameError.among("scenario", text, files, hint=_HINT)
     return load_scenario(files[text])
+
+
+def _reader(path: str) -> str:
+    """Return Polars' function that reads a file of this kind."""
+    if path.endswith(".parquet"):
+        return "read_parquet"
+    if path.endswith((".jsonl", ".ndjson")):
+        return "read_ndjson"
+    return "read_json" if path.endswith(".json") else "read_csv"
 
 
 def scenario_names() -> list[str]:
@@ -106,10 +124,10 @@ def scenario_names() -> list[str]:
 
 
 def all_scenarios() -> tuple[ScenarioSpec, ...]:
-    """Return the specs of all names, sorted by name; files are read again when one of them has changed.
+    """Return the specs of all names, sorted by name; if a file changes, all are read again.
 
     Raises:
-        SpecError: A file is no valid spec.
+        SpecError: A file isn't a valid spec.
     """
     files = [file for _, file in sorted(_files().items())]
     stats = [file.stat() for file in files]
@@ -123,7 +141,7 @@ def _loaded(stamps: tuple[tuple[Path, int, int], ...]) -> tuple[ScenarioSpec, ..
 
 def _files() -> dict[str, Path]:
     folders = [specs_root() / "scenarios", *_announced_folders()]
-    # earlier folders win: another package can add names, not change what ours mean
+    # earlier folders win: another package can add names, but can't replace ours
     return {file.stem: file for folder in reversed(folders) for file in sorted(folder.glob("*.yaml"))}
 
 

@@ -12,7 +12,7 @@ from helmframe.scenarios.query import matching_files, with_default_subsets
 from helmframe.scenarios.sources import connect
 from helmframe.store import Address, address_of, listing
 
-# At most so many bytes of files on disk are read for a checksum: it takes a second or two.
+# The most bytes of files on disk that are read for a checksum: it takes a second or two.
 MOST_BYTES = 1 << 30
 _BLOCK = 1 << 20
 
@@ -36,20 +36,20 @@ def data_checksum(
 ) -> Data:
     """Return the checksum of the files that may hold rows of these splits under these conditions.
 
-    The checksum is a BLAKE2b over the files' names and, on disk, over their bytes, or over their sizes and times if
-    they have more than a gigabyte; in a bucket over their sizes and ETags; of a frame over its rows. It is null on the
-    hub, whose address has the revision, and for generated scenarios, whose rows depend only on the spec's version.
+    The checksum is a BLAKE2b over the names of the files and, on disk, over their bytes, or over their sizes and times
+    if they have more than a gigabyte; in a bucket over their sizes and ETags; of a frame over its rows. It is null on
+    the Hub, whose address contains the revision, and for generated scenarios, whose rows depend only on the version.
 
     Args:
         spec: The scenario.
         where: The conditions.
         splits: Some of train, valid and test.
         data: The root of the rows, instead of the configured one.
-        stop: Once this is set, no more bytes are read, and there is no checksum.
+        stop: Once it is set, reading stops and the checksum is null.
 
     Raises:
-        SourceError: The rows can't be reached.
-        StoreError: The bucket can't be listed.
+        SourceError: Reaching the rows fails.
+        StoreError: Listing the bucket fails.
     """
     if spec.frame is not None:
         return Data(address="a frame", files=0, bytes=None, checksum=spec.frame.digest)

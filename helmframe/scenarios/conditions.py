@@ -1,4 +1,4 @@
-"""Conditions of a `where` as SQL over the columns of the instances; SQL that the user wrote stays as it is."""
+"""Conditions of a `where` as SQL over the columns of the instances; SQL of the user is unchanged."""
 
 from collections.abc import Iterable, Mapping
 
@@ -18,7 +18,8 @@ def condition_sql(source: Source, columns: Mapping[str, str], condition: Equals 
         condition: The condition.
 
     Raises:
-        ArgumentError: An unknown column, a value that its column can't have, or a text that is not one SQL condition.
+        ArgumentError: The column is unknown, the value doesn't have the type of its column, or the text isn't one SQL
+            condition.
     """
     if isinstance(condition, Sql):
         sql = _user_sql(source, columns, condition.text)
@@ -35,10 +36,10 @@ def condition_sql(source: Source, columns: Mapping[str, str], condition: Equals 
 
 
 def check_column(source: Source, columns: Mapping[str, str], name: str) -> None:
-    """Refuse a name that is none of the columns.
+    """Raise if a name isn't one of the columns.
 
     Raises:
-        ArgumentError: There is no such column; names near ones.
+        ArgumentError: The column is unknown. The message lists near names.
     """
     if name not in columns:
         raise ArgumentError.unknown_value(
@@ -59,24 +60,30 @@ def listed_names(columns: Iterable[str]) -> list[str]:
 
 def _user_sql(source: Source, columns: Mapping[str, str], text: str) -> str:
     def refused(why: str) -> ArgumentError:
-        why = why.partition("\n\tCandidate functions:")[0]  # DuckDB lists all of them, a hundred lines
-        return ArgumentError(f"where({text!r}): {why}\nColumns: {', '.join(listed_names(columns))}.")
+        return ArgumentError(f"where({text!r}): invalid SQL condition: {why}\n{_columns_hint(columns)}")
 
-    # Without brackets around the text, a bracket that closes one of ours is an error, as are several statements. The
-    # line break ends a comment.
+    # Without brackets around it, a text that closes our bracket is an error, as are several statements. The line break
+    # ends a comment.
     source.understood(lambda: source.types(f"SELECT {text}\nFROM instances"), refused)
     sql = f"({text}\n)"
-    kind = source.understood(lambda: source.types(f"SELECT {sql} AS said FROM instances WHERE {sql}"), refused)
+    kind = source.understood(lambda: source.types(f"SELECT {sql} AS condition FROM instances WHERE {sql}"), refused)
     if set(kind.values()) != {"BOOLEAN"}:
-        raise refused(f"it should be true or false for each instance; it is {', '.join(kind.values())}.")
+        raise refused(f"it must be true or false for each instance, not {', '.join(kind.values())}.")
     return sql
+
+
+def _columns_hint(columns: Iterable[str]) -> str:
+    """Return a line with at most five columns for an error, the scenario's own first."""
+    names = sorted(listed_names(columns), key=lambda name: name in INSTANCES.schema)
+    more = f", … ({len(names)} in all). plan.instances() has all." if len(names) > 5 else "."
+    return f"Columns: {', '.join(names[:5])}{more}"
 
 
 def _checked_literal(source: Source, columns: Mapping[str, str], name: str, value: Scalar) -> str:
     def refused(_: str = "") -> ArgumentError:
         return ArgumentError(
-            f"where({name}={value!r}): column {name!r} of scenario {source.scenario!r} is {columns[name]}, "
-            f"which {value!r} is not."
+            f"where({name}={value!r}): column {name!r} of scenario {source.scenario!r} has type {columns[name]}. "
+            "The value must have the same type."
         )
 
     if value is None:

@@ -25,19 +25,19 @@ from helmframe.scenarios.sql import text_literal
 class Draw:
     """A rule by which HELM chooses rows.
 
-    `take` gets one row per row of the source: `position` (among all), `file` (its number), `split` (from the path, or
-    null), the other columns of the paths, and the `keys`. It returns `position` and `row_index` of the rows that stay,
-    the columns that it adds, and `split` if it decides that.
+    `take` receives one row per row of the source: `position` (in all rows), `file` (its number), `split` (from the
+    path, or null), the other columns of the paths, and the `keys`. It returns `position` and `row_index` of the
+    selected rows, the columns that it adds, and `split` if the rule sets it.
 
     Args:
         take: The rule.
         keys: The columns that the rule needs: name → SQL over the source's columns.
-        by_file: Whether it gets one row per file instead, with `position` of its first row and `rows`: for many rows.
-        columns: The stored columns that it adds: name → DuckDB type.
-        made: Stored columns of the scenario that are made of the source's and the draw's: name → SQL.
-        unsplit: Whether it is made only if the source has no splits.
-        rows: The most rows of one file, if rows are long; 0: all.
-        extract: A function that extracts a file of rows from one in its makers' format, into a folder.
+        by_file: Whether `take` receives one row per file instead, with `position` of its first row and `rows`.
+        columns: The stored columns that `take` adds: name → DuckDB type.
+        made: The stored columns that are computed from those of the source and of the draw: name → SQL.
+        unsplit: Whether to apply the rule only if the source has no splits.
+        rows: The highest number of rows of a file, if rows are long; 0: no limit.
+        extract: A function that converts a file of the publisher's format to a file of rows, in a folder.
     """
 
     take: Callable[[pl.DataFrame], pl.DataFrame]
@@ -54,7 +54,7 @@ def find_draw(name: str) -> Draw:
     """Return the draw of this name.
 
     Raises:
-        UnknownNameError: There is none.
+        UnknownNameError: The draw is unknown.
     """
     if name not in DRAWS:
         raise UnknownNameError.among("draw", name, DRAWS)
@@ -93,9 +93,9 @@ def one_short_answer(keys: pl.DataFrame) -> pl.DataFrame:
 
 
 def one_language_per_text(keys: pl.DataFrame) -> pl.DataFrame:
-    """Choose one language of each text that has several, with one stream for each subset (lextreme).
+    """Choose one language for each multilingual text, with one stream for each subset (lextreme).
 
-    The stream shuffles the wrong labels of each text first, which takes as many random numbers as there are labels.
+    The stream shuffles the wrong labels of each text first, which takes one random number per label.
     """
     subsets = []
     for subset in keys.partition_by("subset", maintain_order=True):
@@ -166,7 +166,7 @@ def sample_train_pairs(files: pl.DataFrame) -> pl.DataFrame:
 
 
 def balance_train_pairs(keys: pl.DataFrame) -> pl.DataFrame:
-    """Sample as many unequal as equal train pairs, shuffled; use all rows of other splits (entity_matching).
+    """Sample equal numbers of equal and unequal train pairs, shuffled; use all rows of other splits (entity_matching).
 
     HELM starts from the states of NumPy's stream in its official runs. These are lost, so this uses its seed for other
     data sets.

@@ -10,6 +10,7 @@ import polars as pl
 
 from helmframe._core.specs import ScenarioSpec, Value, placeholders, thawed
 from helmframe.errors import SpecError
+from helmframe.scenarios.sources import sql_problem
 
 _ITEMS = 4  # of each list
 _MOST_PARTS = 4
@@ -53,7 +54,9 @@ def _types(spec: ScenarioSpec) -> dict[str, Any]:
         try:
             types[name] = connection.sql(f"SELECT NULL::{dtype}").types[0]
         except duckdb.Error as error:
-            raise SpecError.at(spec.origin or spec.scenario, f"columns.{name}", str(error)) from None
+            raise SpecError.at(
+                spec.origin or spec.scenario, f"columns.{name}", f"invalid type {str(dtype)!r}: {sql_problem(error)}"
+            ) from None
     connection.close()
     return types
 

@@ -1,4 +1,4 @@
-"""A frame as a scenario."""
+"""A data frame as a scenario."""
 
 import io
 import re
@@ -37,30 +37,30 @@ def frame_scenario(
 ) -> ScenarioSpec:
     """Return the scenario whose instances are the rows of a frame.
 
-    The frame's other columns are the scenario's own: conditions, tables and metrics use their names, and tables store
-    them as `data_NAME`. Columns `split`, `content` (a list of {type, text, media}) and `sub_split` (text) have the
-    meaning that `hf.schema("instances")` describes. The arguments from `input` to `split` are names of columns.
+    The arguments from `input` to `split` are names of columns. Other columns of the frame are the scenario's own:
+    conditions and metrics use their names, and tables store them as `data_NAME`. Columns `split`, `content` (a list of
+    {type, text, media}) and `sub_split` (text) have the meaning in `hf.schema("instances")`.
 
     Args:
-        frame: A Polars frame (eager or lazy), or any object with an Arrow stream (pandas, pyarrow, DuckDB).
-        input: The text to answer.
+        frame: A Polars frame (eager or lazy), or an object with an Arrow stream (pandas, pyarrow, DuckDB).
+        input: The text of the question.
         references: The correct references: a text, a list of texts (all correct), or a list of {text, correct}; default
             `references`.
-        choices: The options of a choice question, a list of texts; with `answer`.
-        answer: The right choice: its index (from 0), its letter, or its text.
+        choices: The options of a multiple-choice question, a list of texts; needs `answer`.
+        answer: The correct option: its index (from 0), its letter, or its text.
         id: Unique ids of the instances; default their positions, train first, then valid, then test.
-        subset: Fixed strata (a subject), each with few-shot examples of its own.
-        cluster: Instances that were sampled together (a passage).
-        split: Train, valid or test; default `split` if the frame has it, else all instances are test.
+        subset: Fixed strata, such as a subject. Few-shot examples come from the same subset.
+        cluster: The group of instances that were sampled together, such as the questions of one passage.
+        split: The split: train, valid or test; default `split` if the frame has it, else all instances are test.
         name: The name of the scenario; default a hash of the content.
         method: The method of the adapter; default multiple_choice_joint with choices, else generation.
         adapter: Further fields of the adapter.
-        decoding: Decoding parameters; default max_tokens and stop that fit the method.
+        decoding: Decoding parameters; default max_tokens and stop for the method.
         metrics: The metrics; default the exact-match family.
-        main: The main metric of the scenario; default the first that fits.
+        main: The main metric of the scenario; default exact_match with choices, else quasi_exact_match.
 
     Raises:
-        ArgumentError: A column is missing or has an unsupported type; names near columns.
+        ArgumentError: A column is missing or has an unsupported type. The message lists near columns.
     """
     rows = _polars(frame)
     subsets = (subset,) if isinstance(subset, str) else tuple(subset or ())
@@ -71,7 +71,7 @@ def frame_scenario(
     ]:
         if column is not None and _need(rows, parameter, column).dtype.is_nested():
             raise ArgumentError(
-                f"{parameter}={column!r}: the column is {rows[column].dtype}; it should be text or numbers."
+                f"{parameter}={column!r}: the column must be text or numbers, not {rows[column].dtype}."
             )
     if split is None and "split" in rows.columns:
         split = "split"
@@ -101,7 +101,7 @@ def frame_scenario(
         if _lacks_duckdb_type(dtype):
             column = stored.removeprefix(SOURCE_PREFIX)
             raise ArgumentError(
-                f"scenario(frame): column {column!r} is {dtype}, which a table can't hold. Drop it, or cast it: "
+                f"scenario(frame): column {column!r} has the unsupported type {dtype}. Drop it, or cast it: "
                 f"pl.col({column!r}).cast(pl.String)."
             )
     table = _ordered(
@@ -112,7 +112,7 @@ def frame_scenario(
     choice = choices is not None
     scenario_name = name or f"frame_{digest[:8]}"
     if not re.fullmatch(r"[A-Za-z0-9_.\-]+", scenario_name):
-        raise ArgumentError(f"name={scenario_name!r} should be letters, digits, _, - and . only.")
+        raise ArgumentError(f"scenario(name={scenario_name!r}): name must consist of letters, digits, _, - and . only.")
     measured = (metrics,) if isinstance(metrics, str) else tuple(metrics or _METRICS)
     return ScenarioSpec(
         scenario=scenario_name,
@@ -123,7 +123,7 @@ def frame_scenario(
         subsets=subsets,
         adapter=_adapter(table, method, adapter, choice=choice),
         decoding=frozen({**_decoding(choice=choice), **(decoding or {})}),
-        description=f"a frame of {table.height} rows",
+        description=f"A data frame with {table.height:,} rows.",
         frame=Frame(table, digest),
     )
 
@@ -134,33 +134,38 @@ def _polars(frame: Any) -> pl.DataFrame:
     if not isinstance(frame, pl.DataFrame):
         if not hasattr(frame, "__arrow_c_stream__"):
             raise ArgumentError(
-                f"{type(frame).__name__} is no frame: give a Polars frame or an object with an Arrow stream "
-                "(pandas, pyarrow, DuckDB); a list of dicts becomes one with pl.DataFrame(rows)."
+                f"scenario({type(frame).__name__}): the argument must be a name, a path, or a data frame (Polars, "
+                "pandas, pyarrow, DuckDB). For a list of dicts write hf.scenario(pl.DataFrame(rows), …)."
             )
         frame = pl.DataFrame(frame)
     rows: pl.DataFrame = frame
     if rows.height == 0:
-        raise ArgumentError("the frame has no rows.")
+        raise ArgumentError("scenario(frame): the frame must have at least one row.")
     seen: dict[str, str] = {}
     for column in rows.columns:
         if rows[column].dtype == pl.Object:
-            raise ArgumentError(f"column {column!r} holds Python objects; drop it, or write them as texts.")
+            raise ArgumentError(f"scenario(frame): column {column!r} has Python objects. Drop it, or cast it to text.")
         if column.lower() in seen:
-            raise ArgumentError(f"the columns {seen[column.lower()]!r} and {column!r} differ in case only; rename one.")
+            raise ArgumentError(
+                f"scenario(frame): the columns {seen[column.lower()]!r} and {column!r} differ only in case. Rename one."
+            )
         seen[column.lower()] = column
     return rows
 
 
 def _need(rows: pl.DataFrame, parameter: str, column: str, *kinds: type[pl.DataType]) -> pl.Series:
     if column not in rows.columns:
-        raise ArgumentError.unknown_value(f"{parameter}={column!r}: the frame has no such column", column, rows.columns)
+        raise ArgumentError.unknown_value(
+            f"{parameter}={column!r}: column not found in the frame", column, rows.columns
+        )
     series = rows[column]
     if kinds and not isinstance(series.dtype, kinds):
-        expected = " or ".join(kind.__name__ for kind in kinds)
-        raise ArgumentError(f"{parameter}={column!r}: the column is {series.dtype}, it should be {expected}.")
+        names = [kind.__name__ for kind in kinds]
+        expected = f"{', '.join(names[:-1])} or {names[-1]}" if len(names) > 1 else names[0]
+        raise ArgumentError(f"{parameter}={column!r}: the column must be {expected}, not {series.dtype}.")
     if series.null_count():
         raise ArgumentError(
-            f"{parameter}={column!r}: {series.null_count()} of {rows.height} rows are null; drop or fill them."
+            f"{parameter}={column!r}: {series.null_count()} of {rows.height} rows are null. Drop or fill them."
         )
     return series
 
@@ -172,11 +177,12 @@ def _input(rows: pl.DataFrame, column: str) -> pl.Series:
 def _references(rows: pl.DataFrame, references: str | None, choices: str | None, answer: str | None) -> pl.Series:
     if (choices is None) != (answer is None):
         raise ArgumentError(
-            "choices= and answer= belong together: the column of options, and the one that says which is right."
+            "scenario(): choices and answer need each other. Write the columns of the options and of the "
+            "correct option: hf.scenario(frame, choices='options', answer='answer')."
         )
     if choices is not None and answer is not None:
         if references is not None:
-            raise ArgumentError("say either references= or choices= and answer=, not both.")
+            raise ArgumentError("scenario(): references excludes choices and answer. Remove one of the two.")
         return _refuse_nulls(_choices(rows, choices, answer), f"choices={choices!r}")
     column = references or "references"
     series = _need(rows, "references", column, *_TEXT, pl.Int64, pl.Int32, pl.List)
@@ -186,27 +192,29 @@ def _references(rows: pl.DataFrame, references: str | None, choices: str | None,
     if isinstance(inner, pl.Struct):
         names = [reference.name for reference in inner.fields]
         if not {"text", "correct"} <= set(names):
-            raise ArgumentError(f"references={column!r}: each should be {{text, correct}}, not {{{', '.join(names)}}}.")
+            raise ArgumentError(
+                f"references={column!r}: the elements must be {{text, correct}}, not {{{', '.join(names)}}}."
+            )
         if dict(inner)["correct"] != pl.Boolean:
-            raise ArgumentError(f"references={column!r}: correct is {dict(inner)['correct']}; it should be Boolean.")
+            raise ArgumentError(f"references={column!r}: correct must be Boolean, not {dict(inner)['correct']}.")
         tags = pl.element().struct.field("tags") if "tags" in names else pl.lit(None)
         reference = _reference(pl.element().struct.field("text"), pl.element().struct.field("correct"), tags)
     elif inner == pl.String:
         reference = _reference(pl.element(), pl.lit(value=True), pl.lit(None))
     else:
         raise ArgumentError(
-            f"references={column!r}: the column is {series.dtype}; a list should hold texts or {{text, correct}}."
+            f"references={column!r}: the elements of a list must be texts or {{text, correct}}, not {series.dtype}."
         )
     return _refuse_nulls(series.list.eval(reference).cast(pl.List(REFERENCE)), f"references={column!r}")
 
 
 def _refuse_nulls(references: pl.Series, argument: str) -> pl.Series:
-    """Refuse references in which a text, or whether it is correct, is null."""
+    """Raise if the `text` or `correct` of a reference is null."""
     reference = pl.element().struct
     lacking = pl.any_horizontal(reference.field("text").is_null(), reference.field("correct").is_null())
     rows = references.list.eval(lacking).list.any().arg_true()
     if rows.len():
-        raise ArgumentError(f"{argument}: in row {rows[0]} a text, or whether it is correct, is null; drop or fill it.")
+        raise ArgumentError(f"{argument}: row {rows[0]} has a null text or correct. Drop or fill it.")
     return references
 
 
@@ -221,7 +229,7 @@ def _reference(text: pl.Expr, correct: pl.Expr, tags: pl.Expr) -> pl.Expr:
 def _choices(rows: pl.DataFrame, choices: str, answer: str) -> pl.Series:
     options = _need(rows, "choices", choices, pl.List, pl.Array)
     if options.dtype.inner.is_nested():  # type: ignore[attr-defined]
-        raise ArgumentError(f"choices={choices!r}: the column is {options.dtype}; each choice should be a text.")
+        raise ArgumentError(f"choices={choices!r}: the column must be a list of texts, not {options.dtype}.")
     right = _need(rows, "answer", answer)
     pairs = pl.DataFrame({"choices": options.cast(pl.List(pl.String)), "answer": right}).with_row_index("row")
     answer_index = _answer_index(pairs, answer)
@@ -229,8 +237,8 @@ def _choices(rows: pl.DataFrame, choices: str, answer: str) -> pl.Series:
     if wrong.height:
         row = wrong.row(0, named=True)
         raise ArgumentError(
-            f"answer={answer!r}: in row {row['row']}, {row['answer']!r} is none of its {len(row['choices'])} choices "
-            f"({', '.join(map(str, row['choices']))}); write their place from 0, their letter or their text."
+            f"answer={answer!r}: {row['answer']!r} in row {row['row']} isn't one of the {len(row['choices'])} options "
+            f"({', '.join(map(str, row['choices']))}). Write the index of the option (from 0), its letter or its text."
         )
     exploded = (
         pairs.lazy()
@@ -249,20 +257,18 @@ def _answer_index(pairs: pl.DataFrame, column: str) -> pl.Expr:
     if dtype.is_integer():
         return pl.col("answer").cast(pl.Int64)
     if dtype not in (pl.String, pl.Categorical) and not isinstance(dtype, pl.Enum):
-        raise ArgumentError(
-            f"answer={column!r}: the column is {dtype}; it should be a place from 0, a letter or a text."
-        )
+        raise ArgumentError(f"answer={column!r}: the column must have indices (from 0), letters or texts, not {dtype}.")
     text = pl.col("answer").cast(pl.String)
     if pairs.select(pl.col("choices").list.contains(text).all()).item():
         exploded = pairs.select("row", text.alias("answer"), text_=pl.col("choices")).explode(
             "text_", empty_as_null=True
         )
-        places = (
+        indices = (
             exploded.with_columns(index=pl.int_range(pl.len()).over("row"))
             .filter(pl.col("text_") == pl.col("answer"))
             .unique("row", keep="first", maintain_order=True)["index"]
         )
-        return pl.lit(places)
+        return pl.lit(indices)
     return text.str.strip_chars().replace_strict(
         list(_LETTERS), range(len(_LETTERS)), default=None, return_dtype=pl.Int64
     )
@@ -274,7 +280,7 @@ def _split(rows: pl.DataFrame, column: str | None) -> pl.Series:
     series = _need(rows, "split", column, *_TEXT).cast(pl.String)
     unknown = [split for split in series.unique().sort() if split not in SPLITS]
     if unknown:
-        raise ArgumentError.unknown_value(f"split={column!r}: {unknown[0]!r} is no split", unknown[0], SPLITS)
+        raise ArgumentError.unknown_value(f"split={column!r}: invalid split {unknown[0]!r}", unknown[0], SPLITS)
     return series
 
 
@@ -289,7 +295,7 @@ def _lacks_duckdb_type(dtype: pl.DataType) -> bool:
 
 
 def _content(rows: pl.DataFrame) -> dict[str, pl.Series]:
-    """Return the input in parts where the frame has it: a column `content` that lists {type, text, media}."""
+    """Return the column `content`, the parts of an input, if the frame has a list of {type, text, media}."""
     dtype = rows.schema.get("content")
     inner = dtype.inner if isinstance(dtype, pl.List) else None
     if not isinstance(inner, pl.Struct) or not {"type", "text"} <= {field.name for field in inner.fields}:
@@ -298,13 +304,13 @@ def _content(rows: pl.DataFrame) -> dict[str, pl.Series]:
         return {"content": rows["content"].cast(CONTENT)}
     except pl.exceptions.PolarsError:
         raise ArgumentError(
-            f"column 'content' is {dtype}; it should be the input in parts, a list of {{type, text, media}}. "
-            "Rename the column if it is something else."
+            f"scenario(frame): column 'content' must be a list of {{type, text, media}}, not {dtype}. If it has "
+            "another meaning, rename it."
         ) from None
 
 
 def _sub_split(rows: pl.DataFrame) -> dict[str, pl.Series]:
-    """Return the named share of the split where the frame has it: a column `sub_split` of text or numbers."""
+    """Return the column `sub_split`, a named share of the split, if the frame has it as text or numbers."""
     if "sub_split" not in rows.columns or rows["sub_split"].dtype.is_nested():
         return {}
     return {"sub_split": rows["sub_split"].cast(pl.String)}
@@ -314,7 +320,7 @@ def _ids(rows: pl.DataFrame, column: str) -> pl.Series:
     series = rows[column].cast(pl.String)
     if series.n_unique() != rows.height:
         twice = series.filter(series.is_duplicated())[0]
-        raise ArgumentError(f"id={column!r}: {twice!r} names more than one row; ids should be unique.")
+        raise ArgumentError(f"id={column!r}: ids must be unique, and {twice!r} occurs more than once.")
     return series
 
 

@@ -21,17 +21,17 @@ class Generator(NamedTuple):
 
 
 def generated_rows(name: str, filters: Mapping[str, Sequence[str]] | None = None) -> pl.DataFrame:
-    """Return the rows of a generated scenario, in the order in which they are made.
+    """Return the rows of a generated scenario, in the order of their generation.
 
     Args:
         name: The name of the generator, from a spec's `source: {generated: …}`.
-        filters: Column → values. Only subsets with these values are made, or the first one if none has them.
+        filters: Column → values. Only subsets with these values are generated; the first subset if none has them.
 
     Returns:
         row_index, split, the column of the subset, input, target.
 
     Raises:
-        UnknownNameError: There is no generator of that name.
+        UnknownNameError: The generator is unknown.
     """
     generator = find_generator(name)
     values = (filters or {}).get(generator.column, generator.subsets)
@@ -40,10 +40,10 @@ def generated_rows(name: str, filters: Mapping[str, Sequence[str]] | None = None
 
 
 def no_rows(name: str) -> pl.DataFrame:
-    """Return the columns of a generated scenario without rows, which makes none.
+    """Return an empty frame with the columns of a generated scenario; no row is generated.
 
     Raises:
-        UnknownNameError: There is no generator of that name.
+        UnknownNameError: The generator is unknown.
     """
     texts = dict.fromkeys(("split", find_generator(name).column, "input", "target"), pl.String)
     return pl.DataFrame(schema={"row_index": pl.Int64, **texts})
@@ -53,7 +53,7 @@ def find_generator(name: str) -> Generator:
     """Return the generator of that name.
 
     Raises:
-        UnknownNameError: There is none.
+        UnknownNameError: The generator is unknown.
     """
     if name not in GENERATED:
         raise UnknownNameError.among("generator", name, GENERATED)
@@ -80,7 +80,7 @@ _TEXT = (
 
 
 def lengths(tokens: str) -> list[dict[str, str]]:
-    """Return 10 test instances of so many common words each, without references.
+    """Return 10 test instances of n common words each, without references.
 
     HELM cuts its prompts by each model's tokenizer. These are common words, nearly always one token each.
     """

@@ -50,24 +50,24 @@ def load(
 
     Args:
         spec: The scenario.
-        where: Equalities, ranges and SQL are pushed into DuckDB's scan, equalities over columns of the path into the
-            listing of files too; `pl.Expr` conditions are applied after the scan. Conditions before sample.
-        sample: At most n per subset.
+        where: The conditions, applied before `sample`. DuckDB's scan applies equalities, ranges and SQL, and equalities
+            over columns of the path restrict the listing of files. `pl.Expr` conditions are applied after the scan.
+        sample: The sample: at most n instances per subset.
         splits: Some of train, valid and test.
         data: The root of the rows, instead of the configured one.
-        compat: "helm" numbers instance ids as HELM does: from 0 in each subset, train first, over the rows that
-            meet the conditions on HELM's parameters.
+        compat: The rules of instance ids: "helm" numbers them as HELM does, from 0 in each subset, train first, over
+            the rows that meet the conditions on HELM's parameters.
         rows: The most rows of one frame, which also has at most about 64 MB.
         first: The most rows of the first frame; default `rows`.
-        only: Rows of `keys`; only these instances are loaded.
+        only: The rows of `keys` to load; default all.
 
     Yields:
-        `INSTANCES` and the scenario's own columns, by subset and row_index; a sample of order "helm" in HELM's order.
-        None is empty.
+        Non-empty frames of `INSTANCES` and the scenario's own columns, by subset and row_index, or in HELM's order for
+        a sample of order "helm".
 
     Raises:
-        ArgumentError: No instance matches; names near values.
-        SourceError: The rows can't be read; names scenario and address.
+        ArgumentError: No instance matches. The message lists near values.
+        SourceError: The rows can't be read. The message has scenario and address.
     """
     _check_splits(splits)
     any_rows = False
@@ -83,10 +83,10 @@ def load(
 def load_train(
     spec: ScenarioSpec, *, where: Sequence[Condition] = (), data: str | None = None, compat: str | None = None
 ) -> pl.DataFrame:
-    """Return the pool of in-context examples, by subset and row_index; it may be empty.
+    """Return the pool of few-shot examples, by subset and row_index; it may be empty.
 
-    Only equalities and ranges over the subset columns narrow it: a condition on the questions must not change their
-    examples. With compat "helm", conditions over HELM's parameters narrow it too.
+    Only equalities and ranges over the subset columns restrict it: a condition on the questions must not change their
+    examples. With compat "helm", conditions over HELM's parameters restrict it too.
 
     Returns:
         `INSTANCES` of split train, and the scenario's own columns.
@@ -113,14 +113,14 @@ def keys(
     data: str | None = None,
     compat: str | None = None,
 ) -> pl.DataFrame:
-    """Return the keys of the instances that `load` yields, without reading texts unless a condition needs them.
+    """Return the keys of the instances that `load` yields; texts are read only if a condition needs them.
 
     Returns:
         subset, row_index, instance_id, split, cluster.
 
     Raises:
-        ArgumentError: No instance matches; names near values.
-        SourceError: The rows can't be read; names scenario and address.
+        ArgumentError: No instance matches. The message lists near values.
+        SourceError: The rows can't be read. The message has scenario and address.
     """
     rows = _chosen(spec, where, sample, splits, data, compat, "cluster")
     if rows.is_empty() and not (sample and sample.n == 0):
@@ -137,10 +137,10 @@ def count(
     data: str | None = None,
     compat: str | None = None,
 ) -> pl.DataFrame:
-    """Count the instances that `load` yields, without reading texts unless a condition needs them: subset, split, n.
+    """Count the instances that `load` yields by subset and split; texts are read only if a condition needs them.
 
     Raises:
-        SourceError: The rows can't be read; names scenario and address.
+        SourceError: The rows can't be read. The message has scenario and address.
     """
     rows = _chosen(spec, where, sample, splits, data, compat)
     order = pl.col("split").replace_strict(list(SPLITS), range(len(SPLITS)))
@@ -186,10 +186,10 @@ def _resuming(read: Callable[[], Iterator[pl.DataFrame]]) -> Iterator[pl.DataFra
                 yield fresh
             return
         except SourceError as error:
-            # the errors of its subclasses are not transient: a missing, denied or broken file
+            # its subclasses are not transient: the file is missing, denied or broken
             if type(error) is not SourceError or not n_rows or not waits:
                 raise
-            logger.warning("%s Read again in %.1f s, from row %s on.", error, waits[0], f"{n_rows:,}")
+            logger.warning("%s Retrying in %.1f s from row %s.", error, waits[0], f"{n_rows:,}")
         time.sleep(waits.pop(0))
 
 
@@ -258,9 +258,9 @@ def _renumbered(rows: pl.DataFrame, numbers: pl.DataFrame | None) -> pl.DataFram
 def _check_splits(splits: Sequence[str]) -> None:
     for split in splits:
         if split not in SPLITS:
-            raise ArgumentError.unknown_value(f"splits={split!r} is no split", split, SPLITS)
+            raise ArgumentError.unknown_value(f"splits={split!r}", split, SPLITS)
     if not splits:
-        raise ArgumentError(f"splits is empty; write some of {', '.join(SPLITS)}.")
+        raise ArgumentError(f"splits=(): splits must have at least one of {', '.join(SPLITS)}.")
 
 
 def _instances(query: Query, where: Sequence[Condition], numbers: pl.DataFrame | None) -> Iterator[pl.DataFrame]:
@@ -279,7 +279,13 @@ def _met(instances: pl.DataFrame, expressions: Sequence[pl.Expr]) -> pl.DataFram
         return rows.select(instances.columns).collect(engine="in-memory")
     except pl.exceptions.PolarsError as error:
         texts = ", ".join(map(str, expressions))
-        raise ArgumentError(f"where({texts}): should be true or false for each instance: {error}") from None
+        problem = f"where({texts}): the expression must be true or false for each instance"
+        raise ArgumentError(f"{problem}: {_first_line(error)}") from None
+
+
+def _first_line(error: Exception) -> str:
+    """Return the first line of an error as a sentence."""
+    return str(error).strip().partition("\n")[0].rstrip(".") + "."
 
 
 def _keys(query: Query, where: Sequence[Condition], numbers: pl.DataFrame | None, *more: str) -> pl.DataFrame:
@@ -325,11 +331,11 @@ def _check_unique(spec: ScenarioSpec, keys: pl.DataFrame) -> None:
         subset = f" of subset {counts['subset'][0]!r}" if shown == "row_index" and spec.subsets else ""
         examples = ", ".join(f"{value!r} ({n} rows)" for value, n in counts.select(shown, "len").head(3).iter_rows())
         number = "Number the rows: row_number() OVER () - 1 AS row_index"
-        remedy = number if shown == "row_index" else "Leave instance_id out of the SELECT"
+        remedy = number if shown == "row_index" else "Remove instance_id from the SELECT"
         raise RepeatedKeyError.at(
             spec.origin or f"scenario {spec.scenario!r}",
             "instances",
-            f"{shown} must be unique, and {counts.height:,} values repeat{subset}: {examples}. "
+            f"{shown} must be unique, but {counts.height:,} values repeat{subset}: {examples}. "
             f"{remedy}, or select one row for each {shown}.",
         )
 
@@ -340,12 +346,12 @@ def _sampled(
     keys = _keys(query, where, numbers)
     _check_unique(query.spec, keys)
     chosen = draw_sample(keys.sort("subset", "row_index"), sample, query.spec.scenario)
-    places = _matching(_instances(query, where, numbers), chosen)
+    matches = _matching(_instances(query, where, numbers), chosen)
     if sample.order == "helm":
         # in the order of the draw, subset by subset; a sample is small, so all of it fits in memory
-        yield pl.concat(places).sort("position").drop("position")
+        yield pl.concat(matches).sort("position").drop("position")
     else:
-        yield from (frame.drop("position") for frame in places)
+        yield from (frame.drop("position") for frame in matches)
 
 
 def _matching(frames: Iterable[pl.DataFrame], chosen: pl.DataFrame) -> Iterator[pl.DataFrame]:
@@ -359,7 +365,7 @@ def _matching(frames: Iterable[pl.DataFrame], chosen: pl.DataFrame) -> Iterator[
 
 
 def _copied(rows: pl.DataFrame) -> pl.DataFrame:
-    """Return the rows in their own memory: Polars' texts are views that keep a whole frame alive."""
+    """Return the rows in memory of their own: texts of Polars are views that hold a whole frame in memory."""
     return pl.DataFrame(rows.to_arrow(compat_level=pl.CompatLevel.oldest()), schema=rows.schema)
 
 
@@ -394,14 +400,15 @@ def _nothing_matches(
     splits_present = sorted(set(count(spec, splits=SPLITS, data=data)["split"]), key=SPLITS.index)
     if not set(splits_present) & set(splits):
         requested = " or ".join(splits)
-        problem = f"scenario {spec.scenario!r} has no {requested} instances; its splits: {', '.join(splits_present)}."
+        problem = f"scenario {spec.scenario!r} has no {requested} instances. Its splits: {', '.join(splits_present)}."
         if spec.frame is not None or not set(splits) & set(spec.split_names.values()):
             return ArgumentError(problem)
-        # the spec names the split, and this root lacks it
+        # the spec declares the split, but the root has no rows of it
         root = data or data_root() or str(dict(spec.hub).get("rows", ""))
         return SourceMissingError(f"{problem}\n{advice(root)}")
     return ArgumentError(
-        f"the where conditions together match no instance of scenario {spec.scenario!r} in split {' or '.join(splits)}."
+        f"where(…): no instance of scenario {spec.scenario!r} in split {' or '.join(splits)} meets all conditions. "
+        "Remove one."
     )
 
 
@@ -428,9 +435,9 @@ def draw_sample(keys: pl.DataFrame, sample: Sample, scenario: str) -> pl.DataFra
     Source: helm/benchmark/runner.py `downsample_eval_instances`, for "helm".
     """
     if sample.order not in ORDERS:
-        raise ArgumentError.unknown_value(f"sample(order={sample.order!r}) is no order", sample.order, ORDERS)
+        raise ArgumentError.unknown_value(f"sample(order={sample.order!r})", sample.order, ORDERS)
     if sample.n < 0:
-        raise ArgumentError(f"sample(n={sample.n}): n should be 0 or more.")
+        raise ArgumentError(f"sample(n={sample.n}): n must be an integer ≥ 0.")
     if sample.order == "helm":
         return _draw_as_helm(keys, sample.n)
     if sample.order == "keyed":

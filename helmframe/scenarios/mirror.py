@@ -43,7 +43,7 @@ class Mirrored:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of mirroring: the number of files written, of unchanged files, and of the rows of both."""
+    """The result of `mirror`: the numbers of written files, of unchanged files, and of their rows."""
 
     scenario: str
     written: int
@@ -63,31 +63,32 @@ def mirror(
     """Write the rows of a scenario as canonical Parquet below a root for HELMFRAME_DATA.
 
     Files have the source's rows and columns and `row_index`, in row groups of at most 32 MB. If HELM samples or orders
-    the rows at random, they have the rows that the spec's `draw` chooses. Unchanged files stay. After an interruption,
-    the same call resumes.
+    the rows at random, the files have the rows that the spec's `draw` selects. Unchanged files are skipped. After an
+    interruption, repeat the call to resume.
 
     Args:
         scenario: The name of the scenario, or the path of a spec.
         to: The root: a folder or `s3://bucket/prefix`.
-        source: "hub"; another root; or a folder, archive (tar, zip) or file, or the URL of one, of Parquet, CSV or JSON
-            Lines.
-        layout: Paths in the source, `data/{split}/{subject}_{split}.csv`; default those of the spec.
+        source: "hub", another root, or a folder, archive (tar, zip), file or URL with Parquet, CSV or JSON Lines.
+        layout: The pattern of the paths in the source, such as `data/{split}/{subject}_{split}.csv`; default the
+            pattern of the spec.
         select: DuckDB SQL from the source's columns to the spec's: `SELECT column0 AS question, … FROM rows`
             (column0, column1, …: columns of CSV files without a header).
-        report: Called with the path, the number of files done and of all files: before each file, and at the end.
+        report: A function of path, number of finished files and number of files. It is called before each file, and at
+            the end.
 
     Raises:
-        ArgumentError: The rows of the scenario come with helmframe.
-        SourceError: The rows can't be read or lack a column, the root can't be written, a file there has another
-            checksum than its manifest, or belongs to an earlier mirroring in other pieces.
+        ArgumentError: The rows of the scenario are part of helmframe.
+        SourceError: Reading the rows or writing the root fails, a column is missing, a file in the root has another
+            checksum than the manifest, or is left from a mirror with other shards.
     """
     spec = find_scenario(scenario)
     if spec.generated or "{data}" not in str(dict(spec.source).get("rows", "")):
-        raise ArgumentError(f"scenario {spec.scenario!r}: its rows come with helmframe; there is nothing to mirror.")
+        raise ArgumentError(f"scenario {spec.scenario!r} needs no mirror: its rows are part of helmframe.")
     target = Target(to)
     with open_work(spec, str(source), layout, select) as work:
         before = _manifest(target, _path(spec))
-        _refuse_left_over(target, spec, before, work.jobs)
+        _refuse_stale_shards(target, spec, before, work.jobs)
         unchanged = _right(target, spec, work.jobs)
         manifest = _Manifest(target, spec, work, dict(before.get("columns", {})))
         rows_before: dict[tuple[str, ...], int] = {}
@@ -112,7 +113,7 @@ def mirror(
 
 
 class _Manifest:
-    """The manifest of a mirror, written from time to time, so that an interrupted mirroring can resume."""
+    """The manifest of a mirror. It is written from time to time, so that an interrupted `mirror` can resume."""
 
     def __init__(self, target: Target, spec: ScenarioSpec, work: Work, columns: dict[str, str]) -> None:
         self.columns = columns
@@ -173,21 +174,21 @@ def _path(spec: ScenarioSpec) -> str:
 
 
 def _manifest(target: Target, path: str) -> dict[str, Any]:
-    """Return the manifest of an earlier mirroring; empty if there was none."""
+    """Return the manifest of an earlier `mirror`; empty if there is none."""
     try:
         content = json.loads(target.text(path) or "{}")
     except ValueError:
         content = None
     if not isinstance(content, dict):
-        raise SourceBrokenError(f"{target.root}/{path} is no manifest; remove it, and mirror again.")
+        raise SourceBrokenError(f"{target.root}/{path} isn't a manifest. Remove it and rerun the command.")
     return content
 
 
-def _refuse_left_over(target: Target, spec: ScenarioSpec, before: dict[str, Any], jobs: Sequence[Job]) -> None:
-    """Check that no file of an earlier mirroring would be read as a further shard of the new files.
+def _refuse_stale_shards(target: Target, spec: ScenarioSpec, before: dict[str, Any], jobs: Sequence[Job]) -> None:
+    """Raise if a file of an earlier `mirror` would be read as a further shard of the new files.
 
     Raises:
-        SourceBrokenError: Something would.
+        SourceBrokenError: The root has such a file.
     """
     wanted = {job.path for job in jobs}
     stems = {_SHARD.sub("", path) for path in wanted}
@@ -197,8 +198,8 @@ def _refuse_left_over(target: Target, spec: ScenarioSpec, before: dict[str, Any]
     left = [path for path in stale if path in sizes]
     if left:
         raise SourceBrokenError(
-            f"{target.root}/{left[0]} is of an earlier mirroring in other pieces ({len(left)} files are).\n"
-            "Remove these, and mirror again."
+            f"{len(left)} files, such as {target.root}/{left[0]}, are left from a mirror with other shards.\n"
+            "Remove them and rerun the command."
         )
 
 
@@ -226,8 +227,8 @@ def _right(target: Target, spec: ScenarioSpec, jobs: Sequence[Job]) -> dict[str,
         fitting = [file for file in recorded if file.sha256 == digest]
         if not fitting:
             raise SourceBrokenError(
-                f"{target.root}/{job.path} is not what was mirrored: its sha256 should be {recorded[0].sha256}.\n"
-                "Remove it, and mirror again."
+                f"{target.root}/{job.path} has changed since it was mirrored: its SHA-256 must be "
+                f"{recorded[0].sha256}.\nRemove it and rerun the command."
             )
         unchanged[job.path] = fitting[0]
     return unchanged

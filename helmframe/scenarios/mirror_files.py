@@ -40,20 +40,20 @@ def write_canonical(
     """Write rows as Parquet in the source's order, which is the order of row_index.
 
     Args:
-        connection: Of DuckDB.
+        connection: The DuckDB connection.
         read: The expression that reads the source.
-        source: What errors call it.
-        file: Where to.
-        spec: The scenario, whose `columns` must be there.
-        offset: row_index of the first row, where the source has none.
-        values: Columns that the path says; they stay there.
-        select: SQL that makes the columns, over the table `rows`.
+        source: The name of the source in errors.
+        file: The file to write.
+        spec: The scenario with the declared `columns`.
+        offset: The row_index of the first row, if the source has no row_index.
+        values: The columns in the path. They aren't written to the file.
+        select: SQL over the table `rows` that makes the columns; None if the source has them.
 
     Returns:
-        How many rows, and the columns with their types.
+        The number of rows, and the columns with their types.
 
     Raises:
-        SourceBrokenError: A column is missing or can't be read as the spec says.
+        SourceBrokenError: A column is missing, or has another type than the spec declares.
         SourceError: The source can't be read.
     """
     import pyarrow as pa
@@ -104,7 +104,7 @@ def _columns(spec: ScenarioSpec, types: Mapping[str, str], values: Mapping[str, 
         if name not in types and name not in values and not spec.union:
             raise SourceBrokenError(
                 f"scenario {spec.scenario!r}: {source} has no {name!r} ({declared_type}); it has {', '.join(types)}.\n"
-                'Make the columns of what is there: --select "SELECT … FROM rows".'
+                'Compute the column: --select "SELECT … FROM rows".'
             )
     loose = {
         name for name, dtype in types.items() if name in declared and dtype in ("VARCHAR", "JSON", "BIGINT", "DOUBLE")
@@ -131,7 +131,7 @@ class Target:
     def __init__(self, root: str | Path) -> None:
         self.root: Address = address_of(root)
         if isinstance(self.root, str) and not self.root.startswith("s3://"):
-            raise SourceError(f"{root} can't be mirrored to: write a folder or s3://bucket/prefix.")
+            raise SourceError(f"--to {root}: unsupported address. Write a folder or s3://bucket/prefix.")
 
     def sizes(self, below_it: str) -> dict[str, int]:
         """Return the sizes of the files below a folder of the root, by path."""

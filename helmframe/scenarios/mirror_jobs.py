@@ -1,4 +1,4 @@
-"""The files of a mirror: which files or rows of a source become which file below the root."""
+"""The jobs of a mirror: the file to write for each file, or for the drawn rows, of a source."""
 
 import re
 import tempfile
@@ -30,8 +30,8 @@ _TAKEN = "helmframe_taken"
 class Job:
     """A file to write: `path` below the root, from `source`, which the DuckDB expression `read` reads.
 
-    `size` is that of the source in bytes, if known; `values` are the columns in its path; `select` is SQL from the
-    columns that are read to the spec's.
+    `size` is the size of the source in bytes, if known; `values` are the columns in its path; `select` is SQL from the
+    columns of the source to those of the spec.
     """
 
     path: str
@@ -80,7 +80,7 @@ class Drawn:
 
 @contextmanager
 def open_work(spec: ScenarioSpec, source: str, layout: str | None, select: str | None = None) -> Iterator[Work]:
-    """Yield the files to write; the connection stays open meanwhile.
+    """Yield the files to write, while the connection is open.
 
     Args:
         spec: The scenario.
@@ -112,8 +112,8 @@ def open_work(spec: ScenarioSpec, source: str, layout: str | None, select: str |
             raw_files = _of_folder(spec, folder, layout or _layout(spec))
             if not raw_files:
                 raise SourceMissingError(
-                    f"scenario {spec.scenario!r}: no file in {address_shown} is like {layout or _layout(spec)}.\n"
-                    "Say how they are named: --layout."
+                    f"scenario {spec.scenario!r}: no file in {address_shown} matches {layout or _layout(spec)}.\n"
+                    "Write the pattern of their paths: --layout PATTERN."
                 )
             raw_files = [(_of_rows(spec, file, Path(made)), size) for file, size in raw_files]
             work = _work(spec, raw_files, select, Work([], opened.connection, address_shown, None))
@@ -184,8 +184,8 @@ def _hub(spec: ScenarioSpec) -> tuple[str, str | None]:
         return pin_revision(hub)
     why = f" ({spec.status})" if spec.status else ""
     raise SourceMissingError(
-        f"scenario {spec.scenario!r} is not on the hub{why}.\n"
-        f"Say where its rows are: --from FOLDER|ARCHIVE|URL, with files like {_layout(spec)}."
+        f"scenario {spec.scenario!r} isn't on the Hub{why}.\n"
+        f"Write the source of its rows, with files like {_layout(spec)}: --from FOLDER|ARCHIVE|URL."
     )
 
 
@@ -223,7 +223,7 @@ def _numbered(spec: ScenarioSpec, files: Sequence[tuple[SourceFile, int | None]]
         missing = [name for name in names if name not in file.values]
         if missing:
             raise SourceBrokenError(
-                f"{file.path}: its path says no {{{missing[0]}}}, which {layout} needs; say --layout."
+                f"{file.path}: the path has no {{{missing[0]}}}, which {layout} needs. Write --layout PATTERN."
             )
         groups.setdefault(tuple(file.values[name] for name in names), []).append(file.path)
     jobs = []
@@ -296,7 +296,7 @@ def _check_path_columns(spec: ScenarioSpec, name: str, sources: Sequence[Rows]) 
     for source in sources:
         if name not in source.values:
             raise SourceBrokenError(
-                f"scenario {spec.scenario!r}: {source.path}: its path says no {{{name}}}; say --layout."
+                f"scenario {spec.scenario!r}: {source.path}: the path has no {{{name}}}. Write --layout PATTERN."
             )
 
 

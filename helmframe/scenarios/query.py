@@ -1,10 +1,9 @@
 """The DuckDB query of a scenario's instances: files, rows and columns."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import polars as pl
@@ -28,7 +27,7 @@ from helmframe.scenarios.sql import identifier, text_list, text_literal
 
 # The rows of DuckDB's vectors: the finest grain at which its reader can be bounded.
 _VECTOR = 2048
-# After so many bytes of rows, DuckDB no longer caches files of a bucket.
+# The number of bytes of rows after which DuckDB no longer caches files of a bucket.
 _CACHED_BYTES = 64 << 20
 
 
@@ -38,11 +37,11 @@ class Query:
 
     Args:
         spec: The scenario.
-        columns: Name → DuckDB type of every column that conditions may name: those of `INSTANCES`, and the scenario's
-            own under their bare names and with `SOURCE_PREFIX`.
-        source: Where the rows are.
-        condition: The rows to select, as SQL.
-        names_instances: Whether the spec's SELECT gives instance_id, instead of it following from row_index.
+        columns: Name → DuckDB type of the columns for conditions: those of `INSTANCES`, and the scenario's own under
+            their bare names and with `SOURCE_PREFIX`.
+        source: The connection to the rows.
+        condition: The condition of the selected rows, as SQL.
+        names_instances: Whether the spec's SELECT has instance_id. Otherwise it is derived from row_index.
     """
 
     spec: ScenarioSpec
@@ -89,19 +88,19 @@ def open_query(
     """Open the query of the instances in these splits that meet the conditions, except those that are `pl.Expr`.
 
     Equalities and ranges over columns of the path prune files before one is opened. The spec's default subsets are not
-    added: `with_default_subsets` does that.
+    added: use `with_default_subsets` first.
 
     Args:
         spec: The scenario.
         where: The conditions.
         splits: Some of train, valid and test.
         data: The root of the rows, instead of the configured one.
-        make_rows: Whether to make the rows of a generated scenario; without them the query has its columns only.
+        make_rows: Whether to generate the rows of a generated scenario. False: the query has columns but no rows.
 
     Raises:
-        SourceError: The rows can't be reached, or don't fit the spec.
+        SourceError: The rows can't be reached, or don't match the spec.
         SpecError: The spec's SELECT fails or lacks a column.
-        ArgumentError: A condition names an unknown column, or a value that its column can't have.
+        ArgumentError: A condition has an unknown column, or a value of another type than its column.
     """
     frame = spec.frame
     if spec.generated:
@@ -127,7 +126,7 @@ def open_query(
 def with_default_subsets(spec: ScenarioSpec, where: Sequence[Condition]) -> list[Condition]:
     """Return the conditions, and the default subsets of columns that no condition mentions."""
 
-    def speaks_of(condition: Condition, column: str) -> bool:
+    def mentions(condition: Condition, column: str) -> bool:
         if isinstance(condition, Sql):
             return re.search(rf"\b{re.escape(column)}\b", condition.text) is not None
         if isinstance(condition, Expression):
@@ -136,7 +135,7 @@ def with_default_subsets(spec: ScenarioSpec, where: Sequence[Condition]) -> list
 
     more = []
     for column, default in spec.default:
-        if not any(speaks_of(condition, column) for condition in where):
+        if not any(mentions(condition, column) for condition in where):
             values = default if isinstance(default, tuple) else (default,)
             more.append(Equals(column, tuple(value for value in values if not isinstance(value, tuple))))
     return [*where, *more]
@@ -169,7 +168,7 @@ def list_files(spec: ScenarioSpec, source: Source, where: Sequence[Condition] = 
     files = [
         file
         for file in source.files(subset_values)
-        # a split that the spec does not name doesn't belong to the scenario ("auxiliary_train")
+        # splits that the spec doesn't name don't belong to the scenario ("auxiliary_train")
         if not order or "split" not in file.values or file.values["split"] in order
     ]
     return sorted(
@@ -210,7 +209,7 @@ def _subset_values(spec: ScenarioSpec, where: Sequence[Condition]) -> dict[str, 
 
 
 def _make_rows(spec: ScenarioSpec, source: Source, where: Sequence[Condition], splits: Sequence[str]) -> bool:
-    """Create the view `rows`; return False if no file can hold a matching row, and only the columns are right."""
+    """Create the view `rows`; return False if no file can have a matching row, so that the view has only columns."""
     files = list_files(spec, source, where)
     scanned = matching_files(spec, source, where, splits, files)
     shown = scanned or files[:1] or list_files(spec, source)[:1]
@@ -309,25 +308,31 @@ def _offsets(
 
 
 def _make_instances(spec: ScenarioSpec, source: Source) -> tuple[dict[str, str], bool]:
-    """Create the view `instances`; return its columns, name → type, and whether the spec's SELECT gives instance_id.
+    """Create the view `instances`; return its columns, name → type, and whether the spec's SELECT has instance_id.
 
-    It has the columns of `INSTANCES` that are in the spec's SELECT or follow from it, and every other column of the
-    SELECT twice: with `SOURCE_PREFIX`, and under its bare name for conditions, unless that name is taken.
+    It has the columns of `INSTANCES` that are in the spec's SELECT or are derived from it. Other columns of the SELECT
+    have two names: with `SOURCE_PREFIX`, and the bare name for conditions, unless that name is taken.
     """
     where = spec.origin or f"scenario {spec.scenario!r}"
     select = f"(\n{spec.instances.rstrip().rstrip(';')}\n)"
-    refused = partial(SpecError.at, where, "instances")
+
+    def refused(problem: str) -> SpecError:
+        columns = _first_names(source.types("SELECT * FROM rows"))
+        return SpecError.at(where, "instances", f"the SELECT is invalid: {problem}\nColumns of rows: {columns}.")
+
     types = source.understood(lambda: source.types(f"SELECT * FROM {select}"), refused)
     source_columns = _source_columns(spec, types)
     for name in ("row_index", "split", "input", "references", *spec.subsets):
         if name not in types and name not in source_columns:
-            raise SpecError.at(where, "instances", f"the SELECT gives no column {name!r}; it gives {', '.join(types)}.")
+            raise SpecError.at(
+                where, "instances", f"the SELECT must have a column {name!r}; it has {', '.join(types)}."
+            )
     if not re.match(r"STRUCT\((?=.*\btext\b)(?=.*\bcorrect\b).*\)\[\]$", types["references"]):
         example = "[{'text': answer, 'correct': true}] AS \"references\""
-        problem = f"references is {types['references']}, and should be a list of text and correct: {example}."
+        problem = f"references must be a list of text and correct, not {types['references']}. Write {example}."
         raise SpecError.at(where, "instances", problem)
     if _is_nested(types["input"]):
-        raise SpecError.at(where, "instances", f"input is {types['input']}; it must be text.")
+        raise SpecError.at(where, "instances", f"input must be text, not {types['input']}.")
     subset = (
         " || '/' || ".join(f"{identifier(source_columns.get(column, column))}::VARCHAR" for column in spec.subsets)
         or "''"
@@ -350,7 +355,7 @@ def _make_instances(spec: ScenarioSpec, source: Source) -> tuple[dict[str, str],
     taken = {name.lower() for name in (*INSTANCES.schema, *prefixed)}
     bare = {name: identifier(column) for name, column in source_columns.items() if name.lower() not in taken}
     columns = [f"{sql} AS {identifier(name)}" for name, sql in {**table, **prefixed, **bare}.items()]
-    view = f"CREATE VIEW instances AS SELECT {', '.join(columns)} FROM {select} AS said"
+    view = f"CREATE VIEW instances AS SELECT {', '.join(columns)} FROM {select} AS selected"
     source.understood(lambda: source.connection.execute(view), refused)
     relation = source.guarded(lambda: source.connection.sql("SELECT * FROM instances"))
     made = dict(zip(relation.columns, relation.types, strict=True))
@@ -359,7 +364,7 @@ def _make_instances(spec: ScenarioSpec, source: Source) -> tuple[dict[str, str],
             raise SpecError.at(
                 where,
                 "instances",
-                f"column {name!r} is {types[column]}, which a table can't hold. Write {identifier(name)}::VARCHAR.",
+                f"column {name!r} has the unsupported type {types[column]}. Write {identifier(name)}::VARCHAR.",
             )
     names_instances = "instance_id" in types and spec.frame is None
     return {name: str(dtype) for name, dtype in made.items()}, names_instances
@@ -376,7 +381,7 @@ def _lacks_arrow_type(dtype: Any) -> bool:
 
 
 def _source_columns(spec: ScenarioSpec, types: Mapping[str, str]) -> dict[str, str]:
-    """Return the scenario's own columns, those without a meaning in helmframe: name → column of the SELECT.
+    """Return the scenario's own columns, which aren't in `INSTANCES`: name → column of the SELECT.
 
     A frame's own columns have the prefix already.
     """
@@ -425,17 +430,27 @@ def _check_columns(
             continue
         if name not in types:
             raise SourceBrokenError(
-                f"scenario {spec.scenario!r}: {path} has no column {name!r} ({wanted}); it has {', '.join(types)}."
+                f"scenario {spec.scenario!r}: {path} has no column {name!r} ({wanted}); it has {_first_names(types)}."
             )
         if not _fits(source, spec, name, str(wanted), types[name]):
             raise SourceBrokenError(
-                f"scenario {spec.scenario!r}: {path}: column {name!r} is {types[name]}, not {wanted}."
+                f"scenario {spec.scenario!r}: {path}: column {name!r} must be {wanted}, as the spec declares, "
+                f"not {types[name]}."
             )
 
 
+def _first_names(names: Iterable[str]) -> str:
+    """Return at most five names for an error."""
+    shown = list(names)
+    return ", ".join(shown[:5]) + (f", … ({len(shown)} in all)" if len(shown) > 5 else "")
+
+
 def _fits(source: Source, spec: ScenarioSpec, name: str, declared: str, actual: str) -> bool:
-    probe = f"SELECT NULL::{declared} AS wanted, NULL::{actual} AS given"
-    refused = partial(SpecError.at, spec.origin or spec.scenario, f"columns.{name}")
+    probe = f"SELECT NULL::{declared} AS declared, NULL::{actual} AS actual"
+
+    def refused(problem: str) -> SpecError:
+        return SpecError.at(spec.origin or spec.scenario, f"columns.{name}", f"invalid type {declared!r}: {problem}")
+
     want, have = source.understood(lambda: source.connection.sql(probe).types, refused)
     return _holds(have, want, partly=spec.union)
 
@@ -448,7 +463,7 @@ def _holds(have: Any, want: Any, *, partly: bool = False) -> bool:
     ):
         if want.id in family and have.id in family:
             return True
-    if want.id == "enum" and have.id == "varchar":  # the values that a text can have
+    if want.id == "enum" and have.id == "varchar":  # a text column can have the values of the enum
         return True
     if have.id != want.id:
         return False

@@ -1,4 +1,4 @@
-"""Rows as others publish them, in files of a folder: Parquet, CSV or JSON Lines, in a tar or zip, or at a URL.
+"""Raw rows as published, in the files of a folder: Parquet, CSV or JSON Lines, in a tar or zip, or at a URL.
 
 A layout describes their paths, with `{column}` for the value of a column: `mmlu/{subject}/{split}-*.parquet`.
 """
@@ -27,7 +27,7 @@ from helmframe.errors import SourceBrokenError, SourceError, SourceMissingError
 from helmframe.scenarios.sql import text_literal
 
 _ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip")
-# How DuckDB reads each kind; it guesses CSV's dialect, and JSON is one object per line or a list of objects.
+# The DuckDB function for each kind. It detects the dialect of CSV; JSON is one object per line or a list of objects.
 _READERS = {
     ".parquet": "read_parquet({path})",
     ".csv": "read_csv({path}, sample_size = -1{header})",
@@ -45,7 +45,7 @@ def open_folder(address: str) -> Iterator[Path]:
 
     Raises:
         SourceMissingError: The folder, archive, file or URL doesn't exist.
-        SourceError: It can't be downloaded or unpacked.
+        SourceError: The download or the unpacking fails.
     """
     with tempfile.TemporaryDirectory(prefix="helmframe-raw-") as made:
         if address.startswith(("http://", "https://")):
@@ -57,7 +57,7 @@ def open_folder(address: str) -> Iterator[Path]:
             yield path
             return
         if not path.exists():
-            raise SourceMissingError(f"there is no {address}. Give a folder, an archive, one file, or a URL of these.")
+            raise SourceMissingError(f"--from {address} not found. Write a folder, an archive, a file, or a URL.")
         unpacked = Path(made) / "unpacked"
         unpacked.mkdir()
         if path.name.endswith(_ARCHIVES):
@@ -100,7 +100,7 @@ def reader(path: str, select: str | None = None) -> str:
         name = name.removesuffix(packed)
     kind = next((ending for ending in _READERS if name.endswith(ending)), "")
     if not kind:
-        raise SourceBrokenError(f"{path} can't be read: it should end in {', '.join(_READERS)}.")
+        raise SourceBrokenError(f"{path} can't be read: its name must end in {', '.join(_READERS)}.")
     headless = select is not None and re.search(r"\bcolumn\d+\b", select) is not None
     return _READERS[kind].format(path=text_literal(path), header=", header = false" if headless else "")
 
@@ -138,12 +138,12 @@ def _fetch(url: str, path: Path) -> None:
     )
     def once() -> None:
         try:
-            with urllib.request.urlopen(url, timeout=_TIMEOUT) as answer, path.open("wb") as file:  # noqa: S310 - http(s)
-                shutil.copyfileobj(answer, file, 1 << 20)
+            with urllib.request.urlopen(url, timeout=_TIMEOUT) as response, path.open("wb") as file:  # noqa: S310 - http(s)
+                shutil.copyfileobj(response, file, 1 << 20)
         except urllib.error.HTTPError as error:
             error.close()
             if error.code in (403, 404):
-                raise SourceMissingError(f"there is no {url}: the server says {error.code}.") from None
+                raise SourceMissingError(f"{url} not found: the server returned status {error.code}.") from None
             raise
 
     try:
@@ -151,7 +151,9 @@ def _fetch(url: str, path: Path) -> None:
     except SourceError:
         raise
     except OSError as error:
-        raise SourceError(f"{url} can't be read: {type(error).__name__}: {error}.") from None
+        raise SourceError(
+            f"{url} can't be read ({type(error).__name__}: {error}). Check the address and the network."
+        ) from None
 
 
 def _unpack(path: Path, folder: Path) -> None:
@@ -162,18 +164,19 @@ def _unpack(path: Path, folder: Path) -> None:
                 for info in archive.infolist():
                     if not info.is_dir():
                         with archive.open(info) as member:
-                            _keep(member, info.filename, folder)
+                            _write_member(member, info.filename, folder)
             return
         with tarfile.open(path) as archive_:
             for tar_info in archive_:
                 member_ = archive_.extractfile(tar_info) if tar_info.isfile() else None
                 if member_ is not None:
-                    _keep(member_, tar_info.name, folder)
+                    _write_member(member_, tar_info.name, folder)
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as error:
-        raise SourceBrokenError(f"{path} can't be unpacked: {type(error).__name__}: {error}.") from None
+        problem = f"{type(error).__name__}: {str(error).partition(chr(10))[0].rstrip(':')}"
+        raise SourceBrokenError(f"unpacking {path} failed ({problem}). Download it again.") from None
 
 
-def _keep(member: IO[bytes], name: str, folder: Path) -> None:
+def _write_member(member: IO[bytes], name: str, folder: Path) -> None:
     target = folder.joinpath(*(part for part in name.split("/") if part not in ("", ".", "..")))
     target.parent.mkdir(parents=True, exist_ok=True)
     with target.open("wb") as file:
@@ -239,7 +242,9 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
             try:
                 yield _row(json.loads(line))
             except (ValueError, KeyError, TypeError, EOFError) as error:
-                problem = f"{path}: line {number} is none of Natural Questions: {type(error).__name__}: {error}."
+                problem = (
+                    f"{path}: line {number} isn't in the format of Natural Questions: {type(error).__name__}: {error}."
+                )
                 raise SourceBrokenError(problem) from None
 
 

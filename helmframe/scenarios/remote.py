@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Listing: TypeAlias = Callable[[str], list[str]]
 
-# Remote reads wait for the network, not for the processor: threads hide the latency.
+# Remote reads wait for the network: threads hide the latency.
 _THREADS = 16
 _TIMEOUT = 10  # seconds, per request
 
@@ -36,7 +36,7 @@ def reach_s3(connection: "duckdb.DuckDBPyConnection", options: S3Options, where:
     if reader == "httpfs" and extension is None:
         raise SourceError(
             f"{where} can't be read with httpfs: no build for DuckDB {duckdb.__version__} is installed.\n"
-            "pip install 'helmframe[httpfs]', or unset HELMFRAME_S3_READER."
+            "Run pip install 'helmframe[httpfs]', or unset HELMFRAME_S3_READER."
         )
     if extension is not None and reader != "s3fs":
         _load_httpfs(connection, extension)
@@ -86,7 +86,7 @@ class _ManyThreads:
     """A mixin for file systems of fsspec: several threads can read a file at once, as DuckDB 2 does."""
 
     def open(self, path: str, mode: str = "rb", **options: Any) -> Any:
-        # DuckDB asks for the byte ranges it needs; read-ahead multiplies the traffic
+        # DuckDB requests the byte ranges that it needs; read-ahead multiplies the traffic
         options = {"cache_type": "none", **options}
         return _HandlePerThread(partial(super().open, path, mode, **options))  # type: ignore[misc]
 
@@ -119,10 +119,10 @@ class _HandlePerThread:
 
 def _prepare(connection: "duckdb.DuckDBPyConnection") -> None:
     connection.execute(f"SET threads = {_THREADS}")
-    # a connection lives for one read: what it has fetched of a file stays valid
+    # a connection lasts for one read: fetched parts of a file are valid meanwhile
     connection.execute("SET validate_external_file_cache = 'NO_VALIDATION'")
     # DuckDB 2 reads small files whole, and a million bytes per row group of a nested column. Without prefetching it
-    # would read what it needs, in 3 to 6 times the requests: slower wherever requests take time.
+    # would read only the needed bytes, in 3 to 6 times as many requests, which is slower.
 
 
 def _load_httpfs(connection: "duckdb.DuckDBPyConnection", extension: Path) -> None:

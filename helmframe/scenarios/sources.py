@@ -1,6 +1,6 @@
-"""The rows of a scenario on disk, in an S3 bucket, on the hub, or in a frame.
+"""The rows of a scenario on disk, in an S3 bucket, on the Hub, or in a frame.
 
-Every failure is a `SourceError` that names scenario and address, is raised soon, and contains no credentials.
+A failure is a `SourceError` with scenario and address, raised early and without credentials.
 """
 
 import glob
@@ -85,7 +85,7 @@ class Source:
             raise
         except reader_errors() as error:
             failure = source_error(error, self.scenario, address or self.address, self.secrets)
-        # Raised out here, so that neither traceback nor context hold the reader's frames, which may have credentials.
+        # Raised outside of `except`: traceback and context must not hold the reader's frames with credentials.
         raise failure
 
     def types(self, select: str) -> dict[str, str]:
@@ -94,7 +94,7 @@ class Source:
 
         statements = self.connection.extract_statements(select)
         if len(statements) != 1 or statements[0].named_parameters:
-            raise duckdb.ParserException("it should be one statement, without parameters.")
+            raise duckdb.ParserException("it must be one statement, without parameters.")
         relation = self.connection.sql(select)
         return dict(zip(relation.columns, map(str, relation.types), strict=True))
 
@@ -106,14 +106,16 @@ class Source:
             try:
                 return action()
             except (duckdb.ProgrammingError, duckdb.NotSupportedError, duckdb.DataError) as error:
-                problem = str(error).partition("\n\nLINE")[0].strip()
+                problem = sql_problem(error)
             raise refused(problem)
 
         return self.guarded(attempt)
 
     def missing(self) -> SourceMissingError:
         """Return the error that no file is at the address."""
-        return SourceMissingError(f"scenario {self.scenario!r}: no file is at {self.address}.\n{advice(self.address)}")
+        return SourceMissingError(
+            f"scenario {self.scenario!r}: no file found at {self.address}.\n{advice(self.address)}"
+        )
 
     def close(self) -> None:
         """Close the connection."""
@@ -139,7 +141,7 @@ def connect(spec: ScenarioSpec, data: str | None = None) -> Source:
 
     Raises:
         SourceMissingError: No root is configured and the spec has no hub address.
-        SourceError: The root's scheme is unknown, or nothing that is installed reads it.
+        SourceError: The root's scheme is unsupported, or no installed package reads it.
     """
     address = _expanded(spec, data)
     scheme = address.partition("://")[0] if "://" in address else ""
@@ -155,7 +157,7 @@ def connect(spec: ScenarioSpec, data: str | None = None) -> Source:
     if scheme == "hf":
         listing = source.guarded(lambda: reach_hub(connection))
         return replace(source, address=hub_address(address), listing=listing)
-    raise SourceError(f"{where} can't be read: {scheme}:// is no kind of root.\nWrite a folder or s3://bucket/prefix.")
+    raise SourceError(f"{where} can't be read: {scheme}:// is unsupported.\nWrite a folder or s3://bucket/prefix.")
 
 
 def connect_frame(scenario: str, frame: Frame) -> Source:
@@ -181,7 +183,7 @@ def _connection() -> "duckdb.DuckDBPyConnection":
     # It would be written to a notebook or a pipe; a kernel without ipywidgets has none to turn off.
     with suppress(duckdb.InvalidInputException):
         connection.execute("SET enable_progress_bar = false")
-    # The read-ahead: DuckDB counts a text as 16 bytes, so with long texts its default of 1 MB may be very much.
+    # The read-ahead: DuckDB counts a text as 16 bytes, so its default of 1 MB may be very much with long texts.
     connection.execute("SET streaming_buffer_size = '64KB'")
     return connection
 
@@ -204,8 +206,8 @@ def _expanded(spec: ScenarioSpec, data: str | None) -> str:
         return address.replace("{data}", root)
     if not isinstance(hub, str):
         raise SourceMissingError(
-            f"scenario {spec.scenario!r}: {address_pattern} has no {{data}} yet.\n"
-            "Set HELMFRAME_DATA, or say hf.configure(data=…): a folder or s3://bucket/prefix that holds its rows."
+            f"scenario {spec.scenario!r}: no data root is set for {address_pattern}.\n"
+            "Set HELMFRAME_DATA, or write hf.configure(data=…): a folder or s3://bucket/prefix with its rows."
         )
     return hub
 
@@ -250,8 +252,8 @@ _MISSING = re.compile(
     re.IGNORECASE,
 )
 _KEYS = (
-    "Check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or AWS_PROFILE), or say "
-    "hf.configure(s3_key=…, s3_secret=…); for an open bucket hf.configure(s3_anonymous=True)."
+    "Check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or AWS_PROFILE), or write "
+    "hf.configure(s3_key=…, s3_secret=…). For a public bucket write hf.configure(s3_anonymous=True)."
 )
 
 
@@ -264,21 +266,33 @@ def source_error(error: BaseException, scenario: str, address: str, secrets: Seq
     if _DENIED.search(problem):
         return SourceDeniedError(f"{where} can't be read: access denied ({problem}).\n{_KEYS}")
     if _BROKEN.search(problem) or isinstance(error, duckdb.InvalidInputException):
-        cure = "Copy the file again from its origin."
+        remedy = "Copy the file again from its origin."
         if not address.endswith(".parquet"):
-            cure = "Sources are Parquet; write it as that, such as pl.read_ndjson(…).write_parquet(…)."
-        return SourceBrokenError(f"{where} is no readable Parquet ({problem}).\n{cure}")
+            remedy = "Rows must be Parquet. Convert them: pl.read_ndjson(…).write_parquet(…)."
+        return SourceBrokenError(f"{where} isn't readable as Parquet ({problem}).\n{remedy}")
     if isinstance(error, duckdb.OutOfMemoryException):
-        return SourceError(f"{where} needs too much memory at once ({problem}).\nWrite it in smaller row groups.")
+        return SourceError(f"{where} doesn't fit in memory ({problem}).\nWrite the file with smaller row groups.")
     if isinstance(error, duckdb.DataError):
-        return SourceBrokenError(f"{where}: a value is not what the spec's SELECT or the where expects ({problem}).")
+        return SourceBrokenError(
+            f"{where}: a value has another type than the spec's SELECT or the condition expects ({problem})."
+        )
     if _MISSING.search(problem):
-        return SourceMissingError(f"{where}: there is no such bucket, folder or file ({problem}).\n{advice(address)}")
+        return SourceMissingError(f"{where}: bucket, folder or file not found ({problem}).\n{advice(address)}")
     return SourceError(f"{where} can't be reached ({problem}).\n{advice(address)}")
 
 
+def sql_problem(error: BaseException) -> str:
+    """Return the first line of DuckDB's error as a sentence, without its kind.
+
+    >>> sql_problem(ValueError("Catalog Error: Scalar Function with name f does not exist!"))
+    'Scalar Function with name f does not exist.'
+    """
+    line = str(error).strip().partition("\n")[0]
+    return re.sub(r"^(?:\w+ )+Error: ", "", line).rstrip("!. ") + "."
+
+
 def reader_errors() -> tuple[type[BaseException], ...]:
-    """Return the types of errors that readers raise; DuckDB passes some of them on."""
+    """Return the types of errors that readers raise, also through DuckDB."""
     import duckdb
     import pyarrow as pa
 
@@ -294,17 +308,17 @@ def reader_errors() -> tuple[type[BaseException], ...]:
 
 
 def advice(address: str) -> str:
-    """Return what to check when nothing is at the address."""
+    """Return what to check if nothing is found at the address."""
     if address.startswith("hf://"):
         return (
-            "Set HELMFRAME_DATA, or say hf.configure(data=…): a folder or s3://bucket/prefix with a copy of its rows."
+            "Set HELMFRAME_DATA, or write hf.configure(data=…): a folder or s3://bucket/prefix with a copy of its rows."
         )
     if address.startswith("s3://"):
         return (
             "Check bucket and prefix in HELMFRAME_DATA or hf.configure(data=…), and the server's address in "
             "AWS_ENDPOINT_URL or hf.configure(s3_endpoint=…)."
         )
-    return "Check HELMFRAME_DATA or hf.configure(data=…): the folder that holds the scenarios' folders."
+    return "Check HELMFRAME_DATA or hf.configure(data=…): it must be the folder with the scenarios' folders."
 
 
 def _error_line(error: BaseException, secrets: Sequence[str]) -> str:
@@ -322,9 +336,10 @@ def read_guarded(scenario: str, address: str, action: Callable[[], Any]) -> Any:
     try:
         return action()
     except (duckdb.ProgrammingError, duckdb.DataError, duckdb.NotSupportedError) as error:
-        problem = str(error).partition("\n\nLINE")[0].strip()
-        failure: Exception = SourceBrokenError(f"scenario {scenario!r}: {address}: {problem}")
+        failure: Exception = SourceBrokenError(
+            f"scenario {scenario!r}: {address} doesn't match the spec's columns or --select: {sql_problem(error)}"
+        )
     except reader_errors() as error:
         failure = source_error(error, scenario, address, ())
-    # raised out here, so that no traceback holds the reader's frames, where credentials may be
+    # raised outside of `except`, so that no traceback holds the reader's frames, which may have credentials
     raise failure

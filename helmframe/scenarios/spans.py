@@ -78,8 +78,8 @@ def spans(
         pieces: The fewest spans, if `least` allows it.
 
     Raises:
-        ArgumentError: No instance matches; names near values.
-        SourceError: The rows can't be read; names scenario and address.
+        ArgumentError: No instance matches. The message lists near values.
+        SourceError: The rows can't be read. The message has scenario and address.
     """
 
     def size(count: int) -> int:

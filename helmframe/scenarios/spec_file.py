@@ -23,8 +23,8 @@ from helmframe._core.specs import (
 from helmframe._core.yaml import read_yaml
 from helmframe.errors import ArgumentError, SpecError
 
-# Values of `status`: the hub requires a login; a licence must be bought or signed; nobody serves the rows any more;
-# they are elsewhere, in a form that can't be read from there. Such rows are read from the user's own root.
+# Values of `status`: the Hub requires a login; a licence must be bought or signed; the rows are no longer published;
+# they are published elsewhere, in an unsupported form. Such rows are read from the user's own root.
 STATUSES = ("gated", "licensed", "dead", "elsewhere")
 
 
@@ -32,7 +32,7 @@ def load_scenario(path: Path) -> ScenarioSpec:
     """Return the spec in a YAML file.
 
     Raises:
-        SpecError: Not YAML, an unknown or missing key, a wrong type; names file and key.
+        SpecError: The file isn't YAML, or a key is unknown, missing or of the wrong type. The message has file and key.
     """
     file = path.name
     mapping = _mapping(path)
@@ -52,7 +52,7 @@ def load_scenario(path: Path) -> ScenarioSpec:
             values[key] = _pairs(file, key, value)
         elif key == "union":
             if not isinstance(value, bool):
-                raise SpecError.at(file, key, f"should be true or false, not {value!r}.")
+                raise SpecError.at(file, key, f"must be true or false, not {value!r}.")
             values[key] = value
         elif key == "outputs":
             values[key] = _outputs(file, value)
@@ -64,11 +64,11 @@ def load_scenario(path: Path) -> ScenarioSpec:
 
 
 def _mapping(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """Return the content of a file over that of the spec that it is `like`: by key, in adapter and decoding too."""
+    """Return the content of a file, merged into that of the spec in `like`: by key, in adapter and decoding too."""
     file = path.name
     mapping = read_yaml(path)
     if not isinstance(mapping, dict):
-        raise SpecError.at(file, "", "a scenario spec is a mapping that starts with 'scenario: NAME'.")
+        raise SpecError.at(file, "", "a scenario spec must be a mapping that starts with 'scenario: NAME'.")
     keys = [
         "like",
         *(spec_field.name for spec_field in fields(ScenarioSpec) if spec_field.name not in ("origin", "frame")),
@@ -81,7 +81,7 @@ def _mapping(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
         return mapping
     base = path.parent / f"{like}.yaml"
     if not re.fullmatch(r"\w+", str(like)) or base in (path, *seen) or not base.is_file():
-        raise SpecError.at(file, "like", f"{like!r} should be the name of another spec in the same folder.")
+        raise SpecError.at(file, "like", f"{like!r} must be the name of another spec in the same folder.")
     over = _mapping(base, (path, *seen))
     for key in ("adapter", "decoding"):
         if isinstance(mapping.get(key), dict) and isinstance(over.get(key), dict):
@@ -91,7 +91,7 @@ def _mapping(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
 
 def _pairs(file: str, key: str, value: object) -> Pairs:
     if not isinstance(value, dict):
-        raise SpecError.at(file, key, f"should be a mapping, not {value!r}.")
+        raise SpecError.at(file, key, f"must be a mapping, not {value!r}.")
     return frozen(value)
 
 
@@ -102,44 +102,42 @@ def _splits(file: str, value: object) -> Pairs:
 
 def _names(file: str, key: str, value: object) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
-        raise SpecError.at(file, key, f"should be a list of names, not {value!r}.")
+        raise SpecError.at(file, key, f"must be a list of names, not {value!r}.")
     return tuple(value)
 
 
 def _outputs(file: str, value: object) -> int:
     if not is_integer(value) or value < 1:
-        raise SpecError.at(file, "outputs", f"should be a whole number from 1 on, not {value!r}.")
+        raise SpecError.at(file, "outputs", f"must be an integer ≥ 1, not {value!r}.")
     return value
 
 
 def _main(file: str, value: object) -> MainScore:
     if not isinstance(value, dict) or "metric" not in value:
-        raise SpecError.at(file, "main", "should be {metric: …, split: …, mean: macro or micro}.")
+        raise SpecError.at(file, "main", "must be {metric: …, split: …, mean: macro or micro}.")
     keys = [main_field.name for main_field in fields(MainScore)]
     for key in value:
         if key not in keys:
             raise SpecError.unknown_key(file, f"main.{key}", keys)
     main = MainScore(**{key: str(text) for key, text in value.items()})
     if main.split not in SPLITS:
-        raise SpecError.at(file, "main.split", f"{main.split!r} is none of {', '.join(SPLITS)}.")
+        raise SpecError.at(file, "main.split", f"{main.split!r} must be one of {', '.join(SPLITS)}.")
     if main.mean not in ("macro", "micro"):
-        raise SpecError.at(file, "main.mean", f"{main.mean!r} is neither macro nor micro.")
+        raise SpecError.at(file, "main.mean", f"{main.mean!r} must be macro or micro.")
     return main
 
 
 def _check(file: str, spec: ScenarioSpec) -> None:
     if not re.fullmatch(r"[a-z0-9_]+", spec.scenario):
-        raise SpecError.at(file, "scenario", f"{spec.scenario!r} should be lower-case letters, digits and _.")
+        raise SpecError.at(file, "scenario", f"{spec.scenario!r} must consist of lower-case letters, digits and _.")
     if spec.status and spec.status not in STATUSES:
-        raise SpecError.at(file, "status", f"{spec.status!r} is none of {', '.join(STATUSES)}.")
+        raise SpecError.at(file, "status", f"{spec.status!r} must be one of {', '.join(STATUSES)}.")
     for source_name, name in spec.splits:
         if name not in SPLITS:
-            raise SpecError.at(file, f"splits.{source_name}", f"{name!r} is none of {', '.join(SPLITS)}.")
+            raise SpecError.at(file, f"splits.{source_name}", f"{name!r} must be one of {', '.join(SPLITS)}.")
     for table, address in (*spec.source, *spec.hub):
         if not isinstance(address, str):
-            raise SpecError.at(
-                file, f"source.{table}", "should be one address, such as '{data}/name/{split}-*.parquet'."
-            )
+            raise SpecError.at(file, f"source.{table}", "must be one address, such as '{data}/name/{split}-*.parquet'.")
     try:
         adapter_spec(spec.adapter, where="adapter")
     except ArgumentError as error:
@@ -151,10 +149,10 @@ def _check(file: str, spec: ScenarioSpec) -> None:
 def _check_subset(file: str, spec: ScenarioSpec, subset: str, overrides: Value) -> None:
     key = f"per_subset.{subset}"
     if not spec.subsets:
-        raise SpecError.at(file, key, "the scenario has no subsets; write subsets: [COLUMN].")
+        raise SpecError.at(file, key, "the scenario has no subsets. Write subsets: [COLUMN].")
     pairs = overrides if isinstance(overrides, tuple) else ()
     if not pairs or not all(isinstance(pair, tuple) and isinstance(pair[1], tuple) for pair in pairs):
-        raise SpecError.at(file, key, "should be {adapter: {…}, decoding: {…}}, or one of these.")
+        raise SpecError.at(file, key, "must be {adapter: {…}, decoding: {…}}, or one of the two.")
     for name in (str(pair[0]) for pair in pairs if isinstance(pair, tuple)):
         if name not in OF_SUBSET:
             raise SpecError.unknown_key(file, f"{key}.{name}", OF_SUBSET)

@@ -1,4 +1,4 @@
-"""Checks of conditions when a plan is built: columns, values and SQL that the scenario's rows don't have are errors."""
+"""Checks of conditions when a plan is built: unknown columns, unknown values and invalid SQL raise."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -18,14 +18,14 @@ _MAX_CHECKED = 4096  # conditions of a scenario
 
 
 def check_where(spec: ScenarioSpec, conditions: Sequence[Condition], data: str | None = None) -> None:
-    """Raise now what would be wrong with these conditions later; do nothing while the source can't be reached.
+    """Raise if a condition is invalid; do nothing if the source can't be reached.
 
     Columns and values that a check has found are cached in this process. Others are looked up again in the source, so
     that rows added meanwhile are found. The rows of generated scenarios are not made.
 
     Raises:
-        ArgumentError: An unknown column, a value that its column can't have, a value of a column of the path that no
-            file has, or SQL that DuckDB refuses; names near columns or values.
+        ArgumentError: A column is unknown, a value has another type than its column, no file has a value of a column of
+            the path, or the SQL is invalid. The message lists near columns or values.
     """
     facts = _facts(spec, data)
     if all(facts.cover(condition) for condition in conditions):
@@ -53,7 +53,7 @@ def values(spec: ScenarioSpec, column: str, data: str | None = None) -> list[Any
 
     Raises:
         ArgumentError: The scenario has no such column.
-        SourceError: The rows can't be read; names scenario and address.
+        SourceError: The rows can't be read. The message has scenario and address.
     """
     if spec.frame is None and not spec.generated:
         source = connect(spec, data)
@@ -72,8 +72,8 @@ def values(spec: ScenarioSpec, column: str, data: str | None = None) -> list[Any
 
 
 def unknown_value(spec: ScenarioSpec, column: str, value: object, column_values: Sequence[str]) -> NoInstancesError:
-    """Return the error of a value that no row has; names near values of the column."""
-    # a column may have very many values: then only the near ones are named
+    """Return the error of a value that no row has, with near values of the column."""
+    # a column may have very many values: then only near values are listed
     shown = column_values if len(column_values) <= 100 else near(value, column_values)
     return NoInstancesError.unknown_value(
         f"where({column}={value!r}) matches no instance of scenario {spec.scenario!r}", value, shown

@@ -1,7 +1,7 @@
-"""Completions by request_id: in Parquet parts of the store, or in this process for models that can't be hashed whole.
+"""Completions by request_id: in Parquet parts of the store, or in this process for models without a version.
 
-Any number of processes and hosts can add to one store. Each part has a new name, and no part is changed. Of two
-completions of one request, the one with the higher version counts. Versions are counters of a folder, not times.
+Any number of processes and hosts can add to one store. Each part has a new name, and parts never change. If a request
+has two completions, the one with the higher version counts. Versions are counters of a folder, not times.
 """
 
 import re
@@ -49,9 +49,9 @@ class CompletionStore(Protocol):
         """
 
     def read_new(self, low: int, high: int) -> pl.DataFrame:
-        """Return the completions that others have added since the last read.
+        """Return the completions that other processes have added since the last read.
 
-        The store is listed once a second at most, and less often if that takes long: at most a fifth of the time.
+        The store is listed once a second at most, and less often if listings take more than a fifth of the time.
         Between listings the result is empty.
         """
 
@@ -101,7 +101,7 @@ class ParquetCompletions:
         rows = result.rows
         lost = [*result.damaged, *_parts_in(self._damaged), *unmatched(_listings.files(self.folder))]
         if wanted is not None:
-            # by their hashes: several times as fast as by the ids, and a rare collision does no harm
+            # by hashes: several times as fast as by ids, and a rare collision does no harm
             rows = rows.filter(rows["request_id"].hash().is_in(wanted.hash().implode()))
         rows = current(rows, lost)
         self._read_ids = [*(self._read_ids or []), rows["request_id"].hash()]
@@ -143,7 +143,7 @@ class ParquetCompletions:
         """
         if answers.is_empty():
             return
-        self._keep(prefixes)
+        self._write_prefixes(prefixes)
         version, at = self._next_version(), time.time_ns()
         low, high = answers.select(low=pl.col("row_index").min(), high=pl.col("row_index").max()).row(0)
         rows = answers.select(*REQUEST_COLUMNS, "row_index", *COMPLETION_SCHEMA).with_columns(
@@ -158,7 +158,7 @@ class ParquetCompletions:
         if replaces:  # afterwards: a mark without its part tells other readers that a version is lost
             self._write(mark_of(path), b"")
 
-    def _keep(self, prefixes: pl.DataFrame) -> None:
+    def _write_prefixes(self, prefixes: pl.DataFrame) -> None:
         new = prefixes.filter(~pl.col("prefix_id").is_in(list(self._prefixes)))
         if new.is_empty():
             return
@@ -175,7 +175,7 @@ class ParquetCompletions:
         return parts
 
     def _next_version(self) -> int:
-        """Return a version above those of all parts that were in the folder when this object was made."""
+        """Return a version above those of all parts in the folder when this object was made."""
         if not self._counted:
             _listings.renew(self.folder, self._opened)
             _versions.see(self.folder, [*self._parts(), *_parts_in(self._damaged)])
@@ -190,7 +190,7 @@ class ParquetCompletions:
 
 
 class ProcessCompletions:
-    """Completions in memory, for models that can't be hashed whole; only those of the last models used are cached."""
+    """Completions in memory, for models without a version; only those of the most recently used models are cached."""
 
     MAX_STORES = 32
     _frames: ClassVar["OrderedDict[tuple[str, str], list[pl.DataFrame]]"] = OrderedDict()
@@ -229,7 +229,7 @@ def file_name(name: str) -> str:
 
 
 def newest(rows: pl.DataFrame) -> pl.DataFrame:
-    """Return one row per request_id: the one of the highest version, of equal versions the one of the highest digest.
+    """Return one row per request_id: the highest version, and among equal versions the highest digest.
 
     The result does not depend on the order of the rows. Versions are equal if two writers did not see each other's
     parts, and in parts that are being merged.
@@ -263,7 +263,7 @@ def current(rows: pl.DataFrame, lost: Sequence[Part]) -> pl.DataFrame:
 
 
 def damaged_folder(root: Address, path: str) -> Address:
-    """Return where the damaged parts of a folder below `completions` are set aside."""
+    """Return the folder for the damaged parts of a folder below `completions`."""
     return below(root, "damaged", "completions", *path.split("/"))
 
 
@@ -303,10 +303,10 @@ class _Versions:
 
 
 class _Listings:
-    """The files in folders; those in buckets are cached for some seconds, so that not every shard lists them."""
+    """The files in folders; listings of buckets are cached for some seconds, to share them between shards."""
 
     SECONDS = 5.0
-    SHARE = 0.2  # of the time, spent at most on listings that `renew` causes
+    SHARE = 0.2  # the largest share of the time for listings that `renew` causes
     MAX_FOLDERS = 256
 
     def __init__(self) -> None:
@@ -326,7 +326,7 @@ class _Listings:
         contents = {file.name: file for file in settled_listing(folder)}
         with self._lock:
             _, files = self._folders.get(folder, (_NEVER, {}))
-            # what this process wrote while the bucket was listed may not be in the list
+            # files that this process wrote while the bucket was listed may not be in the list
             contents = {name: file for name, file in files.items() if file.modified >= at} | contents
             self._folders[folder] = (started, contents)
             self._took[folder] = time.monotonic() - started

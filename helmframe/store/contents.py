@@ -24,7 +24,7 @@ PART_SCHEMA: dict[str, pl.DataType] = {
 
 @dataclass
 class StoreEntry:
-    """The files with one model's completions of one scenario, under the names that the user gave both.
+    """The files with one model's completions of one scenario, with the user's names of model and scenario.
 
     `path` is the path of the folder below `completions`, as is the name of each file.
     """
@@ -115,7 +115,7 @@ def contents(root: Address) -> pl.DataFrame:
 
 
 def count_rows(parts: Sequence[Part]) -> int:
-    """Return the number of rows in the parts, as their names state it."""
+    """Return the number of rows in the parts, from their names."""
     return sum(part.rows for part in parts)
 
 
@@ -159,8 +159,8 @@ def export(root: Address, target: Address, model: str | None = None, scenario: s
 
     Raises:
         ArgumentError: The file's name has another ending.
-        UnknownNameError: There is no such model or scenario.
-        StoreError: The store can't be read, or the file can't be written.
+        UnknownNameError: The store has no such model or scenario.
+        StoreError: Reading the store or writing the file fails.
     """
     kind = name_of(target).rpartition(".")[2]
     if kind not in ("parquet", "jsonl"):

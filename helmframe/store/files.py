@@ -81,10 +81,10 @@ def listing(folder: Address) -> list[File]:
 
 
 def settled_listing(folder: Address) -> list[File]:
-    """Return the files as `listing` does, including every file by which another process replaces others meanwhile.
+    """Return the files as `listing` does, including files by which another process replaces others meanwhile.
 
-    While a folder is listed, a new file can appear behind the position of the listing, and the old ones be removed
-    ahead of it. Then a file that was listed before is missing, and the folder is listed again.
+    While a folder is listed, new files can appear in its listed part and old files be removed from the rest. Then a
+    file that was listed before is missing, and the folder is listed again.
     """
     before = _names(folder)
     while True:
@@ -115,7 +115,7 @@ def read(address: Address) -> bytes:
     """Return the content of a file.
 
     Raises:
-        StoreError: There is none, or it can't be read.
+        StoreError: The file doesn't exist, or reading fails.
     """
     (data,) = read_all([address])
     if data is None:
@@ -139,7 +139,7 @@ def write(data: bytes, address: Address) -> None:
     """Write a file whole or not at all.
 
     Raises:
-        StoreError: It can't be written.
+        StoreError: Writing fails.
     """
     if isinstance(address, Path):
         _attempt(lambda: _replace(address, data), address, "write to")
@@ -152,7 +152,7 @@ def stat(path: Path, name: str) -> File:
     """Return the file on disk under this name, as a listing of its folder would.
 
     Raises:
-        StoreError: There is none, or it can't be read.
+        StoreError: The file doesn't exist, or reading fails.
     """
     return _file(path, name, _attempt(path.stat, path, "read"))
 
@@ -291,10 +291,14 @@ def _attempt(action: Callable[[], T], address: Address, doing: str, *, missing_o
         if wait is None:
             break
         time.sleep(wait)
-    # Raised out here, so that neither traceback nor context hold the client's frames, where credentials may be.
-    advice = _ADVICE if isinstance(address, str) else "Choose another: HELMFRAME_STORE or hf.configure(store=…)."
+    # Raised outside of `except`: traceback and context must not hold the client's frames with credentials.
+    advice = (
+        _ADVICE
+        if isinstance(address, str)
+        else "Choose another folder. For the store: HELMFRAME_STORE or hf.configure(store=…)."
+    )
     where = address if isinstance(address, str) or doing == "read" else address.parent
-    raise StoreError(f"can't {doing} the store at {where}: {message}.\n{advice}")
+    raise StoreError(f"can't {doing} {where}: {message}.\n{advice}")
 
 
 def _passes(error: BaseException) -> bool:
@@ -306,7 +310,8 @@ def _passes(error: BaseException) -> bool:
 
 def _error_line(error: BaseException) -> str:
     """Return an error as one short line, without credentials."""
-    text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    strerror = error.strerror if isinstance(error, OSError) else None
+    text = strerror or f"{type(error).__name__}: {' '.join(str(error).split())}"
     for secret in config.s3_options().secrets:
         text = text.replace(secret, "…") if secret else text
     return text.rstrip(".") if len(text) <= 240 else text[:240] + "…"
@@ -343,11 +348,11 @@ def _filesystem(options: S3Options, process: int) -> Any:  # noqa: ARG001
     import s3fs
 
     filesystem = s3fs.S3FileSystem(**options.client(_TIMEOUT), use_listings_cache=False)
-    filesystem.retries = 1  # `_attempt` decides how often
+    filesystem.retries = 1  # `_attempt` retries
     return filesystem
 
 
 _ADVICE = (
     "Check HELMFRAME_STORE, the server's address in AWS_ENDPOINT_URL or hf.configure(s3_endpoint=…), and "
-    "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or AWS_PROFILE). What is kept already stays; run again to go on."
+    "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or AWS_PROFILE). Then rerun the plan to resume."
 )

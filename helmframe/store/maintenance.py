@@ -78,7 +78,7 @@ def _windows(parts: Sequence[Part]) -> Iterator[list[Part]]:
 
 
 def _merge(root: Address, entry: StoreEntry, window: list[Part], rows: int) -> int:
-    """Merge the parts of a window; return how many parts replace them."""
+    """Merge the parts of a window; return the number of new parts."""
     expected = -(-count_rows(window) // rows)
     if len(window) <= max(1, expected):
         return len(window)
@@ -126,7 +126,7 @@ _PREFIXES = re.compile(r"prefixes-[0-9a-f]{32}-[0-9a-f]{8}\.parquet")
 
 @dataclass(frozen=True)
 class VerifiedFile:
-    """A verified file; `why` is what is wrong with it, None for a sound file."""
+    """A verified file; `why` is the damage, None for a sound file."""
 
     file: File
     why: str | None
@@ -179,7 +179,7 @@ def _lacking(data: bytes, columns: Collection[str]) -> str | None:
 
 
 def _run(folder: RunFolder, files: Sequence[File]) -> Iterator[VerifiedFile]:
-    """Verify the files of a run, and that they are those that its manifest lists."""
+    """Verify the files of a run against its manifest."""
     problem, listed = None, PartsList({}, complete=False)
     try:
         listed = folder.parts_list()
@@ -203,14 +203,14 @@ def _run(folder: RunFolder, files: Sequence[File]) -> Iterator[VerifiedFile]:
 
 
 def _cached(file: File, data: bytes) -> str | None:
-    """Return what is wrong with a file of a run's own completions, or of the requests of its unfinished shards."""
+    """Return the damage of a file of a run's own completions or of its unfinished shards; None if it is sound."""
     _, _, kind, *names = file.name.split("/")
     name = "/".join(names)
     return _answers(replace(file, name=name), data) if kind == "completions" else _readable(name, data)
 
 
 def _readable(name: str, data: bytes) -> str | None:
-    """Return why a file can't be read as Parquet; None if it can. A newer format isn't damage, but can't be read."""
+    """Return why reading a file as Parquet fails; None if it succeeds. A newer format is a failure, not damage."""
     try:
         why = damage(data, name)
         if why is None:

@@ -2,12 +2,12 @@
 
     LOW-HIGH-VERSION-TIME-ID-ROWS-CHECKSUM.parquet
 
-The part holds row_index from LOW to HIGH. VERSION is a counter of its folder: of two completions of one request the one
-of the higher version counts. It ends in `r` if the part may replace earlier versions: if such a part is damaged, these
-do not count. An empty file beside it, its mark, shows this where the part is deleted. TIME (nanoseconds since 1970) is
-information. ID distinguishes writers, ROWS is the number of rows. CHECKSUM is the crc32 of the path below
-`completions`, up to the checksum, and of the bytes. Parquet readers accept many flipped bits, and some end the thread
-that reads.
+The part has the rows with row_index from LOW to HIGH. VERSION is a counter of its folder: if a request has two
+completions, the one with the higher version counts. VERSION ends in `r` if the part may replace earlier versions; if
+such a part is damaged, the earlier versions do not count. An empty file next to the part, its mark, shows this even if
+the part is deleted. TIME (nanoseconds since 1970) is information. ID distinguishes writers, ROWS is the number of rows.
+CHECKSUM is the crc32 of the path below `completions`, up to the checksum, and of the bytes. It is needed because
+Parquet readers accept many flipped bits, and some end the thread that reads.
 """
 
 import io
@@ -55,7 +55,7 @@ class Part:
 
     @classmethod
     def named(cls, file: File) -> "Part | None":
-        """Return the part that this file is; None if its name isn't a part's."""
+        """Return the part in this file; None if the name of the file isn't that of a part."""
         match = _NAME.fullmatch(file.name.rpartition("/")[2])
         if match is None:
             return None
@@ -69,7 +69,7 @@ class Part:
 
 
 def mark_of(path: str) -> str:
-    """Return the path of the mark beside a part that replaces earlier versions.
+    """Return the path of the mark of a part that replaces earlier versions.
 
     The mark is an empty file that is written after the part: if the part is deleted, the mark shows that it existed.
 
@@ -114,7 +114,7 @@ def encode(frame: pl.DataFrame, metadata: Mapping[str, Any] | None = None) -> by
     buffer = io.BytesIO()
     text = json.dumps({"format": FORMAT, **(metadata or {})}, ensure_ascii=False)
     footer = {"helmframe": text, _ARROW_SCHEMA: _arrow_schema(tuple(frame.schema.items()))}
-    # no statistics: they cost an eighth of the time, and the names of parts have what a search needs
+    # no statistics: they cost an eighth of the time, and searches use the names of parts
     frame.with_columns(_constants(frame)).write_parquet(
         buffer, compression="zstd", compression_level=1, statistics=False, metadata=footer
     )
@@ -122,7 +122,7 @@ def encode(frame: pl.DataFrame, metadata: Mapping[str, Any] | None = None) -> by
 
 
 def _constants(frame: pl.DataFrame) -> list[pl.Series]:
-    """Return the columns with one text only as enumerations: the same bytes in two thirds of the time.
+    """Return the text columns with one value as enumerations: the same bytes in two thirds of the time.
 
     The schema in the footer still has them as text, as every reader does.
     """
@@ -153,7 +153,7 @@ def footer_of(data: bytes) -> dict[str, Any]:
     footer = dict(content) if isinstance(content, dict) else {}
     if int(footer.get("format", 0)) > FORMAT:
         raise StoreError(
-            f"the store was written by a newer helmframe (format {footer['format']}; this one reads up to {FORMAT}). "
+            f"The store was written by a newer helmframe (format {footer['format']}; this one reads up to {FORMAT}). "
             "Upgrade: pip install --upgrade helmframe."
         )
     return footer
@@ -177,7 +177,7 @@ def damage(data: bytes, path: str) -> str | None:
     if named[2] != checksum(data, named[1]):
         return "its content or its path does not match the checksum in its name"
     if data[:4] != b"PAR1" or data[-4:] != b"PAR1":
-        return "it is no Parquet"
+        return "it isn't Parquet"
     if any(start in data[-_FOOTER:] for start in _OURS):
         return None
     try:

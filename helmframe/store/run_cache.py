@@ -59,7 +59,7 @@ class RunCompletions:
 
 
 def stored_counts(run: Address) -> dict[tuple[str, str], int]:
-    """Return how many completions a run has stored, by folder names (start of the fingerprint, scenario)."""
+    """Return the number of stored completions of a run, by folder names (start of the fingerprint, scenario)."""
     counts: dict[tuple[str, str], int] = {}
     for file in listing(below(cache_of(run), "completions")):
         names, part = file.name.split("/"), Part.named(file)
@@ -95,7 +95,7 @@ class Unfinished(NamedTuple):
 
 
 def unfinished(run: RunFolder, manifest: Mapping[str, Any]) -> Unfinished | None:
-    """Return the completions that a run stored and did not score; None where there are none.
+    """Return the completions that a run stored but did not score; None if there are none.
 
     A run has few unfinished shards, whatever its size. A damaged part is set aside, with a warning.
 
@@ -129,7 +129,7 @@ def unfinished(run: RunFolder, manifest: Mapping[str, Any]) -> Unfinished | None
 
 
 def _completed(root: Address, requests: pl.DataFrame, manifest: Mapping[str, Any]) -> list[pl.DataFrame]:
-    """Return the requests of one model and scenario that have a completion, with it."""
+    """Return the requests of one model and scenario that have a completion, with the completion."""
     model, scenario = requests.select("model", "scenario").row(0)
     low, high = requests.select(low=pl.col("row_index").min(), high=pl.col("row_index").max()).row(0)
     frames = []

@@ -141,8 +141,8 @@ class RunFolder:
         """Write or replace the manifest.
 
         Args:
-            manifest: What the run states. The list of parts and a checksum are added.
-            complete: Whether all parts are written; others in the folder are an error then.
+            manifest: The fields of the run. The list of parts and a checksum are added.
+            complete: Whether all parts are written. If so, other parts in the folder are an error.
         """
         parts = {_PARTS: dict(sorted(self.parts.items())), _COMPLETE: complete}
         content = json.loads(json.dumps({**manifest, **parts}, ensure_ascii=False, default=str))
@@ -154,11 +154,14 @@ class RunFolder:
         """Return the manifest.
 
         Raises:
-            StoreError: There is none, it is no manifest, it is damaged, or a newer helmframe wrote it.
+            StoreError: The manifest doesn't exist, is invalid or damaged, or was written by a newer helmframe.
         """
         content = self._content()
         if content is None:
-            raise StoreError(f"{self.path} has no results: {below(self.path, MANIFEST)} doesn't exist.")
+            raise StoreError(
+                f"{self.path} has no results: {MANIFEST} not found. Write the folder of a run (hf.runs() lists all) or "
+                "of results.to_parquet(folder)."
+            )
         return {name: value for name, value in content.items() if name not in (_PARTS, _COMPLETE, _CHECKSUM)}
 
     def parts_list(self) -> PartsList:
@@ -232,7 +235,7 @@ class RunFolder:
         ]
 
     def _content(self) -> dict[str, Any] | None:
-        """Return all that manifest.json contains; None if there is no such file."""
+        """Return the content of manifest.json; None if the file doesn't exist."""
         address = below(self.path, MANIFEST)
         (data,) = read_all([address])
         if data is None:
@@ -240,7 +243,7 @@ class RunFolder:
         try:
             content = json.loads(data)
         except ValueError as error:
-            raise StoreError(f"{self.path} has no results: {address} isn't valid JSON: {error}. {_ADVICE}") from None
+            raise StoreError(f"{self.path} has no results: {address} isn't valid JSON ({error}). {_ADVICE}") from None
         if not isinstance(content, dict):
             raise StoreError(f"{self.path} has no results: {address} isn't a JSON object. {_ADVICE}")
         if isinstance(content.get("format"), int) and content["format"] > FORMAT:
@@ -302,13 +305,13 @@ def write_text(text: str, path: Address) -> None:
 
 
 def _hive_name(value: str) -> str:
-    """Return a value as it is written in the name of a folder."""
+    """Return a value for the name of a folder, percent-encoded."""
     quoted = quote(value, safe="")
     return quoted if len(quoted) <= _LONGEST_NAME else f"{quoted[:150]}-{sha256(value.encode()).hexdigest()[:16]}"
 
 
 def _digest(content: Mapping[str, Any]) -> str:
-    """Return the checksum of a manifest's content, however its JSON is laid out."""
+    """Return the checksum of a manifest's content, independent of the layout of its JSON."""
     text = json.dumps(content, ensure_ascii=False, sort_keys=True)
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
@@ -346,7 +349,7 @@ def _fetched(parts: Sequence[File]) -> list[bytes]:
     """Return the contents of parts in a bucket.
 
     Raises:
-        StoreError: A part can't be fetched, or is damaged.
+        StoreError: Fetching a part fails, or the part is damaged.
     """
     contents = {part.address: data for part in parts if (data := _recent.get(part.address)) is not None}
     missing = [part for part in parts if part.address not in contents]

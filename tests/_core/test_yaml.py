@@ -17,9 +17,12 @@ def test_a_file_is_read(tmp_path: Path) -> None:
     ("text", "problem"),
     [
         ("a: 1\nb: {c: 1, c: 2}", "the key 'c' is repeated"),
-        ("a: [", "isn't valid YAML"),
-        ("a: 2001-99-99", "isn't valid YAML: month must be in 1..12"),
-        ("a: !!python/object/apply:os.system [ls]", "isn't valid YAML: could not determine a constructor"),
+        ("a: [", "invalid YAML in line 2, column 1: "),
+        ("a: 2001-99-99", "invalid YAML: month must be in 1..12"),
+        (
+            "a: !!python/object/apply:os.system [ls]",
+            "invalid YAML in line 1, column 4: could not determine a constructor",
+        ),
     ],
 )
 def test_other_texts_are_refused(text: str, problem: str) -> None:
@@ -29,6 +32,9 @@ def test_other_texts_are_refused(text: str, problem: str) -> None:
 
 def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     (tmp_path / "latin.yaml").write_bytes("a: ä".encode("latin-1"))
-    for name, problem in (("latin.yaml", "isn't UTF-8 text"), ("missing.yaml", "can't be read: No such file")):
+    for name, problem in (
+        ("latin.yaml", r"the file must be UTF-8 text \(invalid byte at position 3\)"),
+        ("missing.yaml", "can't be read: No such file"),
+    ):
         with pytest.raises(SpecError, match=rf"^{name}: {problem}"):
             read_yaml(tmp_path / name)

@@ -161,7 +161,7 @@ def test_14_every_entry_of_the_conf_files_has_a_state(shared: Path, rooted: Path
     print(f"\nstates: {dict(counts)}")
     equal_to_helm("14", "distinct entries that become plans", counts["plan"], len(entries), "800")
     assert {each.entry for each in states} == entries
-    assert {*counts} <= {"plan", "rows missing", "scenario not here", "unsupported"}
+    assert {*counts} <= {"plan", "rows missing", "unknown scenario", "unsupported"}
     assert all(each.reason for each in states if each.state != "plan")
     assert counts["plan"] >= 800
 

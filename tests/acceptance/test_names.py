@@ -67,7 +67,7 @@ import argparse
 from helmframe.cli.command import command
 
 
-@command("hello", help="print a greeting")
+@command("hello", help="Print a greeting")
 def add_hello(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=lambda arguments: print("Hello"))
 """,

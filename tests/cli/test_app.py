@@ -11,28 +11,32 @@ from tests.cli.test_run import MUSIC, typed
 
 
 @pytest.mark.parametrize(
-    ("said", "message", "status"),
+    ("argv", "message", "status"),
     [
-        (["run"], 'nothing to run. Write: helmframe run "mmlu:subject=philosophy,model=org/name"', 2),
+        (["run"], 'Nothing to run. Write: helmframe run "mmlu:subject=philosophy,model=org/name"', 2),
         (["run", "-c", "nowhere.conf"], "nowhere.conf: can't be read: No such file or directory.", 2),
         (["run", "nowhere.yaml"], "nowhere.yaml: can't be read: No such file or directory.", 2),
-        (["run", "bad.conf"], "bad.conf: not HOCON: ", 2),
+        (["run", "bad.conf"], "bad.conf: invalid HOCON: ", 2),
         (["run", "samplr:model=oracle()"], "Did you mean 'sampler'?", 2),
         (["run", "sampler:subjet=music,model=oracle()"], "Did you mean 'subject'?", 2),
         (["run", "sampler:subject=musik,model=oracle()"], "Did you mean 'music'?", 2),
-        (["run", "sampler:subject=music"], "nobody answers. Add model=org/name", 2),
-        (["run", "sampler:model=text"], "nobody answers. Add model=org/name", 2),
+        (["run", "sampler:subject=music"], "No model. Add model=org/name to the run entry", 2),
+        (["run", "sampler:model=text"], "No model. Add model=org/name to the run entry", 2),
         (["run", "sampler:model=./geclm/nowhere"], "Searched: geclm/nowhere, nowhere", 1),
-        (["run", MUSIC, "-m", "0"], "a whole number from 1 on", 2),
-        (["run", MUSIC, "--models-to-run", "echo()"], "nothing to run: --priority, --models-to-run", 2),
-        (["explain", "mmlu:subject=philosophy", "-m", "4"], "scenario 'mmlu': no file is at ", 1),
+        (["run", MUSIC, "-m", "0"], "n must be an integer ≥ 1", 2),
+        (
+            ["run", MUSIC, "--models-to-run", "echo()"],
+            "Nothing to run: no entry matches --priority",
+            2,
+        ),
+        (["explain", "mmlu:subject=philosophy", "-m", "4"], "scenario 'mmlu': no file found at ", 1),
         (["run", "mmlu:subject=philosophy,model=oracle()"], "HELMFRAME_DATA", 1),
         (["show", "nothing"], "Unknown scenario 'nothing'.", 2),
-        (["show", "."], "holds no results", 1),
+        (["show", "."], "has no results", 1),
     ],
 )
 def test_an_error_is_one_message_on_stderr(
-    said: list[str],
+    argv: list[str],
     message: str,
     status: int,
     here: Path,
@@ -41,7 +45,7 @@ def test_an_error_is_one_message_on_stderr(
 ) -> None:
     monkeypatch.setenv("HELMFRAME_DATA", str(here / "no-data"))
     Path("bad.conf").write_text("entries: [")
-    assert main(said) == status
+    assert main(argv) == status
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("helmframe: ")
@@ -63,7 +67,7 @@ def test_wrong_usage_ends_with_2(capsys: pytest.CaptureFixture[str]) -> None:
     assert "usage: helmframe" in capsys.readouterr().err
 
 
-def test_a_fault_that_nobody_foresaw_is_told_without_a_traceback(
+def test_an_unexpected_error_is_reported_without_a_traceback(
     here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object, **__: object) -> None:
@@ -71,10 +75,10 @@ def test_a_fault_that_nobody_foresaw_is_told_without_a_traceback(
 
     monkeypatch.setattr(Suite, "score", broken)
     assert main(["run", MUSIC]) == 1
-    assert capsys.readouterr().err == "helmframe: RuntimeError: out of luck\nMore: --verbose\n"
+    assert capsys.readouterr().err == "helmframe: RuntimeError: out of luck\nUse --verbose to print the traceback.\n"
 
 
-def test_a_ctrl_c_ends_with_130_and_says_how_to_go_on(
+def test_a_ctrl_c_ends_with_130_and_shows_how_to_resume(
     here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stopped(*_: object, **__: object) -> None:
@@ -82,15 +86,15 @@ def test_a_ctrl_c_ends_with_130_and_says_how_to_go_on(
 
     monkeypatch.setattr(Suite, "score", stopped)
     assert main(["run", MUSIC]) == 130
-    assert "the same command goes on from there" in capsys.readouterr().err
+    assert "rerun the command to resume" in capsys.readouterr().err
 
 
-def test_a_reader_that_goes_away_is_no_error_to_tell(here: Path) -> None:
+def test_a_closed_pipe_is_not_an_error(here: Path) -> None:
     done = typed("python -m helmframe list | true", here)
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_the_command_says_its_version(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_prints_its_version(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as done:
         main(["--version"])
     assert done.value.code == 0

@@ -47,7 +47,7 @@ def test_each_spec_of_ours_makes_prompts_of_rows_as_its_columns_say(name: str) -
 def test_a_valid_spec_has_no_problem_and_says_where_its_data_should_be(folder: Path) -> None:
     table = check_specs(folder, data="/nowhere")
     assert table["problem"].to_list() == [None]
-    assert table["unread"].to_list() == ["scenario 'mine': no file is at /nowhere/mine/{split}-*.parquet."]
+    assert table["unread"].to_list() == ["scenario 'mine': no file found at /nowhere/mine/{split}-*.parquet."]
 
 
 def test_data_that_is_there_is_counted(folder: Path, own_rows: Path) -> None:
@@ -58,13 +58,13 @@ def test_data_that_is_not_what_the_spec_says_is_a_problem(folder: Path, own_rows
     said = GOOD.replace("a: VARCHAR", "a: BIGINT").replace("'text': a", "'text': a::VARCHAR")
     (folder / "mine.yaml").write_text(said)
     found = check_specs(folder, data=str(own_rows))["problem"][0]
-    assert "column 'a' is VARCHAR, not BIGINT" in found
+    assert "column 'a' must be BIGINT, as the spec declares, not VARCHAR" in found
 
 
 @pytest.mark.parametrize("references", ["a", "[a]", "[{'text': a}]"])
 def test_references_are_lists_of_text_and_correct(folder: Path, references: str) -> None:
     said = problem(folder, "[{'text': a, 'correct': true}]", references)
-    assert "should be a list of text and correct: [{'text': answer, 'correct': true}]" in said
+    assert "Write [{'text': answer, 'correct': true}] AS" in said
 
 
 def test_an_unknown_draw_is_a_problem(folder: Path) -> None:
@@ -86,7 +86,7 @@ def test_an_unknown_metric_is_named(folder: Path) -> None:
 
 def test_a_main_metric_that_is_not_scored_is_named(folder: Path) -> None:
     assert problem(folder, "metric: exact_match", "metric: f1_score") == (
-        "mine.yaml: main.metric: 'f1_score' is none of metrics: exact_match."
+        "mine.yaml: main.metric: 'f1_score' must be one of metrics: exact_match."
     )
 
 
@@ -104,7 +104,7 @@ def test_a_type_that_is_none_is_named(folder: Path) -> None:
 
 
 def test_a_file_is_called_as_its_scenario(folder: Path) -> None:
-    assert "should be the name of the file" in problem(folder, "scenario: mine", "scenario: other")
+    assert "must be the name of the file without .yaml: 'mine'" in problem(folder, "scenario: mine", "scenario: other")
 
 
 def test_suites_and_judges_are_read_too() -> None:
@@ -114,7 +114,7 @@ def test_suites_and_judges_are_read_too() -> None:
 
 
 def test_a_folder_without_specs_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match="there is no spec"):
+    with pytest.raises(SpecError, match="no spec found"):
         check_specs(tmp_path)
 
 
@@ -124,8 +124,8 @@ def test_the_command_says_what_is_wrong_and_fails(folder: Path, capsys: pytest.C
     out, err = capsys.readouterr()
     first, second = out.splitlines()
     assert first.startswith("unread  mine.yaml")
-    assert second.startswith("WRONG   other.yaml")
-    assert "1 of 2 files are wrong" in err
+    assert second.startswith("ERROR   other.yaml")
+    assert "1 of 2 files are invalid" in err
 
 
 def test_the_command_is_content_with_what_is_right(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,7 +20,7 @@ import argparse
 from helmframe.cli.command import command
 
 
-@command("hello", help="print a greeting")
+@command("hello", help="Print a greeting")
 def add_hello(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name")
     parser.set_defaults(run=_hello)
@@ -44,13 +44,13 @@ def test_a_new_command_is_one_new_file(tmp_path: Path) -> None:
 
     done = run("hello", "world")
     assert (done.returncode, done.stdout, done.stderr) == (3, "Hello world\n", "")
-    assert "print a greeting" in run("--help").stdout
+    assert "Print a greeting" in run("--help").stdout
 
 
 def test_help_lists_commands_by_their_order(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--help"])
-    text = capsys.readouterr().out.partition("positional arguments:")[2]
+    text = capsys.readouterr().out.partition("commands:")[2]
     positions = [text.index(f"\n    {name}") for name in sorted(COMMANDS, key=lambda name: COMMANDS[name].order)]
     assert positions == sorted(positions)
     orders = [COMMANDS[name].order for name in COMMANDS]
@@ -58,7 +58,7 @@ def test_help_lists_commands_by_their_order(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_the_name_of_a_command_is_not_taken_twice() -> None:
-    with pytest.raises(ArgumentError, match="a command called 'gate' is there already"):
+    with pytest.raises(ArgumentError, match="The command 'gate' is already registered"):
         command("gate", help="another")(lambda parser: None)
 
 

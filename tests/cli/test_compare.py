@@ -64,13 +64,13 @@ def test_one_folder_and_what_varies_in_it(tmp_path: Path, capsys: pytest.Capture
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["A"], "compare takes two folders, or one and what in it is compared"),
+        (["A"], "compare takes two folders, or one folder and an axis"),
         (["A", "A", "A"], "compare takes two folders"),
         (["A", "nowhere"], "nowhere"),
         (["A", "A", "--axis", "modell"], "Did you mean 'model'"),
         (["A", "A", "--worst", "some"], "worst must be 'all' or an integer"),
         (["A", "A", "--errors", "ignore"], "errors='ignore'"),
-        (["A", "A", "-o", "no/such/file.md"], "there is no folder no/such"),
+        (["A", "A", "-o", "no/such/file.md"], "the folder no/such doesn't exist"),
         (["A", "A", "--ci", "95"], "ci=95.0: ci must be between 0 and 1"),
     ],
 )

@@ -47,7 +47,7 @@ def test_markdown_shows_names_to_the_letter(
     assert first == "**pass: at least 0.5 (2 of 2 rows)**"
     assert row.startswith("| \\<script\\>\\|\\`x\\` |")
     assert head.count("|") == rule.count("|") == row.count("|") - row.count("\\|")
-    assert "written" in capsys.readouterr().err
+    assert "wrote " in capsys.readouterr().err
 
 
 def test_a_notebook_shows_it_escaped(folders: list[str]) -> None:
@@ -65,7 +65,7 @@ def test_a_notebook_shows_it_escaped(folders: list[str]) -> None:
         (["A", "--at-least", "0.5", "--errors", "ignore"], "errors='ignore'"),
         (["A", "--at-least", "0.5", "--ci", "95"], "ci=95.0"),
         (["A", "--against", "A", "--margin", "-1"], "margin must be a number ≥ 0"),
-        (["A", "--at-least", "0.5", "-o", "no/such/file.md"], "there is no folder no/such"),
+        (["A", "--at-least", "0.5", "-o", "no/such/file.md"], "the folder no/such doesn't exist"),
     ],
 )
 def test_what_can_not_be_judged_is_an_error(

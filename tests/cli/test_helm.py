@@ -36,8 +36,8 @@ def test_mirror_says_what_it_wrote(spec: Path, tmp_path: Path, capsys: pytest.Ca
     assert main(command) == 0
     assert main(command) == 0
     assert capsys.readouterr().out == (
-        "capitals: 1 rows, 1 files written, 0 there already\n"
-        "capitals: 1 rows, 0 files written, 1 there already\n"
+        "capitals: 1 rows, 1 files written, 0 unchanged\n"
+        "capitals: 1 rows, 0 files written, 1 unchanged\n"
     )  # fmt: skip
 
 
@@ -47,9 +47,9 @@ def test_mirror_goes_on_with_the_others_and_fails_at_the_end(
     names = ["gsm8k", str(spec)]
     assert main(["mirror", *names, "--from", str(tmp_path / "source"), "--to", str(tmp_path / "to")]) == 1
     said = capsys.readouterr()
-    assert said.out == "capitals: 1 rows, 1 files written, 0 there already\n"
+    assert said.out == "capitals: 1 rows, 1 files written, 0 unchanged\n"
     assert "no file in" in said.err
-    assert "not mirrored: gsm8k; of 2 scenarios." in said.err
+    assert "1 of 2 scenarios failed: gsm8k." in said.err
 
 
 def test_export_writes_helms_directories(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -78,10 +78,10 @@ def test_helms_flags_choose_entries(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "exact_match" in capsys.readouterr().out
 
 
-def test_help_says_that_one_thread_is_one(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_states_that_one_thread_is_one(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["run", "--help"])
-    assert "HELM's threads, of which -n 1 is one" in " ".join(capsys.readouterr().out.split())
+    assert "helm-run, where -n 1 is one thread; ignored" in " ".join(capsys.readouterr().out.split())
 
 
 HELM_CONF = """
@@ -101,8 +101,8 @@ def test_list_helm_entries_prints_each_entry_with_its_state(tmp_path: Path, caps
         lines = capsys.readouterr().out.splitlines()
         assert lines[0] == "plan               sampler:subject=music,model=text"
         assert lines[1].startswith("rows missing       sampler:subject=alchemy,model=text: where(subject='alchemy')")
-        assert lines[2].startswith("scenario not here  cleva:task=summarization,model=text: ")
-        assert lines[-1] == "3 entries: 1 plan, 1 rows missing, 1 scenario not here"
+        assert lines[2].startswith("unknown scenario   cleva:task=summarization,model=text: ")
+        assert lines[-1] == "3 entries: 1 plan, 1 rows missing, 1 unknown scenario"
 
 
 def test_list_helm_entries_needs_files(capsys: pytest.CaptureFixture[str]) -> None:
@@ -117,6 +117,6 @@ def test_a_run_of_a_conf_file_skips_what_is_not_here_and_says_so(
     assert main(["explain", str(tmp_path / "run_specs.conf"), "--models-to-run", "oracle()", "-m", "2"]) == 0
     printed = capsys.readouterr()
     assert "sampler" in printed.out
-    assert "2 run entries are skipped" in printed.err
+    assert "Skipped 2 run entries:" in printed.err
     assert main(["explain", str(tmp_path / "run_specs.conf"), "--groups-to-run", "cleva"]) == 2
-    assert "nothing to run: 1 run entries are skipped" in capsys.readouterr().err
+    assert "Nothing to run. Skipped 1 run entry:" in capsys.readouterr().err

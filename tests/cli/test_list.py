@@ -16,7 +16,7 @@ def test_list_names_what_there_is(capsys: pytest.CaptureFixture[str], monkeypatc
 def test_list_takes_one_kind(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list", "perturbations"]) == 0
     first = capsys.readouterr().out.splitlines()[0]
-    assert first.split() == ["perturbation", "arguments", "what"]
+    assert first.split() == ["perturbation", "arguments", "description"]
 
 
 def test_show_prints_a_scenarios_spec(capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,6 +21,6 @@ def test_a_report_is_written(folder: str, tmp_path: Path, capsys: pytest.Capture
     assert "<h1>&lt;two&gt; &amp; more</h1>" in (tmp_path / "r.html").read_text(encoding="utf-8")
 
 
-def test_a_folder_without_results_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_without_results_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["report", str(tmp_path)]) == 1
-    assert "holds no results" in capsys.readouterr().err
+    assert "has no results" in capsys.readouterr().err

@@ -49,7 +49,7 @@ def test_the_users_command_prints_a_table_of_ten_instances(shared: Path, here: P
     """
     first = typed(said, here, HELMFRAME_DATA=str(shared / "scenarios"))
     assert (first.returncode, "Traceback" in first.stderr) == (0, False)
-    assert "--local is the only mode there is" in first.stderr
+    assert "--local is ignored" in first.stderr
     assert "helmframe: 10 of 10 completions" in first.stderr
     rows = [line.split() for line in first.stdout.splitlines() if line.startswith("mmlu")]
     assert {row[2] for row in rows} == {"geclm/gpt2_local"}
@@ -120,14 +120,14 @@ def test_what_failed_is_told_beside_the_table(here: Path, capsys: pytest.Capture
     assert main(["run", "plan.yaml"]) == 0
     out, err = capsys.readouterr()
     assert out.startswith("scenario")
-    assert "failed completions: 1; the first, of " in err
+    assert "1 of 2 requests failed. The first, for instance " in err
     assert "has no correct reference" in err
 
 
 def test_a_run_without_any_answer_is_an_error(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     own_scenario(here, [False, False])
     assert main(["run", "plan.yaml"]) == 1
-    assert "nothing was answered; failed completions: 2" in capsys.readouterr().err
+    assert "All 2 requests failed. The first, for instance " in capsys.readouterr().err
 
 
 def test_a_conf_file_is_run_with_the_models_that_the_user_names(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -140,7 +140,7 @@ def test_a_conf_file_is_run_with_the_models_that_the_user_names(here: Path, caps
 def test_results_are_written_and_shown_again(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", MUSIC, "-m", "4", "--output-path", "out", "--suite", "v1"]) == 0
     first = capsys.readouterr()
-    assert "helmframe: written: out/runs/v1" in first.err
+    assert "helmframe: wrote out/runs/v1" in first.err
     assert main(["show", "out/runs/v1"]) == 0
     assert tables(capsys.readouterr().out) == tables(first.out)
 
@@ -152,7 +152,7 @@ def test_a_folder_of_results_is_not_written_over(here: Path, capsys: pytest.Capt
     assert main(said) == 1
     out, err = capsys.readouterr()
     assert out == ""
-    assert err == "helmframe: out/runs/default is not empty; choose another --suite, or remove it.\n"
+    assert err == "helmframe: out/runs/default isn't empty. Choose another --suite, or remove the folder.\n"
 
 
 def test_explain_asks_no_model(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

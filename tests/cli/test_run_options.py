@@ -137,10 +137,10 @@ def test_options_are_of_the_local_models_among_several(here: Path, capsys: pytes
 @pytest.mark.parametrize(
     ("said", "message"),
     [
-        (["--dtype", "bfloat16"], "--dtype says how a model is loaded; say which: --model ./folder"),
-        (["--model", "oracle()", "--trust-remote-code"], "--trust-remote-code is of local models"),
-        (["--model", "openai:gpt-4.1", "--device-map", "auto"], "'openai:gpt-4.1' is none"),
-        (["--model", "oracle()", "--models-to-run", "echo()"], "leave out --models-to-run"),
+        (["--dtype", "bfloat16"], "--dtype needs a model to load. Add --model ./folder"),
+        (["--model", "oracle()", "--trust-remote-code"], "--trust-remote-code applies to local models"),
+        (["--model", "openai:gpt-4.1", "--device-map", "auto"], "'openai:gpt-4.1' isn't one"),
+        (["--model", "oracle()", "--models-to-run", "echo()"], "--model and --models-to-run exclude each other"),
         (["--model", "./x", "--dtype", "half"], "Unknown dtype 'half'"),
     ],
 )

@@ -17,7 +17,7 @@ def run(tmp_path: Path) -> str:
 def test_other_metrics_of_the_same_answers(run: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["score", run, "--metrics", "rouge_1", "exact_match@1", "-o", str(tmp_path / "again")]) == 0
     said = capsys.readouterr()
-    assert "written: " in said.err
+    assert "wrote " in said.err
     again = hf.load(tmp_path / "again")
     assert again.metric_names == ["rouge_1", "exact_match@1"]
     assert again.value("rouge_1") == 1.0

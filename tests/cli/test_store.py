@@ -21,16 +21,16 @@ def test_ls_shows_models_scenarios_parts_rows_and_size(store: Path, capsys: Said
     filled(store, parts=3)
     assert main(["store", "ls"]) == 0
     out, err = capsys.readouterr()
-    assert out.splitlines()[0].split() == ["model", "fingerprint", "scenario", "parts", "rows", "size", "newest"]
+    assert out.splitlines()[0].split() == ["model", "fingerprint", "scenario", "files", "rows", "size", "newest"]
     cells = out.splitlines()[1].split()
     assert cells[:5] == ["mine", FINGERPRINT[:8], "mmlu", "3", "30"]
     assert cells[6] == "kB"
-    assert f"{store}: 30 answers of 1 models" in err
+    assert f"{store}: 30 completions of 1 models" in err
 
 
 def test_a_store_that_is_not_there_is_an_error(store: Path, capsys: Said) -> None:
     assert main(["store", "ls"]) == 1
-    assert f"there is no store at {store}" in capsys.readouterr().err
+    assert f"No store found at {store}" in capsys.readouterr().err
 
 
 def test_show_prints_prompts_and_completions_of_a_model(store: Path, capsys: Said) -> None:
@@ -50,7 +50,7 @@ def test_show_takes_a_part(store: Path, capsys: Said) -> None:
 def test_show_of_a_part_that_is_not_there_says_so(store: Path, capsys: Said) -> None:
     filled(store)
     assert main(["store", "show", "none.parquet"]) == 2
-    assert "no part of the store" in capsys.readouterr().err
+    assert "not found in the store" in capsys.readouterr().err
 
 
 def test_verify_of_a_sound_store_ends_with_0(store: Path, capsys: Said) -> None:
@@ -80,13 +80,13 @@ def test_verify_can_set_aside_what_is_damaged(store: Path) -> None:
 def test_compact_says_what_became_of_each(store: Path, capsys: Said) -> None:
     filled(store)
     assert main(["store", "compact"]) == 0
-    assert capsys.readouterr().out == "mine  mmlu: 5 files are 2 now\n"
+    assert capsys.readouterr().out == "mine  mmlu: 5 files merged into 2\n"
 
 
-def test_rm_only_says_what_would_go_until_it_is_told_yes(store: Path, capsys: Said) -> None:
+def test_rm_removes_nothing_without_yes(store: Path, capsys: Said) -> None:
     filled(store)
     assert main(["store", "rm", "mine"]) == 2
-    assert "mine  mmlu: 40 answers" in capsys.readouterr().err
+    assert "mine  mmlu: 40 completions" in capsys.readouterr().err
     assert len(list(store.rglob("*.parquet"))) == 5
     assert main(["store", "rm", "mine", "--scenario", "mmlu", "--yes"]) == 0
     assert list(store.rglob("*.parquet")) == []
@@ -106,5 +106,5 @@ def test_every_action_works_in_a_bucket(s3: object, tmp_path: Path, capsys: Said
         assert main(["store", *action, "--store", root]) == 0
     assert main(["store", "rm", "mine", "--yes", "--store", root]) == 0
     out, err = capsys.readouterr()
-    assert "mine  mmlu: 5 files are 2 now" in out
+    assert "mine  mmlu: 5 files merged into 2" in out
     assert "a-secret-nobody-may-see" not in out + err

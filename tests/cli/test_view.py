@@ -18,7 +18,7 @@ def folder(tmp_path: Path) -> str:
     return str(results.to_parquet(tmp_path / "run"))
 
 
-def test_a_folder_without_results_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_without_results_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for command in ("view", "dashboard"):
         assert main([command, str(tmp_path)]) == 1
         message = capsys.readouterr().err
@@ -53,4 +53,4 @@ def test_ctrl_c_ends_a_dashboard(folder: str) -> None:
         _, said = process.communicate(timeout=60)
     finally:
         process.kill()
-    assert (process.returncode, said) == (0, "helmframe: ended\n")
+    assert (process.returncode, said) == (0, "helmframe: stopped\n")

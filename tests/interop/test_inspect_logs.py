@@ -123,7 +123,7 @@ def test_a_log_packed_with_zstandard_is_read(tmp_path: Path) -> None:
     data = bytearray(file.read_bytes())
     data[60] ^= 255
     file.write_bytes(bytes(data))
-    with pytest.raises(SourceBrokenError, match=r"packed\.eval is not as Inspect writes it"):
+    with pytest.raises(SourceBrokenError, match=r"packed\.eval isn't in Inspect's format"):
         hf.read_inspect(file)
 
 
@@ -143,8 +143,8 @@ def packed_with_zstandard(file: Path, members: dict[str, bytes]) -> None:
 
 
 def test_what_is_no_log_is_told(tmp_path: Path) -> None:
-    with pytest.raises(SourceMissingError, match="no log of Inspect's"):
+    with pytest.raises(SourceMissingError, match="No Inspect log"):
         hf.read_inspect(tmp_path)
     (tmp_path / "other.json").write_text("{}")
-    with pytest.raises(SourceBrokenError, match="is not as Inspect writes it"):
+    with pytest.raises(SourceBrokenError, match="isn't in Inspect's format"):
         hf.read_inspect(tmp_path / "other.json")

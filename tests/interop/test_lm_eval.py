@@ -133,7 +133,7 @@ def test_a_line_that_is_broken_is_told_by_its_number(tmp_path: Path) -> None:
     file = logged(tmp_path, "sums", [option_line(0, "1+1?", 1, [-2.0, -0.5, -3.0])])
     with file.open("a") as lines:
         lines.write('{"doc_id": 1, "doc"')
-    with pytest.raises(SourceBrokenError, match=r"line 2, is not as lm-eval writes it: JSONDecodeError"):
+    with pytest.raises(SourceBrokenError, match=r"line 2 isn't in lm-eval's format: JSONDecodeError"):
         hf.read_lm_eval(tmp_path)
 
 

@@ -81,11 +81,19 @@ def test_an_unknown_name_has_near_ones() -> None:
 
 
 def test_a_path_to_no_file_is_named() -> None:
-    with pytest.raises(SpecError, match=r"nowhere/x\.yaml: there is no such file"):
+    with pytest.raises(SpecError, match=r"nowhere/x\.yaml: file not found"):
         find_scenario("nowhere/x.yaml")
 
 
-@pytest.mark.parametrize("said", ["rows.csv", "data/rows.parquet"])
-def test_a_file_of_rows_is_no_spec(said: str) -> None:
-    with pytest.raises(SpecError, match=r"rows are no spec; read them first: hf.scenario\(pl.read_csv\(path\)"):
-        find_scenario(said)
+@pytest.mark.parametrize(
+    ("path", "reader"),
+    [
+        ("rows.csv", "read_csv"),
+        ("data/rows.parquet", "read_parquet"),
+        ("r.jsonl", "read_ndjson"),
+        ("r.json", "read_json"),
+    ],
+)
+def test_a_file_of_rows_is_not_a_spec(path: str, reader: str) -> None:
+    with pytest.raises(SpecError, match=rf"a file of rows isn't a spec\. Write hf\.scenario\(pl\.{reader}\(path\)"):
+        find_scenario(path)

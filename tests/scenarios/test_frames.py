@@ -93,7 +93,7 @@ def test_free_answers_are_generated_and_scored_quasi_exactly() -> None:
 
 def test_an_answer_that_is_no_choice_is_named() -> None:
     frame = CHOICES.with_columns(answer=pl.lit("Z"))
-    with pytest.raises(ArgumentError, match="in row 0, 'Z' is none of its 2 choices"):
+    with pytest.raises(ArgumentError, match="'Z' in row 0 isn't one of the 2 options"):
         frame_scenario(frame, input="q", choices="options", answer="answer")
 
 
@@ -122,7 +122,7 @@ def test_ids_may_be_said() -> None:
 
 
 def test_ids_said_twice_are_refused() -> None:
-    with pytest.raises(ArgumentError, match="'sums' names more than one row"):
+    with pytest.raises(ArgumentError, match="'sums' occurs more than once"):
         frame_scenario(QUESTIONS, input="q", references="a", id="subject")
 
 
@@ -159,13 +159,15 @@ def test_lazy_frames_and_arrow_streams_are_frames(as_other: Any) -> None:
     )
 
 
-def test_what_is_no_frame_is_refused() -> None:
-    with pytest.raises(ArgumentError, match="list is no frame"):
+def test_other_objects_than_frames_are_refused() -> None:
+    with pytest.raises(ArgumentError, match=r"scenario\(list\): the argument must be a name, a path, or a data frame"):
         frame_scenario([{"q": "?"}], input="q", references="a")
 
 
 def test_a_missing_column_has_near_ones() -> None:
-    with pytest.raises(ArgumentError, match=r"references='answr': the frame has no such column. Did you mean 'answer'"):
+    with pytest.raises(
+        ArgumentError, match=r"references='answr': column not found in the frame. Did you mean 'answer'"
+    ):
         frame_scenario(QUESTIONS.rename({"a": "answer"}), input="q", references="answr")
 
 
@@ -184,13 +186,13 @@ def test_null_inputs_are_counted_and_refused() -> None:
     ],
 )
 def test_a_null_within_the_references_is_refused_with_its_row(references: list[Any]) -> None:
-    with pytest.raises(ArgumentError, match="references='references': in row 1 a text, or whether it is correct, is"):
+    with pytest.raises(ArgumentError, match="references='references': row 1 has a null text or correct"):
         frame_scenario(pl.DataFrame({"input": ["?", "?"], "references": references}))
 
 
 def test_a_null_among_the_choices_is_refused_with_its_row() -> None:
     frame = pl.DataFrame({"q": ["1?", "2?"], "options": [["x", "y"], ["u", None]], "answer": [0, 0]})
-    with pytest.raises(ArgumentError, match="choices='options': in row 1 a text"):
+    with pytest.raises(ArgumentError, match="choices='options': row 1 has a null text"):
         frame_scenario(frame, input="q", choices="options", answer="answer")
 
 
@@ -206,12 +208,14 @@ def test_null_names_are_counted_and_refused(argument: str) -> None:
 def test_names_that_are_lists_are_refused(argument: str) -> None:
     frame = pl.DataFrame({"input": ["?"], "references": ["1"], "key": [["a"]]})
     said: Any = {argument: "key"}
-    with pytest.raises(ArgumentError, match=rf"{argument}='key': the column is List\(String\)"):
+    with pytest.raises(
+        ArgumentError, match=rf"{argument}='key': the column must be text or numbers, not List\(String\)"
+    ):
         frame_scenario(frame, **said)
 
 
 def test_names_that_differ_in_case_only_are_refused() -> None:
-    with pytest.raises(ArgumentError, match="'q' and 'Q' differ in case only"):
+    with pytest.raises(ArgumentError, match="'q' and 'Q' differ only in case"):
         frame_scenario(pl.DataFrame({"q": ["?"], "Q": ["!"], "a": ["1"]}), input="q", references="a")
 
 
@@ -223,7 +227,7 @@ def test_the_input_may_be_called_as_ours_in_capitals() -> None:
 
 def test_python_objects_are_refused() -> None:
     frame = pl.DataFrame({"input": ["?"], "references": ["1"], "thing": [object()]})
-    with pytest.raises(ArgumentError, match="column 'thing' holds Python objects"):
+    with pytest.raises(ArgumentError, match="column 'thing' has Python objects"):
         frame_scenario(frame)
 
 
@@ -235,7 +239,7 @@ def test_a_column_content_of_another_type_is_a_column_of_the_scenarios_own() -> 
 
 def test_a_type_that_no_table_can_hold_is_refused() -> None:
     frame = pl.DataFrame({"input": ["?"], "references": ["1"], "took": [datetime.timedelta(seconds=1)]})
-    with pytest.raises(ArgumentError, match=r"column 'took' is Duration(.*), which a table can't hold"):
+    with pytest.raises(ArgumentError, match=r"column 'took' has the unsupported type Duration"):
         frame_scenario(frame)
 
 
@@ -244,7 +248,7 @@ def test_one_metric_may_be_said_as_a_text() -> None:
 
 
 def test_a_split_that_is_none_is_refused() -> None:
-    with pytest.raises(ArgumentError, match=r"'validation' is no split. Did you mean 'valid'"):
+    with pytest.raises(ArgumentError, match=r"invalid split 'validation'. Did you mean 'valid'"):
         frame_scenario(QUESTIONS.with_columns(split=pl.lit("validation")), input="q", references="a")
 
 

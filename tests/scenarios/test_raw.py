@@ -120,7 +120,7 @@ def test_types_are_those_that_the_spec_says(spec: Path) -> None:
 
 def test_what_the_layout_leaves_unsaid_is_told(spec: Path) -> None:
     raw = folder(spec, {"validation.csv": CSV.encode()})
-    with pytest.raises(SourceBrokenError, match=r"its path says no \{region\}"):
+    with pytest.raises(SourceBrokenError, match=r"the path has no \{region\}"):
         mirrored(spec, raw, layout="{split}.csv")
 
 
@@ -141,15 +141,15 @@ def test_a_url_is_fetched(spec: Path, served: str) -> None:
 
 
 def test_a_url_of_nothing_is_told(spec: Path, served: str) -> None:
-    with pytest.raises(SourceMissingError, match="the server says 404"):
+    with pytest.raises(SourceMissingError, match="the server returned status 404"):
         mirrored(spec, f"{served}/nothing.zip")
 
 
 def test_an_archive_that_is_none_is_told(spec: Path, tmp_path: Path) -> None:
     (tmp_path / "rows.tar").write_bytes(b"no archive")
-    with pytest.raises(SourceBrokenError, match="can't be unpacked: ReadError"):
+    with pytest.raises(SourceBrokenError, match=r"unpacking .*rows\.tar failed \(ReadError: "):
         mirrored(spec, tmp_path / "rows.tar")
-    with pytest.raises(SourceMissingError, match="there is no "):
+    with pytest.raises(SourceMissingError, match=r"nowhere not found\. Write a folder"):
         mirrored(spec, tmp_path / "nowhere")
 
 
@@ -218,5 +218,7 @@ def test_a_file_of_rows_is_given_back(tmp_path: Path) -> None:
 
 def test_a_line_that_is_none_of_theirs_is_named(tmp_path: Path) -> None:
     raw = written(tmp_path / "nq.jsonl.gz", page("q", "<p>yes</p>", "yes"), {"question_text": "r"})
-    with pytest.raises(SourceBrokenError, match=r"nq\.jsonl\.gz: line 2 is none of Natural Questions: KeyError"):
+    with pytest.raises(
+        SourceBrokenError, match=r"nq\.jsonl\.gz: line 2 isn't in the format of Natural Questions: KeyError"
+    ):
         extract_rows(raw, tmp_path, ALL)

@@ -45,7 +45,7 @@ def test_a_long_message_is_cut() -> None:
 
 
 @pytest.mark.parametrize(
-    ("address", "cure"), [("b/x.parquet", "from its origin"), ("b/x.jsonl", "Sources are Parquet; write it as that")]
+    ("address", "cure"), [("b/x.parquet", "from its origin"), ("b/x.jsonl", "Rows must be Parquet. Convert them")]
 )
 def test_what_helps_follows_from_what_the_file_is(address: str, cure: str) -> None:
     assert cure in str(source_error(duckdb.InvalidInputException("No magic bytes found"), "mmlu", address))

@@ -249,7 +249,7 @@ def test_a_server_that_comes_back_is_read_on_from_where_it_was(
             server = server.again()
             whole = pl.concat([first, *rest.result(LIMIT)])
         assert whole["row_index"].to_list() == list(range(24_000))
-        assert "Read again in" in caplog.text
+        assert "Retrying in" in caplog.text
         assert SECRET not in caplog.text
     finally:
         server.stop()

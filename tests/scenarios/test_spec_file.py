@@ -87,12 +87,12 @@ def test_a_missing_key_is_named(tmp_path: Path) -> None:
 
 
 def test_a_split_that_is_none_is_named(tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match=r"mine\.yaml: splits\.dev: 'trian' is none of train, valid, test"):
+    with pytest.raises(SpecError, match=r"mine\.yaml: splits\.dev: 'trian' must be one of train, valid, test"):
         spec(tmp_path, SPEC.replace("dev: train", "dev: trian"))
 
 
 def test_what_is_no_yaml_is_said_to_be_none(tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match=r"mine\.yaml: not YAML"):
+    with pytest.raises(SpecError, match=r"mine\.yaml: invalid YAML in line 2"):
         spec(tmp_path, "scenario: [")
 
 
@@ -111,7 +111,7 @@ def test_a_spec_is_like_another_but_for_what_it_says(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["nobody", "other", "../mine"])
 def test_a_spec_is_like_another_one_of_its_folder_only(tmp_path: Path, name: str) -> None:
-    with pytest.raises(SpecError, match=r"other\.yaml: like: .* should be the name of another spec"):
+    with pytest.raises(SpecError, match=r"other\.yaml: like: .* must be the name of another spec"):
         like(tmp_path, f"like: {name}\nscenario: other\nversion: 2\n")
 
 
@@ -125,9 +125,9 @@ def test_specs_that_are_like_each_other_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        ("outputs: 0", "outputs: should be a whole number from 1 on, not 0"),
-        ("union: sure", "union: should be true or false, not 'sure'"),
-        ("status: lost", "status: 'lost' is none of gated, licensed, dead, elsewhere"),
+        ("outputs: 0", "outputs: must be an integer ≥ 1, not 0"),
+        ("union: sure", "union: must be true or false, not 'sure'"),
+        ("status: lost", "status: 'lost' must be one of gated, licensed, dead, elsewhere"),
     ],
 )
 def test_a_value_that_can_not_be_is_named(tmp_path: Path, line: str, problem: str) -> None:
@@ -151,8 +151,8 @@ def test_a_subset_says_what_is_otherwise_there(tmp_path: Path) -> None:
     [
         ("{b: {adapter: {shot: 1}}}", r"mine\.yaml: per_subset\.b\.adapter: .*'shot'. Did you mean 'shots'"),
         ("{b: {adaptor: {shots: 1}}}", r"unknown key 'per_subset\.b\.adaptor'. Did you mean 'adapter'"),
-        ("{b: 3}", r"mine\.yaml: per_subset\.b: should be \{adapter: \{…\}, decoding: \{…\}\}"),
-        ("[b]", r"mine\.yaml: per_subset: should be a mapping"),
+        ("{b: 3}", r"mine\.yaml: per_subset\.b: must be \{adapter: \{…\}, decoding: \{…\}\}"),
+        ("[b]", r"mine\.yaml: per_subset: must be a mapping"),
     ],
 )
 def test_what_is_wrong_with_a_subset_is_named(tmp_path: Path, said: str, problem: str) -> None:

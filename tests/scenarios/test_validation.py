@@ -54,7 +54,7 @@ def test_an_unknown_value_of_the_path_is_refused_with_near_ones(own: ScenarioSpe
 
 
 def test_a_value_of_the_wrong_type_is_refused(own: ScenarioSpec) -> None:
-    with pytest.raises(ArgumentError, match="column 'a' of scenario 'own' is BIGINT, which 'two' is not"):
+    with pytest.raises(ArgumentError, match="column 'a' of scenario 'own' has type BIGINT"):
         check_where(own, [Equals("a", ("two",))])
 
 

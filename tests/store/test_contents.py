@@ -62,5 +62,5 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_empty_store_can_not_be_exported(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="no answers"):
+    with pytest.raises(StoreError, match="has no completions"):
         export(tmp_path, tmp_path / "all.jsonl")

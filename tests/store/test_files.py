@@ -70,5 +70,7 @@ def test_a_full_disk_is_an_error_and_leaves_nothing_half_written(
 
 
 def test_another_scheme_is_refused_at_once() -> None:
-    with pytest.raises(StoreError, match=r"gs://bucket/store can't be used: write a folder or s3://"):
+    with pytest.raises(
+        StoreError, match=r"Invalid store gs://bucket/store\. HELMFRAME_STORE must be a folder or s3://"
+    ):
         listing(address_of("gs://bucket/store/"))

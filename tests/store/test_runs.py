@@ -68,7 +68,7 @@ def test_a_damaged_part_in_a_bucket_is_named(s3: object) -> None:
     folder.add("scores", "a", pl.DataFrame({"scenario": ["a"]}))
     (part,) = listing(folder.path)
     write(b"PAR1 torn", part.address)
-    with pytest.raises(StoreError, match=r"-[0-9a-f]{8}\.parquet is not as it was written: its content"):
+    with pytest.raises(StoreError, match=r"-[0-9a-f]{8}\.parquet has changed since it was written: its content"):
         folder.scan("scores")
 
 
@@ -199,7 +199,8 @@ def test_a_run_that_was_changed_is_an_error_that_names_the_file_and_what_to_do(
 ) -> None:
     folder, parts = finished(root)
     damage(parts)
-    with pytest.raises(StoreError, match=rf"scores/[ab]/\d.*\.parquet is not as it was written: .*{why}") as caught:
+    changed = rf"scores/[ab]/\d.*\.parquet has changed since it was written: .*{why}"
+    with pytest.raises(StoreError, match=changed) as caught:
         rows_of(folder)
     assert "Run the plan again" in str(caught.value)
 

@@ -25,7 +25,7 @@ class Draft:
         variants: The perturbations.
         instances: The number of instances that HELM samples; None: all.
         split: The only split; "": HELM's evaluation splits, valid and test.
-        condition: An SQL condition on the instances, besides the parameters.
+        condition: An SQL condition on the instances, in addition to the parameters.
         metrics: The metrics, instead of the scenario's own.
         sweep: The fields ("adapter.shots", "decoding.temperature", …) that distinguish this plan from
             others of the same entry.
@@ -87,7 +87,7 @@ class Draft:
         return replace(self, models=())
 
     def missing_rows(self) -> str | None:
-        """Return why rows that the draft needs are missing; None if they are there."""
+        """Return why rows that the draft needs are missing; None if no row is missing."""
         try:
             self.without_models().plan()
         except (NoInstancesError, SourceMissingError) as error:

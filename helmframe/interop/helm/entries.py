@@ -32,7 +32,7 @@ class Entry:
 
 
 class EntryState(NamedTuple):
-    """The state of a run entry: "plan", or why it has no plan; `reason` is the error."""
+    """The state of a run entry: "plan", or the reason for having no plan; `reason` is the error."""
 
     entry: Entry
     state: str
@@ -54,17 +54,17 @@ def parse_entry(text: str, priority: int = 1, groups: Sequence[str] = ()) -> Ent
     """
     name, _, rest = text.strip().partition(":")
     if not name:
-        raise ArgumentError(f"run entry {text!r} has no scenario; write name:key=value,key=value.")
+        raise ArgumentError(f"run entry {text!r}: the scenario is missing. Write name:key=value,key=value.")
     arguments = []
     for argument in _COMMA.split(rest) if rest else ():
         key, equals, value = argument.strip().partition("=")
         if not equals or not key:
-            raise ArgumentError(f"run entry {text!r}: {argument!r} should be key=value.")
+            raise ArgumentError(f"run entry {text!r}: {argument!r} must be key=value.")
         arguments.append((key, _value(value)))
     # some of HELM's own files repeat an argument
     for key, value in arguments:
         if dict(arguments)[key] != value:
-            raise ArgumentError(f"run entry {text!r} says two values of {key}.")
+            raise ArgumentError(f"run entry {text!r}: {key} has two values. Remove one.")
     return Entry(name, tuple(arguments), priority, tuple(groups))
 
 
@@ -72,7 +72,7 @@ def read_conf(path: str | Path) -> list[Entry]:
     """Return the entries of a HELM .conf file (HOCON).
 
     Raises:
-        SpecError: The file is missing, isn't HOCON, or has no valid `entries`; names the file.
+        SpecError: The file is missing, isn't HOCON, or has invalid `entries`. The message has the file.
         ArgumentError: The text of an entry is invalid.
     """
     from pyhocon import ConfigFactory
@@ -83,11 +83,13 @@ def read_conf(path: str | Path) -> list[Entry]:
         conf = ConfigFactory.parse_file(str(path))
     except OSError as error:
         raise SpecError.at(path, "", f"can't be read: {error.strerror or error}.") from None
-    except (ConfigException, ParseBaseException, UnicodeDecodeError) as error:
-        raise SpecError.at(path, "", f"not HOCON: {error}\nWrite: {_EXAMPLE}") from None
+    except UnicodeDecodeError as error:
+        raise SpecError.at(path, "", f"the file must be UTF-8 text (invalid byte at position {error.start}).") from None
+    except (ConfigException, ParseBaseException) as error:
+        raise SpecError.at(path, "", f"invalid HOCON: {_first_line(error)}\nWrite: {_EXAMPLE}") from None
     rows = conf.get("entries", None) if isinstance(conf, Mapping) else None
     if not isinstance(rows, list):
-        raise SpecError.at(path, "entries", f"is missing, or no list. Write: {_EXAMPLE}")
+        raise SpecError.at(path, "entries", f"must be a list. Write: {_EXAMPLE}")
     return [_entry(path, f"entries[{index}]", row) for index, row in enumerate(rows)]
 
 
@@ -95,16 +97,20 @@ def _entry(path: str | Path, key: str, row: object) -> Entry:
     """Return the entry of one row of `entries`."""
     allowed = ("description", "priority", "groups")
     if not isinstance(row, Mapping) or not isinstance(row.get("description", None), str):
-        raise SpecError.at(path, key, f"should be {{description: …, priority: 1}}. Write: {_EXAMPLE}")
+        raise SpecError.at(path, key, f"must be {{description: …, priority: 1}}. Write: {_EXAMPLE}")
     for field in row:
         if field not in allowed:
             raise SpecError.unknown_key(path, f"{key}.{field}", allowed)
     priority, groups = row.get("priority", 1), row.get("groups", [])
     if not is_integer(priority):
-        raise SpecError.at(path, f"{key}.priority", f"should be a whole number, not {priority!r}.")
+        raise SpecError.at(path, f"{key}.priority", f"must be an integer, not {priority!r}.")
     if not isinstance(groups, list):
-        raise SpecError.at(path, f"{key}.groups", f"should be a list of names, not {groups!r}.")
+        raise SpecError.at(path, f"{key}.groups", f"must be a list of names, not {groups!r}.")
     return parse_entry(row["description"], priority, [str(group) for group in groups])
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0].rstrip(".") + "."
 
 
 def _value(text: str) -> ArgumentValue:

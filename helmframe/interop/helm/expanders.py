@@ -1,4 +1,4 @@
-"""HELM's run expanders: the arguments of an entry, besides the scenario's parameters, that change its plan.
+"""HELM's run expanders: the arguments of an entry, in addition to the scenario's parameters, that change its plan.
 
 The changes that HELM makes for some models by itself are in `model_overrides`.
 
@@ -210,7 +210,7 @@ def follow_format_instructions(draft: Draft, value: ArgumentValue) -> list[Draft
 
 @expander("output_format_instructions")
 def output_format_instructions(draft: Draft, value: ArgumentValue) -> list[Draft]:
-    """Add the scenario's instructions on the output format; joint options have some for any name."""
+    """Add the scenario's instructions on the output format; joint options have them under any name."""
     name = str(value)
     if draft.setting.adapter.method == "multiple_choice_joint":
         name = name_of_choices(name)
@@ -296,7 +296,9 @@ def only_contrast(draft: Draft, value: ArgumentValue) -> list[Draft]:
 def process_output(draft: Draft, value: ArgumentValue) -> list[Draft]:
     """Accept HELM's processors that cut reasoning out of completions; reasoning is always separate here."""
     if "think" not in str(value):
-        raise ArgumentError(f"process_output={value!r}: only HELM's processors that cut reasoning out are known.")
+        raise ArgumentError(
+            f"run entry: process_output={value!r} is unsupported. Only processors that remove reasoning are."
+        )
     return [draft]
 
 
@@ -350,19 +352,19 @@ def _sweep_values(name: str, value: ArgumentValue) -> tuple[int, ...]:
     if str(value) in named:
         return named[str(value)]
     if isinstance(value, str):
-        raise ArgumentError.unknown_value(f"run entry: {name}={value!r} is no number", value, named)
+        raise ArgumentError.unknown_value(f"run entry: {name}={value!r} must be a number or a name", value, named)
     return (_whole(name, value),)
 
 
 def _whole(name: str, value: ArgumentValue) -> int:
     if not isinstance(value, int) or value < 0:
-        raise ArgumentError(f"run entry: {name}={value!r} should be a whole number.")
+        raise ArgumentError(f"run entry: {name}={value!r} must be an integer.")
     return value
 
 
 def _number(name: str, value: ArgumentValue) -> float:
     if isinstance(value, str):
-        raise ArgumentError(f"run entry: {name}={value!r} should be a number.")
+        raise ArgumentError(f"run entry: {name}={value!r} must be a number.")
     return float(value)
 
 

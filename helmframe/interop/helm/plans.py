@@ -61,16 +61,16 @@ def plans_of(
     Args:
         entries: The entries to run.
         models: The models of entries with a group of HELM's models (`model=text`) or none. Entries that name one model
-            are dropped unless it is among these.
-        groups: Only entries of one of these groups: a scenario's name, or a group of the .conf file.
+            run only if it is one of these.
+        groups: The groups of the entries to run: names of scenarios, or groups of the .conf file; default all.
         named: False skips entries that name one model.
-        priority: Only entries with a priority up to this.
+        priority: The highest priority number of the entries to run; default all.
         max_eval_instances: The number of instances for entries without one.
-        num_train_trials: The number of samples of the few-shot examples, for entries that have some, as HELM's `-t`.
-        skipped: A list that gets the entries without a scenario or without rows here, which raise by default.
+        num_train_trials: The number of trials with other few-shot examples, as in HELM's `-t`.
+        skipped: A list for the entries with an unknown scenario or without rows. By default these raise.
 
     Raises:
-        UnknownNameError: An entry has no scenario, or an unknown argument; with near matches.
+        UnknownNameError: The scenario or an argument of an entry is unknown. The message lists near names.
         ArgumentError: A value is invalid.
     """
     drafts: dict[Draft, list[tuple[Draft, Entry]]] = {}
@@ -103,7 +103,7 @@ def _drafts_of(
     groups: Sequence[str],
     skipped: list[EntryState] | None,
 ) -> list[Draft]:
-    """Return the drafts of an entry; none if its scenario is missing here and `skipped` takes it."""
+    """Return the drafts of an entry; none if its scenario is unknown and added to `skipped`."""
     try:
         return drafts_of(entry, index, models=models, defaults=defaults)
     except UnknownScenarioError as error:
@@ -111,12 +111,12 @@ def _drafts_of(
             raise
         chosen = not groups or {entry.name, *entry.groups} & {*groups}
         if chosen and (_leaves_model_open(entry) or not models or _model_name(entry) in models):
-            skipped.append(EntryState(entry, "scenario not here", str(error)))
+            skipped.append(EntryState(entry, "unknown scenario", str(error)))
         return []
 
 
 def _plans(same: Sequence[tuple[Draft, Entry]], skipped: list[EntryState] | None) -> list[Plan]:
-    """Return the plan over the subsets of these drafts; no plan if `skipped` takes all of them."""
+    """Return the plan over the subsets of these drafts; no plan if all are added to `skipped`."""
     drafts = [draft for draft, _ in same]
     try:
         return [_over_subsets(drafts).plan()]
@@ -130,7 +130,7 @@ def _plans(same: Sequence[tuple[Draft, Entry]], skipped: list[EntryState] | None
         if reason is not None
     ]
     available = [draft for draft, reason in zip(drafts, reasons, strict=True) if reason is None]
-    # other missing things, such as the model, raise
+    # other problems, such as a missing model, raise
     return [_over_subsets(available).plan()] if available else []
 
 
@@ -182,7 +182,7 @@ def _without_stops(draft: Draft) -> Draft:
 
 
 def _without_idle_trials(draft: Draft) -> Draft:
-    """Return the draft with one trial if it has no few-shot examples, which are all that differs between trials."""
+    """Return the draft with one trial if it has no few-shot examples: trials differ only in these."""
     adapter = draft.setting.adapter
     return draft.adapt(trials=1) if adapter.shots == 0 and adapter.trials > 1 else draft
 
@@ -250,19 +250,22 @@ class Expanders(TypedDict, total=False):
 def entry(text: str, model: Any = None, **expanders: Unpack[Expanders]) -> Plan | Suite:
     """Return the plan of a run entry; for an entry that sweeps (`max_train_instances=all`), a suite of plans.
 
-    `hf.entry("mmlu:subject=philosophy,model=text,data_augmentation=canonical").generate(model).score()`
+    If the entry has a group of HELM's models (`model=text`), pass a model, here or by `.generate(model)`. If the entry
+    has the name of one of HELM's models, HELM's special cases for that model apply, such as other stop sequences. If
+    the entry has no split, HELM's evaluation splits are run: valid and test.
 
-    If the entry has a group of HELM's models (`model=text`), pass a model, here or by `.generate(model)`. A model that
-    the entry names by HELM's name is run as HELM runs it: some need other stop sequences, or their own turns. Without a
-    split in the entry, HELM's evaluation splits are run: valid and test.
+    >>> import helmframe as hf
+    >>> plan = entry("sampler:subject=music,model=text,data_augmentation=typos", max_eval_instances=5)
+    >>> plan.generate(hf.models.oracle()).score().value("exact_match", perturbation="original")
+    1.0
 
     Args:
         text: The entry.
-        model: The model for an entry with a group of models or none: anything that generates text, or a list of them.
+        model: The model for an entry that has a group of models or none: anything that generates text, or a list.
         **expanders: Run expanders (`max_eval_instances=10`) that the entry does not specify itself.
 
     Raises:
-        UnknownNameError: The entry has no scenario, or an unknown argument; with near matches.
+        UnknownNameError: The scenario or an argument is unknown. The message lists near names.
         ArgumentError: The text isn't an entry, or a value is invalid.
     """
     drafts = drafts_of(parse_entry(text), scenario_index(), defaults=cast("dict[str, ArgumentValue]", expanders))
@@ -273,10 +276,10 @@ def entry(text: str, model: Any = None, **expanders: Unpack[Expanders]) -> Plan 
 
 
 def entry_states(entries: Iterable[Entry]) -> Iterator[EntryState]:
-    """Return the state of each distinct entry, whichever model it names.
+    """Return the state of each distinct entry, for any model.
 
-    The states are "plan"; "scenario not here"; "rows missing", in the data root that is configured; and "unsupported",
-    where the scenario is here and helmframe doesn't support an argument. `reason` is the error.
+    The states are "plan" (it can be run), "unknown scenario", "rows missing" (in the configured data root) and
+    "unsupported" (an argument isn't supported). `reason` is the error.
     """
     scenarios_by_name = scenario_index()
     scenarios: dict[ScenarioSpec, str | None] = {}
@@ -290,7 +293,7 @@ def entry_states(entries: Iterable[Entry]) -> Iterator[EntryState]:
                 if draft not in rows:
                     rows[draft] = scenarios[draft.spec] or draft.missing_rows()
         except UnknownScenarioError as error:
-            yield EntryState(entry, "scenario not here", str(error))
+            yield EntryState(entry, "unknown scenario", str(error))
             continue
         except HelmframeError as error:
             yield EntryState(entry, "unsupported", str(error))
@@ -300,9 +303,9 @@ def entry_states(entries: Iterable[Entry]) -> Iterator[EntryState]:
 
 
 def skipped_text(skipped: Sequence[EntryState]) -> str:
-    """Return how many entries were skipped and why; at most five names of each kind."""
+    """Return the number of skipped entries and the reasons, with at most five names for each."""
     lines = []
-    for state, with_arguments in (("scenario not here", False), ("rows missing", True)):
+    for state, with_arguments in (("unknown scenario", False), ("rows missing", True)):
         names = Counter(
             str(entry_state.entry) if with_arguments else entry_state.entry.name
             for entry_state in skipped
@@ -311,9 +314,9 @@ def skipped_text(skipped: Sequence[EntryState]) -> str:
         if names:
             shown = ", ".join(name for name, _ in names.most_common(_SHOWN))
             more = f", … ({len(names):,} in all)" if len(names) > _SHOWN else ""
-            lines.append(f"  {state}: {names.total():,} entries: {shown}{more}")
-    total = f"{len(skipped):,} run entries are skipped."
-    return "\n".join([total, *lines, "helmframe list helm-entries --conf-paths FILE lists each of them."])
+            lines.append(f"  {state} ({names.total():,}): {shown}{more}")
+    total = f"Skipped {len(skipped):,} run {'entry' if len(skipped) == 1 else 'entries'}:"
+    return "\n".join([total, *lines, "`helmframe list helm-entries --conf-paths FILE` lists all."])
 
 
 def warn_skipped(skipped: Sequence[EntryState]) -> None:

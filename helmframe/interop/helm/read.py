@@ -35,14 +35,23 @@ logger = logging.getLogger("helmframe.interop.helm")
 def read_helm(path: str | Path, *, fresh: bool = False) -> Results:
     """Return HELM's results as ours: prompts, completions, and HELM's own scores.
 
-    `hf.read_helm("benchmark_output/runs/v1").leaderboard()`
-
     Scores are HELM's statistics of each instance, under HELM's names; `rescore` computes ours. HELM's statistics of all
     instances are in `helm_stats`. A scenario that helmframe has too gets our name, subsets and columns, so that
-    `hf.compare` pairs its instances with those of our runs, by their content.
+    `hf.compare` pairs its instances with those of our runs by content.
+
+        hf.read_helm("benchmark_output/runs/v1").leaderboard()
+
+    The example reads HELM run directories that helmframe itself exported:
+
+    >>> import tempfile
+    >>> import helmframe as hf
+    >>> results = hf.scenario("sampler").where(subject="music").limit(2).generate(hf.models.oracle()).score()
+    >>> suite = results.to_helm(tempfile.mkdtemp() + "/runs/v1")
+    >>> read_helm(suite).value("exact_match")
+    1.0
 
     Args:
-        path: A run directory, a suite, a release, or a folder with some of them: a path, `s3://…`, `gs://…`, or a URL
+        path: A run directory, a suite, a release, or a folder with several: a path, `s3://…`, `gs://…`, or a URL
             (`https://storage.googleapis.com/crfm-helm-public/lite/benchmark_output/releases/v1.0.0`).
         fresh: Whether to read the files again; the tables of an earlier call are cached in the store.
 
@@ -66,13 +75,15 @@ def read_helm(path: str | Path, *, fresh: bool = False) -> Results:
             importer.discard(number)
             _skip(importer, run_dir, error)
     if not added:
-        raise SourceBrokenError(f"no run at {address} can be read; the first: {importer.skipped[0]['reason']}")
+        raise SourceBrokenError(
+            f"none of the runs at {address} can be read. The first: {importer.skipped[0]['reason']}"
+        )
     ours = [name for run in added for name in run.metrics if name in names]
     return importer.finish(
         [*ours, *names],
         plans=[str(run.spec["name"]) for run in added],
         scenarios={run.scenario: _scenario(run) for run in added},
-        models={run.model: {"fingerprint": "", "durable": False, "note": "as HELM asked it"} for run in added},
+        models={run.model: {"fingerprint": "", "durable": False, "note": "requests of HELM"} for run in added},
         runs=[
             {
                 "scenario": run.scenario,
@@ -109,7 +120,7 @@ def _add_run(folder: RunFolder, number: int, run_dir: RunDir, run: Run) -> dict[
             folder.add("scores", run.scenario, stats.scores(frame), number)
             prefixes = pl.DataFrame({"prefix_id": frame["prefix_id"].unique(), "prefix": [""]})
     if not states.count:
-        raise SourceBrokenError(f"{STATE} holds no request states.")
+        raise SourceBrokenError(f"{STATE} has no request states.")
     folder.add("prefixes", run.scenario, prefixes, number)
     folder.add("helm_stats", run.scenario, _helm_stats(run_dir, run, stats), number)
     # our tables compute the metrics of whole sets again, from the completions
@@ -128,7 +139,7 @@ def _helm_stats(run_dir: RunDir, run: Run, stats: Stats) -> pl.DataFrame:
 
 def _skip(importer: Import, run_dir: RunDir, error: Exception) -> None:
     importer.skipped.append({"scenario": run_dir.name, "model": "", "reason": str(error)})
-    logger.warning("run %s is left out: %s", run_dir.name, error)
+    logger.warning("Run %s is skipped: %s", run_dir.name, error)
 
 
 def _json(run_dir: RunDir, name: str, default: Any = None) -> Any:
@@ -140,7 +151,7 @@ def _json(run_dir: RunDir, name: str, default: Any = None) -> Any:
             raise
         return default
     except ValueError as error:
-        raise SourceBrokenError(f"{name} is no JSON: {error}") from None
+        raise SourceBrokenError(f"{name} isn't valid JSON: {error}") from None
 
 
 def _progress(runs: Sequence[tuple[RunDir, Run]]) -> Any:

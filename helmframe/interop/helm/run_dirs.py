@@ -84,7 +84,7 @@ def open_file(folder: Address, name: str) -> Iterator[BinaryIO]:
             with (folder / name).open("rb") as file:
                 yield file
         except FileNotFoundError:
-            raise SourceMissingError(f"there is no {folder / name}.") from None
+            raise SourceMissingError(f"{folder / name} not found.") from None
         return
     with tempfile.TemporaryFile(prefix="helmframe-") as file:
         (_download if _is_url(folder) else _get)(_below(folder, name), file)
@@ -108,14 +108,14 @@ def _json(folder: Address, name: str) -> Any:
     except SourceMissingError:
         return None
     except ValueError as error:
-        raise SourceBrokenError(f"{_below(folder, name)} is no JSON: {error}") from None
+        raise SourceBrokenError(f"{_below(folder, name)} isn't valid JSON: {error}") from None
 
 
 def _no_run(address: Address) -> SourceMissingError:
     return SourceMissingError(
-        f"no HELM run is at {address}.\n"
-        f"Give a run directory (it holds {RUN_SPEC} and {STATE}), a suite (benchmark_output/runs/NAME), or a release "
-        "(benchmark_output/releases/VERSION)."
+        f"No HELM run found at {address}.\n"
+        f"Write the path of a run directory (with {RUN_SPEC} and {STATE}), of a suite (benchmark_output/runs/NAME), or "
+        "of a release (benchmark_output/releases/VERSION)."
     )
 
 
@@ -164,11 +164,13 @@ def _download(address: Address, file: BinaryIO) -> None:
     try:
         status = fetch()
     except OSError as error:
-        raise SourceError(f"{address} can't be read: {type(error).__name__}: {error}.") from None
+        raise SourceError(
+            f"{address} can't be read ({type(error).__name__}: {error}). Check the address and the network."
+        ) from None
     if status in (403, 404):  # a public bucket without listing returns 403 for a missing file
-        raise SourceMissingError(f"there is no {address}: the server says {status}.")
+        raise SourceMissingError(f"{address} not found: the server returned status {status}.")
     if status != 200:
-        raise SourceError(f"{address} can't be read: the server says {status}.")
+        raise SourceError(f"{address} can't be read: the server returned status {status}.")
 
 
 def _get(address: Address, file: BinaryIO) -> None:
@@ -186,7 +188,7 @@ def _get(address: Address, file: BinaryIO) -> None:
         problem = f"{type(error).__name__}: {error}"
     # raised outside the handler, so that no traceback references the client and its credentials
     if not problem:
-        raise SourceMissingError(f"there is no {address}.")
+        raise SourceMissingError(f"{address} not found.")
     for secret in s3_options().secrets:
         problem = problem.replace(secret, "…") if secret else problem
     raise SourceError(f"{address} can't be read: {problem}.")

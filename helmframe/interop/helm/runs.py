@@ -95,7 +95,7 @@ def run_of(spec: Mapping[str, Any], metadata: Mapping[str, Any], index: Scenario
         variants = written_variants(spec)
     except (KeyError, TypeError, AttributeError) as error:
         raise SpecError.at(
-            "run_spec.json", "", f"is no run spec as HELM has it: {type(error).__name__} {error}."
+            "run_spec.json", "", f"isn't a run spec in HELM's format: {type(error).__name__}: {error}."
         ) from None
     entry = _entry(name)
     arguments = {str(key): value for key, value in ((spec.get("scenario_spec") or {}).get("args") or {}).items()}

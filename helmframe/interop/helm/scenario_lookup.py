@@ -5,7 +5,7 @@
     entry       HELM's name; several specs may have the same
     arguments   arguments that select this spec among those of the same entry; a list: any of these
     parameters  arguments that are columns, under the same name or as {HELM's: ours}
-    prefix      {parameter: text}: a prefix of the column's values that HELM's lack
+    prefix      {parameter: text}: a prefix of the column's values that HELM's values don't have
     second      {parameter: another argument}: if specified, the column's value is both, joined by "__"
     values      {HELM's value: ours}
     all         parameters whose value "all" means every row
@@ -101,8 +101,8 @@ def check_fixed(spec: ScenarioSpec, arguments: Mapping[str, Any]) -> frozenset[s
     for key, value in fixed.items():
         if str(arguments.get(key, value)).lower() != str(value).lower():
             raise ArgumentError(
-                f"run entry: {key}={arguments[key]!r}: the rows of scenario {spec.scenario!r} are made for {value!r}; "
-                "leave it out."
+                f"run entry: {key}={arguments[key]!r} is unsupported: scenario {spec.scenario!r} has {value!r} "
+                f"only. Remove {key}."
             )
     return frozenset(fixed)
 

@@ -35,11 +35,13 @@ def iter_json_items(file: BinaryIO, path: str) -> Iterator[Any]:
     try:
         import ijson
     except ModuleNotFoundError:
-        raise SourceBrokenError("HELM's files are read with ijson. pip install 'helmframe[helm]'.") from None
+        raise SourceBrokenError("Reading HELM's files requires ijson: pip install 'helmframe[helm]'.") from None
     try:
         yield from ijson.items(file, path, use_float=True)
     except ijson.JSONError as error:
-        raise SourceBrokenError(f"{getattr(file, 'name', 'the file')} is no whole JSON: {error}") from None
+        raise SourceBrokenError(
+            f"{getattr(file, 'name', 'the file')} isn't complete JSON: {str(error).partition(chr(10))[0]}"
+        ) from None
 
 
 @dataclass
@@ -67,7 +69,7 @@ class States:
             try:
                 self._add(state)
             except (KeyError, TypeError, AttributeError, IndexError) as error:
-                problem = f"request_states[{number}] is not as HELM has it: {type(error).__name__} {error}."
+                problem = f"request_states[{number}] isn't in HELM's format: {type(error).__name__}: {error}."
                 raise SourceBrokenError(problem) from None
             self.count = number + 1
             if len(self._rows) >= ROWS:

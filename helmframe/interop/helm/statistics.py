@@ -189,7 +189,7 @@ def frame_of(run: Run, stats: Iterable[Mapping[str, Any]], instance_stats: pl.Da
         try:
             rows.append(row_of(statistic))
         except (KeyError, TypeError, AttributeError) as error:
-            problem = f"element {number} of stats.json is not as HELM has it: {type(error).__name__} {error}."
+            problem = f"element {number} of stats.json isn't in HELM's format: {type(error).__name__}: {error}."
             raise SourceBrokenError(problem) from None
     columns = {name: pl.lit(getattr(run, name)) for name in RUN}
     return pl.concat([instance_stats, rows_of(rows)]).with_columns(**columns).select(list(HELM_STATS.schema))
@@ -238,7 +238,7 @@ class Stats:
                     if name == "num_prompt_tokens" and mean is not None:
                         self.prompt_tokens[key] = int(mean)
             except (KeyError, TypeError, AttributeError) as error:
-                problem = f"element {number} is not as HELM has it: {type(error).__name__} {error}."
+                problem = f"element {number} isn't in HELM's format: {type(error).__name__}: {error}."
                 raise SourceBrokenError(problem) from None
             if len(rows) > _ROWS:
                 frames.append(pl.DataFrame(rows, schema=_STATS, orient="row"))

@@ -78,9 +78,9 @@ def write_helm(results: Results, folder: str | Path) -> Address:
     """
     target = address_of(folder)
     if isinstance(target, Path) and target.is_file():
-        raise StoreError(f"{target} is a file; name a folder.")
+        raise StoreError(f"{target} is a file. Write the path of a folder.")
     if listing(target):
-        raise StoreError(f"{target} is not empty; choose another folder.")
+        raise StoreError(f"{target} isn't empty. Choose another folder.")
     models: list[str] = []
     for keys in results.completions.select(RUN).unique().sort(RUN).collect().iter_rows():
         chosen = pl.all_horizontal(pl.col(name) == value for name, value in zip(RUN, keys, strict=True))

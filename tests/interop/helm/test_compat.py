@@ -101,7 +101,7 @@ def test_the_rules_are_part_of_the_plan_as_yaml() -> None:
     assert said["compat"] == "helm"
     assert said["where"] == [{"sql": "length(input) < 90", "narrows": True}, {"subject": "music"}]
     assert Plan.from_yaml(plan.to_yaml()) == plan
-    with pytest.raises(SpecError, match=r"where\.narrows: should be true or false, not 1"):
+    with pytest.raises(SpecError, match=r"where\.narrows: must be true or false, not 1"):
         Plan.from_yaml("scenario: sampler\nwhere: [{sql: 'true', narrows: 1}]")
     with pytest.raises(SpecError, match="compat='hlem'"):
         Plan.from_yaml("scenario: sampler\ncompat: hlem")

@@ -46,11 +46,11 @@ def test_words_for_numbers_that_are_none_stay_words() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("mmlu:subject", "'subject' should be key=value."),
-        ("mmlu:subject=anatomy,", "'' should be key=value."),
-        (":subject=anatomy", "has no scenario"),
-        ("", "has no scenario"),
-        ("mmlu:subject=anatomy,subject=music", "says two values of subject."),
+        ("mmlu:subject", "'subject' must be key=value."),
+        ("mmlu:subject=anatomy,", "'' must be key=value."),
+        (":subject=anatomy", "the scenario is missing"),
+        ("", "the scenario is missing"),
+        ("mmlu:subject=anatomy,subject=music", "subject has two values."),
     ],
 )
 def test_what_is_no_entry_is_told(text: str, message: str) -> None:
@@ -91,17 +91,17 @@ def test_a_conf_file_holds_entries_with_priorities_and_groups(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "entries: is missing, or no list."),
-        ("entries: 3", "entries: is missing, or no list."),
-        ("[1, 2]", "entries: is missing, or no list."),
-        ('entries: [{description: "a"', "not HOCON: "),
-        ("entries: [{description: a:b=1}]", "not HOCON: "),
-        ("entries: [{description: ${nowhere.to.be.found}}]", "not HOCON: "),
-        ("entries: [1]", "entries[0]: should be {description: …, priority: 1}."),
-        ('entries: [{description: "a"}, {descriptio: "b"}]', "entries[1]: should be {description"),
+        ("", "entries: must be a list."),
+        ("entries: 3", "entries: must be a list."),
+        ("[1, 2]", "entries: must be a list."),
+        ('entries: [{description: "a"', "invalid HOCON: "),
+        ("entries: [{description: a:b=1}]", "invalid HOCON: "),
+        ("entries: [{description: ${nowhere.to.be.found}}]", "invalid HOCON: "),
+        ("entries: [1]", "entries[0]: must be {description: …, priority: 1}."),
+        ('entries: [{description: "a"}, {descriptio: "b"}]', "entries[1]: must be {description"),
         ('entries: [{description: "a", priorty: 1}]', "unknown key 'entries[0].priorty'. Did you mean 'priority'?"),
-        ('entries: [{description: "a", priority: high}]', "entries[0].priority: should be a whole number, not 'high'."),
-        ('entries: [{description: "a", groups: b}]', "entries[0].groups: should be a list of names, not 'b'."),
+        ('entries: [{description: "a", priority: high}]', "entries[0].priority: must be an integer, not 'high'."),
+        ('entries: [{description: "a", groups: b}]', "entries[0].groups: must be a list of names, not 'b'."),
     ],
 )
 def test_a_conf_file_that_is_wrong_is_told_with_file_and_key(tmp_path: Path, text: str, message: str) -> None:
@@ -120,5 +120,5 @@ def test_a_conf_file_that_is_not_there_is_told(tmp_path: Path) -> None:
 def test_a_conf_file_that_is_no_text_is_told(tmp_path: Path) -> None:
     file = tmp_path / "run_specs.conf"
     file.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(SpecError, match="not HOCON"):
+    with pytest.raises(SpecError, match="the file must be UTF-8 text"):
         read_conf(file)

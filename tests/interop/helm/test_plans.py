@@ -114,11 +114,15 @@ def test_who_answers_for_a_group_of_models_is_said_by_the_user() -> None:
         ("sampler:subject=musik", ArgumentError, "Did you mean 'music'?"),
         ("gsm:stop=has", ArgumentError, "Did you mean 'hash'?"),
         ("gsm:instructions=experts", ArgumentError, "Did you mean 'expert'?"),
-        ("gsm:max_train_instances=al", ArgumentError, "max_train_instances='al' is no number. Did you mean 'all'?"),
-        ("gsm:temperature=warm", ArgumentError, "temperature='warm' should be a number."),
-        ("gsm:num_train_trials=1.5", ArgumentError, "num_train_trials=1.5 should be a whole number."),
+        (
+            "gsm:max_train_instances=al",
+            ArgumentError,
+            "max_train_instances='al' must be a number or a name. Did you mean 'all'?",
+        ),
+        ("gsm:temperature=warm", ArgumentError, "temperature='warm' must be a number."),
+        ("gsm:num_train_trials=1.5", ArgumentError, "num_train_trials=1.5 must be an integer."),
         ("gsm:eval_split=train", ArgumentError, "eval_split='train'"),
-        ("gsm:process_output=upper", ArgumentError, "only HELM's processors that cut reasoning out"),
+        ("gsm:process_output=upper", ArgumentError, "process_output='upper' is unsupported"),
         ("commonsense:dataset=hellaswags", UnknownNameError, "Unknown scenario with the arguments of run entry"),
     ],
 )
@@ -220,7 +224,7 @@ def test_a_conf_file_is_a_suite(tmp_path: Path) -> None:
 def test_an_argument_that_has_one_value_here_is_refused_with_another() -> None:
     assert plan_of("ruler_squad:max_num_words=131072") == plan_of("ruler_squad")
     with pytest.raises(
-        ArgumentError, match=r"max_num_words=8192: the rows of scenario 'ruler_squad' are made for 131072"
+        ArgumentError, match=r"max_num_words=8192 is unsupported: scenario 'ruler_squad' has 131072 only"
     ):
         plan_of("ruler_squad:max_num_words=8192")
 
@@ -313,7 +317,7 @@ def test_the_states_of_entries(root: Path) -> None:
         "sampler:subject=music,shape=round",
         "sampler:subject=music,temperature=warm",
     ) == [
-        *("plan", "plan", "rows missing", "rows missing", "scenario not here", "scenario not here"),
+        *("plan", "plan", "rows missing", "rows missing", "unknown scenario", "unknown scenario"),
         *("unsupported", "unsupported"),
     ]
 
@@ -341,9 +345,9 @@ def test_entries_of_a_conf_file_without_scenario_or_rows_are_skipped(
         subject=["music", "biology"], split=["valid", "test"]
     )
     warning = "\n".join(record.getMessage() for record in caplog.records)
-    assert "2 run entries are skipped" in warning
-    assert "scenario not here: 1 entries: cleva" in warning
-    assert "rows missing: 1 entries: sampler:subject=alchemy,model=text" in warning
+    assert "Skipped 2 run entries:" in warning
+    assert "unknown scenario (1): cleva" in warning
+    assert "rows missing (1): sampler:subject=alchemy,model=text" in warning
     assert "helmframe list helm-entries" in warning
 
 
@@ -374,14 +378,16 @@ def test_a_model_that_is_missing_still_raises(root: Path) -> None:
 
 
 def test_at_most_five_names_of_a_kind_are_shown() -> None:
-    skipped = [EntryState(parse_entry(f"unknown{number}:a=b"), "scenario not here") for number in range(7)]
-    assert "7 entries: unknown0, unknown1, unknown2, unknown3, unknown4, … (7 in all)" in skipped_text(skipped)
+    skipped = [EntryState(parse_entry(f"unknown{number}:a=b"), "unknown scenario") for number in range(7)]
+    assert "unknown scenario (7): unknown0, unknown1, unknown2, unknown3, unknown4, … (7 in all)" in skipped_text(
+        skipped
+    )
 
 
 def test_a_file_of_skipped_entries_alone_is_an_error(root: Path) -> None:
     file = root / "none.conf"
     file.write_text('entries: [{description: "cleva:task=x", priority: 1}]')
-    with pytest.raises(ArgumentError, match=r"no entry can be run\. 1 run entries are skipped"):
+    with pytest.raises(ArgumentError, match=r"no entry can be run\. Skipped 1 run entry:"):
         hf.suite(file)
 
 

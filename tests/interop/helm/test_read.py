@@ -165,12 +165,20 @@ def write_language_run(folder: Path, windows: list[dict[str, Any]]) -> Path:
 @pytest.mark.parametrize(
     ("file", "text", "reason"),
     [
-        ("scenario_state.json", '{"request_states": [{"instance": {"id": "id0"', "no whole JSON"),
-        ("scenario_state.json", '{"request_states": [{"instance": {"id": "id0"}}]}', "is not as HELM has it: KeyError"),
-        ("scenario_state.json", '{"request_states": []}', "holds no request states"),
-        ("per_instance_stats.json", '[{"instance_id": "id0"}]', "element 0 is not as HELM has it"),
-        ("run_spec.json", "{}", "is no run spec as HELM has it"),
-        ("run_spec.json", "<html>", "run_spec.json is no JSON"),
+        (
+            "scenario_state.json",
+            '{"request_states": [{"instance": {"id": "id0"',
+            "isn't complete JSON: parse error: premature EOF",
+        ),
+        (
+            "scenario_state.json",
+            '{"request_states": [{"instance": {"id": "id0"}}]}',
+            "isn't in HELM's format: KeyError",
+        ),
+        ("scenario_state.json", '{"request_states": []}', "has no request states"),
+        ("per_instance_stats.json", '[{"instance_id": "id0"}]', "element 0 isn't in HELM's format"),
+        ("run_spec.json", "{}", "isn't a run spec in HELM's format"),
+        ("run_spec.json", "<html>", "run_spec.json isn't valid JSON"),
     ],
 )
 def test_a_broken_run_is_left_out_and_told(tmp_path: Path, file: str, text: str, reason: str) -> None:
@@ -182,12 +190,12 @@ def test_a_broken_run_is_left_out_and_told(tmp_path: Path, file: str, text: str,
     (skipped,) = results.manifest["skipped"]
     assert skipped["scenario"] == "broken:model=org_one"
     assert reason in skipped["reason"]
-    with pytest.raises((SourceBrokenError, SourceError), match=r"no run at .* can be read; the first: "):
+    with pytest.raises((SourceBrokenError, SourceError), match=r"none of the runs at .* can be read\. The first: "):
         hf.read_helm(broken)
 
 
 def test_where_there_is_no_run_it_is_said(tmp_path: Path) -> None:
-    with pytest.raises(SourceMissingError, match="Give a run directory"):
+    with pytest.raises(SourceMissingError, match="Write the path of a run directory"):
         hf.read_helm(tmp_path)
 
 
@@ -251,7 +259,7 @@ def test_a_suite_a_run_and_a_release_are_read_from_a_url(served: str, place: str
 
 
 def test_a_url_without_runs_is_told(served: str) -> None:
-    with pytest.raises(SourceMissingError, match="no HELM run is at http"):
+    with pytest.raises(SourceMissingError, match="No HELM run found at http"):
         hf.read_helm(f"{served}/runs/v2")
 
 

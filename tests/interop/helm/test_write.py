@@ -261,9 +261,9 @@ def test_models_without_an_organisation_get_one_that_helms_registry_knows(tmp_pa
 def test_a_folder_that_holds_something_is_refused(tmp_path: Path) -> None:
     results = hf.scenario("sampler").where(subject="music").limit(1).generate("oracle()").score()
     (tmp_path / "file").touch()
-    with pytest.raises(StoreError, match="is not empty"):
+    with pytest.raises(StoreError, match="isn't empty"):
         results.to_helm(tmp_path)
-    with pytest.raises(StoreError, match="file is a file; name a folder"):
+    with pytest.raises(StoreError, match=r"file is a file\. Write the path of a folder"):
         results.to_helm(tmp_path / "file")
 
 
