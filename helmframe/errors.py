@@ -64,7 +64,7 @@ class UnknownNameError(HelmframeError, LookupError):
             kind: The kind of the name, such as "metric", or "metric of these scores" with the location.
             name: The unknown name.
             names: The known names.
-            hint: What to write instead.
+            hint: The code to write instead.
         """
         located = re.fullmatch(r"(\w+(?: \w+){0,2}?) ((?:of|in|on|for) .+)", kind)
         problem = f"{located[1]} {name!r} {located[2]}" if located else f"{kind} {name!r}"
@@ -94,7 +94,7 @@ class ArgumentError(HelmframeError, ValueError):
                 as `where(subject='philosphy') matches no instance`.
             value: The unknown value.
             values: The known values.
-            hint: What to write instead.
+            hint: The code to write instead.
         """
         names = sorted(map(str, values))
         argument = re.search(rf"(\w+)={re.escape(repr(value))}\)?$", where)

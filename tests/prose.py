@@ -13,7 +13,7 @@ from typing import NamedTuple
 WORDS = {
     "say": r"\b(?:say|says|said|saying|unsaid)\b",
     "tell": r"\b(?:tell|tells|told|telling)\b",
-    "ask": r"\b(?:ask|asks|asked|asking)\b",
+    "ask": r"\b(?:ask|asks|asked|asking)\b(?! for a registration)",
     "kept": r"\bkept\b",
     "go on": r"\b(?:go|goes|went|gone|going) on\b",
     "anew": r"\b(?:anew|once more)\b",

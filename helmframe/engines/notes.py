@@ -17,7 +17,7 @@ PROMPT_END = 40
 
 
 class EmptyCount(NamedTuple):
-    """The number of completions of one scenario and model, and of those that are empty.
+    """The numbers of all and of empty completions of one scenario and model.
 
     `first` describes the first empty completion: its shard, the end of its prompt, and its finish reason.
     """

@@ -116,7 +116,7 @@ class Heads:
     def longest(self, text: Ids, max_length: int) -> Head | None:
         """Return the longest cached head with which the text starts, of at most `max_length` tokens.
 
-        A head of up to twice as many tokens is cut. Longer heads are not cut, because a short start saves too little.
+        A head of up to twice that length is cut. Longer heads are not cut, because a short start saves too little.
         """
         start = text[:max_length].tobytes()
         for key, head in self._cached.items():
