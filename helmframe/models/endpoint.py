@@ -117,6 +117,7 @@ def http(
         remembered_by_name=True,
         token_logprobs=None if logprobs else False,
         refused=model.refused_parameters,
+        key_env=variable,
     )
 
 

@@ -157,6 +157,7 @@ class Model:
         token_logprobs: Whether completions contain log-probabilities of their tokens; None: known after the first call.
         refused: A function that returns the decoding parameters that the server rejected, each with what is sent
             instead; None: nothing to report.
+        key_env: The environment variable of the server's key; models with different keys don't share a queue.
         state: A function that returns how the model runs, for `explain()` and the manifest: the expectation, and after
             the first call the facts; None: nothing to report.
     """
@@ -188,6 +189,7 @@ class Model:
     token_logprobs: bool | None = None
     state: Callable[[], str] | None = None
     refused: Callable[[], Mapping[str, str]] | None = None
+    key_env: str | None = None
 
     @property
     def capabilities(self) -> tuple[str, ...]:

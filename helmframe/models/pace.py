@@ -21,7 +21,7 @@ POLL = 0.05
 
 
 class ModelDownError(Exception):
-    """An error for a model that is down, without a call. It isn't a `ConnectionError`, because a retry does not help."""
+    """An error for a model that is down, without a call. A retry does not help, so it isn't a `ConnectionError`."""
 
 
 class Ticket(NamedTuple):

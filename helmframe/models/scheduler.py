@@ -364,17 +364,18 @@ def _scored(function: GenerateFunction, prompts: Sequence[Prompt], decoding: Map
 
 
 def queue_of(model: Model, fingerprint: str) -> ModelQueue:
-    """Return the queue of a model, which all concurrent callers with this fingerprint share.
+    """Return the queue of a model, which all concurrent callers with this fingerprint and key share.
 
     The queue is freed with its last caller. The next queue of the model reuses its pace.
     """
     with _queues_lock:
-        queue = _queues.get(fingerprint)
+        account = (fingerprint, model.key_env)
+        queue = _queues.get(account)
         # a stored traceback may keep a queue alive, which must not be used for a new model object
         if queue is None or (queue.idle and _settings_of(queue.model) != _settings_of(model)):
             key = (fingerprint, model.workers, model.adaptive)
             pace = _paces.setdefault(key, _pace(model))
-            queue = _queues[fingerprint] = ModelQueue(model, pace, busy_of(fingerprint))
+            queue = _queues[account] = ModelQueue(model, pace, busy_of(fingerprint))
         return queue
 
 
@@ -391,7 +392,7 @@ def _pace(model: Model) -> Pace:
     return Pace(model.name, model.workers, adaptive=model.adaptive)
 
 
-_queues: WeakValueDictionary[str, ModelQueue] = WeakValueDictionary()
+_queues: WeakValueDictionary[tuple[str, str | None], ModelQueue] = WeakValueDictionary()
 _paces: dict[tuple[str, int, bool], Pace] = {}
 _busy: dict[str, Busy] = {}
 _queues_lock = threading.Lock()

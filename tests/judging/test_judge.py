@@ -172,7 +172,7 @@ def test_a_judge_that_cant_be_is_told_when_it_is_said() -> None:
         hf.judge(loud, "safety", retries=-1)
     with pytest.raises(CapabilityError, match="doesn't support temperature"):
         hf.judge(loud, "safety", temperature=1.0)
-    with pytest.raises(ArgumentError, match="'safety_by_loud' is said twice"):
+    with pytest.raises(ArgumentError, match="'safety_by_loud' is repeated"):
         plan(hf.judge(loud, "safety"), hf.judge(loud, "safety"))
 
 
