@@ -284,7 +284,7 @@ def run(run_id: str) -> Run:
     folders = [folder for folder in RunFolder.all(store_root()) if folder.id == run_id]
     if not folders:
         newest = ", ".join(runs()["run"].head(5))
-        listed = f"\nNewest runs: {newest}. hf.runs() lists all." if newest else ""
+        listed = f"\nNewest runs: {newest}. hf.runs() lists all." if newest else " hf.runs() lists the runs of a store."
         raise UnknownNameError(f"run({run_id!r}): run not found in the store {store_root()}.{listed}")
     return Run(folders[0])
 

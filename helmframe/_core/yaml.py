@@ -53,7 +53,9 @@ def parse_yaml(text: str, name: str) -> Any:
         return yaml.load(text, Loader=_loader())  # noqa: S506 - a safe loader
     # constructors of dates and numbers raise other errors
     except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as error:
-        raise SpecError.at(name, "", f"invalid YAML{_location(error)}.") from None
+        raise SpecError.at(
+            name, "", f"invalid YAML{_location(error)}. Check the brackets, quotes and indentation."
+        ) from None
 
 
 def _location(error: Exception) -> str:

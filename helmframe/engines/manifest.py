@@ -342,5 +342,5 @@ def _stored(folder: RunFolder, manifest: Mapping[str, Any]) -> StoredRun:
 def _listed(folders: Mapping[str, RunFolder]) -> str:
     """Return the ids of the newest runs, for an error."""
     if not folders:
-        return " The store has no runs."
+        return " The store has no runs. Set HELMFRAME_STORE to use another."
     return f"\nNewest runs: {', '.join(list(folders)[:SHOWN])}. hf.runs() lists all."

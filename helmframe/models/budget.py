@@ -40,8 +40,8 @@ class Budget:
             raise ArgumentError(f"priority={priority!r}: priority must be an integer; higher goes first.")
         if max_cost is not None and not prices:
             raise ArgumentError(
-                f"max_cost={max_cost!r}: prices is required, such as prices={{'model': (2.5, 10)}}, per million prompt "
-                "tokens and per million output tokens."
+                f"max_cost={max_cost!r}: prices is required. Write prices={{'model': (2.5, 10)}}: the prices of a "
+                "million prompt tokens and of a million output tokens."
             )
         self.stopped = threading.Event()
         self.priority = priority

@@ -73,7 +73,10 @@ def find_checkpoint(name: str, *, revision: str | None = None, patterns: Sequenc
     if re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) and not name.startswith("."):
         return _from_hub(name, revision, paths, patterns)
     hub = f" revision={revision!r} applies to names on the Hub only." if revision is not None else ""
-    raise SourceMissingError(f"No model found at {name!r}. Searched: {', '.join(map(str, paths))}.{hub}")
+    raise SourceMissingError(
+        f"No model found at {name!r}. Searched: {', '.join(map(str, paths))}.{hub}\n"
+        "Write the folder of a checkpoint, or its name on the Hub: org/name."
+    )
 
 
 def candidate_paths(name: str) -> list[Path]:
