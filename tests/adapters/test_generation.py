@@ -82,7 +82,7 @@ def test_the_perturbed_text_is_asked() -> None:
 
 
 def test_a_system_text_that_is_no_text_raises() -> None:
-    with pytest.raises(ArgumentError, match="system=3 should be str"):
+    with pytest.raises(ArgumentError, match="system=3 must be str"):
         requests(ASKED, TRAIN, system=3)
 
 

@@ -61,7 +61,7 @@ def test_another_scale_takes_the_place_of_the_templates_own() -> None:
         ("empty: 1", "empty: 7", r"tone.yaml: empty: must be on the scale \(.*\), not 7"),
         ("empty: 1", "emty: 1", "unknown key 'emty'. Did you mean 'empty'"),
         ("empty: 1", "max_tokens: many", "tone.yaml: max_tokens: must be an integer ≥ 1"),
-        ("judge: tone", "judge: [", "tone.yaml: isn't valid YAML"),
+        ("judge: tone", "judge: [", "tone.yaml: invalid YAML in line 4"),
         ("{completion}", "{first}", "tone.yaml: prompt: the prompt must contain"),
         ("{completion}", "nothing", "tone.yaml: prompt: the prompt must contain"),
         ("empty: 1", "empty: often", r"tone.yaml: empty: must be on the scale \(.*\), not 'often'"),

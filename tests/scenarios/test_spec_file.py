@@ -58,7 +58,7 @@ def test_a_file_for_each_of_the_first_five_scenarios() -> None:
 
 
 def test_the_sampler_says_that_it_is_no_benchmark() -> None:
-    assert "not a benchmark" in find_scenario("sampler").description
+    assert "isn't a benchmark" in find_scenario("sampler").description
 
 
 def test_splits_keep_the_order_of_the_file(tmp_path: Path) -> None:
