@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from itertools import groupby
 from typing import Any, NamedTuple, TypeAlias
 
@@ -30,7 +31,8 @@ from helmframe.store.run_cache import stored_counts
 FORMAT = 1
 
 
-def _versions() -> dict[str, str]:
+@cache
+def _versions() -> Mapping[str, str]:
     from importlib.metadata import version
 
     versions = {name: version(name) for name in ("helmframe", "polars", "duckdb", "numpy")}
@@ -139,7 +141,7 @@ class Manifest:
             until=None if until is None else until_entry(until, tasks),
             resumed=resumed,
             store_only=store_only,
-            versions=_versions(),
+            versions=dict(_versions()),
         )
 
     def skip(self, scenario: str, models: Iterable[str], reason: str) -> None:

@@ -71,7 +71,7 @@ class EmptyCompletions:
 
 
 def count_empty(completions: pl.DataFrame, prefixes: pl.DataFrame, shard: int) -> EmptyCounts:
-    """Return the counts of empty completions in one shard, by scenario and model.
+    """Return the counts of empty completions in one shard, which has one scenario and one model.
 
     A completion of white space is empty. Failed requests and scored continuations are not counted.
 
@@ -80,19 +80,17 @@ def count_empty(completions: pl.DataFrame, prefixes: pl.DataFrame, shard: int) -
         prefixes: `PREFIXES`.
         shard: The number of the shard.
     """
-    generated = completions.filter(pl.col("completion").is_not_null() & pl.col("continuation").is_null())
-    empty = generated.filter(pl.col("completion").str.strip_chars() == "")
-    by = ["scenario", "model"]
-    sizes = generated.group_by(by, maintain_order=True).len()
-    firsts = empty.join(prefixes, on="prefix_id", how="left", maintain_order="left").group_by(by).agg(
-        empty=pl.len(),
-        end=pl.concat_str(pl.col("prefix", "suffix").first(), ignore_nulls=True).str.tail(PROMPT_END),
-        reason=pl.col("finish_reason").first().fill_null(""),
-    )  # fmt: skip
-    return {
-        (scenario, model): EmptyCount(size, empty or 0, (shard, end, reason) if empty else None)
-        for scenario, model, size, empty, end, reason in sizes.join(firsts, on=by, how="left").iter_rows()
-    }
+    generated = pl.col("completion").is_not_null() & pl.col("continuation").is_null()
+    n = int(completions.select(generated.sum()).item())
+    if not n:
+        return {}
+    empty = completions.filter(generated & ~pl.col("completion").str.contains(r"\S"))
+    first = None
+    if empty.height:
+        row = empty.head(1).join(prefixes, on="prefix_id", how="left").row(0, named=True)
+        end = "".join(filter(None, (row["prefix"], row["suffix"])))[-PROMPT_END:]
+        first = shard, end, row["finish_reason"] or ""
+    return {(completions["scenario"][0], completions["model"][0]): EmptyCount(n, empty.height, first)}
 
 
 def empty_notes(manifest: Mapping[str, Any]) -> list[str]:
