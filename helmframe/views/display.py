@@ -15,6 +15,7 @@ from helmframe.errors import ArgumentError, CapabilityError
 from helmframe.results import Results
 from helmframe.results._data import reader_of
 from helmframe.results._early_stopping import notes_of
+from helmframe.results._tables import missing_scores, shown_metrics
 from helmframe.views.characters import show_invisible
 
 # Errors and unparsed outputs are shown above this share.
@@ -157,7 +158,9 @@ def score_cells(results: Results) -> tuple[list[str], list[list[str]]]:
         "95% interval",
         "n",
     ]
-    heads += ["chance"] * show_chance + ["errors"] * show_errors + ["unparsed"] * show_unparsed
+    # n_error counts every completion without a score; results.errors() lists failed requests only
+    errors = "no score" if show_errors and missing_scores(results, _per_row(results)) else "errors"
+    heads += ["chance"] * show_chance + [errors] * show_errors + ["unparsed"] * show_unparsed
     rows = []
     for row in table.iter_rows(named=True):
         cells = [str(row[key]) for key in keys] + ([row["metric"]] if several else [])
@@ -198,6 +201,7 @@ def score_notes(results: Results) -> list[str]:
         notes.append(
             f"{reader_of(results).n_unscored:,} completions have no scores yet; results.rescore() computes them"
         )
+    notes += [missing.text for missing in missing_scores(results, shown_metrics(results)).values()]
     notes.append(f"metrics: {', '.join(results.metric_names)}")
     if results.path is not None:
         notes.append(f"results: {shown_path(results.path)}")
@@ -208,6 +212,11 @@ def skip_notes(manifest: Mapping[str, Any]) -> list[str]:
     """Return why a run skipped pairs of scenario and model."""
     skipped = manifest.get("skipped") or []
     return [f"skipped: {pair['scenario']} × {pair['model']}: {pair['reason']}" for pair in skipped]
+
+
+def _per_row(results: Results) -> list[str]:
+    """Return the main metrics that have a score per row."""
+    return [name for name in results.main_metrics if results.manifest["metrics"][name]["level"] != "set"]
 
 
 def _html_notes(notes: Sequence[str]) -> str:
