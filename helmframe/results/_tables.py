@@ -136,9 +136,7 @@ def value(results: ResultsData, metric: str | None = None, *, definition: str = 
         raise ArgumentError(f"value({name!r}): nothing was scored. {reason}")
     if failed > ERRORS_ALLOWED * n:
         reason = _reason(results, name, scores.select(keys), failed, f" of {n:,}")
-        warnings.warn(
-            f"value({name!r}) excludes {failed:,} of {n:,} completions. {reason}", HelmframeWarning, stacklevel=2
-        )
+        warnings.warn(f"value({name!r}): {reason}", HelmframeWarning, stacklevel=2)
     return float(value)
 
 
@@ -208,7 +206,8 @@ def _reason(results: ResultsData, name: str, group: pl.DataFrame, n_unscored: in
             parts.append(f"{missing.text}.")
             n_unscored -= missing.n_rows
     if n_unscored > 0:
-        parts.append(f"{n_unscored:,}{total} requests failed. Rerun to retry them. results.errors() lists them.")
+        excluded = " and are excluded. Rerun the plan to retry them" if total else ""
+        parts.append(f"{n_unscored:,}{total} requests failed{excluded}. results.errors() lists them.")
     return " ".join(parts)
 
 
