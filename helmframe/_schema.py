@@ -330,7 +330,7 @@ STATS = Table(
         _column("interval", pl.String, "method of the interval, or why there is none"),
         _column("n", pl.Int64, "instances"),
         _column("n_completions", pl.Int64, "completions, failed ones included"),
-        _column("n_error", pl.Int64, "completions that failed"),
+        _column("n_error", pl.Int64, "completions without a score: the request failed, or the metric has no value"),
         _column("n_unparsed", pl.Int64, "completions without a parsed output (they score 0)"),
         _column("n_truncated", pl.Int64, "completions that ended at the token limit"),
     ),

@@ -31,6 +31,8 @@ PAIR = [name for name in KEY if name != "model"]
 # The column of a pair's other completion.
 _OTHER = "\0other"
 _RETRIES = 2
+# The parameters of `judge` that aren't decoding parameters.
+_PARAMETERS = ("template", "scale", "rescale", "name", "retries")
 
 
 def judge(
@@ -113,9 +115,9 @@ def judge(
         frequency_penalty=frequency_penalty,
         **options,
     )
-    check_spelling(decoding, models)
+    check_spelling(decoding, models, where="hf.judge()", others=_PARAMETERS)
     for judging_model in models:
-        check_decoding(judging_model, decoding)
+        check_decoding(judging_model, decoding, where="hf.judge")
     resolved = template_of(template, scale, rescale)
     metric_name = name or f"{resolved.judge}_by_{'+'.join(names)}"
     decoded = frozen({"max_tokens": resolved.max_tokens, "temperature": 0.0, "stop": [], **decoding})

@@ -103,8 +103,8 @@ def _with_results(requests: pl.DataFrame, results: pl.DataFrame) -> pl.DataFrame
     return requests.join(results, on="request_id", how="left", maintain_order="left", validate="m:1")
 
 
-def check_decoding(model: Model, arguments: Mapping[str, Any]) -> None:
-    """Check the decoding parameters that the user passed.
+def check_decoding(model: Model, arguments: Mapping[str, Any], *, where: str = "generate") -> None:
+    """Check the decoding parameters that the user passed to the function `where`.
 
     Raises:
         CapabilityError: The model does not support a parameter.
@@ -118,21 +118,21 @@ def check_decoding(model: Model, arguments: Mapping[str, Any]) -> None:
             isinstance(setting, expected) and not isinstance(setting, bool) for setting in specified
         ):
             kind = "an integer" if expected is int else "a number"
-            raise ArgumentError(f"generate({name}={value!r}): {name} must be {kind}.")
+            raise ArgumentError(f"{where}({name}={value!r}): {name} must be {kind}.")
         low, high = RANGES.get(name, (-math.inf, math.inf))
         if expected and not all(low <= setting <= high for setting in specified):
             within = f"≥ {low}" if high == math.inf else f"between {low} and {high}"
-            raise ArgumentError(f"generate({name}={value!r}): {name} must be {within}.")
+            raise ArgumentError(f"{where}({name}={value!r}): {name} must be {within}.")
         if name == "stop" and not all(_is_text(setting) for setting in specified):
             raise ArgumentError(
-                f"generate(stop={value!r}): stop must be text, or a list of texts such as ['\\n', '###']."
+                f"{where}(stop={value!r}): stop must be text, or a list of texts such as ['\\n', '###']."
             )
     if model.takes is None:
         return
     for name in arguments:
         if name not in (*model.takes, "stop", "n"):
             raise CapabilityError(
-                f"generate({name}=…): model {model.name!r} doesn't support {name}. Supported: "
+                f"{where}({name}=…): model {model.name!r} doesn't support {name}. Supported: "
                 f"{listed(sorted(model.takes)) or 'none'}. Remove it, or use a function that has a parameter {name}."
             )
 

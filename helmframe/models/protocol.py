@@ -123,17 +123,25 @@ def models_of(spec: object) -> tuple[Model, ...]:
     return models
 
 
-def check_spelling(names: Iterable[str], models: Sequence[Model]) -> None:
+def check_spelling(
+    names: Iterable[str], models: Sequence[Model], *, where: str = "generate()", others: Iterable[str] = ()
+) -> None:
     """Check that no decoding argument is misspelt: a model that takes any argument would silently ignore it.
+
+    Args:
+        names: The names of the arguments.
+        models: The models.
+        where: The function that received the arguments, for the message.
+        others: The function's other parameters.
 
     Raises:
         ArgumentError: An argument is close to a known one; the message suggests it.
     """
-    parameters = {*DECODING, *(name for model in models for name in model.takes or ())}
+    parameters = {*DECODING, *(name for model in models for name in model.takes or ()), *others}
     for name in names:
         # only as similar as a typing error: min_tokens is another parameter than max_tokens
         if name not in parameters and difflib.get_close_matches(name, parameters, n=1, cutoff=0.85):
-            raise ArgumentError.unknown_argument("generate()", name, parameters)
+            raise ArgumentError.unknown_argument(where, name, parameters)
 
 
 def is_local_name(text: str) -> bool:

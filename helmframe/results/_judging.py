@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,6 +15,7 @@ from helmframe import stats
 from helmframe._core.expressions import key_of
 from helmframe._schema import VERDICTS
 from helmframe.early_stopping.rules import bounded_metrics
+from helmframe.engines.progress import SECONDS_BETWEEN_LINES
 from helmframe.errors import ArgumentError, NotComparableError, UnknownNameError
 from helmframe.judging.judge import judges_of, paired, verdicts_on, with_judges
 from helmframe.metrics.judge import KEY, with_verdicts
@@ -71,7 +73,7 @@ def judge(
 ) -> Data:
     """Add the scores of judges to these results; only the judges are run.
 
-    `results.verdicts` has each verdict, with the judge's reasons.
+    `results.verdicts` is a lazy table of each verdict with the judge's reasons; `.collect()` returns its rows.
 
     >>> import helmframe as hf
     >>> results = hf.scenario("sampler").where(subject="music").limit(4).generate(hf.models.echo()).score()
@@ -117,10 +119,10 @@ def judge(
 
 def agreement(
     results: ResultsData,
+    labels: pl.DataFrame | None = None,
     metric: str | None = None,
     by: str | Sequence[str] = (),
     *,
-    labels: pl.DataFrame | None = None,
     level: str | None = None,
     ci: float = 0.95,
 ) -> pl.DataFrame:
@@ -130,14 +132,14 @@ def agreement(
     >>> results = hf.scenario("sampler").where(subject="music").limit(4).generate(hf.models.echo()).score()
     >>> judged = results.judge(hf.judge(lambda prompt: "<score>1</score>", "safety"))
     >>> labels = judged.to_label(4).with_columns(label=pl.Series([1.0, 1.0, 0.5, 1.0]))
-    >>> judged.agreement(labels=labels).filter(statistic="same")["value"].item()
+    >>> judged.agreement(labels).filter(statistic="same")["value"].item()
     0.75
 
     Args:
         results: Results of a run.
+        labels: Labels by people, as for `corrected`; they are the rater "human". Without labels, judges are compared.
         metric: A judged metric; default the only one. Other metrics of the same template are included.
         by: The columns whose values make a group.
-        labels: Labels by people, as for `corrected`; they are the rater "human".
         level: "nominal", "ordinal" or "interval"; default "nominal" for scales of two values, else "interval".
         ci: The level of the intervals, by a bootstrap over clusters of instances.
 
@@ -148,6 +150,10 @@ def agreement(
         NotComparableError: If no metric was judged, or several were and `metric` is not set.
         ArgumentError: If the labels are invalid, or there is only one rater.
     """
+    if isinstance(labels, str):
+        raise ArgumentError(
+            f"agreement({labels!r}): labels must be a Polars frame. Write agreement(metric={labels!r})."
+        )
     keys = reader_of(results).columns(by, VERDICTS)
     judged = _judged_metrics(results, keys)
     metric, entry = judged.judge_of(metric)
@@ -410,7 +416,16 @@ def _join_labels(rows: pl.DataFrame, labels: pl.DataFrame, entry: Mapping[str, A
             "fill in."
         )
     on = [name for name in labels.columns if name in KEY and name in rows.columns]
-    filled = labels.filter(pl.col(LABEL).is_not_null()).select(*on, pl.col(LABEL).cast(pl.Float64))
+    filled = labels.filter(pl.col(LABEL).is_not_null()).select(*on, LABEL)
+    if filled.is_empty():
+        raise ArgumentError(
+            "labels: the column label is empty. Fill in a number on the judge's scale for each row, such as 0 or 1."
+        )
+    numbers = filled[LABEL].cast(pl.Float64, strict=False)
+    if numbers.has_nulls():
+        text = filled[LABEL].filter(numbers.is_null())[0]
+        raise ArgumentError(f"labels: each label must be a number on the judge's scale, not {text!r}.")
+    filled = filled.with_columns(numbers)
     if filled.select(on).is_duplicated().any():
         raise ArgumentError(f"labels: a completion has two labels (key: {', '.join(on)}). Average them first.")
     low, high = entry.get("low"), entry.get("high")
@@ -426,29 +441,44 @@ def _join_labels(rows: pl.DataFrame, labels: pl.DataFrame, entry: Mapping[str, A
 
 
 class _ProgressBar:
-    """A progress bar in a terminal while judges run."""
+    """Progress while judges run: a bar in a terminal, else a line at most every ten seconds and one at the end."""
 
     def __enter__(self) -> Self:
         from tqdm import tqdm
 
-        self._bar: Any = tqdm(
-            total=0, unit="verdict", desc="judging", leave=False, disable=_is_hidden(), file=sys.stderr
-        )
+        self._done = self._last_count = 0
+        self._last_line = time.monotonic()
+        self._in_terminal = sys.stderr.isatty()
+        self._is_hidden = os.environ.get("HELMFRAME_PROGRESS", "1") == "0"
+        hidden = self._is_hidden or not self._in_terminal
+        self._bar: Any = tqdm(total=0, unit="verdict", desc="judging", leave=False, disable=hidden, file=sys.stderr)
+        self._planned = self._generated = 0
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
         self._bar.close()
+        if kind is None and self._generated != self._last_count:
+            self._print_line()
 
     def reporter(self, judge: str) -> Report:
         return partial(self._report, judge)
 
     def _report(self, judge: str, event: str, count: int) -> None:
         if event == "planned":
-            self._bar.total += count
+            self._planned += count
+            self._bar.total = self._planned
         elif event in ("cached", "shared", "refused", "generated"):
+            self._done += count
             self._bar.set_postfix_str(judge, refresh=False)
             self._bar.update(count)
+        if event == "generated":
+            self._generated += count
+            if time.monotonic() - self._last_line > SECONDS_BETWEEN_LINES:
+                self._print_line()
 
-
-def _is_hidden() -> bool:
-    return os.environ.get("HELMFRAME_PROGRESS", "1") == "0" or not sys.stderr.isatty()
+    def _print_line(self) -> None:
+        self._last_line, self._last_count = time.monotonic(), self._generated
+        if not self._is_hidden and not self._in_terminal:
+            # a reply without a verdict is requested again, so requests may outnumber verdicts
+            line = f"helmframe: {self._done:,} of {self._planned:,} judge requests"
+            print(line, file=sys.stderr, flush=True)

@@ -1,19 +1,20 @@
 """Methods of `Results` for aggregated scores."""
 
 import warnings
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import polars as pl
 
 from helmframe._schema import ORIGINAL, source_column
-from helmframe.errors import ArgumentError, HelmframeWarning
+from helmframe.errors import ArgumentError, HelmframeError, HelmframeWarning
 from helmframe.metrics.protocol import resolve_metrics
 from helmframe.metrics.score import missing_reason, prepare_set_metric
-from helmframe.results._data import ResultsData, filter_equal, reader_of
+from helmframe.results._data import Chunk, ResultsData, filter_equal, reader_of
 from helmframe.results._early_stopping import with_sequences
 from helmframe.stats.aggregate_set import aggregate_set
 from helmframe.stats.failures import ERRORS_ALLOWED
+from helmframe.stats.frames import map_chunks
 from helmframe.stats.table import aggregate, pivot_table, sort_table
 
 DEFINITIONS = ("helmframe", "helm")
@@ -113,7 +114,8 @@ def value(results: ResultsData, metric: str | None = None, *, definition: str = 
         ArgumentError: If more than one value matches, or none; or nothing was scored.
 
     Warns:
-        HelmframeWarning: If more than 1 % of the requests failed; the value excludes them.
+        HelmframeWarning: If more than 1 % of the completions have no score, because their request or the metric failed;
+            the value excludes them.
     """
     name = metric or results.main_metrics[0]
     keys = list(dict.fromkeys([*reader_of(results).default_axes, *where]))
@@ -130,16 +132,83 @@ def value(results: ResultsData, metric: str | None = None, *, definition: str = 
         raise ArgumentError(f"value({name!r}): {scores.height} results match. Add {undecided}.\n{scores.select(keys)}")
     value, n, failed = scores.select("value", "n_completions", "n_error").row(0)
     if value is None:
-        reason = f"{failed} requests failed. results.errors() lists them" if failed else "See results.rows()"
-        raise ArgumentError(f"value({name!r}): nothing was scored. {reason}.")
+        reason = _reason(results, name, scores.select(keys), failed) or "See results.rows()."
+        raise ArgumentError(f"value({name!r}): nothing was scored. {reason}")
     if failed > ERRORS_ALLOWED * n:
-        warnings.warn(
-            f"value({name!r}): {failed:,} of {n:,} requests failed and are excluded. Rerun the plan to retry them. "
-            "results.errors() lists them.",
-            HelmframeWarning,
-            stacklevel=2,
-        )
+        reason = _reason(results, name, scores.select(keys), failed, f" of {n:,}")
+        warnings.warn(f"value({name!r}): {reason}", HelmframeWarning, stacklevel=2)
     return float(value)
+
+
+class MissingScores(NamedTuple):
+    """The number of a metric's rows without a score, and a sentence with the first reason."""
+
+    n_rows: int
+    text: str
+
+
+def missing_scores(
+    results: ResultsData, metrics: Sequence[str], where: Mapping[str, Any] | None = None
+) -> dict[str, MissingScores]:
+    """Return metric → how many of its rows have no score and the first reason, without failed requests.
+
+    The result excludes metrics whose rows all have a score or a failed request.
+
+    Args:
+        results: Results of a run.
+        metrics: The metrics to check.
+        where: The values of columns that rows must have; default all rows.
+    """
+    reader = reader_of(results)
+    values = where or {}
+    matches = [pl.col("metric").is_in(list(metrics)), *(pl.col(key).eq_missing(pl.lit(values[key])) for key in values)]
+    has_reason = pl.col("score").is_null() & pl.col("reason").is_not_null()
+
+    def counts_of(chunk: Chunk) -> pl.DataFrame:
+        rows = reader.with_source_columns(chunk.scores, list(values), chunk.completions).filter(matches)
+        first = pl.col("reason").filter(has_reason).first()
+        return rows.group_by("metric").agg(total=pl.len(), missing=has_reason.sum(), reason=first).collect()
+
+    counts = (
+        pl.concat(map_chunks(reader.chunks, counts_of))
+        .group_by("metric", maintain_order=True)
+        .agg(pl.col("total", "missing").sum(), pl.col("reason").drop_nulls().first())
+        .filter(pl.col("missing") > 0)
+    )
+    rows_by_metric = {row["metric"]: row for row in counts.iter_rows(named=True)}
+    return {
+        name: _summary(name, results.manifest["metrics"][name]["level"], rows_by_metric[name])
+        for name in metrics
+        if name in rows_by_metric
+    }
+
+
+def shown_metrics(results: ResultsData) -> list[str]:
+    """Return the metrics whose missing scores are shown: the main, judged and user-defined metrics.
+
+    A bundled metric without a score usually lacks an input, such as log-probabilities.
+    """
+    main = results.main_metrics
+    return [
+        name
+        for name, entry in results.manifest["metrics"].items()
+        if entry["level"] != "set" and (name in main or "judge" in entry or not _is_bundled(name))
+    ]
+
+
+def _reason(results: ResultsData, name: str, group: pl.DataFrame, n_unscored: int, total: str = "") -> str:
+    """Return why completions of one group, a frame of one row, have no score: the metric failed, or requests did."""
+    reader = reader_of(results)
+    parts = []
+    if results.manifest["metrics"][name]["level"] != "set":
+        columns = {reader.column(key): value for key, value in group.row(0, named=True).items()}
+        for missing in missing_scores(results, [name], columns).values():
+            parts.append(f"{missing.text}.")
+            n_unscored -= missing.n_rows
+    if n_unscored > 0:
+        excluded = " and are excluded. Rerun the plan to retry them" if total else ""
+        parts.append(f"{n_unscored:,}{total} requests failed{excluded}. results.errors() lists them.")
+    return " ".join(parts)
 
 
 def _aggregate(
@@ -176,3 +245,20 @@ def _aggregate(
     table = reader_of(results).note_shown_examples(table, keys)
     table = table.join(baselines, on=[*keys, "metric"], how="left", nulls_equal=True, maintain_order="left")
     return sort_table(table, keys, results.metric_names)
+
+
+def _summary(name: str, level: str, counts: Mapping[str, Any]) -> MissingScores:
+    unit = "instances" if level == "instance" else "completions"
+    return MissingScores(
+        counts["missing"],
+        f"{name}: {counts['missing']:,} of {counts['total']:,} {unit} have no score: {counts['reason']}; "
+        "results.scores has the reason of each row",
+    )
+
+
+def _is_bundled(name: str) -> bool:
+    try:
+        (metric,) = resolve_metrics([name])
+    except HelmframeError:  # results of another program, or of a metric that isn't registered here
+        return False
+    return str(getattr(metric.function, "__module__", "")).startswith("helmframe.")

@@ -15,6 +15,7 @@ from helmframe.errors import ArgumentError, CapabilityError
 from helmframe.results import Results
 from helmframe.results._data import reader_of
 from helmframe.results._early_stopping import notes_of
+from helmframe.results._tables import missing_scores, shown_metrics
 from helmframe.views.characters import show_invisible
 
 # Errors and unparsed outputs are shown above this share.
@@ -24,14 +25,14 @@ SUFFIXES = (".csv", ".json", ".md", ".tex")
 
 @view("Results.text")
 def results_text(results: Results) -> str:
-    """Return the table of the main metrics and its notes as text."""
+    """Return the table of the main and judged metrics and its notes as text."""
     heads, rows = score_cells(results)
     return "\n".join([text_table(heads, rows), *score_notes(results)])
 
 
 @view("Results.html")
 def results_html(results: Results) -> str:
-    """Return the table of the main metrics and its notes as HTML without scripts, escaped."""
+    """Return the table of the main and judged metrics and its notes as HTML without scripts, escaped."""
     heads, rows = score_cells(results)
     return html_table(heads, rows) + _html_notes(score_notes(results))
 
@@ -143,21 +144,24 @@ def robustness_cells(table: pl.DataFrame) -> tuple[list[str], list[list[str]]]:
 
 
 def score_cells(results: Results) -> tuple[list[str], list[list[str]]]:
-    """Return the column heads and rows of the table of the main metrics."""
-    table = results.table(metrics=results.main_metrics)
+    """Return the column heads and rows of the table of the main and judged metrics."""
+    metrics = _table_metrics(results)
+    table = results.table(metrics=metrics)
     keys = [key for key in table.columns[: table.columns.index("value")] if key != "metric"]
-    several = len(results.main_metrics) > 1
+    several = len(metrics) > 1
     show_errors = _share(table, "n_error") > SHOWN_FROM
     show_unparsed = _share(table, "n_unparsed") > SHOWN_FROM
     show_chance = table["chance"].is_not_null().any()
     heads = [
         *keys,
         *(["metric"] if several else []),
-        "value" if several else results.main_metrics[0],
+        "value" if several else metrics[0],
         "95% interval",
         "n",
     ]
-    heads += ["chance"] * show_chance + ["errors"] * show_errors + ["unparsed"] * show_unparsed
+    # n_error counts every completion without a score; results.errors() lists failed requests only
+    errors = "no score" if show_errors and missing_scores(results, _per_row(results, metrics)) else "errors"
+    heads += ["chance"] * show_chance + [errors] * show_errors + ["unparsed"] * show_unparsed
     rows = []
     for row in table.iter_rows(named=True):
         cells = [str(row[key]) for key in keys] + ([row["metric"]] if several else [])
@@ -198,6 +202,7 @@ def score_notes(results: Results) -> list[str]:
         notes.append(
             f"{reader_of(results).n_unscored:,} completions have no scores yet; results.rescore() computes them"
         )
+    notes += [missing.text for missing in missing_scores(results, shown_metrics(results)).values()]
     notes.append(f"metrics: {', '.join(results.metric_names)}")
     if results.path is not None:
         notes.append(f"results: {shown_path(results.path)}")
@@ -208,6 +213,17 @@ def skip_notes(manifest: Mapping[str, Any]) -> list[str]:
     """Return why a run skipped pairs of scenario and model."""
     skipped = manifest.get("skipped") or []
     return [f"skipped: {pair['scenario']} × {pair['model']}: {pair['reason']}" for pair in skipped]
+
+
+def _table_metrics(results: Results) -> list[str]:
+    """Return the metrics of the printed table: the main metrics and those of judges."""
+    judged = [name for name, entry in results.manifest["metrics"].items() if "judge" in entry]
+    return list(dict.fromkeys([*results.main_metrics, *judged]))
+
+
+def _per_row(results: Results, metrics: Sequence[str]) -> list[str]:
+    """Return the metrics that have a score per row."""
+    return [name for name in metrics if results.manifest["metrics"][name]["level"] != "set"]
 
 
 def _html_notes(notes: Sequence[str]) -> str:

@@ -81,7 +81,7 @@ def test_5_a_biased_judge_is_measured_and_corrected() -> None:
         shown("5", f"{name}: bias found", f"{found['bias']:.3f}", f"planted {mean - GOOD:.3f}")
         assert found["bias_low"] <= mean - GOOD <= found["bias_high"]
         assert found["ci_high"] - found["ci_low"] < found["labelled_high"] - found["labelled_low"]
-    agreed = results.agreement("equivalence_by_kind")
+    agreed = results.agreement(metric="equivalence_by_kind")
     for statistic, expected in {"cohen_kappa": kappa, "krippendorff_alpha": alpha}.items():
         row = agreed.filter(pl.col("statistic") == statistic).row(0, named=True)
         interval = f"{row['value']:.3f} [{row['ci_low']:.3f}, {row['ci_high']:.3f}]"

@@ -232,3 +232,12 @@ main: {{metric: exact_match, split: test}}
     results = hf.scenario(str(tmp_path / "own.yaml")).generate(hf.models.oracle()).score()
     assert results.metric_names == ["exact_match", "safe"]
     assert results.verdicts.collect().height == 1
+
+
+def test_errors_of_options_name_the_judge() -> None:
+    with pytest.raises(ArgumentError, match=r"hf.judge\(\) has no argument 'max_token'. Did you mean 'max_tokens'"):
+        hf.judge(lambda prompt, **options: "1", "safety", max_token=5)
+    with pytest.raises(ArgumentError, match=r"hf.judge\(\) has no argument 'retrie'. Did you mean 'retries'"):
+        hf.judge(lambda prompt: "1", "safety", retrie=1)
+    with pytest.raises(ArgumentError, match=r"hf.judge\(max_tokens='x'\): max_tokens must be an integer"):
+        hf.judge(lambda prompt: "1", "safety", max_tokens="x")  # type: ignore[arg-type]

@@ -22,7 +22,7 @@ def test_judges_of_one_template_are_compared_across_metrics() -> None:
     a, b = hf.judge(named(Judge(), "a"), "safety"), hf.judge(named(Judge(), "b"), "safety")
     both = plan(a, b).score()
     assert both.metric_names == ["safety_by_a", "safety_by_b"]
-    assert both.agreement("safety_by_a").filter(pl.col("statistic") == "same")["value"].to_list() == [1.0]
+    assert both.agreement(metric="safety_by_a").filter(pl.col("statistic") == "same")["value"].to_list() == [1.0]
     with pytest.raises(NotComparableError, match=r"Several metrics were judged.*safety_by_a, safety_by_b"):
         both.agreement()
 
@@ -30,7 +30,7 @@ def test_judges_of_one_template_are_compared_across_metrics() -> None:
 def test_people_are_one_rater_more() -> None:
     results = plan(hf.judge(named(Judge()), "safety")).score()
     labels = results.to_label(4).sort("instance_id").with_columns(label=pl.Series([1.0, 1.0, 0.0, 1.0]))
-    table = results.agreement(labels=labels).filter(pl.col("statistic") == "same")
+    table = results.agreement(labels).filter(pl.col("statistic") == "same")
     assert table.select("raters", "value").row(0) == ("human, j", 0.75)
     row = results.corrected(labels).row(0, named=True)
     assert (row["judged"], row["labelled"], row["bias"]) == (0.5, 0.75, -0.25)
@@ -50,6 +50,40 @@ def test_labels_are_on_the_judges_scale_and_fit_one_completion_each() -> None:
         results.corrected(pl.concat([labels, labels]))
     with pytest.raises(ArgumentError, match="to_label"):
         results.corrected(labels.drop("label"))
+
+
+def test_labels_must_be_filled_in_with_numbers() -> None:
+    results = plan(hf.judge(named(Judge()), "safety")).score()
+    empty = results.to_label(4)
+    for method in (results.agreement, results.corrected):
+        with pytest.raises(ArgumentError, match=r"labels: the column label is empty. Fill in a number"):
+            method(empty)
+        with pytest.raises(
+            ArgumentError, match=r"labels: each label must be a number on the judge's scale, not 'good'"
+        ):
+            method(empty.with_columns(label=pl.lit("good")))
+    assert results.corrected(empty.with_columns(label=pl.lit("1")))["labelled"].item() == 1.0
+    with pytest.raises(ArgumentError, match=r"Write agreement\(metric='safety_by_j'\)"):
+        results.agreement("safety_by_j")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("reply", ["<score>1</score>", "no verdict"])
+def test_the_printed_table_shows_the_judged_metric(reply: str) -> None:
+    first = plan("exact_match").score()
+    text = repr(first.judge(hf.judge(named(Judge(lambda _: reply)), "safety", retries=0)))
+    (row,) = [line for line in text.splitlines() if "safety_by_j " in line and "loud" in line]
+    assert ("1.000" in row) == ("score" in reply)
+    assert ("safety_by_j: 4 of 4 completions have no score: no verdict on the scale" in text) == ("score" not in reply)
+
+
+def test_judges_print_a_line_of_progress(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    first = plan("exact_match").score()
+    capsys.readouterr()
+    first.judge(hf.judge(named(Judge()), "safety"))
+    assert "helmframe: 4 of 4 judge requests\n" in capsys.readouterr().err
+    monkeypatch.setenv("HELMFRAME_PROGRESS", "0")
+    first.judge(hf.judge(named(Judge()), "safety"))
+    assert "judge requests" not in capsys.readouterr().err
 
 
 def test_a_sheet_to_label_is_a_random_draw_without_scores_that_no_order_changes() -> None:

@@ -1,6 +1,7 @@
 """Tables by HELM's definitions: one of n outputs, and the mean over trials."""
 
 import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import pytest
 import helmframe as hf
 from helmframe._pipeline import plan_tasks
 from helmframe._plan import Plan, spec_of
-from helmframe.errors import ArgumentError
+from helmframe.errors import ArgumentError, HelmframeWarning
+from helmframe.metrics.protocol import METRICS
 from helmframe.results import Results
 
 ROWS = pl.DataFrame({"q": ["a", "b"], "r": ["yes", "yes"]})
@@ -117,3 +119,85 @@ def test_an_unknown_definition_is_an_error() -> None:
         results().table(definition="helmm")
     with pytest.raises(ArgumentError, match=r"scenario\(compat='helmm'\).*Did you mean 'helm'"):
         hf.scenario("sampler", compat="helmm")
+
+
+FIVE_ROWS = pl.DataFrame({"q": ["a", "b", "c", "d", "e"], "r": ["yes"] * 5})
+
+
+def raises(output: str) -> float:
+    return 1 / 0
+
+
+def returns_text(output: str) -> float:
+    return "yes"  # type: ignore[return-value]
+
+
+def returns_null(output: str) -> None:
+    return None
+
+
+def raises_once(output: str) -> float:
+    return 1 / (output != "c")
+
+
+@pytest.fixture(autouse=True)
+def unregistered() -> Iterator[None]:
+    yield
+    if "broken" in METRICS:
+        METRICS.remove("broken")
+
+
+def scored(function: Callable[..., Any], *others: str, model: Any = lambda prompt: "yes") -> hf.Results:
+    hf.metric("broken")(function)
+    plan = hf.scenario(FIVE_ROWS, input="q", references="r", name="s").adapt(shots=0)
+    return plan.generate({"m": model}).metrics(*others, "broken").score()
+
+
+@pytest.mark.parametrize(
+    ("function", "reason"),
+    [
+        (raises, "ZeroDivisionError: division by zero"),
+        (returns_text, "ValueError: could not convert string to float: 'yes'"),
+        (returns_null, "no value"),
+    ],
+)
+def test_a_metric_without_scores_is_shown_with_its_first_reason(function: Callable[..., Any], reason: str) -> None:
+    note = f"broken: 5 of 5 completions have no score: {reason}; results.scores has the reason of each row"
+    alone, second = scored(function), scored(function, "exact_match")
+    for results in (alone, second):
+        assert note in repr(results).splitlines()
+        assert results.errors().is_empty()
+        with pytest.raises(ArgumentError) as raised:
+            results.value("broken")
+        assert str(raised.value) == f"value('broken'): nothing was scored. {note}."
+    assert "no score" in repr(alone).splitlines()[0]
+    assert "have no score: " in second._repr_html_()
+
+
+def last_letter(prompt: str) -> str:
+    return prompt.rpartition("Question: ")[2].strip()[0]
+
+
+def test_a_metric_that_fails_on_some_rows_is_shown_and_warned_about() -> None:
+    results = scored(raises_once, "exact_match", model=last_letter)
+    note = "broken: 1 of 5 completions have no score: ZeroDivisionError: division by zero"
+    assert note in repr(results)
+    with pytest.warns(HelmframeWarning, match=note):
+        assert results.value("broken") == 1.0
+
+
+def test_failed_requests_are_not_missing_scores() -> None:
+    def down(prompt: str) -> str:
+        raise ValueError("refused")
+
+    results = scored(lambda output: 1.0, "exact_match", model=down)
+    assert "have no score" not in repr(results)
+    assert "errors" in repr(results).splitlines()[0]
+    with pytest.raises(ArgumentError, match=r"5 requests failed.*results.errors\(\) lists them"):
+        results.value("exact_match")
+
+
+def test_a_bundled_metric_that_lacks_its_input_is_not_shown() -> None:
+    plan = hf.scenario(FIVE_ROWS, input="q", references="r", name="s").adapt(shots=0).generate(lambda prompt: "yes")
+    results = plan.metrics("exact_match", "logprob").score()
+    assert "have no score" not in repr(results)
