@@ -182,8 +182,9 @@ class NotAModelError(HelmframeError, TypeError):
         named = value if isinstance(value, type) else type(value)
         name = repr(str(value)) if isinstance(value, str | Path) else named.__name__
         reason = f": {why}" if why else ""
+        end = "" if reason.endswith("?") else "."
         return cls(
-            f"{name} isn't a model{reason}.\n"
+            f"{name} isn't a model{reason}{end}\n"
             "A model is a function str -> str or list[str] -> list[str] (sync or async), an object with "
             ".generate(prompts, **decoding),\n"
             "the folder or the name 'org/name' of a transformers checkpoint, a (model, tokenizer) pair,\n"

@@ -94,7 +94,7 @@ def http(
     }
     options = {key: value for key, value in settings.items() if value is not None}
     model = _EndpointModel(
-        Endpoint(address, name, variable),
+        Endpoint(address, name, variable, provider.provider if provider and provider.key else ""),
         chat,
         fields,
         logprobs=logprobs,
