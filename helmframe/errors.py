@@ -8,7 +8,7 @@ HelmframeError
 ├── SpecError               (ValueError)       a spec file is invalid; the message names file and key
 │   └── RepeatedKeyError                       two rows have the same row_index or instance_id
 ├── PlanError               (ValueError)       the plan is incomplete, contradicts itself or can't be executed
-├── CapabilityError         (ValueError)       the model lacks a capability that the plan needs
+├── CapabilityError         (ValueError)       the model lacks a capability, or an extra isn't installed
 ├── NotAModelError          (TypeError)        a value can't be used as a model
 ├── AnswerError             (TypeError)        a model returned completions of the wrong type or number
 ├── NotComparableError      (ValueError)       two results differ in more than the compared axis
@@ -138,7 +138,7 @@ class PlanError(HelmframeError, ValueError):
 
 
 class CapabilityError(HelmframeError, ValueError):
-    """An error for a model that lacks a capability that the plan needs."""
+    """An error for a model that lacks a capability that the plan needs, or for an extra that isn't installed."""
 
     @classmethod
     def no_log_probabilities(cls, model: str, scenario: str) -> "CapabilityError":

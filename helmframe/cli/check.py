@@ -12,7 +12,14 @@ from helmframe._plan import Plan
 from helmframe.adapters.adapt import settings
 from helmframe.cli.command import add_verbose, command
 from helmframe.config import data_root, from_home
-from helmframe.errors import HelmframeError, RepeatedKeyError, SourceBrokenError, SourceError, SpecError
+from helmframe.errors import (
+    CapabilityError,
+    HelmframeError,
+    RepeatedKeyError,
+    SourceBrokenError,
+    SourceError,
+    SpecError,
+)
 from helmframe.interop.suites import suite
 from helmframe.judging.judge import with_judges
 from helmframe.judging.templates import template_of
@@ -114,7 +121,10 @@ def _checked(file: Path, data: str | None) -> dict[str, str]:
                 file.name, "scenario", f"{spec.scenario!r} must be the name of the file without .yaml: {file.stem!r}."
             )
         check_spec(spec)
-        counted = count(spec, splits=SPLITS, data=data)
+        try:
+            counted = count(spec, splits=SPLITS, data=data)
+        except CapabilityError as error:  # the reader of the bucket isn't installed
+            return {"unread": " ".join(str(error).split())}
     except SourceBrokenError as error:
         return {"problem": str(error)}
     except SourceError as error:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from helmframe._core.safe_text import error_text
 from helmframe.config import from_home
-from helmframe.errors import NotAModelError, SourceBrokenError, SourceMissingError, near
+from helmframe.errors import CapabilityError, NotAModelError, SourceBrokenError, SourceMissingError, near
 from helmframe.models.model import digest
 from helmframe.models.providers import providers
 
@@ -61,6 +61,7 @@ def find_checkpoint(name: str, *, revision: str | None = None, patterns: Sequenc
 
     Raises:
         SourceMissingError: The checkpoint was not found; the message lists the searched paths.
+        CapabilityError: No folder has the name, and the packages that read the Hub are missing.
         NotAModelError: The name is an address or a file.
     """
     if _SERVER.fullmatch(name):
@@ -205,7 +206,7 @@ def _from_hub(name: str, revision: str | None, paths: Sequence[Path], patterns: 
     try:
         return Checkpoint(fetch(name, revision, patterns), hub=name)
     except ImportError:
-        raise SourceMissingError(
+        raise CapabilityError(
             f"No model {name!r} found. Searched: {listed}, without the Hub. {INSTALL}.{_provider_advice(name)}"
         ) from None
     except (OSError, ValueError, RuntimeError) as error:
@@ -252,7 +253,8 @@ def convert_gguf(model: str | Path) -> Converted:
 
     Raises:
         SourceMissingError: The file was not found; the message lists the searched paths.
-        NotAModelError: The file isn't GGUF, or a package that reads GGUF is missing.
+        NotAModelError: The file isn't GGUF.
+        CapabilityError: A package that reads GGUF is missing.
         SourceBrokenError: transformers can't read the file.
     """
     path = _gguf_file(model)
@@ -271,7 +273,7 @@ def convert_gguf(model: str | Path) -> Converted:
     if not folder.is_dir():
         missing = [name for name in _GGUF_PACKAGES if find_spec(name) is None]
         if missing:
-            raise NotAModelError.of(model, f"GGUF files need {', '.join(missing)}: pip install 'helmframe[gguf]'")
+            raise CapabilityError(f"GGUF files need {', '.join(missing)}: pip install 'helmframe[gguf]'.")
         logger.info("Converting %s once, into %s", path, folder)
         _convert_file(path, tokenizer_files, folder)
     if not tokenizer_files and folder not in _warned:
