@@ -56,6 +56,9 @@ class HelmframeWarning(UserWarning):
 class UnknownNameError(HelmframeError, LookupError):
     """An error for a name that isn't registered or stored."""
 
+    # The last line of the message, which shows Python code; the command line omits it.
+    _hint = ""
+
     @classmethod
     def among(cls, kind: str, name: object, names: Iterable[str], *, hint: str = "") -> Self:
         """Return the error of an unknown name: `Unknown metric 'exact_mach'. Did you mean 'exact_match'?`.
@@ -69,7 +72,13 @@ class UnknownNameError(HelmframeError, LookupError):
         located = re.fullmatch(r"(\w+(?: \w+){0,2}?) ((?:of|in|on|for) .+)", kind)
         problem = f"{located[1]} {name!r} {located[2]}" if located else f"{kind} {name!r}"
         choices = sorted(map(str, names))
-        return cls(f"Unknown {problem}.{_suggestion(name, choices)}{_known(choices, kind, hint)}")
+        error = cls(f"Unknown {problem}.{_suggestion(name, choices)}{_known(choices, kind, hint)}")
+        error._hint = hint
+        return error
+
+    def without_hint(self) -> str:
+        """Return the message without the line that shows Python code."""
+        return str(self).removesuffix(f"\n{self._hint}") if self._hint else str(self)
 
 
 class UnknownScenarioError(UnknownNameError):
