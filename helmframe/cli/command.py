@@ -12,6 +12,7 @@ the group `helmframe.commands`.
 """
 
 import argparse
+import itertools
 import re
 import shutil
 import sys
@@ -96,9 +97,9 @@ class CommandParser(argparse.ArgumentParser):
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse the arguments; print the usage of this command, and exit with 2, if one is unknown."""
         args = list(sys.argv[1:] if args is None else args)
-        if self._subparsers is None:
-            # before argparse reports that the option with the right name is missing
-            self._check_options(args)
+        own = args if self._subparsers is None else itertools.takewhile(lambda arg: arg.startswith("-"), args)
+        # before argparse reports that the option with the right name is missing
+        self._check_options(list(own))
         parsed, unknown = super().parse_known_args(args, namespace)
         if unknown:
             self._check_options(unknown)

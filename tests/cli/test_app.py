@@ -86,6 +86,7 @@ def test_wrong_usage_ends_with_2(capsys: pytest.CaptureFixture[str]) -> None:
             "Did you mean --store?",
             "usage: helmframe store ls ",
         ),
+        (["--verson"], "unknown option --verson. Did you mean --version?", "usage: helmframe [options] COMMAND"),
         (["check", "x", "y"], "unexpected argument 'y'.", "usage: helmframe check "),
         (["run", "x", "--zzz"], "unknown option --zzz. `helmframe run --help` lists all.", "usage: helmframe run "),
     ],
