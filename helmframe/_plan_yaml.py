@@ -19,10 +19,11 @@ from helmframe._core.checks import is_integer
 from helmframe._core.specs import Between, Call, Condition, Equals, Expression, ScenarioSpec, Sql, thawed
 from helmframe._core.yaml import parse_yaml, read_yaml
 from helmframe._pipeline import PlanSpec
-from helmframe.errors import PlanError, SpecError
+from helmframe.errors import PlanError, SpecError, near
 from helmframe.metrics.judge import Judge
 from helmframe.metrics.protocol import Metric
 from helmframe.models.model import Model
+from helmframe.models.protocol import DECODING
 from helmframe.scenarios.catalogue import find_scenario, scenario_names
 
 VERBS = ("scenario", "data", "compat", "where", "sample", "limit", "perturb", "adapt", "generate", "metrics")
@@ -289,6 +290,9 @@ def _perturb(file: str, value: Any) -> Step:
 
 def _generate(file: str, value: Any) -> Step:
     value = _mapping(file, "generate", value if isinstance(value, Mapping) else {"model": value}, "model: org/name")
+    close = [] if "model" in value else near("model", value, n=1)
+    if close:
+        raise SpecError.unknown_key(file, f"generate.{close[0]}", ("model", "n", *DECODING))
     model = value.pop("model", None)
     if isinstance(model, Mapping):
         model = {name: _text(file, f"generate.model.{name}", text) for name, text in model.items()}

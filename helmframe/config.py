@@ -11,8 +11,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from helmframe.errors import ArgumentError
+from helmframe.errors import ArgumentError, SourceError
 
+# The variables of the address of an S3 server, the first one first.
+_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 S3_READERS = ("auto", "httpfs", "s3fs")
 MIN_SECRET = 8
 
@@ -218,19 +220,38 @@ def s3_reader() -> str:
 
 def s3_endpoint() -> str | None:
     """Return the configured address of the S3 server, or the one in AWS_* variables; None: the profile decides."""
-    variables = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
-    return _settings.s3_endpoint or next((os.environ[name] for name in variables if os.environ.get(name)), None)
+    return _settings.s3_endpoint or next((os.environ[name] for name in _ENDPOINTS if os.environ.get(name)), None)
 
 
 def s3_options() -> S3Options:
-    """Return endpoint, credentials and region: from `configure`, else AWS_* variables, else the AWS profile."""
+    """Return endpoint, credentials and region: from `configure`, else AWS_* variables, else the AWS profile.
+
+    Raises:
+        SourceError: The address of the server has no scheme.
+        ArgumentError: The AWS profile can't be read.
+    """
     region = _settings.s3_region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
-    options = S3Options(endpoint=s3_endpoint(), region=region or None)
+    options = S3Options(endpoint=_with_scheme(s3_endpoint()), region=region or None)
     if _settings.s3_anonymous:
         return replace(options, anonymous=True)
     if _settings.s3_key is not None and _settings.s3_secret is not None:
         return replace(options, key=_settings.s3_key, secret=_settings.s3_secret)
     return _with_usual_credentials(options)
+
+
+def _with_scheme(endpoint: str | None) -> str | None:
+    """Return the address of the S3 server.
+
+    Raises:
+        SourceError: The address has no scheme. The message names the variable and the value to write.
+    """
+    if endpoint is None or endpoint.startswith(("http://", "https://")):
+        return endpoint
+    name = next((name for name in _ENDPOINTS if os.environ.get(name) == endpoint), "endpoint_url of the AWS profile")
+    raise SourceError(
+        f"{name}={endpoint!r}: the address of the S3 server must start with http:// or https://. "
+        f"Write {name.partition(' ')[0]}=http://{endpoint.removeprefix('//')}."
+    )
 
 
 def _with_usual_credentials(options: S3Options) -> S3Options:
@@ -247,7 +268,7 @@ def _with_usual_credentials(options: S3Options) -> S3Options:
     session = botocore.session.Session()
     try:
         credentials = session.get_credentials()
-        endpoint = options.endpoint or session.get_scoped_config().get("endpoint_url")
+        endpoint = options.endpoint or _with_scheme(session.get_scoped_config().get("endpoint_url"))
         region = options.region or session.get_config_variable("region")
     except BotoCoreError as error:
         problem = str(error).partition("\n")[0]

@@ -8,7 +8,7 @@ HelmframeError
 ├── SpecError               (ValueError)       a spec file is invalid; the message names file and key
 │   └── RepeatedKeyError                       two rows have the same row_index or instance_id
 ├── PlanError               (ValueError)       the plan is incomplete, contradicts itself or can't be executed
-├── CapabilityError         (ValueError)       the model lacks a capability that the plan needs
+├── CapabilityError         (ValueError)       the model lacks a capability, or an extra isn't installed
 ├── NotAModelError          (TypeError)        a value can't be used as a model
 ├── AnswerError             (TypeError)        a model returned completions of the wrong type or number
 ├── NotComparableError      (ValueError)       two results differ in more than the compared axis
@@ -56,6 +56,9 @@ class HelmframeWarning(UserWarning):
 class UnknownNameError(HelmframeError, LookupError):
     """An error for a name that isn't registered or stored."""
 
+    # The last line of the message, which shows Python code; the command line omits it.
+    _hint = ""
+
     @classmethod
     def among(cls, kind: str, name: object, names: Iterable[str], *, hint: str = "") -> Self:
         """Return the error of an unknown name: `Unknown metric 'exact_mach'. Did you mean 'exact_match'?`.
@@ -69,7 +72,13 @@ class UnknownNameError(HelmframeError, LookupError):
         located = re.fullmatch(r"(\w+(?: \w+){0,2}?) ((?:of|in|on|for) .+)", kind)
         problem = f"{located[1]} {name!r} {located[2]}" if located else f"{kind} {name!r}"
         choices = sorted(map(str, names))
-        return cls(f"Unknown {problem}.{_suggestion(name, choices)}{_known(choices, kind, hint)}")
+        error = cls(f"Unknown {problem}.{_suggestion(name, choices)}{_known(choices, kind, hint)}")
+        error._hint = hint
+        return error
+
+    def without_hint(self) -> str:
+        """Return the message without the line that shows Python code."""
+        return str(self).removesuffix(f"\n{self._hint}") if self._hint else str(self)
 
 
 class UnknownScenarioError(UnknownNameError):
@@ -138,7 +147,7 @@ class PlanError(HelmframeError, ValueError):
 
 
 class CapabilityError(HelmframeError, ValueError):
-    """An error for a model that lacks a capability that the plan needs."""
+    """An error for a model that lacks a capability that the plan needs, or for an extra that isn't installed."""
 
     @classmethod
     def no_log_probabilities(cls, model: str, scenario: str) -> "CapabilityError":
@@ -182,8 +191,9 @@ class NotAModelError(HelmframeError, TypeError):
         named = value if isinstance(value, type) else type(value)
         name = repr(str(value)) if isinstance(value, str | Path) else named.__name__
         reason = f": {why}" if why else ""
+        end = "" if reason.endswith("?") else "."
         return cls(
-            f"{name} isn't a model{reason}.\n"
+            f"{name} isn't a model{reason}{end}\n"
             "A model is a function str -> str or list[str] -> list[str] (sync or async), an object with "
             ".generate(prompts, **decoding),\n"
             "the folder or the name 'org/name' of a transformers checkpoint, a (model, tokenizer) pair,\n"

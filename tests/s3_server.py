@@ -116,7 +116,7 @@ def start_server() -> S3Server:
 def _launch() -> S3Server:
     folder = Path(tempfile.mkdtemp(prefix="weed-"))
     (folder / "data").mkdir()
-    master, volume, filer, s3, *grpc, metrics = _free_ports(9)
+    master, volume, filer, s3, *grpc, metrics = free_ports(9)
     identity = {
         "name": "tests",
         "credentials": [{"accessKey": ACCESS, "secretKey": SECRET}],
@@ -193,7 +193,7 @@ def _weed() -> str:
     return found
 
 
-def _free_ports(n: int) -> list[int]:
+def free_ports(n: int) -> list[int]:
     sockets = [socket.socket() for _ in range(n)]
     for each in sockets:
         each.bind(("127.0.0.1", 0))

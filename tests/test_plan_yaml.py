@@ -250,6 +250,7 @@ def test_an_object_is_refused_and_named(plan: Plan, named: str) -> None:
         ("", "plan: must be a mapping, such as {scenario: NAME}, not None."),
         ("limit: 2", "plan: scenario: is missing"),
         ("scenario: mine\nversion: 1\ninstances: SELECT 1", "plan: instances: this file is a scenario, not a plan."),
+        ("scenario: sampler\ngenerate: {modell: echo()}", "unknown key 'generate.modell'. Did you mean 'model'?"),
         ("scenario: sampler\nwere: {}", "plan: unknown key 'were'. Did you mean 'where'?"),
         ("scenario: sampler\nlimit: 2\nlimit: 3", "the key 'limit' is repeated"),
         ("scenario: 3", "plan: scenario: must be a name or a list of names, not 3."),

@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if verbose:
             traceback.print_exc()
         else:
-            print_status(str(error))
+            print_status(error.without_hint() if isinstance(error, UnknownNameError) else str(error))
         return USAGE if isinstance(error, USAGE_ERRORS) else _error_status(arguments)
     except Exception as error:  # noqa: BLE001 - no traceback on a user's terminal without --verbose
         if verbose:

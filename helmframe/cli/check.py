@@ -11,8 +11,15 @@ from helmframe._pipeline import PlanSpec
 from helmframe._plan import Plan
 from helmframe.adapters.adapt import settings
 from helmframe.cli.command import add_verbose, command
-from helmframe.config import from_home
-from helmframe.errors import HelmframeError, RepeatedKeyError, SourceDeniedError, SourceMissingError, SpecError
+from helmframe.config import data_root, from_home
+from helmframe.errors import (
+    CapabilityError,
+    HelmframeError,
+    RepeatedKeyError,
+    SourceBrokenError,
+    SourceError,
+    SpecError,
+)
 from helmframe.interop.suites import suite
 from helmframe.judging.judge import with_judges
 from helmframe.judging.templates import template_of
@@ -27,7 +34,16 @@ _SCHEMA = {"file": pl.String(), "problem": pl.String(), "data": pl.String(), "un
 
 _EPILOG = """\
 example:
-  helmframe check specs/contracts.yaml --data s3://bucket/evals"""
+  helmframe check specs/contracts.yaml --data s3://bucket/evals
+
+output, one line per file:
+  ok      the spec is valid; the number of instances follows
+  ERROR   the spec is invalid, or its data doesn't match the spec
+  UNREAD  the spec is valid, but its rows can't be read: access denied, no server, or no data root
+
+exit codes:
+  0  no file is invalid; without --data and HELMFRAME_DATA, rows may be unread
+  1  a file is invalid, or --data or HELMFRAME_DATA is set and rows can't be read"""
 
 
 @command("check", help="Validate scenario specs, and their data if it is reachable", order=100)
@@ -105,8 +121,13 @@ def _checked(file: Path, data: str | None) -> dict[str, str]:
                 file.name, "scenario", f"{spec.scenario!r} must be the name of the file without .yaml: {file.stem!r}."
             )
         check_spec(spec)
-        counted = count(spec, splits=SPLITS, data=data)
-    except (SourceMissingError, SourceDeniedError) as error:
+        try:
+            counted = count(spec, splits=SPLITS, data=data)
+        except CapabilityError as error:  # the reader of the bucket isn't installed
+            return {"unread": " ".join(str(error).split())}
+    except SourceBrokenError as error:
+        return {"problem": str(error)}
+    except SourceError as error:
         return {"unread": str(error).partition("\n")[0]}
     except HelmframeError as error:
         return {"problem": str(error)}
@@ -124,8 +145,11 @@ def _kind(file: Path) -> str:
 def _check(arguments: argparse.Namespace) -> None:
     table = check_specs(arguments.path, data=arguments.data)
     for file, problem, data, unread in table.iter_rows():
-        word = "ERROR" if problem else "unread" if unread else "ok"
+        word = "ERROR" if problem else "UNREAD" if unread else "ok"
         print(f"{word:6}  {file}  {problem or unread or data}")
-    wrong = table["problem"].is_not_null().sum()
-    if wrong:
-        raise HelmframeError(f"{wrong} of {table.height} files are invalid.")
+    n_invalid, n_unread = (int(table[name].is_not_null().sum()) for name in ("problem", "unread"))
+    if n_invalid:
+        raise HelmframeError(f"{n_invalid} of {table.height} files are invalid.")
+    root = arguments.data or data_root()
+    if n_unread and root:
+        raise HelmframeError(f"The rows of {n_unread} of {table.height} files can't be read below {root}.")

@@ -12,15 +12,18 @@ the group `helmframe.commands`.
 """
 
 import argparse
+import itertools
+import re
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 from helmframe._core.registry import Registry
-from helmframe.errors import ArgumentError
+from helmframe.errors import ArgumentError, NotComparableError, near
 
 T = TypeVar("T")
 AddArguments: TypeAlias = Callable[[argparse.ArgumentParser], None]
@@ -85,11 +88,35 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
 
 
 class CommandParser(argparse.ArgumentParser):
-    """A parser whose help page is printed by `HelpFormatter`."""
+    """A parser whose help page is printed by `HelpFormatter`, and that suggests options for unknown ones."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"formatter_class": HelpFormatter, **options})
         self._positionals.title = "arguments"
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse the arguments; print the usage of this command, and exit with 2, if one is unknown."""
+        args = list(sys.argv[1:] if args is None else args)
+        own = args if self._subparsers is None else itertools.takewhile(lambda arg: arg.startswith("-"), args)
+        # before argparse reports that the option with the right name is missing
+        self._check_options(list(own))
+        parsed, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self._check_options(unknown)
+            self.error(f"unexpected argument {unknown[0]!r}.")
+        return parsed, unknown
+
+    def _check_options(self, args: Sequence[str]) -> None:
+        """Exit with an error if an option is unknown; a unique start of a long option is known."""
+        options = list(self._option_string_actions)
+        for arg in args:
+            name = arg.partition("=")[0]
+            if arg == "--":
+                return
+            if arg.startswith("--") and not any(option.startswith(name) for option in options):
+                close = near(name, options, n=1)
+                advice = f"Did you mean {close[0]}?" if close else f"`{self.prog} --help` lists all."
+                self.error(f"unknown option {name}. {advice}")
 
 
 def print_status(message: str) -> None:
@@ -122,6 +149,33 @@ def add_results(parser: argparse.ArgumentParser, help: str = "folder with the re
 def add_verbose(parser: argparse.ArgumentParser, help: str = "print the log, and the traceback of an error") -> None:
     """Add the option --verbose."""
     parser.add_argument("--verbose", action="store_true", help=help)
+
+
+@contextmanager
+def option_names(function: str, names: Sequence[str]) -> Iterator[None]:
+    """Replace arguments of a Python function in messages of errors by the options of the command.
+
+    >>> with option_names("gate", ["at_least"]):
+    ...     raise ArgumentError("gate(at_least=80.0): at_least must be between 0 and 1.")
+    Traceback (most recent call last):
+    helmframe.errors.ArgumentError: --at-least 80: --at-least must be between 0 and 1.
+    """
+    known = "|".join(names)
+    # a word such as `errors` is an argument only before a value or "must"
+    distinct = "|".join(name for name in names if "_" in name) or "(?!)"
+    value = r"=(?P<value>'[^']*'|[^\s,:]+)"
+
+    def option(match: re.Match[str]) -> str:
+        value = (match["value"] or "").strip("'").removesuffix(".0")
+        return f"--{match['name'].replace('_', '-')} {value}".rstrip()
+
+    try:
+        yield
+    except (ArgumentError, NotComparableError) as error:
+        text = re.sub(rf"\b{function}\(((?:{known})=[^()]*)\)", r"\1", str(error))
+        argument = rf"(?P<name>(?:{known})(?=\b(?:=| must\b))|(?:{distinct})\b(?!['-]))(?:{value})?"
+        text = re.sub(rf"(?<![\w'-]){argument}", option, text)
+        raise type(error)(text) from error
 
 
 def write_output(

@@ -3,7 +3,7 @@
 import argparse
 import json
 
-from helmframe.cli.command import add_output, command, write_output
+from helmframe.cli.command import add_output, command, option_names, write_output
 from helmframe.results import Results, load_results
 from helmframe.stats.gate import Gate
 from helmframe.views.comparison import gate_markdown, gate_text
@@ -16,6 +16,10 @@ def gate_json(gate: Gate) -> str:
 
 
 _FORMATS = {"text": gate_text, "markdown": gate_markdown, "json": gate_json}
+
+
+# The options that errors of `Results.gate` may name.
+_OPTIONS = ("at_least", "at_most", "margin", "against", "errors", "ci")
 
 
 _EPILOG = """\
@@ -73,14 +77,15 @@ def _gate(arguments: argparse.Namespace) -> int:
 def _verdict(arguments: argparse.Namespace) -> Gate:
     results = load_results(arguments.results)
     assert isinstance(results, Results)  # as every reader returns
-    return results.gate(
-        at_least=arguments.at_least,
-        at_most=arguments.at_most,
-        against=arguments.against,
-        margin=arguments.margin,
-        columns=arguments.columns,
-        axis=arguments.axis,
-        errors=arguments.errors,
-        strict=arguments.strict,
-        ci=arguments.ci,
-    )
+    with option_names("gate", _OPTIONS):
+        return results.gate(
+            at_least=arguments.at_least,
+            at_most=arguments.at_most,
+            against=arguments.against,
+            margin=arguments.margin,
+            columns=arguments.columns,
+            axis=arguments.axis,
+            errors=arguments.errors,
+            strict=arguments.strict,
+            ci=arguments.ci,
+        )

@@ -20,7 +20,7 @@ import polars as pl
 
 from helmframe._core.checks import as_list, is_integer, type_of
 from helmframe._core.safe_text import error_text
-from helmframe.errors import ArgumentError
+from helmframe.errors import ArgumentError, CapabilityError
 from helmframe.metrics.protocol import Metric, metric, with_objects
 
 if TYPE_CHECKING:
@@ -431,14 +431,15 @@ def endpoint(url: str, *, key: str | None = None, label: str = "toxic", timeout:
         timeout: The time limit per call, in seconds.
 
     Raises:
-        ArgumentError: The address is invalid, or httpx is not installed. When called: the key is missing, the server
+        CapabilityError: httpx is not installed.
+        ArgumentError: The address is invalid. When called: the key is missing, the server
             can't be reached or refuses the request, or the response has another form.
 
     >>> str(endpoint("http://localhost:8080/predict", key="HF_TOKEN"))
     'http://localhost:8080/predict (toxic)'
     """
     if find_spec("httpx") is None:
-        raise ArgumentError("endpoint() needs the package httpx: pip install 'helmframe[metrics]'.")
+        raise CapabilityError("endpoint() needs the package httpx: pip install 'helmframe[metrics]'.")
     if not url.startswith(("http://", "https://")):
         raise ArgumentError(f"endpoint({url!r}): url must start with http:// or https://.")
     return Endpoint(url, key, label, timeout)

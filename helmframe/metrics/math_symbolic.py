@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from helmframe.errors import ArgumentError
+from helmframe.errors import ArgumentError, CapabilityError
 from helmframe.metrics.math_equiv import alike, boxed
 from helmframe.metrics.protocol import metric
 from helmframe.sandbox import CHILD
@@ -25,10 +25,10 @@ def may_compute() -> None:
     """Check that math-verify is installed.
 
     Raises:
-        ArgumentError: It is not.
+        CapabilityError: It is not.
     """
     if find_spec("math_verify") is None:
-        raise ArgumentError("Metric 'math_symbolic' needs the package math-verify: pip install 'helmframe[math]'.")
+        raise CapabilityError("Metric 'math_symbolic' needs the package math-verify: pip install 'helmframe[math]'.")
 
 
 @metric("math_symbolic", check=may_compute, source="math-verify (Hugging Face), SymPy", correctness=True)

@@ -17,6 +17,7 @@ from typing import NamedTuple, TypeAlias
 from helmframe import config
 from helmframe._core.safe_text import error_text, has_traceback, type_name
 from helmframe.errors import AnswerError
+from helmframe.models import endpoint_client
 from helmframe.models.callers import (
     CURRENT_REQUESTS,
     LOGGED_WARNINGS,
@@ -255,8 +256,9 @@ def _halves(start: int, stop: int) -> list[tuple[int, int]]:
 def _log_error(error: BaseException, caller: Requester, index: int) -> str:
     """Log an error, and return it as one line.
 
-    The first error of each kind and caller is logged with its traceback, if user code raised it. The error that a model
-    is down is logged once per caller, because no row is at fault.
+    The first error of each kind and caller is logged with its traceback, if user code raised it. The traceback of a
+    server's error is logged at level DEBUG. The error that a model is down is logged once per caller, because no row is
+    at fault.
     """
     text, is_down = _line(error), isinstance(error, ModelDownError)
     origin = [] if is_down else traceback.extract_tb(error.__traceback__)[-1:]
@@ -267,11 +269,15 @@ def _log_error(error: BaseException, caller: Requester, index: int) -> str:
         labels = caller.labels(index)
         # the record belongs to the run of this prompt; a batch may contain prompts of several runs
         with on_behalf_of((caller, index)):
+            by_server = bool(origin) and origin[0].filename == endpoint_client.__file__
             by_user = not isinstance(error, ModelDownError | AnswerError)
-            details = error if is_new and by_user and has_traceback(error) else None
+            trace = error if is_new and by_user and has_traceback(error) else None
+            details = None if by_server else trace
             # only the first error of a kind is shown; the run's log and the rows contain all errors
             level = logging.WARNING if is_new else logging.INFO
             logger.log(level, "%s [%s]", text, _label_text(labels), exc_info=details, extra=labels)
+            if by_server and trace is not None:
+                logger.debug("traceback of: %s", text, exc_info=trace, extra=labels)
     return text
 
 

@@ -78,7 +78,8 @@ def http(
         extra: Further fields of each request that the server supports, such as `{"top_k": 1}`.
 
     Raises:
-        ArgumentError: The address, the name or `extra` is invalid, or httpx is not installed.
+        ArgumentError: The address, the name or `extra` is invalid.
+        CapabilityError: httpx is not installed.
     """
     fields = _extra(extra)
     address = _address(url)
@@ -94,7 +95,7 @@ def http(
     }
     options = {key: value for key, value in settings.items() if value is not None}
     model = _EndpointModel(
-        Endpoint(address, name, variable),
+        Endpoint(address, name, variable, provider.provider if provider and provider.key else ""),
         chat,
         fields,
         logprobs=logprobs,
@@ -340,9 +341,10 @@ def _address(url: object) -> str:
 
     Raises:
         ArgumentError: The address is invalid, or contains a secret (a password or a query).
+        CapabilityError: httpx is not installed.
     """
     if find_spec("httpx") is None:
-        raise ArgumentError("Models of servers need the package httpx: pip install 'helmframe[http]'.")
+        raise CapabilityError("Models of servers need the package httpx: pip install 'helmframe[http]'.")
     try:
         parts = urlsplit(url) if isinstance(url, str) else None
         port = parts and parts.port

@@ -54,12 +54,14 @@ class Endpoint:
         url: The base address of the server.
         name: The name of the model on the server.
         key: The environment variable of the server's key; None: no key is sent.
+        provider: The name of the provider that requires a key; "" for a server that may need none.
         has_responded: Whether the server has responded in this process. Later invalid replies fail one request only.
     """
 
     url: str
     name: str
     key: str | None = None
+    provider: str = ""
     has_responded: bool = False
     _open_at: float = 0.0  # the reset of the server's rate limit, by the clock `time.monotonic`
 
@@ -97,8 +99,9 @@ class Endpoint:
     async def _send(self, method: str, route: str, **options: Any) -> "httpx.Response":
         import httpx
 
+        headers = self._headers()
         try:
-            return await _client().request(method, f"{self.url}/{route}", headers=self._headers(), **options)
+            return await _client().request(method, f"{self.url}/{route}", headers=headers, **options)
         except httpx.TransportError as error:
             # of the same class, which decides whether the request is retried
             reason = str(error) or ("timeout" if isinstance(error, httpx.TimeoutException) else "connection lost")
@@ -185,6 +188,8 @@ class Endpoint:
 
     def _headers(self) -> dict[str, str]:
         key = _key(self.key)
+        if not key and self.provider:
+            raise SourceDeniedError(f"{self.provider}: needs a key: export {self.key}=….")
         if not key:
             return {}
         if not key.isascii() or not key.isprintable():

@@ -17,8 +17,9 @@ from typing import Any, NamedTuple
 
 from helmframe._core.safe_text import error_text
 from helmframe.config import from_home
-from helmframe.errors import NotAModelError, SourceBrokenError, SourceMissingError
+from helmframe.errors import CapabilityError, NotAModelError, SourceBrokenError, SourceMissingError, near
 from helmframe.models.model import digest
+from helmframe.models.providers import providers
 
 INSTALL = "Local models need torch and transformers: pip install 'helmframe[local]'"
 # The preferred format first. The second is pickled; transformers and peft unpickle only tensors and plain values.
@@ -60,9 +61,16 @@ def find_checkpoint(name: str, *, revision: str | None = None, patterns: Sequenc
 
     Raises:
         SourceMissingError: The checkpoint was not found; the message lists the searched paths.
+        CapabilityError: No folder has the name, and the packages that read the Hub are missing.
         NotAModelError: The name is an address or a file.
     """
-    if re.match(r"[A-Za-z][\w+.-]+:", name):
+    if _SERVER.fullmatch(name):
+        raise NotAModelError.of(name, f"the scheme is missing. Did you mean 'http://{name}'?")
+    prefix, colon, rest = name.partition(":")
+    if colon and re.fullmatch(r"[A-Za-z][\w+.-]+", prefix):
+        close = [] if rest.startswith("//") else near(prefix, [*providers(), "vllm"], n=1)
+        if close:
+            raise NotAModelError.of(name, f"unknown provider {prefix!r}. Did you mean {f'{close[0]}:{rest}'!r}?")
         raise NotAModelError.of(name, f"{name!r} is an address; write a function that calls it")
     paths = candidate_paths(name)
     for path in paths if revision is None else ():
@@ -77,6 +85,20 @@ def find_checkpoint(name: str, *, revision: str | None = None, patterns: Sequenc
         f"No model found at {name!r}. Searched: {', '.join(map(str, paths))}.{hub}\n"
         "Write the folder of a checkpoint, or its name on the Hub: org/name."
     )
+
+
+# A server's address without its scheme: a host with a port.
+_SERVER = re.compile(r"[\w.-]+:\d{1,5}([/#].*)?")
+# The providers of models whose names start with these words; the provider of other models is "openai".
+_FAMILIES = {"claude": "anthropic", "deepseek": "deepseek", "gemini": "gemini", "mistral": "mistral"}
+
+
+def _provider_advice(name: str) -> str:
+    """Return a line about models of providers, for a name without an organisation; else an empty text."""
+    if not re.fullmatch(r"\w[\w.-]*", name):
+        return ""
+    provider = next((provider for word, provider in _FAMILIES.items() if name.lower().startswith(word)), "openai")
+    return f"\nFor a model of a provider, write its provider: '{provider}:{name}'."
 
 
 def candidate_paths(name: str) -> list[Path]:
@@ -184,11 +206,13 @@ def _from_hub(name: str, revision: str | None, paths: Sequence[Path], patterns: 
     try:
         return Checkpoint(fetch(name, revision, patterns), hub=name)
     except ImportError:
-        raise SourceMissingError(f"No model {name!r} found. Searched: {listed}, without the Hub. {INSTALL}.") from None
+        raise CapabilityError(
+            f"No model {name!r} found. Searched: {listed}, without the Hub. {INSTALL}.{_provider_advice(name)}"
+        ) from None
     except (OSError, ValueError, RuntimeError) as error:
         reason = textwrap.shorten(str(error), 300, placeholder=" …") or type(error).__name__
         raise SourceMissingError(
-            f"No model {name!r} found. Searched: {listed}, and the Hub, which reports: {reason}"
+            f"No model {name!r} found. Searched: {listed}, and the Hub, which reports: {reason}{_provider_advice(name)}"
         ) from error
 
 
@@ -229,7 +253,8 @@ def convert_gguf(model: str | Path) -> Converted:
 
     Raises:
         SourceMissingError: The file was not found; the message lists the searched paths.
-        NotAModelError: The file isn't GGUF, or a package that reads GGUF is missing.
+        NotAModelError: The file isn't GGUF.
+        CapabilityError: A package that reads GGUF is missing.
         SourceBrokenError: transformers can't read the file.
     """
     path = _gguf_file(model)
@@ -248,7 +273,7 @@ def convert_gguf(model: str | Path) -> Converted:
     if not folder.is_dir():
         missing = [name for name in _GGUF_PACKAGES if find_spec(name) is None]
         if missing:
-            raise NotAModelError.of(model, f"GGUF files need {', '.join(missing)}: pip install 'helmframe[gguf]'")
+            raise CapabilityError(f"GGUF files need {', '.join(missing)}: pip install 'helmframe[gguf]'.")
         logger.info("Converting %s once, into %s", path, folder)
         _convert_file(path, tokenizer_files, folder)
     if not tokenizer_files and folder not in _warned:

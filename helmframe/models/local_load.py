@@ -276,7 +276,7 @@ def packages() -> tuple[Any, Any]:
     """Return torch and transformers.
 
     Raises:
-        SourceBrokenError: A package is not installed.
+        CapabilityError: A package is not installed.
     """
     try:
         # transformers replaces its module at the end of its import, and a second thread would get the incomplete one
@@ -284,7 +284,7 @@ def packages() -> tuple[Any, Any]:
             import torch
             import transformers
     except ImportError as error:
-        raise SourceBrokenError(f"{INSTALL} ({error}).") from None
+        raise CapabilityError(f"{INSTALL} ({error}).") from None
     return torch, transformers
 
 
@@ -293,7 +293,7 @@ def imported_in_background() -> Iterator[None]:
     """Import transformers and its tokenizer loaders, which takes seconds, in a thread during the block."""
 
     def work() -> None:
-        with suppress(SourceBrokenError):  # the caller raises it
+        with suppress(CapabilityError):  # the caller raises it
             _ = packages()[1].AutoTokenizer
 
     thread = threading.Thread(target=work)

@@ -352,6 +352,16 @@ def _check_lines(
         raise ArgumentError(f"ci={ci!r}: ci must be between 0 and 1, such as 0.95.")
 
 
+def _percent_advice(value: float) -> str:
+    """Return what to write instead of a percentage.
+
+    >>> _percent_advice(80)
+    'Write 0.8 for 80 %.'
+    """
+    percent = value if 1 < value <= 100 else 30
+    return f"Write {percent / 100:g} for {percent:g} %."
+
+
 def _check_direction(metric: str, entry: Mapping[str, Any], at_least: float | None, at_most: float | None) -> None:
     """Raise if the metric is better in the other direction, or the line is in another unit."""
     if entry["higher_is_better"] is (at_least is None):
@@ -363,7 +373,7 @@ def _check_direction(metric: str, entry: Mapping[str, Any], at_least: float | No
     if entry["unit"] == "fraction" and not 0 <= (line or 0) <= 1:
         raise ArgumentError(
             f"gate({argument}={line!r}): {argument} must be between 0 and 1 for {metric!r}, which is a fraction. "
-            "For 30 %, write 0.3."
+            f"{_percent_advice(line or 0)}"
         )
 
 

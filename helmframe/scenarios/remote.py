@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from helmframe.config import S3Options, s3_reader
-from helmframe.errors import SourceError
+from helmframe.errors import CapabilityError
 from helmframe.scenarios.sql import text_literal
 
 if TYPE_CHECKING:
@@ -27,14 +27,14 @@ def reach_s3(connection: "duckdb.DuckDBPyConnection", options: S3Options, where:
     """Let the connection read s3://; return a function that lists the paths of a glob pattern.
 
     Raises:
-        SourceError: HELMFRAME_S3_READER requires httpfs, which isn't installed.
+        CapabilityError: HELMFRAME_S3_READER requires httpfs, which isn't installed.
     """
     import duckdb
 
     _prepare(connection)
     extension, reader = httpfs_file(), s3_reader()
     if reader == "httpfs" and extension is None:
-        raise SourceError(
+        raise CapabilityError(
             f"{where} can't be read with httpfs: no build for DuckDB {duckdb.__version__} is installed.\n"
             "Run pip install 'helmframe[httpfs]', or unset HELMFRAME_S3_READER."
         )

@@ -53,6 +53,14 @@ def test_an_error_is_one_message_on_stderr(
     assert "Traceback" not in err
 
 
+def test_the_hint_for_python_code_is_not_printed(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("plan.yaml").write_text("scenario: sampler\ngenerate: oracle()\nmetrics: [exact_mach]\n")
+    assert main(["run", "plan.yaml"]) == 2
+    err = capsys.readouterr().err
+    assert "Unknown metric 'exact_mach'. Did you mean 'exact_match'" in err
+    assert "@hf.metric" not in err
+
+
 def test_verbose_shows_where_an_error_is_from(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "--verbose", "samplr"]) == 2
     err = capsys.readouterr().err
@@ -65,6 +73,33 @@ def test_wrong_usage_ends_with_2(capsys: pytest.CaptureFixture[str]) -> None:
         main(["run", "--no-such-option"])
     assert error.value.code == 2
     assert "usage: helmframe" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("argv", "message", "usage"),
+    [
+        (["run", "x", "--modle", "org/name"], "unknown option --modle. Did you mean --model?", "usage: helmframe run "),
+        (["run", "x", "--modle=org/name"], "unknown option --modle. Did you mean --model?", "usage: helmframe run "),
+        (["gate", "runs/a", "--at-leest", "1"], "Did you mean --at-least?", "usage: helmframe gate "),
+        (
+            ["store", "ls", "--stroe", "x"],
+            "Did you mean --store?",
+            "usage: helmframe store ls ",
+        ),
+        (["--verson"], "unknown option --verson. Did you mean --version?", "usage: helmframe [options] COMMAND"),
+        (["check", "x", "y"], "unexpected argument 'y'.", "usage: helmframe check "),
+        (["run", "x", "--zzz"], "unknown option --zzz. `helmframe run --help` lists all.", "usage: helmframe run "),
+    ],
+)
+def test_an_unknown_option_is_reported_with_the_usage_of_its_command(
+    argv: list[str], message: str, usage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(argv)
+    assert stopped.value.code == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert err.startswith(usage)
 
 
 def test_an_unexpected_error_is_reported_without_a_traceback(

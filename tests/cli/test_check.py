@@ -123,11 +123,52 @@ def test_the_command_says_what_is_wrong_and_fails(folder: Path, capsys: pytest.C
     assert main(["check", str(folder), "--data", "/nowhere"]) == 1
     out, err = capsys.readouterr()
     first, second = out.splitlines()
-    assert first.startswith("unread  mine.yaml")
+    assert first.startswith("UNREAD  mine.yaml")
     assert second.startswith("ERROR   other.yaml")
     assert "1 of 2 files are invalid" in err
 
 
-def test_the_command_is_content_with_what_is_right(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["check", str(folder / "mine.yaml"), "--data", "/nowhere"]) == 0
-    assert capsys.readouterr().out.split()[:2] == ["unread", str(folder / "mine.yaml")]
+def test_the_command_is_content_with_what_is_right(
+    folder: Path, own_rows: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", str(folder / "mine.yaml"), "--data", str(own_rows)]) == 0
+    assert capsys.readouterr().out.split()[:2] == ["ok", str(folder / "mine.yaml")]
+
+
+def test_a_data_root_that_is_not_readable_fails(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(folder), "--data", "/nowhere"]) == 1
+    out, err = capsys.readouterr()
+    assert out.startswith("UNREAD  mine.yaml  scenario 'mine': no file found at /nowhere")
+    assert out.count("\n") == 1
+    assert err == "helmframe: The rows of 1 of 1 files can't be read below /nowhere.\n"
+
+
+def test_without_a_data_root_rows_may_be_unread(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("HELMFRAME_DATA", raising=False)
+    assert main(["check", str(folder)]) == 0
+    assert capsys.readouterr().out.startswith("UNREAD  mine.yaml  scenario 'mine': no data root is set for ")
+    monkeypatch.setenv("HELMFRAME_DATA", "/nowhere")
+    assert main(["check", str(folder)]) == 1
+
+
+def test_a_server_that_is_down_is_no_fault_of_the_file(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
+    assert main(["check", str(folder), "--data", "s3://evals"]) == 1
+    out = capsys.readouterr().out
+    assert out.startswith("UNREAD  mine.yaml  scenario 'mine': s3://evals/mine/{split}-*.parquet can't be reached")
+    assert out.count("\n") == 1
+
+
+def test_an_address_of_a_server_without_a_scheme_is_named(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "localhost:19000")
+    assert main(["check", str(folder), "--data", "s3://evals"]) == 1
+    out = capsys.readouterr().out
+    assert out.startswith("UNREAD  mine.yaml  AWS_ENDPOINT_URL='localhost:19000': ")

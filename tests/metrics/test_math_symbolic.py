@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from helmframe.errors import ArgumentError
+from helmframe.errors import ArgumentError, CapabilityError
 from helmframe.metrics import math_symbolic
 from helmframe.metrics.math_symbolic import equal, may_compute
 from tests.frames import right, scored
@@ -43,7 +43,7 @@ def test_a_number_that_never_ends_is_given_up_and_the_next_is_answered(monkeypat
 
 def test_without_math_verify_the_metric_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(math_symbolic, "find_spec", lambda _: None)
-    with pytest.raises(ArgumentError, match=r"pip install 'helmframe\[math\]'"):
+    with pytest.raises(CapabilityError, match=r"pip install 'helmframe\[math\]'"):
         may_compute()
 
 

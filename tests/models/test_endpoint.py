@@ -1,6 +1,7 @@
 """Models of servers: real ones on this machine, asked over HTTP."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -379,6 +380,20 @@ def test_a_remote_server_without_a_key_variable_says_how_to_name_one(monkeypatch
     assert "key_env='MY_SERVER_KEY'" in str(error)
 
 
+@pytest.mark.parametrize("name", ["openai:gpt-4.1", "groq:llama"])
+def test_a_provider_without_its_key_raises_before_the_first_request(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def request(*_: object, **__: object) -> None:
+        raise AssertionError("a request was sent")
+
+    monkeypatch.setattr("helmframe.models.endpoint_client._client", request)
+    provider = name.partition(":")[0]
+    variable = providers.providers()[provider].key
+    monkeypatch.delenv(variable, raising=False)
+    plan = hf.scenario("sampler").limit(1).adapt(method="generation").generate(name)
+    with pytest.raises(SourceDeniedError, match=rf"^{provider}: needs a key: export {variable}=…"):
+        plan.score()
+
+
 @pytest.mark.parametrize("given", ["sk-canary-0123", "a b", "", 3])
 def test_a_key_in_place_of_its_variable_is_refused_unshown(given: Any) -> None:
     with pytest.raises(ArgumentError, match=r"must be the name of an environment variable") as refused:
@@ -494,6 +509,18 @@ def test_a_server_that_dies_costs_little_and_the_next_run_asks_the_rest(server: 
 def test_nobody_listens() -> None:
     (found,) = outcomes(http("http://127.0.0.1:9/v1", "m"), ["a"])
     assert str(found.error).startswith("ConnectError: no response from http://127.0.0.1:9/v1/completions: ")
+
+
+def test_a_server_that_does_not_respond_is_logged_as_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG, "helmframe"):
+        outcomes(http("http://127.0.0.1:9/v1", "m"), ["a"])
+    shown = [
+        record for record in caplog.records if record.levelno >= logging.WARNING and "no response" in record.message
+    ]
+    assert len(shown) == 1
+    assert "no response from http://127.0.0.1:9/v1/completions: " in shown[0].message
+    assert not any(record.exc_info for record in caplog.records if record.levelno >= logging.INFO)
+    assert any(record.exc_info for record in caplog.records if record.levelno == logging.DEBUG)
 
 
 def test_what_a_server_says_is_one_short_line(server: Server) -> None:

@@ -12,6 +12,7 @@ import torch
 import helmframe as hf
 from helmframe.errors import ArgumentError, NotAModelError, SourceBrokenError, SourceMissingError
 from helmframe.models import Completion, local_files
+from helmframe.models.local_files import find_checkpoint
 from helmframe.models.protocol import from_any
 from tests.models import tiny
 from tests.scenarios.hub_server import hub
@@ -48,6 +49,38 @@ def pickled(folder: Path, **more: object) -> Path:
     return folder
 
 
+@pytest.mark.parametrize(
+    ("name", "suggestion"),
+    [
+        ("opnai:gpt-4.1", "unknown provider 'opnai'. Did you mean 'openai:gpt-4.1'?"),
+        ("vlm:org/name", "Did you mean 'vllm:org/name'?"),
+        ("localhost:18000/v1#m", "the scheme is missing. Did you mean 'http://localhost:18000/v1#m'?"),
+        ("127.0.0.1:80#m", "Did you mean 'http://127.0.0.1:80#m'?"),
+    ],
+)
+def test_a_misspelt_address_is_suggested(name: str, suggestion: str) -> None:
+    with pytest.raises(NotAModelError) as raised:
+        find_checkpoint(name)
+    assert str(raised.value).partition("\n")[0].endswith(suggestion)
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [("gpt-4", "'openai:gpt-4'"), ("claude-3-opus", "'anthropic:claude-3-opus'"), ("org/name", None)],
+)
+def test_a_name_that_is_not_found_may_be_a_model_of_a_provider(
+    name: str, advice: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fetch(*_: object) -> None:
+        raise OSError("offline")
+
+    monkeypatch.setattr("helmframe.models.local_files.fetch", fetch)
+    with pytest.raises(SourceMissingError) as raised:
+        find_checkpoint(name)
+    line = f"\nFor a model of a provider, write its provider: {advice}."
+    assert str(raised.value).endswith(line if advice else "offline")
+
+
 def test_weights_that_torch_saved_are_read_and_nothing_in_them_is_run(folder: Path, tmp_path: Path) -> None:
     assert answer(pickled(folder)) == answer((tiny.gpt2(), tiny.tokenizer()))
     tiny.saved(folder, tiny.gpt2(seed=1))
@@ -57,6 +90,7 @@ def test_weights_that_torch_saved_are_read_and_nothing_in_them_is_run(folder: Pa
 
 
 ASKS = """\
+from helmframe.models.local_files import find_checkpoint
 from helmframe.models.protocol import from_any
 model = from_any("some/hub")
 print(model.state())

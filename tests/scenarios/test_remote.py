@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from helmframe.config import S3Options, Secret
-from helmframe.errors import ArgumentError, SourceError
+from helmframe.errors import ArgumentError, CapabilityError
 from helmframe.scenarios import remote
 from helmframe.scenarios.catalogue import find_scenario
 from helmframe.scenarios.remote import _HandlePerThread, _s3fs, _secret_statement
@@ -51,7 +51,7 @@ def test_the_files_of_a_bucket_have_a_handle_per_thread_and_do_not_read_ahead(mo
 def test_httpfs_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote, "httpfs_file", lambda: None)
     monkeypatch.setenv("HELMFRAME_S3_READER", "httpfs")
-    with pytest.raises(SourceError, match=r"scenario 'mmlu': s3://b/mmlu/.* can't be read with httpfs: no build for"):
+    with pytest.raises(CapabilityError, match=r"scenario 'mmlu': s3://b/mmlu/.* with httpfs: no build for"):
         connect(find_scenario("mmlu"), "s3://b")
 
 

