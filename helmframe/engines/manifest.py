@@ -244,8 +244,8 @@ def resumed_runs(
 
     Args:
         resume: The id of a run, or "last"; None: no run. "last" is the run with the most stored completions among the
-            runs with the same plans and model names, from the newest back to the newest complete run. Of equal runs,
-            it is the newest.
+            runs with the same plans and model names, from the newest back to the newest complete run. The newest of
+            equal runs is chosen.
         plans: The plans to run.
         root: The store.
         fresh: Whether all completions are generated again.
