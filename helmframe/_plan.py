@@ -438,8 +438,8 @@ class Plan:
             until: A stopping rule, to end before all requests are sent: `hf.precise(.03)`, `hf.decided("a", "b")`.
             engine: "local", or "ray" for a Ray cluster; `hf.engines.Ray(…)` has its options.
             priority: The priority in the queue of the model: higher numbers first; equal ones take turns.
-            resume: The run whose completions are reused for models without a version: its id, or "last" for the newest
-                run of the same plan. Requests match by content.
+            resume: The run whose completions are reused for models without a version: its id, or "last" for the run
+                of the same plan with the most stored completions. Requests match by content.
 
         Returns:
             The results, which are also stored as a run. `hf.runs()` lists the runs.
@@ -473,7 +473,8 @@ class Plan:
     ) -> Run:
         """Run the plan in the background and return a live `Run` at once. The arguments are those of `score`.
 
-        Several runs share the queue of their model.
+        Several runs share the queue of their model. `resume="last"` chooses the run of the same plan with the most
+        stored completions, as in `score`.
 
         >>> import helmframe as hf
         >>> run = hf.scenario("sampler").where(subject="music").limit(2).generate(hf.models.oracle()).submit()

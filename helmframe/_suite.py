@@ -175,7 +175,7 @@ class Suite:
         """Run all plans together and return one `Results`. The arguments are those of `Plan.score`.
 
         Models that do not support a plan, and scenarios whose rows are missing, are skipped; the other plans run.
-        `results.manifest["left_out"]` lists what was skipped.
+        `results.manifest["skipped"]` lists what was skipped.
 
         >>> import helmframe as hf
         >>> plans = [hf.scenario("sampler").where(subject=subject).limit(2) for subject in ("music", "biology")]

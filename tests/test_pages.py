@@ -25,7 +25,10 @@ def test_a_pages_snippets_run_and_show_what_it_says(page: str) -> None:
         if code.startswith(NOT_RUN):
             continue
         exec(compile(ast.Module(before, []), page, "exec"), names)
-        value = eval(compile(ast.Expression(last.value), page, "eval"), names)
+        expression = last.value
+        if isinstance(expression, ast.Call) and ast.unparse(expression.func) == "print":
+            (expression,) = expression.args  # a page shows what the snippet prints
+        value = eval(compile(ast.Expression(expression), page, "eval"), names)
         # below a run's table stand its metrics and its folder
         found = str(value).split("\nmetrics:")[0] if isinstance(value, Results) else str(value)
         assert shown in (None, found.strip())

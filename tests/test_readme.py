@@ -1,6 +1,7 @@
 """The README: its snippets run and show what it shows, its links lead to files, and it is short."""
 
 import re
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,10 +20,10 @@ MOST_WORDS = 600
 
 
 def pasted(code: str, names: dict[str, Any]) -> Any:
-    """Run a snippet; return the value of its last line, as a notebook cell would show it."""
+    """Run a snippet; return the value of its last line, which a notebook shows or the snippet prints."""
     *before, last = code.rstrip().split("\n")
     exec("\n".join(before), names)
-    return eval(last, names)
+    return eval(re.sub(r"^print\((\w+)\).*", r"\1", last), names)
 
 
 def check(piece: Snippet, value: Any) -> None:
@@ -30,10 +31,19 @@ def check(piece: Snippet, value: Any) -> None:
     assert piece.shown in (None, str(value).split("\nmetrics:")[0].strip())
 
 
+def test_the_first_snippet_prints_a_table_without_a_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HELMFRAME_DATA", str(tmp_path / "empty"))
+    exec(FIRST.code, {})
+    assert re.search(r"^sampler +model +typos +0\.250 ", capsys.readouterr().out, re.MULTILINE)
+
+
 @pytest.mark.shared
-def test_the_first_snippet_runs(shared: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_line_for_mmlu_runs(shared: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HELMFRAME_DATA", str(shared / "scenarios"))
-    results = pasted(FIRST.code, {})
+    (line,) = re.findall(r"^`(hf\.scenario\(\"mmlu\"\).*)`\.$", README, re.MULTILINE)
+    results = eval(line, {"hf": hf, "model": lambda prompt: "A"})
     assert isinstance(results, Results)
     assert results.table(metrics="exact_match")["n"].to_list() == [311, 311]
 

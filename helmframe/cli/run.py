@@ -33,7 +33,8 @@ _MODELS = (
 )
 _GROUPS = "run only entries of these groups: a scenario (mmlu, mmlu_anatomy), or a group of the .conf file"
 _RESUME = (
-    "reuse the completions that run RUN stored of models without a version; 'last' is the newest run of the same plans"
+    "reuse the completions that run RUN stored of models without a version; 'last' is the run of "
+    "the same plans with the most stored completions"
 )
 _PRICES = "price of a million prompt tokens and of a million output tokens, by model name: org/name=0.5,1.5"
 _UNTIL = (

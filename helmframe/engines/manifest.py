@@ -235,6 +235,8 @@ def _scenario(spec: ScenarioSpec) -> dict[str, Any]:
 LAST = "last"
 # The maximum of run ids in an error.
 SHOWN = 5
+# The maximum of runs with completions that `resume="last"` compares: a bucket lists the files of each of them.
+SEARCHED = 20
 
 
 def resumed_runs(
@@ -243,8 +245,9 @@ def resumed_runs(
     """Return the run to resume, then the runs that it resumed itself.
 
     Args:
-        resume: The id of a run, or "last"; None: no run. "last" is the newest run with the same plans and model names
-            that stores completions, or the newest of these runs if none stores completions.
+        resume: The id of a run, or "last"; None: no run. "last" is the run with the most stored completions among the
+            runs with the same plans and model names, from the newest back to the newest complete run. The newest of
+            equal runs is chosen.
         plans: The plans to run.
         root: The store.
         fresh: Whether all completions are generated again.
@@ -282,9 +285,11 @@ def resumed_runs(
 def _last(
     folders: Mapping[str, RunFolder], plans: Sequence[PlanSpec], unpinned: Sequence[Unpinned], root: Address
 ) -> tuple[str, dict[str, Any]]:
+    """Return the id and the manifest of the run that `resume="last"` means."""
     texts = plan_texts(plans)
     names = {model.name for plan in plans for model in plan.models}
-    first: tuple[str, dict[str, Any]] | None = None
+    chosen: tuple[str, dict[str, Any]] | None = None
+    most = n_searched = 0
     # ids start with the second in which the run started
     for _, same_second in groupby(folders.values(), key=lambda folder: folder.id.rpartition("-")[0]):
         manifests = [(folder, manifest) for folder in same_second if (manifest := _readable(folder)) is not None]
@@ -293,14 +298,25 @@ def _last(
                 continue
             if manifest.get("store_only"):
                 continue
-            if not unpinned or any(stored_counts(folder.path).values()):
+            if not unpinned:
                 return folder.id, manifest
-            first = first or (folder.id, manifest)
-    if first is None:
+            n_stored = sum(stored_counts(folder.path).values())
+            if chosen is None or n_stored > most:
+                chosen, most = (folder.id, manifest), n_stored
+            n_searched += n_stored > 0
+            if n_searched == SEARCHED or (n_stored and _is_complete(manifest)):
+                return chosen
+    if chosen is None:
         named = ", ".join(map(repr, sorted(names)))
         problem = f"resume='last': the store {root} has no run of this plan with {named}."
         raise UnknownNameError(problem + _listed(folders))
-    return first
+    return chosen
+
+
+def _is_complete(manifest: Mapping[str, Any]) -> bool:
+    """Return whether the run has a completion of every request of its plans."""
+    ended = manifest.get("status") == "done" and not manifest.get("until")
+    return ended and not manifest.get("counts", {}).get("failed")
 
 
 def _readable(folder: RunFolder) -> dict[str, Any] | None:

@@ -234,8 +234,10 @@ def flips(results: ResultsData, perturbation: str | None = None, *, metric: str 
         metric: The metric whose scores are compared; default the main metric.
 
     Returns:
-        flip ("worse" or "better"), input, perturbed_input, diff (`the [quick→quikc] fox`), both completions, outputs
-        and scores. Notebooks highlight the changes.
+        flip ("worse" or "better"), input, perturbed_input, diff of the inputs (`the [quick→quikc] fox`), both
+        completions, outputs and scores. Notebooks highlight the changes. Select a few of the 18 columns:
+        `.select("diff", "completion", "perturbed_completion")`. For scenarios scored by likelihood, the completion is
+        the preferred option, and the outputs are null.
     """
     (name,) = reader_of(results).metric_list(metric or results.main_metrics[0])
     return Flips(render(Flips(_flips_table(_select_scores(results, None, name)[0], perturbation, name)), "with_diff"))

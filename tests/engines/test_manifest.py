@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -42,6 +43,11 @@ def stopped(n: int, plan: hf.Plan = PLAN, **how: object) -> hf.Results:
 def run_id(results: hf.Results) -> str:
     assert results.path is not None
     return Path(results.path).name
+
+
+def stored(results: hf.Results) -> int:
+    """How many completions a run stored."""
+    return sum(stored_counts(results.path or "").values())
 
 
 def all_of(plan: hf.Plan) -> int:
@@ -132,7 +138,7 @@ def test_another_plan_shares_the_requests_that_are_equal() -> None:
     assert len(calls) == all_of(PLAN.limit(3)) - all_of(PLAN.limit(2))
 
 
-def test_last_is_the_newest_run_of_the_plan_and_names_that_stored_completions() -> None:
+def test_last_is_a_run_of_the_same_plan_and_names_that_stored_completions() -> None:
     wanted = stopped(5)
     stopped(0)
     stopped(7, PLAN.limit(3))
@@ -141,9 +147,37 @@ def test_last_is_the_newest_run_of_the_plan_and_names_that_stored_completions() 
     assert resumed.manifest["resumed"] == run_id(wanted)
 
 
-def test_last_is_the_newest_of_runs_that_started_in_one_second() -> None:
-    ids = [run_id(stopped(n)) for n in range(1, 6)]
+def test_last_is_the_run_with_the_most_stored_completions() -> None:
+    longer = stopped(9)
+    stopped(5)
+    assert PLAN.generate(function([])).score(resume="last").manifest["resumed"] == run_id(longer)
+
+
+def test_last_is_the_newest_of_equal_runs_that_started_in_one_second() -> None:
+    ids = [run_id(stopped(3)) for _ in range(5)]
     assert PLAN.generate(function([])).score(resume="last").manifest["resumed"] == ids[-1]
+
+
+def test_last_is_the_newest_complete_run_even_if_an_older_run_stored_more() -> None:
+    plan = PLAN.limit(3)
+    older = plan.generate(function([])).score()
+    folder = next(Path(cache_of(older.path or ""), "completions").iterdir())
+    shutil.copytree(folder, folder.with_name("0" * len(folder.name)))
+    complete = plan.generate(function([])).score()
+    stopped(2, plan)
+    assert stored(older) == 2 * stored(complete)
+    assert plan.generate(function([])).score(resume="last").manifest["resumed"] == run_id(complete)
+
+
+def test_a_run_with_failed_requests_is_not_complete() -> None:
+    def fails_once(prompt: str) -> str:
+        if "octave" in prompt:
+            raise ValueError("no octaves")
+        return "A"
+
+    full = PLAN.generate(function([])).score()
+    PLAN.generate(function([], answer=fails_once)).score()
+    assert PLAN.generate(function([])).score(resume="last").manifest["resumed"] == run_id(full)
 
 
 def test_a_run_that_stored_nothing_contributes_nothing() -> None:
