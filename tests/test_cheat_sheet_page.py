@@ -10,7 +10,7 @@ from helmframe.adapters.adapt import ADAPTERS
 from helmframe.cli.command import COMMANDS
 from helmframe.results import Results
 from tests.demo import ROOT
-from tests.snippets import snippets
+from tests.snippets import packaged_names, snippets
 
 PAGE = (ROOT / "docs" / "cheat_sheet.md").read_text(encoding="utf-8")
 PROSE = re.sub(r"^```.*?^```$", "", PAGE, flags=re.MULTILINE | re.DOTALL)
@@ -49,11 +49,9 @@ def test_every_method_of_results_and_runs_is_named() -> None:
     assert public(hf.Run) - names_in("Runs") - {"id", "name", "plan", "plans"} == set()
 
 
-@pytest.mark.parametrize(
-    ("heading", "listing"), [("Perturbations", hf.list_perturbations), ("Metrics", hf.list_metrics)]
-)
-def test_every_listed_name_is_named_and_no_other(heading: str, listing: Any) -> None:
-    listed = set(listing()["name"])
+@pytest.mark.parametrize(("heading", "listing"), [("Perturbations", "list_perturbations"), ("Metrics", "list_metrics")])
+def test_every_listed_name_is_named_and_no_other(heading: str, listing: str) -> None:
+    listed = set(packaged_names(f"hf.{listing}()['name'].to_list()"))
     named = names_in(heading)
     assert listed - named == set()
     assert named - listed - {"hf.perturbations.typos", 'compat="helm"', '"typos', "name@k"} == set()

@@ -8,10 +8,9 @@ from urllib.parse import urlsplit
 import pytest
 
 import helmframe as hf
-from helmframe import perturbations
 from helmframe.results import Results
 from tests.demo import ROOT
-from tests.snippets import Snippet, snippets
+from tests.snippets import Snippet, packaged_names, snippets
 from tests.test_finding import Recorded
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -69,7 +68,7 @@ def test_the_conclusion_states_the_numbers_shown() -> None:
 
 
 def test_the_comparison_has_the_counts_of_the_package() -> None:
-    counted = {name for name in perturbations.__all__ if name.islower()}
+    counted = {name for name in packaged_names("hf.perturbations.__all__") if name.islower()}
     assert f"| perturbations | {len(counted)} |" in README
     assert f"{len(counted)} perturbations" in README
     assert f"| tasks | {hf.list_scenarios().height} |" in README

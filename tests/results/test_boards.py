@@ -246,7 +246,7 @@ def test_numbers_of_whole_sets_have_a_gate_too(gate_results: hf.Results) -> None
 def test_a_fraction_is_not_held_against_a_percentage(gate_results: hf.Results) -> None:
     with pytest.raises(
         ArgumentError,
-        match=r"gate\(at_least=30\): .* between 0 and 1 for 'exact_match'.* write 0\.3",
+        match=r"gate\(at_least=30\): .* between 0 and 1 for 'exact_match'.* Write 0\.3",
     ):
         gate_results.gate(at_least=30)
 
