@@ -154,8 +154,8 @@ class CapabilityError(HelmframeError, ValueError):
         """Return the error of a scenario that needs log-probabilities of texts."""
         return cls(
             f"Model {model!r} doesn't compute log-probabilities of texts, which scenario {scenario!r} needs. Use a "
-            "local model, or an object with .loglikelihood(pairs). Or generate the answer: "
-            ".adapt(method='multiple_choice_joint') or .adapt(method='generation')."
+            "local model, or an object with .loglikelihood(pairs). Or let it generate: "
+            ".adapt(method='multiple_choice_joint').metrics('exact_match')."
         )
 
     @classmethod

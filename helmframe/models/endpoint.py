@@ -327,7 +327,7 @@ class _EndpointModel:
         return CapabilityError(
             f"Model {self.endpoint.name!r}: {self.endpoint.url} doesn't return log-probabilities of prompts (echo with "
             f"logprobs, or prompt_logprobs){reason}. vLLM's server does. Or generate the answer: "
-            ".adapt(method='multiple_choice_joint') or .adapt(method='generation')."
+            ".adapt(method='multiple_choice_joint').metrics('exact_match')."
         )
 
 

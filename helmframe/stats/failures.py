@@ -117,8 +117,8 @@ def _refusal(row: Mapping[str, Any], cells: Sequence[str]) -> str:
     if row["reason"] is not None:
         problem = f"{share} of the scores of {side} are missing ({where}): {row['reason']}"
     return (
-        f"{problem}. Rerun the failed requests, or write errors='drop' (skip these instances) or errors='worst' (count "
-        "the metric's worst value)."
+        f"{problem}. Rerun failed requests, or correct the metric and rescore. Or write errors='drop' (skip these "
+        "instances) or errors='worst' (count the metric's worst value)."
     )
 
 
