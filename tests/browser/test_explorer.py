@@ -202,5 +202,5 @@ def test_helmframe_view_serves_a_run_until_ctrl_c(watched: Watched, tmp_path: Pa
         view.send_signal(signal.SIGINT)
         _, errors = view.communicate(timeout=30)
         assert view.returncode == 0
-        assert errors == "helmframe: ended\n"
+        assert errors == "helmframe: stopped\n"
     well(watched)

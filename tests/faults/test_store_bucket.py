@@ -80,7 +80,7 @@ def test_results_can_be_copied_to_a_bucket(address: str) -> None:
     assert hf.load(f"{address}/copy").table().equals(results.table())
     assert Dashboard(f"{address}/copy").page({}).count("<tr>") > 32
     assert read(results.report(f"{address}/report.html")).startswith(b"<!doctype html>")
-    with pytest.raises(StoreError, match="not empty"):
+    with pytest.raises(StoreError, match="isn't empty"):
         results.to_parquet(f"{address}/copy/")
 
 
