@@ -19,7 +19,7 @@ from helmframe.engines.capture import uncaptured
 SECONDS_BETWEEN_LINES = 10.0
 SECONDS_BETWEEN_PAGES = 0.25
 MAX_ROWS = 20
-COUNTS = ("planned", "cached", "shared", "refused", "generated", "failed", "prompt_tokens", "output_tokens")
+COUNTS = ("planned", "cached", "shared", "refused", "generated", "failed", "rerun", "prompt_tokens", "output_tokens")
 DONE = ("cached", "shared", "refused", "generated")
 
 
