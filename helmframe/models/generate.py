@@ -53,7 +53,7 @@ def generate(
 
     Completions are cached, and equal requests are sent once. A failed request is a row with `error`. It is not cached,
     so the next run retries it. If reasoning used all tokens although there is head-room for it, the request is sent
-    once more with twice the head-room. That is another request, with its own `decoding` and `request_id`.
+    again with twice the head-room. That is another request, with its own `decoding` and `request_id`.
 
     Args:
         requests: `FITTED`, one row per output, as `request_ids` returns them.
@@ -84,8 +84,8 @@ def generate(
         return first.drop("_row")
     second = _complete(roomier, prefixes, model, stored, fingerprint, report=_of_rerun(report), **options)
     second = second.filter(pl.col("completion").is_not_null())  # else the first completion counts
-    kept = first.join(second, on="_row", how="anti", maintain_order="left")
-    return pl.concat([kept, second]).sort("_row").drop("_row")
+    unchanged = first.join(second, on="_row", how="anti", maintain_order="left")
+    return pl.concat([unchanged, second]).sort("_row").drop("_row")
 
 
 def roomier_requests(requests: pl.DataFrame, prefixes: pl.DataFrame, model: Model, fingerprint: str) -> pl.DataFrame:
@@ -99,7 +99,7 @@ def roomier_requests(requests: pl.DataFrame, prefixes: pl.DataFrame, model: Mode
 
 
 def _of_rerun(report: Report) -> Report:
-    """Return the report of requests that are sent once more: their completions are planned already."""
+    """Return the report of requests that are sent a second time: their completions are planned already."""
 
     def report_rerun(event: str, count: int) -> None:
         if event in ("generated", "prompt_tokens", "output_tokens"):

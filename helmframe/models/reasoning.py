@@ -89,7 +89,7 @@ def _with_room(text: str, room: int) -> str:
 
 
 def with_doubled_room(requests: pl.DataFrame) -> pl.DataFrame:
-    """Return the requests that have head-room, with twice as many tokens of it."""
+    """Return the requests that have head-room, with twice its number of tokens."""
     decodings = {text: json.loads(text) for text in requests["decoding"].unique()}
     doubled = {
         text: _dumped(decoding, 2 * head_room(decoding))

@@ -248,6 +248,15 @@ def test_a_stop_sequence_within_the_reasoning_is_explained() -> None:
     assert results.completions.collect()["reasoning"].to_list() == ["one\ntwo"] * 2
 
 
+def test_the_log_probability_of_a_text_that_is_cut_after_generation_is_unknown() -> None:
+    def model(prompt: str, max_tokens: int = 1) -> Completion:
+        return Completion("B\nC", logprob=-3.0, token_logprobs=(-1.0, -1.0, -1.0), finish_reason="stop")
+
+    frames = [numbered(1).generate(model, reasoning=room).score().completions.collect() for room in (9, 0)]
+    assert [frame["completion"].item() for frame in frames] == ["B", "B"]
+    assert [frame["logprob"].item() for frame in frames] == [None, -3.0]
+
+
 # -- models that are known to reason -----------------------------------------------------------------------------------
 
 
