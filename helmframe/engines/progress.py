@@ -255,6 +255,8 @@ def _summary(counts: dict[str, int], seconds: float | None) -> str:
     parts = [f"{_done(counts):,} of {counts['planned']:,} completions"]
     if counts["failed"]:
         parts.append(f"{counts['failed']:,} failed")
+    if counts["rerun"]:
+        parts.append(f"{counts['rerun']:,} generated again")
     rate = _rate(counts["generated"], seconds or 0.0)
     left = _seconds_left(counts, rate)
     if rate and left:
