@@ -12,7 +12,7 @@ from helmframe._core.expressions import is_starved
 from helmframe._core.specs import Call
 from helmframe.models.generate import Report
 from helmframe.models.model import Model
-from helmframe.models.reasoning import head_room
+from helmframe.models.reasoning import HEAD_ROOM, head_room
 from helmframe.models.scheduler import busy_of
 
 # The number of characters of a prompt's end in a note.
@@ -108,14 +108,15 @@ def count_empty(
         requests: The requests of the plan; completions of other requests were generated again with more head-room.
     """
     generated = pl.col("completion").is_not_null() & pl.col("continuation").is_null()
-    n = int(completions.select(generated.sum()).item())
+    is_empty = generated & ~pl.col("completion").str.contains(r"\S")
+    n, n_empty = completions.select(generated.sum(), is_empty.sum().alias("empty")).row(0)
     if not n:
         return {}
-    starved = completions.filter(is_starved(completions.columns))
+    blank = completions.filter(is_empty) if n_empty else completions.clear()
+    starved, empty = blank.filter(is_starved(blank.columns)), blank.filter(~is_starved(blank.columns))
     room = max((head_room(json.loads(text)) for text in starved["decoding"].unique()), default=0)
-    rerun = 0 if requests is None else completions.join(requests, on="request_id", how="anti").height
-    blank = generated & ~pl.col("completion").str.contains(r"\S")
-    empty = completions.filter(blank & ~is_starved(completions.columns))
+    with_room = completions.filter(pl.col("decoding").str.contains(f'"{HEAD_ROOM}": ', literal=True))
+    rerun = 0 if requests is None else with_room.join(requests, on="request_id", how="anti").height
     first = None
     if empty.height:
         row = empty.head(1).join(prefixes, on="prefix_id", how="left").row(0, named=True)

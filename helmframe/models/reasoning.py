@@ -140,7 +140,7 @@ def template_reasons(template: object) -> bool:
 
 def opens_reasoning(prompt: pl.Expr) -> pl.Expr:
     """Return whether a prompt ends with the tag that opens reasoning, so that the completion starts within it."""
-    return prompt.str.contains(r"<think>\s*$").fill_null(value=False)
+    return prompt.str.strip_chars_end().str.ends_with("<think>").fill_null(value=False)
 
 
 def with_reasoning_tokens(completions: pl.DataFrame, model: Model) -> pl.DataFrame:
