@@ -145,7 +145,8 @@ def _starts(requests: pl.DataFrame, heads: pl.DataFrame, model: Model) -> pl.Dat
             prefix, tail = _render(first_shots(head, number), model, chat_template, json.loads(variables))
             prefix_id = sha256(prefix.encode()).hexdigest()[:32]
             rows.append((head_id, chat_template, variables, number, prefix_id, prefix, tail))
-    schema = dict.fromkeys((*keys, "shots", "prefix_id", "prefix", "tail"), pl.String)
+    names = (*keys, "shots", "prefix_id", "prefix", "tail")
+    schema: dict[str, type[pl.DataType]] = dict.fromkeys(names, pl.String)
     schema |= {"chat_template": pl.Boolean, "shots": pl.Int64}
     return pl.DataFrame(rows, schema=schema, orient="row")
 

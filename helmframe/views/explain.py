@@ -148,7 +148,8 @@ def _count_requests(
     )
     characters = sum(sizes.to_series().to_list())
     _add(totals, distinct=requested.height, stored=stored, tokens=characters // CHARACTERS_PER_TOKEN)
-    _add(totals, roomy=fitted["decoding"].str.contains(f'"{HEAD_ROOM}": ', literal=True).sum())
+    has_room = pl.col("decoding").str.contains(f'"{HEAD_ROOM}": ', literal=True)
+    _add(totals, roomy=fitted.filter(has_room).height)
     dropped = fitted.filter(pl.col("shots_used") < pl.col("shot_ids").list.len()).height
     _add(totals, dropped=dropped, cut=fitted.filter("prompt_truncated").height, refused=fitted["refused"].count())
 
