@@ -179,7 +179,7 @@ def test_1_a_checkpoint_with_a_template_that_thinks(tmp_path: Path, count: int) 
 def test_1_a_vllm_server_with_a_template_that_thinks(tmp_path: Path) -> None:
     count = 40
     folder = thinker_folder(tmp_path / "thinker", thoughts=120)
-    options = ("--max-model-len", "4096", "--reasoning-parser", "deepseek_r1", "--served-model-name", "thinker")
+    options = ("--max-model-len", "4096", "--reasoning-parser", "qwen3", "--served-model-name", "thinker")
     with vllm_serving(folder, *options) as url:
         plan = numbered(count).adapt(chat_template=True, instructions="")
         model = hf.models.http(url, "thinker")
