@@ -63,6 +63,7 @@ class Manifest:
         adapters: Adapter id → the adapter's fields.
         metrics: The entry of each metric: level, unit, direction and bounds.
         until: The entry of the stopping rule; None without one.
+        reasoning: The counts of completions without text after reasoning, by scenario and model.
         resumed: The id of the resumed run; None without one.
         store_only: Whether the run reads cached completions only, and sends no request.
     """
@@ -86,6 +87,7 @@ class Manifest:
     data: dict[str, list[Data]] = field(default_factory=dict)
     judges: dict[str, Entry] = field(default_factory=dict)
     empty_completions: list[Entry] = field(default_factory=list)
+    reasoning: list[Entry] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     @classmethod
@@ -161,13 +163,18 @@ class Manifest:
             self.data = checksums
 
     def finish(
-        self, models: Mapping[str, Entry], judges: Mapping[str, Entry], empty_completions: Sequence[Entry]
+        self,
+        models: Mapping[str, Entry],
+        judges: Mapping[str, Entry],
+        empty_completions: Sequence[Entry],
+        reasoning: Sequence[Entry] = (),
     ) -> None:
-        """Add the utilization of models and judges, and the scenarios with empty completions, at the end of the run."""
+        """Add the utilization of models and judges, and the counts of empty completions, at the end of the run."""
         with self._lock:
             for name, entry in models.items():
                 self.models[name] |= entry
             self.judges, self.empty_completions = dict(judges), list(empty_completions)
+            self.reasoning = list(reasoning)
 
     def end(self) -> None:
         """Record the current time as the end of the run."""
@@ -183,7 +190,7 @@ class Manifest:
         """
         with self._lock:
             values = {name: deepcopy(value) for name, value in vars(self).items() if name != "_lock"}
-        optional = {"until", "resumed", "ended", "data", "judges", "empty_completions"}
+        optional = {"until", "resumed", "ended", "data", "judges", "empty_completions", "reasoning"}
         values = {name: value for name, value in values.items() if value or name not in optional}
         return {"format": FORMAT, "status": status, **values, "counts": {}, **progress, "seen": time.time()}
 

@@ -44,6 +44,7 @@ def completion_of(reply: object, name: str, stops: Sequence[str] = ()) -> Comple
         finish_reason=end,
         prompt_tokens=_count(reply, "prompt_tokens"),
         output_tokens=_count(reply, "completion_tokens"),
+        reasoning_tokens=_reasoning_tokens(reply),
     ).with_logprobs(_logprobs(choice, None if whole else visible, first=not reasoning) or ())
 
 
@@ -120,7 +121,7 @@ def _texts(choice: Mapping[str, Any]) -> tuple[str | None, str | None]:
         text = choice.get("text")
         return (text, None) if isinstance(text, str) else (None, None)
     thought = message.get("reasoning_content") or message.get("reasoning")
-    reasoning = thought if isinstance(thought, str) else None
+    reasoning = thought if isinstance(thought, str) and thought else None
     content = message.get("content")
     if isinstance(content, list):
         parts = [part.get("text") for part in content if isinstance(part, Mapping)]
@@ -220,7 +221,17 @@ def _ends_backwards(tokens: list[Any], prompt: str) -> list[int] | None:
     return [before + end for end in accumulate(map(len, texts))]
 
 
-def _count(reply: object, name: str) -> int | None:
+def _reasoning_tokens(reply: object) -> int | None:
+    details = _usage(reply, "completion_tokens_details")
+    count = details.get("reasoning_tokens") if isinstance(details, Mapping) else None
+    return count if is_integer(count) else None
+
+
+def _usage(reply: object, name: str) -> object:
     usage = reply.get("usage") if isinstance(reply, Mapping) else None
-    count = usage.get(name) if isinstance(usage, Mapping) else None
+    return usage.get(name) if isinstance(usage, Mapping) else None
+
+
+def _count(reply: object, name: str) -> int | None:
+    count = _usage(reply, name)
     return count if is_integer(count) else None

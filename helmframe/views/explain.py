@@ -25,6 +25,7 @@ from helmframe.judging.judge import judges_of
 from helmframe.judging.query import query_function
 from helmframe.models.completion_cache import completions_of, request_ids, store_root
 from helmframe.models.fit import fit
+from helmframe.models.reasoning import DEFAULT_ROOM, HEAD_ROOM, head_room
 from helmframe.store import ParquetCompletions
 from helmframe.views.display import text_table
 
@@ -132,7 +133,7 @@ def _extrapolate(size: int, counts: _Counts) -> list[str]:
 def _count_requests(
     totals: dict[str, int], requests: pl.DataFrame, heads: pl.DataFrame, task: Task, model: Model
 ) -> None:
-    fitted, prefixes = fit(requests, heads, model)
+    fitted, prefixes = fit(requests, heads, model, default_room=task.default_room)
     fingerprint = model.fingerprint()
     requested = request_ids(fitted, prefixes, fingerprint, task.outputs, by_instance=model.sees_rows).unique(
         "request_id"
@@ -147,13 +148,16 @@ def _count_requests(
     )
     characters = sum(sizes.to_series().to_list())
     _add(totals, distinct=requested.height, stored=stored, tokens=characters // CHARACTERS_PER_TOKEN)
+    has_room = pl.col("decoding").str.contains(f'"{HEAD_ROOM}": ', literal=True)
+    _add(totals, roomy=fitted.filter(has_room).height)
     dropped = fitted.filter(pl.col("shots_used") < pl.col("shot_ids").list.len()).height
     _add(totals, dropped=dropped, cut=fitted.filter("prompt_truncated").height, refused=fitted["refused"].count())
 
 
 def _model_notes(task: Task, model: Model, totals: Mapping[str, int]) -> list[str]:
     notes = []
-    ignored = [key for key in _decoding(task) if model.takes is not None and key not in (*model.takes, "stop")]
+    taken = {*(model.takes or ()), "stop", "reasoning"}
+    ignored = [key for key in _decoding(task) if model.takes is not None and key not in taken]
     if ignored:
         notes.append(
             f"  {model.name}: unsupported parameters are not sent: {', '.join(ignored)}; helmframe applies stop "
@@ -163,6 +167,12 @@ def _model_notes(task: Task, model: Model, totals: Mapping[str, int]) -> list[st
         notes.append(
             f"  {model.name}: the tokenizer has a chat template, which isn't used; adapt(chat_template=True) applies it"
         )
+    if totals.get("roomy"):
+        notes.append(
+            f"  {model.name}: {DEFAULT_ROOM:,} tokens of head-room are added to max_tokens, because the model reasons "
+            "before its answers; generate(reasoning=…) sets another number, and reasoning=0 none"
+        )
+    notes += [f"  {model.name}: {room:,} tokens of head-room are added to max_tokens" for room in _rooms(task)]
     if totals.get("tokens"):
         notes.append(f"  {model.name}: about {totals['tokens']:,} prompt tokens in total")
     if totals.get("dropped"):
@@ -207,6 +217,12 @@ def _cache_age_notes(task: Task, model: Model) -> list[str]:
 def _decoding(task: Task) -> list[str]:
     pairs = [pair for setting in task.settings[0].with_subsets for pair in setting.decoding]
     return list(dict.fromkeys(key for key, value in pairs if value is not None))
+
+
+def _rooms(task: Task) -> list[int]:
+    """Return the tokens of head-room that the plan specifies."""
+    rooms = [head_room(dict(part.decoding)) for setting in task.settings for part in setting.with_subsets]
+    return sorted({room for room in rooms if room})
 
 
 def _decoding_text(setting: Setting) -> str:
