@@ -44,6 +44,7 @@ def completion_of(reply: object, name: str, stops: Sequence[str] = ()) -> Comple
         finish_reason=end,
         prompt_tokens=_count(reply, "prompt_tokens"),
         output_tokens=_count(reply, "completion_tokens"),
+        cached_prompt_tokens=_cached_prompt_tokens(reply),
     ).with_logprobs(_logprobs(choice, None if whole else visible, first=not reasoning) or ())
 
 
@@ -218,6 +219,14 @@ def _ends_backwards(tokens: list[Any], prompt: str) -> list[int] | None:
         return None
     before = len(prompt) - sum(map(len, texts))
     return [before + end for end in accumulate(map(len, texts))]
+
+
+def _cached_prompt_tokens(reply: object) -> int | None:
+    """Return the number of prompt tokens that the server read from its own cache; DeepSeek has its own field."""
+    usage = reply.get("usage") if isinstance(reply, Mapping) else None
+    details = usage.get("prompt_tokens_details") if isinstance(usage, Mapping) else None
+    count = details.get("cached_tokens") if isinstance(details, Mapping) else None
+    return count if is_integer(count) else _count(reply, "prompt_cache_hit_tokens")
 
 
 def _count(reply: object, name: str) -> int | None:

@@ -103,6 +103,7 @@ def _response(output: Any) -> Response:
         finish_reason=_ENDS.get(output.stop_reason, output.stop_reason),
         prompt_tokens=None if usage is None else usage.input_tokens + read + wrote,
         output_tokens=None if usage is None else usage.output_tokens,
+        cached_prompt_tokens=getattr(usage, "input_tokens_cache_read", None),
     )
 
 

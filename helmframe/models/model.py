@@ -29,6 +29,7 @@ class Completion(NamedTuple):
         finish_reason: "stop" or "length".
         prompt_tokens: The number of prompt tokens, as the model counts them.
         output_tokens: The number of generated tokens, as the model counts them.
+        cached_prompt_tokens: The number of prompt tokens that the server read from its own cache.
     """
 
     text: str
@@ -38,6 +39,7 @@ class Completion(NamedTuple):
     finish_reason: str | None = None
     prompt_tokens: int | None = None
     output_tokens: int | None = None
+    cached_prompt_tokens: int | None = None
 
     def with_logprobs(self, logprobs: Sequence[float]) -> "Completion":
         """Return the completion with the log-probabilities of its tokens, in nats; unchanged if there are none."""
@@ -158,6 +160,7 @@ class Model:
         refused: A function that returns the decoding parameters that the server rejected, each with what is sent
             instead; None: nothing to report.
         key_env: The environment variable of the server's key; models with different keys don't share a queue.
+        price_name: The name in litellm's price file, as provider/model; "" if the file has no price of the model.
         state: A function that returns how the model runs, for `explain()` and the manifest: the expectation, and after
             the first call the facts; None: nothing to report.
     """
@@ -190,6 +193,7 @@ class Model:
     state: Callable[[], str] | None = None
     refused: Callable[[], Mapping[str, str]] | None = None
     key_env: str | None = None
+    price_name: str = ""
 
     @property
     def capabilities(self) -> tuple[str, ...]:
@@ -367,6 +371,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "finish_reason": (str,),
     "prompt_tokens": (int,),
     "output_tokens": (int,),
+    "cached_prompt_tokens": (int,),
 }
 
 
