@@ -119,6 +119,7 @@ def http(
         token_logprobs=None if logprobs else False,
         refused=model.refused_parameters,
         key_env=variable,
+        price_name=f"{provider.litellm}/{name}" if provider and provider.litellm else "",
     )
 
 

@@ -26,6 +26,7 @@ class Provider:
         completes: A pattern of the models with a completions route; other models only chat. "" if there is no pattern.
         echoes: A pattern of the models that return log-probabilities of prompts; "" if all may return them.
         refuses: The parameters that the server rejects, and that are never sent.
+        litellm: The provider's name in litellm, whose package has a list of prices; "" if the models have no price.
     """
 
     provider: str
@@ -35,6 +36,7 @@ class Provider:
     completes: str = ""
     echoes: str = ""
     refuses: tuple[str, ...] = ()
+    litellm: str = ""
 
     def address(self) -> str:
         """Return the base address, with the values of environment variables.

@@ -21,30 +21,36 @@ from helmframe._pipeline import (
 )
 from helmframe._schema import ORIGINAL
 from helmframe.adapters.adapt import Setting
+from helmframe.engines.notes import dollars
 from helmframe.judging.judge import judges_of
 from helmframe.judging.query import query_function
+from helmframe.models.budget import CHARACTERS_PER_TOKEN, Price, Prices, price_of, read_prices
 from helmframe.models.completion_cache import completions_of, request_ids, store_root
 from helmframe.models.fit import fit
 from helmframe.store import ParquetCompletions
 from helmframe.views.display import text_table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+    from helmframe.metrics.judge import Judge
     from helmframe.models.model import Model
 
-# Characters of English text per token, an estimate used without the model's tokenizer.
-CHARACTERS_PER_TOKEN = 4
 # Instances that are counted; counts of a larger scenario are extrapolated.
 MOST_COUNTED = 1_000_000
 
 
 @view("PlanSpec.explain")
-def explained(plan: PlanSpec) -> str:
-    """Return the plan as text: rows per stage, push-down, cached completions, tokens, and notes."""
-    lines = []
+def explained(plan: PlanSpec, *, prices: Prices | None = None) -> str:
+    """Return the plan as text: rows per stage, push-down, cached completions, tokens, cost, and notes.
+
+    Args:
+        plan: The plan.
+        prices: The user's prices of models, as in `Budget`.
+    """
+    lines, own = [], read_prices(prices)
     for task in plan_tasks(plan, models=plan.models or ()) if plan.models else _without_models(plan):
-        lines += _describe_task(plan, task)
+        lines += _describe_task(plan, task, own)
     if not plan.models:
         lines.append("no model yet: add .generate(my_function)")
     return "\n".join(lines)
@@ -85,7 +91,7 @@ def _count_stages(plan: PlanSpec, task: Task) -> _Counts:
     return _Counts(rows, requests, list(subsets), train.height)
 
 
-def _describe_task(plan: PlanSpec, task: Task) -> list[str]:
+def _describe_task(plan: PlanSpec, task: Task, prices: Mapping[str, Price]) -> list[str]:
     spec, counts = task.spec, _count_stages(plan, task)
     rows = counts.rows
     notes = _extrapolate(count_instances(plan, spec), counts) if rows["instances"] >= MOST_COUNTED else []
@@ -107,11 +113,12 @@ def _describe_task(plan: PlanSpec, task: Task) -> list[str]:
         distinct, stored = totals.get("distinct", 0), totals.get("stored", 0)
         requests_text = f"{distinct:,} distinct requests: {stored:,} cached, {distinct - stored:,} to send"
         stages.append(["generate", f"{model.name}: {decoding}", requests_text])
-        notes += _model_notes(task, model, totals)
+        notes += [*_model_notes(task, model, totals), *_cost_notes(model, totals, prices)]
     completions = rows["variants"] * len(task.settings) * len(plan.models) * task.outputs
     for judge in judges_of(task.metrics):
         names, bound = ", ".join(model.name for model in judge.models), completions * len(judge.models)
         stages.append(["judge", f"{names}: {judge.template.judge}", f"up to {bound:,} verdicts, one per completion"])
+        notes += _judge_cost_notes(judge, completions, list(counts.requests.values()), prices)
     stages.append(
         ["score", ", ".join(map(str, task.metrics)), f"main: {spec.main.metric} on {spec.main.split}, {spec.main.mean}"]
     )
@@ -139,14 +146,17 @@ def _count_requests(
     )
     cached = completions_of(store_root(), model, fingerprint, task.spec.scenario)
     low, high = requested.select(low=pl.col("row_index").min(), high=pl.col("row_index").max()).row(0)
-    stored = requested.join(
-        cached.read(low or 0, high or 0, requested["request_id"]), on="request_id", how="semi"
-    ).height
-    sizes = requested.join(prefixes, on="prefix_id").select(
-        pl.col("prefix").str.len_chars() + pl.col("suffix").str.len_chars()
+    stored = cached.read(low or 0, high or 0, requested["request_id"])
+    length = pl.col("prefix").str.len_chars() + pl.col("suffix").str.len_chars()
+    limit = pl.col("decoding").str.json_path_match("$.max_tokens").cast(pl.Int64)
+    requested = requested.join(prefixes, on="prefix_id").select(
+        "request_id", length=length, limit=pl.when(pl.col("continuation").is_null()).then(limit).otherwise(1)
     )
-    characters = sum(sizes.to_series().to_list())
-    _add(totals, distinct=requested.height, stored=stored, tokens=characters // CHARACTERS_PER_TOKEN)
+    missing = requested.join(stored, on="request_id", how="anti")
+    tokens, missing_tokens = (int(frame["length"].sum()) // CHARACTERS_PER_TOKEN for frame in (requested, missing))
+    _add(totals, distinct=requested.height, stored=requested.height - missing.height, tokens=tokens)
+    _add(totals, missing=missing.height, missing_tokens=missing_tokens)
+    _add(totals, most_output=missing["limit"].sum(), no_limit=missing["limit"].null_count())
     dropped = fitted.filter(pl.col("shots_used") < pl.col("shot_ids").list.len()).height
     _add(totals, dropped=dropped, cut=fitted.filter("prompt_truncated").height, refused=fitted["refused"].count())
 
@@ -189,6 +199,45 @@ def _model_notes(task: Task, model: Model, totals: Mapping[str, int]) -> list[st
         )
     texts = [model.note, "" if model.state is None else model.state()]
     return [*notes, *(f"  {model.name}: {text}" for text in texts if text)]
+
+
+def _cost_notes(model: Model, totals: Mapping[str, int], prices: Mapping[str, Price]) -> list[str]:
+    """Return a note with the estimated cost of the requests to send, from no output to `max_tokens` for each."""
+    price = price_of(model, prices)
+    if not totals.get("missing") or (price is None and not model.price_name):
+        return []
+    if price is None:
+        hint = f"explain(prices={{{model.name!r}: (2.5, 10)}}) estimates the cost"
+        return [f"  {model.name}: the price is unknown; {hint}"]
+    low = price.cost(totals["missing_tokens"], 0)
+    high = price.cost(totals["missing_tokens"], totals["most_output"])
+    most = (
+        "or more, because max_tokens isn't set" if totals["no_limit"] else f"to {dollars(high)} (max_tokens for each)"
+    )
+    return [
+        f"  {model.name}: estimated cost of the requests to send: {dollars(low)} (no output) {most}; 4 characters count "
+        f"as a token; prices of {price.source}"
+    ]
+
+
+def _judge_cost_notes(
+    judge: Judge, completions: int, requests: Sequence[Mapping[str, int]], prices: Mapping[str, Price]
+) -> list[str]:
+    """Return a note for each model of a judge with the highest estimated cost of its verdicts."""
+    distinct, tokens = (sum(totals.get(name, 0) for totals in requests) for name in ("distinct", "tokens"))
+    missing, output = (sum(totals.get(name, 0) for totals in requests) for name in ("missing", "most_output"))
+    notes = []
+    for model in judge.models:
+        price = price_of(model, prices)
+        if price is None and model.price_name:
+            notes.append(f"  {model.name}: the price is unknown, so the cost of verdicts isn't estimated")
+        if price is None or not completions:
+            continue
+        template = len(judge.template.prompt) // CHARACTERS_PER_TOKEN
+        prompt = template + tokens / max(distinct, 1) + output / max(missing, 1)
+        high = completions * price.cost(prompt, dict(judge.decoding)["max_tokens"])
+        notes.append(f"  {model.name}: estimated cost of verdicts: up to {dollars(high)}; prices of {price.source}")
+    return notes
 
 
 def _cache_age_notes(task: Task, model: Model) -> list[str]:
