@@ -24,7 +24,7 @@ from helmframe.adapters.adapt import Setting
 from helmframe.engines.notes import dollars
 from helmframe.judging.judge import judges_of
 from helmframe.judging.query import query_function
-from helmframe.models.budget import CHARACTERS_PER_TOKEN, Price, Prices, price_of, read_prices
+from helmframe.models.budget import CHARACTERS_PER_TOKEN, Price, Prices, price_hint, price_of, read_prices
 from helmframe.models.completion_cache import completions_of, request_ids, store_root
 from helmframe.models.fit import fit
 from helmframe.store import ParquetCompletions
@@ -207,17 +207,15 @@ def _cost_notes(model: Model, totals: Mapping[str, int], prices: Mapping[str, Pr
     if not totals.get("missing") or (price is None and not model.price_name):
         return []
     if price is None:
-        hint = f"explain(prices={{{model.name!r}: (2.5, 10)}}) estimates the cost"
-        return [f"  {model.name}: the price is unknown; {hint}"]
+        hint = f"To estimate the cost, write explain(prices={{{model.name!r}: (2.5, 10)}}).{price_hint(model)}"
+        return [f"  {model.name}: the price is unknown. {hint}"]
     low = price.cost(totals["missing_tokens"], 0)
     high = price.cost(totals["missing_tokens"], totals["most_output"])
     most = (
         "or more, because max_tokens isn't set" if totals["no_limit"] else f"to {dollars(high)} (max_tokens for each)"
     )
-    return [
-        f"  {model.name}: estimated cost of the requests to send: {dollars(low)} (no output) {most}; 4 characters count "
-        f"as a token; prices of {price.source}"
-    ]
+    details = f"{CHARACTERS_PER_TOKEN} characters count as a token; prices: {price.source}"
+    return [f"  {model.name}: estimated cost of the requests to send: {dollars(low)} (no output) {most}; {details}"]
 
 
 def _judge_cost_notes(
@@ -236,7 +234,7 @@ def _judge_cost_notes(
         template = len(judge.template.prompt) // CHARACTERS_PER_TOKEN
         prompt = template + tokens / max(distinct, 1) + output / max(missing, 1)
         high = completions * price.cost(prompt, dict(judge.decoding)["max_tokens"])
-        notes.append(f"  {model.name}: estimated cost of verdicts: up to {dollars(high)}; prices of {price.source}")
+        notes.append(f"  {model.name}: estimated cost of verdicts: up to {dollars(high)}; prices: {price.source}")
     return notes
 
 

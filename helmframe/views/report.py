@@ -52,6 +52,7 @@ def report_html(results: Results, title: str | None = None) -> str:
         board=_board(results) if several["model"] or several["setting"] else None,
         disagreements=disagreements(results),
         worsened=worsened(results) if several["perturbation"] else None,
+        cost=_cost(results),
         worst=worst(results),
         failed=_failed(results),
         charts=_charts(results, several),
@@ -101,6 +102,12 @@ def _board(results: Results) -> Grid | str:
     except HelmframeError as error:
         return str(error)
     return Grid.of(leaderboard_cells(board), leaderboard_notes(board))
+
+
+def _cost(results: Results) -> Grid:
+    """Return tokens and cost by model; an empty grid if no price is known."""
+    table = results.cost(["role", "model", "scenario"])
+    return Grid.of(cost_cells(table)) if table["cost"].count() else Grid([], [])
 
 
 def _failed(results: Results) -> Grid:
