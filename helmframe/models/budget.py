@@ -81,7 +81,7 @@ def listed_price(name: str) -> Price | None:
     version, entries = _price_file()
     provider, _, short = name.partition("/")
     entry = entries.get(name)
-    if entry is None and str(entries.get(short, {}).get("litellm_provider", "")).endswith(provider):
+    if entry is None and entries.get(short, {}).get("litellm_provider") in (provider, f"text-completion-{provider}"):
         entry = entries[short]
     names = ("input_cost_per_token", "output_cost_per_token", "cache_read_input_token_cost")
     prompt, output, cached = [_per_million(None if entry is None else entry.get(field)) for field in names]
@@ -139,11 +139,13 @@ class Budget:
                 self._prices[model.name] = price
                 self._priced.add(model.name)
             elif self._max_cost is not None:
-                known = f" prices has an entry for {listed(self._own)}." if self._own else ""
+                name = repr(model.name)
+                problem = f"the price of model {name} is unknown"
+                if self._own:
+                    problem = f"prices has no entry for model {name}, only for {listed(self._own)}"
                 raise ArgumentError(
-                    f"max_cost={self._max_cost!r}: the price of model {model.name!r} is unknown.{known} Write "
-                    f"prices={{{model.name!r}: (2.5, 10)}}: US dollars per million prompt tokens and per million "
-                    f"output tokens.{price_hint(model)}"
+                    f"max_cost={self._max_cost!r}: {problem}. Write prices={{{name}: (2.5, 10)}}: US dollars "
+                    f"per million prompt tokens and per million output tokens.{price_hint(model)}"
                 )
             elif model.price_name and model.name not in self._unpriced:
                 self._unpriced.append(model.name)

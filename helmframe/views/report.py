@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import polars as pl
 
 from helmframe._core.registry import view
-from helmframe.engines.notes import utilization_notes
+from helmframe.engines.notes import dollars, utilization_notes
 from helmframe.errors import HelmframeError
 from helmframe.results import Results
 from helmframe.results.charts import Plot
@@ -107,7 +107,22 @@ def _board(results: Results) -> Grid | str:
 def _cost(results: Results) -> Grid:
     """Return tokens and cost by model; an empty grid if no price is known."""
     table = results.cost(["role", "model", "scenario"])
-    return Grid.of(cost_cells(table)) if table["cost"].count() else Grid([], [])
+    if not table["cost"].count():
+        return Grid([], [])
+    counts = ["prompt_tokens", "cached_prompt_tokens", "reasoning_tokens", "output_tokens"]
+    counts = ["n", "n_stored", *(name for name in counts if table[name].count())]
+    heads = ["role", "model", "scenario", *(_COST_HEADS.get(name, name.replace("_", " ")) for name in counts)]
+    rows = [
+        [row["role"], row["model"], row["scenario"]]
+        + ["" if row[name] is None else f"{row[name]:,}" for name in counts]
+        + ["unknown" if row[name] is None else dollars(row[name]) for name in ("cost", "full_cost")]
+        + [row["price"] or ""]
+        for row in table.iter_rows(named=True)
+    ]
+    return Grid.of(([*heads, "cost of this run", "cost of all requests", "prices"], rows))
+
+
+_COST_HEADS = {"n": "requests", "n_stored": "from the store"}
 
 
 def _failed(results: Results) -> Grid:
