@@ -255,7 +255,8 @@ class LitellmEndpoint(Endpoint):
                 return SourceMissingError(f"litellm:{self.name}: the provider has no such model: {message}")
         if status == 401 or (status == 403 and not self.has_responded):
             return SourceDeniedError(f"litellm:{self.name}: the provider rejects the key (HTTP {status}): {message}")
-        headers = getattr(error, "litellm_response_headers", None) or getattr(error.response, "headers", {})
+        response = getattr(error, "response", None)
+        headers = getattr(error, "litellm_response_headers", None) or getattr(response, "headers", None)
         details = error.body if isinstance(getattr(error, "body", None), Mapping) else {}
         code, parameter = details.get("code"), details.get("param")
         return RefusedError(
