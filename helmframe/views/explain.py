@@ -148,7 +148,7 @@ def _count_requests(
     low, high = requested.select(low=pl.col("row_index").min(), high=pl.col("row_index").max()).row(0)
     stored = cached.read(low or 0, high or 0, requested["request_id"])
     length = pl.col("prefix").str.len_chars() + pl.col("suffix").str.len_chars()
-    limit = pl.col("decoding").str.json_path_match("$.max_tokens").cast(pl.Int64)
+    limit = pl.col("decoding").str.json_path_match("$.max_tokens").cast(pl.Int64, strict=False)
     requested = requested.join(prefixes, on="prefix_id").select(
         "request_id", length=length, limit=pl.when(pl.col("continuation").is_null()).then(limit).otherwise(1)
     )

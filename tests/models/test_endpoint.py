@@ -905,7 +905,7 @@ def test_litellms_errors_are_errors_of_helmframe_without_the_key(
 # a warning that litellm ignores at its import, which pytest undoes
 @pytest.mark.filterwarnings("ignore:.*ReadOnly:UserWarning")
 def test_a_parameter_that_litellm_rejects_costs_no_request(proxy: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MISTRAL_API_BASE", proxy.url)
+    monkeypatch.setenv("MISTRAL_AZURE_API_BASE", proxy.url)
     monkeypatch.setenv("MISTRAL_API_KEY", KEY)
     model = from_any("litellm:mistral/m")
     assert answer(model, "Who?", temperature=0.5, seed=3).text == "A"
