@@ -54,21 +54,24 @@ class Price:
 Prices: TypeAlias = Mapping[str, Price | Sequence[float] | Mapping[str, float]] | str | Path
 
 
-def read_prices(prices: Prices | None) -> dict[str, Price]:
-    """Return the user's prices by model name: those of `prices`, then those of `hf.configure(prices=…)`.
+def read_prices(prices: Prices | None, *, standing: bool = True) -> dict[str, Price]:
+    """Return the user's prices by model name.
+
+    Args:
+        prices: The prices, or the path of their file.
+        standing: Whether other models have the prices of `hf.configure(prices=…)`.
 
     Raises:
         ArgumentError: A price is invalid.
         SpecError: The file can't be read.
     """
-    default = config.prices_file()
-    standing = {} if default is None else _read_mapping(default)
-    return {**standing, **({} if prices is None else _read_mapping(prices))}
+    sources = [config.prices_file() if standing else None, prices]
+    return {name: price for source in sources if source is not None for name, price in _read_mapping(source).items()}
 
 
-def price_of(model: Model, own: Mapping[str, Price]) -> Price | None:
+def price_of(model: Model, user_prices: Mapping[str, Price]) -> Price | None:
     """Return the price of a model: the user's, by its name, else that in litellm's price file; None: unknown."""
-    return own.get(model.name) or listed_price(model.price_name)
+    return user_prices.get(model.name) or listed_price(model.price_name)
 
 
 def listed_price(name: str) -> Price | None:
@@ -121,8 +124,8 @@ class Budget:
         self.cost = 0.0
         self._left = max_requests
         self._max_cost = max_cost
-        self._own = read_prices(prices)
-        self._prices = dict(self._own)
+        self._user_prices = read_prices(prices)
+        self._prices = dict(self._user_prices)
         self._priced: set[str] = set()
         self._unpriced: list[str] = []
         self._lock = threading.Lock()
@@ -134,15 +137,15 @@ class Budget:
             ArgumentError: A model has no price.
         """
         for model in models:
-            price = price_of(model, self._own)
+            price = price_of(model, self._user_prices)
             if price is not None:
                 self._prices[model.name] = price
                 self._priced.add(model.name)
             elif self._max_cost is not None:
                 name = repr(model.name)
                 problem = f"the price of model {name} is unknown"
-                if self._own:
-                    problem = f"prices has no entry for model {name}, only for {listed(self._own)}"
+                if self._user_prices:
+                    problem = f"prices has no entry for model {name}, only for {listed(self._user_prices)}"
                 raise ArgumentError(
                     f"max_cost={self._max_cost!r}: {problem}. Write prices={{{name}: (2.5, 10)}}: US dollars "
                     f"per million prompt tokens and per million output tokens.{price_hint(model)}"

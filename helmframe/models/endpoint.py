@@ -293,7 +293,7 @@ class _EndpointModel:
         for name in (*self.never_sent, *self.replaced):
             value = self.replaced.get(name)
             if value is None:
-                if name in self.never_sent and name in fields and name != "logprobs":
+                if name in self.never_sent and name in fields and name in TAKES:
                     self.refused.setdefault(name, fields[name])
                 fields.pop(name, None)
             elif name in fields:

@@ -270,7 +270,7 @@ def cost(
 ) -> pl.DataFrame:
     """Return the tokens and the cost of the completions, one row per group, in US dollars.
 
-    The prices are those at the time of the run. A completion that was read from the store costs nothing in this run.
+    The prices are those of the run. A completion that was read from the store costs nothing in this run.
     The requests of models of perturbations are not stored in results; `manifest["cost"]` includes them.
 
     >>> import helmframe as hf
@@ -300,13 +300,14 @@ def cost(
         if name not in _COST_KEYS:
             raise UnknownNameError.among("column to group the cost by", name, _COST_KEYS)
     keys = list(dict.fromkeys([*names, "role", "model"]))
-    known = {name: Price(**entry) for name, entry in results.manifest.get("prices", {}).items()} | read_prices(prices)
+    of_run = {name: Price(**entry) for name, entry in results.manifest.get("prices", {}).items()}
+    all_prices = {**read_prices(None), **of_run, **read_prices(prices, standing=False)}
     heads = results.prefixes.unique("prefix_id").select("prefix_id", head=pl.col("prefix").str.len_chars())
     frames = map_chunks(
         reader_of(results).chunks, lambda chunk: _token_sums(_completion_requests(chunk.completions, heads), keys)
     )
     frames.append(_token_sums(_verdict_requests(results.verdicts), keys))
-    sums = _with_cost(pl.concat(frames).group_by(keys, maintain_order=True).agg(*map(_sum, _SUMS)), known)
+    sums = _with_cost(pl.concat(frames).group_by(keys, maintain_order=True).agg(*map(_sum, _SUMS)), all_prices)
     groups = sums.group_by(names, maintain_order=True) if names else sums.group_by(pl.lit(0).alias("\0"))
     is_known = pl.col("price").is_not_null().all()
     table = groups.agg(

@@ -48,9 +48,9 @@ def explained(plan: PlanSpec, *, prices: Prices | None = None) -> str:
         plan: The plan.
         prices: The user's prices of models, as in `Budget`.
     """
-    lines, own = [], read_prices(prices)
+    lines, user_prices = [], read_prices(prices)
     for task in plan_tasks(plan, models=plan.models or ()) if plan.models else _without_models(plan):
-        lines += _describe_task(plan, task, own)
+        lines += _describe_task(plan, task, user_prices)
     if not plan.models:
         lines.append("no model yet: add .generate(my_function)")
     return "\n".join(lines)
