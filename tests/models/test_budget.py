@@ -1,6 +1,7 @@
 """Budgets, and the prices of models: the user's, and those of litellm's list."""
 
 import json
+import sys
 from collections.abc import Mapping
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -184,6 +185,7 @@ def test_a_damaged_list_is_a_warning_and_no_price(
     (package / "__init__.py").write_text("raise AssertionError('not imported')")
     (package / "model_prices_and_context_window_backup.json").write_text("{")
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "litellm", raising=False)
     budget._price_file.cache_clear()
     try:
         assert listed_price("openai/gpt-x") is None
