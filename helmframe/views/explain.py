@@ -156,7 +156,7 @@ def _count_requests(
     tokens, missing_tokens = (int(frame["length"].sum()) // CHARACTERS_PER_TOKEN for frame in (requested, missing))
     _add(totals, distinct=requested.height, stored=requested.height - missing.height, tokens=tokens)
     _add(totals, missing=missing.height, missing_tokens=missing_tokens)
-    _add(totals, most_output=missing["limit"].sum(), no_limit=missing["limit"].null_count())
+    _add(totals, most_output=int(missing["limit"].sum()), no_limit=missing["limit"].null_count())
     dropped = fitted.filter(pl.col("shots_used") < pl.col("shot_ids").list.len()).height
     _add(totals, dropped=dropped, cut=fitted.filter("prompt_truncated").height, refused=fitted["refused"].count())
 
@@ -227,13 +227,16 @@ def _judge_cost_notes(
     notes = []
     for model in judge.models:
         price = price_of(model, prices)
-        if price is None and model.price_name:
-            notes.append(f"  {model.name}: the price is unknown, so the cost of verdicts isn't estimated")
-        if price is None or not completions:
+        limit = dict(judge.decoding)["max_tokens"]
+        if price is None and not model.price_name:
+            continue
+        if price is None or not isinstance(limit, int):
+            reason = "the price is unknown" if price is None else "max_tokens isn't set"
+            notes.append(f"  {model.name}: {reason}, so the cost of verdicts isn't estimated")
             continue
         template = len(judge.template.prompt) // CHARACTERS_PER_TOKEN
         prompt = template + tokens / max(distinct, 1) + output / max(missing, 1)
-        high = completions * price.cost(prompt, dict(judge.decoding)["max_tokens"])
+        high = completions * price.cost(prompt, limit)
         notes.append(f"  {model.name}: estimated cost of verdicts: up to {dollars(high)}; prices: {price.source}")
     return notes
 

@@ -83,3 +83,5 @@ def test_verdicts_have_an_upper_estimate() -> None:
     plan = hf.scenario(frame, input="q", references="a").generate(hf.models.oracle())
     text = plan.metrics("exact_match", hf.judge("openai:gpt-x", "safety")).explain()
     assert len(note_on(text, "gpt-x: estimated cost of verdicts: up to $")) == 1
+    text = plan.metrics("exact_match", hf.judge("openai:gpt-x", "safety", max_tokens=None)).explain()
+    assert "gpt-x: max_tokens isn't set, so the cost of verdicts isn't estimated" in text
