@@ -412,16 +412,19 @@ class Plan:
         prompt = (pl.col("prefix") + pl.col("suffix")).alias("prompt")
         return pl.concat(frames, how="diagonal_relaxed").lazy().with_columns(prompt).drop("prefix")
 
-    def explain(self) -> str:
-        """Return a description of the run: rows per stage, pushed-down filters, cached and remaining requests.
+    def explain(self, *, prices: Prices | None = None) -> str:
+        """Return a description of the run: rows per stage, pushed-down filters, cached and remaining requests, cost.
 
-        No request is sent.
+        No request is sent. The cost is an estimate, from no output to `max_tokens` for every remaining request.
+
+        Args:
+            prices: The prices of models, as in `score`.
 
         >>> import helmframe as hf
         >>> print(hf.scenario("sampler").where(subject="music").limit(2).explain())  # doctest: +ELLIPSIS
         scenario sampler ...
         """
-        return str(render(self._spec, "explain"))
+        return str(render(self._spec, "explain", prices=prices))
 
     def score(
         self,
@@ -440,8 +443,10 @@ class Plan:
         Args:
             fresh: Whether to ignore cached completions and generate all again.
             max_requests: The highest number of requests to send. The run then stops; rerun the plan to resume.
-            max_cost: The cost of completions at which the run stops, by `prices`.
-            prices: The price of a million prompt tokens and of a million output tokens, by model name.
+            max_cost: The cost of completions in US dollars at which the run stops. Every model then needs a price.
+            prices: The prices by model name, or a YAML file with them. A price is (prompt, output), or (prompt, output,
+                cached_prompt): US dollars per million tokens. By default the file of `hf.configure(prices=…)`, and the
+                price list of the package litellm for models of providers.
             until: A stopping rule, to end before all requests are sent: `hf.precise(.03)`, `hf.decided("a", "b")`.
             engine: "local", or "ray" for a Ray cluster; `hf.engines.Ray(…)` has its options.
             priority: The priority in the queue of the model: higher numbers first; equal ones take turns.

@@ -16,7 +16,7 @@ from helmframe._pipeline import PlanSpec, plan_tasks
 from helmframe.early_stopping.rules import Until, until_entry
 from helmframe.engines import local
 from helmframe.engines.logs import read_logs
-from helmframe.engines.manifest import plan_texts, resumed_runs
+from helmframe.engines.manifest import called_models, plan_texts, resumed_runs
 from helmframe.engines.progress import DONE, Progress
 from helmframe.engines.resolve import Engine, resolve_engine
 from helmframe.errors import HelmframeError, StoreError, UnknownNameError
@@ -230,7 +230,8 @@ def start_run(
     """Start plans in the background and return their run.
 
     Raises:
-        ArgumentError: The engine is unknown, or `resume` is a run without reusable completions.
+        ArgumentError: The engine is unknown, `resume` is a run without reusable completions, or cost is limited and a
+            model has no price.
         UnknownNameError: `resume` isn't a run of the store.
         PlanError, CapabilityError: The plans are invalid, or a model does not support them.
     """
@@ -238,6 +239,7 @@ def start_run(
     tasks = [task for plan in plans for task in plan_tasks(plan)]
     if until is not None:
         until_entry(until, tasks)
+    budget.check(called_models(tasks).all)
     earlier = resumed_runs(resume, plans, store_root(), fresh=fresh)
     live = Live(plans, budget, until, earlier[0].id if earlier else None)
     run = Run(RunFolder.new(store_root()), live)
@@ -294,7 +296,7 @@ def runs() -> pl.DataFrame:
 
     Returns:
         run (the id), status, started (UTC), seconds, host, scenarios, models, planned, generated and failed (numbers of
-        requests), cost (by the prices of the run), path.
+        requests), cost (US dollars; null if a price is unknown), path.
 
     >>> import helmframe as hf
     >>> plan = hf.scenario("sampler").where(subject="music").limit(2).generate(hf.models.oracle())
@@ -345,7 +347,8 @@ def _row(run: Run) -> dict[str, Any] | None:
         "planned": counts.get("planned", 0),
         "generated": counts.get("generated", 0),
         "failed": counts.get("failed", 0),
-        "cost": manifest.get("cost", 0.0),
+        # earlier versions wrote 0 for models without a price
+        "cost": manifest.get("cost") or (0.0 if "prices" in manifest and manifest.get("cost") == 0 else None),
         "path": str(run.folder.path),
     }
 

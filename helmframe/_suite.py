@@ -158,9 +158,9 @@ class Suite:
         """Return `REQUESTS` of all plans, with `prompt`. See `Plan.requests`."""
         return pl.concat([plan.requests() for plan in self.plans], how="diagonal_relaxed")
 
-    def explain(self) -> str:
+    def explain(self, *, prices: Prices | None = None) -> str:
         """Return a description of the run of each plan. See `Plan.explain`."""
-        return "\n\n".join(plan.explain() for plan in self.plans)
+        return "\n\n".join(plan.explain(prices=prices) for plan in self.plans)
 
     def score(
         self,

@@ -86,6 +86,7 @@ class _Settings:
     s3_region: str | None = None
     s3_anonymous: bool | None = None
     allow_code: bool | None = None
+    prices: str | None = None
 
 
 _settings = _Settings()
@@ -101,6 +102,7 @@ def configure(
     s3_region: str | None = None,
     s3_anonymous: bool | None = None,
     allow_code: bool | None = None,
+    prices: str | Path | None = None,
 ) -> None:
     """Set the locations of data and store, S3 credentials and permissions for this process.
 
@@ -117,12 +119,14 @@ def configure(
         s3_region: The region. Overrides AWS_REGION.
         s3_anonymous: Whether requests are sent without a signature.
         allow_code: Whether metrics may run programs that models wrote, in a sandbox. Overrides HELMFRAME_ALLOW_CODE.
+        prices: A YAML file with the prices of models, as `prices=` of `Plan.score` takes them. Overrides
+            HELMFRAME_PRICES.
 
     Raises:
-        ArgumentError: `data` or `store` isn't a path or an address, or `s3_endpoint` has no scheme.
+        ArgumentError: `data`, `store` or `prices` isn't a path or an address, or `s3_endpoint` has no scheme.
     """
     global _settings
-    for name, root in (("data", data), ("store", store)):
+    for name, root in (("data", data), ("store", store), ("prices", prices)):
         if root is not None and not isinstance(root, str | Path):
             raise ArgumentError(
                 f"configure({name}={root!r}): {name} must be a folder or an address, such as 's3://bucket/prefix'."
@@ -136,6 +140,7 @@ def configure(
         s3_region=s3_region,
         s3_anonymous=s3_anonymous,
         allow_code=allow_code,
+        prices=None if prices is None else str(prices),
     )
     if s3_endpoint is not None and not s3_endpoint.startswith(("http://", "https://")):
         raise ArgumentError(f"configure(s3_endpoint={s3_endpoint!r}): s3_endpoint must start with http:// or https://.")
@@ -173,6 +178,12 @@ def store_root() -> Path | str:
 
         return user_data_path("helmframe") / "store"
     return address if "://" in address else from_home(address)
+
+
+def prices_file() -> Path | None:
+    """Return the YAML file with the user's prices of models; None if there is none."""
+    file = _settings.prices or os.environ.get("HELMFRAME_PRICES")
+    return from_home(file) if file else None
 
 
 def code_allowed() -> bool:

@@ -18,8 +18,8 @@ EXTRAS: dict[str, list[str]] = tomllib.loads((ROOT / "pyproject.toml").read_text
     "optional-dependencies"
 ]
 FOR_DEVELOPERS = {"dev", "docs", "demo"}
-# They need a GPU or a cluster, or pin DuckDB.
-SPECIAL = {"vllm", "ray", "httpfs"}
+# They need a GPU or a cluster, pin DuckDB, or require boto3.
+SPECIAL = {"vllm", "ray", "httpfs", "litellm"}
 
 
 def in_the_table() -> list[str]:

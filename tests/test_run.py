@@ -148,7 +148,7 @@ def test_max_cost_stops_once_it_is_spent() -> None:
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ({"max_cost": 1.0}, "prices is required"),
+        ({"max_cost": 1.0}, "the price of model 'oracle' is unknown"),
         ({"max_cost": 1.0, "prices": {"other": (1, 1)}}, "prices has no entry for model"),
         ({"max_requests": -1}, "must be a number ≥ 0"),
     ],

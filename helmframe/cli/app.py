@@ -114,6 +114,7 @@ environment variables:
   HELMFRAME_DATA            the folder or bucket with the rows of the scenarios (default: the Hub)
   HELMFRAME_STORE           the folder or bucket with cached completions and runs
   HELMFRAME_MODELS          the folder with checkpoints
+  HELMFRAME_PRICES          the YAML file with the prices of models
   OPENAI_API_KEY, …         the key of a provider; HELMFRAME_API_KEY for a server on this machine
 
 exit codes:

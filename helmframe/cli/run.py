@@ -13,6 +13,7 @@ from helmframe.early_stopping.rules import parse_until
 from helmframe.errors import ArgumentError, HelmframeError, PlanError, StoreError
 from helmframe.interop.helm import Entry, EntryState, parse_entry, plans_of, read_conf, skipped_text
 from helmframe.interop.suites import suite
+from helmframe.models.budget import Price, read_prices
 from helmframe.results import Results
 from helmframe.views.display import robustness_text
 
@@ -36,7 +37,10 @@ _RESUME = (
     "reuse the completions that run RUN stored of models without a version; 'last' is the run of "
     "the same plans with the most stored completions"
 )
-_PRICES = "price of a million prompt tokens and of a million output tokens, by model name: org/name=0.5,1.5"
+_PRICES = (
+    "US dollars per million prompt tokens, output tokens and, optionally, cached prompt tokens, by model name: "
+    "org/name=0.5,1.5; or a YAML file with prices"
+)
 _UNTIL = (
     'stop early: request instances in random order until the rule is met. "precise(.03)": the interval of the main '
     "metric is at most ± .03. \"decided('a', 'b')\": one of two models is better"
@@ -58,8 +62,8 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     cache.add_argument("--fresh", action="store_true", help="ignore cached completions and generate all again")
     limits = parser.add_argument_group("limits")
     limits.add_argument("--max-requests", type=int, metavar="N", help="send at most N requests")
-    limits.add_argument("--max-cost", type=float, metavar="X", help="stop once the completions cost X; needs --prices")
-    limits.add_argument("--prices", nargs="+", metavar="NAME=PROMPT,OUTPUT", help=_PRICES)
+    limits.add_argument("--max-cost", type=float, metavar="X", help="stop once the completions cost X US dollars")
+    _add_prices(limits)
     limits.add_argument("--until", metavar="RULE", help=_UNTIL)
     output = parser.add_argument_group("output")
     output.add_argument("-o", "--output-path", metavar="FOLDER", help="also write the results to FOLDER/runs/SUITE")
@@ -78,7 +82,12 @@ def add_explain(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `explain`."""
     parser.usage, parser.epilog = "%(prog)s [options] ENTRY|FILE ...", _EXPLAIN
     _add_plans(parser)
+    _add_prices(parser)
     parser.set_defaults(run=_run, dry_run=True, local=False)
+
+
+def _add_prices(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument("--prices", nargs="+", metavar="NAME=PROMPT,OUTPUT|FILE", help=_PRICES)
 
 
 def _add_plans(parser: argparse.ArgumentParser) -> None:
@@ -117,7 +126,7 @@ def _add_plans(parser: argparse.ArgumentParser) -> None:
 def _run(arguments: argparse.Namespace) -> None:
     plans = _plans(arguments)
     if arguments.dry_run:
-        print("\n\n".join(plan.explain() for plan in plans))
+        print("\n\n".join(plan.explain(prices=_prices(arguments.prices)) for plan in plans))
         return
     if any(not spec_of(plan).models for plan in plans):
         raise PlanError("No model. Add model=org/name to the run entry, or --model org/name.")
@@ -196,22 +205,26 @@ def _plans(arguments: argparse.Namespace) -> list[Plan]:
     return plans
 
 
-def _prices(texts: Sequence[str] | None) -> dict[str, tuple[float, float]] | None:
-    """Return the prices of `--prices`: model name → price of a million prompt tokens and of a million output tokens.
+def _prices(texts: Sequence[str] | None) -> dict[str, Price] | None:
+    """Return the prices of `--prices` by model name.
 
     Raises:
-        ArgumentError: A price isn't NAME=PROMPT,OUTPUT.
+        ArgumentError: A price isn't NAME=PROMPT,OUTPUT or NAME=PROMPT,OUTPUT,CACHED, or is invalid.
+        SpecError: A file can't be read.
     """
     if texts is None:
         return None
-    prices = {}
+    prices: dict[str, Price] = {}
     for text in texts:
-        name, _, amounts = text.rpartition("=")
+        name, separator, amounts = text.rpartition("=")
+        if not separator and text.endswith((".yaml", ".yml")):
+            prices |= read_prices(text)
+            continue
         try:
-            prompt, output = map(float, amounts.split(","))
+            values = [float(amount) for amount in amounts.split(",")]
         except ValueError:
-            raise ArgumentError(f"--prices {text!r}: write NAME=PROMPT,OUTPUT, such as org/name=0.5,1.5.") from None
-        if not name:
+            values = []
+        if not name or len(values) not in (2, 3):
             raise ArgumentError(f"--prices {text!r}: write NAME=PROMPT,OUTPUT, such as org/name=0.5,1.5.")
-        prices[name] = (prompt, output)
+        prices |= read_prices({name: values})
     return prices

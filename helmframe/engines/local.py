@@ -33,11 +33,12 @@ from helmframe._pipeline import (
 from helmframe._schema import LOGS
 from helmframe.early_stopping.rules import Until
 from helmframe.engines.logs import recording
-from helmframe.engines.manifest import Manifest, resumed_runs, without_secrets
+from helmframe.engines.manifest import Manifest, called_models, resumed_runs, without_secrets
 from helmframe.engines.notes import (
     EmptyCompletions,
     Utilization,
     cache_note,
+    cost_notes,
     count_empty,
     empty_notes,
     refusal_notes,
@@ -48,7 +49,6 @@ from helmframe.engines.notes import (
 from helmframe.engines.prefetch import BackgroundWriter, completed, prefetch
 from helmframe.engines.progress import DONE, Progress
 from helmframe.errors import CapabilityError, GroupedError, SourceError, SourceMissingError, StoreError
-from helmframe.judging.judge import judges_of
 from helmframe.models.budget import Budget
 from helmframe.models.completion_cache import CompletionCache, StoredRun, store_root
 from helmframe.models.generate import Report, roomier_requests
@@ -169,10 +169,9 @@ class Execution:
         """Run the plans to the end, or to the first error."""
         new = not exists(self.root)
         tasks = distinguish_settings([(plan, task) for plan in self.plans for task in plan_tasks(plan)])
-        models = list(dict.fromkeys(model for _, task in tasks for model in task.models))
-        judges = [model for _, task in tasks for judge in judges_of(task.metrics) for model in judge.models]
-        self.budget.check([model.name for model in dict.fromkeys([*models, *judges])])
-        fingerprints = {model: model.fingerprint() for model in models}
+        called = called_models([task for _, task in tasks])
+        self.budget.check(called.all)
+        fingerprints = {model: model.fingerprint() for model in called.models}
         self.prepare(tasks, fingerprints)
         manifest = Manifest.of(
             self.plans,
@@ -181,9 +180,12 @@ class Execution:
             until=self.until,
             resumed=self.resumed[0].id if self.resumed else None,
             store_only=not self.send,
+            prices=self.budget.manifest_entries(),
+            unpriced=self.budget.unpriced,
         )
         utilization = Utilization(fingerprints)
-        judge_utilization = Utilization({judge: judge.fingerprint() for judge in judges})
+        judge_utilization = Utilization({judge: judge.fingerprint() for judge in called.judges})
+        others = Utilization({model: model.fingerprint() for model in called.perturbation_models})
         with (
             self.progress,
             self._manifest_written(manifest),
@@ -198,6 +200,7 @@ class Execution:
             manifest.finish(
                 utilization.manifest_entries(),
                 judge_utilization.manifest_entries(),
+                others.manifest_entries(),
                 self.empty.manifest_entries(),
                 self.empty.reasoning_entries(),
             )
@@ -206,8 +209,9 @@ class Execution:
                 logger.warning("%s", note)
             if missing and len(missing) == len(tasks):
                 raise missing[0]
-        content = manifest.content("done")
-        for note in [*rerun_notes(content), *utilization_notes(content)]:
+        content = manifest.content("done", cost=self.budget.known_cost)
+        costs = cost_notes(content) if self.send else ()
+        for note in [*rerun_notes(content), *utilization_notes(content), *costs]:
             self.progress.note(note)
         return self.folder
 
@@ -426,7 +430,7 @@ class Execution:
         ended = threading.Event()
 
         def write(status: str) -> None:
-            counts, cost = self.progress.completions, self.budget.cost
+            counts, cost = self.progress.completions, self.budget.known_cost
             judged = {"verdicts": dict(self.progress.verdicts)} if self.progress.verdicts["planned"] else {}
             self.folder.write_manifest(
                 manifest.content(status, counts=counts, **judged, cost=cost),

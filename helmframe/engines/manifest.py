@@ -66,6 +66,8 @@ class Manifest:
         reasoning: The counts of completions without text after reasoning, by scenario and model.
         resumed: The id of the resumed run; None without one.
         store_only: Whether the run reads cached completions only, and sends no request.
+        prices: The price of each model, judge and model of a perturbation whose price is known, with its source.
+        unpriced: The models of providers whose price is unknown.
     """
 
     plans: list[str] = field(default_factory=list)
@@ -78,6 +80,8 @@ class Manifest:
     until: Entry | None = None
     resumed: str | None = None
     store_only: bool = False
+    prices: dict[str, Entry] = field(default_factory=dict)
+    unpriced: list[str] = field(default_factory=list)
     versions: dict[str, str] = field(default_factory=dict)
     host: str = field(default_factory=socket.gethostname)
     process: int = field(default_factory=os.getpid)
@@ -86,6 +90,7 @@ class Manifest:
     skipped: list[Entry] = field(default_factory=list)
     data: dict[str, list[Data]] = field(default_factory=dict)
     judges: dict[str, Entry] = field(default_factory=dict)
+    perturbation_models: dict[str, Entry] = field(default_factory=dict)
     empty_completions: list[Entry] = field(default_factory=list)
     reasoning: list[Entry] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
@@ -100,6 +105,8 @@ class Manifest:
         until: Until | None = None,
         resumed: str | None = None,
         store_only: bool = False,
+        prices: Mapping[str, Entry] | None = None,
+        unpriced: Sequence[str] = (),
     ) -> "Manifest":
         """Return the manifest of a new run.
 
@@ -110,6 +117,8 @@ class Manifest:
             until: The stopping rule.
             resumed: The id of the resumed run.
             store_only: Whether the run reads cached completions only.
+            prices: The known prices, by the name of the model.
+            unpriced: The models of providers whose price is unknown.
 
         Raises:
             PlanError, UnknownNameError, ArgumentError: The stopping rule can't be monitored in a task.
@@ -143,6 +152,8 @@ class Manifest:
             until=None if until is None else until_entry(until, tasks),
             resumed=resumed,
             store_only=store_only,
+            prices=dict(prices or {}),
+            unpriced=list(unpriced),
             versions=dict(_versions()),
         )
 
@@ -166,15 +177,16 @@ class Manifest:
         self,
         models: Mapping[str, Entry],
         judges: Mapping[str, Entry],
+        perturbation_models: Mapping[str, Entry],
         empty_completions: Sequence[Entry],
         reasoning: Sequence[Entry] = (),
     ) -> None:
-        """Add the utilization of models and judges, and the counts of empty completions, at the end of the run."""
+        """Add the utilization of all models, and the counts of empty completions, at the end of the run."""
         with self._lock:
             for name, entry in models.items():
                 self.models[name] |= entry
-            self.judges, self.empty_completions = dict(judges), list(empty_completions)
-            self.reasoning = list(reasoning)
+            self.judges, self.perturbation_models = dict(judges), dict(perturbation_models)
+            self.empty_completions, self.reasoning = list(empty_completions), list(reasoning)
 
     def end(self) -> None:
         """Record the current time as the end of the run."""
@@ -191,6 +203,7 @@ class Manifest:
         with self._lock:
             values = {name: deepcopy(value) for name, value in vars(self).items() if name != "_lock"}
         optional = {"until", "resumed", "ended", "data", "judges", "empty_completions", "reasoning"}
+        optional |= {"prices", "unpriced", "perturbation_models"}
         values = {name: value for name, value in values.items() if value or name not in optional}
         return {"format": FORMAT, "status": status, **values, "counts": {}, **progress, "seen": time.time()}
 
@@ -200,16 +213,41 @@ def plan_texts(plans: Sequence[PlanSpec]) -> list[str]:
     return [without_secrets(dump_plan(plan, objects=True)) for plan in plans]
 
 
+class CalledModels(NamedTuple):
+    """The distinct models that tasks call, each with the scenarios under which its completions are stored."""
+
+    models: dict[Model, list[str]]
+    judges: dict[Model, list[str]]
+    perturbation_models: dict[Model, list[str]]
+
+    @property
+    def all(self) -> list[Model]:
+        """Return all models, each once."""
+        return list(dict.fromkeys([*self.models, *self.judges, *self.perturbation_models]))
+
+
+def called_models(tasks: Sequence[Task]) -> CalledModels:
+    """Return the models that the tasks call: models, judges, and models of perturbations."""
+    called = CalledModels({}, {}, {})
+    for task in tasks:
+        for model in task.models:
+            called.models.setdefault(model, []).append(task.spec.scenario)
+        for judge in judges_of(task.metrics):
+            for model in judge.models:
+                called.judges.setdefault(model, []).append(judge.scenario)
+        for link in (link for variant in task.variants for link in variant.chain):
+            if isinstance(link.model, Model):
+                called.perturbation_models.setdefault(link.model, []).append(link.name)
+    return called
+
+
 def unpinned_models(tasks: Sequence[Task]) -> list[Unpinned]:
     """Return the unpinned models of the tasks: models, judges, and models of perturbations."""
-    pairs = [(model, task.spec.scenario) for task in tasks for model in task.models]
-    pairs += [(model, judge.scenario) for task in tasks for judge in judges_of(task.metrics) for model in judge.models]
-    pairs += [
-        (link.model, link.name)
-        for task in tasks
-        for variant in task.variants
-        for link in variant.chain
-        if isinstance(link.model, Model)
+    pairs = [
+        (model, scenario)
+        for called in called_models(tasks)
+        for model, scenarios in called.items()
+        for scenario in scenarios
     ]
     distinct = dict.fromkeys((model, scenario) for model, scenario in pairs if not model.durable)
     return [Unpinned(model.name, model.fingerprint(), scenario) for model, scenario in distinct]

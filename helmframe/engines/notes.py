@@ -265,16 +265,48 @@ class Utilization:
 
 def refusal_notes(manifest: Mapping[str, Any]) -> list[str]:
     """Return a line for each model and decoding parameter that its server rejected, with the replacement."""
-    models = {**manifest.get("judges", {}), **manifest.get("models", {})}
-    return [f"{name}: {text}" for name, entry in models.items() for text in entry.get("refused", {}).values()]
+    entries = _entries(manifest).items()
+    return [f"{name}: {text}" for name, entry in entries for text in entry.get("refused", {}).values()]
+
+
+def cost_notes(manifest: Mapping[str, Any]) -> list[str]:
+    """Return a line with the cost of the run, and a line with the models of providers whose price is unknown."""
+    notes, prices, unpriced = [], manifest.get("prices", {}), manifest.get("unpriced", ())
+    if prices and manifest.get("cost"):
+        sources = ", ".join(dict.fromkeys(entry["source"] for entry in prices.values()))
+        notes.append(f"cost of this run: {dollars(manifest['cost'])} ({', '.join(prices)}; prices: {sources})")
+    if unpriced:
+        example = f"prices={{{unpriced[0]!r}: (2.5, 10)}}"
+        notes.append(f"price unknown, cost not counted: {', '.join(unpriced)}. Set {example}.")
+    return notes
+
+
+def dollars(amount: float) -> str:
+    """Return an amount of US dollars as text, with at least two digits of small amounts.
+
+    >>> dollars(12.345), dollars(0.00123), dollars(0)
+    ('$12.35', '$0.0012', '$0.00')
+    """
+    return (
+        f"${amount:,.2f}"
+        if amount >= 0.1 or not amount
+        else f"${amount:.2g}"
+        if amount >= 1e-4
+        else "less than $0.0001"
+    )
+
+
+def _entries(manifest: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Return the entries of models, judges and models of perturbations, by name."""
+    names = ("perturbation_models", "judges", "models")
+    return {name: entry for key in names for name, entry in manifest.get(key, {}).items()}
 
 
 def utilization_notes(manifest: Mapping[str, Any]) -> list[str]:
     """Return a line for each model and judge whose manifest entry has a state."""
-    models = {**manifest.get("judges", {}), **manifest.get("models", {})}
     return [
         f"{name}: busy for {entry['busy']:.0%} of the {entry['waited']:,.1f} s spent waiting for completions; "
         f"{entry['state']}"
-        for name, entry in models.items()
+        for name, entry in _entries(manifest).items()
         if "state" in entry
     ]

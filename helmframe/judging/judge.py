@@ -31,6 +31,8 @@ PAIR = [name for name in KEY if name != "model"]
 # The column of a pair's other completion.
 _OTHER = "\0other"
 _RETRIES = 2
+# The counts of tokens, which are summed over the attempts of a verdict.
+_TOKENS = ("prompt_tokens", "cached_prompt_tokens", "output_tokens")
 # The parameters of `judge` that aren't decoding parameters.
 _PARAMETERS = ("template", "scale", "rescale", "name", "retries")
 
@@ -303,10 +305,11 @@ def _replies(prompts: pl.DataFrame, judge: Judge, model: Model, **options: Any) 
         generated = query_model(
             model, inputs, name=name, decoding=decoding, head=head, chat=model.chat is not None, **options
         )
+        totals = [generated[name] if attempt == 1 else waiting[name] + generated[name] for name in _TOKENS]
         rows = pl.concat(
             [
-                waiting.with_columns(attempts=pl.lit(attempt), prompt=pl.lit(head) + inputs["input"]),
-                generated.select("request_id", "prompt_tokens", "output_tokens", "cached", "error", reply="completion",
+                waiting.with_columns(totals, attempts=pl.lit(attempt), prompt=pl.lit(head) + inputs["input"]),
+                generated.select("request_id", "cached", "error", reply="completion",
                              was_cut=pl.col("finish_reason").eq_missing("length")),
             ],
             how="horizontal",
@@ -316,7 +319,7 @@ def _replies(prompts: pl.DataFrame, judge: Judge, model: Model, **options: Any) 
         unreadable = rows.filter(has_reply & ~has_verdict)
         if attempt > judge.retries:
             done.append(unreadable.with_columns(error=_no_verdict(judge.template)))
-        waiting = unreadable.select(prompts.columns)
+        waiting = unreadable.select(*prompts.columns, *_TOKENS)
     return done
 
 

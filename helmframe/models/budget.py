@@ -1,16 +1,96 @@
-"""The budget of a run: limits of requests and cost, its priority, and an event that stops it."""
+"""The budget of a run: limits of requests and cost, prices of models, the priority, and an event that stops the run."""
 
+import json
+import logging
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, TypeAlias
 
+from helmframe import config
 from helmframe._core.checks import is_integer
+from helmframe._core.yaml import read_yaml
 from helmframe.errors import ArgumentError, listed
-from helmframe.models.model import Completion
+from helmframe.models.model import Completion, Model
 
 # Characters of English per token, for models that don't count tokens.
 CHARACTERS_PER_TOKEN = 4
+# The name of litellm's price file in its package; the file in a release may have a suffix.
+_PRICE_FILES = "model_prices_and_context_window*.json"
 
-Prices = Mapping[str, tuple[float, float]]
+logger = logging.getLogger("helmframe.engines")
+
+
+@dataclass(frozen=True)
+class Price:
+    """The price of a model's tokens, in US dollars per million tokens.
+
+    Args:
+        prompt: The price of prompt tokens.
+        output: The price of output tokens, including those of reasoning.
+        cached_prompt: The price of prompt tokens that the server read from its own cache; None: that of `prompt`.
+        source: The origin of the price: "user", the name of the user's file, or the release of litellm.
+    """
+
+    prompt: float
+    output: float
+    cached_prompt: float | None = None
+    source: str = "user"
+
+    def cost(self, prompt: float, output: float, cached_prompt: float = 0) -> float:
+        """Return the cost of tokens in US dollars; `cached_prompt` is a part of `prompt`.
+
+        >>> Price(2, 8, 0.5).cost(1_000_000, 100_000, 400_000)
+        2.2
+        """
+        of_cached = self.prompt if self.cached_prompt is None else self.cached_prompt
+        return ((prompt - cached_prompt) * self.prompt + cached_prompt * of_cached + output * self.output) / 1e6
+
+
+# Model name → (prompt, output), (prompt, output, cached_prompt) or a mapping with these keys; or a YAML file.
+Prices: TypeAlias = Mapping[str, Price | Sequence[float] | Mapping[str, float]] | str | Path
+
+
+def read_prices(prices: Prices | None, *, standing: bool = True) -> dict[str, Price]:
+    """Return the user's prices by model name.
+
+    Args:
+        prices: The prices, or the path of their file.
+        standing: Whether other models have the prices of `hf.configure(prices=…)`.
+
+    Raises:
+        ArgumentError: A price is invalid.
+        SpecError: The file can't be read.
+    """
+    sources = [config.prices_file() if standing else None, prices]
+    return {name: price for source in sources if source is not None for name, price in _read_mapping(source).items()}
+
+
+def price_of(model: Model, user_prices: Mapping[str, Price]) -> Price | None:
+    """Return the price of a model: the user's, by its name, else that in litellm's price file; None: unknown."""
+    return user_prices.get(model.name) or listed_price(model.price_name)
+
+
+def listed_price(name: str) -> Price | None:
+    """Return the price of `provider/model` in the price file of the package litellm, which is not imported; or None.
+
+    Free models have no listed price, because litellm also writes 0 for subscriptions.
+    """
+    if not name:
+        return None
+    version, entries = _price_file()
+    provider, _, short = name.partition("/")
+    entry = entries.get(name)
+    if entry is None and entries.get(short, {}).get("litellm_provider") in (provider, f"text-completion-{provider}"):
+        entry = entries[short]
+    names = ("input_cost_per_token", "output_cost_per_token", "cache_read_input_token_cost")
+    prompt, output, cached = [_per_million(None if entry is None else entry.get(field)) for field in names]
+    if prompt is None or output is None or not prompt + output:
+        return None
+    return Price(prompt, output, cached, f"litellm {version}")
 
 
 class Budget:
@@ -18,12 +98,13 @@ class Budget:
 
     Args:
         max_requests: The maximum number of requests to send; cached completions don't count.
-        max_cost: The cost of completions at which sending stops, in the unit of `prices`. Calls in flight add to it.
-        prices: Model name → price per million prompt tokens, and per million output tokens.
+        max_cost: The cost of completions at which sending stops, in US dollars. Calls in flight add to it.
+        prices: The user's prices by model name, or their file. Other prices are litellm's.
         priority: The priority in the queues of models. Runs of higher priority go first; equal runs take turns.
 
     Raises:
-        ArgumentError: A limit or the priority is invalid, or `max_cost` lacks prices.
+        ArgumentError: A limit, a price or the priority is invalid.
+        SpecError: The file of `prices` can't be read.
     """
 
     def __init__(
@@ -38,35 +119,58 @@ class Budget:
                 raise ArgumentError(f"{name}={limit!r}: {name} must be a number ≥ 0.")
         if not is_integer(priority):
             raise ArgumentError(f"priority={priority!r}: priority must be an integer; higher goes first.")
-        if max_cost is not None and not prices:
-            raise ArgumentError(
-                f"max_cost={max_cost!r}: prices is required. Write prices={{'model': (2.5, 10)}}: the prices of a "
-                "million prompt tokens and of a million output tokens."
-            )
         self.stopped = threading.Event()
         self.priority = priority
         self.cost = 0.0
         self._left = max_requests
         self._max_cost = max_cost
-        self._prices = dict(prices or {})
+        self._user_prices = read_prices(prices)
+        self._prices = dict(self._user_prices)
+        self._priced: set[str] = set()
+        self._unpriced: list[str] = []
         self._lock = threading.Lock()
 
-    def check(self, models: Sequence[str]) -> None:
-        """Check that every model has a price, if cost is limited.
+    def check(self, models: Sequence[Model]) -> None:
+        """Look up the prices of the models, and check that every model has one if cost is limited.
 
         Raises:
             ArgumentError: A model has no price.
         """
-        for name in models:
-            if self._max_cost is not None and name not in self._prices:
+        for model in models:
+            price = price_of(model, self._user_prices)
+            if price is not None:
+                self._prices[model.name] = price
+                self._priced.add(model.name)
+            elif self._max_cost is not None:
+                name = repr(model.name)
+                problem = f"the price of model {name} is unknown"
+                if self._user_prices:
+                    problem = f"prices has no entry for model {name}, only for {listed(self._user_prices)}"
                 raise ArgumentError(
-                    f"max_cost: prices has no entry for model {name!r}, only for {listed(self._prices)}."
+                    f"max_cost={self._max_cost!r}: {problem}. Write prices={{{name}: (2.5, 10)}}: US dollars "
+                    f"per million prompt tokens and per million output tokens.{price_hint(model)}"
                 )
+            elif model.price_name and model.name not in self._unpriced:
+                self._unpriced.append(model.name)
 
     @property
-    def prices(self) -> Prices:
-        """Return the prices by model name."""
+    def prices(self) -> Mapping[str, Price]:
+        """Return the known prices by model name."""
         return self._prices
+
+    @property
+    def unpriced(self) -> Sequence[str]:
+        """Return the models of providers whose price is unknown, once they are checked."""
+        return self._unpriced
+
+    def manifest_entries(self) -> dict[str, dict[str, Any]]:
+        """Return the known prices of the models that were checked, by name."""
+        return {name: asdict(self._prices[name]) for name in sorted(self._priced)}
+
+    @property
+    def known_cost(self) -> float | None:
+        """Return the cost so far; None if it is unknown, because models have no price."""
+        return self.cost if self.cost or (self._priced and not self._unpriced) else None
 
     @property
     def left(self) -> int | None:
@@ -88,19 +192,26 @@ class Budget:
         """Return whether the model has a price."""
         return model in self._prices
 
-    def spend(self, model: str, characters: int, completions: Sequence[Completion | None]) -> None:
-        """Add the cost of completions; `characters`, the length of the prompts, is used if tokens are not counted."""
-        received = [completion for completion in completions if completion is not None]
-        counted = [completion.prompt_tokens for completion in received if completion.prompt_tokens is not None]
-        prompt = sum(counted) if len(counted) == len(received) else characters // CHARACTERS_PER_TOKEN
-        output = sum(
-            len(completion.text) // CHARACTERS_PER_TOKEN + 1
-            if completion.output_tokens is None
-            else completion.output_tokens
-            for completion in received
+    def spend(self, model: str, characters: Sequence[int], completions: Sequence[Completion | None]) -> None:
+        """Add the cost of completions.
+
+        Args:
+            model: The name of the model, which has a price.
+            characters: The length of each prompt, which is used if the model does not count tokens.
+            completions: The completion of each prompt; None for a failed request, which costs nothing.
+        """
+        price = self._prices[model]
+        self.paid(
+            sum(
+                price.cost(
+                    _or_estimate(completion.prompt_tokens, length),
+                    _or_estimate(completion.output_tokens, len(completion.text)),
+                    completion.cached_prompt_tokens or 0,
+                )
+                for length, completion in zip(characters, completions, strict=True)
+                if completion is not None
+            )
         )
-        per_prompt, per_output = self._prices[model]
-        self.paid((prompt * per_prompt + output * per_output) / 1e6)
 
     def paid(self, cost: float) -> None:
         """Add a cost, and stop the run if the limit is reached."""
@@ -108,3 +219,74 @@ class Budget:
             self.cost += cost
             if self._max_cost is not None and self.cost >= self._max_cost:
                 self.stopped.set()
+
+
+def estimated_tokens(characters: Any) -> Any:
+    """Return the estimated number of tokens of a text with this number of characters; also for expressions."""
+    return characters // CHARACTERS_PER_TOKEN + 1
+
+
+def _or_estimate(tokens: int | None, characters: int) -> int:
+    return int(estimated_tokens(characters)) if tokens is None else tokens
+
+
+def price_hint(model: Model) -> str:
+    """Return how to get a listed price, as a sentence after a space; "" if there is no way."""
+    if not model.price_name or find_spec("litellm") is not None:
+        return ""
+    return " Or install litellm, which has a list of prices: pip install 'helmframe[litellm]'."
+
+
+def _read_mapping(prices: Prices) -> dict[str, Price]:
+    source, content = "user", prices
+    if isinstance(prices, str | Path):
+        file = config.from_home(prices)
+        source, content = file.name, read_yaml(file)
+    if not isinstance(content, Mapping):
+        where = "prices" if source == "user" else source
+        raise ArgumentError(f"{where}: must map names of models to prices, such as {{'gpt-4.1': (2, 8)}}.")
+    return {str(name): _price(value, source, str(name)) for name, value in content.items()}
+
+
+def _price(value: object, source: str, name: str) -> Price:
+    if isinstance(value, Price):
+        return value
+    fields = value if isinstance(value, Mapping) else {}
+    if isinstance(value, list | tuple) and len(value) in (2, 3):
+        fields = dict(zip(_FIELDS, value, strict=False))
+    if not {"prompt", "output"} <= set(fields) <= set(_FIELDS) or not all(map(_is_amount, fields.values())):
+        raise ArgumentError(
+            f"prices: the price of {name!r} is {value!r}. Write (prompt, output), or {{'prompt': 2.5, 'output': 10, "
+            "'cached_prompt': 1.25}: US dollars per million tokens."
+        )
+    return Price(**fields, source=source)
+
+
+_FIELDS = ("prompt", "output", "cached_prompt")
+
+
+def _is_amount(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")
+
+
+def _per_million(price: object) -> float | None:
+    """Return a price per token as a price per million tokens, without float noise."""
+    return round(float(price) * 1e6, 9) if _is_amount(price) else None  # type: ignore[arg-type]
+
+
+@lru_cache(maxsize=1)
+def _price_file() -> tuple[str, Mapping[str, Any]]:
+    """Return the release of litellm, and the entries of its price file; no entries if it isn't installed."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    spec = find_spec("litellm")
+    folders = [] if spec is None else [Path(folder) for folder in spec.submodule_search_locations or ()]
+    files = sorted(file for folder in folders for file in folder.glob(_PRICE_FILES))
+    if not files:
+        return "", {}
+    try:
+        entries = json.loads(files[0].read_text(encoding="utf-8"))
+        return version("litellm"), {name: entry for name, entry in entries.items() if isinstance(entry, dict)}
+    except (OSError, ValueError, AttributeError, PackageNotFoundError) as error:
+        logger.warning("The price file of litellm can't be read, so its prices are unknown: %s", error)
+        return "", {}

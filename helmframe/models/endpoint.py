@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 from helmframe._core.specs import Call, frozen
 from helmframe.errors import AnswerError, ArgumentError, CapabilityError
 from helmframe.models import event_loop, providers
-from helmframe.models.endpoint_client import Endpoint, RefusedError
+from helmframe.models.endpoint_client import Endpoint, LitellmEndpoint, RefusedError
 from helmframe.models.endpoint_replies import completion_of, score_of
 from helmframe.models.model import Completion, Model, Pair, Prompt, Response, digest
 from helmframe.models.prompts import as_messages, as_prompt, is_conversation
@@ -23,6 +23,8 @@ from helmframe.models.tokenizing import stops_of
 if TYPE_CHECKING:
     import asyncio
 
+# The start of a text that names a model of litellm.
+LITELLM = "litellm:"
 # The decoding parameters that are sent under the same name.
 _SENT = frozenset({"max_tokens", "temperature", "top_p", "seed", "stop", "presence_penalty", "frequency_penalty"})
 TAKES = _SENT | {"reasoning"}
@@ -124,17 +126,21 @@ def http(
         refused=model.refused_parameters,
         key_env=variable,
         reasons="all" if provider and provider.reasons_with(name) else "",
+        price_name=f"{provider.litellm}/{name}" if provider and provider.litellm else "",
     )
 
 
 def from_address(text: str) -> Model:
     """Return the model of an address: `openai:gpt-4.1`, `http://localhost:8000/v1#name`, `http(url=…, name=…)`.
 
-    `openai` is a provider of `specs/providers`; `hf.list_models()` lists all providers.
+    `openai` is a provider of `specs/providers`; `hf.list_models()` lists all providers. `litellm:provider/model` is a
+    model that the package litellm calls.
 
     Raises:
         ArgumentError: The address is invalid, or lacks the model's name.
     """
+    if text.startswith(LITELLM):
+        return _through_litellm(text.removeprefix(LITELLM).strip())
     named = providers.named(text)
     if named is not None:
         provider, name = named
@@ -152,6 +158,38 @@ def from_address(text: str) -> Model:
     if not name:
         raise ArgumentError(f"{_address(url)} is a server. Add the name of a model: '{_address(url)}#name'.")
     return http(url, name)
+
+
+def _through_litellm(name: str) -> Model:
+    """Return a chat model that litellm calls; `name` is `provider/model`.
+
+    Raises:
+        ArgumentError: The name lacks the provider or the model.
+        CapabilityError: litellm is not installed.
+    """
+    if not all(name.partition("/")):
+        raise ArgumentError(f"Model 'litellm:{name}': write litellm:provider/model, such as litellm:openai/gpt-4.1.")
+    if find_spec("litellm") is None:
+        raise CapabilityError(f"Model 'litellm:{name}' needs the package litellm: pip install 'helmframe[litellm]'.")
+    model = _EndpointModel(LitellmEndpoint("litellm", name), chat=True, extra={})
+    return Model(
+        name=name,
+        source=LITELLM + name,
+        generate=model.generate,
+        fingerprint=functools.partial(digest, "litellm", name),
+        durable=True,
+        takes=TAKES,
+        batch=1,
+        workers=MAX_WORKERS,
+        adaptive=True,
+        timeout=TIMEOUT,
+        chat=as_prompt,
+        generate_async=model.generate_async,
+        remembered_by_name=True,
+        refused=model.refused_parameters,
+        note="called through litellm, which reads the provider's key and address from the environment",
+        price_name=name,
+    )
 
 
 _ARGUMENTS = ("url", "name", "chat", "logprobs", "key_env", "extra")
@@ -191,13 +229,14 @@ class _EndpointModel:
     def refused_parameters(self) -> dict[str, str]:
         """Return the rejected parameters, each with the replacement as text."""
         return {
-            name: (
-                f"the server rejects {name}={value!r}; {name}={self.replaced[name]} is sent instead"
-                if self.replaced[name] is not None
-                else f"the server rejects {name}={value!r}; its default {name} is used"
-            )
+            name: f"the server rejects {name}={value!r}; {self._replacement(name)}"
             for name, value in list(self.refused.items())
         }
+
+    def _replacement(self, name: str) -> str:
+        if self.replaced.get(name) is not None:
+            return f"{name}={self.replaced[name]} is sent instead"
+        return "log-probabilities are missing" if name == "logprobs" else f"its default {name} is used"
 
     async def _complete(self, prompt: str, decoding: Mapping[str, Any]) -> Completion:
         turns = as_messages(prompt)
@@ -264,6 +303,8 @@ class _EndpointModel:
         for name in (*self.never_sent, *self.replaced):
             value = self.replaced.get(name)
             if value is None:
+                if name in self.never_sent and name in fields and name in TAKES:
+                    self.refused.setdefault(name, fields[name])
                 fields.pop(name, None)
             elif name in fields:
                 fields[name] = min(fields[name], value)
@@ -286,8 +327,7 @@ class _EndpointModel:
         limit = _LIMIT.search(message) if name == "max_tokens" else None
         value = int(limit[1]) if limit and int(limit[1]) < sent else None
         self.replaced[name] = value
-        if name != "logprobs":  # added by helmframe, not by the user
-            self.refused.setdefault(name, sent)
+        self.refused.setdefault(name, sent)
         return True
 
     def _shorten(self, error: RefusedError, body: Mapping[str, Any], decoding: Mapping[str, Any]) -> bool:

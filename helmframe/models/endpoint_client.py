@@ -1,9 +1,12 @@
-"""The HTTP client of a model on a server: requests, API keys from the environment, and errors."""
+"""The clients of a model on a server, over HTTP or through litellm: requests, keys from the environment, errors."""
 
+import logging
 import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -203,6 +206,87 @@ class Endpoint:
         return " ".join("".join(character if character.isprintable() else " " for character in shown).split())[
             :MAX_MESSAGE
         ]
+
+
+@dataclass
+class LitellmEndpoint(Endpoint):
+    """A model of a provider that the package litellm calls; `name` is `provider/model`.
+
+    litellm reads keys and addresses from the environment variables of the provider. helmframe retries requests, so
+    litellm does not.
+    """
+
+    async def post(self, route: str, body: Mapping[str, Any]) -> Any:  # noqa: ARG002 - the only route is chat
+        """Return the reply in OpenAI's format.
+
+        Raises:
+            SourceDeniedError: The key is missing or wrong.
+            SourceMissingError: The provider is unknown, or does not have the model.
+            RefusedError: The provider returned any other error, or can't be reached.
+        """
+        await self._wait_for_reset()
+        litellm = _litellm()
+        try:
+            response = await litellm.acompletion(**body, num_retries=0, max_retries=0, timeout=LONGEST)
+        except import_module("openai").OpenAIError as error:
+            problem = self._error_of(error, litellm)
+        else:
+            headers = getattr(response, "_response_headers", None) or {}
+            self._open_at = max(self._open_at, time.monotonic() + seconds_to_reset(headers))
+            return response.model_dump()
+        # outside of the block, because tracebacks of litellm's errors may contain the request
+        raise problem
+
+    async def check_protocol(self) -> None:
+        """Do nothing: litellm converts every reply to OpenAI's format."""
+
+    def _error_of(self, error: Any, litellm: Any) -> HelmframeError:
+        """Return the error of a call as an error of helmframe."""
+        status = error.status_code if isinstance(getattr(error, "status_code", None), int) else 500
+        message = self._safe(str(error).partition(" To drop these")[0])
+        if "LLM Provider NOT provided" in message:
+            provider = self.name.partition("/")[0]
+            return SourceMissingError(f"litellm has no provider {provider!r}. Write 'litellm:provider/model'.")
+        if not self.has_responded:
+            missing = litellm.validate_environment(self.name)["missing_keys"]
+            if missing and status != 429:
+                return SourceDeniedError(f"litellm:{self.name} needs a key: export {missing[0]}=….")
+            if status == 404:
+                return SourceMissingError(f"litellm:{self.name}: the provider has no such model: {message}")
+        if status == 401 or (status == 403 and not self.has_responded):
+            return SourceDeniedError(f"litellm:{self.name}: the provider rejects the key (HTTP {status}): {message}")
+        response = getattr(error, "response", None)
+        headers = getattr(error, "litellm_response_headers", None) or getattr(response, "headers", None)
+        details = error.body if isinstance(getattr(error, "body", None), Mapping) else {}
+        code, parameter = details.get("code"), details.get("param")
+        return RefusedError(
+            f"litellm:{self.name} returned HTTP {status}: {message}",
+            status,
+            dict(headers or {}),
+            code if isinstance(code, str) else None,
+            parameter if isinstance(parameter, str) else None,
+        )
+
+
+@cache
+def _litellm() -> Any:
+    """Import litellm without its downloads, its logging, and keys from a file `.env`."""
+    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+    os.environ.setdefault("LITELLM_OFFLINE_MODE", "true")
+    mode = os.environ.get("LITELLM_MODE")
+    os.environ["LITELLM_MODE"] = "PRODUCTION"  # in its other mode, the import loads .env
+    try:
+        litellm: Any = import_module("litellm")
+    finally:
+        if mode is None:
+            del os.environ["LITELLM_MODE"]
+        else:
+            os.environ["LITELLM_MODE"] = mode
+    litellm.suppress_debug_info = True
+    litellm.telemetry = False
+    if "LITELLM_LOG" not in os.environ:
+        logging.getLogger("LiteLLM").setLevel(logging.CRITICAL)
+    return litellm
 
 
 # The client of each event loop (a process has one). It holds the connections, but no keys.

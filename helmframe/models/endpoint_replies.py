@@ -45,6 +45,7 @@ def completion_of(reply: object, name: str, stops: Sequence[str] = ()) -> Comple
         prompt_tokens=_count(reply, "prompt_tokens"),
         output_tokens=_count(reply, "completion_tokens"),
         reasoning_tokens=_reasoning_tokens(reply),
+        cached_prompt_tokens=_cached_prompt_tokens(reply),
     ).with_logprobs(_logprobs(choice, None if whole else visible, first=not reasoning) or ())
 
 
@@ -227,11 +228,18 @@ def _reasoning_tokens(reply: object) -> int | None:
     return count if is_integer(count) else None
 
 
-def _usage(reply: object, name: str) -> object:
-    usage = reply.get("usage") if isinstance(reply, Mapping) else None
-    return usage.get(name) if isinstance(usage, Mapping) else None
+def _cached_prompt_tokens(reply: object) -> int | None:
+    """Return the number of prompt tokens that the server read from its own cache; DeepSeek has its own field."""
+    details = _usage(reply, "prompt_tokens_details")
+    count = details.get("cached_tokens") if isinstance(details, Mapping) else None
+    return count if is_integer(count) else _count(reply, "prompt_cache_hit_tokens")
 
 
 def _count(reply: object, name: str) -> int | None:
     count = _usage(reply, name)
     return count if is_integer(count) else None
+
+
+def _usage(reply: object, name: str) -> object:
+    usage = reply.get("usage") if isinstance(reply, Mapping) else None
+    return usage.get(name) if isinstance(usage, Mapping) else None

@@ -289,7 +289,7 @@ def _run_block(
         for batch in outcomes:
             pending += batch
             if sizes:
-                characters = sum(sizes[outcome.index] for outcome in batch)
+                characters = [sizes[outcome.index] for outcome in batch]
                 budget.spend(model.name, characters, [outcome.completion for outcome in batch])
             report("failed", sum(outcome.error is not None for outcome in batch))
             report("generated", len(batch))

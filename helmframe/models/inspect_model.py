@@ -109,6 +109,7 @@ def _response(output: Any) -> Response:
         prompt_tokens=None if usage is None else usage.input_tokens + read + wrote,
         output_tokens=None if usage is None else usage.output_tokens,
         reasoning_tokens=getattr(usage, "reasoning_tokens", None),
+        cached_prompt_tokens=getattr(usage, "input_tokens_cache_read", None),
     )
 
 

@@ -30,6 +30,8 @@ class Completion(NamedTuple):
         prompt_tokens: The number of prompt tokens, as the model counts them.
         output_tokens: The number of generated tokens, as the model counts them, those of the reasoning included.
         reasoning_tokens: The number of generated tokens that are reasoning.
+        output_tokens: The number of generated tokens, as the model counts them.
+        cached_prompt_tokens: The number of prompt tokens that the server read from its own cache.
     """
 
     text: str
@@ -40,6 +42,7 @@ class Completion(NamedTuple):
     prompt_tokens: int | None = None
     output_tokens: int | None = None
     reasoning_tokens: int | None = None
+    cached_prompt_tokens: int | None = None
 
     def with_logprobs(self, logprobs: Sequence[float]) -> "Completion":
         """Return the completion with the log-probabilities of its tokens, in nats; unchanged if there are none."""
@@ -160,6 +163,7 @@ class Model:
         refused: A function that returns the decoding parameters that the server rejected, each with what is sent
             instead; None: nothing to report.
         key_env: The environment variable of the server's key; models with different keys don't share a queue.
+        price_name: The name in litellm's price file, as provider/model; "" if the file has no price of the model.
         state: A function that returns how the model runs, for `explain()` and the manifest: the expectation, and after
             the first call the facts; None: nothing to report.
         reasons: The prompts before whose answers the model is known to reason: "all", "chat" for those of its chat
@@ -195,6 +199,7 @@ class Model:
     refused: Callable[[], Mapping[str, str]] | None = None
     key_env: str | None = None
     reasons: Literal["", "chat", "all"] = ""
+    price_name: str = ""
 
     @property
     def capabilities(self) -> tuple[str, ...]:
@@ -373,6 +378,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "prompt_tokens": (int,),
     "output_tokens": (int,),
     "reasoning_tokens": (int,),
+    "cached_prompt_tokens": (int,),
 }
 
 

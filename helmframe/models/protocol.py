@@ -53,7 +53,8 @@ def from_any(
       receives (context, continuation) pairs. It returns a log-probability in nats for each, or a pair of this number
       and the number of tokens.
     - A folder in transformers format, a name `"org/name"`, a GGUF file, or a `(model, tokenizer)` pair.
-    - A model of a server, `"openai:name"` or `"http://host:port/v1#name"`, or a vLLM model `"vllm:org/name"`.
+    - A model of a server: `"openai:name"`, `"http://host:port/v1#name"`, or `"litellm:provider/name"` through litellm.
+    - A vLLM model, `"vllm:org/name"`.
     - A model object of lm-eval or Inspect, a mock model as text (`"oracle()"`), or a `Model`.
 
     `hf.models.local`, `hf.models.http` and `hf.models.vllm` have more options.
@@ -154,7 +155,7 @@ def is_local_name(text: str) -> bool:
 
 _CALL = re.compile(r"\w+\(.*\)", re.DOTALL)
 # The starts of texts that name a model of a server.
-_ADDRESSES = ("http://", "https://", "http(")
+_ADDRESSES = ("http://", "https://", "http(", "litellm:")
 
 
 def _names_server(text: str) -> bool:
@@ -469,6 +470,14 @@ def list_models() -> pl.DataFrame:
         }
         for name, provider in providers().items()
     ]
+    servers.append(
+        {
+            "name": "litellm:",
+            "kind": "provider",
+            "arguments": "",
+            "description": "any provider of the package litellm, as litellm:provider/model",
+        }
+    )
     return pl.DataFrame([*rows, *servers, *map(_checkpoint_row, _checkpoints())], schema=_LISTING)
 
 

@@ -27,6 +27,7 @@ class Provider:
         echoes: A pattern of the models that return log-probabilities of prompts; "" if all may return them.
         reasons: A pattern of the models that reason before their answers; "" if none is known to.
         refuses: The parameters that the server rejects, and that are never sent.
+        litellm: The provider's name in litellm, whose package has a list of prices; "" if the models have no price.
     """
 
     provider: str
@@ -37,6 +38,7 @@ class Provider:
     echoes: str = ""
     reasons: str = ""
     refuses: tuple[str, ...] = ()
+    litellm: str = ""
 
     def address(self) -> str:
         """Return the base address, with the values of environment variables.

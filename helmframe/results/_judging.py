@@ -55,8 +55,9 @@ def rescore(results: Data, *metrics: Any) -> Data:
         manifest["until"] = {**manifest["until"], "metrics": bounded_metrics(resolved)}
     if judges_of(resolved):
         rows = results.completions.collect()
-        scores, verdicts = _score_with_judges(rows, resolved, None, fresh=False, budget=Budget())
-        return _with_scores(results, scores, verdicts.lazy(), manifest)
+        budget = Budget()
+        scores, verdicts = _score_with_judges(rows, resolved, None, fresh=False, budget=budget)
+        return _with_scores(results, scores, verdicts.lazy(), _with_prices(manifest, budget))
     scores = score(results.completions, resolved).collect()
     check_units(scores, resolved)
     return _with_scores(results, scores, results.verdicts.clear(), manifest)
@@ -88,8 +89,8 @@ def judge(
             pair is judged in both orders, and the scores are averaged.
         fresh: Whether to ignore cached verdicts.
         max_requests: The maximum number of requests; the same call resumes.
-        max_cost: The cost at which to stop, by `prices`.
-        prices: A dict of judge → price of a million prompt tokens and of a million output tokens.
+        max_cost: The cost in US dollars at which to stop.
+        prices: The prices of judges, as in `Plan.score`.
 
     Raises:
         ArgumentError: If an argument isn't a judge, or `against` does not fit the judges.
@@ -112,7 +113,7 @@ def judge(
         results,
         scores=pl.concat([results.scores.filter(other), scores.lazy()], how="diagonal_relaxed"),
         verdicts=pl.concat([results.verdicts.filter(other), verdicts.lazy()], how="diagonal_relaxed"),
-        manifest={**results.manifest, "metrics": {**results.manifest["metrics"], **entries}},
+        manifest=_with_prices(results.manifest, budget) | {"metrics": {**results.manifest["metrics"], **entries}},
         path=None,
     )
 
@@ -384,7 +385,7 @@ def _score_with_judges(
         raise NotComparableError(
             "judge(against=…): no instance was completed by both sides. Run both models on the same instances."
         )
-    budget.check(list(dict.fromkeys(model.name for judge in judges for model in judge.models)))
+    budget.check(list(dict.fromkeys(model for judge in judges for model in judge.models)))
     with _ProgressBar() as bar:
         verdicts = verdicts_on(rows, judges, fresh=fresh, budget=budget, report=bar.reporter)
     failed = verdicts.filter(pl.col("error").is_not_null())
@@ -395,6 +396,12 @@ def _score_with_judges(
     scores = score(joined.lazy(), metrics).collect()
     check_units(scores, metrics)
     return scores, verdicts
+
+
+def _with_prices(manifest: Mapping[str, Any], budget: Budget) -> dict[str, Any]:
+    """Return the manifest with the prices of judges that were added to it."""
+    prices = {**manifest.get("prices", {}), **budget.manifest_entries()}
+    return {**manifest, "prices": prices} if prices else dict(manifest)
 
 
 def _split_sides(rows: pl.DataFrame, against: str | ResultsData) -> tuple[pl.DataFrame, pl.DataFrame]:

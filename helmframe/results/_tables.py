@@ -1,4 +1,4 @@
-"""Methods of `Results` for aggregated scores."""
+"""Methods of `Results` for aggregated scores, and for the cost of completions."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from helmframe._schema import ORIGINAL, source_column
-from helmframe.errors import ArgumentError, HelmframeError, HelmframeWarning
+from helmframe.errors import ArgumentError, HelmframeError, HelmframeWarning, UnknownNameError
 from helmframe.metrics.protocol import resolve_metrics
 from helmframe.metrics.score import missing_reason, prepare_set_metric
+from helmframe.models.budget import Price, Prices, estimated_tokens, read_prices
 from helmframe.results._data import Chunk, ResultsData, filter_equal, reader_of
 from helmframe.results._early_stopping import with_sequences
 from helmframe.stats.aggregate_set import aggregate_set
@@ -262,3 +263,129 @@ def _is_bundled(name: str) -> bool:
     except HelmframeError:  # results of another program, or of a metric that isn't registered here
         return False
     return str(getattr(metric.function, "__module__", "")).startswith("helmframe.")
+
+
+def cost(
+    results: ResultsData, by: str | Sequence[str] = ("role", "model"), *, prices: Prices | None = None
+) -> pl.DataFrame:
+    """Return the tokens and the cost of the completions, one row per group, in US dollars.
+
+    The prices are those of the run. A completion that was read from the store costs nothing in this run.
+    The requests of models of perturbations are not stored in results; `manifest["cost"]` includes them.
+
+    >>> import helmframe as hf
+    >>> model = hf.model(lambda prompt: hf.models.Completion("A", prompt_tokens=1000, output_tokens=10), name="m")
+    >>> results = hf.scenario("sampler").where(subject="music").limit(4).generate(model).score(prices={"m": (2, 8)})
+    >>> results.cost().select("role", "model", "n", "prompt_tokens", "cost").row(0)
+    ('model', 'm', 4, 4000, 0.00832)
+
+    Args:
+        results: Results of a run.
+        by: The columns whose values make a group: role (model or judge), model, scenario, or another key of the
+            completions, such as setting or perturbation. An empty list returns the total of the run.
+        prices: Prices in place of those of the run, as in `Plan.score`.
+
+    Returns:
+        `by`; n (distinct requests with a completion); n_stored (completions that were read from the store);
+        n_estimated (requests without token counts: four characters count as one token); prompt_tokens,
+        cached_prompt_tokens (null: unknown), reasoning_tokens (null: unknown) and output_tokens of all n requests; cost
+        of the requests of this run; full_cost, of all n requests; and price, the source of the prices. The costs are
+        null if the price of a model in the group is unknown.
+
+    Raises:
+        UnknownNameError: If a column of `by` is unknown.
+    """
+    names = [by] if isinstance(by, str) else list(by)
+    for name in names:
+        if name not in _COST_KEYS:
+            raise UnknownNameError.among("column to group the cost by", name, _COST_KEYS)
+    keys = list(dict.fromkeys([*names, "role", "model"]))
+    of_run = {name: Price(**entry) for name, entry in results.manifest.get("prices", {}).items()}
+    all_prices = {**read_prices(None), **of_run, **read_prices(prices, standing=False)}
+    heads = results.prefixes.unique("prefix_id").select("prefix_id", head=pl.col("prefix").str.len_chars())
+    frames = map_chunks(
+        reader_of(results).chunks, lambda chunk: _token_sums(_completion_requests(chunk.completions, heads), keys)
+    )
+    frames.append(_token_sums(_verdict_requests(results.verdicts), keys))
+    sums = _with_cost(pl.concat(frames).group_by(keys, maintain_order=True).agg(*map(_sum, _SUMS)), all_prices)
+    groups = sums.group_by(names, maintain_order=True) if names else sums.group_by(pl.lit(0).alias("\0"))
+    is_known = pl.col("price").is_not_null().all()
+    table = groups.agg(
+        *map(_sum, _COUNTS),
+        *(pl.when(is_known).then(pl.col(name).sum()).alias(name) for name in ("cost", "full_cost")),
+        price=pl.when(is_known).then(pl.col("price").unique(maintain_order=True).str.join(", ")),
+    )
+    return table.select(*names, *_COUNTS, "cost", "full_cost", "price")
+
+
+_COST_KEYS = ("role", "model", "scenario", "subset", "setting", "trial", "perturbation", "perturbation_seed")
+_TOKENS = ("prompt_tokens", "cached_prompt_tokens", "reasoning_tokens", "output_tokens")
+_COUNTS = ("n", "n_stored", "n_estimated", *_TOKENS)
+# The counts of all requests, and the tokens of those that were sent in this run.
+_SENT = {f"sent_{name}": name for name in ("prompt_tokens", "cached_prompt_tokens", "output_tokens")}
+_SUMS = (*_COUNTS, *_SENT)
+
+
+def _completion_requests(completions: pl.LazyFrame, heads: pl.LazyFrame) -> pl.LazyFrame:
+    """Return the completions with the columns that `_token_sums` reads.
+
+    Args:
+        completions: `COMPLETIONS`.
+        heads: By prefix_id, the number of characters of the prefix as `head`.
+    """
+    return completions.join(heads, on="prefix_id", how="left", maintain_order="left").with_columns(
+        role=pl.lit("model"),
+        prompt_length=pl.sum_horizontal("head", pl.col("suffix").str.len_chars()),
+        text="completion",
+    )
+
+
+def _verdict_requests(verdicts: pl.LazyFrame) -> pl.LazyFrame:
+    """Return the verdicts with the columns that `_token_sums` reads; empty completions are not judged."""
+    requests = verdicts.filter(pl.col("prompt").is_not_null())
+    return requests.with_columns(
+        role=pl.lit("judge"),
+        model="judge",
+        judged="model",
+        prompt_length=pl.col("prompt").str.len_chars(),
+        text="reply",
+    )
+
+
+def _token_sums(requests: pl.LazyFrame, keys: Sequence[str]) -> pl.DataFrame:
+    """Return the counts `_SUMS` of the distinct requests that did not fail, by group."""
+    columns = requests.collect_schema().names()
+    missing = {"cached_prompt_tokens", "reasoning_tokens"} - set(columns)
+    rows = requests.with_columns(pl.lit(None, dtype=pl.Int64).alias(name) for name in missing)
+    rows = rows.filter(pl.col("text").is_not_null())
+    # imported results may lack ids; models that run at the same time may send the same request to a judge
+    distinct = pl.struct("request_id", *(name for name in ("judged",) if name in columns)).is_first_distinct()
+    rows = rows.filter(pl.col("request_id").is_null() | distinct)
+    is_estimated = pl.any_horizontal(pl.col("prompt_tokens", "output_tokens").is_null())
+    rows = rows.with_columns(
+        pl.coalesce("prompt_tokens", estimated_tokens(pl.col("prompt_length"))).cast(pl.Int64).alias("prompt_tokens"),
+        pl.coalesce("output_tokens", estimated_tokens(pl.col("text").str.len_chars()))
+        .cast(pl.Int64)
+        .alias("output_tokens"),
+        n=pl.lit(1, dtype=pl.Int64),
+        n_stored=pl.col("cached").fill_null(value=False).cast(pl.Int64),
+        n_estimated=is_estimated.cast(pl.Int64),
+    ).with_columns(pl.when(pl.col("n_stored") == 0).then(name).otherwise(0).alias(sent) for sent, name in _SENT.items())
+    return rows.group_by(keys, maintain_order=True).agg(*map(_sum, _SUMS)).collect()
+
+
+def _sum(name: str) -> pl.Expr:
+    """Return the sum of a column; null if all values are null."""
+    return pl.when(pl.col(name).count() > 0).then(pl.col(name).sum()).alias(name)
+
+
+def _with_cost(sums: pl.DataFrame, prices: Mapping[str, Price]) -> pl.DataFrame:
+    """Return the groups with cost, full_cost and price; null if the price of the model is unknown."""
+    rows = []
+    for row in sums.iter_rows(named=True):
+        price = prices.get(row["model"])
+        full = [row[name] or 0 for name in ("prompt_tokens", "output_tokens", "cached_prompt_tokens")]
+        sent = [row[f"sent_{name}"] or 0 for name in ("prompt_tokens", "output_tokens", "cached_prompt_tokens")]
+        rows.append((None, None, None) if price is None else (price.cost(*sent), price.cost(*full), price.source))
+    schema = {"cost": pl.Float64, "full_cost": pl.Float64, "price": pl.String}
+    return sums.hstack(pl.DataFrame(rows, schema=schema, orient="row"))

@@ -37,6 +37,8 @@ class Results(ResultsData):
     table = _tables.table
     value = _tables.value
     stats = property(_tables.stats)
+    # tokens and money
+    cost = _tables.cost
     # rows
     requests = property(_rows.requests)
     rows = _rows.rows

@@ -12,7 +12,7 @@ from itertools import groupby
 
 import polars as pl
 
-from helmframe._schema import PREFIXES
+from helmframe._schema import COMPLETIONS, PREFIXES
 from helmframe.errors import StoreError
 from helmframe.store.completions import newest, prefixes_name
 from helmframe.store.contents import PART_SCHEMA, StoreEntry, count_rows, list_entries, read_prefixes
@@ -174,7 +174,8 @@ def _answers(file: File, data: bytes) -> str | None:
 
 
 def _lacking(data: bytes, columns: Collection[str]) -> str | None:
-    missing = set(columns) - set(pl.read_parquet_schema(io.BytesIO(data)))
+    optional = {column.name for column in COMPLETIONS.columns if not column.required}
+    missing = set(columns) - optional - set(pl.read_parquet_schema(io.BytesIO(data)))
     return f"it has no column {', '.join(sorted(missing))}" if missing else None
 
 

@@ -227,8 +227,11 @@ def read_parts(root: Address, parts: Sequence[Part], schema: Mapping[str, Any]) 
             set_aside(root, part.file, why)
     if not checked:
         return Read(pl.DataFrame(schema=schema), sound, complete, damaged)
-    scan = pl.scan_parquet(checked, missing_columns="insert", extra_columns="ignore")
-    return Read(scan.select(_conform(scan.collect_schema().names(), schema)).collect(), sound, complete, damaged)
+    # the schema of the first part, which may be older than the columns of others
+    columns = pl.read_parquet_schema(io.BytesIO(checked[0]))
+    columns |= {name: dtype for name, dtype in schema.items() if name not in columns}
+    scan = pl.scan_parquet(checked, schema=columns, missing_columns="insert", extra_columns="ignore")
+    return Read(scan.select(_conform(columns, schema)).collect(), sound, complete, damaged)
 
 
 def set_aside(root: Address, file: File, why: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -21,31 +22,37 @@ from helmframe._pipeline import (
 )
 from helmframe._schema import ORIGINAL
 from helmframe.adapters.adapt import Setting
+from helmframe.engines.notes import dollars
 from helmframe.judging.judge import judges_of
 from helmframe.judging.query import query_function
+from helmframe.models.budget import CHARACTERS_PER_TOKEN, Price, Prices, price_hint, price_of, read_prices
 from helmframe.models.completion_cache import completions_of, request_ids, store_root
 from helmframe.models.fit import fit
-from helmframe.models.reasoning import DEFAULT_ROOM, HEAD_ROOM, head_room
+from helmframe.models.reasoning import DEFAULT_ROOM, HEAD_ROOM, as_sent, head_room
 from helmframe.store import ParquetCompletions
 from helmframe.views.display import text_table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+    from helmframe.metrics.judge import Judge
     from helmframe.models.model import Model
 
-# Characters of English text per token, an estimate used without the model's tokenizer.
-CHARACTERS_PER_TOKEN = 4
 # Instances that are counted; counts of a larger scenario are extrapolated.
 MOST_COUNTED = 1_000_000
 
 
 @view("PlanSpec.explain")
-def explained(plan: PlanSpec) -> str:
-    """Return the plan as text: rows per stage, push-down, cached completions, tokens, and notes."""
-    lines = []
+def explained(plan: PlanSpec, *, prices: Prices | None = None) -> str:
+    """Return the plan as text: rows per stage, push-down, cached completions, tokens, cost, and notes.
+
+    Args:
+        plan: The plan.
+        prices: The user's prices of models, as in `Budget`.
+    """
+    lines, user_prices = [], read_prices(prices)
     for task in plan_tasks(plan, models=plan.models or ()) if plan.models else _without_models(plan):
-        lines += _describe_task(plan, task)
+        lines += _describe_task(plan, task, user_prices)
     if not plan.models:
         lines.append("no model yet: add .generate(my_function)")
     return "\n".join(lines)
@@ -86,7 +93,7 @@ def _count_stages(plan: PlanSpec, task: Task) -> _Counts:
     return _Counts(rows, requests, list(subsets), train.height)
 
 
-def _describe_task(plan: PlanSpec, task: Task) -> list[str]:
+def _describe_task(plan: PlanSpec, task: Task, prices: Mapping[str, Price]) -> list[str]:
     spec, counts = task.spec, _count_stages(plan, task)
     rows = counts.rows
     notes = _extrapolate(count_instances(plan, spec), counts) if rows["instances"] >= MOST_COUNTED else []
@@ -108,11 +115,12 @@ def _describe_task(plan: PlanSpec, task: Task) -> list[str]:
         distinct, stored = totals.get("distinct", 0), totals.get("stored", 0)
         requests_text = f"{distinct:,} distinct requests: {stored:,} cached, {distinct - stored:,} to send"
         stages.append(["generate", f"{model.name}: {decoding}", requests_text])
-        notes += _model_notes(task, model, totals)
+        notes += [*_model_notes(task, model, totals), *_cost_notes(model, totals, prices)]
     completions = rows["variants"] * len(task.settings) * len(plan.models) * task.outputs
     for judge in judges_of(task.metrics):
         names, bound = ", ".join(model.name for model in judge.models), completions * len(judge.models)
         stages.append(["judge", f"{names}: {judge.template.judge}", f"up to {bound:,} verdicts, one per completion"])
+        notes += _judge_cost_notes(judge, completions, list(counts.requests.values()), prices)
     stages.append(
         ["score", ", ".join(map(str, task.metrics)), f"main: {spec.main.metric} on {spec.main.split}, {spec.main.mean}"]
     )
@@ -140,14 +148,18 @@ def _count_requests(
     )
     cached = completions_of(store_root(), model, fingerprint, task.spec.scenario)
     low, high = requested.select(low=pl.col("row_index").min(), high=pl.col("row_index").max()).row(0)
-    stored = requested.join(
-        cached.read(low or 0, high or 0, requested["request_id"]), on="request_id", how="semi"
-    ).height
-    sizes = requested.join(prefixes, on="prefix_id").select(
-        pl.col("prefix").str.len_chars() + pl.col("suffix").str.len_chars()
+    stored = cached.read(low or 0, high or 0, requested["request_id"])
+    length = pl.col("prefix").str.len_chars() + pl.col("suffix").str.len_chars()
+    limits = {text: as_sent(json.loads(text)).get("max_tokens") for text in requested["decoding"].unique()}
+    limit = pl.col("decoding").replace_strict(limits, return_dtype=pl.Int64)
+    requested = requested.join(prefixes, on="prefix_id").select(
+        "request_id", length=length, limit=pl.when(pl.col("continuation").is_null()).then(limit).otherwise(1)
     )
-    characters = sum(sizes.to_series().to_list())
-    _add(totals, distinct=requested.height, stored=stored, tokens=characters // CHARACTERS_PER_TOKEN)
+    missing = requested.join(stored, on="request_id", how="anti")
+    tokens, missing_tokens = (int(frame["length"].sum()) // CHARACTERS_PER_TOKEN for frame in (requested, missing))
+    _add(totals, distinct=requested.height, stored=requested.height - missing.height, tokens=tokens)
+    _add(totals, missing=missing.height, missing_tokens=missing_tokens)
+    _add(totals, most_output=int(missing["limit"].sum()), no_limit=missing["limit"].null_count())
     has_room = pl.col("decoding").str.contains(f'"{HEAD_ROOM}": ', literal=True)
     _add(totals, roomy=fitted.filter(has_room).height)
     dropped = fitted.filter(pl.col("shots_used") < pl.col("shot_ids").list.len()).height
@@ -199,6 +211,46 @@ def _model_notes(task: Task, model: Model, totals: Mapping[str, int]) -> list[st
         )
     texts = [model.note, "" if model.state is None else model.state()]
     return [*notes, *(f"  {model.name}: {text}" for text in texts if text)]
+
+
+def _cost_notes(model: Model, totals: Mapping[str, int], prices: Mapping[str, Price]) -> list[str]:
+    """Return a note with the estimated cost of the requests to send, from no output to `max_tokens` for each."""
+    price = price_of(model, prices)
+    if not totals.get("missing") or (price is None and not model.price_name):
+        return []
+    if price is None:
+        hint = f"To estimate the cost, write explain(prices={{{model.name!r}: (2.5, 10)}}).{price_hint(model)}"
+        return [f"  {model.name}: the price is unknown. {hint}"]
+    low = price.cost(totals["missing_tokens"], 0)
+    high = price.cost(totals["missing_tokens"], totals["most_output"])
+    most = (
+        "or more, because max_tokens isn't set" if totals["no_limit"] else f"to {dollars(high)} (max_tokens for each)"
+    )
+    details = f"{CHARACTERS_PER_TOKEN} characters count as a token; prices: {price.source}"
+    return [f"  {model.name}: estimated cost of the requests to send: {dollars(low)} (no output) {most}; {details}"]
+
+
+def _judge_cost_notes(
+    judge: Judge, completions: int, requests: Sequence[Mapping[str, int]], prices: Mapping[str, Price]
+) -> list[str]:
+    """Return a note for each model of a judge with the highest estimated cost of its verdicts."""
+    distinct, tokens = (sum(totals.get(name, 0) for totals in requests) for name in ("distinct", "tokens"))
+    missing, output = (sum(totals.get(name, 0) for totals in requests) for name in ("missing", "most_output"))
+    notes = []
+    for model in judge.models:
+        price = price_of(model, prices)
+        limit = dict(judge.decoding)["max_tokens"]
+        if price is None and not model.price_name:
+            continue
+        if price is None or not isinstance(limit, int):
+            reason = "the price is unknown" if price is None else "max_tokens isn't set"
+            notes.append(f"  {model.name}: {reason}, so the cost of verdicts isn't estimated")
+            continue
+        template = len(judge.template.prompt) // CHARACTERS_PER_TOKEN
+        prompt = template + tokens / max(distinct, 1) + output / max(missing, 1)
+        high = completions * price.cost(prompt, limit)
+        notes.append(f"  {model.name}: estimated cost of verdicts: up to {dollars(high)}; prices: {price.source}")
+    return notes
 
 
 def _cache_age_notes(task: Task, model: Model) -> list[str]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from helmframe._core.registry import view
-from helmframe.engines.notes import empty_notes, utilization_notes
+from helmframe.engines.notes import cost_notes, empty_notes, utilization_notes
 from helmframe.engines.progress import DONE, duration
 from helmframe.errors import HelmframeError
 from helmframe.results import Results
@@ -73,6 +73,7 @@ def run_html(run: Run, scores: pl.DataFrame | None) -> str:
         *skip_notes(manifest),
         *empty_notes(manifest),
         *utilization_notes(manifest),
+        *cost_notes(manifest),
         f"results: {shown_path(run.folder.path)}",
     ]
     shown_counts = [name for name in _COUNTED if name == "failed" or totals.get(name)]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import polars as pl
 
 from helmframe._core.registry import view
-from helmframe.engines.notes import utilization_notes
+from helmframe.engines.notes import dollars, utilization_notes
 from helmframe.errors import HelmframeError
 from helmframe.results import Results
 from helmframe.results.charts import Plot
@@ -52,6 +52,7 @@ def report_html(results: Results, title: str | None = None) -> str:
         board=_board(results) if several["model"] or several["setting"] else None,
         disagreements=disagreements(results),
         worsened=worsened(results) if several["perturbation"] else None,
+        cost=_cost(results),
         worst=worst(results),
         failed=_failed(results),
         charts=_charts(results, several),
@@ -101,6 +102,27 @@ def _board(results: Results) -> Grid | str:
     except HelmframeError as error:
         return str(error)
     return Grid.of(leaderboard_cells(board), leaderboard_notes(board))
+
+
+def _cost(results: Results) -> Grid:
+    """Return tokens and cost by model; an empty grid if no price is known."""
+    table = results.cost(["role", "model", "scenario"])
+    if not table["cost"].count():
+        return Grid([], [])
+    counts = ["prompt_tokens", "cached_prompt_tokens", "reasoning_tokens", "output_tokens"]
+    counts = ["n", "n_stored", *(name for name in counts if table[name].count())]
+    heads = ["role", "model", "scenario", *(_COST_HEADS.get(name, name.replace("_", " ")) for name in counts)]
+    rows = [
+        [row["role"], row["model"], row["scenario"]]
+        + ["" if row[name] is None else f"{row[name]:,}" for name in counts]
+        + ["unknown" if row[name] is None else dollars(row[name]) for name in ("cost", "full_cost")]
+        + [row["price"] or ""]
+        for row in table.iter_rows(named=True)
+    ]
+    return Grid.of(([*heads, "cost of this run", "cost of all requests", "prices"], rows))
+
+
+_COST_HEADS = {"n": "requests", "n_stored": "from the store"}
 
 
 def _failed(results: Results) -> Grid:

@@ -178,9 +178,15 @@ def test_limits_stop_a_run_and_the_same_command_resumes_it(here: Path, capsys: p
     assert main([*command, "--max-cost", "1e9", "--prices", "tiny=0.5,1.5"]) == 0
     assert hf.runs().sort("started")["generated"].to_list() == [1, 3]
     assert hf.runs()["cost"].max() > 0  # type: ignore[operator]
+    (here / "prices.yaml").write_text("tiny: [1, 1]\nother: [1, 2, 0.5]\n")
+    capsys.readouterr()
+    assert main(["explain", *command[1:], "--prices", "prices.yaml", "other=1,2,0.5"]) == 0
+    assert "price" not in capsys.readouterr().out  # all requests are cached
+    assert main(["explain", *command[1:-1], "8", "--prices", "prices.yaml"]) == 0
+    assert "tiny: estimated cost of the requests to send: $" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("price", ["tiny", "tiny=1", "tiny=a,b", "=1,2"])
+@pytest.mark.parametrize("price", ["tiny", "tiny=1", "tiny=a,b", "=1,2", "tiny=1,2,3,4"])
 def test_a_price_is_a_name_with_two_numbers(price: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", MUSIC, "--max-cost", "1", "--prices", price]) == 2
     assert f"--prices {price!r}: write NAME=PROMPT,OUTPUT" in capsys.readouterr().err

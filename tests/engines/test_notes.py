@@ -11,7 +11,14 @@ import pytest
 import helmframe as hf
 from helmframe import _pipeline
 from helmframe._plan import Plan
-from helmframe.engines.notes import EmptyCompletions, EmptyCount, empty_notes, utilization_notes
+from helmframe.engines.notes import (
+    EmptyCompletions,
+    EmptyCount,
+    cost_notes,
+    dollars,
+    empty_notes,
+    utilization_notes,
+)
 from helmframe.results import Results
 from helmframe.views import live
 from tests.models.tiny import gpt2_folder
@@ -212,3 +219,28 @@ def test_a_judge_is_told_of_too(folder: str) -> None:
 
 def test_manifests_of_before_are_read() -> None:
     assert utilization_notes({"models": {"old": {"fingerprint": "f", "note": "", "busy": 0.5}}}) == []
+
+
+def test_the_cost_of_a_run_is_noted_at_its_end_with_the_source_of_the_prices(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    model = hf.model(lambda prompt: hf.models.Completion("x", prompt_tokens=1_000_000, output_tokens=0), name="m")
+    continuation().generate(model).score(prices={"m": (0.5, 1)})
+    assert "helmframe: cost of this run: $2.50 (m; prices: user)\n" in capsys.readouterr().err
+    continuation().generate(silent).score()
+    assert "cost" not in capsys.readouterr().err
+
+
+def test_an_unknown_price_is_noted_and_its_cost_is_not_counted() -> None:
+    entry = {"prompt": 1, "output": 1, "cached_prompt": None, "source": "litellm 9.9"}
+    assert cost_notes({"prices": {"a": entry, "b": entry}, "unpriced": ["c"], "cost": 0.00123}) == [
+        "cost of this run: $0.0012 (a, b; prices: litellm 9.9)",
+        "price unknown, cost not counted: c. Set prices={'c': (2.5, 10)}.",
+    ]
+    assert cost_notes({"prices": {"a": entry}, "cost": None}) == cost_notes({}) == []
+
+
+def test_small_amounts_have_two_digits() -> None:
+    amounts = (0, 0.00001, 0.00123, 0.0999, 0.1, 12.345, 1234)
+    expected = ["$0.00", "less than $0.0001", "$0.0012", "$0.1", "$0.10", "$12.35", "$1,234.00"]
+    assert [dollars(amount) for amount in amounts] == expected

@@ -2,7 +2,11 @@
 
 import asyncio
 import logging
+import os
+import subprocess
+import sys
 import time
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +22,7 @@ from helmframe.errors import (
     SourceError,
     SourceMissingError,
 )
-from helmframe.models import endpoint_client, event_loop, http, providers
+from helmframe.models import endpoint, endpoint_client, event_loop, http, providers, retries
 from helmframe.models.model import SCORES, Completion, Model, Pair
 from helmframe.models.protocol import from_any
 from helmframe.models.scheduler import Outcome, queue_of
@@ -60,6 +64,28 @@ def answer(model: Model, prompt: str = "who", **decoding: Any) -> Any:
 
 def message(text: str | None, **more: Any) -> Reply:
     return Reply({"choices": [{"message": {"role": "assistant", "content": text, **more}, "finish_reason": "stop"}]})
+
+
+def test_tokens_that_the_server_read_from_its_cache_are_counted(server: Server) -> None:
+    usage = {"prompt_tokens": 9, "completion_tokens": 1}
+    counts = [
+        ({**usage, "prompt_tokens_details": {"cached_tokens": 4}}, 4),
+        ({**usage, "prompt_cache_hit_tokens": 5}, 5),  # DeepSeek's field
+        ({**usage, "prompt_tokens_details": None}, None),
+        ({**usage, "prompt_tokens_details": {"cached_tokens": "4"}}, None),
+    ]
+    for number, (reported, count) in enumerate(counts):
+        body = {"choices": [{"text": "A", "finish_reason": "stop"}], "usage": reported}
+        server.reply = lambda asked, body=body: Reply(body)  # type: ignore[misc]
+        assert answer(http(server.url, "m"), f"q{number}").cached_prompt_tokens == count
+
+
+def test_a_parameter_that_the_provider_is_known_to_reject_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = endpoint._EndpointModel(
+        endpoint_client.Endpoint("https://api", "m"), chat=True, extra={}, never_sent=frozenset({"seed", "logprobs"})
+    )
+    assert set(model._body({"seed": 3, "max_tokens": 2}, is_chat=True)) == {"model", "max_tokens"}
+    assert model.refused_parameters() == {"seed": "the server rejects seed=3; its default seed is used"}
 
 
 # What is sent ---------------------------------------------------------------------------------------------------------
@@ -315,9 +341,8 @@ def test_a_refused_parameter_costs_one_request_and_no_row(server: Server, name: 
     results = outcomes(model, [f"q{number}" for number in range(40)], **DECODING)
     assert [outcome.error for outcome in results] == [None] * 40
     assert len(server.asked) == 41
-    refused = {name} - {"logprobs"}
     assert model.refused is not None
-    assert set(model.refused()) == refused
+    assert set(model.refused()) == {name}
 
 
 def test_two_refused_parameters_cost_two_requests(server: Server) -> None:
@@ -844,3 +869,131 @@ def test_transformers_serve_gives_the_answers_of_the_folder(tmp_path: Path) -> N
         assert theirs[0] == answer(served, served.chat(turns), max_tokens=8, temperature=0)[0]
         with pytest.raises(CapabilityError, match="doesn't return log-probabilities"):
             outcomes(served, [Pair("a", "b")], **{SCORES: True})
+
+
+# litellm --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def proxy(server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
+    """Let litellm send requests for provider `openai` to the server."""
+    monkeypatch.setenv("OPENAI_API_BASE", server.url)
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    server.reply = lambda asked: litellm_message("A")
+    return server
+
+
+def litellm_message(text: str, **usage: Any) -> Reply:
+    choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+    return Reply({"id": "1", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice], **usage})
+
+
+def test_a_model_of_litellm_chats_and_is_cached_by_name(proxy: Server) -> None:
+    model = from_any("litellm:openai/m")
+    assert (model.name, model.source, model.durable, model.remembered_by_name) == (
+        "openai/m", "litellm:openai/m", True, True,
+    )  # fmt: skip
+    assert repr(model) == "Model('openai/m': generates, chat)"
+    assert model == from_any("litellm:openai/m") != from_any("litellm:openai/n")
+    assert len({from_any(f"litellm:{name}").fingerprint() for name in ("openai/m", "openai/n", "azure/m")}) == 3
+    assert model.fingerprint() == from_any("litellm:openai/m").fingerprint()
+    assert answer(model, "Who?", max_tokens=5, temperature=0, stop=["#"]).text == "A"
+    body = {
+        "model": "m", "messages": [{"role": "user", "content": "Who?"}], "max_tokens": 5, "temperature": 0,
+        "stop": ["#"], "logprobs": True,
+    }  # fmt: skip
+    assert proxy.asked[0].body == body
+    assert proxy.asked[0].headers["authorization"] == f"Bearer {KEY}"
+
+
+def test_a_plan_with_a_model_of_litellm_goes_through_yaml() -> None:
+    plan = hf.scenario("sampler").generate("litellm:openai/m", max_tokens=3)
+    assert "litellm:openai/m" in plan.to_yaml()
+    assert hf.Plan.from_yaml(plan.to_yaml()) == plan
+    assert hf.list_models().filter(name="litellm:")["kind"].to_list() == ["provider"]
+
+
+@pytest.mark.parametrize("text", ["litellm:", "litellm:m", "litellm:/m", "litellm:openai/"])
+def test_a_name_for_litellm_has_a_provider_and_a_model(text: str) -> None:
+    with pytest.raises(ArgumentError, match=r"write litellm:provider/model, such as litellm:openai/gpt-4\.1"):
+        from_any(text)
+
+
+def test_without_litellm_the_error_names_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endpoint, "find_spec", lambda name: None)
+    with pytest.raises(CapabilityError, match=r"needs the package litellm: pip install 'helmframe\[litellm\]'"):
+        from_any("litellm:openai/m")
+
+
+def test_litellms_requests_are_retried_by_helmframe_alone(proxy: Server) -> None:
+    replies = iter([refusal(429, "slow down", Retry_After="0"), refusal(500, "oops"), Reply({}, 0)])
+    proxy.reply = lambda asked: next(replies, litellm_message("A"))
+    (outcome,) = outcomes(from_any("litellm:openai/m"), ["Who?"])
+    assert outcome.error is None
+    assert (len(proxy.asked), outcome.attempts) == (4, 4)
+    proxy.reply = lambda asked: refusal(500, "oops")
+    (outcome,) = outcomes(from_any("litellm:openai/other"), ["Who?"])
+    assert len(proxy.asked) - 4 == outcome.attempts == retries.RETRIES + 1
+    assert outcome.error is not None
+    assert "litellm:openai/other returned HTTP 500" in outcome.error
+
+
+def test_litellms_errors_are_errors_of_helmframe_without_the_key(
+    proxy: Server, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    def error_of(text: str) -> SourceError:
+        with pytest.raises(SourceError) as caught:
+            outcomes(from_any(text), ["Who?"])
+        assert KEY not in "".join(traceback.format_exception(caught.value, chain=True))
+        return caught.value
+
+    proxy.reply = lambda asked: refusal(401, f"Incorrect API key provided: {KEY}")
+    wrong = error_of("litellm:openai/wrong")
+    assert isinstance(wrong, SourceDeniedError)
+    assert "rejects the key (HTTP 401)" in str(wrong)
+    assert "***" in str(wrong)
+    proxy.reply = lambda asked: refusal(404, "The model `m` does not exist")
+    assert isinstance(error_of("litellm:openai/missing"), SourceMissingError)
+    assert str(error_of("litellm:nobody/m")) == "litellm has no provider 'nobody'. Write 'litellm:provider/model'."
+    before = len(proxy.asked)
+    monkeypatch.delenv("OPENAI_API_KEY")
+    assert str(error_of("litellm:openai/keyless")) == "litellm:openai/keyless needs a key: export OPENAI_API_KEY=…."
+    assert len(proxy.asked) == before
+    shown = "".join(capfd.readouterr()) + caplog.text
+    assert KEY not in shown
+    assert "litellm.ai" not in shown.lower()
+
+
+# a warning that litellm ignores at its import, which pytest undoes
+@pytest.mark.filterwarnings("ignore:.*ReadOnly:UserWarning")
+def test_a_parameter_that_litellm_rejects_costs_no_request(proxy: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MISTRAL_AZURE_API_BASE", proxy.url)
+    monkeypatch.setenv("MISTRAL_API_KEY", KEY)
+    model = from_any("litellm:mistral/m")
+    assert answer(model, "Who?", temperature=0.5, seed=3).text == "A"
+    assert len(proxy.asked) == 1
+    assert model.refused is not None
+    assert set(model.refused()) == {"logprobs"}
+
+
+# Imports litellm in a folder with a file `.env`, and reports side effects.
+IMPORTS = """
+import os, socket
+def refuse(*arguments):
+    raise AssertionError("a connection at import")
+socket.socket.connect = refuse
+from helmframe.models.endpoint_client import _litellm
+litellm = _litellm()
+print(os.environ.get("CANARY_FROM_DOTENV"), os.environ.get("LITELLM_MODE"), litellm.suppress_debug_info)
+"""
+
+
+def test_the_import_of_litellm_opens_no_connection_and_reads_no_keys_from_a_file(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("CANARY_FROM_DOTENV=1\n")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("LITELLM")}
+    command = [sys.executable, "-c", IMPORTS]
+    paths = os.pathsep.join([str(Path(__file__).parents[2]), environment.get("PYTHONPATH", "")])
+    run = subprocess.run(
+        command, cwd=tmp_path, env={**environment, "PYTHONPATH": paths}, capture_output=True, text=True, check=False
+    )
+    assert (run.stdout, run.stderr, run.returncode) == ("None None True\n", "", 0)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ import pytest
 import helmframe as hf
 from helmframe._pipeline import plan_tasks
 from helmframe._plan import Plan, spec_of
-from helmframe.errors import ArgumentError, HelmframeWarning
+from helmframe.errors import ArgumentError, HelmframeWarning, UnknownNameError
 from helmframe.metrics.protocol import METRICS
+from helmframe.models import Completion
 from helmframe.results import Results
 
 ROWS = pl.DataFrame({"q": ["a", "b"], "r": ["yes", "yes"]})
@@ -201,3 +203,108 @@ def test_a_bundled_metric_that_lacks_its_input_is_not_shown() -> None:
     plan = hf.scenario(FIVE_ROWS, input="q", references="r", name="s").adapt(shots=0).generate(lambda prompt: "yes")
     results = plan.metrics("exact_match", "logprob").score()
     assert "have no score" not in repr(results)
+
+
+# Cost -----------------------------------------------------------------------------------------------------------------
+
+LETTERS = pl.DataFrame({"q": ["one", "two", "three"], "a": ["A", "B", "C"]})
+
+
+def priced(text: str = "A", **tokens: int | None) -> Callable[[str], Completion]:
+    """Return a model with these token counts."""
+    return lambda prompt: Completion(text, **tokens)  # type: ignore[arg-type]
+
+
+def letters(*models: hf.models.Model, name: str = "letters") -> hf.Plan:
+    plan = hf.scenario(LETTERS, input="q", references="a", name=name).adapt(shots=0)
+    return plan.generate(list(models))
+
+
+def test_cost_is_that_of_this_run_and_full_cost_that_of_all_requests() -> None:
+    model = hf.model(
+        priced(prompt_tokens=1000, output_tokens=100, cached_prompt_tokens=400), name="m", version="cost-1"
+    )
+    plan, prices = letters(model), {"m": (2, 8, 0.5)}
+    each = (600 * 2 + 400 * 0.5 + 100 * 8) / 1e6
+    partial = plan.score(max_requests=1, prices=prices)
+    assert partial.cost().select("n", "n_stored", "cost", "full_cost").row(0) == (1, 0, *[pytest.approx(each)] * 2)
+    results = plan.score(prices=prices)
+    row = results.cost().row(0, named=True)
+    assert (row["role"], row["model"], row["price"]) == ("model", "m", "user")
+    assert (row["n"], row["n_stored"], row["n_estimated"]) == (3, 1, 0)
+    assert (row["prompt_tokens"], row["cached_prompt_tokens"], row["output_tokens"]) == (3000, 1200, 300)
+    assert (row["cost"], row["full_cost"]) == (pytest.approx(2 * each), pytest.approx(3 * each))
+    assert results.manifest["cost"] == pytest.approx(2 * each)
+    assert results.manifest["prices"] == {"m": {"prompt": 2, "output": 8, "cached_prompt": 0.5, "source": "user"}}
+    again = plan.score(prices=prices)
+    assert again.cost()["cost"].item() == again.manifest["cost"] == 0
+    assert hf.runs().sort("started")["cost"].to_list() == [pytest.approx(number * each) for number in (1, 2, 0)]
+
+
+def test_requests_that_several_rows_share_are_paid_once() -> None:
+    model = hf.model(priced(prompt_tokens=10, output_tokens=1), name="m")
+    results = letters(model).perturb("lowercase").score(prices={"m": (1, 1)})
+    assert results.completions.collect().height == 6
+    assert results.cost()["n"].item() == 3
+    assert results.cost()["cost"].item() == pytest.approx(results.manifest["cost"]) == pytest.approx(33e-6)
+
+
+def test_an_unknown_price_is_null_and_never_zero() -> None:
+    known, unknown = (hf.model(priced(prompt_tokens=10, output_tokens=1), name=name) for name in "ab")
+    results = letters(known, unknown).score(prices={"a": (1, 1)})
+    assert dict(results.cost().select("model", "cost").rows()) == {"a": pytest.approx(33e-6), "b": None}
+    assert results.cost([]).select("n", "cost", "full_cost", "price").row(0) == (6, None, None, None)
+    repriced = results.cost("model", prices={"b": (1, 1)})
+    assert dict(repriced.select("model", "cost").rows()) == {"a": pytest.approx(33e-6), "b": pytest.approx(33e-6)}
+    assert letters(unknown).score().manifest["cost"] is None
+    assert hf.runs()["cost"].null_count() == 1
+
+
+def test_tokens_are_estimated_if_the_model_does_not_count_them() -> None:
+    results = letters(hf.model(priced("A" * 40), name="m")).score(prices={"m": (1, 1)})
+    lengths = results.requests.collect()["prompt"].str.len_chars()
+    row = results.cost().row(0, named=True)
+    assert row["n_estimated"] == 3
+    assert row["prompt_tokens"] == (lengths // 4 + 1).sum()
+    assert row["output_tokens"] == 3 * (40 // 4 + 1)
+    assert row["cached_prompt_tokens"] is None
+    assert row["cost"] == pytest.approx(results.manifest["cost"])
+
+
+def test_judges_have_their_own_rows() -> None:
+    model = hf.model(priced(prompt_tokens=10, output_tokens=1), name="m")
+    replies = iter(["no verdict", *["<score>1</score>"] * 9])
+    judging = hf.model(lambda prompt: Completion(next(replies), prompt_tokens=100, output_tokens=10), name="j")
+    prices = {"m": (1, 1), "j": (2, 2)}
+    judge = hf.judge(judging, "safety")
+    results = letters(model).metrics("exact_match", judge).score(prices=prices)
+    rows = {row["role"]: row for row in results.cost().iter_rows(named=True)}
+    assert (rows["judge"]["model"], rows["judge"]["n"]) == ("j", 3)
+    # one verdict needed two attempts, and both are paid
+    assert (rows["judge"]["prompt_tokens"], rows["judge"]["output_tokens"]) == (400, 40)
+    assert rows["judge"]["cost"] == pytest.approx(440 * 2 / 1e6)
+    assert results.manifest["cost"] == pytest.approx(rows["judge"]["cost"] + rows["model"]["cost"])
+    later = letters(model).score(prices=prices).judge(judge, prices={"j": (4, 4)})
+    assert later.cost("role").filter(role="judge")["full_cost"].item() == pytest.approx(440 * 4 / 1e6)
+
+
+def test_cost_groups_by_scenario_and_by_setting() -> None:
+    model = hf.model(priced(prompt_tokens=10, output_tokens=1), name="m")
+    suite = hf.suite(letters(model, name="one"), letters(model, name="two").adapt(input_prefix=["", "Q: "]))
+    table = suite.score(prices={"m": (1, 1)}).cost(["model", "scenario"])
+    assert table.columns[:2] == ["model", "scenario"]
+    assert set(table["scenario"]) == {"one", "two"}
+    with pytest.raises(UnknownNameError, match=r"Unknown column to group the cost by 'modell'\. Did you mean 'model'"):
+        suite.score(prices={"m": (1, 1)}).cost("modell")
+
+
+def test_results_of_an_earlier_version_lack_the_newer_columns() -> None:
+    results = letters(hf.model(priced(prompt_tokens=10, output_tokens=1), name="m")).score(prices={"m": (1, 1)})
+    manifest = {name: value for name, value in results.manifest.items() if name != "prices"}
+    old = replace(
+        results, completions=results.completions.drop("cached_prompt_tokens"), manifest=manifest, path=None,
+        verdicts=results.verdicts.drop("cached_prompt_tokens"),
+    )  # fmt: skip
+    assert old.cost().select("prompt_tokens", "cached_prompt_tokens", "cost").row(0) == (30, None, None)
+    assert old.cost(prices={"m": (1, 1)})["cost"].item() == pytest.approx(33e-6)
+    assert old.rescore("exact_match").value("exact_match") == results.value("exact_match")

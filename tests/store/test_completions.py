@@ -33,6 +33,29 @@ def test_of_two_answers_the_newest_counts(root: Address) -> None:
     assert store.read(0, 9)["completion"].to_list() == ["new"]
 
 
+def test_parts_of_an_earlier_version_lack_the_newer_columns_and_hide_none(root: Address) -> None:
+    old = (
+        answers([b"old"], [1])
+        .with_columns(
+            prompt_tokens=pl.lit(9, dtype=pl.Int64),
+            version=pl.lit(1, dtype=pl.Int64),
+            written=pl.lit(7, dtype=pl.Int64),
+        )
+        .drop("cached_prompt_tokens")
+    )
+    write_part(root, encode(old), low=1, rows=1)
+    store = ParquetCompletions(root, FINGERPRINT, "mmlu")
+    store.append(
+        answers([b"new"], [2]).with_columns(
+            cached_prompt_tokens=pl.lit(5, dtype=pl.Int64), prompt_tokens=pl.lit(6, dtype=pl.Int64)
+        ),
+        NO_PREFIXES,
+    )
+    read = store.read(0, 9).sort("request_id").select("request_id", "prompt_tokens", "cached_prompt_tokens")
+    assert read.rows() == [(b"new", 6, 5), (b"old", 9, None)]
+    assert [file.why for file in verify(root)] == [None] * 2
+
+
 # Writes completions of one text in a process whose clock is some seconds ahead.
 WRITES = """
 import sys

@@ -5,6 +5,7 @@ import pytest
 
 import helmframe as hf
 from helmframe import _pipeline
+from helmframe.models import budget
 from helmframe.views import explain
 
 
@@ -25,3 +26,62 @@ def test_of_others_all_are_counted() -> None:
     text = hf.scenario(frame, input="q", references="a").generate(lambda prompt: "yes").explain()
     assert "50 instances" in text
     assert "scaled" not in text
+
+
+ENTRIES = {"gpt-x": {"litellm_provider": "openai", "input_cost_per_token": 2e-3, "output_cost_per_token": 8e-3}}
+
+
+@pytest.fixture
+def listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replace litellm's list of prices."""
+    monkeypatch.setattr(budget, "_price_file", lambda: ("9.9", ENTRIES))
+
+
+def note_on(text: str, start: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if line.strip().startswith(start)]
+
+
+@pytest.mark.usefixtures("listed")
+def test_the_cost_of_the_missing_requests_is_estimated_as_a_range() -> None:
+    frame = pl.DataFrame({"q": ["Who?", "What?"], "a": ["yes", "no"]})
+    plan = hf.scenario(frame, input="q", references="a").adapt(shots=0).generate("openai:gpt-x", max_tokens=10)
+    tokens = int(plan.requests().collect()["prompt"].str.len_chars().sum()) // 4
+    low, high = tokens * 0.002, tokens * 0.002 + 2 * 10 * 0.008
+    (note,) = note_on(plan.explain(), "gpt-x: estimated cost")
+    assert note == (
+        f"gpt-x: estimated cost of the requests to send: ${low:.2g} (no output) to ${high:.2f} (max_tokens for each); "
+        "4 characters count as a token; prices: litellm 9.9"
+    )
+    own = plan.explain(prices={"gpt-x": (1e6, 0)})
+    assert note_on(own, "gpt-x: estimated")[0].startswith(
+        f"gpt-x: estimated cost of the requests to send: ${tokens:,.2f} (no output) to ${tokens:,.2f}"
+    )
+    assert hf.suite(plan).explain(prices={"gpt-x": (1e6, 0)}) == own
+
+
+def test_cached_requests_cost_nothing_more() -> None:
+    model = hf.model(lambda prompt: "yes", name="mine", version="1")
+    frame = pl.DataFrame({"q": ["Who?", "What?"], "a": ["yes", "no"]})
+    plan = hf.scenario(frame, input="q", references="a").adapt(shots=0).generate(model)
+    assert len(note_on(plan.explain(prices={"mine": (1, 1)}), "mine: estimated cost")) == 1
+    plan.score()
+    assert note_on(plan.explain(prices={"mine": (1, 1)}), "mine: estimated cost") == []
+
+
+@pytest.mark.usefixtures("listed")
+def test_an_unknown_price_is_stated_for_models_of_providers_only() -> None:
+    frame = pl.DataFrame({"q": ["Who?"], "a": ["yes"]})
+    plan = hf.scenario(frame, input="q", references="a").generate(["openai:none", hf.models.oracle()])
+    text = plan.explain()
+    assert "none: the price is unknown. To estimate the cost, write explain(prices={'none': (2.5, 10)})." in text
+    assert text.count("unknown") == 1
+
+
+@pytest.mark.usefixtures("listed")
+def test_verdicts_have_an_upper_estimate() -> None:
+    frame = pl.DataFrame({"q": ["Who?"], "a": ["yes"]})
+    plan = hf.scenario(frame, input="q", references="a").generate(hf.models.oracle())
+    text = plan.metrics("exact_match", hf.judge("openai:gpt-x", "safety")).explain()
+    assert len(note_on(text, "gpt-x: estimated cost of verdicts: up to $")) == 1
+    text = plan.metrics("exact_match", hf.judge("openai:gpt-x", "safety", max_tokens=None)).explain()
+    assert "gpt-x: max_tokens isn't set, so the cost of verdicts isn't estimated" in text

@@ -56,6 +56,15 @@ def test_the_report_lists_failed_requests_and_the_reason_for_no_comparison() -> 
     assert "of the requests of &#39;fails&#39; failed" in html
 
 
+def test_the_report_shows_tokens_and_cost_if_a_price_is_known() -> None:
+    model = hf.model(lambda prompt: hf.models.Completion("A", prompt_tokens=1000, output_tokens=10), name="<m>")
+    plan = hf.scenario("sampler").where(subject="music").limit(3).generate(model)
+    assert "cost of this run" not in report_html(plan.score())
+    html = report_html(plan.score(fresh=True, prices={"<m>": (2, 8)}))
+    cells = ["model", "&lt;m&gt;", "sampler", "3", "0", "3,000", "30", "$0.0062", "$0.0062", "user"]
+    assert "".join(f"<td>{cell}</td>" for cell in cells) in re.sub(r"<td[^>]*>", "<td>", html).replace("\n", "")
+
+
 def test_all_failed_is_a_report_too() -> None:
     assert "No instance has a score." in report_html(sampled().generate(hf.model(fails, name="fails")).score())
 

@@ -23,6 +23,7 @@ EXAMPLES: dict[str, Any] = {
     "answer_pattern": r"The answer is (\w)",
     "attempts": 1,
     "cached": False,
+    "cached_prompt_tokens": 128,
     "content": '[{"type": "image", "media": {"name": "chart.png", "data": "…"}}]',
     "error": "ReadTimeout: no response within 60 s",
     "label_delimiter": ",",

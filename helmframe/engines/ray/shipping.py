@@ -20,6 +20,7 @@ from helmframe._pipeline import PlanSpec, Task
 from helmframe.adapters.adapt import ADAPTERS
 from helmframe.errors import HelmframeError, PlanError
 from helmframe.metrics.protocol import METRICS
+from helmframe.models.budget import Price
 from helmframe.models.completion_cache import StoredRun
 from helmframe.models.model import Model
 from helmframe.models.protocol import from_any, is_local_name
@@ -41,7 +42,7 @@ class Parcel:
         root: The address of the store.
         run: The address of the run's folder.
         fresh: Whether cached completions are generated again.
-        prices: The prices, as in `Budget`.
+        prices: The known prices by model name.
         priority: The priority, as in `Budget`.
         resumed: The runs whose completions of unpinned models are reused.
     """
@@ -52,7 +53,7 @@ class Parcel:
     root: Address
     run: Address
     fresh: bool
-    prices: Mapping[str, tuple[float, float]]
+    prices: Mapping[str, Price]
     priority: int
     resumed: Sequence[StoredRun] = ()
 
