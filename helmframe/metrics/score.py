@@ -48,12 +48,11 @@ def parse(completions: pl.LazyFrame) -> pl.LazyFrame:
         completions = completions.with_columns(label_delimiter=delimiter)
     else:
         completions = completions.with_columns(label_delimiter=pl.lit(None, dtype=pl.String))
+    texts = pl.col("perturbed_references").list.eval(pl.element().struct.field("text"))
     if "answer_parser" in schema:  # completions stored by earlier versions don't have it
         is_lenient = pl.col("answer_parser") == "lenient"
-        answer = (
-            pl.when(is_lenient).then(lenient(pl.when(is_lenient).then(answer), pl.col("choices"))).otherwise(answer)
-        )
-    texts = pl.col("perturbed_references").list.eval(pl.element().struct.field("text"))
+        stated = lenient(pl.when(is_lenient).then(answer), pl.col("choices"), texts)
+        answer = pl.when(is_lenient).then(stated).otherwise(answer)
     of_choice = stripped(look_up_pairs(answer, pl.col("choices"), texts))
     output = pl.when(pl.col("choices").is_null()).then(answer).otherwise(of_choice)
     failed = pl.col("completion").is_null()
