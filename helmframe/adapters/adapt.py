@@ -16,7 +16,6 @@ from helmframe._core.specs import (
     AdapterSpec,
     Pairs,
     ScenarioSpec,
-    adapter_spec,
     frozen,
     merged,
     of_subset,
@@ -25,7 +24,7 @@ from helmframe._core.specs import (
 from helmframe._schema import REFERENCE, source_column, source_names
 from helmframe.adapters import examples, layout
 from helmframe.adapters.checks import ALL, STRICT, check, with_change
-from helmframe.adapters.format_instructions import expand_format_instructions
+from helmframe.adapters.format_instructions import expand_format_instructions, with_named_instructions
 from helmframe.errors import ArgumentError
 
 Questions = Callable[[pl.LazyFrame, AdapterSpec], pl.LazyFrame]
@@ -38,6 +37,10 @@ _ORIGINAL_FIELDS = (
     "input_suffix", "reference_prefix", "reference_suffix", "output_prefix", "output_suffix", "instance_prefix",
     "sample_train", "answer_pattern", "chat_template",
 )  # fmt: skip
+
+
+# The methods whose completions are labels of options.
+LABELLED = ("multiple_choice_joint", "multiple_choice_joint_chain_of_thought")
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,12 @@ class Setting:
     def with_subsets(self) -> tuple["Setting", ...]:
         """The setting itself, and the settings of single subsets."""
         return (self, *(setting for _, setting in self.per_subset))
+
+    def with_lenient_labels(self) -> "Setting":
+        """Return the setting with the lenient parser, if its completions are labels of options."""
+        parser = "lenient" if self.adapter.method in LABELLED else self.adapter.answer_parser
+        subsets = tuple((subset, setting.with_lenient_labels()) for subset, setting in self.per_subset)
+        return replace(self, adapter=replace(self.adapter, answer_parser=parser), per_subset=subsets)
 
     def for_subset(self, subset: str) -> "Setting":
         """Return the setting of this subset."""
@@ -186,7 +195,7 @@ def _cells(spec: ScenarioSpec, adapter_fields: Pairs, decoding: Pairs) -> list[S
         method = str(dict(merged(spec.adapter, of_adapter)).get("method", AdapterSpec().method))
         entry = ADAPTERS[method]
         unused = tuple((key, 0 if key == "shots" else "") for key in entry.ignores)
-        filled = adapter_spec(entry.defaults, spec.adapter, of_adapter, unused)
+        filled = with_named_instructions(entry.defaults, spec.adapter, of_adapter, unused)
         check(filled)
         for key, value in of_adapter:
             if key in entry.ignores and value:

@@ -113,6 +113,7 @@ def http(
         adaptive=True,
         timeout=TIMEOUT,
         chat=as_prompt,
+        only_chats=chat,
         generate_async=model.generate_async,
         loglikelihood=None if chat or (provider and _never_scores(provider, name)) else model.loglikelihood,
         remembered_by_name=True,

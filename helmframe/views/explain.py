@@ -15,12 +15,16 @@ from helmframe._pipeline import (
     adapt_variants,
     count_instances,
     load_instances,
+    only_chatting,
+    parses_leniently,
     perturb_instances,
     plan_tasks,
     train_pool,
 )
 from helmframe._schema import ORIGINAL
-from helmframe.adapters.adapt import Setting
+from helmframe.adapters.adapt import LABELLED, Setting
+from helmframe.adapters.checks import STRICT
+from helmframe.errors import listed
 from helmframe.judging.judge import judges_of
 from helmframe.judging.query import query_function
 from helmframe.models.completion_cache import completions_of, request_ids, store_root
@@ -29,7 +33,7 @@ from helmframe.store import ParquetCompletions
 from helmframe.views.display import text_table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from helmframe.models.model import Model
 
@@ -37,6 +41,8 @@ if TYPE_CHECKING:
 CHARACTERS_PER_TOKEN = 4
 # Instances that are counted; counts of a larger scenario are extrapolated.
 MOST_COUNTED = 1_000_000
+# The number of tokens in which a chat model can state its answer in a sentence.
+SENTENCE_TOKENS = 16
 
 
 @view("PlanSpec.explain")
@@ -108,6 +114,7 @@ def _describe_task(plan: PlanSpec, task: Task) -> list[str]:
         requests_text = f"{distinct:,} distinct requests: {stored:,} cached, {distinct - stored:,} to send"
         stages.append(["generate", f"{model.name}: {decoding}", requests_text])
         notes += _model_notes(task, model, totals)
+    notes += _label_notes(plan, task, settings)
     completions = rows["variants"] * len(task.settings) * len(plan.models) * task.outputs
     for judge in judges_of(task.metrics):
         names, bound = ", ".join(model.name for model in judge.models), completions * len(judge.models)
@@ -117,6 +124,33 @@ def _describe_task(plan: PlanSpec, task: Task) -> list[str]:
     )
     head = f"scenario {spec.scenario} (version {spec.version})"
     return [head, *("  " + line for line in text_table(["stage", "details", "rows"], stages).splitlines()), *notes]
+
+
+def _label_notes(plan: PlanSpec, task: Task, settings: Sequence[Setting]) -> list[str]:
+    """Return notes on the parsing of option letters, if a model of the plan only chats."""
+    labelled = [setting for setting in settings if setting.adapter.method in LABELLED]
+    names = only_chatting(plan)
+    if not labelled or not names:
+        return []
+    chatting = f"{listed(names)} only {'chats' if len(names) == 1 else 'chat'}"
+    if parses_leniently(plan, task.spec):
+        how = "option letters are parsed leniently for all models; adapt(answer_parser='strict') parses as HELM does"
+    elif any(setting.adapter.answer_parser == STRICT for setting in labelled):
+        how = "option letters are parsed as HELM does, so completions must be the letter alone"
+    else:
+        how = "option letters are parsed leniently"
+    notes = [f"  {chatting}: {how}"]
+    if not any(setting.adapter.format_instructions for setting in labelled):
+        notes.append(
+            "  adapt(format_instructions=True) adds an instruction to the prompt to answer with a letter alone"
+        )
+    limits = [dict(setting.decoding).get("max_tokens") for setting in labelled]
+    smallest = min((limit for limit in limits if isinstance(limit, int)), default=SENTENCE_TOKENS)
+    if smallest < SENTENCE_TOKENS:
+        notes.append(
+            f"  max_tokens={smallest} ends a sentence before its letter; generate(…, max_tokens=100) leaves room for it"
+        )
+    return notes
 
 
 def _extrapolate(size: int, counts: _Counts) -> list[str]:
