@@ -17,6 +17,8 @@ REFERENCE = pl.Struct({"text": pl.String, "correct": pl.Boolean, "tags": pl.List
 ORIGINAL = "original"
 # The choices of a request about a single reference.
 YES, NO = "Yes", "No"
+# The parsers of answers: HELM's, which is null in tables, and the parser of chat models' sentences.
+STRICT, LENIENT = PARSERS = "strict", "lenient"
 # Every table has a scenario's own columns under this prefix; no column of helmframe starts with it.
 SOURCE_PREFIX = "data_"
 

@@ -21,9 +21,9 @@ from helmframe._core.specs import (
     of_subset,
     thawed,
 )
-from helmframe._schema import REFERENCE, source_column, source_names
+from helmframe._schema import LENIENT, REFERENCE, STRICT, source_column, source_names
 from helmframe.adapters import examples, layout
-from helmframe.adapters.checks import ALL, STRICT, check, with_change
+from helmframe.adapters.checks import ALL, check, with_change
 from helmframe.adapters.format_instructions import expand_format_instructions, with_named_instructions
 from helmframe.errors import ArgumentError
 
@@ -88,7 +88,7 @@ class Setting:
 
     def with_lenient_labels(self) -> "Setting":
         """Return the setting with the lenient parser, if its completions are labels of options."""
-        parser = "lenient" if self.adapter.method in LABELLED else self.adapter.answer_parser
+        parser = LENIENT if self.adapter.method in LABELLED else self.adapter.answer_parser
         subsets = tuple((subset, setting.with_lenient_labels()) for subset, setting in self.per_subset)
         return replace(self, adapter=replace(self.adapter, answer_parser=parser), per_subset=subsets)
 

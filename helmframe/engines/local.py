@@ -41,6 +41,7 @@ from helmframe.engines.notes import (
     count_empty,
     empty_notes,
     refusal_notes,
+    unparsed_notes,
     utilization_notes,
     with_cache_note,
 )
@@ -195,10 +196,14 @@ class Execution:
             if self.send and not self.budget.stopped.is_set():
                 clear_requests(self.folder.path)
             manifest.finish(
-                utilization.manifest_entries(), judge_utilization.manifest_entries(), self.empty.manifest_entries()
+                utilization.manifest_entries(),
+                judge_utilization.manifest_entries(),
+                self.empty.manifest_entries(),
+                self.empty.unparsed_entries(),
             )
             content = manifest.content("done")
-            for note in [*empty_notes(content), *refusal_notes(content)] if self.send else ():
+            notes = [*empty_notes(content), *unparsed_notes(content), *refusal_notes(content)]
+            for note in notes if self.send else ():
                 logger.warning("%s", note)
             if missing and len(missing) == len(tasks):
                 raise missing[0]

@@ -86,6 +86,7 @@ class Manifest:
     data: dict[str, list[Data]] = field(default_factory=dict)
     judges: dict[str, Entry] = field(default_factory=dict)
     empty_completions: list[Entry] = field(default_factory=list)
+    unparsed_completions: list[Entry] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     @classmethod
@@ -161,13 +162,18 @@ class Manifest:
             self.data = checksums
 
     def finish(
-        self, models: Mapping[str, Entry], judges: Mapping[str, Entry], empty_completions: Sequence[Entry]
+        self,
+        models: Mapping[str, Entry],
+        judges: Mapping[str, Entry],
+        empty_completions: Sequence[Entry],
+        unparsed_completions: Sequence[Entry] = (),
     ) -> None:
-        """Add the utilization of models and judges, and the scenarios with empty completions, at the end of the run."""
+        """Add the utilization of models and judges, and the empty and unparsed completions, at the end of the run."""
         with self._lock:
             for name, entry in models.items():
                 self.models[name] |= entry
             self.judges, self.empty_completions = dict(judges), list(empty_completions)
+            self.unparsed_completions = list(unparsed_completions)
 
     def end(self) -> None:
         """Record the current time as the end of the run."""
@@ -183,7 +189,7 @@ class Manifest:
         """
         with self._lock:
             values = {name: deepcopy(value) for name, value in vars(self).items() if name != "_lock"}
-        optional = {"until", "resumed", "ended", "data", "judges", "empty_completions"}
+        optional = {"until", "resumed", "ended", "data", "judges", "empty_completions", "unparsed_completions"}
         values = {name: value for name, value in values.items() if value or name not in optional}
         return {"format": FORMAT, "status": status, **values, "counts": {}, **progress, "seen": time.time()}
 

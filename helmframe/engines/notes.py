@@ -8,29 +8,38 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from helmframe._core.specs import Call
+from helmframe.metrics.score import UNPARSED, count_unparsed
 from helmframe.models.generate import Report
 from helmframe.models.model import Model
 from helmframe.models.scheduler import busy_of
 
 # The number of characters of a prompt's end in a note.
 PROMPT_END = 40
+# Unparsed completions that no parser reads are reported from this share on.
+UNPARSED_FROM = 0.01
 
 
 class EmptyCount(NamedTuple):
-    """The numbers of all and of empty completions of one scenario and model.
+    """The numbers of all and of empty completions of one scenario and model, and of those without an option.
 
-    `first` describes the first empty completion: its shard, the end of its prompt, and its finish reason.
+    `first` describes the first empty completion: its shard, the end of its prompt, and its finish reason. The other
+    fields are those of `count_unparsed`.
     """
 
     completions: int
     empty: int
     first: tuple[int, str, str] | None
+    labelled: int = 0
+    unparsed: int = 0
+    readable: int = 0
+    limited: int = 0
 
     def plus(self, other: "EmptyCount") -> "EmptyCount":
         """Return the sum of two counts; `first` is that of the lower shard."""
         firsts = [count.first for count in (self, other) if count.first is not None]
         first = min(firsts, key=lambda pair: pair[0], default=None)
-        return EmptyCount(self.completions + other.completions, self.empty + other.empty, first)
+        sums = {name: getattr(self, name) + getattr(other, name) for name in self._fields if name != "first"}
+        return EmptyCount(**sums, first=first)
 
 
 EmptyCounts = Mapping[tuple[str, str], EmptyCount]
@@ -69,9 +78,23 @@ class EmptyCompletions:
             if count.first is not None and 2 * count.empty > count.completions
         ]
 
+    def unparsed_entries(self) -> list[dict[str, Any]]:
+        """Return the manifest's entries: one per scenario and model with completions that state no option."""
+        rows = [
+            {"scenario": scenario, "model": model, **count._asdict()}
+            for (scenario, model), count in sorted(self.counts().items())
+        ]
+        return unparsed_entries(rows)
+
+
+def unparsed_entries(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the manifest's entries of unparsed completions, from rows of `count_unparsed`."""
+    names = ("scenario", "model", "labelled", *UNPARSED)
+    return [{name: row[name] for name in names} for row in rows if row["unparsed"]]
+
 
 def count_empty(completions: pl.DataFrame, prefixes: pl.DataFrame, shard: int) -> EmptyCounts:
-    """Return the counts of empty completions in one shard, which has one scenario and one model.
+    """Return the counts of empty and unparsed completions in one shard, which has one scenario and one model.
 
     A completion of white space is empty. Failed requests and scored continuations are not counted.
 
@@ -91,7 +114,10 @@ def count_empty(completions: pl.DataFrame, prefixes: pl.DataFrame, shard: int) -
         row = empty.head(1).join(prefixes, on="prefix_id", how="left").row(0, named=True)
         end = "".join(filter(None, (row["prefix"], row["suffix"])))[-PROMPT_END:]
         first = shard, end, row["finish_reason"] or ""
-    return {(completions["scenario"][0], completions["model"][0]): EmptyCount(n, empty.height, first)}
+    count = EmptyCount(n, empty.height, first)
+    for row in count_unparsed(completions).iter_rows(named=True):
+        count = count._replace(**{name: row[name] for name in ("labelled", *UNPARSED)})
+    return {(completions["scenario"][0], completions["model"][0]): count}
 
 
 def empty_notes(manifest: Mapping[str, Any]) -> list[str]:
@@ -102,6 +128,32 @@ def empty_notes(manifest: Mapping[str, Any]) -> list[str]:
         f"empty. The first of their prompts ends in {entry['prompt_end']!r}. {_advice(entry)}"
         for entry in entries
     ]
+
+
+def unparsed_notes(manifest: Mapping[str, Any]) -> list[str]:
+    """Return a line for each scenario and model whose completions state no option, with the lenient parser's count.
+
+    There is no line for completions that the lenient parser doesn't read either, if they are less than 1 % or a line
+    reports them as empty.
+    """
+    empty = {(entry["scenario"], entry["model"]) for entry in manifest.get("empty_completions") or ()}
+    entries: Iterable[Mapping[str, Any]] = manifest.get("unparsed_completions") or ()
+    return [
+        f"{entry['scenario']} × {entry['model']}: {entry['unparsed']:,} of {entry['labelled']:,} completions name no "
+        f"option; {_parser_advice(entry)}"
+        for entry in entries
+        if entry["readable"]
+        or (entry["unparsed"] >= UNPARSED_FROM * entry["labelled"] and (entry["scenario"], entry["model"]) not in empty)
+    ]
+
+
+def _parser_advice(entry: Mapping[str, Any]) -> str:
+    advice = "the lenient parser reads none of them."
+    if entry["readable"]:
+        advice = f"answer_parser='lenient' would read {entry['readable']:,}: results.rescore(answer_parser='lenient')."
+    if entry["limited"]:
+        return f"{advice} {entry['limited']:,} end at max_tokens: set a larger limit, .generate(…, max_tokens=…)."
+    return advice if entry["readable"] else f"{advice} Try .adapt(format_instructions=True)."
 
 
 def _advice(entry: Mapping[str, Any]) -> str:

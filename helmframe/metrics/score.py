@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import polars as pl
 
 from helmframe._core.expressions import correct_references, look_up_pairs, stripped
-from helmframe._schema import OF_REQUEST, SCORES, source_column, with_source_columns
+from helmframe._schema import LENIENT, OF_REQUEST, SCORES, source_column, with_source_columns
 from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.metrics.answers import lenient
 from helmframe.metrics.helm_outputs import is_helm_output
@@ -14,6 +14,9 @@ from helmframe.metrics.options import INSTANCE_KEY, has_option_requests, with_li
 from helmframe.metrics.protocol import OUTPUTS, Metric, check_number, resolve_metrics
 from helmframe.metrics.row_functions import VALUE, Constant, row_expression
 from helmframe.metrics.shared import GOLD, base_columns, best_of_pairs, with_shared
+
+# The counts of completions that state no option.
+UNPARSED = ("unparsed", "readable", "limited")
 
 
 def check_units(scores: pl.DataFrame, metrics: Sequence[str | Metric]) -> None:
@@ -50,7 +53,7 @@ def parse(completions: pl.LazyFrame) -> pl.LazyFrame:
         completions = completions.with_columns(label_delimiter=pl.lit(None, dtype=pl.String))
     texts = pl.col("perturbed_references").list.eval(pl.element().struct.field("text"))
     if "answer_parser" in schema:  # completions stored by earlier versions don't have it
-        is_lenient = pl.col("answer_parser") == "lenient"
+        is_lenient = pl.col("answer_parser") == LENIENT
         stated = lenient(pl.when(is_lenient).then(answer), pl.col("choices"), texts)
         answer = pl.when(is_lenient).then(stated).otherwise(answer)
     of_choice = stripped(look_up_pairs(answer, pl.col("choices"), texts))
@@ -63,6 +66,42 @@ def parse(completions: pl.LazyFrame) -> pl.LazyFrame:
             truncated=pl.when(~failed).then(pl.col("finish_reason").eq_missing("length") & pl.col("choices").is_null())
         )
     )
+
+
+def count_unparsed(completions: pl.DataFrame) -> pl.DataFrame:
+    """Count the completions that state no option, and those of them that the lenient parser reads.
+
+    Args:
+        completions: `COMPLETIONS`. Failed requests, and requests without option letters, are not counted.
+
+    Returns:
+        One row per scenario and model that has option letters: `labelled`, the number of completions; `unparsed`, the
+        number of those without a parsed option; `readable`, the number of those that the lenient parser would read;
+        `limited`, the number of the others that ended at the token limit.
+    """
+    labelled = completions.filter(pl.col("choices").list.len() > 0, pl.col("completion").is_not_null())
+    keys = ["scenario", "model"]
+    counts = labelled.group_by(keys, maintain_order=True).agg(labelled=pl.len().cast(pl.Int64))
+    # the fast check first, because most completions of most models are a choice
+    is_choice = pl.col("choices").list.contains(stripped(pl.col("completion"))) & pl.col("answer_pattern").is_null()
+    others = labelled.filter(~is_choice)
+    if others.is_empty():
+        return counts.with_columns(pl.lit(0, dtype=pl.Int64).alias(name) for name in UNPARSED)
+    unparsed = parse(others.lazy()).filter(~pl.col("parsed")).select(labelled.columns).collect()
+    again = parse(with_parser(unparsed.lazy(), LENIENT)).select(*keys, "parsed", "finish_reason").collect()
+    ended = pl.col("finish_reason").eq_missing("length")
+    counted = again.group_by(keys).agg(
+        unparsed=pl.len().cast(pl.Int64),
+        readable=pl.col("parsed").sum().cast(pl.Int64),
+        limited=(~pl.col("parsed") & ended).sum().cast(pl.Int64),
+    )
+    joined = counts.join(counted, on=keys, how="left", maintain_order="left")
+    return joined.with_columns(pl.col(UNPARSED).fill_null(0))
+
+
+def with_parser(completions: pl.LazyFrame, parser: str) -> pl.LazyFrame:
+    """Return completions with another parser of answers, "strict" or "lenient"."""
+    return completions.with_columns(answer_parser=pl.lit(parser if parser == LENIENT else None, dtype=pl.String))
 
 
 def score(completions: pl.LazyFrame, names: Sequence[str | Metric]) -> pl.LazyFrame:

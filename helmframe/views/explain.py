@@ -21,9 +21,8 @@ from helmframe._pipeline import (
     plan_tasks,
     train_pool,
 )
-from helmframe._schema import ORIGINAL
+from helmframe._schema import ORIGINAL, STRICT
 from helmframe.adapters.adapt import LABELLED, Setting
-from helmframe.adapters.checks import STRICT
 from helmframe.errors import listed
 from helmframe.judging.judge import judges_of
 from helmframe.judging.query import query_function
@@ -141,9 +140,7 @@ def _label_notes(plan: PlanSpec, task: Task, settings: Sequence[Setting]) -> lis
         how = "option letters are parsed leniently"
     notes = [f"  {chatting}: {how}"]
     if not any(setting.adapter.format_instructions for setting in labelled):
-        notes.append(
-            "  adapt(format_instructions=True) adds an instruction to the prompt to answer with a letter alone"
-        )
+        notes.append("  adapt(format_instructions=True) adds an instruction to answer with a single letter")
     limits = [dict(setting.decoding).get("max_tokens") for setting in labelled]
     smallest = min((limit for limit in limits if isinstance(limit, int)), default=SENTENCE_TOKENS)
     if smallest < SENTENCE_TOKENS:
