@@ -115,7 +115,7 @@ def count_empty(completions: pl.DataFrame, prefixes: pl.DataFrame, shard: int) -
         end = "".join(filter(None, (row["prefix"], row["suffix"])))[-PROMPT_END:]
         first = shard, end, row["finish_reason"] or ""
     count = EmptyCount(n, empty.height, first)
-    for row in count_unparsed(completions).iter_rows(named=True):
+    for row in count_unparsed(completions.lazy()).iter_rows(named=True):
         count = count._replace(**{name: row[name] for name in ("labelled", *UNPARSED)})
     return {(completions["scenario"][0], completions["model"][0]): count}
 

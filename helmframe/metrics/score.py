@@ -68,7 +68,7 @@ def parse(completions: pl.LazyFrame) -> pl.LazyFrame:
     )
 
 
-def count_unparsed(completions: pl.DataFrame) -> pl.DataFrame:
+def count_unparsed(completions: pl.LazyFrame) -> pl.DataFrame:
     """Count the completions that state no option, and those of them that the lenient parser reads.
 
     Args:
@@ -79,15 +79,18 @@ def count_unparsed(completions: pl.DataFrame) -> pl.DataFrame:
         number of those without a parsed option; `readable`, the number of those that the lenient parser would read;
         `limited`, the number of the others that ended at the token limit.
     """
-    labelled = completions.filter(pl.col("choices").list.len() > 0, pl.col("completion").is_not_null())
     keys = ["scenario", "model"]
+    available = completions.collect_schema()
+    columns = [*keys, *(name for name in _PARSED if name in available)]
+    is_labelled = (pl.col("choices").list.len() > 0) & pl.col("completion").is_not_null()
+    labelled = completions.filter(is_labelled).select(columns).collect()
     counts = labelled.group_by(keys, maintain_order=True).agg(labelled=pl.len().cast(pl.Int64))
     # the fast check first, because most completions of most models are a choice
     is_choice = pl.col("choices").list.contains(stripped(pl.col("completion"))) & pl.col("answer_pattern").is_null()
     others = labelled.filter(~is_choice)
     if others.is_empty():
         return counts.with_columns(pl.lit(0, dtype=pl.Int64).alias(name) for name in UNPARSED)
-    unparsed = parse(others.lazy()).filter(~pl.col("parsed")).select(labelled.columns).collect()
+    unparsed = parse(others.lazy()).filter(~pl.col("parsed")).select(columns).collect()
     again = parse(with_parser(unparsed.lazy(), LENIENT)).select(*keys, "parsed", "finish_reason").collect()
     ended = pl.col("finish_reason").eq_missing("length")
     counted = again.group_by(keys).agg(
@@ -378,6 +381,8 @@ def _scores(frame: pl.LazyFrame, name: str) -> pl.LazyFrame:
     )
 
 
+# The columns that `parse` reads for option letters.
+_PARSED = ("completion", "choices", "answer_pattern", "answer_parser", "perturbed_references", "finish_reason")
 _JOINED = (*OF_REQUEST, "output", "parsed", "truncated", "output_index", "metric", "score", "reason")
 _LACKS = {
     "logprob": "the model returned no log-probability",

@@ -13,7 +13,6 @@ import polars as pl
 
 from helmframe import stats
 from helmframe._core.expressions import key_of
-from helmframe._core.specs import adapter_spec, frozen
 from helmframe._schema import PARSERS, VERDICTS
 from helmframe.adapters.adapt import adapter_id
 from helmframe.early_stopping.rules import bounded_metrics
@@ -26,7 +25,7 @@ from helmframe.metrics.protocol import Metric, manifest_entry, resolve_metrics
 from helmframe.metrics.score import check_units, count_unparsed, score, with_parser
 from helmframe.models.budget import Budget, Prices
 from helmframe.models.generate import Report
-from helmframe.results._data import ResultsData, reader_of
+from helmframe.results._data import ResultsData, adapters_with_parser, reader_of
 from helmframe.stats.estimate import estimate
 from helmframe.stats.frames import list_names
 from helmframe.stats.intervals import with_interval
@@ -87,13 +86,11 @@ def _with_parser(results: Data, parser: str) -> Data:
     """Return the results as of a run with another parser: its completions, adapters, and counts of unparsed ones."""
     if parser not in PARSERS:
         raise ArgumentError.unknown_value(f"rescore(answer_parser={parser!r})", parser, PARSERS)
-    ids, adapters = {}, {}
-    for old, fields in results.manifest.get("adapters", {}).items():
-        spec = adapter_spec(frozen({**fields, "answer_parser": parser}))
-        ids[old] = adapter_id(spec)
-        adapters[ids[old]] = asdict(spec)
+    specs = adapters_with_parser(results.manifest, parser)
+    ids = {old: adapter_id(spec) for old, spec in specs.items()}
+    adapters = {ids[old]: asdict(spec) for old, spec in specs.items()}
     completions = with_parser(results.completions, parser).with_columns(pl.col("adapter_id").replace(ids))
-    counts = count_unparsed(completions.collect())
+    counts = count_unparsed(completions)
     entries = {"adapters": adapters, "unparsed_completions": unparsed_entries(counts.iter_rows(named=True))}
     manifest = {**results.manifest, **{name: entry for name, entry in entries.items() if entry}}
     if not entries["unparsed_completions"]:
@@ -106,14 +103,14 @@ def _with_other_scores(results: Data, judged: Sequence[str]) -> Data:
     others = [name for name in results.metric_names if name not in judged]
     is_judged = pl.col("metric").is_in(judged)
     rescored = rescore(results, *others) if others else results
-    entries = {name: results.manifest["metrics"][name] for name in judged}
+    scores = [rescored.scores.filter(~is_judged), results.scores.filter(is_judged)]
+    # in the original order
+    metrics = results.manifest["metrics"] | {name: rescored.manifest["metrics"][name] for name in others}
     return replace(
         rescored,
-        scores=pl.concat(
-            [rescored.scores.filter(~is_judged), results.scores.filter(is_judged)], how="diagonal_relaxed"
-        ),
+        scores=pl.concat(scores, how="diagonal_relaxed"),
         verdicts=results.verdicts,
-        manifest={**rescored.manifest, "metrics": {**rescored.manifest["metrics"], **entries}},
+        manifest={**rescored.manifest, "metrics": metrics},
     )
 
 
