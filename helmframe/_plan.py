@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 import polars as pl
 
 from helmframe._core.checks import is_integer
+from helmframe._core.json_schema import with_schema_text
 from helmframe._core.registry import render
 from helmframe._core.specs import (
     UNSET,
@@ -235,6 +236,7 @@ class Plan:
         seed: Integers = UNSET,
         presence_penalty: Numbers = UNSET,
         frequency_penalty: Numbers = UNSET,
+        json_schema: Any = UNSET,
         **options: Any,
     ) -> "Plan":
         """Return the plan with these models, which replace earlier ones; decoding parameters are merged by key.
@@ -252,6 +254,9 @@ class Plan:
             seed: The seed of sampling.
             presence_penalty: The penalty of tokens that are in the text.
             frequency_penalty: The penalty of tokens by their number in the text.
+            json_schema: The JSON schema that completions must match: a dict, JSON text, or a Pydantic model class.
+                Servers, vLLM and local models are constrained to it. A function receives it as a dict, if it has a
+                parameter `json_schema`. The metric `json_schema_valid` checks completions.
             **options: Further decoding parameters, passed to the model by name.
 
         Raises:
@@ -276,8 +281,10 @@ class Plan:
             seed=seed,
             presence_penalty=presence_penalty,
             frequency_penalty=frequency_penalty,
+            json_schema=json_schema,
             **options,
         )
+        decoding = with_schema_text(decoding)
         check_spelling(decoding, models)
         for target in models:
             check_decoding(target, decoding)

@@ -289,7 +289,12 @@ SCORES = Table(
             pl.Float64,
             "value of the metric, null if the request failed; hf.list_metrics() has unit and direction",
         ),
-        _column("reason", pl.String, "why there is no score though the request succeeded", required=False),
+        _column(
+            "reason",
+            pl.String,
+            "why there is no score though the request succeeded; or the metric's reason for a low score",
+            required=False,
+        ),
         *(column for column in FITTED.columns if column.name in OF_REQUEST),
     ),
 )

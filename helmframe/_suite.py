@@ -83,6 +83,7 @@ class Suite:
         seed: Integers = UNSET,
         presence_penalty: Numbers = UNSET,
         frequency_penalty: Numbers = UNSET,
+        json_schema: Any = UNSET,
         **options: Any,
     ) -> "Suite":
         """Return the suite with these models in every plan. See `Plan.generate`."""
@@ -99,6 +100,7 @@ class Suite:
                     seed=seed,
                     presence_penalty=presence_penalty,
                     frequency_penalty=frequency_penalty,
+                    json_schema=json_schema,
                     **options,
                 )
                 for plan in self.plans

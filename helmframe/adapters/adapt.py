@@ -10,6 +10,7 @@ from typing import Any
 
 import polars as pl
 
+from helmframe._core.json_schema import schema_name
 from helmframe._core.registry import Registry
 from helmframe._core.safe_text import type_name
 from helmframe._core.specs import (
@@ -191,7 +192,7 @@ def _cells(spec: ScenarioSpec, adapter_fields: Pairs, decoding: Pairs) -> list[S
         chosen = list(zip(axes, values, strict=True))
         of_adapter = merged(adapter_fields, tuple((key, value) for (adapts, key, _), value in chosen if adapts))
         of_decoding = merged(decoding, tuple((key, value) for (adapts, key, _), value in chosen if not adapts))
-        name = ",".join(f"{key}={thawed(value)}" for (_, key, _), value in chosen)
+        name = ",".join(f"{key}={_shown(key, value)}" for (_, key, _), value in chosen)
         method = str(dict(merged(spec.adapter, of_adapter)).get("method", AdapterSpec().method))
         entry = ADAPTERS[method]
         unused = tuple((key, 0 if key == "shots" else "") for key in entry.ignores)
@@ -392,6 +393,11 @@ def _unperturbed(train: pl.LazyFrame) -> pl.LazyFrame:
     return train.with_columns(
         perturbed_input=pl.col("input"), perturbed_references=pl.col("references").cast(pl.List(REFERENCE))
     )
+
+
+def _shown(key: str, value: Any) -> Any:
+    """Return a value of a grid as the name of a setting contains it."""
+    return schema_name(value) if key == "json_schema" and value is not None else thawed(value)
 
 
 def _is_value(key: str, value: tuple[Any, ...]) -> bool:

@@ -339,7 +339,8 @@ def _finished(metric: Metric, available: Sequence[str]) -> list[pl.Expr]:
         .when(unmatched & number.is_null()).then(pl.lit("no correct reference"))
         .otherwise(_no_value_reason(metric, number))
     )  # fmt: skip
-    reason = pl.when(~failed & score.is_null()).then(pl.coalesce(missing, metric_reason, default_reason))
+    absence = pl.coalesce(missing, metric_reason, default_reason)
+    reason = pl.when(~failed).then(pl.when(score.is_null()).then(absence).otherwise(metric_reason))
     return [score.alias("score"), reason.alias("reason")]
 
 

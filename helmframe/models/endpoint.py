@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
+from helmframe._core.json_schema import is_strict
 from helmframe._core.specs import Call, frozen
 from helmframe.errors import AnswerError, ArgumentError, CapabilityError
 from helmframe.models import event_loop, providers
@@ -22,7 +23,9 @@ from helmframe.models.tokenizing import stops_of
 if TYPE_CHECKING:
     import asyncio
 
-TAKES = frozenset({"max_tokens", "temperature", "top_p", "seed", "stop", "presence_penalty", "frequency_penalty"})
+TAKES = frozenset(
+    {"max_tokens", "temperature", "top_p", "seed", "stop", "presence_penalty", "frequency_penalty", "json_schema"}
+)
 # The maximum of concurrent calls; their number adapts to the server.
 MAX_WORKERS = 64
 # The limit of one call in seconds.
@@ -33,11 +36,17 @@ MAX_STOPS = 4
 # The parameters that a server may reject. A shorter name comes after the longer names that contain it.
 _REFUSABLE = (
     "frequency_penalty", "presence_penalty", "temperature", "max_tokens", "max_completion_tokens", "logprobs", "top_p",
-    "top_k", "stop", "seed", "n",
+    "top_k", "stop", "seed", "response_format", "n",
 )  # fmt: skip
 # Errors about the length of a prompt, which may mention max_tokens too.
 _LENGTH = re.compile(
     r"context (length|window)|maximum (context|model) length|input tokens|prompt (is )?too long", re.IGNORECASE
+)
+# Errors about the content of a schema, which the user can change.
+_SCHEMA = re.compile(
+    r"(invalid|bad|malformed|unsupported)\W+(json\W+)?(schema|keyword|grammar)\b"
+    r"|\bschema\b.{0,60}(invalid|not supported|unsupported|contains)",
+    re.IGNORECASE,
 )
 _LIMIT = re.compile(
     r"(?:at most|maximum|max(?:imum)? (?:value|allowed)|less than or equal to|<=)\D{0,20}(\d+)", re.IGNORECASE
@@ -188,7 +197,10 @@ class _EndpointModel:
         """Return the rejected parameters, each with the replacement as text."""
         return {
             name: (
-                f"the server rejects {name}={value!r}; {name}={self.replaced[name]} is sent instead"
+                "the server rejects response_format, so completions aren't constrained to the JSON schema; the metric "
+                "json_schema_valid shows how many match it"
+                if name == "response_format"
+                else f"the server rejects {name}={value!r}; {name}={self.replaced[name]} is sent instead"
                 if self.replaced[name] is not None
                 else f"the server rejects {name}={value!r}; its default {name} is used"
             )
@@ -246,6 +258,8 @@ class _EndpointModel:
 
     def _body(self, decoding: Mapping[str, Any], is_chat: bool) -> dict[str, Any]:
         fields = {key: value for key, value in decoding.items() if key in TAKES and value is not None}
+        if "json_schema" in fields:
+            fields["response_format"] = _response_format(fields.pop("json_schema"))
         fields["stop"] = stops_of(decoding)[:MAX_STOPS]
         if not fields["stop"]:
             del fields["stop"]
@@ -273,6 +287,11 @@ class _EndpointModel:
         name = self._named(error, body)
         if name is None:
             return False
+        if name == "response_format" and _SCHEMA.search(message):
+            raise CapabilityError(
+                f"generate(json_schema=…): {self.endpoint.url} rejects the schema for model {self.endpoint.name!r}: "
+                f"{message}"
+            ) from error
         sent, name = body[name], "max_tokens" if name == "max_completion_tokens" else name
         limit = _LIMIT.search(message) if name == "max_tokens" else None
         value = int(limit[1]) if limit and int(limit[1]) < sent else None
@@ -295,6 +314,8 @@ class _EndpointModel:
             quoted = rf"['\"`]{name}['\"`]" if len(name) == 1 else rf"\b{name}\b"
             if name in body and re.search(quoted, text, re.IGNORECASE):
                 return name
+        if "response_format" in body and re.search("json.?schema|guided|grammar", text, re.IGNORECASE):
+            return "response_format"
         # some servers write "log probabilities" or "logprob"
         return "logprobs" if "logprobs" in body and re.search("logprob|log.prob", text, re.IGNORECASE) else None
 
@@ -330,6 +351,12 @@ class _EndpointModel:
             f"logprobs, or prompt_logprobs){reason}. vLLM's server does. Or generate the answer: "
             ".adapt(method='multiple_choice_joint').metrics('exact_match')."
         )
+
+
+def _response_format(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the field that constrains completions to a schema; strict if the schema meets OpenAI's strict rules."""
+    strict = {"strict": True} if is_strict(schema) else {}
+    return {"type": "json_schema", "json_schema": {"name": "completion", "schema": schema, **strict}}
 
 
 def _never_scores(provider: providers.Provider, name: str) -> bool:

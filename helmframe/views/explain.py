@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import polars as pl
 
+from helmframe._core.json_schema import schema_name
 from helmframe._core.registry import view
 from helmframe._core.specs import Between, Condition, Equals, Expression, Sql, thawed
 from helmframe._pipeline import (
@@ -28,6 +29,7 @@ from helmframe.judging.judge import judges_of
 from helmframe.judging.query import query_function
 from helmframe.models.completion_cache import completions_of, request_ids, store_root
 from helmframe.models.fit import fit
+from helmframe.models.tokenizing import stops_of
 from helmframe.store import ParquetCompletions
 from helmframe.views.display import text_table
 
@@ -113,7 +115,7 @@ def _describe_task(plan: PlanSpec, task: Task) -> list[str]:
         requests_text = f"{distinct:,} distinct requests: {stored:,} cached, {distinct - stored:,} to send"
         stages.append(["generate", f"{model.name}: {decoding}", requests_text])
         notes += _model_notes(task, model, totals)
-    notes += _label_notes(plan, task, settings)
+    notes += [*_label_notes(plan, task, settings), *_schema_notes(settings)]
     completions = rows["variants"] * len(task.settings) * len(plan.models) * task.outputs
     for judge in judges_of(task.metrics):
         names, bound = ", ".join(model.name for model in judge.models), completions * len(judge.models)
@@ -123,6 +125,14 @@ def _describe_task(plan: PlanSpec, task: Task) -> list[str]:
     )
     head = f"scenario {spec.scenario} (version {spec.version})"
     return [head, *("  " + line for line in text_table(["stage", "details", "rows"], stages).splitlines()), *notes]
+
+
+def _schema_notes(settings: Sequence[Setting]) -> list[str]:
+    """Return a note if a line break ends completions that must be JSON."""
+    for decoding in (dict(setting.decoding) for setting in settings):
+        if decoding.get("json_schema") and "\n" in stops_of(decoding):
+            return ["  stop=['\\n'] ends JSON at its first line break; generate(…, stop=[]) removes it"]
+    return []
 
 
 def _label_notes(plan: PlanSpec, task: Task, settings: Sequence[Setting]) -> list[str]:
@@ -241,7 +251,11 @@ def _decoding(task: Task) -> list[str]:
 
 
 def _decoding_text(setting: Setting) -> str:
-    return ", ".join(f"{key}={thawed(value)!r}" for key, value in setting.decoding if value is not None)
+    return ", ".join(
+        f"{key}={schema_name(str(value)) if key == 'json_schema' else repr(thawed(value))}"
+        for key, value in setting.decoding
+        if value is not None
+    )
 
 
 def _load_details(plan: PlanSpec) -> str:
