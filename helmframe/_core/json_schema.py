@@ -44,7 +44,7 @@ def schema_text(schema: object, where: str = "generate(json_schema=…)") -> str
         if isinstance(content, str):
             content = parse_json(content)
         if not isinstance(content, Mapping):
-            name = type_name(schema if isinstance(schema, type) else type(schema))
+            name = type_name(content if isinstance(content, type) else type(content))
             raise ArgumentError(
                 f"{where}: must be a JSON schema (a dict, JSON text, or a Pydantic model class), not {name}."
             )
@@ -78,7 +78,7 @@ def schema_name(text: str) -> str:
     """Return a short name of a schema: its title, and the start of a hash.
 
     >>> schema_name('{"title":"Person"}'), schema_name('{}')
-    ('Person-8db63dc5', '44136fa3')
+    ('Person-0d166af9', '44136fa3')
     """
     title = json.loads(text).get("title")
     digest = sha256(text.encode()).hexdigest()[:8]

@@ -114,8 +114,8 @@ class Constraints:
         ends = tuple(ending_tokens(self.model, self.tokenizer, stops))
         if ends not in self._words:
             self._words[ends] = self._read_tokens(ends)
-        # limited, because small models may repeat white space without end; without line breaks that end the completion
-        space = " ?" if any("\n" in stop for stop in stops) else r"[ \n]{0,20}"
+        # one space, or a line break with indentation: small models may repeat white space without end
+        space = " ?" if any("\n" in stop for stop in stops) else r" ?|\n {0,16}"
         options = {"whitespace_pattern": space, "coerce_one_of": True}
         grammar = LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=options)  # type: ignore[arg-type]
         matcher = LLMatcher(self._words[ends], grammar, log_level=0)
