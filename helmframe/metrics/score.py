@@ -69,15 +69,15 @@ def parse(completions: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def count_unparsed(completions: pl.LazyFrame) -> pl.DataFrame:
-    """Count the completions that state no option, and those of them that the lenient parser reads.
+    """Count the completions that state no option, and how many the lenient parser reads.
 
     Args:
         completions: `COMPLETIONS`. Failed requests, and requests without option letters, are not counted.
 
     Returns:
-        One row per scenario and model that has option letters: `labelled`, the number of completions; `unparsed`, the
-        number of those without a parsed option; `readable`, the number of those that the lenient parser would read;
-        `limited`, the number of the others that ended at the token limit.
+        One row per scenario and model that has option letters, with numbers of completions: `labelled`, all;
+        `unparsed`, without a parsed option; `readable`, unparsed, but parsed by the lenient parser; `limited`, the
+        other unparsed completions that ended at the token limit.
     """
     keys = ["scenario", "model"]
     available = completions.collect_schema()
