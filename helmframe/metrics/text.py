@@ -168,7 +168,7 @@ def json_valid(completion: str) -> tuple[float, str | None]:
 
     White space around the value is allowed; other text and code fences are not.
 
-    Example: '{"a": 1}' is 1. '{"a": 1' is 0, because it isn't JSON: Expecting ',' delimiter at character 7.
+    Example: "[1]" is 1. "[1" isn't JSON, so it is 0.
     """
     problem = json_problem(completion)
     return float(problem is None), problem
@@ -186,8 +186,7 @@ def json_schema_valid(completion: str, decoding: str, *, schema: str = "") -> tu
 
     The schema is that of the request, `generate(model, json_schema=…)`. Formats such as "date" are not checked.
 
-    Example: '{"a": "x"}' is 0 for {"properties": {"a": {"type": "integer"}}}, because of $.a: 'x' is not of type
-    'integer'.
+    Example: "[1]" for the schema {"type": "object"} is 0. The reason is: $: [1] is not of type 'object'.
 
     Args:
         completion: The completion.
