@@ -5,7 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Self, TypeVar
 
@@ -88,7 +88,8 @@ def _with_parser(results: Data, parser: str) -> Data:
         raise ArgumentError.unknown_value(f"rescore(answer_parser={parser!r})", parser, PARSERS)
     specs = adapters_with_parser(results.manifest, parser)
     ids = {old: adapter_id(spec) for old, spec in specs.items()}
-    adapters = {ids[old]: asdict(spec) for old, spec in specs.items()}
+    fields = results.manifest.get("adapters", {})
+    adapters = {new: {**fields[old], "answer_parser": parser} for old, new in ids.items()}
     completions = with_parser(results.completions, parser).with_columns(pl.col("adapter_id").replace(ids))
     counts = count_unparsed(completions)
     entries = {"adapters": adapters, "unparsed_completions": unparsed_entries(counts.iter_rows(named=True))}
