@@ -31,6 +31,7 @@ class EmptyCount(NamedTuple):
     first: tuple[int, str, str] | None
     labelled: int = 0
     unparsed: int = 0
+    lenient: int = 0
     readable: int = 0
     limited: int = 0
 
@@ -133,8 +134,8 @@ def empty_notes(manifest: Mapping[str, Any]) -> list[str]:
 def unparsed_notes(manifest: Mapping[str, Any]) -> list[str]:
     """Return a line for each scenario and model whose completions state no option, with the lenient parser's count.
 
-    There is no line for completions that the lenient parser doesn't read either, if they are less than 1 % or a line
-    reports them as empty.
+    If the lenient parser reads none of them, there is a line only if it is the parser of the run and they are at least
+    1 % of the completions. Empty completions have a line of their own.
     """
     empty = {(entry["scenario"], entry["model"]) for entry in manifest.get("empty_completions") or ()}
     entries: Iterable[Mapping[str, Any]] = manifest.get("unparsed_completions") or ()
@@ -143,7 +144,10 @@ def unparsed_notes(manifest: Mapping[str, Any]) -> list[str]:
         f"option; {_parser_advice(entry)}"
         for entry in entries
         if entry["readable"]
-        or (entry["unparsed"] >= UNPARSED_FROM * entry["labelled"] and (entry["scenario"], entry["model"]) not in empty)
+        or (
+            entry["lenient"] >= max(1, UNPARSED_FROM * entry["labelled"])
+            and (entry["scenario"], entry["model"]) not in empty
+        )
     ]
 
 

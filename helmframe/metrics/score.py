@@ -16,7 +16,7 @@ from helmframe.metrics.row_functions import VALUE, Constant, row_expression
 from helmframe.metrics.shared import GOLD, base_columns, best_of_pairs, with_shared
 
 # The counts of completions that state no option.
-UNPARSED = ("unparsed", "readable", "limited")
+UNPARSED = ("unparsed", "lenient", "readable", "limited")
 
 
 def check_units(scores: pl.DataFrame, metrics: Sequence[str | Metric]) -> None:
@@ -76,8 +76,8 @@ def count_unparsed(completions: pl.LazyFrame) -> pl.DataFrame:
 
     Returns:
         One row per scenario and model that has option letters, with numbers of completions: `labelled`, all;
-        `unparsed`, without a parsed option; `readable`, unparsed, but parsed by the lenient parser; `limited`, the
-        other unparsed completions that ended at the token limit.
+        `unparsed`, without a parsed option; `lenient`, unparsed by the lenient parser of their request; `readable`,
+        unparsed, but parsed by the lenient parser; `limited`, parsed by neither, and ended at the token limit.
     """
     keys = ["scenario", "model"]
     available = completions.collect_schema()
@@ -90,15 +90,18 @@ def count_unparsed(completions: pl.LazyFrame) -> pl.DataFrame:
     others = labelled.filter(~is_choice)
     if others.is_empty():
         return counts.with_columns(pl.lit(0, dtype=pl.Int64).alias(name) for name in UNPARSED)
-    unparsed = parse(others.lazy()).filter(~pl.col("parsed")).select(columns).collect()
-    again = parse(with_parser(unparsed.lazy(), LENIENT)).select(*keys, "parsed", "finish_reason").collect()
+    unparsed = parse(others.lazy()).filter(~pl.col("parsed")).select(columns)
+    parser = pl.col("answer_parser") if "answer_parser" in available else pl.lit(None, dtype=pl.String)
+    again = parse(with_parser(unparsed.with_columns(parser=parser), LENIENT))
+    counted = again.select(*keys, "parsed", "finish_reason", "parser").collect()
     ended = pl.col("finish_reason").eq_missing("length")
-    counted = again.group_by(keys).agg(
+    sums = counted.group_by(keys).agg(
         unparsed=pl.len().cast(pl.Int64),
+        lenient=pl.col("parser").eq_missing(LENIENT).sum().cast(pl.Int64),
         readable=pl.col("parsed").sum().cast(pl.Int64),
         limited=(~pl.col("parsed") & ended).sum().cast(pl.Int64),
     )
-    joined = counts.join(counted, on=keys, how="left", maintain_order="left")
+    joined = counts.join(sums, on=keys, how="left", maintain_order="left")
     return joined.with_columns(pl.col(UNPARSED).fill_null(0))
 
 

@@ -240,9 +240,12 @@ def test_completions_without_an_option_are_counted_over_shards_and_perturbations
         if "× m:" in text:
             assert line in text.replace("&#x27;", "'")
     assert line in repr(Results.load(found.to_parquet(tmp_path / "run")))
-    assert "400 of 400 completions name no option; the lenient parser reads none of them. Try .adapt(format" in repr(
-        found
+    assert "letters × numbers" not in repr(found)  # no parser reads them; the table counts them
+    lenient = repr(found.rescore(answer_parser="lenient"))
+    assert (
+        "numbers: 400 of 400 completions name no option; the lenient parser reads none of them. Try .adapt" in lenient
     )
+    assert "letters × m" not in lenient  # 2 of 400 are less than 1 %
 
 
 def test_few_completions_that_no_parser_reads_are_counted_but_not_reported() -> None:
@@ -257,7 +260,9 @@ def test_completions_that_end_at_the_token_limit_have_their_own_advice() -> None
     def cut(prompt: str) -> hf.models.Completion:
         return hf.models.Completion("The", finish_reason="length")
 
-    (note,) = unparsed_notes(letters(5).generate(cut).score().manifest)
+    plan = letters(5).generate(cut)
+    assert unparsed_notes(plan.score().manifest) == []
+    (note,) = unparsed_notes(plan.adapt(answer_parser="lenient").score().manifest)
     assert note.endswith("5 end at max_tokens: set a larger limit, .generate(…, max_tokens=…).")
 
 
