@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
 
-from helmframe._core.specs import SPLITS, Condition, Equals, Pairs, Sample, ScenarioSpec
+from helmframe._core.specs import SPLITS, Condition, Equals, Pairs, Sample, ScenarioSpec, of_subset
 from helmframe._schema import INSTANCES, READ, source_column
 from helmframe.adapters.adapt import ADAPTERS, Setting, adapt, settings
 from helmframe.errors import CapabilityError, PlanError
@@ -140,7 +140,23 @@ def plan_tasks(plan: PlanSpec, models: Sequence[Model] | None = None, *, scored:
 def _settings(plan: PlanSpec, spec: ScenarioSpec) -> list[Setting]:
     """Return the grid of adapters and decoding parameters of one scenario."""
     adapter = (*_HELM_ADAPTER, *plan.adapter) if plan.compat else plan.adapter
-    return settings(spec, adapter, plan.decoding)
+    cells = settings(spec, adapter, plan.decoding)
+    return [cell.with_lenient_labels() for cell in cells] if parses_leniently(plan, spec) else cells
+
+
+def only_chatting(plan: PlanSpec) -> list[str]:
+    """Return the names of the plan's models that only chat."""
+    return [model.name for model in plan.models if model.only_chats]
+
+
+def parses_leniently(plan: PlanSpec, spec: ScenarioSpec) -> bool:
+    """Return whether option letters are parsed leniently for all models, because a model of the plan only chats.
+
+    They aren't with `compat="helm"`, or if the plan or the scenario's spec sets `answer_parser`.
+    """
+    specified = {key for layer in (plan.adapter, spec.adapter) for key, _ in layer}
+    specified |= {key for subset, _ in spec.per_subset for key, _ in of_subset(spec, subset).adapter}
+    return bool(only_chatting(plan)) and not plan.compat and "answer_parser" not in specified
 
 
 def load_instances(plan: PlanSpec, spec: ScenarioSpec, only: pl.DataFrame | None = None) -> Iterator[pl.DataFrame]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 import polars as pl
 
 from helmframe._core.checks import is_integer
+from helmframe._core.json_schema import with_schema_text
 from helmframe._core.registry import render
 from helmframe._core.specs import (
     UNSET,
@@ -237,6 +238,7 @@ class Plan:
         presence_penalty: Numbers = UNSET,
         frequency_penalty: Numbers = UNSET,
         reasoning: Reasoning = UNSET,
+        json_schema: Any = UNSET,
         **options: Any,
     ) -> "Plan":
         """Return the plan with these models, which replace earlier ones; decoding parameters are merged by key.
@@ -258,6 +260,9 @@ class Plan:
                 or 24,576 tokens of head-room, or a number of tokens. They are added to `max_tokens`, so that the answer
                 has room after the reasoning. False switches reasoning off. By default a model that is known to reason
                 has 2,048 tokens, except with compat="helm".
+            json_schema: The JSON schema that completions must match: a dict, JSON text, or a Pydantic model class.
+                Servers, vLLM and local models are constrained to it. A function receives it as a dict, if it has a
+                parameter `json_schema`. The metric `json_schema_valid` checks completions.
             **options: Further decoding parameters, passed to the model by name.
 
         Raises:
@@ -283,8 +288,10 @@ class Plan:
             presence_penalty=presence_penalty,
             frequency_penalty=frequency_penalty,
             reasoning=reasoning,
+            json_schema=json_schema,
             **options,
         )
+        decoding = with_schema_text(decoding)
         check_spelling(decoding, models)
         for target in models:
             check_decoding(target, decoding)

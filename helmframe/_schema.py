@@ -17,6 +17,8 @@ REFERENCE = pl.Struct({"text": pl.String, "correct": pl.Boolean, "tags": pl.List
 ORIGINAL = "original"
 # The choices of a request about a single reference.
 YES, NO = "Yes", "No"
+# The parsers of answers: HELM's, which is null in tables, and the parser of chat models' sentences.
+STRICT, LENIENT = PARSERS = "strict", "lenient"
 # Every table has a scenario's own columns under this prefix; no column of helmframe starts with it.
 SOURCE_PREFIX = "data_"
 
@@ -301,7 +303,12 @@ SCORES = Table(
             pl.Float64,
             "value of the metric, null if the request failed; hf.list_metrics() has unit and direction",
         ),
-        _column("reason", pl.String, "why there is no score though the request succeeded", required=False),
+        _column(
+            "reason",
+            pl.String,
+            "why there is no score though the request succeeded; or the metric's reason for a low score",
+            required=False,
+        ),
         *(column for column in FITTED.columns if column.name in OF_REQUEST),
     ),
 )

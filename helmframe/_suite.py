@@ -84,6 +84,7 @@ class Suite:
         presence_penalty: Numbers = UNSET,
         frequency_penalty: Numbers = UNSET,
         reasoning: Reasoning = UNSET,
+        json_schema: Any = UNSET,
         **options: Any,
     ) -> "Suite":
         """Return the suite with these models in every plan. See `Plan.generate`."""
@@ -101,6 +102,7 @@ class Suite:
                     presence_penalty=presence_penalty,
                     frequency_penalty=frequency_penalty,
                     reasoning=reasoning,
+                    json_schema=json_schema,
                     **options,
                 )
                 for plan in self.plans

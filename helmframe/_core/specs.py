@@ -110,8 +110,9 @@ class AdapterSpec:
         shots_as: "turns" makes each few-shot example a turn of the conversation, with `chat_template`. "text" puts all
             examples into the prompt.
         answer_parser: "strict" parses an option letter as HELM does. "lenient" also finds it in the sentences of a chat
-            model.
-        format_instructions: The name of HELM's instructions about the form of the answer: "follow", "mcqa", ….
+            model. If a model of a plan only chats, "lenient" is the default for option letters of all its models.
+        format_instructions: True adds HELM's instructions about the form of the answer, as they fit the method. Or
+            their name: "follow", "mcqa", ….
         truncation: "right" cuts the end of a prompt, or of an option that is scored separately, if it is too long even
             without few-shot examples, as HELM does. "" refuses such prompts.
         scored_outputs: "all" scores all outputs of a request, and tables show the mean. "helm" scores one output, as
@@ -188,7 +189,7 @@ class AdapterFields(TypedDict, total=False):
     balance: str | Sequence[str]
     shots_as: str | Sequence[str]
     answer_parser: str | Sequence[str]
-    format_instructions: str | Sequence[str]
+    format_instructions: bool | str | Sequence[bool | str]
     truncation: str | Sequence[str]
     scored_outputs: str | Sequence[str]
 

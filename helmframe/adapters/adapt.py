@@ -10,22 +10,22 @@ from typing import Any
 
 import polars as pl
 
+from helmframe._core.json_schema import schema_name
 from helmframe._core.registry import Registry
 from helmframe._core.safe_text import type_name
 from helmframe._core.specs import (
     AdapterSpec,
     Pairs,
     ScenarioSpec,
-    adapter_spec,
     frozen,
     merged,
     of_subset,
     thawed,
 )
-from helmframe._schema import REFERENCE, source_column, source_names
+from helmframe._schema import LENIENT, REFERENCE, STRICT, source_column, source_names
 from helmframe.adapters import examples, layout
-from helmframe.adapters.checks import ALL, STRICT, check, with_change
-from helmframe.adapters.format_instructions import expand_format_instructions
+from helmframe.adapters.checks import ALL, check, with_change
+from helmframe.adapters.format_instructions import expand_format_instructions, with_named_instructions
 from helmframe.errors import ArgumentError
 
 Questions = Callable[[pl.LazyFrame, AdapterSpec], pl.LazyFrame]
@@ -38,6 +38,10 @@ _ORIGINAL_FIELDS = (
     "input_suffix", "reference_prefix", "reference_suffix", "output_prefix", "output_suffix", "instance_prefix",
     "sample_train", "answer_pattern", "chat_template",
 )  # fmt: skip
+
+
+# The methods whose completions are labels of options.
+LABELLED = ("multiple_choice_joint", "multiple_choice_joint_chain_of_thought")
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,12 @@ class Setting:
     def with_subsets(self) -> tuple["Setting", ...]:
         """The setting itself, and the settings of single subsets."""
         return (self, *(setting for _, setting in self.per_subset))
+
+    def with_lenient_labels(self) -> "Setting":
+        """Return the setting with the lenient parser, if its completions are labels of options."""
+        parser = LENIENT if self.adapter.method in LABELLED else self.adapter.answer_parser
+        subsets = tuple((subset, setting.with_lenient_labels()) for subset, setting in self.per_subset)
+        return replace(self, adapter=replace(self.adapter, answer_parser=parser), per_subset=subsets)
 
     def for_subset(self, subset: str) -> "Setting":
         """Return the setting of this subset."""
@@ -182,11 +192,11 @@ def _cells(spec: ScenarioSpec, adapter_fields: Pairs, decoding: Pairs) -> list[S
         chosen = list(zip(axes, values, strict=True))
         of_adapter = merged(adapter_fields, tuple((key, value) for (adapts, key, _), value in chosen if adapts))
         of_decoding = merged(decoding, tuple((key, value) for (adapts, key, _), value in chosen if not adapts))
-        name = ",".join(f"{key}={thawed(value)}" for (_, key, _), value in chosen)
+        name = ",".join(f"{key}={_shown(key, value)}" for (_, key, _), value in chosen)
         method = str(dict(merged(spec.adapter, of_adapter)).get("method", AdapterSpec().method))
         entry = ADAPTERS[method]
         unused = tuple((key, 0 if key == "shots" else "") for key in entry.ignores)
-        filled = adapter_spec(entry.defaults, spec.adapter, of_adapter, unused)
+        filled = with_named_instructions(entry.defaults, spec.adapter, of_adapter, unused)
         check(filled)
         for key, value in of_adapter:
             if key in entry.ignores and value:
@@ -383,6 +393,11 @@ def _unperturbed(train: pl.LazyFrame) -> pl.LazyFrame:
     return train.with_columns(
         perturbed_input=pl.col("input"), perturbed_references=pl.col("references").cast(pl.List(REFERENCE))
     )
+
+
+def _shown(key: str, value: Any) -> Any:
+    """Return a value of a grid as the name of a setting contains it."""
+    return schema_name(value) if key == "json_schema" and value is not None else thawed(value)
 
 
 def _is_value(key: str, value: tuple[Any, ...]) -> bool:

@@ -8,18 +8,18 @@ import polars as pl
 
 from helmframe._core.checks import regex_problem
 from helmframe._core.specs import AdapterSpec, adapter_spec, frozen
+from helmframe._schema import PARSERS
 from helmframe.adapters import examples, layout
 from helmframe.adapters.format_instructions import expand_format_instructions
 from helmframe.adapters.layout import counted
 from helmframe.errors import ArgumentError
 
-STRICT = "strict"
 ALL = "all"
 # Fields with a fixed set of values.
 _CHOICES = {
     "balance": ("", "letters"),
     "shots_as": ("text", "turns"),
-    "answer_parser": (STRICT, "lenient"),
+    "answer_parser": PARSERS,
     "truncation": ("", "right"),
     "scored_outputs": (ALL, "helm"),
 }

@@ -2,12 +2,12 @@
 
 `format_instructions="follow"` is HELM's run expander `follow_format_instructions`. Other names are those of its
 expander `output_format_instructions`: "mcqa", "math", …. The suffix "_suffix" puts the instructions at the end of the
-prompt. The suffix "_no_prefix" adds that the model must not repeat the cue.
+prompt. The suffix "_no_prefix" adds that the model must not repeat the cue. True is the name that fits the method.
 """
 
 from dataclasses import replace
 
-from helmframe._core.specs import AdapterSpec
+from helmframe._core.specs import AdapterSpec, Pairs, adapter_spec, merged
 from helmframe.errors import ArgumentError
 
 FOLLOW = "follow"
@@ -55,6 +55,33 @@ TEXTS = {
     ),
     "arabic_mcqa": _ARABIC,
 }
+
+
+# The instructions that `format_instructions=True` means, by method.
+_OF_METHOD = {
+    "generation": FOLLOW,
+    "multiple_choice_joint": "mcqa",
+    "multiple_choice_joint_chain_of_thought": "mmlu_pro",
+}
+
+
+def with_named_instructions(*layers: Pairs) -> AdapterSpec:
+    """Return the adapter of these layers, as `adapter_spec` does, with a name in place of `format_instructions=True`.
+
+    The name is that of the method's instructions. It is empty if there are none, or if they are about few-shot examples
+    and the prompt has none.
+
+    >>> fields = (("format_instructions", True), ("method", "multiple_choice_joint"))
+    >>> with_named_instructions(fields).format_instructions
+    'mcqa'
+    """
+    fields = dict(merged(*layers))
+    flag = fields.get("format_instructions")
+    if not isinstance(flag, bool):
+        return adapter_spec(*layers)
+    spec = adapter_spec(tuple((key, value) for key, value in fields.items() if key != "format_instructions"))
+    name = _OF_METHOD.get(spec.method, "") if flag else ""
+    return replace(spec, format_instructions="" if name == FOLLOW and not spec.shots else name)
 
 
 def expand_format_instructions(spec: AdapterSpec) -> AdapterSpec:

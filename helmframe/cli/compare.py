@@ -71,6 +71,6 @@ _FOLDERS = (
     "Inspect"
 )
 _AXIS = (
-    "two folders: differences to allow (model, prompt, decoding); one folder: column to compare (model, setting or "
-    "perturbation)"
+    "two folders: differences to allow (model, prompt, parser, decoding); one folder: column to compare (model, "
+    "setting or perturbation)"
 )

@@ -62,7 +62,7 @@ def add_gate(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="AXIS",
-        help="with --against: the differences to allow (model, prompt, decoding)",
+        help="with --against: the differences to allow (model, prompt, parser, decoding)",
     )
     parser.add_argument("--strict", action="store_true", help="fail if undecided")
     add_output(parser, _FORMATS)

@@ -43,6 +43,7 @@ from helmframe.engines.notes import (
     empty_notes,
     refusal_notes,
     rerun_notes,
+    unparsed_notes,
     utilization_notes,
     with_cache_note,
 )
@@ -203,9 +204,11 @@ class Execution:
                 others.manifest_entries(),
                 self.empty.manifest_entries(),
                 self.empty.reasoning_entries(),
+                self.empty.unparsed_entries(),
             )
             content = manifest.content("done")
-            for note in [*empty_notes(content), *refusal_notes(content)] if self.send else ():
+            notes = [*empty_notes(content), *unparsed_notes(content), *refusal_notes(content)]
+            for note in notes if self.send else ():
                 logger.warning("%s", note)
             if missing and len(missing) == len(tasks):
                 raise missing[0]

@@ -93,6 +93,7 @@ class Manifest:
     perturbation_models: dict[str, Entry] = field(default_factory=dict)
     empty_completions: list[Entry] = field(default_factory=list)
     reasoning: list[Entry] = field(default_factory=list)
+    unparsed_completions: list[Entry] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     @classmethod
@@ -180,13 +181,15 @@ class Manifest:
         perturbation_models: Mapping[str, Entry],
         empty_completions: Sequence[Entry],
         reasoning: Sequence[Entry] = (),
+        unparsed_completions: Sequence[Entry] = (),
     ) -> None:
-        """Add the utilization of all models, and the counts of empty completions, at the end of the run."""
+        """Add the utilization of all models, and the empty and unparsed completions, at the end of the run."""
         with self._lock:
             for name, entry in models.items():
                 self.models[name] |= entry
             self.judges, self.perturbation_models = dict(judges), dict(perturbation_models)
             self.empty_completions, self.reasoning = list(empty_completions), list(reasoning)
+            self.unparsed_completions = list(unparsed_completions)
 
     def end(self) -> None:
         """Record the current time as the end of the run."""
@@ -203,7 +206,7 @@ class Manifest:
         with self._lock:
             values = {name: deepcopy(value) for name, value in vars(self).items() if name != "_lock"}
         optional = {"until", "resumed", "ended", "data", "judges", "empty_completions", "reasoning"}
-        optional |= {"prices", "unpriced", "perturbation_models"}
+        optional |= {"unparsed_completions", "prices", "unpriced", "perturbation_models"}
         values = {name: value for name, value in values.items() if value or name not in optional}
         return {"format": FORMAT, "status": status, **values, "counts": {}, **progress, "seen": time.time()}
 

@@ -10,6 +10,7 @@ import polars as pl
 
 from helmframe._core.expressions import is_starved
 from helmframe._core.specs import Call
+from helmframe.metrics.score import UNPARSED, count_unparsed
 from helmframe.models.generate import Report
 from helmframe.models.model import Model
 from helmframe.models.reasoning import HEAD_ROOM, head_room
@@ -17,14 +18,17 @@ from helmframe.models.scheduler import busy_of
 
 # The number of characters of a prompt's end in a note.
 PROMPT_END = 40
+# Unparsed completions that no parser reads are reported from this share on.
+UNPARSED_FROM = 0.01
 
 
 class EmptyCount(NamedTuple):
-    """The numbers of all and of empty completions of one scenario and model.
+    """The numbers of all and of empty completions of one scenario and model, and of those without an option.
 
     Completions that are empty because reasoning used all tokens are counted as `starved`, not as `empty`. `first`
     describes the first empty completion: its shard, the end of its prompt, and its finish reason. `rerun` is the number
-    of completions that were generated again with more head-room, and `room` the largest head-room of starved ones.
+    of completions that were generated again with more head-room, and `room` the largest head-room of starved ones. The
+    other fields are those of `count_unparsed`.
     """
 
     completions: int
@@ -33,19 +37,19 @@ class EmptyCount(NamedTuple):
     starved: int = 0
     rerun: int = 0
     room: int = 0
+    labelled: int = 0
+    unparsed: int = 0
+    lenient: int = 0
+    readable: int = 0
+    limited: int = 0
 
     def plus(self, other: "EmptyCount") -> "EmptyCount":
         """Return the sum of two counts; `first` is that of the lower shard."""
         firsts = [count.first for count in (self, other) if count.first is not None]
         first = min(firsts, key=lambda pair: pair[0], default=None)
-        return EmptyCount(
-            self.completions + other.completions,
-            self.empty + other.empty,
-            first,
-            self.starved + other.starved,
-            self.rerun + other.rerun,
-            max(self.room, other.room),
-        )
+        names = [name for name in self._fields if name not in ("first", "room")]
+        sums = {name: getattr(self, name) + getattr(other, name) for name in names}
+        return EmptyCount(**sums, first=first, room=max(self.room, other.room))
 
 
 EmptyCounts = Mapping[tuple[str, str], EmptyCount]
@@ -93,11 +97,25 @@ class EmptyCompletions:
             if count.starved or count.rerun
         ]
 
+    def unparsed_entries(self) -> list[dict[str, Any]]:
+        """Return the manifest's entries: one per scenario and model with completions that state no option."""
+        rows = [
+            {"scenario": scenario, "model": model, **count._asdict()}
+            for (scenario, model), count in sorted(self.counts().items())
+        ]
+        return unparsed_entries(rows)
+
+
+def unparsed_entries(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the manifest's entries of unparsed completions, from rows of `count_unparsed`."""
+    names = ("scenario", "model", "labelled", *UNPARSED)
+    return [{name: row[name] for name in names} for row in rows if row["unparsed"]]
+
 
 def count_empty(
     completions: pl.DataFrame, prefixes: pl.DataFrame, shard: int, requests: pl.DataFrame | None = None
 ) -> EmptyCounts:
-    """Return the counts of empty completions in one shard, which has one scenario and one model.
+    """Return the counts of empty and unparsed completions in one shard, which has one scenario and one model.
 
     A completion of white space is empty. Failed requests and scored continuations are not counted.
 
@@ -123,6 +141,8 @@ def count_empty(
         end = "".join(filter(None, (row["prefix"], row["suffix"])))[-PROMPT_END:]
         first = shard, end, row["finish_reason"] or ""
     count = EmptyCount(n, empty.height, first, starved.height, rerun, room)
+    for row in count_unparsed(completions.lazy()).iter_rows(named=True):
+        count = count._replace(**{name: row[name] for name in ("labelled", *UNPARSED)})
     return {(completions["scenario"][0], completions["model"][0]): count}
 
 
@@ -159,6 +179,39 @@ def rerun_notes(manifest: Mapping[str, Any]) -> list[str]:
         for entry in manifest.get("reasoning") or ()
         if entry["rerun"]
     ]
+
+
+def unparsed_notes(manifest: Mapping[str, Any]) -> list[str]:
+    """Return a line for each scenario and model whose completions state no option, with the lenient parser's count.
+
+    If the lenient parser reads none of them, there is a line only if it is the parser of the run and they are at least
+    1 % of the completions. Empty completions have a line of their own.
+    """
+    empty = {
+        (entry["scenario"], entry["model"])
+        for name in ("empty_completions", "reasoning")
+        for entry in manifest.get(name) or ()
+    }
+    entries: Iterable[Mapping[str, Any]] = manifest.get("unparsed_completions") or ()
+    return [
+        f"{entry['scenario']} × {entry['model']}: {entry['unparsed']:,} of {entry['labelled']:,} completions name no "
+        f"option; {_parser_advice(entry)}"
+        for entry in entries
+        if entry["readable"]
+        or (
+            entry["lenient"] >= max(1, UNPARSED_FROM * entry["labelled"])
+            and (entry["scenario"], entry["model"]) not in empty
+        )
+    ]
+
+
+def _parser_advice(entry: Mapping[str, Any]) -> str:
+    advice = "the lenient parser reads none of them."
+    if entry["readable"]:
+        advice = f"answer_parser='lenient' would read {entry['readable']:,}: results.rescore(answer_parser='lenient')."
+    if entry["limited"]:
+        return f"{advice} {entry['limited']:,} end at max_tokens: set a larger limit, .generate(…, max_tokens=…)."
+    return advice if entry["readable"] else f"{advice} Try .adapt(format_instructions=True)."
 
 
 def _advice(entry: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ import polars as pl
 
 from helmframe._core.checks import is_integer
 from helmframe._core.expressions import stripped
+from helmframe._core.json_schema import with_schema_text
 from helmframe._core.specs import UNSET, Call, Integers, Numbers, Reasoning, Stops, frozen, set_values, thawed
 from helmframe._schema import VERDICTS, with_source_columns
 from helmframe.errors import ArgumentError
@@ -120,6 +121,7 @@ def judge(
         reasoning=reasoning,
         **options,
     )
+    decoding = with_schema_text(decoding, "hf.judge(json_schema=…)")
     check_spelling(decoding, models, where="hf.judge()", others=_PARAMETERS)
     for judging_model in models:
         check_decoding(judging_model, decoding, where="hf.judge")

@@ -149,8 +149,9 @@ def metric(
 
     The function returns a Polars expression over `hf.schema("read")` and the scenario's own columns. Alternatively, it
     is a plain function whose positional parameters are columns. A plain function is called once per row (level
-    "output"), with lists of an instance's values ("instance"), or with whole columns as `pl.Series` ("set"). Parameters
-    that are keyword-only or have a default are arguments of the metric: `"iou_set_match(separator=',')"`.
+    "output"), with lists of an instance's values ("instance"), or with whole columns as `pl.Series` ("set"). Per row,
+    it may return a pair of the number and the reason for it, which is stored in the column `reason` of scores.
+    Parameters that are keyword-only or have a default are arguments of the metric: `"iou_set_match(separator=',')"`.
 
     A metric that reads `gold`, one correct reference, is computed for each correct reference. The best value counts.
 

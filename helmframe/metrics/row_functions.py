@@ -11,7 +11,7 @@ import polars as pl
 from helmframe._core.safe_text import error_text
 from helmframe._core.specs import Expression
 
-# The result of a plain function per row: its value, or the reason why it is missing.
+# The result of a plain function per row: its value, and the reason why it is missing, or for a low value.
 VALUE = pl.Struct({"score": pl.Float64, "reason": pl.String})
 # The function is not called if one of these is null.
 TEXTS = ("output", "completion", "gold")
@@ -46,8 +46,8 @@ def row_expression(
 ) -> pl.Expr:
     """Return the function over the values of each row as an expression: structs of score and reason.
 
-    If the function raises or does not return a number, the row has a reason in place of a score. The function is not
-    called for rows whose text is null.
+    The function returns a number, or a pair of a number and the reason for it. If it raises or returns neither, the row
+    has a reason in place of a score. The function is not called for rows whose text is null.
     """
     texts = [index for index, name in enumerate(columns) if isinstance(name, str) and name in TEXTS]
     inputs = [pl.col(column) if isinstance(column, str) else column for column in columns]
@@ -76,7 +76,8 @@ def _rows(
             continue
         try:
             value = function(*row, **arguments)
-            rows.append({"score": None if value is None else float(value), "reason": None})
+            value, reason = value if isinstance(value, tuple) else (value, None)
+            rows.append({"score": None if value is None else float(value), "reason": reason})
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # an error of the user's function belongs to the row

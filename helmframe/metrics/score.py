@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import polars as pl
 
 from helmframe._core.expressions import correct_references, is_starved, look_up_pairs, stripped
-from helmframe._schema import OF_REQUEST, SCORES, source_column, with_source_columns
+from helmframe._schema import LENIENT, OF_REQUEST, SCORES, source_column, with_source_columns
 from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.metrics.answers import lenient
 from helmframe.metrics.helm_outputs import is_helm_output
@@ -14,6 +14,9 @@ from helmframe.metrics.options import INSTANCE_KEY, has_option_requests, with_li
 from helmframe.metrics.protocol import OUTPUTS, Metric, check_number, resolve_metrics
 from helmframe.metrics.row_functions import VALUE, Constant, row_expression
 from helmframe.metrics.shared import GOLD, base_columns, best_of_pairs, with_shared
+
+# The counts of completions that state no option.
+UNPARSED = ("unparsed", "lenient", "readable", "limited")
 
 
 def check_units(scores: pl.DataFrame, metrics: Sequence[str | Metric]) -> None:
@@ -48,12 +51,11 @@ def parse(completions: pl.LazyFrame) -> pl.LazyFrame:
         completions = completions.with_columns(label_delimiter=delimiter)
     else:
         completions = completions.with_columns(label_delimiter=pl.lit(None, dtype=pl.String))
-    if "answer_parser" in schema:  # completions stored by earlier versions don't have it
-        is_lenient = pl.col("answer_parser") == "lenient"
-        answer = (
-            pl.when(is_lenient).then(lenient(pl.when(is_lenient).then(answer), pl.col("choices"))).otherwise(answer)
-        )
     texts = pl.col("perturbed_references").list.eval(pl.element().struct.field("text"))
+    if "answer_parser" in schema:  # completions stored by earlier versions don't have it
+        is_lenient = pl.col("answer_parser") == LENIENT
+        stated = lenient(pl.when(is_lenient).then(answer), pl.col("choices"), texts)
+        answer = pl.when(is_lenient).then(stated).otherwise(answer)
     of_choice = stripped(look_up_pairs(answer, pl.col("choices"), texts))
     output = pl.when(pl.col("choices").is_null()).then(answer).otherwise(of_choice)
     failed = pl.col("completion").is_null()
@@ -65,6 +67,48 @@ def parse(completions: pl.LazyFrame) -> pl.LazyFrame:
             starved=is_starved(schema),
         )
     )
+
+
+def count_unparsed(completions: pl.LazyFrame) -> pl.DataFrame:
+    """Count the completions that state no option, and how many the lenient parser reads.
+
+    Args:
+        completions: `COMPLETIONS`. Failed requests, and requests without option letters, are not counted.
+
+    Returns:
+        One row per scenario and model that has option letters, with numbers of completions: `labelled`, all;
+        `unparsed`, without a parsed option; `lenient`, unparsed by the lenient parser of their request; `readable`,
+        unparsed, but parsed by the lenient parser; `limited`, parsed by neither, and ended at the token limit.
+    """
+    keys = ["scenario", "model"]
+    available = completions.collect_schema()
+    columns = [*keys, *(name for name in _PARSED if name in available)]
+    is_labelled = (pl.col("choices").list.len() > 0) & pl.col("completion").is_not_null()
+    labelled = completions.filter(is_labelled).select(columns).collect()
+    counts = labelled.group_by(keys, maintain_order=True).agg(labelled=pl.len().cast(pl.Int64))
+    # the fast check first, because most completions of most models are a choice
+    is_choice = pl.col("choices").list.contains(stripped(pl.col("completion"))) & pl.col("answer_pattern").is_null()
+    others = labelled.filter(~is_choice)
+    if others.is_empty():
+        return counts.with_columns(pl.lit(0, dtype=pl.Int64).alias(name) for name in UNPARSED)
+    unparsed = parse(others.lazy()).filter(~pl.col("parsed")).select(columns)
+    parser = pl.col("answer_parser") if "answer_parser" in available else pl.lit(None, dtype=pl.String)
+    again = parse(with_parser(unparsed.with_columns(parser=parser), LENIENT))
+    counted = again.select(*keys, "parsed", "finish_reason", "parser").collect()
+    ended = pl.col("finish_reason").eq_missing("length")
+    sums = counted.group_by(keys).agg(
+        unparsed=pl.len().cast(pl.Int64),
+        lenient=pl.col("parser").eq_missing(LENIENT).sum().cast(pl.Int64),
+        readable=pl.col("parsed").sum().cast(pl.Int64),
+        limited=(~pl.col("parsed") & ended).sum().cast(pl.Int64),
+    )
+    joined = counts.join(sums, on=keys, how="left", maintain_order="left")
+    return joined.with_columns(pl.col(UNPARSED).fill_null(0))
+
+
+def with_parser(completions: pl.LazyFrame, parser: str) -> pl.LazyFrame:
+    """Return completions with another parser of answers, "strict" or "lenient"."""
+    return completions.with_columns(answer_parser=pl.lit(parser if parser == LENIENT else None, dtype=pl.String))
 
 
 def score(completions: pl.LazyFrame, names: Sequence[str | Metric]) -> pl.LazyFrame:
@@ -300,7 +344,8 @@ def _finished(metric: Metric, available: Sequence[str]) -> list[pl.Expr]:
         .when(unmatched & number.is_null()).then(pl.lit("no correct reference"))
         .otherwise(_no_value_reason(metric, number))
     )  # fmt: skip
-    reason = pl.when(~failed & score.is_null()).then(pl.coalesce(missing, metric_reason, default_reason))
+    absence = pl.coalesce(missing, metric_reason, default_reason)
+    reason = pl.when(~failed).then(pl.when(score.is_null()).then(absence).otherwise(metric_reason))
     return [score.alias("score"), reason.alias("reason")]
 
 
@@ -342,6 +387,8 @@ def _scores(frame: pl.LazyFrame, name: str) -> pl.LazyFrame:
     )
 
 
+# The columns that `parse` reads for option letters.
+_PARSED = ("completion", "choices", "answer_pattern", "answer_parser", "perturbed_references", "finish_reason")
 _JOINED = (*OF_REQUEST, "output", "parsed", "truncated", "starved", "output_index", "metric", "score", "reason")
 _LACKS = {
     "logprob": "the model returned no log-probability",

@@ -1,11 +1,14 @@
-"""Metrics of the output's text alone: length, repetition, diversity and refusals."""
+"""Metrics of the output's text alone: length, repetition, diversity, refusals, and JSON."""
 
+import json
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from helmframe._core.json_schema import check_available, json_problem, schema_problem, schema_text
 from helmframe.metrics.ngrams import distinct_ngrams
 from helmframe.metrics.protocol import metric
 
@@ -157,6 +160,51 @@ def monte_carlo_entropy() -> pl.Expr:
     # HELM records a log-probability of 0 for an output without tokens
     has_tokens = (pl.col("logprob") != 0) | (pl.col("token_logprobs").list.len() > 0)
     return -pl.col("logprob").filter(has_tokens).mean()
+
+
+@metric("json_valid", source="RFC 8259")
+def json_valid(completion: str) -> tuple[float, str | None]:
+    """Return 1 if the completion is JSON, else 0 with the reason in the column `reason` of scores.
+
+    White space around the value is allowed; other text and code fences are not.
+
+    Example: "[1]" is 1. "[1" isn't JSON, so it is 0.
+    """
+    problem = json_problem(completion)
+    return float(problem is None), problem
+
+
+def _check_schema(schema: str = "") -> None:
+    check_available()
+    if schema:
+        schema_text(schema, "json_schema_valid(schema=…)")
+
+
+@metric("json_schema_valid", source="JSON Schema, draft 2020-12 and earlier", check=_check_schema)
+def json_schema_valid(completion: str, decoding: str, *, schema: str = "") -> tuple[float | None, str | None]:
+    """Return 1 if the completion is JSON that matches a schema, else 0 with the reason in the column `reason`.
+
+    The schema is that of the request, `generate(model, json_schema=…)`. Formats such as "date" are not checked.
+
+    Example: "[1]" for the schema {"type": "object"} is 0. The reason is: $: [1] is not of type 'object'.
+
+    Args:
+        completion: The completion.
+        decoding: The decoding parameters of the request, as JSON.
+        schema: Another schema, as JSON text. Requests without a schema need it.
+    """
+    text = _schema_of(decoding, schema)
+    if text is None:
+        return None, "the request has no json_schema"
+    problem = schema_problem(completion, text)
+    return float(problem is None), problem
+
+
+@lru_cache(maxsize=64)
+def _schema_of(decoding: str, schema: str) -> str | None:
+    """Return the text of the schema in the metric's argument, or in the decoding parameters of the request."""
+    specified = schema or json.loads(decoding).get("json_schema")
+    return schema_text(specified, "json_schema_valid()") if specified else None
 
 
 def _distinct(n: int) -> pl.Expr:

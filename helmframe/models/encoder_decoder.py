@@ -8,7 +8,7 @@ from inspect import signature
 from typing import Any
 
 from helmframe.models.engine.memory import is_out_of_memory
-from helmframe.models.engine.sampling import Sampling, key_of, logprobs
+from helmframe.models.engine.sampling import Constraints, Sampling, constrained, key_of, logprobs
 from helmframe.models.model import Completion, Pair, Prompt, Response, Seeded
 from helmframe.models.reasoning import head_room
 from helmframe.models.tokenizing import StopDetector, Tokenizing, count_before_stop, ending_tokens, stops_of, text_of
@@ -141,6 +141,8 @@ class EncoderDecoder:
 
         sampling, stops = Sampling.of(decoding), stops_of(decoding)
         ends = set(ending_tokens(self.model, self.words.tokenizer, stops))
+        constraint = Constraints(self.model, self.words.tokenizer).of(decoding)
+        constraints = [None if constraint is None else constraint.copy() for _ in rows]
         detectors = [StopDetector(self.words.tokenizer, [], stops) for _ in rows]
         outputs: list[list[int]] = [[] for _ in rows]
         values: list[list[float]] = [[] for _ in rows]
@@ -154,7 +156,8 @@ class EncoderDecoder:
             logits = (
                 self.model(**read, decoder_input_ids=ids, use_cache=True, **{cache_name: cache}).logits[:, -1].float()
             )
-            chosen = sampling.choose(logits, keys, [step] * len(rows))
+            masked = constrained(logits, [None if end else own for own, end in zip(constraints, ended, strict=True)])
+            chosen = sampling.choose(masked, keys, [step] * len(rows))
             chosen_logprobs = logprobs(logits, chosen).tolist()
             for row, token in enumerate(chosen.tolist()):
                 if ended[row] or token in ends:
@@ -162,7 +165,8 @@ class EncoderDecoder:
                     continue
                 outputs[row].append(token)
                 values[row].append(chosen_logprobs[row])
-                ended[row] = bool(stops) and detectors[row].ends(token)
+                own = constraints[row]
+                ended[row] = (bool(stops) and detectors[row].ends(token)) or (own is not None and own.take(token))
             if all(ended):
                 break
             ids = chosen[:, None]

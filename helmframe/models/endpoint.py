@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
+from helmframe._core.json_schema import is_strict
 from helmframe._core.specs import Call, frozen
 from helmframe.errors import AnswerError, ArgumentError, CapabilityError
 from helmframe.models import event_loop, providers
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 LITELLM = "litellm:"
 # The decoding parameters that are sent under the same name.
 _SENT = frozenset({"max_tokens", "temperature", "top_p", "seed", "stop", "presence_penalty", "frequency_penalty"})
-TAKES = _SENT | {"reasoning"}
+TAKES = _SENT | {"reasoning", "json_schema"}
 # The maximum of concurrent calls; their number adapts to the server.
 MAX_WORKERS = 64
 # The limit of one call in seconds.
@@ -38,13 +39,19 @@ MAX_STOPS = 4
 # The parameters that a server may reject. A shorter name comes after the longer names that contain it.
 _REFUSABLE = (
     "frequency_penalty", "presence_penalty", "temperature", "max_tokens", "max_completion_tokens", "logprobs", "top_p",
-    "top_k", "stop", "seed", "n", "reasoning_effort", "chat_template_kwargs",
+    "top_k", "stop", "seed", "response_format", "n", "reasoning_effort", "chat_template_kwargs",
 )  # fmt: skip
 # Errors about the length of a prompt, which may mention max_tokens too.
 _LENGTH = re.compile(
     r"context (length|window)|maximum (context|model) length|input tokens|prompt (is )?too long", re.IGNORECASE
 )
 _CONTEXT = re.compile(r"maximum (?:context|model) length (?:is|of) (\d+)", re.IGNORECASE)
+# Errors about the content of a schema, which the user can change.
+_SCHEMA = re.compile(
+    r"(invalid|bad|malformed|unsupported)\W+(json\W+)?(schema|keyword|grammar)\b"
+    r"|\bschema\b.{0,60}(invalid|not supported|unsupported|contains)",
+    re.IGNORECASE,
+)
 _LIMIT = re.compile(
     r"(?:at most|maximum|max(?:imum)? (?:value|allowed)|less than or equal to|<=)\D{0,20}(\d+)", re.IGNORECASE
 )
@@ -119,6 +126,7 @@ def http(
         adaptive=True,
         timeout=TIMEOUT,
         chat=as_prompt,
+        only_chats=chat,
         generate_async=model.generate_async,
         loglikelihood=None if chat or (provider and _never_scores(provider, name)) else model.loglikelihood,
         remembered_by_name=True,
@@ -230,6 +238,9 @@ class _EndpointModel:
         """Return the rejected parameters, each with the replacement as text."""
         return {
             name: f"the server rejects {name}={value!r}; {self._replacement(name)}"
+            if name != "response_format"
+            else "the server rejects response_format, so completions aren't constrained to the JSON schema; the metric "
+            "json_schema_valid shows how many match it"
             for name, value in list(self.refused.items())
         }
 
@@ -289,6 +300,8 @@ class _EndpointModel:
 
     def _body(self, decoding: Mapping[str, Any], is_chat: bool) -> dict[str, Any]:
         fields = {key: value for key, value in decoding.items() if key in _SENT and value is not None}
+        if decoding.get("json_schema") is not None:
+            fields["response_format"] = _response_format(decoding["json_schema"])
         fields["stop"] = stops_of(decoding)[:MAX_STOPS]
         if not fields["stop"]:
             del fields["stop"]
@@ -323,6 +336,11 @@ class _EndpointModel:
         name = self._named(error, body)
         if name is None:
             return False
+        if name == "response_format" and _SCHEMA.search(message):
+            raise CapabilityError(
+                f"generate(json_schema=…): {self.endpoint.url} rejects the schema for model {self.endpoint.name!r}: "
+                f"{message}"
+            ) from error
         sent, name = body[name], "max_tokens" if name == "max_completion_tokens" else name
         limit = _LIMIT.search(message) if name == "max_tokens" else None
         value = int(limit[1]) if limit and int(limit[1]) < sent else None
@@ -354,6 +372,8 @@ class _EndpointModel:
             quoted = rf"['\"`]{name}['\"`]" if len(name) == 1 else rf"\b{name}\b"
             if name in body and re.search(quoted, text, re.IGNORECASE):
                 return name
+        if "response_format" in body and re.search("json.?schema|guided|grammar", text, re.IGNORECASE):
+            return "response_format"
         # some servers write "log probabilities" or "logprob"
         return "logprobs" if "logprobs" in body and re.search("logprob|log.prob", text, re.IGNORECASE) else None
 
@@ -389,6 +409,12 @@ class _EndpointModel:
             f"logprobs, or prompt_logprobs){reason}. vLLM's server does. Or generate the answer: "
             ".adapt(method='multiple_choice_joint').metrics('exact_match')."
         )
+
+
+def _response_format(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the field that constrains completions to a schema; strict if the schema meets OpenAI's strict rules."""
+    strict = {"strict": True} if is_strict(schema) else {}
+    return {"type": "json_schema", "json_schema": {"name": "completion", "schema": schema, **strict}}
 
 
 def _never_scores(provider: providers.Provider, name: str) -> bool:

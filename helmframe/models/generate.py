@@ -330,6 +330,8 @@ def _decoding(group: pl.DataFrame, model: Model) -> dict[str, Any]:
     if group["scored"][0]:
         return {SCORES: True}
     decoding = reasoning.as_sent(json.loads(group["decoding"][0]))
+    if isinstance(decoding.get("json_schema"), str):
+        decoding["json_schema"] = json.loads(decoding["json_schema"])
     return (
         {**decoding, "seed": _seeds(group.head(1))[0]} if not model.seeded and _is_sampled(group, model) else decoding
     )

@@ -51,6 +51,7 @@ def from_model(model: Any) -> Model:
         adaptive=True,
         timeout=TIMEOUT,
         chat=as_prompt,
+        only_chats=True,
         generate_async=caller.generate_async,
         token_logprobs=None if has_logprobs else False,
         note="called through Inspect, which retries by itself",

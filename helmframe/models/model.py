@@ -148,6 +148,8 @@ class Model:
         sees_rows: Whether the model receives a `Row` for each prompt.
         seeded: Whether the model receives a `Seeded` for each prompt when it samples, in place of one seed per call.
         media: Whether the model supports content parts other than text.
+        only_chats: Whether the model receives every prompt as a message of a conversation, and replies in sentences.
+            Plans with such a model parse option letters leniently.
         note: A note for `explain()`.
         version: The version that the user declared for the model.
         adaptive: Whether the number of concurrent calls adapts to the model, between 1 and `workers`.
@@ -185,6 +187,7 @@ class Model:
     sees_rows: bool = False
     seeded: bool = False
     media: bool = False
+    only_chats: bool = False
     note: str = ""
     version: str | None = None
     adaptive: bool = False

@@ -29,7 +29,7 @@ MAX_WORKERS = 64
 ASYNC_TIMEOUT = 600.0
 DECODING = (
     *("max_tokens", "temperature", "top_p", "top_k", "stop", "seed", "n", "presence_penalty", "frequency_penalty"),
-    "reasoning",
+    *("reasoning", "json_schema"),
 )
 
 

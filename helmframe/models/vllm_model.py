@@ -30,6 +30,7 @@ from helmframe.models.tokenizing import Split, Tokenizing, splits, stops_of
 
 TAKES = frozenset(
     {"max_tokens", "temperature", "top_p", "top_k", "seed", "stop", "presence_penalty", "frequency_penalty"}
+    | {"json_schema"}
 )
 MAX_TOKENS = 100
 # Prompts of a call, which vLLM divides into its own batches.
@@ -133,6 +134,9 @@ class _VLLM:
         parameters = {"max_tokens": MAX_TOKENS + head_room(decoding), "temperature": 0.0, **parameters}
         if not parameters.get("top_k"):
             parameters.pop("top_k", None)
+        if "json_schema" in parameters:
+            structured = import_module("vllm.sampling_params").StructuredOutputsParams
+            parameters["structured_outputs"] = structured(json=parameters.pop("json_schema"))
         if parameters["max_tokens"] < 1:
             return [Completion("", finish_reason="length", prompt_tokens=len(ids), output_tokens=0) for ids in tokens]
         # logprobs=0 requests the log-probability of the sampled token only

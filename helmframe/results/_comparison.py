@@ -8,8 +8,10 @@ from typing import Any, TypeVar
 import polars as pl
 
 from helmframe._core.registry import Registry
+from helmframe._schema import STRICT
+from helmframe.adapters.adapt import adapter_id
 from helmframe.errors import ArgumentError, NotComparableError, SourceMissingError, StoreError, UnknownNameError
-from helmframe.results._data import ResultsData, reader_of
+from helmframe.results._data import ResultsData, adapters_with_parser, reader_of
 from helmframe.results._early_stopping import refuse_stopped, with_differences
 from helmframe.results._pairing import (
     ROW_KEYS,
@@ -22,10 +24,10 @@ from helmframe.results._pairing import (
 from helmframe.results._robustness import worst_sides
 
 # The axes that two results may differ in, and the columns of completions with their values.
-_AXES = {"model": "model", "prompt": "adapter_id", "decoding": "decoding"}
+_AXES = {"model": "model", "prompt": "adapter_id", "parser": "answer_parser", "decoding": "decoding"}
 # The columns whose values are paired by name if both sides have them.
 _PAIRED_COLUMNS = ("model", "setting", "perturbation")
-_IDENTITY_COLUMNS = ["scenario", "scenario_version", "model", "setting", "perturbation", "adapter_id", "decoding"]
+_IDENTITY_COLUMNS = ["scenario", "scenario_version", *_PAIRED_COLUMNS, *list(_AXES.values())[1:]]
 _Loader = TypeVar("_Loader", bound=Callable[..., ResultsData])
 
 
@@ -127,7 +129,8 @@ def compare_results(
     Args:
         a: Results, a folder of results, or a folder of HELM's, lm-eval's or Inspect's results.
         b: The same.
-        axis: The axes that may differ: model, prompt, decoding. By default, any one of them may differ.
+        axis: The axes that may differ: model, prompt, parser (of answers), decoding. By default, any one of them may
+            differ.
         metrics: The metrics; default the main metric.
         labels: The names of the sides; default the models if these differ, else "a" and "b".
         worst: Compare worst cases, as in `Results.compare`.
@@ -153,7 +156,7 @@ def compare_results(
     if len(pair.differs) > 1 and set(pair.differs) - set(axes):
         raise NotComparableError(
             f"compare(): the results differ in {' and '.join(pair.differs)}, and a difference could come from any of "
-            f"them. To compare anyway, write hf.compare(a, b, axis={pair.differs!r})."
+            f"them. To compare anyway, write hf.compare(a, b, axis={pair.differs!r}).{_parser_hint(pair.differs)}"
         )
     names = labels or pair.labels()
     if names[0] == names[1]:
@@ -222,6 +225,10 @@ def load_results(source: object) -> ResultsData:
         except SourceMissingError:
             continue
     raise StoreError(f"{run_error} The folder contains no results of HELM, lm-eval or Inspect either.")
+
+
+def _parser_hint(differs: Sequence[str]) -> str:
+    return " To parse both alike: a.rescore(answer_parser='lenient'), and b too." if "parser" in differs else ""
 
 
 def _worst_by_value(results: ResultsData, axis: str, worst: int | str, options: ScoringOptions) -> pl.LazyFrame:
@@ -311,7 +318,11 @@ def _shared_options(
 
 
 def _identity_rows(results: ResultsData) -> pl.DataFrame:
-    return results.completions.select(_IDENTITY_COLUMNS).unique().collect()
+    ids = {old: adapter_id(adapter) for old, adapter in adapters_with_parser(results.manifest, STRICT).items()}
+    rows = results.completions
+    if "answer_parser" not in rows.collect_schema():  # completions of earlier versions and of other tools
+        rows = rows.with_columns(answer_parser=pl.lit(None, dtype=pl.String))
+    return rows.with_columns(pl.col("adapter_id").replace(ids)).select(_IDENTITY_COLUMNS).unique().collect()
 
 
 def _versions_differ(a: pl.DataFrame, b: pl.DataFrame) -> bool:

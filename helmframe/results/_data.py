@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import polars as pl
 
+from helmframe._core.specs import AdapterSpec, adapter_spec, frozen
 from helmframe._schema import (
     COMPLETIONS,
     HELM_STATS,
@@ -392,6 +393,12 @@ class ResultsData:
             chunks.append(Chunk(unscored.completions.lazy(), empty["scores"]))
         n_unscored = 0 if unscored is None else unscored.completions.height
         return ResultsReader(chunks, self.manifest, self.completions, n_unscored)
+
+
+def adapters_with_parser(manifest: Mapping[str, Any], parser: str) -> dict[str, AdapterSpec]:
+    """Return the adapters in a manifest with another parser of answers, by their ids."""
+    adapters: Mapping[str, Mapping[str, Any]] = manifest.get("adapters", {})
+    return {old: adapter_spec(frozen({**fields, "answer_parser": parser})) for old, fields in adapters.items()}
 
 
 def reader_of(results: ResultsData) -> ResultsReader:

@@ -13,17 +13,19 @@ import polars as pl
 
 from helmframe import stats
 from helmframe._core.expressions import key_of
-from helmframe._schema import VERDICTS
+from helmframe._schema import PARSERS, VERDICTS
+from helmframe.adapters.adapt import adapter_id
 from helmframe.early_stopping.rules import bounded_metrics
+from helmframe.engines.notes import unparsed_entries
 from helmframe.engines.progress import SECONDS_BETWEEN_LINES
 from helmframe.errors import ArgumentError, NotComparableError, UnknownNameError
 from helmframe.judging.judge import judges_of, paired, verdicts_on, with_judges
 from helmframe.metrics.judge import KEY, with_verdicts
 from helmframe.metrics.protocol import Metric, manifest_entry, resolve_metrics
-from helmframe.metrics.score import check_units, score
+from helmframe.metrics.score import check_units, count_unparsed, score, with_parser
 from helmframe.models.budget import Budget, Prices
 from helmframe.models.generate import Report
-from helmframe.results._data import ResultsData, reader_of
+from helmframe.results._data import ResultsData, adapters_with_parser, reader_of
 from helmframe.stats.estimate import estimate
 from helmframe.stats.frames import list_names
 from helmframe.stats.intervals import with_interval
@@ -36,17 +38,35 @@ _SUBSET_COLUMNS = ("subset", "cluster")
 logger = logging.getLogger("helmframe.judge")
 
 
-def rescore(results: Data, *metrics: Any) -> Data:
-    """Score the same completions with other metrics, specified as in `Plan.metrics`; only their judges are run.
+def rescore(results: Data, *metrics: Any, answer_parser: str | None = None) -> Data:
+    """Score the same completions with other metrics or another parser; only judges among the metrics are run.
 
     >>> import helmframe as hf
     >>> results = hf.scenario("sampler").where(subject="music").limit(4).generate(hf.models.echo()).score()
     >>> results.rescore("prefix_exact_match", "output_words").metric_names
     ['prefix_exact_match', 'output_words']
 
+    >>> plan = hf.scenario("sampler").where(subject="music").limit(4)
+    >>> chatting = plan.generate(lambda prompt: "It's (A).").metrics("exact_match").score()
+    >>> lenient = chatting.rescore(answer_parser="lenient")
+    >>> chatting.table()["n_unparsed"].item(), lenient.table()["n_unparsed"].item()
+    (4, 0)
+
+    Args:
+        results: Results of a run.
+        *metrics: The metrics, as in `Plan.metrics`; default those of the results.
+        answer_parser: The parser of answers, as in `Plan.adapt`: "lenient" or "strict". By default that of the run.
+            Without `metrics`, the scores of judges stay.
+
     Raises:
         UnknownNameError: If a metric is unknown.
+        ArgumentError: If the parser is unknown.
     """
+    if answer_parser is not None:
+        results = _with_parser(results, answer_parser)
+    judged = [name for name, entry in results.manifest["metrics"].items() if "judge" in entry]
+    if answer_parser is not None and not metrics and judged:
+        return _with_other_scores(results, judged)
     resolved = resolve_metrics(with_judges(metrics) or tuple(results.metric_names))
     for metric in resolved:
         metric.check_usable()
@@ -61,6 +81,39 @@ def rescore(results: Data, *metrics: Any) -> Data:
     scores = score(results.completions, resolved).collect()
     check_units(scores, resolved)
     return _with_scores(results, scores, results.verdicts.clear(), manifest)
+
+
+def _with_parser(results: Data, parser: str) -> Data:
+    """Return the results as of a run with another parser: its completions, adapters, and counts of unparsed ones."""
+    if parser not in PARSERS:
+        raise ArgumentError.unknown_value(f"rescore(answer_parser={parser!r})", parser, PARSERS)
+    specs = adapters_with_parser(results.manifest, parser)
+    ids = {old: adapter_id(spec) for old, spec in specs.items()}
+    fields = results.manifest.get("adapters", {})
+    adapters = {new: {**fields[old], "answer_parser": parser} for old, new in ids.items()}
+    completions = with_parser(results.completions, parser).with_columns(pl.col("adapter_id").replace(ids))
+    counts = count_unparsed(completions)
+    entries = {"adapters": adapters, "unparsed_completions": unparsed_entries(counts.iter_rows(named=True))}
+    manifest = {**results.manifest, **{name: entry for name, entry in entries.items() if entry}}
+    if not entries["unparsed_completions"]:
+        manifest.pop("unparsed_completions", None)
+    return replace(results, completions=completions, manifest=manifest, path=None)
+
+
+def _with_other_scores(results: Data, judged: Sequence[str]) -> Data:
+    """Return the results with new scores of all metrics but the judged ones, whose judges read the completion."""
+    others = [name for name in results.metric_names if name not in judged]
+    is_judged = pl.col("metric").is_in(judged)
+    rescored = rescore(results, *others) if others else results
+    scores = [rescored.scores.filter(~is_judged), results.scores.filter(is_judged)]
+    # in the original order
+    metrics = results.manifest["metrics"] | {name: rescored.manifest["metrics"][name] for name in others}
+    return replace(
+        rescored,
+        scores=pl.concat(scores, how="diagonal_relaxed"),
+        verdicts=results.verdicts,
+        manifest={**rescored.manifest, "metrics": metrics},
+    )
 
 
 def judge(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from helmframe._core.checks import is_integer
+from helmframe._core.json_schema import with_schema_text
 from helmframe._core.specs import (
     OF_SUBSET,
     SPLITS,
@@ -92,6 +93,11 @@ def _mapping(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
 def _pairs(file: str, key: str, value: object) -> Pairs:
     if not isinstance(value, dict):
         raise SpecError.at(file, key, f"must be a mapping, not {value!r}.")
+    if key == "decoding":
+        try:
+            value = with_schema_text(value, "json_schema")
+        except ArgumentError as error:
+            raise SpecError.at(file, key, str(error)) from error
     return frozen(value)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from helmframe._core.registry import view
-from helmframe.engines.notes import empty_notes, refusal_notes, rerun_notes
+from helmframe.engines.notes import empty_notes, refusal_notes, rerun_notes, unparsed_notes
 from helmframe.errors import ArgumentError, CapabilityError
 from helmframe.results import Results
 from helmframe.results._data import reader_of
@@ -203,7 +203,7 @@ def score_notes(results: Results) -> list[str]:
     done = reader_of(results).n_generated()
     manifest = results.manifest
     notes = [*skip_notes(manifest), *notes_of(manifest), *empty_notes(manifest), *rerun_notes(manifest)]
-    notes += refusal_notes(manifest)
+    notes += [*unparsed_notes(manifest), *refusal_notes(manifest)]
     if counts and done != counts["planned"]:
         notes.append(f"{done:,} of {counts['planned']:,} planned completions are available")
     if reader_of(results).n_unscored:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import polars as pl
 
+from helmframe._core.json_schema import schema_name
 from helmframe._core.registry import view
 from helmframe._core.specs import Between, Condition, Equals, Expression, Sql, thawed
 from helmframe._pipeline import (
@@ -16,19 +17,23 @@ from helmframe._pipeline import (
     adapt_variants,
     count_instances,
     load_instances,
+    only_chatting,
+    parses_leniently,
     perturb_instances,
     plan_tasks,
     train_pool,
 )
-from helmframe._schema import ORIGINAL
-from helmframe.adapters.adapt import Setting
+from helmframe._schema import ORIGINAL, STRICT
+from helmframe.adapters.adapt import LABELLED, Setting
 from helmframe.engines.notes import dollars
+from helmframe.errors import listed
 from helmframe.judging.judge import judges_of
 from helmframe.judging.query import query_function
 from helmframe.models.budget import CHARACTERS_PER_TOKEN, Price, Prices, price_hint, price_of, read_prices
 from helmframe.models.completion_cache import completions_of, request_ids, store_root
 from helmframe.models.fit import fit
 from helmframe.models.reasoning import DEFAULT_ROOM, HEAD_ROOM, as_sent, head_room
+from helmframe.models.tokenizing import stops_of
 from helmframe.store import ParquetCompletions
 from helmframe.views.display import text_table
 
@@ -40,6 +45,8 @@ if TYPE_CHECKING:
 
 # Instances that are counted; counts of a larger scenario are extrapolated.
 MOST_COUNTED = 1_000_000
+# The number of tokens in which a chat model can state its answer in a sentence.
+SENTENCE_TOKENS = 16
 
 
 @view("PlanSpec.explain")
@@ -116,6 +123,7 @@ def _describe_task(plan: PlanSpec, task: Task, prices: Mapping[str, Price]) -> l
         requests_text = f"{distinct:,} distinct requests: {stored:,} cached, {distinct - stored:,} to send"
         stages.append(["generate", f"{model.name}: {decoding}", requests_text])
         notes += [*_model_notes(task, model, totals), *_cost_notes(model, totals, prices)]
+    notes += [*_label_notes(plan, task, settings), *_schema_notes(settings)]
     completions = rows["variants"] * len(task.settings) * len(plan.models) * task.outputs
     for judge in judges_of(task.metrics):
         names, bound = ", ".join(model.name for model in judge.models), completions * len(judge.models)
@@ -126,6 +134,39 @@ def _describe_task(plan: PlanSpec, task: Task, prices: Mapping[str, Price]) -> l
     )
     head = f"scenario {spec.scenario} (version {spec.version})"
     return [head, *("  " + line for line in text_table(["stage", "details", "rows"], stages).splitlines()), *notes]
+
+
+def _schema_notes(settings: Sequence[Setting]) -> list[str]:
+    """Return a note if a line break ends completions that must be JSON."""
+    for decoding in (dict(setting.decoding) for setting in settings):
+        if decoding.get("json_schema") and "\n" in stops_of(decoding):
+            return ["  stop=['\\n'] ends JSON at its first line break; generate(…, stop=[]) removes it"]
+    return []
+
+
+def _label_notes(plan: PlanSpec, task: Task, settings: Sequence[Setting]) -> list[str]:
+    """Return notes on the parsing of option letters, if a model of the plan only chats."""
+    labelled = [setting for setting in settings if setting.adapter.method in LABELLED]
+    names = only_chatting(plan)
+    if not labelled or not names:
+        return []
+    chatting = f"{listed(names)} only {'chats' if len(names) == 1 else 'chat'}"
+    if parses_leniently(plan, task.spec):
+        how = "option letters are parsed leniently for all models; adapt(answer_parser='strict') parses as HELM does"
+    elif any(setting.adapter.answer_parser == STRICT for setting in labelled):
+        how = "option letters are parsed as HELM does, so completions must be the letter alone"
+    else:
+        how = "option letters are parsed leniently"
+    notes = [f"  {chatting}: {how}"]
+    if not any(setting.adapter.format_instructions for setting in labelled):
+        notes.append("  adapt(format_instructions=True) adds an instruction to answer with a single letter")
+    limits = [dict(setting.decoding).get("max_tokens") for setting in labelled]
+    smallest = min((limit for limit in limits if isinstance(limit, int)), default=SENTENCE_TOKENS)
+    if smallest < SENTENCE_TOKENS:
+        notes.append(
+            f"  max_tokens={smallest} ends a sentence before its letter; generate(…, max_tokens=100) leaves room for it"
+        )
+    return notes
 
 
 def _extrapolate(size: int, counts: _Counts) -> list[str]:
@@ -278,7 +319,11 @@ def _rooms(task: Task) -> list[int]:
 
 
 def _decoding_text(setting: Setting) -> str:
-    return ", ".join(f"{key}={thawed(value)!r}" for key, value in setting.decoding if value is not None)
+    return ", ".join(
+        f"{key}={schema_name(str(value)) if key == 'json_schema' else repr(thawed(value))}"
+        for key, value in setting.decoding
+        if value is not None
+    )
 
 
 def _load_details(plan: PlanSpec) -> str:

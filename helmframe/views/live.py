@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from helmframe._core.registry import view
-from helmframe.engines.notes import cost_notes, empty_notes, utilization_notes
+from helmframe.engines.notes import cost_notes, empty_notes, unparsed_notes, utilization_notes
 from helmframe.engines.progress import DONE, duration
 from helmframe.errors import HelmframeError
 from helmframe.results import Results
@@ -72,6 +72,7 @@ def run_html(run: Run, scores: pl.DataFrame | None) -> str:
     notes = [
         *skip_notes(manifest),
         *empty_notes(manifest),
+        *unparsed_notes(manifest),
         *utilization_notes(manifest),
         *cost_notes(manifest),
         f"results: {shown_path(run.folder.path)}",

@@ -1,9 +1,12 @@
 """HELM's words on the form of answers."""
 
+from typing import Any
+
 import pytest
 
-from helmframe._core.specs import AdapterSpec
-from helmframe.adapters.format_instructions import expand_format_instructions
+import helmframe as hf
+from helmframe._core.specs import AdapterSpec, frozen
+from helmframe.adapters.format_instructions import expand_format_instructions, with_named_instructions
 from helmframe.errors import ArgumentError
 
 JOINT = AdapterSpec(method="multiple_choice_joint", output_prefix="Answer: ")
@@ -25,6 +28,28 @@ def test_the_words_come_before_the_instructions() -> None:
 
 def test_without_instructions_they_are_the_instructions() -> None:
     assert expanded("mcqa").instructions == "Answer with only a single letter."
+
+
+@pytest.mark.parametrize(
+    ("fields", "name"),
+    [
+        ({"method": "multiple_choice_joint"}, "mcqa"),
+        ({"method": "multiple_choice_joint_chain_of_thought"}, "mmlu_pro"),
+        ({"method": "generation", "shots": 5}, "follow"),
+        ({"method": "generation", "shots": 0}, ""),
+        ({"method": "multiple_choice_separate_original"}, ""),
+    ],
+)
+def test_true_names_the_instructions_of_the_method(fields: dict[str, Any], name: str) -> None:
+    assert with_named_instructions(frozen({"format_instructions": True}), frozen(fields)).format_instructions == name
+    assert with_named_instructions(frozen(fields), frozen({"format_instructions": False})).format_instructions == ""
+
+
+def test_true_is_written_to_yaml_and_is_one_value_of_a_grid() -> None:
+    plan = hf.scenario("sampler").where(subject="music").limit(1).adapt(format_instructions=[False, True])
+    assert hf.Plan.from_yaml(plan.to_yaml()) == plan
+    prompts = plan.requests().collect()["prompt"].to_list()
+    assert prompts[1] == f"Answer with only a single letter.\n\n{prompts[0]}"
 
 
 def test_a_suffix_stands_at_the_end_of_the_prompt() -> None:

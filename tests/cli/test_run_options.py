@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM
 
 import helmframe as hf
 from helmframe.cli.app import main
-from helmframe.cli.run_options import add_engine, engine_option
+from helmframe.cli.run import add_engine, engine_option
 from tests.models.test_local_model import lora
 from tests.models.tiny import gpt2_folder, llama, saved
 

@@ -1,7 +1,9 @@
 """A model whose completions are mostly empty is reported once a run, in the log, the manifest and the results."""
 
 import logging
+import re
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from helmframe.engines.notes import (
     cost_notes,
     dollars,
     empty_notes,
+    unparsed_notes,
     utilization_notes,
 )
 from helmframe.results import Results
@@ -244,3 +247,70 @@ def test_small_amounts_have_two_digits() -> None:
     amounts = (0, 0.00001, 0.00123, 0.0999, 0.1, 12.345, 1234)
     expected = ["$0.00", "less than $0.0001", "$0.0012", "$0.1", "$0.10", "$12.35", "$1,234.00"]
     assert [dollars(amount) for amount in amounts] == expected
+
+
+def letters(n: int = 200) -> Plan:
+    frame = pl.DataFrame({"q": [f"Question {number}" for number in range(n)], "o": [["x", "y"]] * n, "a": 0})
+    return hf.scenario(frame, input="q", choices="o", answer="a", name="letters").adapt(shots=0).metrics("exact_match")
+
+
+def by_number(completions: Callable[[int], str]) -> Any:
+    def complete(prompt: str) -> str:
+        return completions(int(re.findall(r"(?i)question (\d+)", prompt)[-1]))
+
+    return complete
+
+
+def test_completions_without_an_option_are_counted_over_shards_and_perturbations(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(_pipeline, "SHARD_ROWS", 70)
+    monkeypatch.setattr(_pipeline, "FIRST_ROWS", 30)
+    model = by_number(lambda number: "(A)" if number < 18 else "no idea" if number == 18 else "A")
+    run = letters().perturb("uppercase").generate({"m": model, "numbers": by_number(str)}).submit()
+    found = run.wait(60)
+    entries = {entry["model"]: entry for entry in found.manifest["unparsed_completions"]}
+    assert {name: entries["m"][name] for name in ("labelled", "unparsed", "readable", "limited")} == {
+        "labelled": 400, "unparsed": 38, "readable": 36, "limited": 0,
+    }  # fmt: skip
+    line = "letters × m: 38 of 400 completions name no option; answer_parser='lenient' would read 36: "
+    for text in (*unparsed_notes(found.manifest), repr(found), caplog.text, live.run_html(run, None)):
+        if "× m:" in text:
+            assert line in text.replace("&#x27;", "'")
+    assert line in repr(Results.load(found.to_parquet(tmp_path / "run")))
+    assert "letters × numbers" not in repr(found)  # no parser reads them; the table counts them
+    lenient = repr(found.rescore(answer_parser="lenient"))
+    assert (
+        "numbers: 400 of 400 completions name no option; the lenient parser reads none of them. Try .adapt" in lenient
+    )
+    assert "letters × m" not in lenient  # 2 of 400 are less than 1 %
+
+
+def test_few_completions_that_no_parser_reads_are_counted_but_not_reported() -> None:
+    found = letters().generate(by_number(lambda number: "no idea" if number == 3 else "A")).score()
+    (entry,) = found.manifest["unparsed_completions"]
+    assert (entry["unparsed"], entry["readable"]) == (1, 0)
+    assert unparsed_notes(found.manifest) == []
+    assert "unparsed_completions" not in letters(3).generate(by_number(lambda number: "A")).score().manifest
+
+
+def test_completions_that_end_at_the_token_limit_have_their_own_advice() -> None:
+    def cut(prompt: str) -> hf.models.Completion:
+        return hf.models.Completion("The", finish_reason="length")
+
+    plan = letters(5).generate(cut)
+    assert unparsed_notes(plan.score().manifest) == []
+    (note,) = unparsed_notes(plan.adapt(answer_parser="lenient").score().manifest)
+    assert note.endswith("5 end at max_tokens: set a larger limit, .generate(…, max_tokens=…).")
+
+
+def test_empty_completions_have_one_note() -> None:
+    found = letters(5).generate(silent).score()
+    assert len(empty_notes(found.manifest)) == 1
+    assert unparsed_notes(found.manifest) == []
+
+
+def test_free_text_and_scored_options_name_no_option() -> None:
+    assert "unparsed_completions" not in continuation().generate(lambda prompt: "x").score().manifest
+    scored = letters(3).adapt(method="multiple_choice_separate_original").metrics("option_accuracy")
+    assert "unparsed_completions" not in scored.generate(hf.models.oracle()).score().manifest

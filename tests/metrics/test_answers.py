@@ -11,13 +11,13 @@ from tests.frames import completions
 LETTERS = ["A", "B", "C", "D"]
 
 
-def read(completion: str | None, choices: list[str] | None = LETTERS) -> str | None:
+def read(completion: str | None, choices: list[str] | None = LETTERS, texts: list[str] | None = None) -> str | None:
     frame = pl.DataFrame(
-        {"completion": [completion], "choices": [choices]},
-        schema={"completion": pl.String, "choices": pl.List(pl.String)},
+        {"completion": [completion], "choices": [choices], "texts": [texts]},
+        schema={"completion": pl.String, "choices": pl.List(pl.String), "texts": pl.List(pl.String)},
     )
-    found: str | None = frame.select(lenient(pl.col("completion"), pl.col("choices"))).item()
-    return found
+    parsed: str | None = frame.select(lenient(pl.col("completion"), pl.col("choices"), pl.col("texts"))).item()
+    return parsed
 
 
 @pytest.mark.parametrize(
@@ -50,6 +50,22 @@ def read(completion: str | None, choices: list[str] | None = LETTERS) -> str | N
         ("Option B", "B"),
         ("I'd take option B", "B"),
         ("C, since the answer A is wrong.", "C"),
+        ("b)", "B"),
+        ("b", "B"),
+        ("answer: b", "B"),
+        ("The correct answer is **b) Paris**.", "B"),
+        ("I think it's B because A is wrong", "B"),
+        ("It is not A; it's B.", "B"),
+        ("I'd go with B.", "B"),
+        ("A is wrong, since London is in England. So it's B.", "B"),
+        ("We can rule out A and C. I choose B", "B"),
+        ("Therefore, (B).", "B"),
+        ("Paris is the capital, see (B).", "B"),
+        ("A. London: no\nB. Paris: yes\nThe answer is B", "B"),
+        ("A. London: no\nB. Paris: yes\n\nB", "B"),
+        ("<think>maybe A</think> B", "B"),
+        ("[THINK]The answer is A[/THINK]**B**", "B"),
+        ("A good question. The answer is B.", "B"),
     ],
 )
 def test_a_choice_is_read_from_common_words(completion: str, answer: str) -> None:
@@ -69,7 +85,16 @@ def test_a_choice_is_read_from_common_words(completion: str, answer: str) -> Non
         "option A is bad, option B fine",
         "B-tree",
         "Paris",
-        "answer: b",
+        "A good question.",
+        "a question",
+        "The answer is a question of taste",
+        "I'm sorry, but I can't help with that.",
+        "As an AI, I can't choose between (A) and (B).",
+        "(A) is wrong.",
+        "I think A is wrong.",
+        "A. London: no\nB. Paris: yes",
+        "<think>The answer is A",
+        "<think>The answer is A</think>",
     ],
 )
 def test_what_names_no_choice_is_not_guessed(completion: str) -> None:
@@ -86,6 +111,44 @@ def test_labels_may_have_several_letters(completion: str, answer: str | None) ->
 def test_labels_may_be_of_any_script() -> None:
     assert read("(هـ)", ["أ", "هـ"]) == "هـ"
     assert read("答案 answer is 2。", ["1", "2"]) == "2"
+
+
+@pytest.mark.parametrize(
+    "completion",
+    [
+        "答案是B",
+        "正确答案：B",
+        "答案是B因为巴黎",
+        "La respuesta es B.",
+        "La réponse est B.",
+        "Die Antwort ist B.",
+        "Ответ: B",
+    ],
+)
+def test_the_answer_may_be_stated_in_other_languages(completion: str) -> None:
+    assert read(completion) == "B"
+    assert read("الإجابة هي ب", ["أ", "ب"]) == "ب"
+
+
+@pytest.mark.parametrize("completion", ["Paris", "paris.", "**Paris**", "The answer is Paris.", "B Paris", '"Paris"'])
+def test_the_text_of_an_option_stands_for_its_label(completion: str) -> None:
+    assert read(completion, ["A", "B", "C"], ["London", "Paris", "Rome"]) == "B"
+
+
+def test_the_text_of_an_option_is_compared_as_a_whole() -> None:
+    options = ["A good idea", "B", "Paris", "paris"]
+    assert read("A good idea.", LETTERS, options) == "A"
+    assert read("The answer is a good idea.", LETTERS, options) == "A"
+    assert read("Paris", LETTERS, options) is None  # two options have this text
+    assert read("Paris in spring", LETTERS, options) is None
+    assert read("B", ["A", "B"], ["B", "A"]) == "B"  # a label comes before a text
+
+
+def test_a_label_in_the_other_case_must_be_unique() -> None:
+    assert read("b)", ["A", "B"]) == "B"
+    assert read("B)", ["a", "b"]) == "b"
+    assert read("A)", ["a", "A"]) == "A"
+    assert read("(α)", ["Α", "Β"]) == "Α"
 
 
 @pytest.mark.parametrize(
@@ -111,14 +174,14 @@ def test_nothing_said_is_nothing_read() -> None:
 
 def test_rows_are_read_one_by_one() -> None:
     frame = pl.DataFrame(
-        {"completion": ["(A)", "The answer is x", None, "(B)"], "choices": [["A"], None, ["A"], ["A"]]}
+        {
+            "completion": ["(A)", "The answer is x", None, "(B)", "two"],
+            "choices": [["A"], None, ["A"], ["A"], ["A", "B"]],
+            "texts": [["one"], ["one"], ["one"], None, ["one", "two"]],
+        }
     )
-    assert frame.select(lenient(pl.col("completion"), pl.col("choices"))).to_series().to_list() == [
-        "A",
-        "x",
-        None,
-        None,
-    ]
+    parsed = frame.select(lenient(pl.col("completion"), pl.col("choices"), pl.col("texts"))).to_series()
+    assert parsed.to_list() == ["A", "x", None, None, "B"]
 
 
 def test_the_strict_reading_is_helms_and_the_lenient_one_is_asked_for() -> None:

@@ -1,8 +1,13 @@
 """The output's text alone."""
 
+import json
+
 import pytest
 from sacrebleu import BLEU
 
+import helmframe as hf
+from helmframe._core import json_schema
+from helmframe.errors import ArgumentError, CapabilityError
 from helmframe.metrics.protocol import resolve_metrics
 from helmframe.metrics.score import prepare_set_metric, score
 from tests.frames import completions, right, scored
@@ -97,6 +102,47 @@ def test_entropy_is_the_mean_surprise_at_the_outputs() -> None:
     rows = score(frame.lazy(), ["monte_carlo_entropy"]).collect()
     assert rows["score"].to_list() == [3.0, 1.0]
     assert rows["reason"].to_list() == [None, None]
+
+
+PERSON = '{"type":"object","properties":{"age":{"type":"integer"}},"required":["age"]}'
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("json_valid", ' {"age": 1}\n', (1.0, None)),
+        ("json_valid", '{"age": 1', (0.0, "isn't JSON: Expecting ',' delimiter at character 9")),
+        ("json_valid", '```json\n{"age": 1}\n```', (0.0, "isn't JSON: Expecting value at character 0")),
+        ("json_valid", "", (0.0, "isn't JSON: Expecting value at character 0")),
+        ("json_schema_valid", '{"age": 1}', (1.0, None)),
+        ("json_schema_valid", '{"age": "x"}', (0.0, "$.age: 'x' is not of type 'integer'")),
+        ("json_schema_valid", "no", (0.0, "isn't JSON: Expecting value at character 0")),
+        ('json_schema_valid(schema=\'{"type":"array"}\')', "[]", (1.0, None)),
+        ("json_valid", None, (None, None)),
+    ],
+)
+def test_json_is_scored_with_a_reason_for_each_failure(
+    name: str, text: str | None, expected: tuple[float | None, str | None]
+) -> None:
+    frame = completions([text], decoding=json.dumps({"json_schema": PERSON}))
+    assert score(frame.lazy(), [name]).collect().select("score", "reason").row(0) == expected
+
+
+def test_a_request_without_a_schema_has_no_score() -> None:
+    row = score(completions(["{}"]).lazy(), ["json_schema_valid"]).collect().select("score", "reason").row(0)
+    assert row == (None, "the request has no json_schema")
+
+
+def test_an_invalid_schema_of_the_metric_raises_before_any_request() -> None:
+    plan = hf.scenario("sampler").generate(lambda prompt: "A").metrics("json_schema_valid(schema='{\"type\": 3}')")
+    with pytest.raises(ArgumentError, match=r"json_schema_valid\(schema=…\): invalid schema at \$.type"):
+        plan.score()
+
+
+def test_without_jsonschema_the_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_schema, "find_spec", lambda name: None)
+    with pytest.raises(CapabilityError, match=r"pip install 'helmframe\[json\]'"):
+        hf.scenario("sampler").generate(lambda prompt: "A").metrics("json_schema_valid").score()
 
 
 def test_entropy_leaves_out_outputs_without_tokens() -> None:

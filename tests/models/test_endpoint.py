@@ -363,6 +363,56 @@ def test_a_refused_parameter_is_in_the_manifest_and_is_shown(server: Server, cap
     assert results.completions.collect()["error"].null_count() == 3
 
 
+SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"], "additionalProperties": False}
+
+
+@pytest.mark.parametrize("chat", [False, True])
+def test_a_json_schema_is_sent_as_response_format(server: Server, chat: bool) -> None:
+    message = {"choices": [{"index": 0, "message": {"role": "assistant", "content": '{"a": 1}'}}]}
+    server.reply = lambda asked: Reply(message) if chat else completion('{"a": 1}')
+    assert answer(http(server.url, "m", chat=chat), json_schema=SCHEMA).text == '{"a": 1}'
+    answer(http(server.url, "m", chat=chat), json_schema={"type": "object"})
+    strict, loose = (asked.body["response_format"] for asked in server.asked)
+    assert strict == {
+        "type": "json_schema",
+        "json_schema": {"name": "completion", "schema": SCHEMA, "strict": True},
+    }
+    assert loose["json_schema"] == {"name": "completion", "schema": {"type": "object"}}
+    assert all("json_schema" not in asked.body for asked in server.asked)
+
+
+@pytest.mark.parametrize(
+    "message",
+    ["response_format is not supported", "Unknown field: json_schema", "guided decoding is disabled on this server"],
+)
+def test_a_refused_schema_is_dropped_once_and_shown(
+    server: Server, caplog: pytest.LogCaptureFixture, message: str
+) -> None:
+    server.reply = lambda asked: refusal(400, message) if "response_format" in asked.body else completion("no JSON")
+    plan = hf.scenario("sampler").where(subject="music").limit(3).metrics("json_schema_valid")
+    results = plan.generate(http(server.url, "m"), json_schema=SCHEMA).score()
+    assert len(server.asked) == 4
+    text = "the server rejects response_format, so completions aren't constrained to the JSON schema"
+    assert results.manifest["models"]["m"]["refused"]["response_format"].startswith(text)
+    assert f"m: {text}" in repr(results)
+    assert f"m: {text}" in caplog.text
+    assert results.value("json_schema_valid") == 0.0
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Invalid schema for response_format 'completion': 'additionalProperties' is required to be supplied",
+        "The provided JSON schema contains features not supported by xgrammar.",
+    ],
+)
+def test_a_schema_that_the_server_can_not_use_is_an_error(server: Server, message: str) -> None:
+    server.reply = lambda asked: refusal(400, message)
+    plan = hf.scenario("sampler").where(subject="music").limit(3).generate(http(server.url, "m"), json_schema=SCHEMA)
+    with pytest.raises(CapabilityError, match=r"generate\(json_schema=…\): http.* rejects the schema for model 'm'"):
+        plan.score()
+
+
 def test_a_limit_of_max_tokens_is_kept(server: Server) -> None:
     message = "max_tokens is too large: 9. This model supports at most 4 completion tokens."
     server.reply = lambda asked: refusal(400, message) if asked.body["max_tokens"] > 4 else completion("A")

@@ -26,7 +26,7 @@ from tests.models import tiny
 
 PROMPTS = ["Who? ", "The cat sat", "a"]
 USED = {"max_tokens", "temperature", "top_p", "top_k", "seed", "stop", "presence_penalty", "frequency_penalty"}
-USED |= {"logprobs", "prompt_logprobs"}
+USED |= {"logprobs", "prompt_logprobs", "structured_outputs"}
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,12 @@ class SamplingParams:
     frequency_penalty: float = 0.0
     logprobs: int | None = None
     prompt_logprobs: int | None = None
+    structured_outputs: Any = None
+
+
+@dataclass
+class StructuredOutputsParams:
+    json: Any = None
 
 
 @dataclass
@@ -110,6 +116,9 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     module.__spec__ = ModuleSpec("vllm", None)
     vars(module).update(LLM=LLM, SamplingParams=SamplingParams)
     monkeypatch.setitem(sys.modules, "vllm", module)
+    parameters = ModuleType("vllm.sampling_params")
+    vars(parameters).update(StructuredOutputsParams=StructuredOutputsParams)
+    monkeypatch.setitem(sys.modules, "vllm.sampling_params", parameters)
     return module
 
 
@@ -207,6 +216,14 @@ def test_reasoning_is_head_room_and_a_switch_of_the_chat_template(tmp_path: Path
     model.generate(PROMPTS, {"reasoning": 9})
     (said,) = model.generate.__self__._llm.asked  # type: ignore[attr-defined]
     assert said.max_tokens == 100 + 9
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_a_json_schema_becomes_structured_outputs(folder: Path) -> None:
+    model = hf.models.vllm(folder)
+    answers(model, json_schema={"type": "integer"})
+    (parameters,) = model.generate.__self__._llm.asked  # type: ignore[attr-defined]
+    assert parameters.structured_outputs == StructuredOutputsParams(json={"type": "integer"})
 
 
 @pytest.mark.usefixtures("stand_in")

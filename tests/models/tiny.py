@@ -70,13 +70,13 @@ def llama(seed: int = 0, vocabulary: int = len(CHARACTERS) + 1) -> Any:
 
 
 @built_once
-def t5(seed: int = 0) -> Any:
+def t5(seed: int = 0, vocabulary: int = len(CHARACTERS) + 1) -> Any:
     import torch
     from transformers import T5Config, T5ForConditionalGeneration
 
     kind: Any = T5Config  # some of what it takes has no types
     config = kind(
-        vocab_size=len(CHARACTERS) + 1, d_model=32, d_kv=8, d_ff=64, num_layers=2, num_heads=4, n_positions=128,
+        vocab_size=vocabulary, d_model=32, d_kv=8, d_ff=64, num_layers=2, num_heads=4, n_positions=128,
         pad_token_id=0, eos_token_id=0, decoder_start_token_id=0,
     )  # fmt: skip
     return _sharp(T5ForConditionalGeneration, config, seed, torch)
@@ -111,14 +111,15 @@ def gpt2_folder(folder: Path) -> Path:
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    model, byte_tokenizer = _gpt2_of_bytes()
+    model, byte_tokenizer = gpt2_of_bytes()
     model.save_pretrained(folder)
     byte_tokenizer.save_pretrained(folder)
     return folder
 
 
 @functools.cache
-def _gpt2_of_bytes() -> tuple[Any, Any]:
+def gpt2_of_bytes() -> tuple[Any, Any]:
+    """A tiny random GPT-2 and its tokenizer, which reads any text byte by byte."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast

@@ -1,5 +1,6 @@
 """Judged results: more verdicts, pairs, agreement, and corrections by labels."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -176,3 +177,38 @@ def test_invalid_pairs_raise() -> None:
         results.judge("exact_match")
     with pytest.raises(ArgumentError, match="judge rates single completions"):
         results.judge(safety).position_bias()
+
+
+def letters() -> hf.Plan:
+    frame = pl.DataFrame({"q": ["one", "two"], "o": [["x", "y"]] * 2, "a": [0, 1]})
+    return hf.scenario(frame, input="q", choices="o", answer="a", name="letters").adapt(shots=0)
+
+
+def test_another_parser_changes_the_answers_and_leaves_verdicts() -> None:
+    judge = Judge(lambda _: "<score>1</score>")
+    plan = letters().metrics("exact_match", hf.judge(named(judge), "safety"), "classification_macro_f1")
+    results = plan.generate(lambda prompt: "I'd say (A).").score()
+    n_judged = len(judge.asked)
+    lenient = results.rescore(answer_parser="lenient")
+    assert len(judge.asked) == n_judged
+    assert lenient.metric_names == results.metric_names == ["exact_match", "safety_by_j", "classification_macro_f1"]
+    assert (value(results, "exact_match"), value(lenient, "exact_match")) == (0.0, 0.5)
+    assert value(lenient, "classification_macro_f1") > value(results, "classification_macro_f1") == 0.0
+    assert value(lenient, "safety_by_j") == 1.0
+    assert lenient.verdicts.collect().equals(results.verdicts.collect())
+    assert lenient.path is None
+    strict = lenient.rescore(answer_parser="strict")
+    assert strict.table().equals(results.table())
+    assert strict.manifest["adapters"] == results.manifest["adapters"]
+
+
+def test_an_unknown_parser_raises() -> None:
+    results = letters().generate(lambda prompt: "A").score()
+    with pytest.raises(ArgumentError, match=r"rescore\(answer_parser='lenent'\).*Did you mean 'lenient'"):
+        results.rescore(answer_parser="lenent")
+
+
+def test_completions_without_adapters_in_the_manifest_are_parsed_again_too() -> None:
+    results = letters().metrics("exact_match").generate(lambda prompt: "(A)").score()
+    bare = replace(results, manifest={name: entry for name, entry in results.manifest.items() if name != "adapters"})
+    assert value(bare.rescore(answer_parser="lenient"), "exact_match") == 0.5

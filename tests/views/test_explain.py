@@ -1,5 +1,7 @@
 """What a plan says about itself before it runs."""
 
+from typing import Any
+
 import polars as pl
 import pytest
 
@@ -85,3 +87,46 @@ def test_verdicts_have_an_upper_estimate() -> None:
     assert len(note_on(text, "gpt-x: estimated cost of verdicts: up to $")) == 1
     text = plan.metrics("exact_match", hf.judge("openai:gpt-x", "safety", max_tokens=None)).explain()
     assert "gpt-x: max_tokens isn't set, so the cost of verdicts isn't estimated" in text
+
+
+def chatting(n: int = 1) -> list[hf.Model]:
+    return [hf.models.http("http://localhost:1/v1", f"chat{number}", chat=True) for number in range(n)]
+
+
+LENIENT = "option letters are parsed leniently for all models; adapt(answer_parser='strict') parses as HELM does"
+
+
+@pytest.mark.parametrize(
+    ("fields", "compat", "lines"),
+    [
+        ({}, None, [f"chat0 only chats: {LENIENT}", "  adapt(format_instructions=True)", "  max_tokens=1 ends"]),
+        ({"format_instructions": True}, None, [f"chat0 only chats: {LENIENT}"]),
+        ({"answer_parser": "lenient"}, None, ["chat0 only chats: option letters are parsed leniently\n"]),
+        ({"answer_parser": "strict"}, None, ["chat0 only chats: option letters are parsed as HELM does"]),
+        ({}, "helm", ["chat0 only chats: option letters are parsed as HELM does"]),
+    ],
+    ids=["default", "instructed", "lenient", "strict", "helm"],
+)
+def test_plans_with_a_model_that_only_chats_explain_how_letters_are_parsed(
+    fields: dict[str, Any], compat: str | None, lines: list[str]
+) -> None:
+    plan = hf.scenario("sampler", compat=compat).where(subject="music").limit(1).adapt(**fields)
+    text = plan.generate([*chatting(), hf.models.oracle()]).explain()
+    for line in lines:
+        assert line in f"{text}\n"
+    assert ("adapt(format_instructions=True)" in text) is ("format_instructions" not in fields)
+    assert "only chat" not in plan.generate(hf.models.oracle()).explain()
+
+
+def test_the_parser_of_free_text_stays_strict_and_needs_no_note() -> None:
+    plan = hf.scenario(pl.DataFrame({"q": ["a"], "a": ["b"]}), input="q", references="a").generate(chatting(2))
+    assert "only chat" not in plan.explain()
+    assert plan.requests().collect()["answer_parser"].null_count() == 2
+
+
+def test_a_note_warns_if_a_line_break_ends_json() -> None:
+    plan = hf.scenario("sampler").where(subject="music").limit(1)
+    cut = plan.generate(hf.models.echo(), json_schema={"title": "Person", "type": "object"}).explain()
+    assert "json_schema=Person-" in cut
+    assert r"stop=['\n'] ends JSON at its first line break; generate(…, stop=[]) removes it" in cut
+    assert "ends JSON" not in plan.generate(hf.models.echo(), json_schema={}, stop=[]).explain()

@@ -419,6 +419,13 @@ EXAMPLES: dict[str, Example] = {
     "output_words": texts("output_words", "one, two"),
     "output_characters": texts("output_characters", "Zoë"),
     "refusal": texts("refusal", "I'm sorry, but I can't help with that.", "The capital is Paris."),
+    "json_valid": texts("json_valid", '{"a": 1}', '{"a": 1'),
+    "json_schema_valid": texts(
+        "json_schema_valid",
+        '{"a": 1}',
+        '{"a": "x"}',
+        decoding=['{"json_schema": "{\\"properties\\":{\\"a\\":{\\"type\\":\\"integer\\"}}}"}'] * 2,
+    ),
     # tokens, time and cost
     "num_output_tokens": texts("num_output_tokens", " Paris", output_tokens=[2]),
     "num_prompt_tokens": texts("num_prompt_tokens", " Paris", prompt_tokens=[12]),

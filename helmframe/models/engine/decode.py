@@ -11,7 +11,7 @@ from helmframe.models.engine.attention import Slots
 from helmframe.models.engine.memory import KeyValues, is_out_of_memory
 from helmframe.models.engine.passes import as_cache, side_by_side
 from helmframe.models.engine.reading import Reader, Wanted, reset_angles
-from helmframe.models.engine.sampling import Request, Row, Sampling, logprobs, longest_first, rows_of
+from helmframe.models.engine.sampling import Request, Row, Sampling, constrained, logprobs, longest_first, rows_of
 from helmframe.models.model import Completion
 from helmframe.models.tokenizing import ending_tokens, stops_of
 
@@ -139,7 +139,7 @@ class _Running:
 
     def _take(self, rows: Sequence[Row], logits: Any) -> None:
         keys, steps = [row.request.key for row in rows], [len(row.outputs) for row in rows]
-        chosen = self.sampling.choose(logits, keys, steps)
+        chosen = self.sampling.choose(constrained(logits, [row.constraint for row in rows]), keys, steps)
         for row, token, logprob in zip(rows, chosen.tolist(), logprobs(logits, chosen).tolist(), strict=True):
             row.take(token, logprob, self.ends)
 
@@ -327,7 +327,8 @@ class _Steps:
         scores = scores.float()
         # finished rows continue with any token
         steps = [len(row.outputs) for row in self.rows]
-        chosen = self.sampling.choose(scores, [row.request.key for row in self.rows], steps)
+        constraints = [None if row.finished else row.constraint for row in self.rows]
+        chosen = self.sampling.choose(constrained(scores, constraints), [row.request.key for row in self.rows], steps)
         for row, token, logprob in zip(self.rows, chosen.tolist(), logprobs(scores, chosen).tolist(), strict=True):
             if not row.finished:
                 row.take(token, logprob, self.ends)

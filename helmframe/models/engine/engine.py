@@ -9,12 +9,12 @@ from typing import Any
 from helmframe.models.engine.choice import Choice, Way
 from helmframe.models.engine.decode import Decoder, PlainDecoder
 from helmframe.models.engine.reading import Part, Reader, Wanted
-from helmframe.models.engine.sampling import Request, key_of, norms
+from helmframe.models.engine.sampling import Constraints, Request, key_of, norms
 from helmframe.models.model import Completion, Pair, Prompt, Response, Seeded
 from helmframe.models.reasoning import head_room
 from helmframe.models.tokenizing import Tokenizing, splits
 
-TAKES = frozenset({"max_tokens", "temperature", "top_p", "top_k", "seed", "stop"})
+TAKES = frozenset({"max_tokens", "temperature", "top_p", "top_k", "seed", "stop", "json_schema"})
 MAX_TOKENS = 100
 
 
@@ -40,12 +40,14 @@ class Engine:
     reader: Reader = field(init=False)
     _decoder: Decoder = field(init=False)
     _plain: PlainDecoder = field(init=False)
+    _constraints: Constraints = field(init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         self.reader = Reader(self.model, lasting=self.lasting)
         self._decoder = Decoder(self.reader, self.words.tokenizer)
         self._plain = PlainDecoder(self.reader, self.words.tokenizer)
+        self._constraints = Constraints(self.model, self.words.tokenizer)
 
     def generate(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Response]:
         """Return one response per prompt, in order; a prompt that does not fit into window or memory is an error.
@@ -65,8 +67,10 @@ class Engine:
             ValueError(f"the prompt has {len(ids)} tokens; the model's window is {self.window}.") for ids in tokens
         ]
         fitting = [index for index, limit in enumerate(limits) if limit > 0]
+        constraint = self._constraints.of(decoding)
         requests = [
-            Request(tokens[index], limits[index], key_of(seeded[index].seed, seeded[index].text)) for index in fitting
+            Request(tokens[index], limits[index], key_of(seeded[index].seed, seeded[index].text), constraint)
+            for index in fitting
         ]
         with self._exclusive():
             for index, completion in self._complete(requests, decoding):

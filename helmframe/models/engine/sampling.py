@@ -1,14 +1,23 @@
 """Requests of the engine, the rows that generate for them, and the sampling of tokens."""
 
 import hashlib
+import json
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from helmframe._core.safe_text import error_text, valid_unicode
+from helmframe.errors import CapabilityError
 from helmframe.models.model import Completion
-from helmframe.models.tokenizing import StopDetector, count_before_stop, text_of
+from helmframe.models.tokenizing import StopDetector, count_before_stop, ending_tokens, stops_of, text_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -19,11 +28,117 @@ class Request:
         tokens: The token ids of the prompt, at least one.
         limit: The maximum number of output tokens, at least 1.
         key: The key of the row's random numbers; see `key_of`.
+        constraint: The constraint of a row that has no tokens yet; None: every token may follow.
     """
 
     tokens: Sequence[int]
     limit: int
     key: bytes = b""
+    constraint: "Constraint | None" = None
+
+
+@dataclass(eq=False)
+class Constraint:
+    """A JSON schema, and the text of one row so far: the tokens that may follow.
+
+    Args:
+        matcher: A matcher of llguidance.
+    """
+
+    matcher: Any
+
+    def copy(self) -> "Constraint":
+        """Return a constraint for another row."""
+        return Constraint(self.matcher.deep_copy())
+
+    def allowed(self, size: int) -> "NDArray[np.bool_]":
+        """Return which of the first `size` tokens may follow.
+
+        Raises:
+            CapabilityError: The schema is too complex for the limits of llguidance.
+        """
+        bits = np.frombuffer(self.matcher.compute_bitmask(), np.uint8)
+        if self.matcher.is_error():
+            raise CapabilityError(_refusal(self.matcher.get_error()))
+        return np.unpackbits(bits, bitorder="little")[:size].astype(bool)
+
+    def take(self, token: int) -> bool:
+        """Add a token, and return whether the value is complete, so that no token may follow."""
+        self.matcher.consume_token(token)
+        return bool(self.matcher.is_stopped())
+
+
+def constrained(logits: Any, constraints: Sequence[Constraint | None]) -> Any:
+    """Return logits [rows, vocabulary] with minus infinity for tokens that the rows' constraints don't allow."""
+    if not any(constraint is not None for constraint in constraints):
+        return logits
+    import torch
+
+    logits, size = logits.clone(), logits.shape[-1]
+    for row, constraint in enumerate(constraints):
+        if constraint is not None:
+            allowed = torch.from_numpy(constraint.allowed(size)).to(logits.device)
+            logits[row].masked_fill_(~allowed, -torch.inf)
+    return logits
+
+
+@dataclass(eq=False)
+class Constraints:
+    """The constraints of a model's completions, by JSON schema.
+
+    Args:
+        model: The model.
+        tokenizer: Its tokenizer.
+    """
+
+    model: Any
+    tokenizer: Any
+    _words: dict[tuple[int, ...], Any] = field(default_factory=dict)
+
+    def of(self, decoding: Mapping[str, Any]) -> Constraint | None:
+        """Return the constraint of decoding parameters; None without a JSON schema.
+
+        Raises:
+            CapabilityError: llguidance is not installed, or doesn't support the schema or the tokenizer.
+        """
+        schema = decoding.get("json_schema")
+        if schema is None:
+            return None
+        if find_spec("llguidance") is None:
+            raise CapabilityError(
+                "generate(json_schema=…): local models need the package llguidance: pip install 'helmframe[json]'."
+            )
+        from llguidance import LLMatcher
+
+        stops = stops_of(decoding)
+        ends = tuple(ending_tokens(self.model, self.tokenizer, stops))
+        if ends not in self._words:
+            self._words[ends] = self._read_tokens(ends)
+        # one space, or a line break with indentation: small models may repeat white space without end
+        space = " ?" if any("\n" in stop for stop in stops) else r" ?|\n {0,16}"
+        options = {"whitespace_pattern": space, "coerce_one_of": True}
+        grammar = LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=options)  # type: ignore[arg-type]
+        matcher = LLMatcher(self._words[ends], grammar, log_level=0)
+        if matcher.is_error():
+            raise CapabilityError(_refusal(matcher.get_error()))
+        return Constraint(matcher)
+
+    def _read_tokens(self, ends: Sequence[int]) -> Any:
+        from llguidance.hf import from_tokenizer
+
+        size = int(self.model.get_input_embeddings().weight.shape[0])
+        try:
+            return from_tokenizer(self.tokenizer, max(size, len(self.tokenizer)), list(ends) or None)
+        except (ValueError, TypeError) as error:
+            raise CapabilityError(
+                "generate(json_schema=…): llguidance can't read the tokenizer. Use a model with a fast tokenizer. "
+                f"({error_text(error)})"
+            ) from None
+
+
+def _refusal(problem: str) -> str:
+    line = " ".join(valid_unicode(problem).split())[:300]
+    return f"generate(json_schema=…): llguidance, which local models use, doesn't support the schema: {line}"
 
 
 @dataclass(eq=False)
@@ -35,6 +150,7 @@ class Row:
 
     request: Request
     detector: StopDetector
+    constraint: Constraint | None = None
     outputs: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     finished: bool = False
@@ -57,6 +173,8 @@ class Row:
             self.outputs.append(token)
             self.logprobs.append(logprob)
         self.stopped = token in ends or self.detector.ends(token)
+        if self.constraint is not None and not self.stopped:
+            self.stopped = self.constraint.take(token)
         self.finished = self.stopped or not self.left
 
     def fail(self, error: BaseException) -> None:
@@ -69,6 +187,7 @@ class Row:
         """Remove all output tokens."""
         self.outputs, self.logprobs, self.finished, self.stopped = [], [], False, False
         self.detector = replace(self.detector)
+        self.constraint = None if self.request.constraint is None else self.request.constraint.copy()
 
     def completion(self, tokenizer: Any) -> Completion | MemoryError:
         """Return the completion of the row, or its error.
@@ -100,7 +219,8 @@ def rows_of(requests: Sequence[Request], tokenizer: Any, stops: Sequence[str], *
     for index, request in enumerate(requests):
         key = (request.limit, *request.tokens) if once else (index,)
         if key not in first:
-            first[key] = Row(request, StopDetector(tokenizer, request.tokens, stops))
+            constraint = None if request.constraint is None else request.constraint.copy()
+            first[key] = Row(request, StopDetector(tokenizer, request.tokens, stops), constraint)
         row_requests.setdefault(first[key], []).append(index)
     return row_requests
 

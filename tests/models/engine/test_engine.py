@@ -10,7 +10,12 @@ import pytest
 import torch
 
 import helmframe as hf
-from helmframe.models.engine import Engine
+from helmframe._core.json_schema import schema_problem, schema_text
+from helmframe.errors import CapabilityError
+from helmframe.models.encoder_decoder import EncoderDecoder
+from helmframe.models.engine import Engine, sampling
+from helmframe.models.engine.choice import Choice, Way
+from helmframe.models.engine.reading import Reader
 from helmframe.models.local_model import from_pair, local
 from helmframe.models.model import Completion, Pair
 from helmframe.models.tokenizing import Tokenizing
@@ -323,3 +328,61 @@ def test_a_sentence_about_options_and_one_about_texts(tmp_path: Path) -> None:
     # random weights know nothing: about the entropy of one byte of 257
     assert texts.value("bits_per_byte") == pytest.approx(8, abs=0.3)
     assert texts.value("perplexity") == pytest.approx(257, rel=0.2)
+
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"a": {"type": "integer", "minimum": 0, "maximum": 99}, "b": {"enum": ["x", "y"]}},
+    "required": ["a", "b"],
+    "additionalProperties": False,
+}
+
+
+@pytest.mark.parametrize("decoding", [{}, {"temperature": 1.0, "top_k": 3, "seed": 3}, {"stop": ["\n"]}])
+@pytest.mark.parametrize("way", ["packed", "plain"])
+def test_random_weights_complete_to_json_that_matches_a_schema(
+    decoding: dict[str, Any], way: Way, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, byte_tokenizer = tiny.gpt2_of_bytes()
+    engine = made(model, 1024, byte_tokenizer)
+    monkeypatch.setattr(Reader, "choice", lambda reader: Choice(way))
+    completions = engine.generate(["Who? ", "The cat sat", "a"], {"max_tokens": 200, "json_schema": SCHEMA, **decoding})
+    for completion in completions:
+        assert isinstance(completion, Completion)
+        assert completion.finish_reason == "stop"
+        assert schema_problem(completion.text, schema_text(SCHEMA)) is None
+        assert ("\n" in completion.text) <= ("stop" not in decoding)
+        # the log-probability is that of the model without the schema
+        assert completion.logprob is not None
+        assert completion.logprob < -20
+
+
+def test_a_schema_leaves_other_calls_alone_and_a_limit_cuts_json() -> None:
+    model, byte_tokenizer = tiny.gpt2_of_bytes()
+    engine = made(model, 1024, byte_tokenizer)
+    before = engine.generate(["Who? "], {"max_tokens": 5})
+    (cut,) = engine.generate(["Who? "], {"max_tokens": 3, "json_schema": SCHEMA})
+    assert isinstance(cut, Completion)
+    assert (cut.text[0], cut.finish_reason, cut.output_tokens) == ("{", "length", 3)
+    assert engine.generate(["Who? "], {"max_tokens": 5}) == before
+
+
+def test_an_encoder_decoder_is_constrained_too() -> None:
+    _, byte_tokenizer = tiny.gpt2_of_bytes()
+    words = Tokenizing(lambda: byte_tokenizer, 0)
+    (completion,) = EncoderDecoder(tiny.t5(vocabulary=257), words, None).generate(
+        ["Who? "], {"max_tokens": 200, "json_schema": SCHEMA}
+    )
+    assert isinstance(completion, Completion)
+    assert schema_problem(completion.text, schema_text(SCHEMA)) is None
+
+
+def test_schemas_and_tokenizers_that_are_not_supported_raise(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, byte_tokenizer = tiny.gpt2_of_bytes()
+    with pytest.raises(CapabilityError, match=r'llguidance.* support the schema: Unimplemented keys: \["not"\]'):
+        made(model, 1024, byte_tokenizer).generate(["a"], {"json_schema": {"not": {}}})
+    with pytest.raises(CapabilityError, match="can't read the tokenizer"):
+        made(gpt2()).generate(["a"], {"json_schema": SCHEMA})
+    monkeypatch.setattr(sampling, "find_spec", lambda name: None)
+    with pytest.raises(CapabilityError, match=r"pip install 'helmframe\[json\]'"):
+        made(model, 1024, byte_tokenizer).generate(["a"], {"json_schema": SCHEMA})
