@@ -14,11 +14,14 @@ MEDIA = pl.Struct({"name": pl.String, "data": pl.Binary})
 CONTENT = pl.List(pl.Struct({"type": pl.String, "text": pl.String, "media": MEDIA}))
 BLOCK = pl.Struct({"role": pl.String, "kind": pl.String, "content": CONTENT})
 REFERENCE = pl.Struct({"text": pl.String, "correct": pl.Boolean, "tags": pl.List(pl.String)})
+# The type of a content part that is filled with the completion of the turn before.
+COMPLETION_PART = "completion"
 ORIGINAL = "original"
 # The choices of a request about a single reference.
 YES, NO = "Yes", "No"
 # Every table has a scenario's own columns under this prefix; no column of helmframe starts with it.
 SOURCE_PREFIX = "data_"
+TURN, CONVERSATION = "turn", "conversation"
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,16 @@ INSTANCES = Table(
         _column("content", CONTENT, "input in parts (text, media), if it is more than text", required=False),
         _column("references", pl.List(REFERENCE), "possible outputs, correct or not"),
     ),
+)
+TURNS = Table(
+    "turns",
+    "one turn of a conversation, in a scenario with turns; its later tables have these columns too",
+    INSTANCES.key,
+    (
+        _column(TURN, pl.Int64, "number of the turn in the conversation, from 1"),
+        _column(CONVERSATION, pl.String, "id of the conversation; the instance is one of its turns"),
+    ),
+    INSTANCES,
 )
 VARIANTS = Table(
     "variants",
@@ -395,7 +408,7 @@ PROGRESS = Table(
     ),
 )
 TABLES = (
-    *(INSTANCES, VARIANTS, REQUESTS, HEADS, FITTED, PREFIXES, COMPLETIONS),
+    *(INSTANCES, TURNS, VARIANTS, REQUESTS, HEADS, FITTED, PREFIXES, COMPLETIONS),
     *(READ, SCORES, VERDICTS, STATS, HELM_STATS, LOGS, PROGRESS),
 )
 

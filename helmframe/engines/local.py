@@ -10,7 +10,7 @@ from contextlib import ExitStack, closing, contextmanager, nullcontext
 from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import polars as pl
 
@@ -21,6 +21,7 @@ from helmframe._pipeline import (
     PlanSpec,
     Task,
     build_requests,
+    fit_next_turn,
     fit_requests,
     generate_completions,
     instance_keys,
@@ -30,7 +31,7 @@ from helmframe._pipeline import (
     task_checksum,
     task_shards,
 )
-from helmframe._schema import LOGS
+from helmframe._schema import LOGS, TURN
 from helmframe.early_stopping.rules import Until
 from helmframe.engines.logs import recording
 from helmframe.engines.manifest import Manifest, resumed_runs, without_secrets
@@ -53,6 +54,7 @@ from helmframe.models.completion_cache import CompletionCache, StoredRun, store_
 from helmframe.models.generate import Report
 from helmframe.models.interrupts import wait_for, wait_through
 from helmframe.models.model import Model
+from helmframe.models.prompts import joined_turns, requests_by_turn
 from helmframe.models.scheduler import busy_of
 from helmframe.scenarios.checksums import Data
 from helmframe.store import Address, RunFolder, exists
@@ -117,6 +119,14 @@ def run(
 
 # The prefetched requests of one model, and their prefixes.
 Prompts: TypeAlias = Future[tuple[pl.DataFrame, pl.DataFrame]]
+
+
+class Batch(NamedTuple):
+    """The requests of a shard in one setting: prefetched prompts by model, and the requests of later turns."""
+
+    prompts: Mapping[Model, Prompts]
+    later: Sequence[pl.DataFrame]
+    heads: pl.DataFrame
 
 
 @dataclass(frozen=True)
@@ -253,15 +263,15 @@ class Execution:
         watch = None if self.until is None else _monitor(self.until, plan, task)
         with room, BackgroundWriter() as writer:
             shared = Shared(plan, task, fingerprints, manifest, dict.fromkeys(task.models), writer, watch)
-            with closing(prefetch(self._prompts(shared))) as prompts, ExitStack() as waited:
-                for index, of_model in enumerate(prompts):
+            with closing(prefetch(self._prompts(shared))) as batches, ExitStack() as waited:
+                for index, batch in enumerate(batches):
                     if not index:
                         for fingerprint in {fingerprints[model] for model in shared.active}:
                             waited.enter_context(busy_of(fingerprint).waited)
                     # each shard is repeated for each setting
                     shard = index // len(task.settings) if self.shard is None else self.shard
                     run_concurrently(
-                        [partial(self._run_shard, shared, model, of_model[model], shard) for model in shared.active],
+                        [partial(self._run_shard, shared, model, batch, shard) for model in shared.active],
                         self.budget,
                     )
                     if watch is not None and (index + 1) % len(task.settings) == 0:
@@ -273,7 +283,7 @@ class Execution:
                     if self.send and self.budget.stopped.is_set():
                         return
 
-    def _prompts(self, shared: Shared) -> Iterator[dict[Model, Prompts]]:
+    def _prompts(self, shared: Shared) -> Iterator[Batch]:
         """Yield each model's requests, by shard or look; an error is raised when the model is about to run."""
         plan, task = shared.plan, shared.task
         with (
@@ -283,35 +293,45 @@ class Execution:
             ) as batches,
         ):
             for requests, heads in batches:
-                yield {
-                    model: completed(partial(fit_requests, requests, heads, task, model, shared.fingerprints[model]))
+                first, *later = requests_by_turn(requests)
+                prompts = {
+                    model: completed(partial(fit_requests, first, heads, task, model, shared.fingerprints[model]))
                     for model in tuple(shared.active)
                 }
+                yield Batch(prompts, later, heads)
 
-    def _run_shard(self, shared: Shared, model: Model, prompts: Prompts, shard: int) -> None:
+    def _run_shard(self, shared: Shared, model: Model, batch: Batch, shard: int) -> None:
         """Run one model on one shard, and submit its results to the writer."""
         task, watch = shared.task, shared.watch
         scenario, fingerprint = task.spec.scenario, shared.fingerprints[model]
         cache, options = self.cache, {"send": self.send, "fresh": self.fresh, "budget": self.budget}
         try:
             report = self.progress.reporter(scenario, model.name)
-            fitted, prefixes = prompts.result()
+            fitted, prefixes = batch.prompts[model].result()
+            later = batch.later
             if watch is not None:
-                fitted = watch.open_requests(fitted, model.name)
+                fitted, *later = (watch.open_requests(rows, model.name) for rows in (fitted, *later))
                 if not fitted.height:
                     return
+            n_later = sum(rows.height for rows in later) * task.outputs
+            n_planned = fitted.height + n_later
+            if n_later:
+                report("planned", n_later)
             if self.send:
                 report = self._with_cache_note(report, model, fitted, task)
-            if not self.fresh:
-                cache.reuse(fitted, prefixes, model, fingerprint, scenario)
-            cached = cache.completions(model, fingerprint, scenario)
             unscored: list[Address] = []
-            with BackgroundWriter() as writer:
-                if self.send and not model.durable:
-                    writer.submit(lambda: unscored.append(self._add_requests(scenario, fitted, shard)))
-                completions = generate_completions(
-                    fitted, prefixes, model, cached, fingerprint, report=report, **options
+            completions = self._completions(shared, model, fitted, prefixes, shard, report, unscored)
+            turns = [(completions, prefixes)]
+            for requests in later:
+                fitted, prefixes = fit_next_turn(
+                    requests, batch.heads, task, model, fingerprint, earlier=fitted, completions=completions
                 )
+                completions = self._completions(
+                    shared, model, fitted, prefixes, shard, _planned_before(report), unscored
+                )
+                turns.append((completions, prefixes))
+            if later:
+                completions, prefixes = joined_turns(turns)
             judging = partial(self.progress.judging, scenario)
             verdicts = judge_completions(completions, task, report=judging, cache=cache, **options)
         except CapabilityError as error:
@@ -322,7 +342,7 @@ class Execution:
             if watch is not None:
                 watch.cut(model.name, *(setting.name for setting in task.settings))
             return
-        if watch is not None and completions.height < fitted.height:
+        if watch is not None and completions.height < n_planned:
             # the completions are stored, but an incomplete look isn't a random sample
             watch.cut(model.name, fitted["setting"][0])
             return
@@ -342,6 +362,36 @@ class Execution:
 
         shared.writer.submit(lambda: run_concurrently([store, score], self.budget))
 
+    def _completions(
+        self,
+        shared: Shared,
+        model: Model,
+        fitted: pl.DataFrame,
+        prefixes: pl.DataFrame,
+        shard: int,
+        report: Report,
+        unscored: list[Address],
+    ) -> pl.DataFrame:
+        """Return the completions of requests; the address of requests that the run stores is added to `unscored`."""
+        scenario, fingerprint = shared.task.spec.scenario, shared.fingerprints[model]
+        if not self.fresh:
+            self.cache.reuse(fitted, prefixes, model, fingerprint, scenario)
+        cached = self.cache.completions(model, fingerprint, scenario)
+        with BackgroundWriter() as writer:
+            if self.send and not model.durable and fitted.height:
+                writer.submit(lambda: unscored.append(self._add_requests(scenario, fitted, shard)))
+            return generate_completions(
+                fitted,
+                prefixes,
+                model,
+                cached,
+                fingerprint,
+                report=report,
+                send=self.send,
+                fresh=self.fresh,
+                budget=self.budget,
+            )
+
     def _add_requests(self, scenario: str, fitted: pl.DataFrame, shard: int) -> Address:
         """Store the requests of a shard until its completions are in the run's tables."""
         if fitted["content"].null_count() == fitted.height:  # all content is text, which prefix and suffix contain
@@ -355,6 +405,7 @@ class Execution:
             return report
         whole = (
             self.until is None
+            and TURN not in fitted.columns
             and sum(len(plan.scenarios) for plan in self.plans) == len(task.settings) == 1
             and fitted.select("subset", "row_index").n_unique() < min(FIRST_ROWS, SHARD_ROWS)
         )
@@ -452,10 +503,15 @@ class Execution:
             write(status)
 
 
+def _planned_before(report: Report) -> Report:
+    """Return a report without the event "planned": the requests of later turns are planned with the first."""
+    return lambda event, count: None if event == "planned" else report(event, count)
+
+
 def _monitor(until: Until, plan: PlanSpec, task: Task) -> "StoppingMonitor":
     from helmframe.early_stopping.monitor import StoppingMonitor  # late: with NumPy
 
-    return StoppingMonitor(until, task, instance_keys(plan, task.spec))
+    return StoppingMonitor(until, task, instance_keys(plan, task.spec, by_turn=True))
 
 
 def distinguish_settings(tasks: list[tuple[PlanSpec, Task]]) -> list[tuple[PlanSpec, Task]]:
