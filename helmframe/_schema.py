@@ -116,7 +116,8 @@ VARIANTS = Table(
         _column(
             "changed",
             pl.Boolean,
-            "whether input, references or adapter differ from the original, or HELM counts the unchanged copy",
+            "whether input, references or adapter differ from the original, in this or an earlier turn, or HELM counts "
+            "the unchanged copy",
         ),
         _column("repeat", pl.Int64, "0; above 0 if the unchanged prompt is requested again (perturbation 'rerun')"),
     ),

@@ -91,11 +91,15 @@ def completion_block(spec: AdapterSpec, *, kind: str, is_text: bool) -> pl.Expr:
     completion follows the cue, as the answer of a few-shot example does.
     """
     before, after = (cue_end(spec), spec.output_suffix + spec.instance_prefix) if is_text else ("", "")
-    parts = [{"type": kind_of_part, "text": text, "media": None} for kind_of_part, text in (
-        ("text", before), (COMPLETION_PART, None), ("text", after))]
+    parts = [
+        {"type": kind_of_part, "text": text, "media": None}
+        for kind_of_part, text in (("text", before), (COMPLETION_PART, None), ("text", after))
+    ]
     block = [{"role": "assistant", "kind": kind, "content": parts}]
-    return pl.when(pl.col(TURN) > 1).then(pl.lit(pl.Series([block], dtype=pl.List(BLOCK)))).otherwise(
-        pl.lit(pl.Series([[]], dtype=pl.List(BLOCK)))
+    return (
+        pl.when(pl.col(TURN) > 1)
+        .then(pl.lit(pl.Series([block], dtype=pl.List(BLOCK))))
+        .otherwise(pl.lit(pl.Series([[]], dtype=pl.List(BLOCK))))
     )
 
 

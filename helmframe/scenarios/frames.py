@@ -59,7 +59,7 @@ def frame_scenario(
         method: The method of the adapter; default multiple_choice_joint with choices, chat with turns, else generation.
         adapter: Further fields of the adapter.
         decoding: Decoding parameters; default max_tokens and stop for the method.
-        metrics: The metrics; default the exact-match family.
+        metrics: The metrics; default the exact-match family, and output_words without references of turns.
         main: The main metric of the scenario; default exact_match with choices, else quasi_exact_match.
 
     Raises:
@@ -119,10 +119,12 @@ def frame_scenario(
     )
     digest = _digest(table)
     choice = choices is not None
+    plain = turns is None or method not in (None, "chat")
     scenario_name = name or f"frame_{digest[:8]}"
     if not re.fullmatch(r"[A-Za-z0-9_.\-]+", scenario_name):
         raise ArgumentError(f"scenario(name={scenario_name!r}): name must consist of letters, digits, _, - and . only.")
-    measured = (metrics,) if isinstance(metrics, str) else tuple(metrics or _METRICS)
+    default = _METRICS if "references" in columns else ("output_words",)
+    measured = (metrics,) if isinstance(metrics, str) else tuple(metrics or default)
     return ScenarioSpec(
         scenario=scenario_name,
         version=digest[:16],
@@ -131,7 +133,7 @@ def frame_scenario(
         metrics=measured,
         subsets=subsets,
         adapter=_chat_adapter(method, adapter) if turns else _adapter(table, method, adapter, choice=choice),
-        decoding=frozen({**({} if turns else _decoding(choice=choice)), **(decoding or {})}),
+        decoding=frozen({**(_decoding(choice=choice) if plain else {}), **(decoding or {})}),
         description=f"A data frame with {table.height:,} rows.",
         frame=Frame(table, digest),
         turns=turns or "",
@@ -241,8 +243,11 @@ def _turn_references(rows: pl.DataFrame, references: str | None) -> dict[str, pl
     if isinstance(of_turn.dtype, pl.List):
         of_turn = of_turn.fill_null([])
     else:
-        of_turn = pl.select(pl.when(of_turn.is_null()).then(pl.lit([], pl.List(pl.String))).otherwise(
-            pl.concat_list(of_turn.cast(pl.String)))).to_series()
+        of_turn = pl.select(
+            pl.when(of_turn.is_null())
+            .then(pl.lit([], pl.List(pl.String)))
+            .otherwise(pl.concat_list(of_turn.cast(pl.String)))
+        ).to_series()
     counted = pl.DataFrame({"row": pl.int_range(lists.len(), eager=True), "n": lists.list.len()})
     row = counted.select(pl.col("row").repeat_by("n").explode(empty_as_null=False)).to_series()
     made = _references(pl.DataFrame({column: of_turn}), column, None, None)

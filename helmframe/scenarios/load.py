@@ -76,9 +76,7 @@ def load(
     _check_splits(splits)
     any_rows = False
     most, most_first = (max(1, number // (_TURNS if spec.turns else 1)) for number in (rows, first or rows))
-    for frame in _shards(
-        _resuming(partial(_read, spec, where, sample, splits, data, compat, only)), most, most_first
-    ):
+    for frame in _shards(_resuming(partial(_read, spec, where, sample, splits, data, compat, only)), most, most_first):
         any_rows = True
         yield split_turns(spec, frame)
     if not any_rows and not (sample and sample.n == 0) and only is None:
