@@ -158,12 +158,9 @@ def split_spans(plan: PlanSpec, spec: ScenarioSpec, pieces: int) -> list[Span]:
     return spans(spec, **_selection(plan, spec), most=SHARD_ROWS, pieces=pieces)
 
 
-def instance_keys(plan: PlanSpec, spec: ScenarioSpec, *, by_turn: bool = False) -> pl.DataFrame:
-    """Return subset, row_index, instance_id, split and cluster of all rows of `load_instances`.
-
-    A conversation has one row, or with `by_turn` a row for each turn.
-    """
-    return keys(spec, **_selection(plan, spec), by_turn=by_turn)
+def instance_keys(plan: PlanSpec, spec: ScenarioSpec) -> pl.DataFrame:
+    """Return subset, row_index, instance_id, split and cluster of all instances; a conversation has one row."""
+    return keys(spec, **_selection(plan, spec))
 
 
 def task_checksum(plan: PlanSpec, task: Task, stop: threading.Event) -> Data:

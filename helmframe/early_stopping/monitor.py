@@ -59,11 +59,11 @@ class StoppingMonitor:
         while start < len(ends):
             before = ends[start - 1] if start else 0
             end = max([index for index in range(start, len(ends)) if ends[index] - before <= max_rows], default=start)
-            wanted = self._order.filter(pl.col("look").is_between(start, end)).unique(_ROW, maintain_order=True)
+            wanted = self._order.filter(pl.col("look").is_between(start, end))
             rows = pl.concat(load(only=wanted), how="diagonal_relaxed")
             row_bytes = max(rows.estimated_size() / max(rows.height, 1), 1.0)
             max_rows = min(MOST_ROWS, int(MOST_BYTES / row_bytes))
-            looks = rows.join(wanted.select(*_ROW, "look"), on=_ROW, how="left", maintain_order="left", validate="m:1")
+            looks = rows.join(wanted.select(*_ROW, "look"), on=_ROW, how="left", maintain_order="left", validate="1:1")
             for look in range(start, end + 1):
                 yield looks.filter(pl.col("look") == look).drop("look")
             start = end + 1

@@ -308,21 +308,18 @@ class Execution:
         try:
             report = self.progress.reporter(scenario, model.name)
             fitted, prefixes = batch.prompts[model].result()
-            later = batch.later
             if watch is not None:
-                fitted, *later = (watch.open_requests(rows, model.name) for rows in (fitted, *later))
+                fitted = watch.open_requests(fitted, model.name)
                 if not fitted.height:
                     return
-            n_later = sum(rows.height for rows in later) * task.outputs
-            n_planned = fitted.height + n_later
-            if n_later:
-                report("planned", n_later)
+            for requests in batch.later:
+                report("planned", requests.height * task.outputs)
             if self.send:
                 report = self._with_cache_note(report, model, fitted, task)
             unscored: list[Address] = []
             completions = self._completions(shared, model, fitted, prefixes, shard, report, unscored)
             turns = [(completions, prefixes)]
-            for requests in later:
+            for requests in batch.later:
                 fitted, prefixes = fit_next_turn(
                     requests, batch.heads, task, model, fingerprint, earlier=fitted, completions=completions
                 )
@@ -330,7 +327,7 @@ class Execution:
                     shared, model, fitted, prefixes, shard, _planned_before(report), unscored
                 )
                 turns.append((completions, prefixes))
-            if later:
+            if batch.later:
                 completions, prefixes = joined_turns(turns)
             judging = partial(self.progress.judging, scenario)
             verdicts = judge_completions(completions, task, report=judging, cache=cache, **options)
@@ -342,7 +339,7 @@ class Execution:
             if watch is not None:
                 watch.cut(model.name, *(setting.name for setting in task.settings))
             return
-        if watch is not None and completions.height < n_planned:
+        if watch is not None and completions.height < fitted.height:
             # the completions are stored, but an incomplete look isn't a random sample
             watch.cut(model.name, fitted["setting"][0])
             return
@@ -511,7 +508,7 @@ def _planned_before(report: Report) -> Report:
 def _monitor(until: Until, plan: PlanSpec, task: Task) -> "StoppingMonitor":
     from helmframe.early_stopping.monitor import StoppingMonitor  # late: with NumPy
 
-    return StoppingMonitor(until, task, instance_keys(plan, task.spec, by_turn=True))
+    return StoppingMonitor(until, task, instance_keys(plan, task.spec))
 
 
 def distinguish_settings(tasks: list[tuple[PlanSpec, Task]]) -> list[tuple[PlanSpec, Task]]:

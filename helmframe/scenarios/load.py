@@ -78,7 +78,7 @@ def load(
     most, most_first = (max(1, number // (_TURNS if spec.turns else 1)) for number in (rows, first or rows))
     for frame in _shards(_resuming(partial(_read, spec, where, sample, splits, data, compat, only)), most, most_first):
         any_rows = True
-        yield split_turns(spec, frame)
+        yield _split_turns(spec, frame)
     if not any_rows and not (sample and sample.n == 0) and only is None:
         raise _nothing_matches(spec, where, splits, data)
 
@@ -115,39 +115,28 @@ def keys(
     splits: Sequence[str] = ("test",),
     data: str | None = None,
     compat: str | None = None,
-    by_turn: bool = False,
 ) -> pl.DataFrame:
     """Return the keys of the instances that `load` yields; texts are read only if a condition needs them.
 
-    Args:
-        spec: The scenario; the other arguments are those of `load`.
-        where: The conditions.
-        sample: The sample.
-        splits: Some of train, valid and test.
-        data: The root of the rows.
-        compat: The rules of instance ids.
-        by_turn: Whether each turn of a conversation has a row. By default a conversation has one.
-
     Returns:
-        subset, row_index, instance_id, split, cluster.
+        subset, row_index, instance_id, split, cluster; one row for all turns of a conversation.
 
     Raises:
         ArgumentError: No instance matches. The message lists near values.
         SourceError: The rows can't be read. The message has scenario and address.
     """
-    columns = _turn_columns(spec) if by_turn else ()
-    rows = _chosen(spec, where, sample, splits, data, compat, "cluster", *columns)
+    rows = _chosen(spec, where, sample, splits, data, compat, "cluster")
     if rows.is_empty() and not (sample and sample.n == 0):
         raise _nothing_matches(spec, where, splits, data)
-    return split_turns(spec, rows).drop(TURN, CONVERSATION) if columns else rows
+    return rows
 
 
-def split_turns(spec: ScenarioSpec, rows: pl.DataFrame) -> pl.DataFrame:
+def _split_turns(spec: ScenarioSpec, rows: pl.DataFrame) -> pl.DataFrame:
     """Return one row per turn of each conversation; rows of a scenario without turns are returned as they are.
 
     Args:
         spec: The scenario.
-        rows: `INSTANCES` of conversations, or their keys, with the messages of all turns.
+        rows: `INSTANCES` of conversations, with the messages and references of all turns.
 
     Returns:
         `TURNS`: the rows with the id, input and references of the turn. The cluster is the conversation, unless the
@@ -159,9 +148,8 @@ def split_turns(spec: ScenarioSpec, rows: pl.DataFrame) -> pl.DataFrame:
     if not spec.turns:
         return rows
     messages, references = pl.col(TURN_INPUTS).list, pl.col(TURN_REFERENCES).list
-    invalid = (messages.len().fill_null(0) == 0) | pl.col(TURN_INPUTS).list.eval(pl.element().is_null()).list.any()
-    if TURN_REFERENCES in rows.columns:
-        invalid |= references.len() > messages.len()
+    is_null = messages.eval(pl.element().is_null()).list.any()
+    invalid = (messages.len().fill_null(0) == 0) | is_null | (references.len() > messages.len())
     for instance_id in rows.filter(invalid)["instance_id"].head(1):
         raise SourceBrokenError(
             f"scenario {spec.scenario!r}: the turns of {instance_id!r} must be a list of one or more texts, with "
@@ -169,16 +157,13 @@ def split_turns(spec: ScenarioSpec, rows: pl.DataFrame) -> pl.DataFrame:
         )
     each = rows.with_columns(pl.int_ranges(1, messages.len() + 1).alias(TURN)).explode(TURN)
     number = pl.col(TURN)
-    identified = each.with_columns(
+    of_turn = each.with_columns(
         pl.col("instance_id").alias(CONVERSATION),
         instance_id=pl.concat_str("instance_id", pl.lit("/turn"), number.cast(pl.String)),
+        input=messages.get(number - 1),
+        references=references.get(number - 1, null_on_oob=True).fill_null([]).cast(INSTANCES.schema["references"]),
     )
-    if TURN_REFERENCES in rows.columns:
-        of_turn = references.get(number - 1, null_on_oob=True).fill_null([])
-        identified = identified.with_columns(
-            input=messages.get(number - 1), references=of_turn.cast(INSTANCES.schema["references"])
-        )
-    return identified.drop(TURN_INPUTS, TURN_REFERENCES, source_column(spec.turns), strict=False)
+    return of_turn.drop(TURN_INPUTS, TURN_REFERENCES, source_column(spec.turns), strict=False)
 
 
 def count(
@@ -195,9 +180,10 @@ def count(
     Raises:
         SourceError: The rows can't be read. The message has scenario and address.
     """
-    rows = split_turns(spec, _chosen(spec, where, sample, splits, data, compat, *_turn_columns(spec)))
+    rows = _chosen(spec, where, sample, splits, data, compat, *((TURN_INPUTS,) if spec.turns else ()))
+    n = pl.col(TURN_INPUTS).list.len().sum() if spec.turns else pl.len()
     order = pl.col("split").replace_strict(list(SPLITS), range(len(SPLITS)))
-    return rows.group_by("subset", "split").agg(n=pl.len().cast(pl.Int64)).sort("subset", order)
+    return rows.group_by("subset", "split").agg(n=n.cast(pl.Int64)).sort("subset", order)
 
 
 def _chosen(
@@ -219,10 +205,6 @@ def _chosen(
         return rows
     chosen = draw_sample(rows.sort("subset", "row_index"), sample, spec.scenario)
     return rows.join(chosen, on=["subset", "row_index"], how="semi", maintain_order="left")
-
-
-def _turn_columns(spec: ScenarioSpec) -> tuple[str, ...]:
-    return (TURN_INPUTS,) if spec.turns else ()
 
 
 def _resuming(read: Callable[[], Iterator[pl.DataFrame]]) -> Iterator[pl.DataFrame]:
@@ -262,7 +244,7 @@ def _read(
     numbers = _numbers(spec, where, data, compat)
     with open_query(spec, with_default_subsets(spec, where), splits, data) as query:
         if only is not None:
-            yield from _matching(_instances(query, where, numbers), only.select("subset", "row_index").unique())
+            yield from _matching(_instances(query, where, numbers), only.select("subset", "row_index"))
             return
         if sample:
             yield from _sampled(query, where, sample, numbers)
