@@ -73,9 +73,12 @@ def _apply_variant(
     tables: Tables,
 ) -> pl.LazyFrame:
     frame = plain
+    has_turns = CONVERSATION in plain.collect_schema()
     for position, link in enumerate(variant.chain):
+        # all turns of a conversation have the same instructions
+        instance = CONVERSATION if has_turns and link.entry.takes == "frame" else "instance_id"
         # A chain may contain a perturbation twice; its position makes the random numbers different.
-        ids = pl.concat_str("scenario", pl.lit(f"\x1f{position}\x1f"), "instance_id")
+        ids = pl.concat_str("scenario", pl.lit(f"\x1f{position}\x1f"), instance)
         frame = link.apply(frame, ids, seed, query, tables=tables)
     changed = pl.col("perturbed_input").ne_missing(pl.col("input"))
     if variant.compat:

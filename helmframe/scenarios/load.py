@@ -152,8 +152,8 @@ def _split_turns(spec: ScenarioSpec, rows: pl.DataFrame) -> pl.DataFrame:
     invalid = (messages.len().fill_null(0) == 0) | is_null | (references.len() > messages.len())
     for instance_id in rows.filter(invalid)["instance_id"].head(1):
         raise SourceBrokenError(
-            f"scenario {spec.scenario!r}: the turns of {instance_id!r} must be a list of one or more texts, with "
-            "references for at most as many turns."
+            f"scenario {spec.scenario!r}: conversation {instance_id!r} is invalid. It must have one or more messages, "
+            "no null, and references of these messages only."
         )
     each = rows.with_columns(pl.int_ranges(1, messages.len() + 1).alias(TURN)).explode(TURN)
     number = pl.col(TURN)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -179,6 +180,17 @@ def test_perturbations_apply_to_every_turn_and_count_as_a_change_of_later_ones()
     assert variants.filter(perturbation="uppercase")["changed"].to_list() == [True, True]
 
 
+def test_all_turns_of_a_conversation_have_the_same_changed_instructions() -> None:
+    frame = pl.DataFrame({"said": [["a", "b", "c", "d"]] * 8})
+    plan = hf.scenario(frame, turns="said", method="generation", adapter={"instructions": "Answer."})
+    results = plan.perturb("instructions").generate(Bot().model()).score()
+    rows = results.rows(perturbation="instructions").with_columns(
+        instructions=pl.col("prompt").str.split("\n").list.first()
+    )
+    assert rows["instructions"].n_unique() > 1
+    assert rows.group_by("conversation").agg(pl.col("instructions").n_unique())["instructions"].to_list() == [1] * 8
+
+
 def test_metrics_score_the_turns_that_have_references() -> None:
     bot = Bot(lambda message: {"Why?": "because"}.get(message, "Paris"))
     results = talks().metrics("exact_match", "output_words").generate(bot.model()).score()
@@ -248,6 +260,14 @@ def test_judges_of_pairs_read_both_conversations() -> None:
     longest = max(seen, key=len)
     for name in models:
         assert f"User: Hello\n\nAssistant: from {name}\n\nUser: Who?\n\nAssistant: from {name}\n\nUser: Why?" in longest
+
+
+def test_a_report_shows_the_conversation_of_a_later_turn(tmp_path: Path) -> None:
+    one, other = Bot(lambda _: "no idea").model("one"), Bot(lambda _: "pardon").model("other")
+    page = tmp_path / "report.html"
+    talks().generate([one, other]).score().report(page)
+    text = page.read_text()
+    assert "Conversation with one:\n\nUser: Capital of France?\n\nAssistant: no idea\n\nUser: And of Spain?" in text
 
 
 def test_messages_and_turns_exclude_each_other() -> None:

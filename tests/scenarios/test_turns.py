@@ -108,9 +108,12 @@ def test_an_invalid_spec_names_the_problem(spec: Path, old: str, new: str, probl
 
 def test_a_conversation_without_turns_or_with_too_many_references_is_named(spec: Path) -> None:
     file = spec.parent / "talks" / "chat" / "test-0.parquet"
-    for row in ({"messages": []}, {"messages": ["Hi"], "answers": ["a", "b"]}, {"messages": ["Hi", None]}):
+    rows: list[dict[str, Any]] = [
+        {"messages": []}, {"messages": ["Hi"], "answers": ["a", "b"]}, {"messages": ["Hi", None]}
+    ]  # fmt: skip
+    for row in rows:
         pl.DataFrame([row], schema=TALKS.schema).write_parquet(file)
-        with pytest.raises(SourceBrokenError, match=r"the turns of 'chat/id0' must be a list of one or more texts"):
+        with pytest.raises(SourceBrokenError, match="conversation 'chat/id0' is invalid"):
             plan(spec).instances()
 
 
