@@ -70,8 +70,9 @@ def judge(
         model: The model that judges, as in `Plan.generate`. With a list of models, the score is the mean of their
             verdicts.
         template: The name of a template (`hf.list_judges()` lists all), the path of a YAML file, or a prompt. A prompt
-            contains `{completion}`, and may contain `{input}`, `{reference}` and other columns. A prompt with `{first}`
-            and `{second}` compares pairs, for `results.judge(…, against=…)`. The format of the reply is appended.
+            contains `{completion}`, and may contain `{input}`, `{reference}` and other columns. The input of a later
+            turn is the conversation up to it. A prompt with `{first}` and `{second}` compares pairs, for
+            `results.judge(…, against=…)`. The format of the reply is appended.
         scale: The values of a verdict: numbers ([0, .5, 1]), words ({"yes": 1, "no": 0}), or `hf.between(1, 10)`. By
             default the template's own.
         rescale: Whether scores are rescaled to fractions of the scale. By default the template's own, else False.
