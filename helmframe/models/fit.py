@@ -58,7 +58,7 @@ def fit(requests: pl.DataFrame, heads: pl.DataFrame, model: Model) -> tuple[pl.D
         pl.col("chat_template").fill_null(model.chat is not None), suffix=texts
     )
     rows = split_into_windows(rows, model).with_columns(limit=_limit(rows, model))
-    is_message = pl.col("blocks").list.first().struct.field("kind") == "message"
+    is_message = pl.col("blocks").list.first().struct.field("kind").eq_missing(pl.lit("message"))
     by_row = pl.col("substitutions").is_not_null() | (pl.col("blocks").list.len() > 1) | is_message
     rendered = rows.select(by_row).to_series()
     if not rendered.any():

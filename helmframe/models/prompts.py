@@ -97,7 +97,7 @@ def next_turn(requests: pl.DataFrame, earlier: pl.DataFrame, completions: pl.Dat
     """Return the requests of a turn with the conversation before it: the messages as sent, and the completions.
 
     The reasoning of a completion isn't part of the conversation, and white space at its ends is removed. A turn after a
-    failed one is `refused`, which makes it an error without a request.
+    failed one has the reason in `failed`, and isn't sent.
 
     Args:
         requests: `REQUESTS` of one turn, as `requests_by_turn` returns them.
@@ -105,8 +105,8 @@ def next_turn(requests: pl.DataFrame, earlier: pl.DataFrame, completions: pl.Dat
         completions: `COMPLETIONS` of the turn before. Turns after a request without an outcome have no row.
 
     Returns:
-        The requests, one row per output of the turn before, with output_index, `failed` (null or the reason), and all
-        blocks of the conversation.
+        The requests, one row per output of the turn before, with output_index, `failed`, and all blocks of the
+        conversation.
     """
     key = [*_OF_CONVERSATION, "output_index"]
     outcomes = completions.select(*key, "completion", "error", before=TURN)

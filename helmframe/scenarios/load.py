@@ -143,10 +143,15 @@ def _split_turns(spec: ScenarioSpec, rows: pl.DataFrame) -> pl.DataFrame:
         scenario has other clusters.
 
     Raises:
-        SourceBrokenError: A conversation has no turn, a null message, or references of more turns than messages.
+        SourceBrokenError: A conversation has no turn, a null message, references of more turns than messages, or
+            content parts.
     """
     if not spec.turns:
         return rows
+    if rows["content"].count():
+        raise SourceBrokenError(
+            f"scenario {spec.scenario!r}: column 'content' isn't supported in a scenario with turns. Remove it."
+        )
     messages, references = pl.col(TURN_INPUTS).list, pl.col(TURN_REFERENCES).list
     is_null = messages.eval(pl.element().is_null()).list.any()
     invalid = (messages.len().fill_null(0) == 0) | is_null | (references.len() > messages.len())

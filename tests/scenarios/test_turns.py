@@ -117,6 +117,12 @@ def test_a_conversation_without_turns_or_with_too_many_references_is_named(spec:
             plan(spec).instances()
 
 
+def test_content_parts_are_refused() -> None:
+    frame = FRAME.with_columns(content=pl.Series([[{"type": "image", "text": None, "media": None}]] * 2))
+    with pytest.raises(SourceBrokenError, match="'content' isn't supported in a scenario with turns"):
+        hf.scenario(frame, turns="said").instances()
+
+
 def test_conversations_take_neither_examples_nor_stopping_rules(spec: Path) -> None:
     with pytest.raises(ArgumentError, match=r"no few-shot examples: adapt\(shots=2\)\. Write shots=0\."):
         plan(spec).adapt(method="generation", shots=2)
