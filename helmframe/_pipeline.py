@@ -27,6 +27,7 @@ from helmframe.models.completion_cache import CompletionCache, request_ids
 from helmframe.models.fit import fit
 from helmframe.models.generate import generate
 from helmframe.models.model import Model
+from helmframe.models.prompts import next_turn
 from helmframe.perturbations.fields import ModelQuery
 from helmframe.perturbations.parsing import Variant
 from helmframe.perturbations.perturb import perturb
@@ -176,7 +177,7 @@ def split_spans(plan: PlanSpec, spec: ScenarioSpec, pieces: int) -> list[Span]:
 
 
 def instance_keys(plan: PlanSpec, spec: ScenarioSpec) -> pl.DataFrame:
-    """Return subset, row_index, instance_id, split and cluster of all rows of `load_instances`."""
+    """Return subset, row_index, instance_id, split and cluster of all instances; a conversation has one row."""
     return keys(spec, **_selection(plan, spec))
 
 
@@ -282,6 +283,32 @@ def fit_requests(
     """Return `FITTED` of one model, one row per output with its request_id, and `PREFIXES`. No request is sent."""
     fitted, prefixes = fit(requests, heads, model, default_room=task.default_room)
     return request_ids(fitted, prefixes, fingerprint, task.outputs, by_instance=model.sees_rows), prefixes
+
+
+def fit_next_turn(
+    requests: pl.DataFrame,
+    heads: pl.DataFrame,
+    task: Task,
+    model: Model,
+    fingerprint: str,
+    *,
+    earlier: pl.DataFrame,
+    completions: pl.DataFrame,
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return `FITTED` and `PREFIXES` of a later turn of conversations, as `fit_requests` does. No request is sent.
+
+    Args:
+        requests: `REQUESTS` of the turn.
+        heads: `HEADS`.
+        task: The task.
+        model: The model.
+        fingerprint: The model's fingerprint.
+        earlier: `FITTED` of the turn before.
+        completions: `COMPLETIONS` of the turn before. Turns after a request without an outcome have no row.
+    """
+    conversations = next_turn(requests, earlier, completions)
+    fitted, prefixes = fit_requests(conversations, heads, task, model, fingerprint)
+    return fitted.with_columns(refused=pl.coalesce("failed", "refused")).drop("failed"), prefixes
 
 
 def generate_completions(

@@ -54,6 +54,7 @@ from helmframe.models.budget import Budget, Prices
 from helmframe.models.fit import fit
 from helmframe.models.generate import NUMBERS, check_decoding
 from helmframe.models.model import Model, Prompt, Response
+from helmframe.models.prompts import requests_by_turn, with_unknown_completions
 from helmframe.models.protocol import check_spelling, models_of
 from helmframe.perturbations.call import PerturbationCall
 from helmframe.perturbations.parsing import variants
@@ -399,7 +400,8 @@ class Plan:
         """Return `REQUESTS` with `prompt`, one row per prompt as the model receives it. No request is sent.
 
         Without a model, prompts are neither truncated nor rendered with a chat template. `continuation` is the text
-        whose log-probability is requested.
+        whose log-probability is requested. In conversations, "{completion of turn 1}" stands for a completion that a
+        later prompt will contain; `results.requests` has the prompts as sent.
 
         >>> import helmframe as hf
         >>> plan = hf.scenario("sampler").where(subject="music").limit(1).adapt(shots=0)
@@ -413,9 +415,14 @@ class Plan:
                 variants = perturb_instances(self._spec, shard.lazy(), query_function(send=False)).collect()
                 for setting in task.settings:
                     requests, heads = adapt_variants(self._spec, variants.lazy(), train, setting, task.spec)
+                    first, *later = requests_by_turn(requests.collect())
                     for model in task.models:
-                        fitted, prefixes = fit(requests.collect(), heads, model, default_room=task.default_room)
+                        fitted, prefixes = fit(first, heads, model, default_room=task.default_room)
                         frames.append(fitted.join(prefixes, on="prefix_id", maintain_order="left"))
+                        for turn in later:
+                            requests = with_unknown_completions(turn, fitted)
+                            fitted, prefixes = fit(requests, heads, model, default_room=task.default_room)
+                            frames.append(fitted.join(prefixes, on="prefix_id", maintain_order="left"))
         prompt = (pl.col("prefix") + pl.col("suffix")).alias("prompt")
         return pl.concat(frames, how="diagonal_relaxed").lazy().with_columns(prompt).drop("prefix")
 
@@ -552,6 +559,7 @@ def scenario(
     references: str | None = None,
     choices: str | None = None,
     answer: str | None = None,
+    turns: str | None = None,
     id: str | None = None,
     subset: str | Sequence[str] | None = None,
     cluster: str | None = None,
@@ -593,12 +601,14 @@ def scenario(
             correct}; default "references", unless `choices` is specified.
         choices: The column with the options of a multiple-choice question, a list of texts; needs `answer`.
         answer: The column with the correct option: its index (from 0), its letter, or its text.
+        turns: The column with the user's messages of a conversation, a list of texts. Each turn is an instance, and the
+            model's own completions are part of the next prompt. `references` then has a list with one value per turn.
         id: The column with unique instance ids; default the row's index, train first, then valid, then test.
         subset: The column or columns of fixed strata, such as a subject. Few-shot examples come from the same subset.
         cluster: The column that groups instances that were sampled together, such as the questions of one passage.
         split: The column with train, valid or test; default `split` if the frame has it, else all rows are test.
         name: The name of the scenario; default a hash of its content.
-        method: The adapter method; default multiple_choice_joint with `choices`, else generation.
+        method: The adapter method; default multiple_choice_joint with `choices`, chat with `turns`, else generation.
         adapter: Further fields of the adapter.
         decoding: Decoding parameters; default max_tokens and stop for the method.
         metrics: The metrics; default the exact-match family.
@@ -611,9 +621,9 @@ def scenario(
             near columns.
     """
     columns: dict[str, Any] = {
-        "input": input, "references": references, "choices": choices, "answer": answer, "id": id, "subset": subset,
-        "cluster": cluster, "split": split, "name": name, "method": method, "adapter": adapter, "decoding": decoding,
-        "metrics": metrics, "main": main,
+        "input": input, "references": references, "choices": choices, "answer": answer, "turns": turns, "id": id,
+        "subset": subset, "cluster": cluster, "split": split, "name": name, "method": method, "adapter": adapter,
+        "decoding": decoding, "metrics": metrics, "main": main,
     }  # fmt: skip
     columns = {key: value for key, value in columns.items() if value is not None}
     if compat not in (None, "helm"):

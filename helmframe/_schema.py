@@ -14,6 +14,8 @@ MEDIA = pl.Struct({"name": pl.String, "data": pl.Binary})
 CONTENT = pl.List(pl.Struct({"type": pl.String, "text": pl.String, "media": MEDIA}))
 BLOCK = pl.Struct({"role": pl.String, "kind": pl.String, "content": CONTENT})
 REFERENCE = pl.Struct({"text": pl.String, "correct": pl.Boolean, "tags": pl.List(pl.String)})
+# The type of a content part that is filled with the completion of the turn before.
+COMPLETION_PART = "completion"
 ORIGINAL = "original"
 # The choices of a request about a single reference.
 YES, NO = "Yes", "No"
@@ -21,6 +23,7 @@ YES, NO = "Yes", "No"
 STRICT, LENIENT = PARSERS = "strict", "lenient"
 # Every table has a scenario's own columns under this prefix; no column of helmframe starts with it.
 SOURCE_PREFIX = "data_"
+TURN, CONVERSATION = "turn", "conversation"
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,16 @@ INSTANCES = Table(
         _column("references", pl.List(REFERENCE), "possible outputs, correct or not"),
     ),
 )
+TURNS = Table(
+    "turns",
+    "one turn of a conversation, in a scenario with turns; its later tables have these columns too",
+    INSTANCES.key,
+    (
+        _column(TURN, pl.Int64, "number of the turn in the conversation, from 1"),
+        _column(CONVERSATION, pl.String, "id of the conversation; the instance is one of its turns"),
+    ),
+    INSTANCES,
+)
 VARIANTS = Table(
     "variants",
     "one instance under one perturbation",
@@ -105,7 +118,8 @@ VARIANTS = Table(
         _column(
             "changed",
             pl.Boolean,
-            "whether input, references or adapter differ from the original, or HELM counts the unchanged copy",
+            "whether input, references or adapter differ from the original, in this or an earlier turn, or HELM counts "
+            "the unchanged copy",
         ),
         _column("repeat", pl.Int64, "0; above 0 if the unchanged prompt is requested again (perturbation 'rerun')"),
     ),
@@ -427,7 +441,7 @@ PROGRESS = Table(
     ),
 )
 TABLES = (
-    *(INSTANCES, VARIANTS, REQUESTS, HEADS, FITTED, PREFIXES, COMPLETIONS),
+    *(INSTANCES, TURNS, VARIANTS, REQUESTS, HEADS, FITTED, PREFIXES, COMPLETIONS),
     *(READ, SCORES, VERDICTS, STATS, HELM_STATS, LOGS, PROGRESS),
 )
 

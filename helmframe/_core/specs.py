@@ -231,7 +231,8 @@ class ScenarioSpec:
     names the rule by which HELM chooses rows at random; `mirror` applies it, and without a mirror the SELECT works
     too. `default` has the subsets of plans without a condition on them (`{subject: all}`). `outputs` is the number of
     completions per request. With `union`, files may have different columns, and missing ones are null. `status` is the
-    reason if the rows can't be read from the hub freely.
+    reason if the rows can't be read from the hub freely. `turns` names the column of the SELECT with the user's
+    messages of a conversation, a list of texts. Each turn is then an instance, and `references` has a list per turn.
     """
 
     scenario: str
@@ -257,6 +258,7 @@ class ScenarioSpec:
     outputs: int = 1
     union: bool = False
     status: str = ""
+    turns: str = ""
     origin: str = ""
     frame: Frame | None = None
 

@@ -22,7 +22,7 @@ from helmframe._core.specs import (
     of_subset,
     thawed,
 )
-from helmframe._schema import LENIENT, REFERENCE, STRICT, source_column, source_names
+from helmframe._schema import LENIENT, REFERENCE, STRICT, TURN, source_column, source_names
 from helmframe.adapters import examples, layout
 from helmframe.adapters.checks import ALL, check, with_change
 from helmframe.adapters.format_instructions import expand_format_instructions, with_named_instructions
@@ -198,6 +198,8 @@ def _cells(spec: ScenarioSpec, adapter_fields: Pairs, decoding: Pairs) -> list[S
         unused = tuple((key, 0 if key == "shots" else "") for key in entry.ignores)
         filled = with_named_instructions(entry.defaults, spec.adapter, of_adapter, unused)
         check(filled)
+        if spec.turns:
+            _check_turns(spec, filled, entry)
         for key, value in of_adapter:
             if key in entry.ignores and value:
                 raise ArgumentError(f"adapt({key}={thawed(value)!r}): method {method!r} doesn't use {key}. Remove it.")
@@ -206,6 +208,14 @@ def _cells(spec: ScenarioSpec, adapter_fields: Pairs, decoding: Pairs) -> list[S
         layers = (entry.decoding, spec.decoding) if same_method else (spec.decoding, entry.decoding)
         cells.append(Setting(name, filled, merged(*layers, of_decoding)))
     return cells
+
+
+def _check_turns(spec: ScenarioSpec, filled: AdapterSpec, entry: Adapter) -> None:
+    problem = f"Scenario {spec.scenario!r} has conversations of several turns"
+    if entry.scores:
+        raise ArgumentError(f"{problem}, and adapt(method={filled.method!r}) generates no completions. Write 'chat'.")
+    if filled.shots:
+        raise ArgumentError(f"{problem}, which take no few-shot examples: adapt(shots={filled.shots}). Write shots=0.")
 
 
 def adapt(
@@ -299,9 +309,18 @@ def _with_one_adapter(
         bare = layout.heads(subsets, shots.clear(), setting.name, spec, subset_columns)
         heads = pl.concat([heads, bare.with_columns(without=pl.lit(value=True))])
         without = calibrated
+    kind = "question"
+    if TURN in present:
+        # an adapter that sets `chat_template` sends messages, which are a dialogue without a template
+        is_chat = "chat_template" in present
+        kind = "message" if is_chat else kind
+        is_text = not is_chat and not spec.chat_template
+        questions = questions.with_columns(earlier=layout.completion_block(spec, kind=kind, is_text=is_text))
+        present = questions.collect_schema()
     has_media = "content" in present and variants.select(pl.col("content").count()).collect().item() > 0
     scored = "continuation" in present
-    question = layout.question_block(pl.col("question"), spec, content="content" if has_media else None, scored=scored)
+    media = "content" if has_media else None
+    question = layout.question_block(pl.col("question"), spec, content=media, kind=kind, scored=scored)
     requests = (
         questions.with_columns(
             *(pl.lit(None, dtype=dtype).alias(name) for name, dtype in _OPTIONAL.items() if name not in present),

@@ -4,7 +4,7 @@ import polars as pl
 
 from helmframe._core.expressions import correct_references
 from helmframe._core.specs import AdapterSpec
-from helmframe._schema import BLOCK, MEDIA, source_column
+from helmframe._schema import BLOCK, MEDIA, TURN, source_column
 from helmframe.adapters.adapt import adapter
 from helmframe.errors import ArgumentError
 
@@ -53,6 +53,8 @@ def chat(variants: pl.LazyFrame, spec: AdapterSpec) -> pl.LazyFrame:
     schema = variants.collect_schema()
     rows = variants
     column = source_column("messages")
+    if column in schema and TURN in schema:
+        raise ArgumentError("A scenario with turns can't have a column 'messages' too. Remove one of them.")
     if column in schema:
         if schema[column] not in (pl.List(MESSAGE), pl.List(pl.Null), pl.Null()):
             raise ArgumentError(

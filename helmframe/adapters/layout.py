@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from helmframe._core.specs import AdapterSpec
-from helmframe._schema import BLOCK, CONTENT, HEADS, MEDIA, VARIANTS, source_column
+from helmframe._schema import BLOCK, COMPLETION_PART, CONTENT, HEADS, MEDIA, TURN, VARIANTS, source_column
 from helmframe.errors import ArgumentError
 
 _OF_HEADS = ("instructions", "system")
@@ -64,7 +64,9 @@ def heads(
     return pl.DataFrame(rows, schema=HEADS.schema)
 
 
-def question_block(question: pl.Expr, spec: AdapterSpec, content: str | None, *, scored: bool = False) -> pl.Expr:
+def question_block(
+    question: pl.Expr, spec: AdapterSpec, content: str | None, *, kind: str = "question", scored: bool = False
+) -> pl.Expr:
     """Return the question as a list of one block: its text up to `output_prefix`, and other media.
 
     The trailing space of `output_prefix` is removed, except for that of `cue_space`. If a continuation is `scored`, the
@@ -79,7 +81,26 @@ def question_block(question: pl.Expr, spec: AdapterSpec, content: str | None, *,
     if content:
         media = pl.col(content).list.eval(pl.element().filter(pl.element().struct.field("type") != "text"))
         parts = pl.concat_list(media.fill_null([]), parts).cast(CONTENT)
-    return pl.concat_list(pl.struct(role=pl.lit("user"), kind=pl.lit("question"), content=parts)).cast(pl.List(BLOCK))
+    return pl.concat_list(pl.struct(role=pl.lit("user"), kind=pl.lit(kind), content=parts)).cast(pl.List(BLOCK))
+
+
+def completion_block(spec: AdapterSpec, *, kind: str, is_text: bool) -> pl.Expr:
+    """Return the completion of the turn before the question as a list of one block, and nothing before the first turn.
+
+    Its part of type "completion" is filled in once the completion is generated. In a prompt that is a text, the
+    completion follows the cue, as the answer of a few-shot example does.
+    """
+    before, after = (cue_end(spec), spec.output_suffix + spec.instance_prefix) if is_text else ("", "")
+    parts = [
+        {"type": kind_of_part, "text": text, "media": None}
+        for kind_of_part, text in (("text", before), (COMPLETION_PART, None), ("text", after))
+    ]
+    block = [{"role": "assistant", "kind": kind, "content": parts}]
+    return (
+        pl.when(pl.col(TURN) > 1)
+        .then(pl.lit(pl.Series([block], dtype=pl.List(BLOCK))))
+        .otherwise(pl.lit(pl.Series([[]], dtype=pl.List(BLOCK))))
+    )
 
 
 def cue_end(spec: AdapterSpec) -> str:

@@ -294,6 +294,11 @@ def until_entry(until: Until, tasks: Sequence[MonitoredTask]) -> dict[str, Any]:
     if not isinstance(until, Until):
         raise ArgumentError(f"until={until!r}: until must be a stopping rule: hf.precise(.03) or hf.decided('a', 'b').")
     for task in tasks:
+        if task.spec.turns:
+            raise PlanError(
+                f"until={until}: scenario {task.spec.scenario!r} has conversations of several turns, which can't be "
+                "stopped early. Remove until=, or add .sample(n)."
+            )
         until.check([model.name for model in task.models], f"the plan of {task.spec.scenario!r}")
         metric_of(until, task.spec, task.metrics)
     return {

@@ -10,7 +10,7 @@ from contextlib import ExitStack, closing, contextmanager, nullcontext
 from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import polars as pl
 
@@ -21,6 +21,7 @@ from helmframe._pipeline import (
     PlanSpec,
     Task,
     build_requests,
+    fit_next_turn,
     fit_requests,
     generate_completions,
     instance_keys,
@@ -30,7 +31,7 @@ from helmframe._pipeline import (
     task_checksum,
     task_shards,
 )
-from helmframe._schema import LOGS
+from helmframe._schema import LOGS, TURN
 from helmframe.early_stopping.rules import Until
 from helmframe.engines.logs import recording
 from helmframe.engines.manifest import Manifest, called_models, resumed_runs, without_secrets
@@ -55,6 +56,7 @@ from helmframe.models.completion_cache import CompletionCache, StoredRun, store_
 from helmframe.models.generate import Report, roomier_requests
 from helmframe.models.interrupts import wait_for, wait_through
 from helmframe.models.model import Model
+from helmframe.models.prompts import joined_turns, requests_by_turn
 from helmframe.models.scheduler import busy_of
 from helmframe.scenarios.checksums import Data
 from helmframe.store import Address, RunFolder, exists
@@ -119,6 +121,14 @@ def run(
 
 # The prefetched requests of one model, and their prefixes.
 Prompts: TypeAlias = Future[tuple[pl.DataFrame, pl.DataFrame]]
+
+
+class Batch(NamedTuple):
+    """The requests of a shard in one setting: prefetched prompts by model, and the requests of later turns."""
+
+    prompts: Mapping[Model, Prompts]
+    later: Sequence[pl.DataFrame]
+    heads: pl.DataFrame
 
 
 @dataclass(frozen=True)
@@ -265,15 +275,15 @@ class Execution:
         watch = None if self.until is None else _monitor(self.until, plan, task)
         with room, BackgroundWriter() as writer:
             shared = Shared(plan, task, fingerprints, manifest, dict.fromkeys(task.models), writer, watch)
-            with closing(prefetch(self._prompts(shared))) as prompts, ExitStack() as waited:
-                for index, of_model in enumerate(prompts):
+            with closing(prefetch(self._prompts(shared))) as batches, ExitStack() as waited:
+                for index, batch in enumerate(batches):
                     if not index:
                         for fingerprint in {fingerprints[model] for model in shared.active}:
                             waited.enter_context(busy_of(fingerprint).waited)
                     # each shard is repeated for each setting
                     shard = index // len(task.settings) if self.shard is None else self.shard
                     run_concurrently(
-                        [partial(self._run_shard, shared, model, of_model[model], shard) for model in shared.active],
+                        [partial(self._run_shard, shared, model, batch, shard) for model in shared.active],
                         self.budget,
                     )
                     if watch is not None and (index + 1) % len(task.settings) == 0:
@@ -285,7 +295,7 @@ class Execution:
                     if self.send and self.budget.stopped.is_set():
                         return
 
-    def _prompts(self, shared: Shared) -> Iterator[dict[Model, Prompts]]:
+    def _prompts(self, shared: Shared) -> Iterator[Batch]:
         """Yield each model's requests, by shard or look; an error is raised when the model is about to run."""
         plan, task = shared.plan, shared.task
         with (
@@ -295,38 +305,43 @@ class Execution:
             ) as batches,
         ):
             for requests, heads in batches:
-                yield {
-                    model: completed(partial(fit_requests, requests, heads, task, model, shared.fingerprints[model]))
+                first, *later = requests_by_turn(requests)
+                prompts = {
+                    model: completed(partial(fit_requests, first, heads, task, model, shared.fingerprints[model]))
                     for model in tuple(shared.active)
                 }
+                yield Batch(prompts, later, heads)
 
-    def _run_shard(self, shared: Shared, model: Model, prompts: Prompts, shard: int) -> None:
+    def _run_shard(self, shared: Shared, model: Model, batch: Batch, shard: int) -> None:
         """Run one model on one shard, and submit its results to the writer."""
         task, watch = shared.task, shared.watch
         scenario, fingerprint = task.spec.scenario, shared.fingerprints[model]
         cache, options = self.cache, {"send": self.send, "fresh": self.fresh, "budget": self.budget}
         try:
             report = self.progress.reporter(scenario, model.name)
-            fitted, prefixes = prompts.result()
+            fitted, prefixes = batch.prompts[model].result()
             if watch is not None:
                 fitted = watch.open_requests(fitted, model.name)
                 if not fitted.height:
                     return
+            for requests in batch.later:
+                report("planned", requests.height * task.outputs)
             if self.send:
                 report = self._with_cache_note(report, model, fitted, task)
-            if not self.fresh:
-                cache.reuse(fitted, prefixes, model, fingerprint, scenario)
-                if not model.durable:
-                    roomier = roomier_requests(fitted, prefixes, model, fingerprint)
-                    cache.reuse(roomier, prefixes, model, fingerprint, scenario)
-            cached = cache.completions(model, fingerprint, scenario)
             unscored: list[Address] = []
-            with BackgroundWriter() as writer:
-                if self.send and not model.durable:
-                    writer.submit(lambda: unscored.append(self._add_requests(scenario, fitted, shard)))
-                completions = generate_completions(
-                    fitted, prefixes, model, cached, fingerprint, report=report, **options
+            completions = self._completions(shared, model, fitted, prefixes, shard, report, unscored)
+            turns, sent = [(completions, prefixes)], [fitted.select("request_id")]
+            for requests in batch.later:
+                fitted, prefixes = fit_next_turn(
+                    requests, batch.heads, task, model, fingerprint, earlier=fitted, completions=completions
                 )
+                completions = self._completions(
+                    shared, model, fitted, prefixes, shard, _planned_before(report), unscored
+                )
+                turns.append((completions, prefixes))
+                sent.append(fitted.select("request_id"))
+            if batch.later:
+                completions, prefixes = joined_turns(turns)
             judging = partial(self.progress.judging, scenario)
             verdicts = judge_completions(completions, task, report=judging, cache=cache, **options)
         except CapabilityError as error:
@@ -337,7 +352,7 @@ class Execution:
             if watch is not None:
                 watch.cut(model.name, *(setting.name for setting in task.settings))
             return
-        if watch is not None and completions.height < fitted.height:
+        if watch is not None and completions.height < sum(frame.height for frame in sent):
             # the completions are stored, but an incomplete look isn't a random sample
             watch.cut(model.name, fitted["setting"][0])
             return
@@ -346,7 +361,7 @@ class Execution:
             self.folder.add("prefixes", scenario, prefixes, shard)
             self.folder.add("completions", scenario, completions, shard)
             self.folder.add("verdicts", scenario, verdicts, shard)
-            self.empty.add(count_empty(completions, prefixes, shard, fitted))
+            self.empty.add(count_empty(completions, prefixes, shard, pl.concat(sent)))
             remove(unscored)
 
         def score() -> None:
@@ -356,6 +371,39 @@ class Execution:
                 watch.add_scores(scores)
 
         shared.writer.submit(lambda: run_concurrently([store, score], self.budget))
+
+    def _completions(
+        self,
+        shared: Shared,
+        model: Model,
+        fitted: pl.DataFrame,
+        prefixes: pl.DataFrame,
+        shard: int,
+        report: Report,
+        unscored: list[Address],
+    ) -> pl.DataFrame:
+        """Return the completions of requests; the address of requests that the run stores is added to `unscored`."""
+        scenario, fingerprint = shared.task.spec.scenario, shared.fingerprints[model]
+        if not self.fresh:
+            self.cache.reuse(fitted, prefixes, model, fingerprint, scenario)
+            if not model.durable:
+                roomier = roomier_requests(fitted, prefixes, model, fingerprint)
+                self.cache.reuse(roomier, prefixes, model, fingerprint, scenario)
+        cached = self.cache.completions(model, fingerprint, scenario)
+        with BackgroundWriter() as writer:
+            if self.send and not model.durable and fitted.height:
+                writer.submit(lambda: unscored.append(self._add_requests(scenario, fitted, shard)))
+            return generate_completions(
+                fitted,
+                prefixes,
+                model,
+                cached,
+                fingerprint,
+                report=report,
+                send=self.send,
+                fresh=self.fresh,
+                budget=self.budget,
+            )
 
     def _add_requests(self, scenario: str, fitted: pl.DataFrame, shard: int) -> Address:
         """Store the requests of a shard until its completions are in the run's tables."""
@@ -371,6 +419,7 @@ class Execution:
         rows = min(FIRST_ROWS, SHARD_ROWS)
         whole = (
             self.until is None
+            and TURN not in fitted.columns
             and sum(len(plan.scenarios) for plan in self.plans) == len(task.settings) == 1
             and fitted["row_index"].n_unique() < rows  # fast, and in most cases enough
             and fitted.select("subset", "row_index").n_unique() < rows
@@ -467,6 +516,11 @@ class Execution:
             heart.join()
             manifest.end()
             write(status)
+
+
+def _planned_before(report: Report) -> Report:
+    """Return a report without the event "planned": the requests of later turns are planned with the first."""
+    return lambda event, count: None if event == "planned" else report(event, count)
 
 
 def _monitor(until: Until, plan: PlanSpec, task: Task) -> "StoppingMonitor":

@@ -14,7 +14,7 @@ from helmframe._core.checks import is_integer
 from helmframe._core.expressions import stripped
 from helmframe._core.json_schema import with_schema_text
 from helmframe._core.specs import UNSET, Call, Integers, Numbers, Reasoning, Stops, frozen, set_values, thawed
-from helmframe._schema import VERDICTS, with_source_columns
+from helmframe._schema import CONVERSATION, TURN, VERDICTS, with_source_columns
 from helmframe.errors import ArgumentError
 from helmframe.judging.query import query_model
 from helmframe.judging.templates import template_names, template_of
@@ -29,8 +29,9 @@ from helmframe.models.protocol import check_spelling, from_any
 
 # The common key of the two completions of a pair; their models and settings may differ.
 PAIR = [name for name in KEY if name != "model"]
-# The column of a pair's other completion.
-_OTHER = "\0other"
+# The columns of a pair's completions; of later turns, they are whole conversations.
+_OWN, _OTHER = "\0own", "\0other"
+_EARLIER = "\0earlier"  # the text of the turns before
 _RETRIES = 2
 # The counts of tokens, which are summed over the attempts of a verdict.
 _TOKENS = ("prompt_tokens", "cached_prompt_tokens", "output_tokens")
@@ -73,8 +74,9 @@ def judge(
         model: The model that judges, as in `Plan.generate`. With a list of models, the score is the mean of their
             verdicts.
         template: The name of a template (`hf.list_judges()` lists all), the path of a YAML file, or a prompt. A prompt
-            contains `{completion}`, and may contain `{input}`, `{reference}` and other columns. A prompt with `{first}`
-            and `{second}` compares pairs, for `results.judge(…, against=…)`. The format of the reply is appended.
+            contains `{completion}`, and may contain `{input}`, `{reference}` and other columns. The input of a later
+            turn is the conversation up to it. A prompt with `{first}` and `{second}` compares pairs, for
+            `results.judge(…, against=…)`. The format of the reply is appended.
         scale: The values of a verdict: numbers ([0, .5, 1]), words ({"yes": 1, "no": 0}), or `hf.between(1, 10)`. By
             default the template's own.
         rescale: Whether scores are rescaled to fractions of the scale. By default the template's own, else False.
@@ -210,7 +212,8 @@ def verdicts_on(
     parsed = outputs.filter(pl.col("completion").is_not_null()).collect()
     verdicts = [no_verdicts()]
     for judge in judges:
-        prompts, empty = _judge_prompts(parsed, judge)
+        rows = parsed if judge.template.of_pairs else with_conversations(parsed)
+        prompts, empty = _judge_prompts(rows, judge)
         for model in judge.models:
             options = {"send": send, "fresh": fresh, "budget": budget, "cache": cache, "report": report(model.name)}
             verdicts += [
@@ -219,8 +222,47 @@ def verdicts_on(
     return pl.concat(verdicts)
 
 
+def with_conversations(completions: pl.DataFrame) -> pl.DataFrame:
+    """Return the completions with all turns up to this one as their input, in the column `perturbed_input`."""
+    if TURN not in completions.columns:
+        return completions
+    message = pl.col("perturbed_input")
+    whole = pl.concat_str(_EARLIER, pl.lit("User: "), message)
+    is_later = pl.col(_EARLIER) != ""
+    return (
+        _with_earlier_turns(completions)
+        .with_columns(perturbed_input=pl.when(is_later).then(whole).otherwise(message))
+        .drop(_EARLIER)
+    )
+
+
+def _with_earlier_turns(completions: pl.DataFrame) -> pl.DataFrame:
+    """Return the completions with the text of the turns before each; it is empty without earlier turns."""
+    key = ["scenario", CONVERSATION, *(name for name in KEY if name not in ("scenario", "instance_id"))]
+    exchange = pl.format("User: {}\n\nAssistant: {}\n\n", "perturbed_input", stripped(pl.col("completion")))
+    turns = completions.filter(pl.col(TURN).is_not_null())
+    exchanges = turns.group_by(key).agg(exchange.sort_by(TURN).alias(_EARLIER))
+    joined = completions.join(exchanges, on=key, how="left", nulls_equal=True, maintain_order="left")
+    earlier = pl.col(_EARLIER).list.head(pl.col(TURN) - 1).list.join("", ignore_nulls=True)
+    return joined.with_columns(earlier.fill_null(""))
+
+
+def _with_transcripts(completions: pl.DataFrame) -> pl.DataFrame:
+    """Return the completions with a text to compare in `_OWN`: the completion, or of later turns the conversation."""
+    completion = pl.col("completion")
+    if TURN not in completions.columns:
+        return completions.with_columns(completion.alias(_OWN))
+    whole = pl.concat_str(
+        _EARLIER, pl.lit("User: "), "perturbed_input", pl.lit("\n\nAssistant: "), stripped(completion)
+    )
+    text = pl.when(pl.col(_EARLIER) != "").then(whole).otherwise(completion)
+    return _with_earlier_turns(completions).with_columns(text.alias(_OWN)).drop(_EARLIER)
+
+
 def paired(completions: pl.DataFrame, counterparts: pl.DataFrame) -> pl.DataFrame:
     """Return the completions that have a counterpart, with its text, and its model as `against`.
+
+    The texts of a later turn are the whole conversations of both models.
 
     Args:
         completions: `COMPLETIONS`.
@@ -230,13 +272,15 @@ def paired(completions: pl.DataFrame, counterparts: pl.DataFrame) -> pl.DataFram
         ArgumentError: A completion has several counterparts.
     """
     on = [name for name in PAIR if name != "setting" or counterparts["setting"].n_unique() > 1]
-    completed = counterparts.filter(pl.col("completion").is_not_null())
+    completed = _with_transcripts(counterparts).filter(pl.col("completion").is_not_null())
     if completed.select(on).is_duplicated().any():
         raise ArgumentError(
             "judge(against=…): a completion has several counterparts. Choose one model and one setting."
         )
-    other = completed.select(*on, pl.col("completion").alias(_OTHER), against="model")
-    return completions.join(other, on=on, how="inner", nulls_equal=True, maintain_order="left", validate="m:1")
+    other = completed.select(*on, pl.col(_OWN).alias(_OTHER), against="model")
+    return _with_transcripts(completions).join(
+        other, on=on, how="inner", nulls_equal=True, maintain_order="left", validate="m:1"
+    )
 
 
 def _parse_judge(value: object) -> object:
@@ -275,7 +319,7 @@ def _judge_prompts(parsed: pl.DataFrame, judge: Judge) -> tuple[pl.DataFrame, pl
     """
     template = judge.template
     if template.of_pairs:
-        completion, other = pl.col(COMPLETION), pl.col(_OTHER)
+        completion, other = pl.col(_OWN), pl.col(_OTHER)
         rows = pl.concat(
             [
                 parsed.with_columns(

@@ -124,9 +124,10 @@ class Scale:
 class Template:
     """A prompt for judges and its scale. With `{first}` and `{second}` it is about a pair of completions.
 
-    `{name}` in `prompt` is a column: input (as sent), original_input, completion, output (parsed), reference (the first
-    correct one), references (all, one per line), or a column of the scenario. `rescale` converts scores to fractions of
-    the scale. `empty` is the verdict on an empty completion, for which no request is sent.
+    `{name}` in `prompt` is a column: input (as sent; of a later turn, with the conversation before it), original_input,
+    completion, output (parsed), reference (the first correct one), references (all, one per line), or a column of the
+    scenario. `rescale` converts scores to fractions of the scale. `empty` is the verdict on an empty completion, for
+    which no request is sent.
     """
 
     judge: str

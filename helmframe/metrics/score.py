@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import polars as pl
 
 from helmframe._core.expressions import correct_references, is_starved, look_up_pairs, stripped
-from helmframe._schema import LENIENT, OF_REQUEST, SCORES, source_column, with_source_columns
+from helmframe._schema import LENIENT, OF_REQUEST, SCORES, TURN, source_column, with_source_columns
 from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.metrics.answers import lenient
 from helmframe.metrics.helm_outputs import is_helm_output
@@ -114,7 +114,8 @@ def with_parser(completions: pl.LazyFrame, parser: str) -> pl.LazyFrame:
 def score(completions: pl.LazyFrame, names: Sequence[str | Metric]) -> pl.LazyFrame:
     """Return the scores: one row per completion and output metric, and per instance and instance metric.
 
-    If options were requested one by one, metrics that read the answer get the likeliest option as the instance's only
+    Turns of a conversation without references have no row for metrics that compare with them. If options were requested
+    one by one, metrics that read the answer get the likeliest option as the instance's only
     completion. All other metrics get one completion per option. Metrics of level "set" have no score per completion and
     add no rows; tables compute them from the completions.
 
@@ -184,6 +185,7 @@ def prepare_set_metric(
     _check(metric, expression, available)
     if _reads_answer(metric) and has_option_requests(read):
         read = with_likeliest_options(read)
+    read = _comparable(read, metric, available)
     if helm:
         read = read.filter(is_helm_output(metric, available))
     elif _any_by_helm(read):
@@ -221,8 +223,15 @@ def _valued(read: pl.LazyFrame, metrics: Sequence[Metric], available: Sequence[s
 
 
 def _per_output(wide: pl.LazyFrame, metric: Metric, available: Sequence[str], helm: bool) -> pl.LazyFrame:
-    rows = _scored_rows(wide, metric, available) if helm else wide
+    rows = _comparable(_scored_rows(wide, metric, available) if helm else wide, metric, available)
     return _scores(rows.with_columns(_finished(metric, available)), metric.name)
+
+
+def _comparable(rows: pl.LazyFrame, metric: Metric, available: Sequence[str]) -> pl.LazyFrame:
+    """Return the rows that the metric can score: without turns that have no references, if it compares with them."""
+    if TURN not in available or not {"correct", GOLD} & _reads(metric):
+        return rows
+    return rows.filter(pl.col(TURN).is_null() | (pl.col("correct").list.len() > 0))
 
 
 def _any_by_helm(read: pl.LazyFrame) -> bool:
@@ -242,7 +251,8 @@ def _per_instance(wide: pl.LazyFrame, metric: Metric, available: Sequence[str]) 
     """Return the outputs of each instance in their order, joined into one row."""
     base, columns = metric.base, [*available, "score"]
     # scores of the joined metric; without one, null and a reason if an output is missing
-    frame = wide.with_columns(_finished(base, available) if base else _NO_SCORE)
+    frame = _comparable(wide, base or metric, available)
+    frame = frame.with_columns(_finished(base, available) if base else _NO_SCORE)
     absent = _absent(metric, columns)
     lists = [pl.col(name).implode().alias(name) for name in metric.columns]
     value = _NO_VALUE if absent else pl.struct(lists) if lists else _value(metric, columns)

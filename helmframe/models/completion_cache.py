@@ -127,14 +127,16 @@ def request_ids(
     once for all requests that share them.
 
     Args:
-        fitted: `FITTED`.
+        fitted: `FITTED`; rows with output_index, of later turns of a conversation, are single outputs already.
         prefixes: `PREFIXES`.
         fingerprint: The fingerprint of the model.
         n: The number of outputs per request.
         by_instance: Whether the model receives the instance with the prompt, so that the id covers it.
     """
     rows = fitted
-    if n > 1:
+    if "output_index" in rows.columns:
+        rows = rows.select(pl.exclude("output_index"), "output_index")
+    elif n > 1:
         rows = rows.join(pl.DataFrame({"output_index": range(n)}, schema={"output_index": pl.Int64}), how="cross")
     else:
         rows = rows.with_columns(output_index=pl.lit(0, dtype=pl.Int64))

@@ -65,7 +65,8 @@ def fit(
     )
     rows = _with_variables(with_default_room(rows, model) if default_room else rows)
     rows = split_into_windows(rows, model).with_columns(limit=_limit(rows, model))
-    by_row = pl.col("substitutions").is_not_null() | (pl.col("blocks").list.len() > 1)
+    is_message = pl.col("blocks").list.first().struct.field("kind").eq_missing(pl.lit("message"))
+    by_row = pl.col("substitutions").is_not_null() | (pl.col("blocks").list.len() > 1) | is_message
     rendered = rows.select(by_row).to_series()
     if not rendered.any():
         fitted, prefixes = _with_shared_starts(rows, heads, model)

@@ -6,7 +6,8 @@ from typing import Any, TypeAlias, TypeVar, overload
 
 import polars as pl
 
-from helmframe._schema import NO, YES
+from helmframe._core.expressions import stripped
+from helmframe._schema import CONTENT, CONVERSATION, MEDIA, NO, TURN, YES
 from helmframe.errors import CapabilityError
 from helmframe.models.model import Model, Row
 
@@ -75,6 +76,87 @@ def _starts_shot(block: Block) -> bool:
 
 def _text(block: Block) -> str:
     return "".join(part["text"] or "" for part in block["content"])
+
+
+# The columns that the requests of a conversation's turns share.
+_OF_CONVERSATION = ("scenario", CONVERSATION, "perturbation", "perturbation_seed", "setting", "trial")
+
+
+def requests_by_turn(requests: pl.DataFrame) -> list[pl.DataFrame]:
+    """Return the requests of each turn; without conversations, all are in the first frame.
+
+    Args:
+        requests: `REQUESTS`, where the blocks of a later turn start with the completion before it, to be filled in.
+    """
+    if TURN not in requests.columns or requests.is_empty():
+        return [requests]
+    return [rows for _, rows in sorted(requests.partition_by(TURN, maintain_order=True, as_dict=True).items())]
+
+
+def next_turn(requests: pl.DataFrame, earlier: pl.DataFrame, completions: pl.DataFrame) -> pl.DataFrame:
+    """Return the requests of a turn with the conversation before it: the messages as sent, and the completions.
+
+    The reasoning of a completion isn't part of the conversation, and white space at its ends is removed. A turn after a
+    failed one has the reason in `failed`, and isn't sent.
+
+    Args:
+        requests: `REQUESTS` of one turn, as `requests_by_turn` returns them.
+        earlier: `FITTED` of the turn before, with output_index.
+        completions: `COMPLETIONS` of the turn before. Turns after a request without an outcome have no row.
+
+    Returns:
+        The requests, one row per output of the turn before, with output_index, `failed`, and all blocks of the
+        conversation.
+    """
+    key = [*_OF_CONVERSATION, "output_index"]
+    outcomes = completions.select(*key, "completion", "error", before=TURN)
+    sent = earlier.select(*key, sent="blocks").join(outcomes, on=key, how="inner", validate="1:1")
+    rows = requests.join(sent, on=list(_OF_CONVERSATION), how="inner", maintain_order="left")
+    completion, after = pl.col("blocks").list.first(), pl.col("blocks").list.slice(1)
+    parts = completion.struct.field("content").list
+    text = stripped(pl.col("completion")).fill_null("")
+    part = pl.concat_list(pl.struct(type=pl.lit("text"), text=text, media=pl.lit(None, dtype=MEDIA))).cast(CONTENT)
+    filled = completion.struct.with_fields(content=pl.concat_list(parts.head(1), part, parts.tail(1)))
+    is_failed = pl.col("completion").is_null()
+    reason = pl.coalesce(pl.col("error").str.extract(_FAILED), pl.format("turn {} failed", "before"))
+    return rows.with_columns(
+        blocks=pl.concat_list("sent", pl.concat_list(filled).cast(rows.schema["blocks"]), after),
+        failed=pl.when(is_failed).then(reason),
+    ).drop("sent", "completion", "error", "before")
+
+
+def with_unknown_completions(requests: pl.DataFrame, earlier: pl.DataFrame) -> pl.DataFrame:
+    """Return the requests of a turn as `next_turn` does, with placeholders for completions that aren't generated yet.
+
+    Args:
+        requests: `REQUESTS` of one turn.
+        earlier: `FITTED` of the turn before.
+    """
+    output = pl.lit(0, dtype=pl.Int64)
+    sent = earlier.with_columns(
+        output_index=output,
+        completion=pl.concat_str(pl.lit("{completion of turn "), pl.col(TURN).cast(pl.String), pl.lit("}")),
+        error=pl.lit(None, dtype=pl.String),
+    )
+    return next_turn(requests, sent, sent).drop("output_index", "failed")
+
+
+def joined_turns(turns: Sequence[tuple[pl.DataFrame, pl.DataFrame]]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the completions of all turns, conversation by conversation, and their prefixes.
+
+    Args:
+        turns: `COMPLETIONS` and `PREFIXES` of each turn, in order.
+    """
+    position = "\0position"
+    order = turns[0][0].select("scenario", CONVERSATION).unique(maintain_order=True).with_row_index(position)
+    rows = pl.concat([completions for completions, _ in turns], how="diagonal_relaxed")
+    rows = rows.join(order, on=["scenario", CONVERSATION], how="left", maintain_order="left")
+    prefixes = pl.concat([prefixes for _, prefixes in turns]).unique("prefix_id", maintain_order=True)
+    return rows.sort(position, TURN, maintain_order=True).drop(position), prefixes
+
+
+# The error of a turn after a failed one.
+_FAILED = r"^(turn \d+ failed)$"
 
 
 # The start of a conversation as text. One line of JSON (all but the last text) and the last text follow.

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 
 import polars as pl
 
-from helmframe._schema import ORIGINAL
+from helmframe._schema import CONVERSATION, ORIGINAL, TURN
 from helmframe.perturbations.fields import ModelQuery
 from helmframe.perturbations.parsing import Variant
 from helmframe.perturbations.tables import Tables
@@ -35,7 +35,7 @@ def perturb(
         `VARIANTS`, one row per (instance, perturbation, seed), with `perturbed_input`, `changed` and other columns
         added. The variants of an instance are next to each other: near-copies take half the space in a Parquet file.
         Variants that HELM drops because the input is unchanged are included, with `changed` false and the original
-        references.
+        references. A turn of a conversation counts as changed if an earlier turn is, because its prompt contains both.
 
     Raises:
         PlanError: On collection: a perturbation raises, or returns null for a text; the message names it.
@@ -57,7 +57,11 @@ def perturb(
         for variant in variants
         for seed in range(variant.draws)
     ]
-    return pl.concat([plain, *changed]).sort(_ROW, maintain_order=True).drop(_ROW)
+    rows = pl.concat([plain, *changed]).sort(_ROW, maintain_order=True).drop(_ROW)
+    if TURN not in rows.collect_schema():
+        return rows
+    conversation = ["scenario", CONVERSATION, "perturbation", "perturbation_seed"]
+    return rows.with_columns(pl.col("changed").cum_max().over(conversation, order_by=TURN))
 
 
 def _apply_variant(
@@ -69,9 +73,12 @@ def _apply_variant(
     tables: Tables,
 ) -> pl.LazyFrame:
     frame = plain
+    has_turns = CONVERSATION in plain.collect_schema()
     for position, link in enumerate(variant.chain):
+        # all turns of a conversation have the same instructions
+        instance = CONVERSATION if has_turns and link.entry.takes == "frame" else "instance_id"
         # A chain may contain a perturbation twice; its position makes the random numbers different.
-        ids = pl.concat_str("scenario", pl.lit(f"\x1f{position}\x1f"), "instance_id")
+        ids = pl.concat_str("scenario", pl.lit(f"\x1f{position}\x1f"), instance)
         frame = link.apply(frame, ids, seed, query, tables=tables)
     changed = pl.col("perturbed_input").ne_missing(pl.col("input"))
     if variant.compat:

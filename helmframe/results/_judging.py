@@ -13,13 +13,13 @@ import polars as pl
 
 from helmframe import stats
 from helmframe._core.expressions import key_of
-from helmframe._schema import PARSERS, VERDICTS
+from helmframe._schema import PARSERS, TURN, VERDICTS
 from helmframe.adapters.adapt import adapter_id
 from helmframe.early_stopping.rules import bounded_metrics
 from helmframe.engines.notes import unparsed_entries
 from helmframe.engines.progress import SECONDS_BETWEEN_LINES
 from helmframe.errors import ArgumentError, NotComparableError, UnknownNameError
-from helmframe.judging.judge import judges_of, paired, verdicts_on, with_judges
+from helmframe.judging.judge import judges_of, paired, verdicts_on, with_conversations, with_judges
 from helmframe.metrics.judge import KEY, with_verdicts
 from helmframe.metrics.protocol import Metric, manifest_entry, resolve_metrics
 from helmframe.metrics.score import check_units, count_unparsed, score, with_parser
@@ -358,7 +358,10 @@ def to_label(results: ResultsData, n: int, seed: int = 0) -> pl.DataFrame:
         n: The number of completions.
         seed: The seed of the sample.
     """
-    generated = results.completions.filter(pl.col("completion").is_not_null()).with_columns(
+    completions = results.completions
+    if TURN in completions.collect_schema():  # a person reads the whole conversation
+        completions = with_conversations(completions.collect()).lazy()
+    generated = completions.filter(pl.col("completion").is_not_null()).with_columns(
         draw=key_of(f"label\x1f{seed}", *map(pl.col, KEY))
     )
     names = [name for name in KEY if name not in ("reference_index", "request_mode")]

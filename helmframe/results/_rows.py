@@ -6,7 +6,7 @@ from typing import Any
 import polars as pl
 
 from helmframe._core.checks import is_integer
-from helmframe._schema import COMPLETIONS, OF_REQUEST, ROW_COLUMNS, SCORES
+from helmframe._schema import COMPLETIONS, CONVERSATION, OF_REQUEST, ROW_COLUMNS, SCORES, TURN
 from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.metrics.score import parse
 from helmframe.results._data import ResultsData, filter_equal, reader_of, with_scores
@@ -31,6 +31,8 @@ def requests(results: ResultsData) -> pl.LazyFrame:
 def rows(results: ResultsData, *, metric: str | None = None, score: float | None = None, **equals: Any) -> pl.DataFrame:
     """Return wide rows, one per completion: input, prompt, completion, output, references, and one column per metric.
 
+    Rows of conversations also have `turn` and `conversation`: `rows(turn=2)`.
+
     A metric over an instance's outputs or options has the same score in each row of the instance.
 
     >>> import helmframe as hf
@@ -49,11 +51,14 @@ def rows(results: ResultsData, *, metric: str | None = None, score: float | None
         UnknownNameError: If a metric or column is unknown.
         ArgumentError: If a value has another type than its column, or the metric is of a whole set.
     """
+    turn = [name for name in (TURN, CONVERSATION) if name in results.completions.collect_schema()]
     parsed = parse(results.completions).join(
         results.prefixes.unique("prefix_id"), on="prefix_id", how="left", maintain_order="left"
     )
     frame = (
-        parsed.with_columns(prompt=pl.col("prefix") + pl.col("suffix")).select(*COMPLETIONS.key, *ROW_COLUMNS).collect()
+        parsed.with_columns(prompt=pl.col("prefix") + pl.col("suffix"))
+        .select(*COMPLETIONS.key, *turn, *ROW_COLUMNS)
+        .collect()
     )
     frame = with_scores(frame, results.scores.collect())
     unscored = [name for name in _row_metrics(results) if name not in frame.columns]

@@ -25,6 +25,7 @@ def frame_scenario(
     references: str | None = None,
     choices: str | None = None,
     answer: str | None = None,
+    turns: str | None = None,
     id: str | None = None,
     subset: str | Sequence[str] | None = None,
     cluster: str | None = None,
@@ -49,15 +50,17 @@ def frame_scenario(
             `references`.
         choices: The options of a multiple-choice question, a list of texts; needs `answer`.
         answer: The correct option: its index (from 0), its letter, or its text.
+        turns: The user's messages of a conversation, a list of texts, in place of `input`. `references` then has, for
+            each turn, a text, a list of texts, or null; without it, no turn has references.
         id: Unique ids of the instances; default their positions, train first, then valid, then test.
         subset: Fixed strata, such as a subject. Few-shot examples come from the same subset.
         cluster: The group of instances that were sampled together, such as the questions of one passage.
         split: The split: train, valid or test; default `split` if the frame has it, else all instances are test.
         name: The name of the scenario; default a hash of the content.
-        method: The method of the adapter; default multiple_choice_joint with choices, else generation.
+        method: The method of the adapter; default multiple_choice_joint with choices, chat with turns, else generation.
         adapter: Further fields of the adapter.
         decoding: Decoding parameters; default max_tokens and stop for the method.
-        metrics: The metrics; default the exact-match family.
+        metrics: The metrics; default the exact-match family, and output_words without references of turns.
         main: The main metric of the scenario; default exact_match with choices, else quasi_exact_match.
 
     Raises:
@@ -76,9 +79,13 @@ def frame_scenario(
             )
     if split is None and "split" in rows.columns:
         split = "split"
+    if turns is None:
+        texts = {"input": _input(rows, input), "references": _references(rows, references, choices, answer)}
+    else:
+        _check_turns(rows, turns, choices or answer)
+        texts = _turn_references(rows, references)
     columns = {
-        "input": _input(rows, input),
-        "references": _references(rows, references, choices, answer),
+        **texts,
         "split": _split(rows, split),
         **({"cluster": rows[cluster].cast(pl.String)} if cluster else {}),
         **({"instance_id": _ids(rows, id)} if id else {}),
@@ -92,6 +99,8 @@ def frame_scenario(
             "'subject'."
         )
     meanings = {"input": input, "references": references, "split": split, "cluster": cluster, "instance_id": id}
+    if turns is not None:
+        del meanings["input"]
     if choices is None and references is None:
         meanings["references"] = "references"
     meanings |= {name: name for name in ("content", "sub_split") if name in columns}
@@ -111,10 +120,12 @@ def frame_scenario(
     )
     digest = _digest(table)
     choice = choices is not None
+    plain = turns is None or method not in (None, "chat")
     scenario_name = name or f"frame_{digest[:8]}"
     if not re.fullmatch(r"[A-Za-z0-9_.\-]+", scenario_name):
         raise ArgumentError(f"scenario(name={scenario_name!r}): name must consist of letters, digits, _, - and . only.")
-    measured = (metrics,) if isinstance(metrics, str) else tuple(metrics or _METRICS)
+    default = _METRICS if "references" in columns else ("output_words",)
+    measured = (metrics,) if isinstance(metrics, str) else tuple(metrics or default)
     return ScenarioSpec(
         scenario=scenario_name,
         version=digest[:16],
@@ -122,10 +133,15 @@ def frame_scenario(
         main=MainScore(main or _main(measured, choice=choice), _main_split(table), "macro" if subsets else "micro"),
         metrics=measured,
         subsets=subsets,
-        adapter=_adapter(table, method, adapter, choice=choice),
-        decoding=frozen(with_schema_text({**_decoding(choice=choice), **(decoding or {})}, "decoding.json_schema")),
+        adapter=_chat_adapter(method, adapter) if turns else _adapter(table, method, adapter, choice=choice),
+        decoding=frozen(
+            with_schema_text(
+                {**(_decoding(choice=choice) if plain else {}), **(decoding or {})}, "decoding.json_schema"
+            )
+        ),
         description=f"A data frame with {table.height:,} rows.",
         frame=Frame(table, digest),
+        turns=turns or "",
     )
 
 
@@ -207,6 +223,42 @@ def _references(rows: pl.DataFrame, references: str | None, choices: str | None,
             f"references={column!r}: the elements of a list must be texts or {{text, correct}}, not {series.dtype}."
         )
     return _refuse_nulls(series.list.eval(reference).cast(pl.List(REFERENCE)), f"references={column!r}")
+
+
+def _check_turns(rows: pl.DataFrame, turns: str, choices: str | None) -> None:
+    series = _need(rows, "turns", turns, pl.List)
+    if series.dtype != pl.List(pl.String):
+        raise ArgumentError(f"turns={turns!r}: the column must be a list of texts, not {series.dtype}.")
+    messages = series.list
+    for row in (messages.eval(pl.element().is_null()).list.any() | (messages.len() == 0)).arg_true().head(1):
+        raise ArgumentError(f"turns={turns!r}: row {row} must have one or more texts and no null.")
+    if choices is not None:
+        raise ArgumentError("scenario(): turns excludes choices and answer. Write the options into the messages.")
+
+
+def _turn_references(rows: pl.DataFrame, references: str | None) -> dict[str, pl.Series]:
+    """Return the references of each turn, a list of lists, or nothing without a column of references."""
+    column = references or ("references" if "references" in rows.columns else None)
+    if column is None:
+        return {}
+    lists = _need(rows, "references", column, pl.List).rename("references")
+    of_turn = lists.explode(empty_as_null=False)
+    if not of_turn.len():
+        return {}
+    if isinstance(of_turn.dtype, pl.List):
+        of_turn = of_turn.fill_null([])
+    else:
+        of_turn = pl.select(
+            pl.when(of_turn.is_null())
+            .then(pl.lit([], pl.List(pl.String)))
+            .otherwise(pl.concat_list(of_turn.cast(pl.String)))
+        ).to_series()
+    counted = pl.DataFrame({"row": pl.int_range(lists.len(), eager=True), "n": lists.list.len()})
+    row = counted.select(pl.col("row").repeat_by("n").explode(empty_as_null=False)).to_series()
+    made = _references(pl.DataFrame({column: of_turn}), column, None, None)
+    grouped = pl.DataFrame({"row": row, "references": made}).group_by("row").agg("references")
+    joined = counted.join(grouped, on="row", how="left", maintain_order="left")["references"]
+    return {"references": joined.fill_null([])}
 
 
 def _refuse_nulls(references: pl.Series, argument: str) -> pl.Series:
@@ -361,6 +413,12 @@ def _adapter(table: pl.DataFrame, method: str | None, overrides: Mapping[str, An
             **(overrides or {}),
         }
     )
+    adapter_spec(pairs, where="adapter")
+    return pairs
+
+
+def _chat_adapter(method: str | None, overrides: Mapping[str, Any] | None) -> Any:
+    pairs = frozen({"method": method or "chat", "shots": 0, **(overrides or {})})
     adapter_spec(pairs, where="adapter")
     return pairs
 

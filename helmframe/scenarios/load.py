@@ -10,14 +10,15 @@ from typing import TypedDict
 import polars as pl
 
 from helmframe._core.specs import SPLITS, Between, Condition, Equals, Expression, Sample, ScenarioSpec, Sql
-from helmframe._schema import INSTANCES, conform, with_source_columns
+from helmframe._schema import CONVERSATION, INSTANCES, TURN, conform, source_column, with_source_columns
 from helmframe.config import data_root
-from helmframe.errors import ArgumentError, RepeatedKeyError, SourceError, SourceMissingError
-from helmframe.scenarios.query import Query, open_query, with_default_subsets
+from helmframe.errors import ArgumentError, RepeatedKeyError, SourceBrokenError, SourceError, SourceMissingError
+from helmframe.scenarios.query import TURN_INPUTS, TURN_REFERENCES, Query, open_query, with_default_subsets
 from helmframe.scenarios.sources import advice
 from helmframe.scenarios.validation import unknown_value, values
 
 _MOST_BYTES = 64 << 20
+_TURNS = 8  # of a conversation, to estimate the rows of a frame
 # Seconds between attempts to resume reading: long enough for a server to restart.
 WAITS = (0.5, 1.0, 2.0, 4.0, 8.0)
 
@@ -48,6 +49,9 @@ def load(
 ) -> Iterator[pl.DataFrame]:
     """Yield the instances of these splits that meet the conditions, in frames.
 
+    A conversation of several turns is one row for conditions, samples and keys. The yielded frames have one row per
+    turn, and all turns of a conversation are in one frame.
+
     Args:
         spec: The scenario.
         where: The conditions, applied before `sample`. DuckDB's scan applies equalities, ranges and SQL, and equalities
@@ -57,7 +61,7 @@ def load(
         data: The root of the rows, instead of the configured one.
         compat: The rules of instance ids: "helm" numbers them as HELM does, from 0 in each subset, train first, over
             the rows that meet the conditions on HELM's parameters.
-        rows: The most rows of one frame, which also has at most about 64 MB.
+        rows: The most rows of one frame, which also has at most about 64 MB. Long conversations may have more.
         first: The most rows of the first frame; default `rows`.
         only: The rows of `keys` to load; default all.
 
@@ -71,11 +75,10 @@ def load(
     """
     _check_splits(splits)
     any_rows = False
-    for frame in _shards(
-        _resuming(partial(_read, spec, where, sample, splits, data, compat, only)), rows, first or rows
-    ):
+    most, most_first = (max(1, number // (_TURNS if spec.turns else 1)) for number in (rows, first or rows))
+    for frame in _shards(_resuming(partial(_read, spec, where, sample, splits, data, compat, only)), most, most_first):
         any_rows = True
-        yield frame
+        yield _split_turns(spec, frame)
     if not any_rows and not (sample and sample.n == 0) and only is None:
         raise _nothing_matches(spec, where, splits, data)
 
@@ -116,7 +119,7 @@ def keys(
     """Return the keys of the instances that `load` yields; texts are read only if a condition needs them.
 
     Returns:
-        subset, row_index, instance_id, split, cluster.
+        subset, row_index, instance_id, split, cluster; one row for all turns of a conversation.
 
     Raises:
         ArgumentError: No instance matches. The message lists near values.
@@ -126,6 +129,46 @@ def keys(
     if rows.is_empty() and not (sample and sample.n == 0):
         raise _nothing_matches(spec, where, splits, data)
     return rows
+
+
+def _split_turns(spec: ScenarioSpec, rows: pl.DataFrame) -> pl.DataFrame:
+    """Return one row per turn of each conversation; rows of a scenario without turns are returned as they are.
+
+    Args:
+        spec: The scenario.
+        rows: `INSTANCES` of conversations, with the messages and references of all turns.
+
+    Returns:
+        `TURNS`: the rows with the id, input and references of the turn. The cluster is the conversation, unless the
+        scenario has other clusters.
+
+    Raises:
+        SourceBrokenError: A conversation has no turn, a null message, references of more turns than messages, or
+            content parts.
+    """
+    if not spec.turns:
+        return rows
+    if rows["content"].count():
+        raise SourceBrokenError(
+            f"scenario {spec.scenario!r}: column 'content' isn't supported in a scenario with turns. Remove it."
+        )
+    messages, references = pl.col(TURN_INPUTS).list, pl.col(TURN_REFERENCES).list
+    is_null = messages.eval(pl.element().is_null()).list.any()
+    invalid = (messages.len().fill_null(0) == 0) | is_null | (references.len() > messages.len())
+    for instance_id in rows.filter(invalid)["instance_id"].head(1):
+        raise SourceBrokenError(
+            f"scenario {spec.scenario!r}: conversation {instance_id!r} is invalid. It must have one or more messages, "
+            "no null, and references of these messages only."
+        )
+    each = rows.with_columns(pl.int_ranges(1, messages.len() + 1).alias(TURN)).explode(TURN)
+    number = pl.col(TURN)
+    of_turn = each.with_columns(
+        pl.col("instance_id").alias(CONVERSATION),
+        instance_id=pl.concat_str("instance_id", pl.lit("/turn"), number.cast(pl.String)),
+        input=messages.get(number - 1),
+        references=references.get(number - 1, null_on_oob=True).fill_null([]).cast(INSTANCES.schema["references"]),
+    )
+    return of_turn.drop(TURN_INPUTS, TURN_REFERENCES, source_column(spec.turns), strict=False)
 
 
 def count(
@@ -142,9 +185,10 @@ def count(
     Raises:
         SourceError: The rows can't be read. The message has scenario and address.
     """
-    rows = _chosen(spec, where, sample, splits, data, compat)
+    rows = _chosen(spec, where, sample, splits, data, compat, *((TURN_INPUTS,) if spec.turns else ()))
+    n = pl.col(TURN_INPUTS).list.len().sum() if spec.turns else pl.len()
     order = pl.col("split").replace_strict(list(SPLITS), range(len(SPLITS)))
-    return rows.group_by("subset", "split").agg(n=pl.len().cast(pl.Int64)).sort("subset", order)
+    return rows.group_by("subset", "split").agg(n=n.cast(pl.Int64)).sort("subset", order)
 
 
 def _chosen(

@@ -25,6 +25,8 @@ from helmframe.scenarios.conditions import condition_sql
 from helmframe.scenarios.sources import Source, SourceFile, connect, connect_frame
 from helmframe.scenarios.sql import identifier, text_list, text_literal
 
+# The user's messages of a conversation, and the references of each; `load` makes them rows.
+TURN_INPUTS, TURN_REFERENCES = "turn_inputs", "turn_references"
 # The rows of DuckDB's vectors: the finest grain at which its reader can be bounded.
 _VECTOR = 2048
 # The number of bytes of rows after which DuckDB no longer caches files of a bucket.
@@ -53,7 +55,8 @@ class Query:
     @property
     def instances(self) -> str:
         """The columns of an `INSTANCES` frame, as a SELECT list."""
-        stored = [name for name in self.columns if name in INSTANCES.schema or name.startswith(SOURCE_PREFIX)]
+        table = {*INSTANCES.schema, *((TURN_INPUTS, TURN_REFERENCES) if self.spec.turns else ())}
+        stored = [name for name in self.columns if name in table or name.startswith(SOURCE_PREFIX)]
         return ", ".join(identifier(name) for name in stored)
 
     def stream(self, select: str = "*", tail: str = "") -> Iterator[pl.DataFrame]:
@@ -322,17 +325,16 @@ def _make_instances(spec: ScenarioSpec, source: Source) -> tuple[dict[str, str],
 
     types = source.understood(lambda: source.types(f"SELECT * FROM {select}"), refused)
     source_columns = _source_columns(spec, types)
-    for name in ("row_index", "split", "input", "references", *spec.subsets):
+    needed = (spec.turns,) if spec.turns else ("input", "references")
+    for name in ("row_index", "split", *needed, *spec.subsets):
         if name not in types and name not in source_columns:
             raise SpecError.at(
                 where, "instances", f"the SELECT must have a column {name!r}; it has {', '.join(types)}."
             )
-    if not re.match(r"STRUCT\((?=.*\btext\b)(?=.*\bcorrect\b).*\)\[\]$", types["references"]):
-        example = "[{'text': answer, 'correct': true}] AS \"references\""
-        problem = f"references must be a list of text and correct, not {types['references']}. Write {example}."
-        raise SpecError.at(where, "instances", problem)
-    if _is_nested(types["input"]):
-        raise SpecError.at(where, "instances", f"input must be text, not {types['input']}.")
+    if spec.turns:
+        texts = _of_turns(where, types, source_columns.get(spec.turns, spec.turns))
+    else:
+        texts = _of_input(where, types)
     subset = (
         " || '/' || ".join(f"{identifier(source_columns.get(column, column))}::VARCHAR" for column in spec.subsets)
         or "''"
@@ -340,8 +342,7 @@ def _make_instances(spec: ScenarioSpec, source: Source) -> tuple[dict[str, str],
     table = {
         "row_index": "row_index::BIGINT",
         "split": _split_sql(spec),
-        "input": "input::VARCHAR",
-        "references": _references_sql(types["references"]),
+        **texts,
         "subset": subset,
         "instance_id": "instance_id::VARCHAR"
         if "instance_id" in types
@@ -352,7 +353,7 @@ def _make_instances(spec: ScenarioSpec, source: Source) -> tuple[dict[str, str],
         name: identifier(name) for name in ("content", "sub_split") if name in types and name not in source_columns
     }
     prefixed = {source_column(name): identifier(column) for name, column in source_columns.items()}
-    taken = {name.lower() for name in (*INSTANCES.schema, *prefixed)}
+    taken = {name.lower() for name in (*INSTANCES.schema, *table, *prefixed)}
     bare = {name: identifier(column) for name, column in source_columns.items() if name.lower() not in taken}
     columns = [f"{sql} AS {identifier(name)}" for name, sql in {**table, **prefixed, **bare}.items()]
     view = f"CREATE VIEW instances AS SELECT {', '.join(columns)} FROM {select} AS selected"
@@ -368,6 +369,40 @@ def _make_instances(spec: ScenarioSpec, source: Source) -> tuple[dict[str, str],
             )
     names_instances = "instance_id" in types and spec.frame is None
     return {name: str(dtype) for name, dtype in made.items()}, names_instances
+
+
+_REFERENCES = r"STRUCT\((?=.*\btext\b)(?=.*\bcorrect\b).*\)\[\]"
+
+
+def _of_input(where: str, types: Mapping[str, str]) -> dict[str, str]:
+    """Return input and references as SQL, after checks of their types."""
+    if not re.match(f"{_REFERENCES}$", types["references"]):
+        example = "[{'text': answer, 'correct': true}] AS \"references\""
+        problem = f"references must be a list of text and correct, not {types['references']}. Write {example}."
+        raise SpecError.at(where, "instances", problem)
+    if _is_nested(types["input"]):
+        raise SpecError.at(where, "instances", f"input must be text, not {types['input']}.")
+    return {"input": "input::VARCHAR", "references": _references_sql(types["references"])}
+
+
+def _of_turns(where: str, types: Mapping[str, str], turns: str) -> dict[str, str]:
+    """Return the messages and references of all turns as SQL, with those of the first turn as input and references."""
+    if types[turns] != "VARCHAR[]":
+        raise SpecError.at(where, "turns", f"column {turns!r} must be a list of texts, not {types[turns]}.")
+    dtype = types.get("references", "")
+    if dtype and not re.match(rf"{_REFERENCES}\[\]$", dtype):
+        example = "[[{'text': answer_1, 'correct': true}], [{'text': answer_2, 'correct': true}]] AS \"references\""
+        problem = f"references must have a list of text and correct for each turn, not {dtype}. Write {example}."
+        raise SpecError.at(where, "instances", problem)
+    empty = '[]::STRUCT("text" VARCHAR, correct BOOLEAN, tags VARCHAR[])[]'
+    each = _references_sql(dtype.removesuffix("[]"), "turn")
+    references = f'list_transform("references", lambda turn: coalesce({each}, {empty}))' if dtype else f"[{empty}]"
+    return {
+        "input": f"{identifier(turns)}[1]",
+        "references": f"coalesce({references}[1], {empty})",
+        TURN_INPUTS: identifier(turns),
+        TURN_REFERENCES: references,
+    }
 
 
 def _lacks_arrow_type(dtype: Any) -> bool:
@@ -412,11 +447,11 @@ def _split_sql(spec: ScenarioSpec) -> str:
     return f"CASE split::VARCHAR {cases} ELSE split::VARCHAR END"
 
 
-def _references_sql(dtype: str) -> str:
+def _references_sql(dtype: str, references: str = '"references"') -> str:
     if "tags" in dtype:
-        return '"references"'
+        return references
     return (
-        'list_transform("references", '
+        f"list_transform({references}, "
         "lambda reference: {'text': reference.text, 'correct': reference.correct, 'tags': []::VARCHAR[]})"
     )
 

@@ -57,6 +57,8 @@ def load_scenario(path: Path) -> ScenarioSpec:
             values[key] = value
         elif key == "outputs":
             values[key] = _outputs(file, value)
+        elif key == "turns" and not isinstance(value, str):
+            raise SpecError.at(file, key, f"must be the name of a column of the SELECT, not {value!r}.")
         else:
             values[key] = str(value)
     spec = ScenarioSpec(**values, origin=str(path))

@@ -16,6 +16,8 @@ from helmframe._pipeline import (
     Task,
     adapt_variants,
     count_instances,
+    fit_next_turn,
+    fit_requests,
     load_instances,
     only_chatting,
     parses_leniently,
@@ -23,18 +25,19 @@ from helmframe._pipeline import (
     plan_tasks,
     train_pool,
 )
-from helmframe._schema import ORIGINAL, STRICT
+from helmframe._schema import CONVERSATION, ORIGINAL, STRICT
 from helmframe.adapters.adapt import LABELLED, Setting
 from helmframe.engines.notes import dollars
 from helmframe.errors import listed
 from helmframe.judging.judge import judges_of
 from helmframe.judging.query import query_function
 from helmframe.models.budget import CHARACTERS_PER_TOKEN, Price, Prices, price_hint, price_of, read_prices
-from helmframe.models.completion_cache import completions_of, request_ids, store_root
-from helmframe.models.fit import fit
+from helmframe.models.completion_cache import completions_of, store_root
+from helmframe.models.generate import generate
+from helmframe.models.prompts import requests_by_turn
 from helmframe.models.reasoning import DEFAULT_ROOM, HEAD_ROOM, as_sent, head_room
 from helmframe.models.tokenizing import stops_of
-from helmframe.store import ParquetCompletions
+from helmframe.store import CompletionStore, ParquetCompletions
 from helmframe.views.display import text_table
 
 if TYPE_CHECKING:
@@ -81,7 +84,7 @@ class _Counts(NamedTuple):
 
 
 def _count_stages(plan: PlanSpec, task: Task) -> _Counts:
-    rows = {"instances": 0, "variants": 0, "unchanged": 0}
+    rows = {"instances": 0, "conversations": 0, "variants": 0, "unchanged": 0}
     requests: dict[str, dict[str, int]] = {model.name: {} for model in plan.models}
     train = train_pool(plan, task)
     subsets: dict[str, None] = {}
@@ -90,6 +93,8 @@ def _count_stages(plan: PlanSpec, task: Task) -> _Counts:
         variants = perturb_instances(plan, shard.lazy(), query_function(send=False)).collect()
         unchanged = variants.filter((pl.col("perturbation") != ORIGINAL) & ~pl.col("changed")).height
         _add(rows, instances=shard.height, variants=variants.height, unchanged=unchanged)
+        if task.spec.turns:
+            _add(rows, conversations=shard[CONVERSATION].n_unique())
         for setting in task.settings:
             adapted, heads = adapt_variants(plan, variants.lazy(), train, setting, task.spec)
             collected = adapted.collect()
@@ -108,8 +113,9 @@ def _describe_task(plan: PlanSpec, task: Task, prices: Mapping[str, Price]) -> l
     shots = "/".join(dict.fromkeys(str(setting.adapter.shots) for setting in settings))
     method = "/".join(dict.fromkeys(setting.adapter.method for setting in settings))
     grid = f", grid: {', '.join(setting.name for setting in task.settings)}" if len(task.settings) > 1 else ""
+    turns = f", the turns of {rows['conversations']:,} conversations" if spec.turns else ""
     stages = [
-        ["load", _load_details(plan), f"{rows['instances']:,} instances"],
+        ["load", _load_details(plan), f"{rows['instances']:,} instances{turns}"],
         ["perturb", ", ".join([ORIGINAL, *(variant.name for variant in task.variants)]),
          f"{rows['variants']:,} variants, {rows['unchanged']:,} unchanged (sent once)"],
         ["adapt", f"{method}, {shots} few-shot examples{grid}", f"{counts.train:,} train instances"],
@@ -182,12 +188,23 @@ def _extrapolate(size: int, counts: _Counts) -> list[str]:
 def _count_requests(
     totals: dict[str, int], requests: pl.DataFrame, heads: pl.DataFrame, task: Task, model: Model
 ) -> None:
-    fitted, prefixes = fit(requests, heads, model, default_room=task.default_room)
+    first, *later = requests_by_turn(requests)
     fingerprint = model.fingerprint()
-    requested = request_ids(fitted, prefixes, fingerprint, task.outputs, by_instance=model.sees_rows).unique(
-        "request_id"
-    )
     cached = completions_of(store_root(), model, fingerprint, task.spec.scenario)
+    fitted, prefixes = fit_requests(first, heads, task, model, fingerprint)
+    _count_fitted(totals, fitted, prefixes, cached)
+    for turn in later:
+        known = generate(fitted, prefixes, model, cached, fingerprint, send=False)
+        fitted, prefixes = fit_next_turn(turn, heads, task, model, fingerprint, earlier=fitted, completions=known)
+        _count_fitted(totals, fitted, prefixes, cached)
+        unknown = turn.height * task.outputs - fitted.height
+        _add(totals, distinct=unknown, unknown=unknown)
+
+
+def _count_fitted(
+    totals: dict[str, int], fitted: pl.DataFrame, prefixes: pl.DataFrame, cached: CompletionStore
+) -> None:
+    requested = fitted.unique("request_id")
     low, high = requested.select(low=pl.col("row_index").min(), high=pl.col("row_index").max()).row(0)
     stored = cached.read(low or 0, high or 0, requested["request_id"])
     length = pl.col("prefix").str.len_chars() + pl.col("suffix").str.len_chars()
@@ -201,10 +218,11 @@ def _count_requests(
     _add(totals, distinct=requested.height, stored=requested.height - missing.height, tokens=tokens)
     _add(totals, missing=missing.height, missing_tokens=missing_tokens)
     _add(totals, most_output=int(missing["limit"].sum()), no_limit=missing["limit"].null_count())
+    prompts = fitted.filter(output_index=0)
     has_room = pl.col("decoding").str.contains(f'"{HEAD_ROOM}": ', literal=True)
-    _add(totals, roomy=fitted.filter(has_room).height)
-    dropped = fitted.filter(pl.col("shots_used") < pl.col("shot_ids").list.len()).height
-    _add(totals, dropped=dropped, cut=fitted.filter("prompt_truncated").height, refused=fitted["refused"].count())
+    dropped = prompts.filter(pl.col("shots_used") < pl.col("shot_ids").list.len()).height
+    _add(totals, dropped=dropped, cut=prompts.filter("prompt_truncated").height, refused=prompts["refused"].count())
+    _add(totals, roomy=prompts.filter(has_room).height)
 
 
 def _model_notes(task: Task, model: Model, totals: Mapping[str, int]) -> list[str]:
@@ -228,6 +246,11 @@ def _model_notes(task: Task, model: Model, totals: Mapping[str, int]) -> list[st
     notes += [f"  {model.name}: {room:,} tokens of head-room are added to max_tokens" for room in _rooms(task)]
     if totals.get("tokens"):
         notes.append(f"  {model.name}: about {totals['tokens']:,} prompt tokens in total")
+    if totals.get("unknown"):
+        notes.append(
+            f"  {model.name}: {totals['unknown']:,} requests of later turns contain completions that aren't generated "
+            "yet; prompt tokens exclude them"
+        )
     if totals.get("dropped"):
         notes.append(
             f"  {model.name}: {totals['dropped']:,} prompts drop few-shot examples to fit the window of "

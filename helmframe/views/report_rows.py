@@ -12,6 +12,7 @@ from typing import Any
 import polars as pl
 
 from helmframe._schema import ORIGINAL
+from helmframe.models.prompts import as_messages
 from helmframe.results import Results
 from helmframe.results._boards import competitor_name
 from helmframe.results._data import reader_of
@@ -173,12 +174,25 @@ def _instance(rows: list[dict[str, Any]], heads: Sequence[str], metric: str) -> 
     ]
     return Instance(
         name=f"{row['scenario']}, {row['instance_id']}",
-        input=row["input"] or "",
+        input=_shown_input(rows),
         right=" | ".join(record[:LONGEST] for record in row["correct"] or []) or "–",
         heads=heads,
         completions=completions,
         more=max(0, len(rows) - MOST_COMPLETIONS),
     )
+
+
+def _shown_input(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return the input of an instance; of a later turn, the conversation as the first model received it."""
+    row = rows[0]
+    if (row.get("turn") or 1) == 1:
+        return row["input"] or ""
+    messages = as_messages(row["prompt"])
+    text = row["prompt"]
+    if messages is not None:
+        text = "\n\n".join(f"{message['role']}: {message['content']}" for message in messages)
+    several = len({record["model"] for record in rows}) > 1
+    return f"Conversation with {row['model']}:\n\n{text}" if several else text
 
 
 def _completion_text(row: Mapping[str, Any]) -> str:

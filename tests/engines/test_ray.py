@@ -185,3 +185,15 @@ def test_a_limit_of_requests_holds_and_the_rest_comes_later() -> None:
     rest = plan().generate(letters()).score(engine=ONE).manifest["counts"]
     assert rest["cached"] >= 100 + stopped["counts"]["generated"]
     assert rest["cached"] + rest["generated"] + rest["shared"] == rest["planned"]
+
+
+def test_conversations_run_turn_by_turn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    frame = pl.DataFrame({"said": [[f"{n}?", "why?", "sure?"] for n in range(30)], "answers": [["A", "B", None]] * 30})
+    talks = hf.scenario(frame, turns="said", references="answers", name="talks").generate(letters())
+    there = talks.score(engine=TWO)
+    monkeypatch.setenv("HELMFRAME_STORE", str(tmp_path / "another-store"))
+    here = talks.score()
+    assert same(there, here)
+    assert there.manifest["counts"]["planned"] == here.manifest["counts"]["planned"] == 90
+    assert there.rows(turn=3)["prompt"].str.count_matches("Assistant: [A-D]").to_list() == [2] * 30
+    assert whole(there)
