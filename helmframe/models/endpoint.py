@@ -3,6 +3,7 @@
 import functools
 import json
 import re
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -10,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
+from helmframe._core.images import sendable
 from helmframe._core.specs import Call, frozen
 from helmframe.errors import AnswerError, ArgumentError, CapabilityError
 from helmframe.models import event_loop, providers
 from helmframe.models.endpoint_client import Endpoint, RefusedError
 from helmframe.models.endpoint_replies import completion_of, score_of
-from helmframe.models.model import Completion, Model, Pair, Prompt, Response, digest
+from helmframe.models.model import Completion, ImagePrompt, Model, Pair, Prompt, PromptImage, Response, digest
 from helmframe.models.prompts import as_messages, as_prompt, is_conversation
 from helmframe.models.tokenizing import stops_of
 
@@ -56,8 +58,8 @@ def http(
     """Return a model of an OpenAI-compatible server.
 
     Plain prompts are sent to /completions. Conversations (`adapt(chat_template=True)`) are sent to /chat/completions,
-    where the server applies the chat template. Completions are cached by address and name, whichever model the server
-    runs; `score(fresh=True)` generates them again.
+    where the server applies the chat template. Prompts with images are sent there too, as content parts. Completions
+    are cached by address and name, whichever model the server runs; `score(fresh=True)` generates them again.
 
     API keys come from environment variables only. A key is sent as a bearer token, and each server receives only its
     own key. A parameter that the server rejects is dropped or replaced, once per model. The manifest lists it, and a
@@ -108,6 +110,7 @@ def http(
         fingerprint=functools.partial(digest, "http", address, name, json.dumps([chat, fields], sort_keys=True)),
         durable=True,
         takes=TAKES,
+        images=True,
         batch=1,
         workers=MAX_WORKERS,
         adaptive=True,
@@ -177,7 +180,7 @@ class _EndpointModel:
         return list(event_loop.run(self.generate_async(prompts, decoding)))
 
     async def generate_async(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> Sequence[Response]:
-        return [await self._complete(str(prompt), decoding) for prompt in prompts]
+        return [await self._complete(prompt, decoding) for prompt in prompts]
 
     def loglikelihood(self, prompts: Sequence[Prompt], _: Mapping[str, Any]) -> Sequence[Response]:
         pairs = [prompt for prompt in prompts if isinstance(prompt, Pair)]
@@ -194,12 +197,16 @@ class _EndpointModel:
             for name, value in list(self.refused.items())
         }
 
-    async def _complete(self, prompt: str, decoding: Mapping[str, Any]) -> Completion:
-        turns = as_messages(prompt)
-        if turns is None and self.chat:
-            turns = [{"role": "user", "content": prompt}]
+    async def _complete(self, prompt: Prompt, decoding: Mapping[str, Any]) -> Completion:
+        pictured = prompt if isinstance(prompt, ImagePrompt) else None
+        text = str(prompt) if pictured is None else pictured.text
+        turns: list[dict[str, Any]] | None = as_messages(text)  # type: ignore[assignment]
+        if turns is None and (self.chat or pictured is not None):
+            turns = [{"role": "user", "content": text}]
+        if turns is not None and pictured is not None:
+            turns[-1]["content"] = await _parts(pictured, turns[-1]["content"])
         if turns is None:
-            reply = await self._post("completions", {"prompt": prompt}, decoding)
+            reply = await self._post("completions", {"prompt": text}, decoding)
         else:
             reply = await self._post("chat/completions", {"messages": turns}, decoding)
         return await self._read(reply, stops_of(decoding))
@@ -329,6 +336,20 @@ class _EndpointModel:
             f"logprobs, or prompt_logprobs){reason}. vLLM's server does. Or generate the answer: "
             ".adapt(method='multiple_choice_joint').metrics('exact_match')."
         )
+
+
+async def _parts(prompt: ImagePrompt, text: str) -> list[dict[str, Any]]:
+    """Return the last message of a prompt as OpenAI's content parts; images are read and encoded in a thread."""
+    import asyncio
+
+    return await asyncio.to_thread(lambda: [_part(piece) for piece in prompt.pieces(text)])
+
+
+def _part(piece: str | PromptImage) -> dict[str, Any]:
+    if isinstance(piece, str):
+        return {"type": "text", "text": piece}
+    media_type, data = sendable(piece.load())
+    return {"type": "image_url", "image_url": {"url": f"data:{media_type};base64,{b64encode(data).decode()}"}}
 
 
 def _never_scores(provider: providers.Provider, name: str) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from helmframe._core.specs import Call, frozen
@@ -40,10 +40,15 @@ from helmframe.models.local_load import (
     imported_in_background,
     load,
     load_tokenizer,
+    load_vision,
+    takes_images,
     words_of,
 )
-from helmframe.models.model import Model, Prompt, Response, digest
+from helmframe.models.model import ImagePrompt, Model, Prompt, Response, Seeded, digest
 from helmframe.models.tokenizing import Tokenizing
+
+if TYPE_CHECKING:
+    from helmframe.models.vision_language import VisionLanguage
 
 # Prompts of a call, by device: enough to share prefixes and to refill slots (half this number), and few enough to lose
 # little when the process is killed.
@@ -239,6 +244,7 @@ def _build(
         durable=True,
         takes=TAKES,
         seeded=True,
+        images=takes_images(config) and adapter is None,
         batch=BATCH[options.devices()[0].partition(":")[0]],
         workers=options.replicas,
         window=window(config, settings),
@@ -309,6 +315,7 @@ class _Local:
     adapter: Checkpoint | None
     _stamp: str = ""
     _loaded: Loaded | Replicas | None = None
+    _vision: "VisionLanguage | None" = None
 
     def fingerprint(self) -> str:
         changes = self.options.changes()
@@ -320,6 +327,8 @@ class _Local:
         return self._stamp
 
     def generate(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Response]:
+        if any(isinstance(prompt.text if isinstance(prompt, Seeded) else prompt, ImagePrompt) for prompt in prompts):
+            return self._ready_vision().generate(prompts, decoding)
         return self._ready().generate(prompts, decoding)
 
     def loglikelihood(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Response]:
@@ -331,6 +340,23 @@ class _Local:
 
     def _key(self) -> tuple[str, str]:
         return self._stamp or self.fingerprint(), str(self.options.device_map or self.options.devices())
+
+    def _ready_vision(self) -> "VisionLanguage":
+        """Return the loaded model for prompts with images, on the first device.
+
+        Raises:
+            SourceBrokenError: The files have changed since the last fingerprint, or can't be loaded.
+        """
+        with _loading:
+            if self._vision is None:
+                stamp = self._stamp or self.fingerprint()
+                if self.checkpoint.hub:
+                    fetch_all(self.checkpoint, (*SMALL, CODE) if self.options.trust_remote_code else SMALL)
+                self._vision = load_vision(self.checkpoint.folder, self.options, self.options.devices()[0])
+                if self.fingerprint() != stamp:
+                    self._vision = None
+                    raise SourceBrokenError(f"{self.checkpoint.folder} changed since the run began. Rerun the plan.")
+            return self._vision
 
     def _ready(self) -> Loaded | Replicas:
         """Return the loaded model, whose files are those of the last fingerprint.

@@ -13,6 +13,7 @@ from helmframe._core.specs import SPLITS, Between, Condition, Equals, Expression
 from helmframe._schema import INSTANCES, conform, with_source_columns
 from helmframe.config import data_root
 from helmframe.errors import ArgumentError, RepeatedKeyError, SourceError, SourceMissingError
+from helmframe.scenarios.images import ImageReader
 from helmframe.scenarios.query import Query, open_query, with_default_subsets
 from helmframe.scenarios.sources import advice
 from helmframe.scenarios.validation import unknown_value, values
@@ -45,6 +46,7 @@ def load(
     rows: int = 20_000,
     first: int | None = None,
     only: pl.DataFrame | None = None,
+    images: ImageReader | None = None,
 ) -> Iterator[pl.DataFrame]:
     """Yield the instances of these splits that meet the conditions, in frames.
 
@@ -60,6 +62,7 @@ def load(
         rows: The most rows of one frame, which also has at most about 64 MB.
         first: The most rows of the first frame; default `rows`.
         only: The rows of `keys` to load; default all.
+        images: The reader of the scenario's images; default a new one.
 
     Yields:
         Non-empty frames of `INSTANCES` and the scenario's own columns, by subset and row_index, or in HELM's order for
@@ -70,12 +73,14 @@ def load(
         SourceError: The rows can't be read. The message has scenario and address.
     """
     _check_splits(splits)
+    if spec.images and images is None:
+        images = ImageReader(spec, data)
     any_rows = False
     for frame in _shards(
         _resuming(partial(_read, spec, where, sample, splits, data, compat, only)), rows, first or rows
     ):
         any_rows = True
-        yield frame
+        yield images.described(frame) if images is not None else frame
     if not any_rows and not (sample and sample.n == 0) and only is None:
         raise _nothing_matches(spec, where, splits, data)
 
