@@ -335,6 +335,8 @@ class _Local:
         return self._ready().loglikelihood(prompts, decoding)
 
     def state(self) -> str:
+        if self._vision is not None:
+            return self._vision.state()
         loaded = self._loaded or _loaded_models.get(self._key())
         return expected_state(self.checkpoint.folder, self.options) if loaded is None else loaded.state()
 
@@ -348,15 +350,18 @@ class _Local:
             SourceBrokenError: The files have changed since the last fingerprint, or can't be loaded.
         """
         with _loading:
-            if self._vision is None:
-                stamp = self._stamp or self.fingerprint()
+            stamp, devices = self._key()
+            loaded = _vision_models.get((stamp, devices))
+            if loaded is None:
                 if self.checkpoint.hub:
                     fetch_all(self.checkpoint, (*SMALL, CODE) if self.options.trust_remote_code else SMALL)
-                self._vision = load_vision(self.checkpoint.folder, self.options, self.options.devices()[0])
+                loaded = load_vision(self.checkpoint.folder, self.options, self.options.devices()[0])
                 if self.fingerprint() != stamp:
-                    self._vision = None
                     raise SourceBrokenError(f"{self.checkpoint.folder} changed since the run began. Rerun the plan.")
-            return self._vision
+                _vision_models[stamp, devices] = loaded
+            self._vision = loaded
+            _recent.append(loaded)
+            return loaded
 
     def _ready(self) -> Loaded | Replicas:
         """Return the loaded model, whose files are those of the last fingerprint.
@@ -385,7 +390,8 @@ class _Local:
 
 # Models stay loaded as long as a `Model` refers to them. The last one used stays, for the next plan of a notebook.
 _loaded_models: "WeakValueDictionary[tuple[str, str], Loaded | Replicas]" = WeakValueDictionary()
-_recent: deque[Loaded | Replicas] = deque(maxlen=1)
+_vision_models: "WeakValueDictionary[tuple[str, str], VisionLanguage]" = WeakValueDictionary()
+_recent: "deque[Loaded | Replicas | VisionLanguage]" = deque(maxlen=1)
 _loading = threading.Lock()
 
 

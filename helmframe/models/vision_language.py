@@ -14,6 +14,7 @@ from helmframe.models.prompts import as_messages
 from helmframe.models.tokenizing import StopDetector, count_before_stop, ending_tokens, stops_of, text_of
 
 MAX_TOKENS = 100
+STATE = "prompts with images are run in padded batches"
 # The maximum number of prompts of a batch, by device: its images are decoded together.
 MAX_ROWS = {"cpu": 8, "cuda": 32}
 
@@ -71,6 +72,10 @@ class VisionLanguage:
                 responses.append(MemoryError(f"a prompt with images doesn't fit into memory: {error}"))
         return responses
 
+    def state(self) -> str:
+        """Return how prompts are run."""
+        return STATE
+
     def _batch(self, prompts: Sequence[Prompt], limit: int, decoding: Mapping[str, Any]) -> list[Response]:
         rows: list[_Row] = []
         responses: list[Response | None] = []
@@ -126,14 +131,7 @@ class VisionLanguage:
             return torch.tensor([row.ended for row in rows], device=self.model.device)
 
         with self._lock, torch.no_grad():
-            inputs = self.processor.apply_chat_template(
-                [row.turns for row in rows],
-                add_generation_prompt=True,
-                tokenize=True,
-                return_dict=True,
-                return_tensors="pt",
-                padding=True,
-            ).to(self.model.device, dtype=self.model.dtype)
+            inputs = self._inputs(rows).to(self.model.device, dtype=self.model.dtype)
             settings = GenerationConfig(
                 max_new_tokens=max(limit, 1),
                 do_sample=False,
@@ -150,6 +148,25 @@ class VisionLanguage:
                 )
         counts = inputs["attention_mask"].sum(dim=1).tolist()
         return [self._completion(row, count, stops) for row, count in zip(rows, counts, strict=True)]
+
+    def _inputs(self, rows: Sequence[_Row]) -> Any:
+        """Return the rendered prompts and their images as the model takes them."""
+        texts = [
+            str(self.processor.apply_chat_template(row.turns, tokenize=False, add_generation_prompt=True))
+            for row in rows
+        ]
+        images = [
+            [part["image"] for turn in row.turns for part in turn["content"] if part["type"] == "image"] for row in rows
+        ]
+        bos = self.processor.tokenizer.bos_token
+        has_bos = bool(bos) and all(text.startswith(bos) for text in texts)
+        return self.processor(
+            text=texts,
+            images=images if any(images) else None,
+            padding=True,
+            return_tensors="pt",
+            add_special_tokens=not has_bos,
+        )
 
     def _completion(self, row: _Row, prompt_tokens: int, stops: Sequence[str]) -> Completion:
         tokenizer = self.processor.tokenizer
