@@ -177,11 +177,12 @@ class CapabilityError(HelmframeError, ValueError):
         )
 
     @classmethod
-    def no_images(cls, model: str, scenario: str) -> "CapabilityError":
-        """Return the error of a model that can't run a scenario with images."""
+    def no_images(cls, model: str, scenario: str, instance: str = "") -> "CapabilityError":
+        """Return the error of a model that can't run a scenario with images; `instance` is the id of one with them."""
+        pictured = f"instance {instance!r} of scenario {scenario!r} has" if instance else f"scenario {scenario!r} has"
         return cls(
-            f"Model {model!r} takes text only, but the prompts of scenario {scenario!r} have images. Use a server's "
-            "model (hf.models.http) or an image-text-to-text checkpoint (hf.models.local)."
+            f"Model {model!r} takes text only, and {pictured} images. Use a server's model (hf.models.http) or an "
+            "image-text-to-text checkpoint (hf.models.local)."
         )
 
     @classmethod

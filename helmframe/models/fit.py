@@ -207,7 +207,7 @@ def _check_media(requests: pl.DataFrame, model: Model) -> None:
     if model.media or not _has_content(requests):
         return
     if not model.images and (pictured := requests.filter(has_images())).height:
-        raise CapabilityError.no_images(model.name, pictured["scenario"][0])
+        raise CapabilityError.no_images(model.name, *pictured.select("scenario", "instance_id").row(0))
     with_media = requests.filter(has_other_media())
     if with_media.height:
         raise CapabilityError(
