@@ -24,6 +24,8 @@ FLOAT32 = "float32"
 DTYPES = (FLOAT32, "bfloat16", "float16")
 # The type of the checkpoint's weights.
 AUTO = "auto"
+# How prompts with images run, for `explain()`.
+IMAGES_STATE = "prompts with images are run in padded batches"
 _DEVICE = re.compile(r"cpu|mps|cuda(:\d+)?")
 _IMPORTING = threading.Lock()
 
@@ -217,6 +219,14 @@ def load(folder: Path, words: Tokenizing, options: Options, device: str, adapter
 def takes_images(config: Mapping[str, Any]) -> bool:
     """Return whether the configuration is that of an image-text-to-text model."""
     return "vision_config" in config
+
+
+def runs_text_alone(config: Mapping[str, Any]) -> bool:
+    """Return whether transformers also has a text model for an image-text-to-text configuration."""
+    packages()
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    return config.get("model_type") in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 
 def load_vision(folder: Path, options: Options, device: str) -> "VisionLanguage":

@@ -32,6 +32,7 @@ from helmframe.models.local_files import (
     window,
 )
 from helmframe.models.local_load import (
+    IMAGES_STATE,
     Loaded,
     Options,
     check_options,
@@ -41,10 +42,12 @@ from helmframe.models.local_load import (
     load,
     load_tokenizer,
     load_vision,
+    runs_text_alone,
     takes_images,
     words_of,
 )
 from helmframe.models.model import ImagePrompt, Model, Prompt, Response, Seeded, digest
+from helmframe.models.prompts import as_prompt
 from helmframe.models.tokenizing import Tokenizing
 
 if TYPE_CHECKING:
@@ -232,7 +235,9 @@ def _build(
     options = options.resolved(config)
     has_chat = "chat_template" in settings or (folder / "chat_template.jinja").is_file()
     words = Tokenizing(functools.partial(load_tokenizer, folder, options), config.get("eos_token_id"))
-    loader = _Local(checkpoint, words, options, adapter)
+    images = takes_images(config) and adapter is None
+    for_images = images and not runs_text_alone(config)
+    loader = _Local(checkpoint, words, options, adapter, for_images=for_images)
     if adapter is not None:
         name = f"{name}+{adapter.hub or adapter.folder.name}"
         notes = [*notes, f"adapter {adapter.hub or adapter.folder} merged into the weights"]
@@ -244,14 +249,15 @@ def _build(
         durable=True,
         takes=TAKES,
         seeded=True,
-        images=takes_images(config) and adapter is None,
+        images=images,
         batch=BATCH[options.devices()[0].partition(":")[0]],
         workers=options.replicas,
-        window=window(config, settings),
-        count_tokens=words.count_tokens,
-        chat=words.chat if has_chat else None,
-        loglikelihood=loader.loglikelihood,
-        tokens=words.as_tokens,
+        # the processor of images renders and counts prompts when they run
+        window=None if for_images else window(config, settings),
+        count_tokens=None if for_images else words.count_tokens,
+        chat=None if not has_chat else as_prompt if for_images else words.chat,
+        loglikelihood=None if for_images else loader.loglikelihood,
+        tokens=None if for_images else words.as_tokens,
         token_logprobs=True,
         note="; ".join([*notes, *options.notes()]),
         state=loader.state,
@@ -313,6 +319,7 @@ class _Local:
     words: Tokenizing
     options: Options
     adapter: Checkpoint | None
+    for_images: bool = False  # whether the checkpoint has no text model
     _stamp: str = ""
     _loaded: Loaded | Replicas | None = None
     _vision: "VisionLanguage | None" = None
@@ -327,16 +334,21 @@ class _Local:
         return self._stamp
 
     def generate(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Response]:
-        if any(isinstance(prompt.text if isinstance(prompt, Seeded) else prompt, ImagePrompt) for prompt in prompts):
-            return self._ready_vision().generate(prompts, decoding)
-        return self._ready().generate(prompts, decoding)
+        pictured = [index for index, prompt in enumerate(prompts) if self.for_images or _has_images(prompt)]
+        if not pictured:
+            return self._ready().generate(prompts, decoding)
+        of_images = iter(self._ready_vision().generate([prompts[index] for index in pictured], decoding))
+        indices = set(pictured)
+        texts = [prompt for index, prompt in enumerate(prompts) if index not in indices]
+        of_texts = iter(self._ready().generate(texts, decoding) if texts else ())
+        return [next(of_images if index in indices else of_texts) for index in range(len(prompts))]
 
     def loglikelihood(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Response]:
         return self._ready().loglikelihood(prompts, decoding)
 
     def state(self) -> str:
-        if self._vision is not None:
-            return self._vision.state()
+        if self._vision is not None or self.for_images:
+            return IMAGES_STATE
         loaded = self._loaded or _loaded_models.get(self._key())
         return expected_state(self.checkpoint.folder, self.options) if loaded is None else loaded.state()
 
@@ -386,6 +398,10 @@ class _Local:
             self._loaded = loaded
             _recent.append(loaded)
             return loaded
+
+
+def _has_images(prompt: Prompt) -> bool:
+    return isinstance(prompt.text if isinstance(prompt, Seeded) else prompt, ImagePrompt)
 
 
 # Models stay loaded as long as a `Model` refers to them. The last one used stays, for the next plan of a notebook.

@@ -14,7 +14,6 @@ from helmframe.models.prompts import as_messages
 from helmframe.models.tokenizing import StopDetector, count_before_stop, ending_tokens, stops_of, text_of
 
 MAX_TOKENS = 100
-STATE = "prompts with images are run in padded batches"
 # The maximum number of prompts of a batch, by device: its images are decoded together.
 MAX_ROWS = {"cpu": 8, "cuda": 32}
 
@@ -71,10 +70,6 @@ class VisionLanguage:
                     continue
                 responses.append(MemoryError(f"a prompt with images doesn't fit into memory: {error}"))
         return responses
-
-    def state(self) -> str:
-        """Return how prompts are run."""
-        return STATE
 
     def _batch(self, prompts: Sequence[Prompt], limit: int, decoding: Mapping[str, Any]) -> list[Response]:
         rows: list[_Row] = []
