@@ -7,25 +7,31 @@ In the view `rows`, an image column has texts in place of bytes: `cell:FILE#ROW`
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import polars as pl
 
 from helmframe._core.images import ImageRef, digest_of, pillow, thumbnail
 from helmframe._core.specs import ScenarioSpec
 from helmframe._schema import CONTENT, IMAGES, source_column
-from helmframe.config import data_root, from_home
-from helmframe.errors import SourceBrokenError, SourceMissingError
-from helmframe.scenarios.sources import Source, connect
-from helmframe.scenarios.sql import identifier, text_list, text_literal
+from helmframe.config import data_root, from_home, s3_options
+from helmframe.errors import HelmframeError, SourceBrokenError, SourceMissingError
+from helmframe.scenarios.remote import filesystem_of
+from helmframe.scenarios.sources import reader_errors, source_error
+from helmframe.scenarios.sql import identifier
+
+T = TypeVar("T")
 
 CELL, PATH, FRAME = "cell:", "path:", "frame:"
-# The most bytes of images that a reader caches, and the most bytes of one read.
-CACHED_BYTES = 64 << 20
-BLOCK_BYTES = 16 << 20
+# The most bytes of images that a reader caches, and the bytes of one read.
+CACHED_BYTES = 48 << 20
+BUFFER_BYTES = 4 << 20
+# The positions from which a reader continues to read: several models may be at different rows.
+MOST_CURSORS = 4
 # The number of files that are read together.
 FILES_AT_ONCE = 16
 # The number of images of a run that have a thumbnail.
@@ -57,8 +63,8 @@ def is_image_type(dtype: str) -> bool:
 class ImageReader:
     """A reader of the images of one scenario; thread-safe.
 
-    Bytes are read in blocks of neighbouring rows, and the blocks read last are cached. A reader only reads files of the
-    scenario, and paths below the data root.
+    A Parquet file is read row by row, from the start of a row group, and the images read last are cached. A reader only
+    reads files of the scenario, and paths below the data root.
 
     Args:
         spec: The scenario.
@@ -69,10 +75,12 @@ class ImageReader:
         self._spec = spec
         self._data = data
         self._lock = threading.RLock()
-        self._source: Source | None = None
+        self._filesystems: dict[str, Any] = {}
+        self._open: dict[str, Any] = {}  # file → its open pyarrow reader
+        self._cursors: list[_Cursor] = []
         self._cache: OrderedDict[tuple[Any, ...], list[bytes | None]] = OrderedDict()
         self._cached_bytes = 0
-        self._files: dict[str, list[tuple[int, int]]] = {}  # file → first and last row of each block
+        self._files: set[str] = set()  # the files to which references were made
         self._thumbnails: dict[str, dict[str, Any]] = {}
         self._new: list[str] = []  # digests of thumbnails that `take_thumbnails` has not returned yet
 
@@ -119,11 +127,10 @@ class ImageReader:
             return pl.DataFrame([self._thumbnails[digest] for digest in new], schema=IMAGES.schema)
 
     def close(self) -> None:
-        """Close the connection, and drop the cached bytes."""
+        """Close the files, and drop the cached bytes."""
         with self._lock:
-            if self._source is not None:
-                self._source.close()
-            self._source = None
+            self._cursors.clear()
+            self._open.clear()
             self._cache.clear()
             self._cached_bytes = 0
 
@@ -156,7 +163,7 @@ class ImageReader:
             elif text.startswith(CELL):
                 file, _, row = text.removeprefix(CELL).rpartition("#")
                 with self._lock:
-                    self._files.setdefault(file, [])
+                    self._files.add(file)
                 items = self._cell(file, int(row), column)
                 sources = [
                     {"file": file, "row": int(row), "column": column, "item": item} for item in range(len(items))
@@ -184,52 +191,47 @@ class ImageReader:
         return self._bytes_of(images[column][row])
 
     def _cell(self, file: str, row: int, column: str) -> list[bytes | None]:
-        """Return the images in a cell of a Parquet file; a block of rows is read and cached."""
+        """Return the images in a cell of a Parquet file; the rows before it in its row group are cached."""
+        key = (file, row, column)
         with self._lock:
             if file not in self._files or column not in self._spec.images:
                 raise SourceBrokenError(f"scenario {self._spec.scenario!r} has no file {file} with column {column!r}.")
-            key = (file, row, column)
             if key not in self._cache:
-                self._read_block(file, row, column)
+                self._guarded(file, partial(self._read_up_to, file, row, column))
             return self._cached(key)
 
-    def _read_block(self, file: str, row: int, column: str) -> None:
-        blocks = self._files[file] or self._files.setdefault(file, [])
-        if not blocks:
-            blocks += self._blocks(file)
-        first, last = next((block for block in blocks if block[0] <= row <= block[1]), (row, row))
-        names = [name for name in self._spec.images if name == column or self._in_cells(name)]
-        select = ", ".join(["file_row_number", *map(identifier, names)])
-        sql = (
-            f"SELECT {select} FROM read_parquet({text_literal(file)}) WHERE file_row_number BETWEEN {first} AND {last}"
-        )
-        source = self._connected()
-        for number, *values in source.guarded(lambda: source.connection.execute(sql).fetchall(), file):
-            for name, value in zip(names, values, strict=True):
-                self._add((file, number, name), self._bytes_of(value))
+    def _read_up_to(self, file: str, row: int, column: str) -> None:
+        """Read and cache the cells up to a row, from an open cursor or from the start of the row group."""
+        usable = [cursor for cursor in self._cursors if cursor.key == (file, column) and cursor.row <= row < cursor.end]
+        cursor = max(usable, key=lambda cursor: cursor.row, default=None)
+        if cursor is None:
+            cursor = self._cursor(file, row, column)
+            self._cursors.append(cursor)
+        while cursor.row <= row:
+            for value in next(cursor.batches).column(0).to_pylist():
+                self._add((file, cursor.row, column), self._bytes_of(value))
+                cursor.row += 1
+        if cursor.row >= cursor.end:
+            self._cursors.remove(cursor)
 
-    def _in_cells(self, name: str) -> bool:
-        """Return whether a column has the bytes of images, not paths."""
-        dtype = str(dict(self._spec.columns).get(name, "VARCHAR")).upper()
-        return not dtype.startswith("VARCHAR")
+    def _cursor(self, file: str, row: int, column: str) -> "_Cursor":
+        """Return a cursor at the start of the row group of a row."""
+        import pyarrow.parquet as pq
 
-    def _blocks(self, file: str) -> list[tuple[int, int]]:
-        """Return the first and last row of each block: a row group, or a part of it if it has many bytes."""
-        source = self._connected()
-        columns = " OR ".join(
-            f"path_in_schema = {text_literal(name)} OR starts_with(path_in_schema, {text_literal(name + ', ')})"
-            for name in self._spec.images
-        )
-        sql = (
-            f"SELECT max(row_group_num_rows), coalesce(sum(total_uncompressed_size) FILTER (WHERE {columns}), 0) "
-            f"FROM parquet_metadata({text_literal(file)}) GROUP BY row_group_id ORDER BY row_group_id"
-        )
-        blocks, start = [], 0
-        for height, size in source.guarded(lambda: source.connection.execute(sql).fetchall(), file):
-            step = max(1, height // max(1, -(-int(size) // BLOCK_BYTES)))
-            blocks += [(first, min(first + step, start + height) - 1) for first in range(start, start + height, step)]
+        if file not in self._open:
+            handle = file if "://" not in file else self._filesystem(file).open(_path_of(file), "rb", cache_type="none")
+            self._open[file] = pq.ParquetFile(handle, pre_buffer=False, buffer_size=BUFFER_BYTES)
+        parquet = self._open[file]
+        start = 0
+        for group in range(parquet.metadata.num_row_groups):
+            height = parquet.metadata.row_group(group).num_rows
+            if row < start + height:
+                # one row at a time, because the size of images differs
+                batches = parquet.iter_batches(1, row_groups=[group], columns=[column], use_threads=False)
+                del self._cursors[: max(0, len(self._cursors) - MOST_CURSORS + 1)]
+                return _Cursor((file, column), start, start + height, batches)
             start += height
-        return blocks
+        raise SourceBrokenError(f"scenario {self._spec.scenario!r}: {file} has no row {row}; it has {start}.")
 
     def _bytes_of(self, value: Any) -> list[bytes | None]:
         """Return the images in a value: bytes, a path, the Hub's {bytes, path}, a list of these, or null."""
@@ -256,16 +258,10 @@ class ImageReader:
             if not new:
                 return
             addresses = {path: self._address(path) for path in new}
-            root = self._root()
-            if "://" not in root:
+            if "://" not in self._root():
                 contents = {path: self._on_disk(address) for path, address in addresses.items()}
             else:
-                source = self._connected()
-                sql = f"SELECT filename, content FROM read_blob({text_list(addresses.values())})"
-                found = dict(
-                    source.guarded(lambda: source.connection.execute(sql).fetchall(), next(iter(addresses.values())))
-                )
-                contents = {path: found.get(address) for path, address in addresses.items()}
+                contents = self._in_bucket(addresses)
             for path, data in contents.items():
                 if data is None:
                     raise SourceMissingError(
@@ -273,6 +269,19 @@ class ImageReader:
                         "relative to the data root."
                     )
                 self._add((path,), [data])
+
+    def _in_bucket(self, addresses: Mapping[str, str]) -> dict[str, bytes | None]:
+        """Return the content of files in a bucket or on the Hub; None for missing ones."""
+        names = {path: _path_of(address) for path, address in addresses.items()}
+        filesystem = self._filesystem(next(iter(addresses.values())))
+        found: dict[str, Any] = self._guarded(
+            self._root(), lambda: filesystem.cat(list(names.values()), on_error="return")
+        )
+        contents = {path: found[name] if isinstance(found, dict) else found for path, name in names.items()}
+        for path, content in contents.items():
+            if isinstance(content, Exception) and not isinstance(content, FileNotFoundError):
+                self._guarded(addresses[path], partial(_raise, content))
+        return {path: content if isinstance(content, bytes) else None for path, content in contents.items()}
 
     def _on_disk(self, address: str) -> bytes | None:
         file, root = Path(address).resolve(), Path(self._root()).resolve()
@@ -293,7 +302,7 @@ class ImageReader:
         if not path or path.startswith("/") or re.search(r"[\\\0:]", path) or {"", ".", ".."} & set(parts):
             raise self._refused(path, "it must be a relative path below the data root, without '..'")
         root = self._root()
-        if "://" in root and re.search(r"[*?\[\]]", path):
+        if "://" in root and re.search(r"[*?\[\]]", path):  # file systems would expand these
             raise self._refused(path, "names with *, ?, [ or ] aren't supported in a bucket")
         return f"{root}/{path}"
 
@@ -313,13 +322,23 @@ class ImageReader:
             )
         return match.group()
 
-    def _connected(self) -> Source:
-        if self._source is None:
-            spec = self._spec if self._spec.frame is None else _rootless(self._spec)
-            self._source = connect(spec, self._data)
-            # the blocks are cached here, and DuckDB would cache whole files
-            self._source.connection.execute("SET enable_external_file_cache = false")
-        return self._source
+    def _filesystem(self, address: str) -> Any:
+        scheme = address.partition("://")[0]
+        if scheme not in self._filesystems:
+            self._filesystems[scheme] = filesystem_of(address)
+        return self._filesystems[scheme]
+
+    def _guarded(self, address: str, action: Callable[[], T]) -> T:
+        """Return the result of an action; raise the typed error of a failure, without credentials."""
+        try:
+            return action()
+        except HelmframeError:
+            raise
+        except reader_errors() as error:
+            secrets = s3_options().secrets if address.startswith("s3://") else ()
+            failure = source_error(error, self._spec.scenario, address, secrets)
+        # raised outside of `except`, so that no traceback holds the reader's frames, which may have credentials
+        raise failure
 
     def _add(self, key: tuple[Any, ...], items: list[bytes | None]) -> None:
         self._cached_bytes += _size(items) - _size(self._cache.pop(key, []))
@@ -338,9 +357,23 @@ class ImageReader:
         return items
 
 
-def _rootless(spec: ScenarioSpec) -> ScenarioSpec:
-    """Return a spec whose connection reads the data root, for a frame with paths."""
-    return replace(spec, frame=None, source=(("rows", "{data}/*.parquet"),))
+@dataclass
+class _Cursor:
+    """A position in a row group of a Parquet file, whose next rows are read in order."""
+
+    key: tuple[str, str]  # file and column
+    row: int
+    end: int
+    batches: Iterator[Any]
+
+
+def _path_of(address: str) -> str:
+    """Return an address as Python file systems spell it."""
+    return address.partition("://")[2].replace("@~parquet/", "@refs/convert/parquet/")
+
+
+def _raise(error: Exception) -> None:
+    raise error
 
 
 def _as_list(value: Any) -> list[str]:

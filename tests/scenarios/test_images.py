@@ -76,7 +76,6 @@ def test_a_reader_returns_the_bytes_of_a_reference(tmp_path: Path) -> None:
 
 def test_a_reader_caches_few_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(images, "CACHED_BYTES", 100_000)
-    monkeypatch.setattr(images, "BLOCK_BYTES", 50_000)
     pictures = [noise(number, 64) for number in range(40)]
     write_pope(tmp_path, pictures, row_group_size=40)
     reader = ImageReader(find_scenario("pope"), str(tmp_path))

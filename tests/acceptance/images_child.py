@@ -1,0 +1,40 @@
+"""Runs POPE from a bucket on a model, and prints its figures as JSON: the scores, the errors and the peak of memory."""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import helmframe as hf
+
+
+def peak() -> float:
+    """The most megabytes that this process has had in memory."""
+    found = re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())
+    assert found is not None
+    return int(found[1]) / 1000
+
+
+def main(data: str, kind: str, address: str) -> None:
+    model = hf.models.http(address, "m") if kind == "http" else hf.models.local(address, device="cpu")
+    if kind == "local":  # loaded before, so that only the images count
+        from tests.models.test_vision_language import prompt
+        from tests.pictures import noise
+
+        model.generate([prompt("Who?", noise(0, 100))] * 8, {"max_tokens": 1})
+    before = peak()
+    results = hf.scenario("pope", data=data).perturb("image_jpeg").generate(model).score()
+    rows = results.completions.collect()
+    figures = {
+        "megabytes": round(peak() - before),
+        "completions": rows.height,
+        "errors": results.errors().height,
+        "distinct": rows["request_id"].n_unique(),
+        "changed": rows.filter(perturbation="image_jpeg")["changed"].sum(),
+        "accuracy": results.value("exact_match", perturbation="original"),
+    }
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
