@@ -121,7 +121,7 @@ def decoded(data: bytes, mode: str = "RGB") -> Any:
 def as_png(image: Any) -> bytes:
     """Return an image of Pillow as PNG."""
     buffer = BytesIO()
-    image.save(buffer, format="PNG")
+    image.save(buffer, format="PNG", compress_level=1)  # the default takes several times as long
     return buffer.getvalue()
 
 

@@ -17,7 +17,8 @@ from helmframe.errors import AnswerError, ArgumentError, CapabilityError
 from helmframe.models import event_loop, providers
 from helmframe.models.endpoint_client import Endpoint, RefusedError
 from helmframe.models.endpoint_replies import completion_of, score_of
-from helmframe.models.model import Completion, ImagePrompt, Model, Pair, Prompt, PromptImage, Response, digest
+from helmframe.models.event_loop import Room
+from helmframe.models.model import Completion, ImagePrompt, Model, Pair, Prompt, Response, digest
 from helmframe.models.prompts import as_messages, as_prompt, is_conversation
 from helmframe.models.tokenizing import stops_of
 
@@ -31,6 +32,9 @@ MAX_WORKERS = 64
 TIMEOUT = 600.0
 # The maximum of stop sequences in OpenAI's protocol; helmframe applies all of them to the output.
 MAX_STOPS = 4
+
+# The most bytes of images in requests that wait for their reply; a request takes several times this memory.
+IMAGE_BYTES = 16 << 20
 
 # The parameters that a server may reject. A shorter name comes after the longer names that contain it.
 _REFUSABLE = (
@@ -174,6 +178,7 @@ class _EndpointModel:
     scoring_parameters: Sequence[Mapping[str, Any]] = ({"echo": True, "logprobs": 1}, {"prompt_logprobs": 0})
     # forms of requests that were sent; the first request of a form is sent alone, because the server may reject it
     _sent: set[str] = field(default_factory=set)
+    _rooms: "WeakKeyDictionary[asyncio.AbstractEventLoop, Room]" = field(default_factory=WeakKeyDictionary)
     _locks: "WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock]" = field(default_factory=WeakKeyDictionary)
 
     def generate(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> Sequence[Response]:
@@ -203,13 +208,25 @@ class _EndpointModel:
         turns: list[dict[str, Any]] | None = as_messages(text)  # type: ignore[assignment]
         if turns is None and (self.chat or pictured is not None):
             turns = [{"role": "user", "content": text}]
-        if turns is not None and pictured is not None:
-            turns[-1]["content"] = await _parts(pictured, turns[-1]["content"])
         if turns is None:
             reply = await self._post("completions", {"prompt": text}, decoding)
-        else:
+        elif pictured is None:
             reply = await self._post("chat/completions", {"messages": turns}, decoding)
+        else:
+            reply = await self._post_images(pictured, turns, decoding)
         return await self._read(reply, stops_of(decoding))
+
+    async def _post_images(self, prompt: ImagePrompt, turns: list[dict[str, Any]], decoding: Mapping[str, Any]) -> Any:
+        """Return the reply to a prompt with images, once the images in flight leave room for them."""
+        import asyncio
+
+        loop = asyncio.get_running_loop()
+        room = self._rooms.setdefault(loop, Room(IMAGE_BYTES))
+        # read in a thread; a request of one image at a time is always possible
+        pieces = await asyncio.to_thread(_read_pieces, prompt, turns[-1]["content"])
+        async with room.taken(sum(len(data) for kind, data in pieces if kind)):
+            turns[-1]["content"] = await asyncio.to_thread(lambda: [_part(kind, data) for kind, data in pieces])
+            return await self._post("chat/completions", {"messages": turns}, decoding)
 
     async def _post(self, route: str, content: Mapping[str, Any], decoding: Mapping[str, Any]) -> Any:
         """Return the reply to a request without the parameters that the server rejects."""
@@ -338,17 +355,16 @@ class _EndpointModel:
         )
 
 
-async def _parts(prompt: ImagePrompt, text: str) -> list[dict[str, Any]]:
-    """Return the last message of a prompt as OpenAI's content parts; images are read and encoded in a thread."""
-    import asyncio
+def _read_pieces(prompt: ImagePrompt, text: str) -> list[tuple[str, bytes | str]]:
+    """Return the pieces of a message in order: media type and bytes of images, and texts without a type."""
+    pieces = prompt.pieces(text)
+    return [("", piece) if isinstance(piece, str) else sendable(piece.load()) for piece in pieces]
 
-    return await asyncio.to_thread(lambda: [_part(piece) for piece in prompt.pieces(text)])
 
-
-def _part(piece: str | PromptImage) -> dict[str, Any]:
-    if isinstance(piece, str):
-        return {"type": "text", "text": piece}
-    media_type, data = sendable(piece.load())
+def _part(media_type: str, data: bytes | str) -> dict[str, Any]:
+    """Return a piece of a message as OpenAI's content part."""
+    if isinstance(data, str):
+        return {"type": "text", "text": data}
     return {"type": "image_url", "image_url": {"url": f"data:{media_type};base64,{b64encode(data).decode()}"}}
 
 

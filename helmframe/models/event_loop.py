@@ -6,7 +6,8 @@ asyncio is imported inside functions, because most runs have no async model and 
 import atexit
 import os
 import threading
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -83,6 +84,34 @@ async def within(coroutine: Coroutine[Any, Any, Any], timeout: float | None) -> 
     if isinstance(task.exception(), GeneratorExit):
         raise RuntimeError("the call raised GeneratorExit") from task.exception()  # noqa: TRY004 - not a wrong type
     return task.result()
+
+
+class Room:
+    """A number of bytes that the tasks of one loop share; a task waits until its bytes fit, or it is alone.
+
+    Args:
+        size: The number of bytes.
+    """
+
+    def __init__(self, size: int) -> None:
+        import asyncio
+
+        self._size = size
+        self._taken = 0
+        self._changed = asyncio.Condition()
+
+    @asynccontextmanager
+    async def taken(self, size: int) -> AsyncIterator[None]:
+        """Take this number of bytes during the block."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: not self._taken or self._taken + size <= self._size)
+            self._taken += size
+        try:
+            yield
+        finally:
+            async with self._changed:
+                self._taken -= size
+                self._changed.notify_all()
 
 
 def _turn(turning: "asyncio.AbstractEventLoop") -> None:
