@@ -36,7 +36,7 @@ def noise(number: int, side: int) -> bytes:
 
     pixels = np.random.default_rng(number).integers(0, 256, (side, side, 3), dtype=np.uint8)
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, format="PNG", compress_level=1)
+    Image.fromarray(pixels).save(buffer, format="PNG", compress_level=0)
     return buffer.getvalue()
 
 

@@ -18,7 +18,7 @@ from tests.pictures import noise, reply, sent_images, write_pope, write_vision_m
 from tests.s3_server import BUCKET, S3Server
 
 INSTANCES = 200
-SIDE = 480  # of a picture of noise, whose PNG has about 700 kB
+SIDE = 600  # of a picture of noise, whose PNG has about a megabyte
 MOST_MEGABYTES = 200
 
 
