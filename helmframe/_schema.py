@@ -280,7 +280,7 @@ IMAGES = Table(
         _column("width", pl.Int64, "width; null if the image can't be decoded", "pixels"),
         _column("height", pl.Int64, "height; null if the image can't be decoded", "pixels"),
         _column("format", pl.String, "format of the image, such as PNG"),
-        _column("thumbnail", pl.Binary, "small PNG, encoded anew; null if the image can't be decoded"),
+        _column("thumbnail", pl.Binary, "small PNG, encoded by helmframe; null if the image can't be decoded"),
     ),
 )
 # The columns that `Results.rows()` has besides the key; each metric is a further column.

@@ -145,7 +145,7 @@ def sendable(data: bytes) -> tuple[str, bytes]:
 
 
 def thumbnail(data: bytes) -> dict[str, Any]:
-    """Return width, height, format and a small PNG of an image, encoded anew; nulls if it can't be decoded."""
+    """Return width, height, format and a small PNG of an image, encoded again; nulls if it can't be decoded."""
     try:
         image = opened(data)
         facts = {"width": image.width, "height": image.height, "format": image.format}

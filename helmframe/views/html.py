@@ -134,7 +134,7 @@ class Thumbnail:
 def thumbnails(images: pl.LazyFrame, digests: Sequence[str]) -> list[Thumbnail]:
     """Return the thumbnails of the first images with these hashes.
 
-    Only small PNGs that the run encoded anew are embedded, never the image itself.
+    Only small PNGs that the run encoded are embedded, never the image itself.
 
     Args:
         images: `IMAGES`.

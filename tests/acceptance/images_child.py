@@ -15,15 +15,16 @@ def peak() -> float:
     return int(found[1]) / 1000
 
 
-def main(data: str, kind: str, address: str) -> None:
+def main(data: str, kind: str, address: str, first: str) -> None:
     model = hf.models.http(address, "m") if kind == "http" else hf.models.local(address, device="cpu")
     plan = hf.scenario("pope", data=data).perturb("image_jpeg").generate(model)
-    plan.limit(8).score()  # packages and the model are loaded before, so that only the images count
+    plan.limit(int(first)).score()  # fills the caches, so that the rest shows whether memory grows with the data
     before = peak()
     results = plan.score()
     rows = results.completions.collect()
     figures = {
         "megabytes": round(peak() - before),
+        "peak": round(peak()),
         "completions": rows.height,
         "errors": results.errors().height,
         "distinct": rows["request_id"].n_unique(),
