@@ -40,7 +40,7 @@ from helmframe._pipeline import (
 )
 from helmframe._plan_yaml import dump_plan, load_steps
 from helmframe._run import Run, load_results, start_run
-from helmframe._schema import COMPLETIONS, REQUESTS, VARIANTS, Table
+from helmframe._schema import COMPLETIONS, VARIANTS
 from helmframe.early_stopping.rules import Until
 from helmframe.engines import local
 from helmframe.engines.resolve import Engine, resolve_engine
@@ -377,7 +377,9 @@ class Plan:
         >>> plan.variants().collect().select("perturbation", "perturbation_seed").rows()
         [('original', 0), ('typos', 0), ('typos', 1)]
         """
-        return _completed(perturb_instances(self._spec, self.instances(), query_function(send=False)), VARIANTS)
+        return perturb_instances(self._spec, self.instances(), query_function(send=False)).select(
+            pl.col(list(VARIANTS.schema)), pl.all().exclude(list(VARIANTS.schema))
+        )
 
     def requests(self) -> pl.LazyFrame:
         """Return `REQUESTS` with `prompt`, one row per prompt as the model receives it. No request is sent.
@@ -401,8 +403,7 @@ class Plan:
                         fitted, prefixes = fit(requests.collect(), heads, model)
                         frames.append(fitted.join(prefixes, on="prefix_id", maintain_order="left"))
         prompt = (pl.col("prefix") + pl.col("suffix")).alias("prompt")
-        rows = pl.concat(frames, how="diagonal_relaxed").lazy().with_columns(prompt).drop("prefix")
-        return _with_optional_columns(rows, REQUESTS)
+        return pl.concat(frames, how="diagonal_relaxed").lazy().with_columns(prompt).drop("prefix")
 
     def explain(self) -> str:
         """Return a description of the run: rows per stage, pushed-down filters, cached and remaining requests.
@@ -506,7 +507,9 @@ class Plan:
         >>> plan.completions().collect()["completion"].to_list()
         ['A', 'A']
         """
-        return _completed(self.score().completions, COMPLETIONS)
+        return self.score().completions.select(
+            pl.col(list(COMPLETIONS.schema)), pl.all().exclude(list(COMPLETIONS.schema))
+        )
 
     # -- private -----------------------------------------------------------------------------------------------------
 
@@ -637,19 +640,6 @@ def _any_model() -> Model:
         return [str(prompt) for prompt in prompts]
 
     return Model("any", "any", generate, str, durable=False, takes=None, media=True, loglikelihood=generate)
-
-
-def _completed(frame: pl.LazyFrame, table: Table) -> pl.LazyFrame:
-    """Return the frame with the table's columns first; missing optional ones are null."""
-    names = list(table.schema)
-    return _with_optional_columns(frame, table).select(pl.col(names), pl.all().exclude(names))
-
-
-def _with_optional_columns(frame: pl.LazyFrame, table: Table) -> pl.LazyFrame:
-    """Return the frame with nulls for missing optional columns of the table."""
-    present = frame.collect_schema()
-    missing = [column for column in table.columns if not column.required and column.name not in present]
-    return frame.with_columns(pl.lit(None, dtype=column.dtype).alias(column.name) for column in missing)
 
 
 def _equality(column: str, value: Any) -> Condition:

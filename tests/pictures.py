@@ -146,7 +146,7 @@ def write_vision_model(folder: Path, seed: int = 0) -> Path:
             if weights.dim() > 1:
                 weights.mul_(8)  # random weights choose between tokens decidedly
     assert len(words) == len(CHARACTERS) + 2
-    processor = LlavaProcessor(
+    processor: Any = LlavaProcessor(  # type: ignore[no-untyped-call]
         image_processor=CLIPImageProcessor(size={"shortest_edge": 28}, crop_size={"height": 28, "width": 28}),
         tokenizer=words,
         patch_size=14,

@@ -18,7 +18,7 @@ from helmframe.models import event_loop, providers
 from helmframe.models.endpoint_client import Endpoint, RefusedError
 from helmframe.models.endpoint_replies import completion_of, score_of
 from helmframe.models.event_loop import Room
-from helmframe.models.model import Completion, ImagePrompt, Model, Pair, Prompt, Response, digest
+from helmframe.models.model import Completion, ImagePrompt, Model, Pair, Prompt, PromptImage, Response, digest
 from helmframe.models.prompts import as_messages, as_prompt, is_conversation
 from helmframe.models.tokenizing import stops_of
 
@@ -220,13 +220,12 @@ class _EndpointModel:
         """Return the reply to a prompt with images, once the images in flight leave room for them."""
         import asyncio
 
-        loop = asyncio.get_running_loop()
-        room = self._rooms.setdefault(loop, Room(IMAGE_BYTES))
-        # read in a thread; a request of one image at a time is always possible
-        pieces = await asyncio.to_thread(_read_pieces, prompt, turns[-1]["content"])
-        async with room.taken(sum(len(data) for kind, data in pieces if kind)):
-            turns[-1]["content"] = await asyncio.to_thread(lambda: [_part(kind, data) for kind, data in pieces])
-            return await self._post("chat/completions", {"messages": turns}, decoding)
+        room = self._rooms.setdefault(asyncio.get_running_loop(), Room(IMAGE_BYTES))
+        load = functools.partial(_image_parts, prompt, turns[-1]["content"])
+        async with room.holding(load, _size_of_parts) as parts:
+            return await self._post(
+                "chat/completions", {"messages": [*turns[:-1], {**turns[-1], "content": parts}]}, decoding
+            )
 
     async def _post(self, route: str, content: Mapping[str, Any], decoding: Mapping[str, Any]) -> Any:
         """Return the reply to a request without the parameters that the server rejects."""
@@ -355,17 +354,20 @@ class _EndpointModel:
         )
 
 
-def _read_pieces(prompt: ImagePrompt, text: str) -> list[tuple[str, bytes | str]]:
-    """Return the pieces of a message in order: media type and bytes of images, and texts without a type."""
-    pieces = prompt.pieces(text)
-    return [("", piece) if isinstance(piece, str) else sendable(piece.load()) for piece in pieces]
+def _image_parts(prompt: ImagePrompt, text: str) -> list[dict[str, Any]]:
+    """Return the last message of a prompt as OpenAI's content parts."""
+    return [_part(piece) for piece in prompt.pieces(text)]
 
 
-def _part(media_type: str, data: bytes | str) -> dict[str, Any]:
-    """Return a piece of a message as OpenAI's content part."""
-    if isinstance(data, str):
-        return {"type": "text", "text": data}
+def _part(piece: str | PromptImage) -> dict[str, Any]:
+    if isinstance(piece, str):
+        return {"type": "text", "text": piece}
+    media_type, data = sendable(piece.load())
     return {"type": "image_url", "image_url": {"url": f"data:{media_type};base64,{b64encode(data).decode()}"}}
+
+
+def _size_of_parts(parts: Sequence[Mapping[str, Any]]) -> int:
+    return sum(len(part["image_url"]["url"]) for part in parts if part["type"] == "image_url")
 
 
 def _never_scores(provider: providers.Provider, name: str) -> bool:

@@ -6,12 +6,14 @@ asyncio is imported inside functions, because most runs have no async model and 
 import atexit
 import os
 import threading
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     import asyncio
+
+T = TypeVar("T")
 
 _lock = threading.Lock()
 _loop: "asyncio.AbstractEventLoop | None" = None
@@ -91,23 +93,30 @@ class Room:
 
     Args:
         size: The number of bytes.
+        waiting: The number of tasks that may load their bytes before they fit.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, waiting: int = 4) -> None:
         import asyncio
 
         self._size = size
         self._taken = 0
         self._changed = asyncio.Condition()
+        self._door = asyncio.Semaphore(waiting)
 
     @asynccontextmanager
-    async def taken(self, size: int) -> AsyncIterator[None]:
-        """Take this number of bytes during the block."""
-        async with self._changed:
-            await self._changed.wait_for(lambda: not self._taken or self._taken + size <= self._size)
-            self._taken += size
+    async def holding(self, load: Callable[[], T], size_of: Callable[[T], int]) -> AsyncIterator[T]:
+        """Yield the result of `load`, which runs in a thread, and hold room for its bytes during the block."""
+        import asyncio
+
+        async with self._door:
+            value = await asyncio.to_thread(load)
+            size = size_of(value)
+            async with self._changed:
+                await self._changed.wait_for(lambda: not self._taken or self._taken + size <= self._size)
+                self._taken += size
         try:
-            yield
+            yield value
         finally:
             async with self._changed:
                 self._taken -= size

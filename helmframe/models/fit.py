@@ -68,7 +68,7 @@ def fit(requests: pl.DataFrame, heads: pl.DataFrame, model: Model) -> tuple[pl.D
 
 
 def _fit_by_images(requests: pl.DataFrame, heads: pl.DataFrame, model: Model) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return `fit` of requests of which some have images: these stay conversations, whose template needs the images."""
+    """Return `fit` of requests; those with images stay conversations, because the template needs the images."""
     numbered = requests.with_row_index("_row")
     pictured = numbered.select(has_images()).to_series()
     # the images have tokens too, so the text alone isn't compared with the window

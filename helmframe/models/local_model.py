@@ -401,7 +401,8 @@ class _Local:
 
 
 def _has_images(prompt: Prompt) -> bool:
-    return isinstance(prompt.text if isinstance(prompt, Seeded) else prompt, ImagePrompt)
+    plain: Any = prompt.text if isinstance(prompt, Seeded) else prompt
+    return isinstance(plain, ImagePrompt)
 
 
 # Models stay loaded as long as a `Model` refers to them. The last one used stays, for the next plan of a notebook.

@@ -54,7 +54,7 @@ class Pair(NamedTuple):
 class Seeded(NamedTuple):
     """A prompt with its own sampling seed, so that samples of one prompt share a call; None isn't reproducible."""
 
-    text: "str | ImagePrompt"
+    text: str  # an `ImagePrompt` for models that take images
     seed: int | None
 
     @classmethod

@@ -85,7 +85,7 @@ class VisionLanguage:
 
     def _row(self, prompt: Prompt, decoding: Mapping[str, Any]) -> _Row:
         seed = prompt.seed if isinstance(prompt, Seeded) else decoding.get("seed")
-        plain = prompt.text if isinstance(prompt, Seeded) else prompt
+        plain: Any = prompt.text if isinstance(prompt, Seeded) else prompt
         pictured = plain if isinstance(plain, ImagePrompt) else ImagePrompt(str(plain), (), 0)
         turns: list[dict[str, Any]] = [
             {"role": turn["role"], "content": [{"type": "text", "text": turn["content"]}]}
@@ -127,7 +127,7 @@ class VisionLanguage:
 
         with self._lock, torch.no_grad():
             inputs = self._inputs(rows).to(self.model.device, dtype=self.model.dtype)
-            settings = GenerationConfig(
+            settings: Any = GenerationConfig(  # type: ignore[no-untyped-call]
                 max_new_tokens=max(limit, 1),
                 do_sample=False,
                 repetition_penalty=1.0,

@@ -53,12 +53,10 @@ def perturb(
         perturbed_input=pl.col("input"),
         perturbed_references=pl.col("references"),
         adapter_change=pl.lit(None, dtype=pl.String),
+        content_change=pl.lit(None, dtype=pl.String),
         changed=pl.lit(value=False),
         repeat=pl.lit(0, dtype=pl.Int64),
     )
-    # only plans with perturbed images have the column, so that other tables stay as they are
-    if any(_takes_image(variant) for variant in variants):
-        plain = plain.with_columns(content_change=pl.lit(None, dtype=pl.String))
     tables = Tables.of(data)
     changed = [
         _apply_variant(plain, variant, seed, query, keep_unchanged, tables, with_images=with_images)
@@ -96,7 +94,7 @@ def _apply_variant(
     elif any(link.entry.takes == "frame" or link.fields != "input" for link in variant.chain):
         other = pl.col("perturbed_references").ne_missing(pl.col("references"))
         changed = changed | other | pl.col("adapter_change").is_not_null()
-    if _takes_image(variant):
+    if any(link.entry.takes == "image" for link in variant.chain):
         changed = changed | pl.col("content_change").is_not_null()
     return frame.with_columns(
         perturbation=pl.lit(variant.name),
@@ -105,10 +103,6 @@ def _apply_variant(
         changed=changed,
         repeat=pl.lit(seed + 1 if variant.repeats else 0, dtype=pl.Int64),
     )
-
-
-def _takes_image(variant: Variant) -> bool:
-    return any(link.entry.takes == "image" for link in variant.chain)
 
 
 def _hidden_placeholders(frame: pl.LazyFrame) -> pl.LazyFrame:

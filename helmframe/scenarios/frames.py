@@ -169,7 +169,7 @@ def _without_images(rows: pl.DataFrame, images: str | Sequence[str] | None) -> t
         dtype = rows.schema[column]
         item = dtype.inner if isinstance(dtype, pl.List) else dtype
         if isinstance(item, pl.Struct):
-            item = dict(item).get("bytes", pl.Null())  # type: ignore[call-overload]
+            item = dict(item).get("bytes", pl.Null())
         if not isinstance(item, pl.Binary | pl.String):
             raise ArgumentError(
                 f"images={column!r}: the column must have bytes, paths, {{bytes, path}} or lists of these, not {dtype}."

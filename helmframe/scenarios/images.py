@@ -156,6 +156,7 @@ class ImageReader:
 
     def _images(self, column: str, value: Any) -> Iterator[tuple[dict[str, Any], bytes]]:
         """Yield the source and the bytes of each image of a cell."""
+        sources: list[dict[str, Any]]
         for text in _as_list(value):
             if text.startswith(PATH):
                 path = text.removeprefix(PATH)
