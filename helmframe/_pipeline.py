@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
 
+from helmframe._core.images import ImageRef
 from helmframe._core.specs import SPLITS, Condition, Equals, Pairs, Sample, ScenarioSpec, of_subset
 from helmframe._schema import INSTANCES, READ, source_column
 from helmframe.adapters.adapt import ADAPTERS, Setting, adapt, settings
@@ -28,10 +29,11 @@ from helmframe.models.fit import fit
 from helmframe.models.generate import generate
 from helmframe.models.model import Model
 from helmframe.models.prompts import next_turn
-from helmframe.perturbations.fields import ModelQuery
+from helmframe.perturbations.fields import ModelQuery, perturbed_image
 from helmframe.perturbations.parsing import Variant
 from helmframe.perturbations.perturb import perturb
 from helmframe.scenarios.checksums import Data, data_checksum
+from helmframe.scenarios.images import ImageReader
 from helmframe.scenarios.load import Selection, count, keys, load, load_train
 from helmframe.scenarios.spans import Span, spans
 from helmframe.store import CompletionStore
@@ -94,6 +96,9 @@ def check_capabilities(plan: PlanSpec) -> None:
         metric.name for metric in resolve_metrics(plan.metrics) if {"logprob", "token_logprobs"} & {*metric.needs}
     ]
     for spec in plan.scenarios:
+        for model in plan.models if spec.images else ():
+            if not model.media and not model.images:
+                raise CapabilityError.no_images(model.name, spec.scenario)
         for cell in (cell for setting in _settings(plan, spec) for cell in setting.with_subsets):
             scores = ADAPTERS[cell.adapter.method].scores
             for model in plan.models:
@@ -160,12 +165,19 @@ def parses_leniently(plan: PlanSpec, spec: ScenarioSpec) -> bool:
     return bool(only_chatting(plan)) and not plan.compat and "answer_parser" not in specified
 
 
-def load_instances(plan: PlanSpec, spec: ScenarioSpec, only: pl.DataFrame | None = None) -> Iterator[pl.DataFrame]:
+def image_reader(plan: PlanSpec, spec: ScenarioSpec) -> ImageReader | None:
+    """Return a reader of the images of one scenario; None if it has no images."""
+    return ImageReader(spec, plan.data) if spec.images else None
+
+
+def load_instances(
+    plan: PlanSpec, spec: ScenarioSpec, only: pl.DataFrame | None = None, images: ImageReader | None = None
+) -> Iterator[pl.DataFrame]:
     """Return `INSTANCES` of one scenario shard by shard; with `only`, of these `instance_keys`."""
     first = min(FIRST_ROWS, SHARD_ROWS)
     if plan.span is not None:
         first, only = SHARD_ROWS, plan.span.keys if only is None else only
-    return load(spec, **_selection(plan, spec), rows=SHARD_ROWS, first=first, only=only)
+    return load(spec, **_selection(plan, spec), rows=SHARD_ROWS, first=first, only=only, images=images)
 
 
 def split_spans(plan: PlanSpec, spec: ScenarioSpec, pieces: int) -> list[Span]:
@@ -217,6 +229,11 @@ def train_pool(plan: PlanSpec, task: Task) -> pl.DataFrame:
     """Return the train instances of a task; empty if no setting has few-shot examples."""
     if not _has_shots(task):
         return pl.DataFrame(schema=INSTANCES.schema)
+    if task.spec.images:
+        raise CapabilityError(
+            f"Scenario {task.spec.scenario!r} has images, and few-shot examples with images aren't supported. Write "
+            ".adapt(shots=0)."
+        )
     conditions = tuple(condition for condition in plan.filters if not selects_split(condition))
     pool = load_train(task.spec, where=conditions, data=plan.data, compat=plan.compat)
     splits = task.spec.split_names.values() or SPLITS
@@ -225,9 +242,11 @@ def train_pool(plan: PlanSpec, task: Task) -> pl.DataFrame:
     return pool.drop(unread_columns(task.spec), strict=False) if plan.compat else pool
 
 
-def task_shards(plan: PlanSpec, task: Task, monitor: "StoppingMonitor | None" = None) -> Iterator[pl.DataFrame]:
+def task_shards(
+    plan: PlanSpec, task: Task, monitor: "StoppingMonitor | None" = None, images: ImageReader | None = None
+) -> Iterator[pl.DataFrame]:
     """Return `INSTANCES` of one task shard by shard; with a monitor, look by look."""
-    load_rows = partial(load_instances, plan, task.spec)
+    load_rows = partial(load_instances, plan, task.spec, images=images)
     return load_rows() if monitor is None else monitor.looks(load_rows)
 
 
@@ -317,10 +336,18 @@ def generate_completions(
     model: Model,
     store: CompletionStore,
     fingerprint: str,
+    images: ImageReader | None = None,
     **options: Any,
 ) -> pl.DataFrame:
     """Return `COMPLETIONS` of one model, from the store or generated now."""
-    return generate(fitted, prefixes, model, store, fingerprint, **options)
+    load_image = None if images is None else partial(_load_image, images)
+    return generate(fitted, prefixes, model, store, fingerprint, load_image=load_image, **options)
+
+
+def _load_image(images: ImageReader, ref: ImageRef, changes: str | None, position: int) -> bytes:
+    """Return the bytes of an image, perturbed if there are changes."""
+    data = images.read(ref)
+    return data if changes is None else perturbed_image(data, changes, position)
 
 
 def judge_completions(completions: pl.DataFrame, task: Task, **options: Any) -> pl.DataFrame:

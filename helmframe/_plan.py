@@ -564,6 +564,7 @@ def scenario(
     subset: str | Sequence[str] | None = None,
     cluster: str | None = None,
     split: str | None = None,
+    images: str | Sequence[str] | None = None,
     name: str | None = None,
     method: str | None = None,
     adapter: Mapping[str, Any] | None = None,
@@ -607,6 +608,8 @@ def scenario(
         subset: The column or columns of fixed strata, such as a subject. Few-shot examples come from the same subset.
         cluster: The column that groups instances that were sampled together, such as the questions of one passage.
         split: The column with train, valid or test; default `split` if the frame has it, else all rows are test.
+        images: The column or columns with images: bytes, {bytes, path} as on the Hub, paths below the data root, or
+            lists of these. The n-th image replaces `<image n>` in the question; other images come before the question.
         name: The name of the scenario; default a hash of its content.
         method: The adapter method; default multiple_choice_joint with `choices`, chat with `turns`, else generation.
         adapter: Further fields of the adapter.
@@ -622,7 +625,8 @@ def scenario(
     """
     columns: dict[str, Any] = {
         "input": input, "references": references, "choices": choices, "answer": answer, "turns": turns, "id": id,
-        "subset": subset, "cluster": cluster, "split": split, "name": name, "method": method, "adapter": adapter,
+        "subset": subset, "cluster": cluster, "split": split, "images": images, "name": name, "method": method,
+        "adapter": adapter,
         "decoding": decoding, "metrics": metrics, "main": main,
     }  # fmt: skip
     columns = {key: value for key, value in columns.items() if value is not None}

@@ -80,7 +80,12 @@ INSTANCES = Table(
         _column("split", pl.String, "train, valid or test"),
         _column("sub_split", pl.String, "named part of the split", required=False),
         _column("input", pl.String, "input text"),
-        _column("content", CONTENT, "input in parts (text, media), if it is more than text", required=False),
+        _column(
+            "content",
+            CONTENT,
+            "input in parts (text, media), if it is more than text; an image has its reference as media.name",
+            required=False,
+        ),
         _column("references", pl.List(REFERENCE), "possible outputs, correct or not"),
     ),
 )
@@ -113,6 +118,12 @@ VARIANTS = Table(
             "adapter_change",
             pl.String,
             "adapter fields that this variant replaces, as canonical JSON; null: none",
+            required=False,
+        ),
+        _column(
+            "content_change",
+            pl.String,
+            "perturbations of the images, with arguments and key, as canonical JSON; null: none",
             required=False,
         ),
         _column(
@@ -285,6 +296,20 @@ READ = Table(
     ),
     COMPLETIONS,
 )
+IMAGES = Table(
+    "images",
+    "one image of a run, with a thumbnail for reports; of the first images only",
+    ("scenario", "sha256"),
+    (
+        _column("scenario", pl.String, "name of the scenario"),
+        _column("sha256", pl.String, "hash of the image's bytes"),
+        _column("bytes", pl.Int64, "size of the image", "bytes"),
+        _column("width", pl.Int64, "width; null if the image can't be decoded", "pixels"),
+        _column("height", pl.Int64, "height; null if the image can't be decoded", "pixels"),
+        _column("format", pl.String, "format of the image, such as PNG"),
+        _column("thumbnail", pl.Binary, "small PNG, encoded by helmframe; null if the image can't be decoded"),
+    ),
+)
 # The columns that `Results.rows()` has besides the key; each metric is a further column.
 ROW_COLUMNS = (
     *("input", "perturbed_input", "prompt", "completion", "reasoning", "output", "parsed", "correct", "choices"),
@@ -442,7 +467,7 @@ PROGRESS = Table(
 )
 TABLES = (
     *(INSTANCES, TURNS, VARIANTS, REQUESTS, HEADS, FITTED, PREFIXES, COMPLETIONS),
-    *(READ, SCORES, VERDICTS, STATS, HELM_STATS, LOGS, PROGRESS),
+    *(IMAGES, READ, SCORES, VERDICTS, STATS, HELM_STATS, LOGS, PROGRESS),
 )
 
 

@@ -177,6 +177,15 @@ class CapabilityError(HelmframeError, ValueError):
         )
 
     @classmethod
+    def no_images(cls, model: str, scenario: str, instance: str = "") -> "CapabilityError":
+        """Return the error of a model that can't run a scenario with images; `instance` is the id of one with them."""
+        pictured = f"instance {instance!r} of scenario {scenario!r} has" if instance else f"scenario {scenario!r} has"
+        return cls(
+            f"Model {model!r} takes text only, and {pictured} images. Use a server's model (hf.models.http) or an "
+            "image-text-to-text checkpoint (hf.models.local)."
+        )
+
+    @classmethod
     def no_chat_template(cls, model: str) -> "CapabilityError":
         """Return the error of a model without a chat template."""
         return cls(f"adapt(chat_template=True): model {model!r} has no chat template. Remove chat_template=True.")
@@ -203,6 +212,10 @@ class NotAModelError(HelmframeError, TypeError):
 
 class AnswerError(HelmframeError, TypeError):
     """An error for completions of the wrong type or number that a model returned."""
+
+
+class ImageError(HelmframeError, ValueError):
+    """An image can't be decoded, is too large, or has an unsupported format."""
 
 
 class NotComparableError(HelmframeError, ValueError):

@@ -43,6 +43,7 @@ PAGES = [
     "slurm",
     "troubleshooting",
     "validate_a_judge",
+    "vision",
     "vllm",
 ]
 S3_PAGES = ["private_bucket"]

@@ -209,6 +209,7 @@ class Frame:
 
     rows: pl.DataFrame
     digest: str
+    images: pl.DataFrame | None = None  # the image columns, in the order of the rows, which have references to them
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Frame) and other.digest == self.digest
@@ -230,9 +231,11 @@ class ScenarioSpec:
     and makes the spec's columns by the SQL in `select`. A scenario without `rows` is read through a mirror only. `draw`
     names the rule by which HELM chooses rows at random; `mirror` applies it, and without a mirror the SELECT works
     too. `default` has the subsets of plans without a condition on them (`{subject: all}`). `outputs` is the number of
-    completions per request. With `union`, files may have different columns, and missing ones are null. `status` is the
-    reason if the rows can't be read from the hub freely. `turns` names the column of the SELECT with the user's
-    messages of a conversation, a list of texts. Each turn is then an instance, and `references` has a list per turn.
+    completions per request. `images` names the columns with images, which are sent with the question; the n-th replaces
+    the placeholder `<image n>`, if the question has it. With `union`, files may have different columns, and missing
+    ones are null. `status` is the reason if the rows can't be read from the hub freely. `turns` names the column of the
+    SELECT with the user's messages of a conversation, a list of texts. Each turn is then an instance, and `references`
+    has a list per turn.
     """
 
     scenario: str
@@ -257,6 +260,7 @@ class ScenarioSpec:
     example: Pairs = ()
     outputs: int = 1
     union: bool = False
+    images: tuple[str, ...] = ()
     status: str = ""
     turns: str = ""
     origin: str = ""

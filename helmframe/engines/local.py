@@ -24,6 +24,7 @@ from helmframe._pipeline import (
     fit_next_turn,
     fit_requests,
     generate_completions,
+    image_reader,
     instance_keys,
     judge_completions,
     plan_tasks,
@@ -31,7 +32,7 @@ from helmframe._pipeline import (
     task_checksum,
     task_shards,
 )
-from helmframe._schema import LOGS, TURN
+from helmframe._schema import IMAGES, LOGS, TURN
 from helmframe.early_stopping.rules import Until
 from helmframe.engines.logs import recording
 from helmframe.engines.manifest import Manifest, called_models, resumed_runs, without_secrets
@@ -59,6 +60,7 @@ from helmframe.models.model import Model
 from helmframe.models.prompts import joined_turns, requests_by_turn
 from helmframe.models.scheduler import busy_of
 from helmframe.scenarios.checksums import Data
+from helmframe.scenarios.images import ImageReader
 from helmframe.store import Address, RunFolder, exists
 from helmframe.store.files import remove
 from helmframe.store.run_cache import add_requests, clear_requests
@@ -143,6 +145,7 @@ class Shared:
         active: The models that run the task. A model that lacks a capability is removed.
         writer: The thread that writes results.
         watch: The monitor of the stopping rule.
+        images: The reader of the scenario's images.
     """
 
     plan: PlanSpec
@@ -152,6 +155,7 @@ class Shared:
     active: dict[Model, None]
     writer: BackgroundWriter
     watch: "StoppingMonitor | None"
+    images: ImageReader | None = None
 
 
 @dataclass(frozen=True)
@@ -273,8 +277,9 @@ class Execution:
         self, plan: PlanSpec, task: Task, fingerprints: Mapping[Model, str], manifest: Manifest, room: Any
     ) -> None:
         watch = None if self.until is None else _monitor(self.until, plan, task)
-        with room, BackgroundWriter() as writer:
-            shared = Shared(plan, task, fingerprints, manifest, dict.fromkeys(task.models), writer, watch)
+        reader = image_reader(plan, task.spec)
+        with room, nullcontext() if reader is None else closing(reader), BackgroundWriter() as writer:
+            shared = Shared(plan, task, fingerprints, manifest, dict.fromkeys(task.models), writer, watch, reader)
             with closing(prefetch(self._prompts(shared))) as batches, ExitStack() as waited:
                 for index, batch in enumerate(batches):
                     if not index:
@@ -299,7 +304,7 @@ class Execution:
         """Yield each model's requests, by shard or look; an error is raised when the model is about to run."""
         plan, task = shared.plan, shared.task
         with (
-            closing(prefetch(task_shards(plan, task, shared.watch))) as shards,
+            closing(prefetch(task_shards(plan, task, shared.watch, shared.images))) as shards,
             closing(
                 prefetch(build_requests(plan, task, shards, send=self.send, budget=self.budget, cache=self.cache))
             ) as batches,
@@ -361,6 +366,8 @@ class Execution:
             self.folder.add("prefixes", scenario, prefixes, shard)
             self.folder.add("completions", scenario, completions, shard)
             self.folder.add("verdicts", scenario, verdicts, shard)
+            if shared.images is not None and (thumbnails := shared.images.take_thumbnails()).height:
+                self.folder.add(IMAGES.name, scenario, thumbnails, shard)
             self.empty.add(count_empty(completions, prefixes, shard, pl.concat(sent)))
             remove(unscored)
 
@@ -403,6 +410,7 @@ class Execution:
                 send=self.send,
                 fresh=self.fresh,
                 budget=self.budget,
+                images=shared.images,
             )
 
     def _add_requests(self, scenario: str, fitted: pl.DataFrame, shard: int) -> Address:

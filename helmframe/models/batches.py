@@ -16,7 +16,7 @@ from typing import NamedTuple, TypeAlias
 
 from helmframe import config
 from helmframe._core.safe_text import error_text, has_traceback, type_name
-from helmframe.errors import AnswerError
+from helmframe.errors import AnswerError, ImageError
 from helmframe.models import endpoint_client
 from helmframe.models.callers import (
     CURRENT_REQUESTS,
@@ -270,7 +270,7 @@ def _log_error(error: BaseException, caller: Requester, index: int) -> str:
         # the record belongs to the run of this prompt; a batch may contain prompts of several runs
         with on_behalf_of((caller, index)):
             by_server = bool(origin) and origin[0].filename == endpoint_client.__file__
-            by_user = not isinstance(error, ModelDownError | AnswerError)
+            by_user = not isinstance(error, ModelDownError | AnswerError | ImageError)
             trace = error if is_new and by_user and has_traceback(error) else None
             details = None if by_server else trace
             # only the first error of a kind is shown; the run's log and the rows contain all errors

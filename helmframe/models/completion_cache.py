@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from helmframe import config
+from helmframe._core.images import ImageRef
 from helmframe.models.model import Model
 from helmframe.store import (
     COMPLETION_SCHEMA,
@@ -162,7 +163,8 @@ def ids_for(rows: pl.DataFrame, prefixes: pl.DataFrame, fingerprint: str, *, by_
         of_option = pl.concat_str(pl.lit("\0"), pl.col("reference_index").cast(pl.String))
         instance = pl.concat_str(instance, of_option, ignore_nulls=True)
     scored = pl.lit("\0continuation\0") + pl.col("continuation")
-    extra = pl.concat_str(_media_digest(), instance, ignore_nulls=True)
+    media = [_media_digest(), *(["content_change"] if "content_change" in rows.columns else [])]
+    extra = pl.concat_str(*media, instance, ignore_nulls=True)
     extra = pl.when(extra.str.len_bytes() > 0).then(pl.lit("\0beside\0") + extra)
     shared = ["decoding", "output_index", "repeat", "prefix_id"]
     content = rows.select(
@@ -209,6 +211,10 @@ def _media_digest() -> pl.Expr:
         state = sha256()
         for part in parts:
             media = part["media"] or {"name": "", "data": b""}
+            ref = None if media["data"] else ImageRef.parse(media["name"])
+            if ref is not None:
+                state.update(f"{part['type']}\0{ref.identity}\0".encode())
+                continue
             state.update(f"{part['type']}\0{media['name']}\0".encode() + (media["data"] or b""))
         return state.hexdigest()
 

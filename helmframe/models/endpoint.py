@@ -3,6 +3,7 @@
 import functools
 import json
 import re
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -10,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
+from helmframe._core.images import sendable
 from helmframe._core.json_schema import is_strict
 from helmframe._core.specs import Call, frozen
 from helmframe.errors import AnswerError, ArgumentError, CapabilityError
 from helmframe.models import event_loop, providers
 from helmframe.models.endpoint_client import Endpoint, LitellmEndpoint, RefusedError
 from helmframe.models.endpoint_replies import completion_of, score_of
-from helmframe.models.model import Completion, Model, Pair, Prompt, Response, digest
+from helmframe.models.event_loop import Room
+from helmframe.models.model import Completion, ImagePrompt, Model, Pair, Prompt, PromptImage, Response, digest
 from helmframe.models.prompts import as_messages, as_prompt, is_conversation
 from helmframe.models.reasoning import server_fields
 from helmframe.models.tokenizing import stops_of
@@ -35,6 +38,9 @@ MAX_WORKERS = 64
 TIMEOUT = 600.0
 # The maximum of stop sequences in OpenAI's protocol; helmframe applies all of them to the output.
 MAX_STOPS = 4
+
+# The most bytes of images in requests that wait for their reply; a request takes several times this memory.
+IMAGE_BYTES = 16 << 20
 
 # The parameters that a server may reject. A shorter name comes after the longer names that contain it.
 _REFUSABLE = (
@@ -69,8 +75,8 @@ def http(
     """Return a model of an OpenAI-compatible server.
 
     Plain prompts are sent to /completions. Conversations (`adapt(chat_template=True)`) are sent to /chat/completions,
-    where the server applies the chat template. Completions are cached by address and name, whichever model the server
-    runs; `score(fresh=True)` generates them again.
+    where the server applies the chat template. Prompts with images are sent there too, as content parts. Completions
+    are cached by address and name, whichever model the server runs; `score(fresh=True)` generates them again.
 
     API keys come from environment variables only. A key is sent as a bearer token, and each server receives only its
     own key. A parameter that the server rejects is dropped or replaced, once per model. The manifest lists it, and a
@@ -121,6 +127,7 @@ def http(
         fingerprint=functools.partial(digest, "http", address, name, json.dumps([chat, fields], sort_keys=True)),
         durable=True,
         takes=TAKES,
+        images=True,
         batch=1,
         workers=MAX_WORKERS,
         adaptive=True,
@@ -222,13 +229,14 @@ class _EndpointModel:
     scoring_parameters: Sequence[Mapping[str, Any]] = ({"echo": True, "logprobs": 1}, {"prompt_logprobs": 0})
     # forms of requests that were sent; the first request of a form is sent alone, because the server may reject it
     _sent: set[str] = field(default_factory=set)
+    _rooms: "WeakKeyDictionary[asyncio.AbstractEventLoop, Room]" = field(default_factory=WeakKeyDictionary)
     _locks: "WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock]" = field(default_factory=WeakKeyDictionary)
 
     def generate(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> Sequence[Response]:
         return list(event_loop.run(self.generate_async(prompts, decoding)))
 
     async def generate_async(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> Sequence[Response]:
-        return [await self._complete(str(prompt), decoding) for prompt in prompts]
+        return [await self._complete(prompt, decoding) for prompt in prompts]
 
     def loglikelihood(self, prompts: Sequence[Prompt], _: Mapping[str, Any]) -> Sequence[Response]:
         pairs = [prompt for prompt in prompts if isinstance(prompt, Pair)]
@@ -249,15 +257,30 @@ class _EndpointModel:
             return f"{name}={self.replaced[name]} is sent instead"
         return "log-probabilities are missing" if name == "logprobs" else f"its default {name} is used"
 
-    async def _complete(self, prompt: str, decoding: Mapping[str, Any]) -> Completion:
-        turns = as_messages(prompt)
-        if turns is None and self.chat:
-            turns = [{"role": "user", "content": prompt}]
+    async def _complete(self, prompt: Prompt, decoding: Mapping[str, Any]) -> Completion:
+        pictured = prompt if isinstance(prompt, ImagePrompt) else None
+        text = str(prompt) if pictured is None else pictured.text
+        turns: list[dict[str, Any]] | None = as_messages(text)  # type: ignore[assignment]
+        if turns is None and (self.chat or pictured is not None):
+            turns = [{"role": "user", "content": text}]
         if turns is None:
-            reply = await self._post("completions", {"prompt": prompt}, decoding)
-        else:
+            reply = await self._post("completions", {"prompt": text}, decoding)
+        elif pictured is None:
             reply = await self._post("chat/completions", {"messages": turns}, decoding)
+        else:
+            reply = await self._post_images(pictured, turns, decoding)
         return await self._read(reply, stops_of(decoding))
+
+    async def _post_images(self, prompt: ImagePrompt, turns: list[dict[str, Any]], decoding: Mapping[str, Any]) -> Any:
+        """Return the reply to a prompt with images, once the images in flight leave room for them."""
+        import asyncio
+
+        room = self._rooms.setdefault(asyncio.get_running_loop(), Room(IMAGE_BYTES))
+        load = functools.partial(_image_parts, prompt, turns[-1]["content"])
+        async with room.holding(load, _size_of_parts) as parts:
+            return await self._post(
+                "chat/completions", {"messages": [*turns[:-1], {**turns[-1], "content": parts}]}, decoding
+            )
 
     async def _post(self, route: str, content: Mapping[str, Any], decoding: Mapping[str, Any]) -> Any:
         """Return the reply to a request without the parameters that the server rejects."""
@@ -415,6 +438,22 @@ def _response_format(schema: Mapping[str, Any]) -> dict[str, Any]:
     """Return the field that constrains completions to a schema; strict if the schema meets OpenAI's strict rules."""
     strict = {"strict": True} if is_strict(schema) else {}
     return {"type": "json_schema", "json_schema": {"name": "completion", "schema": schema, **strict}}
+
+
+def _image_parts(prompt: ImagePrompt, text: str) -> list[dict[str, Any]]:
+    """Return the last message of a prompt as OpenAI's content parts."""
+    return [_part(piece) for piece in prompt.pieces(text)]
+
+
+def _part(piece: str | PromptImage) -> dict[str, Any]:
+    if isinstance(piece, str):
+        return {"type": "text", "text": piece}
+    media_type, data = sendable(piece.load())
+    return {"type": "image_url", "image_url": {"url": f"data:{media_type};base64,{b64encode(data).decode()}"}}
+
+
+def _size_of_parts(parts: Sequence[Mapping[str, Any]]) -> int:
+    return sum(len(part["image_url"]["url"]) for part in parts if part["type"] == "image_url")
 
 
 def _never_scores(provider: providers.Provider, name: str) -> bool:

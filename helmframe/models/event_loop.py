@@ -6,11 +6,14 @@ asyncio is imported inside functions, because most runs have no async model and 
 import atexit
 import os
 import threading
-from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     import asyncio
+
+T = TypeVar("T")
 
 _lock = threading.Lock()
 _loop: "asyncio.AbstractEventLoop | None" = None
@@ -83,6 +86,41 @@ async def within(coroutine: Coroutine[Any, Any, Any], timeout: float | None) -> 
     if isinstance(task.exception(), GeneratorExit):
         raise RuntimeError("the call raised GeneratorExit") from task.exception()  # noqa: TRY004 - not a wrong type
     return task.result()
+
+
+class Room:
+    """A number of bytes that the tasks of one loop share; a task waits until its bytes fit, or it is alone.
+
+    Args:
+        size: The number of bytes.
+        waiting: The number of tasks that may load their bytes before they fit.
+    """
+
+    def __init__(self, size: int, waiting: int = 4) -> None:
+        import asyncio
+
+        self._size = size
+        self._taken = 0
+        self._changed = asyncio.Condition()
+        self._door = asyncio.Semaphore(waiting)
+
+    @asynccontextmanager
+    async def holding(self, load: Callable[[], T], size_of: Callable[[T], int]) -> AsyncIterator[T]:
+        """Yield the result of `load`, which runs in a thread, and hold room for its bytes during the block."""
+        import asyncio
+
+        async with self._door:
+            value = await asyncio.to_thread(load)
+            size = size_of(value)
+            async with self._changed:
+                await self._changed.wait_for(lambda: not self._taken or self._taken + size <= self._size)
+                self._taken += size
+        try:
+            yield value
+        finally:
+            async with self._changed:
+                self._taken -= size
+                self._changed.notify_all()
 
 
 def _turn(turning: "asyncio.AbstractEventLoop") -> None:

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from hashlib import sha256
 from typing import Any
 
@@ -11,7 +12,17 @@ import polars as pl
 from helmframe._schema import PREFIXES
 from helmframe.errors import CapabilityError
 from helmframe.models.model import Model
-from helmframe.models.prompts import Block, apply_chat_template, first_shots, messages, number_of_shots, plain
+from helmframe.models.prompts import (
+    Block,
+    apply_chat_template,
+    as_prompt,
+    first_shots,
+    has_images,
+    has_other_media,
+    messages,
+    number_of_shots,
+    plain,
+)
 from helmframe.models.reasoning import head_room, template_variables, with_default_room
 from helmframe.models.windows import split_into_windows, truncate_right
 
@@ -57,6 +68,28 @@ def fit(
     """
     _check_media(requests, model)
     _check_mode(requests, model)
+    if model.images and model.chat not in (None, as_prompt) and _has_content(requests):
+        return _fit_by_images(requests, heads, model, default_room=default_room)
+    return _fit(requests, heads, model, default_room=default_room)
+
+
+def _fit_by_images(
+    requests: pl.DataFrame, heads: pl.DataFrame, model: Model, *, default_room: bool
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return `fit` of requests; those with images stay conversations, because the template needs the images."""
+    numbered = requests.with_row_index("_row")
+    pictured = numbered.select(has_images()).to_series()
+    # the images have tokens too, so the text alone isn't compared with the window
+    of_images = replace(model, chat=as_prompt, count_tokens=None)
+    pairs = ((numbered.filter(pictured), of_images), (numbered.filter(~pictured), model))
+    parts = [_fit(rows, heads, fitting, default_room=default_room) for rows, fitting in pairs if rows.height]
+    fitted = pl.concat([frame for frame, _ in parts]).sort("_row").drop("_row")
+    return fitted, pl.concat([frame for _, frame in parts]).unique("prefix_id", maintain_order=True)
+
+
+def _fit(
+    requests: pl.DataFrame, heads: pl.DataFrame, model: Model, *, default_room: bool
+) -> tuple[pl.DataFrame, pl.DataFrame]:
     missing = [pl.lit(None, dtype=dtype).alias(name) for name, dtype in _LATER.items() if name not in requests.columns]
     content = pl.col("blocks").list.last().struct.field("content")
     texts = content.list.eval(pl.element().struct.field("text")).list.join("", ignore_nulls=True)
@@ -201,12 +234,11 @@ def _with_shots(rows: pl.DataFrame, starts: pl.DataFrame, model: Model) -> pl.Da
 
 
 def _check_media(requests: pl.DataFrame, model: Model) -> None:
-    if model.media:
+    if model.media or not _has_content(requests):
         return
-    has_media = pl.col("blocks").list.eval(
-        pl.element().struct.field("content").list.eval(pl.element().struct.field("type") != "text").list.any()
-    )
-    with_media = requests.filter(has_media.list.any())
+    if not model.images and (pictured := requests.filter(has_images())).height:
+        raise CapabilityError.no_images(model.name, *pictured.select("scenario", "instance_id").row(0))
+    with_media = requests.filter(has_other_media())
     if with_media.height:
         raise CapabilityError(
             f"Model {model.name!r} takes text only, and instance {with_media['instance_id'][0]!r} of scenario "
@@ -214,10 +246,20 @@ def _check_media(requests: pl.DataFrame, model: Model) -> None:
         )
 
 
+def _has_content(requests: pl.DataFrame) -> bool:
+    """Return whether an instance has content parts."""
+    return "content" in requests.columns and requests["content"].null_count() < requests.height
+
+
 def _check_mode(requests: pl.DataFrame, model: Model) -> None:
     scores = pl.col("continuation").is_not_null() if "continuation" in requests.columns else pl.lit(value=False)
     if model.loglikelihood is None and (requested := requests.filter(scores)).height:
         raise CapabilityError.no_log_probabilities(model.name, requested["scenario"][0])
+    if _has_content(requests) and not model.media and (requested := requests.filter(scores & has_images())).height:
+        raise CapabilityError(
+            f"Model {model.name!r} doesn't compute log-probabilities of texts after images, which scenario "
+            f"{requested['scenario'][0]!r} needs. Let it generate: .adapt(method='multiple_choice_joint')."
+        )
     if not model.generates and (requested := requests.filter(~scores)).height:
         raise CapabilityError.no_generation(model.name, requested["scenario"][0])
 

@@ -13,13 +13,14 @@ from typing import Any
 import polars as pl
 
 from helmframe._core.expressions import is_starved
+from helmframe._core.images import LoadImage
 from helmframe.errors import ArgumentError, CapabilityError, StoreError, listed
 from helmframe.models import reasoning
 from helmframe.models.budget import Budget
 from helmframe.models.completion_cache import ids_for
 from helmframe.models.interrupts import BackgroundTask, run_uninterrupted, wait_for
 from helmframe.models.model import SCORES, Completion, Model, Pair, Prompt, Seeded
-from helmframe.models.prompts import PairedPrompts, Prompts, rows_of
+from helmframe.models.prompts import ImagePrompts, PairedPrompts, Prompts, rows_of
 from helmframe.models.scheduler import ModelQueue, Outcome, queue_of
 from helmframe.store import COMPLETION_SCHEMA, REQUEST_COLUMNS, CompletionStore
 
@@ -48,6 +49,7 @@ def generate(
     fresh: bool = False,
     budget: Budget | None = None,
     report: Report = lambda event, count: None,  # noqa: ARG005
+    load_image: LoadImage | None = None,
 ) -> pl.DataFrame:
     """Return one completion per request and output.
 
@@ -65,6 +67,7 @@ def generate(
         fresh: Whether to generate cached completions again.
         budget: The limits of requests and cost. By default there are none.
         report: A function that receives the counts of events. An error that it raises stops the run.
+        load_image: The function that reads the images of prompts.
 
     Returns:
         `COMPLETIONS`, without requests that were neither cached nor sent.
@@ -72,7 +75,12 @@ def generate(
     Raises:
         StoreError: Completions can't be read or stored.
     """
-    options: dict[str, Any] = {"send": send, "fresh": fresh, "budget": budget or Budget()}
+    options: dict[str, Any] = {
+        "send": send,
+        "fresh": fresh,
+        "budget": budget or Budget(),
+        "load_image": load_image,
+    }
     if not any(reasoning.head_room(json.loads(text)) for text in requests["decoding"].unique()):
         return _complete(requests, prefixes, model, stored, fingerprint, report=report, **options)
     numbered = requests.with_row_index("_row")
@@ -118,6 +126,7 @@ def _complete(
     send: bool,
     fresh: bool,
     budget: Budget,
+    load_image: LoadImage | None,
     report: Report,
 ) -> pl.DataFrame:
     """Return one completion per request, from the store or generated now. The arguments are those of `generate`."""
@@ -135,6 +144,8 @@ def _complete(
     columns = (
         requests.columns if model.sees_rows else [*REQUEST_COLUMNS, "row_index", "repeat", "request_id", "continuation"]
     )
+    if model.images and not model.sees_rows and requests["content"].null_count() < requests.height:
+        columns += [name for name in ("blocks", "content_change") if name in requests.columns]
     sent = joined.filter(pl.col("cached").is_null() & pl.col("refused").is_null()).select(columns)
     missing = sent.unique("request_id", keep="first", maintain_order=True)
     missing = missing.head(budget.grant(missing.height) if send else 0)
@@ -143,7 +154,7 @@ def _complete(
     report("refused", requests["refused"].count())
     report("shared", sent.join(missing, on="request_id", how="semi").height - missing.height)
     if missing.height:
-        frames = _run(missing, prefixes, model, fingerprint, stored, budget, report)
+        frames = _run(missing, prefixes, model, fingerprint, stored, budget, report, load_image)
         joined = _with_results(requests, pl.concat([cached, *frames], how="diagonal"))
     joined = joined.with_columns(error=pl.coalesce("refused", "error"))
     if joined["content"].null_count() == joined.height:
@@ -208,6 +219,7 @@ def _run(
     stored: CompletionStore,
     budget: Budget,
     report: Report,
+    load_image: LoadImage | None,
 ) -> list[pl.DataFrame]:
     """Return the results (`RESULT`), which are stored as they come; `cached` marks completions of other processes."""
     queue = queue_of(model, fingerprint)
@@ -222,7 +234,7 @@ def _run(
                 size = queue.block  # read once, because other callers of the model may change it
                 block, waiting = waiting.head(size), waiting.slice(size)
                 started = time.monotonic()
-                _run_block(block, prefixes, model, queue, writer, budget, report)
+                _run_block(block, prefixes, model, queue, writer, budget, report, load_image)
                 pace = BLOCK_SECONDS / max(time.monotonic() - started, 1e-3)
                 # a block is at least one batch, even for a slow model
                 queue.block = max(model.batch, min(round(block.height * min(max(pace, 0.25), 4.0)), FLUSH_ROWS))
@@ -265,12 +277,15 @@ def _run_block(
     writer: "CompletionWriter",
     budget: Budget,
     report: Report,
+    load_image: LoadImage | None,
 ) -> None:
     def labels(index: int) -> dict[str, str]:
         scenario, instance_id = block.select("scenario", "instance_id").row(index)
         return {"scenario": scenario, "instance_id": instance_id, "model": model.name}
 
-    texts = Prompts(block, prefixes)
+    texts: Sequence[Any] = Prompts(block, prefixes)
+    if "blocks" in block.columns and not model.sees_rows:
+        texts = ImagePrompts(texts, block, load_image)
     prompts: Sequence[Prompt] = texts
     if model.sees_rows:
         prompts = rows_of(block, prefixes)

@@ -7,19 +7,25 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from helmframe._core.checks import is_integer
+from helmframe._core.images import pillow
 from helmframe._core.safe_text import error_text
 from helmframe.errors import ArgumentError, CapabilityError, SourceBrokenError, UnknownNameError
 from helmframe.models.local_files import INSTALL, quiet, read_json, window
 from helmframe.models.model import Prompt, Response
 from helmframe.models.tokenizing import Tokenizing
 
+if TYPE_CHECKING:
+    from helmframe.models.vision_language import VisionLanguage
+
 FLOAT32 = "float32"
 DTYPES = (FLOAT32, "bfloat16", "float16")
 # The type of the checkpoint's weights.
 AUTO = "auto"
+# How prompts with images run, for `explain()`.
+IMAGES_STATE = "prompts with images are run in padded batches"
 _DEVICE = re.compile(r"cpu|mps|cuda(:\d+)?")
 _IMPORTING = threading.Lock()
 
@@ -202,24 +208,46 @@ def load(folder: Path, words: Tokenizing, options: Options, device: str, adapter
     config = read_json(folder / "config.json")
     kind = transformers.AutoModelForSeq2SeqLM if config.get("is_encoder_decoder") else transformers.AutoModelForCausalLM
     with quiet(), _wrapped(folder):
-        model, report = kind.from_pretrained(
-            folder,
-            dtype=getattr(torch, options.dtype or FLOAT32),
-            device_map=options.device_map,
-            local_files_only=True,
-            trust_remote_code=options.trust_remote_code,
-            output_loading_info=True,
-        )
-    if report["missing_keys"]:
-        missing = sorted(report["missing_keys"])
-        raise SourceBrokenError(
-            f"{folder}: the checkpoint lacks weights: {', '.join(missing[:3])} ({len(missing)} in all)."
-        )
+        model = _pretrained(kind, folder, options, torch)
     if adapter is not None:
         model = _with_adapter(model, adapter)
     if options.device_map is None:
         model = model.to(device)
     return engine_of(model.eval(), words, lasting=True)
+
+
+def takes_images(config: Mapping[str, Any]) -> bool:
+    """Return whether the configuration is that of an image-text-to-text model."""
+    return "vision_config" in config
+
+
+def runs_text_alone(config: Mapping[str, Any]) -> bool:
+    """Return whether transformers also has a text model for an image-text-to-text configuration."""
+    packages()
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    return config.get("model_type") in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+
+def load_vision(folder: Path, options: Options, device: str) -> "VisionLanguage":
+    """Return the loaded image-text-to-text model of a folder, on a device.
+
+    Raises:
+        SourceBrokenError: The model or its processor can't be loaded, or lacks weights.
+        CapabilityError: A package is missing.
+    """
+    from helmframe.models.vision_language import VisionLanguage
+
+    pillow()
+    torch, transformers = packages()
+    with quiet(), _wrapped(folder):
+        processor = transformers.AutoProcessor.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=options.trust_remote_code
+        )
+        model = _pretrained(transformers.AutoModelForImageTextToText, folder, options, torch)
+    if options.device_map is None:
+        model = model.to(device)
+    return VisionLanguage(model.eval(), processor)
 
 
 def expected_state(folder: Path, options: Options) -> str:
@@ -320,10 +348,30 @@ def _with_adapter(model: Any, folder: Path) -> Any:
         return adapted.merge_and_unload()
 
 
+def _pretrained(kind: Any, folder: Path, options: Options, torch: Any) -> Any:
+    """Return the transformers model of a folder, with all its weights."""
+    model, report = kind.from_pretrained(
+        folder,
+        dtype=getattr(torch, options.dtype or FLOAT32),
+        device_map=options.device_map,
+        local_files_only=True,
+        trust_remote_code=options.trust_remote_code,
+        output_loading_info=True,
+    )
+    if report["missing_keys"]:
+        missing = sorted(report["missing_keys"])
+        raise SourceBrokenError(
+            f"{folder}: the checkpoint lacks weights: {', '.join(missing[:3])} ({len(missing)} in all)."
+        )
+    return model
+
+
 @contextmanager
 def _wrapped(folder: Path, by: str = "transformers") -> Iterator[None]:
     try:
         yield
+    except SourceBrokenError:
+        raise
     except Exception as error:  # transformers and peft raise errors of any type for invalid folders
         reason = " ".join(error_text(error).split())[:400]
         raise SourceBrokenError(f"{by} can't load {folder}: {reason}") from error

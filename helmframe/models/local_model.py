@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from helmframe._core.specs import Call, frozen
@@ -33,6 +33,7 @@ from helmframe.models.local_files import (
     window,
 )
 from helmframe.models.local_load import (
+    IMAGES_STATE,
     Loaded,
     Options,
     check_options,
@@ -41,11 +42,18 @@ from helmframe.models.local_load import (
     imported_in_background,
     load,
     load_tokenizer,
+    load_vision,
+    runs_text_alone,
+    takes_images,
     words_of,
 )
-from helmframe.models.model import Model, Prompt, Response, digest
+from helmframe.models.model import ImagePrompt, Model, Prompt, Response, Seeded, digest
+from helmframe.models.prompts import as_prompt
 from helmframe.models.reasoning import template_reasons
 from helmframe.models.tokenizing import Tokenizing
+
+if TYPE_CHECKING:
+    from helmframe.models.vision_language import VisionLanguage
 
 # Prompts of a call, by device: enough to share prefixes and to refill slots (half this number), and few enough to lose
 # little when the process is killed.
@@ -230,7 +238,9 @@ def _build(
     options = options.resolved(config)
     template = chat_template(folder, settings)
     words = Tokenizing(functools.partial(load_tokenizer, folder, options), config.get("eos_token_id"))
-    loader = _Local(checkpoint, words, options, adapter)
+    images = takes_images(config) and adapter is None
+    for_images = images and not runs_text_alone(config)
+    loader = _Local(checkpoint, words, options, adapter, for_images=for_images)
     if adapter is not None:
         name = f"{name}+{adapter.hub or adapter.folder.name}"
         notes = [*notes, f"adapter {adapter.hub or adapter.folder} merged into the weights"]
@@ -242,13 +252,15 @@ def _build(
         durable=True,
         takes=TAKES | {"reasoning"},
         seeded=True,
+        images=images,
         batch=BATCH[options.devices()[0].partition(":")[0]],
         workers=options.replicas,
-        window=window(config, settings),
-        count_tokens=words.count_tokens,
-        chat=words.chat if template is not None else None,
-        loglikelihood=loader.loglikelihood,
-        tokens=words.as_tokens,
+        # the processor of images renders and counts prompts when they run
+        window=None if for_images else window(config, settings),
+        count_tokens=None if for_images else words.count_tokens,
+        chat=None if template is None else as_prompt if for_images else words.chat,
+        loglikelihood=None if for_images else loader.loglikelihood,
+        tokens=None if for_images else words.as_tokens,
         token_logprobs=True,
         note="; ".join([*notes, *options.notes()]),
         state=loader.state,
@@ -311,8 +323,10 @@ class _Local:
     words: Tokenizing
     options: Options
     adapter: Checkpoint | None
+    for_images: bool = False  # whether the checkpoint has no text model
     _stamp: str = ""
     _loaded: Loaded | Replicas | None = None
+    _vision: "VisionLanguage | None" = None
 
     def fingerprint(self) -> str:
         changes = self.options.changes()
@@ -324,17 +338,46 @@ class _Local:
         return self._stamp
 
     def generate(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Response]:
-        return self._ready().generate(prompts, decoding)
+        pictured = [index for index, prompt in enumerate(prompts) if self.for_images or _has_images(prompt)]
+        if not pictured:
+            return self._ready().generate(prompts, decoding)
+        of_images = iter(self._ready_vision().generate([prompts[index] for index in pictured], decoding))
+        indices = set(pictured)
+        texts = [prompt for index, prompt in enumerate(prompts) if index not in indices]
+        of_texts = iter(self._ready().generate(texts, decoding) if texts else ())
+        return [next(of_images if index in indices else of_texts) for index in range(len(prompts))]
 
     def loglikelihood(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Response]:
         return self._ready().loglikelihood(prompts, decoding)
 
     def state(self) -> str:
+        if self._vision is not None or self.for_images:
+            return IMAGES_STATE
         loaded = self._loaded or _loaded_models.get(self._key())
         return expected_state(self.checkpoint.folder, self.options) if loaded is None else loaded.state()
 
     def _key(self) -> tuple[str, str]:
         return self._stamp or self.fingerprint(), str(self.options.device_map or self.options.devices())
+
+    def _ready_vision(self) -> "VisionLanguage":
+        """Return the loaded model for prompts with images, on the first device.
+
+        Raises:
+            SourceBrokenError: The files have changed since the last fingerprint, or can't be loaded.
+        """
+        with _loading:
+            stamp, devices = self._key()
+            loaded = _vision_models.get((stamp, devices))
+            if loaded is None:
+                if self.checkpoint.hub:
+                    fetch_all(self.checkpoint, (*SMALL, CODE) if self.options.trust_remote_code else SMALL)
+                loaded = load_vision(self.checkpoint.folder, self.options, self.options.devices()[0])
+                if self.fingerprint() != stamp:
+                    raise SourceBrokenError(f"{self.checkpoint.folder} changed since the run began. Rerun the plan.")
+                _vision_models[stamp, devices] = loaded
+            self._vision = loaded
+            _recent.append(loaded)
+            return loaded
 
     def _ready(self) -> Loaded | Replicas:
         """Return the loaded model, whose files are those of the last fingerprint.
@@ -361,9 +404,15 @@ class _Local:
             return loaded
 
 
+def _has_images(prompt: Prompt) -> bool:
+    plain: Any = prompt.text if isinstance(prompt, Seeded) else prompt
+    return isinstance(plain, ImagePrompt)
+
+
 # Models stay loaded as long as a `Model` refers to them. The last one used stays, for the next plan of a notebook.
 _loaded_models: "WeakValueDictionary[tuple[str, str], Loaded | Replicas]" = WeakValueDictionary()
-_recent: deque[Loaded | Replicas] = deque(maxlen=1)
+_vision_models: "WeakValueDictionary[tuple[str, str], VisionLanguage]" = WeakValueDictionary()
+_recent: "deque[Loaded | Replicas | VisionLanguage]" = deque(maxlen=1)
 _loading = threading.Lock()
 
 

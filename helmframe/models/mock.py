@@ -36,7 +36,7 @@ def echo() -> Model:
     def scores(prompts: Sequence[Prompt], _: Mapping[str, Any]) -> list[Response]:
         return [_scored_text(prompt.continuation, ANY) for prompt in prompts if isinstance(prompt, Pair)]
 
-    return _mock(Call("echo"), generate, scores, sees_rows=False, media=True)
+    return _mock(Call("echo"), generate, scores, sees_rows=False)
 
 
 def oracle() -> Model:
@@ -126,7 +126,7 @@ def replay(recorded: pl.DataFrame | Mapping[str, str], name: str = "replay") -> 
             return [_recorded_completion(texts, prompt, _describe_prompt) for prompt in prompts]
 
         call = Call("replay", (("content", content),))
-        return _mock(call, generate, name=name, sees_rows=False, durable=True, media=True)
+        return _mock(call, generate, name=name, sees_rows=False, durable=True)
     if not isinstance(recorded, pl.DataFrame):
         raise ArgumentError(
             f"replay({type(recorded).__name__}): recorded must be a mapping {{prompt: text}}, or a frame with the "
@@ -140,7 +140,7 @@ def replay(recorded: pl.DataFrame | Mapping[str, str], name: str = "replay") -> 
         key = tuple(row[name] for name in keys)  # type: ignore[literal-required]
         return _recorded_completion(completions, key, functools.partial(_describe_row, keys))
 
-    return _mock(Call("replay", (("content", content),)), _by_row(complete), _by_row(complete), name=name, media=True)
+    return _mock(Call("replay", (("content", content),)), _by_row(complete), _by_row(complete), name=name)
 
 
 def from_text(text: str) -> Model:
@@ -176,7 +176,7 @@ def _mock(
     name: str = "",
     sees_rows: bool = True,
     durable: bool = False,
-    media: bool = False,
+    media: bool = True,
 ) -> Model:
     """Return a mock model; with `sees_rows` it isn't durable, because completions depend on more than the prompt."""
     return Model(

@@ -59,7 +59,7 @@ class Pair(NamedTuple):
 class Seeded(NamedTuple):
     """A prompt with its own sampling seed, so that samples of one prompt share a call; None isn't reproducible."""
 
-    text: str
+    text: str  # an `ImagePrompt` for models that take images
     seed: int | None
 
     @classmethod
@@ -67,6 +67,45 @@ class Seeded(NamedTuple):
         """Return the prompts as `Seeded`; a prompt without its own seed gets the seed of the call."""
         seed = decoding.get("seed")
         return [prompt if isinstance(prompt, cls) else cls(str(prompt), seed) for prompt in prompts]
+
+
+class PromptImage(NamedTuple):
+    """An image of a prompt: its placeholder in the question, and a function that reads its bytes."""
+
+    at: str
+    load: Callable[[], bytes]
+
+
+class ImagePrompt(NamedTuple):
+    """A prompt with images, for models that take `images`.
+
+    Args:
+        text: The prompt, a text or a conversation.
+        images: The images, in order.
+        question_length: The length of the question, which is the end of the text.
+    """
+
+    text: str
+    images: tuple[PromptImage, ...]
+    question_length: int
+
+    def pieces(self, text: str) -> "list[str | PromptImage]":
+        """Return the last text of the prompt, in pieces, with its images in between.
+
+        An image replaces the first occurrence of its placeholder in the question. Images without a placeholder come
+        before the question.
+        """
+        start = max(0, len(text) - self.question_length)
+        spots = []
+        for image in self.images:
+            position = text.find(image.at, start) if image.at else -1
+            spots.append((start, 0, image) if position < 0 else (position, len(image.at), image))
+        pieces: list[str | PromptImage] = []
+        done = 0
+        for position, length, image in sorted(spots, key=lambda spot: spot[0]):
+            pieces += [text[done:position], image]
+            done = position + length
+        return [piece for piece in [*pieces, text[done:]] if piece]
 
 
 class Row(TypedDict):
@@ -92,7 +131,7 @@ class Row(TypedDict):
     correct: list[bool]
 
 
-Prompt: TypeAlias = str | Seeded | Row | Pair
+Prompt: TypeAlias = str | Seeded | Row | Pair | ImagePrompt
 Response: TypeAlias = Completion | str | BaseException
 GenerateFunction: TypeAlias = Callable[[Sequence[Prompt], Mapping[str, Any]], Sequence[Response]]
 AsyncGenerateFunction: TypeAlias = Callable[
@@ -150,6 +189,7 @@ class Model:
         media: Whether the model supports content parts other than text.
         only_chats: Whether the model receives every prompt as a message of a conversation, and replies in sentences.
             Plans with such a model parse option letters leniently.
+        images: Whether prompts with images are passed as `ImagePrompt`.
         note: A note for `explain()`.
         version: The version that the user declared for the model.
         adaptive: Whether the number of concurrent calls adapts to the model, between 1 and `workers`.
@@ -188,6 +228,7 @@ class Model:
     seeded: bool = False
     media: bool = False
     only_chats: bool = False
+    images: bool = False
     note: str = ""
     version: str | None = None
     adaptive: bool = False

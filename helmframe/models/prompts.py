@@ -2,14 +2,16 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeAlias, TypeVar, overload
 
 import polars as pl
 
 from helmframe._core.expressions import stripped
+from helmframe._core.images import ImageRef, LoadImage
 from helmframe._schema import CONTENT, CONVERSATION, MEDIA, NO, TURN, YES
-from helmframe.errors import CapabilityError
-from helmframe.models.model import Model, Row
+from helmframe.errors import CapabilityError, ImageError
+from helmframe.models.model import ImagePrompt, Model, PromptImage, Row
 
 Block: TypeAlias = dict[str, Any]
 Message: TypeAlias = dict[str, str]
@@ -197,6 +199,21 @@ def is_conversation(prompt: str) -> bool:
 P = TypeVar("P")
 
 
+def has_images() -> pl.Expr:
+    """Return whether a request has an image."""
+    return _any_part(pl.element().struct.field("type") == "image")
+
+
+def has_other_media() -> pl.Expr:
+    """Return whether a request has a content part that is neither text nor an image."""
+    return _any_part(~pl.element().struct.field("type").is_in(["text", "image"]))
+
+
+def _any_part(condition: pl.Expr) -> pl.Expr:
+    parts = pl.element().struct.field("content").list.eval(condition).list.any()
+    return pl.col("blocks").list.eval(parts).list.any().fill_null(value=False)
+
+
 class Prompts(Sequence[str]):
     """Prompts that are joined from prefix and suffix on access, so that a shared prefix is stored once."""
 
@@ -220,10 +237,55 @@ class Prompts(Sequence[str]):
         return [self._prefixes[prefix_id] + suffix for prefix_id, suffix in pairs]
 
 
+class ImagePrompts(Sequence["str | ImagePrompt"]):
+    """Prompts with their images on access; the bytes are read when the model is called."""
+
+    def __init__(self, prompts: Sequence[str], requests: pl.DataFrame, load_image: LoadImage | None) -> None:
+        self._prompts = prompts
+        self._blocks = requests["blocks"]
+        self._lengths = requests["suffix"].str.len_chars().to_list()
+        column = "content_change"
+        self._changes = requests[column].to_list() if column in requests.columns else [None] * requests.height
+        self._load_image = load_image
+
+    def __len__(self) -> int:
+        return len(self._prompts)
+
+    @overload
+    def __getitem__(self, index: int) -> "str | ImagePrompt": ...
+    @overload
+    def __getitem__(self, index: slice) -> "list[str | ImagePrompt]": ...
+    def __getitem__(self, index: int | slice) -> "str | ImagePrompt | list[str | ImagePrompt]":
+        """Return one prompt, or a list of prompts for a slice."""
+        if isinstance(index, slice):
+            return [self[position] for position in range(*index.indices(len(self)))]
+        blocks = self._blocks[index]
+        parts = [] if blocks is None else [part for block in blocks for part in block["content"]]
+        pictures = [part for part in parts if part["type"] == "image"]
+        if not pictures:
+            return self._prompts[index]
+        images = tuple(self._image(part, position, self._changes[index]) for position, part in enumerate(pictures))
+        return ImagePrompt(self._prompts[index], images, self._lengths[index])
+
+    def _image(self, part: Mapping[str, Any], position: int, changes: str | None) -> PromptImage:
+        media = part["media"] or {"name": None, "data": None}
+        ref = None if media["data"] else ImageRef.parse(media["name"])
+        if ref is None:
+            data = media["data"] or b""
+            return PromptImage("", lambda: data)
+        return PromptImage(ref.at, partial(_load, self._load_image, ref, changes, position))
+
+
+def _load(load_image: LoadImage | None, ref: ImageRef, changes: str | None, position: int) -> bytes:
+    if load_image is None:
+        raise ImageError("The image of this prompt can't be read, because its scenario isn't known here.")
+    return load_image(ref, changes, position)
+
+
 class PairedPrompts(Sequence[P]):
     """Prompts combined with a value on access: a `Pair` with its continuation, or a `Seeded` with its seed."""
 
-    def __init__(self, make: Callable[[str, Any], P], prompts: Sequence[str], values: Sequence[Any]) -> None:
+    def __init__(self, make: Callable[[Any, Any], P], prompts: Sequence[Any], values: Sequence[Any]) -> None:
         self._make = make
         self._prompts = prompts
         self._values = values

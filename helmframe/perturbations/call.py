@@ -1,5 +1,6 @@
 """One link of a chain: a perturbation with its arguments, and its effect on a frame."""
 
+import json
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -10,12 +11,14 @@ from typing import Any
 import polars as pl
 
 from helmframe._core.expressions import key_of
+from helmframe._core.images import pillow
 from helmframe._core.safe_text import type_name
 from helmframe._core.specs import Call, Pairs, frozen
 from helmframe._schema import INSTANCES, REFERENCE
 from helmframe.errors import ArgumentError, SourceError
 from helmframe.perturbations.fields import (
     ModelQuery,
+    change_image,
     change_instances,
     change_references,
     change_texts,
@@ -32,6 +35,7 @@ VARIANT_TEXTS = {
     "perturbed_input": pl.String(),
     "perturbed_references": pl.List(REFERENCE),
     "adapter_change": pl.String(),
+    "content_change": pl.String(),
 }
 # The arguments that every perturbation of texts takes.
 COMMON = ("compat", "fields", "protect")
@@ -94,7 +98,9 @@ class PerturbationCall(Call):
 
     def validate(self, tables: Tables) -> None:
         """Build the expression over these word tables, so that invalid values raise."""
-        if self.entry.takes == "frame":
+        if self.entry.takes == "image":
+            change_image(pillow().new("RGB", (8, 8)), {**self._change, "key": "0"}, 0)
+        elif self.entry.takes == "frame":
             self._reframed(pl.LazyFrame(schema=INSTANCES.schema | VARIANT_TEXTS), pl.col("instance_id"), 0, tables)
         elif self.entry.model_argument:
             self._expression(pl.col("text"), [], tables)
@@ -121,6 +127,8 @@ class PerturbationCall(Call):
         self, frame: pl.LazyFrame, ids: pl.Expr, seed: int, query: ModelQuery | None = None, *, tables: Tables
     ) -> pl.LazyFrame:
         """Return the frame with perturbed_input, perturbed_references and adapter_change rewritten."""
+        if self.entry.takes == "image":
+            return self._with_content_change(frame, ids, seed)
         if self.entry.takes == "frame":
             rerun = lambda rows: self._reframed(rows.lazy(), ids, seed, tables).collect()  # noqa: E731
             return validated(frame, str(self), rerun, "both")
@@ -143,6 +151,23 @@ class PerturbationCall(Call):
                 one_id=self.entry.one_mapping,
             )
         return validated(frame, str(self), lambda rows: rows.with_columns(**new), self.fields)
+
+    def _with_content_change(self, frame: pl.LazyFrame, ids: pl.Expr, seed: int) -> pl.LazyFrame:
+        """Return the frame with this change added to `content_change`, in rows with an image."""
+        start = json.dumps(self._change, sort_keys=True, ensure_ascii=False).removesuffix("}")
+        key = pl.concat_str(
+            pl.lit(', "key": "'), key_of(f"{seed}\x1f{self.name}\x1f", ids).cast(pl.String), pl.lit('"')
+        )
+        new = pl.concat_str(pl.lit(start), key if self.entry.draws else pl.lit(""), pl.lit("}]"))
+        earlier = pl.col("content_change").str.strip_suffix("]") + pl.lit(", ")
+        added = pl.concat_str(pl.coalesce(earlier, pl.lit("[")), new)
+        has_image = pl.col("content").list.eval(pl.element().struct.field("type") == "image").list.any()
+        return frame.with_columns(content_change=pl.when(has_image.fill_null(value=False)).then(added))
+
+    @property
+    def _change(self) -> dict[str, Any]:
+        """The perturbation with all its arguments, as a change of an image."""
+        return {"perturbation": self.name, **self.entry.defaults, **self._function_arguments()}
 
     def _text_expression(self, text: pl.Expr, ids: pl.Expr, seed: int, tables: Tables) -> pl.Expr:
         if self.compat:
@@ -259,7 +284,7 @@ def check_call(cell: PerturbationCall, tables: Tables) -> None:
         value = arguments.get(argument, values[0])
         if cell.entry.takes == "text" and value not in (*values, *([None] if argument == "compat" else [])):
             raise ArgumentError.unknown_value(f"{cell.name}({argument}={value!r})", value, values)
-    if cell.entry.takes == "frame":
+    if cell.entry.takes in ("frame", "image"):
         cell.validate(tables)
         return
     if cell.compat and cell.name not in HELM:

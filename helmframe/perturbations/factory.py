@@ -66,7 +66,8 @@ def perturbation(
         kind: "robustness", "fairness", or "" for neither.
         takes: "text"; or "frame" for a function `(frame, key, **arguments) -> frame` over lazy `INSTANCES` with the
             columns perturbed_input, perturbed_references and adapter_change. It may rewrite these columns, but must not
-            change the number and order of rows.
+            change the number and order of rows. Or "image" for a function `(image, key, **arguments) -> image` over an
+            RGB image of Pillow, with an integer `key`; it is called when the image is sent.
         model_argument: The argument that takes a model. The function then returns a prompt for each text, and the
             model's completion is the perturbed text.
         check: A function that is called with the names of the plan's scenarios and the call's arguments when a plan is

@@ -1,7 +1,9 @@
-"""Changes of an instance's texts: the input, the references, and unprotected spans."""
+"""Changes of an instance's texts (the input, the references, and unprotected spans) and of its images."""
 
+import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from hashlib import blake2b
 from random import Random
 from typing import Any
 
@@ -9,9 +11,11 @@ import polars as pl
 
 from helmframe._core.checks import regex_problem
 from helmframe._core.expressions import keyed_draws
+from helmframe._core.images import as_png, decoded
+from helmframe._core.safe_text import error_message, type_name
 from helmframe._schema import REFERENCE
-from helmframe.errors import ArgumentError
-from helmframe.perturbations.registry import Stream
+from helmframe.errors import ArgumentError, HelmframeError, ImageError
+from helmframe.perturbations.registry import PERTURBATIONS, Stream
 
 # The names that `protect=` takes, as regular expressions.
 PROTECTED = {
@@ -243,3 +247,46 @@ def _streamed(stream: Stream, texts: Sequence[str | None], random: Random) -> li
 def _broadcast(keys: pl.Series, rows: pl.Series) -> pl.Series:
     """Return one key per row; a literal is one key for all rows."""
     return keys if len(keys) == len(rows) else keys.new_from_index(0, len(rows))
+
+
+def perturbed_image(data: bytes, changes: str, position: int) -> bytes:
+    """Return an image with the changes of `content_change`, as PNG.
+
+    Args:
+        data: The image.
+        changes: The perturbations with all arguments, as JSON.
+        position: The number of the image in its instance, which gives each image its own random numbers.
+
+    Raises:
+        ImageError: The image can't be decoded, or a perturbation fails.
+    """
+    image = decoded(data)
+    for change in json.loads(changes):
+        try:
+            image = change_image(image, change, position)
+        except HelmframeError:
+            raise
+        except Exception as error:
+            name = change["perturbation"]
+            problem = f"{type_name(type(error))}: {error_message(error)}"
+            raise ImageError(f"Perturbation {name!r} raised {problem}") from error
+    return as_png(image)
+
+
+def change_image(image: Any, change: Mapping[str, Any], position: int) -> Any:
+    """Return an image of Pillow with one change, a perturbation with its arguments and its key.
+
+    Raises:
+        ArgumentError: An argument is invalid, or the perturbation does not return an image.
+    """
+    arguments = dict(change)
+    entry = PERTURBATIONS[arguments.pop("perturbation")]
+    key = arguments.pop("key", None)
+    keys = [int.from_bytes(blake2b(f"{key}/{position}".encode(), digest_size=8).digest(), "little")]
+    changed = entry.function(image, *(keys if entry.draws else ()), **arguments)
+    if not all(hasattr(changed, name) for name in ("save", "convert", "size")):
+        raise ArgumentError(
+            f"Perturbation {entry.name!r} returned a value of type {type_name(type(changed))}. It must return an image "
+            "of Pillow."
+        )
+    return changed.convert("RGB")

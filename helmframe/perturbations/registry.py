@@ -13,7 +13,7 @@ from helmframe.perturbations.tables import Tables
 
 FIELDS = ("input", "references", "both")
 KINDS = ("robustness", "fairness", "")
-TAKES = ("text", "frame")
+TAKES = ("text", "frame", "image")
 
 # A default is shown up to this many characters.
 _MAX_SHOWN = 20

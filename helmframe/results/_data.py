@@ -12,6 +12,7 @@ from helmframe._core.specs import AdapterSpec, adapter_spec, frozen
 from helmframe._schema import (
     COMPLETIONS,
     HELM_STATS,
+    IMAGES,
     OF_REQUEST,
     PREFIXES,
     SCORES,
@@ -39,6 +40,7 @@ TABLES = {
     "prefixes": PREFIXES,
     "verdicts": VERDICTS,
     "helm_stats": HELM_STATS,
+    "images": IMAGES,
 }
 # Axes that get a column only if they have several values.
 _OPTIONAL_AXES = ("split", "setting")
@@ -325,6 +327,7 @@ class ResultsData:
     path: Address | None = None
     verdicts: pl.LazyFrame = field(default_factory=lambda: pl.LazyFrame(schema=VERDICTS.schema))
     helm_stats: pl.LazyFrame = field(default_factory=lambda: pl.LazyFrame(schema=HELM_STATS.schema))
+    images: pl.LazyFrame = field(default_factory=lambda: pl.LazyFrame(schema=IMAGES.schema))
 
     @classmethod
     def load(cls, path: str | Path) -> Self:

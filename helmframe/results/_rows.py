@@ -31,9 +31,9 @@ def requests(results: ResultsData) -> pl.LazyFrame:
 def rows(results: ResultsData, *, metric: str | None = None, score: float | None = None, **equals: Any) -> pl.DataFrame:
     """Return wide rows, one per completion: input, prompt, completion, output, references, and one column per metric.
 
-    Rows of conversations also have `turn` and `conversation`: `rows(turn=2)`.
-
-    A metric over an instance's outputs or options has the same score in each row of the instance.
+    Rows of conversations also have `turn` and `conversation`: `rows(turn=2)`. Rows with images have the column
+    `images`, the sha256 of each image; `results.images` has thumbnails. A metric over an instance's outputs or options
+    has the same score in each row of the instance.
 
     >>> import helmframe as hf
     >>> plan = hf.scenario("sampler").where(subject="music").limit(8)
@@ -55,11 +55,10 @@ def rows(results: ResultsData, *, metric: str | None = None, score: float | None
     parsed = parse(results.completions).join(
         results.prefixes.unique("prefix_id"), on="prefix_id", how="left", maintain_order="left"
     )
-    frame = (
-        parsed.with_columns(prompt=pl.col("prefix") + pl.col("suffix"))
-        .select(*COMPLETIONS.key, *turn, *ROW_COLUMNS)
-        .collect()
-    )
+    columns = {"prompt": pl.col("prefix") + pl.col("suffix"), "images": image_digests(parsed)}
+    frame = parsed.with_columns(**columns).select(*COMPLETIONS.key, *turn, *ROW_COLUMNS, "images").collect()
+    if frame["images"].list.len().sum() == 0:
+        frame = frame.drop("images")
     frame = with_scores(frame, results.scores.collect())
     unscored = [name for name in _row_metrics(results) if name not in frame.columns]
     frame = frame.with_columns(pl.lit(None, dtype=pl.Float64).alias(name) for name in unscored)
@@ -71,6 +70,16 @@ def rows(results: ResultsData, *, metric: str | None = None, score: float | None
             raise UnknownNameError.among("column of these rows", column, frame.columns)
         frame = filter_equal(frame, column, value)
     return frame
+
+
+def image_digests(completions: pl.LazyFrame) -> pl.Expr:
+    """Return the sha256 of each image of a prompt, as a list of texts; null for prompts of text."""
+    if "blocks" not in completions.collect_schema():
+        return pl.lit(None, dtype=pl.List(pl.String))
+    media = pl.element().filter(pl.element().struct.field("type") == "image").struct.field("media")
+    names = pl.col("blocks").list.last().struct.field("content").list.eval(media.struct.field("name"))
+    references = names.list.eval(pl.element().filter(pl.element().str.starts_with('{"at": ')))
+    return references.list.eval(pl.element().str.extract(r'"sha256": "([0-9a-f]{64})"', 1))
 
 
 def wrong(results: ResultsData, metric: str | None = None) -> pl.DataFrame:

@@ -20,8 +20,9 @@ from helmframe.store import Address, RunFolder, address_of, listing, write_text
 class Results(ResultsData):
     """The results of a run, independent of its store, plan and models.
 
-    `completions`, `scores`, `prefixes`, `verdicts` and `helm_stats` are lazy tables (`hf.schema()` documents them). The
-    methods aggregate, compare and display them. `path` is the folder of the tables, or None if they were changed.
+    `completions`, `scores`, `prefixes`, `verdicts`, `helm_stats` and `images` are lazy tables (`hf.schema()` documents
+    them). The methods aggregate, compare and display them. `path` is the folder of the tables, or None if they were
+    changed.
 
     The repr, `table`, `robustness`, `fairness` and `worst_case` read a run's folder shard by shard in constant memory.
     Metrics of whole sets, `consistency`, `gap`, `compare`, `flips`, `rows` and HELM's definition of robustness read the

@@ -2,6 +2,7 @@
 
 import itertools
 import re
+from base64 import b64decode
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from helmframe.errors import SpecError
 from helmframe.scenarios.sources import sql_problem
 
 _ITEMS = 4  # of each list
+# A PNG of one pixel.
+_PICTURE = b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81ytgAAAABJRU5ErkJggg==")
 _MOST_PARTS = 4
 
 
@@ -89,6 +92,8 @@ def _value(dtype: Any, name: str, row: int) -> Any:
         return values[row % len(values)]
     if dtype.id == "boolean":
         return row % 2 == 0
+    if dtype.id == "blob":
+        return _PICTURE
     if dtype.id in ("float", "double"):
         return (row % 4) / 4
     if dtype.id == "list":
@@ -108,6 +113,8 @@ def _polars_type(dtype: Any) -> pl.DataType:
         return pl.String()
     if dtype.id == "boolean":
         return pl.Boolean()
+    if dtype.id == "blob":
+        return pl.Binary()
     if dtype.id in ("float", "double"):
         return pl.Float64()
     if dtype.id == "list":

@@ -15,6 +15,7 @@ from helmframe.errors import ArgumentError
 
 _TEXT = (pl.String, pl.Categorical, pl.Enum)
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_IMAGES_AT_ONCE = 64  # rows with images that are hashed together
 _METRICS = ("exact_match", "quasi_exact_match", "prefix_exact_match", "quasi_prefix_exact_match")
 
 
@@ -30,6 +31,7 @@ def frame_scenario(
     subset: str | Sequence[str] | None = None,
     cluster: str | None = None,
     split: str | None = None,
+    images: str | Sequence[str] | None = None,
     name: str | None = None,
     method: str | None = None,
     adapter: Mapping[str, Any] | None = None,
@@ -56,6 +58,8 @@ def frame_scenario(
         subset: Fixed strata, such as a subject. Few-shot examples come from the same subset.
         cluster: The group of instances that were sampled together, such as the questions of one passage.
         split: The split: train, valid or test; default `split` if the frame has it, else all instances are test.
+        images: The columns with images: bytes, {bytes, path} as on the Hub, paths below the data root, or lists of
+            these. The n-th image replaces `<image n>` in the question; other images come before the question.
         name: The name of the scenario; default a hash of the content.
         method: The method of the adapter; default multiple_choice_joint with choices, chat with turns, else generation.
         adapter: Further fields of the adapter.
@@ -66,7 +70,7 @@ def frame_scenario(
     Raises:
         ArgumentError: A column is missing or has an unsupported type. The message lists near columns.
     """
-    rows = _polars(frame)
+    rows, pictures = _without_images(_polars(frame), images)
     subsets = (subset,) if isinstance(subset, str) else tuple(subset or ())
     for parameter, column in [
         *(("subset", subset_column) for subset_column in subsets),
@@ -118,7 +122,7 @@ def frame_scenario(
         pl.DataFrame([*source_columns, *(series.alias(column) for column, series in columns.items())]),
         [source_column(subset_column) for subset_column in subsets],
     )
-    digest = _digest(table)
+    digest = _digest(table) if pictures is None else _digest_with_images(table, pictures)
     choice = choices is not None
     plain = turns is None or method not in (None, "chat")
     scenario_name = name or f"frame_{digest[:8]}"
@@ -133,14 +137,17 @@ def frame_scenario(
         main=MainScore(main or _main(measured, choice=choice), _main_split(table), "macro" if subsets else "micro"),
         metrics=measured,
         subsets=subsets,
-        adapter=_chat_adapter(method, adapter) if turns else _adapter(table, method, adapter, choice=choice),
+        adapter=_chat_adapter(method, adapter)
+        if turns
+        else _adapter(table, method, adapter, choice=choice, images=pictures is not None),
         decoding=frozen(
             with_schema_text(
                 {**(_decoding(choice=choice) if plain else {}), **(decoding or {})}, "decoding.json_schema"
             )
         ),
         description=f"A data frame with {table.height:,} rows.",
-        frame=Frame(table, digest),
+        images=() if pictures is None else tuple(pictures.columns),
+        frame=Frame(table, digest, pictures),
         turns=turns or "",
     )
 
@@ -168,6 +175,26 @@ def _polars(frame: Any) -> pl.DataFrame:
             )
         seen[column.lower()] = column
     return rows
+
+
+def _without_images(rows: pl.DataFrame, images: str | Sequence[str] | None) -> tuple[pl.DataFrame, pl.DataFrame | None]:
+    """Return the rows with references in place of images, and the images in the order of the rows."""
+    names = [images] if isinstance(images, str) else list(images or ())
+    if not names:
+        return rows, None
+    for column in names:
+        if column not in rows.columns:
+            raise ArgumentError.unknown_value(f"images={column!r}: column not found in the frame", column, rows.columns)
+        dtype = rows.schema[column]
+        item = dtype.inner if isinstance(dtype, pl.List) else dtype
+        if isinstance(item, pl.Struct):
+            item = dict(item).get("bytes", pl.Null())
+        if not isinstance(item, pl.Binary | pl.String):
+            raise ArgumentError(
+                f"images={column!r}: the column must have bytes, paths, {{bytes, path}} or lists of these, not {dtype}."
+            )
+    references = pl.format("frame:{}", pl.int_range(pl.len()))
+    return rows.with_columns(references.alias(column) for column in names), rows.select(names)
 
 
 def _need(rows: pl.DataFrame, parameter: str, column: str, *kinds: type[pl.DataType]) -> pl.Series:
@@ -392,6 +419,14 @@ def _digest(table: pl.DataFrame) -> str:
     return sha256(buffer.getbuffer()).hexdigest()
 
 
+def _digest_with_images(table: pl.DataFrame, images: pl.DataFrame) -> str:
+    """Return the digest of a table and of its images, some rows at a time."""
+    state = sha256(_digest(table).encode())
+    for rows in images.iter_slices(_IMAGES_AT_ONCE):
+        state.update(_digest(rows).encode())
+    return state.hexdigest()
+
+
 def _main(metrics: Sequence[str], *, choice: bool) -> str:
     preferred = "exact_match" if choice else "quasi_exact_match"
     return preferred if preferred in metrics else metrics[0]
@@ -402,8 +437,10 @@ def _main_split(table: pl.DataFrame) -> str:
     return next((split for split in ("test", "valid") if split in splits), "train")
 
 
-def _adapter(table: pl.DataFrame, method: str | None, overrides: Mapping[str, Any] | None, *, choice: bool) -> Any:
-    pool = (table["split"] == "train").any()
+def _adapter(
+    table: pl.DataFrame, method: str | None, overrides: Mapping[str, Any] | None, *, choice: bool, images: bool
+) -> Any:
+    pool = (table["split"] == "train").any() and not images  # few-shot examples have no images
     pairs = frozen(
         {
             "method": method or ("multiple_choice_joint" if choice else "generation"),

@@ -13,6 +13,7 @@ from helmframe._core.specs import SPLITS, Between, Condition, Equals, Expression
 from helmframe._schema import CONVERSATION, INSTANCES, TURN, conform, source_column, with_source_columns
 from helmframe.config import data_root
 from helmframe.errors import ArgumentError, RepeatedKeyError, SourceBrokenError, SourceError, SourceMissingError
+from helmframe.scenarios.images import ImageReader
 from helmframe.scenarios.query import TURN_INPUTS, TURN_REFERENCES, Query, open_query, with_default_subsets
 from helmframe.scenarios.sources import advice
 from helmframe.scenarios.validation import unknown_value, values
@@ -46,6 +47,7 @@ def load(
     rows: int = 20_000,
     first: int | None = None,
     only: pl.DataFrame | None = None,
+    images: ImageReader | None = None,
 ) -> Iterator[pl.DataFrame]:
     """Yield the instances of these splits that meet the conditions, in frames.
 
@@ -64,6 +66,7 @@ def load(
         rows: The most rows of one frame, which also has at most about 64 MB. Long conversations may have more.
         first: The most rows of the first frame; default `rows`.
         only: The rows of `keys` to load; default all.
+        images: The reader of the scenario's images; default a new one.
 
     Yields:
         Non-empty frames of `INSTANCES` and the scenario's own columns, by subset and row_index, or in HELM's order for
@@ -74,11 +77,13 @@ def load(
         SourceError: The rows can't be read. The message has scenario and address.
     """
     _check_splits(splits)
+    if spec.images and images is None:
+        images = ImageReader(spec, data)
     any_rows = False
     most, most_first = (max(1, number // (_TURNS if spec.turns else 1)) for number in (rows, first or rows))
     for frame in _shards(_resuming(partial(_read, spec, where, sample, splits, data, compat, only)), most, most_first):
         any_rows = True
-        yield _split_turns(spec, frame)
+        yield _split_turns(spec, images.described(frame) if images is not None else frame)
     if not any_rows and not (sample and sample.n == 0) and only is None:
         raise _nothing_matches(spec, where, splits, data)
 

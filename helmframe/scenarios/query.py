@@ -22,6 +22,7 @@ from helmframe._core.specs import (
 from helmframe._schema import INSTANCES, SOURCE_PREFIX, source_column, source_names
 from helmframe.errors import SourceBrokenError, SpecError
 from helmframe.scenarios.conditions import condition_sql
+from helmframe.scenarios.images import image_sql, is_image_type
 from helmframe.scenarios.sources import Source, SourceFile, connect, connect_frame
 from helmframe.scenarios.sql import identifier, text_list, text_literal
 
@@ -224,11 +225,14 @@ def _make_rows(spec: ScenarioSpec, source: Source, where: Sequence[Condition], s
     source_columns, from_path = list(types), list(shown[0].values)
     absent = [name for name, _ in spec.columns if name not in (*types, *from_path)] if spec.union else []
     _check_columns(spec, source, shown[0].path, types, [*from_path, *absent])
-    fixed = [f"NULL::{dict(spec.columns)[name]} AS {identifier(name)}" for name in absent]
+    declared = dict(spec.columns) | dict.fromkeys(spec.images, "VARCHAR")
+    fixed = [f"NULL::{declared[name]} AS {identifier(name)}" for name in absent]
     # the columns that a draw adds exist only in a mirror
     added = _drawn_columns(spec.draw) if spec.draw else {}
     fixed += [f"NULL::{dtype} AS {identifier(name)}" for name, dtype in added.items() if name not in types]
-    stored = [identifier(name) for name in source_columns if name not in from_path]
+    images = [name for name in spec.images if name in types and name not in from_path]
+    _check_images(spec, shown[0].path, types)
+    stored = [identifier(name) for name in source_columns if name not in from_path and name not in images]
     offsets = None if "row_index" in source_columns else _offsets(spec, source, files or shown, shown)
 
     def scan(files: Sequence[SourceFile]) -> str:
@@ -237,6 +241,8 @@ def _make_rows(spec: ScenarioSpec, source: Source, where: Sequence[Condition], s
             f"AS {identifier(name)}"
             for name in from_path
         ]
+        by_file = _by_file([text_literal(file.path) for file in files])
+        computed += [image_sql(name, types[name], by_file) for name in images]
         if offsets is not None:
             computed.append(f"file_row_number + {_by_file([str(offsets[file.path]) for file in files])} AS row_index")
         paths = text_list(file.path for file in files)
@@ -331,6 +337,10 @@ def _make_instances(spec: ScenarioSpec, source: Source) -> tuple[dict[str, str],
             raise SpecError.at(
                 where, "instances", f"the SELECT must have a column {name!r}; it has {', '.join(types)}."
             )
+    for name in spec.images:
+        if name not in source_columns or types[source_columns[name]] not in ("VARCHAR", "VARCHAR[]"):
+            problem = f"the SELECT must have the image column {name!r} unchanged; it has {_first_names(types)}."
+            raise SpecError.at(where, "images", problem)
     if spec.turns:
         texts = _of_turns(where, types, source_columns.get(spec.turns, spec.turns))
     else:
@@ -471,6 +481,20 @@ def _check_columns(
             raise SourceBrokenError(
                 f"scenario {spec.scenario!r}: {path}: column {name!r} must be {wanted}, as the spec declares, "
                 f"not {types[name]}."
+            )
+
+
+def _check_images(spec: ScenarioSpec, path: str, types: Mapping[str, str]) -> None:
+    """Check that the source has the image columns, of types that can have images."""
+    for name in spec.images:
+        if name not in types and not spec.union:
+            raise SourceBrokenError(
+                f"scenario {spec.scenario!r}: {path} has no image column {name!r}; it has {_first_names(types)}."
+            )
+        if name in types and not is_image_type(types[name]):
+            raise SourceBrokenError(
+                f"scenario {spec.scenario!r}: {path}: image column {name!r} must be bytes, a path, {{bytes, path}} or "
+                f"a list of these, not {types[name]}."
             )
 
 

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from helmframe.config import S3Options, s3_reader
+from helmframe.config import S3Options, s3_options, s3_reader
 from helmframe.errors import CapabilityError
 from helmframe.scenarios.sql import text_literal
 
@@ -69,6 +69,21 @@ def reach_hub(connection: "duckdb.DuckDBPyConnection") -> Listing:
 def hub_address(address: str) -> str:
     """Return an address as the available reader spells it: only DuckDB and the hub's server know `@~parquet`."""
     return address if httpfs_file() is not None else address.replace("@~parquet/", "@refs/convert/parquet/")
+
+
+def filesystem_of(address: str) -> Any:
+    """Return the Python file system of an address: of a bucket, of the Hub, or of this machine."""
+    if address.startswith("s3://"):
+        import s3fs
+
+        return s3fs.S3FileSystem(**s3_options().client(_TIMEOUT))
+    if address.startswith("hf://"):
+        from huggingface_hub import HfFileSystem
+
+        return HfFileSystem(skip_instance_cache=True)
+    from fsspec.implementations.local import LocalFileSystem
+
+    return LocalFileSystem()
 
 
 def httpfs_file() -> Path | None:

@@ -44,7 +44,7 @@ def load_scenario(path: Path) -> ScenarioSpec:
     for key, value in mapping.items():
         if key == "main":
             values[key] = _main(file, value)
-        elif key in ("metrics", "subsets"):
+        elif key in ("metrics", "subsets", "images"):
             values[key] = _names(file, key, value)
         elif key == "splits":
             # in the order of the file: it is the order of the splits within a subset, and so of row_index

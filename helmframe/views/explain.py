@@ -120,6 +120,9 @@ def _describe_task(plan: PlanSpec, task: Task, prices: Mapping[str, Price]) -> l
          f"{rows['variants']:,} variants, {rows['unchanged']:,} unchanged (sent once)"],
         ["adapt", f"{method}, {shots} few-shot examples{grid}", f"{counts.train:,} train instances"],
     ]  # fmt: skip
+    if spec.images:
+        images = f"images ({', '.join(spec.images)}): sent with the question, and part of a request's identity"
+        notes.append(f"  {images}; bytes are read when a prompt is sent")
     for model in plan.models:
         totals = counts.requests[model.name]
         decoding = " or ".join(

@@ -48,6 +48,7 @@ del { background: #d55e0040; } ins { background: #009e7350; text-decoration: non
 .strip { display: flex; flex-wrap: wrap; } .strip i { width: 9px; height: 18px; }
 .two { display: grid; grid-template-columns: repeat(auto-fit, minmax(14em, 1fr)); gap: 6px; }
 .note { font-size: 12px; opacity: .8; } .problem { color: #d55e00; font-weight: 600; overflow-wrap: anywhere; }
+.pictures { display: flex; flex-wrap: wrap; gap: 6px; align-items: end; }
 .pager { display: flex; gap: .6em; align-items: center; margin: .4em 0; font-size: 12px; }
 `;
 
@@ -79,6 +80,11 @@ const number = (value) => (value === null || value === undefined ? "" : value.to
 function block(text, label) {
   const box = el("pre", { dir: "auto", tabindex: "0", role: "region", "aria-label": label }, ...shown(text.text));
   return text.more ? el("div", {}, box, el("div", { class: "note" }, `${whole(text.more)} more characters`)) : box;
+}
+
+function picture(image) {
+  const safe = typeof image.src === "string" && /^data:image\/png;base64,[A-Za-z0-9+/=]*$/.test(image.src);
+  return safe ? el("img", { src: image.src, alt: image.label, title: image.label }) : el("span", { class: "note" }, ...shown(image.label));
 }
 
 function section(title, ...children) {
@@ -333,6 +339,7 @@ class View {
       el("h3", {}, ...shown(`${title.instance_id}, ${variant(title)}, ${title.model}`)),
       section("scores", el("table", {}, el("tbody", {}, ...scores))),
       result.change ? changeSection(result.change) : section("input", block(result.input, "input")),
+      result.images.length ? section("images", el("div", { class: "pictures" }, ...result.images.map(picture))) : null,
       ...result.completions.map((completion) => completionSection(completion, several)),
       result.more_completions ? el("div", { class: "note" }, `${whole(result.more_completions)} more completions`) : null,
       section("references", result.references.length ? references : "none"),

@@ -185,7 +185,9 @@ class Explorer:
         verdicts = self.results.verdicts.filter(same).collect()
         ids = completions["prefix_id"].unique().implode()
         prefixes = self.results.prefixes.filter(pl.col("prefix_id").is_in(ids)).unique("prefix_id").collect()
-        return instance_details(selected, index.filter(same).to_dicts(), completions, scores, prefixes, verdicts)
+        return instance_details(
+            selected, index.filter(same).to_dicts(), completions, scores, prefixes, verdicts, self.results.images
+        )
 
     # -- private -----------------------------------------------------------------------------------------------------
 

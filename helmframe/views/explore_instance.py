@@ -1,6 +1,7 @@
 """Details of one instance as JSON values, for the explorer."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from math import isfinite
 from typing import Any
 
@@ -8,7 +9,9 @@ import polars as pl
 
 from helmframe._schema import OF_REQUEST, source_column, source_names
 from helmframe.metrics.score import parse
+from helmframe.results._rows import image_digests
 from helmframe.views.diff import changes
+from helmframe.views.html import thumbnails
 
 LONGEST = 100_000  # characters shown of one text
 LONGEST_COMPARED = 20_000
@@ -36,6 +39,7 @@ def instance_details(
     scores: pl.DataFrame,
     prefixes: pl.DataFrame,
     verdicts: pl.DataFrame,
+    images: pl.LazyFrame,
 ) -> dict[str, Any]:
     """Return the details of the instance of a row.
 
@@ -46,10 +50,12 @@ def instance_details(
         scores: All scores of the instance.
         prefixes: The prefixes of its prompts.
         verdicts: All verdicts on the instance.
+        images: `IMAGES`, for the thumbnails.
 
     Returns:
-        title, input, change (pieces before and after, or None), references, own (the scenario's columns), completions,
-        scores, verdicts, siblings. A text is {"text", "more": number of characters cut}.
+        title, input, images (digest, src, label), change (pieces before and after, or None), references, own (the
+        scenario's columns), completions, scores, verdicts, siblings. A text is {"text", "more": number of characters
+        cut}.
     """
     rows = parse(completions.lazy()).collect().to_dicts()
     variant_rows = [record for record in rows if all(record[name] == row[name] for name in _VARIANT_KEY)]
@@ -69,6 +75,7 @@ def instance_details(
         "row": row["row"],
         "title": {name: row[name] for name in ("scenario", "instance_id", *_VARIANT_KEY, *_OUTPUT_KEY)},
         "input": _cut(after),
+        "images": [asdict(image) for image in thumbnails(images, _digests(completions))],
         "change": compared,
         "references": [{"text": _cut(record["text"] or ""), "correct": bool(record["correct"])} for record in right],
         "choices": first["choices"] or [],
@@ -79,6 +86,12 @@ def instance_details(
         "verdicts": [_verdict(record) for record in verdicts.to_dicts() if _belongs_to_row(row, record)],
         "siblings": [_sibling(record, rows) for record in siblings],
     }
+
+
+def _digests(completions: pl.DataFrame) -> list[str]:
+    """Return the sha256 of each image of an instance."""
+    lists = completions.lazy().select(image_digests(completions.lazy())).collect().to_series()
+    return next((list(digests) for digests in lists if digests is not None), [])
 
 
 def _completion(row: Mapping[str, Any], prefixes: Mapping[str, str]) -> dict[str, Any]:

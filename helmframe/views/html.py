@@ -6,13 +6,15 @@ allows one style sheet, by its hash, and embedded images.
 
 import re
 from base64 import b64encode
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import polars as pl
 
 from helmframe.errors import CapabilityError, HelmframeError
 from helmframe.views.characters import show_invisible
@@ -27,6 +29,9 @@ LONGEST = 2_000  # characters of one text
 LONGEST_IN_TABLE = 500
 LONGEST_WHOLE = 200_000  # of a manifest
 MOST_ROWS = 200
+MOST_IMAGES = 8  # of one instance
+LARGEST_IMAGE = 64_000  # bytes of a thumbnail
+_PNG = b"\x89PNG\r\n\x1a\n"
 _PAGES = Path(__file__).with_name("pages")
 
 
@@ -115,6 +120,44 @@ class Embedded(str):
 
     def __html__(self) -> str:
         return str(self)
+
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """A small picture of an image as a data: URL; None if the results have none. `label` describes the image."""
+
+    digest: str
+    src: Embedded | None
+    label: str
+
+
+def thumbnails(images: pl.LazyFrame, digests: Sequence[str]) -> list[Thumbnail]:
+    """Return the thumbnails of the first images with these hashes.
+
+    Only small PNGs that the run encoded are embedded, never the image itself.
+
+    Args:
+        images: `IMAGES`.
+        digests: The sha256 of each image.
+    """
+    shown = list(digests[:MOST_IMAGES])
+    if not shown:
+        return []
+    found = images.filter(pl.col("sha256").is_in(shown)).unique("sha256").collect()
+    rows = {row["sha256"]: row for row in found.to_dicts()}
+    return [_thumbnail(digest, rows.get(digest)) for digest in shown]
+
+
+def _thumbnail(digest: str, row: Mapping[str, Any] | None) -> Thumbnail:
+    label = f"image {digest[:12]}"
+    if row is None:
+        return Thumbnail(digest, None, label)
+    if row["width"] is not None:
+        label += f", {row['width']} × {row['height']}, {row['format']}"
+    data = row["thumbnail"]
+    if data is None or not data.startswith(_PNG) or len(data) > LARGEST_IMAGE:
+        return Thumbnail(digest, None, label)
+    return Thumbnail(digest, Embedded("data:image/png;base64," + b64encode(data).decode()), label)
 
 
 def picture(draw: "Callable[[str], Drawn]") -> "Picture | str | None":

@@ -15,10 +15,9 @@ from helmframe.engines.notes import dollars, utilization_notes
 from helmframe.errors import HelmframeError
 from helmframe.results import Results
 from helmframe.results.charts import Plot
-from helmframe.views.comparison import comparison_cells, comparison_notes
+from helmframe.views.comparison import comparison_cells, comparison_notes, leaderboard_cells, leaderboard_notes
 from helmframe.views.display import robustness_cells, score_cells, score_notes, table_cells
 from helmframe.views.html import Grid, Picture, page, picture, policy
-from helmframe.views.leaderboard import leaderboard_cells, leaderboard_notes
 from helmframe.views.report_rows import disagreements, worsened, worst
 
 if TYPE_CHECKING:

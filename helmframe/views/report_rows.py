@@ -18,7 +18,7 @@ from helmframe.results._boards import competitor_name
 from helmframe.results._data import reader_of
 from helmframe.views.diff import changes
 from helmframe.views.display import number
-from helmframe.views.html import LONGEST
+from helmframe.views.html import LONGEST, Thumbnail, thumbnails
 
 INSTANCES = 10
 WORSENED = 20
@@ -46,6 +46,7 @@ class Instance:
     name: str
     input: str
     right: str
+    images: Sequence[Thumbnail]
     heads: Sequence[str]
     completions: Sequence[CompletionRow]
     more: int
@@ -158,13 +159,13 @@ def _instances(results: Results, picks: pl.DataFrame, condition: pl.Expr | None 
     by_instance = rows.sort(first, *names, maintain_order=True).partition_by(_INSTANCE, as_dict=True)
     mains = _main_metrics(results)
     return [
-        _instance(by_instance[key].to_dicts(), heads, mains[str(key[0])])
+        _instance(by_instance[key].to_dicts(), heads, mains[str(key[0])], results.images)
         for key in picks.select(_INSTANCE).iter_rows()
         if key in by_instance
     ]
 
 
-def _instance(rows: list[dict[str, Any]], heads: Sequence[str], metric: str) -> Instance:
+def _instance(rows: list[dict[str, Any]], heads: Sequence[str], metric: str, images: pl.LazyFrame) -> Instance:
     row = rows[0]
     completions = [
         CompletionRow(
@@ -176,6 +177,7 @@ def _instance(rows: list[dict[str, Any]], heads: Sequence[str], metric: str) -> 
         name=f"{row['scenario']}, {row['instance_id']}",
         input=_shown_input(rows),
         right=" | ".join(record[:LONGEST] for record in row["correct"] or []) or "–",
+        images=thumbnails(images, row.get("images") or []),
         heads=heads,
         completions=completions,
         more=max(0, len(rows) - MOST_COMPLETIONS),

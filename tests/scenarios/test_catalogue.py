@@ -76,8 +76,8 @@ def test_names_are_sorted() -> None:
 
 
 def test_an_unknown_name_has_near_ones() -> None:
-    with pytest.raises(UnknownNameError, match=r"Unknown scenario 'mmul'. Did you mean 'mmlu'\?"):
-        find_scenario("mmul")
+    with pytest.raises(UnknownNameError, match=r"Unknown scenario 'mmlux'. Did you mean 'mmlu'"):
+        find_scenario("mmlux")
 
 
 def test_a_path_to_no_file_is_named() -> None:

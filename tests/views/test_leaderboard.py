@@ -6,7 +6,7 @@ import polars as pl
 
 import helmframe as hf
 from helmframe.stats import leaderboard
-from helmframe.views.leaderboard import leaderboard_html, leaderboard_text
+from helmframe.views.comparison import leaderboard_html, leaderboard_text
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 

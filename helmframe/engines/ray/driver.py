@@ -28,7 +28,7 @@ DEATHS = 2
 # Seconds before each retry of a span whose bucket was unreachable; the replica has retried before.
 WAITS = (2.0, 5.0, 10.0, 20.0)
 # The tables that replicas write.
-TABLES = ("prefixes", "completions", "verdicts", "scores")
+TABLES = ("prefixes", "completions", "verdicts", "scores", "images")
 
 logger = logging.getLogger("helmframe.engines")
 
