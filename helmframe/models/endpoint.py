@@ -169,6 +169,10 @@ class _EndpointModel:
     refused: dict[str, object] = field(default_factory=dict)
     # parameters that may request log-probabilities of a text; after the first success only those that succeeded
     scoring_parameters: Sequence[Mapping[str, Any]] = ({"echo": True, "logprobs": 1}, {"prompt_logprobs": 0})
+    # whether a reply contained log-probabilities of a text, the attempts that found none, and the last server's reason
+    scores: bool = False
+    failed_attempts: int = 0
+    reason: str = ""
     # forms of requests that were sent; the first request of a form is sent alone, because the server may reject it
     _sent: set[str] = field(default_factory=set)
     _locks: "WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock]" = field(default_factory=WeakKeyDictionary)
@@ -305,6 +309,19 @@ class _EndpointModel:
             )
         if not pair.continuation:  # a server can't distinguish it from the last token of the context
             return Completion("", output_tokens=0)
+        if self.scores:
+            return await self._score_by_form(pair)
+        failed_before = self.failed_attempts
+        # the first request is sent alone, so that a server without log-probabilities receives it once
+        async with self._lock():
+            if not self.scores:
+                if self.failed_attempts > failed_before:
+                    raise self._no_scores()
+                return await self._score_by_form(pair)
+        return await self._score_by_form(pair)
+
+    async def _score_by_form(self, pair: Pair) -> Completion:
+        """Return the log-probability of a continuation, requested in the forms that the server may support."""
         reason = ""
         for parameters in self.scoring_parameters:
             # one token more than needed: some servers reject max_tokens=0
@@ -318,15 +335,16 @@ class _EndpointModel:
                 continue
             completion = score_of(reply, pair, self.endpoint.name)
             if completion is not None:
-                self.endpoint.has_responded = True
+                self.endpoint.has_responded = self.scores = True
                 self.scoring_parameters = (parameters,)
                 return completion
-        raise self._no_scores(reason)
+        self.failed_attempts, self.reason = self.failed_attempts + 1, reason
+        raise self._no_scores()
 
-    def _no_scores(self, reason: str) -> CapabilityError:
+    def _no_scores(self) -> CapabilityError:
         return CapabilityError(
             f"Model {self.endpoint.name!r}: {self.endpoint.url} doesn't return log-probabilities of prompts (echo with "
-            f"logprobs, or prompt_logprobs){reason}. vLLM's server does. Or generate the answer: "
+            f"logprobs, or prompt_logprobs){self.reason}. vLLM's server does. Or generate the answer: "
             ".adapt(method='multiple_choice_joint').metrics('exact_match')."
         )
 

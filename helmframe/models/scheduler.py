@@ -256,7 +256,7 @@ class ModelQueue:
         error: BaseException | None = None
         try:
             if SCORES in decoding:
-                pending = asyncio.to_thread(_scored, self.model.function_for(decoding), call.prompts, decoding)
+                pending = event_loop.in_thread(_scored, self.model.function_for(decoding), call.prompts, decoding)
             else:
                 pending = self.model.generate_async(call.prompts, decoding)
             with self.busy.generating:
