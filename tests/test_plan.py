@@ -89,7 +89,17 @@ ROWS = pl.DataFrame({"q": ["1+1?"], "a": ["2"]})
             TypeError,
             r"scenario\(\) got an unexpected keyword argument 'inputs'",
         ),
-        (lambda: hf.scenario("sampler", input="q"), ArgumentError, "input applies to a data frame only"),
+        (lambda: hf.scenario("sampler", input="q"), ArgumentError, r"data frame only\. Remove it, or write hf\.scen"),
+        (
+            lambda: hf.scenario("faq.csv", input="q"),
+            ArgumentError,
+            r"input applies to a data frame only\. Write hf\.scenario\(pl\.read_csv\('faq\.csv'\), input=…\)\.",
+        ),
+        (
+            lambda: hf.scenario("faq.tsv"),
+            SpecError,
+            r"Write hf\.scenario\(pl\.read_csv\('faq\.tsv', separator='\\t'\), input=…, references=…\)\.",
+        ),
         (lambda: SAMPLER.where(subject=[]), ArgumentError, "the list must have at least one value"),
         (lambda: SAMPLER.where(row_index=hf.between(5, 1)), ArgumentError, "low must be at most high"),
         (

@@ -95,5 +95,5 @@ def test_a_path_to_no_file_is_named() -> None:
     ],
 )
 def test_a_file_of_rows_is_not_a_spec(path: str, reader: str) -> None:
-    with pytest.raises(SpecError, match=rf"a file of rows isn't a spec\. Write hf\.scenario\(pl\.{reader}\(path\)"):
+    with pytest.raises(SpecError, match=rf"a file of rows isn't a spec\. Write hf\.scenario\(pl\.{reader}\('{path}'\)"):
         find_scenario(path)
