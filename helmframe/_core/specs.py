@@ -229,7 +229,7 @@ class ScenarioSpec:
     names the rule by which HELM chooses rows at random; `mirror` applies it, and without a mirror the SELECT works
     too. `default` has the subsets of plans without a condition on them (`{subject: all}`). `outputs` is the number of
     completions per request. With `union`, files may have different columns, and missing ones are null. `status` is the
-    reason if the rows can't be read from the hub freely.
+    reason why the Hub doesn't serve the rows to everyone.
     """
 
     scenario: str

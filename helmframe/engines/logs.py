@@ -104,7 +104,7 @@ class RunLog:
         """Write the waiting records.
 
         Raises:
-            StoreError: The records can't be written. They wait for the next attempt.
+            StoreError: The records aren't written. They wait for the next attempt.
         """
         with self._writing:
             with self._lock:

@@ -110,7 +110,7 @@ class Manifest:
             store_only: Whether the run reads cached completions only.
 
         Raises:
-            PlanError, UnknownNameError, ArgumentError: The stopping rule can't be monitored in a task.
+            PlanError, UnknownNameError, ArgumentError: A task doesn't support the stopping rule.
         """
         counts = Counter(task.spec.scenario for task in tasks)
         return cls(

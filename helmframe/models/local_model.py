@@ -351,7 +351,7 @@ class _Local:
         """Return the loaded model, whose files are those of the last fingerprint.
 
         Raises:
-            SourceBrokenError: The files have changed since, or can't be loaded.
+            SourceBrokenError: The files have changed since, or don't load.
         """
         with _loading:
             key = self._key()

@@ -83,7 +83,7 @@ class ModelQueue:
             left: A list that receives the outcomes that are not fetched if the iteration ends early.
 
         Raises:
-            NotAModelError, SourceError, CapabilityError: The model can't be loaded, or does not support the prompts.
+            NotAModelError, SourceError, CapabilityError: The model doesn't load, or doesn't support the prompts.
             RuntimeError: An async model called this function on its own event loop.
         """
         if event_loop.inside():
