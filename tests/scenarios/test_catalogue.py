@@ -21,7 +21,7 @@ def test_one_row_per_scenario_by_name() -> None:
     assert table["name"].n_unique() == table.height
 
 
-def test_a_row_says_how_it_is_asked_and_scored() -> None:
+def test_a_row_has_the_method_and_the_main_metric() -> None:
     said = row("mmlu")
     assert said["subsets"] == ["subject"]
     assert said["splits"] == ["train", "valid", "test"]
