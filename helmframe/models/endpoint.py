@@ -169,8 +169,7 @@ class _EndpointModel:
     refused: dict[str, object] = field(default_factory=dict)
     # parameters that may request log-probabilities of a text; after the first success only those that succeeded
     scoring_parameters: Sequence[Mapping[str, Any]] = ({"echo": True, "logprobs": 1}, {"prompt_logprobs": 0})
-    # whether a reply contained log-probabilities of a text, the attempts that found none, and the last server's reason
-    scores: bool = False
+    # the attempts to score that found no log-probabilities, and the server's last reason
     failed_attempts: int = 0
     reason: str = ""
     # forms of requests that were sent; the first request of a form is sent alone, because the server may reject it
@@ -309,15 +308,14 @@ class _EndpointModel:
             )
         if not pair.continuation:  # a server can't distinguish it from the last token of the context
             return Completion("", output_tokens=0)
-        if self.scores:
-            return await self._score_by_form(pair)
-        failed_before = self.failed_attempts
-        # the first request is sent alone, so that a server without log-probabilities receives it once
-        async with self._lock():
-            if not self.scores:
+        if len(self.scoring_parameters) > 1:
+            # no reply had log-probabilities yet: one request is sent at a time, and the others share its failure
+            failed_before = self.failed_attempts
+            async with self._lock():
                 if self.failed_attempts > failed_before:
                     raise self._no_scores()
-                return await self._score_by_form(pair)
+                if len(self.scoring_parameters) > 1:
+                    return await self._score_by_form(pair)
         return await self._score_by_form(pair)
 
     async def _score_by_form(self, pair: Pair) -> Completion:
@@ -335,7 +333,7 @@ class _EndpointModel:
                 continue
             completion = score_of(reply, pair, self.endpoint.name)
             if completion is not None:
-                self.endpoint.has_responded = self.scores = True
+                self.endpoint.has_responded = True
                 self.scoring_parameters = (parameters,)
                 return completion
         self.failed_attempts, self.reason = self.failed_attempts + 1, reason
