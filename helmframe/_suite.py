@@ -282,7 +282,7 @@ class Suite:
 
         >>> import helmframe as hf
         >>> plans = [hf.scenario("sampler").where(subject=subject).limit(2) for subject in ("music", "biology")]
-        >>> suite = hf.suite(*plans, models=hf.model(lambda prompt: "A", name="always-a", version="1"))
+        >>> suite = hf.suite(*plans, models=hf.model(lambda prompt: "A", name="suite-a", version="1"))
         >>> _ = suite.score()
         >>> suite.results().completions.collect()["completion"].null_count()
         0
