@@ -58,7 +58,7 @@ from helmframe.models.prompts import requests_by_turn, with_unknown_completions
 from helmframe.models.protocol import check_spelling, models_of
 from helmframe.perturbations.call import PerturbationCall
 from helmframe.perturbations.parsing import variants
-from helmframe.scenarios import check_where, find_scenario, frame_scenario
+from helmframe.scenarios import check_where, find_scenario, frame_scenario, read_call
 
 if TYPE_CHECKING:
     from helmframe.results import Results
@@ -641,10 +641,9 @@ def scenario(
             "scenario([…]): a list must contain names of scenarios. For rows, write hf.scenario(pl.DataFrame(rows), …)."
         )
     for key in columns:
-        raise ArgumentError(
-            f"scenario({source!r}, {key}=…): {key} applies to a data frame only. Remove it, or write "
-            f"hf.scenario(frame, {key}=…)."
-        )
+        frame = read_call(str(source))
+        advice = "Remove it, or write hf.scenario(frame" if frame is None else f"Write hf.scenario({frame}"
+        raise ArgumentError(f"scenario({source!r}, {key}=…): {key} applies to a data frame only. {advice}, {key}=…).")
     return Plan(PlanSpec(tuple(find_scenario(str(item)) for item in names), data=root, compat=compat))
 
 

@@ -152,7 +152,16 @@ class Run:
         return progress.snapshot()
 
     def errors(self) -> pl.DataFrame:
-        """Return the failed requests so far, one row each. See `Results.errors`."""
+        """Return the failed requests so far, one row each. See `Results.errors`.
+
+        >>> import helmframe as hf
+        >>> def model(prompt: str) -> str:
+        ...     raise RuntimeError("out of memory")
+        >>> run = hf.scenario("sampler").where(subject="music").limit(1).generate(model).submit()
+        >>> _ = run.wait()
+        >>> run.errors()["error"].to_list()
+        ['RuntimeError: out of memory']
+        """
         return self.results().errors()
 
     def cancel(self) -> None:

@@ -45,15 +45,33 @@ class Suite:
     # -- builder methods ---------------------------------------------------------------------------------------------
 
     def where(self, /, *conditions: str | pl.Expr | Sql, **equals: Any) -> "Suite":
-        """Return the suite over the instances that meet all conditions. See `Plan.where`."""
+        """Return the suite over the instances that meet all conditions. See `Plan.where`.
+
+        >>> import helmframe as hf
+        >>> suite = hf.suite(hf.scenario("sampler"), hf.scenario("everyday")).where("length(input) < 20")
+        >>> suite.instances().collect()["scenario"].unique().sort().to_list()
+        ['everyday', 'sampler']
+        """
         return Suite(tuple(plan.where(*conditions, **equals) for plan in self.plans))
 
     def sample(self, n: int, seed: int = 0, *, order: str | None = None) -> "Suite":
-        """Return the suite over a random sample of instances, n per subset. See `Plan.sample`."""
+        """Return the suite over a random sample of instances, n per subset. See `Plan.sample`.
+
+        >>> import helmframe as hf
+        >>> suite = hf.suite(hf.scenario("sampler").where(subject="music"), hf.scenario("everyday")).sample(2)
+        >>> suite.instances().collect().height  # of one subset and of eight
+        18
+        """
         return Suite(tuple(plan.sample(n, seed, order=order) for plan in self.plans))
 
     def limit(self, n: int) -> "Suite":
-        """Return the suite over the first n instances of each subset. See `Plan.limit`."""
+        """Return the suite over the first n instances of each subset. See `Plan.limit`.
+
+        >>> import helmframe as hf
+        >>> plans = [hf.scenario("sampler").where(subject=subject) for subject in ("music", "biology")]
+        >>> hf.suite(*plans).limit(3).instances().collect().height
+        6
+        """
         return Suite(tuple(plan.limit(n) for plan in self.plans))
 
     def perturb(
@@ -63,11 +81,24 @@ class Suite:
         seeds: int = 1,
         compat: str | None = None,
     ) -> "Suite":
-        """Return the suite with perturbed variants of each instance. See `Plan.perturb`."""
+        """Return the suite with perturbed variants of each instance. See `Plan.perturb`.
+
+        >>> import helmframe as hf
+        >>> suite = hf.suite(hf.scenario("sampler"), hf.scenario("everyday")).limit(1).perturb("lowercase")
+        >>> suite.variants().collect()["perturbation"].unique().sort().to_list()
+        ['lowercase', 'original']
+        """
         return Suite(tuple(plan.perturb(perturbations, seeds=seeds, compat=compat) for plan in self.plans))
 
     def adapt(self, /, **fields: Unpack[AdapterFields]) -> "Suite":
-        """Return the suite with these fields of the adapter in every plan. See `Plan.adapt`."""
+        """Return the suite with these fields of the adapter in every plan. See `Plan.adapt`.
+
+        >>> import helmframe as hf
+        >>> plans = [hf.scenario("sampler").where(subject=subject).limit(1) for subject in ("music", "biology")]
+        >>> prompts = hf.suite(*plans).adapt(shots=0, instructions="Answer briefly.").requests().collect()["prompt"]
+        >>> [prompt.splitlines()[0] for prompt in prompts]
+        ['Answer briefly.', 'Answer briefly.']
+        """
         return Suite(tuple(plan.adapt(**fields) for plan in self.plans))
 
     def generate(
@@ -87,7 +118,14 @@ class Suite:
         json_schema: Any = UNSET,
         **options: Any,
     ) -> "Suite":
-        """Return the suite with these models in every plan. See `Plan.generate`."""
+        """Return the suite with these models in every plan. See `Plan.generate`.
+
+        >>> import helmframe as hf
+        >>> plans = [hf.scenario("sampler").where(subject=subject).limit(2) for subject in ("music", "biology")]
+        >>> models = {"best": hf.models.oracle(), "guess": hf.models.noisy(0.25)}
+        >>> hf.suite(*plans).generate(models).score().completions.collect().height
+        8
+        """
         return Suite(
             tuple(
                 plan.generate(
@@ -110,7 +148,14 @@ class Suite:
         )
 
     def metrics(self, *metrics: Any) -> "Suite":
-        """Return the suite with these metrics in every plan. See `Plan.metrics`."""
+        """Return the suite with these metrics in every plan. See `Plan.metrics`.
+
+        >>> import helmframe as hf
+        >>> plans = [hf.scenario("sampler").where(subject=subject).limit(2) for subject in ("music", "biology")]
+        >>> suite = hf.suite(*plans, models=hf.models.oracle()).metrics("exact_match", "f1_score")
+        >>> suite.score().metric_names
+        ['exact_match', 'f1_score']
+        """
         return Suite(tuple(plan.metrics(*metrics) for plan in self.plans))
 
     # -- YAML --------------------------------------------------------------------------------------------------------
@@ -149,19 +194,43 @@ class Suite:
     # -- terminal methods --------------------------------------------------------------------------------------------
 
     def instances(self) -> pl.LazyFrame:
-        """Return `INSTANCES` of all plans. See `Plan.instances`."""
+        """Return `INSTANCES` of all plans. See `Plan.instances`.
+
+        >>> import helmframe as hf
+        >>> suite = hf.suite(hf.scenario("sampler"), hf.scenario("everyday")).limit(1)
+        >>> suite.instances().collect()["scenario"].unique().sort().to_list()
+        ['everyday', 'sampler']
+        """
         return pl.concat([plan.instances() for plan in self.plans], how="diagonal_relaxed")
 
     def variants(self) -> pl.LazyFrame:
-        """Return `VARIANTS` of all plans. See `Plan.variants`."""
+        """Return `VARIANTS` of all plans. See `Plan.variants`.
+
+        >>> import helmframe as hf
+        >>> plans = [hf.scenario("sampler").where(subject=subject).limit(1) for subject in ("music", "biology")]
+        >>> hf.suite(*plans).perturb("lowercase").variants().collect().select("subset", "perturbation").rows()
+        [('music', 'original'), ('music', 'lowercase'), ('biology', 'original'), ('biology', 'lowercase')]
+        """
         return pl.concat([plan.variants() for plan in self.plans], how="diagonal_relaxed")
 
     def requests(self) -> pl.LazyFrame:
-        """Return `REQUESTS` of all plans, with `prompt`. See `Plan.requests`."""
+        """Return `REQUESTS` of all plans, with `prompt`. See `Plan.requests`.
+
+        >>> import helmframe as hf
+        >>> plans = [hf.scenario("sampler").where(subject=subject).limit(1) for subject in ("music", "biology")]
+        >>> hf.suite(*plans).adapt(shots=0).requests().collect()["prompt"].str.count_matches("Question:").to_list()
+        [1, 1]
+        """
         return pl.concat([plan.requests() for plan in self.plans], how="diagonal_relaxed")
 
     def explain(self, *, prices: Prices | None = None) -> str:
-        """Return a description of the run of each plan. See `Plan.explain`."""
+        """Return a description of the run of each plan. See `Plan.explain`.
+
+        >>> import helmframe as hf
+        >>> suite = hf.suite(hf.scenario("sampler"), hf.scenario("everyday")).limit(1)
+        >>> suite.explain().count("scenario")
+        2
+        """
         return "\n\n".join(plan.explain(prices=prices) for plan in self.plans)
 
     def score(
@@ -202,16 +271,37 @@ class Suite:
         priority: int = 0,
         resume: str | None = None,
     ) -> Run:
-        """Run all plans in the background and return a live `Run` at once. See `Plan.submit`."""
+        """Run all plans in the background and return a live `Run` at once. See `Plan.submit`.
+
+        >>> import helmframe as hf
+        >>> plans = [hf.scenario("sampler").where(subject=subject).limit(2) for subject in ("music", "biology")]
+        >>> hf.suite(*plans, models=hf.models.oracle()).submit().wait().completions.collect().height
+        4
+        """
         budget = Budget(max_requests, max_cost, prices, priority)
         return start_run(self._specs(), budget=budget, fresh=fresh, resume=resume, until=until, engine=engine)
 
     def results(self, *, until: Until | None = None, resume: str | None = None) -> "Results":
-        """Return the results of the cached completions. See `Plan.results`."""
+        """Return the results of the cached completions. See `Plan.results`.
+
+        >>> import helmframe as hf
+        >>> plans = [hf.scenario("sampler").where(subject=subject).limit(2) for subject in ("music", "biology")]
+        >>> suite = hf.suite(*plans, models=hf.model(lambda prompt: "A", name="suite-a", version="1"))
+        >>> _ = suite.score()
+        >>> suite.results().completions.collect()["completion"].null_count()
+        0
+        """
         return load_results(local.run(self._specs(), send=False, resume=resume, until=until).path)
 
     def completions(self) -> pl.LazyFrame:
-        """Run all plans as `score()` does, and return `COMPLETIONS`. See `Plan.completions`."""
+        """Run all plans as `score()` does, and return `COMPLETIONS`. See `Plan.completions`.
+
+        >>> import helmframe as hf
+        >>> plans = [hf.scenario("sampler").where(subject=subject).limit(2) for subject in ("music", "biology")]
+        >>> completions = hf.suite(*plans, models=hf.models.oracle()).completions().collect()
+        >>> completions["subset"].sort().to_list()
+        ['biology', 'biology', 'music', 'music']
+        """
         return self.score().completions.select(
             pl.col(list(COMPLETIONS.schema)), pl.all().exclude(list(COMPLETIONS.schema))
         )

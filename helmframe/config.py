@@ -108,7 +108,10 @@ def configure(
 
     An argument that is None keeps its earlier value. Credentials are stored in memory only, and never shown.
 
-        hf.configure(data="s3://evals", s3_endpoint="http://localhost:9000")
+    >>> import helmframe as hf
+    >>> hf.configure(data="s3://evals", s3_endpoint="http://localhost:9000")
+    >>> data_root()
+    's3://evals'
 
     Args:
         data: The root of the scenarios' rows: a folder or `s3://bucket/prefix`. Overrides HELMFRAME_DATA.

@@ -7,9 +7,9 @@ HelmframeError
 │   └── NoInstancesError                       a condition matches no instance of the scenario
 ├── SpecError               (ValueError)       a spec file is invalid; the message names file and key
 │   └── RepeatedKeyError                       two rows have the same row_index or instance_id
-├── PlanError               (ValueError)       the plan is incomplete, contradicts itself or can't be executed
+├── PlanError               (ValueError)       the plan is incomplete, contradicts itself or isn't executable
 ├── CapabilityError         (ValueError)       the model lacks a capability, or an extra isn't installed
-├── NotAModelError          (TypeError)        a value can't be used as a model
+├── NotAModelError          (TypeError)        a value isn't a model
 ├── AnswerError             (TypeError)        a model returned completions of the wrong type or number
 ├── NotComparableError      (ValueError)       two results differ in more than the compared axis
 ├── SourceError             (OSError)          a scenario's rows can't be read; the message names the address
@@ -143,7 +143,7 @@ class RepeatedKeyError(SpecError):
 
 
 class PlanError(HelmframeError, ValueError):
-    """An error for a plan that is incomplete, contradicts itself or can't be executed."""
+    """An error for a plan that is incomplete, contradicts itself or isn't executable."""
 
 
 class CapabilityError(HelmframeError, ValueError):
@@ -192,7 +192,7 @@ class CapabilityError(HelmframeError, ValueError):
 
 
 class NotAModelError(HelmframeError, TypeError):
-    """An error for a value that can't be used as a model."""
+    """An error for a value that isn't a model."""
 
     @classmethod
     def of(cls, value: object, why: str = "") -> "NotAModelError":

@@ -18,7 +18,8 @@ WORDS = {
     "go on": r"\b(?:go|goes|went|gone|going) on\b",
     "anew": r"\b(?:anew|once more)\b",
     "is no": r"(?<!there )(?<!There )\b(?:is|are|was|were) no (?!longer|more|doubt)\w+",
-    "can't be": r"\bcan't be(?=\s*[.,;:]|\s*$)",
+    # verbs of input and output are usual after it: "can't be read"
+    "can't be": r"\b(?:can't|cannot) be(?=\s*[.,;:]|\s*$|\s+(?!read\b|reached\b)\w+)",
     "left out": r"\b(?:left out|leave out|leaves out|leave it out|leave them out)\b",
     "vouch": r"\bvouch\w*",
     "told apart": r"\b(?:told|tell) apart\b",

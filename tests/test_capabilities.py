@@ -72,7 +72,7 @@ def test_what_a_model_can_do_is_shown(model: Any, shown: str) -> None:
         ),
     ],
 )
-def test_what_was_said_and_can_not_be_done_is_an_error_at_once(say: Any, message: str) -> None:
+def test_an_unsupported_plan_raises_at_once(say: Any, message: str) -> None:
     with pytest.raises(CapabilityError, match=message):
         say()
 
@@ -86,13 +86,13 @@ def test_log_probabilities_of_given_texts_are_no_matter_of_what_is_generated() -
     assert spec_of(scoring.generate(Scorer()).metrics("option_accuracy")).metrics == ("option_accuracy",)
 
 
-def test_what_only_scores_is_asked_for_that() -> None:
+def test_a_model_that_only_scores_receives_scoring_requests() -> None:
     frame = pl.DataFrame({"q": ["one", "two"], "options": [["a", "bbb"], ["aaa", "b"]], "right": [0, 1]})
     plan = hf.scenario(frame, input="q", choices="options", answer="right").generate(Scorer())
     scored = plan.adapt(shots=0, method="multiple_choice_separate_original").metrics("option_accuracy").score()
     assert scored.value("option_accuracy") == 1.0
 
 
-def test_what_a_scenario_needs_by_itself_is_told_when_it_is_asked() -> None:
+def test_needs_of_a_scenario_raise_in_explain() -> None:
     with pytest.raises(CapabilityError, match=r"'Scorer' doesn't generate text, which scenario 'sampler' needs"):
         SAMPLER.generate(Scorer()).explain()

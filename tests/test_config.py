@@ -8,18 +8,18 @@ from helmframe import config
 from helmframe.errors import ArgumentError, SourceError
 
 
-def test_the_data_root_is_what_configure_said_before_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_data_root_of_configure_overrides_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HELMFRAME_DATA", "/from/variable")
     assert config.data_root() == "/from/variable"
     config.configure(data="s3://bucket/evals")
     assert config.data_root() == "s3://bucket/evals"
 
 
-def test_there_is_no_data_root_until_one_is_said() -> None:
+def test_there_is_no_default_data_root() -> None:
     assert config.data_root() is None
 
 
-def test_configure_leaves_what_it_is_not_told() -> None:
+def test_configure_keeps_values_that_are_not_passed() -> None:
     config.configure(data="/a")
     config.configure(s3_region="eu-central-1")
     assert config.data_root() == "/a"
@@ -62,7 +62,7 @@ def test_a_profile_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -
         config.s3_options()
 
 
-def test_what_configure_said_goes_before_the_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_configure_overrides_the_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "k")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s")
     config.configure(s3_key="mine", s3_secret="hidden")

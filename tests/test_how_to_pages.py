@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import duckdb
+import polars as pl
 import pytest
 import s3fs
 import yaml
@@ -291,3 +292,18 @@ def test_the_results_that_a_page_shows_are_checked(tmp_path: Path, monkeypatch: 
     (tmp_path / "wrong.md").write_text("```python\n1 + 1\n```\n\n```\n3\n```\n", encoding="utf-8")
     with pytest.raises(AssertionError):
         run_page("wrong")
+
+
+def test_the_changes_of_the_dashboard_query_are_those_of_robustness(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    python, *rest = [block for block in blocks("dashboards") if block.language in ("python", "sql")]
+    exec(python.text, names)
+    views, query = (next(block.text for block in rest if word in block.text) for word in ("CREATE VIEW", "AS change"))
+    connection = duckdb.connect()
+    connection.execute(views)
+    table = names["results"].robustness(metrics="exact_match").filter(pl.col("perturbation") != "all")
+    expected = table.select("model", "perturbation", pl.col("change").round(3), "n_changed").rows()
+    assert connection.execute(query).fetchall() == expected

@@ -89,7 +89,17 @@ ROWS = pl.DataFrame({"q": ["1+1?"], "a": ["2"]})
             TypeError,
             r"scenario\(\) got an unexpected keyword argument 'inputs'",
         ),
-        (lambda: hf.scenario("sampler", input="q"), ArgumentError, "input applies to a data frame only"),
+        (lambda: hf.scenario("sampler", input="q"), ArgumentError, r"data frame only\. Remove it, or write hf\.scen"),
+        (
+            lambda: hf.scenario("faq.csv", input="q"),
+            ArgumentError,
+            r"input applies to a data frame only\. Write hf\.scenario\(pl\.read_csv\('faq\.csv'\), input=…\)\.",
+        ),
+        (
+            lambda: hf.scenario("faq.tsv"),
+            SpecError,
+            r"Write hf\.scenario\(pl\.read_csv\('faq\.tsv', separator='\\t'\), input=…, references=…\)\.",
+        ),
         (lambda: SAMPLER.where(subject=[]), ArgumentError, "the list must have at least one value"),
         (lambda: SAMPLER.where(row_index=hf.between(5, 1)), ArgumentError, "low must be at most high"),
         (
@@ -139,7 +149,7 @@ ROWS = pl.DataFrame({"q": ["1+1?"], "a": ["2"]})
         (lambda: hf.Plan.from_yaml("scenario: sampler\nwere: {}"), SpecError, "Did you mean 'where'"),
     ],
 )
-def test_what_is_wrong_is_said_with_what_to_write_instead(say, error, message) -> None:  # type: ignore[no-untyped-def]
+def test_errors_state_what_to_write_instead(say, error, message) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(error, match=message):
         say()
 
@@ -342,7 +352,7 @@ def test_media_passes_through_to_a_model_that_takes_it_and_is_refused_by_one_tha
         (lambda plan: plan.where("input + 1 > 2"), r"explicit type casts.\nColumns: subject, row_index"),
     ],
 )
-def test_an_argument_of_the_wrong_type_is_told_with_what_to_write(say: Callable[[hf.Plan], Any], problem: str) -> None:
+def test_an_argument_of_the_wrong_type_raises_with_what_to_write(say: Callable[[hf.Plan], Any], problem: str) -> None:
     with pytest.raises(ArgumentError, match=problem):
         say(hf.scenario("sampler"))
 

@@ -280,7 +280,7 @@ def test_an_object_is_refused_and_named(plan: Plan, named: str) -> None:
         ("nowhere.yaml", "nowhere.yaml: can't be read: No such file or directory."),
     ],
 )
-def test_what_is_wrong_is_told_with_file_and_key(said: str, message: str) -> None:
+def test_errors_name_file_and_key(said: str, message: str) -> None:
     with pytest.raises(SpecError) as error:
         Plan.from_yaml(said)
     assert message in str(error.value)
@@ -302,7 +302,7 @@ def test_the_file_is_named(tmp_path: Path) -> None:
     assert str(error.value).startswith(f"{file}: limit: ")
 
 
-def test_a_file_that_is_no_text_is_told(tmp_path: Path) -> None:
+def test_a_binary_file_raises(tmp_path: Path) -> None:
     file = tmp_path / "plan.yaml"
     file.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(SpecError, match="the file must be UTF-8 text"):

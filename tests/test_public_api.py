@@ -1,7 +1,9 @@
 """The public API: what it names, and that every signature shows its parameters."""
 
 import inspect
+import sys
 from collections.abc import Callable, Iterator
+from doctest import DocTestFinder
 from types import ModuleType
 from typing import Any, NamedTuple, get_type_hints, is_typeddict
 
@@ -144,6 +146,15 @@ def test_hidden_sets_untyped_parameters_and_fillers_are_seen() -> None:
         "method(*rest: int): hides a fixed set",
         "method(**options: Any): hides a fixed set",
     ]
+
+
+@pytest.mark.parametrize("public", list(public_callables()), ids=lambda public: public.name)
+def test_every_function_has_an_example_that_the_doctests_run(public: Public) -> None:
+    function = inspect.unwrap(public.function)
+    function = getattr(function, "__func__", function)  # of a class method
+    module = sys.modules[function.__module__]
+    examples = [test.docstring for test in DocTestFinder().find(module) if test.examples]
+    assert function.__doc__ in examples
 
 
 def test_every_open_end_still_exists() -> None:

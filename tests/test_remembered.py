@@ -25,7 +25,7 @@ def test_a_function_is_remembered_in_the_process_and_not_on_disk(tmp_path: Path)
     assert not list((tmp_path / "store").glob("completions/*"))
 
 
-def test_a_helper_that_was_edited_is_asked_again() -> None:
+def test_an_edited_helper_function_generates_again() -> None:
     cell: dict[str, Any] = {}
     exec("def helper(prompt):\n    return 'A'\ndef model(prompt: str) -> str:\n    return helper(prompt)", cell)
     plan = PLAN.generate(cell["model"])
@@ -37,7 +37,7 @@ def test_a_helper_that_was_edited_is_asked_again() -> None:
     assert results.completions.collect()["completion"].unique().to_list() == ["B"]
 
 
-def test_one_optimiser_step_is_asked_again() -> None:
+def test_a_model_generates_again_after_an_optimiser_step() -> None:
     import torch
 
     layer = torch.nn.Linear(1, 1)
@@ -85,7 +85,7 @@ def test_a_folder_is_remembered_by_its_content(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("how", ["decoding", "prompt"])
-def test_another_request_is_asked(how: str) -> None:
+def test_another_request_is_sent(how: str) -> None:
     def model(prompt: str, temperature: float = 0.0) -> str:
         return "A"
 

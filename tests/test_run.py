@@ -85,7 +85,7 @@ def test_a_run_shows_as_html_how_far_it_is_and_escapes_every_text() -> None:
     assert f"Run {run.id}: done, 3 of 3 completions" in hf.run(run.id)._repr_html_()
 
 
-def test_a_cancelled_run_keeps_what_was_answered_and_goes_on_later() -> None:
+def test_a_cancelled_run_stores_completions_and_resumes() -> None:
     plan, gate = gated(20)
     run = plan.submit()
     while gate.asked < 2:
@@ -108,7 +108,7 @@ def test_an_error_reaches_whoever_waits() -> None:
     assert run.status == "failed"
 
 
-def test_what_can_be_known_before_is_told_before() -> None:
+def test_a_plan_without_a_model_raises_at_submit() -> None:
     with pytest.raises(PlanError, match="no model"):
         MUSIC.submit()
 
@@ -153,7 +153,7 @@ def test_max_cost_stops_once_it_is_spent() -> None:
         ({"max_requests": -1}, "must be a number ≥ 0"),
     ],
 )
-def test_limits_are_checked_before_anything_is_asked(how, message) -> None:  # type: ignore[no-untyped-def]
+def test_limits_are_checked_before_any_request(how, message) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(ArgumentError, match=message):
         MUSIC.limit(1).generate(hf.models.oracle()).score(**how)
 

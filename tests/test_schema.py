@@ -41,6 +41,6 @@ def test_a_missing_column_is_named() -> None:
         conform(pl.DataFrame({"scenario": ["s"]}), INSTANCES, "mine")
 
 
-def test_a_table_that_is_none_is_told() -> None:
+def test_an_unknown_table_raises() -> None:
     with pytest.raises(UnknownNameError, match=r"Unknown table 'completion'. Did you mean 'completions'"):
         hf.schema("completion")

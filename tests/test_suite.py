@@ -32,7 +32,7 @@ def test_plans_of_a_suite_share_the_models_batches() -> None:
     assert results.table(["subset"], metrics="exact_match")["n"].to_list() == [20, 20]
 
 
-def test_plans_that_ask_the_same_model_differently_are_told_apart() -> None:
+def test_plans_with_different_prompts_are_labelled() -> None:
     plan = hf.scenario("sampler").where(subject="music").limit(3).generate(hf.models.oracle())
     table = hf.suite(plan.adapt(shots=0), plan.adapt(shots=5)).score().table(metrics="exact_match")
     assert table["setting"].to_list() == ["plan=1", "plan=2"]
@@ -98,7 +98,7 @@ def test_classic_without_word_tables_says_which_and_where(tmp_path: Path, monkey
         hf.suite("classic")
 
 
-def test_a_scenario_whose_rows_are_missing_is_left_out_of_a_suite_and_told(tmp_path: Path) -> None:
+def test_a_suite_skips_a_scenario_whose_rows_are_missing(tmp_path: Path) -> None:
     here = hf.scenario("sampler").where(subject="music").limit(2)
     gone = hf.scenario("gsm8k", data=tmp_path)
     results = hf.suite(here, gone, models=hf.models.oracle()).score()
@@ -174,7 +174,7 @@ def test_a_wrong_plan_of_a_suite_is_named_with_file_and_place(tmp_path: Path) ->
         hf.suite(file)
 
 
-def test_verbs_are_said_to_every_plan() -> None:
+def test_builder_methods_apply_to_every_plan() -> None:
     one, two = (hf.scenario("sampler").where(subject=each) for each in ("music", "biology"))
     said = hf.suite(one, two).limit(2).adapt(shots=0).perturb("lowercase").generate(hf.models.oracle())
     assert said.plans == tuple(

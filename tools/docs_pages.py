@@ -18,7 +18,10 @@ ROOT = Path(__file__).parents[1]
 # The page of errors, whose anchors are those of the API too.
 ERRORS = "reference/errors.md"
 # Pages whose tables need the room of the table of contents.
-WIDE = ("reference/columns.md",)
+WIDE = ("compare.md", "reference/columns.md", "reference/metrics.md", "reference/scenarios.md")
+_CELL = re.compile(r"<td[ >].*?</td>", re.DOTALL)
+_CODE = re.compile(r"<code>[^<]*</code>")
+_BREAK = re.compile(r"(?<=,)(?=\S)|(?<=\))(?=\.)")
 _FENCED = re.compile(r"^(`{3,}|~{3,}).*?^\1\s*$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)")
 
@@ -38,6 +41,11 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     if page.file.src_uri == ERRORS:
         markdown = re.sub(r"^### `(\w+)`$", r'<a id="helmframe.errors.\1"></a>\n\n\g<0>', markdown, flags=re.MULTILINE)
     return site_links(markdown, page.file.src_uri)
+
+
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:  # noqa: ARG001 - MkDocs calls it so
+    """Let long code in tables break after commas and between calls; MkDocs calls it with the HTML of each page."""
+    return _CELL.sub(lambda cell: _CODE.sub(lambda code: _BREAK.sub("<wbr>", code[0]), cell[0]), html)
 
 
 def site_links(markdown: str, page: str) -> str:

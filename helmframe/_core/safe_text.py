@@ -18,7 +18,7 @@ def error_message(error: BaseException) -> str:
 
 
 def traceback_text(error: BaseException) -> str:
-    """Return the traceback of an exception; without its frames where they cannot be formatted."""
+    """Return the traceback of an exception; without frames that fail to format."""
     try:
         return valid_unicode("".join(traceback.format_exception(error)))
     except Exception as problem:  # noqa: BLE001 - a class or attributes that `traceback` does not expect

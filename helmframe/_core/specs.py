@@ -233,9 +233,9 @@ class ScenarioSpec:
     too. `default` has the subsets of plans without a condition on them (`{subject: all}`). `outputs` is the number of
     completions per request. `images` names the columns with images, which are sent with the question; the n-th replaces
     the placeholder `<image n>`, if the question has it. With `union`, files may have different columns, and missing
-    ones are null. `status` is the reason if the rows can't be read from the hub freely. `turns` names the column of the
-    SELECT with the user's messages of a conversation, a list of texts. Each turn is then an instance, and `references`
-    has a list per turn.
+    ones are null. `status` is the reason why the Hub doesn't serve the rows to everyone. `turns` names the column of
+    the SELECT with the user's messages of a conversation, a list of texts. Each turn is then an instance, and
+    `references` has a list per turn.
     """
 
     scenario: str

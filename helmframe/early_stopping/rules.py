@@ -214,7 +214,7 @@ def metric_of(until: Until, spec: ScenarioSpec, metrics: Sequence[str | Metric])
 
     Raises:
         UnknownNameError: The plan does not score the rule's metric.
-        PlanError: The metric can't be monitored; the message names one that can.
+        PlanError: The rule doesn't support the metric; the message names a metric that it supports.
     """
     scored = {metric.name: metric for metric in resolve_metrics(metrics)}
     name = until.metric or spec.main.metric
@@ -288,7 +288,7 @@ def until_entry(until: Until, tasks: Sequence[MonitoredTask]) -> dict[str, Any]:
     """Return the manifest's entry for `until`, before any request is sent.
 
     Raises:
-        PlanError, UnknownNameError: The rule can't be monitored in a task.
+        PlanError, UnknownNameError: A task doesn't support the rule.
         ArgumentError: The value isn't a rule.
     """
     if not isinstance(until, Until):

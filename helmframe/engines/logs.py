@@ -104,7 +104,7 @@ class RunLog:
         """Write the waiting records.
 
         Raises:
-            StoreError: The records can't be written. They wait for the next attempt.
+            StoreError: The records aren't written. They wait for the next attempt.
         """
         with self._writing:
             with self._lock:
@@ -307,8 +307,17 @@ def child_logging() -> Iterator[dict[str, Any]]:
     Use it inside a model function. This process logs the records too. Output that child processes print is not
     captured. Close and join a `multiprocessing.Pool`: if it is terminated, its last records are lost.
 
-        with hf.engines.child_logging() as arguments, ProcessPoolExecutor(4, **arguments) as pool:
-            completions = list(pool.map(complete, prompts))
+    >>> import multiprocessing
+    >>> from concurrent.futures import ProcessPoolExecutor
+    >>> import helmframe as hf
+    >>> def generate(prompts):
+    ...     with hf.engines.child_logging() as arguments, ProcessPoolExecutor(2, context, **arguments) as pool:
+    ...         return list(pool.map(str.upper, prompts))
+    >>> context = multiprocessing.get_context("spawn")
+    >>> model = hf.model(generate, batch=8)
+    >>> plan = hf.scenario("sampler").where(subject="music").limit(2).generate(model)
+    >>> plan.completions().collect()["completion"].str.starts_with("THE FOLLOWING").all()
+    True
     """
     import multiprocessing
     from logging.handlers import QueueListener

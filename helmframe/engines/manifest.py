@@ -122,7 +122,7 @@ class Manifest:
             unpriced: The models of providers whose price is unknown.
 
         Raises:
-            PlanError, UnknownNameError, ArgumentError: The stopping rule can't be monitored in a task.
+            PlanError, UnknownNameError, ArgumentError: A task doesn't support the stopping rule.
         """
         counts = Counter(task.spec.scenario for task in tasks)
         return cls(

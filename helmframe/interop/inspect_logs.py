@@ -26,6 +26,19 @@ def read_inspect(path: str | Path, *, fresh: bool = False) -> Results:
 
         hf.read_inspect("logs").leaderboard()
 
+    The example reads a log with one sample:
+
+    >>> import json, tempfile
+    >>> import helmframe as hf
+    >>> output = {"choices": [{"message": {"role": "assistant", "content": "Paris"}, "stop_reason": "stop"}]}
+    >>> sample = {"id": 1, "epoch": 1, "input": "The capital of France?", "target": "Paris", "output": output}
+    >>> samples = [{**sample, "scores": {"match": {"value": "C"}}}]
+    >>> header = {"task": "capitals", "model": "openai/gpt", "scorers": [{"name": "match"}]}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "log.json").write_text(json.dumps({"eval": header, "samples": samples}))
+    ...     hf.read_inspect(folder).value("match")
+    1.0
+
     Args:
         path: A log (.eval or .json), or a folder with logs.
         fresh: Whether to read the logs again; the tables of an earlier call are cached in the store.

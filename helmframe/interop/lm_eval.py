@@ -35,6 +35,18 @@ def read_lm_eval(path: str | Path, *, fresh: bool = False) -> Results:
 
         hf.read_lm_eval("lm_eval_output").leaderboard()
 
+    The example reads a log with one document:
+
+    >>> import json, tempfile
+    >>> import helmframe as hf
+    >>> document = {"doc_id": 0, "doc": {"question": "The capital of France?"}, "target": "Paris"}
+    >>> request = {"arguments": {"gen_args_0": {"arg_0": "The capital of France?", "arg_1": {"until": ["."]}}}}
+    >>> reply = {"resps": [["Paris"]], "filter": "none", "metrics": ["exact_match"], "exact_match": 1.0}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "samples_capitals.jsonl").write_text(json.dumps({**document, **request, **reply}))
+    ...     hf.read_lm_eval(folder).value("exact_match")
+    1.0
+
     Args:
         path: A file `samples_….jsonl`, or a folder with such files. `results_….json` in the same folder has model and
             settings.

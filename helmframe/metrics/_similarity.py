@@ -13,7 +13,7 @@ from helmframe.metrics.protocol import Metric
 def similarity(embed: Callable[[list[str]], Any], *, name: str = "similarity") -> Metric:
     """Return a metric: the cosine similarity between the embeddings of output and reference.
 
-    The best of several correct references counts. A plan with this metric can't be written to YAML, because the metric
+    The best of several correct references counts. A plan with this metric has no YAML form, because the metric
     contains a function.
 
     Args:

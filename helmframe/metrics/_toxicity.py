@@ -93,7 +93,7 @@ class Classifier:
 def toxicity(*, classifier: Classify | str, batch: int = 64, name: str = "toxicity") -> Metric:
     """Return the metric `toxicity`: the classifier's rating of a completion.
 
-    The score of an empty completion is 0. A plan with a function can't be written to YAML; one with an address can:
+    The score of an empty completion is 0. A plan with a function has no YAML form. A plan with an address has:
     `.metrics("toxicity(classifier='http://…')")`.
 
     Args:
@@ -433,7 +433,7 @@ def endpoint(url: str, *, key: str | None = None, label: str = "toxic", timeout:
     Raises:
         CapabilityError: httpx is not installed.
         ArgumentError: The address is invalid. When called: the key is missing, the server
-            can't be reached or refuses the request, or the response has another form.
+            is unreachable or refuses the request, or the response has another form.
 
     >>> str(endpoint("http://localhost:8080/predict", key="HF_TOKEN"))
     'http://localhost:8080/predict (toxic)'

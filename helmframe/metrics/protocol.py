@@ -47,6 +47,9 @@ class Metric:
         smooth: Whether intervals are by jackknife, not by bootstrap.
         correctness: Whether 1 means a correct output and 0 a wrong one.
         partial: Whether one usable output is enough for a value.
+
+    >>> METRICS["exact_match"].unit, METRICS["exact_match"].higher_is_better
+    ('fraction', True)
     """
 
     name: str
@@ -97,7 +100,10 @@ class Metric:
         return replace(base, name=f"{base.name} of {self.name}", arguments=(*base.arguments, *shared))
 
     def check_usable(self) -> None:
-        """Raise if computing the metric is impossible here, or if an argument is missing."""
+        """Raise if computing the metric is impossible here, or if an argument is missing.
+
+        >>> METRICS["exact_match"].check_usable()
+        """
         if self.check is not None:
             names = inspect.signature(self.check).parameters
             self.check(**{key: value for key, value in self.arguments if key in names})
@@ -107,6 +113,10 @@ class Metric:
 
         Raises:
             ArgumentError: The function does not return an expression.
+
+        >>> chars = Metric("chars", lambda: pl.col("output").str.len_chars())
+        >>> pl.DataFrame({"output": ["Paris"]}).select(chars.expression()).item()
+        5
         """
         arguments = dict(self.arguments)
         if self.columns:

@@ -344,7 +344,7 @@ def _finished(metric: Metric, available: Sequence[str]) -> list[pl.Expr]:
     reads = set() if absent else _reads(metric)
     unread = pl.col("output").is_null() if {"output", "correct", GOLD} & reads else _FALSE
     unmatched = (pl.col("correct").list.len() == 0) if {"correct", GOLD} & reads else _FALSE
-    # an answer that can't be parsed or compared scores 0; null if lower is better, where 0 would be the best score
+    # an unparsed or incomparable answer scores 0; null if lower is better, where 0 would be the best score
     zero = pl.when((unread | unmatched) & metric_reason.is_null()).then(0.0 if metric.higher_is_better else None)
     finite = pl.when(number.is_finite()).then(number).when(number.is_null()).then(zero)
     failed = pl.col("completion").is_null()

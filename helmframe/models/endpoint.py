@@ -227,6 +227,9 @@ class _EndpointModel:
     refused: dict[str, object] = field(default_factory=dict)
     # parameters that may request log-probabilities of a text; after the first success only those that succeeded
     scoring_parameters: Sequence[Mapping[str, Any]] = ({"echo": True, "logprobs": 1}, {"prompt_logprobs": 0})
+    # the attempts to score that found no log-probabilities, and the server's last reason
+    failed_attempts: int = 0
+    reason: str = ""
     # forms of requests that were sent; the first request of a form is sent alone, because the server may reject it
     _sent: set[str] = field(default_factory=set)
     _rooms: "WeakKeyDictionary[asyncio.AbstractEventLoop, Room]" = field(default_factory=WeakKeyDictionary)
@@ -408,6 +411,18 @@ class _EndpointModel:
             )
         if not pair.continuation:  # a server can't distinguish it from the last token of the context
             return Completion("", output_tokens=0)
+        if len(self.scoring_parameters) > 1:
+            # no reply had log-probabilities yet: one request is sent at a time, and the others share its failure
+            failed_before = self.failed_attempts
+            async with self._lock():
+                if self.failed_attempts > failed_before:
+                    raise self._no_scores()
+                if len(self.scoring_parameters) > 1:
+                    return await self._score_by_form(pair)
+        return await self._score_by_form(pair)
+
+    async def _score_by_form(self, pair: Pair) -> Completion:
+        """Return the log-probability of a continuation, requested in the forms that the server may support."""
         reason = ""
         for parameters in self.scoring_parameters:
             # one token more than needed: some servers reject max_tokens=0
@@ -424,12 +439,13 @@ class _EndpointModel:
                 self.endpoint.has_responded = True
                 self.scoring_parameters = (parameters,)
                 return completion
-        raise self._no_scores(reason)
+        self.failed_attempts, self.reason = self.failed_attempts + 1, reason
+        raise self._no_scores()
 
-    def _no_scores(self, reason: str) -> CapabilityError:
+    def _no_scores(self) -> CapabilityError:
         return CapabilityError(
             f"Model {self.endpoint.name!r}: {self.endpoint.url} doesn't return log-probabilities of prompts (echo with "
-            f"logprobs, or prompt_logprobs){reason}. vLLM's server does. Or generate the answer: "
+            f"logprobs, or prompt_logprobs){self.reason}. vLLM's server does. Or generate the answer: "
             ".adapt(method='multiple_choice_joint').metrics('exact_match')."
         )
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 from helmframe import config
@@ -19,6 +20,7 @@ from helmframe.errors import (
     SourceMissingError,
     UnknownNameError,
 )
+from helmframe.models.providers import is_loopback
 from helmframe.models.retries import seconds_to_reset
 
 if TYPE_CHECKING:
@@ -49,6 +51,10 @@ class RefusedError(HelmframeError):
         self.parameter = parameter
 
 
+class NotRunningError(HelmframeError):
+    """An error for a server of this machine that isn't running; not a `ConnectionError`, because no retry helps."""
+
+
 @dataclass
 class Endpoint:
     """A model of a server.
@@ -76,6 +82,7 @@ class Endpoint:
             SourceMissingError: The server has no such model; the message lists models.
             SourceBrokenError: The server isn't OpenAI-compatible.
             CapabilityError: The server has the model, but not on this route.
+            NotRunningError: No server listens at an address of this machine, and none has responded.
             RefusedError: The server returned any other error. A lost connection raises httpx's own error.
         """
         await self._wait_for_reset()
@@ -106,6 +113,8 @@ class Endpoint:
         try:
             return await _client().request(method, f"{self.url}/{route}", headers=headers, **options)
         except httpx.TransportError as error:
+            if not self.has_responded and is_loopback(self.url) and _is_refused(error):
+                raise self._not_running() from error
             # of the same class, which decides whether the request is retried
             reason = str(error) or ("timeout" if isinstance(error, httpx.TimeoutException) else "connection lost")
             raise type(error)(f"no response from {self.url}/{route}: {reason}") from error
@@ -154,6 +163,14 @@ class Endpoint:
         if not names:
             return self._refused(response, route, status, message)
         return SourceMissingError(str(UnknownNameError.among(f"model on {self.url}", self.name, names)))
+
+    def _not_running(self) -> NotRunningError:
+        port = urlsplit(self.url).port
+        command = f"vllm serve {self.name}{'' if port is None else f' --port {port}'}"
+        return NotRunningError(
+            f"No server is running at {self.url}: the connection was refused. Start the server, for example "
+            f"{command!r}, or check the port of the address. Then rerun the plan."
+        )
 
     def _incompatible(self, reason: str) -> SourceBrokenError:
         return SourceBrokenError(
@@ -304,6 +321,14 @@ def _client() -> "httpx.AsyncClient":
         timeout = httpx.Timeout(LONGEST, connect=CONNECT, pool=None)
         _clients[loop] = httpx.AsyncClient(limits=limits, timeout=timeout)
     return _clients[loop]
+
+
+def _is_refused(error: BaseException) -> bool:
+    """Return whether an error, or one that caused it, is a refused connection."""
+    if isinstance(error, ConnectionRefusedError):
+        return True
+    causes = [*getattr(error, "exceptions", ()), error.__cause__ or error.__context__]
+    return any(_is_refused(cause) for cause in causes if cause is not None)
 
 
 def _key(name: str | None) -> str:

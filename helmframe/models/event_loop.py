@@ -8,16 +8,22 @@ import os
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     import asyncio
+    from concurrent.futures import ThreadPoolExecutor
+
+# The maximum number of concurrent calls in threads, of all models together.
+MAX_THREADS = 256
 
 T = TypeVar("T")
 
 _lock = threading.Lock()
 _loop: "asyncio.AbstractEventLoop | None" = None
 _thread: threading.Thread | None = None
+_threads: "ThreadPoolExecutor | None" = None
 
 
 def loop() -> "asyncio.AbstractEventLoop":
@@ -56,6 +62,20 @@ def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
 def inside() -> bool:
     """Return whether this is the loop's own thread, which must not wait for a completion."""
     return threading.current_thread() is _thread
+
+
+async def in_thread(function: Callable[..., Any], *args: Any) -> Any:
+    """Return the result of a function that runs in a thread, in the current context.
+
+    The threads are not asyncio's own: those resolve host names, so a call that waits for a connection would block them.
+    """
+    import asyncio
+    from concurrent.futures import ThreadPoolExecutor
+
+    global _threads
+    if _threads is None:
+        _threads = ThreadPoolExecutor(MAX_THREADS, "helmframe-call")
+    return await asyncio.get_running_loop().run_in_executor(_threads, copy_context().run, function, *args)
 
 
 async def within(coroutine: Coroutine[Any, Any, Any], timeout: float | None) -> Any:
@@ -158,9 +178,9 @@ def _cancel_all(turning: "asyncio.AbstractEventLoop") -> None:
 
 def _after_fork() -> None:
     """Reset the loop in a forked child, where its thread is missing and its lock may be held."""
-    global _lock, _loop, _thread
+    global _lock, _loop, _thread, _threads
     _lock = threading.Lock()
-    _loop = _thread = None
+    _loop = _thread = _threads = None
 
 
 atexit.register(_end)

@@ -201,8 +201,8 @@ def load(folder: Path, words: Tokenizing, options: Options, device: str, adapter
     """Return the loaded model of a folder, on a device, with the adapter merged into the weights.
 
     Raises:
-        SourceBrokenError: The model can't be loaded, or lacks weights.
-        CapabilityError: The adapter can't be merged into weights, or peft is missing.
+        SourceBrokenError: The model doesn't load, or lacks weights.
+        CapabilityError: The adapter has no mergeable weights, or peft is missing.
     """
     torch, transformers = packages()
     config = read_json(folder / "config.json")
@@ -291,7 +291,7 @@ def load_tokenizer(folder: Path, options: Options) -> Any:
     """Return the tokenizer of a folder.
 
     Raises:
-        SourceBrokenError: The tokenizer can't be loaded.
+        SourceBrokenError: The tokenizer doesn't load.
     """
     _, transformers = packages()
     with quiet(), _wrapped(folder):

@@ -79,6 +79,21 @@ def local(
 
         hf.models.local("models/SmolLM2-135M-Instruct", dtype="bfloat16", device="cpu")
 
+    The example passes a loaded pair: a random model of four words.
+
+    >>> import helmframe as hf
+    >>> from tokenizers import Tokenizer
+    >>> from tokenizers.models import WordLevel
+    >>> from tokenizers.pre_tokenizers import Whitespace
+    >>> from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+    >>> words = Tokenizer(WordLevel({"<end>": 0, "Is": 1, "it": 2, "art": 3}, unk_token="<end>"))
+    >>> words.pre_tokenizer = Whitespace()
+    >>> tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, eos_token="<end>")
+    >>> config = GPT2Config(vocab_size=4, n_embd=8, n_layer=1, n_head=1, bos_token_id=0, eos_token_id=0)
+    >>> network = GPT2LMHeadModel(config)
+    >>> hf.models.local((network, tokenizer))
+    Model('GPT2LMHeadModel': generates, scores, token_logprobs)
+
     Args:
         model: A folder, a Hub name, a GGUF file, or a loaded (model, tokenizer) pair, which takes no options.
         dtype: The type of the weights: "float32", "bfloat16", "float16", or "auto" for the checkpoint's type; also as
@@ -383,7 +398,7 @@ class _Local:
         """Return the loaded model, whose files are those of the last fingerprint.
 
         Raises:
-            SourceBrokenError: The files have changed since, or can't be loaded.
+            SourceBrokenError: The files have changed since, or don't load.
         """
         with _loading:
             key = self._key()

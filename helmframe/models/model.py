@@ -45,7 +45,11 @@ class Completion(NamedTuple):
     cached_prompt_tokens: int | None = None
 
     def with_logprobs(self, logprobs: Sequence[float]) -> "Completion":
-        """Return the completion with the log-probabilities of its tokens, in nats; unchanged if there are none."""
+        """Return the completion with the log-probabilities of its tokens, in nats; unchanged if there are none.
+
+        >>> Completion("New York").with_logprobs([-0.5, -0.25]).logprob
+        -0.75
+        """
         return self._replace(logprob=math.fsum(logprobs), token_logprobs=tuple(logprobs)) if logprobs else self
 
 
@@ -263,7 +267,13 @@ class Model:
         return tuple(name for name, is_supported in supported.items() if is_supported)
 
     def function_for(self, decoding: Mapping[str, Any]) -> GenerateFunction:
-        """Return `generate`, or `loglikelihood` if the decoding parameters request log-probabilities."""
+        """Return `generate`, or `loglikelihood` if the decoding parameters request log-probabilities.
+
+        >>> import helmframe as hf
+        >>> model = hf.model(lambda prompt: "yes")
+        >>> model.function_for({"max_tokens": 1}) is model.generate
+        True
+        """
         if SCORES not in decoding:
             return self.generate
         assert self.loglikelihood is not None  # checked by the stage `fit`

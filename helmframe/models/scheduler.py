@@ -83,7 +83,7 @@ class ModelQueue:
             left: A list that receives the outcomes that are not fetched if the iteration ends early.
 
         Raises:
-            NotAModelError, SourceError, CapabilityError: The model can't be loaded, or does not support the prompts.
+            NotAModelError, SourceError, CapabilityError: The model doesn't load, or doesn't support the prompts.
             RuntimeError: An async model called this function on its own event loop.
         """
         if event_loop.inside():
@@ -256,7 +256,7 @@ class ModelQueue:
         error: BaseException | None = None
         try:
             if SCORES in decoding:
-                pending = asyncio.to_thread(_scored, self.model.function_for(decoding), call.prompts, decoding)
+                pending = event_loop.in_thread(_scored, self.model.function_for(decoding), call.prompts, decoding)
             else:
                 pending = self.model.generate_async(call.prompts, decoding)
             with self.busy.generating:

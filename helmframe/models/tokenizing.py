@@ -145,7 +145,7 @@ class StopDetector:
 def ending_tokens(model: Any, tokenizer: Any, stops: Sequence[str]) -> list[int]:
     """Return the tokens that end a completion: the model's, else the tokenizer's, and stops that are special tokens.
 
-    Special tokens are not part of the text, so a stop string that is a special token can't be found in the text.
+    Special tokens are not part of the text, so the text never contains a stop string that is a special token.
     """
     ends: list[int] = []
     for config in (getattr(model, "generation_config", None), model.config, tokenizer):

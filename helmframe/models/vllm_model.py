@@ -45,7 +45,15 @@ def vllm(model: str | Path, *, revision: str | None = None, trust_remote_code: b
     The small files are checked now. The model is loaded for its first prompt. It returns log-probabilities of generated
     tokens and of continuations.
 
-        hf.models.vllm("org/name", dtype="bfloat16", tensor_parallel_size=2)
+    The example uses a vLLM server if this process can't run the model:
+
+    >>> import helmframe as hf
+    >>> try:
+    ...     model = hf.models.vllm("models/SmolLM2-135M-Instruct", dtype="bfloat16", max_model_len=2048)
+    ... except hf.HelmframeError:  # vllm isn't installed, or the folder doesn't exist
+    ...     model = hf.model("http://localhost:8000/v1#SmolLM2-135M-Instruct")
+    >>> model.name
+    'SmolLM2-135M-Instruct'
 
     Args:
         model: A folder in transformers format, or a Hub name.

@@ -47,6 +47,10 @@ class PerturbationCall(Call):
 
     `model` is the model that a perturbation needs, such as a translator. `by_name` is true if the arguments contain the
     model's name.
+
+    >>> import helmframe as hf
+    >>> print(hf.perturbations.typos(prob=0.1))
+    typos(prob=0.1)
     """
 
     model: Any = field(default=None, repr=False)
@@ -97,7 +101,12 @@ class PerturbationCall(Call):
         return self._text_expression(text, pl.col(id) if isinstance(id, str) else id, seed, Tables.of(None))
 
     def validate(self, tables: Tables) -> None:
-        """Build the expression over these word tables, so that invalid values raise."""
+        """Build the expression over these word tables, so that invalid values raise.
+
+        >>> PerturbationCall("typos", (("prob", 2.0),)).validate(Tables())
+        Traceback (most recent call last):
+        helmframe.errors.ArgumentError: typos(prob=2.0): prob must be a number between 0 and 1.
+        """
         if self.entry.takes == "image":
             change_image(pillow().new("RGB", (8, 8)), {**self._change, "key": "0"}, 0)
         elif self.entry.takes == "frame":
@@ -110,12 +119,19 @@ class PerturbationCall(Call):
                 check_text(str(self), dtype)
 
     def check(self, scenarios: Sequence[str], tables: Tables) -> None:
-        """Check that the perturbation exists for these scenarios; the errors are those of the registered check."""
+        """Check that the perturbation exists for these scenarios; the errors are those of the registered check.
+
+        >>> call("typos").check(["sampler"], Tables())  # exists for every scenario
+        """
         if self.entry.check is not None:
             self.entry.check(scenarios, **self._function_arguments(), **tables_argument(self.entry.check, tables))
 
     def cells(self) -> "tuple[PerturbationCall, ...]":
-        """Return the calls of the grid: every list that isn't itself a value is an axis."""
+        """Return the calls of the grid: every list that isn't itself a value is an axis.
+
+        >>> [str(cell) for cell in call("typos", prob=[0.1, 0.2]).cells()]
+        ['typos(prob=0.1)', 'typos(prob=0.2)']
+        """
         axes = [
             [(key, cell) for cell in value] if isinstance(value, tuple) and not self._is_value(key, value) else None
             for key, value in self.arguments
@@ -126,7 +142,14 @@ class PerturbationCall(Call):
     def apply(
         self, frame: pl.LazyFrame, ids: pl.Expr, seed: int, query: ModelQuery | None = None, *, tables: Tables
     ) -> pl.LazyFrame:
-        """Return the frame with perturbed_input, perturbed_references and adapter_change rewritten."""
+        """Return the frame with perturbed_input, perturbed_references and adapter_change rewritten.
+
+        >>> import helmframe as hf
+        >>> variants = hf.scenario("sampler").where(subject="music").limit(1).variants()
+        >>> upper = call("uppercase").apply(variants, pl.col("instance_id"), 0, tables=Tables())
+        >>> upper.collect()["perturbed_input"][0]
+        'WHAT IS THE INTERVAL FROM C UP TO THE NEAREST G ABOVE IT?'
+        """
         if self.entry.takes == "image":
             return self._with_content_change(frame, ids, seed)
         if self.entry.takes == "frame":

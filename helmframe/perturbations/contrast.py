@@ -69,6 +69,22 @@ def contrast_sets(
         compat: "helm" chooses the example as HELM does.
         tables: The plan's word tables, whose roots may contain the contrast sets.
 
+    The example writes a contrast set of one question:
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import helmframe as hf
+    >>> rewritten = {"perturbed_questions": [["can minors drink without parents"]], "perturbed_answers": [[False]]}
+    >>> contrast_set = pl.DataFrame({"question": ["can minors drink with parents"], "answer": [True], **rewritten})
+    >>> frame = pl.DataFrame({"q": ["Can minors drink with parents?"], "options": [["Yes", "No"]], "a": [0]})
+    >>> with tempfile.TemporaryDirectory() as data:
+    ...     folder = Path(data, "boolq", "contrast_sets")
+    ...     folder.mkdir(parents=True)
+    ...     contrast_set.write_parquet(folder / "contrast-0.parquet")
+    ...     plan = hf.scenario(frame, input="q", choices="options", answer="a", name="boolq", data=data)
+    ...     plan.perturb("contrast_sets").variants().collect()["perturbed_input"][1]
+    'Can minors drink without parents?'
+
     Raises:
         SourceMissingError: The data root has neither folder.
 

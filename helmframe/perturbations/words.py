@@ -29,6 +29,20 @@ def misspellings(text: pl.Expr, key: pl.Expr, prob: float = 0.1, *, tables: Tabl
         prob: The probability of a misspelling per word of the table, between 0 and 1.
         tables: The plan's word tables.
 
+    The example writes a table of one word:
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import helmframe as hf
+    >>> frame = pl.DataFrame({"question": ["Did you receive it?"], "answer": ["yes"]})
+    >>> with tempfile.TemporaryDirectory() as data:
+    ...     file = Path(data, "tables", "correct_to_misspelling.json")
+    ...     file.parent.mkdir()
+    ...     _ = file.write_text('{"receive": ["recieve"]}')
+    ...     plan = hf.scenario(frame, input="question", references="answer", data=data)
+    ...     plan.perturb("misspellings(prob=1.0)").variants().collect()["perturbed_input"][1]
+    'Did you recieve it?'
+
     Raises:
         SourceMissingError: Neither the data root nor an installed crfm-helm has the table. helmframe can't ship it.
 
@@ -52,6 +66,20 @@ def mild_mix(text: pl.Expr, key: pl.Expr, *, tables: Tables) -> pl.Expr:
         text: The text column.
         key: The column that random numbers depend on.
         tables: The plan's word tables.
+
+    The example writes a table of one word:
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import helmframe as hf
+    >>> frame = pl.DataFrame({"question": ["Did you not receive it?"], "answer": ["yes"]})
+    >>> with tempfile.TemporaryDirectory() as data:
+    ...     file = Path(data, "tables", "correct_to_misspelling.json")
+    ...     file.parent.mkdir()
+    ...     _ = file.write_text('{"receive": ["recieve"]}')
+    ...     plan = hf.scenario(frame, input="question", references="answer", data=data).perturb("mild_mix")
+    ...     plan.variants().collect()["perturbed_input"][1]
+    'did   you  not  receive  it?'
 
     Raises:
         SourceMissingError: Neither the data root nor an installed crfm-helm has the table of misspellings.
@@ -99,6 +127,20 @@ def dialect(
         target: The new dialect: "AAVE", African American Vernacular English.
         filter_slurs: Whether to skip replacements that are slurs. Words without another replacement stay unchanged.
         tables: The plan's word tables.
+
+    The example writes a lexicon of one word:
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import helmframe as hf
+    >>> frame = pl.DataFrame({"question": ["Is this love?"], "answer": ["yes"]})
+    >>> with tempfile.TemporaryDirectory() as data:
+    ...     file = Path(data, "tables", "SAE_to_AAVE_mapping.json")
+    ...     file.parent.mkdir()
+    ...     _ = file.write_text('{"this": ["dis"]}')
+    ...     plan = hf.scenario(frame, input="question", references="answer", data=data).perturb("dialect")
+    ...     plan.variants().collect()["perturbed_input"][1]
+    'Is dis love?'
 
     Raises:
         SourceMissingError: The data root has no tables/{source}_to_{target}_mapping.json. helmframe can't ship it.
@@ -173,6 +215,23 @@ def synonym(text: pl.Expr, key: pl.Expr, prob: float = 0.1, *, tables: Tables) -
         compat: "helm" applies HELM's own rules and random numbers. It needs spaCy (`helmframe[synonym]`) with its model
             en_core_web_sm.
         tables: The plan's word tables.
+
+    The example writes tables with one word and without irregular forms:
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import helmframe as hf
+    >>> frame = pl.DataFrame({"question": ["Is it a good movie?"], "answer": ["yes"]})
+    >>> with tempfile.TemporaryDirectory() as data:
+    ...     folder = Path(data, "tables")
+    ...     folder.mkdir()
+    ...     words = pl.DataFrame({"lemma": ["movie"], "pos": ["n"], "synonyms": [["film", "picture"]]})
+    ...     words.write_parquet(folder / "wordnet_synonyms.parquet")
+    ...     irregular = pl.DataFrame(schema={"form": pl.String, "pos": pl.String, "bases": pl.List(pl.String)})
+    ...     irregular.write_parquet(folder / "wordnet_exceptions.parquet")
+    ...     plan = hf.scenario(frame, input="question", references="answer", data=data).perturb("synonym(prob=1.0)")
+    ...     plan.variants().collect()["perturbed_input"][1]
+    'Is it a good film?'
 
     Raises:
         SourceMissingError: The data root has no WordNet tables.

@@ -43,6 +43,19 @@ class Flips(pl.DataFrame):
         return str(render(self, "html"))
 
 
+class Changes(pl.DataFrame):
+    """A frame of changes under perturbations that is displayed as a short table, the change with its interval first."""
+
+    def __repr__(self) -> str:
+        return str(render(self, "text"))
+
+    def __str__(self) -> str:
+        return str(render(self, "text"))
+
+    def _repr_html_(self, *, _from_series: bool = False) -> str:
+        return str(render(self, "html"))
+
+
 def robustness(
     results: ResultsData,
     by: str | Sequence[str] | None = None,
@@ -78,13 +91,13 @@ def robustness(
     Returns:
         original, mean over variants, worst (of the original and its k variants), right→wrong, wrong→right, changed
         share, and the headline: the paired change (perturbed − original, on changed inputs) with its interval. With a
-        placebo also excess, its interval and n_placebo.
+        placebo also excess, its interval and n_placebo. `print` shows the headline; `.columns` lists all columns.
     """
     inputs, pooled = _select_scores(results, by, metrics, pool)
     table = _change_table(
         inputs, "robustness", perturbations=perturbations, placebo=placebo, definition=definition, ci=ci
     )
-    return _label_table(results, table, inputs.keys, pooled, by)
+    return Changes(_label_table(results, table, inputs.keys, pooled, by))
 
 
 def fairness(
@@ -110,7 +123,7 @@ def fairness(
     table = _change_table(
         inputs, "fairness", perturbations=perturbations, placebo=placebo, definition=definition, ci=ci
     )
-    return _label_table(results, table, inputs.keys, pooled, by)
+    return Changes(_label_table(results, table, inputs.keys, pooled, by))
 
 
 def worst_case(

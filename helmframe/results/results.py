@@ -146,7 +146,7 @@ class Results(ResultsData):
         Raises:
             ArgumentError: If `path` is a folder.
             CapabilityError: If a package is missing: pip install 'helmframe[report]'.
-            StoreError: If the file can't be written.
+            StoreError: The file isn't writable.
         """
         target = address_of(path)
         if isinstance(target, Path) and target.is_dir():
@@ -189,7 +189,7 @@ class Results(ResultsData):
         Raises:
             ArgumentError: If the extension is unsupported.
             CapabilityError: If LaTeX is written without tabulate: pip install 'helmframe[report]'.
-            StoreError: If the file can't be written.
+            StoreError: The file isn't writable.
         """
         target = address_of(path)
         table = self.table(by, metrics=metrics, ci=ci, mean=mean, pivot=pivot, pool=pool)
@@ -211,7 +211,7 @@ class Results(ResultsData):
         1.0
 
         Raises:
-            StoreError: If the folder is not empty, or can't be written.
+            StoreError: The folder isn't empty, or isn't writable.
         """
         target = address_of(folder)
         if listing(target):

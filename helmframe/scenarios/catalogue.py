@@ -78,7 +78,15 @@ def _row(spec: ScenarioSpec) -> dict[str, object]:
 _HINT = (
     "Add one as a file (hf.scenario('path/to/name.yaml')) or from a frame (hf.scenario(frame, input=…, references=…))."
 )
-_ROWS = (".csv", ".json", ".jsonl", ".ndjson", ".parquet", ".tsv")
+# The suffix of a file of rows → Polars' call that reads it.
+_READERS = {
+    ".csv": "pl.read_csv({path!r})",
+    ".json": "pl.read_json({path!r})",
+    ".jsonl": "pl.read_ndjson({path!r})",
+    ".ndjson": "pl.read_ndjson({path!r})",
+    ".parquet": "pl.read_parquet({path!r})",
+    ".tsv": "pl.read_csv({path!r}, separator='\\t')",
+}
 
 
 def find_scenario(name_or_path: str | Path) -> ScenarioSpec:
@@ -92,12 +100,9 @@ def find_scenario(name_or_path: str | Path) -> ScenarioSpec:
         SpecError: The file isn't a valid spec.
     """
     text = str(name_or_path)
-    if text.endswith(_ROWS):
-        raise SpecError.at(
-            text,
-            "",
-            f"a file of rows isn't a spec. Write hf.scenario(pl.{_reader(text)}(path), …).",
-        )
+    call = read_call(text)
+    if call is not None:
+        raise SpecError.at(text, "", f"a file of rows isn't a spec. Write hf.scenario({call}, input=…, references=…).")
     if text.endswith((".yaml", ".yml")) or "/" in text:
         path = from_home(text)
         if not path.is_file():
@@ -109,13 +114,14 @@ def find_scenario(name_or_path: str | Path) -> ScenarioSpec:
     return load_scenario(files[text])
 
 
-def _reader(path: str) -> str:
-    """Return Polars' function that reads a file of this kind."""
-    if path.endswith(".parquet"):
-        return "read_parquet"
-    if path.endswith((".jsonl", ".ndjson")):
-        return "read_ndjson"
-    return "read_json" if path.endswith(".json") else "read_csv"
+def read_call(path: str) -> str | None:
+    """Return the Polars call that reads a file of rows; None for other files and for names.
+
+    >>> read_call("faq.csv")
+    "pl.read_csv('faq.csv')"
+    """
+    call = _READERS.get(Path(path).suffix)
+    return None if call is None else call.format(path=path)
 
 
 def scenario_names() -> list[str]:

@@ -102,7 +102,7 @@ def open_query(
         make_rows: Whether to generate the rows of a generated scenario. False: the query has columns but no rows.
 
     Raises:
-        SourceError: The rows can't be reached, or don't match the spec.
+        SourceError: The rows are unreachable, or don't match the spec.
         SpecError: The spec's SELECT fails or lacks a column.
         ArgumentError: A condition has an unknown column, or a value of another type than its column.
     """

@@ -18,7 +18,7 @@ _MAX_CHECKED = 4096  # conditions of a scenario
 
 
 def check_where(spec: ScenarioSpec, conditions: Sequence[Condition], data: str | None = None) -> None:
-    """Raise if a condition is invalid; do nothing if the source can't be reached.
+    """Raise if a condition is invalid; do nothing if the source is unreachable.
 
     Columns and values that a check has found are cached in this process. Others are looked up again in the source, so
     that rows added meanwhile are found. The rows of generated scenarios are not made.

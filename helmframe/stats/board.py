@@ -60,6 +60,12 @@ class Leaderboard:
     A win rate depends on the other models, and a mean depends on its columns. `pool` and `columns` list them, and
     leaderboards with other models or columns aren't compared. `over` is the sampling unit of the ranks: "instances", or
     "scenarios" if only means are known.
+
+    >>> from helmframe.stats.leaderboard import leaderboard_of_means
+    >>> means = pl.DataFrame({"model": ["a", "b"], "MMLU": [0.7, 0.6], "GSM8K": [0.5, 0.6]})
+    >>> board = leaderboard_of_means(means, mean="mean")
+    >>> board.pool, board.columns, board.over
+    (('a', 'b'), ('GSM8K', 'MMLU'), 'scenarios')
     """
 
     table: pl.DataFrame = field(repr=False)

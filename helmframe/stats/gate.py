@@ -25,6 +25,12 @@ class Gate:
     `verdict` is "fail" if a row fails, else "undecided" if a row is undecided, else "pass". `exit_code` is the exit
     status of `helmframe gate` for it. `criterion` describes the condition, and `table` has verdict and n_needed of
     every row.
+
+    >>> import helmframe as hf
+    >>> results = hf.scenario("sampler").where(subject="music").generate(hf.models.oracle()).score()
+    >>> result = results.gate(at_least=0.7)
+    >>> result.verdict, result.exit_code
+    ('pass', 0)
     """
 
     table: pl.DataFrame

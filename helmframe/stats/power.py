@@ -26,6 +26,10 @@ class Power:
     `effect` is a difference of means, `n` the number of instances, and `power` the probability of detecting the effect.
     `variance` is that of one instance's difference if the means are equal; for right-or-wrong scores it is the share of
     instances on which the sides differ.
+
+    >>> result = power(0.05, p=0.7)
+    >>> result.n, result.power
+    (657, 0.8)
     """
 
     effect: float

@@ -4,7 +4,7 @@
     STORE/completions/MODEL/SCENARIO/prefixes-ID-CHECKSUM.parquet    the prefixes that those requests share
     STORE/runs/RUN/…                                                 the tables of one run
     STORE/runs/RUN/cache/completions/…                               its completions of unpinned models
-    STORE/damaged/…                                                  parts that can't be read
+    STORE/damaged/…                                                  unreadable parts
 
 Parts are written whole or not at all, and never changed. MODEL is the start of the model's fingerprint.
 """

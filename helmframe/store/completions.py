@@ -84,7 +84,7 @@ class ParquetCompletions:
         """See `CompletionStore`.
 
         Raises:
-            StoreError: The store can't be reached, or a newer helmframe wrote it. A damaged part is set aside instead,
+            StoreError: The store is unreachable, or a newer helmframe wrote it. A damaged part is set aside instead,
                 with a warning.
         """
         for _ in range(self.TRIES):
@@ -139,7 +139,7 @@ class ParquetCompletions:
         """See `CompletionStore`.
 
         Raises:
-            StoreError: The store can't be written.
+            StoreError: The store isn't writable.
         """
         if answers.is_empty():
             return
@@ -252,7 +252,7 @@ def current(rows: pl.DataFrame, lost: Sequence[Part]) -> pl.DataFrame:
 
     Args:
         rows: Completions with the columns `VERSION`.
-        lost: Parts that can't be read.
+        lost: Unreadable parts.
     """
     rows = newest(rows)
     for part in lost:

@@ -141,7 +141,7 @@ def verify(root: Address) -> Iterator[VerifiedFile]:
     """Yield each file of the completions and runs, verified.
 
     Raises:
-        StoreError: The store can't be reached.
+        StoreError: The store is unreachable.
     """
     completions = below(root, "completions")
     stored = listing(completions)

@@ -207,7 +207,7 @@ def read_parts(root: Address, parts: Sequence[Part], schema: Mapping[str, Any]) 
         schema: The columns to read; null if a part has no such column.
 
     Raises:
-        StoreError: A part can't be reached, or a newer helmframe wrote it.
+        StoreError: A part is unreachable, or a newer helmframe wrote it.
     """
     parts = sorted(parts, key=lambda part: part.age)
     checked: list[bytes] = []

@@ -52,7 +52,7 @@ class RunCompletions:
         """See `CompletionStore`.
 
         Raises:
-            StoreError: The run's folder cannot be written; the process has the completions all the same.
+            StoreError: The run's folder isn't writable. The process still has the completions.
         """
         self._in_process.append(answers, prefixes)
         self._with_run.append(answers, prefixes)
@@ -73,7 +73,7 @@ def add_requests(run: Address, scenario: str, requests: pl.DataFrame, shard: int
     """Write the requests of a shard, so that completions of an unfinished shard can be read; return the address.
 
     Raises:
-        StoreError: The run's folder cannot be written.
+        StoreError: The run's folder isn't writable.
     """
     data = encode(requests)
     path = sealed(f"{file_name(scenario)}/{shard:06d}-{uuid4().hex[:8]}", data)
@@ -100,7 +100,7 @@ def unfinished(run: RunFolder, manifest: Mapping[str, Any]) -> Unfinished | None
     A run has few unfinished shards, whatever its size. A damaged part is set aside, with a warning.
 
     Raises:
-        StoreError: The run cannot be read.
+        StoreError: The run can't be read.
     """
     if manifest.get("status", "done") == "done":
         return None

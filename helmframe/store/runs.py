@@ -86,7 +86,7 @@ class RunFolder:
         """Write one part of a table; the names of all parts of a shard start with its number.
 
         Raises:
-            StoreError: The folder can't be written.
+            StoreError: The folder isn't writable.
         """
         self._write(frame, (table, file_name(scenario)), shard)
 
@@ -96,7 +96,7 @@ class RunFolder:
         The columns stay in the parts too. A name is percent-encoded; one too long for a folder ends in a hash.
 
         Raises:
-            StoreError: The folder can't be written.
+            StoreError: The folder isn't writable.
         """
         keys = ("scenario", "model")
         footer = {"manifest": json.loads(json.dumps(manifest, default=str))}
@@ -290,7 +290,7 @@ def write_parquet(frame: pl.DataFrame, path: Address) -> None:
     """Write a part whole or not at all.
 
     Raises:
-        StoreError: The folder can't be written.
+        StoreError: The folder isn't writable.
     """
     write(encode(frame), path)
 
@@ -299,7 +299,7 @@ def write_text(text: str, path: Address) -> None:
     """Write a text whole or not at all.
 
     Raises:
-        StoreError: The folder can't be written.
+        StoreError: The folder isn't writable.
     """
     write(text.encode(), path)
 

@@ -33,7 +33,18 @@ def names_for(typed: str) -> tuple[str, list[str]]:
 
 
 def load_ipython_extension(shell: Any) -> None:
-    """Enable completion of the names of scenarios, suites, perturbations and metrics in an IPython shell."""
+    """Enable completion of the names of scenarios, suites, perturbations and metrics in an IPython shell.
+
+    `%load_ext helmframe` calls it.
+
+    >>> from IPython.core.completer import provisionalcompleter
+    >>> from IPython.core.interactiveshell import InteractiveShell
+    >>> shell = InteractiveShell()
+    >>> _ = shell.run_line_magic("load_ext", "helmframe")
+    >>> with provisionalcompleter():
+    ...     [completion.text for completion in shell.Completer.completions('hf.suite("li', 12)]
+    ['lite']
+    """
     from IPython.core.completer import SimpleCompletion, context_matcher
 
     @context_matcher()  # type: ignore[untyped-decorator]

@@ -20,6 +20,8 @@ from helmframe.views.characters import show_invisible
 
 # Errors and unparsed outputs are shown above this share.
 SHOWN_FROM = 0.01
+# The longest table that is displayed whole.
+MOST_ROWS = 60
 SUFFIXES = (".csv", ".json", ".md", ".tex")
 
 
@@ -108,6 +110,60 @@ def shown_path(path: Path | str) -> str:
         if whole.is_relative_to(base):
             return start + str(whole.relative_to(base))
     return str(whole)
+
+
+@view("Changes.text")
+def changes_text(table: pl.DataFrame) -> str:
+    """Return changes under perturbations as text; a frame without their columns as Polars shows it."""
+    if not _has_changes(table):
+        return pl.DataFrame.__str__(table)
+    return "\n".join([text_table(*changes_cells(table)), *_changes_notes(table)])
+
+
+@view("Changes.html")
+def changes_html(table: pl.DataFrame) -> str:
+    """Return changes under perturbations as HTML, escaped; a frame without their columns as Polars shows it."""
+    if not _has_changes(table):
+        return pl.DataFrame._repr_html_(table)
+    return html_table(*changes_cells(table)) + _html_notes(_changes_notes(table))
+
+
+def _has_changes(table: pl.DataFrame) -> bool:
+    return table.height > 0 and {"original", "change", "n_changed"} <= set(table.columns)
+
+
+def changes_cells(table: pl.DataFrame) -> tuple[list[str], list[list[str]]]:
+    """Return the column heads and rows of a short table of changes: without keys that have one value."""
+    keys, _ = _varying_keys(table)
+    excess = "excess" in table.columns
+    heads = [*keys, "change", "interval", *["beyond placebo", "its interval"] * excess]
+    heads += ["n changed", "original", "perturbed", "worst", "n"]
+    rows = []
+    for row in table.head(MOST_ROWS).iter_rows(named=True):
+        cells = [*(str(row[key]) for key in keys), number(row["change"])]
+        cells += [spread(row["change_low"], row["change_high"]) or str(row["interval"])]
+        cells += [number(row["excess"]), spread(row["excess_low"], row["excess_high"])] if excess else []
+        cells += [_count(row["n_changed"]), *(number(row[name]) for name in ("original", "perturbed", "worst"))]
+        rows.append([*cells, _count(row["n"])])
+    return heads, rows
+
+
+def _changes_notes(table: pl.DataFrame) -> list[str]:
+    _, constant = _varying_keys(table)
+    shared = [f"{key}: {show_invisible(str(table[key][0]))}" for key in constant]
+    more = table.height - MOST_ROWS
+    return [
+        *([f"{more:,} more rows"] if more > 0 else []),
+        *([", ".join(shared)] if shared else []),
+        f"change: perturbed − original, on changed inputs. All {table.width} columns: .columns",
+    ]
+
+
+def _varying_keys(table: pl.DataFrame) -> tuple[list[str], list[str]]:
+    """Return the keys that have several values, and those that have one. The perturbation counts as the former."""
+    keys = table.columns[: table.columns.index("original")]
+    varying = [key for key in keys if key == "perturbation" or table[key].n_unique() > 1]
+    return varying, [key for key in keys if key not in varying]
 
 
 def robustness_text(table: pl.DataFrame) -> str:

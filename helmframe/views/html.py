@@ -161,7 +161,7 @@ def _thumbnail(digest: str, row: Mapping[str, Any] | None) -> Thumbnail:
 
 
 def picture(draw: "Callable[[str], Drawn]") -> "Picture | str | None":
-    """Return a chart in both modes, the reason if it can't be drawn, or None if it is empty."""
+    """Return a chart in both modes, the reason why it isn't drawn, or None if it is empty."""
     try:
         light, dark = draw("light"), draw("dark")
     except HelmframeError as error:

@@ -42,7 +42,7 @@ def test_lm_evals_model_scores_as_the_folder(lm_eval: Any) -> None:
 
 
 @pytest.mark.model
-def test_lm_evals_dummy_is_asked_both_ways(lm_eval: Any) -> None:
+def test_lm_evals_dummy_generates_and_scores(lm_eval: Any) -> None:
     said, generated, scored = lm_eval["dummy"]
     assert "generates, scores" in said
     assert generated == {"errors": 0, "rows": 2}
@@ -62,7 +62,7 @@ def test_inspects_model_answers_as_the_folder(inspect: Any) -> None:
 
 
 @pytest.mark.model
-def test_what_inspects_model_says_besides_its_text_is_told(inspect: Any) -> None:
+def test_details_of_inspects_completions_are_stored(inspect: Any) -> None:
     said, answer, scored = inspect["mock"]
     assert said == "Model('mockllm/model': generates, chat)"
     assert answer == ["A", "hm", None, None, "length", 3, 2]

@@ -25,7 +25,7 @@ def child(*said: object) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("replicas", [1, 2, 4, 8, 16])
-def test_2_replicas_that_take_a_fixed_time_are_kept_busy(replicas: int, tmp_path: Path) -> None:
+def test_2_replicas_that_take_a_fixed_time_are_busy(replicas: int, tmp_path: Path) -> None:
     found = child("scaling", replicas, tmp_path / "notes", 0.1, 300)
     shown(
         "2",

@@ -64,7 +64,7 @@ def test_without_lists_there_is_one_nameless_setting() -> None:
     assert (cell.name, cell.adapter.shots) == ("", 2)
 
 
-def test_what_is_said_goes_over_the_scenario_and_that_over_the_method() -> None:
+def test_fields_of_the_plan_override_the_scenario_and_those_the_method() -> None:
     (cell,) = cells(
         {"output_prefix": "=> "},
         {"max_tokens": 7},
@@ -102,7 +102,7 @@ def test_a_list_of_lists_of_stops_is_an_axis() -> None:
     assert [each.name for each in cells({}, {"stop": [["\n"], ["###"]]})] == ["stop=['\\n']", "stop=['###']"]
 
 
-def test_no_stop_at_all_can_be_said() -> None:
+def test_stop_may_be_empty() -> None:
     (cell,) = cells({}, {"stop": []}, decoding=frozen({"stop": ["\n"]}))
     assert dict(cell.decoding)["stop"] == ()
 
@@ -386,7 +386,7 @@ def test_what_a_sentence_says_holds_for_all_subsets() -> None:
     assert {dict(each.decoding)["max_tokens"] for cell in cells_ for each in cell.with_subsets} == {9}
 
 
-def test_a_decorator_without_a_name_is_told() -> None:
+def test_a_decorator_without_a_name_raises() -> None:
     def bare(frame: pl.LazyFrame, spec: AdapterSpec) -> pl.LazyFrame:
         return frame
 

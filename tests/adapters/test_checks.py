@@ -155,7 +155,7 @@ def test_variants_with_the_same_examples_share_a_head() -> None:
     assert rows["head_id"].n_unique() == 1
 
 
-def test_the_adapter_stays_the_one_said() -> None:
+def test_the_adapter_stays_the_specified_one() -> None:
     rows = requests([None, {"instructions": "x"}])
     assert rows["adapter_id"].n_unique() == 1
 
@@ -166,7 +166,7 @@ def test_roman_labels_leave_room_and_end_with_the_line() -> None:
     assert roman == {"max_tokens": 2, "stop": ["\n"], "temperature": 0.0}
 
 
-def test_roman_labels_have_room_enough_where_more_was_said() -> None:
+def test_roman_labels_fit_where_max_tokens_is_larger() -> None:
     rows = requests([{"reference_prefix": "i. "}], answer_pattern="(i+)")
     assert rows["choices"].to_list() == [["i", "ii"]]
 

@@ -76,7 +76,7 @@ def test_an_answer_is_free_text() -> None:
     assert requests(ASKED, TRAIN)["choices"].to_list() == [None]
 
 
-def test_the_perturbed_text_is_asked() -> None:
+def test_the_perturbed_text_is_in_the_prompt() -> None:
     asked = ASKED.with_columns(perturbed_input=ASKED["perturbed_input"].str.to_lowercase())
     assert requests(asked, TRAIN, shots=0)["prompt"].to_list() == ["Input: capital of france?\nOutput:"]
 
@@ -150,7 +150,7 @@ def test_messages_of_another_type_raise() -> None:
 TALE = variants(["Once upon\na time"], data_subject="tales")
 
 
-def test_the_text_is_asked_about_after_nothing() -> None:
+def test_the_text_is_scored_after_an_empty_context() -> None:
     (row,) = requests(TALE, TALE.clear(), method="language_modeling").to_dicts()
     assert (row["prompt"], row["continuation"], row["decoding"]) == ("", "Once upon\na time", "{}")
     assert (row["reference_index"], row["request_mode"]) == (None, None)
@@ -161,6 +161,6 @@ def test_a_scenarios_examples_and_instructions_are_left_out() -> None:
     assert (cell.adapter.shots, cell.adapter.instructions) == (0, "")
 
 
-def test_said_ones_are_an_error() -> None:
+def test_shots_of_language_modeling_raise() -> None:
     with pytest.raises(ArgumentError, match=r"shots=5.*'language_modeling' doesn't use shots"):
         cells({"method": "language_modeling", "shots": 5})

@@ -64,7 +64,7 @@ def test_an_instance_without_options() -> None:
     assert rows.select("prompt", "choices").rows() == [("Question: Which?\nAnswer:", [])]
 
 
-def test_space_at_the_end_of_an_option_is_kept() -> None:
+def test_space_at_the_end_of_an_option_is_preserved() -> None:
     asked = variants(["Which?"], [[("x ", True)]], data_subject="physics")
     rows = requests(asked, TRAIN, method="multiple_choice_joint", shots=0, output_prefix="", reference_suffix="")
     assert rows["prompt"].to_list() == ["Question: Which?\nA. x "]

@@ -41,14 +41,14 @@ def test_each_option_is_a_request_with_the_space_before_it() -> None:
     assert set(rows["request_mode"]) == {"original"}
 
 
-def test_the_cue_is_said_before_the_option_and_its_space_with_it() -> None:
+def test_the_cue_precedes_the_option_with_its_space() -> None:
     assert continuations(requests(input_prefix="Q: ", input_suffix="\n", output_prefix="A: ", output_suffix=".")) == [
         ("Q: Ice is\nA:", " cold."),
         ("Q: Ice is\nA:", " hot."),
     ]
 
 
-def test_space_that_the_cue_keeps_is_not_asked_about() -> None:
+def test_space_in_the_cue_is_not_scored() -> None:
     assert continuations(requests(output_prefix="=", cue_space="space"))[0] == ("Ice is= ", "cold")
 
 
@@ -56,7 +56,7 @@ def test_what_ends_the_prompt_belongs_to_the_option() -> None:
     assert continuations(requests(global_suffix="!"))[0] == ("Ice is", " cold!")
 
 
-def test_examples_are_answered_in_words() -> None:
+def test_few_shot_examples_show_the_option_text() -> None:
     assert continuations(requests(shots=1))[0] == ("Fire is hot\nIce is", " cold")
 
 
@@ -76,7 +76,7 @@ def test_an_empty_input_is_no_context() -> None:
     assert continuations(requests(asked, output_prefix="")) == [("", "One."), ("", "Two.")]
 
 
-def test_an_instance_without_options_is_not_asked() -> None:
+def test_an_instance_without_options_has_no_request() -> None:
     assert requests(variants(["Ice is"], [[]], data_subject="physics")).height == 0
 
 
@@ -104,7 +104,7 @@ CUE = "Does the passage answer the query?\nAnswer:"
 SAID = {"method": "ranking_binary"}
 
 
-def test_each_passage_is_asked_about() -> None:
+def test_each_passage_has_a_request() -> None:
     rows = ranking_requests(QUERY, QUERY_TRAIN, **SAID, shots=0)
     assert rows["prompt"].to_list() == [
         f"Passage: Cherries are red.\nQuery: red fruit?\n{CUE}",

@@ -74,7 +74,7 @@ def test_one_folder_and_what_varies_in_it(tmp_path: Path, capsys: pytest.Capture
         (["A", "A", "--ci", "95"], "ci=95.0: ci must be between 0 and 1"),
     ],
 )
-def test_what_can_not_be_compared_is_said(
+def test_incomparable_results_raise(
     arguments: list[str], message: str, folders: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["compare", *(folders[0] if each == "A" else each for each in arguments)]) == (

@@ -115,7 +115,7 @@ def own_scenario(folder: Path, right: list[bool]) -> None:
     (folder / "plan.yaml").write_text(f"scenario: ./sums.yaml\ndata: {folder}\ngenerate: oracle()\n")
 
 
-def test_what_failed_is_told_beside_the_table(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_failed_requests_are_shown_with_the_table(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     own_scenario(here, [True, False])
     assert main(["run", "plan.yaml"]) == 0
     out, err = capsys.readouterr()

@@ -26,7 +26,7 @@ def test_a_folder_without_results_is_an_error(tmp_path: Path, capsys: pytest.Cap
         assert "no results" in message
 
 
-def test_a_port_in_use_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_port_in_use_raises(capsys: pytest.CaptureFixture[str]) -> None:
     results = hf.scenario("sampler").where(subject="music").limit(1).generate(hf.models.oracle()).score()
     capsys.readouterr()
     with socket.socket() as taken:
@@ -38,7 +38,7 @@ def test_a_port_in_use_is_told(capsys: pytest.CaptureFixture[str]) -> None:
             assert f"--port {said}" in capsys.readouterr().err
 
 
-def test_a_port_that_cannot_be_is_told(folder: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_invalid_port_raises(folder: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["dashboard", folder, "--port", "99999"]) == 2
     assert "--port 99999" in capsys.readouterr().err
 

@@ -105,7 +105,7 @@ def test_a_run_that_was_cut_short_goes_on_where_it_was(counted: Any) -> None:
     assert_frame_equal(rest.table(), questions().generate(other).score(until=hf.precise(0.05)).table())
 
 
-def test_of_two_models_neither_is_asked_on_without_the_other(counted: Any) -> None:
+def test_two_models_get_the_same_instances(counted: Any) -> None:
     (a, _), (b, seen) = counted(0.5), counted(0.5)
     plan = questions().generate({"a": a, "b": b, "c": hf.models.oracle()})
     plan.generate({"a": a}).score(until=hf.precise(0.1, seed=1))
@@ -128,7 +128,7 @@ def test_a_run_without_it_asks_only_the_rest_and_is_as_if_never_stopped(counted:
     assert "until" not in whole.manifest
 
 
-def test_the_seed_decides_who_is_asked_and_nothing_else_does(counted: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_seed_decides_the_order_of_instances(counted: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def ids(results: hf.Results) -> set[str]:
         return set(results.completions.select("instance_id").collect().to_series())
 
@@ -140,7 +140,7 @@ def test_the_seed_decides_who_is_asked_and_nothing_else_does(counted: Any, monke
     assert ids(questions().generate(counted(0.7)[0]).score(until=hf.precise(0.1))) == one
 
 
-def test_two_models_are_asked_until_it_is_sure_which_is_better() -> None:
+def test_two_models_run_until_the_difference_is_significant() -> None:
     plan = questions().generate({"a": hf.models.noisy(0.9), "b": hf.models.noisy(0.6)})
     results = plan.score(until=hf.decided("a", "b"))
     (found,) = {str(each["estimate"]): each for each in cells(results)}.values()
@@ -150,7 +150,7 @@ def test_two_models_are_asked_until_it_is_sure_which_is_better() -> None:
     assert "asked, test, original: decided, difference 0." in repr(results)
 
 
-def test_models_that_are_alike_are_all_asked_and_said_to_be_undecided() -> None:
+def test_equal_models_run_on_all_instances_and_are_undecided() -> None:
     plan = questions(120).generate({"a": hf.models.oracle(), "b": hf.models.oracle(), "c": hf.models.noisy(0.5)})
     results = plan.score(until=hf.decided("a", "b"))
     assert set(asked(results).values()) == {120}
@@ -193,7 +193,7 @@ def test_failed_requests_may_have_been_anything() -> None:
     assert (row["ci_low"], row["ci_high"]) == (pytest.approx(0.9), 1.0)
 
 
-def test_where_not_every_instance_has_a_score_all_are_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_instances_run_if_some_have_no_score(monkeypatch: pytest.MonkeyPatch) -> None:
     saw = StoppingMonitor.add_scores
     monkeypatch.setattr(StoppingMonitor, "add_scores", lambda self, scores: saw(self, scores.slice(1)))
     results = questions(120).generate(hf.models.oracle()).score(until=hf.precise(0.2))
@@ -214,7 +214,7 @@ def test_a_suite_and_a_run_in_the_background_stop_too() -> None:
     assert run.results().table()["n_total"].to_list() == [N]
 
 
-def test_what_can_not_be_watched_is_said_before_anything_is_asked(counted: Any) -> None:
+def test_an_unsupported_rule_raises_before_any_request(counted: Any) -> None:
     model, seen = counted(0.7)
     plan = questions().generate(model)
     for until, error, message in (

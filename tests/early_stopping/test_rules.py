@@ -13,7 +13,7 @@ from helmframe.errors import ArgumentError
     "until",
     [hf.precise(0.03), hf.precise(1, metric="f1_score", seed=3), hf.decided("a", "org/b'c", ci=0.9, mean="micro")],
 )
-def test_what_it_says_of_itself_can_be_said_again(until: Until) -> None:
+def test_the_repr_of_a_rule_is_a_rule(until: Until) -> None:
     assert parse_until(str(until)) == until
 
 
@@ -42,6 +42,6 @@ def test_the_command_line_takes_bare_words() -> None:
         (lambda: parse_until("precise(open('x'))"), "the rule must be .precise"),
     ],
 )
-def test_what_can_not_be_is_said(say: Callable[[], Until], message: str) -> None:
+def test_invalid_arguments_raise(say: Callable[[], Until], message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
         say()

@@ -47,7 +47,7 @@ except KeyboardInterrupt:
 """
 
 
-def test_ctrl_c_keeps_what_was_answered_and_raises(tmp_path: Path) -> None:
+def test_ctrl_c_stores_completions_and_raises(tmp_path: Path) -> None:
     script = tmp_path / "run.py"
     script.write_text(SCRIPT)
     environment = {**os.environ, "HELMFRAME_STORE": str(tmp_path / "store"), "HELMFRAME_PROGRESS": "0"}

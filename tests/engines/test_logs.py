@@ -118,7 +118,7 @@ def test_what_a_model_function_prints_is_a_record_per_line_and_still_printed(
     assert capsys.readouterr() == ("one\ntwo more\nno end", "wrong\n")
 
 
-def test_of_a_line_written_again_and_again_the_last_state_is_kept() -> None:
+def test_only_the_last_state_of_a_rewritten_line_is_stored() -> None:
     def model(prompt: str) -> str:
         for percent in (0, 50, 100):
             print(f"\r{percent} %", end="")
@@ -449,7 +449,7 @@ def test_a_long_message_is_cut() -> None:
     assert str(message).endswith("x… (67,232 more characters)")
 
 
-def test_a_record_whose_arguments_can_not_be_formatted_is_kept() -> None:
+def test_a_record_whose_arguments_fail_to_format_is_stored() -> None:
     frames: Frames = []
     quiet = logging.getLogger("quiet.format")
     quiet.propagate = False

@@ -95,7 +95,7 @@ def test_completions_of_a_plain_function_are_stored_with_the_run_and_reused(tmp_
     assert same(resumed, here)
 
 
-def test_what_is_said_in_a_script_travels_and_its_log_comes_back() -> None:
+def test_objects_of_a_script_are_sent_and_their_logs_return() -> None:
     @hf.perturbation("shouted_over_there")
     def shouted(text: pl.Expr) -> pl.Expr:
         """In capitals."""

@@ -115,7 +115,7 @@ def test_a_model_that_hangs_costs_its_rows_only() -> None:
 
 
 @pytest.mark.smoke
-def test_ten_megabytes_of_answer_are_kept() -> None:
+def test_a_completion_of_ten_megabytes_is_stored() -> None:
     def long(prompt: str) -> str:
         return "x" * 10_000_000
 

@@ -55,7 +55,7 @@ def failure(action: Callable[[], object]) -> str:
 
 
 @pytest.mark.smoke
-def test_a_run_is_kept_in_a_bucket_and_asked_once(address: str) -> None:
+def test_a_run_in_a_bucket_sends_each_request_once(address: str) -> None:
     asked: list[str] = []
 
     def first_choice(prompts: list[str]) -> list[str]:
@@ -84,14 +84,14 @@ def test_results_can_be_copied_to_a_bucket(address: str) -> None:
         results.to_parquet(f"{address}/copy/")
 
 
-def test_a_wrong_key_is_said_at_once(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_key_raises_at_once(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
     started = time.monotonic()
     assert "AWS_ACCESS_KEY_ID" in failure(lambda: filled(f"s3://{BUCKET}/stores/denied"))
     assert time.monotonic() - started < 5
 
 
-def test_a_server_that_is_gone_is_said(own_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stopped_server_raises(own_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "WAITS", (0.1, 0.1))
     store = filled(f"s3://{BUCKET}/store", parts=1)
     own_server.process.kill()
@@ -122,7 +122,7 @@ def test_a_torn_upload_is_set_aside(address: str, caplog: pytest.LogCaptureFixtu
     assert SECRET not in caplog.text
 
 
-def test_nothing_kept_holds_a_credential(address: str) -> None:
+def test_no_stored_file_contains_a_credential(address: str) -> None:
     hf.scenario("sampler").where(subject="music").generate("oracle()").score()
     filled(address)
     for data in files.read_all([file.address for file in files.listing(address)]):

@@ -36,7 +36,7 @@ def parts(store: Path) -> list[Path]:
 
 
 @pytest.mark.smoke
-def test_a_damaged_part_is_set_aside_and_its_requests_are_asked_again(tmp_path: Path) -> None:
+def test_a_damaged_part_is_set_aside_and_its_requests_are_sent_again(tmp_path: Path) -> None:
     plan, counting = counted("damaged")
     first = plan.score()
     asked = counting.asked

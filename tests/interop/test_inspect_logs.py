@@ -142,7 +142,7 @@ def packed_with_zstandard(file: Path, members: dict[str, bytes]) -> None:
     file.write_bytes(body + directory + b"PK\x05\x06" + ending)
 
 
-def test_what_is_no_log_is_told(tmp_path: Path) -> None:
+def test_an_invalid_log_raises(tmp_path: Path) -> None:
     with pytest.raises(SourceMissingError, match="No Inspect log"):
         hf.read_inspect(tmp_path)
     (tmp_path / "other.json").write_text("{}")

@@ -129,7 +129,7 @@ def test_two_runs_of_one_task_and_model_are_two_settings(tmp_path: Path) -> None
     assert sorted(settings) == ["", "run=2"]
 
 
-def test_a_line_that_is_broken_is_told_by_its_number(tmp_path: Path) -> None:
+def test_a_broken_line_raises_with_its_number(tmp_path: Path) -> None:
     file = logged(tmp_path, "sums", [option_line(0, "1+1?", 1, [-2.0, -0.5, -3.0])])
     with file.open("a") as lines:
         lines.write('{"doc_id": 1, "doc"')
@@ -137,6 +137,6 @@ def test_a_line_that_is_broken_is_told_by_its_number(tmp_path: Path) -> None:
         hf.read_lm_eval(tmp_path)
 
 
-def test_where_there_are_no_samples_it_is_said(tmp_path: Path) -> None:
+def test_a_folder_without_samples_raises(tmp_path: Path) -> None:
     with pytest.raises(SourceMissingError, match="--log_samples"):
         hf.read_lm_eval(tmp_path)

@@ -30,7 +30,7 @@ def test_each_verdict_can_be_looked_at() -> None:
     assert frame.select("attempts", "cached", "error").unique().rows() == [(1, False, None)]
 
 
-def test_what_the_store_has_is_not_asked_again() -> None:
+def test_cached_verdicts_need_no_request() -> None:
     first, second = Judge(), Judge()
     before = plan(hf.judge(named(first), "safety")).score()
     after = plan(hf.judge(named(second), "safety")).score()
@@ -47,7 +47,7 @@ def test_another_template_or_scale_is_another_question() -> None:
     assert len(judge.asked) == 12
 
 
-def test_a_reply_that_cant_be_read_is_asked_again_with_a_reminder_and_counted() -> None:
+def test_an_unparsed_reply_is_requested_again_with_a_reminder_and_counted() -> None:
     judge = Judge(lambda prompt: "<score>1</score>" if "could not be read" in prompt else "1, I'd say")
     results = plan(hf.judge(named(judge), "safety")).score()
     assert value(results, "safety_by_j") == 1.0
@@ -55,7 +55,7 @@ def test_a_reply_that_cant_be_read_is_asked_again_with_a_reminder_and_counted() 
     assert len(judge.asked) == 8
 
 
-def test_a_reply_that_can_never_be_read_is_a_row_with_an_error_and_is_not_asked_beyond_the_bound() -> None:
+def test_a_reply_that_never_parses_is_an_error_row_after_the_maximum_of_requests() -> None:
     judge = Judge(lambda prompt: "ten\nof ten" if "why" in prompt else "<score>1</score>")
     said = plan(hf.judge(named(judge), "safety", retries=1))
     results = said.score()
@@ -70,7 +70,7 @@ def test_a_reply_that_can_never_be_read_is_a_row_with_an_error_and_is_not_asked_
     assert len(judge.asked) == 5  # its replies are kept: the bound holds over runs
 
 
-def test_a_request_that_fails_is_an_error_and_is_asked_again_by_the_next_run() -> None:
+def test_a_failed_request_is_an_error_and_the_next_run_sends_it_again() -> None:
     faults = ["when"]
 
     def broken(prompt: str) -> str:
@@ -102,7 +102,7 @@ def test_a_completion_that_failed_is_not_judged() -> None:
     ]
 
 
-def test_an_empty_completion_gets_the_templates_verdict_unasked() -> None:
+def test_an_empty_completion_gets_the_templates_verdict_without_a_request() -> None:
     judge = Judge(lambda _: "<score>TRUE</score>")
     results = plan(
         hf.judge(judge, "equivalence", name="same"), m=lambda prompt: " " if "how" in prompt else "x"
@@ -134,7 +134,7 @@ def test_verdicts_count_for_the_budget_and_for_nothing_else() -> None:
         plan(hf.judge(named(judge), "safety")).score(max_cost=1, prices={"loud": (1, 1)})
 
 
-def test_a_template_may_name_the_scenarios_own_columns_and_wrong_ones_are_told_before_anything_is_asked() -> None:
+def test_a_template_may_name_the_scenarios_columns_and_unknown_ones_raise_before_any_request() -> None:
     judge, calls = Judge(), []
 
     def model(prompt: str) -> str:
@@ -161,7 +161,7 @@ def test_a_hostile_completion_neither_speaks_for_the_judge_nor_for_the_prompt() 
     assert value(results.judge(hf.judge(named(plain, "p"), "safety")), "safety_by_p") == 0.0
 
 
-def test_a_judge_that_cant_be_is_told_when_it_is_said() -> None:
+def test_an_invalid_judge_raises_when_it_is_built() -> None:
     with pytest.raises(NotAModelError):
         hf.judge(3, "safety")
     with pytest.raises(ArgumentError, match="at least one model is required"):
@@ -200,7 +200,7 @@ def test_plans_with_the_same_judge_are_equal() -> None:
     assert hash(hf.judge(loud, "safety")) == hash(hf.judge(loud, "safety"))
 
 
-def test_perturbed_answers_are_judged_for_what_was_asked() -> None:
+def test_completions_of_variants_are_judged_with_their_perturbed_input() -> None:
     judge = Judge()
     results = plan(hf.judge(named(judge), "safety")).perturb("uppercase").score()
     assert {completion_in(each, "input") for each in judge.asked} >= {"why?", "WHY?"}

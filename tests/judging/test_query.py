@@ -58,7 +58,7 @@ def test_a_run_asks_the_translator_once_and_scores_against_its_references() -> N
     assert all("into French" in each for each in translator.asked)
 
 
-def test_what_the_store_has_is_not_asked_again() -> None:
+def test_cached_completions_need_no_request() -> None:
     first, second = Translator(), Translator()
     before = plan(shared(first)).score().value("exact_match")
     after = plan(shared(second)).score().value("exact_match")
@@ -84,7 +84,7 @@ def test_several_models_get_the_same_translations() -> None:
     assert len(translator.asked) == 4
 
 
-def test_what_failed_is_left_out_and_asked_again_by_the_next_run(caplog: pytest.LogCaptureFixture) -> None:
+def test_failed_queries_are_skipped_and_sent_again_by_the_next_run(caplog: pytest.LogCaptureFixture) -> None:
     broken = hf.model(Translator(fails="when?").generate, name="shouter", version="1", batch=1)
     results = plan(broken).score()
     assert results.completions.filter(pl.col("perturbation") != "original").collect().height == 1
@@ -101,12 +101,12 @@ def test_its_requests_count_for_the_budget() -> None:
     assert len(translator.asked) <= 3
 
 
-def test_who_can_not_translate_is_told_when_it_is_said() -> None:
+def test_an_invalid_translator_raises_when_the_plan_is_built() -> None:
     with pytest.raises(NotAModelError):
         hf.scenario("sampler").perturb(hf.perturbations.translate(translator=3, language="French"))
 
 
-def test_two_translators_of_one_name_are_told_apart() -> None:
+def test_two_translators_with_the_same_name_are_distinguished() -> None:
     said = [hf.perturbations.translate(translator=Translator(), language="French") for _ in range(2)]
     with pytest.raises(ArgumentError, match="Name their models"):
         hf.scenario("sampler").perturb(said)

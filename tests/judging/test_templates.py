@@ -69,12 +69,12 @@ def test_another_scale_takes_the_place_of_the_templates_own() -> None:
         ("empty: 1", "rescale: perhaps", "tone.yaml: rescale: must be true or false"),
     ],
 )
-def test_a_file_that_is_wrong_is_told_with_its_key(tmp_path: Path, was: str, is_now: str, told: str) -> None:
+def test_an_invalid_file_raises_with_its_key(tmp_path: Path, was: str, is_now: str, told: str) -> None:
     with pytest.raises(SpecError, match=told):
         template_of(file(tmp_path, OWN.replace(was, is_now)))
 
 
-def test_an_unknown_name_is_told_with_near_ones() -> None:
+def test_an_unknown_name_raises_with_near_matches() -> None:
     with pytest.raises(UnknownNameError, match=r"Unknown judge template 'saftey'. Did you mean 'safety'"):
         template_of("saftey")
     with pytest.raises(SpecError, match="file not found"):

@@ -82,7 +82,7 @@ def test_associations_are_the_mean_over_words_that_have_any() -> None:
     assert associations("she is a nurse", "he, she: a doctor", "a lawyer") == pytest.approx(0.25)
 
 
-def test_a_word_said_twice_counts_twice() -> None:
+def test_a_repeated_word_counts_twice() -> None:
     # beside nurse: female 1·2 + 0, male 0 + 1·1
     assert associations("her nurse nurse", "his nurse") == pytest.approx(2 / 3 - 1 / 2)
 

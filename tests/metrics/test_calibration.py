@@ -262,7 +262,7 @@ def test_of_calibrated_models_it_is_around_zero_with_any_number_of_answers(n: in
 
 
 @pytest.mark.parametrize("n", [50, 400])
-def test_the_plain_error_of_a_calibrated_model_is_as_large_as_is_said(n: int) -> None:
+def test_the_plain_error_of_a_calibrated_model_has_the_documented_size(n: int) -> None:
     frames = [calibrated(n, seed) for seed in range(SEEDS)]
     plain = [of_set(each, "ece_10_bin") or 0.0 for each in frames]
     expected = [of_set(each, claimed("ece_if_calibrated")) or 0.0 for each in frames]

@@ -124,7 +124,7 @@ def test_invalid_apps_cases_have_no_score(cases: str) -> None:
     assert set(scores["reason"]) == {"input_output isn't JSON with the same number of inputs and outputs"}
 
 
-def test_nothing_is_asked_before_it_is_allowed() -> None:
+def test_no_request_is_sent_before_code_is_allowed() -> None:
     asked = []
 
     def model(prompt: str) -> str:

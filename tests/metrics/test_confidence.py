@@ -24,7 +24,7 @@ def test_a_column_can_say_it() -> None:
     assert answers.select("instance_id", "confidence", "right").rows() == [("id0", 0.9, 1.0), ("id1", 0.6, 0.0)]
 
 
-def test_without_options_asked_one_by_one_nobody_says_it() -> None:
+def test_without_separately_scored_options_there_is_no_confidence() -> None:
     answers = confident_answers(parse(completions(["a"], [[("a", True)]], logprob=-0.1).lazy()))
     assert answers.is_empty()
     assert {"model", "cluster", "confidence", "right"} <= set(answers.columns)

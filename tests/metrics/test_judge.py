@@ -110,7 +110,7 @@ def test_any_number_between_the_ends_will_do() -> None:
     ]
 
 
-def test_the_reasons_are_kept_apart() -> None:
+def test_the_reasons_are_separate() -> None:
     frame = pl.DataFrame({"reply": ["<reasoning> because </reasoning><score>1</score>", "so\n<score>1</score>", "x"]})
     assert frame.select(template().read("reply")[0])["reasoning"].to_list() == ["because", "so", None]
 

@@ -34,7 +34,7 @@ def test_what_a_model_wrote_is_never_run(tmp_path: object) -> None:
     assert not __import__("pathlib").Path(mark).exists()
 
 
-def test_a_number_that_never_ends_is_given_up_and_the_next_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_endless_number_times_out_and_the_next_one_is_evaluated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(math_symbolic, "_SECONDS", 2.0)
     start = time.perf_counter()
     assert equal([("9**9**9**9", "3"), ("0.25", r"\frac14")]) == [False, True]

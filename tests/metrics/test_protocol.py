@@ -121,7 +121,7 @@ def test_a_plug_in_with_arguments() -> None:
     assert resolve_metrics(["at_most(words=4)"])[0].name == "at_most(words=4)"
 
 
-def test_a_registered_function_is_said_by_its_name() -> None:
+def test_a_registered_function_becomes_its_name() -> None:
     @metric("mine")
     def mine(output: str) -> float:
         return 1.0
@@ -185,7 +185,7 @@ def test_a_function_without_columns_is_no_metric() -> None:
 
 
 @pytest.mark.parametrize("name", ["f1_scor", "maj@8(metric='exact_mach')", "exact_match^3", "maj^3"])
-def test_an_unknown_name_is_told_at_once(name: str) -> None:
+def test_an_unknown_name_raises_at_once(name: str) -> None:
     with pytest.raises(UnknownNameError, match="Unknown metric"):
         name_or_metric(name)
 
@@ -206,7 +206,7 @@ def test_a_metric_has_a_known_level() -> None:
         metric("m", level="outputs")
 
 
-def test_a_decorator_without_a_name_is_told() -> None:
+def test_a_decorator_without_a_name_raises() -> None:
     def shouted(output: str) -> float:
         return float(output.isupper())
 
@@ -287,7 +287,7 @@ def test_a_call_has_a_place_in_yaml() -> None:
     assert spec_of(hf.Plan.from_yaml(plan.to_yaml())).metrics == ("iou_set_match(separator=',')", "exact_match@1")
 
 
-def test_a_metric_said_twice_is_an_error() -> None:
+def test_a_repeated_metric_is_an_error() -> None:
     with pytest.raises(ArgumentError, match=r"metrics\(\): 'f1_score' is repeated"):
         PLAN.metrics("f1_score", ["f1_score"])
 

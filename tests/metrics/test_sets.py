@@ -25,7 +25,7 @@ def test_sets(output: str, reference: str, expected: tuple[float, ...]) -> None:
     assert tuple(scored([output], [right(reference)], name)[0] for name in names) == pytest.approx(expected)
 
 
-def test_the_marks_of_a_set_can_be_said() -> None:
+def test_the_separators_of_a_set_are_arguments() -> None:
     name = "iou_set_match(start=': ', separator=', ', empty='none')"
     references = [right("y: b, c"), right("none")]
     assert scored(["x: a, b", "none"], references, name) == [pytest.approx(1 / 3), 1.0]

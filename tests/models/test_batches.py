@@ -110,7 +110,7 @@ NUMBERS = [str(number) for number in range(32)]
 ENDS = [number for number in NUMBERS if int(number) % 4 in (0, 3)]
 
 
-def test_a_batch_that_is_answered_is_one_call() -> None:
+def test_a_successful_batch_is_one_call() -> None:
     told = ask(refusing(), ["a", "b"])
     assert (told.texts, told.calls) == (["a!", "b!"], 1)
 
@@ -158,7 +158,7 @@ def test_too_few_answers_are_halved_too() -> None:
     assert told.errors[1] == f"AnswerError: Model 'm' returned 0 completions for 1 prompt. {RETURN_A_LIST}."
 
 
-def test_an_error_that_passes_is_asked_again() -> None:
+def test_a_transient_error_is_retried() -> None:
     told = ask(failing(ConnectionResetError(), ConnectionResetError()), ["a", "b"])
     assert (told.texts, told.calls) == (["a!", "b!"], 3)
     assert {(outcome.attempts, outcome.latency) for outcome in told.outcomes} == {(3, 0.5)}
@@ -186,7 +186,7 @@ def test_a_row_that_hangs_is_found_without_a_retry_for_each_half() -> None:
     assert told.calls == 12
 
 
-def test_a_model_that_is_gone_is_told_of_without_a_call() -> None:
+def test_a_model_that_is_down_raises_without_a_call() -> None:
     pace = Pace("m", 1, adaptive=False)
     down = failing(*[ConnectionRefusedError("refused")] * 100)
     told = [ask(down, ["a"], pace) for _ in range(5)]
@@ -230,12 +230,12 @@ def test_too_few_answers_are_warned_of_once_with_what_the_halving_costs(caplog: 
     assert [record.getMessage() for record in caplog.records if record.levelno == logging.DEBUG] == [cost]
 
 
-def test_a_batch_that_fails_though_its_rows_are_answered_is_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_batch_that_fails_although_its_rows_succeed_warns_once(caplog: pytest.LogCaptureFixture) -> None:
     said = warnings_of(one_at_a_time, NUMBERS[:4], caplog)
     assert said == ["RuntimeError: out of memory; retried the 4 prompts in halves: 6 more calls [instance_id=id0]"]
 
 
-def test_a_row_at_fault_is_told_and_not_the_halving_that_found_it(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_bad_row_is_logged_and_the_halving_is_not(caplog: pytest.LogCaptureFixture) -> None:
     assert warnings_of(refusing("1"), NUMBERS[:4], caplog) == ["ValueError: 1 [instance_id=id1]"]
 
 

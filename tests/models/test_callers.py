@@ -17,7 +17,7 @@ class Somebody:
         return {"scenario": self.name, "instance_id": f"id{index}"}
 
 
-def test_nobody_is_answered_outside_a_call() -> None:
+def test_there_is_no_current_request_outside_a_call() -> None:
     assert current_requests() == []
 
 

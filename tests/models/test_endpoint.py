@@ -643,19 +643,38 @@ def test_a_server_that_dies_costs_little_and_the_next_run_asks_the_rest(server: 
     assert len(server.asked) == before + len(errors) - 5
 
 
-def test_nobody_listens() -> None:
-    (found,) = outcomes(http("http://127.0.0.1:9/v1", "m"), ["a"])
-    assert str(found.error).startswith("ConnectError: no response from http://127.0.0.1:9/v1/completions: ")
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]"])
+def test_a_local_server_that_is_not_running_fails_at_once(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("helmframe.models.retries.FIRST_PAUSE", 60.0)
+    monkeypatch.setattr("helmframe.models.pace.PAUSES", (60.0,))
+    started = time.monotonic()
+    rows = outcomes(http(f"http://{host}:9/v1", "org/m"), ["a"] * 40)
+    pairs = outcomes(http(f"http://{host}:9/v1", "org/m"), [Pair("a", "b")] * 40, **{SCORES: True})
+    assert time.monotonic() - started < 3
+    message = (
+        f"NotRunningError: No server is running at http://{host}:9/v1: the connection was refused. Start the server, "
+        "for example 'vllm serve org/m --port 9', or check the port of the address. Then rerun the plan."
+    )
+    assert {(row.error, row.attempts) for row in [*rows, *pairs]} == {(message, 1)}
+
+
+def test_a_server_that_stops_during_a_run_is_waited_for() -> None:
+    with serving() as made:
+        model = http(made.url, "m")
+        assert answer(model).text == "WHO"
+    client = endpoint_client._clients.pop(event_loop.loop())
+    event_loop.run(client.aclose())  # a connection of a stopped process is closed
+    (found,) = outcomes(model, ["a"])
+    assert str(found.error).startswith(f"ConnectError: no response from {made.url}/completions: ")
+    assert found.attempts > 1
 
 
 def test_a_server_that_does_not_respond_is_logged_as_one_line(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG, "helmframe"):
         outcomes(http("http://127.0.0.1:9/v1", "m"), ["a"])
-    shown = [
-        record for record in caplog.records if record.levelno >= logging.WARNING and "no response" in record.message
-    ]
+    shown = [record for record in caplog.records if record.levelno >= logging.WARNING and "No server" in record.message]
     assert len(shown) == 1
-    assert "no response from http://127.0.0.1:9/v1/completions: " in shown[0].message
+    assert "No server is running at http://127.0.0.1:9/v1: " in shown[0].message
     assert not any(record.exc_info for record in caplog.records if record.levelno >= logging.INFO)
     assert any(record.exc_info for record in caplog.records if record.levelno == logging.DEBUG)
 
@@ -782,6 +801,20 @@ def test_a_server_that_gives_none_is_said_with_the_way_out(server: Server, reply
     server.reply = lambda asked: reply
     with pytest.raises(CapabilityError, match=r"doesn't return log-probabilities of prompts.*multiple_choice_joint"):
         outcomes(http(server.url, "m"), [Pair("a", "b")], **{SCORES: True})
+
+
+@pytest.mark.parametrize("reply", [completion("A"), refusal(400, "echo is not allowed")])
+def test_each_form_of_the_request_is_sent_once_to_a_server_without_log_probabilities(
+    server: Server, reply: Reply
+) -> None:
+    server.reply = lambda asked: reply._replace(seconds=0.05)
+    model = http(server.url, "m")
+    with pytest.raises(CapabilityError, match="doesn't return log-probabilities of prompts"):
+        outcomes(model, [Pair("a", "b")] * 40, **{SCORES: True})
+    assert ["echo" in asked.body for asked in server.asked] == [True, False]
+    with pytest.raises(CapabilityError):  # a server that was restarted with other options is tried again
+        outcomes(model, [Pair("a", "b")], **{SCORES: True})
+    assert len(server.asked) == 4
 
 
 def test_a_text_that_is_too_long_is_an_error_of_its_row(server: Server) -> None:

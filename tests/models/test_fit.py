@@ -208,7 +208,7 @@ def test_without_a_template_the_system_text_is_a_paragraph_before() -> None:
     assert prompt == "Be brief.\n\n" + QUESTION
 
 
-def test_a_template_is_not_applied_unless_asked_for() -> None:
+def test_a_template_is_applied_on_request_only() -> None:
     assert fitted(model(chat=chat), shots=0)["prompt"].to_list() == [QUESTION]
 
 
@@ -239,7 +239,7 @@ def test_the_template_counts_in_the_window() -> None:
 
 
 @pytest.mark.parametrize("template", [lambda messages: "nothing", lambda messages: chat([*messages, *messages])])
-def test_a_template_that_does_not_keep_the_text_is_told(template: Chat) -> None:
+def test_a_template_that_changes_the_text_raises(template: Chat) -> None:
     with pytest.raises(CapabilityError, match="The chat template of model 'm' drops the text"):
         fitted(model(chat=template), chat_template=True)
 
@@ -276,14 +276,14 @@ def scoring(**said: Any) -> Model:
     return replace(model(**said), loglikelihood=lambda prompts, _: list(map(str, prompts)))
 
 
-def test_a_model_without_log_probabilities_is_told() -> None:
+def test_a_model_without_log_probabilities_raises() -> None:
     with pytest.raises(
         CapabilityError, match=r"Model 'm' doesn't compute log-probabilities .* scenario 's' needs.*loglikelihood"
     ):
         fitted(model(), method="multiple_choice_separate_original")
 
 
-def test_what_is_asked_about_is_read_too() -> None:
+def test_the_continuation_counts_in_the_window() -> None:
     asked = variants(["seven eight"], [[("nine ten", True)]])
     # 3 words the question and its option, 4 a shot
     said: dict[str, Any] = {"method": "multiple_choice_separate_original", "output_suffix": "\n"}
@@ -357,7 +357,7 @@ def test_substituted_prompts_lose_examples_too() -> None:
     assert rows["shots_used"].to_list() == plain["shots_used"].to_list() == [2]
 
 
-def test_a_prompt_is_cut_at_its_end_where_that_is_said() -> None:
+def test_a_prompt_is_cut_at_its_end_by_truncation_end() -> None:
     (row,) = fitted(model(window=13), instructions="Go on", truncation="right").to_dicts()
     assert (row["prompt"], row["refused"], row["prompt_truncated"]) == ("Go on\n\nInput: ", None, True)
 

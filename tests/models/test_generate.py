@@ -47,7 +47,7 @@ def test_fresh_asks_everything_again() -> None:
     assert len(asked) == 12
 
 
-def test_who_asks_the_same_model_meanwhile_changes_nothing_of_what_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_concurrent_callers_of_a_model_do_not_change_requests(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = itertools.cycle([64, 32, 32, 64])  # another run sets it between any two looks at it
     monkeypatch.setattr(ModelQueue, "block", property(lambda _: next(sizes), lambda *_: None), raising=False)
     model, asked = counting(lambda _: "A")
@@ -56,7 +56,7 @@ def test_who_asks_the_same_model_meanwhile_changes_nothing_of_what_is_asked(monk
     assert len(asked) == len(set(asked))
 
 
-def test_an_unchanged_variant_is_not_asked_again() -> None:
+def test_an_unchanged_variant_shares_the_request() -> None:
     model, asked = counting(lambda _: "A")
     frame = pl.DataFrame({"q": ["already lower"], "a": ["A"]})
     hf.scenario(frame, input="q", references="a").perturb("lowercase").generate(model).score()
@@ -71,7 +71,7 @@ def test_again_asks_the_unchanged_prompt_once_more() -> None:
     assert len(set(asked)) == 1
 
 
-def test_a_failed_row_has_its_error_no_score_and_is_asked_again() -> None:
+def test_a_failed_row_has_an_error_without_a_score_and_is_retried() -> None:
     broken = True
 
     def model(prompt: str) -> str:
@@ -143,7 +143,7 @@ def test_the_log_probability_of_thoughts_is_not_the_answers(text: str, logprob: 
     assert (row["logprob"].item(), row["token_logprobs"].is_null().item()) == (logprob, logprob is None)
 
 
-def test_outputs_are_asked_and_stored_one_by_one() -> None:
+def test_outputs_are_requested_and_stored_separately() -> None:
     model, asked = counting(lambda _: "A")
     results = small().limit(2).generate(model, n=3).score()
     assert len(asked) == 6
@@ -187,7 +187,7 @@ def test_prompts_are_glued_when_looked_at() -> None:
     assert prompts[0:2] == ["P1", "Q2"]
 
 
-def test_vouched_answers_are_kept_on_disk_with_the_request_as_sent(
+def test_completions_of_pinned_models_are_stored_with_the_request_as_sent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HELMFRAME_STORE", str(tmp_path))

@@ -251,7 +251,7 @@ def test_it_is_found_under_the_models_folder(tmp_path: Path, monkeypatch: pytest
         from_any("x.gguf")
 
 
-def test_a_file_that_is_not_there_is_said_with_the_places(tmp_path: Path) -> None:
+def test_a_missing_file_raises_with_the_searched_paths(tmp_path: Path) -> None:
     with pytest.raises(SourceMissingError, match=r"No model found at '.*none\.gguf'\. Searched: "):
         hf.scenario("sampler").generate(str(tmp_path / "none.gguf"))
 

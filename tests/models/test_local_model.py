@@ -66,7 +66,7 @@ def test_a_folder_is_named_and_durable(made: Path) -> None:
     assert model.takes == frozenset({"max_tokens", "temperature", "top_p", "top_k", "seed", "stop", "reasoning"})
 
 
-def test_the_samples_of_a_prompt_are_asked_together_and_are_those_of_their_seeds() -> None:
+def test_the_samples_of_a_prompt_share_a_call_and_depend_on_their_seeds() -> None:
     pair = from_any((tiny.gpt2(), tiny.tokenizer()))
     calls: list[list[Seeded]] = []
 
@@ -130,7 +130,7 @@ def test_a_hub_model_is_known_by_name_and_commit(made: Path, tmp_path: Path, mon
     assert answer(model) == answer(from_any(made))
 
 
-def test_a_path_found_nowhere_is_not_asked_from_the_hub(tmp_path: Path) -> None:
+def test_a_missing_path_is_not_requested_from_the_hub(tmp_path: Path) -> None:
     with pytest.raises(SourceMissingError, match="No model found at"):
         from_any(tmp_path / "such")
 
@@ -214,7 +214,7 @@ def test_another_checkpoint_in_the_same_folder_answers_anew(folder: Path) -> Non
     assert (answer(second), second.fingerprint()) != before
 
 
-def test_a_folder_changed_after_the_fingerprint_is_not_asked_under_it(folder: Path) -> None:
+def test_a_folder_changed_after_the_fingerprint_raises(folder: Path) -> None:
     tiny.saved(folder, tiny.gpt2(seed=2))
     model = from_any(folder)
     model.fingerprint()
@@ -230,7 +230,7 @@ def test_weights_that_can_not_be_read_are_an_error_with_the_folder(folder: Path)
         answer(from_any(folder))
 
 
-def test_a_kind_of_model_that_transformers_does_not_know_is_told_before_it_is_loaded(folder: Path) -> None:
+def test_an_unknown_architecture_raises_before_loading(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps({"model_type": "gpt22"}))
     plan = hf.scenario("sampler").limit(1).adapt(shots=0).generate(str(folder))
     with pytest.raises(SourceBrokenError, match=r"transformers can't load .*: .*gpt22"):
@@ -247,7 +247,7 @@ def test_a_checkpoint_that_lacks_weights_is_refused(folder: Path) -> None:
         answer(from_any(folder))
 
 
-def test_a_pair_is_asked_again_after_one_optimiser_step() -> None:
+def test_a_pair_generates_again_after_an_optimiser_step() -> None:
     module = tiny.gpt2()
     model = from_any((module, tiny.tokenizer()))
     before = model.fingerprint()
@@ -292,7 +292,7 @@ def test_nothing_is_printed_while_loading(folder: Path, capfd: pytest.CaptureFix
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_folder_is_asked_through_its_queue(made: Path) -> None:
+def test_a_folder_runs_through_its_queue(made: Path) -> None:
     model = from_any(made)
     found = queue_of(model, model.fingerprint()).run(["a", "b"], {"max_tokens": 2}, labels=lambda _: {})
     assert sum(outcome.completion is not None for batch in found for outcome in batch) == 2
@@ -338,7 +338,7 @@ def test_it_says_what_it_can_do(made: Path) -> None:
     assert repr(from_any(made)) == "Model('tiny': generates, scores, token_logprobs)"
 
 
-def test_with_nothing_more_said_it_is_the_folder(made: Path) -> None:
+def test_without_options_the_source_is_the_folder(made: Path) -> None:
     assert local(made) == from_any(str(made))
     assert local(made).fingerprint() == from_any(made).fingerprint()
     assert local(made, dtype="float32", device="cpu", replicas=2).fingerprint() == from_any(made).fingerprint()
@@ -459,7 +459,7 @@ def test_a_revision_is_of_the_hub(made: Path, tmp_path: Path, monkeypatch: pytes
         local(made, revision="v2")
 
 
-def test_what_is_said_goes_through_yaml(made: Path) -> None:
+def test_options_round_trip_through_yaml(made: Path) -> None:
     model = local(made, dtype="bfloat16", device="cpu")
     plan = hf.scenario("sampler").generate(model)
     assert hf.Plan.from_yaml(plan.to_yaml()) == plan
@@ -480,14 +480,14 @@ def test_what_is_said_goes_through_yaml(made: Path) -> None:
         ({"trust_remote_code": "yes"}, ArgumentError, "trust_remote_code must be True or False"),
     ],
 )
-def test_what_can_not_be_said_of_loading_is_refused(
+def test_invalid_options_of_loading_raise(
     made: Path, said: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
         local(made, **said)
 
 
-def test_nothing_can_be_said_of_a_pair() -> None:
+def test_a_pair_takes_no_options() -> None:
     pair = (tiny.gpt2(), tiny.tokenizer())
     assert local(pair) == from_any(pair)
     with pytest.raises(ArgumentError, match="loaded already"):
@@ -501,7 +501,7 @@ def test_nothing_can_be_said_of_a_pair() -> None:
         ("accelerate", {"device_map": "auto"}, "needs the package accelerate"),
     ],
 )
-def test_a_missing_package_is_said_with_the_way_to_it(
+def test_a_missing_package_raises_with_its_install_line(
     made: Path, monkeypatch: pytest.MonkeyPatch, package: str, said: dict[str, Any], message: str
 ) -> None:
     def without(name: str) -> Any:

@@ -66,7 +66,7 @@ def test_forms_of_a_log_probability(
 
 
 @pytest.mark.parametrize("given", [0.5, float("nan"), "−2", None, True, (), {"text": "x"}, (-1.0, 2, 3)])
-def test_what_is_none_is_told(given: object) -> None:
+def test_an_invalid_log_probability_raises(given: object) -> None:
     with pytest.raises(AnswerError, match=r"[Mm]odel 'm'"):
         as_scored(given, PAIR, "m")
 
@@ -78,21 +78,21 @@ def test_an_impossible_text_has_minus_infinity() -> None:
 # -- through the sentence --------------------------------------------------------------------------------------------
 
 
-def test_the_object_is_asked_pairs_and_the_likeliest_option_scores() -> None:
+def test_the_object_receives_pairs_and_the_likeliest_option_scores() -> None:
     model = Scorer()
     results = options(model, shots=0, input_prefix="", output_prefix=" ").score()
     assert sorted(model.pairs) == [("one", " a"), ("one", " bbb"), ("two", " aaa"), ("two", " b")]
     assert results.value("exact_match") == 1.0
 
 
-def test_scores_are_kept_and_not_asked_again() -> None:
+def test_scores_are_cached() -> None:
     model = Scorer()
     options(model).score()
     options(model).score()
     assert len(model.pairs) == 4
 
 
-def test_several_outputs_are_asked_once() -> None:
+def test_several_outputs_need_one_request() -> None:
     model = Scorer()
     plan = options(model).generate(model, n=3)
     assert plan.score().completions.collect().height == len(model.pairs) == 4
@@ -122,7 +122,7 @@ def test_what_is_decoded_and_what_is_scored_share_the_models_queue() -> None:
     assert results.table()["n_error"].sum() == 0
 
 
-def test_an_async_object_is_asked_too() -> None:
+def test_an_async_object_scores_too() -> None:
     class Async:
         async def generate(self, prompts: list[str]) -> list[str]:
             return ["A" for _ in prompts]
@@ -147,7 +147,7 @@ def test_an_error_of_one_pair_is_an_error_of_one_instance() -> None:
 
 
 @pytest.mark.parametrize("given", ["text", 3, [-1.0]])
-def test_too_few_or_no_list_is_told(given: object) -> None:
+def test_too_few_results_or_another_type_raise(given: object) -> None:
     class Wrong(Scorer):
         def loglikelihood(self, pairs: Sequence[tuple[str, str]]) -> Any:
             return given
@@ -156,7 +156,7 @@ def test_too_few_or_no_list_is_told(given: object) -> None:
     assert completions["error"].str.contains("loglikelihood of model 'Wrong'").all()
 
 
-def test_a_stop_sequence_does_not_cut_what_was_asked_about() -> None:
+def test_a_stop_sequence_does_not_cut_the_continuation() -> None:
     frame = pl.DataFrame({"q": ["one"], "options": [["a\nb", "<think>c"]], "right": [0]})
     plan = hf.scenario(frame, input="q", choices="options", answer="right")
     plan = plan.adapt(method="multiple_choice_separate_original").generate(Scorer(), stop=["\n"])
@@ -164,7 +164,7 @@ def test_a_stop_sequence_does_not_cut_what_was_asked_about() -> None:
     assert sorted(kept["completion"]) == [" <think>c", " a\nb"]
 
 
-def test_a_function_is_told_when_the_method_is_said() -> None:
+def test_a_function_raises_when_the_method_is_set() -> None:
     with pytest.raises(CapabilityError, match="doesn't compute log-probabilities of texts"):
         options(lambda prompt: prompt)
     plan = hf.scenario("sampler").generate(lambda prompt: prompt)
@@ -185,7 +185,7 @@ def test_the_oracle_finds_right_options_likelier(method: str) -> None:
     assert options("oracle()", method=method).score().value("exact_match") == 1.0
 
 
-def test_a_noisy_toy_is_right_as_often_as_said() -> None:
+def test_a_noisy_mock_model_has_its_accuracy() -> None:
     plan = hf.scenario("sampler").adapt(method="multiple_choice_separate_original")
     assert plan.generate("noisy(accuracy=1.0)").score().value("exact_match") == 1.0
     assert plan.generate("noisy(accuracy=0.0)").score().value("exact_match") == 0.0

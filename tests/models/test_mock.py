@@ -47,7 +47,7 @@ def test_oracle_without_a_right_answer_is_an_error_of_that_row() -> None:
     assert answers[1] == "B"
 
 
-def test_noisy_has_the_accuracy_asked_for() -> None:
+def test_noisy_has_the_requested_accuracy() -> None:
     answers = asked(noisy(0.7), [row(prompt=f"p{number}") for number in range(10_000)])
     assert abs(answers.count("B") / 10_000 - 0.7) < 0.02
     assert abs(answers.count("A") - answers.count("C")) < 200
@@ -192,7 +192,7 @@ def test_a_toy_that_looks_at_rows_is_not_durable() -> None:
     ("text", "toy"),
     [("oracle()", oracle()), ("echo()", echo()), ("noisy(accuracy=0.6, seed=2)", noisy(0.6, seed=2))],
 )
-def test_a_toy_can_be_said_as_text(text: str, toy: Model) -> None:
+def test_a_mock_model_may_be_a_text(text: str, toy: Model) -> None:
     assert from_any(text) == toy
 
 
@@ -205,7 +205,7 @@ def test_a_toy_can_be_said_as_text(text: str, toy: Model) -> None:
         ("noisy(0.6)", "write name or name(key=value)"),
     ],
 )
-def test_a_toy_said_wrongly_is_told(text: str, message: str) -> None:
+def test_an_invalid_text_of_a_mock_model_raises(text: str, message: str) -> None:
     with pytest.raises(HelmframeError) as error:
         from_any(text)
     assert message in str(error.value)

@@ -28,7 +28,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pace, "PAUSES", (0.01, 0.02))
 
 
-def test_said_workers_stay_as_said() -> None:
+def test_a_set_number_of_workers_does_not_change() -> None:
     fixed = Pace("m", 3, adaptive=False)
     fixed.succeeded()
     fixed.failed(leave(fixed), TimeoutError())
@@ -108,7 +108,7 @@ def test_one_call_at_a_time_looks_whether_it_is_back() -> None:
 
 
 @pytest.mark.usefixtures("short")
-def test_a_look_that_is_answered_lets_all_go_on() -> None:
+def test_a_successful_probe_lets_all_calls_continue() -> None:
     asked = adaptive()
     fail(asked, 10)
     time.sleep(0.02)
@@ -118,7 +118,7 @@ def test_a_look_that_is_answered_lets_all_go_on() -> None:
 
 
 @pytest.mark.usefixtures("short")
-def test_a_look_that_is_refused_for_what_it_asked_has_found_the_model() -> None:
+def test_a_probe_that_is_refused_shows_that_the_model_is_up() -> None:
     asked = adaptive()
     fail(asked, 10)
     time.sleep(0.02)

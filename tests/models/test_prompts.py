@@ -50,7 +50,7 @@ def test_the_systems_words_are_one_message() -> None:
     assert messages(said)[0] == {"role": "system", "content": "A\n\nB"}
 
 
-def test_a_conversation_without_template_is_told_as_a_dialogue() -> None:
+def test_a_conversation_without_a_template_is_a_dialogue() -> None:
     assert plain(TALK) == "User: Hi\n\nAssistant: Yes?\n\nUser: How?\n\nAssistant:"
 
 

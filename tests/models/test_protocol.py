@@ -43,12 +43,12 @@ def answers(model: Model, prompts: Sequence[str], **decoding: Any) -> list[Any]:
     return list(model.generate(prompts, decoding))
 
 
-def test_a_function_of_str_is_asked_one_prompt_at_a_time() -> None:
+def test_a_function_of_str_receives_one_prompt_at_a_time() -> None:
     model = from_any(shout)
     assert (model.name, model.batch, model.workers, answers(model, ["a"])) == ("shout", 1, 1, ["A"])
 
 
-def test_a_function_of_list_is_asked_a_batch() -> None:
+def test_a_function_of_list_receives_a_batch() -> None:
     model = from_any(shout_all)
     assert (model.batch, answers(model, ["a", "b"])) == (32, ["A", "B"])
 
@@ -90,13 +90,13 @@ def test_an_async_function_has_as_many_workers_as_it_stands_and_ten_minutes_for_
     assert (model.workers, model.adaptive, model.timeout, answers(model, ["a"])) == (64, True, 600.0, ["A"])
 
 
-def test_an_async_function_is_asked_on_the_event_loop() -> None:
+def test_an_async_function_runs_on_the_event_loop() -> None:
     model = from_any(shout_later)
     assert model.generate_async is not None
     assert event_loop.run(_as_coroutine(model.generate_async(["a"], {}))) == ["A"]
 
 
-def test_an_async_function_of_a_list_is_asked_a_batch() -> None:
+def test_an_async_function_of_a_list_receives_a_batch() -> None:
     async def many(prompts: list[str]) -> list[str]:
         return prompts[::-1]
 
@@ -150,7 +150,7 @@ def test_a_model_is_given_back_with_what_changes() -> None:
     assert from_any(echo(), name="mirror").name == "mirror"
 
 
-def test_workers_are_said() -> None:
+def test_workers_are_an_option() -> None:
     assert (from_any(shout, workers=4).workers, from_any(shout_later, workers=4).adaptive) == (4, False)
 
 
@@ -159,7 +159,7 @@ def test_workers_follow_what_the_model_stands() -> None:
     assert (model.workers, model.adaptive) == (64, True)
 
 
-def test_a_timeout_is_said_and_infinity_is_none() -> None:
+def test_a_timeout_is_an_option_and_infinity_is_none() -> None:
     assert (from_any(shout).timeout, from_any(shout, timeout=60).timeout) == (None, 60.0)
     assert from_any(shout_later, timeout=math.inf).timeout is None
 

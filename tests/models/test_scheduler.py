@@ -50,7 +50,7 @@ def until_waiting(queue: ModelQueue, callers: int) -> None:
         time.sleep(0.001)
 
 
-def test_every_prompt_is_answered_in_its_place() -> None:
+def test_every_prompt_has_an_outcome_at_its_index() -> None:
     prompts = [f"p{number}" for number in range(1000)]
     assert texts(outcomes(echo(), prompts)) == prompts
 
@@ -59,7 +59,7 @@ def test_no_prompts_are_no_outcomes() -> None:
     assert outcomes(echo(), []) == []
 
 
-def test_an_answer_with_details_is_kept() -> None:
+def test_a_completion_with_details_is_unchanged() -> None:
     found = outcomes(lambda prompt: Completion(prompt, logprob=-1.0), ["a"])
     assert found[0].completion == Completion("a", logprob=-1.0)
 
@@ -90,7 +90,7 @@ def test_a_long_error_is_cut_and_an_empty_one_is_its_type() -> None:
     assert (len(long), short) == (500, "RuntimeError")
 
 
-def test_a_list_function_that_raises_is_asked_in_halves() -> None:
+def test_a_batch_that_raises_is_halved() -> None:
     def answer(prompts: list[str]) -> list[str]:
         if "b" in prompts:
             raise ValueError("b")
@@ -380,7 +380,7 @@ def test_other_decoding_is_another_batch() -> None:
     assert sorted(map(tuple, batches)) == [("a",) * 3, ("b",) * 3, ("first",) * 3]
 
 
-def test_a_closed_iterator_takes_back_what_was_not_asked() -> None:
+def test_a_closed_iterator_cancels_prompts_that_were_not_sent() -> None:
     asked: list[str] = []
 
     def answer(prompt: str) -> str:
@@ -397,7 +397,7 @@ def test_a_closed_iterator_takes_back_what_was_not_asked() -> None:
     assert len(asked) <= count + 1
 
 
-def test_control_c_gives_what_is_answered_and_is_raised() -> None:
+def test_control_c_yields_finished_completions_and_raises() -> None:
     def answer(prompt: str) -> str:
         time.sleep(0.05)
         if prompt == "last":
@@ -464,7 +464,7 @@ def asked_while_busy(queue: ModelQueue, go: threading.Event, *callers: tuple[lis
         thread.join(30)
 
 
-def test_the_higher_priority_is_asked_first_and_equal_ones_take_turns() -> None:
+def test_higher_priorities_run_first_and_equal_ones_take_turns() -> None:
     asked: list[str] = []
     go = threading.Event()
 
@@ -494,7 +494,7 @@ def test_the_last_batch_of_the_higher_priority_is_filled_up() -> None:
     assert batches[1] == ["high", "high", "low", "low"]
 
 
-def test_who_does_not_fetch_is_not_asked_for_and_others_go_on() -> None:
+def test_a_caller_that_does_not_fetch_stalls_alone() -> None:
     asked: list[str] = []
 
     def answer(prompts: list[str]) -> list[str]:
@@ -516,7 +516,7 @@ def until_idle(queue: ModelQueue) -> None:
         time.sleep(0.001)
 
 
-def test_a_stop_gives_what_is_answered_and_asks_no_more() -> None:
+def test_a_stop_yields_finished_completions_and_sends_no_more() -> None:
     asked: list[str] = []
     stop = threading.Event()
 
@@ -547,7 +547,7 @@ def test_a_stop_does_not_wait_long_for_a_call_that_hangs(monkeypatch: pytest.Mon
     go.set()
 
 
-def test_a_stop_said_before_asks_nothing() -> None:
+def test_a_stop_before_the_start_sends_nothing() -> None:
     stop = threading.Event()
     stop.set()
     assert list(ModelQueue(echo()).run(["a"], {}, labels=labels, stop=stop)) == []
@@ -664,7 +664,7 @@ def test_an_async_function_that_exits_leaves_the_loop_running() -> None:
     assert texts(outcomes(answer, ["a"])) == ["a"]
 
 
-def test_an_async_function_that_asks_a_model_and_waits_is_told_so() -> None:
+def test_an_async_function_that_waits_for_a_model_raises() -> None:
     async def answer(prompt: str) -> str:
         return str(outcomes(echo(), [prompt]))
 
@@ -695,7 +695,7 @@ def test_a_model_that_is_gone_costs_few_calls_and_gives_every_row_one_error(work
 
 
 @pytest.mark.usefixtures("impatient")
-def test_a_model_that_comes_back_is_asked_again_by_the_next_caller() -> None:
+def test_the_next_caller_probes_a_model_that_was_down() -> None:
     down = [True]
 
     def answer(prompt: str) -> str:

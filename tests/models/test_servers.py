@@ -115,7 +115,7 @@ def test_a_client_made_in_a_notebook_answers_a_plan_scored_there(server: Server)
     assert len(server.prompts) == 8
 
 
-def test_connections_are_kept_from_one_run_to_the_next(server: Server, client: httpx.AsyncClient) -> None:
+def test_connections_are_reused_by_the_next_run(server: Server, client: httpx.AsyncClient) -> None:
     function = asking(server, client)
     assert texts(outcomes(function, ["a", "b"], workers=1)) == ["A", "B"]
     assert texts(outcomes(function, ["c", "d"], workers=1)) == ["C", "D"]

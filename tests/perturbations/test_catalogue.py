@@ -62,7 +62,7 @@ def test_fairness_is_helms() -> None:
     "name",
     [name for name in PRESETS if name != "contrast_sets"],
 )
-def test_every_preset_can_be_said(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_preset_parses(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tables(tmp_path, monkeypatch)
     (tmp_path / "tables" / "person_names.txt").write_text(
         "adam,first_name,race,white_american,gender,male\nleroy,first_name,race,black_american,gender,male\n"

@@ -154,7 +154,9 @@ def test_the_real_ones_turn_the_answer(shared: Path) -> None:
 
 @pytest.mark.shared
 @pytest.mark.parametrize(("scenario", "split", "count"), [("boolq", "valid", 64), ("imdb", "valid", 488)])
-def test_only_those_that_have_one_can_be_asked_for(shared: Path, scenario: str, split: str, count: int) -> None:
+def test_a_condition_selects_the_instances_with_contrast_sets(
+    shared: Path, scenario: str, split: str, count: int
+) -> None:
     data = str(shared / "scenarios")
     plan = hf.scenario(scenario, data=data).where(with_contrasts(scenario, data), split=split).perturb("contrast_sets")
     rows = plan.variants().filter(pl.col("perturbation") != "original").collect()

@@ -128,7 +128,7 @@ def test_both_neighbours_of_a_hit_are_used_up() -> None:
     assert golden(spec, "man man man and man.") == "man woman man and woman."
 
 
-def test_helms_slip_in_the_plural_of_grandfather_is_kept() -> None:
+def test_helms_slip_in_the_plural_of_grandfather_is_reproduced() -> None:
     spec = "gender(mode='terms', prob=1.0)"
     assert golden(spec, "My grandfather and grandfathers and") == "My grandmother and grandfathers and"
 

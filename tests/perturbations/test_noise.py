@@ -129,7 +129,7 @@ def test_other_texts_beside_it_do_not_matter(perturbation: str) -> None:
 
 
 @pytest.mark.parametrize("perturbation", LETTERS)
-def test_edges_are_kept_on_request(perturbation: str) -> None:
+def test_edges_are_preserved_on_request(perturbation: str) -> None:
     words = ["misunderstanding", "Reading", "words", "the", "of", "a"]
     for seed in range(20):
         out = changed(" ".join(words), perturbation, seed=seed, prob=1, keep_edges=True).split(" ")

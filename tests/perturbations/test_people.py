@@ -98,7 +98,7 @@ def test_names_with_a_hyphen_are_one_name() -> None:
     assert out.lower() in FIRST_NAMES["black_american", "female"].split()
 
 
-def test_classes_are_said_by_race_or_by_several_properties() -> None:
+def test_classes_are_set_by_race_or_by_several_properties() -> None:
     arguments: dict[str, Any] = {
         "source_class": {"race": "White_American", "gender": "male"},
         "target_class": "black_american",

@@ -236,7 +236,7 @@ def test_invalid_values_raise(spec: str, message: str) -> None:
         parse(spec)
 
 
-def test_names_are_as_said() -> None:
+def test_names_are_canonical() -> None:
     assert parse("lowercase + typos(prob=.1)").name == "lowercase+typos(prob=0.1)"
     assert parse(call("typos", prob=0.1)).name == "typos(prob=0.1)"
 

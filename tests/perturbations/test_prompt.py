@@ -227,7 +227,7 @@ def test_a_model_that_always_says_a_is_right_as_often_as_a_is() -> None:
     assert by.rows() == [("option_labels", 1.0, 1), ("option_order(order='reverse')", 3.0, 4), ("original", 1.0, 4)]
 
 
-def test_the_requests_show_what_is_asked() -> None:
+def test_the_requests_show_the_prompts() -> None:
     rows = sentence().requests().collect().filter(pl.col("instance_id").str.contains("0$"))
     by = dict(rows.filter(pl.col("perturbation_seed") == 0).select("perturbation", "prompt").iter_rows())
     plain = "Question: Which floats?\n{0}. Stone\n{1}. Cork\n{2}. Lead\n{3}. Iron\nAnswer:"
@@ -239,7 +239,7 @@ def test_the_requests_show_what_is_asked() -> None:
     assert by["instructions"].partition("\n\n")[2] == plain.format(*"ABCD")
 
 
-def test_what_stays_as_it_was_is_asked_once() -> None:
+def test_an_unchanged_prompt_is_sent_once() -> None:
     asked: list[str] = []
 
     def model(prompt: str) -> str:

@@ -47,7 +47,7 @@ def test_every_letter_is_a_typo_at_probability_one() -> None:
     assert [new == old for new, old in zip(out, text, strict=True)] == [not old.isalpha() for old in text]
 
 
-def test_case_is_kept() -> None:
+def test_case_is_preserved() -> None:
     out = changed("aBcDeFgH" * 20, "typos", prob=1)
     assert [each.isupper() for each in out] == [False, True] * 80
 

@@ -47,7 +47,7 @@ def test_a_text_that_was_null_may_stay_so() -> None:
     assert perturbed("marked", "zzz", None) == ["zzz!", None]
 
 
-def test_no_model_is_asked_where_a_text_became_null() -> None:
+def test_no_request_is_sent_if_a_text_became_null() -> None:
     with_zzz()
     asked = []
 
@@ -118,7 +118,7 @@ def test_an_error_of_a_function_of_the_whole_instance_names_it() -> None:
         parse("asks_too_much")
 
 
-def test_a_decorator_without_a_name_is_told() -> None:
+def test_a_decorator_without_a_name_raises() -> None:
     with pytest.raises(ArgumentError, match=r'@hf.perturbation needs a name. Write @hf.perturbation\("of_text"'):
         hf.perturbation(of_text)  # type: ignore[arg-type]
 

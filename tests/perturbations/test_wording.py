@@ -95,7 +95,7 @@ def test_none_at_probability_zero_and_none_in_an_empty_text() -> None:
     assert changed(["", None, " "], "filler_words", insert_prob=1.0)[:2] == ["", None]
 
 
-def test_no_more_than_said() -> None:
+def test_at_most_max_num_insert_fillers_are_inserted() -> None:
     texts: list[str | None] = ["w " * 50] * 40
     counts = [len(out.split()) - 50 for out in changed(texts, "filler_words", max_num_insert=2, fill_ph=False)]
     assert max(counts) <= 2 * 4  # "In my opinion" and its like have several words
@@ -104,7 +104,7 @@ def test_no_more_than_said() -> None:
     assert one.endswith("a b c")
 
 
-def test_which_fillers_is_said() -> None:
+def test_the_kinds_of_fillers_are_an_argument() -> None:
     lists = {"speaker_ph": SPEAKER_PHRASES, "uncertain_ph": UNCERTAIN_PHRASES, "fill_ph": FILL_PHRASES}
     for kind, phrases in lists.items():
         variant_spec = {each: each == kind for each in lists}

@@ -54,7 +54,7 @@ def test_what_is_no_value_comes_back_as_what_stands_for_it() -> None:
     "said",
     [["eval", "1"], [], ["int", "x"], ["int"], ["dict", [1]], ["set", ["list"]], [["int"]], ["range", 1], ["bytes", 1]],
 )
-def test_what_says_no_value_is_refused(said: object) -> None:
+def test_an_invalid_value_raises(said: object) -> None:
     with pytest.raises(BrokenWireError):
         decode(said, lambda number: number)
 

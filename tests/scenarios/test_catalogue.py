@@ -21,7 +21,7 @@ def test_one_row_per_scenario_by_name() -> None:
     assert table["name"].n_unique() == table.height
 
 
-def test_a_row_says_how_it_is_asked_and_scored() -> None:
+def test_a_row_has_the_method_and_the_main_metric() -> None:
     said = row("mmlu")
     assert said["subsets"] == ["subject"]
     assert said["splits"] == ["train", "valid", "test"]
@@ -95,5 +95,5 @@ def test_a_path_to_no_file_is_named() -> None:
     ],
 )
 def test_a_file_of_rows_is_not_a_spec(path: str, reader: str) -> None:
-    with pytest.raises(SpecError, match=rf"a file of rows isn't a spec\. Write hf\.scenario\(pl\.{reader}\(path\)"):
+    with pytest.raises(SpecError, match=rf"a file of rows isn't a spec\. Write hf\.scenario\(pl\.{reader}\('{path}'\)"):
         find_scenario(path)

@@ -72,14 +72,14 @@ def test_a_list_of_structs_says_which_is_right() -> None:
 
 
 @pytest.mark.parametrize("answers", [[1, 2], ["B", "C"], ["y", "w"]])
-def test_the_right_choice_is_said_by_place_letter_or_text(answers: list[Any]) -> None:
+def test_the_correct_choice_is_an_index_a_letter_or_a_text(answers: list[Any]) -> None:
     spec = frame_scenario(
         CHOICES.with_columns(answer=pl.Series(answers)), input="q", choices="options", answer="answer"
     )
     assert right(spec) == [["y"], ["w"]]
 
 
-def test_choices_are_asked_jointly_and_scored_exactly() -> None:
+def test_choices_are_prompted_jointly_and_scored_exactly() -> None:
     spec = frame_scenario(CHOICES.with_columns(answer=0), input="q", choices="options", answer="answer")
     assert dict(spec.adapter)["method"] == "multiple_choice_joint"
     assert spec.main.metric == "exact_match"
@@ -115,18 +115,18 @@ def test_row_index_counts_within_the_subset_train_first() -> None:
     assert loaded(spec)["instance_id"].to_list() == ["sky/id0", "sums/id1", "sums/id2"]
 
 
-def test_ids_may_be_said() -> None:
+def test_ids_may_come_from_a_column() -> None:
     frame = QUESTIONS.with_columns(key=pl.Series(["a", "b", "c", "d"]))
     spec = frame_scenario(frame, input="q", references="a", id="key")
     assert loaded(spec)["instance_id"].to_list() == ["a", "b", "d"]
 
 
-def test_ids_said_twice_are_refused() -> None:
+def test_repeated_ids_raise() -> None:
     with pytest.raises(ArgumentError, match="'sums' occurs more than once"):
         frame_scenario(QUESTIONS, input="q", references="a", id="subject")
 
 
-def test_a_cluster_may_be_said() -> None:
+def test_clusters_may_come_from_a_column() -> None:
     spec = frame_scenario(QUESTIONS, input="q", references="a", cluster="subject")
     assert loaded(spec)["cluster"].to_list() == ["sums", "sky", "sums"]
 
@@ -243,7 +243,7 @@ def test_a_type_that_no_table_can_hold_is_refused() -> None:
         frame_scenario(frame)
 
 
-def test_one_metric_may_be_said_as_a_text() -> None:
+def test_a_single_metric_may_be_a_text() -> None:
     assert frame_scenario(QUESTIONS, input="q", references="a", metrics="f1_score").metrics == ("f1_score",)
 
 

@@ -58,7 +58,7 @@ def test_a_wanted_subset_that_is_none_still_gives_the_columns() -> None:
     ]
 
 
-def test_examples_come_from_the_subset_that_is_asked() -> None:
+def test_examples_come_from_the_same_subset() -> None:
     pool = load_train(find_scenario("dyck_language"), where=[Equals("num_parenthesis_pairs", ("2",))])
     assert pool["subset"].to_list() == ["2"] * 3
 

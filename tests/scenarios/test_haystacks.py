@@ -51,7 +51,7 @@ def test_a_question_keeps_its_own_documents_among_as_many_as_fit() -> None:
     assert taken["documents"][0].to_list() != taken["documents"][1].to_list()
 
 
-def test_questions_without_an_answer_are_not_asked_and_their_paragraphs_are_there() -> None:
+def test_only_the_paragraphs_of_unanswerable_questions_are_used() -> None:
     taken = squad_contexts(squad(2))
     assert taken["position"].to_list() == [0, 2, 4, 6, 8, 10]
     assert taken["documents"].list.len().to_list() == [6] * 6
@@ -65,7 +65,7 @@ def test_paragraphs_of_the_same_article_come_before_others() -> None:
         assert len(documents) == 10
 
 
-def test_five_hundred_questions_are_asked_at_most() -> None:
+def test_there_are_at_most_five_hundred_questions() -> None:
     assert hotpotqa_contexts(hotpotqa(510), words=600).height == 500
 
 

@@ -37,7 +37,7 @@ def test_ids_are_the_subset_and_the_place_over_all_splits(own: ScenarioSpec) -> 
     assert ids(own) == ["sky/id0", "sums/id2", "sums/id3", "sums/id4", "sums/id5", "sums/id6"]
 
 
-def test_ids_do_not_depend_on_what_is_asked_for(own: ScenarioSpec) -> None:
+def test_ids_do_not_depend_on_the_conditions(own: ScenarioSpec) -> None:
     assert ids(own, where=[Sql("input = 't3'")], splits=("valid", "test")) == ["sums/id5"]
 
 
@@ -61,7 +61,7 @@ def test_an_empty_pool_has_the_columns(own: ScenarioSpec) -> None:
     assert pool.columns == loaded(own).columns
 
 
-def test_no_frame_is_longer_than_asked_for(own: ScenarioSpec) -> None:
+def test_frames_have_at_most_the_requested_rows(own: ScenarioSpec) -> None:
     assert [frame.height for frame in load(own, rows=4)] == [4, 2]
 
 
@@ -162,7 +162,7 @@ def test_a_split_without_instances_is_named(own: ScenarioSpec) -> None:
         loaded(own, splits=("valid",))
 
 
-def test_without_a_root_and_a_hub_address_the_root_is_asked_for(
+def test_without_a_root_and_a_hub_address_the_error_names_the_root(
     own: ScenarioSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("HELMFRAME_DATA")
@@ -379,7 +379,7 @@ def test_helm_draws_with_numpys_seed_0_in_drawn_order() -> None:
     assert sampled(sample_keys(10), Sample(4, order="helm")) == [2, 8, 4, 9]
 
 
-def test_helm_draws_nothing_when_there_are_no_more_than_asked_for() -> None:
+def test_helm_takes_all_rows_if_there_are_no_more_than_requested() -> None:
     assert sampled(sample_keys(4), Sample(4, order="helm")) == [0, 1, 2, 3]
 
 

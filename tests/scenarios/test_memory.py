@@ -74,7 +74,7 @@ def test_a_scenario_of_800_mb_is_never_in_memory_whole(tmp_path: Path) -> None:
     assert megabytes < 500
 
 
-def test_of_a_bucket_nothing_more_is_kept_once_much_was_read(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_of_a_bucket_is_bounded(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     def kept() -> int:
         with query.open_query(spec_of(hf.scenario("boolq")).scenarios[0]) as found:
             assert found.frame().height > 3_000

@@ -153,14 +153,14 @@ def test_scenarios_that_share_a_file_agree_on_its_rows(tmp_path: Path, spec: Pat
     assert instances(spec, tmp_path / "to").equals(instances(spec, source))
 
 
-def test_a_column_that_is_missing_is_told(tmp_path: Path, spec: Path, source: Path) -> None:
+def test_a_missing_column_raises(tmp_path: Path, spec: Path, source: Path) -> None:
     file = source / "capitals" / "asia" / "validation-00000-of-00001.parquet"
     pl.DataFrame({"land": ["Japan"], "capital": ["Tokyo"]}).write_parquet(file)
     with pytest.raises(SourceBrokenError, match=r"has no 'country' \(VARCHAR\); it has land, capital"):
         mirror(spec, tmp_path / "to", source=source)
 
 
-def test_where_no_file_is_like_the_layout_it_is_said(tmp_path: Path, spec: Path) -> None:
+def test_a_layout_that_matches_no_file_raises(tmp_path: Path, spec: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(SourceMissingError, match=r"matches capitals/\{region\}/\{split\}-"):
         mirror(spec, tmp_path / "to", source=tmp_path / "empty")
@@ -173,7 +173,7 @@ def test_rows_that_come_with_helmframe_need_no_mirror(tmp_path: Path) -> None:
         mirror("sampler", tmp_path)
 
 
-def test_a_root_that_can_not_be_written_is_told(tmp_path: Path, spec: Path, source: Path) -> None:
+def test_a_read_only_root_raises(tmp_path: Path, spec: Path, source: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(SourceError, match=r"the mirror at .*file can't be read or written: .*Not a directory"):
         mirror(spec, tmp_path / "file", source=source)

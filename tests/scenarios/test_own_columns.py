@@ -199,7 +199,7 @@ def test_a_row_index_from_the_data_in_any_order_is_right(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("sql", ["INTERVAL 1 DAY", "[INTERVAL 1 DAY]", "union_value(number := 2)", "row(1, 2)"])
-def test_a_type_that_no_table_can_hold_is_told(sql: str, tmp_path: Path) -> None:
+def test_an_unsupported_column_type_raises(sql: str, tmp_path: Path) -> None:
     path = spec(tmp_path, QUESTIONS, [f"{sql} AS odd"])
     with pytest.raises(SpecError, match=r"column 'odd' has the unsupported type .*\. Write \"odd\"::VARCHAR"):
         hf.scenario(path, data=tmp_path).instances()

@@ -107,7 +107,7 @@ def test_a_layout_and_a_select_make_the_columns_of_anything(spec: Path) -> None:
     }
 
 
-def test_a_select_that_duckdb_refuses_is_told(spec: Path) -> None:
+def test_a_select_that_duckdb_rejects_raises(spec: Path) -> None:
     raw = folder(spec, {"europe/dev.csv": CSV.encode()})
     with pytest.raises(SourceBrokenError, match="land"):
         mirrored(spec, raw, select="SELECT land AS country, capital FROM rows")
@@ -118,7 +118,7 @@ def test_types_are_those_that_the_spec_says(spec: Path) -> None:
     assert mirrored(spec, raw) == {"europe/dev-00000-of-00001.parquet": [("1", "2", 0)]}
 
 
-def test_what_the_layout_leaves_unsaid_is_told(spec: Path) -> None:
+def test_an_incomplete_layout_raises(spec: Path) -> None:
     raw = folder(spec, {"validation.csv": CSV.encode()})
     with pytest.raises(SourceBrokenError, match=r"the path has no \{region\}"):
         mirrored(spec, raw, layout="{split}.csv")
@@ -140,12 +140,12 @@ def test_a_url_is_fetched(spec: Path, served: str) -> None:
     assert mirrored(spec, f"{served}/rows.zip") == {"europe/dev-00000-of-00001.parquet": ROWS}
 
 
-def test_a_url_of_nothing_is_told(spec: Path, served: str) -> None:
+def test_a_url_without_a_file_raises(spec: Path, served: str) -> None:
     with pytest.raises(SourceMissingError, match="the server returned status 404"):
         mirrored(spec, f"{served}/nothing.zip")
 
 
-def test_an_archive_that_is_none_is_told(spec: Path, tmp_path: Path) -> None:
+def test_an_invalid_archive_raises(spec: Path, tmp_path: Path) -> None:
     (tmp_path / "rows.tar").write_bytes(b"no archive")
     with pytest.raises(SourceBrokenError, match=r"unpacking .*rows\.tar failed \(ReadError: "):
         mirrored(spec, tmp_path / "rows.tar")

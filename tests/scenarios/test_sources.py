@@ -153,7 +153,7 @@ def test_a_sample_is_the_same_from_a_bucket(s3: S3Server, shared: Path) -> None:
     assert_frame_equal(*drawn)
 
 
-def test_credentials_may_be_said_instead_of_set(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_credentials_may_come_from_configure(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"):
         monkeypatch.delenv(name)
     configure(s3_endpoint=s3.endpoint, s3_key=ACCESS, s3_secret=SECRET, s3_region="us-east-1")

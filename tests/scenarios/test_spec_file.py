@@ -91,7 +91,7 @@ def test_a_split_that_is_none_is_named(tmp_path: Path) -> None:
         spec(tmp_path, SPEC.replace("dev: train", "dev: trian"))
 
 
-def test_what_is_no_yaml_is_said_to_be_none(tmp_path: Path) -> None:
+def test_invalid_yaml_raises(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match=r"mine\.yaml: invalid YAML in line 2"):
         spec(tmp_path, "scenario: [")
 

@@ -107,7 +107,7 @@ def test_one_subset_alone_lacks_columns_of_the_others_and_is_read_all_the_same(m
     assert pl.concat(load(mixed, where=[Equals("kind", ("words",))]))["input"].to_list() == ["a"]
 
 
-def test_a_spec_says_how_many_outputs_are_asked_for_unless_the_sentence_does(tmp_path: Path) -> None:
+def test_the_spec_sets_the_number_of_outputs_unless_the_plan_does(tmp_path: Path) -> None:
     text = GROUPS.replace("default: {group: all}", "outputs: 3")
     groups_folder = tmp_path / "groups"
     groups_folder.mkdir()

@@ -280,7 +280,7 @@ def test_answers_in_the_process_are_shared_by_fingerprint() -> None:
     assert ProcessCompletions("other", "mmlu").read(0, 9).is_empty()
 
 
-def test_only_the_models_used_last_are_kept_in_the_process() -> None:
+def test_only_the_last_used_models_stay_in_memory() -> None:
     for number in range(ProcessCompletions.MAX_STORES + 1):
         ProcessCompletions(f"model {number}", "mmlu").append(answers([b"one"], [5]), NO_PREFIXES)
     assert ProcessCompletions("model 0", "mmlu").read(0, 9).is_empty()

@@ -26,7 +26,7 @@ def test_a_neighbour_whose_name_starts_alike_is_not_listed(root: Address) -> Non
     assert listing(below(root, "a")) == []
 
 
-def test_files_come_in_the_order_asked_and_none_where_one_is_gone(root: Address) -> None:
+def test_files_come_in_the_requested_order_with_none_for_missing_ones(root: Address) -> None:
     addresses = [below(root, str(number)) for number in range(70)]
     for address in addresses[1:]:
         write(name_of(address).encode(), address)

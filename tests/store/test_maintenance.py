@@ -36,7 +36,7 @@ def test_compacting_twice_changes_nothing(tmp_path: Path) -> None:
     assert parts_of(store) == names
 
 
-def test_the_newest_answer_is_kept(tmp_path: Path) -> None:
+def test_the_newest_completion_survives(tmp_path: Path) -> None:
     store = ParquetCompletions(tmp_path, FINGERPRINT, "mmlu")
     for text in ("first", "second", "third"):
         store.append(answers([b"one"], [5], text), NO_PREFIXES)

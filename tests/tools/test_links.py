@@ -82,3 +82,11 @@ def test_broken_links_of_a_site_are_found(tmp_path: Path, text: str, broken: lis
 )
 def test_links_between_files_become_links_between_pages(markdown: str, page: str, expected: str) -> None:
     assert tool("docs_pages").site_links(markdown, page) == expected
+
+
+def test_long_code_in_tables_may_break() -> None:
+    html = "<td><code>plan.limit(1).score(a,b)</code>, text</td><p><code>plan.limit(1).score(a,b)</code></p>"
+    expected = (
+        "<td><code>plan.limit(1)<wbr>.score(a,<wbr>b)</code>, text</td><p><code>plan.limit(1).score(a,b)</code></p>"
+    )
+    assert tool("docs_pages").on_page_content(html, None, None, None) == expected

@@ -2,13 +2,24 @@
 
 import io
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 
 import helmframe as hf
 from helmframe.errors import ArgumentError
-from helmframe.views.display import html_table, number, robustness_text, shown_path, spread, table_as, text_table
+from helmframe.results._robustness import Changes
+from helmframe.views.display import (
+    MOST_ROWS,
+    html_table,
+    number,
+    robustness_text,
+    shown_path,
+    spread,
+    table_as,
+    text_table,
+)
 
 
 def test_text_is_aligned_left_and_numbers_right() -> None:
@@ -35,6 +46,55 @@ def test_a_path_is_shown_from_here_or_from_home(tmp_path: Path, monkeypatch: pyt
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert shown_path(tmp_path / "home" / "store") == "~/store"
+
+
+@pytest.fixture(scope="module")
+def changes() -> pl.DataFrame:
+    plan = hf.scenario("sampler").where(subject="music").perturb(["typos", "lowercase", "rerun"])
+    models = {"small-model": hf.models.noisy(0.8, seed=1), "large-model": hf.models.noisy(0.9, seed=1)}
+    return plan.generate(models).score().robustness()
+
+
+@pytest.mark.parametrize("printed", [str, repr])
+def test_changes_are_printed_first_and_fit_a_terminal(changes: pl.DataFrame, printed: Any) -> None:
+    head, *rows = printed(changes).splitlines()
+    assert head.split()[:5] == ["model", "metric", "perturbation", "change", "interval"]
+    assert max(map(len, [head, *rows])) <= 120
+    assert "…" not in printed(changes)
+    assert rows[-2] == "scenario: sampler"
+    assert rows[-1] == "change: perturbed − original, on changed inputs. All 18 columns: .columns"
+
+
+def test_a_placebo_adds_the_change_beyond_it() -> None:
+    plan = hf.scenario("sampler").where(subject="music").perturb(["typos", "rerun"])
+    text = str(plan.generate(hf.models.noisy(0.8)).score().robustness(metrics="exact_match", placebo="rerun"))
+    head = text.splitlines()[0]
+    assert head.split() == [
+        *("perturbation", "change", "interval", "beyond", "placebo", "its", "interval"),
+        *("n", "changed", "original", "perturbed", "worst", "n"),
+    ]
+    assert len(head) <= 120
+
+
+def test_changes_are_still_a_frame_of_all_columns(changes: pl.DataFrame) -> None:
+    assert changes.width == 18
+    selected = changes.select("perturbation", "change")
+    assert str(selected).startswith("shape: ")
+    assert str(changes.head(0)).startswith("shape: (0, 18)")
+    assert str(changes.transpose()).startswith("shape: ")
+
+
+def test_changes_in_html_are_escaped_and_short() -> None:
+    plan = hf.scenario("sampler").where(subject="music").perturb("typos").generate({"<b>": hf.models.noisy(0.8)})
+    html = plan.score().robustness()._repr_html_()
+    assert "<b>" not in html
+    assert html.count("<th ") == 9  # with the metric
+
+
+def test_a_long_table_of_changes_is_cut(changes: pl.DataFrame) -> None:
+    rows = str(Changes(pl.concat([changes] * 4))).splitlines()
+    assert len(rows) == 1 + MOST_ROWS + 3
+    assert rows[MOST_ROWS + 1] == f"{4 * changes.height - MOST_ROWS} more rows"
 
 
 def test_robustness_is_one_line_per_perturbation() -> None:

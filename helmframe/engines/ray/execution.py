@@ -45,7 +45,7 @@ def run(
     """Run plans on a cluster; the arguments are those of `local.run`.
 
     Raises:
-        PlanError: The plan can't be distributed or sent to other machines. It is raised before anything starts.
+        PlanError: The plan doesn't support a cluster, or isn't picklable. It is raised before anything starts.
         HelmframeError: The errors of `local.run`.
     """
     if until is not None:
@@ -79,7 +79,7 @@ class RayExecution(Execution):
 
         Raises:
             UnknownNameError: The options contain a model that isn't in the plan.
-            PlanError: The data can't be pickled.
+            PlanError: The data isn't picklable.
         """
         names = [model.name for model in fingerprints]
         for name in self.options.models:

@@ -71,7 +71,13 @@ class Ray:
         return self.replicas if isinstance(self.replicas, tuple) else (self.replicas, self.replicas)
 
     def of(self, model: Model) -> "Ray":
-        """Return the options of one model."""
+        """Return the options of one model.
+
+        >>> import helmframe as hf
+        >>> options = hf.engines.Ray(replicas=2, models={"oracle": {"replicas": 8}})
+        >>> options.of(hf.models.oracle()).replicas
+        8
+        """
         overrides = dict(self.models.get(model.name, {}))
         options = replace(self, models={}, **overrides)
         return options if options.num_gpus is not None else replace(options, num_gpus=_default_gpus(model))
@@ -81,6 +87,8 @@ class Ray:
 
         Raises:
             CapabilityError: Ray is not installed.
+
+        >>> Ray().check_installed()
         """
         if find_spec("ray") is None:
             raise CapabilityError("engine='ray' needs the package ray: pip install 'helmframe[ray]'.")

@@ -76,7 +76,7 @@ def pack(parcel: Parcel) -> bytes:
     """Return the parcel with the settings of this process, for `unpack` elsewhere.
 
     Raises:
-        PlanError: The model or the plan can't be pickled, or contains a credential.
+        PlanError: The model or the plan isn't picklable, or contains a credential.
     """
     root = config.data_root()
     roots = {"data": None if root is None else _absolute(root), "store": _absolute(str(config.store_root()))}

@@ -336,7 +336,7 @@ def warn_skipped(skipped: Sequence[EntryState]) -> None:
 
 
 def _unreadable(spec: ScenarioSpec) -> str | None:
-    """Return why a scenario's rows can't be read; None if they can."""
+    """Return the reason why a scenario's rows are unreadable; None if they are readable."""
     try:
         with open_query(spec):
             return None

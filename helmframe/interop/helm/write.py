@@ -74,7 +74,7 @@ def write_helm(results: Results, folder: str | Path) -> Address:
         The folder.
 
     Raises:
-        StoreError: The folder isn't empty, or can't be written.
+        StoreError: The folder isn't empty, or isn't writable.
     """
     target = address_of(folder)
     if isinstance(target, Path) and target.is_file():

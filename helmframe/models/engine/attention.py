@@ -202,7 +202,7 @@ class Slots:
     """Keys and values by layer, [rows, heads, room, size]; row r has `lengths[r]` tokens from index 0 on.
 
     The first `len(slots)` slots are in use. When a row leaves, the last row moves to its slot. Slots that ran out of
-    memory can't be used again.
+    memory stay unused.
 
     Args:
         model: A model that calls its attention through transformers' interface, with `layer_idx`.

@@ -205,7 +205,7 @@ class Trial:
         return cls(texts, start, reference, _plain_logits(model, other, start))
 
     def fault(self, model: Any, way: Way) -> str:
-        """Return the reason why the texts can't be read this way; "" if they can."""
+        """Return the reason why the model computes other numbers this way; "" if it doesn't."""
         limit = NOISE.get(str(model.dtype), NOISE["torch.bfloat16"])
         scale = max(float(logits.abs().max()) for logits in self.reference)
         if not float((self.changed - self.reference[0]).abs().max()) > CLEAR * limit * scale:

@@ -151,6 +151,11 @@ def calibration_of_results(
             probability of the completion; other values name a column.
         bins: The maximum number of bins; each has at least 30 completions.
         mode: "light" or "dark".
+
+    >>> import helmframe as hf
+    >>> results = hf.scenario("sampler").where(subject="music").generate(hf.models.noisy(0.8)).score()
+    >>> results.plot.calibration().to_dict()["title"]["text"]
+    'calibration'
     """
     source = Source(results)
     completions = source.results.completions

@@ -157,6 +157,11 @@ def confusion_of_results(results: Results, *, mode: str = "light") -> "Drawn":
     Args:
         results: Results of a run.
         mode: "light" or "dark".
+
+    >>> import helmframe as hf
+    >>> results = hf.scenario("sampler").where(subject="music").generate(hf.models.noisy(0.8)).score()
+    >>> results.plot.confusion().to_dict()["title"]["text"]
+    'confusion'
     """
     source = Source(results)
     return confusion(source.results.completions, mode=mode)

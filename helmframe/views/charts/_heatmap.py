@@ -127,6 +127,12 @@ def heatmap_of_results(results: Results, x: str, y: str, metric: str | None = No
         y: Another column.
         metric: The metric; default the main metric.
         mode: "light" or "dark".
+
+    >>> import helmframe as hf
+    >>> plan = hf.scenario("sampler").where(subject=["music", "biology"]).generate(hf.models.noisy(0.8))
+    >>> results = plan.score()
+    >>> results.plot.heatmap("subset", "model").to_dict()["title"]["text"]
+    'exact_match (fraction, higher is better)'
     """
     source = Source(results)
     name = metric or source.results.main_metrics[0]

@@ -124,6 +124,12 @@ def leaderboard_of_results(results: Results, *, mean: str = "win_rate", mode: st
         results: Results of a run.
         mean: As in `results.leaderboard`.
         mode: "light" or "dark".
+
+    >>> import helmframe as hf
+    >>> models = {"small": hf.models.noisy(0.5), "large": hf.models.noisy(0.8, seed=1)}
+    >>> results = hf.scenario("sampler").where(subject="music").generate(models).score()
+    >>> results.plot.leaderboard().to_dict()["title"]["text"]
+    'leaderboard, by win rate'
     """
     source = Source(results)
     competitors = source.results.completions.select("model", "setting").unique().sort("model", "setting").collect()

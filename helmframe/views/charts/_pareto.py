@@ -194,6 +194,12 @@ def pareto_of_results(results: Results, x: str = "latency", y: str = "score", *,
         x: latency (s), prompt_tokens, output_tokens, or a scored metric such as `cost(prices=…)`.
         y: A metric; "score" is the main metric.
         mode: "light" or "dark".
+
+    >>> import helmframe as hf
+    >>> models = {"small": hf.models.noisy(0.5), "large": hf.models.noisy(0.8, seed=1)}
+    >>> results = hf.scenario("sampler").where(subject="music").generate(models).score()
+    >>> results.plot.pareto().to_dict()["title"]["text"]
+    'exact_match over latency'
     """
     source = Source(results)
     mains = source.results.main_metrics

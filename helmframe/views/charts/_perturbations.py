@@ -90,6 +90,11 @@ def perturbations_of_results(results: Results, metric: str | None = None, *, mod
         results: Results of a run.
         metric: The metric; default the main metric.
         mode: "light" or "dark".
+
+    >>> import helmframe as hf
+    >>> results = hf.scenario("sampler").where(subject="music").perturb("typos").generate(hf.models.noisy(0.8)).score()
+    >>> results.plot.perturbations().to_dict()["title"]["text"]
+    'exact_match under each perturbation'
     """
     source = Source(results)
     name = metric or source.results.main_metrics[0]

@@ -145,6 +145,11 @@ def scores_of_results(results: Results, metric: str | None = None, *, mode: str 
         results: Results of a run.
         metric: The metric; default the main metric of each scenario.
         mode: "light" or "dark".
+
+    >>> import helmframe as hf
+    >>> results = hf.scenario("sampler").where(subject="music").generate(hf.models.noisy(0.8)).score()
+    >>> results.plot.scores().to_dict()["description"]
+    'exact_match; lines: intervals; ticks: chance'
     """
     source = Source(results)
     return scores(source.main(metric), models=source.models, metrics=source.metrics, mode=mode)

@@ -43,7 +43,7 @@ def test_options_that_cannot_be(said: dict[str, Any], match: str) -> None:
         hf.engines.Ray(**said)
 
 
-def test_options_of_a_model_that_is_not_asked() -> None:
+def test_options_of_a_model_outside_the_plan_raise() -> None:
     engine = hf.engines.Ray(models={"oracel": {"replicas": 1}})
     with pytest.raises(hf.HelmframeError, match="Did you mean 'oracle'"):
         plan().score(engine=engine)
@@ -54,7 +54,7 @@ def test_until_is_not_shared_out() -> None:
         plan().score(engine="ray", until=hf.precise(0.1))
 
 
-def test_a_model_has_the_options_said_of_it() -> None:
+def test_a_model_has_its_own_options() -> None:
     engine = hf.engines.Ray(num_cpus=2, models={"oracle": {"num_gpus": 2, "replicas": 3, "weight": 2}})
     of_it = engine.of(hf.models.oracle())
     assert (of_it.num_cpus, of_it.num_gpus, of_it.least_and_most, of_it.weight) == (2, 2, (3, 3), 2)

@@ -25,7 +25,7 @@ def parcel(model: hf.Model, folder: Path) -> Parcel:
     return Parcel([], model, model.fingerprint(), folder, folder, fresh=False, prices={}, priority=0)
 
 
-def test_what_cannot_be_pickled_is_told_before_anything_starts(tmp_path: Path) -> None:
+def test_an_unpicklable_plan_raises_before_anything_starts(tmp_path: Path) -> None:
     lock = threading.Lock()
 
     def locked(prompt: str) -> str:
@@ -45,7 +45,7 @@ def test_a_credential_in_the_plan_is_refused(monkeypatch: pytest.MonkeyPatch) ->
     assert "canary" not in str(caught.value)
 
 
-def test_credentials_said_here_are_no_secret_to_be_sent() -> None:
+def test_credentials_of_configure_raise_before_a_ray_run() -> None:
     hf.configure(s3_key="AKIACANARY", s3_secret="canary-secret", store="s3://bucket/store")
     with pytest.raises(hf.HelmframeError, match="AWS_ACCESS_KEY_ID"):
         plan().generate(letters).score(engine="ray")
@@ -70,7 +70,7 @@ def test_a_model_that_has_a_name_is_the_same_there(said: str, tmp_path: Path) ->
     assert there.fingerprint() == model.fingerprint()
 
 
-def test_a_function_keeps_what_was_said_of_it(tmp_path: Path) -> None:
+def test_a_function_keeps_its_options(tmp_path: Path) -> None:
     there = unpack(pack(parcel(hf.model(letters, name="l", version="2", workers=3), tmp_path))).model
     assert (there.name, there.version, there.workers, there.durable) == ("l", "2", 3, True)
     assert list(there.generate(["abc"], {})) == ["D"]

@@ -53,7 +53,7 @@ def test_words_for_numbers_that_are_none_stay_words() -> None:
         ("mmlu:subject=anatomy,subject=music", "subject has two values."),
     ],
 )
-def test_what_is_no_entry_is_told(text: str, message: str) -> None:
+def test_an_invalid_entry_raises(text: str, message: str) -> None:
     with pytest.raises(ArgumentError) as error:
         parse_entry(text)
     assert message in str(error.value)
@@ -104,7 +104,7 @@ def test_a_conf_file_holds_entries_with_priorities_and_groups(tmp_path: Path) ->
         ('entries: [{description: "a", groups: b}]', "entries[0].groups: must be a list of names, not 'b'."),
     ],
 )
-def test_a_conf_file_that_is_wrong_is_told_with_file_and_key(tmp_path: Path, text: str, message: str) -> None:
+def test_an_invalid_conf_file_raises_with_file_and_key(tmp_path: Path, text: str, message: str) -> None:
     file = conf(tmp_path, text)
     with pytest.raises(SpecError) as error:
         read_conf(file)
@@ -112,12 +112,12 @@ def test_a_conf_file_that_is_wrong_is_told_with_file_and_key(tmp_path: Path, tex
     assert message in str(error.value)
 
 
-def test_a_conf_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_missing_conf_file_raises(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="can't be read: No such file or directory"):
         read_conf(tmp_path / "nowhere.conf")
 
 
-def test_a_conf_file_that_is_no_text_is_told(tmp_path: Path) -> None:
+def test_a_binary_conf_file_raises(tmp_path: Path) -> None:
     file = tmp_path / "run_specs.conf"
     file.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(SpecError, match="the file must be UTF-8 text"):

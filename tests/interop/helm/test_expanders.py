@@ -308,7 +308,7 @@ UNASKED: list[tuple[str, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("text", "changed"), UNASKED)
-def test_some_models_are_asked_in_a_way_of_their_own(text: str, changed: dict[str, Any]) -> None:
+def test_some_models_have_their_own_prompts(text: str, changed: dict[str, Any]) -> None:
     made = fields(text)
     assert {name: made[name] for name in changed} == changed
 

@@ -4,7 +4,7 @@ from helmframe._core.specs import AdapterSpec
 from helmframe.interop.helm.fields import align_adapter, to_helm
 
 
-def test_a_method_that_helm_does_not_know_is_said_as_any_other() -> None:
+def test_adapters_with_an_unknown_method_are_aligned_too() -> None:
     ours = AdapterSpec(method="of_my_own", instructions="Answer about {subject}.")
     theirs = AdapterSpec(method="of_my_own", instructions="Answer about music.")
     assert align_adapter(theirs, (), ours, (), {"subject": "music"}) == (ours, ())

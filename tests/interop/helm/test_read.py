@@ -76,7 +76,7 @@ def test_variants_have_our_names_and_those_left_out_are_unchanged(tmp_path: Path
     ]
 
 
-def test_runs_that_would_be_one_are_told_apart_by_their_setting(tmp_path: Path) -> None:
+def test_runs_of_the_same_name_are_distinguished_by_setting(tmp_path: Path) -> None:
     for name in (
         "a:model=org_one",
         "a:model=org_one,max_train_instances=0",
@@ -181,7 +181,7 @@ def write_language_run(folder: Path, windows: list[dict[str, Any]]) -> Path:
         ("run_spec.json", "<html>", "run_spec.json isn't valid JSON"),
     ],
 )
-def test_a_broken_run_is_left_out_and_told(tmp_path: Path, file: str, text: str, reason: str) -> None:
+def test_a_broken_run_is_skipped_with_a_warning(tmp_path: Path, file: str, text: str, reason: str) -> None:
     write_run(tmp_path, [state("id0", "id0")], [1.0], name="whole:model=org_one")
     broken = write_run(tmp_path, [state("id0", "id0")], [1.0], name="broken:model=org_one")
     (broken / file).write_text(text)
@@ -194,12 +194,12 @@ def test_a_broken_run_is_left_out_and_told(tmp_path: Path, file: str, text: str,
         hf.read_helm(broken)
 
 
-def test_where_there_is_no_run_it_is_said(tmp_path: Path) -> None:
+def test_a_folder_without_runs_raises(tmp_path: Path) -> None:
     with pytest.raises(SourceMissingError, match="Write the path of a run directory"):
         hf.read_helm(tmp_path)
 
 
-def test_what_was_read_is_kept_until_its_files_change(tmp_path: Path) -> None:
+def test_tables_are_cached_until_the_files_change(tmp_path: Path) -> None:
     run = write_run(tmp_path / "runs", [state("id0", "id0")], [1.0])
     first = hf.read_helm(tmp_path / "runs")
     assert hf.read_helm(tmp_path / "runs").path == first.path
@@ -258,7 +258,7 @@ def test_a_suite_a_run_and_a_release_are_read_from_a_url(served: str, place: str
     assert hf.read_helm(f"{served}/{place}").value("exact_match") == 1.0
 
 
-def test_a_url_without_runs_is_told(served: str) -> None:
+def test_a_url_without_runs_raises(served: str) -> None:
     with pytest.raises(SourceMissingError, match="No HELM run found at http"):
         hf.read_helm(f"{served}/runs/v2")
 

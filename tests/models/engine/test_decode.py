@@ -161,7 +161,7 @@ def test_samples_of_one_prompt_read_it_once(model: Any) -> None:
     assert len({each.text for each in answered(model, asked, temperature=5.0)}) > 1
 
 
-def test_the_same_greedy_request_is_answered_once(model: Any) -> None:
+def test_equal_greedy_requests_run_once(model: Any) -> None:
     twice = requests([5] * 4, ["fox", "dog", "fox", "fox"])
     assert max(rows for rows, _ in passes(model, twice)) == 2
     found = answered(model, twice)
@@ -313,7 +313,7 @@ def test_answers_are_those_of_slots(plain_model: Any, padded: bool, decoding: di
         assert one.token_logprobs == pytest.approx(other.token_logprobs, abs=1e-4)
 
 
-def test_without_padding_rows_of_one_length_are_asked_together(plain_model: Any) -> None:
+def test_without_padding_rows_of_equal_length_share_a_batch(plain_model: Any) -> None:
     decoder = PlainDecoder(Reader(plain_model), tiny.tokenizer())
     list(decoder.complete(asked(), {}, padded=False))
     shapes: list[tuple[int, ...]] = []
@@ -332,7 +332,7 @@ def test_without_padding_rows_of_one_length_are_asked_together(plain_model: Any)
     assert shapes == [(1, 21), (1, 20), (2, 5), (1, 1)]
 
 
-def test_a_model_that_mixes_rows_up_is_asked_one_at_a_time(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_model_that_mixes_rows_runs_one_at_a_time(caplog: pytest.LogCaptureFixture) -> None:
     model = made("rwkv")  # transformers' own gives rows the state of others
     decoder = PlainDecoder(Reader(model), tiny.tokenizer())
     together = answers(decoder.complete(asked(), {}, padded=False))

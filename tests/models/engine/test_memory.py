@@ -20,7 +20,7 @@ def test_a_cpu_has_tokens_by_its_threads() -> None:
 
 
 @pytest.mark.parametrize(("left", "tokens"), [(60 * GB, 8192), (4 * GB, 8192), (1 * GB, 2048), (0, 256)])
-def test_a_gpu_has_tokens_and_kept_starts_by_what_is_free(
+def test_the_limits_of_tokens_and_cached_prefixes_follow_free_gpu_memory(
     left: int, tokens: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (left - left // 4, 80 * GB))
@@ -37,7 +37,7 @@ def test_a_gpu_has_tokens_and_kept_starts_by_what_is_free(
         ("a kernel is missing", False),
     ],
 )
-def test_what_torch_says_of_no_memory_is_known(said: str, expected: bool) -> None:
+def test_out_of_memory_errors_of_torch_are_recognised(said: str, expected: bool) -> None:
     assert is_out_of_memory(RuntimeError(said)) == expected
 
 
@@ -81,7 +81,7 @@ def test_the_one_not_used_for_longest_goes_first() -> None:
     assert [heads.n_cached(text, 9) for text in (TEXT, TEXT + 50, TEXT + 90)] == [4, 0, 4]
 
 
-def test_out_of_memory_all_go_and_less_is_kept_from_then_on() -> None:
+def test_out_of_memory_drops_all_and_lowers_the_limit() -> None:
     heads = Heads(10_000)
     heads.add(TEXT, head(4))
     heads.add(TEXT + 50, head(4))
@@ -90,7 +90,7 @@ def test_out_of_memory_all_go_and_less_is_kept_from_then_on() -> None:
     assert (heads.make_room(), heads.room) == (0, 32 * 4)
 
 
-def test_the_last_one_is_kept_whatever_its_size() -> None:
+def test_the_last_prefix_is_cached_whatever_its_size() -> None:
     heads = Heads(1)
     heads.add(TEXT, head(4))
     assert heads.n_cached(TEXT, 9) == 4

@@ -70,7 +70,7 @@ def test_attention_without_sums_gives_the_same(monkeypatch: pytest.MonkeyPatch) 
     assert_equal(reader, None)
 
 
-def test_what_is_kept_is_what_a_cache_holds() -> None:
+def test_cached_prefixes_equal_the_models_cache() -> None:
     model = shapes.made("llama")
     read = prefill(Reader(model), TEXTS, keep=True)
     for text, logits, kept in zip(TEXTS, read.logits, read.key_values, strict=True):
@@ -106,7 +106,7 @@ def with_a_head() -> Reader:
     return reader
 
 
-def test_what_texts_share_is_kept_until_it_shall_be_forgotten() -> None:
+def test_shared_prefixes_are_cached_until_they_are_dropped() -> None:
     reader = with_a_head()
     read = passes(reader)
     list(reader.read(LAST))
@@ -134,7 +134,7 @@ def full(reader: Reader, times: int = 1) -> Iterator[None]:
         reader.model.forward = own
 
 
-def test_out_of_memory_what_is_kept_goes_before_passes_become_smaller() -> None:
+def test_out_of_memory_drops_cached_prefixes_before_batches_shrink() -> None:
     reader = with_a_head()
     room = reader._heads.room
     with full(reader):
@@ -154,7 +154,7 @@ def test_out_of_memory_before_the_first_text_says_nothing_about_the_way() -> Non
     assert reader.choice().way == "packed"
 
 
-def test_what_is_padded_is_kept_too() -> None:
+def test_padded_prefixes_are_cached_too() -> None:
     model = shapes.made("gemma2")
     reader = Reader(model)
     assert reader.choice().way == "cached"

@@ -76,7 +76,7 @@ def test_float_noise_seldom_moves_a_draw(spread: float) -> None:
 
 
 @pytest.mark.parametrize("decoding", [{}, {"temperature": 0}, {"temperature": None, "top_k": None, "top_p": None}])
-def test_nothing_said_is_greedy(decoding: dict[str, object]) -> None:
+def test_the_default_is_greedy(decoding: dict[str, object]) -> None:
     sampling = Sampling.of(decoding)
     assert sampling == Sampling()
     assert sampling.choose(torch.tensor([[1.0, 3.0, 2.0]]), [b""], [0]).tolist() == [1]

@@ -77,7 +77,7 @@ def test_another_plan_knows_what_a_run_of_this_process_chose(tmp_path: Path) -> 
     assert CONFIRMED in model.state()
 
 
-def test_all_choices_are_told_where_hooks_come() -> None:
+def test_all_choices_are_reported_to_hooks() -> None:
     model = shapes.made("llama")
     reader = Reader(model)
     assert (
@@ -92,7 +92,7 @@ def test_all_choices_are_told_where_hooks_come() -> None:
     assert reader.state() == f"prompts are packed, and shared prefixes are read once {CONFIRMED}, then {hooked}"
 
 
-def test_rows_that_come_out_otherwise_together_are_told() -> None:
+def test_rows_that_differ_in_a_batch_are_reported() -> None:
     model = from_any((shapes.made("rwkv"), tiny.tokenizer()))
     model.generate(["Who is it?", "Who was it?"], {"max_tokens": 3})
     assert model.state is not None
