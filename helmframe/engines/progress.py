@@ -4,7 +4,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from html import escape
 from importlib.util import find_spec
@@ -83,14 +83,20 @@ class Progress:
         """Add to the count of an event."""
         self._report(None, event, count)
 
-    def snapshot(self) -> pl.DataFrame:
+    def snapshot(self, batches: Mapping[str, list[dict[str, Any]]] | None = None) -> pl.DataFrame:
         """Return the progress by scenario and model.
+
+        Args:
+            batches: Model name → the state of each batch.
 
         Returns:
             `PROGRESS`, in the order of the first event. Rows that are not read yet are not planned.
         """
         with self._lock:
-            rows = [(*key, *row.counts.values(), row.rate, row.seconds_left) for key, row in self.rows.items()]
+            rows = [
+                (*key, *row.counts.values(), row.rate, row.seconds_left, (batches or {}).get(key[1]))
+                for key, row in self.rows.items()
+            ]
         return pl.DataFrame(rows, schema=PROGRESS.schema, orient="row")
 
     def _report(self, key: tuple[str, str] | None, event: str, count: int) -> None:

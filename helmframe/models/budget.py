@@ -2,13 +2,20 @@
 
 import threading
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
+from typing import TYPE_CHECKING
 
 from helmframe._core.checks import is_integer
 from helmframe.errors import ArgumentError, listed
 from helmframe.models.model import Completion
 
+if TYPE_CHECKING:
+    from helmframe.models.batch_runs import Batches
+
 # Characters of English per token, for models that don't count tokens.
 CHARACTERS_PER_TOKEN = 4
+# The number of output tokens in an estimate, for requests without a limit.
+UNLIMITED_TOKENS = 4096
 
 Prices = Mapping[str, tuple[float, float]]
 
@@ -46,6 +53,8 @@ class Budget:
         self.stopped = threading.Event()
         self.priority = priority
         self.cost = 0.0
+        self.batches: dict[tuple[str, str], Batches] = {}  # by name and fingerprint of the model
+        self._reserved = 0.0  # the estimated cost of requests in batches
         self._left = max_requests
         self._max_cost = max_cost
         self._prices = dict(prices or {})
@@ -88,6 +97,29 @@ class Budget:
         """Return whether the model has a price."""
         return model in self._prices
 
+    def reserve(self, model: str, characters: Sequence[int], max_tokens: Sequence[int | None]) -> list[float]:
+        """Reserve the estimated cost of requests that are submitted together; all output tokens are counted.
+
+        Returns:
+            The cost of each request, from the first, until the limit would be exceeded.
+        """
+        per_prompt, per_output = self._prices[model]
+        costs = [
+            (length / CHARACTERS_PER_TOKEN * per_prompt + (limit or UNLIMITED_TOKENS) * per_output) / 1e6
+            for length, limit in zip(characters, max_tokens, strict=True)
+        ]
+        with self._lock:
+            if self._max_cost is not None:
+                room = self._max_cost - self.cost - self._reserved
+                costs = costs[: sum(total <= room for total in accumulate(costs))]
+            self._reserved += sum(costs)
+        return costs
+
+    def release(self, cost: float) -> None:
+        """Release a reserved cost, because the requests have ended."""
+        with self._lock:
+            self._reserved -= cost
+
     def spend(self, model: str, characters: int, completions: Sequence[Completion | None]) -> None:
         """Add the cost of completions; `characters`, the length of the prompts, is used if tokens are not counted."""
         received = [completion for completion in completions if completion is not None]
@@ -106,5 +138,5 @@ class Budget:
         """Add a cost, and stop the run if the limit is reached."""
         with self._lock:
             self.cost += cost
-            if self._max_cost is not None and self.cost >= self._max_cost:
+            if self._max_cost is not None and self.cost + max(self._reserved, 0.0) >= self._max_cost:
                 self.stopped.set()

@@ -53,7 +53,7 @@ def from_any(
     - A model of a server, `"openai:name"` or `"http://host:port/v1#name"`, or a vLLM model `"vllm:org/name"`.
     - A model object of lm-eval or Inspect, a mock model as text (`"oracle()"`), or a `Model`.
 
-    `hf.models.local`, `hf.models.http` and `hf.models.vllm` have more options.
+    `hf.models.local`, `hf.models.http`, `hf.models.batch` and `hf.models.vllm` have more options.
 
     >>> def shout(prompt: str) -> str:
     ...     return prompt.upper()
@@ -164,6 +164,10 @@ def _model_of_text(source: str | Path) -> Model:
         from helmframe.models import endpoint
 
         return endpoint.from_address(source)
+    if isinstance(source, str) and source.startswith("batch("):
+        from helmframe.models import batch_api
+
+        return batch_api.from_text(source)
     if isinstance(source, str) and source.startswith(("vllm:", "vllm(")):
         from helmframe.models import vllm_model
 
@@ -448,13 +452,14 @@ def list_models() -> pl.DataFrame:
     >>> list_models().filter(kind="mock")["name"].to_list()
     ['echo', 'noisy', 'oracle', 'replay']
     """
+    from helmframe.models.batch_api import batch
     from helmframe.models.endpoint import http
     from helmframe.models.local_model import local
     from helmframe.models.vllm_model import vllm
 
     listed: dict[str, tuple[Callable[..., Model], ...]] = {
         "mock": (mock.echo, mock.noisy, mock.oracle, mock.replay),
-        "backend": (http, local, vllm),
+        "backend": (batch, http, local, vllm),
     }
     rows = [_function_row(kind, function) for kind, functions in listed.items() for function in functions]
     servers = [
