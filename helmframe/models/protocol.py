@@ -195,16 +195,13 @@ def _model_of(source: object, batch: bool | int | None) -> Model:
     if isinstance(source, type):
         raise NotAModelError.of(source, "it is a class; pass an instance")
     packages = {cls.__module__.partition(".")[0] for cls in type(source).__mro__}
-    if "lm_eval" in packages:
-        from helmframe.models import lm_eval_model
+    if packages & {"lm_eval", "inspect_ai"}:
+        from helmframe.models import harness_models
 
-        if lm_eval_model.is_lm(source):
-            return lm_eval_model.from_lm(source)
-    if "inspect_ai" in packages:
-        from helmframe.models import inspect_model
-
-        if inspect_model.is_model(source):
-            return inspect_model.from_model(source)
+        if harness_models.is_lm(source):
+            return harness_models.from_lm(source)
+        if harness_models.is_inspect_model(source):
+            return harness_models.from_inspect_model(source)
     takes_list = None if batch is None else batch is not False
     if callable(getattr(source, "generate", None)):
         return _from_function(source, source.generate, takes_list, default=True)  # type: ignore[attr-defined]
