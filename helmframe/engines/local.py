@@ -281,6 +281,7 @@ class Execution:
             yield
         finally:
             for batches in self.budget.batches.values():
+                batches.close()
                 for line in batches.notes():
                     self.progress.note(line)
 

@@ -232,8 +232,9 @@ class Batches:
                 if route in self._uploads and not self._uploads[route].fits(entry, self._api):
                     self._uploads[route].end_group(group, prefixes)
                     self._submit(route)
-                upload = self._uploads.setdefault(route, _Upload(self._api.PARTS))
-                upload.add(entry, index)
+                if route not in self._uploads:
+                    self._uploads[route] = _Upload(self._api.PARTS)
+                self._uploads[route].add(entry, index)
             for upload in self._uploads.values():
                 upload.end_group(group, prefixes)
 
@@ -242,6 +243,12 @@ class Batches:
         with self.lock:
             for route in list(self._uploads):
                 self._submit(route)
+
+    def close(self) -> None:
+        """Discard the requests that were not submitted, because the run was stopped."""
+        with self.lock:
+            while self._uploads:
+                self._uploads.popitem()[1].file.close()
 
     def wait(self, rows: pl.DataFrame, stop: threading.Event) -> None:
         """Wait until the batches of these requests have ended, and store their completions; `stop` ends the waiting."""

@@ -1,6 +1,7 @@
 """The stage `generate`: run the requests that are not cached, and cache their completions."""
 
 import json
+import logging
 import math
 import secrets
 import threading
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from helmframe.errors import ArgumentError, CapabilityError, StoreError, listed
+from helmframe.errors import ArgumentError, CapabilityError, SourceBrokenError, StoreError, listed
 from helmframe.models.budget import Budget
 from helmframe.models.interrupts import BackgroundTask, run_uninterrupted, wait_for
 from helmframe.models.model import SCORES, Completion, Model, Pair, Prompt, Seeded
@@ -31,6 +32,8 @@ RANGES = {"temperature": (0, math.inf), "top_p": (0, 1), "max_tokens": (0, math.
 # The duration of a block of requests; between blocks, completions of other processes are read.
 BLOCK_SECONDS = 1.0
 RESULT = {**COMPLETION_SCHEMA, "attempts": pl.Int64(), "error": pl.String()}
+
+logger = logging.getLogger("helmframe.models")
 
 # A function of an event and its count. The events are: planned, cached, shared (equal to another request), refused (too
 # long), generated, failed (a part of generated), prompt_tokens and output_tokens.
@@ -275,13 +278,25 @@ def _add_to_batches(
             group = part
             if part["decoding"][0] not in batches.settings:
                 batches.settings.add(part["decoding"][0])
-                frames = _run(part.head(1), prefixes, model, fingerprint, stored, Budget(), lambda event, count: None)  # noqa: ARG005
-                if frames and frames[0]["error"][0] is None:
+                if _sent_live(part.head(1), prefixes, model, fingerprint, stored):
                     batches.add_live(part.head(1))
+                    budget.release(part["reserved"][0])
                     group = part.slice(1)
             if group.height:
                 batches.add(group, prefixes, Prompts(group, prefixes), _decoding(group, model))
         return batches.requested(missing)
+
+
+def _sent_live(
+    request: pl.DataFrame, prefixes: pl.DataFrame, model: Model, fingerprint: str, stored: CompletionStore
+) -> bool:
+    """Send a request live, and return whether its completion is stored."""
+    try:
+        frames = _run(request, prefixes, model, fingerprint, stored, Budget(), lambda event, count: None)  # noqa: ARG005
+    except (CapabilityError, SourceBrokenError) as error:  # some deployments run batches only
+        logger.warning("%s: the first request is not sent live, but in a batch: %s", model.name, error)
+        return False
+    return bool(frames) and frames[0]["error"][0] is None
 
 
 def _affordable(rows: pl.DataFrame, prefixes: pl.DataFrame, model: Model, budget: Budget) -> pl.DataFrame:

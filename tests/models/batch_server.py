@@ -27,8 +27,8 @@ class RefusedError(Exception):
 
 
 def letter(prompt: str) -> str:
-    """Return A, B, C or D by the length of a prompt."""
-    return "ABCD"[len(prompt) % 4]
+    """Return A, B, C or D by the length of the last question of a prompt, such as "Question 7..."."""
+    return "ABCD"[len(re.findall(r"Question \d+\.*", prompt)[-1]) % 4]
 
 
 @dataclass
