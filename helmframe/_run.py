@@ -151,8 +151,9 @@ class Run:
         """
         if self._live is None:
             return Progress(enabled=False).snapshot()
-        batches = dict(self._live.budget.batches)
-        return self._live.progress.snapshot({name: batches[name, key].progress() for name, key in batches})
+        return self._live.progress.snapshot(
+            {name: batches.progress() for (name, _), batches in dict(self._live.budget.batches).items()}
+        )
 
     def errors(self) -> pl.DataFrame:
         """Return the failed requests so far, one row each. See `Results.errors`."""

@@ -20,6 +20,8 @@ SECONDS_BETWEEN_LINES = 10.0
 SECONDS_BETWEEN_PAGES = 0.25
 MAX_ROWS = 20
 COUNTS = ("planned", "cached", "shared", "refused", "generated", "failed", "prompt_tokens", "output_tokens")
+# The end of the name of a judge's row.
+_JUDGE = " (judge)"
 DONE = ("cached", "shared", "refused", "generated")
 
 
@@ -64,7 +66,7 @@ class Progress:
 
     def judging(self, scenario: str, judge: str) -> Callable[[str, int], None]:
         """Return the `report` function of a judge's verdicts on a scenario."""
-        row = self.reporter(scenario, f"{judge} (judge)")
+        row = self.reporter(scenario, f"{judge}{_JUDGE}")
 
         def report(event: str, count: int) -> None:
             row(event, count)
@@ -94,7 +96,13 @@ class Progress:
         """
         with self._lock:
             rows = [
-                (*key, *row.counts.values(), row.rate, row.seconds_left, (batches or {}).get(key[1]))
+                (
+                    *key,
+                    *row.counts.values(),
+                    row.rate,
+                    row.seconds_left,
+                    (batches or {}).get(key[1].removesuffix(_JUDGE)),
+                )
                 for key, row in self.rows.items()
             ]
         return pl.DataFrame(rows, schema=PROGRESS.schema, orient="row")

@@ -179,7 +179,7 @@ class Batches:
     ) -> None:
         self.model = model
         self.lock = threading.RLock()
-        self.settings: set[str] = set()  # the decoding parameters of which a request was sent live
+        self.settings: set[str] = set()  # the decoding parameters for which a request was sent live
         self._api = api
         self._fingerprint = fingerprint
         self._root = root
@@ -290,7 +290,7 @@ class Batches:
         url = self._api.endpoint.url
         return [
             f"{self.model}: batch {entry['id']} with {entry['submitted']:,} requests is in progress at {url}. "
-            "Rerun the plan to resume after Ctrl-C; model.cancel() cancels the batch."
+            "Rerun the plan to resume, or cancel the batch with model.cancel()."
             for entry in self.progress()
             if entry["id"] and entry["status"] not in ENDED
         ]

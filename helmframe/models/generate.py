@@ -318,7 +318,7 @@ def _collect(
     budget: Budget,
     report: Report,
 ) -> pl.DataFrame:
-    """Wait for the batches of these requests, and return the results (`RESULT`) of those that have ended."""
+    """Wait for the batches of these requests, and return the results (`RESULT`) of batches that have ended."""
     batches.submit()
     batches.wait(missing, budget.stopped)
     rows, failed = batches.ended(missing)

@@ -44,17 +44,19 @@ def server() -> Iterator[BatchServer]:
         yield server
 
 
-def start(server: BatchServer, store: Path, api: str) -> "subprocess.Popen[str]":
-    environment = {**os.environ, "HELMFRAME_STORE": str(store), "HELMFRAME_PROGRESS": "0"}
+def start(server: BatchServer, store: Path, api: str, **variables: str) -> "subprocess.Popen[str]":
+    environment = {**os.environ, "HELMFRAME_STORE": str(store), "HELMFRAME_PROGRESS": "0", **variables}
     command = [sys.executable, "-c", CHILD, server.url, api, str(N)]
-    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 def finished(server: BatchServer, store: Path, api: str) -> tuple[str, str, dict[str, int]]:
     """Return the table, the completions and the counts of a run."""
     process = start(server, store, api)
-    output, _ = process.communicate(timeout=120)
-    assert process.returncode == 0
+    output, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
     table, completions, counts = json.loads(output.splitlines()[-1])
     return table, completions, counts
 
@@ -130,6 +132,24 @@ def test_an_expired_batch_resubmits_only_the_missing_requests(server: BatchServe
     shown("5", f"requests resubmitted after a batch expired ({api})", resubmitted, missing)
     assert (resubmitted, counts["failed"]) == (missing, 0)
     assert texts(completions) == texts(live(server, tmp_path / "live")[1])
+
+
+def test_ctrl_c_leaves_the_batch_and_states_how_to_resume(server: BatchServer, tmp_path: Path) -> None:
+    server.open.clear()
+    polled = threading.Event()
+    server.pause = lambda stage: polled.set() if stage == "poll" else None
+    process = start(server, tmp_path / "store", "openai", HELMFRAME_PROGRESS="1")
+    assert polled.wait(60)
+    process.send_signal(signal.SIGINT)
+    _, notes = process.communicate(timeout=60)
+    assert process.returncode != 0
+    left = f"m: batch batch_1 with {N - 1} requests is in progress at {server.url}. Rerun the plan to resume"
+    shown("5", "notes after Ctrl-C", notes.count(left), "2, at the start and at the end")
+    assert (notes.count(left), "model.cancel()" in notes) == (2, True)
+    assert server.count("POST", "/batches/batch_1/cancel") == 0
+    server.open.set()
+    assert finished(server, tmp_path / "store", "openai")[2]["failed"] == 0
+    assert len(server.batches) == 1
 
 
 def texts(completions: str) -> list[Any]:

@@ -449,6 +449,17 @@ def test_a_judge_may_run_in_batches(server: BatchServer) -> None:
     assert (server.count("POST", "/batches"), verdicts["error"].null_count()) == (1, verdicts.height)
 
 
+def test_a_plan_that_stops_early_submits_one_batch_per_look(server: BatchServer) -> None:
+    results = letters(400).generate(batch(server)).score(until=hf.precise(0.2))
+    assert 1 <= len(server.batches) < 5
+    assert results.manifest["counts"]["generated"] == len(server.live) + len(server.submitted) < 400
+
+
+def test_a_cluster_is_refused(server: BatchServer) -> None:
+    with pytest.raises(CapabilityError, match=r"needs no cluster\. Remove engine='ray'"):
+        letters(3).generate(batch(server)).score(engine="ray")
+
+
 def test_a_key_is_sent_as_a_header_and_is_in_no_file(server: BatchServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HELMFRAME_API_KEY", KEY)
     letters(3).generate(batch(server)).score()
