@@ -115,6 +115,8 @@ def from_text(text: str) -> Model:
 def _live(model: object, *, chat: bool | None = None, url: str | None = None, **options: Any) -> Model:
     """Return the live model of the same server."""
     if isinstance(model, Model):
+        if model.batches is not None:
+            raise ArgumentError(f"batch({model.name!r}): the model runs through a batch API already.")
         if chat is not None or url is not None or options:
             raise ArgumentError("batch(): pass url, chat and other options to hf.models.http(…), or pass a name.")
         return model

@@ -189,6 +189,7 @@ class Batches:
         self._batches: list[Batch] = []
         self._live: list[pl.DataFrame] = []  # requests that were sent live
         self._delivered: list[pl.DataFrame] = []
+        self._seen: list[pl.DataFrame] = []
         self._uploads: dict[str, _Upload] = {}
         self._resume()
 
@@ -197,6 +198,21 @@ class Batches:
         with self.lock:
             uploads = [frame.select(*_INDEX) for upload in self._uploads.values() for frame in upload.rows]
             return _semi(rows, [*(batch.index for batch in self._batches), *uploads, *self._live])
+
+    def unseen(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Return the rows that were passed for the first time, and whose requests are not in a batch.
+
+        A request that exceeds the limits of the run is not submitted later, when it would delay the run.
+        """
+        with self.lock:
+            seen = [self.requested(rows).select(*_INDEX), _semi(rows, self._seen).select(*_INDEX)]
+            self._seen.append(rows.select(*_INDEX))
+            return rows.join(pl.concat(seen), on=list(_INDEX), how="anti", maintain_order="left")
+
+    def sent_in_batches(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Return the rows whose requests are in a batch, without those that were sent live."""
+        with self.lock:
+            return _semi(rows, [batch.index for batch in self._batches])
 
     def pending(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Return the rows that were requested by this run, and whose results were not delivered yet."""
@@ -325,8 +341,8 @@ class Batches:
         return True
 
     def _taken(self) -> list[str]:
-        """Return the ids of all batches with a record."""
-        return [record["batch"] for record in read_records(self._folder) if record["batch"]]
+        """Return the ids of all batches in the store, also those of other models."""
+        return [record["batch"] for record in read_records(below(self._root, "batches")) if record["batch"]]
 
     def _submit(self, route: str) -> None:
         """Write the record of a batch, upload its requests, and create it."""

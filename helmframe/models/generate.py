@@ -272,13 +272,13 @@ def _add_to_batches(
     submitted without the parameters that the server rejects.
     """
     with batches.lock:
-        new = missing.join(batches.requested(missing), on="request_id", how="anti", maintain_order="left")
+        new = batches.unseen(missing)
         new = _affordable(new, prefixes, model, budget).with_columns(scored=pl.lit(value=False))
         for part in new.partition_by(["decoding", "output_index", "repeat"], maintain_order=True):
             group = part
             if part["decoding"][0] not in batches.settings:
                 batches.settings.add(part["decoding"][0])
-                if _sent_live(part.head(1), prefixes, model, fingerprint, stored):
+                if _sent_live(part.head(1), prefixes, model, fingerprint, stored, budget):
                     batches.add_live(part.head(1))
                     budget.release(part["reserved"][0])
                     group = part.slice(1)
@@ -288,11 +288,16 @@ def _add_to_batches(
 
 
 def _sent_live(
-    request: pl.DataFrame, prefixes: pl.DataFrame, model: Model, fingerprint: str, stored: CompletionStore
+    request: pl.DataFrame,
+    prefixes: pl.DataFrame,
+    model: Model,
+    fingerprint: str,
+    stored: CompletionStore,
+    budget: Budget,
 ) -> bool:
     """Send a request live, and return whether its completion is stored."""
     try:
-        frames = _run(request, prefixes, model, fingerprint, stored, Budget(), lambda event, count: None)  # noqa: ARG005
+        frames = _run(request, prefixes, model, fingerprint, stored, budget, lambda event, count: None)  # noqa: ARG005
     except (CapabilityError, SourceBrokenError) as error:  # some deployments run batches only
         logger.warning("%s: the first request is not sent live, but in a batch: %s", model.name, error)
         return False
@@ -332,12 +337,12 @@ def _collect(
     report("generated", results.height)
     for name in ("prompt_tokens", "output_tokens"):
         report(name, int(done[name].sum()))
-    if budget.charges(model.name) and rows.height:
+    charged = batches.sent_in_batches(rows).join(failed, on="request_id", how="anti")
+    if budget.charges(model.name) and charged.height:
+        paid = done.join(charged, on="request_id", how="semi").select("completion", "prompt_tokens", "output_tokens")
         completions = [
-            Completion(text, prompt_tokens=prompt, output_tokens=output)
-            for text, prompt, output in done.select("completion", "prompt_tokens", "output_tokens").iter_rows()
+            Completion(text, prompt_tokens=prompt, output_tokens=output) for text, prompt, output in paid.iter_rows()
         ]
-        charged = rows.join(failed, on="request_id", how="anti")
         budget.spend(model.name, sum(_sizes(charged, prefixes)), completions)
     return results.select(*RESULT, "cached")
 

@@ -196,7 +196,7 @@ def test_a_failed_request_is_an_error_row_and_is_sent_again(server: BatchServer)
 
     server.complete = complete
     (error,) = errors(letters(5).generate(batch(server)).score())
-    assert error == "HTTP 500: overloaded  [31m"
+    assert error == "HTTP 500: overloaded [31m"
     server.complete = lambda body: "A"
     assert errors(letters(5).generate(batch(server)).score()) == []
 
@@ -364,6 +364,8 @@ def test_a_model_of_another_kind_is_an_error() -> None:
         hf.models.batch("openai:gpt-4.1", api="open")  # type: ignore[arg-type]
     with pytest.raises(ArgumentError, match=r"pass url, chat and other options to hf\.models\.http"):
         hf.models.batch(hf.models.http("http://localhost:1/v1", "m"), url="http://localhost:1/v1")
+    with pytest.raises(ArgumentError, match="runs through a batch API already"):
+        hf.models.batch(hf.models.batch("openai:gpt-4.1"))
     with pytest.raises(CapabilityError, match=r"isn't a model of hf\.models\.batch"):
         hf.models.oracle().cancel()
 
@@ -492,6 +494,28 @@ def test_anthropic_receives_messages_and_returns_them_in_any_order(
     assert (headers["x-api-key"], headers["anthropic-version"]) == (KEY, "2023-06-01")
     assert "Authorization" not in headers
     assert results.completions.collect()["reasoning"].drop_nulls().unique().to_list() == ["Hm."]
+
+
+def test_after_a_lost_reply_of_anthropic_the_batch_of_another_model_is_not_taken_for_it(
+    server: BatchServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch_api, "CALL_SECONDS", 0.5)
+    lost = ["created"]
+
+    def pause(stage: str) -> None:
+        if stage == "created" and len(server.batches) == 2 and lost:
+            lost.clear()
+            time.sleep(1.0)
+
+    server.pause = pause
+    server.open.clear()
+    other = hf.models.batch("other", url=server.url, chat=True, api="anthropic")
+    run = letters(10).generate({"a": messages(server), "b": other}).submit()
+    wait_until(lambda: not lost)
+    time.sleep(0.2)
+    server.open.set()
+    assert errors(run.wait(60)) == []
+    assert len(server.batches) == 2
 
 
 def test_an_expired_batch_of_anthropic_resubmits_only_the_missing_requests(server: BatchServer) -> None:
