@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
 from contextvars import copy_context
@@ -338,7 +338,7 @@ class Execution:
                     if self.send and self.budget.stopped.is_set():
                         return
 
-    def _prompts(self, shared: Shared) -> Iterator[dict[Model, Prompts]]:
+    def _prompts(self, shared: Shared) -> Generator[dict[Model, Prompts]]:
         """Yield each model's requests, by shard or look; an error is raised when the model is about to run."""
         plan, task = shared.plan, shared.task
         with (

@@ -227,7 +227,7 @@ class BatchServer:
                 server.headers.append(dict(self.headers))
                 status, reply = 200, None
                 try:
-                    reply = server.respond(method, path, query, self.headers, data)
+                    reply = server.respond(method, path, query, dict(self.headers), data)
                 except RefusedError as error:
                     status, reply = error.status, {"error": {"message": str(error), "param": error.parameter}}
                 body = reply if isinstance(reply, bytes) else json.dumps(reply).encode()

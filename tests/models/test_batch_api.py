@@ -330,7 +330,7 @@ def test_a_server_without_a_batch_api_is_an_error(server: BatchServer) -> None:
             raise RefusedError(404, "not here")
         return respond(method, path, *rest)
 
-    server.respond = without_files  # type: ignore[method-assign]
+    server.respond = without_files  # type: ignore[assignment,method-assign]
     with pytest.raises(CapabilityError, match="has no batch API: /files returned HTTP 404"):
         letters(5).generate(batch(server)).score()
     assert records() == []
