@@ -232,7 +232,7 @@ class BatchApi:
     def state(self, record: Record) -> State:
         """Return the state of a batch."""
         reply = self.get(f"batches/{record['batch']}")
-        status = str(reply.get("status"))
+        status = self.endpoint.safe(str(reply.get("status")))
         counts = reply.get("request_counts")
         counts = counts if isinstance(counts, Mapping) else {}
         files = [reply.get(name) for name in ("output_file_id", "error_file_id")]
@@ -366,7 +366,7 @@ class AnthropicBatchApi(BatchApi):
         for entry in self._list(self.ROUTE):
             late = _seconds(entry.get("created_at")) - record["created"]
             counts = entry.get("request_counts")
-            total = sum(map(int, counts.values())) if isinstance(counts, Mapping) else 0
+            total = sum(_count(counts, name) for name in counts) if isinstance(counts, Mapping) else 0
             if not -CLOCK_SKEW <= late <= SUBMISSION_SECONDS + CLOCK_SKEW or total != record["requests"]:
                 continue
             batch_id = _id(entry)
@@ -378,7 +378,7 @@ class AnthropicBatchApi(BatchApi):
     def state(self, record: Record) -> State:
         """See `BatchApi`."""
         reply = self.get(f"{self.ROUTE}/{record['batch']}")
-        status = str(reply.get("processing_status"))
+        status = self.endpoint.safe(str(reply.get("processing_status")))
         counts = reply.get("request_counts")
         counts = counts if isinstance(counts, Mapping) else {}
         ended = status == "ended"

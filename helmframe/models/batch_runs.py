@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, BinaryIO
 from uuid import uuid4
 
@@ -287,8 +288,7 @@ class Batches:
 
     def progress(self) -> list[dict[str, Any]]:
         """Return id, status, submitted, completed, failed and age (s) of each batch."""
-        with self.lock:
-            records = [batch.record for batch in self._batches]
+        records = [batch.record for batch in list(self._batches)]  # without the lock, which an upload holds
         return [
             {
                 "id": record["batch"],
@@ -414,20 +414,25 @@ class Batches:
                 return
             batch.responded = time.monotonic()
             batch.next_poll = batch.responded + batch.interval
+            if state is None:
+                batch.record |= {"status": "failed", "failed": batch.index.height, "ended": time.time()}
+                batch.errors = batch.index.with_columns(error=pl.lit("another process did not submit the batch"))
+                return
             batch.record |= {"status": state.status, "completed": state.completed, "failed": state.failed}
             if state.ended:
                 self._collect(batch, state)
 
-    def _state(self, batch: Batch) -> State:
+    def _state(self, batch: Batch) -> State | None:
+        """Return the state of a batch; None if it will never be submitted."""
         if not batch.id:  # another process submits it
-            record = next(
-                (record for record in read_records(self._folder) if record["name"] == batch.record["name"]), None
-            )
-            if record is None:
-                return State("failed", ended=True, completed=0, failed=0, reason="another process did not submit it")
-            batch.record = record
-            if not batch.id and (_is_submitting(record) or not self._recover(batch)):
+            records = [record for record in read_records(self._folder) if record["name"] == batch.record["name"]]
+            if not records:
+                return None
+            batch.record = records[0]
+            if not batch.id and _is_submitting(batch.record):
                 return State("uploading", ended=False, completed=0, failed=0)
+            if not batch.id and not self._recover(batch):
+                return None
         try:
             return self._api.state(batch.record)
         except RefusedError as error:
@@ -507,13 +512,18 @@ def _is_submitting(record: Record) -> bool:
         return bool(time.time() - record["created"] < SUBMISSION_SECONDS)
     if record["process"] == os.getpid():
         return record["name"] in _submitting
+    return _is_alive(record["process"]) and bool(time.time() - record["created"] < SUBMISSION_SECONDS)
+
+
+def _is_alive(process: int) -> bool:
+    """Return whether a process of this host runs; a killed process may remain as a zombie."""
     try:
-        os.kill(record["process"], 0)
+        os.kill(process, 0)
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except ProcessLookupError:
         return False
-    except PermissionError:
-        pass
-    return bool(time.time() - record["created"] < SUBMISSION_SECONDS)
+    except OSError:  # of another user, or without /proc
+        return True
 
 
 def _semi(rows: pl.DataFrame, indices: Sequence[pl.DataFrame]) -> pl.DataFrame:

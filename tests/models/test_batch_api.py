@@ -1,6 +1,9 @@
 """Batch APIs: a real server on this machine that speaks the protocols of OpenAI and Anthropic."""
 
 import json
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -278,6 +281,24 @@ def test_a_batch_that_another_process_submits_is_waited_for(
     file.write_text(json.dumps(record))
     assert errors(run.wait(60)) == []
     assert (len(polls) > 0, server.count("POST", "/batches")) == (True, 1)
+
+
+def test_a_batch_that_another_process_never_submits_is_an_error_and_sent_by_the_next_run(server: BatchServer) -> None:
+    letters(5).generate(batch(server)).score()
+    (file,) = Path(config.store_root()).glob("batches/*/*.json")
+    record = json.loads(file.read_text()) | {"host": "elsewhere", "collected": None, "created": time.time()}
+    file.write_text(json.dumps(record | {"batch": None, "file": None}))
+    run = letters(5).generate(batch(server)).submit(fresh=True)
+    wait_until(lambda: run.progress().height == 1)
+    file.unlink()
+    assert errors(run.wait(60)) == ["another process did not submit the batch"] * 4
+    assert run.progress()["batches"][0][0]["failed"] == 4
+
+
+def test_a_zombie_does_not_submit() -> None:
+    with subprocess.Popen([sys.executable, "-c", "pass"]) as child:
+        wait_until(lambda: not batch_runs._is_alive(child.pid))
+    assert batch_runs._is_alive(os.getpid())
 
 
 # Errors ---------------------------------------------------------------------------------------------------------------
