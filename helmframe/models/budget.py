@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from importlib.util import find_spec
+from itertools import accumulate
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from helmframe import config
 from helmframe._core.checks import is_integer
@@ -16,10 +17,15 @@ from helmframe._core.yaml import read_yaml
 from helmframe.errors import ArgumentError, listed
 from helmframe.models.model import Completion, Model
 
+if TYPE_CHECKING:
+    from helmframe.models.batch_runs import Batches
+
 # Characters of English per token, for models that don't count tokens.
 CHARACTERS_PER_TOKEN = 4
 # The name of litellm's price file in its package; the file in a release may have a suffix.
 _PRICE_FILES = "model_prices_and_context_window*.json"
+# The number of output tokens in an estimate, for requests without a limit.
+UNLIMITED_TOKENS = 4096
 
 logger = logging.getLogger("helmframe.engines")
 
@@ -122,6 +128,8 @@ class Budget:
         self.stopped = threading.Event()
         self.priority = priority
         self.cost = 0.0
+        self.batches: dict[tuple[str, str], Batches] = {}  # by name and fingerprint of the model
+        self._reserved = 0.0  # the estimated cost of requests in batches
         self._left = max_requests
         self._max_cost = max_cost
         self._user_prices = read_prices(prices)
@@ -192,6 +200,29 @@ class Budget:
         """Return whether the model has a price."""
         return model in self._prices
 
+    def reserve(self, model: str, characters: Sequence[int], max_tokens: Sequence[int | None]) -> list[float]:
+        """Reserve the estimated cost of requests that are submitted together; all output tokens are counted.
+
+        Returns:
+            The cost of each request, from the first, until the limit would be exceeded.
+        """
+        price = self._prices[model]
+        costs = [
+            price.cost(length / CHARACTERS_PER_TOKEN, limit or UNLIMITED_TOKENS)
+            for length, limit in zip(characters, max_tokens, strict=True)
+        ]
+        with self._lock:
+            if self._max_cost is not None:
+                room = self._max_cost - self.cost - self._reserved
+                costs = costs[: sum(total <= room for total in accumulate(costs))]
+            self._reserved += sum(costs)
+        return costs
+
+    def release(self, cost: float) -> None:
+        """Release a reserved cost, because the requests have ended."""
+        with self._lock:
+            self._reserved -= cost
+
     def spend(self, model: str, characters: Sequence[int], completions: Sequence[Completion | None]) -> None:
         """Add the cost of completions.
 
@@ -217,7 +248,7 @@ class Budget:
         """Add a cost, and stop the run if the limit is reached."""
         with self._lock:
             self.cost += cost
-            if self._max_cost is not None and self.cost >= self._max_cost:
+            if self._max_cost is not None and self.cost + max(self._reserved, 0.0) >= self._max_cost:
                 self.stopped.set()
 
 

@@ -175,6 +175,12 @@ def from_address(text: str) -> Model:
     return http(url, name)
 
 
+def server_of(model: Model) -> "_EndpointModel | None":
+    """Return the server of a model of `http`; None for other models."""
+    server = getattr(model.generate_async, "__self__", None)
+    return server if isinstance(server, _EndpointModel) else None
+
+
 def _through_litellm(name: str) -> Model:
     """Return a chat model that litellm calls; `name` is `provider/model`.
 
@@ -260,23 +266,31 @@ class _EndpointModel:
             return f"{name}={self.replaced[name]} is sent instead"
         return "log-probabilities are missing" if name == "logprobs" else f"its default {name} is used"
 
+    def request(self, prompt: Prompt, decoding: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+        """Return the route and the body of a request of text, without the parameters that the server rejects."""
+        route, content = self._content(str(prompt))
+        return route, {**content, **self._body(decoding, "messages" in content)}
+
     async def _complete(self, prompt: Prompt, decoding: Mapping[str, Any]) -> Completion:
-        pictured = prompt if isinstance(prompt, ImagePrompt) else None
-        text = str(prompt) if pictured is None else pictured.text
-        turns: list[dict[str, Any]] | None = as_messages(text)  # type: ignore[assignment]
-        if turns is None and (self.chat or pictured is not None):
-            turns = [{"role": "user", "content": text}]
-        if turns is None:
-            reply = await self._post("completions", {"prompt": text}, decoding)
-        elif pictured is None:
-            reply = await self._post("chat/completions", {"messages": turns}, decoding)
+        if isinstance(prompt, ImagePrompt):
+            reply = await self._post_images(prompt, decoding)
         else:
-            reply = await self._post_images(pictured, turns, decoding)
+            route, content = self._content(str(prompt))
+            reply = await self._post(route, content, decoding)
         return await self._read(reply, stops_of(decoding))
 
-    async def _post_images(self, prompt: ImagePrompt, turns: list[dict[str, Any]], decoding: Mapping[str, Any]) -> Any:
+    def _content(self, prompt: str) -> tuple[str, dict[str, Any]]:
+        """Return the route of a prompt, and the field of the body that contains it."""
+        turns = as_messages(prompt)
+        if turns is None and self.chat:
+            turns = [{"role": "user", "content": prompt}]
+        return ("completions", {"prompt": prompt}) if turns is None else ("chat/completions", {"messages": turns})
+
+    async def _post_images(self, prompt: ImagePrompt, decoding: Mapping[str, Any]) -> Any:
         """Return the reply to a prompt with images, once the images in flight leave room for them."""
         import asyncio
+
+        turns: list[Any] = as_messages(prompt.text) or [{"role": "user", "content": prompt.text}]
 
         room = self._rooms.setdefault(asyncio.get_running_loop(), Room(IMAGE_BYTES))
         load = functools.partial(_image_parts, prompt, turns[-1]["content"])
