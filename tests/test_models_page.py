@@ -40,7 +40,8 @@ def test_the_page_has_a_section_for_each_way() -> None:
         "Use your model", "Capabilities", "Use a function as a model", "Use an object with generate and loglikelihood",
         "Run a local checkpoint", "Evaluate a loaded model and its tokenizer", "Run a GGUF file",
         "How local prompts are batched", "Log-probabilities", "Use an OpenAI-compatible server",
-        "Constrain completions to a JSON schema", "vLLM in this process", "Use a model from lm-eval",
+        "Use a provider through litellm", "Constrain completions to a JSON schema", "vLLM in this process",
+        "Use a model from lm-eval",
         "Use a model from Inspect", "Use a mock model",
     ]  # fmt: skip
-    assert sum(code.startswith(NOT_RUN) for each in SECTIONS.values() for code, _ in each) == 4
+    assert sum(code.startswith(NOT_RUN) for each in SECTIONS.values() for code, _ in each) == 5
