@@ -24,7 +24,7 @@ _ANSWER = (
     r"(?:(?i:\b(?:answer|choice|option|response|respuesta|réponse|antwort|resposta|risposta|ответ)\b)"
     r"|答案|答え|정답|الإجابة|الجواب)"
 )
-_IS = r"(?:(?i:\b(?:is|be|are|es|est|ist)\b|\b[eé]\s)|[:=：—]|是|为|は|은|هي|هو)"
+_IS = r"(?:(?i:\b(?:is|be|are|es|est|ist)\b|\b[eéè]\s)|[:=：—]|是|为|は|은|هي|هو)"
 _ARTICLE = r"(?i:(?:the\s+)?(?:correct\s+|right\s+|best\s+)?(?:option\s+|choice\s+|answer\s+|letter\s+)?)"
 _CUED = rf"(?:{_ANSWER}[^.\n]{{0,40}}?{_IS}[\s*_:]*{_ARTICLE}|\\boxed\{{){_BEFORE}{_LABEL}"
 # "the answer is B", "Answer: (B)", "correct option would be B", "\boxed{B}"
