@@ -49,8 +49,8 @@ def check_where(spec: ScenarioSpec, conditions: Sequence[Condition], data: str |
     except ArgumentError:
         if spec.turns and any(getattr(condition, "column", "") == TURN for condition in conditions):
             raise ArgumentError(
-                "where(turn=…): conditions select whole conversations, because a turn needs the turns before it. Select "
-                "turns of the results: results.rows(turn=2), results.table(by='turn')."
+                "where(turn=…): conditions select whole conversations, because a turn needs the turns before it. To "
+                "select turns of the results, write results.rows(turn=2) or results.table(by='turn')."
             ) from None
         raise
 
