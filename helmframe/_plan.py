@@ -588,6 +588,11 @@ def scenario(
     >>> plan.generate(lambda prompt: "Paris").score().value("quasi_exact_match")
     0.5
 
+    >>> talks = pl.DataFrame({"messages": [["Capital of France?", "And of Spain?"]], "answers": [["Paris", "Madrid"]]})
+    >>> plan = hf.scenario(talks, turns="messages", references="answers")
+    >>> plan.generate(lambda prompt: "Paris").score().table(by="turn", metrics="exact_match")["value"].to_list()
+    [1.0, 0.0]
+
     Args:
         source: The name of a scenario, the path of a spec file, a list of these, or a data frame (Polars, or an object
             with an Arrow stream: pandas, pyarrow, DuckDB).

@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 from helmframe._core.specs import Condition, Equals, Expression, ScenarioSpec, Sql
-from helmframe._schema import INSTANCES
+from helmframe._schema import INSTANCES, TURN
 from helmframe.config import data_root, from_home, s3_endpoint
 from helmframe.errors import ArgumentError, NoInstancesError, SourceError, near
 from helmframe.scenarios.conditions import check_column, listed_names
@@ -46,6 +46,13 @@ def check_where(spec: ScenarioSpec, conditions: Sequence[Condition], data: str |
                 facts.add(condition)
     except SourceError:
         return
+    except ArgumentError:
+        if spec.turns and any(getattr(condition, "column", "") == TURN for condition in conditions):
+            raise ArgumentError(
+                "where(turn=…): conditions select whole conversations, because a turn needs the turns before it. To "
+                "select turns of the results, write results.rows(turn=2) or results.table(by='turn')."
+            ) from None
+        raise
 
 
 def values(spec: ScenarioSpec, column: str, data: str | None = None) -> list[Any]:

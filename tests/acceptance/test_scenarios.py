@@ -57,12 +57,14 @@ def test_3_every_scenario_runs_end_to_end(name: str, rows: str, tmp_path: Path) 
         counted = count(spec, splits=SPLITS, data=root)
     if spec.generated or spec.scenario == "sampler":
         where = "generated" if spec.generated else "from the package"
-    results = asked(spec, two_of(spec, counted, root))
+    plan = two_of(spec, counted, root)
+    results = asked(spec, plan)
     (main,) = (stat for stat in results.table().iter_rows(named=True) if stat["metric"] == spec.main.metric)
     outcome = f"{where}, {counted['n'].sum():,} instances, {spec.main.metric} {main['value']}"
     shown("3", name, f"ok, {outcome}, {results.manifest['counts']['failed']} failed", "2 instances, 0 failed")
     assert results.manifest["counts"]["failed"] == 0
-    assert main["n"] == 2
+    # each turn of a conversation is an instance
+    assert main["n"] == (plan.instances().collect().height if spec.turns else 2)
 
 
 def two_of(spec: ScenarioSpec, counted: pl.DataFrame, root: str) -> Plan:

@@ -80,6 +80,11 @@ def test_conditions_and_samples_select_whole_conversations(spec: Path) -> None:
     assert sampled.group_by("conversation").agg(pl.col("turn").max() == pl.len())["turn"].all()
 
 
+def test_a_condition_on_the_turn_names_the_methods_of_results(spec: Path) -> None:
+    with pytest.raises(ArgumentError, match=r"select whole conversations.*results\.rows\(turn=2\)"):
+        plan(spec).where(turn=2)
+
+
 def test_counts_are_of_turns_and_keys_of_conversations(spec: Path) -> None:
     loaded = load_scenario(spec)
     assert count(loaded, data=str(spec.parent))["n"].to_list() == [6]
