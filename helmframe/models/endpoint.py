@@ -205,7 +205,7 @@ class _EndpointModel:
     async def _complete(self, prompt: Prompt, decoding: Mapping[str, Any]) -> Completion:
         pictured = prompt if isinstance(prompt, ImagePrompt) else None
         text = str(prompt) if pictured is None else pictured.text
-        turns: list[dict[str, Any]] | None = as_messages(text)  # type: ignore[assignment]
+        turns: list[dict[str, Any]] | None = as_messages(text)
         if turns is None and (self.chat or pictured is not None):
             turns = [{"role": "user", "content": text}]
         if turns is None:
