@@ -1,5 +1,6 @@
 """Image-text-to-text checkpoints: a tiny LLaVA with random weights, loaded by `hf.models.local`."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ def model(folder: Path) -> Model:
 
 
 def prompt(text: str, *pictures: bytes) -> ImagePrompt:
-    images = tuple(PromptImage(f"<image {place}>", lambda data=data: data) for place, data in enumerate(pictures, 1))
+    images = tuple(PromptImage(f"<image {place}>", partial(bytes, data)) for place, data in enumerate(pictures, 1))
     return ImagePrompt(text, images, len(text))
 
 
@@ -55,7 +56,7 @@ def test_completions_are_those_of_transformers_generate(model: Model, folder: Pa
 
     (folder.parent / "one.png").write_bytes(noise(3, 30))
     picture = Image.open(folder.parent / "one.png")
-    processor = AutoProcessor.from_pretrained(folder)
+    processor: Any = AutoProcessor.from_pretrained(folder)  # type: ignore[no-untyped-call]
     turns = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Who is this?"}]}]
     text = processor.apply_chat_template(turns, add_generation_prompt=True)
     inputs = processor(text=text, images=picture, return_tensors="pt")
@@ -72,7 +73,8 @@ def test_images_change_completions(model: Model) -> None:
 
 
 def test_seeds_of_prompts_not_batches_decide_samples(model: Model) -> None:
-    seeded = [Seeded(prompt("Who is this?", png(1)), seed) for seed in (1, 2, 1)]
+    pictured: Any = prompt("Who is this?", png(1))
+    seeded = [Seeded(pictured, seed) for seed in (1, 2, 1)]
     first, second, third = texts(model, *seeded, temperature=1.0)
     assert first == third != second
     assert texts(model, seeded[1], temperature=1.0) == [second]

@@ -17,7 +17,7 @@ from tests.pictures import noise, png
 NAMES = ["image_blur", "image_jpeg", "image_noise", "image_rotation"]
 
 
-def rows(plan: Any) -> pl.DataFrame:
+def rows(plan: hf.Plan) -> pl.DataFrame:
     return plan.variants().collect()
 
 

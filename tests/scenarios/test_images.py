@@ -90,7 +90,12 @@ def test_a_reader_caches_few_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_a_sample_reads_the_images_of_its_rows_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_pope(tmp_path, [png(number) for number in range(60)], row_group_size=10)
     read: list[str] = []
-    monkeypatch.setattr(images, "digest_of", lambda data: read.append(digest(data)) or read[-1])
+
+    def counted(data: bytes) -> str:
+        read.append(digest(data))
+        return read[-1]
+
+    monkeypatch.setattr(images, "digest_of", counted)
     rows = hf.scenario("pope", data=tmp_path).sample(5).instances().collect()
     assert rows.height == len(read) == 5
 
