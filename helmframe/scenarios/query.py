@@ -27,6 +27,8 @@ from helmframe.scenarios.sql import identifier, text_list, text_literal
 
 # The rows of DuckDB's vectors: the finest grain at which its reader can be bounded.
 _VECTOR = 2048
+# A column of a spec's SELECT: the references of HELM's instances, where ours differ.
+_HELM_REFERENCES = "helm_references"
 # The number of bytes of rows after which DuckDB no longer caches files of a bucket.
 _CACHED_BYTES = 64 << 20
 
@@ -83,6 +85,7 @@ def open_query(
     splits: Sequence[str] = SPLITS,
     data: str | None = None,
     *,
+    compat: str | None = None,
     make_rows: bool = True,
 ) -> Iterator[Query]:
     """Open the query of the instances in these splits that meet the conditions, except those that are `pl.Expr`.
@@ -95,6 +98,7 @@ def open_query(
         where: The conditions.
         splits: Some of train, valid and test.
         data: The root of the rows, instead of the configured one.
+        compat: "helm" reads the references of HELM's instances.
         make_rows: Whether to generate the rows of a generated scenario. False: the query has columns but no rows.
 
     Raises:
@@ -113,7 +117,7 @@ def open_query(
         nothing = False
         if frame is None:
             nothing = not _make_rows(spec, source, where, splits)
-        columns, names_instances = _make_instances(spec, source)
+        columns, names_instances = _make_instances(spec, source, compat)
         conditions = [
             condition_sql(source, columns, condition) for condition in where if not isinstance(condition, Expression)
         ]
@@ -307,7 +311,7 @@ def _offsets(
     return offsets
 
 
-def _make_instances(spec: ScenarioSpec, source: Source) -> tuple[dict[str, str], bool]:
+def _make_instances(spec: ScenarioSpec, source: Source, compat: str | None) -> tuple[dict[str, str], bool]:
     """Create the view `instances`; return its columns, name → type, and whether the spec's SELECT has instance_id.
 
     It has the columns of `INSTANCES` that are in the spec's SELECT or are derived from it. Other columns of the SELECT
@@ -327,9 +331,10 @@ def _make_instances(spec: ScenarioSpec, source: Source) -> tuple[dict[str, str],
             raise SpecError.at(
                 where, "instances", f"the SELECT must have a column {name!r}; it has {', '.join(types)}."
             )
-    if not re.match(r"STRUCT\((?=.*\btext\b)(?=.*\bcorrect\b).*\)\[\]$", types["references"]):
-        example = "[{'text': answer, 'correct': true}] AS \"references\""
-        problem = f"references must be a list of text and correct, not {types['references']}. Write {example}."
+    references = _HELM_REFERENCES if compat and _HELM_REFERENCES in types else "references"
+    if not re.match(r"STRUCT\((?=.*\btext\b)(?=.*\bcorrect\b).*\)\[\]$", types[references]):
+        example = f"[{{'text': answer, 'correct': true}}] AS \"{references}\""
+        problem = f"{references} must be a list of text and correct, not {types[references]}. Write {example}."
         raise SpecError.at(where, "instances", problem)
     if _is_nested(types["input"]):
         raise SpecError.at(where, "instances", f"input must be text, not {types['input']}.")
@@ -341,7 +346,7 @@ def _make_instances(spec: ScenarioSpec, source: Source) -> tuple[dict[str, str],
         "row_index": "row_index::BIGINT",
         "split": _split_sql(spec),
         "input": "input::VARCHAR",
-        "references": _references_sql(types["references"]),
+        "references": _references_sql(references, types[references]),
         "subset": subset,
         "instance_id": "instance_id::VARCHAR"
         if "instance_id" in types
@@ -396,7 +401,7 @@ def _has_meaning(name: str, dtype: str) -> bool:
         return re.match(r"STRUCT\((?=.*\btype\b)(?=.*\btext\b).*\)\[\]$", dtype) is not None
     if name == "sub_split":
         return not _is_nested(dtype)
-    return name in ("row_index", "split", "input", "references", "instance_id", "cluster")
+    return name in ("row_index", "split", "input", "references", _HELM_REFERENCES, "instance_id", "cluster")
 
 
 def _is_nested(dtype: str) -> bool:
@@ -412,11 +417,11 @@ def _split_sql(spec: ScenarioSpec) -> str:
     return f"CASE split::VARCHAR {cases} ELSE split::VARCHAR END"
 
 
-def _references_sql(dtype: str) -> str:
+def _references_sql(name: str, dtype: str) -> str:
     if "tags" in dtype:
-        return '"references"'
+        return identifier(name)
     return (
-        'list_transform("references", '
+        f"list_transform({identifier(name)}, "
         "lambda reference: {'text': reference.text, 'correct': reference.correct, 'tags': []::VARCHAR[]})"
     )
 

@@ -20,7 +20,7 @@ from helmframe._pipeline import (
     train_pool,
 )
 from helmframe._schema import ORIGINAL
-from helmframe.adapters.adapt import Setting
+from helmframe.adapters.adapt import Setting, used_fields
 from helmframe.judging.judge import judges_of
 from helmframe.judging.query import query_function
 from helmframe.models.completion_cache import completions_of, request_ids, store_root
@@ -90,7 +90,7 @@ def _describe_task(plan: PlanSpec, task: Task) -> list[str]:
     rows = counts.rows
     notes = _extrapolate(count_instances(plan, spec), counts) if rows["instances"] >= MOST_COUNTED else []
     settings = [setting.for_subset(subset) for setting in task.settings for subset in counts.subsets]
-    shots = "/".join(dict.fromkeys(str(setting.adapter.shots) for setting in settings))
+    shots = "/".join(dict.fromkeys(str(used_fields(setting.adapter).shots) for setting in settings))
     method = "/".join(dict.fromkeys(setting.adapter.method for setting in settings))
     grid = f", grid: {', '.join(setting.name for setting in task.settings)}" if len(task.settings) > 1 else ""
     stages = [

@@ -167,6 +167,8 @@ class _RunWriter:
         self.adapter: dict[str, Any] = self.spec["adapter_spec"]
         self.method = str(self.adapter.get("method", ""))
         self.model = str(self.adapter.get("model") or keys["model"])
+        if not read and self.method == SCORED[0]:  # HELM counts examples that no prompt has
+            self.completions = self.completions.with_columns(shots_used=pl.lit(self.adapter["max_train_instances"]))
 
     def files(self, scores: pl.DataFrame) -> Iterator[tuple[str, str]]:
         """Yield name and text of each file; the run spec last, so that an unfinished run lacks it."""
@@ -277,7 +279,9 @@ class _RunWriter:
         rows = self.completions.filter(pl.col("error").is_null().all().over(_ELEMENT))
         # in HELM a completion without tokens has log-probability 0
         empty = pl.when(pl.col("logprob").is_not_null().any() & (pl.col("output_tokens") == 0)).then(0.0)
-        rows = rows.with_columns(pl.coalesce("logprob", empty), num_train_trials=pl.col("trial").max() + 1)
+        rows = rows.with_columns(
+            pl.coalesce("logprob", empty), num_train_trials=pl.lit(self.adapter["num_train_trials"])
+        )
         requests = rows.group_by(REQUEST, maintain_order=True).agg(pl.col("split").first(), **_BOOKKEEPING)
         wide = requests.select(*_ELEMENT, "split", *(pl.col(name).cast(pl.Float64) for name in _BOOKKEEPING))
         long = wide.unpivot(index=[*_ELEMENT, "split"], variable_name="name", value_name="score")
@@ -328,12 +332,13 @@ class _RunWriter:
         if stored is not None:
             return adapter_spec(frozen({key: value for key, value in stored.items() if key in ADAPTER.values()}))
         row = self.completions.row(0, named=True)
+        trials = int(self.completions["trial"].max() or 0) + 1  # type: ignore[arg-type]
         if row["choices"]:
-            return AdapterSpec(method="multiple_choice_joint")
+            return AdapterSpec(method="multiple_choice_joint", trials=trials)
         if row["continuation"] is None:
-            return AdapterSpec()
+            return AdapterSpec(trials=trials)
         method = SCORED[0] if row["reference_index"] is None else "multiple_choice_separate_original"
-        return AdapterSpec(method=method)
+        return AdapterSpec(method=method, trials=trials)
 
 
 def _described(perturbation: str, seed: int, parameters: str | None) -> str | None:

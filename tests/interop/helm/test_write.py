@@ -205,6 +205,28 @@ def test_bookkeeping_counts_each_request_of_an_instance(tmp_path: Path) -> None:
     assert [means["num_train_instances", kind] for kind in kinds] == [1.0, 1.0, 0.0]
 
 
+def test_language_modelling_counts_the_examples_and_trials_of_its_adapter(tmp_path: Path) -> None:
+    texts = pl.DataFrame({"input": ["The sea is wide."], "references": [[""]]})
+    plan = hf.scenario(texts, name="texts", compat="helm")
+    plan = plan.adapt(method="language_modeling", shots=3, trials=2).metrics("bits_per_byte")
+    files = written(plan.generate(Scorer()).score(), tmp_path / "suite")
+    adapter = files["run_spec"]["adapter_spec"]
+    assert (adapter["max_train_instances"], adapter["num_train_trials"]) == (3, 2)
+    (request,) = files["scenario_state"]["request_states"]
+    assert (request["num_train_instances"], request["train_trial_index"]) == (3, 0)
+    means = {each["name"]["name"]: (each["count"], each["mean"]) for each in files["stats"]}
+    assert (means["num_train_instances"], means["num_train_trials"]) == ((1, 3.0), (1, 2.0))
+
+
+def test_repeats_are_no_trials(tmp_path: Path) -> None:
+    plan = hf.scenario("sampler").where(subject="music").limit(1).adapt(trials=2, repeats=3).metrics("exact_match")
+    files = written(plan.generate("oracle()").score(), tmp_path / "suite")
+    trials = [
+        each["mean"] for row in files["per_instance_stats"] for each in row["stats"] if "trials" in each["name"]["name"]
+    ]
+    assert trials == [2.0] * 6
+
+
 def test_tokens_of_all_outputs_of_a_request_are_added_up(tmp_path: Path) -> None:
     answer = Completion("a b", output_tokens=2)
     plan = hf.scenario(pl.DataFrame({"input": ["q"], "references": [["a b"]]}), name="texts")
