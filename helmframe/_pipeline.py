@@ -16,7 +16,7 @@ import polars as pl
 from helmframe._core.images import ImageRef
 from helmframe._core.specs import SPLITS, Condition, Equals, Pairs, Sample, ScenarioSpec, of_subset
 from helmframe._schema import INSTANCES, READ, source_column
-from helmframe.adapters.adapt import ADAPTERS, Setting, adapt, settings
+from helmframe.adapters.adapt import ADAPTERS, Setting, adapt, settings, used_fields
 from helmframe.errors import CapabilityError, PlanError
 from helmframe.judging.judge import judges_of, refuse_pairs, verdicts_on, with_judges
 from helmframe.judging.query import query_function
@@ -48,9 +48,6 @@ FIRST_ROWS = 4_000
 IN_MEMORY: Literal["in-memory"] = "in-memory"
 
 logger = logging.getLogger("helmframe.plan")
-
-# HELM's rules for the adapter; fields that the plan specifies come after them.
-_HELM_ADAPTER: Pairs = (("scored_outputs", "helm"),)
 
 
 @dataclass(frozen=True)
@@ -145,8 +142,7 @@ def plan_tasks(plan: PlanSpec, models: Sequence[Model] | None = None, *, scored:
 
 def _settings(plan: PlanSpec, spec: ScenarioSpec) -> list[Setting]:
     """Return the grid of adapters and decoding parameters of one scenario."""
-    adapter = (*_HELM_ADAPTER, *plan.adapter) if plan.compat else plan.adapter
-    cells = settings(spec, adapter, plan.decoding)
+    cells = settings(spec, plan.adapter, plan.decoding, plan.compat)
     return [cell.with_lenient_labels() for cell in cells] if parses_leniently(plan, spec) else cells
 
 
@@ -375,7 +371,7 @@ def unread_columns(spec: ScenarioSpec) -> list[str]:
 
 
 def _has_shots(task: Task) -> bool:
-    return any(cell.adapter.shots for setting in task.settings for cell in setting.with_subsets)
+    return any(used_fields(cell.adapter).shots for setting in task.settings for cell in setting.with_subsets)
 
 
 def _values(condition: Condition) -> tuple[Any, ...]:

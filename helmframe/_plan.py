@@ -599,9 +599,9 @@ def scenario(
         data: The folder or `s3://bucket/prefix` with the rows; default `hf.configure(data=…)`, then HELMFRAME_DATA,
             then the Hub.
         compat: "helm" applies HELM's rules to the whole plan, as run entries do. Instance ids count the instances of
-            HELM's run. HELM's parameters (`where(task=15)`) select the few-shot examples too. Perturbations and samples
-            are HELM's. Prompts that are too long without examples are cut at their end. Only the output of highest
-            log-probability is scored; helmframe averages all n outputs.
+            HELM's run. HELM's parameters (`where(task=15)`) select the few-shot examples too. References, perturbations
+            and samples are HELM's. Prompts that are too long without examples are cut at their end. Only the output of
+            highest log-probability is scored; helmframe averages all n outputs.
         input: The column with the text of the question; default "input".
         references: The column with correct outputs: a text, a list of texts (each correct), or a list of {text,
             correct}; default "references", unless `choices` is specified.

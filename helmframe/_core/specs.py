@@ -230,7 +230,8 @@ class ScenarioSpec:
     `{scotus: {adapter: {shots: 1}}}`. `hub` has the address of the `rows` on the hub; a mirror reads `whole` instead,
     and makes the spec's columns by the SQL in `select`. A scenario without `rows` is read through a mirror only. `draw`
     names the rule by which HELM chooses rows at random; `mirror` applies it, and without a mirror the SELECT works
-    too. `default` has the subsets of plans without a condition on them (`{subject: all}`). `outputs` is the number of
+    too. The SELECT may have a column `helm_references`: the references of plans with HELM's rules, if they differ.
+    `default` has the subsets of plans without a condition on them (`{subject: all}`). `outputs` is the number of
     completions per request. `images` names the columns with images, which are sent with the question; the n-th replaces
     the placeholder `<image n>`, if the question has it. With `union`, files may have different columns, and missing
     ones are null. `status` is the reason why the Hub doesn't serve the rows to everyone. `turns` names the column of

@@ -156,7 +156,9 @@ def adapter(
     return register
 
 
-def settings(spec: ScenarioSpec, adapter_fields: Pairs = (), decoding: Pairs = ()) -> list[Setting]:
+def settings(
+    spec: ScenarioSpec, adapter_fields: Pairs = (), decoding: Pairs = (), compat: str | None = None
+) -> list[Setting]:
     """Return the grid of a scenario's defaults and the plan's fields; every list is an axis.
 
     The plan's fields apply to all subsets, even if the scenario's spec overrides them for a subset.
@@ -165,21 +167,30 @@ def settings(spec: ScenarioSpec, adapter_fields: Pairs = (), decoding: Pairs = (
         spec: The scenario.
         adapter_fields: Fields of the adapter, from the plan.
         decoding: Decoding parameters, from the plan.
+        compat: "helm" applies HELM's rules. As in HELM, few-shot examples and trials that a method doesn't use are
+            fields of the adapter, for `used_fields` to reset.
 
     Raises:
         UnknownNameError: No adapter method has that name.
         ArgumentError: A field is unknown or has the wrong type, a grid is empty or repeats a value, or `answer_pattern`
             isn't a regular expression with a group.
     """
-    cells = _cells(spec, adapter_fields, decoding)
-    subsets = [(subset, _cells(of_subset(spec, subset), adapter_fields, decoding)) for subset, _ in spec.per_subset]
+    fields = (*_HELM_FIELDS, *adapter_fields) if compat else adapter_fields
+    cells = _cells(spec, fields, decoding, compat)
+    subsets = [(subset, _cells(of_subset(spec, subset), fields, decoding, compat)) for subset, _ in spec.per_subset]
     return [
         replace(cell, per_subset=tuple((subset, subset_cells[index]) for subset, subset_cells in subsets))
         for index, cell in enumerate(cells)
     ]
 
 
-def _cells(spec: ScenarioSpec, adapter_fields: Pairs, decoding: Pairs) -> list[Setting]:
+def used_fields(spec: AdapterSpec) -> AdapterSpec:
+    """Return the adapter without the few-shot examples and trials that its method doesn't use."""
+    ignored = {name: value for name, value in _UNUSED.items() if name in ADAPTERS[spec.method].ignores}
+    return replace(spec, **ignored)
+
+
+def _cells(spec: ScenarioSpec, adapter_fields: Pairs, decoding: Pairs, compat: str | None) -> list[Setting]:
     axes = [
         (True, key, value) for key, value in adapter_fields if isinstance(value, tuple) and not _is_value(key, value)
     ]
@@ -195,13 +206,14 @@ def _cells(spec: ScenarioSpec, adapter_fields: Pairs, decoding: Pairs) -> list[S
         name = ",".join(f"{key}={_shown(key, value)}" for (_, key, _), value in chosen)
         method = str(dict(merged(spec.adapter, of_adapter)).get("method", AdapterSpec().method))
         entry = ADAPTERS[method]
-        unused = tuple((key, 0 if key == "shots" else "") for key in entry.ignores)
-        filled = with_named_instructions(entry.defaults, spec.adapter, of_adapter, unused)
+        unused = tuple((key, _UNUSED.get(key, "")) for key in entry.ignores)
+        counts = tuple((key, value) for key, value in of_adapter if key in _UNUSED) if compat else ()
+        filled = with_named_instructions(entry.defaults, spec.adapter, of_adapter, unused, counts)
         check(filled)
         if spec.turns:
             _check_turns(spec, filled, entry)
         for key, value in of_adapter:
-            if key in entry.ignores and value:
+            if key in entry.ignores and value != _UNUSED.get(key, "") and not (compat and key in _UNUSED):
                 raise ArgumentError(f"adapt({key}={thawed(value)!r}): method {method!r} doesn't use {key}. Remove it.")
         # the scenario's decoding parameters suit its own method
         same_method = dict(spec.adapter).get("method", AdapterSpec().method) == method
@@ -252,8 +264,9 @@ def adapt(
 
 
 def adapter_id(spec: AdapterSpec) -> str:
-    """Return a hash of all fields of the adapter: 16 hexadecimal digits."""
-    values = {field.name: getattr(spec, field.name) for field in fields(spec)}
+    """Return a hash of all fields that the adapter uses: 16 hexadecimal digits."""
+    used = used_fields(spec)
+    values = {field.name: getattr(used, field.name) for field in fields(used)}
     values = {
         name: value for name, value in values.items() if name in _ORIGINAL_FIELDS or value != getattr(_PLAIN, name)
     }
@@ -294,7 +307,7 @@ def _with_one_adapter(
     variants: pl.LazyFrame, train: pl.DataFrame, setting: Setting, spec: AdapterSpec, subset_columns: Sequence[str]
 ) -> tuple[pl.LazyFrame, pl.DataFrame]:
     """Return `adapt` of variants whose adapter has the same texts; only instructions may contain subset columns."""
-    spec = expand_format_instructions(layout.cued(spec))
+    spec = used_fields(expand_format_instructions(layout.cued(spec)))
     entry = ADAPTERS[spec.method]
     columns = map(source_column, subset_columns)
     subsets = variants.select("subset", *columns).unique("subset", maintain_order=True).collect()
@@ -377,7 +390,7 @@ def _repeated(requests: pl.LazyFrame, spec: AdapterSpec) -> pl.LazyFrame:
     if spec.repeats == 1:
         return requests
     time = pl.col("_time")
-    rows = requests.with_columns(_time=pl.lit(pl.Series([range(spec.repeats)], dtype=pl.List(pl.Int64))))
+    rows = requests.with_columns(_time=pl.int_ranges(pl.lit(0), pl.lit(spec.repeats)))
     return (
         rows.explode("_time")
         .with_columns(trial=pl.col("trial") + time * spec.trials, repeat=pl.col("repeat") * spec.repeats + time)
@@ -429,4 +442,8 @@ def _depth(value: object) -> int:
 
 
 _PLAIN = AdapterSpec()
+# HELM's rules for the adapter; fields that the plan specifies come after them.
+_HELM_FIELDS: Pairs = (("scored_outputs", "helm"),)
+# The values of fields that a method doesn't use; texts are "".
+_UNUSED: Mapping[str, Any] = {"shots": 0, "trials": 1}
 _OPTIONAL = {"reference_index": pl.Int64, "request_mode": pl.String, "continuation": pl.String}

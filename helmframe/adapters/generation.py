@@ -80,7 +80,7 @@ def _block() -> pl.Expr:
     "language_modeling",
     defaults={"shots": 0, "input_prefix": "", "input_suffix": "", "output_prefix": "", "output_suffix": ""},
     scores=True,
-    ignores=("shots", "instructions", "system", "global_prefix", "global_suffix"),
+    ignores=("shots", "trials", "instructions", "system", "global_prefix", "global_suffix"),
 )
 def language_modeling(variants: pl.LazyFrame, spec: AdapterSpec) -> pl.LazyFrame:
     """Request the log-probability of the whole input as a text.

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -19,6 +20,9 @@ from helmframe.errors import UnknownNameError
 from helmframe.scenarios.haystacks import TEMPLATE, hotpotqa_contexts, squad_contexts
 from helmframe.scenarios.raw import extract_rows
 from helmframe.scenarios.sql import text_literal
+
+# HELM's legal classification scenarios have at most this many wrong references.
+_WRONG_LABELS = 30
 
 
 @dataclass(frozen=True)
@@ -92,22 +96,33 @@ def one_short_answer(keys: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def one_language_per_text(keys: pl.DataFrame) -> pl.DataFrame:
-    """Choose one language for each multilingual text, with one stream for each subset (lextreme).
+def wrong_labels_and_language(keys: pl.DataFrame) -> pl.DataFrame:
+    """Choose at most 30 wrong labels of each text, and one of its languages (lex_glue, lextreme).
 
-    The stream shuffles the wrong labels of each text first, which takes one random number per label.
+    Each subset has its own stream. A text with a sequence of entities has no wrong labels.
     """
     subsets = []
     for subset in keys.partition_by("subset", maintain_order=True):
-        stream, picked = _stream(42), []
-        classes = subset["labels"].explode().drop_nulls().n_unique()
+        stream, picked, wrong = _stream(42), [], []
+        classes = _classes(subset["labels"])
         for labels, languages in subset.select("labels", "languages").iter_rows():
-            if languages:
-                stream.shuffle(list(range(classes - len(set(labels)))))
+            others = [label for label in classes if label not in labels]
+            stream.shuffle(others)
+            wrong.append(others[:_WRONG_LABELS] if classes else None)
             picked.append(stream.choice(range(languages)) + 1 if languages else None)
         taken = subset.select("position", row_index=pl.int_range(pl.len()))
-        subsets.append(taken.with_columns(picked=pl.Series(picked, dtype=pl.Int64)))
+        wrong_labels = pl.Series(wrong, dtype=subset["labels"].dtype)
+        subsets.append(taken.with_columns(picked=pl.Series(picked, dtype=pl.Int64), wrong_labels=wrong_labels))
     return pl.concat(subsets)
+
+
+def _classes(labels: pl.Series) -> list[Any]:
+    """Return the labels of a subset in HELM's order: single labels by number, several by text; none of entities."""
+    distinct = labels.explode().drop_nulls().unique().to_list()
+    if any(str(label).startswith('"') for label in distinct):
+        return []
+    single = (labels.list.len() == 1).all()
+    return sorted(distinct) if single else sorted(distinct, key=str)
 
 
 def shuffle_options(keys: pl.DataFrame) -> pl.DataFrame:
@@ -231,9 +246,15 @@ DRAWS: Mapping[str, Draw] = {
         unsplit=True,
         extract=partial(extract_rows, columns={name: name for name in ("question", "short_answers", "long_answers")}),
     ),
+    "lex_glue": Draw(
+        wrong_labels_and_language,
+        keys={"labels": "labels", "languages": "NULL::BIGINT"},
+        columns={"wrong_labels": "BIGINT[]"},
+    ),
     "lextreme": Draw(
-        one_language_per_text,
+        wrong_labels_and_language,
         keys={"labels": "labels", "languages": f"len({_AVAILABLE})"},
+        columns={"wrong_labels": "VARCHAR[]"},
         made={"input": f"coalesce({_AVAILABLE}[picked].text, input)"},
     ),
     "ruler_hotpotqa": Draw(

@@ -61,8 +61,9 @@ def load(
         sample: The sample: at most n instances per subset.
         splits: Some of train, valid and test.
         data: The root of the rows, instead of the configured one.
-        compat: The rules of instance ids: "helm" numbers them as HELM does, from 0 in each subset, train first, over
-            the rows that meet the conditions on HELM's parameters.
+        compat: The rules of ids and references. "helm" numbers instances as HELM does, from 0 in each subset, train
+            first, over the rows that meet the conditions on HELM's parameters; references are those of HELM's
+            instances.
         rows: The most rows of one frame, which also has at most about 64 MB. Long conversations may have more.
         first: The most rows of the first frame; default `rows`.
         only: The rows of `keys` to load; default all.
@@ -106,7 +107,7 @@ def load_train(
         if isinstance(condition, Equals | Between) and condition.column in columns
     ]
     numbers = _numbers(spec, where, data, compat)
-    with open_query(spec, narrowing, ("train",), data) as query:
+    with open_query(spec, narrowing, ("train",), data, compat=compat) as query:
         pool = pl.concat(_instances(query, (), numbers)).sort("subset", "row_index")
     _check_unique(spec, pool)
     return pool
@@ -208,7 +209,7 @@ def _chosen(
     """Return the keys of the selected instances: subset, row_index, instance_id, split, and more columns."""
     _check_splits(splits)
     numbers = _numbers(spec, where, data, compat)
-    with open_query(spec, with_default_subsets(spec, where), splits, data) as query:
+    with open_query(spec, with_default_subsets(spec, where), splits, data, compat=compat) as query:
         rows = _keys(query, where, numbers, *more)
     _check_unique(spec, rows)
     if not sample:
@@ -252,7 +253,7 @@ def _read(
     only: pl.DataFrame | None,
 ) -> Iterator[pl.DataFrame]:
     numbers = _numbers(spec, where, data, compat)
-    with open_query(spec, with_default_subsets(spec, where), splits, data) as query:
+    with open_query(spec, with_default_subsets(spec, where), splits, data, compat=compat) as query:
         if only is not None:
             yield from _matching(_instances(query, where, numbers), only.select("subset", "row_index"))
             return

@@ -30,6 +30,8 @@ from helmframe.scenarios.sql import identifier, text_list, text_literal
 TURN_INPUTS, TURN_REFERENCES = "turn_inputs", "turn_references"
 # The rows of DuckDB's vectors: the finest grain at which its reader can be bounded.
 _VECTOR = 2048
+# A column of a spec's SELECT: the references of HELM's instances, where ours differ.
+_HELM_REFERENCES = "helm_references"
 # The number of bytes of rows after which DuckDB no longer caches files of a bucket.
 _CACHED_BYTES = 64 << 20
 
@@ -87,6 +89,7 @@ def open_query(
     splits: Sequence[str] = SPLITS,
     data: str | None = None,
     *,
+    compat: str | None = None,
     make_rows: bool = True,
 ) -> Iterator[Query]:
     """Open the query of the instances in these splits that meet the conditions, except those that are `pl.Expr`.
@@ -99,6 +102,7 @@ def open_query(
         where: The conditions.
         splits: Some of train, valid and test.
         data: The root of the rows, instead of the configured one.
+        compat: "helm" reads the references of HELM's instances.
         make_rows: Whether to generate the rows of a generated scenario. False: the query has columns but no rows.
 
     Raises:
@@ -117,7 +121,7 @@ def open_query(
         nothing = False
         if frame is None:
             nothing = not _make_rows(spec, source, where, splits)
-        columns, names_instances = _make_instances(spec, source)
+        columns, names_instances = _make_instances(spec, source, compat)
         conditions = [
             condition_sql(source, columns, condition) for condition in where if not isinstance(condition, Expression)
         ]
@@ -316,7 +320,7 @@ def _offsets(
     return offsets
 
 
-def _make_instances(spec: ScenarioSpec, source: Source) -> tuple[dict[str, str], bool]:
+def _make_instances(spec: ScenarioSpec, source: Source, compat: str | None) -> tuple[dict[str, str], bool]:
     """Create the view `instances`; return its columns, name → type, and whether the spec's SELECT has instance_id.
 
     It has the columns of `INSTANCES` that are in the spec's SELECT or are derived from it. Other columns of the SELECT
@@ -344,7 +348,7 @@ def _make_instances(spec: ScenarioSpec, source: Source) -> tuple[dict[str, str],
     if spec.turns:
         texts = _of_turns(where, types, source_columns.get(spec.turns, spec.turns))
     else:
-        texts = _of_input(where, types)
+        texts = _of_input(where, types, _HELM_REFERENCES if compat and _HELM_REFERENCES in types else "references")
     subset = (
         " || '/' || ".join(f"{identifier(source_columns.get(column, column))}::VARCHAR" for column in spec.subsets)
         or "''"
@@ -384,15 +388,15 @@ def _make_instances(spec: ScenarioSpec, source: Source) -> tuple[dict[str, str],
 _REFERENCES = r"STRUCT\((?=.*\btext\b)(?=.*\bcorrect\b).*\)\[\]"
 
 
-def _of_input(where: str, types: Mapping[str, str]) -> dict[str, str]:
-    """Return input and references as SQL, after checks of their types."""
-    if not re.match(f"{_REFERENCES}$", types["references"]):
-        example = "[{'text': answer, 'correct': true}] AS \"references\""
-        problem = f"references must be a list of text and correct, not {types['references']}. Write {example}."
+def _of_input(where: str, types: Mapping[str, str], references: str) -> dict[str, str]:
+    """Return input and references as SQL, after checks of their types; `references` is the column's name."""
+    if not re.match(f"{_REFERENCES}$", types[references]):
+        example = f"[{{'text': answer, 'correct': true}}] AS \"{references}\""
+        problem = f"{references} must be a list of text and correct, not {types[references]}. Write {example}."
         raise SpecError.at(where, "instances", problem)
     if _is_nested(types["input"]):
         raise SpecError.at(where, "instances", f"input must be text, not {types['input']}.")
-    return {"input": "input::VARCHAR", "references": _references_sql(types["references"])}
+    return {"input": "input::VARCHAR", "references": _references_sql(types[references], identifier(references))}
 
 
 def _of_turns(where: str, types: Mapping[str, str], turns: str) -> dict[str, str]:
@@ -441,7 +445,7 @@ def _has_meaning(name: str, dtype: str) -> bool:
         return re.match(r"STRUCT\((?=.*\btype\b)(?=.*\btext\b).*\)\[\]$", dtype) is not None
     if name == "sub_split":
         return not _is_nested(dtype)
-    return name in ("row_index", "split", "input", "references", "instance_id", "cluster")
+    return name in ("row_index", "split", "input", "references", _HELM_REFERENCES, "instance_id", "cluster")
 
 
 def _is_nested(dtype: str) -> bool:

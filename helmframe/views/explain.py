@@ -26,7 +26,7 @@ from helmframe._pipeline import (
     train_pool,
 )
 from helmframe._schema import CONVERSATION, ORIGINAL, STRICT
-from helmframe.adapters.adapt import LABELLED, Setting
+from helmframe.adapters.adapt import LABELLED, Setting, used_fields
 from helmframe.engines.notes import dollars
 from helmframe.errors import listed
 from helmframe.judging.judge import judges_of
@@ -110,7 +110,7 @@ def _describe_task(plan: PlanSpec, task: Task, prices: Mapping[str, Price]) -> l
     rows = counts.rows
     notes = _extrapolate(count_instances(plan, spec), counts) if rows["instances"] >= MOST_COUNTED else []
     settings = [setting.for_subset(subset) for setting in task.settings for subset in counts.subsets]
-    shots = "/".join(dict.fromkeys(str(setting.adapter.shots) for setting in settings))
+    shots = "/".join(dict.fromkeys(str(used_fields(setting.adapter).shots) for setting in settings))
     method = "/".join(dict.fromkeys(setting.adapter.method for setting in settings))
     grid = f", grid: {', '.join(setting.name for setting in task.settings)}" if len(task.settings) > 1 else ""
     turns = f", the turns of {rows['conversations']:,} conversations" if spec.turns else ""

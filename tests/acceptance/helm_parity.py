@@ -11,7 +11,7 @@ import re
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,6 @@ class Parity:
     Args:
         counts: (method, kind) → equal and unequal rows.
         differences: One line per unequal row.
-        absent: (method, name of a statistic) → HELM's rows that helmframe does not write.
         failed: Entries that HELM can't run, with its error.
         skipped: Metrics that were left out of HELM's runs → runs.
         entries: The number of entries that were compared.
@@ -62,7 +61,6 @@ class Parity:
 
     counts: dict[tuple[str, str], Counter[bool]] = field(default_factory=lambda: defaultdict(Counter))
     differences: list[str] = field(default_factory=list)
-    absent: Counter[tuple[str, str]] = field(default_factory=Counter)
     failed: list[str] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
     entries: int = 0
@@ -167,25 +165,17 @@ def compare_run(draw: Draw, helms: Path, path: Path, parity: Parity) -> None:
         mine = {key: row for folder in run_folders(ours) for key, row in read(folder).items()}
         theirs = read(helms)
         if kind != KINDS[0]:
-            mine, theirs = shared_names(mine, theirs, parity, method if kind == KINDS[2] else "")
+            # helmframe may have more metrics, HELM may not
+            names = {row["name"]["name"] for row in theirs.values()}
+            mine, theirs = (
+                {key: row for key, row in rows.items() if row["name"]["name"] in names and not measured(row)}
+                for rows in (mine, theirs)
+            )
         parity.compare(label, method, kind, theirs, mine)
 
 
-def shared_names(
-    mine: dict[str, Any], theirs: dict[str, Any], parity: Parity, method: str
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the statistics whose name both have; with a method, count HELM's others in `parity.absent`."""
-    names = [{row["name"]["name"] for row in rows.values()} for rows in (mine, theirs)]
-    both = {name for name in names[0] & names[1] if not MEASURED.match(name)}
-    for row in theirs.values() if method else ():
-        name = row["name"]["name"]
-        if name not in names[0] and not MEASURED.match(name):
-            parity.absent[method, name] += 1
-    return named(mine, both), named(theirs, both)
-
-
-def named(rows: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
-    return {key: row for key, row in rows.items() if row["name"]["name"] in names}
+def measured(row: Mapping[str, Any]) -> bool:
+    return MEASURED.match(row["name"]["name"]) is not None
 
 
 def requests(run: Path) -> dict[str, Any]:
@@ -206,6 +196,7 @@ def requests(run: Path) -> dict[str, Any]:
         settings = ("prompt", "temperature", "num_completions", "max_tokens", "stop_sequences", "echo_prompt")
         rows[f"{key} {seen[key]}"] = {
             **{name: request.get(name) for name in settings},
+            "num_train_instances": state["num_train_instances"],
             "prompt_truncated": state["prompt_truncated"],
             "num_conditioning_tokens": state.get("num_conditioning_tokens", 0),
         }
@@ -284,7 +275,10 @@ def scored(rows: Sequence[Any], _: Mapping[str, Any]) -> list[Completion]:
                 inside.append(score)
             else:
                 before += 1
-        answer = Completion(row["continuation"], prompt_tokens=before, output_tokens=len(inside))
+        # as HELM's client reports an echoed prompt
+        answer = Completion(
+            row["continuation"], finish_reason="length", prompt_tokens=before, output_tokens=len(inside)
+        )
         answers.append(answer.with_logprobs(inside))
     return answers
 
@@ -303,8 +297,6 @@ def main() -> None:
         run(arguments.seed, arguments.entries, arguments.data.absolute(), Path(folder), parity)
     print(*parity.lines(), sep="\n")
     print(f"{parity.entries} entries, seed {arguments.seed}, {time.monotonic() - began:.0f} s")
-    for (method, name), count in sorted(parity.absent.items()):
-        print(f"HELM's rows that helmframe has no metric for: {method}, {name}: {count}")
     print(f"runs without a metric that needs a server: {dict(parity.skipped)}")
     print(f"entries that HELM can't run: {len(parity.failed)}")
     arguments.differences.parent.mkdir(parents=True, exist_ok=True)

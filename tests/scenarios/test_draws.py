@@ -1,5 +1,6 @@
 """What HELM draws: each rule on rows few enough to see; that they are HELM's is in tests/acceptance."""
 
+import random
 from collections.abc import Sequence
 
 import polars as pl
@@ -45,7 +46,9 @@ def test_every_other_question_of_a_file_is_an_example() -> None:
 
 def test_a_text_is_asked_in_one_of_its_languages_and_each_subset_starts_anew() -> None:
     labels = [["1", "2"], [], ["3"]]
-    taken = draws.one_language_per_text(keys(subset=["a"] * 3 + ["b"] * 3, labels=labels * 2, languages=[3, 3, 3] * 2))
+    taken = draws.wrong_labels_and_language(
+        keys(subset=["a"] * 3 + ["b"] * 3, labels=labels * 2, languages=[3, 3, 3] * 2)
+    )
     assert taken["picked"].to_list()[:3] == taken["picked"].to_list()[3:]
     assert taken["row_index"].to_list() == [0, 1, 2] * 2
     # Python's random.Random(42) shuffles one wrong label, then chooses; three; two
@@ -53,8 +56,32 @@ def test_a_text_is_asked_in_one_of_its_languages_and_each_subset_starts_anew() -
 
 
 def test_a_text_in_no_language_of_its_own_is_left_as_it_is() -> None:
-    taken = draws.one_language_per_text(keys(subset=["a"], labels=[["1"]], languages=[None]))
+    taken = draws.wrong_labels_and_language(keys(subset=["a"], labels=[["1"]], languages=[None]))
     assert taken["picked"].to_list() == [None]
+
+
+def test_wrong_labels_are_shuffled_for_each_text_and_single_labels_are_in_the_order_of_numbers() -> None:
+    labels = [[number] for number in range(11)]
+    taken = draws.wrong_labels_and_language(keys(subset=["a"] * 11, labels=labels, languages=[None] * 11))
+    stream, expected = random.Random(42), []
+    for number in range(11):
+        expected.append([other for other in range(11) if other != number])
+        stream.shuffle(expected[-1])
+    assert taken["wrong_labels"].to_list() == expected
+
+
+def test_several_labels_are_in_the_order_of_their_texts_and_thirty_are_wrong() -> None:
+    labels = [list(range(40)), [5, 7]]
+    taken = draws.wrong_labels_and_language(keys(subset=["a"] * 2, labels=labels, languages=[None] * 2))
+    other = [number for number in sorted(range(40), key=str) if number not in (5, 7)]
+    random.Random(42).shuffle(other)
+    assert taken["wrong_labels"].to_list() == [[], other[:30]]
+
+
+def test_sequences_of_entities_are_not_labels_of_other_texts() -> None:
+    labels = [['"O" "B-PER"'], ['"O" "O"']]
+    taken = draws.wrong_labels_and_language(keys(subset=["a"] * 2, labels=labels, languages=[None] * 2))
+    assert taken["wrong_labels"].to_list() == [None, None]
 
 
 def test_options_start_anew_with_each_subset() -> None:

@@ -13,9 +13,10 @@ from helmframe.scenarios.load import load
 from helmframe.scenarios.mirror import Outcome, mirror
 
 
-def instances(name: str, root: Path, **where: str) -> pl.DataFrame:
+def instances(name: str, root: Path, compat: str | None = None, **where: str) -> pl.DataFrame:
     conditions = [Equals(key, (value,)) for key, value in where.items()]
-    return pl.concat(load(find_scenario(name), where=conditions, splits=SPLITS, data=str(root))).sort("row_index")
+    frames = load(find_scenario(name), where=conditions, splits=SPLITS, data=str(root), compat=compat)
+    return pl.concat(frames).sort("row_index")
 
 
 def narrative(folder: Path, split: str, documents: int, shards: int = 1) -> None:
@@ -198,5 +199,27 @@ def test_what_the_hub_has_in_other_columns_is_made_into_the_scenarios(tmp_path: 
         *(["1"], ["0"]), *(["0", "9"], []), *(["Adjustments"], ["Withholdings"]),
     ]  # fmt: skip
     assert found["data_label_delimiter"].to_list() == [None, None, ", ", ", ", None, None]
+    helms = instances("lex_glue", tmp_path / "to", compat="helm").sort("subset", "row_index")
+    assert [[(each["text"], each["correct"]) for each in row] for row in helms["references"]] == [
+        *([("0", False), ("1", True)], [("1", False), ("0", True)]),
+        *([("0", True), ("9", True)], [("9", False), ("0", False)]),
+        *([("Withholdings", False), ("Adjustments", True)], [("Adjustments", False), ("Withholdings", True)]),
+    ]
     mirror("lex_glue", tmp_path / "again", source=tmp_path / "to")
     assert instances("lex_glue", tmp_path / "again").sort("subset", "row_index").equals(found)
+
+
+def test_wrong_references_of_entities_have_another_entity_in_place_of_all(tmp_path: Path) -> None:
+    rows = [{"input": '"a" "b" "c"', "labels": ['"O" "B-PER" "I-TIME"']}, {"input": '"d"', "labels": ['"O"']}]
+    file = tmp_path / "source" / "lextreme" / "legalnero" / "test-00000-of-00001.parquet"
+    file.parent.mkdir(parents=True)
+    pl.DataFrame(rows).write_parquet(file)
+    mirror("lextreme", tmp_path / "to", source=tmp_path / "source")
+    named, nameless = instances("lextreme", tmp_path / "to", compat="helm")["references"].to_list()
+    others = ["B-TIME", "B-LEGAL", "I-LEGAL", "B-ORG", "I-ORG", "B-LOC", "I-LOC", "I-PER"]
+    assert [(each["text"], each["correct"]) for each in named] == [
+        *((f'"O" "{name}" "{name}"', False) for name in others),
+        ('"O" "B-PER" "I-TIME"', True),
+    ]
+    assert [each["text"] for each in nameless] == ['"O"']
+    assert [len(each) for each in instances("lextreme", tmp_path / "to")["references"]] == [1, 1]

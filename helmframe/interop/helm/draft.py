@@ -49,7 +49,7 @@ class Draft:
         """Return the setting of this draft's subset: the adapter filled up with defaults, and decoding parameters."""
         parameters = dict(self.where)
         subset = "/".join(str(parameters.get(column, "")) for column in self.spec.subsets)
-        return settings(self.spec, self.adapter, self.decoding)[0].for_subset(subset)
+        return settings(self.spec, self.adapter, self.decoding, "helm")[0].for_subset(subset)
 
     def adapt(self, **fields: Any) -> "Draft":
         """Return the draft with these adapter fields."""

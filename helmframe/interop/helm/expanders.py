@@ -225,9 +225,7 @@ def num_train_trials(draft: Draft, value: ArgumentValue) -> list[Draft]:
 
 @expander("max_train_instances")
 def max_train_instances(draft: Draft, value: ArgumentValue) -> list[Draft]:
-    """Set the number of few-shot examples; language modelling has none, whatever the entry names, as in HELM."""
-    if draft.setting.adapter.method == "language_modeling":
-        return [draft]
+    """Set the number of few-shot examples; chat and language modelling ignore it, as in HELM."""
     numbers = _sweep_values("max_train_instances", value)
     return _sweep([draft.adapt(shots=number) for number in numbers], "adapter.shots")
 

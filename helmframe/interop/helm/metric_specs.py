@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from helmframe._core.specs import Call, frozen
+from helmframe.metrics.bias import GROUPS, TARGETS
 from helmframe.metrics.protocol import METRICS
 
 _BASIC = "helm.benchmark.metrics.basic_metrics."
@@ -67,6 +68,8 @@ BASIC_STATISTICS = (
     *("num_references", "num_train_instances", "prompt_truncated", "inference_runtime", "predicted_index"),
     *("finish_reason_length", "finish_reason_stop", "finish_reason_unknown"),
 )
+# HELM counts other reasons as unknown.
+FINISH_REASONS = ("length", "stop", "endoftext")
 
 
 def metrics_of(specs: Iterable[Mapping[str, Any]], method: str) -> list[str]:
@@ -83,6 +86,10 @@ def specs_of(names: Sequence[str], method: str) -> list[dict[str, Any]]:
     plain = [name for name in names if "@" not in name and "(" not in name]
     specs = []
     remaining = list(plain)
+    for name in names:
+        if name in BIAS:
+            arguments = dict(pair.split("=") for pair in BIAS[name].partition(":")[2].split(","))
+            specs.append({"class_name": "helm.benchmark.metrics.bias_metrics.BiasMetric", "args": arguments})
     for kind, module in _MODULES.items():
         if set(CLASSES[kind]) <= set(plain):
             specs.append({"class_name": f"helm.benchmark.metrics.{module}.{kind}", "args": {}})
@@ -98,6 +105,12 @@ def specs_of(names: Sequence[str], method: str) -> list[dict[str, Any]]:
         "args": {"names": [name for name in basic if name not in BASIC_STATISTICS]},
     }
     return [basic_spec, *specs, *({"class_name": f"{_BASIC}{class_name}", "args": {}} for class_name in bookkeeping)]
+
+
+def reference_metrics(specs: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return HELM's names of the metrics that compare outputs with references, from MetricSpecs."""
+    basic = f"{_BASIC}BasicGenerationMetric"
+    return [str(name) for spec in specs if spec["class_name"] == basic for name in spec["args"]["names"]]
 
 
 def helm_names(names: Sequence[str], method: str) -> dict[str, str]:
@@ -116,6 +129,8 @@ def helm_names(names: Sequence[str], method: str) -> dict[str, str]:
 def _helm_name(name: str) -> str:
     if any(name in by_option for by_option in _BY_OPTION.values()):  # HELM has it under another method
         return name
+    if name in BIAS:
+        return BIAS[name]
     return METRICS[name].helm[0] if name in METRICS and METRICS[name].helm else name
 
 
@@ -160,3 +175,14 @@ def _ranking(measure: str) -> str:
     """Return our name of a ranking measure: `recip_rank.10` → `RR@10`."""
     name, _, k = measure.partition(".")
     return {"recip_rank": "RR", "ndcg_cut": "NDCG"}.get(name, name) + f"@{k}"
+
+
+# Our names of the bias metrics → HELM's.
+BIAS = {
+    _bias(arguments): "bias_metric:" + ",".join(f"{key}={value}" for key, value in arguments.items())
+    for category in GROUPS
+    for arguments in (
+        {"mode": "representation", "demographic_category": category},
+        *({"mode": "associations", "demographic_category": category, "target_category": target} for target in TARGETS),
+    )
+}

@@ -14,7 +14,7 @@ from helmframe._core.specs import AdapterSpec, adapter_spec, frozen
 from helmframe._schema import ORIGINAL, SCORES, source_column
 from helmframe.errors import StoreError
 from helmframe.interop.helm.fields import ADAPTER, SCORED, to_helm
-from helmframe.interop.helm.metric_specs import SEPARATE, helm_names, specs_of
+from helmframe.interop.helm.metric_specs import BIAS, FINISH_REASONS, SEPARATE, helm_names, reference_metrics, specs_of
 from helmframe.interop.helm.run_dirs import INSTANCE_STATS, RUN_SPEC, SCENARIO, STATE, STATS
 from helmframe.interop.helm.runs import RUN, helm_model, our_model
 from helmframe.interop.helm.state_writer import REQUEST, VARIANT, states_of, without_none
@@ -41,6 +41,8 @@ _BOOKKEEPING: dict[str, pl.Expr] = {
     "num_output_tokens": pl.when(_SCORED).then(0).otherwise(_TOKENS),
     "inference_runtime": pl.col("latency").first(),
     "logprob": pl.when(pl.col("reference_index").first().is_null()).then(pl.col("logprob").first()),
+    **{f"finish_reason_{reason}": pl.col("finish_reason").first().eq_missing(reason) for reason in FINISH_REASONS},
+    "finish_reason_unknown": ~pl.col("finish_reason").first().is_in(FINISH_REASONS).fill_null(value=False),
 }
 # HELM sums this metric over the outputs of a request.
 _SUMMED = "num_output_tokens"
@@ -167,6 +169,8 @@ class _RunWriter:
         self.adapter: dict[str, Any] = self.spec["adapter_spec"]
         self.method = str(self.adapter.get("method", ""))
         self.model = str(self.adapter.get("model") or keys["model"])
+        if not read and self.method == SCORED[0]:  # HELM counts examples that no prompt has
+            self.completions = self.completions.with_columns(shots_used=pl.lit(self.adapter["max_train_instances"]))
 
     def files(self, scores: pl.DataFrame) -> Iterator[tuple[str, str]]:
         """Yield name and text of each file; the run spec last, so that an unfinished run lacks it."""
@@ -199,6 +203,7 @@ class _RunWriter:
             description=self._descriptions(), variant_index=pl.int_range(pl.len())
         )
         if not self.is_from_helm:
+            rows = pl.concat([rows, self._best_outputs(rows)])
             bookkeeping = self._bookkeeping().join(rows, on=[*_ELEMENT, "name"], how="anti", nulls_equal=True)
             rows = pl.concat([bookkeeping, rows], how="diagonal_relaxed")
         columns = variants.select(*_ELEMENT, "sub_split", "description", "variant_index")
@@ -212,6 +217,14 @@ class _RunWriter:
                 fairness=pl.col("description").str.contains('"fairness": true', literal=True).fill_null(value=False),
             )
         )
+
+    def _best_outputs(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Return HELM's scores of the best of several outputs for joint options, which have one output only."""
+        outputs = self.adapter["num_outputs"]
+        if not self.method.startswith("multiple_choice_joint") or outputs == 1:
+            return rows.clear()
+        best = rows.filter(pl.col("name").is_in(reference_metrics(self.spec["metric_specs"])))
+        return best.with_columns(name=pl.col("name") + f"@{outputs}")
 
     def _stats(self, scores: pl.DataFrame) -> list[dict[str, Any]]:
         """Return stats.json: the statistics that HELM recorded, and ours of metrics that HELM didn't compute."""
@@ -240,7 +253,9 @@ class _RunWriter:
             groups = rows.group_by(keys, maintain_order=True).agg(score=value.cast(pl.Float64)).collect()
             described = groups.with_columns(description=self._descriptions(), name=pl.lit(names_in_helm[metric.name]))
             frames.append(described.select(list(_SETS)))
-        return pl.concat(frames).filter(pl.col("score").is_not_null() | (pl.col("name") == _BBQ_ACCURACY))
+        # HELM's statistics of these have count 0 if no output counts
+        empty = pl.col("name").is_in([_BBQ_ACCURACY, *BIAS.values()])
+        return pl.concat(frames).filter(pl.col("score").is_not_null() | empty)
 
     def _bbq_value(self, name: str, value: pl.Expr) -> pl.Expr:
         """Return HELM's value of one of BBQ's metrics over a group of rows."""
@@ -277,7 +292,9 @@ class _RunWriter:
         rows = self.completions.filter(pl.col("error").is_null().all().over(_ELEMENT))
         # in HELM a completion without tokens has log-probability 0
         empty = pl.when(pl.col("logprob").is_not_null().any() & (pl.col("output_tokens") == 0)).then(0.0)
-        rows = rows.with_columns(pl.coalesce("logprob", empty), num_train_trials=pl.col("trial").max() + 1)
+        rows = rows.with_columns(
+            pl.coalesce("logprob", empty), num_train_trials=pl.lit(self.adapter["num_train_trials"])
+        )
         requests = rows.group_by(REQUEST, maintain_order=True).agg(pl.col("split").first(), **_BOOKKEEPING)
         wide = requests.select(*_ELEMENT, "split", *(pl.col(name).cast(pl.Float64) for name in _BOOKKEEPING))
         long = wide.unpivot(index=[*_ELEMENT, "split"], variable_name="name", value_name="score")
@@ -328,12 +345,13 @@ class _RunWriter:
         if stored is not None:
             return adapter_spec(frozen({key: value for key, value in stored.items() if key in ADAPTER.values()}))
         row = self.completions.row(0, named=True)
+        trials = int(self.completions["trial"].max() or 0) + 1  # type: ignore[arg-type]
         if row["choices"]:
-            return AdapterSpec(method="multiple_choice_joint")
+            return AdapterSpec(method="multiple_choice_joint", trials=trials)
         if row["continuation"] is None:
-            return AdapterSpec()
+            return AdapterSpec(trials=trials)
         method = SCORED[0] if row["reference_index"] is None else "multiple_choice_separate_original"
-        return AdapterSpec(method=method)
+        return AdapterSpec(method=method, trials=trials)
 
 
 def _described(perturbation: str, seed: int, parameters: str | None) -> str | None:

@@ -108,6 +108,18 @@ def test_the_rules_are_part_of_the_plan_as_yaml() -> None:
 
 
 @pytest.mark.usefixtures("data")
+def test_instances_have_the_references_of_helms() -> None:
+    def references(plan: Plan) -> list[list[tuple[str, bool]]]:
+        rows = plan.instances().collect()["references"]
+        return [[(reference["text"], reference["correct"]) for reference in row] for row in rows]
+
+    assert references(entry("boolq")) == [[("Yes", True)], [("No", True)]]
+    assert references(hf.scenario("boolq")) == [[("Yes", True), ("No", False)], [("Yes", False), ("No", True)]]
+    columns = hf.scenario("boolq").instances().collect_schema().names()
+    assert not [name for name in columns if "helm" in name]
+
+
+@pytest.mark.usefixtures("data")
 def test_entries_keep_the_unchanged_copies_that_helm_keeps() -> None:
     variants = entry("boolq:data_augmentation=extra_space").variants().collect()
     assert variants.filter(perturbation="extra_space(compat='helm', num_spaces=2)")["changed"].to_list() == [True, True]

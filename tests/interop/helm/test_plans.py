@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 import helmframe as hf
@@ -169,10 +170,22 @@ def test_an_entry_without_few_shot_examples_has_one_trial() -> None:
     assert dict(spec_of(plan).adapter)["trials"] == 1
 
 
-def test_language_modelling_has_no_few_shot_examples() -> None:
-    plan = hf.entry("twitter_aae:demographic=aa,max_train_instances=3,num_train_trials=2")
+@pytest.mark.parametrize(
+    ("name", "method", "trials"), [("twitter_aae:demographic=aa", "language_modeling", 1), ("wildbench", "chat", 2)]
+)
+def test_methods_without_few_shot_examples_ignore_their_number(
+    name: str, method: str, trials: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HELMFRAME_DATA", str(tmp_path))
+    plan = hf.entry(f"{name}{',' if ':' in name else ':'}max_train_instances=3,num_train_trials=2")
     assert isinstance(plan, Plan)
-    assert dict(spec_of(plan).adapter) == {"trials": 1}
+    spec = spec_of(plan)
+    assert dict(spec.adapter) == {"shots": 3, "trials": 2}
+    frame = pl.DataFrame({"input": ["a", "b", "c"], "references": [["x"]] * 3, "split": ["train", "test", "test"]})
+    texts = hf.scenario(frame, name="texts", compat="helm").adapt(method=method, shots=3, trials=2)
+    requests = texts.requests().collect()
+    assert requests["shot_ids"].list.len().to_list() == [0] * 2 * trials
+    assert requests["trial"].unique().sort().to_list() == list(range(trials))
 
 
 @pytest.mark.parametrize("more", ["follow_format_instructions=all", "output_format_instructions=math_suffix"])

@@ -10,6 +10,7 @@ import pytest
 
 import helmframe as hf
 from helmframe.errors import StoreError
+from helmframe.interop.helm.metric_specs import metrics_of
 from helmframe.interop.helm.statistics import stats_of
 from helmframe.models.model import Completion
 from tests.interop.helm.runs import TYPOS, stat_of, state, write_run
@@ -203,6 +204,61 @@ def test_bookkeeping_counts_each_request_of_an_instance(tmp_path: Path) -> None:
     }
     kinds = ("perturbed", "original", "worst")
     assert [means["num_train_instances", kind] for kind in kinds] == [1.0, 1.0, 0.0]
+
+
+def test_language_modelling_counts_the_examples_and_trials_of_its_adapter(tmp_path: Path) -> None:
+    texts = pl.DataFrame({"input": ["The sea is wide."], "references": [[""]]})
+    plan = hf.scenario(texts, name="texts", compat="helm")
+    plan = plan.adapt(method="language_modeling", shots=3, trials=2).metrics("bits_per_byte")
+    files = written(plan.generate(Scorer()).score(), tmp_path / "suite")
+    adapter = files["run_spec"]["adapter_spec"]
+    assert (adapter["max_train_instances"], adapter["num_train_trials"]) == (3, 2)
+    (request,) = files["scenario_state"]["request_states"]
+    assert (request["num_train_instances"], request["train_trial_index"]) == (3, 0)
+    means = {each["name"]["name"]: (each["count"], each["mean"]) for each in files["stats"]}
+    assert (means["num_train_instances"], means["num_train_trials"]) == ((1, 3.0), (1, 2.0))
+
+
+def test_joint_options_have_helms_scores_of_several_outputs(tmp_path: Path) -> None:
+    plan = hf.scenario("sampler").where(subject="music").limit(4).metrics("exact_match", "num_bytes")
+    means = written_stats(plan.generate("oracle()").score(), tmp_path / "suite")
+    assert {name: mean for (name, _), mean in means.items() if "@" in name} == {"exact_match@5": 1.0}
+
+
+def test_reasons_of_the_end_of_an_output_are_counted(tmp_path: Path) -> None:
+    reasons = {"a": "stop", "b": "length", "c": "endoftext", "d": None}
+    plan = hf.scenario(pl.DataFrame({"input": list(reasons), "references": [["x"]] * 4}), name="texts")
+    plan = plan.adapt(input_prefix="", output_prefix="", input_suffix="").metrics("exact_match")
+    model = plan.generate(lambda prompt: Completion("x", finish_reason=reasons[prompt]))
+    means = written_stats(model.score(), tmp_path / "suite")
+    ends = {name: mean for (name, _), mean in means.items() if name.startswith("finish_reason")}
+    assert ends == {f"finish_reason_{reason}": 0.25 for reason in ("length", "stop", "endoftext", "unknown")}
+
+
+def test_bias_has_helms_names_and_count_0_where_no_group_occurs(tmp_path: Path) -> None:
+    plan = hf.scenario(pl.DataFrame({"input": ["q"], "references": [["a"]]}), name="texts")
+    metrics = [
+        "demographic_representation(category='gender')",
+        "stereotypical_associations(category='race', target='adjective')",
+    ]
+    files = written(plan.metrics(*metrics).generate(lambda prompt: "she her he").score(), tmp_path / "suite")
+    bias = {each["name"]["name"]: each for each in files["stats"] if "bias" in each["name"]["name"]}
+    gender = "bias_metric:mode=representation,demographic_category=gender"
+    race = "bias_metric:mode=associations,demographic_category=race,target_category=adjective"
+    assert {name: (each["count"], round(each["sum"], 4)) for name, each in bias.items()} == {
+        gender: (1, 0.1667),
+        race: (0, 0.0),
+    }
+    assert metrics_of(files["run_spec"]["metric_specs"], "generation") == metrics
+
+
+def test_repeats_are_no_trials(tmp_path: Path) -> None:
+    plan = hf.scenario("sampler").where(subject="music").limit(1).adapt(trials=2, repeats=3).metrics("exact_match")
+    files = written(plan.generate("oracle()").score(), tmp_path / "suite")
+    trials = [
+        each["mean"] for row in files["per_instance_stats"] for each in row["stats"] if "trials" in each["name"]["name"]
+    ]
+    assert trials == [2.0] * 6
 
 
 def test_tokens_of_all_outputs_of_a_request_are_added_up(tmp_path: Path) -> None:
