@@ -420,8 +420,8 @@ class Plan:
                         fitted, prefixes = fit(first, heads, model, default_room=task.default_room)
                         frames.append(fitted.join(prefixes, on="prefix_id", maintain_order="left"))
                         for turn in later:
-                            requests = with_unknown_completions(turn, fitted)
-                            fitted, prefixes = fit(requests, heads, model, default_room=task.default_room)
+                            unknown = with_unknown_completions(turn, fitted)
+                            fitted, prefixes = fit(unknown, heads, model, default_room=task.default_room)
                             frames.append(fitted.join(prefixes, on="prefix_id", maintain_order="left"))
         prompt = (pl.col("prefix") + pl.col("suffix")).alias("prompt")
         return pl.concat(frames, how="diagonal_relaxed").lazy().with_columns(prompt).drop("prefix")

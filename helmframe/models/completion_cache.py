@@ -163,8 +163,8 @@ def ids_for(rows: pl.DataFrame, prefixes: pl.DataFrame, fingerprint: str, *, by_
         of_option = pl.concat_str(pl.lit("\0"), pl.col("reference_index").cast(pl.String))
         instance = pl.concat_str(instance, of_option, ignore_nulls=True)
     scored = pl.lit("\0continuation\0") + pl.col("continuation")
-    media = [_media_digest(), *(pl.col(name) for name in ("content_change",) if name in rows.columns)]
-    extra = pl.concat_str(*media, instance, ignore_nulls=True)
+    media = [_media_digest(), pl.col("content_change")] if "content_change" in rows.columns else [_media_digest()]
+    extra = pl.concat_str([*media, instance], ignore_nulls=True)
     extra = pl.when(extra.str.len_bytes() > 0).then(pl.lit("\0beside\0") + extra)
     shared = ["decoding", "output_index", "repeat", "prefix_id"]
     content = rows.select(

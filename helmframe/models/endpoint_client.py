@@ -280,7 +280,7 @@ class LitellmEndpoint(Endpoint):
     def _error_of(self, error: Any, litellm: Any) -> HelmframeError:
         """Return the error of a call as an error of helmframe."""
         status = error.status_code if isinstance(getattr(error, "status_code", None), int) else 500
-        message = self._safe(str(error).partition(" To drop these")[0])
+        message = self.safe(str(error).partition(" To drop these")[0])
         if "LLM Provider NOT provided" in message:
             provider = self.name.partition("/")[0]
             return SourceMissingError(f"litellm has no provider {provider!r}. Write 'litellm:provider/model'.")

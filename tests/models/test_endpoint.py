@@ -234,7 +234,7 @@ def test_one_whose_tokens_ran_out_while_thinking_has_said_nothing(server: Server
 
 def test_reasoning_is_switched_in_conversations(server: Server) -> None:
     server.reply = lambda asked: message("B") if "messages" in asked.body else completion("B")
-    extra = {"chat_template_kwargs": {"tools": []}}
+    extra: dict[str, Any] = {"chat_template_kwargs": {"tools": []}}
     model = http(server.url, "m", chat=True, extra=extra)
     for reasoning in ("low", 512, False, 0):
         answer(model, max_tokens=2, reasoning=reasoning)

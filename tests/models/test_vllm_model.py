@@ -195,7 +195,7 @@ def test_parallel_options_are_passed_to_vllm(folder: Path, stand_in: ModuleType)
         return LLM(model)
 
     stand_in.LLM = load  # type: ignore[attr-defined]
-    parallel = {"tensor_parallel_size": 2, "data_parallel_size": 2, "pipeline_parallel_size": 1}
+    parallel: dict[str, Any] = {"tensor_parallel_size": 2, "data_parallel_size": 2, "pipeline_parallel_size": 1}
     answers(hf.models.vllm(folder, **parallel))
     assert received == [{**parallel, "trust_remote_code": False}]
     one = hf.models.vllm(folder).fingerprint()

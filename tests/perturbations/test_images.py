@@ -18,7 +18,8 @@ NAMES = ["image_blur", "image_jpeg", "image_noise", "image_rotation"]
 
 
 def rows(plan: hf.Plan) -> pl.DataFrame:
-    return plan.variants().collect()
+    variants: pl.DataFrame = plan.variants().collect()
+    return variants
 
 
 def frame(n: int = 3) -> pl.DataFrame:
