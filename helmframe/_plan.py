@@ -44,8 +44,7 @@ from helmframe._plan_yaml import dump_plan, load_steps
 from helmframe._run import Run, load_results, start_run
 from helmframe._schema import COMPLETIONS, VARIANTS
 from helmframe.early_stopping.rules import Until
-from helmframe.engines import local
-from helmframe.engines.resolve import Engine, resolve_engine
+from helmframe.engines import Engine, local, resolve_engine
 from helmframe.errors import ArgumentError, NotAModelError, SpecError
 from helmframe.judging.judge import refuse_pairs, with_judges
 from helmframe.judging.query import query_function, with_models

@@ -14,11 +14,10 @@ import polars as pl
 from helmframe._core.registry import render
 from helmframe._pipeline import PlanSpec, plan_tasks
 from helmframe.early_stopping.rules import Until, until_entry
-from helmframe.engines import local
+from helmframe.engines import Engine, local, resolve_engine
 from helmframe.engines.logs import read_logs
 from helmframe.engines.manifest import called_models, plan_texts, resumed_runs
 from helmframe.engines.progress import DONE, Progress
-from helmframe.engines.resolve import Engine, resolve_engine
 from helmframe.errors import HelmframeError, StoreError, UnknownNameError
 from helmframe.models.budget import Budget
 from helmframe.models.completion_cache import store_root

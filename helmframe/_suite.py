@@ -14,8 +14,7 @@ from helmframe._plan_yaml import dump_suite, read_plan
 from helmframe._run import Run, load_results, start_run
 from helmframe._schema import COMPLETIONS
 from helmframe.early_stopping.rules import Until
-from helmframe.engines import local
-from helmframe.engines.resolve import Engine, resolve_engine
+from helmframe.engines import Engine, local, resolve_engine
 from helmframe.errors import HelmframeError, SourceError, SpecError
 from helmframe.models.budget import Budget, Prices
 from helmframe.perturbations.call import PerturbationCall

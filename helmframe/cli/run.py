@@ -11,8 +11,8 @@ from helmframe._pipeline import plan_tasks
 from helmframe._plan import Plan, spec_of
 from helmframe.cli.command import add_verbose, command, print_status
 from helmframe.early_stopping.rules import parse_until
+from helmframe.engines import ENGINES, Engine
 from helmframe.engines.ray import Ray
-from helmframe.engines.resolve import ENGINES, Engine
 from helmframe.errors import ArgumentError, HelmframeError, PlanError, StoreError
 from helmframe.interop.helm import Entry, EntryState, parse_entry, plans_of, read_conf, skipped_text
 from helmframe.interop.suites import suite

@@ -9,8 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from helmframe.metrics.ifeval.instructions import follows
-from helmframe.metrics.ifeval.language import may_check
+from helmframe.metrics.ifeval.instructions import follows, may_check
 from helmframe.metrics.protocol import metric
 
 _SOURCE = "Zhou et al. 2023 (IFEval), evaluation_main.py"

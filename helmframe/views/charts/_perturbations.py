@@ -10,8 +10,7 @@ from helmframe.results import Results
 from helmframe.results._data import reader_of
 from helmframe.results.charts import chart
 from helmframe.stats.robustness import ALL
-from helmframe.views.charts._robustness import EMPTY
-from helmframe.views.charts.changes import by_strength, changes_of
+from helmframe.views.charts._robustness import EMPTY, by_strength, changes_of
 from helmframe.views.charts.frames import Frame, Metrics, Source, format_of, rows_of, unit_of
 from helmframe.views.charts.marks import height, line_at, points, whiskers
 from helmframe.views.charts.theme import WIDTH, apply_theme, empty_chart

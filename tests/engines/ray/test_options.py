@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 import helmframe as hf
+from helmframe.engines import resolve_engine
 from helmframe.engines.ray import options
-from helmframe.engines.resolve import resolve_engine
 
 
 def plan() -> hf.Plan:

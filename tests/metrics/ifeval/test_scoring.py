@@ -4,7 +4,7 @@ import pytest
 from langdetect import DetectorFactory
 
 from helmframe.errors import ArgumentError, CapabilityError, UnknownNameError
-from helmframe.metrics.ifeval import follows, language
+from helmframe.metrics.ifeval import follows, instructions
 from helmframe.metrics.protocol import METRICS
 from helmframe.metrics.score import score
 from tests.frames import completions
@@ -81,9 +81,9 @@ def test_a_relation_of_another_name_is_an_error() -> None:
 
 
 def test_without_its_packages_the_metric_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(language, "find_spec", lambda _: None)
+    monkeypatch.setattr(instructions, "find_spec", lambda _: None)
     with pytest.raises(CapabilityError, match=r"langdetect, nltk, punkt: pip install 'helmframe\[ifeval\]'"):
-        language.may_check()
+        instructions.may_check()
 
 
 @pytest.mark.parametrize(
@@ -116,8 +116,8 @@ def test_the_language_of_an_unclear_text_is_the_same_every_time() -> None:
     text = "LE PRÉSIDENT A DÉCIDÉ HIER SOIR QUE"
     languages = set()
     for _ in range(20):
-        language._language.cache_clear()
-        languages.add(language._language(text))
+        instructions._language.cache_clear()
+        languages.add(instructions._language(text))
     assert len(languages) == 1
 
 
