@@ -99,7 +99,7 @@ def test_code_of_the_checkpoint_runs_where_it_is_trusted(here: Path) -> None:
     )
     plain = answered("--model ./x")
     assert not ran.exists()
-    assert answered("--model ./x --trust-remote-code") == plain
+    assert answered("--model ./x --trust-remote-code") == pytest.approx(plain, abs=1e-5)  # kernels are chosen by time
     assert ran.exists()
 
 
