@@ -60,6 +60,7 @@ class Task:
     models: tuple[Model, ...]
     outputs: int
     metrics: tuple[str | Metric, ...]
+    default_room: bool = True  # head-room for models that are known to reason; HELM has none
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,8 @@ def plan_tasks(plan: PlanSpec, models: Sequence[Model] | None = None, *, scored:
                     f"Metric {metric.name} needs {metric.k} outputs of each request. Write .generate(…, n={metric.k})."
                 )
         cells = tuple(_settings(plan, spec))
-        tasks.append(Task(spec, plan.perturbations, cells, target_models, outputs, tuple(names)))
+        default_room = plan.compat is None
+        tasks.append(Task(spec, plan.perturbations, cells, target_models, outputs, tuple(names), default_room))
     return tasks
 
 
@@ -262,7 +264,7 @@ def fit_requests(
     requests: pl.DataFrame, heads: pl.DataFrame, task: Task, model: Model, fingerprint: str
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return `FITTED` of one model, one row per output with its request_id, and `PREFIXES`. No request is sent."""
-    fitted, prefixes = fit(requests, heads, model)
+    fitted, prefixes = fit(requests, heads, model, default_room=task.default_room)
     return request_ids(fitted, prefixes, fingerprint, task.outputs, by_instance=model.sees_rows), prefixes
 
 

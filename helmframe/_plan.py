@@ -21,6 +21,7 @@ from helmframe._core.specs import (
     Expression,
     Integers,
     Numbers,
+    Reasoning,
     Sample,
     Sql,
     Stops,
@@ -235,6 +236,7 @@ class Plan:
         seed: Integers = UNSET,
         presence_penalty: Numbers = UNSET,
         frequency_penalty: Numbers = UNSET,
+        reasoning: Reasoning = UNSET,
         **options: Any,
     ) -> "Plan":
         """Return the plan with these models, which replace earlier ones; decoding parameters are merged by key.
@@ -252,6 +254,10 @@ class Plan:
             seed: The seed of sampling.
             presence_penalty: The penalty of tokens that are in the text.
             frequency_penalty: The penalty of tokens by their number in the text.
+            reasoning: The effort of a model that reasons before its answer: "low", "medium" or "high" with 2,048, 8,192
+                or 24,576 tokens of head-room, or a number of tokens. They are added to `max_tokens`, so that the answer
+                has room after the reasoning. False switches reasoning off. By default a model that is known to reason
+                has 2,048 tokens, except with compat="helm".
             **options: Further decoding parameters, passed to the model by name.
 
         Raises:
@@ -276,6 +282,7 @@ class Plan:
             seed=seed,
             presence_penalty=presence_penalty,
             frequency_penalty=frequency_penalty,
+            reasoning=reasoning,
             **options,
         )
         check_spelling(decoding, models)
@@ -400,7 +407,7 @@ class Plan:
                 for setting in task.settings:
                     requests, heads = adapt_variants(self._spec, variants.lazy(), train, setting, task.spec)
                     for model in task.models:
-                        fitted, prefixes = fit(requests.collect(), heads, model)
+                        fitted, prefixes = fit(requests.collect(), heads, model, default_room=task.default_room)
                         frames.append(fitted.join(prefixes, on="prefix_id", maintain_order="left"))
         prompt = (pl.col("prefix") + pl.col("suffix")).alias("prompt")
         return pl.concat(frames, how="diagonal_relaxed").lazy().with_columns(prompt).drop("prefix")

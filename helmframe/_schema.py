@@ -232,7 +232,14 @@ COMPLETIONS = Table(
             "tokens",
             required=False,
         ),
-        _column("output_tokens", pl.Int64, "tokens of the completion", "tokens"),
+        _column("output_tokens", pl.Int64, "tokens of the completion and its reasoning", "tokens"),
+        _column(
+            "reasoning_tokens",
+            pl.Int64,
+            "tokens of the reasoning; null if unknown",
+            "tokens",
+            required=False,
+        ),
         _column("latency", pl.Float64, "duration of the batch that contained the request", "s"),
         _column("cached", pl.Boolean, "whether the completion was read from the store"),
         _column("attempts", pl.Int64, "number of attempts in this run"),
@@ -248,6 +255,9 @@ READ = Table(
         _column("output", pl.String, "parsed and stripped output; null if it isn't parsed"),
         _column("parsed", pl.Boolean, "whether an output was parsed from the completion; null if the request failed"),
         _column("truncated", pl.Boolean, "whether the completion ended at the token limit"),
+        _column(
+            "starved", pl.Boolean, "whether reasoning used all tokens, so that the completion is empty", required=False
+        ),
         _column("correct", pl.List(pl.String), "the texts of the correct references"),
         _column("label_delimiter", pl.String, "separator of the labels in an output; null: one label"),
         _column(
@@ -288,6 +298,9 @@ SCORES = Table(
         _column("output", pl.String, "parsed output; null if it isn't parsed"),
         _column("parsed", pl.Boolean, "whether an output was parsed from the completion; null if the request failed"),
         _column("truncated", pl.Boolean, "whether the completion ended at the token limit"),
+        _column(
+            "starved", pl.Boolean, "whether reasoning used all tokens, so that the completion is empty", required=False
+        ),
         _column("metric", pl.String, "name of the metric"),
         _column(
             "score",
@@ -347,6 +360,7 @@ STATS = Table(
         _column("n_error", pl.Int64, "completions without a score: the request failed, or the metric has no value"),
         _column("n_unparsed", pl.Int64, "completions without a parsed output (they score 0)"),
         _column("n_truncated", pl.Int64, "completions that ended at the token limit"),
+        _column("n_starved", pl.Int64, "completions that are empty because reasoning used all tokens"),
     ),
 )
 HELM_STATS = Table(
@@ -402,6 +416,9 @@ PROGRESS = Table(
         _column("refused", pl.Int64, "requests that aren't sent to the model", "completions"),
         _column("generated", pl.Int64, "finished requests, failed ones included", "completions"),
         _column("failed", pl.Int64, "failed requests", "completions"),
+        _column(
+            "rerun", pl.Int64, "completions without text after reasoning, generated again with more room", "completions"
+        ),
         _column("prompt_tokens", pl.Int64, "tokens of the generated completions, if the model counts them", "tokens"),
         _column("output_tokens", pl.Int64, "tokens of the generated completions, if the model counts them", "tokens"),
         _column("rate", pl.Float64, "finished requests per second since the first was planned; null before", "1/s"),

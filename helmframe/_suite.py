@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import polars as pl
 
-from helmframe._core.specs import UNSET, AdapterFields, Integers, Numbers, Sql, Stops
+from helmframe._core.specs import UNSET, AdapterFields, Integers, Numbers, Reasoning, Sql, Stops
 from helmframe._pipeline import PlanSpec
 from helmframe._plan import Plan, spec_of
 from helmframe._plan_yaml import dump_suite, read_plan
@@ -83,6 +83,7 @@ class Suite:
         seed: Integers = UNSET,
         presence_penalty: Numbers = UNSET,
         frequency_penalty: Numbers = UNSET,
+        reasoning: Reasoning = UNSET,
         **options: Any,
     ) -> "Suite":
         """Return the suite with these models in every plan. See `Plan.generate`."""
@@ -99,6 +100,7 @@ class Suite:
                     seed=seed,
                     presence_penalty=presence_penalty,
                     frequency_penalty=frequency_penalty,
+                    reasoning=reasoning,
                     **options,
                 )
                 for plan in self.plans

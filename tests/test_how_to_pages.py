@@ -38,6 +38,7 @@ PAGES = [
     "dashboards",
     "gate_in_ci",
     "private_bucket",
+    "reasoning",
     "reproducibility",
     "slurm",
     "troubleshooting",

@@ -1,5 +1,6 @@
 """Expressions that several stages share: stripped text, references, keyed random numbers."""
 
+from collections.abc import Collection
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,33 @@ def correct_references(references: str = "perturbed_references") -> pl.Expr:
     """Return the texts of the correct references, as a list."""
     correct = pl.element().filter(pl.element().struct.field("correct"))
     return pl.col(references).list.eval(correct.struct.field("text"))
+
+
+# Decoding parameters (JSON) that give a completion head-room for reasoning.
+_HEAD_ROOM = r'"head_room": |"reasoning": ["1-9]'
+
+
+def is_starved(columns: Collection[str]) -> pl.Expr:
+    """Return whether reasoning used all tokens of a completion, so that its text is empty; null if the request failed.
+
+    Servers that hide the reasoning return an empty text that ended at the token limit. Without head-room, a stop
+    sequence may end a completion within its reasoning.
+
+    Args:
+        columns: The columns of the frame; completions stored by earlier versions lack some.
+    """
+
+    def column(name: str, dtype: type[pl.DataType]) -> pl.Expr:
+        return pl.col(name) if name in columns else pl.lit(None, dtype=dtype)
+
+    text, end = pl.col("completion"), column("finish_reason", pl.String)
+    has_reasoning = column("reasoning", pl.String).is_not_null() | (column("reasoning_tokens", pl.Int64) > 0)
+    at_limit = end.eq_missing("length")
+    has_room = column("decoding", pl.String).str.contains(_HEAD_ROOM).fill_null(value=False)
+    ended_within = end.is_null() | (end.eq_missing("stop") & ~has_room)
+    shown = ~text.str.contains(r"\S") & has_reasoning.fill_null(value=False) & (at_limit | ended_within)
+    hidden = (text == "") & at_limit & (column("output_tokens", pl.Int64).fill_null(1) > 0)
+    return pl.when(text.is_not_null()).then(shown | hidden)
 
 
 def look_up_pairs(needle: pl.Expr, keys: pl.Expr, values: pl.Expr) -> pl.Expr:

@@ -30,6 +30,7 @@ UNSET: Final = Unset.UNSET
 # A decoding parameter: a value, or a list of values, which is a grid.
 Integers: TypeAlias = int | Sequence[int | None] | Unset | None
 Numbers: TypeAlias = float | Sequence[float | None] | Unset | None
+Reasoning: TypeAlias = str | int | Sequence[str | int | None] | Unset | None
 Stops: TypeAlias = str | Sequence[str] | Sequence[Sequence[str]] | Unset | None
 
 SPLITS = ("train", "valid", "test")

@@ -42,6 +42,7 @@ from helmframe.engines.notes import (
     count_empty,
     empty_notes,
     refusal_notes,
+    rerun_notes,
     utilization_notes,
     with_cache_note,
 )
@@ -50,7 +51,7 @@ from helmframe.engines.progress import DONE, Progress
 from helmframe.errors import CapabilityError, GroupedError, SourceError, SourceMissingError, StoreError
 from helmframe.models.budget import Budget
 from helmframe.models.completion_cache import CompletionCache, StoredRun, store_root
-from helmframe.models.generate import Report
+from helmframe.models.generate import Report, roomier_requests
 from helmframe.models.interrupts import wait_for, wait_through
 from helmframe.models.model import Model
 from helmframe.models.scheduler import busy_of
@@ -201,6 +202,7 @@ class Execution:
                 judge_utilization.manifest_entries(),
                 others.manifest_entries(),
                 self.empty.manifest_entries(),
+                self.empty.reasoning_entries(),
             )
             content = manifest.content("done")
             for note in [*empty_notes(content), *refusal_notes(content)] if self.send else ():
@@ -208,7 +210,8 @@ class Execution:
             if missing and len(missing) == len(tasks):
                 raise missing[0]
         content = manifest.content("done", cost=self.budget.known_cost)
-        for note in [*utilization_notes(content), *(cost_notes(content) if self.send else ())]:
+        costs = cost_notes(content) if self.send else []
+        for note in [*rerun_notes(content), *utilization_notes(content), *costs]:
             self.progress.note(note)
         return self.folder
 
@@ -310,6 +313,9 @@ class Execution:
                 report = self._with_cache_note(report, model, fitted, task)
             if not self.fresh:
                 cache.reuse(fitted, prefixes, model, fingerprint, scenario)
+                if not model.durable:
+                    roomier = roomier_requests(fitted, prefixes, model, fingerprint)
+                    cache.reuse(roomier, prefixes, model, fingerprint, scenario)
             cached = cache.completions(model, fingerprint, scenario)
             unscored: list[Address] = []
             with BackgroundWriter() as writer:
@@ -337,7 +343,7 @@ class Execution:
             self.folder.add("prefixes", scenario, prefixes, shard)
             self.folder.add("completions", scenario, completions, shard)
             self.folder.add("verdicts", scenario, verdicts, shard)
-            self.empty.add(count_empty(completions, prefixes, shard))
+            self.empty.add(count_empty(completions, prefixes, shard, fitted))
             remove(unscored)
 
         def score() -> None:

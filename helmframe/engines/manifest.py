@@ -63,6 +63,7 @@ class Manifest:
         adapters: Adapter id → the adapter's fields.
         metrics: The entry of each metric: level, unit, direction and bounds.
         until: The entry of the stopping rule; None without one.
+        reasoning: The counts of completions without text after reasoning, by scenario and model.
         resumed: The id of the resumed run; None without one.
         store_only: Whether the run reads cached completions only, and sends no request.
         prices: The price of each model, judge and model of a perturbation whose price is known, with its source.
@@ -91,6 +92,7 @@ class Manifest:
     judges: dict[str, Entry] = field(default_factory=dict)
     perturbation_models: dict[str, Entry] = field(default_factory=dict)
     empty_completions: list[Entry] = field(default_factory=list)
+    reasoning: list[Entry] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     @classmethod
@@ -177,13 +179,14 @@ class Manifest:
         judges: Mapping[str, Entry],
         perturbation_models: Mapping[str, Entry],
         empty_completions: Sequence[Entry],
+        reasoning: Sequence[Entry] = (),
     ) -> None:
-        """Add the utilization of all models, and the scenarios with empty completions, at the end of the run."""
+        """Add the utilization of all models, and the counts of empty completions, at the end of the run."""
         with self._lock:
             for name, entry in models.items():
                 self.models[name] |= entry
             self.judges, self.perturbation_models = dict(judges), dict(perturbation_models)
-            self.empty_completions = list(empty_completions)
+            self.empty_completions, self.reasoning = list(empty_completions), list(reasoning)
 
     def end(self) -> None:
         """Record the current time as the end of the run."""
@@ -199,7 +202,7 @@ class Manifest:
         """
         with self._lock:
             values = {name: deepcopy(value) for name, value in vars(self).items() if name != "_lock"}
-        optional = {"until", "resumed", "ended", "data", "judges", "empty_completions"}
+        optional = {"until", "resumed", "ended", "data", "judges", "empty_completions", "reasoning"}
         optional |= {"prices", "unpriced", "perturbation_models"}
         values = {name: value for name, value in values.items() if value or name not in optional}
         return {"format": FORMAT, "status": status, **values, "counts": {}, **progress, "seen": time.time()}

@@ -1,5 +1,6 @@
 """Notes about the models of a run: cached completions, empty completions, and utilization."""
 
+import json
 import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -7,9 +8,11 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
+from helmframe._core.expressions import is_starved
 from helmframe._core.specs import Call
 from helmframe.models.generate import Report
 from helmframe.models.model import Model
+from helmframe.models.reasoning import HEAD_ROOM, head_room
 from helmframe.models.scheduler import busy_of
 
 # The number of characters of a prompt's end in a note.
@@ -19,18 +22,30 @@ PROMPT_END = 40
 class EmptyCount(NamedTuple):
     """The numbers of all and of empty completions of one scenario and model.
 
-    `first` describes the first empty completion: its shard, the end of its prompt, and its finish reason.
+    Completions that are empty because reasoning used all tokens are counted as `starved`, not as `empty`. `first`
+    describes the first empty completion: its shard, the end of its prompt, and its finish reason. `rerun` is the number
+    of completions that were generated again with more head-room, and `room` the largest head-room of starved ones.
     """
 
     completions: int
     empty: int
     first: tuple[int, str, str] | None
+    starved: int = 0
+    rerun: int = 0
+    room: int = 0
 
     def plus(self, other: "EmptyCount") -> "EmptyCount":
         """Return the sum of two counts; `first` is that of the lower shard."""
         firsts = [count.first for count in (self, other) if count.first is not None]
         first = min(firsts, key=lambda pair: pair[0], default=None)
-        return EmptyCount(self.completions + other.completions, self.empty + other.empty, first)
+        return EmptyCount(
+            self.completions + other.completions,
+            self.empty + other.empty,
+            first,
+            self.starved + other.starved,
+            self.rerun + other.rerun,
+            max(self.room, other.room),
+        )
 
 
 EmptyCounts = Mapping[tuple[str, str], EmptyCount]
@@ -69,8 +84,19 @@ class EmptyCompletions:
             if count.first is not None and 2 * count.empty > count.completions
         ]
 
+    def reasoning_entries(self) -> list[dict[str, Any]]:
+        """Return the manifest's entries: one per scenario and model with starved or regenerated completions."""
+        names = ("completions", "starved", "rerun", "room")
+        return [
+            {"scenario": scenario, "model": model, **{name: getattr(count, name) for name in names}}
+            for (scenario, model), count in sorted(self.counts().items())
+            if count.starved or count.rerun
+        ]
 
-def count_empty(completions: pl.DataFrame, prefixes: pl.DataFrame, shard: int) -> EmptyCounts:
+
+def count_empty(
+    completions: pl.DataFrame, prefixes: pl.DataFrame, shard: int, requests: pl.DataFrame | None = None
+) -> EmptyCounts:
     """Return the counts of empty completions in one shard, which has one scenario and one model.
 
     A completion of white space is empty. Failed requests and scored continuations are not counted.
@@ -79,28 +105,59 @@ def count_empty(completions: pl.DataFrame, prefixes: pl.DataFrame, shard: int) -
         completions: `COMPLETIONS`.
         prefixes: `PREFIXES`.
         shard: The number of the shard.
+        requests: The requests of the plan; completions of other requests were generated again with more head-room.
     """
     generated = pl.col("completion").is_not_null() & pl.col("continuation").is_null()
     is_empty = generated & ~pl.col("completion").str.contains(r"\S")
     n, n_empty = completions.select(generated.sum(), is_empty.sum().alias("empty")).row(0)
     if not n:
         return {}
-    empty = completions.filter(is_empty) if n_empty else completions.clear()
+    blank = completions.filter(is_empty) if n_empty else completions.clear()
+    starved, empty = blank.filter(is_starved(blank.columns)), blank.filter(~is_starved(blank.columns))
+    room = max((head_room(json.loads(text)) for text in starved["decoding"].unique()), default=0)
+    with_room = completions.filter(pl.col("decoding").str.contains(f'"{HEAD_ROOM}": ', literal=True))
+    rerun = 0 if requests is None else with_room.join(requests, on="request_id", how="anti").height
     first = None
     if empty.height:
         row = empty.head(1).join(prefixes, on="prefix_id", how="left").row(0, named=True)
         end = "".join(filter(None, (row["prefix"], row["suffix"])))[-PROMPT_END:]
         first = shard, end, row["finish_reason"] or ""
-    return {(completions["scenario"][0], completions["model"][0]): EmptyCount(n, empty.height, first)}
+    count = EmptyCount(n, empty.height, first, starved.height, rerun, room)
+    return {(completions["scenario"][0], completions["model"][0]): count}
 
 
 def empty_notes(manifest: Mapping[str, Any]) -> list[str]:
-    """Return a line for each scenario and model with more than half empty completions, with advice."""
+    """Return a line for each scenario and model with starved or more than half empty completions, with advice."""
     entries: Iterable[Mapping[str, Any]] = manifest.get("empty_completions") or ()
-    return [
+    starved = [entry for entry in manifest.get("reasoning") or () if entry["starved"]]
+    return [*map(_starved_note, starved)] + [
         f"{entry['scenario']} × {entry['model']}: {entry['empty']:,} of {entry['completions']:,} completions are "
         f"empty. The first of their prompts ends in {entry['prompt_end']!r}. {_advice(entry)}"
         for entry in entries
+    ]
+
+
+def _starved_note(entry: Mapping[str, Any]) -> str:
+    counts = f"{entry['starved']:,} of {entry['completions']:,} completions are empty because"
+    used, line = (
+        (f"reasoning used max_tokens and {entry['room']:,} tokens of head-room", f"reasoning={2 * entry['room']}")
+        if entry["room"]
+        else ("the model used max_tokens for reasoning", "reasoning='low'")
+    )
+    return (
+        f"{entry['scenario']} × {entry['model']}: {counts} {used}. Add head-room: .generate(model, {line})"
+        f"{'' if entry['room'] else ', or reasoning=4096 for 4,096 tokens'}."
+    )
+
+
+def rerun_notes(manifest: Mapping[str, Any]) -> list[str]:
+    """Return a line for each scenario and model with completions that were generated again with more head-room."""
+    return [
+        f"{entry['scenario']} × {entry['model']}: {entry['rerun']:,} of {entry['completions']:,} completions were "
+        f"empty after reasoning. They were generated again with twice the head-room; {entry['starved']:,} are still "
+        "empty"
+        for entry in manifest.get("reasoning") or ()
+        if entry["rerun"]
     ]
 
 

@@ -19,7 +19,7 @@ from helmframe.engines.capture import uncaptured
 SECONDS_BETWEEN_LINES = 10.0
 SECONDS_BETWEEN_PAGES = 0.25
 MAX_ROWS = 20
-COUNTS = ("planned", "cached", "shared", "refused", "generated", "failed", "prompt_tokens", "output_tokens")
+COUNTS = ("planned", "cached", "shared", "refused", "generated", "failed", "rerun", "prompt_tokens", "output_tokens")
 DONE = ("cached", "shared", "refused", "generated")
 
 
@@ -255,6 +255,8 @@ def _summary(counts: dict[str, int], seconds: float | None) -> str:
     parts = [f"{_done(counts):,} of {counts['planned']:,} completions"]
     if counts["failed"]:
         parts.append(f"{counts['failed']:,} failed")
+    if counts["rerun"]:
+        parts.append(f"{counts['rerun']:,} generated again")
     rate = _rate(counts["generated"], seconds or 0.0)
     left = _seconds_left(counts, rate)
     if rate and left:

@@ -107,6 +107,7 @@ class SampleCompletion:
     finish_reason: str | None = None
     prompt_tokens: int | None = None
     output_tokens: int | None = None
+    reasoning_tokens: int | None = None
     latency: float | None = None
     error: str | None = None
 
@@ -211,7 +212,7 @@ def _completions(task: Task, samples: list[Sample], first: int) -> pl.DataFrame:
 _ROW_COLUMNS = (
     *("instance_id", "row_index", "input", "references", "choices", "trial", "suffix", "completion", "output_index"),
     *("reference_index", "continuation", "logprob", "reasoning", "finish_reason", "prompt_tokens", "output_tokens"),
-    *("latency", "error", "request_id", "request_mode"),
+    *("reasoning_tokens", "latency", "error", "request_id", "request_mode"),
 )
 
 
@@ -236,6 +237,7 @@ def _rows(samples: list[Sample], first: int) -> Iterator[dict[str, Any]]:
                 "finish_reason": completion.finish_reason,
                 "prompt_tokens": completion.prompt_tokens,
                 "output_tokens": completion.output_tokens,
+                "reasoning_tokens": completion.reasoning_tokens,
                 "latency": completion.latency,
                 "error": completion.error,
                 "request_id": hashlib.sha256(request).digest()[:16],

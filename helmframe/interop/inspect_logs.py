@@ -151,6 +151,7 @@ def _completions(sample: Mapping[str, Any]) -> list[SampleCompletion]:
         "prompt": prompt,
         "prompt_tokens": usage.get("input_tokens"),
         "output_tokens": usage.get("output_tokens"),
+        "reasoning_tokens": usage.get("reasoning_tokens"),
         "latency": output.get("time"),
     }
     choices = output.get("choices") or []

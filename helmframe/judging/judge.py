@@ -12,7 +12,7 @@ import polars as pl
 
 from helmframe._core.checks import is_integer
 from helmframe._core.expressions import stripped
-from helmframe._core.specs import UNSET, Call, Integers, Numbers, Stops, frozen, set_values, thawed
+from helmframe._core.specs import UNSET, Call, Integers, Numbers, Reasoning, Stops, frozen, set_values, thawed
 from helmframe._schema import VERDICTS, with_source_columns
 from helmframe.errors import ArgumentError
 from helmframe.judging.query import query_model
@@ -53,6 +53,7 @@ def judge(
     seed: Integers = UNSET,
     presence_penalty: Numbers = UNSET,
     frequency_penalty: Numbers = UNSET,
+    reasoning: Reasoning = UNSET,
     **options: Any,
 ) -> Metric:
     """Return a metric whose scores are the verdicts of a model, for `plan.metrics(…)` and `results.judge(…)`.
@@ -86,6 +87,7 @@ def judge(
         seed: The seed of sampling.
         presence_penalty: The penalty of tokens that are in the text already.
         frequency_penalty: The penalty of tokens by their count in the text.
+        reasoning: The effort and head-room of a judge that reasons, as in `Plan.generate`.
         **options: Further decoding parameters, passed to the judge by name.
 
     Returns:
@@ -115,6 +117,7 @@ def judge(
         seed=seed,
         presence_penalty=presence_penalty,
         frequency_penalty=frequency_penalty,
+        reasoning=reasoning,
         **options,
     )
     check_spelling(decoding, models, where="hf.judge()", others=_PARAMETERS)

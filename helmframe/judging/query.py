@@ -14,7 +14,7 @@ from helmframe.errors import ArgumentError
 from helmframe.models.budget import Budget
 from helmframe.models.completion_cache import CompletionCache, request_ids, store_root
 from helmframe.models.fit import fit
-from helmframe.models.generate import Report, generate
+from helmframe.models.generate import Report, generate, roomier_requests
 from helmframe.models.model import Model
 from helmframe.models.protocol import from_any
 from helmframe.models.scheduler import busy_of
@@ -131,6 +131,8 @@ def query_model(
     identified = request_ids(fitted, prefixes, fingerprint, by_instance=model.sees_rows)
     if not fresh:
         cache.reuse(identified, prefixes, model, fingerprint, name)
+        if not model.durable:
+            cache.reuse(roomier_requests(identified, prefixes, model, fingerprint), prefixes, model, fingerprint, name)
     with busy_of(fingerprint).waited:
         generated = generate(
             identified, prefixes, model, stored, fingerprint, send=send, fresh=fresh, budget=budget, report=report

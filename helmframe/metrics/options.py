@@ -167,6 +167,7 @@ def with_likeliest_options(read: pl.LazyFrame) -> pl.LazyFrame:
         completion=pl.when(succeeded).then("completion"),
         parsed=pl.when(succeeded).then(text.is_not_null()),
         truncated=pl.when(succeeded).then(pl.lit(value=False)),
+        starved=pl.when(succeeded).then(pl.lit(value=False)),
         error=pl.coalesce("error_of_one", "error"),
         reference_index=pl.col("likeliest_index"),
     )

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from helmframe._core.expressions import correct_references, look_up_pairs, stripped
+from helmframe._core.expressions import correct_references, is_starved, look_up_pairs, stripped
 from helmframe._schema import OF_REQUEST, SCORES, source_column, with_source_columns
 from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.metrics.answers import lenient
@@ -32,7 +32,7 @@ def check_units(scores: pl.DataFrame, metrics: Sequence[str | Metric]) -> None:
 
 
 def parse(completions: pl.LazyFrame) -> pl.LazyFrame:
-    """Return completions with parsed answers: adds `output`, `parsed`, `truncated` and `correct` to `COMPLETIONS`.
+    """Return completions with parsed answers: adds `output`, `parsed`, `truncated`, `starved` and `correct`.
 
     The answer is the stripped completion, or the first group of `answer_pattern` in it. With `answer_parser` "lenient"
     it is the result of `lenient`. If there are `choices`, it is the text of the reference that the choice stands for.
@@ -61,7 +61,8 @@ def parse(completions: pl.LazyFrame) -> pl.LazyFrame:
         completions.with_columns(output=pl.when(~failed).then(output), correct=correct_references())
         .with_columns(parsed=pl.when(~failed).then(pl.col("output").is_not_null()))
         .with_columns(
-            truncated=pl.when(~failed).then(pl.col("finish_reason").eq_missing("length") & pl.col("choices").is_null())
+            truncated=pl.when(~failed).then(pl.col("finish_reason").eq_missing("length") & pl.col("choices").is_null()),
+            starved=is_starved(schema),
         )
     )
 
@@ -219,6 +220,7 @@ def _per_instance(wide: pl.LazyFrame, metric: Metric, available: Sequence[str]) 
             *(pl.col(name).first() for name in first),
             parsed=pl.col("parsed").any(),
             truncated=pl.col("truncated").all(),
+            starved=pl.col("starved").all(),
             reason=pl.coalesce(missing, pl.col("reason").drop_nulls().first()),
             unanswered=unanswered.any(),
             value=value,
@@ -340,7 +342,7 @@ def _scores(frame: pl.LazyFrame, name: str) -> pl.LazyFrame:
     )
 
 
-_JOINED = (*OF_REQUEST, "output", "parsed", "truncated", "output_index", "metric", "score", "reason")
+_JOINED = (*OF_REQUEST, "output", "parsed", "truncated", "starved", "output_index", "metric", "score", "reason")
 _LACKS = {
     "logprob": "the model returned no log-probability",
     "token_logprobs": "the model returned no log-probabilities of tokens",

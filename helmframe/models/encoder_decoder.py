@@ -10,6 +10,7 @@ from typing import Any
 from helmframe.models.engine.memory import is_out_of_memory
 from helmframe.models.engine.sampling import Sampling, key_of, logprobs
 from helmframe.models.model import Completion, Pair, Prompt, Response, Seeded
+from helmframe.models.reasoning import head_room
 from helmframe.models.tokenizing import StopDetector, Tokenizing, count_before_stop, ending_tokens, stops_of, text_of
 
 MAX_TOKENS = 100
@@ -39,7 +40,7 @@ class EncoderDecoder:
         seeded = Seeded.from_prompts(prompts, decoding)
         tokens = self.words.tokens([prompt.text for prompt in seeded])
         max_tokens = decoding.get("max_tokens")
-        limit = MAX_TOKENS if max_tokens is None else int(max_tokens)
+        limit = MAX_TOKENS + head_room(decoding) if max_tokens is None else int(max_tokens)
         if self.window is not None:
             limit = min(limit, self.window)
         responses: list[Response] = [self._too_long(ids) for ids in tokens]

@@ -17,6 +17,7 @@ from helmframe.models.endpoint_client import Endpoint, LitellmEndpoint, RefusedE
 from helmframe.models.endpoint_replies import completion_of, score_of
 from helmframe.models.model import Completion, Model, Pair, Prompt, Response, digest
 from helmframe.models.prompts import as_messages, as_prompt, is_conversation
+from helmframe.models.reasoning import server_fields
 from helmframe.models.tokenizing import stops_of
 
 if TYPE_CHECKING:
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
 
 # The start of a text that names a model of litellm.
 LITELLM = "litellm:"
-TAKES = frozenset({"max_tokens", "temperature", "top_p", "seed", "stop", "presence_penalty", "frequency_penalty"})
+# The decoding parameters that are sent under the same name.
+_SENT = frozenset({"max_tokens", "temperature", "top_p", "seed", "stop", "presence_penalty", "frequency_penalty"})
+TAKES = _SENT | {"reasoning"}
 # The maximum of concurrent calls; their number adapts to the server.
 MAX_WORKERS = 64
 # The limit of one call in seconds.
@@ -35,12 +38,13 @@ MAX_STOPS = 4
 # The parameters that a server may reject. A shorter name comes after the longer names that contain it.
 _REFUSABLE = (
     "frequency_penalty", "presence_penalty", "temperature", "max_tokens", "max_completion_tokens", "logprobs", "top_p",
-    "top_k", "stop", "seed", "n",
+    "top_k", "stop", "seed", "n", "reasoning_effort", "chat_template_kwargs",
 )  # fmt: skip
 # Errors about the length of a prompt, which may mention max_tokens too.
 _LENGTH = re.compile(
     r"context (length|window)|maximum (context|model) length|input tokens|prompt (is )?too long", re.IGNORECASE
 )
+_CONTEXT = re.compile(r"maximum (?:context|model) length (?:is|of) (\d+)", re.IGNORECASE)
 _LIMIT = re.compile(
     r"(?:at most|maximum|max(?:imum)? (?:value|allowed)|less than or equal to|<=)\D{0,20}(\d+)", re.IGNORECASE
 )
@@ -122,6 +126,7 @@ def http(
         refused=model.refused_parameters,
         key_env=variable,
         price_name=f"{provider.litellm}/{name}" if provider and provider.litellm else "",
+        reasons="all" if provider and provider.reasons_with(name) else "",
     )
 
 
@@ -166,7 +171,8 @@ def _through_litellm(name: str) -> Model:
         raise ArgumentError(f"Model 'litellm:{name}': write litellm:provider/model, such as litellm:openai/gpt-4.1.")
     if find_spec("litellm") is None:
         raise CapabilityError(f"Model 'litellm:{name}' needs the package litellm: pip install 'helmframe[litellm]'.")
-    model = _EndpointModel(LitellmEndpoint("litellm", name), chat=True, extra={})
+    endpoint = LitellmEndpoint("litellm", name)
+    model = _EndpointModel(endpoint, chat=True, extra={}, never_sent=frozenset({"chat_template_kwargs"}))
     return Model(
         name=name,
         source=LITELLM + name,
@@ -254,7 +260,7 @@ class _EndpointModel:
                 try:
                     return await self.endpoint.post(route, {**content, **body})
                 except RefusedError as error:
-                    if not self._adjust(error, body):
+                    if not self._adjust(error, body) and not self._shorten(error, body, decoding):
                         raise
                 continue
             async with self._lock():
@@ -263,7 +269,7 @@ class _EndpointModel:
                 try:
                     return await self.endpoint.post(route, {**content, **body})
                 except RefusedError as error:
-                    if not self._adjust(error, body):
+                    if not self._adjust(error, body) and not self._shorten(error, body, decoding):
                         raise
                 finally:
                     self._sent.add(form)
@@ -283,13 +289,18 @@ class _EndpointModel:
         return completion
 
     def _body(self, decoding: Mapping[str, Any], is_chat: bool) -> dict[str, Any]:
-        fields = {key: value for key, value in decoding.items() if key in TAKES and value is not None}
+        fields = {key: value for key, value in decoding.items() if key in _SENT and value is not None}
         fields["stop"] = stops_of(decoding)[:MAX_STOPS]
         if not fields["stop"]:
             del fields["stop"]
         if self.logprobs:
             fields["logprobs"] = True if is_chat else 1
-        fields |= self.extra
+        if is_chat:
+            switches = server_fields(decoding)
+            of_template = {**switches.get("chat_template_kwargs", {}), **self.extra.get("chat_template_kwargs", {})}
+            fields |= {**switches, **self.extra, **({"chat_template_kwargs": of_template} if of_template else {})}
+        else:
+            fields |= self.extra
         for name in (*self.never_sent, *self.replaced):
             value = self.replaced.get(name)
             if value is None:
@@ -318,6 +329,16 @@ class _EndpointModel:
         value = int(limit[1]) if limit and int(limit[1]) < sent else None
         self.replaced[name] = value
         self.refused.setdefault(name, sent)
+        return True
+
+    def _shorten(self, error: RefusedError, body: Mapping[str, Any], decoding: Mapping[str, Any]) -> bool:
+        """Limit head-room to half of the server's window, and return whether to send the request again."""
+        context = _CONTEXT.search(str(error))
+        sent = body.get("max_tokens") or body.get("max_completion_tokens")
+        if context is None or not sent or not decoding.get("reasoning") or int(context[1]) // 2 >= sent:
+            return False
+        self.replaced["max_tokens"] = int(context[1]) // 2
+        self.refused.setdefault("max_tokens", sent)
         return True
 
     @staticmethod

@@ -45,6 +45,7 @@ def completion_of(reply: object, name: str, stops: Sequence[str] = ()) -> Comple
         prompt_tokens=_count(reply, "prompt_tokens"),
         output_tokens=_count(reply, "completion_tokens"),
         cached_prompt_tokens=_cached_prompt_tokens(reply),
+        reasoning_tokens=_reasoning_tokens(reply),
     ).with_logprobs(_logprobs(choice, None if whole else visible, first=not reasoning) or ())
 
 
@@ -121,7 +122,7 @@ def _texts(choice: Mapping[str, Any]) -> tuple[str | None, str | None]:
         text = choice.get("text")
         return (text, None) if isinstance(text, str) else (None, None)
     thought = message.get("reasoning_content") or message.get("reasoning")
-    reasoning = thought if isinstance(thought, str) else None
+    reasoning = thought if isinstance(thought, str) and thought else None
     content = message.get("content")
     if isinstance(content, list):
         parts = [part.get("text") for part in content if isinstance(part, Mapping)]
@@ -223,13 +224,22 @@ def _ends_backwards(tokens: list[Any], prompt: str) -> list[int] | None:
 
 def _cached_prompt_tokens(reply: object) -> int | None:
     """Return the number of prompt tokens that the server read from its own cache; DeepSeek has its own field."""
-    usage = reply.get("usage") if isinstance(reply, Mapping) else None
-    details = usage.get("prompt_tokens_details") if isinstance(usage, Mapping) else None
+    details = _usage(reply, "prompt_tokens_details")
     count = details.get("cached_tokens") if isinstance(details, Mapping) else None
     return count if is_integer(count) else _count(reply, "prompt_cache_hit_tokens")
 
 
-def _count(reply: object, name: str) -> int | None:
+def _reasoning_tokens(reply: object) -> int | None:
+    details = _usage(reply, "completion_tokens_details")
+    count = details.get("reasoning_tokens") if isinstance(details, Mapping) else None
+    return count if is_integer(count) else None
+
+
+def _usage(reply: object, name: str) -> object:
     usage = reply.get("usage") if isinstance(reply, Mapping) else None
-    count = usage.get(name) if isinstance(usage, Mapping) else None
+    return usage.get(name) if isinstance(usage, Mapping) else None
+
+
+def _count(reply: object, name: str) -> int | None:
+    count = _usage(reply, name)
     return count if is_integer(count) else None

@@ -12,8 +12,11 @@ from helmframe._schema import PREFIXES
 from helmframe.errors import CapabilityError
 from helmframe.models.model import Model
 from helmframe.models.prompts import Block, apply_chat_template, first_shots, messages, number_of_shots, plain
+from helmframe.models.reasoning import head_room, template_variables, with_default_room
 from helmframe.models.windows import split_into_windows, truncate_right
 
+# The variables of the chat template of a row, as JSON.
+_VARIABLES = "_variables"
 # A placeholder for the question while the chat template is applied; no template contains it.
 _QUESTION = "\x02helmframe-question\x03"
 # The token counts of two texts and of their joined text differ by a few tokens at the seam. If a prompt is closer to
@@ -28,7 +31,9 @@ _LATER = {
 }
 
 
-def fit(requests: pl.DataFrame, heads: pl.DataFrame, model: Model) -> tuple[pl.DataFrame, pl.DataFrame]:
+def fit(
+    requests: pl.DataFrame, heads: pl.DataFrame, model: Model, *, default_room: bool = True
+) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return the prompts of one model.
 
     A prompt that exceeds the window loses its last few-shot examples, one by one, but no part of the question. If it is
@@ -39,6 +44,7 @@ def fit(requests: pl.DataFrame, heads: pl.DataFrame, model: Model) -> tuple[pl.D
         requests: `REQUESTS`.
         heads: `HEADS`.
         model: The model, with its window (tokens), chat template and capabilities.
+        default_room: Whether completions of a model that is known to reason get head-room by default.
 
     Returns:
         `FITTED`, one row per request and window, and `PREFIXES`.
@@ -57,6 +63,7 @@ def fit(requests: pl.DataFrame, heads: pl.DataFrame, model: Model) -> tuple[pl.D
     rows = requests.with_columns(*missing).with_columns(
         pl.col("chat_template").fill_null(model.chat is not None), suffix=texts
     )
+    rows = _with_variables(with_default_room(rows, model) if default_room else rows)
     rows = split_into_windows(rows, model).with_columns(limit=_limit(rows, model))
     by_row = pl.col("substitutions").is_not_null() | (pl.col("blocks").list.len() > 1)
     rendered = rows.select(by_row).to_series()
@@ -81,8 +88,15 @@ def fit(requests: pl.DataFrame, heads: pl.DataFrame, model: Model) -> tuple[pl.D
         model=pl.lit(model.name),
         prompt_truncated="was_cut",
         refused=pl.when("too_long").then(too_long).otherwise(pl.lit(None, dtype=pl.String)),
-    ).drop("limit", "too_long", "was_cut")
+    ).drop("limit", "too_long", "was_cut", _VARIABLES)
     return fitted, prefixes.join(fitted.select("prefix_id"), on="prefix_id", how="semi", maintain_order="left")
+
+
+def _with_variables(rows: pl.DataFrame) -> pl.DataFrame:
+    """Add the variables of the chat template as JSON."""
+    variables = {text: json.dumps(template_variables(json.loads(text))) for text in rows["decoding"].unique()}
+    written = pl.col("decoding").replace_strict(variables, return_dtype=pl.String)
+    return rows.with_columns(pl.when("chat_template").then(written).otherwise(pl.lit("{}")).alias(_VARIABLES))
 
 
 def _limit(rows: pl.DataFrame, model: Model) -> pl.Expr:
@@ -91,7 +105,11 @@ def _limit(rows: pl.DataFrame, model: Model) -> pl.Expr:
         return pl.lit(None, dtype=pl.Int64)
     decoding = {text: json.loads(text) for text in rows["decoding"].unique()}
     max_length = model.max_request_length or model.window
-    limits = {text: max_length - int(values.get("max_tokens") or 0) for text, values in decoding.items()}
+    # head-room leaves half of the window to the prompt
+    reserved = {text: min(head_room(values), max_length // 2) for text, values in decoding.items()}
+    limits = {
+        text: max_length - int(values.get("max_tokens") or 0) - reserved[text] for text, values in decoding.items()
+    }
     limit = pl.col("decoding").replace_strict(limits, return_dtype=pl.Int64)
     return pl.when(pl.col("window_index").is_null()).then(limit)
 
@@ -99,7 +117,7 @@ def _limit(rows: pl.DataFrame, model: Model) -> pl.Expr:
 def _with_shared_starts(rows: pl.DataFrame, heads: pl.DataFrame, model: Model) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return the prompts with `prefix_id`, `shots_used` and `too_long`; their shared starts are rendered once."""
     starts = _starts(rows, heads, model)
-    head = ["head_id", "chat_template"]
+    head = ["head_id", "chat_template", _VARIABLES]
     rows = rows.join(starts.select(*head, "tail").unique(head), on=head, how="left", maintain_order="left")
     rows = rows.with_columns(suffix=pl.col("suffix") + pl.col("tail")).drop("tail")
     rows = _with_shots(rows, starts, model)
@@ -115,27 +133,34 @@ def _with_shared_starts(rows: pl.DataFrame, heads: pl.DataFrame, model: Model) -
 
 def _starts(requests: pl.DataFrame, heads: pl.DataFrame, model: Model) -> pl.DataFrame:
     """Return one row per head and number of examples: the rendered prefix, and the text after the question (`tail`)."""
-    used = requests.select("head_id", "chat_template").unique(maintain_order=True)
+    keys = ["head_id", "chat_template", _VARIABLES]
+    used = requests.select(keys).unique(maintain_order=True)
     rows = []
-    for head_id, chat_template, head in (
-        used.join(heads.unique("head_id"), on="head_id").select("head_id", "chat_template", "head").iter_rows()
+    for head_id, chat_template, variables, head in (
+        used.join(heads.unique("head_id"), on="head_id").select(*keys, "head").iter_rows()
     ):
         shots = number_of_shots(head)
         least = 0 if model.window else shots
         for number in range(least, shots + 1):
-            prefix, tail = _render(first_shots(head, number), model, chat_template=chat_template)
+            prefix, tail = _render(first_shots(head, number), model, chat_template, json.loads(variables))
             prefix_id = sha256(prefix.encode()).hexdigest()[:32]
-            rows.append((head_id, chat_template, number, prefix_id, prefix, tail))
-    names = ["head_id", "chat_template", "shots", "prefix_id", "prefix", "tail"]
-    schema = dict(zip(names, [pl.String, pl.Boolean, pl.Int64, pl.String, pl.String, pl.String], strict=True))
+            rows.append((head_id, chat_template, variables, number, prefix_id, prefix, tail))
+    names = (*keys, "shots", "prefix_id", "prefix", "tail")
+    schema: dict[str, type[pl.DataType]] = dict.fromkeys(names, pl.String)
+    schema |= {"chat_template": pl.Boolean, "shots": pl.Int64}
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
-def _render(head: Sequence[Block], model: Model, *, chat_template: bool) -> tuple[str, str]:
+def _render(
+    head: Sequence[Block],
+    model: Model,
+    chat_template: bool,
+    variables: Mapping[str, Any],
+) -> tuple[str, str]:
     if not chat_template:
         return plain(head), ""
     question = {"role": "user", "kind": "question", "content": [{"type": "text", "text": _QUESTION, "media": None}]}
-    prefix, mark, tail = apply_chat_template(messages([*head, question]), model).partition(_QUESTION)
+    prefix, mark, tail = apply_chat_template(messages([*head, question]), model, variables).partition(_QUESTION)
     if not mark or _QUESTION in tail:
         raise CapabilityError(f"The chat template of model {model.name!r} drops the text of a message.")
     return prefix, tail
@@ -150,14 +175,14 @@ def _with_shots(rows: pl.DataFrame, starts: pl.DataFrame, model: Model) -> pl.Da
     starts = starts.with_columns(prefix_tokens=pl.Series(list(count(starts["prefix"].to_list())), dtype=pl.Int64))
     # the continuation is part of the prompt
     texts = rows.select(pl.concat_str("suffix", "continuation", ignore_nulls=True)).to_series()
+    head = ["head_id", "chat_template", _VARIABLES]
     counted = rows.select(
-        "head_id",
-        "chat_template",
+        *head,
         "limit",
         suffix=texts,
         suffix_tokens=pl.Series(list(count(texts.to_list())), dtype=pl.Int64),
     ).with_row_index("row")
-    options = counted.join(starts, on=["head_id", "chat_template"]).with_columns(
+    options = counted.join(starts, on=head).with_columns(
         room=pl.col("limit") - pl.col("prefix_tokens") - pl.col("suffix_tokens")
     )
     near = options.filter(pl.col("room").abs() <= _SEAM)
@@ -214,7 +239,8 @@ def render_rows(
     Returns:
         The rows with `suffix`, `prefix_id`, `shots_used` and `too_long`, and `PREFIXES`.
     """
-    records = rows.select("head_id", "blocks", "chat_template", "substitutions", "continuation", "limit").to_dicts()
+    names = ["head_id", "blocks", "chat_template", _VARIABLES, "substitutions", "continuation", "limit"]
+    records = rows.select(names).to_dicts()
     shots = [number_of_shots(heads[row["head_id"]]) for row in records]
     texts = [_text(row, heads, number, model) for row, number in zip(records, shots, strict=True)]
     waiting = _too_long(range(len(records)), records, texts, model)
@@ -241,7 +267,7 @@ def _text(row: Row, heads: Mapping[str, Sequence[Block]], shots: int, model: Mod
     if not row["chat_template"]:
         return _substituted(plain(blocks), row)
     turns = [{**turn, "content": _substituted(turn["content"], row)} for turn in messages(blocks)]
-    return apply_chat_template(turns, model)
+    return apply_chat_template(turns, model, json.loads(row[_VARIABLES]))
 
 
 def _substituted(text: str, row: Row) -> str:

@@ -12,8 +12,11 @@ from typing import Any
 
 import polars as pl
 
+from helmframe._core.expressions import is_starved
 from helmframe.errors import ArgumentError, CapabilityError, StoreError, listed
+from helmframe.models import reasoning
 from helmframe.models.budget import Budget
+from helmframe.models.completion_cache import ids_for
 from helmframe.models.interrupts import BackgroundTask, run_uninterrupted, wait_for
 from helmframe.models.model import SCORES, Completion, Model, Pair, Prompt, Seeded
 from helmframe.models.prompts import PairedPrompts, Prompts, rows_of
@@ -29,7 +32,8 @@ BLOCK_SECONDS = 1.0
 RESULT = {**COMPLETION_SCHEMA, "attempts": pl.Int64(), "error": pl.String()}
 
 # A function of an event and its count. The events are: planned, cached, shared (equal to another request), refused (too
-# long), generated, failed (a part of generated), prompt_tokens and output_tokens.
+# long), generated, failed (a part of generated), rerun (generated again with more head-room), prompt_tokens and
+# output_tokens.
 Report = Callable[[str, int], None]
 
 
@@ -48,7 +52,8 @@ def generate(
     """Return one completion per request and output.
 
     Completions are cached, and equal requests are sent once. A failed request is a row with `error`. It is not cached,
-    so the next run retries it.
+    so the next run retries it. If reasoning used all tokens although there is head-room for it, the request is sent
+    again with twice the head-room. That is another request, with its own `decoding` and `request_id`.
 
     Args:
         requests: `FITTED`, one row per output, as `request_ids` returns them.
@@ -67,7 +72,55 @@ def generate(
     Raises:
         StoreError: Completions can't be read or stored.
     """
-    budget = budget or Budget()
+    options: dict[str, Any] = {"send": send, "fresh": fresh, "budget": budget or Budget()}
+    if not any(reasoning.head_room(json.loads(text)) for text in requests["decoding"].unique()):
+        return _complete(requests, prefixes, model, stored, fingerprint, report=report, **options)
+    numbered = requests.with_row_index("_row")
+    first = _complete(numbered, prefixes, model, stored, fingerprint, report=report, **options)
+    starved = first.filter(is_starved(first.columns)).select("_row")
+    starved_requests = numbered.join(starved, on="_row", how="semi", maintain_order="left")
+    roomier = roomier_requests(starved_requests, prefixes, model, fingerprint)
+    if roomier.is_empty():
+        return first.drop("_row")
+    second = _complete(roomier, prefixes, model, stored, fingerprint, report=_of_rerun(report), **options)
+    second = second.filter(pl.col("completion").is_not_null())  # else the first completion counts
+    unchanged = first.join(second, on="_row", how="anti", maintain_order="left")
+    return pl.concat([unchanged, second]).sort("_row").drop("_row")
+
+
+def roomier_requests(requests: pl.DataFrame, prefixes: pl.DataFrame, model: Model, fingerprint: str) -> pl.DataFrame:
+    """Return the requests that have head-room for reasoning, with twice the head-room and its `request_id`.
+
+    The arguments are those of `generate`.
+    """
+    roomier = reasoning.with_doubled_room(requests)
+    ids = ids_for(roomier, prefixes, fingerprint, by_instance=model.sees_rows)
+    return roomier.with_columns(ids)
+
+
+def _of_rerun(report: Report) -> Report:
+    """Return the report of requests that are sent a second time: their completions are planned already."""
+
+    def report_rerun(event: str, count: int) -> None:
+        if event in ("generated", "prompt_tokens", "output_tokens"):
+            report("rerun" if event == "generated" else event, count)
+
+    return report_rerun
+
+
+def _complete(
+    requests: pl.DataFrame,
+    prefixes: pl.DataFrame,
+    model: Model,
+    stored: CompletionStore,
+    fingerprint: str,
+    *,
+    send: bool,
+    fresh: bool,
+    budget: Budget,
+    report: Report,
+) -> pl.DataFrame:
+    """Return one completion per request, from the store or generated now. The arguments are those of `generate`."""
     wanted = requests.select("row_index", "request_id", "refused").filter(pl.col("refused").is_null())
     low, high = _range(wanted) if wanted.height else (0, 0)
     cached = stored.read(low, high, wanted["request_id"])
@@ -123,6 +176,9 @@ def check_decoding(model: Model, arguments: Mapping[str, Any], *, where: str = "
         if expected and not all(low <= setting <= high for setting in specified):
             within = f"≥ {low}" if high == math.inf else f"between {low} and {high}"
             raise ArgumentError(f"{where}({name}={value!r}): {name} must be {within}.")
+        if name == "reasoning":
+            for setting in values:
+                reasoning.check_reasoning(setting, where)
         if name == "stop" and not all(_is_text(setting) for setting in specified):
             raise ArgumentError(
                 f"{where}(stop={value!r}): stop must be text, or a list of texts such as ['\\n', '###']."
@@ -130,6 +186,8 @@ def check_decoding(model: Model, arguments: Mapping[str, Any], *, where: str = "
     if model.takes is None:
         return
     for name in arguments:
+        if name == "reasoning" and "max_tokens" in model.takes:  # it has head-room at least
+            continue
         if name not in (*model.takes, "stop", "n"):
             raise CapabilityError(
                 f"{where}({name}=…): model {model.name!r} doesn't support {name}. Supported: "
@@ -153,7 +211,7 @@ def _run(
 ) -> list[pl.DataFrame]:
     """Return the results (`RESULT`), which are stored as they come; `cached` marks completions of other processes."""
     queue = queue_of(model, fingerprint)
-    writer = CompletionWriter(partial(_store, prefixes, stored))
+    writer = CompletionWriter(partial(_store, prefixes, stored, model))
     cached: list[pl.DataFrame] = []
     scored = missing.with_columns(scored=pl.col("continuation").is_not_null())
     try:
@@ -271,7 +329,7 @@ def _decoding(group: pl.DataFrame, model: Model) -> dict[str, Any]:
     """Return the decoding parameters of a group, with the seed of its output if the model samples with a seed."""
     if group["scored"][0]:
         return {SCORES: True}
-    decoding: dict[str, Any] = json.loads(group["decoding"][0])
+    decoding = reasoning.as_sent(json.loads(group["decoding"][0]))
     return (
         {**decoding, "seed": _seeds(group.head(1))[0]} if not model.seeded and _is_sampled(group, model) else decoding
     )
@@ -295,16 +353,19 @@ def _seed_of(seed: int, output_index: int, repeat: int) -> int:
 
 
 def _store(
-    prefixes: pl.DataFrame, stored: CompletionStore, group: pl.DataFrame, outcomes: list[Outcome]
+    prefixes: pl.DataFrame, stored: CompletionStore, model: Model, group: pl.DataFrame, outcomes: list[Outcome]
 ) -> pl.DataFrame:
     """Return the outcomes as a frame (`RESULT`), and store those that succeeded."""
-    stops = json.loads(group["decoding"][0]).get("stop") or []
+    decoding = json.loads(group["decoding"][0])
+    stops = decoding.get("stop") or []
     frame = _frame(outcomes)
-    if not group["scored"][0]:
-        frame = frame.with_columns(*_without_reasoning()).with_columns(
-            *_truncated([stops] if isinstance(stops, str) else stops)
-        )
     sent = group.select(*REQUEST_COLUMNS, "row_index", "request_id")[[outcome.index for outcome in outcomes]]
+    if not group["scored"][0]:
+        frame = frame.with_columns(opened=sent.select(reasoning.opens_reasoning(pl.col("suffix"))).to_series())
+        frame = reasoning.with_reasoning_tokens(frame.with_columns(*_without_reasoning()).drop("opened"), model)
+        # stop sequences are not sent with head-room, so the log-probabilities are those of the whole text
+        are_sent = not reasoning.head_room(decoding)
+        frame = frame.with_columns(*_truncated([stops] if isinstance(stops, str) else stops, are_sent=are_sent))
     frame = frame.with_columns(request_id=sent["request_id"])
     good = frame.hstack(sent.drop("request_id")).filter(pl.col("error").is_null())
     if good.height:
@@ -333,12 +394,12 @@ def _frame(outcomes: list[Outcome]) -> pl.DataFrame:
 def _without_reasoning() -> list[pl.Expr]:
     """Return expressions that move text between think tags to `reasoning`.
 
-    The opening tag may be in the prompt, and the closing tag may be missing. Log-probabilities are removed, because
-    they cover both texts.
+    The opening tag may be in the prompt (`opened`), and the closing tag may be missing. Log-probabilities are removed,
+    because they cover both texts.
     """
     text = pl.col("completion")
     thought = text.str.extract(r"(?s)^\s*(?:<think>)?(.*?)(?:</think>|\z)", 1)
-    thinks = text.str.contains(r"^\s*<think>|</think>")
+    thinks = text.str.contains(r"^\s*<think>|</think>") | pl.col("opened")
     return [
         pl.coalesce("reasoning", pl.when(thinks).then(thought)).alias("reasoning"),
         pl.when(thinks).then(text.str.replace(r"(?s)^.*?(?:</think>\s*|\z)", "")).otherwise(text).alias("completion"),
@@ -346,8 +407,11 @@ def _without_reasoning() -> list[pl.Expr]:
     ]
 
 
-def _truncated(stops: list[str]) -> list[pl.Expr]:
-    """Return expressions that truncate the completion at its first stop sequence."""
+def _truncated(stops: list[str], *, are_sent: bool) -> list[pl.Expr]:
+    """Return expressions that truncate the completion at its first stop sequence.
+
+    Log-probabilities of a truncated text are removed if the model did not receive the stop sequences.
+    """
     text = pl.col("completion")
     for stop in stops:
         text = text.str.splitn(stop, 2).struct.field("field_0")
@@ -355,6 +419,7 @@ def _truncated(stops: list[str]) -> list[pl.Expr]:
     return [
         text.alias("completion"),
         pl.when(was_cut).then(pl.lit("stop")).otherwise("finish_reason").alias("finish_reason"),
+        *(pl.when(~was_cut).then(name).alias(name) for name in ("logprob", "token_logprobs") if not are_sent),
     ]
 
 

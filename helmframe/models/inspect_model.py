@@ -45,7 +45,7 @@ def from_model(model: Any) -> Model:
         generate=caller.generate,
         fingerprint=functools.partial(_fingerprint, model),
         durable=False,
-        takes=frozenset(_NAMES),
+        takes=frozenset({*_NAMES, "reasoning"}),
         batch=1,
         workers=MAX_WORKERS,
         adaptive=True,
@@ -71,6 +71,11 @@ class _Caller:
         stops = parameters.pop("stop_seqs", None) or []
         if stops:
             parameters["stop_seqs"] = [stops] if isinstance(stops, str) else list(stops)
+        reasoning = decoding.get("reasoning")
+        if isinstance(reasoning, str) or reasoning is False:
+            parameters["reasoning_effort"] = reasoning or "none"
+        elif reasoning:
+            parameters["reasoning_tokens"] = reasoning
         config = import_module("inspect_ai.model").GenerateConfig(**parameters)
         return [_response(await self.model.generate(_input(str(prompt)), config=config)) for prompt in prompts]
 
@@ -104,6 +109,7 @@ def _response(output: Any) -> Response:
         prompt_tokens=None if usage is None else usage.input_tokens + read + wrote,
         output_tokens=None if usage is None else usage.output_tokens,
         cached_prompt_tokens=getattr(usage, "input_tokens_cache_read", None),
+        reasoning_tokens=getattr(usage, "reasoning_tokens", None),
     )
 
 

@@ -88,7 +88,7 @@ class _Caller:
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         return [len(self.lm.tok_encode(text)) for text in texts]
 
-    def chat(self, turns: Sequence[Mapping[str, str]]) -> str:
+    def chat(self, turns: Sequence[Mapping[str, str]], **_: object) -> str:
         return str(self.lm.apply_chat_template([dict(turn) for turn in turns]))
 
     def encode(self, text: str) -> list[int]:

@@ -189,6 +189,17 @@ def read_json(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
+def chat_template(folder: Path, settings: Mapping[str, Any]) -> object:
+    """Return the chat template of a tokenizer: its text, or named templates; None if it has none.
+
+    Args:
+        folder: The folder of the checkpoint.
+        settings: The content of its tokenizer_config.json.
+    """
+    file = folder / "chat_template.jinja"
+    return file.read_text(encoding="utf-8") if file.is_file() else settings.get("chat_template")
+
+
 def window(config: Mapping[str, Any], tokenizer: Mapping[str, Any]) -> int | None:
     """Return the maximum of prompt and output tokens: the lower of the model's and the tokenizer's maximum."""
     text = config.get("text_config")

@@ -23,6 +23,7 @@ from helmframe.models.local_files import (
     CODE,
     SMALL,
     Checkpoint,
+    chat_template,
     check_model,
     convert_gguf,
     fetch_all,
@@ -43,6 +44,7 @@ from helmframe.models.local_load import (
     words_of,
 )
 from helmframe.models.model import Model, Prompt, Response, digest
+from helmframe.models.reasoning import template_reasons
 from helmframe.models.tokenizing import Tokenizing
 
 # Prompts of a call, by device: enough to share prefixes and to refill slots (half this number), and few enough to lose
@@ -178,7 +180,7 @@ def from_pair(model: Any, tokenizer: Any) -> Model:
         generate=engine.generate,
         fingerprint=functools.partial(_pair_fingerprint, model, tokenizer),
         durable=False,
-        takes=TAKES,
+        takes=TAKES | {"reasoning"},
         seeded=True,
         batch=BATCH.get(model.device.type, BATCH["cpu"]),
         window=engine.window,
@@ -189,6 +191,7 @@ def from_pair(model: Any, tokenizer: Any) -> Model:
         token_logprobs=True,
         note="; ".join(Options(str(model.dtype).removeprefix("torch.")).notes()),
         state=engine.state,
+        reasons="chat" if template_reasons(tokenizer.chat_template) else "",
     )
 
 
@@ -225,7 +228,7 @@ def _build(
         check_model(folder)
     config, settings = read_json(folder / "config.json"), read_json(folder / "tokenizer_config.json")
     options = options.resolved(config)
-    has_chat = "chat_template" in settings or (folder / "chat_template.jinja").is_file()
+    template = chat_template(folder, settings)
     words = Tokenizing(functools.partial(load_tokenizer, folder, options), config.get("eos_token_id"))
     loader = _Local(checkpoint, words, options, adapter)
     if adapter is not None:
@@ -237,18 +240,19 @@ def _build(
         generate=loader.generate,
         fingerprint=loader.fingerprint,
         durable=True,
-        takes=TAKES,
+        takes=TAKES | {"reasoning"},
         seeded=True,
         batch=BATCH[options.devices()[0].partition(":")[0]],
         workers=options.replicas,
         window=window(config, settings),
         count_tokens=words.count_tokens,
-        chat=words.chat if has_chat else None,
+        chat=words.chat if template is not None else None,
         loglikelihood=loader.loglikelihood,
         tokens=words.as_tokens,
         token_logprobs=True,
         note="; ".join([*notes, *options.notes()]),
         state=loader.state,
+        reasons="chat" if template_reasons(template) else "",
     )
 
 

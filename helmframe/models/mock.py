@@ -112,7 +112,7 @@ def replay(recorded: pl.DataFrame | Mapping[str, str], name: str = "replay") -> 
         recorded: A mapping prompt → text, or a frame with the columns `instance_id` and `completion`. Rows of a frame
             are identified by instance_id, and by those of these columns that it has: scenario, perturbation,
             perturbation_seed, output_index, reference_index, request_mode. Its columns reasoning, logprob,
-            token_logprobs, finish_reason, prompt_tokens and output_tokens are repeated too.
+            token_logprobs, finish_reason, prompt_tokens, output_tokens and reasoning_tokens are repeated too.
         name: The model's name in tables.
 
     Raises:

@@ -6,7 +6,7 @@ import types
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import repeat
-from typing import Any, NamedTuple, TypeAlias, TypedDict
+from typing import Any, Literal, NamedTuple, TypeAlias, TypedDict
 
 from helmframe._core.checks import as_list, is_integer, type_of
 from helmframe._core.safe_text import safe_repr, type_name, valid_unicode
@@ -28,7 +28,8 @@ class Completion(NamedTuple):
             for an empty text.
         finish_reason: "stop" or "length".
         prompt_tokens: The number of prompt tokens, as the model counts them.
-        output_tokens: The number of generated tokens, as the model counts them.
+        output_tokens: The number of generated tokens, as the model counts them, those of the reasoning included.
+        reasoning_tokens: The number of generated tokens that are reasoning.
         cached_prompt_tokens: The number of prompt tokens that the server read from its own cache.
     """
 
@@ -39,6 +40,7 @@ class Completion(NamedTuple):
     finish_reason: str | None = None
     prompt_tokens: int | None = None
     output_tokens: int | None = None
+    reasoning_tokens: int | None = None
     cached_prompt_tokens: int | None = None
 
     def with_logprobs(self, logprobs: Sequence[float]) -> "Completion":
@@ -140,8 +142,8 @@ class Model:
         max_request_length: HELM's limit for the tokens of prompt and output together, if it differs from `window`. By
             default the limit is `window` for prompts, and one token more for the windows of whole texts.
         count_tokens: A function that returns the number of tokens of each text, as the model counts them in a prompt.
-        chat: A function that returns a conversation of {role, content} as a prompt, by the model's chat template; None:
-            the model has no chat template.
+        chat: A function that returns a conversation of {role, content} as a prompt, by the model's chat template, with
+            variables of the template as keyword arguments; None: the model has no chat template.
         sees_rows: Whether the model receives a `Row` for each prompt.
         seeded: Whether the model receives a `Seeded` for each prompt when it samples, in place of one seed per call.
         media: Whether the model supports content parts other than text.
@@ -163,6 +165,8 @@ class Model:
         price_name: The name in litellm's price file, as provider/model; "" if the file has no price of the model.
         state: A function that returns how the model runs, for `explain()` and the manifest: the expectation, and after
             the first call the facts; None: nothing to report.
+        reasons: The prompts before whose answers the model is known to reason: "all", "chat" for those of its chat
+            template, or "" if nothing is known. Their completions get head-room by default.
     """
 
     name: str
@@ -176,7 +180,7 @@ class Model:
     window: int | None = None
     max_request_length: int | None = None
     count_tokens: Callable[[Sequence[str]], Sequence[int]] | None = None
-    chat: Callable[[Sequence[Mapping[str, str]]], str] | None = None
+    chat: Callable[..., str] | None = None
     sees_rows: bool = False
     seeded: bool = False
     media: bool = False
@@ -194,6 +198,7 @@ class Model:
     refused: Callable[[], Mapping[str, str]] | None = None
     key_env: str | None = None
     price_name: str = ""
+    reasons: Literal["", "chat", "all"] = ""
 
     @property
     def capabilities(self) -> tuple[str, ...]:
@@ -371,6 +376,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "finish_reason": (str,),
     "prompt_tokens": (int,),
     "output_tokens": (int,),
+    "reasoning_tokens": (int,),
     "cached_prompt_tokens": (int,),
 }
 

@@ -43,15 +43,15 @@ def messages(blocks: Sequence[Block]) -> list[Message]:
     return turns
 
 
-def apply_chat_template(turns: Sequence[Message], model: Model) -> str:
-    """Return the prompt of messages, by the model's chat template.
+def apply_chat_template(turns: Sequence[Message], model: Model, variables: Mapping[str, Any] | None = None) -> str:
+    """Return the prompt of messages, by the model's chat template and the values of its variables.
 
     Raises:
         CapabilityError: The model has no chat template.
     """
     if model.chat is None:
         raise CapabilityError.no_chat_template(model.name)
-    return model.chat(turns)
+    return model.chat(turns, **(variables or {}))
 
 
 def number_of_shots(head: Sequence[Block]) -> int:
@@ -81,8 +81,8 @@ def _text(block: Block) -> str:
 _BEGIN = "\x02helmframe-chat\x03"
 
 
-def as_prompt(turns: Sequence[Mapping[str, str]]) -> str:
-    """Return the conversation as one text.
+def as_prompt(turns: Sequence[Mapping[str, str]], **_: object) -> str:
+    """Return the conversation as one text, without variables of a chat template, which only the server has.
 
     The last text is unchanged, so that prompts share their start, and text from data needs no escaping.
     """

@@ -27,7 +27,10 @@ from helmframe.models.providers import named, providers
 MAX_WORKERS = 64
 # The limit in seconds of one call of an async function: long enough for a reasoning model, short enough to end a run.
 ASYNC_TIMEOUT = 600.0
-DECODING = ("max_tokens", "temperature", "top_p", "top_k", "stop", "seed", "n", "presence_penalty", "frequency_penalty")
+DECODING = (
+    *("max_tokens", "temperature", "top_p", "top_k", "stop", "seed", "n", "presence_penalty", "frequency_penalty"),
+    "reasoning",
+)
 
 
 def from_any(

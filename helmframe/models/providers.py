@@ -25,6 +25,7 @@ class Provider:
         chat: Whether all models only chat.
         completes: A pattern of the models with a completions route; other models only chat. "" if there is no pattern.
         echoes: A pattern of the models that return log-probabilities of prompts; "" if all may return them.
+        reasons: A pattern of the models that reason before their answers; "" if none is known to.
         refuses: The parameters that the server rejects, and that are never sent.
         litellm: The provider's name in litellm, whose package has a list of prices; "" if the models have no price.
     """
@@ -35,6 +36,7 @@ class Provider:
     chat: bool = False
     completes: str = ""
     echoes: str = ""
+    reasons: str = ""
     refuses: tuple[str, ...] = ()
     litellm: str = ""
 
@@ -56,6 +58,10 @@ class Provider:
     def only_chats(self, model: str) -> bool:
         """Return whether the model only chats."""
         return self.chat or (bool(self.completes) and re.fullmatch(self.completes, model) is None)
+
+    def reasons_with(self, model: str) -> bool:
+        """Return whether the model is known to reason before its answers."""
+        return bool(self.reasons) and re.fullmatch(self.reasons, model) is not None
 
 
 @cache

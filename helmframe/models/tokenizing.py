@@ -74,10 +74,10 @@ class Tokenizing:
         """Return the number of tokens of each text as a prompt."""
         return [len(ids) for ids in self.tokens(texts)]
 
-    def chat(self, messages: Sequence[Mapping[str, str]]) -> str:
+    def chat(self, messages: Sequence[Mapping[str, str]], **variables: Any) -> str:
         """Return the prompt of a conversation by the chat template, with the start of the assistant's turn."""
         turns = [dict(message) for message in messages]
-        return str(self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+        return str(self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True, **variables))
 
     def _first(self) -> int:
         """Return the token of an empty text: BOS, else the token that ends texts."""

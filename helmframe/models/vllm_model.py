@@ -13,9 +13,19 @@ from typing import Any
 from helmframe._core.safe_text import error_text
 from helmframe._core.specs import Call, frozen
 from helmframe.errors import ArgumentError, CapabilityError, SourceBrokenError
-from helmframe.models.local_files import CODE, SMALL, Checkpoint, check_model, find_checkpoint, read_json, window
+from helmframe.models.local_files import (
+    CODE,
+    SMALL,
+    Checkpoint,
+    chat_template,
+    check_model,
+    find_checkpoint,
+    read_json,
+    window,
+)
 from helmframe.models.local_load import Options, load_tokenizer
 from helmframe.models.model import Completion, Model, Pair, Prompt, Response, digest
+from helmframe.models.reasoning import head_room, template_reasons
 from helmframe.models.tokenizing import Split, Tokenizing, splits, stops_of
 
 TAKES = frozenset(
@@ -25,7 +35,7 @@ MAX_TOKENS = 100
 # Prompts of a call, which vLLM divides into its own batches.
 BATCH = 256
 # Options of vLLM that change its speed and memory, but not completions.
-_HARDWARE = frozenset({"gpu_memory_utilization", "tensor_parallel_size", "max_num_seqs"})
+_HARDWARE = frozenset({"gpu_memory_utilization", "tensor_parallel_size", "data_parallel_size", "max_num_seqs"})
 
 
 def vllm(model: str | Path, *, revision: str | None = None, trust_remote_code: bool = False, **options: Any) -> Model:
@@ -40,7 +50,9 @@ def vllm(model: str | Path, *, revision: str | None = None, trust_remote_code: b
         model: A folder in transformers format, or a Hub name.
         revision: The branch, tag or commit of a Hub name.
         trust_remote_code: Whether Python code of the checkpoint may run, with all your permissions.
-        **options: Options of `vllm.LLM`, such as `max_model_len=8192`.
+        **options: Options of `vllm.LLM`, such as `max_model_len=8192`. `tensor_parallel_size=2` divides the model among
+            two GPUs; its cached completions are those of one GPU. vLLM runs copies (`data_parallel_size`) in its server
+            only: `vllm serve NAME --data-parallel-size 2`.
 
     Raises:
         CapabilityError: vllm is not installed.
@@ -69,23 +81,24 @@ def vllm(model: str | Path, *, revision: str | None = None, trust_remote_code: b
     words = Tokenizing(functools.partial(load_tokenizer, folder, trusted), config.get("eos_token_id"))
     max_length = options.get("max_model_len") or window(config, settings)
     loader = _VLLM(checkpoint, {**options, "trust_remote_code": trust_remote_code}, max_length, words)
-    has_chat = "chat_template" in settings or (folder / "chat_template.jinja").is_file()
+    template = chat_template(folder, settings)
     return Model(
         name=checkpoint.hub or folder.name,
         source=Call("vllm", frozen({"model": str(model), **arguments})) if arguments else f"vllm:{model}",
         generate=loader.generate,
         fingerprint=functools.partial(_fingerprint, checkpoint, written, trust_remote_code=trust_remote_code),
         durable=True,
-        takes=TAKES,
+        takes=TAKES | {"reasoning"},
         batch=BATCH,
         # vLLM must generate one token to score a text
         window=None if max_length is None else int(max_length) - 2,
         count_tokens=words.count_tokens,
-        chat=words.chat if has_chat else None,
+        chat=words.chat if template is not None else None,
         loglikelihood=loader.loglikelihood,
         tokens=words.as_tokens,
         token_logprobs=True,
         note=f"vLLM computes in {options.get('dtype', 'the type it chooses')}: completions may differ from float32's",
+        reasons="chat" if template_reasons(template) else "",
     )
 
 
@@ -117,7 +130,7 @@ class _VLLM:
     def generate(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Response]:
         tokens = self.words.tokens([str(prompt) for prompt in prompts])
         parameters = {key: value for key, value in decoding.items() if key in TAKES and value is not None}
-        parameters = {"max_tokens": MAX_TOKENS, "temperature": 0.0, **parameters}
+        parameters = {"max_tokens": MAX_TOKENS + head_room(decoding), "temperature": 0.0, **parameters}
         if not parameters.get("top_k"):
             parameters.pop("top_k", None)
         if parameters["max_tokens"] < 1:

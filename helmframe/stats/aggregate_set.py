@@ -46,7 +46,7 @@ def aggregate_set(
     Args:
         rows: Completions or scores with `scenario`, `subset`, `cluster`, `instance_id`, the columns of `by` and those
             that `value` reads. Failed rows (a non-null `error`; without that column, a null `score`) are excluded and
-            counted. `parsed` and `truncated` are counted if they exist.
+            counted. `parsed`, `truncated` and `starved` are counted if they exist.
         value: An expression that returns one number per group.
         by: The columns whose values make a group.
         metric: The name for the column metric.
@@ -111,7 +111,7 @@ def aggregate_set(
 def _prepare(rows: pl.LazyFrame, metric: str) -> pl.LazyFrame:
     """Return the rows in a fixed order, with the columns metric and failed, and null flags for absent columns."""
     columns = rows.collect_schema().names()
-    absent = [name for name in ("parsed", "truncated") if name not in columns]
+    absent = [name for name in ("parsed", "truncated", "starved") if name not in columns]
     failed = pl.col("score").is_null() if "score" in columns else pl.lit(value=False)
     order = [name for name in (*INSTANCE, *REPEATS) if name in columns]
     return (
@@ -225,6 +225,7 @@ def _counts(frame: pl.LazyFrame, keys: Sequence[str]) -> pl.LazyFrame:
         n_error=pl.col("failed").sum().cast(pl.Int64),
         n_unparsed=(~pl.col("parsed")).sum().cast(pl.Int64),
         n_truncated=pl.col("truncated").sum().cast(pl.Int64),
+        n_starved=pl.col("starved").sum().cast(pl.Int64),
     )
 
 

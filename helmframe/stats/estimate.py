@@ -24,6 +24,9 @@ from helmframe.stats.encoded_rows import (
 from helmframe.stats.frames import Rows, chunks_of
 from helmframe.stats.sums import Sums, strata_of, sums_of, trial_components
 
+# The Boolean columns of scores that `count_completions` counts.
+FLAGS = ("parsed", "truncated", "starved")
+
 
 def estimate(rows: pl.LazyFrame | pl.DataFrame, by: Sequence[str], value: str, *, mean: str = "macro") -> pl.DataFrame:
     """Return the stratified, clustered mean of a column, one row per group.
@@ -133,10 +136,10 @@ def floats(values: pl.Series) -> tuple[Floats, Flags]:
 
 
 def count_completions(rows: EncodedRows, by: Sequence[str]) -> pl.DataFrame:
-    """Return per group and stratum the number of rows, and of failed, unparsed and truncated rows.
+    """Return per group and stratum the number of rows, and of failed, unparsed, truncated and starved rows.
 
     Args:
-        rows: Rows with `score`, `parsed` and `truncated`.
+        rows: Rows with `score`, `parsed`, `truncated` and `starved`.
         by: As in `estimate`.
     """
     flags = {
@@ -144,6 +147,7 @@ def count_completions(rows: EncodedRows, by: Sequence[str]) -> pl.DataFrame:
         "n_error": rows.rows["score"].is_null(),
         "n_unparsed": ~rows.rows["parsed"],
         "n_truncated": rows.rows["truncated"],
+        "n_starved": rows.rows["starved"],
     }
     per_cell = {
         name: np.bincount(rows.cell[flag.fill_null(value=False).to_numpy()], minlength=rows.cells.height)
@@ -165,7 +169,8 @@ def add_counts(answers: pl.DataFrame, estimates: pl.DataFrame, by: Sequence[str]
         by: As in `estimate`.
     """
     counts = answers.group_by(by).agg(
-        pl.col("n_completions", "n_error", "n_unparsed", "n_truncated").sum(), subsets=pl.struct(STRATUM).n_unique()
+        pl.col("n_completions", "n_error", "n_unparsed", "n_truncated", "n_starved").sum(),
+        subsets=pl.struct(STRATUM).n_unique(),
     )
     silent = pl.col("subsets") - pl.col("n_subsets")
     interval = (

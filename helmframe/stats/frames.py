@@ -253,10 +253,10 @@ def _missing_columns(schema: pl.Schema) -> dict[str, pl.Expr]:
             made[name] = pl.lit(value, dtype=dtype)
         elif name in _WHOLE and not schema[name].is_integer() and schema[name] != pl.Null:
             raise ArgumentError(f"Column {name!r} must contain integers, not values of type {schema[name]}.")
-    for name in ("changed", "parsed", "truncated"):
+    for name in ("changed", "parsed", "truncated", "starved"):
         if name in schema and schema[name] not in (pl.Boolean, pl.Null):
             raise ArgumentError(f"Column {name!r} must contain true or false, not values of type {schema[name]}.")
-    for name in ("cluster", "changed", "parsed", "truncated"):
+    for name in ("cluster", "changed", "parsed", "truncated", "starved"):
         if name not in schema:
             made[name] = pl.lit(None, dtype=SCORES.schema[name])
     for name in ("scenario", "subset", "cluster", "instance_id", "score"):

@@ -8,7 +8,7 @@ import polars as pl
 from helmframe._schema import ORIGINAL, STATS
 from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.stats.encoded_rows import STRATUM, encode_rows, merge_names
-from helmframe.stats.estimate import add_counts, count_completions, estimate_of, floats, group_keys
+from helmframe.stats.estimate import FLAGS, add_counts, count_completions, estimate_of, floats, group_keys
 from helmframe.stats.frames import (
     FoldContext,
     PartialAggregate,
@@ -78,7 +78,7 @@ def aggregate(
 
 
 def _aggregate_chunk(scores: pl.LazyFrame, context: FoldContext, *, keys: Sequence[str]) -> PartialAggregate:
-    rows = encode_rows(scores, merge_names(keys, (*STRATUM, "trial")), ["score", "parsed", "truncated"])
+    rows = encode_rows(scores, merge_names(keys, (*STRATUM, "trial")), ["score", *FLAGS])
     sums = sums_of(rows, keys, *floats(rows.rows["score"]), named=context.named)
     return PartialAggregate({"score": sums}, {"answers": count_completions(rows, keys)})
 

@@ -21,7 +21,7 @@ from helmframe.stats.encoded_rows import (
     starts_of,
     sums,
 )
-from helmframe.stats.estimate import add_counts, count_completions, estimate_of, group_keys
+from helmframe.stats.estimate import FLAGS, add_counts, count_completions, estimate_of, group_keys
 from helmframe.stats.frames import FoldContext, PartialAggregate, Rows, as_scores, fold, protect_columns
 from helmframe.stats.intervals import with_interval
 from helmframe.stats.robustness import ALL, BY_PERTURBATION, MADE, count_complete, count_instances, sizes
@@ -105,7 +105,7 @@ def worst_case(
 def _worst_case_chunk(
     scores: pl.LazyFrame, context: FoldContext, *, keys: Sequence[str], higher_is_better: Mapping[str, bool]
 ) -> PartialAggregate:
-    variants = variants_of(scores, keys, higher_is_better, coverage=context.variants, more=("parsed", "truncated"))
+    variants = variants_of(scores, keys, higher_is_better, coverage=context.variants, more=FLAGS)
     part = group_variants(variants, keys, pl.lit(ALL))
     return PartialAggregate(
         {"worst": sums_of(part.rows, keys, part.worst, part.complete, named=context.named)},
@@ -187,7 +187,7 @@ def worst_at_k(
 def _worst_at_k_chunk(
     scores: pl.LazyFrame, context: FoldContext, *, keys: Sequence[str], k: int, higher_is_better: Mapping[str, bool]
 ) -> PartialAggregate:
-    variants = variants_of(scores, keys, higher_is_better, coverage=context.variants, more=("parsed", "truncated"))
+    variants = variants_of(scores, keys, higher_is_better, coverage=context.variants, more=FLAGS)
     rows, worst, draws = expected_worst(variants, keys, k)
     by, mask = [*keys, "perturbation"], ~np.isnan(worst)
     return PartialAggregate(

@@ -22,7 +22,7 @@ COMPLETION_SCHEMA = {
     name: COMPLETIONS.schema[name]
     for name in (
         "request_id", "completion", "reasoning", "logprob", "token_logprobs", "finish_reason",
-        "prompt_tokens", "cached_prompt_tokens", "output_tokens", "latency",
+        "prompt_tokens", "cached_prompt_tokens", "output_tokens", "reasoning_tokens", "latency",
     )
 }  # fmt: skip
 # The request, stored with its completion: readable without the scenario.

@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from helmframe._core.registry import view
-from helmframe.engines.notes import empty_notes, refusal_notes
+from helmframe.engines.notes import empty_notes, refusal_notes, rerun_notes
 from helmframe.errors import ArgumentError, CapabilityError
 from helmframe.results import Results
 from helmframe.results._data import reader_of
@@ -151,6 +151,7 @@ def score_cells(results: Results) -> tuple[list[str], list[list[str]]]:
     several = len(metrics) > 1
     show_errors = _share(table, "n_error") > SHOWN_FROM
     show_unparsed = _share(table, "n_unparsed") > SHOWN_FROM
+    show_starved = table["n_starved"].sum() > 0
     show_chance = table["chance"].is_not_null().any()
     heads = [
         *keys,
@@ -162,12 +163,14 @@ def score_cells(results: Results) -> tuple[list[str], list[list[str]]]:
     # n_error counts every completion without a score; results.errors() lists failed requests only
     errors = "no score" if show_errors and missing_scores(results, _per_row(results, metrics)) else "errors"
     heads += ["chance"] * show_chance + [errors] * show_errors + ["unparsed"] * show_unparsed
+    heads += ["starved"] * show_starved
     rows = []
     for row in table.iter_rows(named=True):
         cells = [str(row[key]) for key in keys] + ([row["metric"]] if several else [])
         cells += [number(row["value"]), _interval(row), _n_text(row)]
         cells += [number(row["chance"])] * show_chance
         cells += [_count(row["n_error"])] * show_errors + [_count(row["n_unparsed"])] * show_unparsed
+        cells += [_count(row["n_starved"])] * show_starved
         rows.append(cells)
     return heads, rows
 
@@ -178,7 +181,11 @@ def table_cells(table: pl.DataFrame) -> tuple[list[str], list[list[str]]]:
         return table.columns, [[_cell(value) for value in row] for row in table.iter_rows()]
     keys = table.columns[: table.columns.index("value")]
     chance = ["chance"] if "chance" in table.columns and table["chance"].is_not_null().any() else []
-    counts = [name for name in ("n_error", "n_unparsed", "n_truncated") if table[name].sum()]
+    counts = [
+        name
+        for name in ("n_error", "n_unparsed", "n_truncated", "n_starved")
+        if name in table.columns and table[name].sum()
+    ]
     rows = [
         [
             *(str(row[key]) for key in keys),
@@ -195,7 +202,8 @@ def score_notes(results: Results) -> list[str]:
     counts = results.manifest.get("counts") or {}
     done = reader_of(results).n_generated()
     manifest = results.manifest
-    notes = [*skip_notes(manifest), *notes_of(manifest), *empty_notes(manifest), *refusal_notes(manifest)]
+    notes = [*skip_notes(manifest), *notes_of(manifest), *empty_notes(manifest), *rerun_notes(manifest)]
+    notes += refusal_notes(manifest)
     if counts and done != counts["planned"]:
         notes.append(f"{done:,} of {counts['planned']:,} planned completions are available")
     if reader_of(results).n_unscored:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import polars as pl
 
@@ -27,6 +28,7 @@ from helmframe.judging.query import query_function
 from helmframe.models.budget import CHARACTERS_PER_TOKEN, Price, Prices, price_hint, price_of, read_prices
 from helmframe.models.completion_cache import completions_of, request_ids, store_root
 from helmframe.models.fit import fit
+from helmframe.models.reasoning import DEFAULT_ROOM, HEAD_ROOM, head_room
 from helmframe.store import ParquetCompletions
 from helmframe.views.display import text_table
 
@@ -139,7 +141,7 @@ def _extrapolate(size: int, counts: _Counts) -> list[str]:
 def _count_requests(
     totals: dict[str, int], requests: pl.DataFrame, heads: pl.DataFrame, task: Task, model: Model
 ) -> None:
-    fitted, prefixes = fit(requests, heads, model)
+    fitted, prefixes = fit(requests, heads, model, default_room=task.default_room)
     fingerprint = model.fingerprint()
     requested = request_ids(fitted, prefixes, fingerprint, task.outputs, by_instance=model.sees_rows).unique(
         "request_id"
@@ -148,7 +150,8 @@ def _count_requests(
     low, high = requested.select(low=pl.col("row_index").min(), high=pl.col("row_index").max()).row(0)
     stored = cached.read(low or 0, high or 0, requested["request_id"])
     length = pl.col("prefix").str.len_chars() + pl.col("suffix").str.len_chars()
-    limit = pl.col("decoding").str.json_path_match("$.max_tokens").cast(pl.Int64, strict=False)
+    limits = {text: _most_output(json.loads(text)) for text in requested["decoding"].unique()}
+    limit = pl.col("decoding").replace_strict(limits, return_dtype=pl.Int64)
     requested = requested.join(prefixes, on="prefix_id").select(
         "request_id", length=length, limit=pl.when(pl.col("continuation").is_null()).then(limit).otherwise(1)
     )
@@ -157,13 +160,22 @@ def _count_requests(
     _add(totals, distinct=requested.height, stored=requested.height - missing.height, tokens=tokens)
     _add(totals, missing=missing.height, missing_tokens=missing_tokens)
     _add(totals, most_output=int(missing["limit"].sum()), no_limit=missing["limit"].null_count())
+    has_room = pl.col("decoding").str.contains(f'"{HEAD_ROOM}": ', literal=True)
+    _add(totals, roomy=fitted.filter(has_room).height)
     dropped = fitted.filter(pl.col("shots_used") < pl.col("shot_ids").list.len()).height
     _add(totals, dropped=dropped, cut=fitted.filter("prompt_truncated").height, refused=fitted["refused"].count())
 
 
+def _most_output(decoding: Mapping[str, Any]) -> int | None:
+    """Return the limit of output tokens with head-room for reasoning; None without a limit."""
+    limit = decoding.get("max_tokens")
+    return None if limit is None else int(limit) + head_room(decoding)
+
+
 def _model_notes(task: Task, model: Model, totals: Mapping[str, int]) -> list[str]:
     notes = []
-    ignored = [key for key in _decoding(task) if model.takes is not None and key not in (*model.takes, "stop")]
+    taken = {*(model.takes or ()), "stop", "reasoning"}
+    ignored = [key for key in _decoding(task) if model.takes is not None and key not in taken]
     if ignored:
         notes.append(
             f"  {model.name}: unsupported parameters are not sent: {', '.join(ignored)}; helmframe applies stop "
@@ -173,6 +185,12 @@ def _model_notes(task: Task, model: Model, totals: Mapping[str, int]) -> list[st
         notes.append(
             f"  {model.name}: the tokenizer has a chat template, which isn't used; adapt(chat_template=True) applies it"
         )
+    if totals.get("roomy"):
+        notes.append(
+            f"  {model.name}: {DEFAULT_ROOM:,} tokens of head-room are added to max_tokens, because the model reasons "
+            "before its answers; generate(reasoning=…) sets another number, and reasoning=0 none"
+        )
+    notes += [f"  {model.name}: {room:,} tokens of head-room are added to max_tokens" for room in _rooms(task)]
     if totals.get("tokens"):
         notes.append(f"  {model.name}: about {totals['tokens']:,} prompt tokens in total")
     if totals.get("dropped"):
@@ -257,6 +275,12 @@ def _cache_age_notes(task: Task, model: Model) -> list[str]:
 def _decoding(task: Task) -> list[str]:
     pairs = [pair for setting in task.settings[0].with_subsets for pair in setting.decoding]
     return list(dict.fromkeys(key for key, value in pairs if value is not None))
+
+
+def _rooms(task: Task) -> list[int]:
+    """Return the tokens of head-room that the plan specifies."""
+    rooms = [head_room(dict(part.decoding)) for setting in task.settings for part in setting.with_subsets]
+    return sorted({room for room in rooms if room})
 
 
 def _decoding_text(setting: Setting) -> str:

@@ -18,7 +18,7 @@ MOST_COMPLETIONS = 50
 _OUTPUT_KEY = ("output_index", *OF_REQUEST)
 _VARIANT_KEY = ("perturbation", "perturbation_seed", "setting", "trial", "model")
 _FACTS = (
-    *("finish_reason", "prompt_tokens", "output_tokens", "latency", "cached", "attempts"),
+    *("finish_reason", "prompt_tokens", "output_tokens", "reasoning_tokens", "latency", "cached", "attempts"),
     *("shots_used", "prompt_truncated", "decoding"),
 )
 
@@ -97,7 +97,7 @@ def _completion(row: Mapping[str, Any], prefixes: Mapping[str, str]) -> dict[str
         "logprob": _finite(row["logprob"]),
         "token_logprobs": [_finite(value) for value in logprobs[:MOST_TOKENS]],
         "tokens": len(logprobs),
-        "facts": [[name, _format_value(row[name])] for name in _FACTS if row[name] is not None],
+        "facts": [[name, _format_value(row[name])] for name in _FACTS if row.get(name) is not None],
     }
 
 

@@ -62,7 +62,7 @@ def run_html(run: Run, scores: pl.DataFrame | None) -> str:
     progress = run.progress()
     totals: dict[str, int] = dict(manifest.get("counts", {}))
     if progress.height:
-        totals = {name: int(progress[name].sum()) for name in ("planned", *DONE, "failed", *_TOKENS)}
+        totals = {name: int(progress[name].sum()) for name in ("planned", *DONE, *_COUNTED)}
     done = sum(totals.get(name, 0) for name in DONE)
     bar = f"<progress aria-label='completions' max='{max(totals.get('planned', 0), 1)}' value='{done}'></progress>"
     parts = [f"Run {run.id}: {run.status}", f"{done:,} of {totals.get('planned', 0):,} completions"]
@@ -131,8 +131,12 @@ class Page:
         self._next_refresh = now + max(SECONDS_BETWEEN_REFRESHES, (now - began) / SHARE_OF_REFRESHES)
 
 
-_TOKENS = ("prompt_tokens", "output_tokens")
-_COUNTED = {"failed": "failed", "prompt_tokens": "prompt tokens", "output_tokens": "output tokens"}
+_COUNTED = {
+    "failed": "failed",
+    "rerun": "generated again",
+    "prompt_tokens": "prompt tokens",
+    "output_tokens": "output tokens",
+}
 
 
 def _in_notebook() -> bool:

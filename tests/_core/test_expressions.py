@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from helmframe._core.expressions import (
     correct_references,
+    is_starved,
     key_of,
     keyed_draws,
     look_up_pairs,
@@ -109,3 +110,39 @@ def test_draws_are_even() -> None:
     draws = keyed_draws(np.full(100_000, 7, dtype=np.uint64), np.arange(100_000, dtype=np.uint64))
     counts = np.bincount((draws >> np.uint64(58)).astype(np.intp), minlength=64)
     assert chisquare(counts).pvalue > 0.001
+
+
+ROOM = '{"max_tokens": 1, "reasoning": "low"}'
+
+
+@pytest.mark.parametrize(
+    ("row", "starved"),
+    [
+        ({"completion": "", "finish_reason": "length"}, True),
+        ({"completion": "", "finish_reason": "length", "output_tokens": 0}, False),
+        ({"completion": "", "finish_reason": "length", "output_tokens": 3}, True),
+        ({"completion": " \n", "finish_reason": "length"}, False),
+        ({"completion": " \n", "finish_reason": "length", "reasoning": "hm"}, True),
+        ({"completion": " \n", "finish_reason": "length", "reasoning_tokens": 3}, True),
+        ({"completion": " \n", "finish_reason": "length", "reasoning_tokens": 0}, False),
+        ({"completion": "B", "finish_reason": "length", "reasoning": "hm"}, False),
+        ({"completion": "", "finish_reason": "stop"}, False),
+        ({"completion": ""}, False),
+        ({"completion": "", "reasoning": "hm"}, True),
+        ({"completion": "", "finish_reason": "stop", "reasoning": "hm"}, True),
+        ({"completion": "", "finish_reason": "stop", "reasoning": "hm", "decoding": '{"reasoning": false}'}, True),
+        ({"completion": "", "finish_reason": "stop", "reasoning": "hm", "decoding": ROOM}, False),
+        ({"completion": "", "finish_reason": "stop", "reasoning": "hm", "decoding": '{"head_room": 9}'}, False),
+        ({"completion": "", "finish_reason": "content_filter", "reasoning": "hm"}, False),
+        ({"completion": None, "finish_reason": "length"}, None),
+    ],
+)
+def test_a_completion_is_starved_if_reasoning_used_its_tokens(row: dict[str, object], starved: bool | None) -> None:
+    columns: dict[str, pl.DataType] = {
+        "completion": pl.String(), "finish_reason": pl.String(), "reasoning": pl.String(), "decoding": pl.String(),
+        "reasoning_tokens": pl.Int64(), "output_tokens": pl.Int64(),
+    }  # fmt: skip
+    whole = pl.DataFrame([row], schema=columns)
+    assert whole.select(is_starved(whole.columns)).item() is starved
+    narrow = pl.DataFrame([row], schema={name: columns[name] for name in row})
+    assert narrow.select(is_starved(narrow.columns)).item() is starved

@@ -134,6 +134,9 @@ def test_a_look_into_the_store_does_not_warn_again(caplog: pytest.LogCaptureFixt
 
 def test_the_advice_fits_the_cause() -> None:
     def at_its_limit(prompt: str) -> hf.models.Completion:
+        return hf.models.Completion("  ", finish_reason="length")
+
+    def reasoning(prompt: str) -> hf.models.Completion:
         return hf.models.Completion("", finish_reason="length")
 
     (stopped,) = empty_notes(continuation(output_prefix="Answer:").generate(silent).score().manifest)
@@ -141,6 +144,8 @@ def test_the_advice_fits_the_cause() -> None:
     assert "A stop sequence may end the completion" in stopped
     (limited,) = empty_notes(continuation().generate(at_its_limit).score().manifest)
     assert limited.endswith("Set a larger limit: .generate(…, max_tokens=…).")
+    (starved,) = empty_notes(continuation().generate(reasoning).score().manifest)
+    assert "Add head-room: .generate(model, reasoning='low')" in starved
 
 
 def test_options_that_were_scored_are_no_completions() -> None:

@@ -49,8 +49,8 @@ def test_each_scenario_and_model_has_a_row() -> None:
     found = progress.snapshot()
     assert dict(found.schema) == PROGRESS.schema
     assert found.drop("rate", "seconds_left").rows() == [
-        ("mmlu", "mine", 10, 2, 0, 0, 4, 1, 0, 0),
-        ("gsm8k", "mine", 5, 0, 0, 0, 0, 0, 0, 0),
+        ("mmlu", "mine", 10, 2, 0, 0, 4, 1, 0, 0, 0),
+        ("gsm8k", "mine", 5, 0, 0, 0, 0, 0, 0, 0, 0),
     ]
     assert progress.counts["planned"] == 15
 

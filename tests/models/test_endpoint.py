@@ -232,6 +232,68 @@ def test_one_whose_tokens_ran_out_while_thinking_has_said_nothing(server: Server
     assert answer(http(server.url, "m", chat=True))[:2] == ("", "Well,")
 
 
+def test_reasoning_is_switched_in_conversations(server: Server) -> None:
+    server.reply = lambda asked: message("B") if "messages" in asked.body else completion("B")
+    extra = {"chat_template_kwargs": {"tools": []}}
+    model = http(server.url, "m", chat=True, extra=extra)
+    for reasoning in ("low", 512, False, 0):
+        answer(model, max_tokens=2, reasoning=reasoning)
+    sent = [(asked.body.get("reasoning_effort"), asked.body["chat_template_kwargs"]) for asked in server.asked]
+    on, off = {"enable_thinking": True, "tools": []}, {"enable_thinking": False, "tools": []}
+    assert sent == [("low", on), (None, on), ("none", off), (None, {"tools": []})]
+    answer(http(server.url, "m"), max_tokens=2, reasoning="low")
+    assert not {"reasoning", "reasoning_effort", "chat_template_kwargs"} & {*server.asked[-1].body}
+
+
+def test_a_provider_that_refuses_a_switch_never_receives_it(monkeypatch: pytest.MonkeyPatch, server: Server) -> None:
+    monkeypatch.setattr(providers, "provider_at", lambda _: providers.providers()["mistral"])
+    monkeypatch.setenv("HELMFRAME_API_KEY", KEY)
+    server.reply = lambda asked: message("B")
+    answer(http(server.url, "magistral-small", chat=True), max_tokens=2, reasoning="low")
+    assert server.asked[-1].body["reasoning_effort"] == "low"
+    assert "chat_template_kwargs" not in server.asked[-1].body
+
+
+def test_head_room_beyond_the_servers_window_is_limited_to_half_of_it(server: Server) -> None:
+    text = "'max_tokens' is too large: {}. This model's maximum context length is 1024 tokens and your request has 9."
+
+    def reply(asked: Asked) -> Reply:
+        most = asked.body["max_tokens"]
+        return refusal(400, text.format(most)) if most > 1015 else completion(str(most))
+
+    server.reply = reply
+    model = http(server.url, "m")
+    texts = [outcome.completion.text for outcome in outcomes(model, list("abc"), max_tokens=2049, reasoning="low")]  # type: ignore[union-attr]
+    assert texts == ["512"] * 3
+    assert len(server.asked) == 4
+    assert model.refused is not None
+    assert "max_tokens=512" in model.refused()["max_tokens"]
+    (failed,) = outcomes(http(server.url, "other"), ["a"], max_tokens=2049)
+    assert "maximum context length" in str(failed.error)
+
+
+def test_tokens_of_reasoning_are_the_servers(server: Server) -> None:
+    usage = {"completion_tokens": 9, "completion_tokens_details": {"reasoning_tokens": 7}}
+    choice = {"message": {"content": "B"}, "finish_reason": "stop"}
+    server.reply = lambda asked: Reply({"choices": [choice], "usage": usage})
+    assert answer(http(server.url, "m", chat=True)).reasoning_tokens == 7
+    server.reply = lambda asked: Reply({"choices": [choice], "usage": {**usage, "completion_tokens_details": None}})
+    assert answer(http(server.url, "m", chat=True)).reasoning_tokens is None
+
+
+@pytest.mark.parametrize(
+    ("name", "reasons"),
+    [("openai:o3-mini", "all"), ("openai:gpt-5.2", "all"), ("openai:gpt-4.1", ""), ("openai:gpt-5-chat-latest", "")],
+)
+def test_a_provider_names_its_models_that_reason(name: str, reasons: str) -> None:
+    assert hf.model(name).reasons == reasons
+
+
+def test_sglang_is_a_server_on_this_machine() -> None:
+    model = hf.model("sglang:org/name")
+    assert (model.name, model.source) == ("org/name", "http://localhost:30000/v1#org/name")
+
+
 def test_a_server_that_refuses_log_probabilities_is_asked_without(server: Server) -> None:
     refused = refusal(400, "logprobs are not supported with reasoning models")
     server.reply = lambda asked: refused if "logprobs" in asked.body else completion("A")

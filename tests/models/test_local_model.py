@@ -63,7 +63,7 @@ def test_a_folder_answers_as_the_model_it_holds(made: Path) -> None:
 def test_a_folder_is_named_and_durable(made: Path) -> None:
     model = from_any(made)
     assert (model.name, model.durable, model.window, model.chat) == ("tiny", True, 128, None)
-    assert model.takes == frozenset({"max_tokens", "temperature", "top_p", "top_k", "seed", "stop"})
+    assert model.takes == frozenset({"max_tokens", "temperature", "top_p", "top_k", "seed", "stop", "reasoning"})
 
 
 def test_the_samples_of_a_prompt_are_asked_together_and_are_those_of_their_seeds() -> None:

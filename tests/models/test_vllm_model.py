@@ -178,6 +178,37 @@ def test_decoding_goes_on_as_it_was_said_and_greedy_where_it_was_not(folder: Pat
     assert (said.top_k, said.logprobs, said.prompt_logprobs) == (0, 0, None)
 
 
+def test_parallel_options_are_passed_to_vllm(folder: Path, stand_in: ModuleType) -> None:
+    received: list[dict[str, Any]] = []
+
+    def load(model: str, **options: Any) -> LLM:
+        received.append(options)
+        return LLM(model)
+
+    stand_in.LLM = load  # type: ignore[attr-defined]
+    parallel = {"tensor_parallel_size": 2, "data_parallel_size": 2, "pipeline_parallel_size": 1}
+    answers(hf.models.vllm(folder, **parallel))
+    assert received == [{**parallel, "trust_remote_code": False}]
+    one = hf.models.vllm(folder).fingerprint()
+    assert hf.models.vllm(folder, tensor_parallel_size=2, data_parallel_size=2).fingerprint() == one
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_reasoning_is_head_room_and_a_switch_of_the_chat_template(tmp_path: Path) -> None:
+    template = "{{ messages[0].content }}{% if enable_thinking is defined and not enable_thinking %} off{% endif %}"
+    model = hf.models.vllm(tiny.saved(tmp_path / "thinking", tiny.gpt2(), template))
+    assert (model.reasons, hf.models.vllm(tiny.saved(tmp_path / "other", tiny.gpt2(), "{{ messages }}")).reasons) == (
+        "chat",
+        "",
+    )
+    assert model.chat is not None
+    turns = [{"role": "user", "content": "Who?"}]
+    assert (model.chat(turns), model.chat(turns, enable_thinking=False)) == ("Who?", "Who? off")
+    model.generate(PROMPTS, {"reasoning": 9})
+    (said,) = model.generate.__self__._llm.asked  # type: ignore[attr-defined]
+    assert said.max_tokens == 100 + 9
+
+
 @pytest.mark.usefixtures("stand_in")
 def test_it_is_known_by_content_and_by_what_changes_answers(folder: Path) -> None:
     model = hf.models.vllm(folder)

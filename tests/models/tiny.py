@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import itertools
 import string
 from collections.abc import Callable
 from pathlib import Path
@@ -143,3 +144,55 @@ def _sharp(kind: Any, config: Any, seed: int, torch: Any) -> Any:
             if parameter.dim() > 1:
                 parameter.mul_(4)
     return model
+
+
+# As Qwen3's: the assistant's turn opens its reasoning, unless it is switched off.
+THINKING_TEMPLATE = (
+    "{% for message in messages %}{{ message.role }}: {{ message.content }}\n{% endfor %}"
+    "{% if add_generation_prompt %}assistant: {% if enable_thinking is defined and enable_thinking is false %}"
+    "<think></think>{% else %}<think>{% endif %}{% endif %}"
+)
+
+
+def thinker_folder(folder: Path, thoughts: int, answer: str = "B", window: int = 4096) -> Path:
+    """A model whose next token depends on the last one only: <think>, `thoughts` tokens, </think>, the answer, the end.
+
+    Some of the thoughts end a line.
+    """
+    import torch
+    from tokenizers import AddedToken
+    from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    words = tokenizer(THINKING_TEMPLATE)
+    words.model_max_length = window
+    tags = ("<think>", "</think>")
+    texts = [f"so {number},{chr(10) if number % 9 == 0 else ' '}" for number in range(thoughts)]
+    words.add_tokens([AddedToken(text, special=False, normalized=False) for text in (*tags, *texts)])
+    chain = [*words.convert_tokens_to_ids([tags[0], *texts, tags[1], answer]), words.eos_token_id]
+    config = LlamaConfig(
+        vocab_size=len(words),
+        hidden_size=128,
+        intermediate_size=64,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        max_position_embeddings=window,
+        bos_token_id=None,
+        eos_token_id=words.eos_token_id,
+        tie_word_embeddings=False,
+    )
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(config)
+    directions = torch.nn.functional.normalize(torch.randn(len(words), config.hidden_size), dim=-1)
+    with torch.no_grad():
+        for layer in model.model.layers:
+            layer.self_attn.o_proj.weight.zero_()
+            layer.mlp.down_proj.weight.zero_()
+        model.model.embed_tokens.weight.copy_(directions)
+        model.lm_head.weight.zero_()
+        for token, following in itertools.pairwise(chain):
+            model.lm_head.weight[following] = 4 * directions[token]
+    model.save_pretrained(folder)
+    words.save_pretrained(folder)
+    return folder

@@ -27,7 +27,7 @@ def test_what_is_missing_is_one_for_all_rows() -> None:
     assert row == {
         "instance_id": "7", "score": 0.5, "own": "kept", "scenario": "", "subset": "", "perturbation": "original",
         "perturbation_seed": 0, "setting": "", "trial": 0, "model": "", "output_index": 0, "metric": "score",
-        "cluster": None, "changed": None, "parsed": None, "truncated": None,
+        "cluster": None, "changed": None, "parsed": None, "truncated": None, "starved": None,
     }  # fmt: skip
 
 

@@ -138,10 +138,11 @@ def test_a_subset_without_a_score_is_noted(scores: Build) -> None:
     assert only(aggregate(frame, []))["interval"] == "t, n small, 1 of 2 subsets without a score"
 
 
-def test_unparsed_and_truncated_completions_are_counted(scores: Build) -> None:
-    frame = scores([0, 0, 1, None], parsed=[False, True, True, None], truncated=[True, True, False, None])
+def test_unparsed_truncated_and_starved_completions_are_counted(scores: Build) -> None:
+    flags = {"parsed": [False, True, True, None], "truncated": [True, True, False, None]}
+    frame = scores([0, 0, 1, None], **flags, starved=[True, False, None, None])
     row = only(aggregate(frame, []))
-    assert (row["n_unparsed"], row["n_truncated"]) == (1, 2)
+    assert (row["n_unparsed"], row["n_truncated"], row["n_starved"]) == (1, 2, 1)
 
 
 def test_several_trials_are_crossed_with_instances(scores: Build) -> None:

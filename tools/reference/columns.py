@@ -157,7 +157,9 @@ _ROWS = pl.DataFrame(
 
 def _complete(prompt: str) -> hf.models.Completion:
     """Return the first option, with log-probabilities and token counts."""
-    return hf.models.Completion("A", "The first city is the capital.", -0.25, (-0.25,), "stop", len(prompt) // 4, 1)
+    return hf.models.Completion(
+        "A", "The first city is the capital.", -0.25, (-0.25,), "stop", len(prompt) // 4, 8, reasoning_tokens=7
+    )
 
 
 def _judge(prompt: str) -> str:  # noqa: ARG001 - it gives the same verdict to everyone

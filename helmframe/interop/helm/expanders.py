@@ -1,6 +1,6 @@
 """HELM's run expanders: the arguments of an entry, in addition to the scenario's parameters, that change its plan.
 
-The changes that HELM makes for some models by itself are in `model_overrides`.
+The changes that HELM makes for some models by itself are in `plans`.
 
 Source: HELM `run_expander.py`.
 """

@@ -11,6 +11,7 @@ from helmframe.models.engine.decode import Decoder, PlainDecoder
 from helmframe.models.engine.reading import Part, Reader, Wanted
 from helmframe.models.engine.sampling import Request, key_of, norms
 from helmframe.models.model import Completion, Pair, Prompt, Response, Seeded
+from helmframe.models.reasoning import head_room
 from helmframe.models.tokenizing import Tokenizing, splits
 
 TAKES = frozenset({"max_tokens", "temperature", "top_p", "top_k", "seed", "stop"})
@@ -56,7 +57,7 @@ class Engine:
         seeded = Seeded.from_prompts(prompts, decoding)
         tokens = self.words.tokens([prompt.text for prompt in seeded])
         max_tokens = decoding.get("max_tokens")
-        max_output = MAX_TOKENS if max_tokens is None else int(max_tokens)
+        max_output = MAX_TOKENS + head_room(decoding) if max_tokens is None else int(max_tokens)
         if max_output < 1:
             return [Completion("", finish_reason="length", prompt_tokens=len(ids), output_tokens=0) for ids in tokens]
         limits = [max_output if self.window is None else min(max_output, self.window - len(ids)) for ids in tokens]
