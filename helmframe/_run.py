@@ -140,6 +140,7 @@ class Run:
     def progress(self) -> pl.DataFrame:
         """Return the progress per scenario and model: planned, cached, generated, failed, rate, seconds left.
 
+        `batches` lists the batches of a model with a batch API: id, status, numbers of requests and age in seconds.
         The table is empty for runs of other processes.
 
         >>> import helmframe as hf
@@ -148,8 +149,11 @@ class Run:
         >>> run.progress().select("scenario", "planned", "failed").row(0)
         ('sampler', 2, 0)
         """
-        progress = Progress(enabled=False) if self._live is None else self._live.progress
-        return progress.snapshot()
+        if self._live is None:
+            return Progress(enabled=False).snapshot()
+        return self._live.progress.snapshot(
+            {name: batches.progress() for (name, _), batches in dict(self._live.budget.batches).items()}
+        )
 
     def errors(self) -> pl.DataFrame:
         """Return the failed requests so far, one row each. See `Results.errors`."""

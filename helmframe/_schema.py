@@ -403,6 +403,14 @@ LOGS = Table(
         _column("process", pl.String, "name of the process"),
     ),
 )
+_BATCH = {
+    "id": pl.String,
+    "status": pl.String,
+    "submitted": pl.Int64,
+    "completed": pl.Int64,
+    "failed": pl.Int64,
+    "age": pl.Float64,
+}
 PROGRESS = Table(
     "progress",
     "progress of a run with one scenario and model",
@@ -423,6 +431,11 @@ PROGRESS = Table(
         _column("output_tokens", pl.Int64, "tokens of the generated completions, if the model counts them", "tokens"),
         _column("rate", pl.Float64, "finished requests per second since the first was planned; null before", "1/s"),
         _column("seconds_left", pl.Float64, "estimated time left at that rate; null before", "s"),
+        _column(
+            "batches",
+            pl.List(pl.Struct(_BATCH)),
+            "batches of the model in this run; null without a batch API",
+        ),
     ),
 )
 TABLES = (

@@ -28,11 +28,13 @@ from helmframe.cli.app import main
 from helmframe.results import Results
 from helmframe.views.display import text_table
 from tests.demo import ROOT
+from tests.models.batch_server import serving_batches
 from tests.models.openai_server import Asked, Reply, serving
 from tests.s3_server import free_ports, start_server
 
 DOCS = ROOT / "docs"
 PAGES = [
+    "batch",
     "cache",
     "cost",
     "dashboards",
@@ -46,7 +48,7 @@ PAGES = [
     "vllm",
 ]
 S3_PAGES = ["private_bucket"]
-OWN_TESTS = ["slurm", "vllm"]
+OWN_TESTS = ["batch", "slurm", "vllm"]
 NOT_RUN = "# not run here"
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _FILE = re.compile(r"(?:#!/bin/bash\n)?# ([\w./-]+\.(?:yml|yaml|py|sbatch))\n")
@@ -212,6 +214,15 @@ def test_a_server_gets_conversations_and_a_judge(tmp_path: Path, monkeypatch: py
         assert run_page("vllm", addresses) >= 7
     routes = {(asked.body["model"], asked.route) for asked in server.asked}
     assert routes == {("qwen", "chat/completions"), ("qwen", "completions"), ("judge", "chat/completions")}
+
+
+def test_a_server_with_a_batch_api_runs_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with serving_batches() as server:
+        server.open.set()
+        server.complete = lambda body: "A"
+        assert run_page("batch", {"http://localhost:8000/v1": server.url}) == 4
+    assert len(server.batches) == 2
 
 
 @pytest.mark.slow

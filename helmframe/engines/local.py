@@ -4,9 +4,9 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import ExitStack, closing, contextmanager, nullcontext
+from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
 from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -51,7 +51,7 @@ from helmframe.engines.progress import DONE, Progress
 from helmframe.errors import CapabilityError, GroupedError, SourceError, SourceMissingError, StoreError
 from helmframe.models.budget import Budget
 from helmframe.models.completion_cache import CompletionCache, StoredRun, store_root
-from helmframe.models.generate import Report, roomier_requests
+from helmframe.models.generate import Report, add_to_batches, roomier_requests
 from helmframe.models.interrupts import wait_for, wait_through
 from helmframe.models.model import Model
 from helmframe.models.scheduler import busy_of
@@ -188,6 +188,7 @@ class Execution:
         others = Utilization({model: model.fingerprint() for model in called.perturbation_models})
         with (
             self.progress,
+            self._batches_noted(),
             self._manifest_written(manifest),
             self._log_written(),
             self._checksums_written(tasks, manifest),
@@ -221,14 +222,77 @@ class Execution:
     def work(
         self, tasks: Sequence[tuple[PlanSpec, Task]], fingerprints: Mapping[Model, str], manifest: Manifest
     ) -> list[SourceMissingError]:
-        """Run all tasks; in a suite, return the errors of tasks whose rows are missing."""
-        room = threading.Semaphore(TASKS)
-        missing: list[SourceMissingError] = []
-        run_concurrently(
-            [partial(self._run_or_skip, missing, plan, task, fingerprints, manifest, room) for plan, task in tasks],
-            self.budget,
-        )
-        return missing
+        """Run all tasks; in a suite, return the errors of tasks whose rows are missing.
+
+        Models with a batch API run apart from other models, which don't wait for batches.
+        """
+        missing: dict[int, SourceMissingError] = {}
+        live: list[Callable[[], None]] = []
+        batched: list[Callable[[], None]] = []
+        for jobs, has_batches in ((live, False), (batched, True)):
+            room = threading.Semaphore(TASKS)
+            for number, (plan, task) in enumerate(tasks):
+                models = tuple(model for model in task.models if self._submits(model) is has_batches)
+                if models:
+                    some = replace(task, models=models)
+                    job = partial(self._run_or_skip, missing, number, plan, some, fingerprints, manifest, room)
+                    jobs.append(job)
+        if batched:
+            live.append(partial(self._run_batches, tasks, fingerprints, batched))
+        run_concurrently(live, self.budget)
+        return list(missing.values())
+
+    def _submits(self, model: Model) -> bool:
+        """Return whether all requests of the model are submitted before the tasks run; a stopping rule needs looks."""
+        return model.batches is not None and self.send and self.until is None
+
+    def _run_batches(
+        self,
+        tasks: Sequence[tuple[PlanSpec, Task]],
+        fingerprints: Mapping[Model, str],
+        jobs: Sequence[Callable[[], None]],
+    ) -> None:
+        """Submit the requests of all tasks of models with a batch API, and then run the tasks, which wait for them."""
+        for plan, task in tasks:
+            models = tuple(filter(self._submits, task.models))
+            with BackgroundWriter() as writer, suppress(SourceMissingError):  # raised again when the task runs
+                shared = Shared(
+                    plan, replace(task, models=models), fingerprints, Manifest(), dict.fromkeys(models), writer, None
+                )
+                if models:
+                    self._submit_task(shared)
+        for batches in self.budget.batches.values():
+            batches.submit()
+            for line in batches.notes():
+                self.progress.note(line)
+        run_concurrently(jobs, self.budget)
+
+    def _submit_task(self, shared: Shared) -> None:
+        """Add the requests of a task to batches, shard by shard."""
+        with closing(self._prompts(shared)) as prompts:
+            for of_model in prompts:
+                for model, fitted in of_model.items():
+                    if self.budget.stopped.is_set():
+                        return
+                    try:
+                        requests, prefixes = fitted.result()
+                    except CapabilityError:  # raised again when the task runs
+                        shared.active.pop(model, None)
+                        continue
+                    fingerprint = shared.fingerprints[model]
+                    stored = self.cache.completions(model, fingerprint, shared.task.spec.scenario)
+                    add_to_batches(requests, prefixes, model, stored, fingerprint, fresh=self.fresh, budget=self.budget)
+
+    @contextmanager
+    def _batches_noted(self) -> Iterator[None]:
+        """Print a line for each batch that is still in progress when the run ends or is stopped."""
+        try:
+            yield
+        finally:
+            for batches in self.budget.batches.values():
+                batches.close()
+                for line in batches.notes():
+                    self.progress.note(line)
 
     def run_task(self, plan: PlanSpec, task: Task, fingerprints: Mapping[Model, str]) -> None:
         """Run one task, or the span of instances in its plan."""
@@ -236,7 +300,8 @@ class Execution:
 
     def _run_or_skip(
         self,
-        missing: list[SourceMissingError],
+        missing: dict[int, SourceMissingError],
+        number: int,
         plan: PlanSpec,
         task: Task,
         fingerprints: Mapping[Model, str],
@@ -248,7 +313,7 @@ class Execution:
             self._run_task(plan, task, fingerprints, manifest, room)
         except SourceMissingError as error:
             self.skip_missing(error, task, manifest)
-            missing.append(error)
+            missing[number] = error
 
     def skip_missing(self, error: SourceMissingError, task: Task, manifest: Manifest) -> None:
         """Record in the manifest of a suite that a task is skipped; raise the error in a single plan."""
@@ -282,7 +347,7 @@ class Execution:
                     if self.send and self.budget.stopped.is_set():
                         return
 
-    def _prompts(self, shared: Shared) -> Iterator[dict[Model, Prompts]]:
+    def _prompts(self, shared: Shared) -> Generator[dict[Model, Prompts]]:
         """Yield each model's requests, by shard or look; an error is raised when the model is about to run."""
         plan, task = shared.plan, shared.task
         with (

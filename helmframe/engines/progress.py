@@ -4,7 +4,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from html import escape
 from importlib.util import find_spec
@@ -20,6 +20,8 @@ SECONDS_BETWEEN_LINES = 10.0
 SECONDS_BETWEEN_PAGES = 0.25
 MAX_ROWS = 20
 COUNTS = ("planned", "cached", "shared", "refused", "generated", "failed", "rerun", "prompt_tokens", "output_tokens")
+# The end of the name of a judge's row.
+_JUDGE = " (judge)"
 DONE = ("cached", "shared", "refused", "generated")
 
 
@@ -64,7 +66,7 @@ class Progress:
 
     def judging(self, scenario: str, judge: str) -> Callable[[str, int], None]:
         """Return the `report` function of a judge's verdicts on a scenario."""
-        row = self.reporter(scenario, f"{judge} (judge)")
+        row = self.reporter(scenario, f"{judge}{_JUDGE}")
 
         def report(event: str, count: int) -> None:
             row(event, count)
@@ -83,14 +85,26 @@ class Progress:
         """Add to the count of an event."""
         self._report(None, event, count)
 
-    def snapshot(self) -> pl.DataFrame:
+    def snapshot(self, batches: Mapping[str, list[dict[str, Any]]] | None = None) -> pl.DataFrame:
         """Return the progress by scenario and model.
+
+        Args:
+            batches: Model name → the state of each batch.
 
         Returns:
             `PROGRESS`, in the order of the first event. Rows that are not read yet are not planned.
         """
         with self._lock:
-            rows = [(*key, *row.counts.values(), row.rate, row.seconds_left) for key, row in self.rows.items()]
+            rows = [
+                (
+                    *key,
+                    *row.counts.values(),
+                    row.rate,
+                    row.seconds_left,
+                    (batches or {}).get(key[1].removesuffix(_JUDGE)),
+                )
+                for key, row in self.rows.items()
+            ]
         return pl.DataFrame(rows, schema=PROGRESS.schema, orient="row")
 
     def _report(self, key: tuple[str, str] | None, event: str, count: int) -> None:

@@ -7,14 +7,15 @@ from helmframe.models.mock import echo, noisy, oracle, replay
 from helmframe.models.model import Completion, Model
 
 if TYPE_CHECKING:
+    from helmframe.models.batch_api import batch
     from helmframe.models.endpoint import http
     from helmframe.models.local_model import local
     from helmframe.models.vllm_model import vllm
 
-__all__ = ["Completion", "Model", "echo", "http", "local", "noisy", "oracle", "replay", "vllm"]
+__all__ = ["Completion", "Model", "batch", "echo", "http", "local", "noisy", "oracle", "replay", "vllm"]
 
 # name → module, which is imported on the first use of the name
-_MODULES = {"http": "endpoint", "local": "local_model", "vllm": "vllm_model"}
+_MODULES = {"batch": "batch_api", "http": "endpoint", "local": "local_model", "vllm": "vllm_model"}
 
 
 def __getattr__(name: str) -> Any:

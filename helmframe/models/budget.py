@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from importlib.util import find_spec
+from itertools import accumulate
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from helmframe import config
 from helmframe._core.checks import is_integer
@@ -16,10 +17,15 @@ from helmframe._core.yaml import read_yaml
 from helmframe.errors import ArgumentError, listed
 from helmframe.models.model import Completion, Model
 
+if TYPE_CHECKING:
+    from helmframe.models.batch_runs import Batches
+
 # Characters of English per token, for models that don't count tokens.
 CHARACTERS_PER_TOKEN = 4
 # The name of litellm's price file in its package; the file in a release may have a suffix.
 _PRICE_FILES = "model_prices_and_context_window*.json"
+# The number of output tokens in an estimate, for requests without a limit.
+UNLIMITED_TOKENS = 4096
 
 logger = logging.getLogger("helmframe.engines")
 
@@ -71,13 +77,18 @@ def read_prices(prices: Prices | None, *, standing: bool = True) -> dict[str, Pr
 
 def price_of(model: Model, user_prices: Mapping[str, Price]) -> Price | None:
     """Return the price of a model: the user's, by its name, else that in litellm's price file; None: unknown."""
-    return user_prices.get(model.name) or listed_price(model.price_name)
+    return user_prices.get(model.name) or listed_price(model.price_name, in_batches=model.batches is not None)
 
 
-def listed_price(name: str) -> Price | None:
+def listed_price(name: str, *, in_batches: bool = False) -> Price | None:
     """Return the price of `provider/model` in the price file of the package litellm, which is not imported; or None.
 
-    Free models have no listed price, because litellm also writes 0 for subscriptions.
+    Free models have no listed price, because litellm also writes 0 for subscriptions. The standard price is returned if
+    the file has no price of batches.
+
+    Args:
+        name: The name in the file.
+        in_batches: Whether the price of requests in batches is returned.
     """
     if not name:
         return None
@@ -87,7 +98,10 @@ def listed_price(name: str) -> Price | None:
     if entry is None and entries.get(short, {}).get("litellm_provider") in (provider, f"text-completion-{provider}"):
         entry = entries[short]
     names = ("input_cost_per_token", "output_cost_per_token", "cache_read_input_token_cost")
-    prompt, output, cached = [_per_million(None if entry is None else entry.get(field)) for field in names]
+    fields = entry or {}
+    standard = [fields.get(field) for field in names]
+    batched = [fields.get(f"{field}_batches", price) for field, price in zip(names, standard, strict=True)]
+    prompt, output, cached = map(_per_million, batched if in_batches else standard)
     if prompt is None or output is None or not prompt + output:
         return None
     return Price(prompt, output, cached, f"litellm {version}")
@@ -122,6 +136,8 @@ class Budget:
         self.stopped = threading.Event()
         self.priority = priority
         self.cost = 0.0
+        self.batches: dict[tuple[str, str], Batches] = {}  # by name and fingerprint of the model
+        self._reserved = 0.0  # the estimated cost of requests in batches
         self._left = max_requests
         self._max_cost = max_cost
         self._user_prices = read_prices(prices)
@@ -192,6 +208,29 @@ class Budget:
         """Return whether the model has a price."""
         return model in self._prices
 
+    def reserve(self, model: str, characters: Sequence[int], max_tokens: Sequence[int | None]) -> list[float]:
+        """Reserve the estimated cost of requests that are submitted together; all output tokens are counted.
+
+        Returns:
+            The cost of each request, from the first, until the limit would be exceeded.
+        """
+        price = self._prices[model]
+        costs = [
+            price.cost(length / CHARACTERS_PER_TOKEN, limit or UNLIMITED_TOKENS)
+            for length, limit in zip(characters, max_tokens, strict=True)
+        ]
+        with self._lock:
+            if self._max_cost is not None:
+                room = self._max_cost - self.cost - self._reserved
+                costs = costs[: sum(total <= room for total in accumulate(costs))]
+            self._reserved += sum(costs)
+        return costs
+
+    def release(self, cost: float) -> None:
+        """Release a reserved cost, because the requests have ended."""
+        with self._lock:
+            self._reserved -= cost
+
     def spend(self, model: str, characters: Sequence[int], completions: Sequence[Completion | None]) -> None:
         """Add the cost of completions.
 
@@ -217,7 +256,7 @@ class Budget:
         """Add a cost, and stop the run if the limit is reached."""
         with self._lock:
             self.cost += cost
-            if self._max_cost is not None and self.cost >= self._max_cost:
+            if self._max_cost is not None and self.cost + max(self._reserved, 0.0) >= self._max_cost:
                 self.stopped.set()
 
 

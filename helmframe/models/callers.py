@@ -23,13 +23,13 @@ class Outcome(NamedTuple):
     """The outcome of one prompt: a completion or an error; `index` is its position among the prompts.
 
     `latency` (s) is the duration of the call that generated the completion, or of the last failed call. `attempts` is
-    the number of calls that contained the prompt.
+    the number of calls that contained the prompt. The latency of a batch API is None.
     """
 
     index: int  # type: ignore[assignment]  # shadows an unused method of tuple
     completion: Completion | None
     error: str | None
-    latency: float
+    latency: float | None
     attempts: int
 
 

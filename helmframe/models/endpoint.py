@@ -193,6 +193,14 @@ def _through_litellm(name: str) -> Model:
     )
 
 
+def server_of(model: Model) -> "_EndpointModel | None":
+    """Return the server of a model of `http`; None for other models."""
+    server = getattr(model.generate_async, "__self__", None)
+    if not isinstance(server, _EndpointModel) or isinstance(server.endpoint, LitellmEndpoint):
+        return None
+    return server
+
+
 _ARGUMENTS = ("url", "name", "chat", "logprobs", "key_env", "extra")
 
 
@@ -239,15 +247,21 @@ class _EndpointModel:
             return f"{name}={self.replaced[name]} is sent instead"
         return "log-probabilities are missing" if name == "logprobs" else f"its default {name} is used"
 
+    def request(self, prompt: Prompt, decoding: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+        """Return the route and the body of a request, without the parameters that the server rejects."""
+        route, content = self._content(str(prompt))
+        return route, {**content, **self._body(decoding, "messages" in content)}
+
     async def _complete(self, prompt: str, decoding: Mapping[str, Any]) -> Completion:
+        route, content = self._content(prompt)
+        return await self._read(await self._post(route, content, decoding), stops_of(decoding))
+
+    def _content(self, prompt: str) -> tuple[str, dict[str, Any]]:
+        """Return the route of a prompt, and the field of the body that contains it."""
         turns = as_messages(prompt)
         if turns is None and self.chat:
             turns = [{"role": "user", "content": prompt}]
-        if turns is None:
-            reply = await self._post("completions", {"prompt": prompt}, decoding)
-        else:
-            reply = await self._post("chat/completions", {"messages": turns}, decoding)
-        return await self._read(reply, stops_of(decoding))
+        return ("completions", {"prompt": prompt}) if turns is None else ("chat/completions", {"messages": turns})
 
     async def _post(self, route: str, content: Mapping[str, Any], decoding: Mapping[str, Any]) -> Any:
         """Return the reply to a request without the parameters that the server rejects."""

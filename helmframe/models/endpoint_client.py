@@ -99,10 +99,25 @@ class Endpoint:
             raise await self._no_route_error(response, route, status, _error_message(reply))
         raise self._refused(response, route, status, _error_message(reply))
 
+    def reply_of(self, response: "httpx.Response", route: str) -> Any:
+        """Return a response, parsed as JSON.
+
+        Raises:
+            SourceDeniedError: The key is missing, wrong, or not valid for this route.
+            RefusedError: The server returned any other error, or no JSON.
+        """
+        reply = _json(response)
+        if response.is_success and reply is not None:
+            return reply
+        message = "the reply isn't JSON" if response.is_success else _error_message(reply)
+        if response.status_code in (401, 403):
+            raise self._denied(response.status_code, message)
+        raise self._refused(response, route, response.status_code, message)
+
     async def _send(self, method: str, route: str, **options: Any) -> "httpx.Response":
         import httpx
 
-        headers = self._headers()
+        headers = self.headers()
         try:
             return await _client().request(method, f"{self.url}/{route}", headers=headers, **options)
         except httpx.TransportError as error:
@@ -171,7 +186,7 @@ class Endpoint:
             return SourceDeniedError(
                 f"{self.url} needs a key (HTTP {status}). Set it in the environment: export {name}=…."
             )
-        details = f": {self._safe(message)}" if message else ""
+        details = f": {self.safe(message)}" if message else ""
         return SourceDeniedError(f"{self.url} rejects the key in {name} (HTTP {status}){details}")
 
     def _refused(self, response: "httpx.Response", route: str, status: int, message: str) -> RefusedError:
@@ -179,7 +194,7 @@ class Endpoint:
         error = reply.get("error") if isinstance(reply, Mapping) else None
         code = error.get("code") if isinstance(error, Mapping) else None
         text = f"{self.url}/{route} returned HTTP {status}"
-        details = f": {self._safe(message)}" if message else ""
+        details = f": {self.safe(message)}" if message else ""
         parameter = error.get("param") if isinstance(error, Mapping) else None
         return RefusedError(
             text + details,
@@ -189,7 +204,12 @@ class Endpoint:
             parameter if isinstance(parameter, str) else None,
         )
 
-    def _headers(self) -> dict[str, str]:
+    def headers(self) -> dict[str, str]:
+        """Return the headers of a request, with the key.
+
+        Raises:
+            SourceDeniedError: The key is missing or invalid.
+        """
         key = _key(self.key)
         if not key and self.provider:
             raise SourceDeniedError(f"{self.provider}: needs a key: export {self.key}=….")
@@ -199,7 +219,7 @@ class Endpoint:
             raise SourceDeniedError(f"The key in {self.key} contains invalid characters. Export it again.")
         return {"Authorization": f"Bearer {key}"}
 
-    def _safe(self, message: str) -> str:
+    def safe(self, message: str) -> str:
         """Return the server's message as one short line without keys, which some servers repeat."""
         key = _key(self.key)
         shown = config.redacted(message.replace(key, "***") if key else message)
@@ -243,7 +263,7 @@ class LitellmEndpoint(Endpoint):
     def _error_of(self, error: Any, litellm: Any) -> HelmframeError:
         """Return the error of a call as an error of helmframe."""
         status = error.status_code if isinstance(getattr(error, "status_code", None), int) else 500
-        message = self._safe(str(error).partition(" To drop these")[0])
+        message = self.safe(str(error).partition(" To drop these")[0])
         if "LLM Provider NOT provided" in message:
             provider = self.name.partition("/")[0]
             return SourceMissingError(f"litellm has no provider {provider!r}. Write 'litellm:provider/model'.")

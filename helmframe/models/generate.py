@@ -1,19 +1,21 @@
 """The stage `generate`: run the requests that are not cached, and cache their completions."""
 
 import json
+import logging
 import math
 import secrets
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Mapping, Sequence
 from functools import partial
 from hashlib import sha256
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from helmframe._core.expressions import is_starved
-from helmframe.errors import ArgumentError, CapabilityError, StoreError, listed
+from helmframe.errors import ArgumentError, CapabilityError, SourceBrokenError, StoreError, listed
 from helmframe.models import reasoning
 from helmframe.models.budget import Budget
 from helmframe.models.completion_cache import ids_for
@@ -21,7 +23,10 @@ from helmframe.models.interrupts import BackgroundTask, run_uninterrupted, wait_
 from helmframe.models.model import SCORES, Completion, Model, Pair, Prompt, Seeded
 from helmframe.models.prompts import PairedPrompts, Prompts, rows_of
 from helmframe.models.scheduler import ModelQueue, Outcome, queue_of
-from helmframe.store import COMPLETION_SCHEMA, REQUEST_COLUMNS, CompletionStore
+from helmframe.store import COMPLETION_SCHEMA, REQUEST_COLUMNS, CompletionStore, ParquetCompletions
+
+if TYPE_CHECKING:
+    from helmframe.models.batch_runs import Batches
 
 FLUSH_ROWS = 8192
 FLUSH_SECONDS = 2.0
@@ -30,6 +35,8 @@ RANGES = {"temperature": (0, math.inf), "top_p": (0, 1), "max_tokens": (0, math.
 # The duration of a block of requests; between blocks, completions of other processes are read.
 BLOCK_SECONDS = 1.0
 RESULT = {**COMPLETION_SCHEMA, "attempts": pl.Int64(), "error": pl.String()}
+
+logger = logging.getLogger("helmframe.models")
 
 # A function of an event and its count. The events are: planned, cached, shared (equal to another request), refused (too
 # long), generated, failed (a part of generated), rerun (generated again with more head-room), prompt_tokens and
@@ -121,35 +128,75 @@ def _complete(
     report: Report,
 ) -> pl.DataFrame:
     """Return one completion per request, from the store or generated now. The arguments are those of `generate`."""
-    wanted = requests.select("row_index", "request_id", "refused").filter(pl.col("refused").is_null())
+    batches = _batches_of(model, fingerprint, stored, budget) if send else None
+    cached = _cached(requests, stored, batches, fresh=fresh)
+    joined = _with_results(requests, cached)
+    sent = _unsent(joined, requests, model)
+    missing = sent.unique("request_id", keep="first", maintain_order=True)
+    if batches is None:
+        missing = missing.head(budget.grant(missing.height) if send else 0)
+    else:
+        missing = _add_to_batches(missing, prefixes, model, fingerprint, stored, batches, budget)
+    report("planned", requests.height)
+    report("cached", joined["cached"].count())
+    report("refused", requests["refused"].count())
+    report("shared", sent.join(missing, on="request_id", how="semi").height - missing.height)
+    if missing.height and batches is None:
+        frames = _run(missing, prefixes, model, fingerprint, stored, budget, report)
+        joined = _with_results(requests, pl.concat([cached, *frames], how="diagonal"))
+    elif missing.height and batches is not None:
+        frame = _collect(missing, prefixes, model, stored, batches, budget, report)
+        joined = _with_results(requests, pl.concat([cached, frame], how="diagonal"))
+    joined = joined.with_columns(error=pl.coalesce("refused", "error"))
+    if joined["content"].null_count() == joined.height:
+        # all content is text, which prefix and suffix contain, so it isn't stored twice
+        joined = joined.with_columns(blocks=pl.lit(None, dtype=joined.schema["blocks"]))
+    return joined.filter(pl.col("completion").is_not_null() | pl.col("error").is_not_null())
+
+
+def add_to_batches(
+    requests: pl.DataFrame,
+    prefixes: pl.DataFrame,
+    model: Model,
+    stored: CompletionStore,
+    fingerprint: str,
+    *,
+    fresh: bool,
+    budget: Budget,
+) -> None:
+    """Add the requests that are not cached to the batches of a model with a batch API. Full batches are submitted.
+
+    The arguments are those of `generate`, which waits for the completions later.
+    """
+    batches = _batches_of(model, fingerprint, stored, budget)
+    assert batches is not None  # the model has a batch API
+    sent = _unsent(_with_results(requests, _cached(requests, stored, batches, fresh=fresh)), requests, model)
+    missing = sent.unique("request_id", keep="first", maintain_order=True)
+    _add_to_batches(missing, prefixes, model, fingerprint, stored, batches, budget)
+
+
+def _cached(requests: pl.DataFrame, stored: CompletionStore, batches: "Batches | None", *, fresh: bool) -> pl.DataFrame:
+    """Return the completions of earlier runs; with `batches`, completions of this run's batches are not cached."""
+    wanted = requests.select("scenario", "row_index", "request_id", "refused").filter(pl.col("refused").is_null())
     low, high = _range(wanted) if wanted.height else (0, 0)
     cached = stored.read(low, high, wanted["request_id"])
     if fresh:  # read nevertheless, so that completions stored by now don't count as new later
         cached = cached.clear()
     if wanted.height < requests.height:  # a request that is refused now may have an older completion
         cached = cached.join(wanted, on="request_id", how="semi")
-    cached = cached.with_columns(
+    if batches is not None:
+        cached = cached.join(batches.pending(wanted), on="request_id", how="anti", maintain_order="left")
+    return cached.with_columns(
         cached=pl.lit(value=True), attempts=pl.lit(0, dtype=pl.Int64), error=pl.lit(None, dtype=pl.String)
     )
-    joined = _with_results(requests, cached)
+
+
+def _unsent(joined: pl.DataFrame, requests: pl.DataFrame, model: Model) -> pl.DataFrame:
+    """Return the requests without a completion."""
     columns = (
         requests.columns if model.sees_rows else [*REQUEST_COLUMNS, "row_index", "repeat", "request_id", "continuation"]
     )
-    sent = joined.filter(pl.col("cached").is_null() & pl.col("refused").is_null()).select(columns)
-    missing = sent.unique("request_id", keep="first", maintain_order=True)
-    missing = missing.head(budget.grant(missing.height) if send else 0)
-    report("planned", requests.height)
-    report("cached", joined["cached"].count())
-    report("refused", requests["refused"].count())
-    report("shared", sent.join(missing, on="request_id", how="semi").height - missing.height)
-    if missing.height:
-        frames = _run(missing, prefixes, model, fingerprint, stored, budget, report)
-        joined = _with_results(requests, pl.concat([cached, *frames], how="diagonal"))
-    joined = joined.with_columns(error=pl.coalesce("refused", "error"))
-    if joined["content"].null_count() == joined.height:
-        # all content is text, which prefix and suffix contain, so it isn't stored twice
-        joined = joined.with_columns(blocks=pl.lit(None, dtype=joined.schema["blocks"]))
-    return joined.filter(pl.col("completion").is_not_null() | pl.col("error").is_not_null())
+    return joined.filter(pl.col("cached").is_null() & pl.col("refused").is_null()).select(columns)
 
 
 def _with_results(requests: pl.DataFrame, results: pl.DataFrame) -> pl.DataFrame:
@@ -244,6 +291,124 @@ def _run(
         # also after a failed write or Ctrl-C, because completions may have a price
         run_uninterrupted(writer.close)
     return cached + [frame.with_columns(cached=pl.lit(value=False)) for frame in writer.frames]
+
+
+def _batches_of(model: Model, fingerprint: str, stored: CompletionStore, budget: Budget) -> "Batches | None":
+    """Return the model's batches in the run that has this budget; None if the model has no batch API."""
+    if model.batches is None:
+        return None
+    from helmframe.models.batch_api import BatchApi  # late: most runs have no batches
+    from helmframe.models.batch_runs import Batches
+
+    # models of servers are durable
+    assert isinstance(model.batches, BatchApi)
+    assert isinstance(stored, ParquetCompletions)
+    key = (model.name, fingerprint)
+    with _batches_lock:
+        if key not in budget.batches:
+            budget.batches[key] = Batches(
+                model.batches,
+                model.name,
+                fingerprint,
+                stored.root,
+                store=lambda prefixes, stored, group, outcomes: _store(prefixes, stored, model, group, outcomes),
+                release=budget.release,
+            )
+        return budget.batches[key]
+
+
+_batches_lock = threading.Lock()
+
+
+def _add_to_batches(
+    missing: pl.DataFrame,
+    prefixes: pl.DataFrame,
+    model: Model,
+    fingerprint: str,
+    stored: CompletionStore,
+    batches: "Batches",
+    budget: Budget,
+) -> pl.DataFrame:
+    """Add the requests that the budget allows, and return all that are in batches.
+
+    The first request of each setting is sent live: an error of the server shows now, not after hours, and the batch is
+    submitted without the parameters that the server rejects.
+    """
+    with batches.lock:
+        new = batches.unseen(missing)
+        new = _affordable(new, prefixes, model, budget).with_columns(scored=pl.lit(value=False))
+        for part in new.partition_by(["decoding", "output_index", "repeat"], maintain_order=True):
+            group = part
+            if part["decoding"][0] not in batches.settings:
+                batches.settings.add(part["decoding"][0])
+                if _sent_live(part.head(1), prefixes, model, fingerprint, stored, budget):
+                    batches.add_live(part.head(1))
+                    budget.release(part["reserved"][0])
+                    group = part.slice(1)
+            if group.height:
+                batches.add(group, prefixes, Prompts(group, prefixes), _decoding(group, model))
+        return batches.requested(missing)
+
+
+def _sent_live(
+    request: pl.DataFrame,
+    prefixes: pl.DataFrame,
+    model: Model,
+    fingerprint: str,
+    stored: CompletionStore,
+    budget: Budget,
+) -> bool:
+    """Send a request live, and return whether its completion is stored."""
+    try:
+        frames = _run(request, prefixes, model, fingerprint, stored, budget, lambda event, count: None)  # noqa: ARG005
+    except (CapabilityError, SourceBrokenError) as error:  # some deployments run batches only
+        logger.warning("%s: the first request is not sent live, but in a batch: %s", model.name, error)
+        return False
+    return bool(frames) and frames[0]["error"][0] is None
+
+
+def _affordable(rows: pl.DataFrame, prefixes: pl.DataFrame, model: Model, budget: Budget) -> pl.DataFrame:
+    """Return the first requests that the budget allows, with their estimated cost in `reserved`."""
+    estimates = [0.0] * rows.height
+    if budget.charges(model.name):
+        limits = [reasoning.as_sent(json.loads(decoding)).get("max_tokens") for decoding in rows["decoding"]]
+        estimates = budget.reserve(model.name, _sizes(rows, prefixes), limits)
+    rows = rows.head(len(estimates)).with_columns(reserved=pl.Series(estimates, dtype=pl.Float64))
+    return rows.head(budget.grant(rows.height))
+
+
+def _collect(
+    missing: pl.DataFrame,
+    prefixes: pl.DataFrame,
+    model: Model,
+    stored: CompletionStore,
+    batches: "Batches",
+    budget: Budget,
+    report: Report,
+) -> pl.DataFrame:
+    """Wait for the batches of these requests, and return the results (`RESULT`) of batches that have ended."""
+    batches.submit()
+    batches.wait(missing, budget.stopped)
+    rows, failed = batches.ended(missing)
+    batches.deliver(rows)
+    done = stored.read(*_range(rows), rows["request_id"]) if rows.height else pl.DataFrame(schema=COMPLETION_SCHEMA)
+    done = done.join(rows, on="request_id", how="semi").join(failed, on="request_id", how="anti")
+    results = pl.concat([done, failed.select("request_id", "error")], how="diagonal").with_columns(
+        cached=pl.lit(value=False), attempts=pl.lit(1, dtype=pl.Int64)
+    )
+    report("failed", failed.height)
+    report("generated", results.height)
+    for name in ("prompt_tokens", "output_tokens"):
+        report(name, int(done[name].sum()))
+    charged = batches.sent_in_batches(rows).join(failed, on="request_id", how="anti")
+    if budget.charges(model.name) and charged.height:
+        tokens = ("prompt_tokens", "output_tokens", "cached_prompt_tokens")
+        paid = charged.join(done.select("request_id", "completion", *tokens), on="request_id", maintain_order="left")
+        completions = [
+            Completion(row["completion"], **{name: row[name] for name in tokens}) for row in paid.iter_rows(named=True)
+        ]
+        budget.spend(model.name, _sizes(paid, prefixes), completions)
+    return results.select(*RESULT, "cached")
 
 
 def _rotated(group: pl.DataFrame) -> pl.DataFrame:

@@ -57,7 +57,7 @@ def from_any(
     - A vLLM model, `"vllm:org/name"`.
     - A model object of lm-eval or Inspect, a mock model as text (`"oracle()"`), or a `Model`.
 
-    `hf.models.local`, `hf.models.http` and `hf.models.vllm` have more options.
+    `hf.models.local`, `hf.models.http`, `hf.models.batch` and `hf.models.vllm` have more options.
 
     >>> def shout(prompt: str) -> str:
     ...     return prompt.upper()
@@ -168,6 +168,10 @@ def _model_of_text(source: str | Path) -> Model:
         from helmframe.models import endpoint
 
         return endpoint.from_address(source)
+    if isinstance(source, str) and source.startswith("batch("):
+        from helmframe.models import batch_api
+
+        return batch_api.from_text(source)
     if isinstance(source, str) and source.startswith(("vllm:", "vllm(")):
         from helmframe.models import vllm_model
 
@@ -195,16 +199,13 @@ def _model_of(source: object, batch: bool | int | None) -> Model:
     if isinstance(source, type):
         raise NotAModelError.of(source, "it is a class; pass an instance")
     packages = {cls.__module__.partition(".")[0] for cls in type(source).__mro__}
-    if "lm_eval" in packages:
-        from helmframe.models import lm_eval_model
+    if packages & {"lm_eval", "inspect_ai"}:
+        from helmframe.models import harness_models
 
-        if lm_eval_model.is_lm(source):
-            return lm_eval_model.from_lm(source)
-    if "inspect_ai" in packages:
-        from helmframe.models import inspect_model
-
-        if inspect_model.is_model(source):
-            return inspect_model.from_model(source)
+        if harness_models.is_lm(source):
+            return harness_models.from_lm(source)
+        if harness_models.is_inspect_model(source):
+            return harness_models.from_inspect_model(source)
     takes_list = None if batch is None else batch is not False
     if callable(getattr(source, "generate", None)):
         return _from_function(source, source.generate, takes_list, default=True)  # type: ignore[attr-defined]
@@ -452,13 +453,14 @@ def list_models() -> pl.DataFrame:
     >>> list_models().filter(kind="mock")["name"].to_list()
     ['echo', 'noisy', 'oracle', 'replay']
     """
+    from helmframe.models.batch_api import batch
     from helmframe.models.endpoint import http
     from helmframe.models.local_model import local
     from helmframe.models.vllm_model import vllm
 
     listed: dict[str, tuple[Callable[..., Model], ...]] = {
         "mock": (mock.echo, mock.noisy, mock.oracle, mock.replay),
-        "backend": (http, local, vllm),
+        "backend": (batch, http, local, vllm),
     }
     rows = [_function_row(kind, function) for kind, functions in listed.items() for function in functions]
     servers = [

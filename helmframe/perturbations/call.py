@@ -1,7 +1,8 @@
 """One link of a chain: a perturbation with its arguments, and its effect on a frame."""
 
-from collections.abc import Sequence
-from contextlib import suppress
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import product
@@ -10,10 +11,10 @@ from typing import Any
 import polars as pl
 
 from helmframe._core.expressions import key_of
-from helmframe._core.safe_text import type_name
+from helmframe._core.safe_text import error_message, type_name, valid_unicode
 from helmframe._core.specs import Call, Pairs, frozen
 from helmframe._schema import INSTANCES, REFERENCE
-from helmframe.errors import ArgumentError, SourceError
+from helmframe.errors import ArgumentError, HelmframeError, PlanError, SourceError
 from helmframe.perturbations.fields import (
     ModelQuery,
     change_instances,
@@ -25,7 +26,6 @@ from helmframe.perturbations.fields import (
 )
 from helmframe.perturbations.registry import FIELDS, HELM, PERTURBATIONS, Perturbation, Stream, tables_argument
 from helmframe.perturbations.tables import Tables
-from helmframe.perturbations.validation import check_text, dtype_of, named_errors, validated
 
 # The columns that a perturbation may rewrite.
 VARIANT_TEXTS = {
@@ -99,9 +99,9 @@ class PerturbationCall(Call):
         elif self.entry.model_argument:
             self._expression(pl.col("text"), [], tables)
         else:
-            dtype = dtype_of(self._text_expression(pl.col("text"), pl.col("id"), 0, tables))
+            dtype = _dtype_of(self._text_expression(pl.col("text"), pl.col("id"), 0, tables))
             if dtype is not None:
-                check_text(str(self), dtype)
+                _check_text(str(self), dtype)
 
     def check(self, scenarios: Sequence[str], tables: Tables) -> None:
         """Check that the perturbation exists for these scenarios; the errors are those of the registered check."""
@@ -123,7 +123,7 @@ class PerturbationCall(Call):
         """Return the frame with perturbed_input, perturbed_references and adapter_change rewritten."""
         if self.entry.takes == "frame":
             rerun = lambda rows: self._reframed(rows.lazy(), ids, seed, tables).collect()  # noqa: E731
-            return validated(frame, str(self), rerun, "both")
+            return _validated(frame, str(self), rerun, "both")
         if self.entry.model_argument:
             no_model = lambda _, prompts: pl.Series([None] * len(prompts), dtype=pl.String)  # noqa: E731
             prompt = lambda text: self._expression(text, [], tables)  # noqa: E731
@@ -131,7 +131,7 @@ class PerturbationCall(Call):
         if self.compat:
             stream, helm_seed = self._stream(tables), self._helm_seed(seed)
             by_helm = lambda rows: change_instances(rows.lazy(), stream, self.fields, helm_seed).collect()  # noqa: E731
-            return validated(frame, str(self), by_helm, self.fields)
+            return _validated(frame, str(self), by_helm, self.fields)
         new = {}
         if self.fields != "references":
             new["perturbed_input"] = self._changed(pl.col("perturbed_input"), ids, seed, tables)
@@ -142,7 +142,7 @@ class PerturbationCall(Call):
                 lambda text, text_id: self._changed(text, text_id, seed, tables),
                 one_id=self.entry.one_mapping,
             )
-        return validated(frame, str(self), lambda rows: rows.with_columns(**new), self.fields)
+        return _validated(frame, str(self), lambda rows: rows.with_columns(**new), self.fields)
 
     def _text_expression(self, text: pl.Expr, ids: pl.Expr, seed: int, tables: Tables) -> pl.Expr:
         if self.compat:
@@ -150,7 +150,7 @@ class PerturbationCall(Call):
         return self._changed(text, ids, seed, tables)
 
     def _reframed(self, frame: pl.LazyFrame, ids: pl.Expr, seed: int, tables: Tables) -> pl.LazyFrame:
-        with named_errors(str(self), ArgumentError):
+        with _named_errors(str(self), ArgumentError):
             arguments = self._function_arguments() | tables_argument(self.entry.function, tables)
             changed = self.entry.function(frame, *self._key(ids, seed), **arguments)
         if not isinstance(changed, pl.LazyFrame):
@@ -173,7 +173,7 @@ class PerturbationCall(Call):
         return change_unprotected(text, key, pattern, change, one_key=self.entry.one_mapping)
 
     def _expression(self, text: pl.Expr, key: list[pl.Expr], tables: Tables) -> pl.Expr:
-        with named_errors(str(self), ArgumentError, "; `text` is a Polars expression."):
+        with _named_errors(str(self), ArgumentError, "; `text` is a Polars expression."):
             arguments = self._function_arguments() | tables_argument(self.entry.function, tables)
             changed = self.entry.function(text, *key, **arguments)
         if not isinstance(changed, pl.Expr):
@@ -185,7 +185,7 @@ class PerturbationCall(Call):
 
     def _stream(self, tables: Tables) -> Stream:
         make = HELM[self.name].make
-        with named_errors(str(self), ArgumentError):
+        with _named_errors(str(self), ArgumentError):
             return make(**{**self.entry.defaults, **self._function_arguments(), **tables_argument(make, tables)})
 
     def _helm_seed(self, seed: int) -> int:
@@ -289,3 +289,86 @@ def _all_text(values: Sequence[Any]) -> bool:
 
 def _is_pair(value: Any) -> bool:
     return isinstance(value, tuple) and len(value) == 2 and not isinstance(value[0], tuple)
+
+
+# A function that rewrites the texts of a frame.
+_FrameChange = Callable[[pl.DataFrame], pl.DataFrame]
+
+
+def _validated(frame: pl.LazyFrame, perturbation: str, change: _FrameChange, fields: str) -> pl.LazyFrame:
+    """Return the frame with `change` applied to its rows; errors name the perturbation, on collection.
+
+    Args:
+        frame: A frame with perturbed_input and perturbed_references.
+        perturbation: The perturbation with its arguments.
+        change: A function that rewrites the texts and returns the same columns.
+        fields: The texts that it rewrites: "input", "references" or "both".
+
+    Raises:
+        PlanError: The function raises, or returns null for a text.
+        ArgumentError: The function does not return text.
+    """
+
+    def change_rows(rows: pl.DataFrame) -> pl.DataFrame:
+        with _named_errors(perturbation, PlanError):
+            changed = change(rows)
+            options = [] if fields == "input" else [_texts(part["perturbed_references"]) for part in (rows, changed)]
+        if fields != "references":
+            _check_text(perturbation, changed.schema["perturbed_input"])
+            _check_nulls(perturbation, rows["perturbed_input"], changed["perturbed_input"])
+        if options:
+            _check_nulls(perturbation, *options)
+        return changed
+
+    return frame.map_batches(change_rows)
+
+
+def _check_text(perturbation: str, dtype: pl.DataType) -> None:
+    """Check that the perturbation returns text.
+
+    Raises:
+        ArgumentError: It does not.
+    """
+    if dtype != pl.String:
+        raise ArgumentError(
+            f"Perturbation {perturbation!r} returned {dtype}, but it must return text. Add .cast(pl.String) to convert "
+            "the values."
+        )
+
+
+def _dtype_of(changed: pl.Expr) -> pl.DataType | None:
+    """Return the type of an expression over a text column `text`; None if only the rows determine it."""
+    with suppress(pl.exceptions.PolarsError):
+        return pl.LazyFrame(schema={"text": pl.String, "id": pl.String}).select(changed).collect_schema().dtypes()[0]
+    return None
+
+
+@contextmanager
+def _named_errors(perturbation: str, kind: type[HelmframeError], hint: str = "") -> Iterator[None]:
+    """Raise errors of a perturbation's function as this kind of error, with its name; helmframe's own errors pass."""
+    try:
+        yield
+    except HelmframeError:
+        raise
+    except Exception as error:
+        # a KeyError shows its message as Python writes it, with quotes and escapes
+        key = error.args[0] if isinstance(error, KeyError) and error.args else None
+        problem = _WHERE.split(valid_unicode(key) if isinstance(key, str) else error_message(error))[0]
+        raise kind(f"Perturbation {perturbation!r} raised {type_name(type(error))}: {problem}{hint}") from error
+
+
+# The text that Polars appends to errors of functions that it calls: internal expressions.
+_WHERE = re.compile(r"(?:\\+n|\s)*This error occurred in the following")
+
+
+def _texts(references: pl.Series) -> pl.Series:
+    return references.explode(empty_as_null=False, keep_nulls=False).struct.field("text")
+
+
+def _check_nulls(perturbation: str, before: pl.Series, after: pl.Series) -> None:
+    nulls = after.null_count() - before.null_count()
+    if nulls > 0:
+        raise PlanError(
+            f"Perturbation {perturbation!r} returned null for {nulls} of {len(before) - before.null_count()} texts. "
+            "Return a text for each: pl.when(…).then(…).otherwise(text)."
+        )

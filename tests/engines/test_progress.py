@@ -48,11 +48,21 @@ def test_each_scenario_and_model_has_a_row() -> None:
     progress.reporter("gsm8k", "mine")("planned", 5)
     found = progress.snapshot()
     assert dict(found.schema) == PROGRESS.schema
-    assert found.drop("rate", "seconds_left").rows() == [
+    assert found.drop("rate", "seconds_left", "batches").rows() == [
         ("mmlu", "mine", 10, 2, 0, 0, 4, 1, 0, 0, 0),
         ("gsm8k", "mine", 5, 0, 0, 0, 0, 0, 0, 0, 0),
     ]
     assert progress.counts["planned"] == 15
+    assert found["batches"].to_list() == [None, None]
+
+
+def test_a_row_lists_the_batches_of_its_model() -> None:
+    progress = Progress(enabled=False)
+    progress.reporter("mmlu", "mine")("planned", 10)
+    progress.judging("mmlu", "judge")("planned", 10)
+    batch = {"id": "batch_1", "status": "in_progress", "submitted": 9, "completed": 3, "failed": 1, "age": 60.0}
+    assert progress.snapshot({"mine": [batch]})["batches"].to_list() == [[batch], None]
+    assert progress.snapshot({"judge": [batch]})["batches"].to_list() == [None, [batch]]
 
 
 def test_the_rate_and_the_time_left_are_those_of_the_answers(monkeypatch: pytest.MonkeyPatch) -> None:

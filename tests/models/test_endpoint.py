@@ -462,7 +462,7 @@ def test_each_server_sees_its_own_key_only(server: Server, monkeypatch: pytest.M
 def test_a_remote_server_without_a_key_variable_says_how_to_name_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HELMFRAME_API_KEY", KEY)
     endpoint = endpoint_client.Endpoint("https://gpu.example.org/v1", "m", None)
-    assert endpoint._headers() == {}
+    assert endpoint.headers() == {}
     error = endpoint._denied(401, "no")
     assert "key_env='MY_SERVER_KEY'" in str(error)
 

@@ -29,6 +29,7 @@ EXAMPLES: dict[str, Any] = {
     "label_delimiter": ",",
     "latency": 0.42,
     "num_conditioning_tokens": 1,
+    "progress.batches": '[{"id": "batch_1", "status": "in_progress", "submitted": 999, "completed": 400, …}]',
     "progress.cached": 0,
     "rate": 12.5,
     "read.gold": "Rome",

@@ -19,7 +19,7 @@ from helmframe.engines.ray.driver import Driver
 from helmframe.engines.ray.options import Ray
 from helmframe.engines.ray.replica_state import AT_ONCE, Job, Lane
 from helmframe.engines.ray.shipping import Parcel, check_credentials, pack
-from helmframe.errors import PlanError, SourceMissingError, UnknownNameError
+from helmframe.errors import CapabilityError, PlanError, SourceMissingError, UnknownNameError
 from helmframe.models.budget import Budget
 from helmframe.models.completion_cache import store_root
 from helmframe.models.model import Model
@@ -80,7 +80,13 @@ class RayExecution(Execution):
         Raises:
             UnknownNameError: The options contain a model that isn't in the plan.
             PlanError: The data can't be pickled.
+            CapabilityError: A model has a batch API, which needs no cluster.
         """
+        for model in fingerprints:
+            if model.batches is not None:
+                raise CapabilityError(
+                    f"Model {model.name!r} runs through a batch API, which needs no cluster. Remove engine='ray'."
+                )
         names = [model.name for model in fingerprints]
         for name in self.options.models:
             if name not in names:
