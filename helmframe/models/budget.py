@@ -115,6 +115,7 @@ class Budget:
         max_cost: The cost of completions at which sending stops, in US dollars. Calls in flight add to it.
         prices: The user's prices by model name, or their file. Other prices are litellm's.
         priority: The priority in the queues of models. Runs of higher priority go first; equal runs take turns.
+        standing: Whether other models have the prices of `hf.configure(prices=…)`. Workers don't have that file.
 
     Raises:
         ArgumentError: A limit, a price or the priority is invalid.
@@ -127,6 +128,8 @@ class Budget:
         max_cost: float | None = None,
         prices: Prices | None = None,
         priority: int = 0,
+        *,
+        standing: bool = True,
     ) -> None:
         for name, limit in (("max_requests", max_requests), ("max_cost", max_cost)):
             if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int | float) or limit < 0):
@@ -140,7 +143,7 @@ class Budget:
         self._reserved = 0.0  # the estimated cost of requests in batches
         self._left = max_requests
         self._max_cost = max_cost
-        self._user_prices = read_prices(prices)
+        self._user_prices = read_prices(prices, standing=standing)
         self._prices = dict(self._user_prices)
         self._priced: set[str] = set()
         self._unpriced: list[str] = []

@@ -83,6 +83,7 @@ def test_a_variable_names_the_file_of_prices(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "mine.yaml").write_text("m: [2, 8]")
     monkeypatch.setenv("HELMFRAME_PRICES", str(tmp_path / "mine.yaml"))
     assert Budget().prices == {"m": Price(2, 8, source="mine.yaml")}
+    assert Budget(standing=False).prices == {}
 
 
 def test_a_file_that_is_missing_or_no_mapping_is_an_error(tmp_path: Path) -> None:
