@@ -77,13 +77,18 @@ def read_prices(prices: Prices | None, *, standing: bool = True) -> dict[str, Pr
 
 def price_of(model: Model, user_prices: Mapping[str, Price]) -> Price | None:
     """Return the price of a model: the user's, by its name, else that in litellm's price file; None: unknown."""
-    return user_prices.get(model.name) or listed_price(model.price_name)
+    return user_prices.get(model.name) or listed_price(model.price_name, in_batches=model.batches is not None)
 
 
-def listed_price(name: str) -> Price | None:
+def listed_price(name: str, *, in_batches: bool = False) -> Price | None:
     """Return the price of `provider/model` in the price file of the package litellm, which is not imported; or None.
 
-    Free models have no listed price, because litellm also writes 0 for subscriptions.
+    Free models have no listed price, because litellm also writes 0 for subscriptions. The standard price is returned if
+    the file has no price of batches.
+
+    Args:
+        name: The name in the file.
+        in_batches: Whether the price of requests in batches is returned.
     """
     if not name:
         return None
@@ -93,7 +98,10 @@ def listed_price(name: str) -> Price | None:
     if entry is None and entries.get(short, {}).get("litellm_provider") in (provider, f"text-completion-{provider}"):
         entry = entries[short]
     names = ("input_cost_per_token", "output_cost_per_token", "cache_read_input_token_cost")
-    prompt, output, cached = [_per_million(None if entry is None else entry.get(field)) for field in names]
+    fields = entry or {}
+    standard = [fields.get(field) for field in names]
+    batched = [fields.get(f"{field}_batches", price) for field, price in zip(names, standard, strict=True)]
+    prompt, output, cached = map(_per_million, batched if in_batches else standard)
     if prompt is None or output is None or not prompt + output:
         return None
     return Price(prompt, output, cached, f"litellm {version}")
@@ -107,6 +115,7 @@ class Budget:
         max_cost: The cost of completions at which sending stops, in US dollars. Calls in flight add to it.
         prices: The user's prices by model name, or their file. Other prices are litellm's.
         priority: The priority in the queues of models. Runs of higher priority go first; equal runs take turns.
+        standing: Whether other models have the prices of `hf.configure(prices=…)`. Workers don't have that file.
 
     Raises:
         ArgumentError: A limit, a price or the priority is invalid.
@@ -119,6 +128,8 @@ class Budget:
         max_cost: float | None = None,
         prices: Prices | None = None,
         priority: int = 0,
+        *,
+        standing: bool = True,
     ) -> None:
         for name, limit in (("max_requests", max_requests), ("max_cost", max_cost)):
             if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int | float) or limit < 0):
@@ -132,7 +143,7 @@ class Budget:
         self._reserved = 0.0  # the estimated cost of requests in batches
         self._left = max_requests
         self._max_cost = max_cost
-        self._user_prices = read_prices(prices)
+        self._user_prices = read_prices(prices, standing=standing)
         self._prices = dict(self._user_prices)
         self._priced: set[str] = set()
         self._unpriced: list[str] = []

@@ -178,7 +178,9 @@ def from_address(text: str) -> Model:
 def server_of(model: Model) -> "_EndpointModel | None":
     """Return the server of a model of `http`; None for other models."""
     server = getattr(model.generate_async, "__self__", None)
-    return server if isinstance(server, _EndpointModel) else None
+    if not isinstance(server, _EndpointModel) or isinstance(server.endpoint, LitellmEndpoint):
+        return None
+    return server
 
 
 def _through_litellm(name: str) -> Model:
@@ -192,7 +194,8 @@ def _through_litellm(name: str) -> Model:
         raise ArgumentError(f"Model 'litellm:{name}': write litellm:provider/model, such as litellm:openai/gpt-4.1.")
     if find_spec("litellm") is None:
         raise CapabilityError(f"Model 'litellm:{name}' needs the package litellm: pip install 'helmframe[litellm]'.")
-    model = _EndpointModel(LitellmEndpoint("litellm", name), chat=True, extra={})
+    endpoint = LitellmEndpoint("litellm", name)
+    model = _EndpointModel(endpoint, chat=True, extra={}, never_sent=frozenset({"chat_template_kwargs"}))
     return Model(
         name=name,
         source=LITELLM + name,

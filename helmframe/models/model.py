@@ -30,7 +30,6 @@ class Completion(NamedTuple):
         prompt_tokens: The number of prompt tokens, as the model counts them.
         output_tokens: The number of generated tokens, as the model counts them, those of the reasoning included.
         reasoning_tokens: The number of generated tokens that are reasoning.
-        output_tokens: The number of generated tokens, as the model counts them.
         cached_prompt_tokens: The number of prompt tokens that the server read from its own cache.
     """
 

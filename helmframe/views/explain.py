@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import polars as pl
 
@@ -35,7 +35,7 @@ from helmframe.models.budget import CHARACTERS_PER_TOKEN, Price, Prices, price_h
 from helmframe.models.completion_cache import completions_of, store_root
 from helmframe.models.generate import generate
 from helmframe.models.prompts import requests_by_turn
-from helmframe.models.reasoning import DEFAULT_ROOM, HEAD_ROOM, as_sent, head_room
+from helmframe.models.reasoning import DEFAULT_ROOM, HEAD_ROOM, head_room
 from helmframe.models.tokenizing import stops_of
 from helmframe.store import CompletionStore, ParquetCompletions
 from helmframe.views.display import text_table
@@ -211,7 +211,7 @@ def _count_fitted(
     low, high = requested.select(low=pl.col("row_index").min(), high=pl.col("row_index").max()).row(0)
     stored = cached.read(low or 0, high or 0, requested["request_id"])
     length = pl.col("prefix").str.len_chars() + pl.col("suffix").str.len_chars()
-    limits = {text: as_sent(json.loads(text)).get("max_tokens") for text in requested["decoding"].unique()}
+    limits = {text: _most_output(json.loads(text)) for text in requested["decoding"].unique()}
     limit = pl.col("decoding").replace_strict(limits, return_dtype=pl.Int64)
     requested = requested.join(prefixes, on="prefix_id").select(
         "request_id", length=length, limit=pl.when(pl.col("continuation").is_null()).then(limit).otherwise(1)
@@ -226,6 +226,12 @@ def _count_fitted(
     dropped = prompts.filter(pl.col("shots_used") < pl.col("shot_ids").list.len()).height
     _add(totals, dropped=dropped, cut=prompts.filter("prompt_truncated").height, refused=prompts["refused"].count())
     _add(totals, roomy=prompts.filter(has_room).height)
+
+
+def _most_output(decoding: Mapping[str, Any]) -> int | None:
+    """Return the limit of output tokens with head-room for reasoning; None without a limit."""
+    limit = decoding.get("max_tokens")
+    return None if limit is None else int(limit) + head_room(decoding)
 
 
 def _model_notes(task: Task, model: Model, totals: Mapping[str, int]) -> list[str]:

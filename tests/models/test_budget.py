@@ -12,7 +12,7 @@ import pytest
 
 from helmframe import config
 from helmframe.errors import ArgumentError, SpecError
-from helmframe.models import Completion, budget, oracle
+from helmframe.models import Completion, batch, budget, oracle
 from helmframe.models.budget import Budget, Price, listed_price, price_of, read_prices
 from helmframe.models.protocol import from_any
 
@@ -23,6 +23,8 @@ ENTRIES: Mapping[str, Any] = {
         "input_cost_per_token": 2e-06,
         "output_cost_per_token": 8e-06,
         "cache_read_input_token_cost": 5e-07,
+        "input_cost_per_token_batches": 1e-06,
+        "output_cost_per_token_batches": 4e-06,
     },
     "together_ai/org/name": {
         "litellm_provider": "together_ai",
@@ -81,6 +83,7 @@ def test_a_variable_names_the_file_of_prices(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "mine.yaml").write_text("m: [2, 8]")
     monkeypatch.setenv("HELMFRAME_PRICES", str(tmp_path / "mine.yaml"))
     assert Budget().prices == {"m": Price(2, 8, source="mine.yaml")}
+    assert Budget(standing=False).prices == {}
 
 
 def test_a_file_that_is_missing_or_no_mapping_is_an_error(tmp_path: Path) -> None:
@@ -98,6 +101,12 @@ def test_listed_prices_are_those_of_the_provider() -> None:
     assert [listed_price(name) for name in ("azure/gpt-x", "openai/none", "openai/free", "openai/image", "")] == [
         None
     ] * 5
+
+
+@pytest.mark.usefixtures("listed")
+def test_models_of_batches_have_the_price_of_batches() -> None:
+    assert price_of(batch("openai:gpt-x"), {}) == Price(1, 4, 0.5, "litellm 9.9")
+    assert listed_price("together_ai/org/name", in_batches=True) == Price(1.04, 1.04, None, "litellm 9.9")
 
 
 @pytest.mark.usefixtures("listed")

@@ -143,7 +143,7 @@ class _Attempt:
 
     def __init__(self, order: Order, parcel: Parcel) -> None:
         self.parcel = parcel
-        self.budget = Budget(order.max_requests, prices=parcel.prices, priority=parcel.priority)
+        self.budget = Budget(order.max_requests, prices=parcel.prices, priority=parcel.priority, standing=False)
         self._order = order
         self._counted = _CountingProgress()
         self._folder = RunFolder(parcel.run, order.writer)
