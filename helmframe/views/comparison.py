@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from helmframe._core.registry import view
-from helmframe.views.characters import display_labels
+from helmframe._core.safe_text import display_labels
 from helmframe.views.display import escape_markdown, html_table, markdown_table, number, spread, text_table
 
 if TYPE_CHECKING:

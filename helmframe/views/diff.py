@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from helmframe._core.registry import view
-from helmframe.views.characters import show_invisible
+from helmframe._core.safe_text import show_invisible
 from helmframe.views.display import number
 
 # Above this number of word pairs the middle of two texts is shown as one change: a full comparison takes minutes.

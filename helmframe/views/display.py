@@ -10,13 +10,13 @@ from typing import Any
 import polars as pl
 
 from helmframe._core.registry import view
+from helmframe._core.safe_text import show_invisible
 from helmframe.engines.notes import empty_notes, refusal_notes, rerun_notes, unparsed_notes
 from helmframe.errors import ArgumentError, CapabilityError
 from helmframe.results import Results
 from helmframe.results._data import reader_of
 from helmframe.results._early_stopping import notes_of
 from helmframe.results._tables import missing_scores, shown_metrics
-from helmframe.views.characters import show_invisible
 
 # Errors and unparsed outputs are shown above this share.
 SHOWN_FROM = 0.01

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from helmframe._core.safe_text import show_invisible
 from helmframe.errors import CapabilityError, HelmframeError
-from helmframe.views.characters import show_invisible
 from helmframe.views.charts.theme import EMPTY
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from tests.s3_server import BUCKET, S3Server
 INSTANCES = 200
 SIDE = 600  # of a picture of noise, whose PNG has about a megabyte
 FIRST = 100  # instances, after which the peak of memory hardly grows
-MOST_MEGABYTES = 80
+MOST_MEGABYTES = 100
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ from unittest import mock
 import polars as pl
 
 import helmframe as hf
+from helmframe._core.safe_text import show_invisible
 from helmframe.perturbations.registry import PERTURBATIONS, Perturbation
-from helmframe.views.characters import show_invisible
 from tools.reference.markdown import (
     anchor,
     arguments,

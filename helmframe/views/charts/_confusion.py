@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from helmframe._core.expressions import look_up_pairs
+from helmframe._core.safe_text import display_labels
 from helmframe.metrics.classification import confusion as counted
 from helmframe.metrics.options import has_option_requests, with_likeliest_options
 from helmframe.metrics.score import parse
 from helmframe.results import Results
 from helmframe.results.charts import chart
-from helmframe.views.characters import display_labels
 from helmframe.views.charts.frames import Frame, Source, columns_of, original_rows, require_columns
 from helmframe.views.charts.marks import MOST_PANELS, cells
 from helmframe.views.charts.theme import apply_theme, empty_chart

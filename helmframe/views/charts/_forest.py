@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from helmframe._core.safe_text import display_labels
 from helmframe.results import Results
 from helmframe.results.charts import chart
 from helmframe.stats.compare import compare
 from helmframe.stats.table import sort_table
-from helmframe.views.characters import display_labels
 from helmframe.views.charts.frames import (
     Frame,
     Metrics,

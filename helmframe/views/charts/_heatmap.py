@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from helmframe._core.safe_text import display_labels
 from helmframe._schema import ORIGINAL
 from helmframe.errors import UnknownNameError
 from helmframe.results import Results
 from helmframe.results.charts import chart
 from helmframe.stats.table import AXES
-from helmframe.views.characters import display_labels
 from helmframe.views.charts.frames import (
     Frame,
     Metrics,

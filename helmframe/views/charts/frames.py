@@ -11,13 +11,13 @@ from typing import Any, TypeAlias
 
 import polars as pl
 
+from helmframe._core.safe_text import display_labels, show_invisible
 from helmframe._schema import COMPLETIONS, ORIGINAL
 from helmframe.errors import ArgumentError, CapabilityError, HelmframeError, UnknownNameError
 from helmframe.metrics.protocol import manifest_entry, resolve_metrics
 from helmframe.results import Results
 from helmframe.stats.frames import list_names
 from helmframe.stats.table import AXES, table
-from helmframe.views.characters import display_labels, show_invisible
 
 Frame = pl.DataFrame | pl.LazyFrame
 # A chart draws at most this number of rows; a note reports the number of rows omitted.

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from helmframe._core.safe_text import show_invisible
 from helmframe.errors import ArgumentError
-from helmframe.views.characters import show_invisible
 
 if TYPE_CHECKING:
     import altair as alt
