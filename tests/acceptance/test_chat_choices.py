@@ -135,6 +135,7 @@ def test_the_diagnosis_names_the_right_counts_and_rescoring_sends_nothing(
     print(line)
     assert line in repr(results)
     assert line in caplog.text
+    assert isinstance(results.path, Path)
     for stored in (results, hf.load(results.path), hf.load(results.to_parquet(tmp_path / "copy"))):
         rescored = stored.rescore(answer_parser="lenient")
         assert rescored.table().select("value", "n_unparsed", "n").row(0) == (198 / 200, 2, 200)
@@ -145,7 +146,7 @@ def test_the_diagnosis_names_the_right_counts_and_rescoring_sends_nothing(
         assert after.equals(before)
         assert rescored.rescore(answer_parser="strict").table().equals(results.table())
     assert len(prompts) == N
-    same = plan.adapt(answer_parser="lenient").score(resume="last" if results.path is None else results.path.name)
+    same = plan.adapt(answer_parser="lenient").score(resume=results.path.name)
     assert len(prompts) == N
     assert hf.compare(rescored, same)["differs"].to_list() == ["nothing"]
     assert hf.compare(rescored, results)["differs"].to_list() == ["parser"]

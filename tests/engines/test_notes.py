@@ -242,9 +242,7 @@ def test_completions_without_an_option_are_counted_over_shards_and_perturbations
     assert line in repr(Results.load(found.to_parquet(tmp_path / "run")))
     assert "letters × numbers" not in repr(found)  # no parser reads them; the table counts them
     lenient = repr(found.rescore(answer_parser="lenient"))
-    assert (
-        "numbers: 400 of 400 completions name no option; the lenient parser reads none of them." in lenient
-    )
+    assert "numbers: 400 of 400 completions name no option; the lenient parser reads none of them." in lenient
     assert "letters × m" not in lenient  # 2 of 400 are less than 1 %
 
 
