@@ -8,8 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from helmframe._core.json_schema import with_schema_text
-from helmframe._core.specs import SPLITS, Frame, MainScore, ScenarioSpec, adapter_spec, frozen
+from helmframe._core.specs import SPLITS, Frame, MainScore, ScenarioSpec, adapter_spec, decoding_pairs, frozen
 from helmframe._schema import CONTENT, INSTANCES, REFERENCE, SOURCE_PREFIX, source_column
 from helmframe.errors import ArgumentError
 
@@ -123,7 +122,7 @@ def frame_scenario(
         metrics=measured,
         subsets=subsets,
         adapter=_adapter(table, method, adapter, choice=choice),
-        decoding=frozen(with_schema_text({**_decoding(choice=choice), **(decoding or {})}, "decoding.json_schema")),
+        decoding=decoding_pairs({**_decoding(choice=choice), **(decoding or {})}, "decoding.json_schema"),
         description=f"A data frame with {table.height:,} rows.",
         frame=Frame(table, digest),
     )
