@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Unpack
 import polars as pl
 
 from helmframe._core.checks import is_integer
-from helmframe._core.json_schema import with_schema_text
 from helmframe._core.registry import render
 from helmframe._core.specs import (
     UNSET,
@@ -26,6 +25,7 @@ from helmframe._core.specs import (
     Sample,
     Sql,
     Stops,
+    decoding_pairs,
     frozen,
     merged,
     set_values,
@@ -291,13 +291,12 @@ class Plan:
             json_schema=json_schema,
             **options,
         )
-        decoding = with_schema_text(decoding)
         check_spelling(decoding, models)
         for target in models:
             check_decoding(target, decoding)
         if n is not None and (not is_integer(n) or n < 1):
             raise ArgumentError(f"generate(n={n!r}): n must be an integer ≥ 1.")
-        merged_decoding = merged(self._spec.decoding, frozen(decoding))
+        merged_decoding = merged(self._spec.decoding, decoding_pairs(decoding, "generate(json_schema=…)"))
         return self._checked(models=models, decoding=merged_decoding, outputs=n or self._spec.outputs)
 
     def metrics(self, *metrics: Any) -> "Plan":

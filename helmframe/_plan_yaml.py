@@ -299,7 +299,9 @@ def _generate(file: str, value: Any) -> Step:
     else:
         model = _texts(file, "generate.model", model)
     n = {"n": _whole(file, "generate.n", value.pop("n"))} if "n" in value else {}
-    return Step("generate", (model,), {**n, **_values(file, "generate", value)}, file)
+    # a schema is a mapping; `Plan.generate` checks it
+    schema = {name: value.pop(name) for name in ("json_schema",) if name in value}
+    return Step("generate", (model,), {**n, **_values(file, "generate", value), **schema}, file)
 
 
 def _equal(file: str, key: str, value: Any) -> Any:

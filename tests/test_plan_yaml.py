@@ -336,3 +336,14 @@ def test_helms_rules_are_written_and_read() -> None:
     assert Plan.from_yaml(plan.to_yaml()) == plan
     with pytest.raises(SpecError, match=r"scenario\(compat='helmm'\): compat must be 'helm'\. Did you mean 'helm'"):
         Plan.from_yaml("scenario: sampler\ncompat: helmm")
+
+
+def test_a_json_schema_is_a_mapping_or_text_in_yaml() -> None:
+    plan = SAMPLER.generate(hf.models.echo(), json_schema={"type": "object", "required": ["b", "a"]})
+    assert Plan.from_yaml(plan.to_yaml()) == plan
+    text = "{scenario: sampler, generate: {model: echo(), json_schema: {type: object, required: [b, a]}}}"
+    assert Plan.from_yaml(text) == plan.generate("echo()")
+    suite = hf.suite(SAMPLER).generate("echo()", json_schema={"type": "object", "required": ["b", "a"]})
+    assert suite.plans == (plan.generate("echo()"),)
+    grid = SAMPLER.generate("echo()", json_schema=[{"title": "Person"}, None])
+    assert Plan.from_yaml(grid.to_yaml()) == grid

@@ -330,6 +330,23 @@ def frozen(mapping: Mapping[str, Any]) -> Pairs:
     return tuple(sorted((str(key), frozen_value(value)) for key, value in mapping.items()))
 
 
+def decoding_pairs(decoding: Mapping[str, Any], where: str) -> Pairs:
+    """Return decoding parameters as pairs, with a JSON schema as text.
+
+    Args:
+        decoding: The parameters by name.
+        where: The argument with the schema, for messages.
+
+    Raises:
+        ArgumentError: The schema is invalid.
+    """
+    if decoding.get("json_schema") is None:
+        return frozen(decoding)
+    from helmframe._core.json_schema import with_schema_text
+
+    return frozen(with_schema_text(decoding, where))
+
+
 def set_values(**values: Any) -> dict[str, Any]:
     """Return the values that are set.
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import polars as pl
 
-from helmframe._core.json_schema import schema_name
 from helmframe._core.registry import Registry
 from helmframe._core.safe_text import type_name
 from helmframe._core.specs import (
@@ -429,7 +428,11 @@ def _unperturbed(train: pl.LazyFrame) -> pl.LazyFrame:
 
 def _shown(key: str, value: Any) -> Any:
     """Return a value of a grid as the name of a setting contains it."""
-    return schema_name(value) if key == "json_schema" and value is not None else thawed(value)
+    if key != "json_schema" or value is None:
+        return thawed(value)
+    from helmframe._core.json_schema import schema_name
+
+    return schema_name(value)
 
 
 def _is_value(key: str, value: tuple[Any, ...]) -> bool:

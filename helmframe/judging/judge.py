@@ -12,8 +12,18 @@ import polars as pl
 
 from helmframe._core.checks import is_integer
 from helmframe._core.expressions import stripped
-from helmframe._core.json_schema import with_schema_text
-from helmframe._core.specs import UNSET, Call, Integers, Numbers, Reasoning, Stops, frozen, set_values, thawed
+from helmframe._core.specs import (
+    UNSET,
+    Call,
+    Integers,
+    Numbers,
+    Reasoning,
+    Stops,
+    decoding_pairs,
+    frozen,
+    set_values,
+    thawed,
+)
 from helmframe._schema import CONVERSATION, TURN, VERDICTS, with_source_columns
 from helmframe.errors import ArgumentError
 from helmframe.judging.query import query_model
@@ -123,7 +133,8 @@ def judge(
         reasoning=reasoning,
         **options,
     )
-    decoding = with_schema_text(decoding, "hf.judge(json_schema=…)")
+    if "json_schema" in decoding:
+        decoding |= dict(decoding_pairs({"json_schema": decoding["json_schema"]}, "hf.judge(json_schema=…)"))
     check_spelling(decoding, models, where="hf.judge()", others=_PARAMETERS)
     for judging_model in models:
         check_decoding(judging_model, decoding, where="hf.judge")

@@ -8,8 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from helmframe._core.json_schema import with_schema_text
-from helmframe._core.specs import SPLITS, Frame, MainScore, ScenarioSpec, adapter_spec, frozen
+from helmframe._core.specs import SPLITS, Frame, MainScore, ScenarioSpec, adapter_spec, decoding_pairs, frozen
 from helmframe._schema import CONTENT, INSTANCES, REFERENCE, SOURCE_PREFIX, source_column
 from helmframe.errors import ArgumentError
 
@@ -140,10 +139,8 @@ def frame_scenario(
         adapter=_chat_adapter(method, adapter)
         if turns
         else _adapter(table, method, adapter, choice=choice, images=pictures is not None),
-        decoding=frozen(
-            with_schema_text(
-                {**(_decoding(choice=choice) if plain else {}), **(decoding or {})}, "decoding.json_schema"
-            )
+        decoding=decoding_pairs(
+            {**(_decoding(choice=choice) if plain else {}), **(decoding or {})}, "decoding.json_schema"
         ),
         description=f"A data frame with {table.height:,} rows.",
         images=() if pictures is None else tuple(pictures.columns),

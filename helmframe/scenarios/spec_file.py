@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from helmframe._core.checks import is_integer
-from helmframe._core.json_schema import with_schema_text
 from helmframe._core.specs import (
     OF_SUBSET,
     SPLITS,
@@ -18,6 +17,7 @@ from helmframe._core.specs import (
     ScenarioSpec,
     Value,
     adapter_spec,
+    decoding_pairs,
     frozen,
     of_subset,
 )
@@ -97,7 +97,7 @@ def _pairs(file: str, key: str, value: object) -> Pairs:
         raise SpecError.at(file, key, f"must be a mapping, not {value!r}.")
     if key == "decoding":
         try:
-            value = with_schema_text(value, "json_schema")
+            return decoding_pairs(value, "json_schema")
         except ArgumentError as error:
             raise SpecError.at(file, key, str(error)) from error
     return frozen(value)

@@ -241,3 +241,15 @@ def test_errors_of_options_name_the_judge() -> None:
         hf.judge(lambda prompt: "1", "safety", retrie=1)
     with pytest.raises(ArgumentError, match=r"hf.judge\(max_tokens='x'\): max_tokens must be an integer"):
         hf.judge(lambda prompt: "1", "safety", max_tokens="x")  # type: ignore[arg-type]
+
+
+def test_a_judge_receives_a_json_schema_as_a_dict() -> None:
+    schemas: list[object] = []
+
+    def reply(prompt: str, json_schema: object = None) -> str:
+        schemas.append(json_schema)
+        return "<score>1</score>"
+
+    judge = hf.judge(hf.model(reply, name="r", version="1"), "safety", json_schema={"type": "string"})
+    hf.scenario("sampler").where(subject="music").limit(1).generate(lambda prompt: "A").metrics(judge).score()
+    assert schemas == [{"type": "string"}]

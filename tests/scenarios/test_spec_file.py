@@ -163,3 +163,10 @@ def test_what_is_wrong_with_a_subset_is_named(tmp_path: Path, said: str, problem
 def test_a_scenario_without_subsets_has_none_of_its_own(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match=r"per_subset\.b: the scenario has no subsets"):
         spec(tmp_path, SPEC + "per_subset: {b: {adapter: {shots: 1}}}\n")
+
+
+def test_a_json_schema_is_part_of_the_decoding(tmp_path: Path) -> None:
+    found = spec(tmp_path, SPEC + "decoding: {json_schema: {type: object, properties: {b: {}, a: {}}}}\n")
+    assert dict(found.decoding) == {"json_schema": '{"type":"object","properties":{"b":{},"a":{}}}'}
+    with pytest.raises(SpecError, match=r"mine.yaml: decoding: json_schema: invalid schema at \$.type"):
+        spec(tmp_path, SPEC + "decoding: {json_schema: {type: 3}}\n")
