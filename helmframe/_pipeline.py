@@ -33,13 +33,13 @@ from helmframe.perturbations.fields import ModelQuery, perturbed_image
 from helmframe.perturbations.parsing import Variant
 from helmframe.perturbations.perturb import perturb
 from helmframe.scenarios.checksums import Data, data_checksum
-from helmframe.scenarios.images import ImageReader
 from helmframe.scenarios.load import Selection, count, keys, load, load_train
 from helmframe.scenarios.spans import Span, spans
 from helmframe.store import CompletionStore
 
 if TYPE_CHECKING:
     from helmframe.early_stopping.monitor import StoppingMonitor
+    from helmframe.scenarios.images import ImageReader
 
 SHARD_ROWS = 20_000
 # The first shard is small, so that requests start early.
@@ -161,13 +161,17 @@ def parses_leniently(plan: PlanSpec, spec: ScenarioSpec) -> bool:
     return bool(only_chatting(plan)) and not plan.compat and "answer_parser" not in specified
 
 
-def image_reader(plan: PlanSpec, spec: ScenarioSpec) -> ImageReader | None:
+def image_reader(plan: PlanSpec, spec: ScenarioSpec) -> "ImageReader | None":
     """Return a reader of the images of one scenario; None if it has no images."""
-    return ImageReader(spec, plan.data) if spec.images else None
+    if not spec.images:
+        return None
+    from helmframe.scenarios.images import ImageReader  # late: most scenarios have no images
+
+    return ImageReader(spec, plan.data)
 
 
 def load_instances(
-    plan: PlanSpec, spec: ScenarioSpec, only: pl.DataFrame | None = None, images: ImageReader | None = None
+    plan: PlanSpec, spec: ScenarioSpec, only: pl.DataFrame | None = None, images: "ImageReader | None" = None
 ) -> Iterator[pl.DataFrame]:
     """Return `INSTANCES` of one scenario shard by shard; with `only`, of these `instance_keys`."""
     first = min(FIRST_ROWS, SHARD_ROWS)
@@ -239,7 +243,7 @@ def train_pool(plan: PlanSpec, task: Task) -> pl.DataFrame:
 
 
 def task_shards(
-    plan: PlanSpec, task: Task, monitor: "StoppingMonitor | None" = None, images: ImageReader | None = None
+    plan: PlanSpec, task: Task, monitor: "StoppingMonitor | None" = None, images: "ImageReader | None" = None
 ) -> Iterator[pl.DataFrame]:
     """Return `INSTANCES` of one task shard by shard; with a monitor, look by look."""
     load_rows = partial(load_instances, plan, task.spec, images=images)
@@ -332,7 +336,7 @@ def generate_completions(
     model: Model,
     store: CompletionStore,
     fingerprint: str,
-    images: ImageReader | None = None,
+    images: "ImageReader | None" = None,
     **options: Any,
 ) -> pl.DataFrame:
     """Return `COMPLETIONS` of one model, from the store or generated now."""
@@ -340,7 +344,7 @@ def generate_completions(
     return generate(fitted, prefixes, model, store, fingerprint, load_image=load_image, **options)
 
 
-def _load_image(images: ImageReader, ref: ImageRef, changes: str | None, position: int) -> bytes:
+def _load_image(images: "ImageReader", ref: ImageRef, changes: str | None, position: int) -> bytes:
     """Return the bytes of an image, perturbed if there are changes."""
     data = images.read(ref)
     return data if changes is None else perturbed_image(data, changes, position)

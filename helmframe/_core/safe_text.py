@@ -1,7 +1,6 @@
 """Untrusted text: exceptions and objects whose `str()` or `repr()` may raise, invalid Unicode, invisible characters."""
 
 import traceback
-import unicodedata
 from collections.abc import Callable, Iterable
 
 # controls, formats (zero width, direction), line and paragraph separators, unassigned and private characters
@@ -64,6 +63,8 @@ def show_invisible(text: str) -> str:
     """
     if text.isprintable():
         return text
+    import unicodedata  # late: a library of its own
+
     return "".join(
         f"⟨U+{ord(character):04X}⟩"
         if unicodedata.category(character) in _INVISIBLE and character not in "\n\t"

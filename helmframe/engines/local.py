@@ -60,13 +60,13 @@ from helmframe.models.model import Model
 from helmframe.models.prompts import joined_turns, requests_by_turn
 from helmframe.models.scheduler import busy_of
 from helmframe.scenarios.checksums import Data
-from helmframe.scenarios.images import ImageReader
 from helmframe.store import Address, RunFolder, exists
 from helmframe.store.files import remove
 from helmframe.store.run_cache import add_requests, clear_requests
 
 if TYPE_CHECKING:
     from helmframe.early_stopping.monitor import StoppingMonitor
+    from helmframe.scenarios.images import ImageReader
 
 # The maximum of concurrent tasks. Each has up to five shards in memory: read, prepared, generated, and two to write.
 TASKS = 4
@@ -155,7 +155,7 @@ class Shared:
     active: dict[Model, None]
     writer: BackgroundWriter
     watch: "StoppingMonitor | None"
-    images: ImageReader | None = None
+    images: "ImageReader | None" = None
 
 
 @dataclass(frozen=True)

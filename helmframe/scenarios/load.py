@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from hashlib import blake2b
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 import polars as pl
 
@@ -13,10 +13,12 @@ from helmframe._core.specs import SPLITS, Between, Condition, Equals, Expression
 from helmframe._schema import CONVERSATION, INSTANCES, TURN, conform, source_column, with_source_columns
 from helmframe.config import data_root
 from helmframe.errors import ArgumentError, RepeatedKeyError, SourceBrokenError, SourceError, SourceMissingError
-from helmframe.scenarios.images import ImageReader
 from helmframe.scenarios.query import TURN_INPUTS, TURN_REFERENCES, Query, open_query, with_default_subsets
 from helmframe.scenarios.sources import advice
 from helmframe.scenarios.validation import unknown_value, values
+
+if TYPE_CHECKING:
+    from helmframe.scenarios.images import ImageReader
 
 _MOST_BYTES = 64 << 20
 _TURNS = 8  # of a conversation, to estimate the rows of a frame
@@ -47,7 +49,7 @@ def load(
     rows: int = 20_000,
     first: int | None = None,
     only: pl.DataFrame | None = None,
-    images: ImageReader | None = None,
+    images: "ImageReader | None" = None,
 ) -> Iterator[pl.DataFrame]:
     """Yield the instances of these splits that meet the conditions, in frames.
 
@@ -79,6 +81,8 @@ def load(
     """
     _check_splits(splits)
     if spec.images and images is None:
+        from helmframe.scenarios.images import ImageReader  # late: most scenarios have no images
+
         images = ImageReader(spec, data)
     any_rows = False
     most, most_first = (max(1, number // (_TURNS if spec.turns else 1)) for number in (rows, first or rows))

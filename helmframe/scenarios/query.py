@@ -1,7 +1,7 @@
 """The DuckDB query of a scenario's instances: files, rows and columns."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,7 +22,6 @@ from helmframe._core.specs import (
 from helmframe._schema import INSTANCES, SOURCE_PREFIX, source_column, source_names
 from helmframe.errors import SourceBrokenError, SpecError
 from helmframe.scenarios.conditions import condition_sql
-from helmframe.scenarios.images import image_sql, is_image_type
 from helmframe.scenarios.sources import Source, SourceFile, connect, connect_frame
 from helmframe.scenarios.sql import identifier, text_list, text_literal
 
@@ -235,6 +234,7 @@ def _make_rows(spec: ScenarioSpec, source: Source, where: Sequence[Condition], s
     added = _drawn_columns(spec.draw) if spec.draw else {}
     fixed += [f"NULL::{dtype} AS {identifier(name)}" for name, dtype in added.items() if name not in types]
     images = [name for name in spec.images if name in types and name not in from_path]
+    as_references = _image_references() if images else None
     _check_images(spec, shown[0].path, types)
     stored = [identifier(name) for name in source_columns if name not in from_path and name not in images]
     offsets = None if "row_index" in source_columns else _offsets(spec, source, files or shown, shown)
@@ -246,7 +246,8 @@ def _make_rows(spec: ScenarioSpec, source: Source, where: Sequence[Condition], s
             for name in from_path
         ]
         by_file = _by_file([text_literal(file.path) for file in files])
-        computed += [image_sql(name, types[name], by_file) for name in images]
+        if as_references is not None:
+            computed += [as_references(name, types[name], by_file) for name in images]
         if offsets is not None:
             computed.append(f"file_row_number + {_by_file([str(offsets[file.path]) for file in files])} AS row_index")
         paths = text_list(file.path for file in files)
@@ -488,8 +489,18 @@ def _check_columns(
             )
 
 
+def _image_references() -> Callable[[str, str, str], str]:
+    from helmframe.scenarios.images import image_sql  # late: most scenarios have no images
+
+    return image_sql
+
+
 def _check_images(spec: ScenarioSpec, path: str, types: Mapping[str, str]) -> None:
     """Check that the source has the image columns, of types that can have images."""
+    if not spec.images:
+        return
+    from helmframe.scenarios.images import is_image_type
+
     for name in spec.images:
         if name not in types and not spec.union:
             raise SourceBrokenError(

@@ -146,3 +146,40 @@ while not event_loop._loop or not asyncio.all_tasks(event_loop._loop):
 def program(code: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-W", "ignore", "-c", code]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+
+
+def test_tasks_share_a_room_and_a_large_one_runs_alone() -> None:
+    sizes = [3, 4, 5, 20, 2, 2]
+    held: list[int] = []
+    seen: list[tuple[int, int]] = []
+
+    async def work(room: event_loop.Room, size: int) -> None:
+        async with room.holding(lambda: size, lambda value: value) as value:
+            held.append(value)
+            seen.append((sum(held), len(held)))
+            await asyncio.sleep(0.01)
+            held.remove(value)
+
+    async def all_at_once() -> None:
+        room = event_loop.Room(10)
+        await asyncio.gather(*(work(room, size) for size in sizes))
+
+    event_loop.run(all_at_once())
+    assert len(seen) == len(sizes)
+    assert all(total <= 10 or n == 1 for total, n in seen)
+    assert max(n for _, n in seen) > 1
+
+
+def test_a_load_that_fails_leaves_the_room_free() -> None:
+    def fail() -> int:
+        raise ValueError("broken")
+
+    async def work() -> int:
+        room = event_loop.Room(10, waiting=1)
+        with pytest.raises(ValueError, match="broken"):
+            async with room.holding(fail, int):
+                pass
+        async with room.holding(lambda: 10, int) as value:
+            return value
+
+    assert event_loop.run(work()) == 10
