@@ -174,9 +174,9 @@ def settings(
         ArgumentError: A field is unknown or has the wrong type, a grid is empty or repeats a value, or `answer_pattern`
             isn't a regular expression with a group.
     """
-    fields = (*_HELM_FIELDS, *adapter_fields) if compat else adapter_fields
-    cells = _cells(spec, fields, decoding, compat)
-    subsets = [(subset, _cells(of_subset(spec, subset), fields, decoding, compat)) for subset, _ in spec.per_subset]
+    changes = (*_HELM_FIELDS, *adapter_fields) if compat else adapter_fields
+    cells = _cells(spec, changes, decoding, compat)
+    subsets = [(subset, _cells(of_subset(spec, subset), changes, decoding, compat)) for subset, _ in spec.per_subset]
     return [
         replace(cell, per_subset=tuple((subset, subset_cells[index]) for subset, subset_cells in subsets))
         for index, cell in enumerate(cells)

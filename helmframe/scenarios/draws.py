@@ -106,7 +106,7 @@ def wrong_labels_and_language(keys: pl.DataFrame) -> pl.DataFrame:
         stream, picked, wrong = _stream(42), [], []
         classes = _classes(subset["labels"])
         for labels, languages in subset.select("labels", "languages").iter_rows():
-            others = [label for label in classes if label not in labels]
+            others = [label for label in classes if label not in (labels or ())]
             stream.shuffle(others)
             wrong.append(others[:_WRONG_LABELS] if classes else None)
             picked.append(stream.choice(range(languages)) + 1 if languages else None)

@@ -71,11 +71,12 @@ def test_wrong_labels_are_shuffled_for_each_text_and_single_labels_are_in_the_or
 
 
 def test_several_labels_are_in_the_order_of_their_texts_and_thirty_are_wrong() -> None:
-    labels = [list(range(40)), [5, 7]]
-    taken = draws.wrong_labels_and_language(keys(subset=["a"] * 2, labels=labels, languages=[None] * 2))
+    labels = [list(range(40)), [5, 7], None]
+    taken = draws.wrong_labels_and_language(keys(subset=["a"] * 3, labels=labels, languages=[None] * 3))
     other = [number for number in sorted(range(40), key=str) if number not in (5, 7)]
     random.Random(42).shuffle(other)
-    assert taken["wrong_labels"].to_list() == [[], other[:30]]
+    assert taken["wrong_labels"].to_list()[:2] == [[], other[:30]]
+    assert taken["wrong_labels"].list.len().to_list() == [0, 30, 30]
 
 
 def test_sequences_of_entities_are_not_labels_of_other_texts() -> None:
