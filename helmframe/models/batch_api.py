@@ -15,6 +15,7 @@ from helmframe.models import endpoint, providers
 from helmframe.models.completion_cache import store_root
 from helmframe.models.endpoint_client import CONNECT, Endpoint
 from helmframe.models.model import Model, Prompt
+from helmframe.models.reasoning import LEVELS
 from helmframe.models.retries import is_transient, retrying
 from helmframe.store import Address, below, listing
 from helmframe.store.files import read_all
@@ -91,6 +92,9 @@ def batch(
         loglikelihood=None,
         token_logprobs=False if kind == "anthropic" else live.token_logprobs,
         media=live.media and kind != "anthropic",
+        images=False,
+        # the Messages API has no field for a schema
+        takes=None if live.takes is None else live.takes - ({"json_schema"} if kind == "anthropic" else set()),
         note=f"runs through the batch API of {server.endpoint.url}, within 24 hours",
         batches=_APIS[kind](server.endpoint, server.request),
     )
@@ -421,6 +425,8 @@ def as_message_request(body: Mapping[str, Any]) -> dict[str, Any]:
 
     >>> as_message_request({"model": "m", "messages": [{"role": "user", "content": "Who?"}], "stop": [" ", "B"]})
     {'model': 'm', 'messages': [{'role': 'user', 'content': 'Who?'}], 'max_tokens': 4096, 'stop_sequences': ['B']}
+    >>> as_message_request({"messages": [], "max_tokens": 2049, "temperature": 0, "reasoning_effort": "low"})
+    {'messages': [], 'max_tokens': 2049, 'thinking': {'type': 'enabled', 'budget_tokens': 2048}}
     """
     fields = {name: value for name, value in body.items() if name not in _OPENAI_ONLY}
     fields["max_tokens"] = fields.pop("max_completion_tokens", None) or fields.get("max_tokens") or DEFAULT_MAX_TOKENS
@@ -429,6 +435,10 @@ def as_message_request(body: Mapping[str, Any]) -> dict[str, Any]:
     fields["messages"] = [turn for turn in turns if turn["role"] != "system"]
     if system:
         fields["system"] = system
+    budget = LEVELS.get(fields.pop("reasoning_effort", ""))
+    if budget and budget < fields["max_tokens"]:
+        fields["thinking"] = {"type": "enabled", "budget_tokens": budget}
+        fields.pop("temperature", None)  # Anthropic rejects it with thinking
     if "temperature" in fields:
         fields["temperature"] = min(fields["temperature"], 1)
     # Anthropic rejects stop sequences of white space; helmframe applies all of them to the output

@@ -210,6 +210,7 @@ def _through_litellm(name: str) -> Model:
         chat=as_prompt,
         generate_async=model.generate_async,
         remembered_by_name=True,
+        only_chats=True,
         refused=model.refused_parameters,
         note="called through litellm, which reads the provider's key and address from the environment",
         price_name=name,
