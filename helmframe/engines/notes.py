@@ -81,10 +81,11 @@ def count_empty(completions: pl.DataFrame, prefixes: pl.DataFrame, shard: int) -
         shard: The number of the shard.
     """
     generated = pl.col("completion").is_not_null() & pl.col("continuation").is_null()
-    n = int(completions.select(generated.sum()).item())
+    is_empty = generated & ~pl.col("completion").str.contains(r"\S")
+    n, n_empty = completions.select(generated.sum(), is_empty.sum().alias("empty")).row(0)
     if not n:
         return {}
-    empty = completions.filter(generated & ~pl.col("completion").str.contains(r"\S"))
+    empty = completions.filter(is_empty) if n_empty else completions.clear()
     first = None
     if empty.height:
         row = empty.head(1).join(prefixes, on="prefix_id", how="left").row(0, named=True)

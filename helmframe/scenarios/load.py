@@ -303,7 +303,7 @@ def _ascending(frames: Iterable[pl.DataFrame], otherwise: Callable[[], object]) 
     ascending = True
     index = pl.col("row_index")
     for frame in frames:
-        if ascending:
+        if ascending and not _continues(frame, highest):
             ends = frame.group_by("subset").agg(index.min().alias("low"), index.max().alias("high"), n=index.n_unique())
             ascending = ends["n"].sum() == frame.height and all(
                 low > highest.get(subset, -1) for subset, low in ends.select("subset", "low").iter_rows()
@@ -312,6 +312,20 @@ def _ascending(frames: Iterable[pl.DataFrame], otherwise: Callable[[], object]) 
             if not ascending:
                 otherwise()
         yield frame
+
+
+def _continues(frame: pl.DataFrame, highest: dict[str, int]) -> bool:
+    """Return whether a frame has one subset whose row_index ascends from the highest so far, which is then replaced.
+
+    This is the usual case, and costs a tenth of a group_by.
+    """
+    subset, index = frame["subset"], frame["row_index"]
+    if not frame.height or not (subset == subset[0]).all() or index[0] <= highest.get(subset[0], -1):
+        return False
+    if not (index.head(-1) < index.tail(-1)).all():
+        return False
+    highest[subset[0]] = index[-1]
+    return True
 
 
 def _check_unique(spec: ScenarioSpec, keys: pl.DataFrame) -> None:
