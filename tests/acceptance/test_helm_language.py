@@ -295,7 +295,7 @@ def test_5_a_flipped_byte_is_found(shared: Path, s3: S3Server) -> None:
     data[len(data) // 2] ^= 1
     files.pipe_file(path, bytes(data))
     with pytest.raises(
-        SourceBrokenError, match=r"validation-00000-of-00001\.parquet is not what was mirrored"
+        SourceBrokenError, match=r"validation-00000-of-00001\.parquet has changed since it was mirrored"
     ) as error:
         mirror("boolq", target, source=shared / "scenarios")
     shown("5", "a byte of a million flipped", str(error.value).partition("\n")[0][-90:], "found")
