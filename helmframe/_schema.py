@@ -304,10 +304,10 @@ IMAGES = Table(
         _column("scenario", pl.String, "name of the scenario"),
         _column("sha256", pl.String, "hash of the image's bytes"),
         _column("bytes", pl.Int64, "size of the image", "bytes"),
-        _column("width", pl.Int64, "width; null if the image can't be decoded", "pixels"),
-        _column("height", pl.Int64, "height; null if the image can't be decoded", "pixels"),
+        _column("width", pl.Int64, "width; null for a damaged image", "pixels"),
+        _column("height", pl.Int64, "height; null for a damaged image", "pixels"),
         _column("format", pl.String, "format of the image, such as PNG"),
-        _column("thumbnail", pl.Binary, "small PNG, encoded by helmframe; null if the image can't be decoded"),
+        _column("thumbnail", pl.Binary, "small PNG, encoded by helmframe; null for a damaged image"),
     ),
 )
 # The columns that `Results.rows()` has besides the key; each metric is a further column.

@@ -11,7 +11,7 @@ HelmframeError
 ├── CapabilityError         (ValueError)       the model lacks a capability, or an extra isn't installed
 ├── NotAModelError          (TypeError)        a value isn't a model
 ├── AnswerError             (TypeError)        a model returned completions of the wrong type or number
-├── ImageError              (ValueError)       an image can't be decoded, is too large, or has an unsupported format
+├── ImageError              (ValueError)       an image is damaged, too large, or has an unsupported format
 ├── NotComparableError      (ValueError)       two results differ in more than the compared axis
 ├── SourceError             (OSError)          a scenario's rows can't be read; the message names the address
 │   ├── SourceMissingError  (FileNotFoundError)
@@ -216,7 +216,7 @@ class AnswerError(HelmframeError, TypeError):
 
 
 class ImageError(HelmframeError, ValueError):
-    """An image can't be decoded, is too large, or has an unsupported format."""
+    """An image is damaged, too large, or has an unsupported format."""
 
 
 class NotComparableError(HelmframeError, ValueError):

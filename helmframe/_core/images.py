@@ -97,7 +97,9 @@ def opened(data: bytes) -> Any:
         raise ImageError(f"The image is too large: {error}") from None
     except (OSError, SyntaxError, ValueError):
         known = ", ".join(FORMATS)
-        raise ImageError(f"The image can't be decoded: it must be {known}. SVG isn't supported.") from None
+        raise ImageError(
+            f"The image is damaged or in another format: it must be {known}. SVG isn't supported."
+        ) from None
     if limit and image.width * image.height > limit:
         raise ImageError(
             f"The image has {image.width:,} × {image.height:,} pixels; PIL.Image.MAX_IMAGE_PIXELS allows {limit:,}."
@@ -145,7 +147,7 @@ def sendable(data: bytes) -> tuple[str, bytes]:
 
 
 def thumbnail(data: bytes) -> dict[str, Any]:
-    """Return width, height, format and a small PNG of an image, encoded again; nulls if it can't be decoded."""
+    """Return width, height, format and a small PNG of an image, encoded again; nulls for a damaged image."""
     try:
         image = opened(data)
         facts = {"width": image.width, "height": image.height, "format": image.format}

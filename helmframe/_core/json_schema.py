@@ -129,9 +129,9 @@ def schema_problem(text: str, schema: str) -> str | None:
     try:
         error = next(validator.iter_errors(parse_json(text)), None)
     except (_ExhaustedError, RecursionError):
-        return f"can't be validated: the schema needs more than {MAX_REFERENCES:,} references"
+        return f"not validated: the schema needs more than {MAX_REFERENCES:,} references"
     except ArithmeticError as overflow:  # a number that is too large for multipleOf
-        return f"can't be validated: {_problem(overflow)}"
+        return f"not validated: {_problem(overflow)}"
     return None if error is None else _shortened(f"{error.json_path}: {error.message}")
 
 

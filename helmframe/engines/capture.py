@@ -305,7 +305,7 @@ def _message(record: logging.LogRecord) -> str:
 def _truncated(text: str) -> str:
     if len(text) <= MAX_MESSAGE:
         return text
-    # before truncation, because half a secret can't be recognised
+    # before truncation, because half a secret isn't recognised
     text = config.redacted(text)
     return f"{text[:MAX_MESSAGE]}… ({len(text) - MAX_MESSAGE:,} more characters)"
 

@@ -233,7 +233,7 @@ def load_vision(folder: Path, options: Options, device: str) -> "VisionLanguage"
     """Return the loaded image-text-to-text model of a folder, on a device.
 
     Raises:
-        SourceBrokenError: The model or its processor can't be loaded, or lacks weights.
+        SourceBrokenError: The model or its processor doesn't load, or lacks weights.
         CapabilityError: A package is missing.
     """
     from helmframe.models.vision_language import VisionLanguage

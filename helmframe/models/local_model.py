@@ -378,7 +378,7 @@ class _Local:
         """Return the loaded model for prompts with images, on the first device.
 
         Raises:
-            SourceBrokenError: The files have changed since the last fingerprint, or can't be loaded.
+            SourceBrokenError: The files have changed since the last fingerprint, or don't load.
         """
         with _loading:
             stamp, devices = self._key()

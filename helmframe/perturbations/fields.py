@@ -258,7 +258,7 @@ def perturbed_image(data: bytes, changes: str, position: int) -> bytes:
         position: The number of the image in its instance, which gives each image its own random numbers.
 
     Raises:
-        ImageError: The image can't be decoded, or a perturbation fails.
+        ImageError: The image is damaged, or a perturbation fails.
     """
     image = decoded(data)
     for change in json.loads(changes):

@@ -159,7 +159,7 @@ def test_hostile_schemas_and_texts_end_soon() -> None:
     loop = schema_text({"$ref": "#"})
     backtracking = schema_text({"type": "string", "pattern": "^(a+)+$"})
     started = time.monotonic()
-    assert schema_problem('"x"', bomb) == "can't be validated: the schema needs more than 10,000 references"
+    assert schema_problem('"x"', bomb) == "not validated: the schema needs more than 10,000 references"
     assert "references" in str(schema_problem('"x"', loop))
     assert schema_problem(json.dumps("a" * 50_000 + "!"), backtracking) is not None
     assert json_problem("1" * 100_000) is not None

@@ -43,7 +43,14 @@ NO_DIRECTION = {
     *("platt_intercept", "predicted_index", "prompt_truncated", "refusal", "stereotype_preferred"),
 }
 # Without a bound on the worse side, a failure can't count as the worst.
-NO_WORST = {"absolute_value_difference", "cost", "inference_runtime", "logprob", "longest_common_prefix_length"}
+NO_WORST = {
+    "absolute_value_difference",
+    "cost",
+    "inference_runtime",
+    "json_schema_valid",
+    "logprob",
+    "longest_common_prefix_length",
+}
 NO_WORST |= {"option_brier"}
 
 
@@ -101,6 +108,7 @@ CASES = (
         wrong="The answer is (B).",
         choices=("red", "blue"),
     ),
+    Case(("json_valid",), right='{"city": "Paris"}', wrong="{", reference="x"),
     Case(("maj@k", "pass^k", "at_least@k"), right="yes", wrong="no", reference="yes", outputs=2),
     Case(("self_bleu",), right=new_words, wrong="the same old words as ever in this one", reference="yes", outputs=2),
     Case(
@@ -231,7 +239,7 @@ def check(name: str, results: hf.Results, *, strict: bool) -> None:
         with pytest.raises(NotComparableError, match=REFUSED):
             ask()
     # dropped, a model that fails everywhere leaves nothing to rank
-    with pytest.raises(NotComparableError, match=r"no instance of 'made'.*'failed' has none"):
+    with pytest.raises(NotComparableError, match=r"No instance of 'made'.*'failed' has 0 of"):
         results.leaderboard(columns=metric, errors="drop")
     assert sound.leaderboard(columns=metric).table["model"].to_list() == ["right", "wrong"]
     verdicts = {row["model"]: row["verdict"] for row in sound.gate(**line).table.iter_rows(named=True)}

@@ -63,7 +63,9 @@ def test_a_folder_answers_as_the_model_it_holds(made: Path) -> None:
 def test_a_folder_is_named_and_durable(made: Path) -> None:
     model = from_any(made)
     assert (model.name, model.durable, model.window, model.chat) == ("tiny", True, 128, None)
-    assert model.takes == frozenset({"max_tokens", "temperature", "top_p", "top_k", "seed", "stop", "reasoning"})
+    assert model.takes == frozenset(
+        {"max_tokens", "temperature", "top_p", "top_k", "seed", "stop", "reasoning", "json_schema"}
+    )
 
 
 def test_the_samples_of_a_prompt_share_a_call_and_depend_on_their_seeds() -> None:

@@ -79,7 +79,7 @@ class RayExecution(Execution):
 
         Raises:
             UnknownNameError: The options contain a model that isn't in the plan.
-            PlanError: The data can't be pickled.
+            PlanError: Pickle doesn't support the data.
             CapabilityError: A model has a batch API, which needs no cluster.
         """
         for model in fingerprints:
