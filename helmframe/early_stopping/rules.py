@@ -296,8 +296,8 @@ def until_entry(until: Until, tasks: Sequence[MonitoredTask]) -> dict[str, Any]:
     for task in tasks:
         if task.spec.turns:
             raise PlanError(
-                f"until={until}: scenario {task.spec.scenario!r} has conversations of several turns, and stopping rules "
-                "don't support them. Remove until=, or add .sample(n)."
+                f"until={until}: scenario {task.spec.scenario!r} has conversations of several turns, and stopping "
+                "rules don't support them. Remove until=, or add .sample(n)."
             )
         until.check([model.name for model in task.models], f"the plan of {task.spec.scenario!r}")
         metric_of(until, task.spec, task.metrics)

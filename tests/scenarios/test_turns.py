@@ -133,7 +133,7 @@ def test_conversations_take_neither_examples_nor_stopping_rules(spec: Path) -> N
         plan(spec).adapt(method="generation", shots=2)
     with pytest.raises(ArgumentError, match="generates no completions"):
         plan(spec).adapt(method="language_modeling")
-    with pytest.raises(PlanError, match="can't be stopped early"):
+    with pytest.raises(PlanError, match="stopping rules don't support them"):
         plan(spec).generate(hf.models.echo()).score(until=hf.precise(0.1))
 
 
