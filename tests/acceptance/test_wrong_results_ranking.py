@@ -47,7 +47,6 @@ NO_WORST = {
     "absolute_value_difference",
     "cost",
     "inference_runtime",
-    "json_schema_valid",
     "logprob",
     "longest_common_prefix_length",
 }
@@ -124,7 +123,15 @@ SCORED = [name for case in CASES for name in case.metrics]
 MADE_ONLY = {
     *("NDCG@k", "RR@k", "recall@k", "success@k"),
     *("correct_probability", "cost", "expected_max_toxicity", "ifeval_loose_accuracy", "ifeval_prompt_loose"),
-    *("ifeval_prompt_strict", "ifeval_strict_accuracy", "inference_runtime", "logprob", "math_symbolic", "max_prob"),
+    *(
+        "ifeval_prompt_strict",
+        "ifeval_strict_accuracy",
+        "inference_runtime",
+        "json_schema_valid",
+        "logprob",
+        "math_symbolic",
+    ),
+    "max_prob",
     *("max_toxicity_probability", "meaningful_preferred", "openai_mrcr_accuracy", "option_accuracy"),
     *("option_accuracy_calibrated", "option_accuracy_per_byte", "option_accuracy_per_character"),
     *("option_accuracy_per_token", "option_brier", "option_max_prob", "pass", "pass@k", "strict_acc", "test_avg"),
