@@ -1,6 +1,6 @@
 """Expressions that several stages share: stripped text, references, keyed random numbers."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
@@ -39,18 +39,34 @@ def is_starved(columns: Collection[str]) -> pl.Expr:
     Args:
         columns: The columns of the frame; completions stored by earlier versions lack some.
     """
+    inputs = [pl.col(name) if name in columns else pl.lit(None, dtype=dtype) for name, dtype in _OF_STARVED.items()]
+    return pl.map_batches(inputs, _starved, return_dtype=pl.Boolean, is_elementwise=True)
 
-    def column(name: str, dtype: type[pl.DataType]) -> pl.Expr:
-        return pl.col(name) if name in columns else pl.lit(None, dtype=dtype)
 
-    text, end = pl.col("completion"), column("finish_reason", pl.String)
-    has_reasoning = column("reasoning", pl.String).is_not_null() | (column("reasoning_tokens", pl.Int64) > 0)
+_OF_STARVED = {
+    "completion": pl.String(),
+    "finish_reason": pl.String(),
+    "reasoning": pl.String(),
+    "reasoning_tokens": pl.Int64(),
+    "output_tokens": pl.Int64(),
+    "decoding": pl.String(),
+}
+
+
+def _starved(series: Sequence[pl.Series]) -> pl.Series:
+    frame = pl.select(pl.lit(values).alias(name) for name, values in zip(_OF_STARVED, series, strict=True))
+    text, end = pl.col("completion"), pl.col("finish_reason")
+    has_reasoning = pl.col("reasoning").is_not_null() | (pl.col("reasoning_tokens") > 0)
     at_limit = end.eq_missing("length")
-    has_room = column("decoding", pl.String).str.contains(_HEAD_ROOM).fill_null(value=False)
+    possible = (has_reasoning | at_limit).any()
+    # the fast check first, because most completions are none of these
+    if not frame.select(possible).item():
+        return frame.select(pl.when(text.is_not_null()).then(pl.lit(value=False))).to_series()
+    has_room = pl.col("decoding").str.contains(_HEAD_ROOM).fill_null(value=False)
     ended_within = end.is_null() | (end.eq_missing("stop") & ~has_room)
     shown = ~text.str.contains(r"\S") & has_reasoning.fill_null(value=False) & (at_limit | ended_within)
-    hidden = (text == "") & at_limit & (column("output_tokens", pl.Int64).fill_null(1) > 0)
-    return pl.when(text.is_not_null()).then(shown | hidden)
+    hidden = (text == "") & at_limit & (pl.col("output_tokens").fill_null(1) > 0)
+    return frame.select(pl.when(text.is_not_null()).then(shown | hidden)).to_series()
 
 
 def look_up_pairs(needle: pl.Expr, keys: pl.Expr, values: pl.Expr) -> pl.Expr:

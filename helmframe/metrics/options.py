@@ -126,7 +126,7 @@ def has_option_requests(read: pl.LazyFrame) -> bool:
     """Return whether any instance's options were requested one by one."""
     if not {"continuation", "reference_index"} <= set(read.collect_schema().names()):
         return False
-    return bool(read.select(_is_option().any()).collect().item())
+    return bool(read.select(is_option_request().any()).collect().item())
 
 
 def with_likeliest_options(read: pl.LazyFrame) -> pl.LazyFrame:
@@ -151,7 +151,7 @@ def with_likeliest_options(read: pl.LazyFrame) -> pl.LazyFrame:
         .otherwise(_likeliest("sum"))
     )
     options = (
-        read.filter(_is_option())
+        read.filter(is_option_request())
         .group_by(INSTANCE_KEY, maintain_order=True)
         .agg(
             pl.exclude(INSTANCE_KEY).first(),
@@ -171,7 +171,7 @@ def with_likeliest_options(read: pl.LazyFrame) -> pl.LazyFrame:
         error=pl.coalesce("error_of_one", "error"),
         reference_index=pl.col("likeliest_index"),
     )
-    return pl.concat([read.filter(~_is_option()), chosen.select(names)])
+    return pl.concat([read.filter(~is_option_request()), chosen.select(names)])
 
 
 def _scaled(by: str) -> pl.Expr:
@@ -210,5 +210,5 @@ def _likeliest(by: str) -> pl.Expr:
     return option_indices(by).get(option_scores(by).arg_max(), null_on_oob=True)
 
 
-def _is_option() -> pl.Expr:
+def is_option_request() -> pl.Expr:
     return pl.col("continuation").is_not_null() & pl.col("reference_index").is_not_null()

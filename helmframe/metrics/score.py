@@ -10,7 +10,7 @@ from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.metrics.answers import lenient
 from helmframe.metrics.helm_outputs import is_helm_output
 from helmframe.metrics.judge import Judge
-from helmframe.metrics.options import INSTANCE_KEY, has_option_requests, with_likeliest_options
+from helmframe.metrics.options import INSTANCE_KEY, is_option_request, with_likeliest_options
 from helmframe.metrics.protocol import OUTPUTS, Metric, check_number, resolve_metrics
 from helmframe.metrics.row_functions import VALUE, Constant, row_expression
 from helmframe.metrics.shared import GOLD, base_columns, best_of_pairs, with_shared
@@ -144,7 +144,8 @@ def score(completions: pl.LazyFrame, names: Sequence[str | Metric]) -> pl.LazyFr
     of_outputs = [metric for metric in metrics if metric.level == "output"]
     joined = [metric.base for metric in metrics if metric.level == "instance" and metric.base is not None]
     valued = list({metric.name: metric for metric in (*of_outputs, *joined)}.values())
-    if has_option_requests(read):
+    has_options, helm = _request_kinds(read)
+    if has_options:
         answers = _valued(
             with_likeliest_options(read).with_columns(**_OF_NO_REQUEST),
             [metric for metric in valued if _reads_answer(metric)],
@@ -153,7 +154,6 @@ def score(completions: pl.LazyFrame, names: Sequence[str | Metric]) -> pl.LazyFr
         wide = _valued(read, [metric for metric in valued if not _reads_answer(metric)], available)
     else:
         answers = wide = _valued(read, valued, available)
-    helm = _any_by_helm(read)
     frames = [_per_output(answers if _reads_answer(metric) else wide, metric, available, helm) for metric in of_outputs]
     frames += [
         _per_instance(answers if metric.base is not None and _reads_answer(metric.base) else wide, metric, available)
@@ -183,12 +183,13 @@ def prepare_set_metric(
         return read, pl.lit(None, dtype=pl.Float64).first()
     expression = metric.expression()
     _check(metric, expression, available)
-    if _reads_answer(metric) and has_option_requests(read):
+    has_options, by_helm = _request_kinds(read)
+    if _reads_answer(metric) and has_options:
         read = with_likeliest_options(read)
     read = _comparable(read, metric, available)
     if helm:
         read = read.filter(is_helm_output(metric, available))
-    elif _any_by_helm(read):
+    elif by_helm:
         read = _scored_rows(read, metric, available)
     has_completion = pl.col("completion").is_not_null()
     missing = (_missing(metric, available).is_not_null() & has_completion).any()
@@ -234,11 +235,16 @@ def _comparable(rows: pl.LazyFrame, metric: Metric, available: Sequence[str]) ->
     return rows.filter(pl.col(TURN).is_null() | (pl.col("correct").list.len() > 0))
 
 
-def _any_by_helm(read: pl.LazyFrame) -> bool:
-    """Return whether HELM's rule decides which outputs are scored, for any request."""
-    if "scored_outputs" not in read.collect_schema():  # completions stored by earlier versions
-        return False
-    return bool(read.select((pl.col("scored_outputs") == "helm").any()).collect().item())
+def _request_kinds(read: pl.LazyFrame) -> tuple[bool, bool]:
+    """Return whether any options were requested one by one, and whether HELM's rule decides which outputs are scored.
+
+    Completions stored by earlier versions lack some columns.
+    """
+    available, no = set(read.collect_schema().names()), pl.lit(value=False)
+    options = is_option_request().any() if {"continuation", "reference_index"} <= available else no
+    helm = (pl.col("scored_outputs") == "helm").any() if "scored_outputs" in available else no
+    has_options, by_helm = read.select(options=options, helm=helm).collect().row(0)
+    return bool(has_options), bool(by_helm)
 
 
 def _scored_rows(read: pl.LazyFrame, metric: Metric, available: Sequence[str]) -> pl.LazyFrame:
