@@ -16,8 +16,8 @@ from helmframe.stats.failures import Range, check_errors, treat_failures
 ROW_KEYS = ("scenario", "model", "setting", "perturbation")
 
 
-class Comparison(pl.DataFrame):
-    """A frame of `helmframe.stats.compare` that is displayed as a short table."""
+class ShortTable(pl.DataFrame):
+    """A frame that is displayed as a short table, which `views` registers for its class."""
 
     def __repr__(self) -> str:
         return str(render(self, "text"))
@@ -27,6 +27,10 @@ class Comparison(pl.DataFrame):
 
     def _repr_html_(self, *, _from_series: bool = False) -> str:
         return str(render(self, "html"))
+
+
+class Comparison(ShortTable):
+    """A frame of `helmframe.stats.compare`."""
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from helmframe.metrics.score import parse
 from helmframe.perturbations.registry import PERTURBATIONS
 from helmframe.results._data import ResultsData, reader_of
 from helmframe.results._early_stopping import mark_stopped_intervals
+from helmframe.results._pairing import ShortTable
 from helmframe.stats.frames import map_chunks
 from helmframe.stats.table import AXES
 
@@ -43,17 +44,8 @@ class Flips(pl.DataFrame):
         return str(render(self, "html"))
 
 
-class Changes(pl.DataFrame):
-    """A frame of changes under perturbations that is displayed as a short table, the change with its interval first."""
-
-    def __repr__(self) -> str:
-        return str(render(self, "text"))
-
-    def __str__(self) -> str:
-        return str(render(self, "text"))
-
-    def _repr_html_(self, *, _from_series: bool = False) -> str:
-        return str(render(self, "html"))
+class Changes(ShortTable):
+    """A frame of changes under perturbations; its short table has the change with its interval first."""
 
 
 def robustness(

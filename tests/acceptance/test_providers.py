@@ -1,12 +1,18 @@
 """Providers: each server receives its own key, and a refused parameter costs one request and no completion."""
 
 import itertools
+import json
 import os
+import socket
+import subprocess
+import time
+import venv
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import httpx
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
@@ -271,3 +277,74 @@ def test_4_litellm_refuses_parameters_as_servers_do(monkeypatch: pytest.MonkeyPa
 def received(server: Server, start: int = 0) -> str:
     """Return the text of all requests: their headers and bodies."""
     return repr([(asked.headers, asked.body) for asked in server.asked[start:]])
+
+
+# The key of the proxy, which refuses weak ones.
+PROXY_KEY = "sk-Zp3kV9qTn7Lw2xRb8mYc4dHf6sJg1aEu"
+
+
+@pytest.fixture(scope="module")
+def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Start litellm's proxy in an environment of its own, in front of a local server; return its address."""
+    folder = tmp_path_factory.mktemp("proxy")
+    venv.create(folder / "venv", with_pip=True)
+    binaries = folder / "venv" / "bin"
+    install = [str(binaries / "pip"), "install", "--quiet", "--disable-pip-version-check", "litellm[proxy]"]
+    subprocess.run(install, check=True, timeout=600)
+    with serving() as server:
+        server.reply = letter
+        parameters = {"model": "openai/m", "api_base": server.url, "api_key": "sk-unused"}
+        config = {
+            "model_list": [{"model_name": "m", "litellm_params": parameters}],
+            "general_settings": {"master_key": PROXY_KEY},
+        }
+        (folder / "config.yaml").write_text(json.dumps(config))
+        port = free_port()
+        options = {"config": folder / "config.yaml", "host": "127.0.0.1", "port": port}
+        command = [str(binaries / "litellm"), *(text for name in options for text in (f"--{name}", str(options[name])))]
+        with (folder / "log").open("w") as log:
+            environment = {**os.environ, "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+            process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+            try:
+                url = f"http://127.0.0.1:{port}"
+                wait_for_proxy(url, process, folder / "log")
+                yield url
+            finally:
+                process.terminate()
+                process.wait(30)
+
+
+def wait_for_proxy(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    ends = time.monotonic() + 180
+    while time.monotonic() < ends:
+        assert process.poll() is None, log.read_text()[-2000:]
+        try:
+            if httpx.get(f"{url}/health/liveliness", timeout=2).is_success:
+                return
+        except httpx.TransportError:
+            time.sleep(0.5)
+    raise TimeoutError(log.read_text()[-2000:])
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def test_4_litellms_own_proxy_gives_the_same_table(proxy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hf.configure(store=tmp_path)
+    monkeypatch.setenv("LITELLM_PROXY_API_BASE", proxy)
+    monkeypatch.setenv("LITELLM_PROXY_API_KEY", PROXY_KEY)
+    monkeypatch.setenv("PROXY_KEY", PROXY_KEY)
+    direct = plan_of({"m": http(f"{proxy}/v1", "m", chat=True, key_env="PROXY_KEY")}, temperature=0).score()
+    plan = plan_of({"m": "litellm:litellm_proxy/m"}, temperature=0)
+    through, second = plan.score(), plan.score()
+    generated = [results.manifest["counts"]["generated"] for results in (direct, through, second)]
+    shown("4", "litellm's own proxy: requests of a server, of litellm:, and of its second run", generated, [N, N, 0])
+    assert_frame_equal(through.table(), direct.table())
+    texts = [results.completions.sort("instance_id").collect()["completion"].to_list() for results in (direct, through)]
+    assert texts[0] == texts[1]
+    assert set(texts[0]) == set(LETTERS)
+    assert generated == [N, N, 0]
