@@ -194,12 +194,17 @@ def _weed() -> str:
 
 
 def free_ports(n: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(n)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [int(each.getsockname()[1]) for each in sockets]
-    for each in sockets:
-        each.close()
+    """Return free ports; SeaweedFS listens on each port plus 10,000 too, which must be a port."""
+    sockets: list[socket.socket] = []
+    ports: list[int] = []
+    while len(ports) < n:
+        sockets.append(socket.socket())
+        sockets[-1].bind(("127.0.0.1", 0))
+        port = int(sockets[-1].getsockname()[1])
+        if port + 10_000 <= 65_535:
+            ports.append(port)
+    for bound in sockets:  # only now, so that no port is returned twice
+        bound.close()
     return ports
 
 
