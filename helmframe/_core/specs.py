@@ -222,6 +222,42 @@ class Frame:
 
 
 @dataclass(frozen=True)
+class Download:
+    """Files at their publisher, for `helmframe mirror NAME`; one entry of `download` in a spec.
+
+    Attributes:
+        url: `https://…` or `hf://datasets/OWNER/NAME/…`: a file or an archive. `{revision}` and the names in `values`
+            are placeholders.
+        revision: The commit or tag; "" if it is unknown. A lock file then pins the first download.
+        values: Placeholder → its values. A text is a constant; a list has values; a mapping has the source's spelling
+            → the value of the column. Each combination is a file, whose columns in the path these values are.
+        files: In an archive, the pattern of the paths of the files, with `{column}` and `*`.
+        format: "parquet", "csv", "tsv", "json", "jsonl", "objects", "text", "lines", "xml", "xlsx" or
+            "natural_questions"; "" by the name of the file. See `docs/your_data.md`.
+        options: Options of the format: `header`, `delimiter`, `quote`, `encoding`, `element`, `sheet`.
+        select: DuckDB SQL from the table `rows` to the spec's columns; "" if the source has them.
+        tables: Name → a further file that `select` may join: a mapping with url, format, options and files.
+        sha256: The checksum of the file, or path or URL → checksum; empty if it is unknown.
+    """
+
+    url: str
+    revision: str = ""
+    values: Pairs = ()
+    files: str = ""
+    format: str = ""
+    options: Pairs = ()
+    select: str = ""
+    tables: "tuple[tuple[str, Download], ...]" = ()
+    sha256: Pairs = ()
+
+
+DOWNLOAD_FORMATS = (
+    "parquet", "csv", "tsv", "json", "jsonl", "objects", "text", "lines", "xml", "xlsx", "natural_questions",
+)  # fmt: skip
+DOWNLOAD_OPTIONS = ("header", "delimiter", "quote", "encoding", "element", "sheet")
+
+
+@dataclass(frozen=True)
 class ScenarioSpec:
     """A scenario: the source of its rows, the SELECT that makes them instances, its default adapter and metrics.
 
@@ -236,7 +272,8 @@ class ScenarioSpec:
     the placeholder `<image n>`, if the question has it. With `union`, files may have different columns, and missing
     ones are null. `status` is the reason why the Hub doesn't serve the rows to everyone. `turns` names the column of
     the SELECT with the user's messages of a conversation, a list of texts. Each turn is then an instance, and
-    `references` has a list per turn.
+    `references` has a list per turn. `download` has the files of the publisher, which `mirror` turns into Parquet.
+    `terms` is the page with the terms to accept, or where to apply, if the rows aren't open to everyone.
     """
 
     scenario: str
@@ -264,6 +301,8 @@ class ScenarioSpec:
     images: tuple[str, ...] = ()
     status: str = ""
     turns: str = ""
+    download: tuple[Download, ...] = ()
+    terms: str = ""
     origin: str = ""
     frame: Frame | None = None
 

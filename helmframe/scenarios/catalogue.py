@@ -35,8 +35,9 @@ def list_scenarios() -> pl.DataFrame:
         name, description, subsets (the columns that define them), splits, method and shots (the default prompt),
         metrics, main (metric@split), license, hub (the data set on the Hub; null if the Hub can't be read), status,
         paper. The status is the origin of the rows: "hub" (read from the Hub unless a root is configured), "generated"
-        (from a seed) or "packaged" (in helmframe). With any other status the rows must be in your root: "gated" (a
-        login is required), "licensed", "dead" (no longer published) or "elsewhere".
+        (from a seed) or "packaged" (in helmframe). With any other status the rows must be in your root: "download"
+        (`helmframe mirror NAME` fetches them from their publisher), "gated" (a login is required), "licensed", "dead"
+        (no longer published) or "elsewhere".
 
     >>> scenarios = list_scenarios()
     >>> scenarios.filter(name="sampler").select("name", "subsets", "main", "status").row(0)
@@ -51,7 +52,7 @@ def status(spec: ScenarioSpec) -> str:
         return "generated"
     if "{package}" in str(dict(spec.source).get("rows")):
         return "packaged"
-    return spec.status or ("hub" if dict(spec.hub).get("rows") else "elsewhere")
+    return spec.status or ("hub" if dict(spec.hub).get("rows") else "download" if spec.download else "elsewhere")
 
 
 def _row(spec: ScenarioSpec) -> dict[str, object]:

@@ -10,8 +10,11 @@ from typing import Any
 
 from helmframe._core.checks import is_integer
 from helmframe._core.specs import (
+    DOWNLOAD_FORMATS,
+    DOWNLOAD_OPTIONS,
     OF_SUBSET,
     SPLITS,
+    Download,
     MainScore,
     Pairs,
     ScenarioSpec,
@@ -55,6 +58,8 @@ def load_scenario(path: Path) -> ScenarioSpec:
             if not isinstance(value, bool):
                 raise SpecError.at(file, key, f"must be true or false, not {value!r}.")
             values[key] = value
+        elif key == "download":
+            values[key] = _downloads(file, value)
         elif key == "outputs":
             values[key] = _outputs(file, value)
         elif key == "turns" and not isinstance(value, str):
@@ -112,6 +117,55 @@ def _names(file: str, key: str, value: object) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
         raise SpecError.at(file, key, f"must be a list of names, not {value!r}.")
     return tuple(value)
+
+
+def _downloads(file: str, value: object) -> tuple[Download, ...]:
+    if not isinstance(value, list) or not value:
+        raise SpecError.at(file, "download", "must be a list of mappings, each with a url.")
+    return tuple(_download(file, f"download.{number}", entry) for number, entry in enumerate(value))
+
+
+def _download(file: str, key: str, entry: object) -> Download:
+    known = [field.name for field in fields(Download)]
+    if not isinstance(entry, dict) or not isinstance(entry.get("url"), str):
+        raise SpecError.at(file, f"{key}.url", "is missing: the address of a file, https://… or hf://datasets/….")
+    values: dict[str, Any] = {}
+    for name, value in entry.items():
+        if name not in known:
+            raise SpecError.unknown_key(file, f"{key}.{name}", known)
+        if name == "tables":
+            if not isinstance(value, dict):
+                raise SpecError.at(file, f"{key}.tables", "must be a mapping of names to files.")
+            values[name] = tuple(
+                (str(table), _download(file, f"{key}.tables.{table}", each)) for table, each in value.items()
+            )
+        elif name == "sha256":
+            values[name] = frozen({"": value} if isinstance(value, str) else value or {})
+        elif name in ("values", "options"):
+            # in the order of the file: it is the order of the rows
+            if not isinstance(value, dict):
+                raise SpecError.at(file, f"{key}.{name}", f"must be a mapping, not {value!r}.")
+            values[name] = tuple((str(column), _ordered(each)) for column, each in value.items())
+        else:
+            values[name] = str(value if value is not None else "")
+    download = Download(**values)
+    if not download.url.startswith(("https://", "http://", "hf://datasets/")):
+        raise SpecError.at(file, f"{key}.url", f"{download.url!r} must start with https:// or hf://datasets/.")
+    if download.format not in ("", *DOWNLOAD_FORMATS):
+        raise SpecError.at(file, f"{key}.format", f"{download.format!r} must be one of {', '.join(DOWNLOAD_FORMATS)}.")
+    for option, _ in download.options:
+        if option not in DOWNLOAD_OPTIONS:
+            raise SpecError.unknown_key(file, f"{key}.options.{option}", DOWNLOAD_OPTIONS)
+    return download
+
+
+def _ordered(value: object) -> Any:
+    """Return a list or mapping of texts as tuples, in its order; a text or number is returned as it is."""
+    if isinstance(value, dict):
+        return tuple((str(name), str(text)) for name, text in value.items())
+    if isinstance(value, list):
+        return tuple(str(text) for text in value)
+    return value
 
 
 def _outputs(file: str, value: object) -> int:
