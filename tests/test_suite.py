@@ -10,6 +10,7 @@ from polars.testing import assert_frame_equal
 
 import helmframe as hf
 from helmframe._plan import spec_of
+from helmframe._suite import suite_names
 from helmframe.errors import (
     ArgumentError,
     PlanError,
@@ -18,7 +19,6 @@ from helmframe.errors import (
     SpecError,
     UnknownNameError,
 )
-from helmframe.interop.suites import suite_names
 
 
 def test_plans_of_a_suite_share_the_models_batches() -> None:
