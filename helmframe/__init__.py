@@ -31,7 +31,7 @@ from helmframe.scenarios.catalogue import list_scenarios
 
 if TYPE_CHECKING:
     from helmframe import stats
-    from helmframe.interop import read_helm, read_inspect, read_lm_eval
+    from helmframe.interop import read_every_eval_ever, read_helm, read_inspect, read_lm_eval
     from helmframe.interop.helm.plans import entry
     from helmframe.interop.suites import list_suites, suite
     from helmframe.results import Results
@@ -77,6 +77,7 @@ __all__ = [
     "perturbation",
     "perturbations",
     "precise",
+    "read_every_eval_ever",
     "read_helm",
     "read_inspect",
     "read_lm_eval",
@@ -98,6 +99,7 @@ _LAZY = {
     "load": "results:Results.load",
     "load_ipython_extension": "views.completion:load_ipython_extension",
     "read_helm": "interop.helm.read:read_helm",
+    "read_every_eval_ever": "interop.every_eval_ever:read_every_eval_ever",
     "read_inspect": "interop.inspect_logs:read_inspect",
     "read_lm_eval": "interop.lm_eval:read_lm_eval",
     "stats": "stats",

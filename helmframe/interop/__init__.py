@@ -1,17 +1,23 @@
-"""Tasks and results of other tools: HELM, lm-eval and Inspect."""
+"""Tasks and results of other tools: HELM, lm-eval, Inspect and Every Eval Ever."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from helmframe.interop.every_eval_ever import read_every_eval_ever
     from helmframe.interop.helm.read import read_helm
     from helmframe.interop.inspect_logs import read_inspect
     from helmframe.interop.lm_eval import read_lm_eval
 
-__all__ = ["read_helm", "read_inspect", "read_lm_eval"]
+__all__ = ["read_every_eval_ever", "read_helm", "read_inspect", "read_lm_eval"]
 
 # name → module, imported when the name is first used
-_MODULES = {"read_helm": "helm.read", "read_inspect": "inspect_logs", "read_lm_eval": "lm_eval"}
+_MODULES = {
+    "read_every_eval_ever": "every_eval_ever",
+    "read_helm": "helm.read",
+    "read_inspect": "inspect_logs",
+    "read_lm_eval": "lm_eval",
+}
 
 
 def __getattr__(name: str) -> Any:

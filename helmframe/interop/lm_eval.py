@@ -1,16 +1,25 @@
-"""lm-evaluation-harness's per-sample logs as our tables: `hf.read_lm_eval`."""
+"""lm-evaluation-harness's per-sample logs, read as our tables and written: `hf.read_lm_eval`, `Results.to_lm_eval`."""
 
+import hashlib
 import json
+import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
+from helmframe._core.registry import view
+from helmframe._schema import COMPLETIONS, OF_REQUEST
 from helmframe.config import from_home
-from helmframe.errors import SourceBrokenError, SourceMissingError
+from helmframe.errors import SourceBrokenError, SourceMissingError, StoreError
 from helmframe.interop.imports import Import, Sample, SampleCompletion, Task, add_samples, distinguish_task, reference
 from helmframe.metrics.protocol import METRICS
+from helmframe.metrics.score import parse
 from helmframe.results import Results, register_loader
+from helmframe.results._data import reader_of, with_scores
 
 # The names of the input text in the tasks' documents, in this order.
 _INPUT_FIELDS = (
@@ -225,3 +234,157 @@ def _scenario(task: Task) -> dict[str, Any]:
         "subsets": [],
         "description": task.description,
     }
+
+
+# -- out -------------------------------------------------------------------------------------------------------------
+
+_INSTANCE = [name for name in COMPLETIONS.key if name not in ("output_index", *OF_REQUEST)]
+_TASK = ("scenario", "setting", "perturbation")
+
+
+@view("Results.lm_eval")
+def write_lm_eval(results: Results, folder: str | Path) -> Path:
+    """Write a folder of lm-eval for each model: the scores, and the samples of each task.
+
+    A task is a scenario with its setting and perturbation. The names of metrics are lm-eval's if the definitions are
+    equal, else ours.
+
+    Source: lm-eval 0.4 `loggers/evaluation_tracker.py`.
+    """
+    target = from_home(folder)
+    if target.exists() and any(target.iterdir()):
+        raise StoreError(f"to_lm_eval(): folder {target} isn't empty. Write another folder.")
+    table = results.table()
+    started = float(results.manifest.get("started") or 0)
+    stamp = f"{datetime.fromtimestamp(started, UTC):%Y-%m-%dT%H-%M-%S.%f}"
+    for (model,), rows in table.group_by(["model"], maintain_order=True):
+        part = target / re.sub(r"[^\w.\-]+", "__", str(model)).strip(".")
+        part.mkdir(parents=True, exist_ok=True)
+        counts, shots = _write_samples(results, str(model), part, stamp)
+        content = {**_scores_content(results, rows, counts, shots), **_run_content(results, str(model), started)}
+        (part / f"results_{stamp}.json").write_text(json.dumps(content, indent=2, ensure_ascii=False), encoding="utf-8")
+    return target
+
+
+def _task_name(row: Mapping[str, Any]) -> str:
+    values = [str(row[name]) for name in _TASK if row.get(name) and row[name] != "original"]
+    return re.sub(r"[^\w.\-]+", "_", "_".join(values)).strip("_.")
+
+
+def _scores_content(
+    results: Results, rows: pl.DataFrame, counts: Mapping[str, int], shots: Mapping[str, int]
+) -> dict[str, Any]:
+    scores: dict[str, dict[str, Any]] = {}
+    directions: dict[str, dict[str, bool]] = {}
+    for row in rows.iter_rows(named=True):
+        task, name = _task_name(row), _lm_eval_name(row["metric"])
+        if row["value"] is None or not math.isfinite(row["value"]):
+            continue
+        entry = scores.setdefault(task, {"alias": task})
+        entry[f"{name},none"] = row["value"]
+        entry[f"{name}_stderr,none"] = "N/A" if row["stderr"] is None else row["stderr"]
+        higher = results.manifest["metrics"][row["metric"]].get("higher_is_better")
+        directions.setdefault(task, {})[name] = higher is not False
+    return {
+        "results": scores,
+        "group_subtasks": {task: [] for task in scores},
+        "configs": {
+            task: {"task": task, "dataset_path": task, "num_fewshot": shots.get(task, 0), "metadata": {"version": 1.0}}
+            for task in scores
+        },
+        "versions": dict.fromkeys(scores, 1.0),
+        "n-shot": {task: shots.get(task, 0) for task in scores},
+        "higher_is_better": directions,
+        "n-samples": {task: {"original": counts.get(task, 0), "effective": counts.get(task, 0)} for task in scores},
+    }
+
+
+def _run_content(results: Results, model: str, started: float) -> dict[str, Any]:
+    return {
+        "config": {"model": "helmframe", "model_args": model},
+        "date": started,
+        "helmframe_version": str(results.manifest.get("versions", {}).get("helmframe", "unknown")),
+        "model_source": "helmframe",
+        "model_name": model,
+        "model_name_sanitized": re.sub(r"[^\w.\-]+", "__", model),
+    }
+
+
+def _lm_eval_name(metric: str) -> str:
+    """Return lm-eval's name of a metric with the same definition, else the name."""
+    return METRICS[metric].lm_eval[0] if metric in METRICS and METRICS[metric].lm_eval else metric
+
+
+def _write_samples(results: Results, model: str, folder: Path, stamp: str) -> tuple[dict[str, int], dict[str, int]]:
+    """Write the samples of each task, in shards; return the number of samples and of few-shot examples by task."""
+    prefixes = results.prefixes.unique("prefix_id").collect().lazy()
+    counts: dict[str, int] = {}
+    shots: dict[str, int] = {}
+    for chunk in reader_of(results).chunks:
+        completions = parse(chunk.completions.filter(model=model))
+        texts = completions.join(prefixes, on="prefix_id", how="left", maintain_order="left").collect()
+        if texts.is_empty():
+            continue
+        scored = with_scores(texts, chunk.scores.filter(model=model).collect())
+        metrics = [name for name in results.metric_names if name in scored.columns]
+        for instance in scored.partition_by(_INSTANCE, maintain_order=True):
+            rows = instance.rows(named=True)
+            task = _task_name(rows[0])
+            line = _sample_line(rows, metrics, counts.get(task, 0))
+            with (folder / f"samples_{task}_{stamp}.jsonl").open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+            counts[task] = counts.get(task, 0) + 1
+            shots[task] = max(shots.get(task, 0), rows[0]["shots_used"] or 0)
+    return counts, shots
+
+
+def _sample_line(rows: Sequence[Mapping[str, Any]], metrics: Sequence[str], number: int) -> dict[str, Any]:
+    first = rows[0]
+    references = first["perturbed_references"] or []
+    options = [row for row in rows if row["continuation"] is not None and row["request_mode"] != "calibration"]
+    document = {
+        "question": first["perturbed_input"],
+        "choices": [option["text"] for option in references],
+        "instance_id": first["instance_id"],
+        "subset": first["subset"],
+    }
+    gold = [index for index, option in enumerate(references) if option["correct"]]
+    arguments: dict[str, Any]
+    if options:
+        arguments = {
+            f"gen_args_{index}": {"arg_0": _prompt(row), "arg_1": row["continuation"]}
+            for index, row in enumerate(options)
+        }
+        responses: list[Any] = [[[row["logprob"], False]] for row in options]
+        filtered: list[Any] = [response[0] for response in responses]
+        target: Any = gold[0] if gold else None
+    else:
+        decoding = json.loads(first["decoding"] or "{}")
+        arguments = {"gen_args_0": {"arg_0": _prompt(first), "arg_1": decoding}}
+        responses = [[row["completion"] or "" for row in rows]]
+        filtered = [row["output"] or "" for row in rows]
+        target = references[gold[0]]["text"] if gold else ""
+    values = {name: [row[name] for row in rows if row[name] is not None] for name in metrics}
+    scores = {_lm_eval_name(name): sum(values[name]) / len(values[name]) for name in metrics if values[name]}
+    return {
+        "doc_id": number,
+        "doc": document,
+        "target": target,
+        "arguments": arguments,
+        "resps": responses,
+        "filtered_resps": filtered,
+        "filter": "none",
+        "metrics": list(scores),
+        "doc_hash": _hash(json.dumps(document, ensure_ascii=False)),
+        "prompt_hash": _hash(_prompt(first)),
+        "target_hash": _hash(str(target)),
+        **scores,
+    }
+
+
+def _prompt(row: Mapping[str, Any]) -> str:
+    return (row["prefix"] or "") + (row["suffix"] or "")
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

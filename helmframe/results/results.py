@@ -1,6 +1,6 @@
 """`Results`: the tables of a run, with the methods that analyse and export them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -242,6 +242,95 @@ class Results(ResultsData):
             StoreError: If the folder is not empty.
         """
         target: Address = render(self, "helm", folder)
+        return target
+
+    def to_every_eval_ever(
+        self,
+        folder: str | Path,
+        *,
+        organization: str = "unknown",
+        relationship: str = "other",
+        metrics: str | Sequence[str] | None = None,
+    ) -> Address:
+        """Write the results as records of Every Eval Ever, schema 0.3; `hf.read_every_eval_ever` reads them.
+
+        Each scenario and model has a record `data/SCENARIO/DEVELOPER/MODEL/UUID.json` with the table's values and
+        intervals, and `UUID_samples.jsonl` with a line for each completion and main metric. The names are the same
+        each time. `every_eval_ever validate` checks them.
+
+        >>> import tempfile
+        >>> import helmframe as hf
+        >>> results = hf.scenario("sampler").where(subject="music").limit(4).generate(hf.models.oracle()).score()
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = results.to_every_eval_ever(folder, organization="Example University")
+        ...     sorted(file.suffix for file in path.rglob("*.json*"))
+        ['.json', '.jsonl']
+
+        Args:
+            folder: A folder, or `s3://bucket/prefix`.
+            organization: The organization that provides the results.
+            relationship: Its relationship to the model: "first_party", "third_party", "collaborative" or "other".
+            metrics: The metrics of the records; default those of `table()`.
+
+        Raises:
+            ArgumentError: The relationship is unknown.
+            StoreError: The folder has records, or isn't writable.
+        """
+        options = {"organization": organization, "relationship": relationship, "metrics": metrics}
+        target: Address = render(self, "every_eval_ever", folder, **options)
+        return target
+
+    def to_eval_results(
+        self,
+        *,
+        model: str | None = None,
+        datasets: Mapping[str, str | tuple[str, str]] | None = None,
+        source: str | None = None,
+        path: str | Path | None = None,
+    ) -> str:
+        """Return the main score of each scenario as YAML for a model page of the Hugging Face Hub.
+
+        Save it as `.eval_results/NAME.yaml` in the model's repository. The scores are those of original texts; notes
+        have the metric, the number of instances and the interval.
+
+        >>> import helmframe as hf
+        >>> results = hf.scenario("sampler").where(subject="music").generate(hf.models.oracle()).score()
+        >>> print(results.to_eval_results(datasets={"sampler": ("org/sampler", "music")}).partition("date")[0])
+        - dataset:
+            id: org/sampler
+            task_id: music
+          value: 1.0
+        <BLANKLINE>
+
+        Args:
+            model: The model; required if the results have several.
+            datasets: Scenario → its data set on the Hub, or data set and task id; default the source of the rows.
+            source: The URL of the logs.
+            path: The file to write.
+
+        Raises:
+            ArgumentError: The results have several models or settings, or the data set is unknown.
+            UnknownNameError: The results have no such model.
+        """
+        return str(render(self, "eval_results", model=model, datasets=datasets, source=source, path=path))
+
+    def to_lm_eval(self, folder: str | Path) -> Path:
+        """Write the results as lm-eval's folder: `MODEL/results_TIME.json` and `MODEL/samples_SCENARIO_TIME.jsonl`.
+
+        `hf.read_lm_eval` and tools for lm-eval's logs read them. A task is a scenario with its setting and perturbation.
+        Metrics have lm-eval's names if the definitions are equal, else ours.
+
+        >>> import tempfile
+        >>> import helmframe as hf
+        >>> results = hf.scenario("sampler").where(subject="music").limit(4).generate(hf.models.oracle()).score()
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     hf.read_lm_eval(results.to_lm_eval(folder)).value("exact_match")
+        1.0
+
+        Raises:
+            StoreError: The folder isn't empty.
+        """
+        target: Path = render(self, "lm_eval", folder)
         return target
 
     def __repr__(self) -> str:
