@@ -87,6 +87,8 @@ class _Settings:
     s3_anonymous: bool | None = None
     allow_code: bool | None = None
     prices: str | None = None
+    download: bool | None = None
+    download_base: str | None = None
 
 
 _settings = _Settings()
@@ -103,6 +105,8 @@ def configure(
     s3_anonymous: bool | None = None,
     allow_code: bool | None = None,
     prices: str | Path | None = None,
+    download: bool | None = None,
+    download_base: str | None = None,
 ) -> None:
     """Set the locations of data and store, S3 credentials and permissions for this process.
 
@@ -124,9 +128,14 @@ def configure(
         allow_code: Whether metrics may run programs that models wrote, in a sandbox. Overrides HELMFRAME_ALLOW_CODE.
         prices: A YAML file with the prices of models, as `prices=` of `Plan.score` takes them. Overrides
             HELMFRAME_PRICES.
+        download: Whether a plan fetches the rows of a scenario that the data root lacks, into the folder `data` of the
+            store. Overrides HELMFRAME_DOWNLOAD.
+        download_base: The address of a proxy through which files are downloaded: `https://host/path` is requested as
+            `BASE/host/path`. Overrides HELMFRAME_DOWNLOAD_BASE.
 
     Raises:
-        ArgumentError: `data`, `store` or `prices` isn't a path or an address, or `s3_endpoint` has no scheme.
+        ArgumentError: `data`, `store` or `prices` isn't a path or an address, or `s3_endpoint` or `download_base` has
+            no scheme.
     """
     global _settings
     for name, root in (("data", data), ("store", store), ("prices", prices)):
@@ -144,9 +153,12 @@ def configure(
         s3_anonymous=s3_anonymous,
         allow_code=allow_code,
         prices=None if prices is None else str(prices),
+        download=download,
+        download_base=download_base,
     )
-    if s3_endpoint is not None and not s3_endpoint.startswith(("http://", "https://")):
-        raise ArgumentError(f"configure(s3_endpoint={s3_endpoint!r}): s3_endpoint must start with http:// or https://.")
+    for name, address in (("s3_endpoint", s3_endpoint), ("download_base", download_base)):
+        if address is not None and not address.startswith(("http://", "https://")):
+            raise ArgumentError(f"configure({name}={address!r}): {name} must start with http:// or https://.")
     _settings = replace(_settings, **{name: value for name, value in vars(new).items() if value is not None})
 
 
@@ -195,11 +207,39 @@ def code_allowed() -> bool:
     Raises:
         ArgumentError: HELMFRAME_ALLOW_CODE is neither 1 nor 0.
     """
-    if _settings.allow_code is not None:
-        return _settings.allow_code
-    text = os.environ.get("HELMFRAME_ALLOW_CODE") or "0"
+    return _switch("HELMFRAME_ALLOW_CODE", _settings.allow_code)
+
+
+def download_enabled() -> bool:
+    """Return whether plans fetch the rows of scenarios that the data root lacks; False by default.
+
+    Raises:
+        ArgumentError: HELMFRAME_DOWNLOAD is neither 1 nor 0.
+    """
+    return _switch("HELMFRAME_DOWNLOAD", _settings.download)
+
+
+def download_base() -> str | None:
+    """Return the address of the proxy through which files are downloaded; None: they are requested from their hosts.
+
+    Raises:
+        ArgumentError: HELMFRAME_DOWNLOAD_BASE has no scheme.
+    """
+    base = _settings.download_base or os.environ.get("HELMFRAME_DOWNLOAD_BASE") or None
+    if base is not None and not base.startswith(("http://", "https://")):
+        raise ArgumentError(
+            f"HELMFRAME_DOWNLOAD_BASE={base!r}: HELMFRAME_DOWNLOAD_BASE must start with http:// or https://."
+        )
+    return base
+
+
+def _switch(name: str, configured: bool | None) -> bool:
+    """Return a setting that is on or off: the configured one, else that of the variable."""
+    if configured is not None:
+        return configured
+    text = os.environ.get(name) or "0"
     if text not in ("0", "1"):
-        raise ArgumentError(f"HELMFRAME_ALLOW_CODE={text!r}: HELMFRAME_ALLOW_CODE must be '0' or '1'.")
+        raise ArgumentError(f"{name}={text!r}: {name} must be '0' or '1'.")
     return text == "1"
 
 

@@ -59,6 +59,7 @@ class Source:
     connection: "duckdb.DuckDBPyConnection" = field(repr=False)
     listing: Listing = field(repr=False)
     secrets: tuple[str, ...] = field(default=(), repr=False)
+    fetch_hint: str = ""
 
     def files(self, wanted: Mapping[str, Sequence[str]] | None = None) -> list[SourceFile]:
         """Return the files at the address, sorted by path, whose columns have one of the `wanted` values."""
@@ -114,7 +115,7 @@ class Source:
     def missing(self) -> SourceMissingError:
         """Return the error that no file is at the address."""
         return SourceMissingError(
-            f"scenario {self.scenario!r}: no file found at {self.address}.\n{advice(self.address)}"
+            f"scenario {self.scenario!r}: no file found at {self.address}.\n{self.fetch_hint or advice(self.address)}"
         )
 
     def close(self) -> None:
@@ -146,7 +147,9 @@ def connect(spec: ScenarioSpec, data: str | None = None) -> Source:
     address = _expanded(spec, data)
     scheme = address.partition("://")[0] if "://" in address else ""
     connection = _connection()
-    source = Source(spec.scenario, address, connection, _on_disk)
+    root = data or data_root()
+    hint = fetch_hint(spec, root) if root and not address.startswith("hf://") else ""
+    source = Source(spec.scenario, address, connection, _on_disk, fetch_hint=hint)
     if not scheme:
         return source
     where = f"scenario {spec.scenario!r}: {address}"
@@ -158,6 +161,32 @@ def connect(spec: ScenarioSpec, data: str | None = None) -> Source:
         listing = source.guarded(lambda: reach_hub(connection))
         return replace(source, address=hub_address(address), listing=listing)
     raise SourceError(f"{where} can't be read: {scheme}:// is unsupported.\nWrite a folder or s3://bucket/prefix.")
+
+
+def is_reachable(spec: ScenarioSpec, data: str | None = None) -> bool:
+    """Return whether the root has files of a scenario; without a root, whether the Hub or helmframe has them.
+
+    Raises:
+        SourceError: The root can't be read.
+    """
+    if not (data or data_root()):
+        return "{data}" not in str(dict(spec.source).get("rows")) or isinstance(dict(spec.hub).get("rows"), str)
+    source = connect(spec, data)
+    try:
+        return bool(source.files())
+    finally:
+        source.close()
+
+
+def fetch_hint(spec: ScenarioSpec, root: str | None = None) -> str:
+    """Return how to fetch the rows of a scenario; "" if its spec has no public source."""
+    if not spec.download and not dict(spec.hub).get("rows"):
+        return ""
+    name = spec.scenario if Path(spec.origin).parent == specs_root() / "scenarios" else spec.origin
+    return (
+        f"Fetch its rows: helmframe mirror {name} --to {root or 'ROOT'}\n"
+        "Or write hf.configure(download=True): the first plan that needs them fetches them."
+    )
 
 
 def connect_frame(scenario: str, frame: Frame) -> Source:
@@ -205,9 +234,11 @@ def _expanded(spec: ScenarioSpec, data: str | None) -> str:
     if root:
         return address.replace("{data}", root)
     if not isinstance(hub, str):
+        hint = fetch_hint(spec)
+        where = "Set HELMFRAME_DATA, or write hf.configure(data=…): a folder or s3://bucket/prefix with its rows."
         raise SourceMissingError(
-            f"scenario {spec.scenario!r}: no data root is set for {address_pattern}.\n"
-            "Set HELMFRAME_DATA, or write hf.configure(data=…): a folder or s3://bucket/prefix with its rows."
+            f"scenario {spec.scenario!r}: no data root is set for {address_pattern}.\n{where}"
+            + (f"\n{hint}" if hint else "")
         )
     return hub
 
