@@ -391,6 +391,7 @@ def _transfer(spec: "ScenarioSpec | _Origin", url: str, part: Path, stop: thread
     with _response(spec, url, headers) as response:
         resumed = response.status == 206 and _range_start(response) == start
         start = start if resumed else 0
+        _refuse_page(spec, url, response)
         length = response.headers.get("Content-Length")
         size = start + int(length) if length and length.isdigit() else None
         _write_state(part, {"validator": _validator(response)})
@@ -405,6 +406,16 @@ def _transfer(spec: "ScenarioSpec | _Origin", url: str, part: Path, stop: thread
     if size is not None and start < size:
         raise _TransientError(f"the connection ended after {start:,} of {size:,} bytes")
     _state_path(part).unlink(missing_ok=True)
+
+
+def _refuse_page(spec: "ScenarioSpec | _Origin", url: str, response: Any) -> None:
+    """Raise if a server sends a web page in place of a file: a form, a login, or a notice."""
+    kind = str(response.headers.get("Content-Type") or "")
+    if kind.startswith("text/html") and not url.partition("?")[0].endswith((".html", ".htm")):
+        raise SourceDeniedError(
+            f"scenario {spec.scenario!r}: {url}: the server sent a web page in place of the file.\n"
+            "Download the file in a browser, and write its path: --from FILE."
+        )
 
 
 def _read(response: Any) -> bytes:
@@ -482,6 +493,8 @@ def physical_url(url: str) -> str:
     if hub is not None:
         revision = urllib.parse.quote(_branch(hub[2] or "main"), safe="")
         url = f"{endpoint}/datasets/{hub[1]}/resolve/{revision}/{urllib.parse.quote(hub[3])}"
+    # values may have spaces and letters that an address must not have
+    url = urllib.parse.quote(url, safe="%/:?=&#@!$'()*+,;~[]")
     base = download_base()
     if base and not (endpoint != HUB_ENDPOINT and url.startswith(f"{endpoint}/")):
         return f"{base.rstrip('/')}/{url.partition('://')[2]}"

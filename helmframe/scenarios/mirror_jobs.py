@@ -260,8 +260,15 @@ class _Files:
         columns = dict(first.values)
         if len(members) == 1:
             columns["filename"] = first.address.partition("#")[2] or first.path.name
-        select = _completed(read, entry.select, columns, with_tables, in_layout, dict(self._spec.columns))
         address = first.address if len(members) == 1 else remote.url
+        bare = Rows(address, read)
+        present = _types(self._spec, self._opened.connection, bare)
+        if entry.select:
+            mentioned = {name for name in columns if re.search(rf"\b{re.escape(name)}\b", entry.select)}
+        else:
+            mentioned = {name for name, _ in self._spec.columns if name not in in_layout}
+        added = {name: value for name, value in columns.items() if name in mentioned and name not in present}
+        select = _completed(read, entry.select, added, with_tables, in_layout)
         values = {name: value for name, value in first.values.items() if name in in_layout}
         size = sum(member.path.stat().st_size for member in members)
         files = [remote, *(file for _, _, table_files in tables for file in table_files)]
@@ -346,32 +353,19 @@ class _Files:
 
 
 def _completed(
-    read: str,
-    query: str,
-    values: Mapping[str, str],
-    tables: Mapping[str, str],
-    in_layout: Sequence[str],
-    declared: Mapping[str, object],
+    read: str, query: str, values: Mapping[str, str], tables: Mapping[str, str], in_layout: Sequence[str]
 ) -> str:
     """Return the SELECT from an expression to the spec's columns.
 
     Args:
         read: The expression that reads the source.
-        query: SQL over the table `rows`, which also has the `values` that it names; "" for all columns.
-        values: The columns in the path and other placeholders, and the name of the file.
+        query: SQL over the table `rows`, which has the columns of the source and the `values`; "" for all columns.
+        values: Further columns: placeholders, and the name of the file.
         tables: Name → expression of the tables that the query joins.
         in_layout: The columns in the path of the file to write, which has them no second time.
-        declared: The spec's columns.
     """
-    wanted = [
-        name
-        for name in values
-        if (re.search(rf"\b{re.escape(name)}\b", query) if query else name in declared and name not in in_layout)
-    ]
-    rows = f"SELECT * FROM {read}"
-    if wanted:
-        added = ", ".join(f"{text_literal(values[name])} AS {identifier(name)}" for name in wanted)
-        rows = f"SELECT COLUMNS(lambda name: name NOT IN ({_texts(wanted)})), {added} FROM {read}"
+    constants = "".join(f", {text_literal(value)} AS {identifier(name)}" for name, value in values.items())
+    rows = f"SELECT *{constants} FROM {read}"
     if not query:
         return rows
     more = "".join(f", {identifier(name)} AS (SELECT * FROM {table})" for name, table in tables.items())

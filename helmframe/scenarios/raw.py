@@ -213,7 +213,9 @@ def read_rows(
     for name, path in plain:
         target = _new_path(folder, "rows.parquet")
         if kind == "xlsx":
-            _read_sheet(name, path, options).write_parquet(target)
+            _read_sheet(name, path, options, headless=headless).write_parquet(target)
+        elif kind == "class_names":
+            _class_names(name, path).write_parquet(target)
         elif kind == "xml":
             _write_texts(target, ["json"], _elements(name, path, str(options.get("element") or "")))
         elif kind == "lines":
@@ -487,8 +489,27 @@ def _local(tag: object) -> str:
     return str(tag).rpartition("}")[2]
 
 
-def _read_sheet(name: str, path: Path, options: Mapping[str, Any]) -> pl.DataFrame:
+def _class_names(name: str, path: Path) -> pl.DataFrame:
+    """Return the names of class labels, which the Hub stores in its Parquet files: column, class, name."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        metadata = pq.read_schema(path).metadata or {}
+        features = json.loads(metadata.get(b"huggingface", b"{}")).get("info", {}).get("features", {})
+    except (pa.ArrowException, ValueError, OSError) as error:
+        raise SourceBrokenError(f"{name} isn't a Parquet file of the Hub ({_problem(error)}).") from None
+    rows = []
+    for column, feature in features.items():
+        # a list of labels has the names one level deeper
+        label = feature if "names" in feature else feature.get("feature", {})
+        rows += [(column, index, text) for index, text in enumerate(label.get("names") or ())]
+    return pl.DataFrame(rows, schema={"column": pl.String, "class": pl.Int64, "name": pl.String}, orient="row")
+
+
+def _read_sheet(name: str, path: Path, options: Mapping[str, Any], *, headless: bool) -> pl.DataFrame:
     sheet = str(options.get("sheet") or "")
+    header = bool(options.get("header", not headless))
     try:
         import fastexcel
     except ImportError:
@@ -500,12 +521,12 @@ def _read_sheet(name: str, path: Path, options: Mapping[str, Any]) -> pl.DataFra
             path,
             sheet_name=sheet or None,
             engine="calamine",
-            has_header=bool(options.get("header", True)),
+            has_header=header,
             raise_if_empty=False,
         )
     except (fastexcel.FastExcelError, ValueError, pl.exceptions.PolarsError) as error:
         raise SourceBrokenError(f"{name} can't be read as an Excel file ({_problem(error)}).") from None
-    return frame
+    return frame if header else frame.rename({column: f"column{index}" for index, column in enumerate(frame.columns)})
 
 
 def _json_expression(paths: Sequence[Path], kind: str, connection: Any) -> str:
@@ -519,11 +540,10 @@ def _json_expression(paths: Sequence[Path], kind: str, connection: Any) -> str:
     )
     relation = connection.sql(f"SELECT * FROM {stated}) LIMIT 0")
     types = dict(zip(relation.columns, relation.types, strict=True))
-    plain = {name: _without_guesses(dtype) for name, dtype in types.items()}
-    if all(str(types[name]) == dtype for name, dtype in plain.items()):
-        return f"{stated})"
-    columns = ", ".join(f"{text_literal(name)}: {text_literal(dtype)}" for name, dtype in plain.items())
-    return f"{stated}, columns = {{{columns}}})"
+    columns = ", ".join(
+        f"{text_literal(name)}: {text_literal(_without_guesses(dtype))}" for name, dtype in types.items()
+    )
+    return f"{stated}, columns = {{{columns}}})" if columns else f"{stated})"
 
 
 def _without_guesses(dtype: Any) -> str:
