@@ -14,8 +14,8 @@ import pytest
 
 from tests.acceptance.figures import shown
 from tests.demo import ROOT, demo_model
-from tests.s3_server import S3Server
 from tests.hub_server import hub_server
+from tests.s3_server import S3Server
 from tests.snippets import Snippet, snippets
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")

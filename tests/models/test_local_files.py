@@ -14,8 +14,8 @@ from helmframe.errors import ArgumentError, NotAModelError, SourceBrokenError, S
 from helmframe.models import Completion, local_files
 from helmframe.models.local_files import find_checkpoint
 from helmframe.models.protocol import from_any
-from tests.models import tiny
 from tests.hub_server import hub_server
+from tests.models import tiny
 
 
 @pytest.fixture
