@@ -350,7 +350,7 @@ def handler(hub: Hub, base: str = "") -> type[BaseHTTPRequestHandler]:
             self.send_bytes(b"", {**headers, **linked, "Location": location}, 302)
 
         def _json(self, value: object, headers: Mapping[str, str] | None = None) -> None:
-            self.send_bytes(json.dumps(value).encode(), {"Content-Type": "application/json", **(headers or {})})
+            self.send_bytes(json.dumps(value, separators=(",", ":")).encode(), {"Content-Type": "application/json", **(headers or {})})
 
         def _refuse(self, status: int, code: str, message: str) -> None:
             headers = {"X-Error-Message": message, **({"X-Error-Code": code} if code else {})}
