@@ -16,6 +16,7 @@ from helmframe.errors import ArgumentError, SourceError
 # The variables of the address of an S3 server, the first one first.
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 S3_READERS = ("auto", "httpfs", "s3fs")
+HUB = "https://huggingface.co"
 MIN_SECRET = 8
 
 _SECRET_NAME = re.compile(r"SECRET|(API_KEY|ACCESS_KEY_ID|TOKEN|PASSWORD)$", re.IGNORECASE)
@@ -246,8 +247,9 @@ def _switch(name: str, configured: bool | None) -> bool:
 def redacted(text: str) -> str:
     """Return the text with every secret of this process replaced by `***`, before it is written or shown.
 
-    Secrets are the S3 key and secret of `configure`, and environment variables whose names contain SECRET or end in
-    API_KEY, ACCESS_KEY_ID, TOKEN or PASSWORD. Values of fewer than 8 characters are not replaced.
+    Secrets are the S3 key and secret of `configure`, the token that `hf auth login` stores, and environment variables
+    whose names contain SECRET or end in API_KEY, ACCESS_KEY_ID, TOKEN or PASSWORD. Values of fewer than 8 characters
+    are not replaced.
     """
     pattern = _secrets_pattern(secret_texts())
     return text if pattern is None else pattern.sub("***", text)
@@ -257,7 +259,20 @@ def secret_texts() -> frozenset[str]:
     """Return the texts that `redacted` replaces."""
     configured = {secret.reveal() for secret in (_settings.s3_key, _settings.s3_secret) if secret is not None}
     variables = {os.environ.get(name, "").strip() for name in os.environ if _is_secret(name)}
-    return frozenset(text for text in configured | variables if len(text) >= MIN_SECRET)
+    return frozenset(text for text in configured | variables | {_stored_hub_token()} if len(text) >= MIN_SECRET)
+
+
+def hub_endpoint() -> str:
+    """Return the address of the Hub: HF_ENDPOINT, else huggingface.co."""
+    return (os.environ.get("HF_ENDPOINT") or HUB).rstrip("/")
+
+
+def hub_token() -> Secret | None:
+    """Return the token for the Hub: HF_TOKEN, else the token that `hf auth login` stores; None if there is none."""
+    from huggingface_hub import get_token
+
+    token = get_token()
+    return Secret(token) if token else None
 
 
 def s3_reader() -> str:
@@ -334,6 +349,22 @@ def _with_usual_credentials(options: S3Options) -> S3Options:
         token = Secret(plain.token) if plain.token else None
         return replace(options, key=Secret(plain.access_key), secret=Secret(plain.secret_key), token=token)
     raise ArgumentError(f"Can't read the AWS profile. Check AWS_PROFILE and the files in ~/.aws. botocore: {problem}")
+
+
+def _stored_hub_token() -> str:
+    """Return the token in the file of `hf auth login`; "" if there is none."""
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    home = os.environ.get("HF_HOME") or f"{cache}/huggingface"
+    path = os.path.expandvars(os.path.expanduser(os.environ.get("HF_TOKEN_PATH") or f"{home}/token"))  # noqa: PTH111
+    try:
+        return _text_of(path, os.stat(path).st_mtime_ns).strip()  # noqa: PTH116
+    except OSError:
+        return ""
+
+
+@lru_cache(maxsize=4)
+def _text_of(path: str, modified: int) -> str:  # noqa: ARG001 - the cache depends on it
+    return Path(path).read_text(encoding="utf-8", errors="replace")
 
 
 @lru_cache(maxsize=4096)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from helmframe._core.specs import Frame, ScenarioSpec
 from helmframe._core.yaml import specs_root
-from helmframe.config import data_root, from_home, s3_options
+from helmframe.config import data_root, from_home, hub_endpoint, hub_token, s3_options
 from helmframe.errors import (
     HelmframeError,
     SourceBrokenError,
@@ -26,7 +26,7 @@ from helmframe.errors import (
     SourceMissingError,
     SpecError,
 )
-from helmframe.scenarios.remote import Listing, hub_address, reach_hub, reach_s3
+from helmframe.scenarios.remote import HubPath, Listing, reach_hub, reach_s3
 from helmframe.scenarios.sql import text_list
 
 if TYPE_CHECKING:
@@ -59,7 +59,8 @@ class Source:
     connection: "duckdb.DuckDBPyConnection" = field(repr=False)
     listing: Listing = field(repr=False)
     secrets: tuple[str, ...] = field(default=(), repr=False)
-    fetch_hint: str = ""
+    terms: str = ""  # the page with the terms of a gated data set, if it isn't the data set's own
+    fetch_hint: str = ""  # how to fetch the rows into the root, if the spec has a source
 
     def files(self, wanted: Mapping[str, Sequence[str]] | None = None) -> list[SourceFile]:
         """Return the files at the address, sorted by path, whose columns have one of the `wanted` values."""
@@ -85,7 +86,7 @@ class Source:
         except SourceError:
             raise
         except reader_errors() as error:
-            failure = source_error(error, self.scenario, address or self.address, self.secrets)
+            failure = source_error(error, self.scenario, address or self.address, self.secrets, self.terms)
         # Raised outside of `except`: traceback and context must not hold the reader's frames with credentials.
         raise failure
 
@@ -158,8 +159,9 @@ def connect(spec: ScenarioSpec, data: str | None = None) -> Source:
         source = replace(source, secrets=options.secrets)
         return replace(source, listing=source.guarded(lambda: reach_s3(connection, options, where)))
     if scheme == "hf":
-        listing = source.guarded(lambda: reach_hub(connection))
-        return replace(source, address=hub_address(address), listing=listing)
+        token = hub_token()
+        source = replace(source, secrets=(token.reveal(),) if token else (), terms=spec.terms)
+        return replace(source, listing=source.guarded(lambda: reach_hub(connection)))
     raise SourceError(f"{where} can't be read: {scheme}:// is unsupported.\nWrite a folder or s3://bucket/prefix.")
 
 
@@ -288,12 +290,25 @@ _KEYS = (
 )
 
 
-def source_error(error: BaseException, scenario: str, address: str, secrets: Sequence[str] = ()) -> SourceError:
-    """Return the typed error of a failure at the address; the message has none of the `secrets`."""
+def source_error(
+    error: BaseException, scenario: str, address: str, secrets: Sequence[str] = (), terms: str = ""
+) -> SourceError:
+    """Return the typed error of a failure at the address; the message has none of the `secrets`.
+
+    Args:
+        error: The failure.
+        scenario: The name of the scenario.
+        address: The address that was read.
+        secrets: Credentials that the message must not have.
+        terms: The page with the terms of a gated data set; default its page on the Hub.
+    """
     import duckdb
 
     problem = _error_line(error, secrets)
     where = f"scenario {scenario!r}: {address}"
+    response = getattr(error, "response", None)
+    if address.startswith("hf://") and response is not None:
+        return _hub_error(response.status_code, response.headers, where, terms or HubPath.parse(address).page, problem)
     if _DENIED.search(problem):
         return SourceDeniedError(f"{where} can't be read: access denied ({problem}).\n{_KEYS}")
     if _BROKEN.search(problem) or isinstance(error, duckdb.InvalidInputException):
@@ -310,6 +325,35 @@ def source_error(error: BaseException, scenario: str, address: str, secrets: Seq
     if _MISSING.search(problem):
         return SourceMissingError(f"{where}: bucket, folder or file not found ({problem}).\n{advice(address)}")
     return SourceError(f"{where} can't be reached ({problem}).\n{advice(address)}")
+
+
+def _hub_error(status: int, headers: Mapping[str, str], where: str, page: str, problem: str) -> SourceError:
+    """Return the typed error of a request that the Hub refused."""
+    code = headers.get("X-Error-Code", "")
+    if code == "GatedRepo":
+        return SourceDeniedError(
+            f"{where} is gated. Accept the terms at {page}, then set HF_TOKEN to a token of the same account, or run "
+            "'hf auth login'."
+        )
+    if headers.get("X-Error-Message") == "Invalid credentials in Authorization header":
+        return SourceDeniedError(
+            f"{where} can't be read: the token is invalid or expired. Set HF_TOKEN to a token from "
+            f"{hub_endpoint()}/settings/tokens, or run 'hf auth login'."
+        )
+    if code == "RepoNotFound":
+        return SourceMissingError(
+            f"{where}: data set not found, or private. Set HF_TOKEN if it is private.\n{advice('hf://')}"
+        )
+    if status in (404, 410):
+        return SourceMissingError(f"{where}: revision, folder or file not found ({problem}).\n{advice('hf://')}")
+    if status in (401, 403):
+        return SourceDeniedError(f"{where} can't be read: access denied ({problem}). See {page}, and set HF_TOKEN.")
+    if status == 429:
+        return SourceError(
+            f"{where}: the Hub's limit of requests is reached ({problem}). Try again later, or set HF_TOKEN: the limit "
+            "of an account is higher."
+        )
+    return SourceError(f"{where} can't be reached ({problem}).\n{advice('hf://')}")
 
 
 def sql_problem(error: BaseException) -> str:
