@@ -21,21 +21,23 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any
+from types import SimpleNamespace
+from typing import IO, Any, TypeVar
 
 from helmframe._core.specs import Download, ScenarioSpec
-from helmframe.config import download_base, redacted, store_root
+from helmframe.config import HUB, download_base, hub_endpoint, hub_token, redacted, store_root
 from helmframe.errors import SourceBrokenError, SourceDeniedError, SourceError, SourceMissingError, SpecError
+from helmframe.scenarios.remote import HubPath, filesystem_of, request_hub
+from helmframe.scenarios.sources import reader_errors, source_error
 
-HUB_ENDPOINT = "https://huggingface.co"
+T = TypeVar("T")
+
 # Seconds before each further attempt; the attempts start over once a further part of the file has arrived.
 WAITS: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)
 _THREADS = 6
 _TIMEOUT = 60  # seconds without a byte
 _CHUNK = 1 << 18
 _POLL = 0.2  # seconds between two reports of progress
-_SMALL = 32 << 20  # the most bytes of a page of the Hub's API
-_HUB_ADDRESS = re.compile(r"hf://datasets/([\w.\-]+/[\w.\-]+)(?:@([^/]+))?/(.+)")
 _GITHUB = re.compile(
     r"https://(?:raw\.githubusercontent\.com|github\.com|codeload\.github\.com|media\.githubusercontent\.com/media)"
     r"/([\w.\-]+/[\w.\-]+)/"
@@ -458,28 +460,43 @@ def _response(spec: "ScenarioSpec | _Origin", url: str, headers: Mapping[str, st
 def _failure(spec: "ScenarioSpec | _Origin", url: str, error: urllib.error.HTTPError) -> SourceError | _TransientError:
     where = f"scenario {spec.scenario!r}: {url}" if spec.scenario else url
     code = error.code
+    after = error.headers.get("Retry-After") or ""
+    if code in (408, 416, 425, 429) or code >= 500:
+        return _TransientError(f"status {code}", float(after) if after.isdigit() else 0.0, restart=code == 416)
+    if url.startswith("hf://"):
+        return _hub_failure(spec, url, error, SimpleNamespace(status_code=code, headers=error.headers))
     if code in (404, 410):
         return SourceMissingError(
             f"{where} not found: the server returned status {code}.\n"
             "The publisher may have moved it. Write another source: --from FOLDER|ARCHIVE|URL."
         )
     if code in (401, 403):
-        return SourceDeniedError(f"{where} can't be read: access denied (status {code}).\n{access_advice(spec, url)}")
-    if code in (408, 416, 425, 429) or code >= 500:
-        after = error.headers.get("Retry-After") or ""
-        return _TransientError(f"status {code}", float(after) if after.isdigit() else 0.0, restart=code == 416)
+        page = f"Apply for access at {spec.terms}" if spec.terms else "The publisher restricts access"
+        return SourceDeniedError(
+            f"{where} can't be read: access denied (status {code}).\n{page}; then write your copy: "
+            "--from FOLDER|ARCHIVE|URL."
+        )
     return SourceError(f"{where} can't be downloaded: the server returned status {code}.")
 
 
-def access_advice(spec: "ScenarioSpec | _Origin", url: str) -> str:
-    """Return where to apply for access, and the variable that proves it."""
-    hub = _HUB_ADDRESS.match(url)
-    page = spec.terms or (f"{HUB_ENDPOINT}/datasets/{hub[1]}" if hub else "")
-    if hub or _is_hub(physical_url(url)):
-        return f"Accept the terms at {page or HUB_ENDPOINT}, and set HF_TOKEN to a token of your account."
-    if page:
-        return f"Apply for access at {page}, and write your copy: --from FOLDER|ARCHIVE|URL."
-    return "The publisher restricts access. Write your copy: --from FOLDER|ARCHIVE|URL."
+def _hub_failure(
+    spec: "ScenarioSpec | _Origin", address: str, error: BaseException, response: Any = None
+) -> SourceError:
+    """Return the typed error of a failure at the Hub."""
+    if response is not None:
+        error.response = response  # type: ignore[attr-defined]
+    token = hub_token()
+    return source_error(error, spec.scenario, address, (token.reveal(),) if token else (), spec.terms)
+
+
+def _from_hub(spec: ScenarioSpec, address: str, action: Callable[[], T]) -> T:
+    """Return the result of `action`; if it fails, raise the typed error of the failure at the Hub."""
+    try:
+        return action()
+    except reader_errors() as error:
+        failure = _hub_failure(spec, address, error)
+    # raised outside of `except`, so that no traceback holds the request with its token
+    raise failure
 
 
 def physical_url(url: str) -> str:
@@ -488,38 +505,22 @@ def physical_url(url: str) -> str:
     >>> physical_url("hf://datasets/cais/mmlu@main/all/test.parquet")
     'https://huggingface.co/datasets/cais/mmlu/resolve/main/all/test.parquet'
     """
-    hub = _HUB_ADDRESS.fullmatch(url)
-    endpoint = hub_endpoint()
-    if hub is not None:
-        revision = urllib.parse.quote(_branch(hub[2] or "main"), safe="")
-        url = f"{endpoint}/datasets/{hub[1]}/resolve/{revision}/{urllib.parse.quote(hub[3])}"
+    endpoint, base = hub_endpoint(), download_base()
+    if url.startswith("hf://"):
+        return HubPath.parse(url).url
     # values may have spaces and letters that an address must not have
     url = urllib.parse.quote(url, safe="%/:?=&#@!$'()*+,;~[]")
-    base = download_base()
-    if base and not (endpoint != HUB_ENDPOINT and url.startswith(f"{endpoint}/")):
-        return f"{base.rstrip('/')}/{url.partition('://')[2]}"
-    return url
-
-
-def hub_endpoint() -> str:
-    """Return the address of the Hub, or of the server in HF_ENDPOINT."""
-    return (os.environ.get("HF_ENDPOINT") or HUB_ENDPOINT).rstrip("/")
-
-
-def _is_hub(url: str) -> bool:
-    base = download_base()
-    roots = [hub_endpoint(), *([f"{base.rstrip('/')}/{HUB_ENDPOINT.partition('://')[2]}"] if base else [])]
-    return any(url.startswith(f"{root}/") for root in roots)
+    if url.startswith(f"{HUB}/"):
+        return endpoint + url.removeprefix(HUB)
+    return f"{base.rstrip('/')}/{url.partition('://')[2]}" if base and not url.startswith(f"{endpoint}/") else url
 
 
 def _authorize(request: urllib.request.Request) -> None:
     """Add the Hub's token to requests to the Hub; it isn't sent to the hosts that the Hub redirects to."""
-    if _is_hub(request.full_url):
-        from huggingface_hub import get_token
-
-        token = get_token()
-        if token:
-            request.add_unredirected_header("Authorization", f"Bearer {token}")
+    if request.full_url.startswith(f"{hub_endpoint()}/"):
+        token = hub_token()
+        if token is not None:
+            request.add_unredirected_header("Authorization", f"Bearer {token.reveal()}")
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
@@ -538,15 +539,8 @@ _OPENER = urllib.request.build_opener(_Redirects)
 def _resolved(spec: ScenarioSpec, entry: Download, address: str, lock: Lock) -> tuple[str, str | None]:
     """Return the address at a fixed revision if there is one: the spec's, the lock's, or the current commit."""
     revision = entry.revision or None
-    hub = _HUB_ADDRESS.fullmatch(address)
-    if hub is not None:
-        branch = revision or ("main" if hub[2] in (None, "{revision}") else _branch(hub[2]))
-        commit = branch
-        if not _is_commit(branch):
-            commit = (
-                lock.commit(f"hf://datasets/{hub[1]}@{branch}", lambda: _hub_commit(spec, hub[1], branch)) or branch
-            )
-        return f"hf://datasets/{hub[1]}@{commit}/{hub[3]}", commit
+    if address.startswith("hf://"):
+        return _resolved_on_hub(spec, address, revision, lock)
     if "{revision}" not in address:
         return address, revision
     if revision is None:
@@ -568,19 +562,19 @@ def _listed(
     spellings: Mapping[str, str],
 ) -> list[Remote]:
     """Return the files of a Hub repository that match an address with `*` or placeholders."""
-    hub = _HUB_ADDRESS.fullmatch(url)
-    if hub is None:
-        return []
-    repository, commit, pattern = hub[1], hub[2] or "main", hub[3]
+    hub = HubPath.parse(url)
+    root = f"hf://datasets/{hub.repository}@{hub.revision}"
+    folder = re.split(r"[*?{]", hub.path, maxsplit=1)[0].rpartition("/")[0]
+    paths = _from_hub(spec, url, lambda: filesystem_of(root).find(f"{root}/{folder}".rstrip("/")))
+    start = root.removeprefix("hf://") + "/"
     choices = {name: pairs for name, pairs in choices_of(entry).items() if name not in spellings}
-    matches = match_paths(pattern, _tree(spec, repository, commit, pattern), choices, spellings)
+    matches = match_paths(hub.path, [path.removeprefix(start) for path in paths], choices, spellings)
     if not matches:
         raise SourceMissingError(f"scenario {spec.scenario!r}: no file matches {url}. Correct `download` in the spec.")
-    start = address.removesuffix(pattern)
     return [
         Remote(
-            start + path,
-            f"hf://datasets/{repository}@{commit}/{path}",
+            address.removesuffix(hub.path) + path,
+            f"{root}/{path}",
             revision,
             {**values, **renamed(choices, spelled)},
             {**spellings, **spelled},
@@ -589,46 +583,18 @@ def _listed(
     ]
 
 
-def _hub_commit(spec: ScenarioSpec, repository: str, branch: str) -> str:
-    address = f"{hub_endpoint()}/api/datasets/{repository}/revision/{urllib.parse.quote(branch, safe='')}"
-    content, _ = _json(spec, address, f"hf://datasets/{repository}/")
-    return str(content["sha"])
+def _resolved_on_hub(spec: ScenarioSpec, address: str, revision: str | None, lock: Lock) -> tuple[str, str]:
+    hub = HubPath.parse(address.replace("@{revision}", f"@{revision}" if revision else ""))
+    branch = revision or hub.revision
+    name = f"hf://datasets/{hub.repository}@{branch}"
 
+    def current() -> str:
+        api = HubPath(hub.repository, branch, "").api("revision")
+        return str(_from_hub(spec, name, lambda: request_hub("GET", api).json()["sha"]))
 
-def _tree(spec: ScenarioSpec, repository: str, commit: str, pattern: str) -> list[str]:
-    folder = re.split(r"[*?{]", pattern, maxsplit=1)[0].rpartition("/")[0]
-    address: str | None = (
-        f"{hub_endpoint()}/api/datasets/{repository}/tree/{urllib.parse.quote(commit, safe='')}"
-        f"{'/' + urllib.parse.quote(folder) if folder else ''}?recursive=true"
-    )
-    paths: list[str] = []
-    while address is not None:
-        content, link = _json(spec, address, f"hf://datasets/{repository}/{folder}")
-        paths += [str(item["path"]) for item in content if item.get("type") == "file"]
-        following = re.search(r'<([^>]+)>;\s*rel="next"', link)
-        address = following[1] if following else None
-    return paths
-
-
-def _json(spec: ScenarioSpec, address: str, shown: str) -> tuple[Any, str]:
-    """Return the content of a page of the Hub's API, and its header Link."""
-    denied = ""
-    for pause in (*WAITS, None):
-        try:
-            with _response(spec, address, {}) as response:
-                return json.loads(response.read(_SMALL)), response.headers.get("Link") or ""
-        except _TransientError as error:
-            problem, least = str(error), error.wait
-        except SourceDeniedError as error:
-            denied = str(error).replace(address, shown).partition("\n")[0]
-            break
-        except ValueError:
-            problem, least = "invalid JSON", 0.0
-        if pause is not None:
-            threading.Event().wait(max(pause, min(least, 60.0)))
-    if denied:
-        raise SourceDeniedError(f"{denied}\n{access_advice(spec, shown)}")
-    raise SourceError(f"scenario {spec.scenario!r}: {shown} can't be read ({problem}). Check the network.")
+    is_commit = re.fullmatch(r"[0-9a-f]{40}", branch) is not None
+    commit = branch if is_commit else lock.commit(name, current) or branch
+    return f"hf://datasets/{hub.repository}@{commit}/{hub.path}", commit
 
 
 def _github_commit(repository: str) -> str | None:
@@ -638,14 +604,6 @@ def _github_commit(repository: str) -> str | None:
         commit = re.search(rb"\b([0-9a-f]{40}) HEAD\b", response.read(_CHUNK))
         return commit[1].decode() if commit else None
     return None
-
-
-def _branch(revision: str) -> str:
-    return "refs/convert/parquet" if revision == "~parquet" else urllib.parse.unquote(revision)
-
-
-def _is_commit(revision: str) -> bool:
-    return re.fullmatch(r"[0-9a-f]{40}", revision) is not None
 
 
 def _names(address: str) -> set[str]:
