@@ -247,9 +247,17 @@ def fetch_all(
     spec: ScenarioSpec,
     entries: Sequence[tuple[Download, Remote]],
     lock: Lock,
+    folder: Path,
     report: Callable[[Progress], None] = lambda _: None,
 ) -> dict[str, Path]:
     """Download files in parallel and check them; return url → path. Files that are complete are skipped.
+
+    Args:
+        spec: The scenario.
+        entries: The files, with their entries in the spec.
+        lock: The checksums of earlier downloads.
+        folder: A folder next to the downloads. The files are linked into it, because another process may remove them.
+        report: A function that receives the state of the downloads.
 
     Raises:
         SourceBrokenError: A file has another checksum than the spec or the lock file; it is removed.
@@ -261,15 +269,16 @@ def fetch_all(
     paths: dict[str, Path] = {}
     stop = threading.Event()
     with ThreadPoolExecutor(min(_THREADS, len(by_url) or 1), thread_name_prefix="helmframe-download") as pool:
-        waiting: dict[Future[Path], str] = {pool.submit(_fetch, spec, url, stop, counter): url for url in by_url}
+        waiting: dict[Future[tuple[Path, str]], str] = {
+            pool.submit(_fetch, spec, url, stop, counter, folder): url for url in by_url
+        }
         try:
             while waiting:
                 done, _ = wait(waiting, timeout=_POLL, return_when=FIRST_COMPLETED)
                 for future in done:
                     url = waiting.pop(future)
-                    paths[url] = future.result()
-                    entry, remote = by_url[url]
-                    _check_file(spec, entry, remote, paths[url], lock)
+                    paths[url], digest = future.result()
+                    _check_file(spec, *by_url[url], digest, paths[url].stat().st_size, lock)
                     counter.files += 1
                 report(counter.progress())
         finally:
@@ -279,20 +288,25 @@ def fetch_all(
     return paths
 
 
-def fetch(url: str, scenario: str = "") -> Path:
-    """Download one file and return its path; a complete file is skipped.
+def fetch(url: str, folder: Path) -> Path:
+    """Download one file into a folder and return its path.
 
     Raises:
         SourceError: The download fails.
     """
-    spec_like = _Origin(scenario)
-    return _fetch(spec_like, url, threading.Event(), _Counter(scenario, 1))
+    path, _ = _fetch(_Origin(""), url, threading.Event(), _Counter("", 1), folder)
+    remove_downloads([url])
+    return path
 
 
 def remove_downloads(urls: Iterable[str]) -> None:
-    """Remove the downloads of these addresses, once their rows are written."""
+    """Remove the downloads of these addresses, except those that another process continues."""
     for url in urls:
-        shutil.rmtree(_path_of(url).parent, ignore_errors=True)
+        folder = _path_of(url).parent
+        if folder.is_dir():
+            with (folder / "lock").open("w") as file:
+                if _is_locked(file):
+                    shutil.rmtree(folder, ignore_errors=True)
 
 
 @dataclass(frozen=True)
@@ -338,8 +352,7 @@ class _TransientError(Exception):
         self.wait, self.restart = wait, restart
 
 
-def _check_file(spec: ScenarioSpec, entry: Download, remote: Remote, path: Path, lock: Lock) -> None:
-    digest, size = _state(path)["sha256"], path.stat().st_size
+def _check_file(spec: ScenarioSpec, entry: Download, remote: Remote, digest: str, size: int, lock: Lock) -> None:
     try:
         check_checksum(spec.scenario, remote.url, digest, expected_checksum(entry, remote))
         lock.check(spec.scenario, remote, digest, size)
@@ -348,12 +361,40 @@ def _check_file(spec: ScenarioSpec, entry: Download, remote: Remote, path: Path,
         raise
 
 
-def _fetch(spec: "ScenarioSpec | _Origin", url: str, stop: threading.Event, counter: _Counter) -> Path:
+def _fetch(
+    spec: "ScenarioSpec | _Origin", url: str, stop: threading.Event, counter: _Counter, folder: Path
+) -> tuple[Path, str]:
+    """Return the path of a download, linked into the folder, and its checksum."""
     path = _path_of(url)
-    state = _state(path)
-    if path.is_file() and state.get("sha256") == _sha256(path, stop):
-        counter.add(url, path.stat().st_size, path.stat().st_size)
-        return path
+    linked = folder / path.parent.name / path.name
+    linked.parent.mkdir(parents=True, exist_ok=True)
+    while not linked.exists():
+        try:
+            if not path.is_file() or _state(path).get("sha256") != _sha256(path, stop):
+                _download(spec, url, path, stop, counter)
+            _link(path, linked)
+        except SourceError:
+            raise
+        except FileNotFoundError:
+            # another process has written its rows and removed the file
+            stop.wait(_POLL)
+    size = linked.stat().st_size
+    counter.add(url, size, size)
+    return linked, _sha256(linked, stop)
+
+
+def _link(path: Path, linked: Path) -> None:
+    try:
+        linked.hardlink_to(path)
+    except FileExistsError:
+        pass
+    except (OSError, NotImplementedError) as error:
+        if isinstance(error, FileNotFoundError):
+            raise
+        shutil.copyfile(path, linked)  # a file system without links
+
+
+def _download(spec: "ScenarioSpec | _Origin", url: str, path: Path, stop: threading.Event, counter: _Counter) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with _exclusive(path) as part:
         attempt = 0
@@ -370,16 +411,14 @@ def _fetch(spec: "ScenarioSpec | _Origin", url: str, stop: threading.Event, coun
                 attempt = 0
             if attempt == len(WAITS):
                 raise SourceError(
-                    f"scenario {spec.scenario!r}: {url} can't be downloaded ({problem}).\n"
+                    f"scenario {spec.scenario!r}: the download of {url} failed ({problem}).\n"
                     "Check the network, and rerun the command to resume."
                 )
             if stop.wait(max(WAITS[attempt], min(pause, 60.0))):
                 raise _StoppedError
             attempt += 1
-        digest = _sha256(part, stop)
-        _write_state(path, {"url": url, "sha256": digest, "size": part.stat().st_size})
+        _write_state(path, {"url": url, "sha256": _sha256(part, stop), "size": part.stat().st_size})
         part.replace(path)
-    return path
 
 
 def _transfer(spec: "ScenarioSpec | _Origin", url: str, part: Path, stop: threading.Event, counter: _Counter) -> None:
@@ -476,7 +515,7 @@ def _failure(spec: "ScenarioSpec | _Origin", url: str, error: urllib.error.HTTPE
             f"{where} can't be read: access denied (status {code}).\n{page}; then write your copy: "
             "--from FOLDER|ARCHIVE|URL."
         )
-    return SourceError(f"{where} can't be downloaded: the server returned status {code}.")
+    return SourceError(f"{where} can't be read: the server returned status {code}.")
 
 
 def _hub_failure(
@@ -601,7 +640,7 @@ def _github_commit(repository: str) -> str | None:
     """Return the newest commit of a GitHub repository, which its Git protocol reports; None if it is unknown."""
     address = f"https://github.com/{repository}.git/info/refs?service=git-upload-pack"
     with suppress(SourceError, _TransientError), _response(_Origin(""), address, {}) as response:
-        commit = re.search(rb"\b([0-9a-f]{40}) HEAD\b", response.read(_CHUNK))
+        commit = re.search(rb"([0-9a-f]{40}) HEAD\b", response.read(_CHUNK))
         return commit[1].decode() if commit else None
     return None
 
