@@ -709,13 +709,10 @@ def multilexsum_legal_summarization(data: Path) -> Published:
     return Published(files, rows)
 
 
-RAFT = ("ade_corpus_v2", "one_stop_english", "overruling", "terms_of_service")
-
-
 def raft(data: Path) -> Published:
     """Tasks of RAFT; the Hub stores the number of a label, and 0 for none."""
     files, rows = {}, {}
-    for subset in RAFT:
+    for subset in sorted(path.name for path in (data / "scenarios/raft").iterdir()):
         frame = rows_of(data, f"raft/{subset}/train-*.parquet")
         classes = {label: number for number, label in enumerate(sorted(set(frame["Label"])), 1)}
         stored = frame.with_columns(pl.col("Label").replace_strict(classes, return_dtype=pl.Int64))
