@@ -530,9 +530,11 @@ def _json_expression(paths: Sequence[Path], kind: str, connection: Any) -> str:
     form = "newline_delimited"
     if kind == "json":
         form = "array" if _first_character(paths[0]) == "[" else "unstructured"
+    # DuckDB's buffers are twice as long as the longest object, and no object is longer than its file
+    longest = min(1 << 27 if form == "unstructured" else 1 << 25, max(path.stat().st_size for path in paths) + 1)
     stated = (
         f"read_json({text_list(map(str, paths))}, format = {text_literal(form)}, sample_size = -1, "
-        f"maximum_object_size = {1 << 27 if kind == 'json' else 1 << 25}, union_by_name = true"
+        f"maximum_object_size = {longest}, union_by_name = true"
     )
     relation = connection.sql(f"SELECT * FROM {stated}) LIMIT 0")
     types = dict(zip(relation.columns, relation.types, strict=True))
