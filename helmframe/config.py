@@ -16,6 +16,7 @@ from helmframe.errors import ArgumentError, SourceError
 # The variables of the address of an S3 server, the first one first.
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 S3_READERS = ("auto", "httpfs", "s3fs")
+HUB = "https://huggingface.co"
 MIN_SECRET = 8
 
 _SECRET_NAME = re.compile(r"SECRET|(API_KEY|ACCESS_KEY_ID|TOKEN|PASSWORD)$", re.IGNORECASE)
@@ -87,6 +88,8 @@ class _Settings:
     s3_anonymous: bool | None = None
     allow_code: bool | None = None
     prices: str | None = None
+    download: bool | None = None
+    download_base: str | None = None
 
 
 _settings = _Settings()
@@ -103,6 +106,8 @@ def configure(
     s3_anonymous: bool | None = None,
     allow_code: bool | None = None,
     prices: str | Path | None = None,
+    download: bool | None = None,
+    download_base: str | None = None,
 ) -> None:
     """Set the locations of data and store, S3 credentials and permissions for this process.
 
@@ -124,9 +129,14 @@ def configure(
         allow_code: Whether metrics may run programs that models wrote, in a sandbox. Overrides HELMFRAME_ALLOW_CODE.
         prices: A YAML file with the prices of models, as `prices=` of `Plan.score` takes them. Overrides
             HELMFRAME_PRICES.
+        download: Whether a plan fetches the rows of a scenario that the data root lacks, into the folder `data` of the
+            store. Overrides HELMFRAME_DOWNLOAD.
+        download_base: The address of a proxy through which files are downloaded: `https://host/path` is requested as
+            `BASE/host/path`. Overrides HELMFRAME_DOWNLOAD_BASE.
 
     Raises:
-        ArgumentError: `data`, `store` or `prices` isn't a path or an address, or `s3_endpoint` has no scheme.
+        ArgumentError: `data`, `store` or `prices` isn't a path or an address, or `s3_endpoint` or `download_base` has
+            no scheme.
     """
     global _settings
     for name, root in (("data", data), ("store", store), ("prices", prices)):
@@ -144,9 +154,12 @@ def configure(
         s3_anonymous=s3_anonymous,
         allow_code=allow_code,
         prices=None if prices is None else str(prices),
+        download=download,
+        download_base=download_base,
     )
-    if s3_endpoint is not None and not s3_endpoint.startswith(("http://", "https://")):
-        raise ArgumentError(f"configure(s3_endpoint={s3_endpoint!r}): s3_endpoint must start with http:// or https://.")
+    for name, address in (("s3_endpoint", s3_endpoint), ("download_base", download_base)):
+        if address is not None and not address.startswith(("http://", "https://")):
+            raise ArgumentError(f"configure({name}={address!r}): {name} must start with http:// or https://.")
     _settings = replace(_settings, **{name: value for name, value in vars(new).items() if value is not None})
 
 
@@ -195,19 +208,48 @@ def code_allowed() -> bool:
     Raises:
         ArgumentError: HELMFRAME_ALLOW_CODE is neither 1 nor 0.
     """
-    if _settings.allow_code is not None:
-        return _settings.allow_code
-    text = os.environ.get("HELMFRAME_ALLOW_CODE") or "0"
+    return _switch("HELMFRAME_ALLOW_CODE", _settings.allow_code)
+
+
+def download_enabled() -> bool:
+    """Return whether plans fetch the rows of scenarios that the data root lacks; False by default.
+
+    Raises:
+        ArgumentError: HELMFRAME_DOWNLOAD is neither 1 nor 0.
+    """
+    return _switch("HELMFRAME_DOWNLOAD", _settings.download)
+
+
+def download_base() -> str | None:
+    """Return the address of the proxy through which files are downloaded; None: they are requested from their hosts.
+
+    Raises:
+        ArgumentError: HELMFRAME_DOWNLOAD_BASE has no scheme.
+    """
+    base = _settings.download_base or os.environ.get("HELMFRAME_DOWNLOAD_BASE") or None
+    if base is not None and not base.startswith(("http://", "https://")):
+        raise ArgumentError(
+            f"HELMFRAME_DOWNLOAD_BASE={base!r}: HELMFRAME_DOWNLOAD_BASE must start with http:// or https://."
+        )
+    return base
+
+
+def _switch(name: str, configured: bool | None) -> bool:
+    """Return a setting that is on or off: the configured one, else that of the variable."""
+    if configured is not None:
+        return configured
+    text = os.environ.get(name) or "0"
     if text not in ("0", "1"):
-        raise ArgumentError(f"HELMFRAME_ALLOW_CODE={text!r}: HELMFRAME_ALLOW_CODE must be '0' or '1'.")
+        raise ArgumentError(f"{name}={text!r}: {name} must be '0' or '1'.")
     return text == "1"
 
 
 def redacted(text: str) -> str:
     """Return the text with every secret of this process replaced by `***`, before it is written or shown.
 
-    Secrets are the S3 key and secret of `configure`, and environment variables whose names contain SECRET or end in
-    API_KEY, ACCESS_KEY_ID, TOKEN or PASSWORD. Values of fewer than 8 characters are not replaced.
+    Secrets are the S3 key and secret of `configure`, the token that `hf auth login` stores, and environment variables
+    whose names contain SECRET or end in API_KEY, ACCESS_KEY_ID, TOKEN or PASSWORD. Values of fewer than 8 characters
+    are not replaced.
     """
     pattern = _secrets_pattern(secret_texts())
     return text if pattern is None else pattern.sub("***", text)
@@ -217,7 +259,22 @@ def secret_texts() -> frozenset[str]:
     """Return the texts that `redacted` replaces."""
     configured = {secret.reveal() for secret in (_settings.s3_key, _settings.s3_secret) if secret is not None}
     variables = {os.environ.get(name, "").strip() for name in os.environ if _is_secret(name)}
-    return frozenset(text for text in configured | variables if len(text) >= MIN_SECRET)
+    return frozenset(text for text in configured | variables | {_stored_hub_token()} if len(text) >= MIN_SECRET)
+
+
+def hub_endpoint() -> str:
+    """Return the address of the Hub: HF_ENDPOINT, else huggingface.co, through `download_base()` if it is set."""
+    base = download_base()
+    through = f"{base.rstrip('/')}/{HUB.partition('://')[2]}" if base else HUB
+    return (os.environ.get("HF_ENDPOINT") or through).rstrip("/")
+
+
+def hub_token() -> Secret | None:
+    """Return the token for the Hub: HF_TOKEN, else the token that `hf auth login` stores; None if there is none."""
+    from huggingface_hub import get_token
+
+    token = get_token()
+    return Secret(token) if token else None
 
 
 def s3_reader() -> str:
@@ -294,6 +351,22 @@ def _with_usual_credentials(options: S3Options) -> S3Options:
         token = Secret(plain.token) if plain.token else None
         return replace(options, key=Secret(plain.access_key), secret=Secret(plain.secret_key), token=token)
     raise ArgumentError(f"Can't read the AWS profile. Check AWS_PROFILE and the files in ~/.aws. botocore: {problem}")
+
+
+def _stored_hub_token() -> str:
+    """Return the token in the file of `hf auth login`; "" if there is none."""
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    home = os.environ.get("HF_HOME") or f"{cache}/huggingface"
+    path = os.path.expandvars(os.path.expanduser(os.environ.get("HF_TOKEN_PATH") or f"{home}/token"))  # noqa: PTH111
+    try:
+        return _text_of(path, os.stat(path).st_mtime_ns).strip()  # noqa: PTH116
+    except OSError:
+        return ""
+
+
+@lru_cache(maxsize=4)
+def _text_of(path: str, modified: int) -> str:  # noqa: ARG001 - the cache depends on it
+    return Path(path).read_text(encoding="utf-8", errors="replace")
 
 
 @lru_cache(maxsize=4096)

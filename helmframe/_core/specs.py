@@ -232,8 +232,8 @@ class Download:
         values: Placeholder → its values. A text is a constant; a list has values; a mapping has the source's spelling
             → the value of the column. Each combination is a file, whose columns in the path these values are.
         files: In an archive, the pattern of the paths of the files, with `{column}` and `*`.
-        format: "parquet", "csv", "tsv", "json", "jsonl", "objects", "text", "lines", "xml", "xlsx" or
-            "natural_questions"; "" by the name of the file. See `docs/your_data.md`.
+        format: "parquet", "csv", "tsv", "json", "jsonl", "objects", "text", "lines", "xml", "xlsx",
+            "natural_questions" or "class_names"; "" by the name of the file. See `docs/your_data.md`.
         options: Options of the format: `header`, `delimiter`, `quote`, `encoding`, `element`, `sheet`.
         select: DuckDB SQL from the table `rows` to the spec's columns; "" if the source has them.
         tables: Name → a further file that `select` may join: a mapping with url, format, options and files.
@@ -253,6 +253,7 @@ class Download:
 
 DOWNLOAD_FORMATS = (
     "parquet", "csv", "tsv", "json", "jsonl", "objects", "text", "lines", "xml", "xlsx", "natural_questions",
+    "class_names",
 )  # fmt: skip
 DOWNLOAD_OPTIONS = ("header", "delimiter", "quote", "encoding", "element", "sheet")
 

@@ -2,33 +2,53 @@
 
 import argparse
 import sys
+import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from helmframe._core.yaml import read_yaml, specs_root
 from helmframe.cli.command import add_results, add_verbose, command, print_status
-from helmframe.errors import ArgumentError, HelmframeError
+from helmframe.cli.store import size_text
+from helmframe.config import configure, from_home
+from helmframe.errors import ArgumentError, HelmframeError, SpecError, UnknownNameError, UnknownScenarioError
 from helmframe.interop.helm import entry_states, read_conf
+from helmframe.interop.helm.scenario_lookup import find_scenario as find_entry_scenario
+from helmframe.interop.helm.scenario_lookup import scenario_index
+from helmframe.interop.suites import suite_names
 from helmframe.results import Results
-from helmframe.scenarios.mirror import Outcome, mirror
+from helmframe.scenarios.catalogue import find_scenario, status
+from helmframe.scenarios.downloads import Progress
+from helmframe.scenarios.mirror import Failure, Outcome, mirror_all
 
+_LINE_SECONDS = 10.0  # between two lines of progress, if the output isn't a terminal
 _MIRROR = """\
 examples:
   helmframe mirror mmlu boolq --to s3://bucket/evals
+  helmframe mirror --suite safety --to s3://bucket/evals
   helmframe mirror mmlu --from ./data.tar --layout "data/{split}/{subject}_{split}.csv" \\
     --select "SELECT column0 AS question, [column1, column2, column3, column4] AS choices, … FROM rows" --to ./evals
 
 Set HELMFRAME_DATA=s3://bucket/evals afterwards. Rerun the command to resume; files that exist are skipped.
-ROOT/manifests records the source and licence of the rows and a SHA-256 of each file. A file with another
-checksum is an error."""
+ROOT/manifests records the source and licence of the rows and a SHA-256 of each file. NAME.lock.json has the
+checksums and commits of the first download. A file with another checksum is an error."""
 
 
 @command("mirror", help="Copy the rows of scenarios into a folder or bucket", order=50)
 def add_mirror(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `mirror`."""
     parser.epilog = _MIRROR
-    parser.add_argument("scenarios", nargs="+", metavar="SCENARIO", help="names of scenarios, or spec files")
+    parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help="names of scenarios, or spec files")
+    parser.add_argument(
+        "--suite",
+        action="append",
+        default=[],
+        metavar="SUITE",
+        help="mirror the scenarios of a suite, a YAML file of plans, or a .conf file of HELM; may be repeated",
+    )
     parser.add_argument(
         "--to", required=True, metavar="ROOT", help="folder or s3://bucket/prefix to write to (required)"
     )
@@ -36,15 +56,23 @@ def add_mirror(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--from",
         dest="source",
-        default="hub",
         metavar="SOURCE",
-        help="hub, another root, or a folder, archive, file or URL with Parquet, CSV or JSON Lines",
+        help="hub, another root, or a folder, archive, file or URL with Parquet, CSV or JSON Lines "
+        "(default: the source in the spec)",
     )
     group.add_argument(
         "--layout", metavar="PATTERN", help="pattern of the paths in the source, such as data/{split}/{subject}.csv"
     )
     group.add_argument(
         "--select", metavar="SQL", help="query that makes the columns of the spec from the source's table `rows`"
+    )
+    group.add_argument(
+        "--base",
+        metavar="URL",
+        help="proxy for downloads: https://host/path is requested as URL/host/path (default: $HELMFRAME_DOWNLOAD_BASE)",
+    )
+    group.add_argument(
+        "--update-lock", action="store_true", help="accept files that have changed since the first download"
     )
     add_verbose(parser)
     parser.set_defaults(run=_mirror)
@@ -95,43 +123,149 @@ def list_helm_entries(paths: Sequence[str]) -> None:
     print(f"\n{counts.total():,} entries: {', '.join(f'{n:,} {state}' for state, n in counts.most_common())}")
 
 
+def suite_scenarios(source: str) -> list[str]:
+    """Return the scenarios of a suite that need a mirror, each once.
+
+    Args:
+        source: The name of a suite, a YAML file of plans, or a .conf file of HELM. Unknown run entries are skipped.
+
+    Raises:
+        UnknownNameError: No suite has this name.
+        SpecError: The file has no plans.
+    """
+    if source.endswith(".conf"):
+        index, names = scenario_index(), []
+        for entry in read_conf(source):
+            with suppress(UnknownScenarioError):
+                names.append(find_entry_scenario(entry, index)[0].scenario)
+    else:
+        names = list(_scenarios_of_file(source))
+    return [name for name in dict.fromkeys(names) if status(find_scenario(name)) not in ("generated", "packaged")]
+
+
+def _scenarios_of_file(source: str) -> Iterator[str]:
+    is_file = source.endswith((".yaml", ".yml")) or "/" in source
+    if not is_file and source not in suite_names():
+        raise UnknownNameError.among("suite", source, suite_names())
+    path = from_home(source) if is_file else specs_root() / "suites" / f"{source}.yaml"
+    if not path.is_file():
+        raise SpecError.at(source, "", "file not found.")
+    content = read_yaml(path)
+    plans = content.get("plans", [content]) if isinstance(content, dict) else None
+    if not isinstance(plans, list) or not all(isinstance(plan, dict) for plan in plans):
+        raise SpecError.at(source, "plans", "must be a list of plans, each {scenario: NAME, …}.")
+    for plan in plans:
+        names = plan.get("scenario") or []
+        yield from map(str, names if isinstance(names, list) else [names])
+        if "suite" in plan and plan["suite"] != source:
+            yield from _scenarios_of_file(str(plan["suite"]))
+
+
 def _mirror(arguments: argparse.Namespace) -> None:
-    failed: list[str] = []
-    for name in arguments.scenarios:
-        try:
-            outcome = _mirror_scenario(name, arguments)
-        except HelmframeError as error:
-            # the other scenarios are mirrored; the error at the end lists the failed ones
-            if arguments.verbose or len(arguments.scenarios) == 1:
-                raise
-            failed.append(name)
-            print_status(str(error))
-            continue
-        files = f"{outcome.written:,} files written, {outcome.unchanged:,} unchanged"
-        print(f"{outcome.scenario}: {outcome.rows:,} rows, {files}")
-    if failed:
-        raise HelmframeError(f"{len(failed)} of {len(arguments.scenarios)} scenarios failed: {', '.join(failed)}.")
+    names = [*arguments.scenarios, *(name for source in arguments.suite for name in suite_scenarios(source))]
+    if not names:
+        raise ArgumentError("mirror: no scenario. Write helmframe mirror NAME … --to ROOT, or --suite SUITE.")
+    if arguments.base:
+        configure(download_base=arguments.base)
+    display = _Display()
 
+    def finished(result: Outcome | Failure) -> None:
+        display.clear()
+        if isinstance(result, Outcome):
+            files = f"{result.written:,} files written, {result.unchanged:,} unchanged"
+            print(f"{result.scenario}: {result.rows:,} rows, {files}", flush=True)
 
-def _mirror_scenario(name: str, arguments: argparse.Namespace) -> Outcome:
-    from tqdm import tqdm
-
-    # None: shown only on a terminal
-    with tqdm(desc=name, unit="file", disable=None, file=sys.stderr) as bar:
-
-        def report(path: str, done: int, total: int) -> None:
-            bar.total, bar.n = total, done
-            bar.set_postfix_str(path, refresh=False)
-            bar.refresh()
-
-        return mirror(
-            name,
+    options: dict[str, Any] = {"layout": arguments.layout, "select": arguments.select, "source": arguments.source}
+    try:
+        outcomes, failures = mirror_all(
+            list(dict.fromkeys(names)),
             arguments.to,
-            source=arguments.source,
-            layout=arguments.layout,
-            select=arguments.select,
-            report=report,
+            update_lock=arguments.update_lock,
+            report=display.write_files,
+            progress=display.download,
+            finished=finished,
+            **options,
         )
+    finally:
+        display.clear()
+    if failures and (arguments.verbose or len(outcomes) + len(failures) == 1):
+        raise failures[0].error
+    skipped = [failure for failure in failures if failure.is_denied and failure.scenario not in arguments.scenarios]
+    failed = [failure for failure in failures if failure not in skipped]
+    for word, group in (("skipped, not open to everyone", skipped), ("failed", failed)):
+        for failure in group:
+            print_status(f"{word}: {failure.error}")
+    if failed:
+        total = len(outcomes) + len(failures)
+        raise HelmframeError(
+            f"{len(failed)} of {total} scenarios failed: {', '.join(failure.scenario for failure in failed)}."
+        )
+
+
+class _Display:
+    """The progress of `mirror`: bars on a terminal, else a line every few seconds."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+        self._kind: tuple[str, str] = ("", "")
+        self._started = self._shown = time.monotonic()
+        self._first = 0
+
+    def download(self, progress: Progress) -> None:
+        """Show the bytes, the files and the time left of downloads."""
+        now = time.monotonic()
+        if self._kind != (progress.scenario, "download"):
+            self.clear()
+            self._kind, self._started, self._first = (progress.scenario, "download"), now, progress.received
+            self._bar = self._new_bar(progress.scenario, unit="B", unit_scale=True)
+        files = f"{progress.files}/{progress.n_files} files"
+        if not self._bar.disable:
+            self._bar.total, self._bar.n = progress.size, progress.received
+            self._bar.set_postfix_str(files, refresh=False)
+            self._bar.refresh()
+        elif now - self._shown >= _LINE_SECONDS:
+            self._shown = now
+            total = f" of {size_text(progress.size)}" if progress.size else ""
+            left = _time_left(progress, progress.received - self._first, now - self._started)
+            print_status(f"{progress.scenario}: {files}, {size_text(progress.received)}{total}{left}")
+
+    def write_files(self, path: str, done: int, total: int) -> None:
+        """Show the files that are written."""
+        if self._kind != ("", "write"):
+            self.clear()
+            self._kind = ("", "write")
+            self._bar = self._new_bar("write", unit="file")
+        if not self._bar.disable:
+            self._bar.total, self._bar.n = total, done
+            self._bar.set_postfix_str(path, refresh=False)
+            self._bar.refresh()
+        elif time.monotonic() - self._shown >= _LINE_SECONDS:
+            self._shown = time.monotonic()
+            print_status(f"{done:,} of {total:,} files written")
+
+    def clear(self) -> None:
+        """Remove the bar."""
+        if self._bar is not None:
+            self._bar.close()
+        self._bar, self._kind = None, ("", "")
+
+    def _new_bar(self, name: str, **options: Any) -> Any:
+        from tqdm import tqdm
+
+        # None: shown only on a terminal
+        return tqdm(desc=name, disable=None, leave=False, file=sys.stderr, **options)
+
+
+def _time_left(progress: Progress, received: int, seconds: float) -> str:
+    """Return the time left as text; "" if it is unknown.
+
+    >>> _time_left(Progress("mmlu", 1, 2, 300, 900), 300, 30.0)
+    ', about 60 s left'
+    """
+    if not progress.size or received <= 0 or seconds <= 0:
+        return ""
+    left = (progress.size - progress.received) / received * seconds
+    return f", about {left:.0f} s left" if left < 120 else f", about {left / 60:.0f} min left"
 
 
 def _export(arguments: argparse.Namespace) -> None:

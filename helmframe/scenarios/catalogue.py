@@ -52,7 +52,8 @@ def status(spec: ScenarioSpec) -> str:
         return "generated"
     if "{package}" in str(dict(spec.source).get("rows")):
         return "packaged"
-    return spec.status or ("hub" if dict(spec.hub).get("rows") else "download" if spec.download else "elsewhere")
+    hub = dict(spec.hub)
+    return spec.status or ("hub" if "rows" in hub else "download" if spec.download or "whole" in hub else "elsewhere")
 
 
 def _row(spec: ScenarioSpec) -> dict[str, object]:

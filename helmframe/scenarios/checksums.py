@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from helmframe._core.specs import Condition, ScenarioSpec
-from helmframe.scenarios.query import matching_files, with_default_subsets
+from helmframe.scenarios.query import matching_files, rows_root, with_default_subsets
 from helmframe.scenarios.sources import connect
 from helmframe.store import Address, address_of, listing
 
@@ -55,7 +55,7 @@ def data_checksum(
         return Data(address="a frame", files=0, bytes=None, checksum=spec.frame.digest)
     if spec.generated:
         return Data(address=f"generated: {spec.generated}", files=0, bytes=None, checksum=None)
-    with closing(connect(spec, data)) as source:
+    with closing(connect(spec, rows_root(spec, data))) as source:
         paths = [file.path for file in matching_files(spec, source, with_default_subsets(spec, where), splits)]
         address = source.address
     if address.startswith("hf://") or not paths:

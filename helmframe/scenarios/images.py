@@ -18,7 +18,7 @@ import polars as pl
 from helmframe._core.images import ImageRef, digest_of, pillow, thumbnail
 from helmframe._core.specs import ScenarioSpec
 from helmframe._schema import CONTENT, IMAGES, source_column
-from helmframe.config import data_root, from_home, s3_options
+from helmframe.config import data_root, from_home, hub_token, s3_options
 from helmframe.errors import HelmframeError, SourceBrokenError, SourceMissingError
 from helmframe.scenarios.remote import filesystem_of
 from helmframe.scenarios.sources import reader_errors, source_error
@@ -336,8 +336,8 @@ class ImageReader:
         except HelmframeError:
             raise
         except reader_errors() as error:
-            secrets = s3_options().secrets if address.startswith("s3://") else ()
-            failure = source_error(error, self._spec.scenario, address, secrets)
+            secrets = _secrets(address)
+            failure = source_error(error, self._spec.scenario, address, secrets, self._spec.terms)
         # raised outside of `except`, so that no traceback holds the reader's frames, which may have credentials
         raise failure
 
@@ -370,7 +370,15 @@ class _Cursor:
 
 def _path_of(address: str) -> str:
     """Return an address as Python file systems spell it."""
-    return address.partition("://")[2].replace("@~parquet/", "@refs/convert/parquet/")
+    return address.partition("://")[2]
+
+
+def _secrets(address: str) -> tuple[str, ...]:
+    """Return the credentials with which an address is read."""
+    if address.startswith("s3://"):
+        return s3_options().secrets
+    token = hub_token() if address.startswith("hf://") else None
+    return (token.reveal(),) if token else ()
 
 
 def _raise(error: Exception) -> None:

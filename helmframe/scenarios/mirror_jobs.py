@@ -1,8 +1,12 @@
 """The jobs of a mirror: the file to write for each file, or for the drawn rows, of a source."""
 
+import hashlib
+import os
 import re
+import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -11,16 +15,43 @@ from typing import Any
 
 import polars as pl
 
-from helmframe._core.specs import ScenarioSpec, placeholders
-from helmframe.errors import SourceBrokenError, SourceMissingError
+from helmframe._core.specs import Download, ScenarioSpec, placeholders
+from helmframe.errors import SourceBrokenError, SourceMissingError, SpecError
+from helmframe.scenarios.downloads import (
+    Lock,
+    Progress,
+    Remote,
+    check_checksum,
+    choices_of,
+    downloads_folder,
+    expected_checksum,
+    fetch_all,
+    match_paths,
+    remotes,
+    renamed,
+)
 from helmframe.scenarios.draws import Draw, find_draw
-from helmframe.scenarios.query import list_files
-from helmframe.scenarios.raw import files_in, fill_layout, open_folder, reader
+from helmframe.scenarios.raw import (
+    ROW_PER_FILE,
+    decompressed,
+    extract_rows,
+    files_in,
+    fill_layout,
+    format_of,
+    is_archive,
+    open_folder,
+    read_rows,
+    reader,
+    unpack,
+)
 from helmframe.scenarios.remote import pin_revision
-from helmframe.scenarios.sources import SourceFile, connect, read_guarded
-from helmframe.scenarios.sql import identifier, text_literal
+from helmframe.scenarios.sources import Source, SourceFile, connect, read_guarded
+from helmframe.scenarios.sql import identifier, text_list, text_literal
 
 HUB = "hub"
+# The fields of a row of Natural Questions, for scenarios whose draw doesn't choose them.
+_NATURAL_QUESTIONS = {name: name for name in ("question", "short_answers", "long_answers")}
+_STALE = 86_400  # seconds after which the unpacked files of a killed mirror are removed
 # Columns that are added to the source's while the rows are read.
 _POSITION = "helmframe_position"
 _TAKEN = "helmframe_taken"
@@ -31,7 +62,7 @@ class Job:
     """A file to write: `path` below the root, from `source`, which the DuckDB expression `read` reads.
 
     `size` is the size of the source in bytes, if known; `values` are the columns in its path; `select` is SQL from the
-    columns of the source to those of the spec.
+    columns of the source to those of the spec. `made` is a hash of the download and of its entry in the spec.
     """
 
     path: str
@@ -40,13 +71,15 @@ class Job:
     read: str
     values: Mapping[str, str] = field(default_factory=dict)
     select: str | None = None
+    made: str = ""
 
 
 @dataclass(frozen=True)
 class Work:
     """The files to write, in the order of row_index, a connection that reads them, and their source.
 
-    `draw` is the name of the draw that chose the rows, if any.
+    `draw` is the name of the draw that chose the rows, if any. `downloads` are the addresses of downloaded files, each
+    in the spec's spelling and resolved.
     """
 
     jobs: Sequence[Job]
@@ -54,15 +87,30 @@ class Work:
     source: str
     revision: str | None
     draw: str = ""
+    downloads: Sequence[tuple[str, str]] = ()
 
 
 @dataclass(frozen=True)
 class Rows:
-    """A file of the source: the SELECT that reads it as the spec's columns, and the columns in its path."""
+    """A file of the source, and the columns in its path.
+
+    The DuckDB expression `read` reads it; `query` is SQL from its columns to those of the spec, if they differ. `size`
+    is its number of bytes, if known, and `made` a hash of the download and of its entry in the spec.
+    """
 
     path: str
-    select: str
+    read: str
+    query: str | None = None
     values: Mapping[str, str] = field(default_factory=dict)
+    size: int | None = None
+    made: str = ""
+
+    @property
+    def select(self) -> str:
+        """The SELECT of the rows with the spec's columns."""
+        if self.query is None:
+            return f"SELECT * FROM {self.read}"
+        return f"WITH rows AS (SELECT * FROM {self.read}) SELECT * FROM ({self.query})"
 
 
 @dataclass(frozen=True)
@@ -98,11 +146,11 @@ def open_work(spec: ScenarioSpec, source: str, layout: str | None, select: str |
         address, revision = _hub(spec) if source == HUB else ("", None)
         opened = connect(replace(spec, source=(("rows", address),)) if address else spec, source)
         try:
-            files = list_files(spec, opened)
+            files = _ordered(spec, opened.files())
             if not files:
                 raise opened.missing()
-            sized = [(file, None) for file in files]
-            yield _work(spec, sized, select, Work([], opened.connection, address or address_shown, revision))
+            rows = [Rows(file.path, reader(file.path, select), select, file.values) for file in files]
+            yield _work(spec, rows, Work([], opened.connection, address or address_shown, revision))
         finally:
             opened.close()
         return
@@ -115,8 +163,11 @@ def open_work(spec: ScenarioSpec, source: str, layout: str | None, select: str |
                     f"scenario {spec.scenario!r}: no file in {address_shown} matches {layout or _layout(spec)}.\n"
                     "Write the pattern of their paths: --layout PATTERN."
                 )
-            raw_files = [(_of_rows(spec, file, Path(made)), size) for file, size in raw_files]
-            work = _work(spec, raw_files, select, Work([], opened.connection, address_shown, None))
+            rows = []
+            for file in raw_files:
+                path = str(_of_rows(spec, Path(file.path), Path(made)))
+                rows.append(Rows(path, reader(path, select), select, file.values, Path(file.path).stat().st_size))
+            work = _work(spec, rows, Work([], opened.connection, address_shown, None))
             yield replace(
                 work, jobs=[replace(job, source=_below(job.source, folder, address_shown)) for job in work.jobs]
             )
@@ -124,17 +175,231 @@ def open_work(spec: ScenarioSpec, source: str, layout: str | None, select: str |
             opened.close()
 
 
-def _of_rows(spec: ScenarioSpec, file: SourceFile, folder: Path) -> SourceFile:
+@contextmanager
+def open_downloads(
+    spec: ScenarioSpec, lock: Lock, report: Callable[[Progress], None] = lambda _: None
+) -> Iterator[Work]:
+    """Download the files of the spec's `download`, and yield the files to write, while the connection is open.
+
+    Args:
+        spec: The scenario.
+        lock: The checksums of earlier downloads. New ones are added.
+        report: A function that receives the state of the downloads.
+
+    Raises:
+        SpecError: `download` doesn't fit the files.
+        SourceError: A download fails, or a file has another checksum than before.
+    """
+    entries: list[tuple[Download, Remote, list[tuple[str, Download, list[Remote]]]]] = []
+    for number, entry in enumerate(spec.download):
+        key = f"download.{number}"
+        for remote in remotes(spec, entry, lock, key):
+            tables = []
+            for name, table in entry.tables:
+                pinned = replace(table, revision=table.revision or entry.revision)
+                tables.append((name, pinned, remotes(spec, pinned, lock, f"{key}.tables.{name}", remote.spelled)))
+            entries.append((entry, remote, tables))
+    wanted = [(entry, remote) for entry, remote, _ in entries]
+    wanted += [(table, remote) for _, _, tables in entries for _, table, files in tables for remote in files]
+    with _scratch_folder() as made:
+        paths = fetch_all(spec, wanted, lock, made, report)
+        opened = connect(spec, str(made))
+        try:
+            files = _Files(spec, paths, made, opened, lock)
+            rows = [rows for entry, remote, tables in entries for rows in files.rows(entry, remote, tables)]
+            revisions = list(dict.fromkeys(remote.revision for _, remote, _ in entries))
+            revision = revisions[0] if len(revisions) == 1 else None
+            addresses = ", ".join(dict.fromkeys(entry.url for entry in spec.download))
+            downloads = [(entry.url, remote.url) for entry, remote in wanted]
+            yield _work(spec, rows, Work([], opened.connection, addresses, revision, downloads=downloads))
+        finally:
+            opened.close()
+
+
+@dataclass(frozen=True)
+class _Member:
+    """A file with rows: its public address, its path on disk, its columns in the path and their spellings."""
+
+    address: str
+    path: Path
+    values: Mapping[str, str]
+    spelled: Mapping[str, str]
+
+
+class _Files:
+    """The downloaded files of a scenario: unpacked, converted, and as expressions of DuckDB."""
+
+    def __init__(self, spec: ScenarioSpec, paths: Mapping[str, Path], folder: Path, opened: Source, lock: Lock) -> None:
+        self._spec, self._paths, self._folder, self._opened, self._lock = spec, paths, folder, opened, lock
+        self._unpacked: dict[tuple[str, str], Path] = {}
+        self._tables: dict[tuple[str, ...], str] = {}
+
+    def rows(
+        self, entry: Download, remote: Remote, tables: Sequence[tuple[str, Download, Sequence[Remote]]]
+    ) -> list[Rows]:
+        """Return the rows of a file at the publisher; those of each matching file, if it is an archive."""
+        members = self._members(entry, remote)
+        groups: dict[object, list[_Member]] = {}
+        for member in members:
+            by_values = tuple(sorted(member.values.items()))
+            is_row = format_of(member.path.name, entry.format) in ROW_PER_FILE
+            groups.setdefault(by_values if is_row else member.address, []).append(member)
+        return [self._rows(entry, remote, group, tables) for group in groups.values()]
+
+    def _rows(
+        self,
+        entry: Download,
+        remote: Remote,
+        members: Sequence[_Member],
+        tables: Sequence[tuple[str, Download, Sequence[Remote]]],
+    ) -> Rows:
+        first = members[0]
+        in_layout = placeholders(_layout(self._spec))
+        with_tables = {name: self._table(table, files, first.spelled) for name, table, files in tables}
+        read = self._read(entry, members)
+        columns = dict(first.values)
+        if len(members) == 1:
+            columns["filename"] = first.address.partition("#")[2] or first.path.name
+        address = first.address if len(members) == 1 else remote.url
+        bare = Rows(address, read)
+        present = _types(self._spec, self._opened.connection, bare)
+        if entry.select:
+            mentioned = {name for name in columns if re.search(rf"\b{re.escape(name)}\b", entry.select)}
+        else:
+            mentioned = {name for name, _ in self._spec.columns if name not in in_layout}
+        added = {name: value for name, value in columns.items() if name in mentioned and name not in present}
+        select = _completed(read, entry.select, added, with_tables, in_layout)
+        values = {name: value for name, value in first.values.items() if name in in_layout}
+        size = sum(member.path.stat().st_size for member in members)
+        files = [remote, *(file for _, _, table_files in tables for file in table_files)]
+        checksums = [self._lock.entries[file.key]["sha256"] for file in files]
+        made = hashlib.sha256(repr((entry, self._spec.columns, checksums)).encode()).hexdigest()[:32]
+        return Rows(address, f"({select})", None, values, size, made)
+
+    def _members(self, entry: Download, remote: Remote, spelled: Mapping[str, str] | None = None) -> list[_Member]:
+        path = self._paths[remote.url]
+        spellings = {**(spelled or {}), **remote.spelled}
+        if not is_archive(path, by_content=bool(entry.files)):
+            if entry.files:
+                raise self._wrong(f"{remote.url} isn't an archive. Remove `files` from its entry in `download`.")
+            return [_Member(remote.url, path, remote.values, spellings)]
+        folder = self._unpacked_folder(entry, remote, path)
+        names = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file())
+        choices = choices_of(entry)
+        matches = match_paths(entry.files or "**", names, choices, spellings)
+        if not matches:
+            raise self._wrong(f"no file in {remote.url} matches {entry.files or '**'}. Correct `files` in `download`.")
+        if not entry.files and len(matches) > 1 and entry.format not in ROW_PER_FILE:
+            some = ", ".join(name for name, _ in matches[:5])
+            raise self._wrong(f"{remote.url} has {len(matches)} files, such as {some}. Write `files: PATTERN`.")
+        members = []
+        order = {name: index for index, name in enumerate(self._spec.split_names)}
+        for name, captured in matches:
+            values = {**remote.values, **renamed(choices, captured)}
+            if order and "split" in captured and "split" not in choices:
+                values["split"] = _split(values["split"], order)
+                if values["split"] not in order:
+                    continue
+            self._check_member(entry, remote, name, folder / name)
+            members.append(_Member(f"{remote.url}#{name}", folder / name, values, {**spellings, **captured}))
+        return members
+
+    def _unpacked_folder(self, entry: Download, remote: Remote, path: Path) -> Path:
+        """Return the folder with the files of an archive that match the pattern of an entry."""
+        pattern = re.sub(r"\{\w+\}", "*", entry.files) or "**"
+        key = (remote.url, pattern)
+        if key not in self._unpacked:
+            folder = Path(tempfile.mkdtemp(dir=self._folder))
+            unpack(path, folder, lambda name: bool(match_paths(pattern, [name.removeprefix("./")], {}, {})))
+            self._unpacked[key] = folder
+        return self._unpacked[key]
+
+    def _check_member(self, entry: Download, remote: Remote, name: str, path: Path) -> None:
+        expected = expected_checksum(entry, remote, name)
+        if expected is not None:
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            check_checksum(self._spec.scenario, f"{remote.url}#{name}", digest, expected)
+
+    def _read(self, entry: Download, members: Sequence[_Member]) -> str:
+        """Return the DuckDB expression that reads files of an entry as one table."""
+        kind = format_of(members[0].path.name, entry.format)
+        if kind == "natural_questions":
+            extract = find_draw(self._spec.draw).extract if self._spec.draw else None
+            extract = extract or partial(extract_rows, columns=_NATURAL_QUESTIONS)
+            plain = [decompressed(member.path, self._folder) for member in members]
+            return f"read_parquet({text_list(str(extract(path, self._folder)) for path in plain)})"
+        files = [(member.address.partition("#")[2] or member.path.name, member.path) for member in members]
+        headless = re.search(r"\bcolumn\d+\b", entry.select) is not None
+        options = dict(entry.options)
+        address = members[0].address
+        return str(
+            read_guarded(
+                self._spec.scenario,
+                address,
+                lambda: read_rows(files, kind, options, self._folder, self._opened.connection, headless=headless),
+            )
+        )
+
+    def _table(self, table: Download, files: Sequence[Remote], spelled: Mapping[str, str]) -> str:
+        members = [member for remote in files for member in self._members(table, remote, spelled)]
+        key = tuple(member.address for member in members)
+        if key not in self._tables:
+            self._tables[key] = self._read(table, members)
+        return self._tables[key]
+
+    def _wrong(self, problem: str) -> SpecError:
+        return SpecError.at(self._spec.origin or self._spec.scenario, "download", problem)
+
+
+def _completed(
+    read: str, query: str, values: Mapping[str, str], tables: Mapping[str, str], in_layout: Sequence[str]
+) -> str:
+    """Return the SELECT from an expression to the spec's columns.
+
+    Args:
+        read: The expression that reads the source.
+        query: SQL over the table `rows`, which has the columns of the source and the `values`; "" for all columns.
+        values: Further columns: placeholders, and the name of the file.
+        tables: Name → expression of the tables that the query joins.
+        in_layout: The columns in the path of the file to write, which has them no second time.
+    """
+    constants = "".join(f", {text_literal(value)} AS {identifier(name)}" for name, value in values.items())
+    rows = f"SELECT *{constants} FROM {read}"
+    if not query:
+        return rows
+    more = "".join(f", {identifier(name)} AS (SELECT * FROM {table})" for name, table in tables.items())
+    # a copy of all rows in memory would not fit
+    star = f"COLUMNS(lambda name: name NOT IN ({_texts(in_layout)}))" if in_layout else "*"
+    return f"WITH rows AS NOT MATERIALIZED ({rows}){more} SELECT {star} FROM ({query}\n)"
+
+
+def _texts(texts: Iterable[str]) -> str:
+    return ", ".join(map(text_literal, texts))
+
+
+@contextmanager
+def _scratch_folder() -> Iterator[Path]:
+    """Yield a folder for unpacked files, next to the downloads: the folder for temporary files may be in memory."""
+    parent = downloads_folder()
+    parent.mkdir(parents=True, exist_ok=True)
+    for folder in parent.glob("unpacked-*"):
+        if time.time() - folder.stat().st_mtime > _STALE:
+            shutil.rmtree(folder, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=f"unpacked-{os.getpid()}-", dir=parent) as made:
+        yield Path(made)
+
+
+def _of_rows(spec: ScenarioSpec, path: Path, folder: Path) -> Path:
     """Return a file of rows: of a file in its makers' format, the rows that the scenario's draw extracts."""
     extract = find_draw(spec.draw).extract if spec.draw else None
-    return file if extract is None else replace(file, path=str(extract(Path(file.path), folder)))
+    return path if extract is None else extract(path, folder)
 
 
-def _work(spec: ScenarioSpec, files: Sequence[tuple[SourceFile, int | None]], select: str | None, bare: Work) -> Work:
+def _work(spec: ScenarioSpec, sources: Sequence[Rows], bare: Work) -> Work:
     """Return the jobs: one for each file of the source, or those of the rows that the spec's draw chooses."""
     if spec.draw:
         draw = find_draw(spec.draw)
-        sources = [Rows(file.path, _made(reader(file.path, select), select), file.values) for file, _ in files]
         if is_drawn(spec, draw, bare.connection, sources):
             names = placeholders(_layout(spec))
             order = {name: index for index, name in enumerate(spec.split_names)}
@@ -145,22 +410,18 @@ def _work(spec: ScenarioSpec, files: Sequence[tuple[SourceFile, int | None]], se
                     order.get(planned.values.get("split", ""), 0),
                 ),
             )
-            return replace(bare, jobs=[_job(spec, files, planned, bare.source) for planned in made], draw=spec.draw)
-    return replace(bare, jobs=_numbered(spec, files, select))
+            return replace(bare, jobs=[_job(spec, sources, planned, bare.source) for planned in made], draw=spec.draw)
+    return replace(bare, jobs=_numbered(spec, sources))
 
 
-def _made(read: str, select: str | None) -> str:
-    return (
-        f"SELECT * FROM {read}" if select is None else f"WITH rows AS (SELECT * FROM {read}) SELECT * FROM ({select})"
-    )
-
-
-def _job(spec: ScenarioSpec, files: Sequence[tuple[SourceFile, int | None]], made: Drawn, source: str) -> Job:
+def _job(spec: ScenarioSpec, sources: Sequence[Rows], made: Drawn, address: str) -> Job:
     """Return the job of a file of drawn rows."""
-    sizes = [files[number][1] for number in made.files]
+    sizes = [sources[number].size for number in made.files]
     size = sum(size or 0 for size in sizes) if None not in sizes else None
     path = fill_layout(_layout(spec), made.values, made.shard)
-    return Job(path, source, size, made.read, made.values)
+    hashes = "".join(source.made for source in sources)
+    digest = hashlib.sha256(hashes.encode()).hexdigest()[:32] if hashes else ""
+    return Job(path, address, size, made.read, made.values, made=digest)
 
 
 def _below(file: str, folder: Path, shown: str) -> str:
@@ -189,21 +450,25 @@ def _hub(spec: ScenarioSpec) -> tuple[str, str | None]:
     )
 
 
-def _of_folder(spec: ScenarioSpec, folder: Path, layout: str) -> list[tuple[SourceFile, int | None]]:
+def _of_folder(spec: ScenarioSpec, folder: Path, layout: str) -> list[SourceFile]:
     order = {name: index for index, name in enumerate(spec.split_names)}
     files = []
-    for path, path_values in files_in(folder, layout).items():
-        values = (
-            {**path_values, "split": _split(path_values["split"], order)} if "split" in path_values else path_values
-        )
-        if not order or values.get("split", next(iter(order))) in order:
-            files.append((SourceFile(str(path), values), path.stat().st_size))
+    for path, values in files_in(folder, layout).items():
+        split = {"split": _split(values["split"], order)} if "split" in values else {}
+        files.append(SourceFile(str(path), {**values, **split}))
+    return _ordered(spec, files)
+
+
+def _ordered(spec: ScenarioSpec, files: Iterable[SourceFile]) -> list[SourceFile]:
+    """Return the files of the spec's splits, by subset, split and name: the order of row_index."""
+    order = {name: index for index, name in enumerate(spec.split_names)}
     return sorted(
-        files,
-        key=lambda entry: (
-            [entry[0].values.get(name, "") for name in spec.subsets],
-            order.get(entry[0].values.get("split", ""), 0),
-            entry[0].path,
+        # splits that the spec doesn't name don't belong to the scenario ("auxiliary_train")
+        (file for file in files if not order or file.values.get("split", next(iter(order))) in order),
+        key=lambda file: (
+            [file.values.get(name, "") for name in spec.subsets],
+            order.get(file.values.get("split", ""), 0),
+            file.path,
         ),
     )
 
@@ -214,23 +479,27 @@ def _split(raw_name: str, split_names: Mapping[str, int]) -> str:
     return raw_name if raw_name in split_names or len(alike) != 1 else alike[0]
 
 
-def _numbered(spec: ScenarioSpec, files: Sequence[tuple[SourceFile, int | None]], select: str | None) -> list[Job]:
+def _numbered(spec: ScenarioSpec, sources: Sequence[Rows]) -> list[Job]:
     """Return the job of each file: its path follows the spec's layout, with a number among files of one path."""
     layout = _layout(spec)
     names = placeholders(layout)
-    groups: dict[tuple[str, ...], list[str]] = {}
-    for file, _ in files:
-        missing = [name for name in names if name not in file.values]
+    totals: dict[tuple[str, ...], int] = {}
+    for source in sources:
+        missing = [name for name in names if name not in source.values]
         if missing:
             raise SourceBrokenError(
-                f"{file.path}: the path has no {{{missing[0]}}}, which {layout} needs. Write --layout PATTERN."
+                f"{source.path}: the path has no {{{missing[0]}}}, which {layout} needs. Write --layout PATTERN, or "
+                "add it to `values` in `download`."
             )
-        groups.setdefault(tuple(file.values[name] for name in names), []).append(file.path)
+        group = tuple(source.values[name] for name in names)
+        totals[group] = totals.get(group, 0) + 1
     jobs = []
-    for file, size in files:
-        group = groups[tuple(file.values[name] for name in names)]
-        path = fill_layout(layout, file.values, f"{group.index(file.path):05d}-of-{len(group):05d}")
-        jobs.append(Job(path, file.path, size, reader(file.path, select), file.values, select))
+    numbers = dict.fromkeys(totals, 0)
+    for source in sources:
+        group = tuple(source.values[name] for name in names)
+        path = fill_layout(layout, source.values, f"{numbers[group]:05d}-of-{totals[group]:05d}")
+        numbers[group] += 1
+        jobs.append(Job(path, source.path, source.size, source.read, source.values, source.query, source.made))
     return jobs
 
 

@@ -20,6 +20,7 @@ from helmframe._core.specs import (
     placeholders,
 )
 from helmframe._schema import INSTANCES, SOURCE_PREFIX, source_column, source_names
+from helmframe.config import download_enabled
 from helmframe.errors import SourceBrokenError, SpecError
 from helmframe.scenarios.conditions import condition_sql
 from helmframe.scenarios.sources import Source, SourceFile, connect, connect_frame
@@ -115,7 +116,7 @@ def open_query(
 
         name = spec.generated
         frame = Frame(generated_rows(name, _subset_values(spec, where)) if make_rows else no_rows(name), name)
-    source = connect_frame(spec.scenario, frame) if frame else connect(spec, data)
+    source = connect_frame(spec.scenario, frame) if frame else connect(spec, rows_root(spec, data))
     try:
         nothing = False
         if frame is None:
@@ -128,6 +129,19 @@ def open_query(
         yield Query(spec, columns, source, "FALSE" if nothing else " AND ".join(conditions), names_instances)
     finally:
         source.close()
+
+
+def rows_root(spec: ScenarioSpec, data: str | None) -> str | None:
+    """Return the root to read a scenario from: `data`, or the cache of downloads, which is filled if necessary.
+
+    Raises:
+        SourceError: Fetching the rows fails.
+    """
+    if not download_enabled():
+        return data
+    from helmframe.scenarios.mirror import fetched_root
+
+    return fetched_root(spec, data)
 
 
 def with_default_subsets(spec: ScenarioSpec, where: Sequence[Condition]) -> list[Condition]:

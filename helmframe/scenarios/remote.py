@@ -1,16 +1,23 @@
 """Access of DuckDB to buckets and the Hub, through its httpfs extension or else Python's file systems."""
 
 import importlib.util
+import logging
+import os
 import re
+import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
+from email.utils import parsedate_to_datetime
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
+from urllib.parse import quote, unquote
 
-from helmframe.config import S3Options, s3_options, s3_reader
-from helmframe.errors import CapabilityError
+from helmframe.config import HUB, S3Options, hub_endpoint, hub_token, s3_options, s3_reader
+from helmframe.errors import CapabilityError, SourceError
 from helmframe.scenarios.sql import text_literal
 
 if TYPE_CHECKING:
@@ -18,9 +25,16 @@ if TYPE_CHECKING:
 
 Listing: TypeAlias = Callable[[str], list[str]]
 
+logger = logging.getLogger("helmframe.scenarios")
+
 # Remote reads wait for the network: threads hide the latency.
 _THREADS = 16
 _TIMEOUT = 10  # seconds, per request
+_CONVERTED = "refs/convert/parquet"  # the branch with the Parquet that the Hub makes from other formats
+_RETRIED = (408, 429, 500, 502, 503, 504)
+_RETRIES = 5
+# The longest wait that a server may request, in seconds: the Hub counts requests in windows of five minutes.
+_LONGEST_WAIT = 300.0
 
 
 def reach_s3(connection: "duckdb.DuckDBPyConnection", options: S3Options, where: str) -> Listing:
@@ -48,27 +62,31 @@ def reach_s3(connection: "duckdb.DuckDBPyConnection", options: S3Options, where:
 
 
 def reach_hub(connection: "duckdb.DuckDBPyConnection") -> Listing:
-    """Let the connection read hf://; return a function that lists the paths of a glob pattern."""
+    """Let the connection read hf://; return a function that lists the paths of a glob pattern.
+
+    DuckDB's own reader knows only huggingface.co, and reports a denied access as a failure of the server. So Python
+    lists the files, and requests the first file before DuckDB reads.
+    """
     _prepare(connection)
     extension = httpfs_file()
-    if extension is not None:
-        _load_httpfs(connection, extension)
-        return partial(_duckdb_glob, connection)
-    from huggingface_hub import HfFileSystem
 
-    class Hub(_ManyThreads, HfFileSystem):
-        def modified(self, path: str, **options: Any) -> datetime:  # noqa: ARG002
-            # DuckDB needs a time, and the hub's file system has none; during one read a file doesn't change
-            return datetime.fromtimestamp(0, UTC)
+    class Hub(_ManyThreads, _hub_filesystem_type()):  # type: ignore[misc]
+        pass
 
     filesystem = Hub(skip_instance_cache=True)
-    connection.register_filesystem(filesystem)
-    return lambda pattern: [f"hf://{path}" for path in filesystem.glob(pattern)]
-
-
-def hub_address(address: str) -> str:
-    """Return an address as the available reader spells it: only DuckDB and the hub's server know `@~parquet`."""
-    return address if httpfs_file() is not None else address.replace("@~parquet/", "@refs/convert/parquet/")
+    if extension is not None and hub_endpoint() == HUB:
+        _load_httpfs(connection, extension)
+        # the wait before a retry is multiplied by 4: at most 70 seconds in all
+        connection.execute(f"SET http_retries = {_RETRIES + 1}")
+        # the variable with the certificates of a company's proxy, which Python's client reads too
+        if certificates := os.environ.get("SSL_CERT_FILE"):
+            connection.execute(f"SET ca_cert_file = {text_literal(certificates)}")
+        token = hub_token()
+        if token is not None:
+            connection.execute(f"CREATE SECRET (TYPE huggingface, TOKEN {text_literal(token.reveal())})")
+    else:
+        connection.register_filesystem(filesystem)
+    return partial(_find_on_hub, filesystem, set())
 
 
 def filesystem_of(address: str) -> Any:
@@ -78,9 +96,7 @@ def filesystem_of(address: str) -> Any:
 
         return s3fs.S3FileSystem(**s3_options().client(_TIMEOUT))
     if address.startswith("hf://"):
-        from huggingface_hub import HfFileSystem
-
-        return HfFileSystem(skip_instance_cache=True)
+        return _hub_filesystem_type()(skip_instance_cache=True)
     from fsspec.implementations.local import LocalFileSystem
 
     return LocalFileSystem()
@@ -188,21 +204,195 @@ def _duckdb_glob(connection: "duckdb.DuckDBPyConnection", pattern: str) -> list[
     return [row[0] for row in connection.sql(f"SELECT file FROM glob({text_literal(pattern)})").fetchall()]
 
 
+def _find_on_hub(filesystem: Any, readable: set[str], pattern: str) -> list[str]:
+    """List the longest literal folder recursively; check once for each data set that its files can be read."""
+    folder = re.split(r"[*?\[]", pattern, maxsplit=1)[0].rpartition("/")[0]
+    paths = [f"hf://{path}" for path in filesystem.find(folder)]
+    repository = HubPath.parse(pattern).repository
+    if paths and repository not in readable:
+        request_hub("HEAD", HubPath.parse(paths[0]).url)
+        readable.add(repository)
+    return paths
+
+
+@dataclass(frozen=True)
+class HubPath:
+    """The parts of `hf://datasets/OWNER/NAME@REVISION/PATH`, which may have no revision.
+
+    >>> HubPath.parse("hf://datasets/ybisk/piqa@~parquet/plain_text/test/0000.parquet").revision
+    'refs/convert/parquet'
+    """
+
+    repository: str
+    revision: str
+    path: str
+
+    @classmethod
+    def parse(cls, address: str) -> "HubPath":
+        """Return the parts of an address, with or without `hf://`.
+
+        Raises:
+            SourceError: The address isn't one of a data set.
+        """
+        pattern = r"(?:hf://)?datasets/([\w.\-]+/[\w.\-]+)(?:@(refs/(?:convert|pr)/[\w.\-]+|[^/]+))?(?:/(.*))?"
+        match = re.fullmatch(pattern, address)
+        if match is None:
+            raise SourceError(
+                f"{address} must be hf://datasets/OWNER/NAME/PATH, or hf://datasets/OWNER/NAME@REVISION/PATH."
+            )
+        repository, revision, path = match[1], unquote(match[2] or "main"), match[3] or ""
+        return cls(repository, _CONVERTED if revision == "~parquet" else revision, path)
+
+    @property
+    def url(self) -> str:
+        """The address of the file at the configured endpoint."""
+        revision = quote(self.revision, safe="")
+        return f"{hub_endpoint()}/datasets/{self.repository}/resolve/{revision}/{quote(self.path)}"
+
+    @property
+    def page(self) -> str:
+        """The page of the data set, with its terms."""
+        return f"{hub_endpoint()}/datasets/{self.repository}"
+
+    def api(self, call: str) -> str:
+        """Return the address of a call of the Hub's API: "tree" or "revision"."""
+        path = f"/{quote(self.path)}" if call == "tree" and self.path else ""
+        return f"{hub_endpoint()}/api/datasets/{self.repository}/{call}/{quote(self.revision, safe='')}{path}"
+
+
 def pin_revision(address: str) -> tuple[str, str | None]:
     """Return an address at the current commit of its branch, and the commit; unchanged if that is unknown.
 
     `hf://datasets/cais/mmlu/…` → `hf://datasets/cais/mmlu@c30699e…/…`
     """
-    match = re.fullmatch(r"hf://datasets/([\w.\-]+/[\w.\-]+)(?:@([^/]+))?(/.*)", address)
-    if match is None:
+    if not address.startswith("hf://datasets/"):
         return address, None
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError
-
-    name, branch, path = match.groups()
-    revision = "refs/convert/parquet" if branch == "~parquet" else branch
+    parts = HubPath.parse(address)
     try:
-        commit = HfApi().dataset_info(name, revision=revision, timeout=30).sha
-    except (HfHubHTTPError, OSError):
+        commit = str(request_hub("GET", parts.api("revision")).json().get("sha") or "")
+    except OSError:
         return address, None  # reading raises the error, with the scenario's name
-    return (f"hf://datasets/{name}@{commit}{path}", commit) if commit else (address, None)
+    return (f"hf://datasets/{parts.repository}@{commit}/{parts.path}", commit) if commit else (address, None)
+
+
+def request_hub(method: str, url: str, headers: Mapping[str, str] | None = None) -> Any:
+    """Send a request to the Hub with the user's token, follow redirects, and return the response.
+
+    A rate limit is waited for, at most `_LONGEST_WAIT` seconds; failures of the server are retried with backoff.
+
+    Raises:
+        HfHubHTTPError: The Hub refuses the request. It is an OSError, and its message has no credentials.
+        ConnectionError: The Hub can't be reached.
+    """
+    from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
+
+    for attempt in range(_RETRIES + 1):
+        session = get_session()
+        http = sys.modules[type(session).__module__.partition(".")[0]]  # httpx, or its successor httpx2
+        try:
+            response = session.request(
+                method, url, headers={**build_hf_headers(), **(headers or {})}, timeout=_TIMEOUT, follow_redirects=True
+            )
+        except http.TransportError as error:
+            problem, wait = f"{type(error).__name__}: {error}", 0.0
+            if not isinstance(error, http.ReadError | http.ReadTimeout | http.RemoteProtocolError):
+                break
+        else:
+            wait = _requested_wait(response.headers)
+            if response.status_code not in _RETRIED or attempt == _RETRIES or wait > _LONGEST_WAIT:
+                hf_raise_for_status(response)
+                return response
+            problem = f"status {response.status_code}"
+        if attempt < _RETRIES:
+            wait = wait or 0.5 * 2**attempt
+            logger.warning("The Hub: %s. The request is sent again in %.1f seconds.", problem, wait)
+            time.sleep(wait)
+    # raised outside of `except`, so that no traceback has the request, which has the token
+    raise ConnectionError(f"{hub_endpoint()}: {problem}")
+
+
+def _requested_wait(headers: Mapping[str, str]) -> float:
+    """Return the seconds to wait that the server requests, else 0: `Retry-After`, or the Hub's `RateLimit`."""
+    value = headers.get("Retry-After", "").strip()
+    window = re.search(r"\br=0;\s*t=(\d+)", headers.get("RateLimit", ""))
+    if value.isdecimal():
+        return float(value)
+    if value:
+        try:
+            return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
+        except (ValueError, TypeError):
+            return 0.0
+    return float(window[1]) if window else 0.0
+
+
+@cache
+def _hub_filesystem_type() -> Any:
+    """Return the class of Python file systems of data sets on the Hub; fsspec is imported only if the Hub is read."""
+    from fsspec.spec import AbstractBufferedFile, AbstractFileSystem
+
+    class HubFile(AbstractBufferedFile):  # type: ignore[misc]
+        def _fetch_range(self, start: int, end: int) -> bytes:
+            headers = {"Range": f"bytes={start}-{end - 1}", "Accept-Encoding": "identity"}
+            return bytes(request_hub("GET", HubPath.parse(self.path).url, headers).content)
+
+    class HubFiles(AbstractFileSystem):  # type: ignore[misc]
+        protocol = "hf"
+
+        def __init__(self, **options: Any) -> None:
+            super().__init__(**options)
+            self._sizes: dict[str, int] = {}
+
+        def ls(self, path: str, detail: bool = True, **_: Any) -> list[Any]:
+            entries = list(self._entries(path, recursive=False))
+            return entries if detail else [entry["name"] for entry in entries]
+
+        def find(self, path: str, withdirs: bool = False, detail: bool = False, **_: Any) -> Any:
+            entries = {entry["name"]: entry for entry in self._entries(path, recursive=True)}
+            files = {name: entry for name, entry in sorted(entries.items()) if withdirs or entry["type"] == "file"}
+            return files if detail else list(files)
+
+        def info(self, path: str, **_: Any) -> dict[str, Any]:
+            name = self._strip_protocol(path)
+            if name not in self._sizes:
+                self._sizes[name] = _hub_size(name)
+            return {"name": name, "size": self._sizes[name], "type": "file"}
+
+        def modified(self, path: str, **_: Any) -> datetime:  # noqa: ARG002
+            # DuckDB needs a time, and a tree has none; during one read a file doesn't change
+            return datetime.fromtimestamp(0, UTC)
+
+        def _open(self, path: str, mode: str = "rb", **options: Any) -> Any:
+            return HubFile(self, path, mode, **options)
+
+        def _entries(self, path: str, *, recursive: bool) -> Iterator[dict[str, Any]]:
+            name = self._strip_protocol(path)
+            parts = HubPath.parse(name)
+            root = name.removesuffix(parts.path).rstrip("/")
+            url: str | None = f"{parts.api('tree')}?recursive={str(recursive).lower()}"
+            while url:
+                response = request_hub("GET", url)
+                for entry in response.json():
+                    child = f"{root}/{entry['path']}"
+                    if entry["type"] == "file":
+                        self._sizes[child] = entry["size"]
+                    yield {"name": child, "size": entry.get("size", 0), "type": entry["type"]}
+                url = response.links.get("next", {}).get("url")
+
+    return HubFiles
+
+
+def _hub_size(name: str) -> int:
+    """Return the size of a file on the Hub.
+
+    Raises:
+        FileNotFoundError: The data set has no such file.
+    """
+    from huggingface_hub.errors import EntryNotFoundError
+
+    try:
+        response = request_hub("HEAD", HubPath.parse(name).url, {"Accept-Encoding": "identity"})
+    except EntryNotFoundError:
+        response = None
+    if response is None:
+        raise FileNotFoundError(f"hf://{name}")
+    return int(response.headers["Content-Length"])

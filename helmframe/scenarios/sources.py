@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from helmframe._core.specs import Frame, ScenarioSpec
 from helmframe._core.yaml import specs_root
-from helmframe.config import data_root, from_home, s3_options
+from helmframe.config import data_root, from_home, hub_endpoint, hub_token, s3_options
 from helmframe.errors import (
     HelmframeError,
     SourceBrokenError,
@@ -26,7 +26,7 @@ from helmframe.errors import (
     SourceMissingError,
     SpecError,
 )
-from helmframe.scenarios.remote import Listing, hub_address, reach_hub, reach_s3
+from helmframe.scenarios.remote import HubPath, Listing, reach_hub, reach_s3
 from helmframe.scenarios.sql import text_list
 
 if TYPE_CHECKING:
@@ -59,6 +59,8 @@ class Source:
     connection: "duckdb.DuckDBPyConnection" = field(repr=False)
     listing: Listing = field(repr=False)
     secrets: tuple[str, ...] = field(default=(), repr=False)
+    terms: str = ""  # the page with the terms of a gated data set, if it isn't the data set's own
+    fetch_hint: str = ""  # how to fetch the rows into the root, if the spec has a source
 
     def files(self, wanted: Mapping[str, Sequence[str]] | None = None) -> list[SourceFile]:
         """Return the files at the address, sorted by path, whose columns have one of the `wanted` values."""
@@ -84,7 +86,7 @@ class Source:
         except SourceError:
             raise
         except reader_errors() as error:
-            failure = source_error(error, self.scenario, address or self.address, self.secrets)
+            failure = source_error(error, self.scenario, address or self.address, self.secrets, self.terms)
         # Raised outside of `except`: traceback and context must not hold the reader's frames with credentials.
         raise failure
 
@@ -114,7 +116,7 @@ class Source:
     def missing(self) -> SourceMissingError:
         """Return the error that no file is at the address."""
         return SourceMissingError(
-            f"scenario {self.scenario!r}: no file found at {self.address}.\n{advice(self.address)}"
+            f"scenario {self.scenario!r}: no file found at {self.address}.\n{self.fetch_hint or advice(self.address)}"
         )
 
     def close(self) -> None:
@@ -146,7 +148,9 @@ def connect(spec: ScenarioSpec, data: str | None = None) -> Source:
     address = _expanded(spec, data)
     scheme = address.partition("://")[0] if "://" in address else ""
     connection = _connection()
-    source = Source(spec.scenario, address, connection, _on_disk)
+    root = data or data_root()
+    hint = fetch_hint(spec, root) if root and not address.startswith("hf://") else ""
+    source = Source(spec.scenario, address, connection, _on_disk, fetch_hint=hint)
     if not scheme:
         return source
     where = f"scenario {spec.scenario!r}: {address}"
@@ -155,9 +159,36 @@ def connect(spec: ScenarioSpec, data: str | None = None) -> Source:
         source = replace(source, secrets=options.secrets)
         return replace(source, listing=source.guarded(lambda: reach_s3(connection, options, where)))
     if scheme == "hf":
-        listing = source.guarded(lambda: reach_hub(connection))
-        return replace(source, address=hub_address(address), listing=listing)
+        token = hub_token()
+        source = replace(source, secrets=(token.reveal(),) if token else (), terms=spec.terms)
+        return replace(source, listing=source.guarded(lambda: reach_hub(connection)))
     raise SourceError(f"{where} can't be read: {scheme}:// is unsupported.\nWrite a folder or s3://bucket/prefix.")
+
+
+def is_reachable(spec: ScenarioSpec, data: str | None = None) -> bool:
+    """Return whether the root has files of a scenario; without a root, whether the Hub or helmframe has them.
+
+    Raises:
+        SourceError: The root can't be read.
+    """
+    if not (data or data_root()):
+        return "{data}" not in str(dict(spec.source).get("rows")) or isinstance(dict(spec.hub).get("rows"), str)
+    source = connect(spec, data)
+    try:
+        return bool(source.files())
+    finally:
+        source.close()
+
+
+def fetch_hint(spec: ScenarioSpec, root: str | None = None) -> str:
+    """Return how to fetch the rows of a scenario; "" if its spec has no public source."""
+    if not spec.download and not dict(spec.hub).get("rows"):
+        return ""
+    name = spec.scenario if Path(spec.origin).parent == specs_root() / "scenarios" else spec.origin
+    return (
+        f"Fetch its rows: helmframe mirror {name} --to {root or 'ROOT'}\n"
+        "Or write hf.configure(download=True): the first plan that needs them fetches them."
+    )
 
 
 def connect_frame(scenario: str, frame: Frame) -> Source:
@@ -205,9 +236,11 @@ def _expanded(spec: ScenarioSpec, data: str | None) -> str:
     if root:
         return address.replace("{data}", root)
     if not isinstance(hub, str):
+        hint = fetch_hint(spec)
+        where = "Set HELMFRAME_DATA, or write hf.configure(data=…): a folder or s3://bucket/prefix with its rows."
         raise SourceMissingError(
-            f"scenario {spec.scenario!r}: no data root is set for {address_pattern}.\n"
-            "Set HELMFRAME_DATA, or write hf.configure(data=…): a folder or s3://bucket/prefix with its rows."
+            f"scenario {spec.scenario!r}: no data root is set for {address_pattern}.\n{where}"
+            + (f"\n{hint}" if hint else "")
         )
     return hub
 
@@ -257,12 +290,25 @@ _KEYS = (
 )
 
 
-def source_error(error: BaseException, scenario: str, address: str, secrets: Sequence[str] = ()) -> SourceError:
-    """Return the typed error of a failure at the address; the message has none of the `secrets`."""
+def source_error(
+    error: BaseException, scenario: str, address: str, secrets: Sequence[str] = (), terms: str = ""
+) -> SourceError:
+    """Return the typed error of a failure at the address; the message has none of the `secrets`.
+
+    Args:
+        error: The failure.
+        scenario: The name of the scenario.
+        address: The address that was read.
+        secrets: Credentials that the message must not have.
+        terms: The page with the terms of a gated data set; default its page on the Hub.
+    """
     import duckdb
 
     problem = _error_line(error, secrets)
     where = f"scenario {scenario!r}: {address}"
+    response = getattr(error, "response", None)
+    if address.startswith("hf://") and response is not None:
+        return _hub_error(response.status_code, response.headers, where, terms or HubPath.parse(address).page, problem)
     if _DENIED.search(problem):
         return SourceDeniedError(f"{where} can't be read: access denied ({problem}).\n{_KEYS}")
     if _BROKEN.search(problem) or isinstance(error, duckdb.InvalidInputException):
@@ -279,6 +325,35 @@ def source_error(error: BaseException, scenario: str, address: str, secrets: Seq
     if _MISSING.search(problem):
         return SourceMissingError(f"{where}: bucket, folder or file not found ({problem}).\n{advice(address)}")
     return SourceError(f"{where} can't be reached ({problem}).\n{advice(address)}")
+
+
+def _hub_error(status: int, headers: Mapping[str, str], where: str, page: str, problem: str) -> SourceError:
+    """Return the typed error of a request that the Hub refused."""
+    code = headers.get("X-Error-Code", "")
+    if code == "GatedRepo":
+        return SourceDeniedError(
+            f"{where} is gated. Accept the terms at {page}, then set HF_TOKEN to a token of the same account, or run "
+            "'hf auth login'."
+        )
+    if headers.get("X-Error-Message") == "Invalid credentials in Authorization header":
+        return SourceDeniedError(
+            f"{where} can't be read: the token is invalid or expired. Set HF_TOKEN to a token from "
+            f"{hub_endpoint()}/settings/tokens, or run 'hf auth login'."
+        )
+    if code == "RepoNotFound":
+        return SourceMissingError(
+            f"{where}: data set not found, or private. Set HF_TOKEN if it is private.\n{advice('hf://')}"
+        )
+    if status in (404, 410):
+        return SourceMissingError(f"{where}: revision, folder or file not found ({problem}).\n{advice('hf://')}")
+    if status in (401, 403):
+        return SourceDeniedError(f"{where} can't be read: access denied ({problem}). See {page}, and set HF_TOKEN.")
+    if status == 429:
+        return SourceError(
+            f"{where}: the Hub's limit of requests is reached ({problem}). Try again later, or set HF_TOKEN: the limit "
+            "of an account is higher."
+        )
+    return SourceError(f"{where} can't be reached ({problem}).\n{advice('hf://')}")
 
 
 def sql_problem(error: BaseException) -> str:

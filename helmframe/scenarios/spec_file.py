@@ -72,7 +72,10 @@ def load_scenario(path: Path) -> ScenarioSpec:
 
 
 def _mapping(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """Return the content of a file, merged into that of the spec in `like`: by key, in adapter and decoding too."""
+    """Return the content of a file, merged into that of the spec in `like`: by key, in adapter and decoding too.
+
+    A file with a `source` of its own doesn't inherit `download`.
+    """
     file = path.name
     mapping = read_yaml(path)
     if not isinstance(mapping, dict):
@@ -91,6 +94,8 @@ def _mapping(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     if not re.fullmatch(r"\w+", str(like)) or base in (path, *seen) or not base.is_file():
         raise SpecError.at(file, "like", f"{like!r} must be the name of another spec in the same folder.")
     over = _mapping(base, (path, *seen))
+    if "source" in mapping:
+        over.pop("download", None)  # files with other rows
     for key in ("adapter", "decoding"):
         if isinstance(mapping.get(key), dict) and isinstance(over.get(key), dict):
             mapping[key] = over[key] | mapping[key]

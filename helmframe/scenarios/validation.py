@@ -10,7 +10,7 @@ from helmframe._schema import INSTANCES, TURN
 from helmframe.config import data_root, from_home, s3_endpoint
 from helmframe.errors import ArgumentError, NoInstancesError, SourceError, near
 from helmframe.scenarios.conditions import check_column, listed_names
-from helmframe.scenarios.query import Query, columns_in_path, list_files, open_query, values_in_path
+from helmframe.scenarios.query import Query, columns_in_path, list_files, open_query, rows_root, values_in_path
 from helmframe.scenarios.sources import connect
 from helmframe.scenarios.sql import identifier
 
@@ -63,7 +63,7 @@ def values(spec: ScenarioSpec, column: str, data: str | None = None) -> list[Any
         SourceError: The rows can't be read. The message has scenario and address.
     """
     if spec.frame is None and not spec.generated:
-        source = connect(spec, data)
+        source = connect(spec, rows_root(spec, data))
         try:
             if column in columns_in_path(spec, source):
                 files = list_files(spec, source)

@@ -14,8 +14,8 @@ import pytest
 
 from tests.acceptance.figures import shown
 from tests.demo import ROOT, demo_model
+from tests.hub_server import hub_server
 from tests.s3_server import S3Server
-from tests.scenarios.hub_server import hub
 from tests.snippets import Snippet, snippets
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -93,8 +93,8 @@ def core(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def mmlu_hub(shared: Path) -> Iterator[dict[str, str]]:
     """The environment variables of a local server that speaks the Hub's API and has MMLU."""
-    with hub({"cais/mmlu": shared / "scenarios" / "mmlu"}) as endpoint:
-        yield {"HF_ENDPOINT": endpoint, "HF_HUB_DISABLE_TELEMETRY": "1"}
+    with hub_server({"cais/mmlu": shared / "scenarios" / "mmlu"}) as hub:
+        yield {"HF_ENDPOINT": hub.endpoint, "HF_HUB_DISABLE_TELEMETRY": "1"}
 
 
 def run(python: Path, code: list[str], folder: Path, variables: Mapping[str, str]) -> list[str]:

@@ -14,8 +14,8 @@ from helmframe.errors import ArgumentError, NotAModelError, SourceBrokenError, S
 from helmframe.models import Completion, local_files
 from helmframe.models.local_files import find_checkpoint
 from helmframe.models.protocol import from_any
+from tests.hub_server import hub_server
 from tests.models import tiny
-from tests.scenarios.hub_server import hub
 
 
 @pytest.fixture
@@ -105,10 +105,15 @@ def test_a_hub_model_is_fetched_with_one_kind_of_weights(folder: Path, tmp_path:
     if only_torchs:
         (folder / "model.safetensors").unlink()
     plain = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
-    with hub({"some/hub": folder}) as endpoint:
+    with hub_server({"some/hub": folder}) as hub:
         done = subprocess.run(
             [sys.executable, "-c", ASKS],
-            env={**plain, "HF_ENDPOINT": endpoint, "HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_TELEMETRY": "1"},
+            env={
+                **plain,
+                "HF_ENDPOINT": hub.endpoint,
+                "HF_HOME": str(tmp_path / "home"),
+                "HF_HUB_DISABLE_TELEMETRY": "1",
+            },
             capture_output=True,
             text=True,
             check=False,

@@ -31,15 +31,23 @@ def test_a_row_has_the_method_and_the_main_metric() -> None:
 
 
 def test_status_says_why_rows_are_read_from_a_root() -> None:
-    said = {name: row(name)["status"] for name in ("dyck_language", "sampler", "ice", "the_pile", "gpqa", "bbq")}
+    said = {name: row(name)["status"] for name in ("dyck_language", "sampler", "ice", "gpqa", "bbq", "lex_glue")}
     assert said == {
         "dyck_language": "generated",
         "sampler": "packaged",
         "ice": "licensed",
-        "the_pile": "dead",
         "gpqa": "gated",
-        "bbq": "elsewhere",
+        "bbq": "download",
+        "lex_glue": "download",
     }
+
+
+def test_every_scenario_has_a_source() -> None:
+    assert "elsewhere" not in set(hf.list_scenarios()["status"])
+    for name in scenario_names():
+        spec = find_scenario(name)
+        if spec.status:
+            assert spec.terms or dict(spec.hub), name
 
 
 def test_everything_helm_asks_is_there() -> None:

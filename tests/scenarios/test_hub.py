@@ -15,7 +15,7 @@ from helmframe.errors import SourceError
 from helmframe.scenarios import remote
 from helmframe.scenarios.catalogue import find_scenario, scenario_names
 from helmframe.scenarios.load import load
-from tests.scenarios.hub_server import COMMIT, hub
+from tests.hub_server import COMMIT, hub_server
 from tests.scenarios.readers import READERS
 
 READS = """\
@@ -87,10 +87,10 @@ def test_rows_are_read_and_mirrored_from_a_hub(shared: Path, tmp_path: Path) -> 
     sets = {"cais/mmlu": shared / "scenarios" / "mmlu", "google/IFEval@refs/convert/parquet": tmp_path / "ifeval"}
     plain = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
     plain.pop("HELMFRAME_DATA", None)
-    with hub(sets) as endpoint:
+    with hub_server(sets) as hub:
         done = subprocess.run(
             [sys.executable, "-c", READS, tmp_path / "to"],
-            env={**plain, "HF_ENDPOINT": endpoint, "HF_HUB_DISABLE_TELEMETRY": "1"},
+            env={**plain, "HF_ENDPOINT": hub.endpoint, "HF_HUB_DISABLE_TELEMETRY": "1"},
             capture_output=True,
             text=True,
             check=False,

@@ -115,6 +115,14 @@ def test_a_spec_is_like_another_one_of_its_folder_only(tmp_path: Path, name: str
         like(tmp_path, f"like: {name}\nscenario: other\nversion: 2\n")
 
 
+def test_files_to_download_belong_to_their_own_source(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(SPEC + "download: [{url: https://x.org/a.csv}]\n")
+    (tmp_path / "same.yaml").write_text("like: mine\nscenario: same\nversion: 2\n")
+    (tmp_path / "other.yaml").write_text('like: mine\nscenario: other\nsource: {rows: "{data}/x/*.parquet"}\n')
+    same, other = load_scenario(tmp_path / "same.yaml"), load_scenario(tmp_path / "other.yaml")
+    assert ([file.url for file in same.download], other.download) == (["https://x.org/a.csv"], ())
+
+
 def test_specs_that_are_like_each_other_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("like: b\nscenario: a\n")
     (tmp_path / "b.yaml").write_text("like: a\nscenario: b\n")
