@@ -40,11 +40,16 @@ class Request(NamedTuple):
 
 
 class Fault(NamedTuple):
-    """A status to send in place of a response to a request whose path matches `path`."""
+    """A status to send in place of a response to a request whose path and method match."""
 
     status: int
     retry_after: str = ""
     path: str = ""
+    method: str = ""
+
+    def fits(self, method: str, path: str) -> bool:
+        """Return whether the fault is one of this request."""
+        return re.search(self.path, path) is not None and self.method in ("", method)
 
 
 @dataclass
@@ -96,13 +101,13 @@ class Hub:
         branch = branch_of(revision)
         return commit_of(branch) if branch in self.branches(repository) else revision
 
-    def fault(self, path: str) -> Fault | None:
+    def fault(self, method: str, path: str) -> Fault | None:
         """Return the status to send in place of a response, if there is one."""
         with self.lock:
             for number, fault in enumerate(self.faults):
-                if re.search(fault.path, path):
+                if fault.fits(method, path):
                     return self.faults.pop(number)
-        return next((fault for fault in self.failing if re.search(fault.path, path)), None)
+        return next((fault for fault in self.failing if fault.fits(method, path)), None)
 
 
 class Files:
@@ -257,7 +262,7 @@ def handler(hub: Hub, base: str = "") -> type[BaseHTTPRequestHandler]:
             """Record a request, and send a fault, a redirect or a refused token in place of a response."""
             with hub.lock:
                 hub.requests.append(Request("hub", self.command, path, self._token(), self.headers.get("Range", "")))
-            fault = hub.fault(path)
+            fault = hub.fault(self.command, path)
             if fault is not None:
                 headers = {"Retry-After": fault.retry_after} if fault.retry_after else {}
                 self.send_bytes(b"{}", {"X-Error-Message": "injected", **headers}, fault.status)
@@ -350,7 +355,10 @@ def handler(hub: Hub, base: str = "") -> type[BaseHTTPRequestHandler]:
             self.send_bytes(b"", {**headers, **linked, "Location": location}, 302)
 
         def _json(self, value: object, headers: Mapping[str, str] | None = None) -> None:
-            self.send_bytes(json.dumps(value, separators=(",", ":")).encode(), {"Content-Type": "application/json", **(headers or {})})
+            self.send_bytes(
+                json.dumps(value, separators=(",", ":")).encode(),
+                {"Content-Type": "application/json", **(headers or {})},
+            )
 
         def _refuse(self, status: int, code: str, message: str) -> None:
             headers = {"X-Error-Message": message, **({"X-Error-Code": code} if code else {})}
