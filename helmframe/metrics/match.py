@@ -1,9 +1,12 @@
 """Metrics that compare the output with the references: as whole texts, by an option's letter, or by the last number."""
 
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from decimal import Decimal
 from difflib import SequenceMatcher
+from math import isfinite
 from string import ascii_uppercase
 
 import polars as pl
@@ -112,7 +115,13 @@ def final_number_exact_match() -> pl.Expr:
 
 
 @metric("regex_match", source="lm-eval, RegexFilter and exact_match", lm_eval="exact_match,strict-match")
-def regex_match(*, pattern: str = r"(-?[0-9.,]+)", last: bool = False) -> pl.Expr:
+def regex_match(
+    *,
+    pattern: str = r"(-?[0-9.,]+)",
+    last: bool = False,
+    ignore_case: bool = False,
+    ignore_punctuation: bool = False,
+) -> pl.Expr:
     """Return 1 if the text that a pattern extracts from the output equals a correct reference, else 0.
 
     White space at both ends is ignored.
@@ -123,12 +132,19 @@ def regex_match(*, pattern: str = r"(-?[0-9.,]+)", last: bool = False) -> pl.Exp
         pattern: A regular expression in Rust's syntax, which has no look-around. Its first group is the answer; without
             a group, the whole match is.
         last: Whether to take the last match instead of the first.
+        ignore_case: Whether to compare in lower case.
+        ignore_punctuation: Whether to remove ASCII punctuation from both texts.
     """
     grouped = pattern if _n_groups(pattern) else f"({pattern})"
     match = pl.col("output").str.extract(grouped, 1)
     if last:
         match = pl.col("output").str.extract_all(grouped).list.last().str.extract(grouped, 1)
-    return (stripped(match) == stripped(pl.col("gold"))).fill_null(value=False)
+    texts = [stripped(match), stripped(pl.col("gold"))]
+    if ignore_case:
+        texts = [text.str.to_lowercase() for text in texts]
+    if ignore_punctuation:
+        texts = [text.str.replace_all(r"[[:punct:]]", "") for text in texts]
+    return (texts[0] == texts[1]).fill_null(value=False)
 
 
 @metric(
@@ -210,6 +226,102 @@ def final_number_equal(output: str, gold: str) -> float:
     """
     output_number, gold_number = last_number(output), last_number(gold)
     return float(output_number is not None and output_number == gold_number)
+
+
+# a line of LaTeX delimiters and Markdown only
+_NO_CONTENT = re.compile(r"[$*\-#\s]*")
+_PUNCTUATION_OF_NUMBERS = "!?:;()[]{}'\"`"
+
+
+@metric("aime_match", source="Inspect, aime_common.py and match(numeric=True)", correctness=True)
+def aime_match(completion: str, gold: str) -> float:
+    r"""Return 1 if the last number on the last line equals a correct reference, else 0.
+
+    Lines of LaTeX delimiters and Markdown only are skipped, and \boxed{…} is replaced by its content. Currency signs,
+    thousands separators and punctuation around the number are ignored. A word that isn't a number, such as "x=7", is
+    skipped.
+
+    Example: "so $\boxed{42}$" against "042" is 1. "It is 42, or so" is 1 too, and "It is 7 < 42" is 1.
+    """
+    lines = completion.strip().splitlines()
+    line = next((line for line in reversed(lines) if not _NO_CONTENT.fullmatch(line)), lines[-1] if lines else "")
+    before, box, content = line.partition("\\boxed{")
+    content, closed, after = content.rpartition("}")
+    words = _without_number_signs((before + content + after if box and closed else line).casefold()).split()
+    found = next((number for word in reversed(words) if (number := _number(word)) is not None), None)
+    wanted = _number(_without_number_signs(gold.strip()))
+    return float(found is not None and wanted is not None and f"{found:.5g}" == f"{wanted:.5g}")
+
+
+_BBEH_PREFIXES = ("The answer is:", "The final answer is ", "The final answer is: ", "The answer is ")
+
+
+@metric("bbeh_match", source="Kazemi et al. 2025 (BBEH), evaluate.py", correctness=True)
+def bbeh_match(completion: str, gold: str) -> float:
+    """Return 1 if the answer after "The answer is" equals a correct reference, else 0.
+
+    Case, LaTeX and bold around the answer, quotes, brackets around it, and a final full stop or question mark are
+    ignored. Numbers are compared by value. Without "The answer is", the first line is the answer.
+
+    Example: "The answer is: **(A)**" against "a" is 1.
+    """
+    answer = completion.strip()
+    for prefix in _BBEH_PREFIXES:
+        if prefix in answer:
+            answer = answer.rpartition(prefix)[2].strip()
+    answer = _without_latex(answer.removesuffix(".")).lower().replace(", ", ",").replace("**", "")
+    answer = answer.partition("\n")[0].removesuffix(".")
+    return float(_equal_in_bbeh(answer, gold.strip().lower().replace(", ", ",")))
+
+
+_FENCED_JSON = re.compile(r"```(?:json)?(.*?)```", re.DOTALL)
+_GRID_START, _GRID_END = re.compile(r"\[\s*\["), re.compile(r"\]\s*\]")
+
+
+@metric("grid_match", source="evalscope, arc_agi_2; Chollet 2019 (ARC)", correctness=True)
+def grid_match(completion: str, gold: str) -> float:
+    """Return 1 if the grid in the completion has the cells of a correct reference, else 0.
+
+    The grid is the whole completion, or else the first fenced block that is a JSON list of lists, or else the first
+    such list in the text.
+
+    Example: "The output is [[0, 1], [1,0]]." against "[[0, 1], [1, 0]]" is 1.
+    """
+    candidates = (completion, *_FENCED_JSON.findall(completion), *_grids(completion))
+    grid = next((grid for text in candidates if (grid := _grid(text)) is not None), None)
+    return float(grid is not None and grid == _grid(gold))
+
+
+# "(", "**", "$\boxed{", "\text{" before an option, and their ends; possessive, so that no text takes quadratic time
+_COMMAND = r"\\(?:boxed|mathbf|mathrm|text)\{"
+_OPENED = rf"(?:{_COMMAND}|[*$\\{{(\[])*+\s*+"
+_CLOSED = r"[\\}$)\]]*(?:[\s:.*)]|$)"
+_NAMED_ANSWER = r"[Tt]he\s++(?:\w++\s++)?(?:answer|option)(?:\w+\s)?\s++i"
+_AT_START = rf"^(?:{_COMMAND}|[^\w\r\n])*+\s*+"
+_LABEL_CUES = (rf"{_NAMED_ANSWER}s?:?\s*+{_OPENED}", rf"Answer[*\s]*+:\s*+{_OPENED}", _AT_START)
+_TEXT_CUES = (rf"{_NAMED_ANSWER}s:?\s*+{_OPENED}", rf"(?i:Answer)\s*+{_OPENED}", _AT_START)
+_LABELS = [re.compile(rf"{cue}([A-J]){_CLOSED}", re.IGNORECASE) for cue in _LABEL_CUES]
+
+
+@metric("super_gpqa_match", source="M-A-P Team 2025 (SuperGPQA); evalscope, super_gpqa/utils.py", correctness=True)
+def super_gpqa_match(completion: str, perturbed_references: Sequence[dict[str, object]]) -> float:
+    """Return 1 if the option that the completion states is correct, else 0.
+
+    The option is stated as "the answer is (B)", "Answer: B" or as B at the start, first on the last line, then in the
+    whole text. Without a letter, the text of an option counts in the same places.
+
+    Example: If B is correct, "So the best option is **(B)**." is 1.
+    """
+    options = [str(option["text"]) for option in perturbed_references]
+    text = completion.rstrip()
+    texts = (text.rpartition("\n")[2], text)
+    label = _first_group(_LABELS, texts)
+    if label is None:
+        listed = "|".join(map(re.escape, options))
+        content = _first_group([re.compile(f"{cue}({listed}){_CLOSED}") for cue in _TEXT_CUES], texts)
+        label = ascii_uppercase[options.index(content)] if content in options else ""
+    index = ascii_uppercase.find(label) if label else -1
+    return float(0 <= index < len(options) and perturbed_references[index]["correct"] is True)
 
 
 @metric(
@@ -316,3 +428,61 @@ def _whole(text: str) -> int:
         return int(text.replace(",", ""))
     except ValueError:
         return 0
+
+
+def _without_number_signs(text: str) -> str:
+    """Return the text without currency signs, thousands separators, emphasis, and full stops that end a number."""
+    text = re.sub(r"[$,£€*_]", "", re.sub(r"\\([$,£€*_])", r"\1", text))
+    return re.sub(r"\.(?=\s|$|\D)", "", text)
+
+
+def _number(word: str) -> float | None:
+    try:
+        number = float(word.strip(_PUNCTUATION_OF_NUMBERS))
+    except ValueError:
+        return None
+    return number if isfinite(number) else None
+
+
+def _without_latex(answer: str) -> str:
+    if answer.startswith("$") and answer.endswith("$"):
+        answer = answer[1:-1]
+    for command in ("boxed{", "text{", "texttt{"):
+        if command in answer and answer.endswith("}"):
+            answer = answer[:-1].split(command)[1]
+    return answer
+
+
+def _equal_in_bbeh(answer: str, gold: str) -> bool:
+    for first, second in ((answer, gold), (gold, answer)):
+        # "(a)" against "a"
+        if len(first) == 3 and first[0] == "(" and first[-1] == ")" and answer != gold:
+            return first[1] == second
+    with suppress(ValueError):
+        if float(answer) == float(gold):
+            return True
+    same_quotes = answer.replace("'", "") == gold.replace("'", "")
+    return same_quotes or answer in (gold, f"[{gold}]", f"{gold}?") or gold == f"[{answer}]"
+
+
+def _grid(text: str) -> list[object] | None:
+    """Return a JSON list of lists; None if the text is anything else."""
+    try:
+        grid = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return grid if isinstance(grid, list) and all(isinstance(row, list) for row in grid) else None
+
+
+def _grids(text: str) -> Iterator[str]:
+    """Yield the texts from `[[` to the next `]]`."""
+    start = _GRID_START.search(text)
+    while start and (end := _GRID_END.search(text, start.end())):
+        yield text[start.start() : end.end()]
+        start = _GRID_START.search(text, end.end())
+
+
+def _first_group(patterns: Sequence[re.Pattern[str]], texts: Sequence[str]) -> str | None:
+    """Return the first group of the first pattern that matches the first text, or else the next text."""
+    matches = (pattern.search(text) for text in texts for pattern in patterns)
+    return next((match[1] for match in matches if match), None)

@@ -1,7 +1,9 @@
 """Metrics of the words, n-grams and subsequences that output and reference have in common."""
 
+import re
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
+from string import punctuation
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,9 @@ from helmframe.metrics.shared import corpus_score
 
 ROUGE = "HELM, evaluate_reference_metrics.py; rouge_score with use_stemmer=True (Lin 2004)"
 BLEU = "HELM, evaluate_reference_metrics.py; nltk.translate.bleu_score.sentence_bleu (Papineni et al. 2002)"
+_DROP = "Dua et al. 2019 (DROP); lm-eval, drop/utils.py"
 
+_NO_PUNCTUATION = str.maketrans("", "", punctuation)
 SENTENCES = ("nltk", "punkt")  # NLTK's sentence tokenizer, and its English model
 
 
@@ -50,6 +54,29 @@ def f1_bag() -> pl.Expr:
     Example: "cat cat sat" against "cat sat sat" has the common words cat and sat: F1 = 2/3. `f1_score` gives 1.
     """
     return _counted("words", 1, _f_measure)
+
+
+@metric("drop_f1", needs=("answers",), source=_DROP, lm_eval="f1")
+def drop_f1(output: str, answers: Sequence[Sequence[str]]) -> float:
+    """Return the F1 of DROP: the share of common words of the output and the nearest answer, rounded to two decimals.
+
+    Articles, case and punctuation are ignored, and numbers are compared by value. An answer of several spans shares the
+    score of its best span among all of them. A span with a number counts only if the output has one of its numbers.
+
+    Example: "12 yards" against the answer ["12"] is 2·1/(2+1) = 0.67.
+    """
+    return max((_drop_scores(output, spans)[1] for spans in answers if spans and spans[0].strip()), default=0.0)
+
+
+@metric("drop_em", needs=("answers",), source=_DROP, lm_eval="em", correctness=True)
+def drop_em(output: str, answers: Sequence[Sequence[str]]) -> float:
+    """Return 1 if the output equals an answer of DROP, normalised as in `drop_f1`, else 0.
+
+    The output is one span, so that it never equals an answer of several.
+
+    Example: "the 12.0" against the answer ["12"] is 1.
+    """
+    return max((_drop_scores(output, spans)[0] for spans in answers if spans and spans[0].strip()), default=0.0)
 
 
 @metric("rouge_1", source=ROUGE, helm="rouge_1", lm_eval="rouge1")
@@ -199,6 +226,41 @@ def corpus_ter() -> pl.Expr:
     Example: "The cat sat" against "The cat sat down" needs 1 edit for 4 words, so 25.
     """
     return _corpus_metric("TER", "ter_counts")
+
+
+def _drop_scores(output: str, spans: Sequence[str]) -> tuple[float, float]:
+    """Return DROP's exact match and F1 of the output and one answer."""
+    predicted = _drop_normalised(output)
+    expected = [_drop_normalised(span) for span in spans]
+    shares = [_drop_overlap(set(predicted.split()), set(span.split())) for span in expected]
+    # rounded by NumPy, as in DROP's script: halves are rounded to even numbers
+    return float(expected == [predicted]), float(np.round(max(shares) / len(shares), 2))
+
+
+def _drop_overlap(predicted: set[str], expected: set[str]) -> float:
+    numbers = {word for word in expected if _drop_number(word) is not None}
+    if numbers and not numbers & predicted:
+        return 0.0
+    common = len(expected & predicted)
+    precision = common / len(predicted) if predicted else 1.0
+    recall = common / len(expected) if expected else 1.0
+    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+
+
+def _drop_normalised(text: str) -> str:
+    words = []
+    for token in re.split("[ -]", text.lower()):
+        word = token if _drop_number(token) is not None else token.translate(_NO_PUNCTUATION)
+        number = _drop_number(word)
+        words += re.sub(r"\b(?:a|an|the)\b", " ", word if number is None else str(number)).split()
+    return " ".join(words)
+
+
+def _drop_number(word: str) -> float | None:
+    try:
+        return float(word)
+    except ValueError:
+        return None
 
 
 def _words(*, stemmed: bool) -> str:

@@ -1,6 +1,9 @@
 """The metrics of programs: which program is run, when it may be, and pass@k."""
 
+import base64
 import json
+import pickle
+import zlib
 
 import polars as pl
 import pytest
@@ -142,3 +145,98 @@ def test_no_request_is_sent_before_code_is_allowed() -> None:
     hf.configure(allow_code=False)
     with pytest.raises(SandboxError, match="allow_code"):
         results.rescore("pass@1")
+
+
+EVAL_PLUS = """
+import numpy as np
+
+def is_floats(x):
+    return isinstance(x, float) or isinstance(x, (list, tuple)) and all(isinstance(i, float) for i in x)
+
+def assertion(out, exp, atol):
+    if isinstance(exp, np.ndarray) or atol == 0 and is_floats(exp):
+        atol = 1e-6
+    if out != exp and atol != 0:
+        assert np.allclose(out, exp, rtol=1e-07, atol=atol)
+    else:
+        assert out == exp
+
+for given, wanted in zip([[2.0], [[1.0, 2.0]]], [0.6666666, [0.3333333, 0.6666666]]):
+    assertion(third(*given), wanted, 0)
+"""
+
+
+def test_eval_plus_compares_floats_without_numpy() -> None:
+    hf.configure(allow_code=True)
+    right_program = "def third(x):\n    return [i / 3 for i in x] if isinstance(x, list) else x / 3\n"
+    wrong_program = "def third(x):\n    return [0.0, 0.0] if isinstance(x, list) else x / 3\n"
+    frame = completions([right_program, wrong_program], [right("x")] * 2, test=EVAL_PLUS)
+    assert score(frame.lazy(), ["pass"]).collect()["score"].to_list() == [1.0, 0.0]
+
+
+def packed(cases: list[dict[str, str]]) -> str:
+    """The test cases as LiveCodeBench stores private ones."""
+    return base64.b64encode(zlib.compress(pickle.dumps(json.dumps(cases)))).decode()
+
+
+def live_scores(programs: list[str], public: str, private: str, metadata: str = "{}") -> list[float]:
+    hf.configure(allow_code=True)
+    columns = {"public_test_cases": public, "private_test_cases": private, "metadata": metadata}
+    frame = completions(programs, [right("x")] * len(programs), **columns)
+    return score(frame.lazy(), ["live_code_bench_pass"]).collect()["score"].to_list()
+
+
+def test_live_code_bench_runs_scripts_on_public_and_private_cases() -> None:
+    add = "```python\na, b = map(int, input().split())\nprint(a + b)\n```"
+    by_value = "Like this:\n```python\nfrom collections import *\nprint(f'{sum(map(int, input().split()))}.0')\n```"
+    no_block = "a, b = map(int, input().split())\nprint(a + b)"
+    public = json.dumps([{"input": "1 2\n", "output": "3\n", "testtype": "stdin"}])
+    private = packed([{"input": "2 2", "output": "4", "testtype": "stdin"}])
+    wrong = "```\nprint(3)\n```"
+    assert live_scores([add, by_value, no_block, wrong], public, private) == [1.0, 1.0, 0.0, 0.0]
+
+
+def test_live_code_bench_calls_methods() -> None:
+    method = "```python\nclass Solution:\n    def pair(self, n: int, m: int) -> List[int]:\n        return (n, m)\n```"
+    name_of_value = "```python\ninf = 7\ndef pair(n, m): return [n, m]\n```"
+    public = json.dumps([{"input": "1\n2", "output": "[1, 2]", "testtype": "functional"}])
+    metadata = json.dumps({"func_name": "pair"})
+    assert live_scores([method, name_of_value], public, "[]", metadata) == [1.0, 1.0]
+    infinite = json.dumps([{"input": "1\n2", "output": "Infinity", "testtype": "functional"}])
+    assert live_scores(["```\ninf = 7\ndef pair(n, m): return 7\n```"], infinite, "[]", metadata) == [0.0]
+
+
+class Opened:
+    def __reduce__(self) -> tuple[object, ...]:
+        return (open, ("/tmp/never",))
+
+
+@pytest.mark.parametrize(
+    "private",
+    [
+        "not JSON",
+        base64.b64encode(zlib.compress(pickle.dumps(Opened()))).decode(),
+        base64.b64encode(zlib.compress(b"")).decode(),
+        packed([])[:-8],
+        json.dumps([{"input": "1"}]),
+        json.dumps({"input": "1"}),
+    ],
+)
+def test_live_code_bench_has_no_score_for_invalid_cases(private: str) -> None:
+    assert live_scores(["```\nprint(1)\n```"], "[]", private) == [None]
+
+
+@pytest.mark.parametrize(
+    ("completion", "expected"),
+    [
+        ("```python\nimport pandas\ndef task_func(x):\n    return x\n```", 1.0),
+        ("def task_func(x): return x", 1.0),
+        ("```python\ndef other(x): return x\n```", 0.0),
+        ("```python\ndef task_func(x):\n```", 0.0),
+        ("def task_func(x): return " + "(" * 5000, 0.0),
+        ("I can't.", 0.0),
+    ],
+)
+def test_a_completion_can_define_the_function(completion: str, expected: float) -> None:
+    frame = completions([completion], [right("x")], entry_point="task_func")
+    assert score(frame.lazy(), ["defines_function"]).collect()["score"].to_list() == [expected]

@@ -1,5 +1,7 @@
 """Metrics that compare the output with the references as wholes: HELM's rules, case by case."""
 
+import time
+
 import polars as pl
 import pytest
 from hypothesis import given, settings
@@ -255,3 +257,119 @@ def test_a_reference_anywhere_counts(completion: str, reference: str, expected: 
 def test_what_comes_after_the_start_is_compared(completion: str, reference: str, expected: float) -> None:
     start = {"random_string_to_prepend": ["xY"]}
     assert scored([completion], [right(reference)], "openai_mrcr_accuracy", **start) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("completion", "reference", "expected"),
+    [
+        ("The total is $1,234.", "1234", 1.0),
+        ("first 12, then 34", "12", 0.0),
+        ("none", "12", 0.0),
+        ("so -5", "5", 1.0),
+        ("18 ...", "18", 0.0),
+    ],
+)
+def test_a_pattern_can_ignore_punctuation(completion: str, reference: str, expected: float) -> None:
+    metric = "regex_match(ignore_punctuation=True, last=True, pattern='-?[$0-9.,]{2,}|-?[0-9]+')"
+    assert scored([completion], [right(reference)], metric) == [expected]
+
+
+def test_a_pattern_can_ignore_case() -> None:
+    pattern = "pattern='answer: (.+)'"
+    assert scored(["answer: YES"], [right("yes")], f"regex_match({pattern}, ignore_case=True)") == [1.0]
+    assert scored(["answer: YES"], [right("yes")], f"regex_match({pattern})") == [0.0]
+
+
+@pytest.mark.parametrize(
+    ("completion", "expected"),
+    [
+        ("ANSWER: 70", 1.0),
+        ("ANSWER: \\boxed{70}", 1.0),
+        ("$$\n\\boxed{70}\n$$", 1.0),
+        ("The answer is **70**.\n\n---", 1.0),
+        ("70\nANSWER: 71", 0.0),
+        ("ANSWER: 070", 1.0),
+        ("ANSWER: 70.0", 1.0),
+        ("ANSWER: x=70", 0.0),
+        ("It is 70 dollars", 1.0),
+        ("seventy", 0.0),
+        ("  \n", 0.0),
+        ("ANSWER: 1e999", 0.0),
+    ],
+)
+def test_aime_compares_the_last_number_on_the_last_line(completion: str, expected: float) -> None:
+    assert scored([completion], [right("70")], "aime_match") == [expected]
+
+
+@pytest.mark.parametrize(
+    ("completion", "reference", "expected"),
+    [
+        ("So the answer is: 42", "42", 0.0),
+        ("So. The answer is: 42", "42", 1.0),
+        ("The answer is: 42.0", "42", 1.0),
+        ("The answer is: 41. No. The final answer is: $\\boxed{42}$.", "42", 1.0),
+        ("The answer is: a, b", "a,b", 1.0),
+        ("The answer is (B)", "(B)", 1.0),
+        ("The answer is (B)", "b", 1.0),
+        ("The answer is b", "(B)", 1.0),
+        ("The answer is (B)", "c", 0.0),
+        ("The answer is: it's", "its", 1.0),
+        ("The answer is: 1, 2", "[1,2]", 1.0),
+        ("The answer is: who?", "who", 1.0),
+        ("yes\nbecause", "yes", 1.0),
+        ("", "yes", 0.0),
+    ],
+)
+def test_bbeh_compares_the_stated_answer_with_tolerance(completion: str, reference: str, expected: float) -> None:
+    assert scored([completion], [right(reference)], "bbeh_match") == [expected]
+
+
+@pytest.mark.parametrize(
+    ("completion", "expected"),
+    [
+        ("[[0,1],[1,0]]", 1.0),
+        ("```json\n[[0, 1], [1, 0]]\n```", 1.0),
+        ("First [[1]], then\n```\n[[0, 1], [1, 0]]\n```", 1.0),
+        ("It is [ [0, 1],\n [1, 0] ].", 1.0),
+        ("It is [[0, 1], [1, 1]].", 0.0),
+        ("It is [[1, 0]] or [[0, 1], [1, 0]].", 0.0),
+        ("[]", 0.0),
+        ("[0, 1]\n[1, 0]", 0.0),
+        ("[" * 5000, 0.0),
+        ("no grid", 0.0),
+    ],
+)
+def test_grids_are_compared_cell_by_cell(completion: str, expected: float) -> None:
+    assert scored([completion], [right("[[0, 1], [1, 0]]")], "grid_match") == [expected]
+
+
+@pytest.mark.parametrize(
+    ("completion", "expected"),
+    [
+        ("Because of this, the answer is (B).", 1.0),
+        ("ANSWER: B", 1.0),
+        ("The best option is $\\boxed{B}$.", 1.0),
+        ("Answer: A\nNo.\nAnswer: B", 1.0),
+        ("Answer: B\nThat is all.", 1.0),
+        ("B", 1.0),
+        ("The answer is Rome.", 1.0),
+        ("Answer Rome.", 1.0),
+        ("The answer is Paris.", 0.0),
+        ("ANSWER: A", 0.0),
+        ("Better not", 0.0),
+        ("ANSWER: J", 0.0),
+        ("", 0.0),
+    ],
+)
+def test_super_gpqa_finds_the_letter_or_the_text_of_an_option(completion: str, expected: float) -> None:
+    assert scored([completion], [[("Paris", False), ("Rome", True), ("(a+)+", False)]], "super_gpqa_match") == [
+        expected
+    ]
+
+
+@pytest.mark.parametrize("name", ["super_gpqa_match", "grid_match", "aime_match", "bbeh_match"])
+@pytest.mark.parametrize("text", ["(", "[[", "The ", "answer", "\\boxed{", " ", "```", "\n"])
+def test_hostile_completions_take_linear_time(name: str, text: str) -> None:
+    start = time.process_time()
+    scored([f"The answer{text * 50_000}"], [[("(a+)+", True), ("b", False)]], name)
+    assert time.process_time() - start < 5

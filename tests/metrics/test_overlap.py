@@ -2,6 +2,7 @@
 
 import math
 
+import polars as pl
 import pytest
 import sacrebleu
 from hypothesis import given, settings
@@ -13,7 +14,7 @@ import helmframe as hf
 from helmframe.errors import CapabilityError
 from helmframe.metrics import protocol
 from helmframe.metrics.protocol import resolve_metrics
-from helmframe.metrics.score import prepare_set_metric
+from helmframe.metrics.score import prepare_set_metric, score
 from tests.frames import Options, completions, right, scored
 
 
@@ -180,3 +181,28 @@ def test_in_a_table_it_has_an_interval() -> None:
     plan = hf.scenario("sampler").generate(hf.models.noisy(0.5)).metrics("corpus_chrf")
     row = plan.score().table().row(0, named=True)
     assert row["ci_low"] < row["value"] < row["ci_high"]
+
+
+def drop_scores(completion: str, answers: list[list[str]]) -> tuple[float, float]:
+    frame = completions([completion], [right("")]).with_columns(data_answers=pl.Series([answers]))
+    table = score(frame.lazy(), ["drop_f1", "drop_em"]).collect()
+    by_metric = dict(table.select("metric", "score").iter_rows())
+    return by_metric["drop_f1"], by_metric["drop_em"]
+
+
+@pytest.mark.parametrize(
+    ("completion", "answers", "expected"),
+    [
+        ("12", [["12"]], (1.0, 1.0)),
+        ("12 yards", [["12"]], (0.67, 0.0)),
+        ("the 12.0", [["12"]], (1.0, 1.0)),
+        ("13 yards", [["12 yards"]], (0.0, 0.0)),
+        ("Tom Brady", [["Tom Brady", "Randy Moss"]], (0.5, 0.0)),
+        ("brady", [["Manning"], ["Tom Brady"]], (0.67, 0.0)),
+        ("forty-yard", [["forty yard"]], (1.0, 1.0)),
+        ("", [["12"]], (0.0, 0.0)),
+        ("x", [[""]], (0.0, 0.0)),
+    ],
+)
+def test_drop(completion: str, answers: list[list[str]], expected: tuple[float, float]) -> None:
+    assert drop_scores(completion, answers) == expected
