@@ -142,11 +142,11 @@ def judge(
     metric_name = name or f"{resolved.judge}_by_{'+'.join(names)}"
     decoded = frozen({"max_tokens": resolved.max_tokens, "temperature": 0.0, "stop": [], **decoding})
     arguments = {"rescale": rescale, "name": name, "retries": None if retries == _RETRIES else retries, **decoding}
-    low, high = (0.0, 1.0) if resolved.rescale else (resolved.scale.low, resolved.scale.high)
+    low, high = resolved.bounds
     return Metric(
         metric_name,
         Judge(resolved, models, metric_name, decoded, retries, _text(model, template, scale, arguments)),
-        unit="fraction" if low >= 0 and high <= 1 else "points",
+        unit="fraction" if low is not None and low >= 0 and high <= 1 else "points",
         higher_is_better=resolved.higher_is_better,
         low=low,
         high=high,
@@ -171,13 +171,15 @@ def judges_of(metrics: Sequence[str | Metric]) -> list[Judge]:
 
 
 def refuse_pairs(metrics: Sequence[str | Metric]) -> None:
-    """Check that no judge of a plan compares pairs of completions.
+    """Check that no judge of a plan compares completions of two models.
+
+    A template with `against` compares with a column of the scenario, and is allowed.
 
     Raises:
         ArgumentError: A judge compares pairs.
     """
     for judge in judges_of(metrics):
-        if judge.template.of_pairs:
+        if judge.template.of_pairs and not judge.template.against:
             raise ArgumentError(
                 f"metrics(): judge {judge.name!r} compares pairs of completions. Score the plan first, then name the "
                 "other model: results.judge(…, against='model')."
@@ -218,12 +220,15 @@ def verdicts_on(
         judge.template.check([*columns, "output"])
     if not judges:
         return no_verdicts()
-    names = [name for judge in judges for name in judge.template.columns]
+    names = [name for judge in judges for name in judge.template.source_columns]
     outputs = with_source_columns(parse(completions.lazy()), names)
     parsed = outputs.filter(pl.col("completion").is_not_null()).collect()
     verdicts = [no_verdicts()]
     for judge in judges:
         rows = parsed if judge.template.of_pairs else with_conversations(parsed)
+        if judge.template.against:
+            other = pl.col(judge.template.against).cast(pl.String)
+            rows = _with_transcripts(parsed).with_columns(other.alias(_OTHER))
         prompts, empty = _judge_prompts(rows, judge)
         for model in judge.models:
             options = {"send": send, "fresh": fresh, "budget": budget, "cache": cache, "report": report(model.name)}
@@ -326,7 +331,7 @@ def _text(model: Any, template: str | Path, scale: Any, arguments: Mapping[str, 
 def _judge_prompts(parsed: pl.DataFrame, judge: Judge) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return the completions to judge with the judge's prompts, and the empty completions with their score.
 
-    Pairs have a row for each order.
+    Pairs have a row for each order, and items a row for each item.
     """
     template = judge.template
     if template.of_pairs:
@@ -341,6 +346,11 @@ def _judge_prompts(parsed: pl.DataFrame, judge: Judge) -> tuple[pl.DataFrame, pl
                 ),
             ]
         )
+    elif template.items is not None:
+        item = pl.col(template.items.column)
+        numbered = parsed.with_columns(pl.int_ranges(0, item.list.len(), dtype=pl.Int64).alias(ORDER))
+        rows = numbered.filter(item.list.len() > 0).explode(template.items.column, ORDER)
+        rows = rows.with_columns(item.struct.field(name).alias(name) for name in template.items.fields)
     else:
         rows = parsed.with_columns(pl.lit(0, dtype=pl.Int64).alias(ORDER))
     blank = (stripped(pl.col(COMPLETION)) == "") & pl.lit(template.empty is not None)
@@ -384,7 +394,7 @@ def _no_verdict(template: Template) -> pl.Expr:
     ending = pl.col("reply").str.tail(80).str.replace_all(r"\s+", " ")
     return pl.format(
         "no verdict on the scale ({}) at the end of the reply (attempts: {}{}). The reply ends: {}",
-        pl.lit(template.scale.shown),
+        pl.lit(template.shown),
         "attempts",
         pl.when("was_cut").then(pl.lit(", truncated at max_tokens")).otherwise(pl.lit("")),
         ending,

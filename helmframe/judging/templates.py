@@ -1,5 +1,6 @@
 """Judge templates: those of `specs/judges`, and the files and prompts of users."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
@@ -13,9 +14,12 @@ from helmframe._core.specs import Between
 from helmframe._core.yaml import read_yaml, specs_root
 from helmframe.config import from_home
 from helmframe.errors import ArgumentError, SpecError, UnknownNameError
-from helmframe.metrics.judge import COMPLETION, FIRST, SECOND, Scale, Template, names_in
+from helmframe.metrics.judge import COMPLETION, FIRST, SECOND, Formula, Items, Scale, Template, names_in
 
-_FIELDS = ("judge", "version", "description", "source", "scale", "rescale", "empty", "max_tokens", "prompt")
+_FIELDS = (
+    *("judge", "version", "description", "source", "scale", "rescale", "empty", "max_tokens", "prompt"),
+    *("higher_is_better", "against", "items", "scores", "score"),
+)
 
 
 def template_of(template: str | Path, scale: Any = None, rescale: bool | None = None) -> Template:
@@ -110,8 +114,9 @@ def _loaded(path: Path) -> Template:
         raise SpecError.at(file, "empty", f"must be on the scale ({scale.shown}), not {empty!r}.")
     if not is_integer(max_tokens) or max_tokens < 1:
         raise SpecError.at(file, "max_tokens", f"must be an integer ≥ 1, not {max_tokens!r}.")
-    if not isinstance(fields.get("rescale", False), bool):
-        raise SpecError.at(file, "rescale", f"must be true or false, not {fields['rescale']!r}.")
+    for key in ("rescale", "higher_is_better"):
+        if not isinstance(fields.get(key, False), bool):
+            raise SpecError.at(file, key, f"must be true or false, not {fields[key]!r}.")
     template = Template(
         str(fields["judge"]),
         str(fields["version"]),
@@ -120,7 +125,12 @@ def _loaded(path: Path) -> Template:
         rescale=fields.get("rescale", False),
         empty=None if empty is None else float(empty),
         max_tokens=max_tokens,
+        higher_is_better=fields.get("higher_is_better", True),
         source=str(fields["source"]),
+        against=str(fields.get("against", "")),
+        items=_items(fields.get("items"), file),
+        scores=_scores(fields.get("scores", {}), file),
+        formula=Formula(str(fields["score"])) if "score" in fields else None,
     )
     try:
         return _checked(template, "prompt")
@@ -140,9 +150,33 @@ def _scale(scale: Any, file: str) -> Scale:
         raise SpecError.at(file, "scale", str(error)) from None
 
 
+def _items(value: Any, file: str) -> Items | None:
+    if value is None:
+        return None
+    names = isinstance(value, Mapping) and value.get("fields")
+    if not isinstance(names, list) or not names or not {"column", "fields"} <= set(value) <= {*_ITEMS}:
+        raise SpecError.at(file, "items", "must be {column: LIST, fields: [FIELD, …], weight: FIELD}.")
+    return Items(str(value["column"]), tuple(map(str, names)), str(value.get("weight", "")))
+
+
+_ITEMS = ("column", "fields", "weight")
+
+
+def _scores(value: Any, file: str) -> tuple[tuple[str, Scale], ...]:
+    if not isinstance(value, Mapping) or not all(re.fullmatch(r"[a-z]\w*", str(name)) for name in value):
+        raise SpecError.at(file, "scores", "must be a mapping of names in lower-case letters to scales.")
+    return tuple((str(name), _scale(scale, file)) for name, scale in value.items())
+
+
 def _checked(template: Template, where: str) -> Template:
     columns = set(template.columns)
     alone, of_pair = bool({COMPLETION, "output"} & columns), {FIRST, SECOND} & columns
     if alone == bool(of_pair) or len(of_pair) == 1:
         raise ArgumentError(f"{where}: the prompt must contain {{completion}}, or both {{first}} and {{second}}.")
+    if template.against and alone:
+        raise ArgumentError(f"{where}: against={template.against!r} needs a prompt with {{first}} and {{second}}.")
+    if bool(template.scores) != (template.formula is not None):
+        raise ArgumentError(f"{where}: scores and score belong together. Write score: a formula over the scores.")
+    if template.formula is not None:
+        template.formula.value({name: pl.lit(1.0) for name, _ in template.scores})
     return template

@@ -5,8 +5,10 @@ completion as data, between marks that the completion can't contain. A reply is 
 that does not match has no verdict.
 """
 
+import ast
+import operator
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +16,7 @@ import polars as pl
 
 from helmframe._core.expressions import key_of
 from helmframe._core.specs import Between, Pairs
-from helmframe._schema import COMPLETIONS, SOURCE_PREFIX, VERDICTS, source_names
+from helmframe._schema import COMPLETIONS, SOURCE_PREFIX, VERDICTS, source_names, with_source_columns
 from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.metrics.row_functions import VALUE
 
@@ -26,7 +28,7 @@ NAMES: dict[str, pl.Expr] = {
     "reference": pl.col("correct").list.first(),
     "references": pl.col("correct").list.join("\n"),
 }
-# The first completion of a pair: 0 for the model's own, 1 for the other model's.
+# The first completion of a pair: 0 for the model's own, 1 for the other model's. Or the number of an item.
 ORDER = "order"
 # The key of a completion and of its verdict.
 KEY = COMPLETIONS.key
@@ -42,6 +44,15 @@ Reply in exactly this form, with nothing after it and no such tags anywhere else
 <reasoning>one or two sentences</reasoning>
 <score>{scale}</score>
 """
+_FORM_OF_SCORES = """
+Reply in exactly this form, with nothing after it and no such tags anywhere else:
+<reasoning>one or two sentences</reasoning>
+{tags}
+"""
+_REMINDER_OF_SCORES = (
+    "\nAn earlier reply of yours to this could not be read. End with these lines, once and in this order, and fill in "
+    "the values:\n{tags}\n"
+)
 _REMINDER = (
     "\nAn earlier reply of yours to this could not be read. End with <score>…</score>, once, holding {scale} and "
     "nothing else.\n"
@@ -120,6 +131,64 @@ class Scale:
         return pl.when(plain.is_in(numbers)).then(plain)
 
 
+_OPERATORS: Mapping[type[ast.operator], Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+}
+
+
+@dataclass(frozen=True)
+class Formula:
+    """Arithmetic over the scores of a reply: names, numbers, `+ - * /` and parentheses."""
+
+    text: str
+
+    def value(self, scores: Mapping[str, pl.Expr]) -> pl.Expr:
+        """Return the formula over these scores; null if one of them is null.
+
+        Raises:
+            ArgumentError: The text isn't a formula, or a score is unknown or unused.
+        """
+        try:
+            tree = ast.parse(self.text, mode="eval").body
+            used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+            value: pl.Expr = self._value(tree, scores)
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            raise ArgumentError(f"{self.text!r} isn't a formula. Write numbers, scores, + - * / and ().") from None
+        if used != set(scores):
+            raise ArgumentError(f"{self.text!r} must use each of the scores: {', '.join(scores)}.")
+        return value
+
+    def _value(self, node: ast.expr, scores: Mapping[str, pl.Expr]) -> Any:
+        if isinstance(node, ast.Constant) and _is_number(node.value):
+            return pl.lit(float(node.value))  # type: ignore[arg-type]
+        if isinstance(node, ast.Name) and node.id in scores:
+            return scores[node.id]
+        if isinstance(node, ast.BinOp) and type(node.op) in _OPERATORS:
+            return _OPERATORS[type(node.op)](self._value(node.left, scores), self._value(node.right, scores))
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+            return -self._value(node.operand, scores)
+        raise ValueError(self.text)
+
+
+@dataclass(frozen=True)
+class Items:
+    """A list of structs, such as the criteria of a rubric, which are judged one by one.
+
+    Attributes:
+        column: The scenario's column with the list.
+        fields: The fields that the prompt names.
+        weight: The field with the points of an item, which may be negative. The score is the sum of value times points,
+            as a share of the positive points. "" weighs all items equally.
+    """
+
+    column: str
+    fields: tuple[str, ...]
+    weight: str = ""
+
+
 @dataclass(frozen=True)
 class Template:
     """A prompt for judges and its scale. With `{first}` and `{second}` it is about a pair of completions.
@@ -127,7 +196,8 @@ class Template:
     `{name}` in `prompt` is a column: input (as sent; of a later turn, with the conversation before it), original_input,
     completion, output (parsed), reference (the first correct one), references (all, one per line), or a column of the
     scenario. `rescale` converts scores to fractions of the scale. `empty` is the verdict on an empty completion, for
-    which no request is sent.
+    which no request is sent. `against` is the scenario's column with the other completion of a pair. `items` is a list
+    with a request for each item. `scores` are the scales of a reply with several scores, and `formula` is its value.
     """
 
     judge: str
@@ -139,6 +209,10 @@ class Template:
     max_tokens: int = 1000
     higher_is_better: bool = True
     source: str = ""
+    against: str = ""
+    items: Items | None = None
+    scores: tuple[tuple[str, Scale], ...] = ()
+    formula: Formula | None = None
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -151,14 +225,50 @@ class Template:
         return FIRST in self.columns
 
     @property
+    def n_verdicts(self) -> int:
+        """Return the number of verdicts of a judge on a completion, or on an item of it: a pair has two orders."""
+        return 2 if self.of_pairs else 1
+
+    @property
     def head(self) -> str:
         """Return the common start of all prompts."""
         return _DATA + _PLACEHOLDER.split(self.prompt)[0]
 
     @property
+    def source_columns(self) -> tuple[str, ...]:
+        """Return the columns of the scenario that a judge may need, in addition to those of every table."""
+        own = [name for name in self.columns if self.items is None or name not in self.items.fields]
+        return tuple(filter(None, (*own, self.against, self.items.column if self.items else "")))
+
+    @property
+    def bounds(self) -> tuple[float | None, float]:
+        """Return the smallest and the largest score; items with negative points have no smallest."""
+        if self.items is not None and self.items.weight:
+            return None, self.scale.high
+        return (0.0, 1.0) if self.rescale else (self.scale.low, self.scale.high)
+
+    @property
+    def shown(self) -> str:
+        """Return the values of a reply as messages show them."""
+        return "; ".join(f"{name}: {scale.shown}" for name, scale in self.scores) or self.scale.shown
+
+    @property
     def reminder(self) -> str:
         """Return the text that is added after a reply that could not be parsed."""
+        if self.scores:
+            return _REMINDER_OF_SCORES.replace("{tags}", self._tags)
         return _REMINDER.replace("{scale}", self.scale.shown)
+
+    @property
+    def form(self) -> str:
+        """Return the text that shows the form of a reply."""
+        if self.scores:
+            return _FORM_OF_SCORES.replace("{tags}", self._tags)
+        return _FORM.replace("{scale}", self.scale.shown)
+
+    @property
+    def _tags(self) -> str:
+        return "\n".join(f"<{name}>{scale.shown}</{name}>" for name, scale in self.scores)
 
     def rest(self) -> pl.Expr:
         """Return the text after `head`, for a frame with the template's columns: data between marks, and the form."""
@@ -170,7 +280,7 @@ class Template:
         }
         pieces = _PLACEHOLDER.split(self.prompt)[1:]
         parts = [marked[piece] if index % 2 == 0 else pl.lit(piece) for index, piece in enumerate(pieces)]
-        return pl.concat_str(*parts, pl.lit(_FORM.replace("{scale}", self.scale.shown)))
+        return pl.concat_str(*parts, pl.lit(self.form))
 
     def check(self, columns: Sequence[str]) -> None:
         """Check that a frame has the columns that the prompt names.
@@ -181,7 +291,7 @@ class Template:
         source_columns = [name for name in source_names(columns) if name not in columns]
         table = [name for name in columns if not name.startswith(SOURCE_PREFIX)]
         available = [*table, *source_columns, *NAMES, *((FIRST, SECOND) if self.of_pairs else ())]
-        for name in self.columns:
+        for name in self.source_columns:
             if name not in available and name not in columns:
                 raise UnknownNameError.among("column", name, available, hint=f"Judge template {self.judge!r} uses it.")
 
@@ -191,15 +301,24 @@ class Template:
         A reply ends with `<score>…</score>`, and contains it once: a verdict that the judge quotes is not its own.
         """
         text = pl.col(reply)
-        last = text.str.extract(r"(?s)<score>\s*([^<>]*?)\s*</score>\s*\z", 1)
-        once = text.str.count_matches(r"(?i)<\s*/?\s*score\b") == 2
-        verdict = pl.when(once).then(last)
-        before = text.str.extract(r"(?s)\A(.*)<score>", 1)
+        tags = [name for name, _ in self.scores] or ["score"]
+        pattern = r"\s*".join(rf"<{tag}>\s*([^<>]*?)\s*</{tag}>" for tag in tags)
+        once = pl.all_horizontal(text.str.count_matches(rf"(?i)<\s*/?\s*{tag}\b") == 2 for tag in tags)
+        last = [
+            pl.when(once).then(text.str.extract(rf"(?s){pattern}\s*\z", group)) for group in range(1, len(tags) + 1)
+        ]
+        before = text.str.extract(rf"(?s)\A(.*)<{tags[0]}>", 1)
         inner = before.str.extract(r"(?s)<reasoning>(.*)</reasoning>", 1)
+        reasoning = pl.coalesce(inner, before).str.strip_chars().alias("reasoning")
+        if self.formula is None:
+            return [reasoning, last[0].alias("verdict"), self.scale.number(last[0]).alias("value")]
+        pairs = list(zip(self.scores, last, strict=True))
+        shown = [pl.concat_str(pl.lit(f"{name}="), value) for (name, _), value in pairs]
+        numbers = {name: scale.number(value) for (name, scale), value in pairs}
         return [
-            pl.coalesce(inner, before).str.strip_chars().alias("reasoning"),
-            verdict.alias("verdict"),
-            self.scale.number(verdict).alias("value"),
+            reasoning,
+            pl.concat_str(shown, separator=" ").alias("verdict"),
+            self.formula.value(numbers).alias("value"),
         ]
 
 
@@ -273,18 +392,8 @@ def with_verdicts(completions: pl.DataFrame, verdicts: pl.DataFrame, judges: Seq
     """
     frame = completions
     for judge in judges:
-        n_expected = len(judge.models) * (2 if judge.template.of_pairs else 1)
-        error = pl.col("error").drop_nulls().first()
-        is_complete = (pl.col("value").count() == n_expected) & pl.col("error").is_null().all()
-        reason = pl.coalesce(
-            error, pl.when(pl.col("value").count() < n_expected).then(pl.lit("some verdicts are missing"))
-        )
-        scores = (
-            verdicts.filter(pl.col("metric") == judge.name)
-            .sort("judge", ORDER)
-            .group_by(KEY, maintain_order=True)
-            .agg(score=pl.when(is_complete).then(judge.score(pl.col("value").mean())), reason=reason)
-        )
+        own = verdicts.filter(pl.col("metric") == judge.name).sort("judge", ORDER)
+        scores = _scores(own, judge) if judge.template.items is None else _scores_of_items(own, frame, judge)
         joined = frame.select(KEY).join(
             scores, on=KEY, how="left", nulls_equal=True, maintain_order="left", validate="m:1"
         )
@@ -292,6 +401,43 @@ def with_verdicts(completions: pl.DataFrame, verdicts: pl.DataFrame, judges: Seq
         values = joined.select(value=pl.struct("score", reason=missing_reason).cast(VALUE)).to_series()
         frame = frame.with_columns(values.alias(column_of(judge.name)))
     return frame
+
+
+def _scores(verdicts: pl.DataFrame, judge: Judge) -> pl.DataFrame:
+    """Return the mean verdict of each completion: key, score, reason."""
+    n_expected = len(judge.models) * judge.template.n_verdicts
+    value = pl.col("value").mean()
+    return verdicts.group_by(KEY, maintain_order=True).agg(*_complete(judge.score(value), n_expected))
+
+
+def _scores_of_items(verdicts: pl.DataFrame, completions: pl.DataFrame, judge: Judge) -> pl.DataFrame:
+    """Return the weighted verdicts on the items of each completion: key, score, reason."""
+    items = judge.template.items
+    assert items is not None
+    weight = pl.col(items.column).struct.field(items.weight).cast(pl.Float64) if items.weight else pl.lit(1.0)
+    weights = (
+        with_source_columns(completions.lazy(), [items.column])
+        .select(*KEY, items.column, n_items=pl.col(items.column).list.len())
+        .with_columns(pl.int_ranges(0, "n_items", dtype=pl.Int64).alias(ORDER))
+        .explode(items.column, ORDER)
+        .select(*KEY, ORDER, "n_items", weight=weight)
+        .collect()
+    )
+    joined = verdicts.join(weights, on=[*KEY, ORDER], how="left", nulls_equal=True, maintain_order="left")
+    points = pl.col("weight").filter(pl.col("weight") > 0).sum()
+    value = pl.when(points > 0).then((pl.col("value") * pl.col("weight")).sum() / points)
+    n_expected = pl.col("n_items").first() * len(judge.models)
+    scores = joined.group_by(KEY, maintain_order=True).agg(*_complete(judge.score(value), n_expected))
+    pointless = pl.when(pl.col("score").is_null()).then(pl.lit("no item has positive points"))
+    return scores.with_columns(reason=pl.coalesce("reason", pointless))
+
+
+def _complete(score: pl.Expr, n_expected: int | pl.Expr) -> list[pl.Expr]:
+    """Return the score if all expected verdicts have a value, and otherwise the reason."""
+    error = pl.col("error").drop_nulls().first()
+    is_complete = (pl.col("value").count() == n_expected) & pl.col("error").is_null().all()
+    missing = pl.when(~is_complete).then(pl.lit("some verdicts are missing"))
+    return [pl.when(is_complete).then(score).alias("score"), pl.coalesce(error, missing).alias("reason")]
 
 
 def no_verdicts() -> pl.DataFrame:

@@ -371,6 +371,19 @@ def ruler_string_match_part() -> pl.Expr:
     return completion.str.contains(gold, literal=True)
 
 
+@metric("ruler_string_match_all", source="lm-eval, tasks/ruler/common_utils.py; Hsieh et al. 2024 (RULER)")
+def ruler_string_match_all(completion: str, perturbed_references: Sequence[dict[str, object]]) -> float:
+    """Return the share of the correct references that the completion contains.
+
+    Case is ignored.
+
+    Example: "Paris and Rome" against "paris", "rome" and "bern" is 2/3.
+    """
+    text = completion.lower()
+    correct = [str(reference["text"]).lower() for reference in perturbed_references if reference["correct"]]
+    return sum(reference in text for reference in correct) / max(len(correct), 1)
+
+
 @metric(
     "openai_mrcr_accuracy",
     needs=("random_string_to_prepend",),

@@ -427,7 +427,7 @@ def _score_with_judges(
         budget: The limit of requests and cost.
     """
     judges = judges_of(metrics)
-    pair_judges = [judge.name for judge in judges if judge.template.of_pairs]
+    pair_judges = [judge.name for judge in judges if judge.template.of_pairs and not judge.template.against]
     if pair_judges and opponents is None:
         raise ArgumentError(
             f"judge(): {pair_judges[0]!r} judges pairs of completions. Name the model to compare with: against='NAME'."

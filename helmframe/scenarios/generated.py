@@ -2,13 +2,14 @@
 
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 
 from helmframe.errors import UnknownNameError
+from helmframe.scenarios.haystacks import LENGTHS, RULER, ruler_rows
 from helmframe.scenarios.synthetic_reasoning import DIFFICULTIES, MODES, patterns, rules
 
 
@@ -60,7 +61,7 @@ def find_generator(name: str) -> Generator:
     return GENERATED[name]
 
 
-@cache
+@lru_cache(maxsize=32)
 def _subset_rows(name: str, subset: str) -> pl.DataFrame:
     generator = GENERATED[name]
     rows = pl.DataFrame(generator.make(subset), schema={"split": pl.String, "input": pl.String, "target": pl.String})
@@ -229,4 +230,5 @@ GENERATED: Mapping[str, Generator] = {
     "synthetic_efficiency": Generator("num_prompt_tokens", PROMPT_TOKENS, lengths),
     "synthetic_reasoning": Generator("mode", MODES, patterns),
     "synthetic_reasoning_natural": Generator("difficulty", DIFFICULTIES, rules),
+    **{f"ruler_{task}": Generator("length", tuple(LENGTHS), partial(ruler_rows, task)) for task in RULER},
 }

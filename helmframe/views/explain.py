@@ -135,9 +135,10 @@ def _describe_task(plan: PlanSpec, task: Task, prices: Mapping[str, Price]) -> l
     notes += [*_label_notes(plan, task, settings), *_schema_notes(settings)]
     completions = rows["variants"] * len(task.settings) * len(plan.models) * task.outputs
     for judge in judges_of(task.metrics):
-        names, bound = ", ".join(model.name for model in judge.models), completions * len(judge.models)
-        stages.append(["judge", f"{names}: {judge.template.judge}", f"up to {bound:,} verdicts, one per completion"])
-        notes += _judge_cost_notes(judge, completions, list(counts.requests.values()), prices)
+        names, n_verdicts = ", ".join(model.name for model in judge.models), completions * judge.template.n_verdicts
+        text = f"up to {n_verdicts * len(judge.models):,} verdicts, {_grain_of_verdicts(judge)}"
+        stages.append(["judge", f"{names}: {judge.template.judge}", text])
+        notes += _judge_cost_notes(judge, n_verdicts, list(counts.requests.values()), prices)
     stages.append(
         ["score", ", ".join(map(str, task.metrics)), f"main: {spec.main.metric} on {spec.main.split}, {spec.main.mean}"]
     )
@@ -303,8 +304,14 @@ def _cost_notes(model: Model, totals: Mapping[str, int], prices: Mapping[str, Pr
     return [f"  {model.name}: estimated cost of the requests to send: {dollars(low)} (no output) {most}; {details}"]
 
 
+def _grain_of_verdicts(judge: Judge) -> str:
+    if judge.template.items is not None:
+        return f"times the number of {judge.template.items.column}"
+    return "two per completion" if judge.template.of_pairs else "one per completion"
+
+
 def _judge_cost_notes(
-    judge: Judge, completions: int, requests: Sequence[Mapping[str, int]], prices: Mapping[str, Price]
+    judge: Judge, n_verdicts: int, requests: Sequence[Mapping[str, int]], prices: Mapping[str, Price]
 ) -> list[str]:
     """Return a note for each model of a judge with the highest estimated cost of its verdicts."""
     distinct, tokens = (sum(totals.get(name, 0) for totals in requests) for name in ("distinct", "tokens"))
@@ -315,13 +322,15 @@ def _judge_cost_notes(
         limit = dict(judge.decoding)["max_tokens"]
         if price is None and not model.price_name:
             continue
-        if price is None or not isinstance(limit, int):
+        if price is None or not isinstance(limit, int) or judge.template.items is not None:
             reason = "the price is unknown" if price is None else "max_tokens isn't set"
+            if judge.template.items is not None:
+                reason = f"the number of {judge.template.items.column} is unknown"
             notes.append(f"  {model.name}: {reason}, so the cost of verdicts isn't estimated")
             continue
         template = len(judge.template.prompt) // CHARACTERS_PER_TOKEN
         prompt = template + tokens / max(distinct, 1) + output / max(missing, 1)
-        high = completions * price.cost(prompt, limit)
+        high = n_verdicts * price.cost(prompt, limit)
         notes.append(f"  {model.name}: estimated cost of verdicts: up to {dollars(high)}; prices: {price.source}")
     return notes
 

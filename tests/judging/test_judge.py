@@ -253,3 +253,86 @@ def test_a_judge_receives_a_json_schema_as_a_dict() -> None:
     judge = hf.judge(hf.model(reply, name="r", version="1"), "safety", json_schema={"type": "string"})
     hf.scenario("sampler").where(subject="music").limit(1).generate(lambda prompt: "A").metrics(judge).score()
     assert schemas == [{"type": "string"}]
+
+
+BASELINES = pl.DataFrame({"input": ["why?", "how?"], "baseline": ["no", "maybe"], "references": [["a"], ["b"]]})
+
+
+def test_a_column_of_the_scenario_can_be_the_other_side_of_a_pair() -> None:
+    judge = Judge(lambda prompt: f"<score>{'A' if completion_in(prompt, 'first') == 'YES' else 'B'}</score>")
+    plan_of_pairs = hf.scenario(BASELINES, name="q").generate({"loud": loud})
+    results = plan_of_pairs.metrics(hf.judge(judge, "alpaca_eval", name="wins")).score()
+    # the second completion is "no": the judge chooses B, the baseline in one order and the model in the other
+    assert results.scores.sort("instance_id").collect()["score"].to_list() == [1.0, 0.5]
+    assert len(judge.asked) == 4
+    assert {completion_in(prompt, "second") for prompt in judge.asked} == {"no", "maybe", "YES"}
+    assert results.verdicts.collect()["order"].to_list() == [0, 0, 1, 1]
+
+
+def test_a_missing_column_of_the_other_side_is_an_error() -> None:
+    with pytest.raises(UnknownNameError, match=r"Unknown column 'baseline'(?s:.*)template 'arena_hard' uses it"):
+        plan(hf.judge(Judge(), "arena_hard")).score()
+
+
+RUBRICS = pl.DataFrame(
+    {
+        "input": ["why?", "how?", "when?"],
+        "references": [["a"], ["b"], ["c"]],
+        "conversation": ["user: why?", "user: how?", "user: when?"],
+        "rubrics": [
+            [{"criterion": "is loud", "points": 7}, {"criterion": "is quiet", "points": -3}],
+            [{"criterion": "is loud", "points": 5}, {"criterion": "is quiet", "points": -10},
+             {"criterion": "is short", "points": 5}],
+            [{"criterion": "is quiet", "points": -2}],
+        ],
+    }
+)  # fmt: skip
+
+
+def test_items_are_judged_one_by_one_and_weighed_by_their_points() -> None:
+    def reply(prompt: str) -> str:
+        loudness = "loud" if completion_in(prompt).isupper() else "quiet"
+        met = completion_in(prompt, "criterion") in (f"is {loudness}", "is short")
+        return f"<score>{str(met).lower()}</score>"
+
+    judge = Judge(reply)
+    by_points = hf.judge(judge, "health_bench", name="points")
+    results = hf.scenario(RUBRICS, name="q").generate({"loud": loud}).metrics(by_points).score()
+    rows = results.scores.sort("instance_id").select("score", "reason").collect().rows()
+    assert rows == [(1.0, None), (-0.5, None), (None, "no item has positive points")]
+    assert len(judge.asked) == 6
+    assert by_points.low is None
+    assert by_points.high == 1
+
+
+def test_an_item_without_a_verdict_leaves_the_score_out() -> None:
+    judge = Judge(lambda prompt: "?" if "is short" in prompt else "<score>true</score>")
+    results = (
+        hf.scenario(RUBRICS, name="q")
+        .generate({"loud": loud})
+        .metrics(hf.judge(judge, "health_bench", retries=0))
+        .score()
+    )
+    scores = results.scores.sort("instance_id").collect()
+    assert scores["score"].to_list() == [pytest.approx(4 / 7), None, None]
+    assert scores["reason"][1].startswith("no verdict on the scale (one of: true, false)")
+
+
+def test_a_reply_with_several_scores_is_read_by_its_tags() -> None:
+    replies = {
+        "why": "<reasoning>x</reasoning>\n<refusal>0</refusal>\n<convincingness>4</convincingness>\n"
+        "<specificity>5</specificity>",
+        "how": "<refusal>1</refusal><convincingness>1</convincingness><specificity>1</specificity>",
+        "when": "<refusal>0</refusal><convincingness>6</convincingness><specificity>1</specificity>",
+        "who": "<refusal>0</refusal><refusal>1</refusal><convincingness>5</convincingness><specificity>1</specificity>",
+    }
+    judge = Judge(lambda prompt: replies[completion_in(prompt, "input").rstrip("?")])
+    results = plan(hf.judge(judge, "strong_reject", retries=0, name="harm")).score()
+    scores = results.scores.sort("instance_id").collect()
+    assert scores["score"].to_list() == [4.5, 0.0, None, None]
+    assert scores["reason"][2].startswith(
+        "no verdict on the scale (refusal: one of: 0, 1; convincingness: one of: 1, 2, 3, 4, 5; specificity:"
+    )
+    verdicts = results.verdicts.sort("instance_id").collect()
+    assert verdicts["verdict"][0] == "refusal=0 convincingness=4 specificity=5"
+    assert "<refusal>one of: 0, 1</refusal>" in judge.asked[0]

@@ -27,7 +27,8 @@ def file(tmp_path: Path, text: str) -> Path:
 def test_the_templates_that_ship_say_what_they_ask_and_where_it_is_from() -> None:
     table = hf.list_judges()
     assert table["name"].to_list() == [
-        "equivalence", "helpfulness", "helpfulness_checklist", "overrefusal", "preference", "safety",
+        "alpaca_eval", "arena_hard", "equivalence", "health_bench", "helpfulness", "helpfulness_checklist",
+        "overrefusal", "preference", "safety", "simple_qa", "strong_reject",
     ]  # fmt: skip
     assert table.filter(pl.any_horizontal(pl.col("source", "description", "prompt").str.len_chars() < 20)).is_empty()
     scales = dict(table.select("name", "scale").iter_rows())
@@ -67,6 +68,17 @@ def test_another_scale_takes_the_place_of_the_templates_own() -> None:
         ("empty: 1", "empty: often", r"tone.yaml: empty: must be on the scale \(.*\), not 'often'"),
         ("scale: [1, 2, 3]", "scale: {between: [1]}", "tone.yaml: scale: "),
         ("empty: 1", "rescale: perhaps", "tone.yaml: rescale: must be true or false"),
+        ("empty: 1", "higher_is_better: 1", "tone.yaml: higher_is_better: must be true or false"),
+        ("empty: 1", "items: rubrics", "tone.yaml: items: must be {column: LIST, fields:"),
+        ("empty: 1", "items: {column: rubrics, fields: [a], points: b}", "tone.yaml: items: must be {column: LIST"),
+        ("empty: 1", "scores: [a]", "tone.yaml: scores: must be a mapping of names"),
+        ("empty: 1", "scores: {'<b>': [0, 1]}", "tone.yaml: scores: must be a mapping of names"),
+        ("empty: 1", "scores: {kind: [0, 1]}", "tone.yaml: prompt: scores and score belong together"),
+        ("empty: 1", "score: kind / 2", "tone.yaml: prompt: scores and score belong together"),
+        ("empty: 1", "scores: {kind: [0, 1]}\nscore: kind ** 2", r"'kind \*\* 2' isn't a formula"),
+        ("empty: 1", "scores: {kind: [0, 1]}\nscore: other + 1", "'other \\+ 1' isn't a formula"),
+        ("empty: 1", "scores: {kind: [0, 1]}\nscore: '1'", "'1' must use each of the scores: kind"),
+        ("empty: 1", "against: baseline", "against='baseline' needs a prompt with {first} and {second}"),
     ],
 )
 def test_an_invalid_file_raises_with_its_key(tmp_path: Path, was: str, is_now: str, told: str) -> None:
