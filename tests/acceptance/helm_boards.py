@@ -6,6 +6,8 @@ downloads. Our spec reads them through its `download`, or as the Parquet of its 
 
 import itertools
 import json
+import os
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -114,7 +116,10 @@ def compare(helm: helm_peer.Peer, case: Case, folder: Path, monkeypatch: pytest.
     spec = find_scenario(case.name)
     publish(spec, case, publisher, folder / "source")
     root = folder / "root"
-    mirror(case.name, root, source=folder / "source")
+    # a draw makes the splits of rows that have none
+    drawn = any(source.name.startswith("rows-") for source in (folder / "source").rglob("*.parquet"))
+    layout = _layout(spec).replace("{split}-*", "rows-*") if drawn else None
+    mirror(case.name, root, source=folder / "source", layout=layout)
     monkeypatch.setenv("HELMFRAME_DATA", str(root))
     plan = hf.entry(case.entry)
     assert isinstance(plan, Plan)
@@ -123,9 +128,16 @@ def compare(helm: helm_peer.Peer, case: Case, folder: Path, monkeypatch: pytest.
     equal = sum(one == other for one, other in zip(ours, helms, strict=False))
     shown(number, f"{case.entry}: requests equal to crfm-helm's", f"{equal}/{len(helms)}", "all")
     assert len(helms) >= 5
-    assert [row[2] for row in ours] == [row[2] for row in helms]
+    for one, other in zip(ours, helms, strict=False):
+        assert one == other, difference(str(one), str(other))
     assert ours == helms
     assert sorted(references(plan), key=str) == sorted(([str(row[0]), *row[1:]] for row in theirs["references"]), key=str)
+
+
+def difference(one: str, other: str) -> str:
+    """Return the beginnings of both texts' first difference."""
+    start = max(len(os.path.commonprefix([one, other])) - 40, 0)
+    return f"\nours:  {one[start : start + 200]!r}\nHELM: {other[start : start + 200]!r}"
 
 
 def _below(folder: Path, path: Any) -> Any:
@@ -145,69 +157,80 @@ def references(plan: Plan) -> list[list[Any]]:
     ]
 
 
+def _layout(spec: ScenarioSpec) -> str:
+    return str(dict(spec.source)["rows"]).removeprefix("{data}/")
+
+
 def publish(spec: ScenarioSpec, case: Case, publisher: Path, source: Path) -> None:
     """Write the rows at the address of the spec's source, from the files of its `download` or the Hub's Parquet."""
-    address = dict(spec.source)["rows"]
-    assert isinstance(address, str)
-    layout = address.removeprefix("{data}/")
+    layout = _layout(spec)
     if not spec.download:
         for split, path in case.tables.items():
-            target = source / layout.format(split=split, **case.said.get("values", {})).replace("*", shard("")[1:-8])
+            target = source / _filled(layout, {"split": split, **case.said.get("values", {})}).replace("*", shard("")[1:-8])
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes((publisher / path).read_bytes())
         return
-    written_files: dict[str, int] = {}
+    numbers: Counter[str] = Counter()
     for entry in spec.download:
         names = [name for name, _ in entry.values]
-        choices = [_choices(value) for _, value in entry.values]
-        for combination in itertools.product(*choices):
+        for combination in itertools.product(*(_choices(value) for _, value in entry.values)):
             theirs = dict(zip(names, (pair[0] for pair in combination), strict=True))
             ours = dict(zip(names, (pair[1] for pair in combination), strict=True))
             url = _filled(entry.url, {**theirs, "revision": entry.revision})
-            found = [path for part, path in case.files.items() if part in url]
+            found = [publisher / path for part, path in case.files.items() if part in url]
             if not found:
                 continue
-            path = _filled(layout, ours)
-            number = written_files[path] = written_files.get(path, -1) + 1
-            target = source / path.replace("*", f"{number:05}-of-00009")
+            path = _filled(layout, ours).replace("{split}-*", "rows-*")
+            target = source / path.replace("*", f"{numbers[path]:05}-of-00009")
+            numbers[path] += 1
             target.parent.mkdir(parents=True, exist_ok=True)
-            _copy(entry, publisher / found[0], publisher, case, target)
+            _copy(entry, members(found[0], _filled(entry.files, theirs)), publisher, case, target)
 
 
-def _copy(entry: Download, path: Path, publisher: Path, case: Case, target: Path) -> None:
-    """Write the rows that the entry's SQL selects from a file of the publisher."""
+def members(path: Path, pattern: str) -> list[Path]:
+    """Return the files of an unpacked archive that match a pattern, without the archive's outer folders."""
+    if path.is_file():
+        return [path]
+    parts = pattern.split("/")
+    globs = (sorted(path.glob("/".join(parts[start:]))) for start in range(len(parts)))
+    return next(files for files in globs if files)
+
+
+def _copy(entry: Download, files: Sequence[Path], publisher: Path, case: Case, target: Path) -> None:
+    """Write the rows that the entry's SQL selects from files of the publisher."""
     connection = duckdb.connect()
-    connection.execute(f"CREATE VIEW rows AS SELECT * FROM {_reader(entry, path)}")
+    _table(connection, "rows", entry, files, target)
     for name, table in entry.tables:
-        (other,) = [each for part, each in case.files.items() if part in _filled(table.url, {"revision": table.revision})]
-        connection.execute(f"CREATE VIEW {name} AS SELECT * FROM {_reader(table, publisher / other)}")
+        url = _filled(table.url, {"revision": table.revision})
+        (other,) = [publisher / path for part, path in case.files.items() if part in url]
+        _table(connection, name, table, [other], target)
     connection.execute(f"COPY ({entry.select or 'SELECT * FROM rows'}) TO '{target}' (FORMAT parquet)")
     connection.close()
 
 
-def _reader(entry: Download, path: Path) -> str:
-    kind = entry.format or {".jsonl": "jsonl", ".json": "json", ".csv": "csv", ".tsv": "tsv", ".parquet": "parquet"}[
-        path.suffix if path.is_file() else Path(entry.files).suffix
-    ]
-    if path.is_dir():
-        path = path / Path(entry.files).name
+def _table(connection: Any, name: str, entry: Download, files: Sequence[Path], target: Path) -> None:
+    """Make a view of the rows of files."""
+    suffixes = {".jsonl": "jsonl", ".json": "json", ".csv": "csv", ".tsv": "tsv", ".parquet": "parquet"}
+    kind = entry.format or suffixes[files[0].suffix]
     options = dict(entry.options)
-    if kind == "parquet":
-        return f"read_parquet('{path}')"
-    if kind == "json":
-        return f"read_json('{path}', maximum_object_size = 33554432, sample_size = -1)"
-    if kind == "jsonl":
-        return f"read_json('{path}', format = 'newline_delimited', sample_size = -1)"
-    if kind == "objects":
-        return f"(SELECT content::JSON AS json FROM read_text('{path}'))"
-    if kind == "text":
-        return f'(SELECT content AS "text" FROM read_text(\'{path}\') ORDER BY filename)'
-    if kind == "lines":
-        # the last line end starts no line
-        return f"(SELECT unnest(string_split(regexp_replace(content, '\\n$', ''), chr(10))) AS line FROM read_text('{path}'))"
-    delimiter = options.get("delimiter") or ("\t" if kind == "tsv" else ",")
-    header = str(options.get("header", True)).lower()
-    return f"read_csv('{path}', sample_size = -1, header = {header}, delim = '{delimiter}')"
+    if kind in ("objects", "text", "lines"):
+        texts = [file.read_bytes().decode(str(options.get("encoding", "utf-8"))) for file in files]
+        rows = [line for text in texts for line in text.removesuffix("\n").split("\n")] if kind == "lines" else texts
+        column = {"objects": "json", "text": "text", "lines": "line"}[kind]
+        frame = target.with_name(f"{name}-{target.stem}.made")
+        pl.DataFrame({column: rows}).write_parquet(frame)
+        made = f"(SELECT json::JSON AS json FROM read_parquet('{frame}'))" if kind == "objects" else f"read_parquet('{frame}')"
+    elif kind == "parquet":
+        made = f"read_parquet('{files[0]}')"
+    elif kind in ("json", "jsonl"):
+        made = f"read_json('{files[0]}', sample_size = -1, maximum_object_size = 33554432)"
+    else:
+        # a sheet has the same rows as CSV here
+        delimiter = options.get("delimiter") or ("\t" if kind == "tsv" else ",")
+        header = "" if kind == "xlsx" else f", header = {str(options.get('header', True)).lower()}"
+        numbered = ", header = false" if kind == "xlsx" and options.get("header") is False else header
+        made = f"read_csv('{files[0]}', sample_size = -1, delim = '{delimiter}', quote = '\"'{numbered})"
+    connection.execute(f"CREATE VIEW {name} AS SELECT * FROM {made}")
 
 
 def _choices(value: Any) -> list[tuple[str, str]]:

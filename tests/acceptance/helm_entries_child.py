@@ -49,6 +49,7 @@ def requests(question: dict[str, Any]) -> dict[str, Any]:
     entry = question["entry"] + ("," if "=" in question["entry"] else "") + f"model={MODEL}"
     if "run_spec_module" in question:
         helm_scenario_child.patched({**question, "module": question["run_spec_module"]})
+        module("runner").set_benchmark_output_path(tempfile.mkdtemp())
     (spec,) = factory.construct_run_specs(specs.parse_object_spec(entry))
     helm_scenario_child.patched(question)
     with tempfile.TemporaryDirectory() as folder:

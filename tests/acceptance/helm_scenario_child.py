@@ -4,7 +4,8 @@ Reads one JSON line per question and answers with one. {"module", "class", "argu
 what it downloads, {part of the URL: path}; `tables` what it loads from the hub, {split: Parquet file}; `labels` the
 columns of these that are class numbers there, and `names` those that are numbers in the file too, with the classes'
 names. `responses` has the folder whose files the scenario requests one by one; `missing` the packages that it imports
-and doesn't need; `sheets` that its sheets are CSV files. The answer is {"instances": [{input, split, sub_split, references}]}, of long inputs with `digests`
+and doesn't need; `sheets` that its sheets are CSV files, `sorted` that it
+reads the files of a folder in the order of their names. The answer is {"instances": [{input, split, sub_split, references}]}, of long inputs with `digests`
 their sha256.
 
 {"run_spec", "arguments"} asks for the run spec that the function of that name makes.
@@ -14,6 +15,7 @@ import dataclasses
 import hashlib
 import importlib
 import json
+import os
 import shutil
 import sys
 import tempfile
@@ -87,6 +89,9 @@ def patched(said: dict[str, Any]) -> Any:
     module.ensure_file_downloaded = downloaded
     if said.get("sheets"):  # no package for sheets is installed: the file has the same rows as CSV
         module.pd.read_excel = module.pd.read_csv
+    if said.get("sorted"):  # the order of a folder's files is that of the disk
+        listed = os.listdir
+        module.os.listdir = lambda path: sorted(listed(path))
     if "responses" in said:
         module.requests = Responses(Path(said["responses"]))
     if hasattr(module, "datasets"):
