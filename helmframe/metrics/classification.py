@@ -40,6 +40,35 @@ def classification_micro_f1() -> pl.Expr:
     return _class_metric(lambda classes: classes.drop("label").sum().select(_f1()).item(), absence=True)
 
 
+@metric("classification_weighted_f1", level="set", source=SOURCE, helm="classification_weighted_f1")
+def classification_weighted_f1() -> pl.Expr:
+    """Return weighted F1: the mean of the F1 of each class, weighted by its number of references.
+
+    Texts are normalised. Outputs outside these classes count as misses of their true class.
+
+    Example: References a a b, outputs a b b: the F1 of a and of b is 2/3, so 2/3.
+    """
+    return _class_metric(lambda classes: _weighted(classes, _f1()))
+
+
+@metric("classification_weighted_precision", level="set", source=SOURCE, helm="classification_weighted_precision")
+def classification_weighted_precision() -> pl.Expr:
+    """Return the mean of the precision of each class, weighted by its number of references.
+
+    Example: References a a b, outputs a b b: the precision of a is 1 and of b 1/2, so (2·1 + 1/2)/3 = 5/6.
+    """
+    return _class_metric(lambda classes: _weighted(classes, _ratio("hits", "predicted")))
+
+
+@metric("classification_weighted_recall", level="set", source=SOURCE, helm="classification_weighted_recall")
+def classification_weighted_recall() -> pl.Expr:
+    """Return the mean of the recall of each class, weighted by its number of references.
+
+    Example: References a a b, outputs a b b: the recall of a is 1/2 and of b 1, so (2·1/2 + 1)/3 = 2/3.
+    """
+    return _class_metric(lambda classes: _weighted(classes, _ratio("hits", "gold")))
+
+
 @metric("class_f1", level="set", source=SOURCE)
 def class_f1(*, label: str) -> pl.Expr:
     """Return the F1 of one class; 0 if no reference or output has it.
@@ -146,6 +175,12 @@ def _class_counts(classes: pl.DataFrame, label: str) -> pl.DataFrame:
     name = pl.select(_normalised(pl.lit(label))).item()
     rows = classes.filter(pl.col("label") == name)
     return rows if rows.height else pl.DataFrame({"gold": [0], "predicted": [0], "hits": [0]})
+
+
+def _weighted(classes: pl.DataFrame, value: pl.Expr) -> float | None:
+    weighted = (value * pl.col("gold")).sum() / pl.col("gold").sum()
+    result: float | None = classes.select(weighted).item()
+    return result
 
 
 def _f1() -> pl.Expr:

@@ -13,6 +13,7 @@ import binascii
 import io
 import json
 import math
+import operator
 import os
 import pickle
 import re
@@ -143,6 +144,50 @@ def defines_function(completion: str, entry_point: str) -> float:
         return 0.0
     functions = (node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
     return float(entry_point in functions)
+
+
+@metric(
+    "program_accuracy",
+    source="HELM, fin_qa_metrics.py; Chen et al. 2021 (FinQA)",
+    helm="program_accuracy",
+    packages=("sympy",),
+)
+def program_accuracy(completion: str, gold: str) -> float:
+    """Return 1 if the arithmetic program equals the reference's as an expression of the same numbers, else 0.
+
+    A program has steps such as "divide(9413, 20.01), subtract(#0, 3)"; #0 is the result of the first step.
+
+    Example: "add(3, 2)" against "add(2, 3)" is 1, and "add(2, 4)" is 0.
+    """
+    from sympy import simplify
+
+    symbols: dict[Any, Any] = {}
+    expected = _expression(_steps(gold), symbols, may_add=True)
+    generated = _expression(_steps(completion.strip()), symbols, may_add=False)
+    return float(None not in (expected, generated) and simplify(expected) == simplify(generated))
+
+
+@metric(
+    "execution_accuracy",
+    needs=("executed", "cells"),
+    source="HELM, fin_qa_metrics.py; Chen et al. 2021 (FinQA)",
+    helm="execution_accuracy",
+)
+def execution_accuracy(completion: str, executed: str, cells: str) -> float:
+    """Return 1 if the arithmetic program computes the value in the column `executed`, else 0.
+
+    Programs are those of `program_accuracy`. Operations on rows, such as table_sum, read the table in the column
+    `cells`, which is JSON. Nothing but these operations is run.
+
+    Example: "add(2, 3)" with the expected value "5.0" is 1.
+    """
+    try:
+        result = _executed(_steps(completion.strip()), json.loads(cells))
+    except (ArithmeticError, IndexError, KeyError, TypeError, ValueError):
+        return 0.0
+    if executed in ("yes", "no"):
+        return float(result == executed)
+    return float(isinstance(result, float) and math.isclose(float(executed), round(result, 5)))
 
 
 def program_of(prompt: str, completion: str, entry_point: str) -> str:
@@ -354,3 +399,107 @@ def _json(text: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError):
         return None
+
+
+_ARITHMETIC: dict[str, Callable[[Any, Any], Any]] = {
+    "add": operator.add, "subtract": operator.sub, "multiply": operator.mul, "divide": operator.truediv,
+    "exp": operator.pow, "greater": operator.gt,
+}  # fmt: skip
+_OF_ROWS: dict[str, Callable[[list[float]], float]] = {
+    "table_max": max, "table_min": min, "table_sum": sum, "table_average": lambda row: sum(row) / len(row),
+}  # fmt: skip
+
+
+def _steps(program: str) -> list[tuple[str, str, str]] | None:
+    """Return the operation and the two arguments of each complete step; None if the program has another form."""
+    tokens = [token for part in program.split(", ") for token in re.findall(r"\)|[^()]*\(|[^()]+", part)]
+    for index, token in enumerate(tokens):
+        if index % 4 == 0 and (token[-1] != "(" or token[:-1] not in {*_ARITHMETIC, *_OF_ROWS}):
+            return None
+        if index % 4 == 3 and token != ")":
+            return None
+    complete = range(0, len(tokens) - 3, 4)
+    return [(tokens[start][:-1], tokens[start + 1].strip(), tokens[start + 2].strip()) for start in complete]
+
+
+def _expression(steps: list[tuple[str, str, str]] | None, symbols: dict[Any, Any], *, may_add: bool) -> Any:
+    """Return the last step as a symbolic expression; None if it isn't one of the known symbols.
+
+    Args:
+        steps: The steps of a program.
+        symbols: Number, or operation on a row → its symbol. The reference's program adds symbols.
+        may_add: Whether to add symbols.
+    """
+    from sympy import Symbol
+
+    def symbol(key: Any) -> Any:
+        if may_add:
+            symbols.setdefault(key, Symbol(f"a{len(symbols)}"))
+        return symbols.get(key)
+
+    values: list[Any] = []
+    for index, (name, *arguments) in enumerate(steps or ()):
+        if name in _OF_ROWS:
+            # as in HELM, the first step differs from later ones
+            operands = [symbol((index == 0, name, *arguments))]
+        else:
+            operands = [_result(argument, values) if "#" in argument else symbol(argument) for argument in arguments]
+        if None in operands:
+            return None
+        values.append(operands[0] if name in _OF_ROWS else _ARITHMETIC[name](*operands))
+    return values[-1] if values else None
+
+
+def _result(argument: str, values: Sequence[Any]) -> Any:
+    """Return the result of an earlier step, named by its number; None if there is no such step."""
+    number = argument.strip("#")
+    return values[int(number)] if number.isdecimal() and int(number) < len(values) else None
+
+
+def _executed(steps: list[tuple[str, str, str]] | None, table: Sequence[Sequence[str]]) -> Any:
+    """Return the result of the last step: a number, "yes" or "no"; None without steps.
+
+    Raises:
+        ArithmeticError: The result isn't a number.
+        KeyError: The table has no such row.
+        TypeError: An argument is the result of a comparison.
+        ValueError: An argument isn't a number.
+    """
+    rows = {line[0]: line[1:] for line in table}
+    values: dict[int, Any] = {}
+    row: list[float] = []
+    for index, (name, first, second) in enumerate(steps or ()):
+        if name in _OF_ROWS:
+            # as in HELM, an operation on an earlier result reads the last row again
+            row = (
+                row
+                if "#" in first
+                else [_number(cell.replace("$", "").strip().split("(")[0].strip()) for cell in rows[first]]
+            )
+            values[index] = _OF_ROWS[name](row)
+            continue
+        operands = [
+            values[int(argument.replace("#", ""))] if "#" in argument else _number(argument)
+            for argument in (first, second)
+        ]
+        value = _ARITHMETIC[name](*operands)
+        values[index] = ("no", "yes")[value] if name == "greater" else value
+    return values[len(values) - 1] if values else None
+
+
+def _number(text: str) -> float:
+    """Return the number in a text such as 1,250 or 5% or const_m1.
+
+    Raises:
+        ValueError: The text isn't a number.
+    """
+    plain = text.replace(",", "")
+    try:
+        return float(plain)
+    except ValueError:
+        if "%" in plain:
+            return float(plain.replace("%", "")) / 100.0
+        if "const" in plain:
+            constant = plain.replace("const_", "")
+            return -1.0 if constant == "m1" else float(constant)
+        raise

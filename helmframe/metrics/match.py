@@ -2,8 +2,9 @@
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from datetime import datetime
 from decimal import Decimal
 from difflib import SequenceMatcher
 from math import isfinite
@@ -17,6 +18,8 @@ from helmframe.errors import ArgumentError
 from helmframe.metrics.protocol import metric
 
 HELM = "HELM, evaluate_reference_metrics.py"
+_FIRST_NUMBER = re.compile(r"[-+]?(?:(?:\d*\.\d+)|(?:\d+\.?))(?:[Ee][+-]?\d+)?")
+_WEEKS = re.compile(r"\('(\d+) weeks', '(\d+) days'\)")
 
 
 @metric("exact_match", source=HELM, helm="exact_match", lm_eval=("exact_match", "acc"))
@@ -406,6 +409,92 @@ def openai_mrcr_accuracy(
     return SequenceMatcher(None, completion.removeprefix(random_string_to_prepend), expected).ratio()
 
 
+@metric(
+    "float_equiv",
+    source="HELM, conv_fin_qa_calc_metrics.py; Vidgen et al. 2024 (IBM's enterprise benchmark)",
+    helm="float_equiv",
+)
+def float_equiv(completion: str, gold: str) -> float:
+    """Return 1 if the first numbers of completion and reference are equal to 1e-6, else 0.
+
+    Units and signs of percent are ignored, so that 5 and 5 % are equal. Text without a number scores 0.
+
+    Example: "It is 0.50 %" against "0.5" is 1.
+    """
+    numbers = [_FIRST_NUMBER.search(text) for text in (completion, gold)]
+    values = [float(match[0]) for match in numbers if match is not None]
+    return float(len(values) == 2 and abs(values[0] - values[1]) < 1e-6)
+
+
+@metric(
+    "medcalc_bench_accuracy",
+    needs=("category", "lower_limit", "upper_limit"),
+    source="HELM, medcalc_bench_metrics.py; Khandekar et al. 2024 (MedCalc-Bench)",
+    helm="medcalc_bench_accuracy",
+)
+def medcalc_bench_accuracy(
+    completion: str,
+    perturbed_references: Sequence[dict[str, object]],
+    category: str,
+    lower_limit: str,
+    upper_limit: str,
+) -> float:
+    """Return 1 if the completion is the computed value, or between its limits, else 0.
+
+    Risks, severities and diagnoses must equal the reference. Physical values, conversions of doses, and dates must be
+    between the limits; a date is month/day/year, or a tuple of weeks and days. Other categories score 0, as in HELM.
+
+    Example: "7.5" between the limits "7" and "8" of a physical value is 1.
+    """
+    output, reference = completion.strip(), str(perturbed_references[0]["text"])
+    if category in ("risk", "severity", "diagnosis"):
+        return float(output == reference)
+    reader: Callable[[str], float] = float
+    if category == "date":
+        reader = _weeks if _WEEKS.match(reference) else _date
+    elif category not in ("dosage conversion", "physical"):
+        return 0.0
+    try:
+        return float(reader(lower_limit) <= reader(output) <= reader(upper_limit))
+    except ValueError:
+        return 0.0
+
+
+@metric(
+    "medec_error_flag_accuracy",
+    source="HELM, medec_metrics.py; Ben Abacha et al. 2025 (MEDEC)",
+    helm="medec_error_flag_accuracy",
+)
+def medec_error_flag_accuracy() -> pl.Expr:
+    """Return 1 if output and reference agree on whether the text has an error, else 0.
+
+    A text without an error has the reference CORRECT.
+
+    Example: "3 The dose is 5 mg." against "2 The dose is 1 mg." is 1.
+    """
+    gold = stripped(pl.col("gold").str.replace_all(".", "", literal=True))
+    return (stripped(pl.col("completion")) == "CORRECT") == (gold == "CORRECT")
+
+
+@metric(
+    "medec_error_sentence_accuracy",
+    source="Ben Abacha et al. 2025 (MEDEC); HELM, medec_metrics.py, which reads no number of a reference with a correction",
+    helm="medec_error_sentence_accuracy",
+)
+def medec_error_sentence_accuracy() -> pl.Expr:
+    """Return 1 if output and reference name the same sentence, or are both CORRECT, else 0.
+
+    The number of the sentence is at the start of the text. HELM reads the number of a reference only if no correction
+    follows it, and otherwise scores 0.
+
+    Example: "3 The dose is 5 mg." against "2 The dose is 1 mg." is 0.
+    """
+    output, gold = stripped(pl.col("completion")), stripped(pl.col("gold"))
+    numbers = [text.str.extract(r"^(\d+)").cast(pl.Int64, strict=False) for text in (output, gold)]
+    same = (numbers[0] == numbers[1]).fill_null(value=False)
+    return ((output == "CORRECT") & (gold == "CORRECT")) | same
+
+
 def _letters_correct(columns: Sequence[pl.Series]) -> pl.Series:
     frame = pl.DataFrame(dict(zip(("predicted", "letter", "right"), columns, strict=True))).with_row_index("row")
     options = frame.filter(pl.col("letter").list.len() > 0).explode("letter", "right")
@@ -434,6 +523,22 @@ def _correct_letter() -> pl.Expr:
     return index.replace_strict(dict(enumerate(ascii_uppercase)), default=None, return_dtype=pl.String).fill_null(
         "none"
     )
+
+
+def _weeks(text: str) -> float:
+    """Return the days of a text such as ('14 weeks', '2 days').
+
+    Raises:
+        ValueError: The text has another form.
+    """
+    match = _WEEKS.match(text)
+    if match is None:
+        raise ValueError(text)
+    return 7 * int(match[1]) + int(match[2])
+
+
+def _date(text: str) -> float:
+    return float(datetime.strptime(text, "%m/%d/%Y").toordinal())
 
 
 def _whole(text: str) -> int:

@@ -7,7 +7,7 @@ Source: HELM, the scenario files named below; its random streams are Python's `r
 """
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -212,6 +212,45 @@ def sample_test_rows(keys: pl.DataFrame) -> pl.DataFrame:
     return pl.concat(parts)
 
 
+def sample_examples(keys: pl.DataFrame, n: int = 0, share: float = 0.0) -> pl.DataFrame:
+    """Sample n rows, or a share, as few-shot examples; the order of the rows stays (financebench, gold_commodity_news)."""
+    sampled = _stream(0).sample(range(keys.height), n or int(keys.height * share))
+    split = pl.when(pl.int_range(pl.len()).is_in(sampled)).then(pl.lit("train")).otherwise(pl.lit("test"))
+    return keys.select("position", row_index=pl.int_range(pl.len()), split=split)
+
+
+def shuffle_and_split(keys: pl.DataFrame) -> pl.DataFrame:
+    """Shuffle the rows of each file; the first 70 % are few-shot examples (financial_phrasebank)."""
+    parts = []
+    for file in keys.partition_by("file", maintain_order=True):
+        positions = file["position"].to_list()
+        _stream(121).shuffle(positions)
+        parts.append(_as_splits(positions, int(len(positions) * 0.7)))
+    return pl.concat(parts)
+
+
+def sample_train_rows(keys: pl.DataFrame, share: float, seed: int) -> pl.DataFrame:
+    """Sample a share of the rows as few-shot examples and shuffle the rest (legal_contract_summarization, sumosum)."""
+    positions = keys["position"].to_numpy()
+    train = np.random.RandomState(seed).choice(len(positions), round(share * len(positions)), replace=False)
+    rest = np.delete(positions, train)
+    test = rest[np.random.RandomState(seed).choice(len(rest), len(rest), replace=False)]
+    return _as_splits([*positions[train].tolist(), *test.tolist()], len(train))
+
+
+def sample_options(keys: pl.DataFrame) -> pl.DataFrame:
+    """Split the rows, and sample eight wrong options for each, shuffled with the right one (cti_to_mitre)."""
+    rows = sample_train_rows(keys, 0.7, 42)
+    stream, options = _stream(42), []
+    joined = rows.join(keys.select("position", "technique", "techniques"), on="position", maintain_order="left")
+    for technique, techniques in joined.select("technique", "techniques").iter_rows():
+        wrong = [name for name in techniques if name != technique]
+        drawn = [*stream.sample(wrong, min(len(wrong), 8)), technique]
+        stream.shuffle(drawn)
+        options.append(drawn)
+    return rows.with_columns(options=pl.Series(options, dtype=pl.List(pl.String)))
+
+
 _NEVER_TWICE = "list_filter({0}, lambda text, i: list_position({0}, text) = i)"
 # The answers of a question; an example has only the one that was picked.
 _ANSWERS = f"CASE split WHEN 'train' THEN {{0}}[picked:picked] ELSE {_NEVER_TWICE} END"
@@ -275,6 +314,17 @@ DRAWS: Mapping[str, Draw] = {
     "real_toxicity_prompts": Draw(shuffle_rows),
     "math": Draw(sort_and_shuffle, keys={"problem": "problem", "level": "level"}),
     "wmt_14": Draw(sample_train_pairs, by_file=True),
+    "financebench": Draw(partial(sample_examples, n=10), unsplit=True),
+    "gold_commodity_news": Draw(partial(sample_examples, share=0.1), unsplit=True),
+    "financial_phrasebank": Draw(shuffle_and_split, unsplit=True),
+    "legal_contract_summarization": Draw(partial(sample_train_rows, share=0.2, seed=0), unsplit=True),
+    "sumosum": Draw(partial(sample_train_rows, share=0.2, seed=0), unsplit=True),
+    "cti_to_mitre": Draw(
+        sample_options,
+        keys={"technique": "technique", "techniques": "techniques"},
+        columns={"options": "VARCHAR[]"},
+        unsplit=True,
+    ),
     "entity_matching": Draw(balance_train_pairs, keys={"label": "label"}),
     "entity_data_imputation": Draw(
         sample_test_rows,
@@ -298,6 +348,12 @@ def _indexed(positions: list[int]) -> pl.DataFrame:
     return pl.DataFrame(
         {"position": pl.Series(positions, dtype=pl.Int64), "row_index": pl.int_range(len(positions), eager=True)}
     )
+
+
+def _as_splits(positions: Sequence[int], n_train: int) -> pl.DataFrame:
+    """Return the rows in this order; the first are few-shot examples."""
+    split = ["train"] * n_train + ["test"] * (len(positions) - n_train)
+    return _indexed(list(positions)).with_columns(split=pl.Series(split, dtype=pl.String))
 
 
 def _sample_indices(rows: int, share: float) -> list[int]:

@@ -2,16 +2,20 @@
 
 Reads one JSON line per question and answers with one. {"entry", "module"} and what `helm_scenario_child.patched` takes
 build the requests of an entry; `window` is the deployment's [max_sequence_length, max_request_length] in bytes. The
-answer is {"requests": [[instance id, perturbation, prompt, scored text, prompt_truncated, examples]]}.
+answer is {"requests": [[instance id, perturbation, prompt, scored text, prompt_truncated, examples]], "references":
+[[instance id, split, references]]}. `output` has files of the scenario's folder, by name. `run_spec_module` is a module
+of a scenario that the run spec reads files with.
 
 {"texts", "window"} splits texts into the windows of language modelling: {"windows": [[[prompt, conditioning tokens]]]}.
 """
 
 import importlib
 import json
+import shutil
 import sys
 import tempfile
 import traceback
+from pathlib import Path
 from typing import Any
 
 MODEL = "openai/gpt2"
@@ -28,7 +32,7 @@ def main() -> None:
         answer: dict[str, Any] = {}
         try:
             if "entry" in question:
-                answer = {"requests": requests(question)}
+                answer = requests(question)
             elif "texts" in question:
                 answer = {"windows": windows(question)}
         except Exception:  # the caller shows it
@@ -36,15 +40,21 @@ def main() -> None:
         print(json.dumps(answer), file=answers, flush=True)
 
 
-def requests(question: dict[str, Any]) -> list[list[Any]]:
-    """Return one row per request of the entry's only run spec, in HELM's order."""
+def requests(question: dict[str, Any]) -> dict[str, Any]:
+    """Return one row per request of the entry's only run spec, in HELM's order, and one per evaluated instance."""
     runner, factory = module("runner"), module("run_spec_factory")
     module("config_registry").register_builtin_configs_from_helm_package()
     module("run_spec").discover_run_spec_functions()
     specs: Any = importlib.import_module("helm.common.object_spec")
-    (spec,) = factory.construct_run_specs(specs.parse_object_spec(question["entry"] + f",model={MODEL}"))
+    entry = question["entry"] + ("," if "=" in question["entry"] else "") + f"model={MODEL}"
+    if "run_spec_module" in question:
+        helm_scenario_child.patched({**question, "module": question["run_spec_module"]})
+        module("runner").set_benchmark_output_path(tempfile.mkdtemp())
+    (spec,) = factory.construct_run_specs(specs.parse_object_spec(entry))
     helm_scenario_child.patched(question)
     with tempfile.TemporaryDirectory() as folder:
+        for name, path in question.get("output", {}).items():
+            shutil.copyfile(path, Path(folder) / name)
         instances = module("scenarios.scenario").create_scenario(spec.scenario_spec).get_instances(folder)
     if any(instance.id is None for instance in instances):
         instances = module("scenarios.scenario").with_instance_ids(instances)
@@ -53,7 +63,7 @@ def requests(question: dict[str, Any]) -> list[list[Any]]:
         instances = runner.downsample_eval_instances(instances, spec.adapter_spec.max_eval_instances, splits)
     instances = module("data_preprocessor").DataPreprocessor(spec.data_augmenter_spec).preprocess(instances, 1)
     states = adapter(spec.adapter_spec, question["window"]).adapt(instances, 1)
-    return [
+    rows = [
         [
             state.instance.id,
             state.instance.perturbation.name if state.instance.perturbation else "original",
@@ -64,6 +74,16 @@ def requests(question: dict[str, Any]) -> list[list[Any]]:
         ]
         for state in states
     ]
+    references = [
+        [
+            instance.id,
+            instance.split,
+            [[reference.output.text, "correct" in reference.tags] for reference in instance.references],
+        ]
+        for instance in instances
+        if instance.split in splits
+    ]
+    return {"requests": rows, "references": references}
 
 
 def scored(state: Any) -> str | None:

@@ -19,9 +19,9 @@ def kept(frame: pl.DataFrame, path: Path) -> str:
     return str(path)
 
 
-def written(text: str, path: Path) -> str:
+def written(text: str, path: Path, encoding: str = "utf-8") -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
+    path.write_text(text, encoding=encoding, newline="")
     return str(path)
 
 

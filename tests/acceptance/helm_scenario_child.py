@@ -3,7 +3,10 @@
 Reads one JSON line per question and answers with one. {"module", "class", "arguments"} says which scenario; `files`
 what it downloads, {part of the URL: path}; `tables` what it loads from the hub, {split: Parquet file}; `labels` the
 columns of these that are class numbers there, and `names` those that are numbers in the file too, with the classes'
-names. The answer is {"instances": [{input, split, sub_split, references}]}, of long inputs with `digests` their sha256.
+names. `responses` has the folder whose files the scenario requests one by one; `missing` the packages that it imports
+and doesn't need; `sheets` that its sheets are CSV files, `sorted` that it
+reads the files of a folder in the order of their names. The answer is {"instances": [{input, split, sub_split, references}]}, of long inputs with `digests`
+their sha256.
 
 {"run_spec", "arguments"} asks for the run spec that the function of that name makes.
 """
@@ -12,10 +15,12 @@ import dataclasses
 import hashlib
 import importlib
 import json
+import os
 import shutil
 import sys
 import tempfile
 import traceback
+import types
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +60,9 @@ def instances(said: dict[str, Any]) -> list[dict[str, Any]]:
 
 def patched(said: dict[str, Any]) -> Any:
     """Return the module of a HELM scenario, which reads the given files instead of downloading its own."""
+    for name in said.get("missing", ()):
+        sys.modules[name] = types.ModuleType(name)
+        sys.modules[name].Document = None  # type: ignore[attr-defined]
     module: Any = importlib.import_module(f"helm.benchmark.scenarios.{said['module']}")
 
     def downloaded(source_url: str, target_path: str, **_: Any) -> None:
@@ -79,6 +87,13 @@ def patched(said: dict[str, Any]) -> Any:
         return found[split] if split else found
 
     module.ensure_file_downloaded = downloaded
+    if said.get("sheets"):  # no package for sheets is installed: the file has the same rows as CSV
+        module.pd.read_excel = module.pd.read_csv
+    if said.get("sorted"):  # the order of a folder's files is that of the disk
+        listed = os.listdir
+        module.os.listdir = lambda path: sorted(listed(path))
+    if "responses" in said:
+        module.requests = Responses(Path(said["responses"]))
     if hasattr(module, "datasets"):
         module.datasets.load_dataset = loaded
     module.load_dataset = loaded
@@ -88,6 +103,21 @@ def patched(said: dict[str, Any]) -> Any:
     if hasattr(module, "tiktoken"):  # it is asked for a tokenizer, from the net, and never used
         module.tiktoken.get_encoding = lambda _: None
     return module
+
+
+class Responses:
+    """The part of `requests` that scenarios list and read the files of a GitHub folder with."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def get(self, url: str, **_: Any) -> Any:
+        """Return the response to a request of the list of files, or of a file."""
+        name = url.rpartition("/")[2]
+        listed = "api.github.com" in url
+        names = sorted(path.name for path in self.folder.iterdir())
+        text = "" if listed else (self.folder / name).read_bytes().decode()
+        return types.SimpleNamespace(status_code=200, text=text, json=lambda: [{"name": each} for each in names])
 
 
 def run_spec(function: str, arguments: dict[str, Any]) -> dict[str, Any]:

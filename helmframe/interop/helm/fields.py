@@ -95,8 +95,9 @@ def from_helm(spec: Mapping[str, Any]) -> tuple[AdapterSpec, Pairs, int]:
     }
     instructions = str(fields.get("instructions", ""))
     fields["instructions"] = instructions.removesuffix("\n")
-    if instructions and not instructions.endswith("\n"):
-        fields["instructions_suffix"] = ""
+    ending = instructions[len(instructions.rstrip("\n")) :]
+    if instructions and ending != "\n":
+        fields |= {"instructions": instructions.removesuffix(ending), "instructions_suffix": ending}
     fields["substitutions"] = tuple(
         (substitution["source"], substitution["target"]) for substitution in spec.get("substitutions") or ()
     )
