@@ -57,7 +57,7 @@ from helmframe.models.prompts import requests_by_turn, with_unknown_completions
 from helmframe.models.protocol import check_spelling, models_of
 from helmframe.perturbations.call import PerturbationCall
 from helmframe.perturbations.parsing import variants
-from helmframe.scenarios import check_where, find_scenario, frame_scenario, read_call
+from helmframe.scenarios import check_where, find_scenarios, frame_scenario, read_call
 
 if TYPE_CHECKING:
     from helmframe.results import Results
@@ -569,6 +569,7 @@ def scenario(
     decoding: Mapping[str, Any] | None = None,
     metrics: str | Sequence[str] | None = None,
     main: str | None = None,
+    trust_remote_code: bool = False,
 ) -> Plan:
     """Return a plan over the instances of a scenario: by name, from a spec file, or from a data frame.
 
@@ -619,6 +620,7 @@ def scenario(
         decoding: Decoding parameters; default max_tokens and stop for the method.
         metrics: The metrics; default the exact-match family.
         main: The main metric; default exact_match with `choices`, else quasi_exact_match.
+        trust_remote_code: Whether Python code beside a task file of another tool may run.
 
     Raises:
         UnknownNameError: No scenario has that name. The message lists near matches.
@@ -647,7 +649,8 @@ def scenario(
         frame = read_call(str(source))
         advice = "Remove it, or write hf.scenario(frame" if frame is None else f"Write hf.scenario({frame}"
         raise ArgumentError(f"scenario({source!r}, {key}=…): {key} applies to a data frame only. {advice}, {key}=…).")
-    return Plan(PlanSpec(tuple(find_scenario(str(item)) for item in names), data=root, compat=compat))
+    found = [find_scenarios(str(item), root, trust_remote_code=trust_remote_code) for item in names]
+    return Plan(PlanSpec(tuple(spec for specs in found for spec in specs), data=root, compat=compat))
 
 
 def spec_of(plan: Plan) -> PlanSpec:

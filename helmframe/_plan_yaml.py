@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from helmframe._core.checks import is_integer
-from helmframe._core.specs import Between, Call, Condition, Equals, Expression, ScenarioSpec, Sql, thawed
+from helmframe._core.specs import Between, Call, Condition, DeferredFrame, Equals, Expression, ScenarioSpec, Sql, thawed
 from helmframe._core.yaml import parse_yaml, read_yaml
 from helmframe._pipeline import PlanSpec
 from helmframe.errors import PlanError, SpecError, near
@@ -209,7 +209,9 @@ def _dump(value: Any) -> str:
 
 
 def _scenario(spec: ScenarioSpec) -> str | None:
-    """Return the name that `find_scenario` resolves to this spec, else its path; None for a frame."""
+    """Return the name that `find_scenarios` resolves to this spec, else its path; None for a frame."""
+    if isinstance(spec.frame, DeferredFrame):
+        return spec.frame.name
     if spec.frame is not None:
         return None
     name = Path(spec.origin).stem

@@ -2,9 +2,10 @@
 
 import ast
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from enum import Enum
+from functools import cached_property
 from typing import Any, Final, TypeAlias, TypedDict
 
 import polars as pl
@@ -219,6 +220,31 @@ class Frame:
 
     def __repr__(self) -> str:
         return f"Frame({self.rows.height} rows × {self.rows.width} columns, {self.digest[:8]})"
+
+
+class DeferredFrame(Frame):
+    """The rows of another tool's task. They are made when they are first read; compared by the digest.
+
+    Args:
+        name: The name that `hf.scenario` resolves to this task, such as `lm_eval:arc_easy`.
+        digest: A hash of all that determines the rows: the task's definition and the addresses of its data.
+        make: The function that makes the rows.
+    """
+
+    def __init__(self, name: str, digest: str, make: Callable[[], pl.DataFrame]) -> None:
+        for field, value in (("name", name), ("digest", digest), ("images", None), ("_make", make)):
+            object.__setattr__(self, field, value)
+
+    name: str
+    _make: Callable[[], pl.DataFrame]
+
+    @cached_property
+    def rows(self) -> pl.DataFrame:  # type: ignore[override]
+        """The rows."""
+        return self._make()
+
+    def __repr__(self) -> str:
+        return f"DeferredFrame({self.name!r}, {self.digest[:8]})"
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from helmframe._core.specs import Call, frozen
 from helmframe._pipeline import suite_tasks
-from helmframe._plan import Plan, spec_of
+from helmframe._plan import Plan, scenario, spec_of
 from helmframe._suite import Suite, map_plans, suite_names, suite_of
 from helmframe.cli.command import add_verbose, command, print_status
 from helmframe.early_stopping.rules import parse_until
@@ -20,7 +20,7 @@ from helmframe.interop.suites import suite
 from helmframe.models.budget import Price, read_prices
 from helmframe.models.protocol import is_local_name
 from helmframe.results import Results
-from helmframe.scenarios.catalogue import scenario_names
+from helmframe.scenarios.catalogue import has_task_source, scenario_names
 from helmframe.views.display import robustness_text
 
 _RUN = """\
@@ -105,7 +105,7 @@ def _add_plans(parser: argparse.ArgumentParser) -> None:
         "sources",
         nargs="*",
         metavar="ENTRY|SUITE|FILE",
-        help="run entries, names of suites, files of plans (.yaml), HELM's .conf files",
+        help="run entries, suites, other tools' tasks (lm_eval:NAME), files of plans (.yaml), HELM's .conf files",
     )
     add_verbose(parser)
     entries = parser.add_argument_group("run entries")
@@ -182,17 +182,18 @@ def _plans(arguments: argparse.Namespace) -> Suite:
     suites = set(suite_names()) - set(scenario_names())  # a name of both is a run entry
     files = [name for name in names if name.endswith((".yaml", ".yml")) or name in suites]
     confs = [name for name in names if name.endswith(".conf")]
-    entry_texts = [word for word in arguments.sources if word not in files + confs]
+    tasks = [word for word in arguments.sources if has_task_source(word)]
+    entry_texts = [word for word in arguments.sources if word not in files + confs + tasks]
     entries: list[Entry] = [parse_entry(entry) for entry in entry_texts + arguments.run_entries]
     conf_entries = [entry for path in confs + arguments.conf_paths for entry in read_conf(path)]
-    if not files and not entries and not conf_entries:
+    if not files and not tasks and not entries and not conf_entries:
         raise ArgumentError(
             'Nothing to run. Write: helmframe run "mmlu:subject=philosophy,model=org/name", helmframe run lite --model '
             "org/name, or --conf-paths FILE."
         )
     requested = model_options(arguments)
     models, limit = requested or arguments.models_to_run, arguments.max_eval_instances
-    made = suite(*files) if files else Suite(())
+    made = suite(*files, *map(scenario, tasks)) if files or tasks else Suite(())
     if requested:
         entries, conf_entries = without_models(entries), without_models(conf_entries)
         made = made.generate(requested)

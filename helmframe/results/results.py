@@ -317,8 +317,8 @@ class Results(ResultsData):
     def to_lm_eval(self, folder: str | Path) -> Path:
         """Write the results as lm-eval's folder: `MODEL/results_TIME.json` and `MODEL/samples_SCENARIO_TIME.jsonl`.
 
-        `hf.read_lm_eval` and tools for lm-eval's logs read them. A task is a scenario with its setting and perturbation.
-        Metrics have lm-eval's names if the definitions are equal, else ours.
+        `hf.read_lm_eval` and tools for lm-eval's logs read them. A task is a scenario with its setting and
+        perturbation. Metrics have lm-eval's names if the definitions are equal, else ours.
 
         >>> import tempfile
         >>> import helmframe as hf

@@ -1,6 +1,6 @@
 """Scenarios: the instances of a spec or a frame, streamed from a folder, a bucket or the hub."""
 
-from helmframe.scenarios.catalogue import find_scenario, read_call, scenario_names
+from helmframe.scenarios.catalogue import find_scenario, find_scenarios, read_call, scenario_names
 from helmframe.scenarios.frames import frame_scenario
 from helmframe.scenarios.load import count, load, load_train
 from helmframe.scenarios.validation import check_where, values
@@ -9,6 +9,7 @@ __all__ = [
     "check_where",
     "count",
     "find_scenario",
+    "find_scenarios",
     "frame_scenario",
     "load",
     "load_train",

@@ -1,15 +1,19 @@
 """Scenarios by name: their specs, and all of them as a table."""
 
 import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
+from typing import Protocol
 
 import polars as pl
 
+from helmframe._core.registry import Registry
 from helmframe._core.specs import ScenarioSpec, adapter_spec
 from helmframe._core.yaml import specs_root
 from helmframe.config import from_home
-from helmframe.errors import SpecError, UnknownNameError
+from helmframe.errors import ArgumentError, SpecError, UnknownNameError
 from helmframe.scenarios.spec_file import load_scenario
 
 _SCHEMA = {
@@ -28,8 +32,11 @@ _SCHEMA = {
 }
 
 
-def list_scenarios() -> pl.DataFrame:
+def list_scenarios(source: str | None = None) -> pl.DataFrame:
     """Return every scenario that `hf.scenario(name)` finds, one row each, by name.
+
+    Args:
+        source: The prefix of another tool, such as "lm_eval": its tasks are listed instead.
 
     Returns:
         name, description, subsets (the columns that define them), splits, method and shots (the default prompt),
@@ -43,6 +50,11 @@ def list_scenarios() -> pl.DataFrame:
     >>> scenarios.filter(name="sampler").select("name", "subsets", "main", "status").row(0)
     ('sampler', ['subject'], 'exact_match@test', 'packaged')
     """
+    if source is not None:
+        listing = TASK_SOURCES[source].listing
+        if listing is None:
+            raise ArgumentError(f"list_scenarios({source!r}): tasks of this source can't be listed.")
+        return listing()
     return pl.DataFrame([_row(find_scenario(name)) for name in scenario_names()], schema=_SCHEMA)
 
 
@@ -75,6 +87,53 @@ def _row(spec: ScenarioSpec) -> dict[str, object]:
         "status": status(spec),
         "paper": spec.paper or None,
     }
+
+
+@dataclass(frozen=True)
+class TaskSource:
+    """Another tool's tasks as scenarios: `load` returns the specs of a name, `listing` a table of all tasks."""
+
+    load: "LoadTask"
+    listing: Callable[[], pl.DataFrame] | None
+
+
+class LoadTask(Protocol):
+    """A function that returns the specs of a task, or of each task of a group."""
+
+    def __call__(self, name: str, *, data: str | None, trust_remote_code: bool) -> Sequence[ScenarioSpec]: ...
+
+
+# prefix → source; `hf.scenario("lm_eval:arc_easy")` calls `load("arc_easy")` of the source "lm_eval"
+TASK_SOURCES: Registry[TaskSource] = Registry("task source", packages=["helmframe.interop"], decorator="task_source")
+
+
+def task_source(prefix: str, *, listing: Callable[[], pl.DataFrame] | None = None) -> Callable[[LoadTask], LoadTask]:
+    """Register a function that loads another tool's tasks, for names `PREFIX:NAME`."""
+
+    def register(load: LoadTask) -> LoadTask:
+        TASK_SOURCES.add(prefix, TaskSource(load, listing))
+        return load
+
+    return register
+
+
+def has_task_source(name: str) -> bool:
+    """Return whether a name starts with the prefix of a task source: `lm_eval:arc_easy`."""
+    prefix, colon, _ = name.partition(":")
+    return bool(colon) and prefix in TASK_SOURCES
+
+
+def find_scenarios(name: str, data: str | None = None, *, trust_remote_code: bool = False) -> Sequence[ScenarioSpec]:
+    """Return the specs of a name: one of `find_scenario`, or those of another tool's task or group of tasks.
+
+    Raises:
+        UnknownNameError: No scenario or task has this name.
+        SpecError: The file isn't a valid spec.
+    """
+    if has_task_source(name):
+        prefix, _, task = name.partition(":")
+        return TASK_SOURCES[prefix].load(task, data=data, trust_remote_code=trust_remote_code)
+    return [find_scenario(name)]
 
 
 _HINT = (
