@@ -239,7 +239,7 @@ class DeferredFrame(Frame):
     _make: Callable[[], pl.DataFrame]
 
     @cached_property
-    def rows(self) -> pl.DataFrame:  # type: ignore[override]
+    def rows(self) -> pl.DataFrame:
         """The rows."""
         return self._make()
 
