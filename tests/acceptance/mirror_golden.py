@@ -71,7 +71,9 @@ def _of_helm(name: str, made: Published, peer: helm_peer.Peer) -> Golden:
     for run in made.runs:
         with tempfile.TemporaryDirectory() as folder:
             files = {part: _stored(content, Path(folder), part) for part, content in run.files.items()}
-            tables = {split: _stored(content, Path(folder), f"{split}.parquet") for split, content in run.tables.items()}
+            tables = {
+                split: _stored(content, Path(folder), f"{split}.parquet") for split, content in run.tables.items()
+            }
             question = {"module": run.module, "class": run.scenario, "arguments": dict(run.arguments)}
             answer = peer.ask({**question, "files": files, "tables": tables, "names": dict(run.names)})
         assert "error" not in answer, answer["error"]
