@@ -263,8 +263,10 @@ def secret_texts() -> frozenset[str]:
 
 
 def hub_endpoint() -> str:
-    """Return the address of the Hub: HF_ENDPOINT, else huggingface.co."""
-    return (os.environ.get("HF_ENDPOINT") or HUB).rstrip("/")
+    """Return the address of the Hub: HF_ENDPOINT, else huggingface.co, through `download_base()` if it is set."""
+    base = download_base()
+    through = f"{base.rstrip('/')}/{HUB.partition('://')[2]}" if base else HUB
+    return (os.environ.get("HF_ENDPOINT") or through).rstrip("/")
 
 
 def hub_token() -> Secret | None:

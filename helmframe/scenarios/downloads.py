@@ -21,21 +21,23 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any
+from types import SimpleNamespace
+from typing import IO, Any, TypeVar
 
 from helmframe._core.specs import Download, ScenarioSpec
-from helmframe.config import download_base, redacted, store_root
+from helmframe.config import HUB, download_base, hub_endpoint, hub_token, redacted, store_root
 from helmframe.errors import SourceBrokenError, SourceDeniedError, SourceError, SourceMissingError, SpecError
+from helmframe.scenarios.remote import HubPath, filesystem_of, request_hub
+from helmframe.scenarios.sources import reader_errors, source_error
 
-HUB_ENDPOINT = "https://huggingface.co"
+T = TypeVar("T")
+
 # Seconds before each further attempt; the attempts start over once a further part of the file has arrived.
 WAITS: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)
 _THREADS = 6
 _TIMEOUT = 60  # seconds without a byte
 _CHUNK = 1 << 18
 _POLL = 0.2  # seconds between two reports of progress
-_SMALL = 32 << 20  # the most bytes of a page of the Hub's API
-_HUB_ADDRESS = re.compile(r"hf://datasets/([\w.\-]+/[\w.\-]+)(?:@([^/]+))?/(.+)")
 _GITHUB = re.compile(
     r"https://(?:raw\.githubusercontent\.com|github\.com|codeload\.github\.com|media\.githubusercontent\.com/media)"
     r"/([\w.\-]+/[\w.\-]+)/"
@@ -245,9 +247,17 @@ def fetch_all(
     spec: ScenarioSpec,
     entries: Sequence[tuple[Download, Remote]],
     lock: Lock,
+    folder: Path,
     report: Callable[[Progress], None] = lambda _: None,
 ) -> dict[str, Path]:
     """Download files in parallel and check them; return url → path. Files that are complete are skipped.
+
+    Args:
+        spec: The scenario.
+        entries: The files, with their entries in the spec.
+        lock: The checksums of earlier downloads.
+        folder: A folder next to the downloads. The files are linked into it, because another process may remove them.
+        report: A function that receives the state of the downloads.
 
     Raises:
         SourceBrokenError: A file has another checksum than the spec or the lock file; it is removed.
@@ -259,15 +269,16 @@ def fetch_all(
     paths: dict[str, Path] = {}
     stop = threading.Event()
     with ThreadPoolExecutor(min(_THREADS, len(by_url) or 1), thread_name_prefix="helmframe-download") as pool:
-        waiting: dict[Future[Path], str] = {pool.submit(_fetch, spec, url, stop, counter): url for url in by_url}
+        waiting: dict[Future[tuple[Path, str]], str] = {
+            pool.submit(_fetch, spec, url, stop, counter, folder): url for url in by_url
+        }
         try:
             while waiting:
                 done, _ = wait(waiting, timeout=_POLL, return_when=FIRST_COMPLETED)
                 for future in done:
                     url = waiting.pop(future)
-                    paths[url] = future.result()
-                    entry, remote = by_url[url]
-                    _check_file(spec, entry, remote, paths[url], lock)
+                    paths[url], digest = future.result()
+                    _check_file(spec, *by_url[url], digest, paths[url].stat().st_size, lock)
                     counter.files += 1
                 report(counter.progress())
         finally:
@@ -277,20 +288,25 @@ def fetch_all(
     return paths
 
 
-def fetch(url: str, scenario: str = "") -> Path:
-    """Download one file and return its path; a complete file is skipped.
+def fetch(url: str, folder: Path) -> Path:
+    """Download one file into a folder and return its path.
 
     Raises:
         SourceError: The download fails.
     """
-    spec_like = _Origin(scenario)
-    return _fetch(spec_like, url, threading.Event(), _Counter(scenario, 1))
+    path, _ = _fetch(_Origin(""), url, threading.Event(), _Counter("", 1), folder)
+    remove_downloads([url])
+    return path
 
 
 def remove_downloads(urls: Iterable[str]) -> None:
-    """Remove the downloads of these addresses, once their rows are written."""
+    """Remove the downloads of these addresses, except those that another process continues."""
     for url in urls:
-        shutil.rmtree(_path_of(url).parent, ignore_errors=True)
+        folder = _path_of(url).parent
+        if folder.is_dir():
+            with (folder / "lock").open("w") as file:
+                if _is_locked(file):
+                    shutil.rmtree(folder, ignore_errors=True)
 
 
 @dataclass(frozen=True)
@@ -336,8 +352,7 @@ class _TransientError(Exception):
         self.wait, self.restart = wait, restart
 
 
-def _check_file(spec: ScenarioSpec, entry: Download, remote: Remote, path: Path, lock: Lock) -> None:
-    digest, size = _state(path)["sha256"], path.stat().st_size
+def _check_file(spec: ScenarioSpec, entry: Download, remote: Remote, digest: str, size: int, lock: Lock) -> None:
     try:
         check_checksum(spec.scenario, remote.url, digest, expected_checksum(entry, remote))
         lock.check(spec.scenario, remote, digest, size)
@@ -346,12 +361,40 @@ def _check_file(spec: ScenarioSpec, entry: Download, remote: Remote, path: Path,
         raise
 
 
-def _fetch(spec: "ScenarioSpec | _Origin", url: str, stop: threading.Event, counter: _Counter) -> Path:
+def _fetch(
+    spec: "ScenarioSpec | _Origin", url: str, stop: threading.Event, counter: _Counter, folder: Path
+) -> tuple[Path, str]:
+    """Return the path of a download, linked into the folder, and its checksum."""
     path = _path_of(url)
-    state = _state(path)
-    if path.is_file() and state.get("sha256") == _sha256(path, stop):
-        counter.add(url, path.stat().st_size, path.stat().st_size)
-        return path
+    linked = folder / path.parent.name / path.name
+    linked.parent.mkdir(parents=True, exist_ok=True)
+    while not linked.exists():
+        try:
+            if not path.is_file() or _state(path).get("sha256") != _sha256(path, stop):
+                _download(spec, url, path, stop, counter)
+            _link(path, linked)
+        except SourceError:
+            raise
+        except FileNotFoundError:
+            # another process has written its rows and removed the file
+            stop.wait(_POLL)
+    size = linked.stat().st_size
+    counter.add(url, size, size)
+    return linked, _sha256(linked, stop)
+
+
+def _link(path: Path, linked: Path) -> None:
+    try:
+        linked.hardlink_to(path)
+    except FileExistsError:
+        pass
+    except (OSError, NotImplementedError) as error:
+        if isinstance(error, FileNotFoundError):
+            raise
+        shutil.copyfile(path, linked)  # a file system without links
+
+
+def _download(spec: "ScenarioSpec | _Origin", url: str, path: Path, stop: threading.Event, counter: _Counter) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with _exclusive(path) as part:
         attempt = 0
@@ -368,16 +411,14 @@ def _fetch(spec: "ScenarioSpec | _Origin", url: str, stop: threading.Event, coun
                 attempt = 0
             if attempt == len(WAITS):
                 raise SourceError(
-                    f"scenario {spec.scenario!r}: {url} can't be downloaded ({problem}).\n"
+                    f"scenario {spec.scenario!r}: the download of {url} failed ({problem}).\n"
                     "Check the network, and rerun the command to resume."
                 )
             if stop.wait(max(WAITS[attempt], min(pause, 60.0))):
                 raise _StoppedError
             attempt += 1
-        digest = _sha256(part, stop)
-        _write_state(path, {"url": url, "sha256": digest, "size": part.stat().st_size})
+        _write_state(path, {"url": url, "sha256": _sha256(part, stop), "size": part.stat().st_size})
         part.replace(path)
-    return path
 
 
 def _transfer(spec: "ScenarioSpec | _Origin", url: str, part: Path, stop: threading.Event, counter: _Counter) -> None:
@@ -458,28 +499,43 @@ def _response(spec: "ScenarioSpec | _Origin", url: str, headers: Mapping[str, st
 def _failure(spec: "ScenarioSpec | _Origin", url: str, error: urllib.error.HTTPError) -> SourceError | _TransientError:
     where = f"scenario {spec.scenario!r}: {url}" if spec.scenario else url
     code = error.code
+    after = error.headers.get("Retry-After") or ""
+    if code in (408, 416, 425, 429) or code >= 500:
+        return _TransientError(f"status {code}", float(after) if after.isdigit() else 0.0, restart=code == 416)
+    if url.startswith("hf://"):
+        return _hub_failure(spec, url, error, SimpleNamespace(status_code=code, headers=error.headers))
     if code in (404, 410):
         return SourceMissingError(
             f"{where} not found: the server returned status {code}.\n"
             "The publisher may have moved it. Write another source: --from FOLDER|ARCHIVE|URL."
         )
     if code in (401, 403):
-        return SourceDeniedError(f"{where} can't be read: access denied (status {code}).\n{access_advice(spec, url)}")
-    if code in (408, 416, 425, 429) or code >= 500:
-        after = error.headers.get("Retry-After") or ""
-        return _TransientError(f"status {code}", float(after) if after.isdigit() else 0.0, restart=code == 416)
-    return SourceError(f"{where} can't be downloaded: the server returned status {code}.")
+        page = f"Apply for access at {spec.terms}" if spec.terms else "The publisher restricts access"
+        return SourceDeniedError(
+            f"{where} can't be read: access denied (status {code}).\n{page}; then write your copy: "
+            "--from FOLDER|ARCHIVE|URL."
+        )
+    return SourceError(f"{where} can't be read: the server returned status {code}.")
 
 
-def access_advice(spec: "ScenarioSpec | _Origin", url: str) -> str:
-    """Return where to apply for access, and the variable that proves it."""
-    hub = _HUB_ADDRESS.match(url)
-    page = spec.terms or (f"{HUB_ENDPOINT}/datasets/{hub[1]}" if hub else "")
-    if hub or _is_hub(physical_url(url)):
-        return f"Accept the terms at {page or HUB_ENDPOINT}, and set HF_TOKEN to a token of your account."
-    if page:
-        return f"Apply for access at {page}, and write your copy: --from FOLDER|ARCHIVE|URL."
-    return "The publisher restricts access. Write your copy: --from FOLDER|ARCHIVE|URL."
+def _hub_failure(
+    spec: "ScenarioSpec | _Origin", address: str, error: BaseException, response: Any = None
+) -> SourceError:
+    """Return the typed error of a failure at the Hub."""
+    if response is not None:
+        error.response = response  # type: ignore[attr-defined]
+    token = hub_token()
+    return source_error(error, spec.scenario, address, (token.reveal(),) if token else (), spec.terms)
+
+
+def _from_hub(spec: ScenarioSpec, address: str, action: Callable[[], T]) -> T:
+    """Return the result of `action`; if it fails, raise the typed error of the failure at the Hub."""
+    try:
+        return action()
+    except reader_errors() as error:
+        failure = _hub_failure(spec, address, error)
+    # raised outside of `except`, so that no traceback holds the request with its token
+    raise failure
 
 
 def physical_url(url: str) -> str:
@@ -488,38 +544,22 @@ def physical_url(url: str) -> str:
     >>> physical_url("hf://datasets/cais/mmlu@main/all/test.parquet")
     'https://huggingface.co/datasets/cais/mmlu/resolve/main/all/test.parquet'
     """
-    hub = _HUB_ADDRESS.fullmatch(url)
-    endpoint = hub_endpoint()
-    if hub is not None:
-        revision = urllib.parse.quote(_branch(hub[2] or "main"), safe="")
-        url = f"{endpoint}/datasets/{hub[1]}/resolve/{revision}/{urllib.parse.quote(hub[3])}"
+    endpoint, base = hub_endpoint(), download_base()
+    if url.startswith("hf://"):
+        return HubPath.parse(url).url
     # values may have spaces and letters that an address must not have
     url = urllib.parse.quote(url, safe="%/:?=&#@!$'()*+,;~[]")
-    base = download_base()
-    if base and not (endpoint != HUB_ENDPOINT and url.startswith(f"{endpoint}/")):
-        return f"{base.rstrip('/')}/{url.partition('://')[2]}"
-    return url
-
-
-def hub_endpoint() -> str:
-    """Return the address of the Hub, or of the server in HF_ENDPOINT."""
-    return (os.environ.get("HF_ENDPOINT") or HUB_ENDPOINT).rstrip("/")
-
-
-def _is_hub(url: str) -> bool:
-    base = download_base()
-    roots = [hub_endpoint(), *([f"{base.rstrip('/')}/{HUB_ENDPOINT.partition('://')[2]}"] if base else [])]
-    return any(url.startswith(f"{root}/") for root in roots)
+    if url.startswith(f"{HUB}/"):
+        return endpoint + url.removeprefix(HUB)
+    return f"{base.rstrip('/')}/{url.partition('://')[2]}" if base and not url.startswith(f"{endpoint}/") else url
 
 
 def _authorize(request: urllib.request.Request) -> None:
     """Add the Hub's token to requests to the Hub; it isn't sent to the hosts that the Hub redirects to."""
-    if _is_hub(request.full_url):
-        from huggingface_hub import get_token
-
-        token = get_token()
-        if token:
-            request.add_unredirected_header("Authorization", f"Bearer {token}")
+    if request.full_url.startswith(f"{hub_endpoint()}/"):
+        token = hub_token()
+        if token is not None:
+            request.add_unredirected_header("Authorization", f"Bearer {token.reveal()}")
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
@@ -538,15 +578,8 @@ _OPENER = urllib.request.build_opener(_Redirects)
 def _resolved(spec: ScenarioSpec, entry: Download, address: str, lock: Lock) -> tuple[str, str | None]:
     """Return the address at a fixed revision if there is one: the spec's, the lock's, or the current commit."""
     revision = entry.revision or None
-    hub = _HUB_ADDRESS.fullmatch(address)
-    if hub is not None:
-        branch = revision or ("main" if hub[2] in (None, "{revision}") else _branch(hub[2]))
-        commit = branch
-        if not _is_commit(branch):
-            commit = (
-                lock.commit(f"hf://datasets/{hub[1]}@{branch}", lambda: _hub_commit(spec, hub[1], branch)) or branch
-            )
-        return f"hf://datasets/{hub[1]}@{commit}/{hub[3]}", commit
+    if address.startswith("hf://"):
+        return _resolved_on_hub(spec, address, revision, lock)
     if "{revision}" not in address:
         return address, revision
     if revision is None:
@@ -568,19 +601,19 @@ def _listed(
     spellings: Mapping[str, str],
 ) -> list[Remote]:
     """Return the files of a Hub repository that match an address with `*` or placeholders."""
-    hub = _HUB_ADDRESS.fullmatch(url)
-    if hub is None:
-        return []
-    repository, commit, pattern = hub[1], hub[2] or "main", hub[3]
+    hub = HubPath.parse(url)
+    root = f"hf://datasets/{hub.repository}@{hub.revision}"
+    folder = re.split(r"[*?{]", hub.path, maxsplit=1)[0].rpartition("/")[0]
+    paths = _from_hub(spec, url, lambda: filesystem_of(root).find(f"{root}/{folder}".rstrip("/")))
+    start = root.removeprefix("hf://") + "/"
     choices = {name: pairs for name, pairs in choices_of(entry).items() if name not in spellings}
-    matches = match_paths(pattern, _tree(spec, repository, commit, pattern), choices, spellings)
+    matches = match_paths(hub.path, [path.removeprefix(start) for path in paths], choices, spellings)
     if not matches:
         raise SourceMissingError(f"scenario {spec.scenario!r}: no file matches {url}. Correct `download` in the spec.")
-    start = address.removesuffix(pattern)
     return [
         Remote(
-            start + path,
-            f"hf://datasets/{repository}@{commit}/{path}",
+            address.removesuffix(hub.path) + path,
+            f"{root}/{path}",
             revision,
             {**values, **renamed(choices, spelled)},
             {**spellings, **spelled},
@@ -589,63 +622,27 @@ def _listed(
     ]
 
 
-def _hub_commit(spec: ScenarioSpec, repository: str, branch: str) -> str:
-    address = f"{hub_endpoint()}/api/datasets/{repository}/revision/{urllib.parse.quote(branch, safe='')}"
-    content, _ = _json(spec, address, f"hf://datasets/{repository}/")
-    return str(content["sha"])
+def _resolved_on_hub(spec: ScenarioSpec, address: str, revision: str | None, lock: Lock) -> tuple[str, str]:
+    hub = HubPath.parse(address.replace("@{revision}", f"@{revision}" if revision else ""))
+    branch = revision or hub.revision
+    name = f"hf://datasets/{hub.repository}@{branch}"
 
+    def current() -> str:
+        api = HubPath(hub.repository, branch, "").api("revision")
+        return str(_from_hub(spec, name, lambda: request_hub("GET", api).json()["sha"]))
 
-def _tree(spec: ScenarioSpec, repository: str, commit: str, pattern: str) -> list[str]:
-    folder = re.split(r"[*?{]", pattern, maxsplit=1)[0].rpartition("/")[0]
-    address: str | None = (
-        f"{hub_endpoint()}/api/datasets/{repository}/tree/{urllib.parse.quote(commit, safe='')}"
-        f"{'/' + urllib.parse.quote(folder) if folder else ''}?recursive=true"
-    )
-    paths: list[str] = []
-    while address is not None:
-        content, link = _json(spec, address, f"hf://datasets/{repository}/{folder}")
-        paths += [str(item["path"]) for item in content if item.get("type") == "file"]
-        following = re.search(r'<([^>]+)>;\s*rel="next"', link)
-        address = following[1] if following else None
-    return paths
-
-
-def _json(spec: ScenarioSpec, address: str, shown: str) -> tuple[Any, str]:
-    """Return the content of a page of the Hub's API, and its header Link."""
-    denied = ""
-    for pause in (*WAITS, None):
-        try:
-            with _response(spec, address, {}) as response:
-                return json.loads(response.read(_SMALL)), response.headers.get("Link") or ""
-        except _TransientError as error:
-            problem, least = str(error), error.wait
-        except SourceDeniedError as error:
-            denied = str(error).replace(address, shown).partition("\n")[0]
-            break
-        except ValueError:
-            problem, least = "invalid JSON", 0.0
-        if pause is not None:
-            threading.Event().wait(max(pause, min(least, 60.0)))
-    if denied:
-        raise SourceDeniedError(f"{denied}\n{access_advice(spec, shown)}")
-    raise SourceError(f"scenario {spec.scenario!r}: {shown} can't be read ({problem}). Check the network.")
+    is_commit = re.fullmatch(r"[0-9a-f]{40}", branch) is not None
+    commit = branch if is_commit else lock.commit(name, current) or branch
+    return f"hf://datasets/{hub.repository}@{commit}/{hub.path}", commit
 
 
 def _github_commit(repository: str) -> str | None:
     """Return the newest commit of a GitHub repository, which its Git protocol reports; None if it is unknown."""
     address = f"https://github.com/{repository}.git/info/refs?service=git-upload-pack"
     with suppress(SourceError, _TransientError), _response(_Origin(""), address, {}) as response:
-        commit = re.search(rb"\b([0-9a-f]{40}) HEAD\b", response.read(_CHUNK))
+        commit = re.search(rb"([0-9a-f]{40}) HEAD\b", response.read(_CHUNK))
         return commit[1].decode() if commit else None
     return None
-
-
-def _branch(revision: str) -> str:
-    return "refs/convert/parquet" if revision == "~parquet" else urllib.parse.unquote(revision)
-
-
-def _is_commit(revision: str) -> bool:
-    return re.fullmatch(r"[0-9a-f]{40}", revision) is not None
 
 
 def _names(address: str) -> set[str]:

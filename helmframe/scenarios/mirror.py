@@ -8,6 +8,7 @@ TO/manifests/mmlu.lock.json                        the checksums and commits of 
 import hashlib
 import json
 import re
+import threading
 import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
@@ -29,6 +30,7 @@ FORMAT = 1
 LOCK_SUFFIX = ".lock.json"
 _SHARD = re.compile(r"\d{5}-of-\d{5}")
 WRITE_INTERVAL = 1.0  # seconds; files since the last manifest are written again if the process is killed
+_FETCHING = threading.Lock()
 Report = Callable[[str, int, int], None]
 
 
@@ -198,9 +200,11 @@ def fetched_root(spec: ScenarioSpec, data: str | None) -> str | None:
     if spec.frame is not None or spec.generated or is_reachable(spec, data):
         return data
     root = str(below(store_root(), "data"))
-    manifest = _manifest(Target(root), _path(spec))
-    if manifest.get("status") != "whole" or manifest.get("recipe") != _recipe(spec):
-        mirror(spec.origin or spec.scenario, root)
+    # the plans of a suite fetch one after the other: they may share a scenario
+    with _FETCHING:
+        manifest = _manifest(Target(root), _path(spec))
+        if manifest.get("status") != "whole" or (spec.download and manifest.get("recipe") != _recipe(spec)):
+            mirror(spec.origin or spec.scenario, root)
     return root
 
 

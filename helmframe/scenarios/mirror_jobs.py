@@ -201,8 +201,8 @@ def open_downloads(
             entries.append((entry, remote, tables))
     wanted = [(entry, remote) for entry, remote, _ in entries]
     wanted += [(table, remote) for _, _, tables in entries for _, table, files in tables for remote in files]
-    paths = fetch_all(spec, wanted, lock, report)
     with _scratch_folder() as made:
+        paths = fetch_all(spec, wanted, lock, made, report)
         opened = connect(spec, str(made))
         try:
             files = _Files(spec, paths, made, opened, lock)

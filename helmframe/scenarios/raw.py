@@ -27,7 +27,7 @@ import polars as pl
 from helmframe._core.specs import placeholders
 from helmframe.config import from_home
 from helmframe.errors import CapabilityError, SourceBrokenError, SourceMissingError
-from helmframe.scenarios.downloads import fetch, remove_downloads
+from helmframe.scenarios.downloads import fetch
 from helmframe.scenarios.sql import identifier, text_list, text_literal
 
 _ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".zip", ".7z")
@@ -75,23 +75,19 @@ def open_folder(address: str) -> Iterator[Path]:
     """
     with tempfile.TemporaryDirectory(prefix="helmframe-raw-") as made:
         is_url = address.startswith(("http://", "https://"))
-        path = fetch(address) if is_url else from_home(address)
-        try:
-            if path.is_dir():
-                yield path
-                return
-            if not path.exists():
-                raise SourceMissingError(f"--from {address} not found. Write a folder, an archive, a file, or a URL.")
-            unpacked = Path(made) / "unpacked"
-            unpacked.mkdir()
-            if path.name.endswith(_ARCHIVES):
-                unpack(path, unpacked)
-            else:
-                (unpacked / path.name).symlink_to(path.absolute())
-            yield unpacked
-        finally:
-            if is_url:
-                remove_downloads([address])
+        path = fetch(address, Path(made)) if is_url else from_home(address)
+        if path.is_dir():
+            yield path
+            return
+        if not path.exists():
+            raise SourceMissingError(f"--from {address} not found. Write a folder, an archive, a file, or a URL.")
+        unpacked = Path(made) / "unpacked"
+        unpacked.mkdir()
+        if path.name.endswith(_ARCHIVES):
+            unpack(path, unpacked)
+        else:
+            (unpacked / path.name).symlink_to(path.absolute())
+        yield unpacked
 
 
 def files_in(folder: Path, layout: str) -> dict[Path, dict[str, str]]:

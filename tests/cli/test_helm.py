@@ -1,13 +1,18 @@
 """`helmframe mirror` and `helmframe export`."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
 import pytest
 
 import helmframe as hf
+from helmframe.cli import helm
 from helmframe.cli.app import main
+from helmframe.cli.helm import suite_scenarios
+from helmframe.errors import UnknownNameError
+from tests.scenarios.publisher import Publisher, publisher
 
 SPEC = """\
 scenario: capitals
@@ -120,3 +125,65 @@ def test_a_run_of_a_conf_file_skips_what_is_not_here_and_says_so(
     assert "Skipped 2 run entries:" in printed.err
     assert main(["explain", str(tmp_path / "run_specs.conf"), "--groups-to-run", "cleva"]) == 2
     assert "Nothing to run. Skipped 1 run entry:" in capsys.readouterr().err
+
+
+SUITE = """\
+plans:
+  - {scenario: sampler}
+  - {scenario: [capitals.yaml]}
+  - {scenario: gated.yaml}
+"""
+DOWNLOAD = "download:\n  - {url: 'https://data.example/test.csv', values: {split: test}}\n"
+
+
+@pytest.fixture
+def publishing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Publisher]:
+    monkeypatch.setenv("HELMFRAME_STORE", str(tmp_path / "store"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "suite.yaml").write_text(SUITE)
+    (tmp_path / "capitals.yaml").write_text(SPEC + DOWNLOAD)
+    gated = SPEC.replace("capitals", "gated") + DOWNLOAD.replace("test.csv", "gated.csv")
+    (tmp_path / "gated.yaml").write_text(f"{gated}terms: https://data.example/apply\n")
+    with publisher({"data.example/test.csv": b"country,capital\nFrance,Paris\n"}) as server:
+        server.statuses = {"data.example/gated.csv": [403, 403]}
+        monkeypatch.setenv("HELMFRAME_DOWNLOAD_BASE", server.address)
+        yield server
+
+
+def test_mirror_of_a_suite_skips_what_is_not_open(
+    publishing: Publisher, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["mirror", "--suite", "suite.yaml", "--to", str(tmp_path / "to")]) == 0
+    printed = capsys.readouterr()
+    assert printed.out == "capitals: 1 rows, 1 files written, 0 unchanged\n"
+    assert "skipped, not open to everyone: scenario 'gated': " in printed.err
+    assert "Apply for access at https://data.example/apply" in printed.err
+    assert main(["mirror", "capitals.yaml", "gated.yaml", "--to", str(tmp_path / "to")]) == 1
+    assert "1 of 2 scenarios failed: gated.yaml." in capsys.readouterr().err
+
+
+def test_suites_have_scenarios_and_those_in_the_package_need_no_mirror() -> None:
+    assert suite_scenarios("lite")[:2] == ["narrative_qa", "natural_qa_openbook_longans"]
+    assert "bbq" in suite_scenarios("safety")
+    with pytest.raises(UnknownNameError, match="Did you mean 'safety'"):
+        suite_scenarios("safty")
+
+
+def test_mirror_of_a_conf_file(tmp_path: Path) -> None:
+    (tmp_path / "entries.conf").write_text(
+        'entries: [{description: "gsm:model=m", priority: 1}, {description: "nothing:model=m", priority: 1}]'
+    )
+    assert suite_scenarios(str(tmp_path / "entries.conf")) == ["gsm8k"]
+
+
+def test_mirror_prints_lines_if_the_output_is_no_terminal(
+    publishing: Publisher, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(helm, "_LINE_SECONDS", 0.0)
+    assert main(["mirror", "capitals.yaml", "--to", str(tmp_path / "to")]) == 0
+    assert "helmframe: capitals: 1/1 files, 29 B of 29 B" in capsys.readouterr().err
+
+
+def test_mirror_needs_a_scenario(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["mirror", "--to", str(tmp_path)]) == 2
+    assert "Write helmframe mirror NAME … --to ROOT, or --suite SUITE." in capsys.readouterr().err
