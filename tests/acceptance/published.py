@@ -139,9 +139,7 @@ def anthropic_red_team(data: Path) -> Published:
     attempts = _attempts(data)
     packed = gz(json.dumps(attempts, indent=1).encode())
     rows = [{"transcript": row["transcript"]} for row in attempts]
-    return Published(
-        {f"{HH}/red-team-attempts/red_team_attempts.jsonl.gz": packed}, {"anthropic_red_team/train": rows}
-    )
+    return Published({f"{HH}/red-team-attempts/red_team_attempts.jsonl.gz": packed}, {"anthropic_red_team/train": rows})
 
 
 def bbq(data: Path) -> Published:
