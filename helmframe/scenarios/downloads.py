@@ -442,7 +442,7 @@ def _transfer(spec: "ScenarioSpec | _Origin", url: str, part: Path, stop: thread
                 file.write(chunk)
                 start += len(chunk)
                 counter.add(url, start, size)
-                if stop.is_set():
+                if stop.is_set() and start != size:
                     raise _StoppedError
     if size is not None and start < size:
         raise _TransientError(f"the connection ended after {start:,} of {size:,} bytes")
