@@ -640,7 +640,7 @@ def _github_commit(repository: str) -> str | None:
     """Return the newest commit of a GitHub repository, which its Git protocol reports; None if it is unknown."""
     address = f"https://github.com/{repository}.git/info/refs?service=git-upload-pack"
     with suppress(SourceError, _TransientError), _response(_Origin(""), address, {}) as response:
-        commit = re.search(rb"([0-9a-f]{40}) HEAD\b", response.read(_CHUNK))
+        commit = re.search(rb"([0-9a-f]{40}) HEAD\b", bytes(response.read(_CHUNK)))
         return commit[1].decode() if commit else None
     return None
 

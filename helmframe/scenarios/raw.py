@@ -394,8 +394,10 @@ def _cells(
         limit = csv.field_size_limit(_CELL_BYTES)
         try:
             with _open_text(path, encoding, newline="") as file:
-                quoting = csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE
-                reader = csv.reader(file, delimiter=delimiter, quotechar=quote or None, quoting=quoting)
+                if quote:
+                    reader = csv.reader(file, delimiter=delimiter, quotechar=quote)
+                else:
+                    reader = csv.reader(file, delimiter=delimiter, quoting=csv.QUOTE_NONE)
                 for row in reader:
                     if row:
                         yield reader.line_num, row

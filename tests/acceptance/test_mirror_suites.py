@@ -87,7 +87,8 @@ def small_copy(name: str, shared: Path, folder: Path) -> Published:
 @pytest.fixture(scope="module")
 def sources(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sources]:
     """The servers of both suites; the Hub's gated data sets need a token."""
-    publishers, checksums = Publishers(), {}
+    publishers = Publishers()
+    checksums: dict[str, str] = {}
     names = [name for suite in SUITES for name in suite_scenarios(suite)]
     for name in names:
         made = small_copy(name, shared, tmp_path_factory.mktemp(name))
