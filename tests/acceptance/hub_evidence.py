@@ -10,6 +10,7 @@ import json
 import re
 import subprocess
 import sys
+import warnings
 import zipfile
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -107,6 +108,7 @@ _PATHS = (
     "dataset_name_or_path",
 )
 _CONFIGS = ("name", "subset", "data_dir", "dataset_name", "config_name")
+_CONFIGS_OF_TASKS = ("hf_subset", "subset_list", "default_subset")  # `name` is that of the task
 _SPLITS = ("split", "hf_avail_splits", "evaluation_splits", "few_shots_split", "train_split", "eval_split", "splits")
 _REVISIONS = ("revision", "hf_revision")
 _REQUESTS = "requests.jsonl.gz"
@@ -117,7 +119,10 @@ _YAML_SPLITS = ("training_split", "validation_split", "test_split", "fewshot_spl
 
 @dataclass(frozen=True)
 class Naming:
-    """What one file of a tool names of a data set; `words` are all texts in it, which include the columns."""
+    """What one file of a tool names of a data set.
+
+    `words` are all short texts of the file, which include the columns. A common word is weak evidence for a column.
+    """
 
     tool: str
     file: str
@@ -217,7 +222,15 @@ def _of_archive(tool: str, files: Mapping[str, bytes]) -> list[Naming]:
     found: list[Naming] = []
     known = {address.path for spec in all_scenarios() for address in addresses(spec)}
     known |= {old for old, new in MOVED.items() if new in known}
-    trees = {name: ast.parse(content) for name, content in files.items() if name.endswith(".py")}
+    mention = re.compile("|".join(map(re.escape, known)).encode())
+    read = {name.rpartition("/")[0] for name, content in files.items() if mention.search(content)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of invalid escape sequences
+        trees = {
+            name: ast.parse(content)
+            for name, content in files.items()
+            if name.endswith(".py") and name.rpartition("/")[0] in read
+        }
     words = {name: _texts(tree) for name, tree in trees.items()}
     folders: dict[str, list[str]] = defaultdict(list)
     for name in trees:
@@ -307,14 +320,12 @@ def _of_python(
                 continue
             called.add(path)
             splits = frozenset(_plain(text) for key in _SPLITS for text in named.get(key, []))
-            yield Naming(
-                tool, name, MOVED.get(path, path),
-                frozenset(second) | {text for key in _CONFIGS for text in named.get(key, [])} - {path},
-                # without a literal, the splits are named elsewhere in the module
-                splits or _SPLIT_NAMES & words,
-                frozenset(words),
-                frozenset(text for key in _REVISIONS for text in named.get(key, [])),
-            )  # fmt: skip
+            keys = _CONFIGS_OF_TASKS if function in ("LightevalTaskConfig", "BenchmarkMeta") else _CONFIGS
+            configs = {*second, *(text for key in keys for text in named.get(key, []))}
+            revisions = frozenset(text for key in _REVISIONS for text in named.get(key, []))
+            # without a literal, the splits are named elsewhere in the module
+            splits = splits or _SPLIT_NAMES & words
+            yield Naming(tool, name, MOVED.get(path, path), frozenset(configs), splits, frozenset(words), revisions)
     texts = {text for node in ast.walk(tree) if isinstance(node, ast.Constant) for text in [node.value]}
     for path in sorted({text for text in texts if isinstance(text, str) and "/" in text} & known - called):
         # named elsewhere than in the call that loads it

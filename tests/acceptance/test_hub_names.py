@@ -45,14 +45,14 @@ def test_the_evidence_is_independent_of_our_specs() -> None:
         address,
         address._replace(config="other"),
         address._replace(splits=["dev"]),
-        address._replace(columns=["problem"]),
+        address._replace(columns=["question_stem"]),
         address._replace(path="openai/gsm"),
     ]
     assert [mismatches("gsm8k", evidence([changed], named_by_tools())) for changed in changes] == [
         [],
         ["gsm8k: configuration other, not main"],
         ["gsm8k: split dev"],
-        ["gsm8k: column problem"],
+        ["gsm8k: column question_stem"],
         ["gsm8k: no tool names openai/gsm"],
     ]
 
