@@ -284,7 +284,7 @@ def request_hub(method: str, url: str, headers: Mapping[str, str] | None = None)
         HfHubHTTPError: The Hub refuses the request. It is an OSError, and its message has no credentials.
         ConnectionError: The Hub can't be reached.
     """
-    from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
+    from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status  # type: ignore[attr-defined]
 
     for attempt in range(_RETRIES + 1):
         session = get_session()

@@ -269,8 +269,8 @@ def _constants(tree: ast.Module, known: Mapping[str, list[str]]) -> dict[str, li
         match node:
             case ast.Assign(targets=list(targets), value=value):
                 pass
-            case ast.AnnAssign(target=target, value=ast.expr() as value):
-                targets = [target]
+            case ast.AnnAssign(target=ast.Name() as name, value=ast.expr() as value):
+                targets = [name]
             case _:
                 continue
         texts = _values(value, constants)
