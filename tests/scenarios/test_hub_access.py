@@ -231,6 +231,15 @@ def test_all_pages_of_a_tree_are_read(start: START) -> None:
     assert sum("/tree/" in request.path for request in server.requests) > 1
 
 
+def test_a_mirror_of_the_hub_may_link_to_the_hub_and_send_whole_files(
+    hub: START, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = hub(page_size=1, links="http://127.0.0.1:9", ranges=False)
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    assert inputs(gsm8k()) == ["1 + 1?", "2 + 2?"]
+    assert sum("/tree/" in request.path for request in server.requests) > 1
+
+
 @pytest.mark.parametrize("path", ["/tree/", "/resolve/", "/revision/"])
 def test_a_rate_limit_waits_as_long_as_the_hub_requests(path: str, hub: START, waits: list[float]) -> None:
     server = hub(faults=[Fault(429, "7", path)])
