@@ -10,7 +10,7 @@ import pickle
 import sys
 import sysconfig
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -51,9 +51,9 @@ class Subset:
     replies: Sequence[str] = ()
     task: str = ""
     split: str = "test"
-    more: dict[str, Sequence[Row]] = field(default_factory=dict)
+    more: Mapping[str, Sequence[Row]] = field(default_factory=dict)
     hidden: Sequence[Row] = ()
-    schema: dict[str, Any] = field(default_factory=dict)
+    schema: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -281,7 +281,7 @@ GPQA = (
 
 
 def super_gpqa(_: Path) -> list[Subset]:
-    rows = [
+    rows: list[Row] = [
         {
             "uuid": f"u{n}", "question": f"What is {n} + {n}?",
             "options": [f"value {letter}" for letter in "ABCDEFGHIJ"],
