@@ -199,6 +199,9 @@ def test_live_code_bench_runs_scripts_on_public_and_private_cases() -> None:
 def test_live_code_bench_calls_methods() -> None:
     method = "```python\nclass Solution:\n    def pair(self, n: int, m: int) -> List[int]:\n        return (n, m)\n```"
     name_of_value = "```python\ninf = 7\ndef pair(n, m): return [n, m]\n```"
+    other_method = "```python\nclass Solution:\n    def add(self, n, m): return n - m\n```"
+    added = json.dumps([{"input": "1\n2", "output": "3", "testtype": "functional"}])
+    assert live_scores([other_method], added, "[]", json.dumps({"func_name": "add"})) == [0.0]
     public = json.dumps([{"input": "1\n2", "output": "[1, 2]", "testtype": "functional"}])
     metadata = json.dumps({"func_name": "pair"})
     assert live_scores([method, name_of_value], public, "[]", metadata) == [1.0, 1.0]
