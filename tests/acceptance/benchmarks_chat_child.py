@@ -10,6 +10,7 @@ import json
 import sys
 import zlib
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -30,12 +31,18 @@ def module(name: str) -> Any:
 # -- lm-eval ----------------------------------------------------------------------------------------------------------
 
 
+@cache
+def task_manager() -> Any:
+    """Return lm-eval's index of its tasks, which takes a while."""
+    return module("lm_eval.tasks").TaskManager()
+
+
 def lm_eval_choices(folder: str, tasks: Sequence[dict[str, Any]], shots: int) -> dict[str, Any]:
     """Return the prompt and the accuracy of each row of lm-eval's own tasks, on rows of a folder.
 
     A task has its name, and split → file below the folder.
     """
-    manager, api = module("lm_eval.tasks"), module("lm_eval.api.model")
+    api = module("lm_eval.api.model")
 
     class Replayed(api.LM):  # type: ignore[misc, name-defined]
         def loglikelihood(self, requests: Any) -> list[tuple[float, bool]]:
@@ -48,7 +55,7 @@ def lm_eval_choices(folder: str, tasks: Sequence[dict[str, Any]], shots: int) ->
         def generate_until(self, requests: Any) -> Any:
             raise NotImplementedError
 
-    tasks_of = manager.TaskManager()
+    tasks_of = task_manager()
     built = []
     for task in tasks:
         files = {split: str(Path(folder) / path) for split, path in task["files"].items()}
@@ -136,7 +143,9 @@ def inspect_judged(benchmark: str, rows: Rows, completions: Sequence[str], repli
     queue: list[str] = []
 
     def reply(*_: Any) -> Any:
-        return models.ModelOutput.from_content("mockllm/model", queue.pop(0))
+        output = models.ModelOutput.from_content("mockllm/model", queue.pop(0))
+        output.usage = models.ModelUsage()  # otherwise Inspect downloads a tokenizer to count tokens
+        return output
 
     judge = models.get_model("mockllm/model", custom_outputs=reply, memoize=False)
     if benchmark == "simpleqa":

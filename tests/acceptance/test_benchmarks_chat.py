@@ -102,8 +102,9 @@ def mmlu(data: Path, split: str, n: int) -> pl.DataFrame:
 
 
 def mmmlu(data: Path, root: Path) -> list[dict[str, Any]]:
+    # lm-eval strips white space from questions, HELM doesn't
     frame = mmlu(data, "test", N).select(
-        Question="question",
+        Question=pl.col("question").str.strip_chars(),
         **{letter: pl.col("choices").list.get(index) for index, letter in enumerate(LETTERS)},  # type: ignore[arg-type]
         Answer=pl.col("answer").replace_strict(list(range(4)), list(LETTERS), return_dtype=pl.String),
         Subject=pl.lit("philosophy"),
@@ -263,6 +264,8 @@ def test_ifbench_equals_its_own_code(shared: Path, root: Path, monkeypatch: pyte
     keep = [index for index, row in enumerate(rows) if "words:start_verb" not in row["instruction_id_list"]]
     for name, (_, right, wrong) in CASES.items():
         for text in (*right, *wrong):
+            if text != text.strip():  # helmframe removes white space at the ends
+                continue
             keep.append(len(rows))
             rows.append({"key": "x", "prompt": "x", "instruction_id_list": [name], "kwargs": [source_arguments(name)]})
             said.append(text)
@@ -299,10 +302,8 @@ def test_ifbench_equals_its_own_code(shared: Path, root: Path, monkeypatch: pyte
     instances = hf.scenario("ifbench").instances().collect().sort("row_index")
     prompts = list(zip(instances["input"], [row["prompt"] for row in rows], strict=True))
     equal("ifbench", "evalscope", "prompts", prompts)
-    frame = completions_frame(
-        said,
-        instruction_id_list=instances["data_instruction_id_list"].to_list(),
-        kwargs=instances["data_kwargs"].to_list(),
+    frame = completions_frame(said).with_columns(
+        instances["data_instruction_id_list"].alias("instruction_id_list"), instances["data_kwargs"].alias("kwargs")
     )
     ours = score(frame.lazy(), metrics).collect()
     for metric, key in zip(
@@ -353,14 +354,14 @@ def test_simple_qa_equals_inspect(shared: Path, root: Path) -> None:
 
     attempted = {"scale": {"CORRECT": 1, "INCORRECT": 1, "NOT_ATTEMPTED": 0}}
     ours, results = tagged(
-        hf.scenario("simple_qa"), said, judge, ("simple_qa", "correct", {}), ("simple_qa", "attempted", attempted)
+        hf.scenario("simple_qa"), said, judge, ("simple_qa", "right", {}), ("simple_qa", "attempted", attempted)
     )
     equal("simple_qa", "Inspect", "prompts", list(zip(ours["prompt"], [row[0] for row in theirs["rows"]], strict=True)))
-    for name, value in (("correct", lambda row: row["correct"]), ("attempted", lambda row: 1 - row["not_attempted"])):
+    for name, value in (("right", lambda row: row["correct"]), ("attempted", lambda row: 1 - row["not_attempted"])):
         equal(
             "simple_qa", "Inspect", name, list(zip(ours[name], [value(row[1]) for row in theirs["rows"]], strict=True))
         )
-    correct, attempts = results.value("correct"), results.value("attempted")
+    correct, attempts = results.value("right"), results.value("attempted")
     # the F-score is the harmonic mean of correct and of correct given attempted
     pairs = [
         (round(value, 9), round(theirs["summary"][name], 9))
