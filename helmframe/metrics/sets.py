@@ -86,9 +86,7 @@ def label_f1(*, separator: str = ",") -> pl.Expr:
     return pl.when(both > 0).then(2 * common / both).otherwise(1.0)
 
 
-@metric(
-    "word_macro_f1_score", level="set", source="HELM, kpi_edgar_metrics.py", helm="word_macro_f1_score"
-)
+@metric("word_macro_f1_score", level="set", source="HELM, kpi_edgar_metrics.py", helm="word_macro_f1_score")
 def word_macro_f1_score(completion: pl.Series, correct: pl.Series) -> float | None:
     """Return the mean over entity types of the F1 of the words that are marked with the type.
 
@@ -118,7 +116,9 @@ def adjusted_macro_f1_score(completion: pl.Series, correct: pl.Series) -> float 
 
 
 def _entity_f1(completion: pl.Series, correct: pl.Series, *, adjusted: bool) -> float | None:
-    pairs = [(text, golds[0]) for text, golds in zip(completion, correct, strict=True) if text is not None and len(golds)]
+    pairs = [
+        (text, golds[0]) for text, golds in zip(completion, correct, strict=True) if text is not None and len(golds)
+    ]
     if not pairs:
         return None
     counts = {name: [0, 0, 0] for name in _ENTITY_TYPES}  # overlap, and the words of output and reference

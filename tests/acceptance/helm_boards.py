@@ -4,6 +4,7 @@ A case writes a few rows in the layout of the publisher. crfm-helm's own scenari
 downloads. Our spec reads them through its `download`, or as the Parquet of its Hub repository.
 """
 
+import csv
 import itertools
 import json
 import os
@@ -12,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import duckdb
 import polars as pl
@@ -109,7 +111,10 @@ def compare(helm: helm_peer.Peer, case: Case, folder: Path, monkeypatch: pytest.
         "window": [1_000_000, 1_000_000],
         "files": {part: str(publisher / path) for part, path in case.files.items()},
         "tables": {split: str(publisher / path) for split, path in case.tables.items()},
-        **{key: _below(publisher, value) if key in ("responses", "output") else value for key, value in case.said.items()},
+        **{
+            key: _below(publisher, value) if key in ("responses", "output") else value
+            for key, value in case.said.items()
+        },
     }
     theirs = helm.ask(question)
     assert "error" not in theirs, theirs["error"]
@@ -131,7 +136,9 @@ def compare(helm: helm_peer.Peer, case: Case, folder: Path, monkeypatch: pytest.
     for one, other in zip(ours, helms, strict=False):
         assert one == other, difference(str(one), str(other))
     assert ours == helms
-    assert sorted(references(plan), key=str) == sorted(([str(row[0]), *row[1:]] for row in theirs["references"]), key=str)
+    assert sorted(references(plan), key=str) == sorted(
+        ([str(row[0]), *row[1:]] for row in theirs["references"]), key=str
+    )
 
 
 def difference(one: str, other: str) -> str:
@@ -151,7 +158,11 @@ def references(plan: Plan) -> list[list[Any]]:
     """Return the id, split and references of the evaluated instances."""
     frame = plan.instances().collect()
     return [
-        [row["instance_id"].rpartition("/")[2], row["split"], [[ref["text"], ref["correct"]] for ref in row["references"]]]
+        [
+            row["instance_id"].rpartition("/")[2],
+            row["split"],
+            [[ref["text"], ref["correct"]] for ref in row["references"]],
+        ]
         for row in frame.iter_rows(named=True)
         if row["split"] != "train"
     ]
@@ -166,7 +177,9 @@ def publish(spec: ScenarioSpec, case: Case, publisher: Path, source: Path) -> No
     layout = _layout(spec)
     if not spec.download:
         for split, path in case.tables.items():
-            target = source / _filled(layout, {"split": split, **case.said.get("values", {})}).replace("*", shard("")[1:-8])
+            target = source / _filled(layout, {"split": split, **case.said.get("values", {})}).replace(
+                "*", shard("")[1:-8]
+            )
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes((publisher / path).read_bytes())
         return
@@ -178,13 +191,14 @@ def publish(spec: ScenarioSpec, case: Case, publisher: Path, source: Path) -> No
             ours = dict(zip(names, (pair[1] for pair in combination), strict=True))
             url = _filled(entry.url, {**theirs, "revision": entry.revision})
             found = [publisher / path for part, path in case.files.items() if part in url]
-            if not found:
+            files = [file for path in found for file in members(path, _filled(entry.files, theirs))]
+            if not files:
                 continue
             path = _filled(layout, ours).replace("{split}-*", "rows-*")
             target = source / path.replace("*", f"{numbers[path]:05}-of-00009")
             numbers[path] += 1
             target.parent.mkdir(parents=True, exist_ok=True)
-            _copy(entry, members(found[0], _filled(entry.files, theirs)), publisher, case, target)
+            _copy(entry, files, publisher, case, target)
 
 
 def members(path: Path, pattern: str) -> list[Path]:
@@ -193,7 +207,7 @@ def members(path: Path, pattern: str) -> list[Path]:
         return [path]
     parts = pattern.split("/")
     globs = (sorted(path.glob("/".join(parts[start:]))) for start in range(len(parts)))
-    return next(files for files in globs if files)
+    return next((files for files in globs if files), [])
 
 
 def _copy(entry: Download, files: Sequence[Path], publisher: Path, case: Case, target: Path) -> None:
@@ -219,18 +233,40 @@ def _table(connection: Any, name: str, entry: Download, files: Sequence[Path], t
         column = {"objects": "json", "text": "text", "lines": "line"}[kind]
         frame = target.with_name(f"{name}-{target.stem}.made")
         pl.DataFrame({column: rows}).write_parquet(frame)
-        made = f"(SELECT json::JSON AS json FROM read_parquet('{frame}'))" if kind == "objects" else f"read_parquet('{frame}')"
+        made = (
+            f"(SELECT json::JSON AS json FROM read_parquet('{frame}'))"
+            if kind == "objects"
+            else f"read_parquet('{frame}')"
+        )
+    elif kind == "xml":
+        root = ElementTree.parse(files[0]).getroot()  # noqa: S314 - written by a case
+        rows = [json.dumps(_element(element)) for element in root.iter(str(options["element"]))]
+        frame = target.with_name(f"{name}-{target.stem}.made")
+        pl.DataFrame({"json": rows}).write_parquet(frame)
+        made = f"(SELECT json::JSON AS json FROM read_parquet('{frame}'))"
     elif kind == "parquet":
         made = f"read_parquet('{files[0]}')"
     elif kind in ("json", "jsonl"):
         made = f"read_json('{files[0]}', sample_size = -1, maximum_object_size = 33554432)"
     else:
         # a sheet has the same rows as CSV here
-        delimiter = options.get("delimiter") or ("\t" if kind == "tsv" else ",")
-        header = "" if kind == "xlsx" else f", header = {str(options.get('header', True)).lower()}"
-        numbered = ", header = false" if kind == "xlsx" and options.get("header") is False else header
-        made = f"read_csv('{files[0]}', sample_size = -1, delim = '{delimiter}', quote = '\"'{numbered})"
+        delimiter = str(options.get("delimiter") or ("\t" if kind == "tsv" else ","))
+        with files[0].open(encoding="utf-8", newline="") as file:
+            cells = [[cell or None for cell in row] for row in csv.reader(file, delimiter=delimiter)]
+        header = cells.pop(0) if options.get("header", True) else [f"column{index}" for index in range(len(cells[0]))]
+        frame = target.with_name(f"{name}-{target.stem}.made")
+        pl.DataFrame(cells, schema=dict.fromkeys(map(str, header), pl.String), orient="row").write_parquet(frame)
+        made = f"read_parquet('{frame}')"
     connection.execute(f"CREATE VIEW {name} AS SELECT * FROM {made}")
+
+
+def _element(element: ElementTree.Element) -> dict[str, Any]:
+    """Return an element as JSON: attributes as "@name", the text as "#text", and lists of children by tag."""
+    children: dict[str, Any] = {}
+    for child in element:
+        children.setdefault(child.tag, []).append(_element(child))
+    attributes = {f"@{name}": value for name, value in element.attrib.items()}
+    return {**attributes, **({"#text": element.text} if element.text else {}), **children}
 
 
 def _choices(value: Any) -> list[tuple[str, str]]:

@@ -61,7 +61,10 @@ def race_document(folder: Path) -> None:
 
 def paragraph(line: str, *, is_red: bool) -> str:
     color = '<w:rPr><w:color w:val="FF0000"/></w:rPr>' if is_red else ""
-    runs = (escape(part).replace("\n", "</w:t><w:br/><w:t>").replace("\t", "</w:t><w:tab/><w:t>") for part in (line[:3], line[3:]))
+    runs = (
+        escape(part).replace("\n", "</w:t><w:br/><w:t>").replace("\t", "</w:t><w:tab/><w:t>")
+        for part in (line[:3], line[3:])
+    )
     style = '<w:pPr><w:rPr><w:color w:val="FF0000"/></w:rPr></w:pPr>'
     xml = "".join(f'<w:r>{color}<w:t xml:space="preserve">{run}</w:t></w:r>' for run in runs)
     return f'<w:p w:rsidR="1">{style}{xml}</w:p>'
@@ -279,6 +282,7 @@ MEDHELM = (
         said={"missing": ["docx"], "output": {"race_based.csv": "race.csv"}},
     ),
 )  # fmt: skip
+
 
 def long_text(number: int) -> str:
     return "  ".join(text(number + each, f"{each}") for each in range(14))

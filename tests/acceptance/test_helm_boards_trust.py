@@ -3,11 +3,13 @@
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
+from xml.sax.saxutils import escape
 
 import pytest
 
 from tests.acceptance import eval_peers, helm_peer, helm_run_peer
 from tests.acceptance.helm_boards import Case, as_csv, as_json, as_lines, as_parquet, compare, text, together
+from tests.acceptance.helm_raw_files import table, written
 
 ROWS = range(6)
 TOXIC = {
@@ -253,6 +255,163 @@ TRUST = (
 )  # fmt: skip
 
 
+def lines_of(*names: str) -> object:
+    """Return a writer of files with a line per row, without line ends in the texts."""
+    return together(
+        *(
+            lambda folder, name=name: written(
+                "".join(text(row, f"{name} {row} ").replace("\n", " ") + "\n" for row in ROWS), folder / name
+            )
+            for name in names
+        )
+    )
+
+
+PAIRS = tuple(f"{split}.{kind}" for split in ("train", "val", "test") for kind in ("source", "target"))
+WAVES = (*range(26, 28), 29, 32, 34, 36, 41, 42, 43, 45, 49, 50, 54, 82, 92)
+POLL = "Pew_American_Trends_Panel_W26.csv"
+POLLS = {
+    "steer-qa.csv": "steer-qa.csv", "steer-bio.csv": "steer-bio.csv", "steer-portray.csv": "steer-portray.csv", POLL: POLL,
+    "disagreement_500.csv": POLL, **{f"Panel_W{wave}.csv": POLL for wave in WAVES if wave != 26},
+}  # fmt: skip
+
+
+def polls(folder: Path) -> None:
+    options = repr(["Yes, it's so", "No", "Don't know"])
+    rows = [{"key": row, "question": text(row, f"{row} ").replace("\t", " "), "options": options} for row in ROWS]
+    as_csv(rows, POLL, "\t")(folder)
+    as_csv([row | {"correct": "No"} for row in rows[:2]], "steer-qa.csv", "\t")(folder)
+    for name in ("steer-bio", "steer-portray"):
+        as_csv([{"question": text(row, f"{name} ").replace("\t", " ")} for row in range(3)], f"{name}.csv", "\t")(
+            folder
+        )
+
+
+def health_questions(folder: Path) -> None:
+    body = "".join(
+        f'<NLM-QUESTION qid="TQ{row}"><Original-Question qfile="q"><SUBJECT>s</SUBJECT></Original-Question>'
+        f"<NLM-Summary>{escape(text(row, 'What? '))}</NLM-Summary><ReferenceAnswers>"
+        + "".join(
+            f"<RefAnswer aid='{row}{n}'><ANSWER>{escape(text(row + n, 'So '))}</ANSWER></RefAnswer>" for n in range(2)
+        )
+        + "</ReferenceAnswers></NLM-QUESTION>\n"
+        for row in ROWS
+    )
+    written(f'<?xml version="1.0" encoding="UTF-8"?>\n<LiveQA>\n{body}</LiveQA>', folder / "live.xml")
+
+
+def patients(folder: Path) -> None:
+    schema = (
+        "DROP TABLE x;\nCREATE TABLE a\n(\n    id INT, -- key\n  b TEXT\n);\n\nCREATE TABLE c\n(\n d INT);\nINSERT x;\n"
+    )
+    written(schema, folder / "eicu.sql")
+    for name in ("train", "valid", "test"):
+        rows = [
+            {"question": text(row, f"{name} "), "query": "null" if row == 2 else f"SELECT {row}", "value": {"a": 1},
+             "is_impossible": row == 2}
+            for row in ROWS
+        ]  # fmt: skip
+        as_json([*rows, {"id": "without a question"}], f"{name}.json")(folder)
+
+
+def interactive(folder: Path) -> None:
+    for name, path in (
+        ("test", "nutrition_test.csv"),
+        ("dev", "dev/nutrition_dev.csv"),
+        ("test", "untar/nutrition_test.csv"),
+    ):
+        rows = [
+            [text(row, f"{name} {row} "), *(text(row + n, "ABCD"[n]) for n in range(4)), "ABCD"[row % 4]]
+            for row in ROWS
+        ]
+        table(rows, folder / path)
+
+
+OTHERS = (
+    Case(
+        "harm_bench_gcg_transfer:", "harm_bench_gcg_transfer_scenario",
+        as_csv([{"behavior_name": f"b{row}", "behavior_prompt": text(row, "Do ")} for row in ROWS], "gcg.csv"),
+        {"harmbench-gcg-ensembled": "gcg.csv"},
+    ),
+    *(
+        Case(f"{name}:", f"{name}_scenario", lines_of(*PAIRS), {f"/{path}": path for path in PAIRS})
+        for name in ("covid_dialog", "me_q_sum", "med_paragraph_simplification")
+    ),
+    Case("live_qa:", "live_qa_scenario", health_questions, {"TREC-2017-LiveQA": "live.xml"}),
+    Case(
+        "verifiability_judgment:", "verifiability_judgment_scenario",
+        together(
+            *(
+                as_lines(
+                    [
+                        {
+                            "statement": text(row, "It is "), "source_title": [None, " ", "Title"][row % 3],
+                            "source_author": "Ann" if row % 2 else None, "source_date": None, "source_text": text(row),
+                            "source_supports_statement": ("complete_support", "partial_support", "no_support")[row % 3],
+                        }
+                        for row in ROWS
+                    ],
+                    f"judgments_{name}.jsonl",
+                )
+                for name in ("train", "dev", "test")
+            )
+        ),
+        {f"verifiability_judgments_{name}": f"judgments_{name}.jsonl" for name in ("train", "dev", "test")},
+    ),
+    *(
+        Case(
+            f"opinions_qa:survey_type=Pew_American_Trends_Panel_W26,num_logprobs=10,context={context},num_train_trials=1",
+            "opinions_qa_scenario", polls, POLLS, said={"output": {name: name for name in POLLS if name in (POLL, f"{context}.csv")}},
+        )
+        for context in ("default", "steer-qa", "steer-bio", "steer-portray")
+    ),
+    *(
+        Case(
+            f"ewok:domain={domain}", "ewok_scenario",
+            as_parquet(
+                [
+                    {
+                        "Domain": "social-relations" if row % 2 else "material-dynamics",
+                        **{f"{name}{n}": text(row + n, f"{name} ") for name in ("Context", "Target") for n in (1, 2)},
+                    }
+                    for row in ROWS
+                ],
+                "ewok.parquet",
+            ),
+            tables={"test": "ewok.parquet"},
+        )
+        for domain in ("all", "social_relations")
+    ),
+    Case(
+        "interactive_qa_mmlu:subject=nutrition", "interactive_qa_mmlu_scenario", interactive,
+        {"hendrycks": ".", "0x4d49146fe16c4559bc64af6cbc04992d": "untar"}, said={"run_spec_module": "mmlu_scenario"},
+    ),
+    Case(
+        "infinite_bench_en_qa:", "infinite_bench_en_qa_scenario",
+        together(
+            *(
+                write(
+                    [
+                        {
+                            "id": row, "context": text(row, "Once "), "input": text(row, "Who? "), "answer": [text(row), "other"],
+                            "options": ["a b"] * (row % 2),
+                        }
+                        for row in ROWS
+                    ],
+                    path,
+                )
+                for write, path in ((as_lines, "qa.jsonl"), (as_parquet, "qa.parquet"))
+            )
+        ),
+        {"longbook_qa_eng": "qa.jsonl"}, {"longbook_qa_eng": "qa.parquet"},
+    ),
+    Case(
+        "ehr_sql:", "ehr_sql_scenario", patients,
+        {"eicu/eicu.sql": "eicu.sql", "eicu.sqlite": "eicu.sql", **{f"{name}.json": f"{name}.json" for name in ("train", "valid", "test")}},
+    ),
+)  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def helm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[helm_peer.Peer]:
     """crfm-helm with all that its run specs import."""
@@ -268,4 +427,8 @@ def test_4_requests_of_decodingtrust_equal_helms(
     compare(helm, case, tmp_path, monkeypatch, "4")
 
 
-_ = as_parquet
+@pytest.mark.parametrize("case", OTHERS, ids=lambda case: case.entry)
+def test_4_requests_of_other_entries_equal_helms(
+    helm: helm_peer.Peer, case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compare(helm, case, tmp_path, monkeypatch, "4")
