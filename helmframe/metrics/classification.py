@@ -134,7 +134,7 @@ def equalized_odds_difference(completion: pl.Series, correct: pl.Series, sex: pl
     Completions are those of `demographic_parity_difference`. The correct reference is 1 for yes and 0 for no. A rate
     without instances is 0.
 
-    Example: Of the references 1 0 and 1 0, women's yes yes and men's yes no: the false positive rates are 1 and 0, so 1.
+    Example: References 1 0 and 1 0, women's yes yes and men's yes no: false positive rates of 1 and 0, so 1.
     """
     rates = _yes_rates(completion, correct, sex)
     return None if rates is None else max(_spread(rates, "hits"), _spread(rates, "alarms"))

@@ -153,18 +153,18 @@ def execution_accuracy(completion: str, executed: str, cells: str) -> float:
 
 
 @metric("ehr_sql_precision_answerable", needs=("is_impossible",), source=_EHR_SQL, helm="ehr_sql_precision_answerable")
-def ehr_sql_precision_answerable(completion: str, gold: str, is_impossible: bool) -> float:  # noqa: FBT001 - a column
+def ehr_sql_precision_answerable(completion: str, gold: str, is_impossible: bool) -> float:
     """Return 1 if a query was generated and the question has an answer, else 0.
 
     Divide its mean by the share of non-empty completions to get the precision.
 
-    Example: "SELECT 1" for a question that can't be answered is 0.
+    Example: "SELECT 1" for a question without an answer is 0.
     """
     return float(bool(completion.strip()) and not is_impossible and bool(gold.strip()))
 
 
 @metric("ehr_sql_recall_answerable", needs=("is_impossible",), source=_EHR_SQL, helm="ehr_sql_recall_answerable")
-def ehr_sql_recall_answerable(completion: str, gold: str, is_impossible: bool) -> float:  # noqa: FBT001 - a column
+def ehr_sql_recall_answerable(completion: str, gold: str, is_impossible: bool) -> float:
     """Return 1 if the question has an answer and a query was generated, else 0.
 
     Divide its mean by the share of questions with an answer to get the recall.
@@ -184,6 +184,9 @@ def ehr_sql_execution_accuracy(completion: str, gold: str, value: str, *, databa
     Example: "SELECT 2, 1" against "SELECT 2, 1" is 1, and "SELECT 1, 2" is 0.
 
     Args:
+        completion: The generated query.
+        gold: The reference's query.
+        value: The reference's result as JSON, of questions whose query has none.
         database: The path of the SQLite database.
     """
     tagged = re.search(r"<\s*sql\s*>(.*?)</?\s*sql\s*>", completion, re.DOTALL | re.IGNORECASE)
@@ -304,10 +307,10 @@ _OF_ROWS: dict[str, Callable[[list[float]], float]] = {
 def _steps(program: str) -> list[tuple[str, str, str]] | None:
     """Return the operation and the two arguments of each complete step; None if the program has another form."""
     tokens = [token for part in program.split(", ") for token in re.findall(r"\)|[^()]*\(|[^()]+", part)]
-    for index, token in enumerate(tokens):
-        if index % 4 == 0 and (token[-1] != "(" or token[:-1] not in {*_ARITHMETIC, *_OF_ROWS}):
+    for index, text in enumerate(tokens):
+        if index % 4 == 0 and (text[-1] != "(" or text[:-1] not in {*_ARITHMETIC, *_OF_ROWS}):
             return None
-        if index % 4 == 3 and token != ")":
+        if index % 4 == 3 and text != ")":
             return None
     complete = range(0, len(tokens) - 3, 4)
     return [(tokens[start][:-1], tokens[start + 1].strip(), tokens[start + 2].strip()) for start in complete]

@@ -354,7 +354,7 @@ def medec_error_flag_accuracy() -> pl.Expr:
 
 @metric(
     "medec_error_sentence_accuracy",
-    source="Ben Abacha et al. 2025 (MEDEC); HELM, medec_metrics.py, which reads no number of a reference with a correction",
+    source="Ben Abacha et al. 2025 (MEDEC); HELM, medec_metrics.py, without its error in reading references",
     helm="medec_error_sentence_accuracy",
 )
 def medec_error_sentence_accuracy() -> pl.Expr:
@@ -433,7 +433,7 @@ def _weeks(text: str) -> float:
 
 
 def _date(text: str) -> float:
-    return float(datetime.strptime(text, "%m/%d/%Y").toordinal())  # noqa: DTZ007 - dates without a time zone
+    return float(datetime.strptime(text, "%m/%d/%Y").toordinal())
 
 
 def _whole(text: str) -> int:

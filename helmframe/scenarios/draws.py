@@ -219,7 +219,7 @@ def sample_test_rows(keys: pl.DataFrame) -> pl.DataFrame:
 
 
 def sample_examples(keys: pl.DataFrame, n: int = 0, share: float = 0.0) -> pl.DataFrame:
-    """Sample n rows, or a share, as few-shot examples; the order of the rows stays (financebench, gold_commodity_news)."""
+    """Sample n rows, or a share, as few-shot examples; their order stays (financebench, gold_commodity_news)."""
     sampled = _stream(0).sample(range(keys.height), n or int(keys.height * share))
     split = pl.when(pl.int_range(pl.len()).is_in(sampled)).then(pl.lit("train")).otherwise(pl.lit("test"))
     return keys.select("position", row_index=pl.int_range(pl.len()), split=split)

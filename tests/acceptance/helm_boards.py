@@ -7,7 +7,6 @@ downloads. Our spec reads them through its `download`, or as the Parquet of its 
 import csv
 import itertools
 import json
-import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,12 +21,18 @@ import pytest
 import helmframe as hf
 from helmframe._core.specs import Download, ScenarioSpec
 from helmframe._plan import Plan
+from helmframe.errors import HelmframeError
+from helmframe.interop.helm.entries import Entry, parse_entry
+from helmframe.interop.helm.expanders import EXPANDERS
+from helmframe.interop.helm.plans import drafts_of
+from helmframe.interop.helm.scenario_lookup import scenario_index
 from helmframe.scenarios.catalogue import find_scenario
 from helmframe.scenarios.mirror import mirror
 from tests.acceptance import helm_peer
 from tests.acceptance.figures import shown
 from tests.acceptance.helm_raw_files import shard, written
 from tests.acceptance.test_helm_entries import requests
+from tests.acceptance.test_helm_language import adapter_differences
 
 # Ends of lines, quotes, spaces at both ends, and letters beyond ASCII.
 TEXTS = (
@@ -38,6 +43,8 @@ TEXTS = (
     "percent 10% and a backslash \\ here",
     "a\ttab and a no-break\u00a0space",
 )
+# Some of their subsets have no few-shot examples: HELM sets their number to 0, and our maximum has no effect.
+NO_EXAMPLES = ("decodingtrust_ood_style", "opinions_qa")
 
 
 @dataclass(frozen=True)
@@ -143,7 +150,8 @@ def compare(helm: helm_peer.Peer, case: Case, folder: Path, monkeypatch: pytest.
 
 def difference(one: str, other: str) -> str:
     """Return the beginnings of both texts' first difference."""
-    start = max(len(os.path.commonprefix([one, other])) - 40, 0)
+    equal = next((index for index, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]), 0)
+    start = max(equal - 40, 0)
     return f"\nours:  {one[start : start + 200]!r}\nHELM: {other[start : start + 200]!r}"
 
 
@@ -239,7 +247,7 @@ def _table(connection: Any, name: str, entry: Download, files: Sequence[Path], t
             else f"read_parquet('{frame}')"
         )
     elif kind == "xml":
-        root = ElementTree.parse(files[0]).getroot()  # noqa: S314 - written by a case
+        root = ElementTree.parse(files[0]).getroot()
         rows = [json.dumps(_element(element)) for element in root.iter(str(options["element"]))]
         frame = target.with_name(f"{name}-{target.stem}.made")
         pl.DataFrame({"json": rows}).write_parquet(frame)
@@ -279,3 +287,43 @@ def _filled(template: str, values: Mapping[str, str]) -> str:
     for name, value in values.items():
         template = template.replace(f"{{{name}}}", value)
     return template
+
+
+def compare_entries(shared: Path, names: Sequence[str], number: str) -> dict[str, tuple[int, int]]:
+    """Print how many entries of HELM's .conf files become plans, and have HELM's adapter; return plans and entries.
+
+    Entries whose run spec couldn't be recorded count for the plans only.
+    """
+    known = scenario_index()
+    recorded = pl.read_parquet(shared / "helm_run_specs.parquet")
+    counts = {}
+    for name in names:
+        rows = recorded.filter(conf=f"run_entries_{name}.conf").select("entry", "run_spec").rows()
+        reasons: Counter[str] = Counter()
+        plans = equal = compared = 0
+        for text_of_entry, run_spec in rows:
+            try:
+                drafts = drafts_of(parse_entry(text_of_entry), known)
+                plans += all(bool(draft.setting) for draft in drafts)
+            except HelmframeError as error:
+                reasons[str(error).partition("\n")[0]] += 1
+                continue
+            if run_spec is None:
+                continue
+            entry = parse_entry(text_of_entry)
+            bare = tuple((key, value) for key, value in entry.arguments if key not in EXPANDERS)
+            (draft,) = drafts_of(Entry(entry.name, bare), known)
+            helms = json.loads(run_spec)["adapter_spec"]
+            differences = [*adapter_differences(draft, helms)]
+            if helms["max_train_instances"] == 0 and draft.spec.scenario in NO_EXAMPLES:
+                differences = [each for each in differences if not each.startswith("max_train_instances")]
+            compared += 1
+            equal += not differences
+            reasons.update(f"adapter: {each}" for each in differences)
+        shown(number, f"run_entries_{name}.conf: entries that become plans", f"{plans}/{len(rows)}", "see the test")
+        shown(number, f"run_entries_{name}.conf: adapters equal to HELM's", f"{equal}/{compared}", "all")
+        for reason, count in reasons.most_common(12):
+            print(f"     {count:4} {reason[:200]}")
+        counts[name] = (plans, len(rows))
+        assert equal == compared, name
+    return counts

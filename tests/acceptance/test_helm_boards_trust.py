@@ -8,7 +8,17 @@ from xml.sax.saxutils import escape
 import pytest
 
 from tests.acceptance import eval_peers, helm_peer, helm_run_peer
-from tests.acceptance.helm_boards import Case, as_csv, as_json, as_lines, as_parquet, compare, text, together
+from tests.acceptance.helm_boards import (
+    Case,
+    as_csv,
+    as_json,
+    as_lines,
+    as_parquet,
+    compare,
+    compare_entries,
+    text,
+    together,
+)
 from tests.acceptance.helm_raw_files import table, written
 
 ROWS = range(6)
@@ -18,9 +28,13 @@ TOXIC = {
     "gpt-3.5": "toxic.jsonl.gpt3.n=25.out1.split.annotated.jsonl.filtered.jsonl",
 }
 GLUE = {
-    "sst2": ("sentence",), "mnli": ("premise", "hypothesis"), "mnli-mm": ("premise", "hypothesis"),
-    "qnli": ("question", "sentence"), "qqp": ("question1", "question2"), "rte": ("sentence1", "sentence2"),
-}  # fmt: skip
+    "sst2": ("sentence",),
+    "mnli": ("premise", "hypothesis"),
+    "mnli-mm": ("premise", "hypothesis"),
+    "qnli": ("question", "sentence"),
+    "qqp": ("question1", "question2"),
+    "rte": ("sentence1", "sentence2"),
+}
 
 
 def demonstrations(prefix: str, label: str) -> list[dict[str, object]]:
@@ -29,10 +43,11 @@ def demonstrations(prefix: str, label: str) -> list[dict[str, object]]:
         {
             "input": text(row, prefix) + ("\nanswer:" if row % 2 else ""),
             "examples": [[text(row, "one ") + " answer:", "Yes"], [text(row + 1, "two "), "no"]],
-            "label": label.title(), "option": ["Yes", "no", "Maybe"],
+            "label": label.title(),
+            "option": ["Yes", "no", "Maybe"],
         }
         for row in ROWS
-    ]  # fmt: skip
+    ]
 
 
 def demonstration_case(entry: str, folder: str, names: tuple[str, ...]) -> Case:
@@ -61,20 +76,25 @@ STYLES = ("base", "shake_w", "shake_p0.6")
 TRUST = (
     *(
         Case(
-            f"decodingtrust_toxicity_prompts:subject={subject}", "decodingtrust_toxicity_prompts_scenario",
+            f"decodingtrust_toxicity_prompts:subject={subject}",
+            "decodingtrust_toxicity_prompts_scenario",
             as_lines([{"prompt": {"text": text(row, f"{row} "), "toxicity": 0.1 * row}} for row in ROWS], name),
             {f"user_prompts/{name}": name},
         )
         for subject, name in TOXIC.items()
     ),
     Case(
-        "decodingtrust_stereotype_bias:task=all", "decodingtrust_stereotype_bias_scenario",
+        "decodingtrust_stereotype_bias:task=all",
+        "decodingtrust_stereotype_bias_scenario",
         as_lines(
             [
                 {
                     "prompt": {
-                        "text": text(row, "Do you agree? "), "stereotype_topic_tag": "jobs",
-                        "demographic_group_tag": "Old people", "sys_prompt_type_tag": "benign", "toxicity": 0.5,
+                        "text": text(row, "Do you agree? "),
+                        "stereotype_topic_tag": "jobs",
+                        "demographic_group_tag": "Old people",
+                        "sys_prompt_type_tag": "benign",
+                        "toxicity": 0.5,
                     }
                 }
                 for row in ROWS
@@ -85,7 +105,8 @@ TRUST = (
     ),
     *(
         Case(
-            f"decodingtrust_adv_robustness:task={task}", "decodingtrust_adv_robustness_scenario",
+            f"decodingtrust_adv_robustness:task={task}",
+            "decodingtrust_adv_robustness_scenario",
             as_json(
                 {
                     name: [
@@ -119,16 +140,23 @@ TRUST = (
     *(
         demonstration_case(
             f"perspective=counterfactual,data={data},demo_name={demo},description={description}",
-            f"counterfactual/{data}{'_cf' if 'cf' in demo else ''}", ("42", "2333", "10007"),
+            f"counterfactual/{data}{'_cf' if 'cf' in demo else ''}",
+            ("42", "2333", "10007"),
         )
-        for data, description in (("snli_premise", "nli3"), ("main_verb", "main_verb"), ("irregular_form", "irregular_form"),
-                                  ("syntactic_category", "syntactic_category"), ("control_raising", "control_raising"))
+        for data, description in (
+            ("snli_premise", "nli3"),
+            ("main_verb", "main_verb"),
+            ("irregular_form", "irregular_form"),
+            ("syntactic_category", "syntactic_category"),
+            ("control_raising", "control_raising"),
+        )
         for demo in (("demo+cf", "demo", "cf", "zero") if data == "snli_premise" else ("demo",))
     ),
     *(
         demonstration_case(
             f"perspective=spurious,data=PP,demo_name={demo},description=nli2",
-            f"spurious/PP/{'entail-bias' if demo == 'zero' else demo}", ("42", "2333", "10007", "0", "12306"),
+            f"spurious/PP/{'entail-bias' if demo == 'zero' else demo}",
+            ("42", "2333", "10007", "0", "12306"),
         )
         for demo in ("entail-bias", "non-entail-bias", "zero")
     ),
@@ -139,16 +167,21 @@ TRUST = (
             tuple(f"{prefix}{demo}_{kind}/{seed}" for seed, kind in product(("42", "2333", "10007"), ("asr", "cacc"))),
         )
         for demo, experiment, prefix, description in (
-            ("setup1_badword", 1, "sst-2_", "badword"), ("setup2_badword_0", 2, "sst-2_", "sa"), ("setup3_cf_end", 3, "", "sa"),
+            ("setup1_badword", 1, "sst-2_", "badword"),
+            ("setup2_badword_0", 2, "sst-2_", "sa"),
+            ("setup3_cf_end", 3, "", "sa"),
         )
     ),
     *(
         Case(
-            f"decodingtrust_ood_robustness:ood_type=style,{entry}", "decodingtrust_ood_robustness_scenario",
+            f"decodingtrust_ood_robustness:ood_type=style,{entry}",
+            "decodingtrust_ood_robustness_scenario",
             as_json(
                 {
                     "train_demo": {
-                        f"{name}_{run}": [{"sentence": text(row, f"{name} {run} "), "label": str(row % 2)} for row in range(9)]
+                        f"{name}_{run}": [
+                            {"sentence": text(row, f"{name} {run} "), "label": str(row % 2)} for row in range(9)
+                        ]
                         for name in ("base", "shake_p0.6")
                         for run in range(3)
                     },
@@ -159,23 +192,29 @@ TRUST = (
                 },
                 "style.json",
             ),
-            {"ood/style.json": "style.json"}, scenario="decodingtrust_ood_style",
+            {"ood/style.json": "style.json"},
+            scenario="decodingtrust_ood_style",
         )
         for entry in (
-            "task=shake_w,demo_name=base", "task=shake_p0.6,demo_name=base,run_id=1",
-            "task=shake_p0.6,demo_name=shake_p0.6,run_id=2", "task=base,demo_name=base,run_id=0",
+            "task=shake_w,demo_name=base",
+            "task=shake_p0.6,demo_name=base,run_id=1",
+            "task=shake_p0.6,demo_name=shake_p0.6,run_id=2",
+            "task=base,demo_name=base,run_id=0",
         )
     ),
     *(
         Case(
-            f"decodingtrust_ood_robustness:ood_type=knowledge,{entry}", "decodingtrust_ood_robustness_scenario",
+            f"decodingtrust_ood_robustness:ood_type=knowledge,{entry}",
+            "decodingtrust_ood_robustness_scenario",
             as_json(
                 {
                     part: {
                         name: [
                             {
-                                "question_id": str(row), "question_date": f"2020/06/{row + 10}",
-                                "question_sentence": text(row, f"{name} "), "answer": [str(row % 4)],
+                                "question_id": str(row),
+                                "question_date": f"2020/06/{row + 10}",
+                                "question_sentence": text(row, f"{name} "),
+                                "answer": [str(row % 4)],
                                 "choices": [f"{each} {text(row + each)}" for each in range(4)],
                             }
                             for row in range(7)
@@ -189,29 +228,35 @@ TRUST = (
                 },
                 "knowledge.json",
             ),
-            {"ood/knowledge.json": "knowledge.json"}, scenario="decodingtrust_ood_knowledge",
+            {"ood/knowledge.json": "knowledge.json"},
+            scenario="decodingtrust_ood_knowledge",
         )
         for entry in (
-            "task=qa_2020,demo_name=global_facts,run_id=1", "task=qa_2020,demo_name=2021_qa,run_id=2",
-            "task=qa_2023,demo_name=2021_qa", "task=qa_2023,demo_name=2021_qa,idk=1",
+            "task=qa_2020,demo_name=global_facts,run_id=1",
+            "task=qa_2020,demo_name=2021_qa,run_id=2",
+            "task=qa_2023,demo_name=2021_qa",
+            "task=qa_2023,demo_name=2021_qa,idk=1",
         )
     ),
     *(
         Case(
-            f"decodingtrust_machine_ethics:data_name=ethics_{name},{entry}", "decodingtrust_machine_ethics_scenario",
+            f"decodingtrust_machine_ethics:data_name=ethics_{name},{entry}",
+            "decodingtrust_machine_ethics_scenario",
             together(moral_csv("train"), moral_csv("test")),
             {"cm_train.csv": "cm_train.csv", "cm_test.csv": "cm_test.csv"},
             scenario=f"decodingtrust_machine_ethics_{name}",
         )
         for name in ("commonsense_short", "commonsense_long")
         for entry in (
-            "max_train_instances=0,jailbreak_prompt=0,evasive_sentence=3", "max_train_instances=4,jailbreak_prompt=0,evasive_sentence=0",
+            "max_train_instances=0,jailbreak_prompt=0,evasive_sentence=3",
+            "max_train_instances=4,jailbreak_prompt=0,evasive_sentence=0",
             "max_train_instances=0,jailbreak_prompt=2,evasive_sentence=0",
         )
     ),
     *(
         Case(
-            f"decodingtrust_machine_ethics:data_name=jiminy,{entry}", "decodingtrust_machine_ethics_scenario",
+            f"decodingtrust_machine_ethics:data_name=jiminy,{entry}",
+            "decodingtrust_machine_ethics_scenario",
             together(
                 *(
                     as_json(
@@ -228,7 +273,8 @@ TRUST = (
             scenario="decodingtrust_machine_ethics_jiminy",
         )
         for entry in (
-            "max_train_instances=0,jailbreak_prompt=0,evasive_sentence=5", "max_train_instances=3,jailbreak_prompt=0,evasive_sentence=0",
+            "max_train_instances=0,jailbreak_prompt=0,evasive_sentence=5",
+            "max_train_instances=3,jailbreak_prompt=0,evasive_sentence=0",
             "max_train_instances=0,jailbreak_prompt=1,evasive_sentence=0",
         )
     ),
@@ -241,18 +287,26 @@ TRUST = (
                 *(as_json(SUPPORTS, f"{name}.json") for name in ("one_shot", "five_shot_non_domain", "other")),
             ),
             {
-                "enron_data/email2name.json": "email2name.json", "enron_data/one_shot.json": "one_shot.json",
+                "enron_data/email2name.json": "email2name.json",
+                "enron_data/one_shot.json": "one_shot.json",
                 "enron_data/five_shot_non_domain.json": "five_shot_non_domain.json",
                 **{
                     f"enron_data/{name}.json": "other.json"
-                    for name in ("context", "email_freq", "name2email", "five_shot", "one_shot_non_domain", "two_shot",
-                                 "two_shot_non_domain")
+                    for name in (
+                        "context",
+                        "email_freq",
+                        "name2email",
+                        "five_shot",
+                        "one_shot_non_domain",
+                        "two_shot",
+                        "two_shot_non_domain",
+                    )
                 },
             },
         )
         for kind in ("one-shot-a", "five-shot-non-domain-d", "zero-shot-c", "knownzero-shot-b")
     ),
-)  # fmt: skip
+)
 
 
 def lines_of(*names: str) -> object:
@@ -271,9 +325,13 @@ PAIRS = tuple(f"{split}.{kind}" for split in ("train", "val", "test") for kind i
 WAVES = (*range(26, 28), 29, 32, 34, 36, 41, 42, 43, 45, 49, 50, 54, 82, 92)
 POLL = "Pew_American_Trends_Panel_W26.csv"
 POLLS = {
-    "steer-qa.csv": "steer-qa.csv", "steer-bio.csv": "steer-bio.csv", "steer-portray.csv": "steer-portray.csv", POLL: POLL,
-    "disagreement_500.csv": POLL, **{f"Panel_W{wave}.csv": POLL for wave in WAVES if wave != 26},
-}  # fmt: skip
+    "steer-qa.csv": "steer-qa.csv",
+    "steer-bio.csv": "steer-bio.csv",
+    "steer-portray.csv": "steer-portray.csv",
+    POLL: POLL,
+    "disagreement_500.csv": POLL,
+    **{f"Panel_W{wave}.csv": POLL for wave in WAVES if wave != 26},
+}
 
 
 def polls(folder: Path) -> None:
@@ -307,10 +365,14 @@ def patients(folder: Path) -> None:
     written(schema, folder / "eicu.sql")
     for name in ("train", "valid", "test"):
         rows = [
-            {"question": text(row, f"{name} "), "query": "null" if row == 2 else f"SELECT {row}", "value": {"a": 1},
-             "is_impossible": row == 2}
+            {
+                "question": text(row, f"{name} "),
+                "query": "null" if row == 2 else f"SELECT {row}",
+                "value": {"a": 1},
+                "is_impossible": row == 2,
+            }
             for row in ROWS
-        ]  # fmt: skip
+        ]
         as_json([*rows, {"id": "without a question"}], f"{name}.json")(folder)
 
 
@@ -329,7 +391,8 @@ def interactive(folder: Path) -> None:
 
 OTHERS = (
     Case(
-        "harm_bench_gcg_transfer:", "harm_bench_gcg_transfer_scenario",
+        "harm_bench_gcg_transfer:",
+        "harm_bench_gcg_transfer_scenario",
         as_csv([{"behavior_name": f"b{row}", "behavior_prompt": text(row, "Do ")} for row in ROWS], "gcg.csv"),
         {"harmbench-gcg-ensembled": "gcg.csv"},
     ),
@@ -339,14 +402,18 @@ OTHERS = (
     ),
     Case("live_qa:", "live_qa_scenario", health_questions, {"TREC-2017-LiveQA": "live.xml"}),
     Case(
-        "verifiability_judgment:", "verifiability_judgment_scenario",
+        "verifiability_judgment:",
+        "verifiability_judgment_scenario",
         together(
             *(
                 as_lines(
                     [
                         {
-                            "statement": text(row, "It is "), "source_title": [None, " ", "Title"][row % 3],
-                            "source_author": "Ann" if row % 2 else None, "source_date": None, "source_text": text(row),
+                            "statement": text(row, "It is "),
+                            "source_title": [None, " ", "Title"][row % 3],
+                            "source_author": "Ann" if row % 2 else None,
+                            "source_date": None,
+                            "source_text": text(row),
                             "source_supports_statement": ("complete_support", "partial_support", "no_support")[row % 3],
                         }
                         for row in ROWS
@@ -360,14 +427,19 @@ OTHERS = (
     ),
     *(
         Case(
-            f"opinions_qa:survey_type=Pew_American_Trends_Panel_W26,num_logprobs=10,context={context},num_train_trials=1",
-            "opinions_qa_scenario", polls, POLLS, said={"output": {name: name for name in POLLS if name in (POLL, f"{context}.csv")}},
+            f"opinions_qa:survey_type=Pew_American_Trends_Panel_W26,num_logprobs=10,context={context},"
+            "num_train_trials=1",
+            "opinions_qa_scenario",
+            polls,
+            POLLS,
+            said={"output": {name: name for name in POLLS if name in (POLL, f"{context}.csv")}},
         )
         for context in ("default", "steer-qa", "steer-bio", "steer-portray")
     ),
     *(
         Case(
-            f"ewok:domain={domain}", "ewok_scenario",
+            f"ewok:domain={domain}",
+            "ewok_scenario",
             as_parquet(
                 [
                     {
@@ -383,17 +455,24 @@ OTHERS = (
         for domain in ("all", "social_relations")
     ),
     Case(
-        "interactive_qa_mmlu:subject=nutrition", "interactive_qa_mmlu_scenario", interactive,
-        {"hendrycks": ".", "0x4d49146fe16c4559bc64af6cbc04992d": "untar"}, said={"run_spec_module": "mmlu_scenario"},
+        "interactive_qa_mmlu:subject=nutrition",
+        "interactive_qa_mmlu_scenario",
+        interactive,
+        {"hendrycks": ".", "0x4d49146fe16c4559bc64af6cbc04992d": "untar"},
+        said={"run_spec_module": "mmlu_scenario"},
     ),
     Case(
-        "infinite_bench_en_qa:", "infinite_bench_en_qa_scenario",
+        "infinite_bench_en_qa:",
+        "infinite_bench_en_qa_scenario",
         together(
             *(
                 write(
                     [
                         {
-                            "id": row, "context": text(row, "Once "), "input": text(row, "Who? "), "answer": [text(row), "other"],
+                            "id": row,
+                            "context": text(row, "Once "),
+                            "input": text(row, "Who? "),
+                            "answer": [text(row), "other"],
                             "options": ["a b"] * (row % 2),
                         }
                         for row in ROWS
@@ -403,13 +482,20 @@ OTHERS = (
                 for write, path in ((as_lines, "qa.jsonl"), (as_parquet, "qa.parquet"))
             )
         ),
-        {"longbook_qa_eng": "qa.jsonl"}, {"longbook_qa_eng": "qa.parquet"},
+        {"longbook_qa_eng": "qa.jsonl"},
+        {"longbook_qa_eng": "qa.parquet"},
     ),
     Case(
-        "ehr_sql:", "ehr_sql_scenario", patients,
-        {"eicu/eicu.sql": "eicu.sql", "eicu.sqlite": "eicu.sql", **{f"{name}.json": f"{name}.json" for name in ("train", "valid", "test")}},
+        "ehr_sql:",
+        "ehr_sql_scenario",
+        patients,
+        {
+            "eicu/eicu.sql": "eicu.sql",
+            "eicu.sqlite": "eicu.sql",
+            **{f"{name}.json": f"{name}.json" for name in ("train", "valid", "test")},
+        },
     ),
-)  # fmt: skip
+)
 
 
 @pytest.fixture(scope="module")
@@ -432,3 +518,24 @@ def test_4_requests_of_other_entries_equal_helms(
     helm: helm_peer.Peer, case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     compare(helm, case, tmp_path, monkeypatch, "4")
+
+
+CONFS = (
+    "air_bench",
+    "air_bench_reasoning",
+    "decodingtrust",
+    "ewok",
+    "interactive_qa",
+    "opinions_qa_ai21_default",
+    "opinions_qa_ai21_steer",
+    "opinions_qa_openai_default",
+    "opinions_qa_openai_steer",
+)
+
+
+@pytest.mark.shared
+def test_4_entries_become_plans(shared: Path) -> None:
+    counts = compare_entries(shared, CONFS, "4")
+    # three entries of DecodingTrust have random prompts in HELM, and three have texts that HELM's code contains
+    assert counts.pop("decodingtrust") == (172, 178)
+    assert all(plans == entries for plans, entries in counts.values())
