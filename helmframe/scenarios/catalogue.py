@@ -91,9 +91,9 @@ def _row(spec: ScenarioSpec) -> dict[str, object]:
 
 @dataclass(frozen=True)
 class TaskSource:
-    """Another tool's tasks as scenarios: `load` returns the specs of a name, `listing` a table of all tasks."""
+    """Another tool's tasks as scenarios: `function` returns the specs of a name, `listing` a table of all tasks."""
 
-    load: "LoadTask"
+    function: "LoadTask"
     listing: Callable[[], pl.DataFrame] | None
 
 
@@ -103,7 +103,7 @@ class LoadTask(Protocol):
     def __call__(self, name: str, *, data: str | None, trust_remote_code: bool) -> Sequence[ScenarioSpec]: ...
 
 
-# prefix → source; `hf.scenario("lm_eval:arc_easy")` calls `load("arc_easy")` of the source "lm_eval"
+# prefix → source; `hf.scenario("lm_eval:arc_easy")` calls `function("arc_easy")` of the source "lm_eval"
 TASK_SOURCES: Registry[TaskSource] = Registry("task source", packages=["helmframe.interop"], decorator="task_source")
 
 
@@ -132,7 +132,7 @@ def find_scenarios(name: str, data: str | None = None, *, trust_remote_code: boo
     """
     if has_task_source(name):
         prefix, _, task = name.partition(":")
-        return TASK_SOURCES[prefix].load(task, data=data, trust_remote_code=trust_remote_code)
+        return TASK_SOURCES[prefix].function(task, data=data, trust_remote_code=trust_remote_code)
     return [find_scenario(name)]
 
 
