@@ -8,6 +8,7 @@ Source: lm-eval 0.4.13, `api/task.py`, `api/samplers.py`, `config/task.py`.
 
 import ast
 import hashlib
+import json
 import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -17,7 +18,7 @@ from typing import Any
 
 import polars as pl
 
-from helmframe._core.specs import AdapterSpec, DeferredFrame, MainScore, ScenarioSpec, decoding_pairs, frozen
+from helmframe._core.specs import AdapterSpec, Call, DeferredFrame, MainScore, ScenarioSpec, decoding_pairs, frozen
 from helmframe._schema import source_column
 from helmframe.adapters.adapt import adapter
 from helmframe.adapters.generation import generation
@@ -34,7 +35,7 @@ from helmframe.interop.lm_eval.config import (
 )
 from helmframe.interop.lm_eval.data import read_split
 from helmframe.interop.lm_eval.templates import template
-from helmframe.metrics.protocol import METRICS
+from helmframe.metrics.lm_eval import FILTERS
 from helmframe.scenarios.catalogue import task_source
 from helmframe.scenarios.frames import frame_scenario
 
@@ -151,6 +152,15 @@ class Documents:
         return None if value is None else str(value)
 
     @cached_property
+    def scoring(self) -> str:
+        """The filters and the options of the metrics, as JSON for `lm_eval_exact_match`."""
+        options = {
+            str(entry["metric"]): {key: value for key, value in entry.items() if key not in _METRIC_KEYS}
+            for entry in self.config.metric_list or ()
+        }
+        return json.dumps({"filters": _filters(self.config), "metrics": options}, sort_keys=True)
+
+    @cached_property
     def has_several_inputs(self) -> bool:
         """Whether the options are inputs, each with the same continuation."""
         return self.config.doc_to_choice is not None and isinstance(self.text(self.documents[0]), int)
@@ -194,6 +204,8 @@ class Documents:
             "lm_eval_after": after,
             "lm_eval_inputs": questions,
             "lm_eval_continuations": continuations,
+            "lm_eval_choices": _texts(document.get("choices")),
+            "lm_eval_scoring": self.scoring,
         }
 
     def _spans(self, document: dict[str, Any], question: str) -> tuple[str, str, str]:
@@ -314,11 +326,18 @@ _PIECES: dict[str, pl.DataType] = {
     "lm_eval_after": pl.String(),
     "lm_eval_inputs": pl.List(pl.String),
     "lm_eval_continuations": pl.List(pl.String),
+    "lm_eval_choices": pl.List(pl.String),
+    "lm_eval_scoring": pl.String(),
 }
 
 
 def _needs_delimiter(before: str, after: str) -> bool:
     return bool(before) and not (before[-1].isspace() or after[:1].isspace())
+
+
+def _texts(value: Any) -> list[str] | None:
+    """Return a list of texts; None for another value."""
+    return value if isinstance(value, list) and all(isinstance(text, str) for text in value) else None
 
 
 def _literal(text: str) -> Any:
@@ -465,18 +484,51 @@ def _decoding(config: TaskConfig) -> Any:
     return decoding_pairs({"max_tokens": tokens, "temperature": temperature, "stop": stop}, "generation_kwargs")
 
 
-def _metrics(config: TaskConfig) -> tuple[str, ...]:
-    """Return our names of the task's metrics."""
-    listed = [str(entry.get("metric")) for entry in config.metric_list or ()] or _DEFAULT_METRICS[config.output_type]
-    scored = config.output_type != "generate_until"
-    names = []
-    for name in listed:
-        ours = [
-            metric
-            for metric in METRICS
-            if name in METRICS[metric].lm_eval and (METRICS[metric].level == "instance") == scored
+def _filters(config: TaskConfig) -> dict[str, list[tuple[str, dict[str, Any]]]]:
+    """Return the steps of each filter by name.
+
+    Raises:
+        CapabilityError: A step is unsupported.
+    """
+    filters: dict[str, list[tuple[str, dict[str, Any]]]] = {}
+    for entry in config.filter_list or [{"name": "none", "filter": [{"function": "take_first"}]}]:
+        steps = [
+            (str(step["function"]), {k: v for k, v in step.items() if k != "function"}) for step in entry["filter"]
         ]
-        if not ours:
+        for name, _ in steps:
+            if name not in FILTERS:
+                raise CapabilityError(f"Task {config.task!r}: the filter {name!r} is unsupported.")
+        filters[str(entry["name"])] = steps
+    return filters
+
+
+def _metrics(config: TaskConfig) -> tuple[str, ...]:
+    """Return our names of the task's metrics: for generated texts, one for each filter."""
+    listed = [str(entry.get("metric")) for entry in config.metric_list or ()] or _DEFAULT_METRICS[config.output_type]
+    names: list[str] = []
+    filters = _filters(config)
+    if config.output_type == "generate_until" and config.repeats > 1:
+        raise CapabilityError(f"Task {config.task!r}: repeats: {config.repeats} is unsupported.")
+    for name in listed:
+        if name == "exact_match" and config.output_type == "generate_until":
+            names += [str(Call("lm_eval_exact_match", frozen({"filter": each}))) for each in filters]
+            continue
+        if config.output_type == "generate_until" and config.filter_list and name in _TEXT_METRICS:
+            plain = all(step in ("take_first", "remove_whitespace") for steps in filters.values() for step, _ in steps)
+            if not plain or len(filters) > 1:
+                raise CapabilityError(f"Task {config.task!r}: metric {name!r} with these filters is unsupported.")
+        ours = _SCORED.get(name) if config.output_type == "multiple_choice" else _TEXT_METRICS.get(name)
+        if ours is None:
             raise CapabilityError(f"Task {config.task!r}: metric {name!r} is unsupported.")
-        names.append(ours[0])
+        names.append(ours)
     return tuple(dict.fromkeys(names))
+
+
+_METRIC_KEYS = ("metric", "aggregation", "higher_is_better", "hf_evaluate")
+_SCORED = {
+    "acc": "option_accuracy",
+    "acc_norm": "option_accuracy_per_character",
+    "acc_bytes": "option_accuracy_per_byte",
+    "brier_score": "brier_score",
+}
+_TEXT_METRICS = {"bleu": "corpus_bleu", "chrf": "corpus_chrf", "ter": "corpus_ter"}
