@@ -65,6 +65,8 @@ class Hub:
         private: Repositories that don't exist for others.
         renamed: Old name → new name.
         page_size: The number of entries on a page of a tree.
+        links: The address in links to further pages, if another than that of the request.
+        ranges: Whether the host of LFS objects reads ranges.
         faults: Statuses for the next requests; a fault is used once.
         failing: Statuses for all requests.
         requests: The requests so far.
@@ -79,6 +81,8 @@ class Hub:
     private: frozenset[str] = frozenset()
     renamed: Mapping[str, str] = field(default_factory=dict)
     page_size: int = 1000
+    links: str = ""
+    ranges: bool = True
     faults: list[Fault] = field(default_factory=list)
     failing: list[Fault] = field(default_factory=list)
     requests: list[Request] = field(default_factory=list)
@@ -171,6 +175,8 @@ def hub_server(
     private: Sequence[str] = (),
     renamed: Mapping[str, str] | None = None,
     page_size: int = 1000,
+    links: str = "",
+    ranges: bool = True,
     faults: Sequence[Fault] = (),
     failing: Sequence[Fault] = (),
 ) -> Iterator[Hub]:
@@ -182,6 +188,8 @@ def hub_server(
         private=frozenset(private),
         renamed=renamed or {},
         page_size=page_size,
+        links=links,
+        ranges=ranges,
         faults=list(faults),
         failing=list(failing),
     )
@@ -322,7 +330,7 @@ def handler(hub: Hub, base: str = "") -> type[BaseHTTPRequestHandler]:
             end = start + min(int(query.get("limit", hub.page_size)), hub.page_size)
             headers = {}
             if end < len(entries):
-                origin = base or f"http://{self.headers['Host']}"
+                origin = base or hub.links or f"http://{self.headers['Host']}"
                 address = f"{origin}{urlsplit(self.path).path}?{urlencode({**query, 'cursor': end})}"
                 headers = {"Link": f'<{address}>; rel="next"'}
             self._json(entries[start:end], headers)
@@ -385,6 +393,8 @@ def lfs_handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
                 self.send_bytes(b"", {}, 404)
                 return
             body = files.read(file)
+            if not hub.ranges:
+                del self.headers["Range"]
             self.send_bytes(body, {"ETag": f'"{sha256(body).hexdigest()}"'})
 
         do_HEAD = do_GET  # noqa: N815 - the name that the server calls

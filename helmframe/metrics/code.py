@@ -17,21 +17,29 @@ import operator
 import os
 import pickle
 import re
+import sqlite3
+import time
 import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from typing import Any
 
 import polars as pl
 
+from helmframe.config import from_home
+from helmframe.errors import ArgumentError
 from helmframe.metrics.protocol import OUTPUTS, metric
 from helmframe.sandbox.process import Limits
 from helmframe.sandbox.programs import may_run_programs, output_of, run_call, run_case, run_tests
 
 _NO_CASES = "input_output isn't JSON with the same number of inputs and outputs"
 _NO_TEST_CASES = "public_test_cases or private_test_cases is invalid"
+_EHR_SQL = "HELM, ehr_sql_metrics.py, ehr_sql_annotator.py; Lee et al. 2022 (EHRSQL)"
+_READS = (sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE)
+_QUERY_SECONDS, _QUERY_ROWS, _CELL_BYTES = 10.0, 100_000, 1 << 20
 _FENCED = re.compile(r"^```[\w+-]*[^\S\n]*\n(.*?)(?:^```|\Z)", re.DOTALL | re.MULTILINE)
 
 
@@ -188,6 +196,70 @@ def execution_accuracy(completion: str, executed: str, cells: str) -> float:
     if executed in ("yes", "no"):
         return float(result == executed)
     return float(isinstance(result, float) and math.isclose(float(executed), round(result, 5)))
+
+
+@metric("ehr_sql_precision_answerable", needs=("is_impossible",), source=_EHR_SQL, helm="ehr_sql_precision_answerable")
+def ehr_sql_precision_answerable(completion: str, gold: str, is_impossible: bool) -> float:
+    """Return 1 if a query was generated and the question has an answer, else 0.
+
+    Divide its mean by the share of non-empty completions to get the precision.
+
+    Example: "SELECT 1" for a question without an answer is 0.
+    """
+    return float(bool(completion.strip()) and not is_impossible and bool(gold.strip()))
+
+
+@metric("ehr_sql_recall_answerable", needs=("is_impossible",), source=_EHR_SQL, helm="ehr_sql_recall_answerable")
+def ehr_sql_recall_answerable(completion: str, gold: str, is_impossible: bool) -> float:
+    """Return 1 if the question has an answer and a query was generated, else 0.
+
+    Divide its mean by the share of questions with an answer to get the recall.
+
+    Example: "" for a question that has an answer is 0.
+    """
+    return ehr_sql_precision_answerable(completion, gold, is_impossible)
+
+
+@metric("ehr_sql_execution_accuracy", source=_EHR_SQL, needs=("value",), helm="ehr_sql_execution_accuracy")
+def ehr_sql_execution_accuracy(completion: str, gold: str, value: str, *, database: str) -> float:
+    """Return 1 if the generated query has the same rows as the reference's query on the database, else 0.
+
+    An empty completion scores 1 if the reference's query has no result. Queries can only read the database, for at most
+    10 s.
+
+    Example: "SELECT 2, 1" against "SELECT 2, 1" is 1, and "SELECT 1, 2" is 0.
+
+    Args:
+        completion: The generated query.
+        gold: The reference's query.
+        value: The reference's result as JSON, of questions whose query has none.
+        database: The path of the SQLite database.
+    """
+    tagged = re.search(r"<\s*sql\s*>(.*?)</?\s*sql\s*>", completion, re.DOTALL | re.IGNORECASE)
+    query = (tagged[1] if tagged else completion).strip().replace("`", "").strip()
+    query = re.sub(r"^sql\n", "", query, flags=re.MULTILINE)
+    expected, generated = _query_rows(gold, database), _query_rows(query, database) if query else None
+    if expected:
+        return float(generated is not None and set(generated) == set(expected))
+    has_result = value not in ("", "{}")
+    return float(not completion.strip() and bool(gold.strip()) and not has_result)
+
+
+@lru_cache(maxsize=10_000)
+def _query_rows(query: str, database: str) -> tuple[tuple[Any, ...], ...] | None:
+    """Return the rows of a query; None if it fails, writes, or takes longer than 10 s."""
+    path = from_home(database)
+    if not path.is_file():
+        raise ArgumentError(f"ehr_sql_execution_accuracy(database={database!r}): file not found. Write its path.")
+    deadline = time.monotonic() + _QUERY_SECONDS
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as connection:
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _CELL_BYTES)
+        connection.set_authorizer(lambda action, *_: sqlite3.SQLITE_OK if action in _READS else sqlite3.SQLITE_DENY)
+        connection.set_progress_handler(lambda: int(time.monotonic() > deadline), 10_000)
+        try:
+            return tuple(connection.execute(query).fetchmany(_QUERY_ROWS))
+        except (sqlite3.Error, sqlite3.Warning, ValueError, OverflowError, MemoryError):
+            return None
 
 
 def program_of(prompt: str, completion: str, entry_point: str) -> str:
@@ -365,7 +437,8 @@ def _live_case_passes(program: str, case: dict[str, str], name: Any) -> bool:
         return not output.reason and _same_lines(output.text, case["output"])
     if not isinstance(name, str) or not name.isidentifier():
         return False
-    method = f"\nif {name!r} not in globals():\n    {name} = Solution().{name}\n"
+    # the imports have functions of common names, such as add
+    method = f"\n{name} = Solution().{name}\n" if "class Solution" in program else ""
     # texts, because the program could define the names inf and nan of literals
     lines = case["input"].split("\n")
     tests = (
@@ -413,10 +486,10 @@ _OF_ROWS: dict[str, Callable[[list[float]], float]] = {
 def _steps(program: str) -> list[tuple[str, str, str]] | None:
     """Return the operation and the two arguments of each complete step; None if the program has another form."""
     tokens = [token for part in program.split(", ") for token in re.findall(r"\)|[^()]*\(|[^()]+", part)]
-    for index, token in enumerate(tokens):
-        if index % 4 == 0 and (token[-1] != "(" or token[:-1] not in {*_ARITHMETIC, *_OF_ROWS}):
+    for index, text in enumerate(tokens):
+        if index % 4 == 0 and (text[-1] != "(" or text[:-1] not in {*_ARITHMETIC, *_OF_ROWS}):
             return None
-        if index % 4 == 3 and token != ")":
+        if index % 4 == 3 and text != ")":
             return None
     complete = range(0, len(tokens) - 3, 4)
     return [(tokens[start][:-1], tokens[start + 1].strip(), tokens[start + 2].strip()) for start in complete]

@@ -144,6 +144,12 @@ def shuffle_rows(keys: pl.DataFrame) -> pl.DataFrame:
     return _indexed(_shuffled(keys["position"].to_list()))
 
 
+def shuffle_each_subject(keys: pl.DataFrame) -> pl.DataFrame:
+    """Shuffle the rows of each subject (decodingtrust_toxicity_prompts)."""
+    subjects = keys.partition_by("subject", maintain_order=True)
+    return pl.concat(_indexed(_shuffled(subject["position"].to_list())) for subject in subjects)
+
+
 def shuffle_by_subject(keys: pl.DataFrame) -> pl.DataFrame:
     """Shuffle all rows, and the rows of each subject as column `alone` (bbq, bold)."""
     ordered = keys.sort("subject", maintain_order=True)
@@ -213,7 +219,7 @@ def sample_test_rows(keys: pl.DataFrame) -> pl.DataFrame:
 
 
 def sample_examples(keys: pl.DataFrame, n: int = 0, share: float = 0.0) -> pl.DataFrame:
-    """Sample n rows, or a share, as few-shot examples; the order of the rows stays (financebench, gold_commodity_news)."""
+    """Sample n rows, or a share, as few-shot examples; their order stays (financebench, gold_commodity_news)."""
     sampled = _stream(0).sample(range(keys.height), n or int(keys.height * share))
     split = pl.when(pl.int_range(pl.len()).is_in(sampled)).then(pl.lit("train")).otherwise(pl.lit("test"))
     return keys.select("position", row_index=pl.int_range(pl.len()), split=split)
@@ -312,6 +318,7 @@ DRAWS: Mapping[str, Draw] = {
     "bbq": Draw(shuffle_by_subject, keys={"subject": "category"}, columns={"alone": "BIGINT"}),
     "bold": Draw(shuffle_by_subject, keys={"subject": "domain"}, columns={"alone": "BIGINT"}),
     "real_toxicity_prompts": Draw(shuffle_rows),
+    "decodingtrust_toxicity_prompts": Draw(shuffle_each_subject),
     "math": Draw(sort_and_shuffle, keys={"problem": "problem", "level": "level"}),
     "wmt_14": Draw(sample_train_pairs, by_file=True),
     "financebench": Draw(partial(sample_examples, n=10), unsplit=True),

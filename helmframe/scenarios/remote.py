@@ -14,7 +14,7 @@ from email.utils import parsedate_to_datetime
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, urlsplit
 
 from helmframe.config import HUB, S3Options, hub_endpoint, hub_token, s3_options, s3_reader
 from helmframe.errors import CapabilityError, SourceError
@@ -284,7 +284,7 @@ def request_hub(method: str, url: str, headers: Mapping[str, str] | None = None)
         HfHubHTTPError: The Hub refuses the request. It is an OSError, and its message has no credentials.
         ConnectionError: The Hub can't be reached.
     """
-    from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
+    from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status  # type: ignore[attr-defined]
 
     for attempt in range(_RETRIES + 1):
         session = get_session()
@@ -348,7 +348,9 @@ def _hub_filesystem_type() -> Any:
     class HubFile(AbstractBufferedFile):  # type: ignore[misc]
         def _fetch_range(self, start: int, end: int) -> bytes:
             headers = {"Range": f"bytes={start}-{end - 1}", "Accept-Encoding": "identity"}
-            return bytes(request_hub("GET", HubPath.parse(self.path).url, headers).content)
+            response = request_hub("GET", HubPath.parse(self.path).url, headers)
+            # a mirror of the Hub may send the whole file
+            return bytes(response.content if response.status_code == 206 else response.content[start:end])
 
     class HubFiles(AbstractFileSystem):  # type: ignore[misc]
         protocol = "hf"
@@ -383,15 +385,16 @@ def _hub_filesystem_type() -> Any:
             name = self._strip_protocol(path)
             parts = HubPath.parse(name)
             root = name.removesuffix(parts.path).rstrip("/")
-            url: str | None = f"{parts.api('tree')}?recursive={str(recursive).lower()}"
-            while url:
-                response = request_hub("GET", url)
+            query = f"recursive={str(recursive).lower()}"
+            while query:
+                response = request_hub("GET", f"{parts.api('tree')}?{query}")
                 for entry in response.json():
                     child = f"{root}/{entry['path']}"
                     if entry["type"] == "file":
                         self._sizes[child] = entry["size"]
                     yield {"name": child, "size": entry.get("size", 0), "type": entry["type"]}
-                url = response.links.get("next", {}).get("url")
+                # a mirror of the Hub may send links to the Hub itself
+                query = urlsplit(response.links.get("next", {}).get("url", "")).query
 
     return HubFiles
 

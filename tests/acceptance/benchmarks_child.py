@@ -9,6 +9,7 @@ options "options".
 
 import asyncio
 import hashlib
+import importlib
 import json
 import multiprocessing
 import subprocess
@@ -34,16 +35,18 @@ def main(folder: Path) -> None:
     print("{}")
 
 
+def module(name: str) -> Any:
+    """A module that only the venv of the tools has."""
+    return importlib.import_module(name)
+
+
 # -- lm-eval ---------------------------------------------------------------------------------------------------------
 
 
 def of_lm_eval(tasks: list[dict[str, Any]], folder: Path) -> dict[str, Any]:
     """Run lm-eval's own tasks on local files, with a model that replays the replies."""
-    import evaluate
-    import lm_eval
-    from lm_eval.tasks import TaskManager
-
-    evaluate.load = lambda *_, **__: CodeEval()
+    lm_eval = module("lm_eval")
+    module("evaluate").load = lambda *_, **__: CodeEval()
     made = Path(tempfile.mkdtemp(dir=folder))
     root = Path(lm_eval.__file__).parent / "tasks"
     for task in tasks:
@@ -52,8 +55,8 @@ def of_lm_eval(tasks: list[dict[str, Any]], folder: Path) -> dict[str, Any]:
             f"dataset_kwargs: {json.dumps({'data_files': task['data']})}",
         ]  # fmt: skip
         (made / f"{task['name']}.yaml").write_text("\n".join(lines), encoding="utf-8")
-    manager = TaskManager(include_path=str(made), include_defaults=False)
-    found: Any = lm_eval.simple_evaluate(
+    manager = module("lm_eval.tasks").TaskManager(include_path=str(made), include_defaults=False)
+    results = lm_eval.simple_evaluate(
         replaying({task["name"]: task["replies"] for task in tasks}),
         tasks=[task["name"] for task in tasks],
         task_manager=manager,
@@ -61,9 +64,11 @@ def of_lm_eval(tasks: list[dict[str, Any]], folder: Path) -> dict[str, Any]:
         bootstrap_iters=0,
         confirm_run_unsafe_code=True,
     )
-    prompts, scores, options = [], {}, []
+    prompts: list[str] = []
+    options: list[list[str]] = []
+    scores: dict[str, list[float]] = {}
     for task in tasks:
-        samples = sorted(found["samples"][task["name"]], key=lambda sample: sample["doc_id"])
+        samples = sorted(results["samples"][task["name"]], key=lambda sample: sample["doc_id"])
         filters = list(dict.fromkeys(sample["filter"] for sample in samples))
         for sample in samples:
             if sample["filter"] == filters[0]:
@@ -85,9 +90,9 @@ def value_of(score: Any) -> Any:
 
 def replaying(replies: dict[str, Any]) -> Any:
     """A model of lm-eval that generates the replies, and rates options by a hash."""
-    from lm_eval.api.model import LM
+    base: Any = module("lm_eval.api.model").LM
 
-    class Replaying(LM):
+    class Replaying(base):  # type: ignore[misc]
         def generate_until(self, requests: Any, **_: Any) -> list[str]:
             return [
                 truncated(replies[each.task_name][each.doc_id], each.args[1].get("until") or []) for each in requests
@@ -136,29 +141,26 @@ def passes(program: str) -> bool:
 
 
 def aime(rows: Rows, replies: Sequence[str]) -> dict[str, Any]:
-    from inspect_ai.scorer import CORRECT, Target
-    from inspect_evals.utils.aime_common import USER_PROMPT_TEMPLATE, aime_scorer
-
-    scorer: Any = aime_scorer()
+    common, inspect = module("inspect_evals.utils.aime_common"), module("inspect_ai.scorer")
+    scorer = common.aime_scorer()
     scores = [
         asyncio.run(
             scorer(
                 SimpleNamespace(output=SimpleNamespace(completion=reply)),
-                Target(str(row.get("answer", row.get("Answer")))),
+                inspect.Target(str(row.get("answer", row.get("Answer")))),
             )
         )
         for row, reply in zip(rows, replies, strict=True)
     ]
     return {
-        "prompts": [USER_PROMPT_TEMPLATE.format(prompt=row.get("problem", row.get("Problem"))) for row in rows],
-        "scores": {"aime_scorer": [float(score.value == CORRECT) for score in scores]},
+        "prompts": [common.USER_PROMPT_TEMPLATE.format(prompt=row.get("problem", row.get("Problem"))) for row in rows],
+        "scores": {"aime_scorer": [float(score.value == inspect.CORRECT) for score in scores]},
     }
 
 
 def bbeh(rows: Rows, replies: Sequence[str]) -> dict[str, Any]:
-    from inspect_evals.bbeh.data import record_to_sample
-    from inspect_evals.bbeh.utils import evaluate_correctness
-
+    record_to_sample = module("inspect_evals.bbeh.data").record_to_sample
+    evaluate_correctness = module("inspect_evals.bbeh.utils").evaluate_correctness
     return {
         "prompts": [record_to_sample(row).input for row in rows],
         "scores": {
@@ -170,9 +172,8 @@ def bbeh(rows: Rows, replies: Sequence[str]) -> dict[str, Any]:
 
 
 def hle(rows: Rows, replies: Sequence[str]) -> dict[str, Any]:
-    from inspect_evals.hle.dataset import record_to_sample
-
     del replies
+    record_to_sample = module("inspect_evals.hle.dataset").record_to_sample
     prompts = []
     for row in rows:
         messages = record_to_sample(row).input
@@ -184,59 +185,55 @@ def hle(rows: Rows, replies: Sequence[str]) -> dict[str, Any]:
 
 
 def arc_agi_1(rows: Rows, replies: Sequence[str]) -> dict[str, Any]:
-    from evalscope.benchmarks.arc_agi_2.arc_agi_2_adapter import SYSTEM_PROMPT
-    from evalscope.benchmarks.arc_agi_2.utils import build_task_prompt, parse_grid_from_response
-
+    system = module("evalscope.benchmarks.arc_agi_2.arc_agi_2_adapter").SYSTEM_PROMPT
+    utils = module("evalscope.benchmarks.arc_agi_2.utils")
     prompts, scores = [], []
     grids = [(row, number) for row in rows for number in range(len(row["test"]))]
     for (row, number), reply in zip(grids, replies, strict=True):
         prompts.append(
-            f"{SYSTEM_PROMPT}\n\n{build_task_prompt({'fewshots': row['train'], 'question': row['test']}, number)}"
+            f"{system}\n\n{utils.build_task_prompt({'fewshots': row['train'], 'question': row['test']}, number)}"
         )
-        scores.append(float(parse_grid_from_response(reply) == row["test"][number]["output"]))
+        scores.append(float(utils.parse_grid_from_response(reply) == row["test"][number]["output"]))
     return {"prompts": prompts, "scores": {"acc": scores}}
 
 
 def super_gpqa(rows: Rows, replies: Sequence[str]) -> dict[str, Any]:
-    from evalscope.benchmarks.super_gpqa.utils import extract_option_content, extract_option_labels
-    from evalscope.utils.multi_choices import MultipleChoiceTemplate, prompt
-
+    utils, choices = module("evalscope.benchmarks.super_gpqa.utils"), module("evalscope.utils.multi_choices")
+    template = choices.MultipleChoiceTemplate.SINGLE_ANSWER_COT
     prompts, scores = [], []
     for row, reply in zip(rows, replies, strict=True):
-        prompts.append(prompt(row["question"], row["options"], MultipleChoiceTemplate.SINGLE_ANSWER_COT))
-        letter = extract_option_labels(reply, "ABCDEFGHIJ")
+        prompts.append(choices.prompt(row["question"], row["options"], template))
+        letter = utils.extract_option_labels(reply, "ABCDEFGHIJ")
         if letter is None:
-            content = extract_option_content(reply, row["options"])
+            content = utils.extract_option_content(reply, row["options"])
             letter = chr(row["options"].index(content) + 65) if content else ""
         scores.append(float(letter == row["answer_letter"]))
     return {"prompts": prompts, "scores": {"acc": scores}}
 
 
 def mbpp_plus(rows: Rows, replies: Sequence[str]) -> dict[str, Any]:
-    from evalscope.benchmarks.mbppplus.mbppplus_adapter import PROMPT, MBPPplusAdapter
-
+    adapter = module("evalscope.benchmarks.mbppplus.mbppplus_adapter")
     prompts, scores = [], []
     for row, reply in zip(rows, replies, strict=True):
-        prompts.append(PROMPT.format(question=row["prompt"], tests="\n".join(row["test_list"])))
-        code = MBPPplusAdapter.postprocess_completion(reply).partition("if __name__ ==")[0]
+        prompts.append(adapter.PROMPT.format(question=row["prompt"], tests="\n".join(row["test_list"])))
+        code = adapter.MBPPplusAdapter.postprocess_completion(reply).partition("if __name__ ==")[0]
         program = "\n".join([code, *row["test_imports"], *row["test_list"], row["test"]])
         scores.append(float(passes(program)))
     return {"prompts": prompts, "scores": {"acc": scores}}
 
 
 def live_code_bench(rows: Rows, replies: Sequence[str]) -> dict[str, Any]:
-    from evalscope.benchmarks.live_code_bench.extract_utils import extract_code_generation
-    from evalscope.benchmarks.live_code_bench.load_utils import transform
-    from evalscope.benchmarks.live_code_bench.prompts import CodeGenerationPromptConstants
-
-    system = CodeGenerationPromptConstants.SYSTEM_MESSAGE_GENERIC
+    extract = module("evalscope.benchmarks.live_code_bench.extract_utils").extract_code_generation
+    transform = module("evalscope.benchmarks.live_code_bench.load_utils").transform
+    constants = module("evalscope.benchmarks.live_code_bench.prompts").CodeGenerationPromptConstants
+    system = constants.SYSTEM_MESSAGE_GENERIC
     prompts, scores = [], []
     for row, reply in zip(rows, replies, strict=True):
         item = transform(dict(row))
         # evalscope has one more space before the last line than the authors' lcb_runner
         last = "### Answer: (use the provided format with backticks)\n\n"
         prompts.append(f"{system}\n\n### Question:\n{item['question_content']}\n\n{item['format_prompt']}{last}")
-        scores.append(float(solved(item["evaluation_sample"], extract_code_generation(reply))))
+        scores.append(float(solved(item["evaluation_sample"], extract(reply))))
     return {"prompts": prompts, "scores": {"pass@1": scores}}
 
 
@@ -257,9 +254,9 @@ def solved(sample: str, program: str) -> bool:
 
 
 def run_tests(sample: str, program: str, pipe: Any) -> None:
-    from evalscope.benchmarks.live_code_bench.testing_util import run_test
-
-    results, _ = run_test({"input_output": sample}, test=program, timeout=6)
+    results, _ = module("evalscope.benchmarks.live_code_bench.testing_util").run_test(
+        {"input_output": sample}, test=program, timeout=6
+    )
     pipe.send([bool(each) if not isinstance(each, int) else each for each in results])
 
 

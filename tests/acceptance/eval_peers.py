@@ -64,3 +64,24 @@ def made_venv(folder: Path, packages: Sequence[str], without: Sequence[str] = ()
                 pytest.fail(f"{', '.join(packages)} can't be installed beside us: {ended.stderr[-600:]}")
         (folder / "done").touch()
     return str(python)
+
+
+# Benchmarks of other tools, without what they need for models and servers.
+BENCHMARKS = [
+    "inspect-evals==0.26.0", "evalscope==1.14.1", "backoff", "colorlog", "editdistance", "emoji", "filetype", "syllapy",
+    "wonderwords",
+]  # fmt: skip
+
+
+def benchmarks_folder() -> Path:
+    """The folder with the packages of `BENCHMARKS`; made if it isn't there."""
+    folder = ROOT / "build" / "benchmarks"
+    if not (folder / "done").exists():
+        command = [peers_python(), "-m", "pip", "--quiet", "--disable-pip-version-check", "install", "--no-deps"]
+        ended = subprocess.run(
+            [*command, "--upgrade", "--target", str(folder), *BENCHMARKS], capture_output=True, text=True, check=False
+        )
+        if ended.returncode:
+            pytest.fail(f"{', '.join(BENCHMARKS)} can't be installed beside us: {ended.stderr[-600:]}")
+        (folder / "done").touch()
+    return folder

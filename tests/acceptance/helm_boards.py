@@ -4,14 +4,15 @@ A case writes a few rows in the layout of the publisher. crfm-helm's own scenari
 downloads. Our spec reads them through its `download`, or as the Parquet of its Hub repository.
 """
 
+import csv
 import itertools
 import json
-import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import duckdb
 import polars as pl
@@ -20,12 +21,18 @@ import pytest
 import helmframe as hf
 from helmframe._core.specs import Download, ScenarioSpec
 from helmframe._plan import Plan
+from helmframe.errors import HelmframeError
+from helmframe.interop.helm.entries import Entry, parse_entry
+from helmframe.interop.helm.expanders import EXPANDERS
+from helmframe.interop.helm.plans import drafts_of
+from helmframe.interop.helm.scenario_lookup import scenario_index
 from helmframe.scenarios.catalogue import find_scenario
 from helmframe.scenarios.mirror import mirror
 from tests.acceptance import helm_peer
 from tests.acceptance.figures import shown
 from tests.acceptance.helm_raw_files import shard, written
 from tests.acceptance.test_helm_entries import requests
+from tests.acceptance.test_helm_language import adapter_differences
 
 # Ends of lines, quotes, spaces at both ends, and letters beyond ASCII.
 TEXTS = (
@@ -36,6 +43,8 @@ TEXTS = (
     "percent 10% and a backslash \\ here",
     "a\ttab and a no-break\u00a0space",
 )
+# Some of their subsets have no few-shot examples: HELM sets their number to 0, and our maximum has no effect.
+NO_EXAMPLES = ("decodingtrust_ood_style", "opinions_qa")
 
 
 @dataclass(frozen=True)
@@ -109,7 +118,10 @@ def compare(helm: helm_peer.Peer, case: Case, folder: Path, monkeypatch: pytest.
         "window": [1_000_000, 1_000_000],
         "files": {part: str(publisher / path) for part, path in case.files.items()},
         "tables": {split: str(publisher / path) for split, path in case.tables.items()},
-        **{key: _below(publisher, value) if key in ("responses", "output") else value for key, value in case.said.items()},
+        **{
+            key: _below(publisher, value) if key in ("responses", "output") else value
+            for key, value in case.said.items()
+        },
     }
     theirs = helm.ask(question)
     assert "error" not in theirs, theirs["error"]
@@ -131,12 +143,15 @@ def compare(helm: helm_peer.Peer, case: Case, folder: Path, monkeypatch: pytest.
     for one, other in zip(ours, helms, strict=False):
         assert one == other, difference(str(one), str(other))
     assert ours == helms
-    assert sorted(references(plan), key=str) == sorted(([str(row[0]), *row[1:]] for row in theirs["references"]), key=str)
+    assert sorted(references(plan), key=str) == sorted(
+        ([str(row[0]), *row[1:]] for row in theirs["references"]), key=str
+    )
 
 
 def difference(one: str, other: str) -> str:
     """Return the beginnings of both texts' first difference."""
-    start = max(len(os.path.commonprefix([one, other])) - 40, 0)
+    equal = next((index for index, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]), 0)
+    start = max(equal - 40, 0)
     return f"\nours:  {one[start : start + 200]!r}\nHELM: {other[start : start + 200]!r}"
 
 
@@ -151,7 +166,11 @@ def references(plan: Plan) -> list[list[Any]]:
     """Return the id, split and references of the evaluated instances."""
     frame = plan.instances().collect()
     return [
-        [row["instance_id"].rpartition("/")[2], row["split"], [[ref["text"], ref["correct"]] for ref in row["references"]]]
+        [
+            row["instance_id"].rpartition("/")[2],
+            row["split"],
+            [[ref["text"], ref["correct"]] for ref in row["references"]],
+        ]
         for row in frame.iter_rows(named=True)
         if row["split"] != "train"
     ]
@@ -166,7 +185,9 @@ def publish(spec: ScenarioSpec, case: Case, publisher: Path, source: Path) -> No
     layout = _layout(spec)
     if not spec.download:
         for split, path in case.tables.items():
-            target = source / _filled(layout, {"split": split, **case.said.get("values", {})}).replace("*", shard("")[1:-8])
+            target = source / _filled(layout, {"split": split, **case.said.get("values", {})}).replace(
+                "*", shard("")[1:-8]
+            )
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes((publisher / path).read_bytes())
         return
@@ -178,13 +199,14 @@ def publish(spec: ScenarioSpec, case: Case, publisher: Path, source: Path) -> No
             ours = dict(zip(names, (pair[1] for pair in combination), strict=True))
             url = _filled(entry.url, {**theirs, "revision": entry.revision})
             found = [publisher / path for part, path in case.files.items() if part in url]
-            if not found:
+            files = [file for path in found for file in members(path, _filled(entry.files, theirs))]
+            if not files:
                 continue
             path = _filled(layout, ours).replace("{split}-*", "rows-*")
             target = source / path.replace("*", f"{numbers[path]:05}-of-00009")
             numbers[path] += 1
             target.parent.mkdir(parents=True, exist_ok=True)
-            _copy(entry, members(found[0], _filled(entry.files, theirs)), publisher, case, target)
+            _copy(entry, files, publisher, case, target)
 
 
 def members(path: Path, pattern: str) -> list[Path]:
@@ -193,7 +215,7 @@ def members(path: Path, pattern: str) -> list[Path]:
         return [path]
     parts = pattern.split("/")
     globs = (sorted(path.glob("/".join(parts[start:]))) for start in range(len(parts)))
-    return next(files for files in globs if files)
+    return next((files for files in globs if files), [])
 
 
 def _copy(entry: Download, files: Sequence[Path], publisher: Path, case: Case, target: Path) -> None:
@@ -219,18 +241,40 @@ def _table(connection: Any, name: str, entry: Download, files: Sequence[Path], t
         column = {"objects": "json", "text": "text", "lines": "line"}[kind]
         frame = target.with_name(f"{name}-{target.stem}.made")
         pl.DataFrame({column: rows}).write_parquet(frame)
-        made = f"(SELECT json::JSON AS json FROM read_parquet('{frame}'))" if kind == "objects" else f"read_parquet('{frame}')"
+        made = (
+            f"(SELECT json::JSON AS json FROM read_parquet('{frame}'))"
+            if kind == "objects"
+            else f"read_parquet('{frame}')"
+        )
+    elif kind == "xml":
+        root = ElementTree.parse(files[0]).getroot()
+        rows = [json.dumps(_element(element)) for element in root.iter(str(options["element"]))]
+        frame = target.with_name(f"{name}-{target.stem}.made")
+        pl.DataFrame({"json": rows}).write_parquet(frame)
+        made = f"(SELECT json::JSON AS json FROM read_parquet('{frame}'))"
     elif kind == "parquet":
         made = f"read_parquet('{files[0]}')"
     elif kind in ("json", "jsonl"):
         made = f"read_json('{files[0]}', sample_size = -1, maximum_object_size = 33554432)"
     else:
         # a sheet has the same rows as CSV here
-        delimiter = options.get("delimiter") or ("\t" if kind == "tsv" else ",")
-        header = "" if kind == "xlsx" else f", header = {str(options.get('header', True)).lower()}"
-        numbered = ", header = false" if kind == "xlsx" and options.get("header") is False else header
-        made = f"read_csv('{files[0]}', sample_size = -1, delim = '{delimiter}', quote = '\"'{numbered})"
+        delimiter = str(options.get("delimiter") or ("\t" if kind == "tsv" else ","))
+        with files[0].open(encoding="utf-8", newline="") as file:
+            cells = [[cell or None for cell in row] for row in csv.reader(file, delimiter=delimiter)]
+        header = cells.pop(0) if options.get("header", True) else [f"column{index}" for index in range(len(cells[0]))]
+        frame = target.with_name(f"{name}-{target.stem}.made")
+        pl.DataFrame(cells, schema=dict.fromkeys(map(str, header), pl.String), orient="row").write_parquet(frame)
+        made = f"read_parquet('{frame}')"
     connection.execute(f"CREATE VIEW {name} AS SELECT * FROM {made}")
+
+
+def _element(element: ElementTree.Element) -> dict[str, Any]:
+    """Return an element as JSON: attributes as "@name", the text as "#text", and lists of children by tag."""
+    children: dict[str, Any] = {}
+    for child in element:
+        children.setdefault(child.tag, []).append(_element(child))
+    attributes = {f"@{name}": value for name, value in element.attrib.items()}
+    return {**attributes, **({"#text": element.text} if element.text else {}), **children}
 
 
 def _choices(value: Any) -> list[tuple[str, str]]:
@@ -243,3 +287,43 @@ def _filled(template: str, values: Mapping[str, str]) -> str:
     for name, value in values.items():
         template = template.replace(f"{{{name}}}", value)
     return template
+
+
+def compare_entries(shared: Path, names: Sequence[str], number: str) -> dict[str, tuple[int, int]]:
+    """Print how many entries of HELM's .conf files become plans, and have HELM's adapter; return plans and entries.
+
+    Entries whose run spec couldn't be recorded count for the plans only.
+    """
+    known = scenario_index()
+    recorded = pl.read_parquet(shared / "helm_run_specs.parquet")
+    counts = {}
+    for name in names:
+        rows = recorded.filter(conf=f"run_entries_{name}.conf").select("entry", "run_spec").rows()
+        reasons: Counter[str] = Counter()
+        plans = equal = compared = 0
+        for text_of_entry, run_spec in rows:
+            try:
+                drafts = drafts_of(parse_entry(text_of_entry), known)
+                plans += all(bool(draft.setting) for draft in drafts)
+            except HelmframeError as error:
+                reasons[str(error).partition("\n")[0]] += 1
+                continue
+            if run_spec is None:
+                continue
+            entry = parse_entry(text_of_entry)
+            bare = tuple((key, value) for key, value in entry.arguments if key not in EXPANDERS)
+            (draft,) = drafts_of(Entry(entry.name, bare), known)
+            helms = json.loads(run_spec)["adapter_spec"]
+            differences = [*adapter_differences(draft, helms)]
+            if helms["max_train_instances"] == 0 and draft.spec.scenario in NO_EXAMPLES:
+                differences = [each for each in differences if not each.startswith("max_train_instances")]
+            compared += 1
+            equal += not differences
+            reasons.update(f"adapter: {each}" for each in differences)
+        shown(number, f"run_entries_{name}.conf: entries that become plans", f"{plans}/{len(rows)}", "see the test")
+        shown(number, f"run_entries_{name}.conf: adapters equal to HELM's", f"{equal}/{compared}", "all")
+        for reason, count in reasons.most_common(12):
+            print(f"     {count:4} {reason[:200]}")
+        counts[name] = (plans, len(rows))
+        assert equal == compared, name
+    return counts

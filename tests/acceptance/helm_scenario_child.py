@@ -4,9 +4,8 @@ Reads one JSON line per question and answers with one. {"module", "class", "argu
 what it downloads, {part of the URL: path}; `tables` what it loads from the hub, {split: Parquet file}; `labels` the
 columns of these that are class numbers there, and `names` those that are numbers in the file too, with the classes'
 names. `responses` has the folder whose files the scenario requests one by one; `missing` the packages that it imports
-and doesn't need; `sheets` that its sheets are CSV files, `sorted` that it
-reads the files of a folder in the order of their names. The answer is {"instances": [{input, split, sub_split, references}]}, of long inputs with `digests`
-their sha256.
+and doesn't need. With `sheets`, its sheets are CSV files; with `sorted`, it lists the files of a folder by name. The
+answer is {"instances": [{input, split, sub_split, references}]}, of long inputs with `digests` their sha256.
 
 {"run_spec", "arguments"} asks for the run spec that the function of that name makes.
 """

@@ -10,6 +10,7 @@ import json
 import re
 import subprocess
 import sys
+import warnings
 import zipfile
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -37,6 +38,7 @@ WHEELS = {
 EVIDENCE = ROOT / "tools" / "reference" / "hub_evidence.json"
 # Names that the Hub had before it moved these data sets to their owners; it redirects them.
 MOVED = {
+    "CohereForAI/Global-MMLU": "CohereLabs/Global-MMLU",
     "ai2_arc": "allenai/ai2_arc",
     "billsum": "FiscalNote/billsum",
     "boolq": "google/boolq",
@@ -45,6 +47,7 @@ MOVED = {
     "gsm8k": "openai/gsm8k",
     "hellaswag": "Rowan/hellaswag",
     "imdb": "stanfordnlp/imdb",
+    "joelito/lextreme": "joelniklaus/lextreme",
     "lex_glue": "coastalcph/lex_glue",
     "nq_open": "google-research-datasets/nq_open",
     "openai_humaneval": "openai/openai_humaneval",
@@ -60,6 +63,23 @@ MOVED = {
 CATALOGUE = "TFDS catalogue"
 PUBLIC = "public code"
 NOTED: dict[str, tuple[str, str, str, str]] = {
+    "PolyAI/banking77": (PUBLIC, "", "train test", "text label"),
+    "Salesforce/wikitext": (CATALOGUE, "wikitext-103-raw-v1 wikitext-2-raw-v1", "train validation test", "text"),
+    "codeparrot/apps": (PUBLIC, "", "train test", ""),
+    "google-research-datasets/mbpp": (PUBLIC, "full", "train test validation prompt", "code"),
+    "CohereLabs/Global-MMLU": (PUBLIC, "", "dev test", "sample_id subject subject_category question answer"),
+    "livecodebench/code_generation_lite": (
+        PUBLIC,
+        "",
+        "",
+        (
+            "contest_date difficulty metadata platform private_test_cases public_test_cases starter_code "
+            "question_content question_id question_title"
+        ),
+    ),
+    "lmarena-ai/arena-hard-auto": (PUBLIC, "", "", ""),
+    "m-a-p/SuperGPQA": (PUBLIC, "default", "train", "question options answer_letter discipline field difficulty"),
+    "shlomihod/civil-comments-wilds": (PUBLIC, "", "", ""),
     "Bertievidgen/SimpleSafetyTests": (PUBLIC, "", "", "category harm_area prompt"),
     "EdinburghNLP/xsum": (CATALOGUE, "", "train validation test", "document summary"),
     "FiscalNote/billsum": (CATALOGUE, "", "train test", "text summary"),
@@ -107,6 +127,7 @@ _PATHS = (
     "dataset_name_or_path",
 )
 _CONFIGS = ("name", "subset", "data_dir", "dataset_name", "config_name")
+_CONFIGS_OF_TASKS = ("hf_subset", "subset_list", "default_subset")  # `name` is that of the task
 _SPLITS = ("split", "hf_avail_splits", "evaluation_splits", "few_shots_split", "train_split", "eval_split", "splits")
 _REVISIONS = ("revision", "hf_revision")
 _REQUESTS = "requests.jsonl.gz"
@@ -117,7 +138,10 @@ _YAML_SPLITS = ("training_split", "validation_split", "test_split", "fewshot_spl
 
 @dataclass(frozen=True)
 class Naming:
-    """What one file of a tool names of a data set; `words` are all texts in it, which include the columns."""
+    """What one file of a tool names of a data set.
+
+    `words` are all short texts of the file, which include the columns. A common word is weak evidence for a column.
+    """
 
     tool: str
     file: str
@@ -165,25 +189,27 @@ def addresses(spec: ScenarioSpec) -> list[Address]:
     hub = dict(spec.hub)
     # SQL and draws make other columns of the source's
     made = "select" in hub or spec.draw.startswith("ruler")
-    path_columns = {*placeholders(str(dict(spec.source).get("rows"))), "split"}
-    texts = {str(hub[key]): made for key in ("rows", "whole") if key in hub}
+    splits = [name for name, _ in spec.splits]
+    sources = [(str(hub[key]), splits, made) for key in ("rows", "whole") if key in hub]
     for download in spec.download:
         if download.url.startswith("hf://datasets/"):
-            texts[download.url.replace("@{revision}", "")] = bool(download.select)
+            names = dict(download.values).get("split", splits)
+            names = [
+                name if isinstance(name, str) else name[0] for name in ([names] if isinstance(names, str) else names)
+            ]
+            made = bool(download.select or download.files or download.format in ("lines", "text", "objects"))
+            sources.append((download.url.replace("@{revision}", ""), names, made))
+    path_columns = {*placeholders(str(dict(spec.source).get("rows"))), "split"}
     found: dict[str, Address] = {}
-    for text, is_made in texts.items():
+    for text, names, is_made in sources:
         parts = HubPath.parse(text)
         folders = parts.path.split("/")[:-1][: 1 if parts.revision == "refs/convert/parquet" else None]
         config = folders[0] if folders and folders[0] != "data" else "default"
         # without a column `split` in the path, its file or folder has the name of a split
-        splits = (
-            [name for name, _ in spec.splits]
-            if "{split}" in text
-            else re.findall(r"\b(?:train|validation|test)\b", parts.path)
-        )
+        in_path = names if "{split}" in text else re.findall(r"\b(?:train|validation|test)\b", parts.path)
         columns = [] if is_made else [name for name, _ in spec.columns]
         columns = [name for name in columns if name not in path_columns | set(placeholders(text))]
-        found.setdefault(parts.repository, Address(parts.repository, config, splits, columns))
+        found.setdefault(parts.repository, Address(parts.repository, config, in_path, columns))
     return list(found.values())
 
 
@@ -217,7 +243,15 @@ def _of_archive(tool: str, files: Mapping[str, bytes]) -> list[Naming]:
     found: list[Naming] = []
     known = {address.path for spec in all_scenarios() for address in addresses(spec)}
     known |= {old for old, new in MOVED.items() if new in known}
-    trees = {name: ast.parse(content) for name, content in files.items() if name.endswith(".py")}
+    mention = re.compile("|".join(map(re.escape, known)).encode())
+    read = {name.rpartition("/")[0] for name, content in files.items() if mention.search(content)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of invalid escape sequences
+        trees = {
+            name: ast.parse(content)
+            for name, content in files.items()
+            if name.endswith(".py") and name.rpartition("/")[0] in read
+        }
     words = {name: _texts(tree) for name, tree in trees.items()}
     folders: dict[str, list[str]] = defaultdict(list)
     for name in trees:
@@ -256,8 +290,8 @@ def _constants(tree: ast.Module, known: Mapping[str, list[str]]) -> dict[str, li
         match node:
             case ast.Assign(targets=list(targets), value=value):
                 pass
-            case ast.AnnAssign(target=target, value=ast.expr() as value):
-                targets = [target]
+            case ast.AnnAssign(target=ast.Name() as name, value=ast.expr() as value):
+                targets = [name]
             case _:
                 continue
         texts = _values(value, constants)
@@ -286,7 +320,9 @@ def _values(node: ast.expr | None, constants: Mapping[str, list[str]]) -> list[s
 def _texts(tree: ast.AST) -> set[str]:
     """Return the short texts of a module, and the names in its templates."""
     texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
-    return {text for text in texts if len(text) <= 40}
+    # the names of splits in `datasets`: Split.TRAIN
+    splits = {node.attr.lower() for node in ast.walk(tree) if isinstance(node, ast.Attribute) and node.attr.isupper()}
+    return {text for text in texts if len(text) <= 40} | (splits & _SPLIT_NAMES)
 
 
 def _of_python(
@@ -307,18 +343,19 @@ def _of_python(
                 continue
             called.add(path)
             splits = frozenset(_plain(text) for key in _SPLITS for text in named.get(key, []))
-            yield Naming(
-                tool, name, MOVED.get(path, path),
-                frozenset(second) | {text for key in _CONFIGS for text in named.get(key, [])} - {path},
-                # without a literal, the splits are named elsewhere in the module
-                splits or _SPLIT_NAMES & words,
-                frozenset(words),
-                frozenset(text for key in _REVISIONS for text in named.get(key, [])),
-            )  # fmt: skip
-    texts = {text for node in ast.walk(tree) if isinstance(node, ast.Constant) for text in [node.value]}
-    for path in sorted({text for text in texts if isinstance(text, str) and "/" in text} & known - called):
-        # named elsewhere than in the call that loads it
-        yield Naming(tool, name, path, frozenset(), _SPLIT_NAMES & words, frozenset(words))
+            keys = _CONFIGS_OF_TASKS if function in ("LightevalTaskConfig", "BenchmarkMeta") else _CONFIGS
+            configs = {*second, *(text for key in keys for text in named.get(key, []))} or {"default"}
+            revisions = frozenset(text for key in _REVISIONS for text in named.get(key, []))
+            # without a literal, the splits are named elsewhere in the module
+            splits = splits or _SPLIT_NAMES & words
+            yield Naming(tool, name, MOVED.get(path, path), frozenset(configs), splits, frozenset(words), revisions)
+    texts = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    # named elsewhere than in the call that loads it: a constant, or the address of a file
+    others = {text for text in texts if "/" in text} | {
+        name for text in texts for name in re.findall(r"huggingface\.co/datasets/([\w.\-]+/[\w.\-]+)", text)
+    }
+    for path in sorted(others & known - called):
+        yield Naming(tool, name, MOVED.get(path, path), frozenset(), _SPLIT_NAMES & words, frozenset(words))
 
 
 def _of_yaml(tool: str, name: str, files: Mapping[str, bytes], known: set[str], words: set[str]) -> Iterator[Naming]:
@@ -336,7 +373,7 @@ def _of_yaml(tool: str, name: str, files: Mapping[str, bytes], known: set[str], 
     revision = (arguments or {}).get("revision")
     yield Naming(
         tool, name, MOVED.get(path, path),
-        frozenset([str(config)] if config else []),
+        frozenset([str(config or "default")]),
         frozenset(_plain(str(task[key])) for key in _YAML_SPLITS if task.get(key)),
         frozenset(words | names),
         frozenset([str(revision)] if revision else []),
@@ -409,7 +446,7 @@ def _rows(address: Address, named: Sequence[Naming]) -> list[Row]:
         elif address.config in configs or (address.config == "default" and not configs):
             config = "equal"
         else:
-            config = "other" if configs else "unnamed"
+            config = "other" if {*configs} - {"default"} else "unnamed"
         splits = {split for naming in fitting for split in naming.splits}
         words = {word for naming in fitting for word in naming.words}
         rows.append(

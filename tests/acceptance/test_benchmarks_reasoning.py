@@ -10,7 +10,7 @@ import pickle
 import sys
 import sysconfig
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -51,9 +51,9 @@ class Subset:
     replies: Sequence[str] = ()
     task: str = ""
     split: str = "test"
-    more: dict[str, Sequence[Row]] = field(default_factory=dict)
+    more: Mapping[str, Sequence[Row]] = field(default_factory=dict)
     hidden: Sequence[Row] = ()
-    schema: dict[str, Any] = field(default_factory=dict)
+    schema: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -281,7 +281,7 @@ GPQA = (
 
 
 def super_gpqa(_: Path) -> list[Subset]:
-    rows = [
+    rows: list[Row] = [
         {
             "uuid": f"u{n}", "question": f"What is {n} + {n}?",
             "options": [f"value {letter}" for letter in "ABCDEFGHIJ"],
@@ -465,7 +465,7 @@ def live_code_bench(_: Path) -> list[Subset]:
         ]
         private = json.dumps(cases[1:])
         packed = base64.b64encode(zlib.compress(pickle.dumps(private))).decode()
-        starter = "class Solution:\n    def add(self, a: int, b: int) -> int:\n        "
+        starter = "class Solution:\n    def total(self, a: int, b: int) -> int:\n        "
         rows.append(
             {
                 "question_title": f"add {n}", "question_content": f"Add two numbers, such as {n} and 1.",
@@ -473,7 +473,7 @@ def live_code_bench(_: Path) -> list[Subset]:
                 "contest_date": f"2024-01-{1 + n % 28:02}T00:00:00", "starter_code": starter if called else "",
                 "difficulty": "easy", "public_test_cases": json.dumps(cases[:1]),
                 "private_test_cases": private if n % 4 == 0 else packed,
-                "metadata": json.dumps({"func_name": "add"} if called else {}),
+                "metadata": json.dumps({"func_name": "total"} if called else {}),
             }
         )  # fmt: skip
         programs = (
@@ -483,7 +483,7 @@ def live_code_bench(_: Path) -> list[Subset]:
             f"from math import *\n{starter}return (a + b)"
             if called
             else "import sys\nprint(sum(map(int, sys.stdin.read().split())))",
-            "def add(a, b):\n    return a + b" if called else "print(sum(int(input()) for _ in range(2)), end='')",
+            "def total(a, b):\n    return a + b" if called else "print(sum(int(input()) for _ in range(2)), end='')",
             f"{starter}raise ValueError" if called else "raise ValueError",
         )
         forms = (
@@ -515,7 +515,7 @@ BENCHMARKS = [
     Benchmark("mmlu_redux", "lm-eval", mmlu_redux, {"choice_match(pattern='([ABCD])')": "exact_match,default"}),
     Benchmark("ar_lsat", "lm-eval", ar_lsat, BY_LIKELIHOOD),
     Benchmark("medqa_4options", "lm-eval", medqa_4options, {"option_accuracy": "acc,none"}),
-    Benchmark("humaneval_plus", "lm-eval", humaneval_plus, {"pass": "pass_at_k,create_test"}),
+    Benchmark("humaneval_plus", "lm-eval", humaneval_plus, {"pass": "pass@1,create_test"}),
     Benchmark("mbpp", "lm-eval", mbpp, {"pass": "pass_at_1,none"}),
     Benchmark("mbpp_plus", "evalscope", mbpp_plus, {"pass": "acc"}),
     Benchmark("live_code_bench", "evalscope", live_code_bench, {"live_code_bench_pass": "pass@1"}),

@@ -18,6 +18,7 @@ from tests.acceptance.helm_boards import (
     as_lines,
     as_parquet,
     compare,
+    compare_entries,
     text,
     together,
 )
@@ -61,7 +62,10 @@ def race_document(folder: Path) -> None:
 
 def paragraph(line: str, *, is_red: bool) -> str:
     color = '<w:rPr><w:color w:val="FF0000"/></w:rPr>' if is_red else ""
-    runs = (escape(part).replace("\n", "</w:t><w:br/><w:t>").replace("\t", "</w:t><w:tab/><w:t>") for part in (line[:3], line[3:]))
+    runs = (
+        escape(part).replace("\n", "</w:t><w:br/><w:t>").replace("\t", "</w:t><w:tab/><w:t>")
+        for part in (line[:3], line[3:])
+    )
     style = '<w:pPr><w:rPr><w:color w:val="FF0000"/></w:rPr></w:pPr>'
     xml = "".join(f'<w:r>{color}<w:t xml:space="preserve">{run}</w:t></w:r>' for run in runs)
     return f'<w:p w:rsidR="1">{style}{xml}</w:p>'
@@ -115,7 +119,10 @@ RAFT = (ROOT / "specs/scenarios/raft.yaml").read_text(encoding="utf-8")
 INTENTS = re.findall(r"'([^' ]+)'", RAFT.partition("('banking_77', ['Query'],")[2].partition("],")[0])
 BANKING_TASK = "\n".join(
     [
-        "The following is a banking customer service query. Classify the query into one of the 77 categories available.",
+        (
+            "The following is a banking customer service query. Classify the query into one of the 77 categories "
+            "available."
+        ),
         "Possible labels:",
         *(f"{number}. {name}" for number, name in enumerate(INTENTS, 1)),
     ]
@@ -124,12 +131,18 @@ BANKING_TASK = "\n".join(
 
 MEDHELM = (
     Case(
-        "head_qa:", "headqa_scenario",
+        "head_qa:",
+        "headqa_scenario",
         as_parquet(
             [
                 {
-                    "name": f"exam {row}", "year": "2013", "category": "medicine" if row % 2 else "nursery", "qid": row,
-                    "qtext": text(row, "Which? "), "ra": row % 4 + 1, "image": None,
+                    "name": f"exam {row}",
+                    "year": "2013",
+                    "category": "medicine" if row % 2 else "nursery",
+                    "qid": row,
+                    "qtext": text(row, "Which? "),
+                    "ra": row % 4 + 1,
+                    "image": None,
                     "answers": [{"aid": each + 1, "atext": text(row + each, f"{each} ")} for each in range(4)],
                 }
                 for row in ROWS
@@ -137,16 +150,22 @@ MEDHELM = (
             "head.parquet",
             {"image": pl.Struct({"bytes": pl.Binary, "path": pl.String})},
         ),
-        tables={"test": "head.parquet"}, said={"values": {"language": "en"}},
+        tables={"test": "head.parquet"},
+        said={"values": {"language": "en"}},
     ),
     Case(
-        "medbullets:", "medbullets_scenario",
+        "medbullets:",
+        "medbullets_scenario",
         as_csv(
             [
                 {
-                    "question": text(row, "A case. "), **{f"op{each}": text(row + ord(each), each) for each in "abcd"},
-                    "ope": "" if row == 2 else "none of these", "answer_idx": "ABCDE"[row % 5], "answer": "x",
-                    "explanation": text(row), "link": "u",
+                    "question": text(row, "A case. "),
+                    **{f"op{each}": text(row + ord(each), each) for each in "abcd"},
+                    "ope": "" if row == 2 else "none of these",
+                    "answer_idx": "ABCDE"[row % 5],
+                    "answer": "x",
+                    "explanation": text(row),
+                    "link": "u",
                 }
                 for row in ROWS
             ],
@@ -155,12 +174,17 @@ MEDHELM = (
         {"medbullets_op5": "op5.csv"},
     ),
     Case(
-        "medcalc_bench:", "medcalc_bench_scenario",
+        "medcalc_bench:",
+        "medcalc_bench_scenario",
         as_parquet(
             [
                 {
-                    "Row Number": row + 1, "Category": "risk", "Patient Note": text(row, "Note. "),
-                    "Question": text(row, "Score? "), "Ground Truth Answer": str(row), "Lower Limit": "1",
+                    "Row Number": row + 1,
+                    "Category": "risk",
+                    "Patient Note": text(row, "Note. "),
+                    "Question": text(row, "Score? "),
+                    "Ground Truth Answer": str(row),
+                    "Lower Limit": "1",
                     "Upper Limit": "2",
                 }
                 for row in ROWS
@@ -170,13 +194,19 @@ MEDHELM = (
         tables={"test": "medcalc.parquet"},
     ),
     Case(
-        "medec:", "medec_scenario",
+        "medec:",
+        "medec_scenario",
         as_csv(
             [
                 {
-                    "Text ID": f"ms-{row}", "Text": "t", "Sentences": f"0 {text(row)}\n1 More text.\n",
-                    "Error Flag": int(row % 2), "Error Type": "NA", "Error Sentence ID": row - 1 if row % 2 else -1,
-                    "Error Sentence": "x", "Corrected Sentence": text(row, "Right: ") if row % 2 else "NA",
+                    "Text ID": f"ms-{row}",
+                    "Text": "t",
+                    "Sentences": f"0 {text(row)}\n1 More text.\n",
+                    "Error Flag": int(row % 2),
+                    "Error Type": "NA",
+                    "Error Sentence ID": row - 1 if row % 2 else -1,
+                    "Error Sentence": "x",
+                    "Corrected Sentence": text(row, "Right: ") if row % 2 else "NA",
                     "Corrected Text": "NA",
                 }
                 for row in ROWS
@@ -186,48 +216,66 @@ MEDHELM = (
         {"MEDEC-MS-TestSet": "medec.csv"},
     ),
     Case(
-        "medication_qa:", "medication_qa_scenario",
+        "medication_qa:",
+        "medication_qa_scenario",
         as_csv(
             [
                 {
-                    "Question": text(row, "how? "), "Focus (Drug)": "drug", "Question Type": "dose",
-                    "Answer": None if row == 4 else text(row + 1, "so: "), "Section Title": "t", "URL": "u",
+                    "Question": text(row, "how? "),
+                    "Focus (Drug)": "drug",
+                    "Question Type": "dose",
+                    "Answer": None if row == 4 else text(row + 1, "so: "),
+                    "Section Title": "t",
+                    "URL": "u",
                 }
                 for row in range(7)
             ],
             "medication.csv",
         ),
-        {"MedInfo2019": "medication.csv"}, said={"sheets": True},
+        {"MedInfo2019": "medication.csv"},
+        said={"sheets": True},
     ),
     *(
         Case(
-            f"mtsamples_{name}:", f"mtsamples_{name}_scenario", notes, {"benchmarkdata": "notes"},
+            f"mtsamples_{name}:",
+            f"mtsamples_{name}_scenario",
+            notes,
+            {"benchmarkdata": "notes"},
             said={"responses": "notes"},
         )
         for name in ("replicate", "procedures")
     ),
     Case(
-        "aci_bench:", "aci_bench_scenario",
+        "aci_bench:",
+        "aci_bench_scenario",
         together(
             *(
-                as_json({"data": [{"src": text(row, f"{name} "), "tgt": text(row + 1), "file": "f"} for row in ROWS]}, name)
+                as_json(
+                    {"data": [{"src": text(row, f"{name} "), "tgt": text(row + 1), "file": "f"} for row in ROWS]}, name
+                )
                 for name in ("train.json", "one.json", "two.json", "three.json")
             )
         ),
         {"train_full": "train.json", "taskB_test1": "one.json", "taskC_test3": "two.json", "taskC_test2": "three.json"},
     ),
     Case(
-        "medi_qa:", "medi_qa_scenario",
+        "medi_qa:",
+        "medi_qa_scenario",
         as_parquet(
             [
                 {
                     "QUESTION": {
-                        "QID": str(row + 1), "QuestionText": text(row, "Question? "),
+                        "QID": str(row + 1),
+                        "QuestionText": text(row, "Question? "),
                         "AnswerList": [
                             {
                                 "Answer": {
-                                    "AID": f"{row}_{each}", "SystemRank": each, "ReferenceRank": rank, "ReferenceScore": 4,
-                                    "AnswerURL": "u", "AnswerText": text(row + each, "Answer. "),
+                                    "AID": f"{row}_{each}",
+                                    "SystemRank": each,
+                                    "ReferenceRank": rank,
+                                    "ReferenceScore": 4,
+                                    "AnswerURL": "u",
+                                    "AnswerText": text(row + each, "Answer. "),
                                 }
                             }
                             for each, rank in enumerate((3, 2 if row == 4 else 1, 1 if row == 2 else 4))
@@ -242,20 +290,27 @@ MEDHELM = (
     ),
     *(
         Case(
-            f"med_dialog:subset={subset}", "med_dialog_scenario",
-            as_json({"data": [{"id": row, "src": text(row, "Patient: "), "tgt": text(row + 1)} for row in ROWS]}, "d.json"),
+            f"med_dialog:subset={subset}",
+            "med_dialog_scenario",
+            as_json(
+                {"data": [{"id": row, "src": text(row, "Patient: "), "tgt": text(row + 1)} for row in ROWS]}, "d.json"
+            ),
             {f"{subset}/test.json": "d.json"},
         )
         for subset in ("healthcaremagic", "icliniq")
     ),
     Case(
-        "medhallu:", "medhallu_scenario",
+        "medhallu:",
+        "medhallu_scenario",
         as_parquet(
             [
                 {
-                    "Question": text(row, "Does it? "), "Knowledge": [text(row), text(row + 1), "it's \x1f 𝐀 \u2009"],
-                    "Ground Truth": text(row, "Yes. "), "Difficulty Level": "hard",
-                    "Hallucinated Answer": text(row, "No. "), "Category of Hallucination": "c",
+                    "Question": text(row, "Does it? "),
+                    "Knowledge": [text(row), text(row + 1), "it's \x1f 𝐀 \u2009"],
+                    "Ground Truth": text(row, "Yes. "),
+                    "Difficulty Level": "hard",
+                    "Hallucinated Answer": text(row, "No. "),
+                    "Category of Hallucination": "c",
                 }
                 for row in ROWS
             ],
@@ -264,21 +319,35 @@ MEDHELM = (
         tables={"train": "medhallu.parquet"},
     ),
     Case(
-        "medhelm_med_qa:", "med_qa_scenario", exams, {"drive.google.com": "."},
+        "medhelm_med_qa:",
+        "med_qa_scenario",
+        exams,
+        {"drive.google.com": "."},
         {"train": "medqa_train.parquet", "dev": "medqa_dev.parquet", "test": "medqa_test.parquet"},
     ),
     Case(
-        "medhelm_med_mcqa:", "med_mcqa_scenario", exams, {"drive.google.com": "."},
+        "medhelm_med_mcqa:",
+        "med_mcqa_scenario",
+        exams,
+        {"drive.google.com": "."},
         {"train": "mcqa_train.parquet", "validation": "mcqa_dev.parquet"},
     ),
     Case(
-        "pubmed_qa:", "pubmed_qa_scenario", abstracts, {"ori_pqal.json": "pqal.json"}, {"train": "pqal.parquet"},
+        "pubmed_qa:",
+        "pubmed_qa_scenario",
+        abstracts,
+        {"ori_pqal.json": "pqal.json"},
+        {"train": "pqal.parquet"},
     ),
     Case(
-        "race_based_med:", "race_based_med_scenario", race_document, {"MOESM1_ESM.docx": "word"},
+        "race_based_med:",
+        "race_based_med_scenario",
+        race_document,
+        {"MOESM1_ESM.docx": "word"},
         said={"missing": ["docx"], "output": {"race_based.csv": "race.csv"}},
     ),
-)  # fmt: skip
+)
+
 
 def long_text(number: int) -> str:
     return "  ".join(text(number + each, f"{each}") for each in range(14))
@@ -286,16 +355,19 @@ def long_text(number: int) -> str:
 
 FINANCE = (
     Case(
-        "fin_qa:", "fin_qa_scenario",
+        "fin_qa:",
+        "fin_qa_scenario",
         together(
             *(
                 as_json(
                     [
                         {
-                            "pre_text": [text(row), text(row + 1)], "post_text": [text(row + 2)],
+                            "pre_text": [text(row), text(row + 1)],
+                            "post_text": [text(row + 2)],
                             "table": [["", "2006", text(row)], ["sales \U0001f600 \u007f", "$ 1", "b\\c/"]],
                             "qa": {
-                                "question": text(row, "What? "), "program": f"divide({row}, 2)",
+                                "question": text(row, "What? "),
+                                "program": f"divide({row}, 2)",
                                 "exe_ans": "yes" if row == 3 else 1e-05 if row == 4 else row / 7,
                             },
                         }
@@ -309,17 +381,24 @@ FINANCE = (
         {"train.json": "train.json", "test.json": "test.json"},
     ),
     Case(
-        "banking77:", "banking77_scenario", intents, {"prompt_construction_settings": "settings.json"},
+        "banking77:",
+        "banking77_scenario",
+        intents,
+        {"prompt_construction_settings": "settings.json"},
         {"train": "train.parquet", "test": "test.parquet"},
         {"run_spec_module": "raft_scenario", "names": {"label": sorted(INTENTS, key=str.lower)}},
     ),
     Case(
-        "financebench:", "financebench_scenario",
+        "financebench:",
+        "financebench_scenario",
         as_lines(
             [
                 {
-                    "financebench_id": f"financebench_id_{row:05}", "question": text(row, "How? "), "answer": text(row),
-                    "evidence": [{"evidence_text": "x", "evidence_text_full_page": text(row, "Page. ")}], "company": "C",
+                    "financebench_id": f"financebench_id_{row:05}",
+                    "question": text(row, "How? "),
+                    "answer": text(row),
+                    "evidence": [{"evidence_text": "x", "evidence_text_full_page": text(row, "Page. ")}],
+                    "company": "C",
                 }
                 for row in range(18)
             ],
@@ -328,11 +407,15 @@ FINANCE = (
         {"financebench_open_source": "open.jsonl"},
     ),
     Case(
-        "air_bench_2024:", "air_bench_scenario",
+        "air_bench_2024:",
+        "air_bench_scenario",
         as_parquet(
             [
                 {
-                    "cate-idx": f"{row}.2.3", "l2-name": text(row), "l3-name": "l3", "l4-name": "l4",
+                    "cate-idx": f"{row}.2.3",
+                    "l2-name": text(row),
+                    "l3-name": "l3",
+                    "l4-name": "l4",
                     "prompt": text(row, "Do. "),
                 }
                 for row in ROWS
@@ -343,17 +426,27 @@ FINANCE = (
     ),
     *(
         Case(
-            f"gold_commodity_news:category={category}", "gold_commodity_news_scenario",
+            f"gold_commodity_news:category={category}",
+            "gold_commodity_news_scenario",
             as_csv(
                 [
                     {
-                        "Dates": "2020", "URL": "u", "News": text(row, f"{row} "),
+                        "Dates": "2020",
+                        "URL": "u",
+                        "News": text(row, f"{row} "),
                         **{
                             name: (row + each) % 2
                             for each, name in enumerate(
                                 (
-                                    "Price or Not", "Direction Up", "Direction Constant", "Direction Down", "PastPrice",
-                                    "FuturePrice", "PastNews", "FutureNews", "Asset Comparision",
+                                    "Price or Not",
+                                    "Direction Up",
+                                    "Direction Constant",
+                                    "Direction Down",
+                                    "PastPrice",
+                                    "FuturePrice",
+                                    "PastNews",
+                                    "FutureNews",
+                                    "Asset Comparision",
                                 )
                             )
                         },
@@ -368,7 +461,8 @@ FINANCE = (
     ),
     *(
         Case(
-            f"financial_phrasebank:agreement={agreement}", "financial_phrasebank_scenario",
+            f"financial_phrasebank:agreement={agreement}",
+            "financial_phrasebank_scenario",
             lambda folder: [
                 written(
                     "".join(
@@ -381,12 +475,14 @@ FINANCE = (
                 )
                 for name in ("50", "66", "75", "All")
             ],
-            {"FinancialPhraseBank-v1.0.zip": "."}, said={"splits": ["train", "test"]},
+            {"FinancialPhraseBank-v1.0.zip": "."},
+            said={"splits": ["train", "test"]},
         )
         for agreement in (50, 100)
     ),
     Case(
-        "conv_fin_qa_calc:", "conv_fin_qa_calc_scenario",
+        "conv_fin_qa_calc:",
+        "conv_fin_qa_calc_scenario",
         together(
             *(
                 as_json(
@@ -394,9 +490,14 @@ FINANCE = (
                         {
                             "table": [["", "2006"], [text(row), "1"]],
                             "annotation": {
-                                ("gold_ind" if row % 2 else "gold_inds"): {"text_2": text(row), "table_1": "t", "text_1": "b"},
+                                ("gold_ind" if row % 2 else "gold_inds"): {
+                                    "text_2": text(row),
+                                    "table_1": "t",
+                                    "text_1": "b",
+                                },
                                 "cur_dial": ["first?", "second?", text(row)][: row % 3 + 1],
-                                "exe_ans_list": [1e-05, "yes", 3.0], "exe_ans": ["no", 0.14136, 127.0, 5][row % 4],
+                                "exe_ans_list": [1e-05, "yes", 3.0],
+                                "exe_ans": ["no", 0.14136, 127.0, 5][row % 4],
                             },
                         }
                         for row in ROWS
@@ -409,7 +510,8 @@ FINANCE = (
         {"data.zip": "."},
     ),
     Case(
-        "kpi_edgar:", "kpi_edgar_scenario",
+        "kpi_edgar:",
+        "kpi_edgar_scenario",
         as_json(
             [
                 {
@@ -439,12 +541,15 @@ FINANCE = (
         {"kpi_edgar.json": "kpi.json"},
     ),
     Case(
-        "legal_contract_summarization:", "legal_contract_summarization_scenario",
+        "legal_contract_summarization:",
+        "legal_contract_summarization_scenario",
         as_json(
             {
                 f"legalsum{row}": {
-                    "uid": f"legalsum{row}", "original_text": text(row, "The\n\nparties "),
-                    "reference_summary": None if row == 3 else text(row, "You "), "title": "t",
+                    "uid": f"legalsum{row}",
+                    "original_text": text(row, "The\n\nparties "),
+                    "reference_summary": None if row == 3 else text(row, "You "),
+                    "title": "t",
                 }
                 for row in (5, 2, 3, *range(6, 20))
             },
@@ -453,21 +558,25 @@ FINANCE = (
         {"all_v1.json": "all.json"},
     ),
     Case(
-        "legal_opinion_sentiment_classification:", "legal_opinion_sentiment_classification_scenario",
+        "legal_opinion_sentiment_classification:",
+        "legal_opinion_sentiment_classification_scenario",
         together(
             as_csv([{"Phrase": text(row, f"{row} "), "Label": row % 3 - row // 6} for row in range(9)], "train.csv"),
             as_csv([{"sentence": text(row, f"{row} "), "label": row % 3} for row in ROWS], "test.csv"),
         ),
-        {"hfn62": "train.csv", "q4adh": "test.csv"}, said={"sheets": True},
+        {"hfn62": "train.csv", "q4adh": "test.csv"},
+        said={"sheets": True},
     ),
     Case(
-        "casehold:", "casehold_scenario",
+        "casehold:",
+        "casehold_scenario",
         together(
             *(
                 as_parquet(
                     [
                         {
-                            "example_id": row + start, "citing_prompt": text(row, "See "),
+                            "example_id": row + start,
+                            "citing_prompt": text(row, "See "),
                             **{f"holding_{each}": text(row + each, f"holding {each} ") for each in range(5)},
                             "label": str(row % 5),
                         }
@@ -481,7 +590,8 @@ FINANCE = (
         tables={"train": "train.parquet", "test": "test.parquet"},
     ),
     Case(
-        "echr_judgment_classification:", "echr_judgment_classification_scenario",
+        "echr_judgment_classification:",
+        "echr_judgment_classification_scenario",
         lambda folder: [
             written(
                 json.dumps(
@@ -495,18 +605,23 @@ FINANCE = (
             for split in ("train", "dev", "test")
             for row in ROWS
         ],
-        {"ECHR_Dataset.zip": "."}, said={"sorted": True},
+        {"ECHR_Dataset.zip": "."},
+        said={"sorted": True},
     ),
     Case(
-        "sumosum:", "sumosum_scenario",
+        "sumosum:",
+        "sumosum_scenario",
         lambda folder: [
             as_csv(
                 [
                     {"a": "Claim_id", "b": "Claim", "c": "Title", "d": "Doc_text", "e": "Label"},
                     *(
                         {
-                            "a": str(row), "b": "claim", "c": text(row, f"{row} _x000D_\n"),
-                            "d": None if row == 4 else "short" if row == 7 else long_text(row), "e": "True",
+                            "a": str(row),
+                            "b": "claim",
+                            "c": text(row, f"{row} _x000D_\n"),
+                            "d": None if row == 4 else "short" if row == 7 else long_text(row),
+                            "e": "True",
                         }
                         for row in range(14)
                     ),
@@ -514,14 +629,21 @@ FINANCE = (
                 "sumo.csv",
             )(folder)
         ],
-        {"climate_claims_raw": "sumo.csv"}, said={"sheets": True, "missing": ["openpyxl"]},
+        {"climate_claims_raw": "sumo.csv"},
+        said={"sheets": True, "missing": ["openpyxl"]},
     ),
     Case(
-        "cti_to_mitre:", "cti_to_mitre_scenario",
+        "cti_to_mitre:",
+        "cti_to_mitre_scenario",
         together(
             as_csv(
                 [
-                    {"sentence": text(row, f"{row} "), "label_tec": f"T{row % 12:04}", "label_subtec": "x", "tec_name": "n"}
+                    {
+                        "sentence": text(row, f"{row} "),
+                        "label_tec": f"T{row % 12:04}",
+                        "label_subtec": "x",
+                        "tec_name": "n",
+                    }
                     for row in range(30)
                 ],
                 "cti.csv",
@@ -532,7 +654,9 @@ FINANCE = (
                         {"type": "malware", "name": "m"},
                         *(
                             {
-                                "type": "attack-pattern", "name": f"Technique {each}", "x_mitre_is_subtechnique": each > 11,
+                                "type": "attack-pattern",
+                                "name": f"Technique {each}",
+                                "x_mitre_is_subtechnique": each > 11,
                                 "external_references": [
                                     {"source_name": "other", "external_id": "o"},
                                     {"source_name": "mitre-attack", "external_id": f"T{each:04}"},
@@ -548,7 +672,7 @@ FINANCE = (
         ),
         {"dataset.csv": "cti.csv", "enterprise-attack.json": "attack.json"},
     ),
-)  # fmt: skip
+)
 
 
 @pytest.fixture(scope="module")
@@ -571,3 +695,12 @@ def test_4_requests_of_finance_and_enterprise_equal_helms(
     helm: helm_peer.Peer, case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     compare(helm, case, tmp_path, monkeypatch, "4")
+
+
+CONFS = ("medhelm_public", "medhelm_dspy", "biomedical", "multimed_qa", "finance")
+
+
+@pytest.mark.shared
+def test_4_entries_become_plans(shared: Path) -> None:
+    counts = compare_entries(shared, CONFS, "4")
+    assert all(plans == entries for plans, entries in counts.values())

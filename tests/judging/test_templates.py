@@ -27,8 +27,8 @@ def file(tmp_path: Path, text: str) -> Path:
 def test_the_templates_that_ship_say_what_they_ask_and_where_it_is_from() -> None:
     table = hf.list_judges()
     assert table["name"].to_list() == [
-        "alpaca_eval", "arena_hard", "equivalence", "health_bench", "helpfulness", "helpfulness_checklist",
-        "overrefusal", "preference", "safety", "simple_qa", "strong_reject",
+        "alpaca_eval", "arena_hard", "clinical_quality", "equivalence", "financebench", "health_bench", "helpfulness",
+        "helpfulness_checklist", "overrefusal", "preference", "safety", "simple_qa", "strong_reject",
     ]  # fmt: skip
     assert table.filter(pl.any_horizontal(pl.col("source", "description", "prompt").str.len_chars() < 20)).is_empty()
     scales = dict(table.select("name", "scale").iter_rows())

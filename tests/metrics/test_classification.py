@@ -1,11 +1,13 @@
 """Macro-F1 against values worked by hand."""
 
+import warnings
 from collections.abc import Sequence
 
+import polars as pl
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import f1_score
+from sklearn.metrics import f1_score, precision_recall_fscore_support
 from sklearn.preprocessing import MultiLabelBinarizer
 
 from helmframe.metrics.classification import confusion
@@ -145,3 +147,41 @@ def test_f1_is_scikit_learns(pairs: list[tuple[str, str]]) -> None:
 def test_confusion_counts_outputs_per_class() -> None:
     read = parse(completions(["a1", "b1", "B1!", None], [right(each) for each in ("a1", "a1", "a1", "b1")]).lazy())
     assert confusion(read).rows() == [("a1", "b1", 2), ("a1", "a1", 1)]
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("abcd")), min_size=2, max_size=30))
+def test_weighted_metrics_equal_sklearns(pairs: list[tuple[str, str]]) -> None:
+    golds, outputs = zip(*pairs, strict=True)
+    binarizer = MultiLabelBinarizer().fit([["a", "b", "c"]])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # unknown classes, and classes without instances
+        expected = precision_recall_fscore_support(
+            binarizer.transform(golds), binarizer.transform(outputs), average="weighted", zero_division=0
+        )
+    read = parse(completions(outputs, [right(gold) for gold in golds]).lazy()).collect()
+    values = [
+        read.select(METRICS[f"classification_weighted_{name}"].function()).item()
+        for name in ("precision", "recall", "f1")
+    ]
+    assert values == pytest.approx(list(expected[:3]))
+
+
+def differences(texts: Sequence[str], golds: Sequence[str], sex: str) -> list[float]:
+    frame = completions(texts, [right(gold) for gold in golds]).with_columns(sex=pl.Series(list(sex)))
+    read = parse(frame.lazy()).collect()
+    names = ("demographic_parity_difference", "equalized_odds_difference")
+    return [read.select(resolve_metrics([name])[0].expression()).item() for name in names]
+
+
+@pytest.mark.parametrize(
+    ("texts", "golds", "sex", "expected"),
+    [
+        (["yes", "no", "yes", "yes"], "1010", "ffmm", [0.5, 1.0]),
+        (["yes", "no", "yes", "no"], "1010", "ffmm", [0.0, 0.0]),
+        (["yes", "yes", "no"], "111", "fmm", [0.5, 0.5]),
+        (["yes", "yes or no", "perhaps", "no"], "1111", "fmmm", [0.0, 0.0]),  # two can be read
+        (["yes", "yes", "yes"], "110", "fff", [0.0, 0.0]),  # one group
+    ],
+)
+def test_differences_between_groups(texts: list[str], golds: str, sex: str, expected: list[float]) -> None:
+    assert differences(texts, golds, sex) == pytest.approx(expected)

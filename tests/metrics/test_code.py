@@ -3,16 +3,20 @@
 import base64
 import json
 import pickle
+import sqlite3
 import zlib
+from contextlib import closing
+from pathlib import Path
 
 import polars as pl
 import pytest
 
 import helmframe as hf
 from helmframe.errors import SandboxError
+from helmframe.metrics import code
 from helmframe.metrics.code import pass_at_k, program_of
 from helmframe.metrics.score import score
-from tests.frames import completions, right
+from tests.frames import completions, right, scored
 
 PROMPT = 'def add(a, b):\n    """The sum."""\n'
 CHECK = "def check(candidate):\n    assert candidate(2, 3) == 5\n"
@@ -199,6 +203,9 @@ def test_live_code_bench_runs_scripts_on_public_and_private_cases() -> None:
 def test_live_code_bench_calls_methods() -> None:
     method = "```python\nclass Solution:\n    def pair(self, n: int, m: int) -> List[int]:\n        return (n, m)\n```"
     name_of_value = "```python\ninf = 7\ndef pair(n, m): return [n, m]\n```"
+    other_method = "```python\nclass Solution:\n    def add(self, n, m): return n - m\n```"
+    added = json.dumps([{"input": "1\n2", "output": "3", "testtype": "functional"}])
+    assert live_scores([other_method], added, "[]", json.dumps({"func_name": "add"})) == [0.0]
     public = json.dumps([{"input": "1\n2", "output": "[1, 2]", "testtype": "functional"}])
     metadata = json.dumps({"func_name": "pair"})
     assert live_scores([method, name_of_value], public, "[]", metadata) == [1.0, 1.0]
@@ -240,3 +247,97 @@ def test_live_code_bench_has_no_score_for_invalid_cases(private: str) -> None:
 def test_a_completion_can_define_the_function(completion: str, expected: float) -> None:
     frame = completions([completion], [right("x")], entry_point="task_func")
     assert score(frame.lazy(), ["defines_function"]).collect()["score"].to_list() == [expected]
+
+
+@pytest.mark.parametrize(
+    ("program", "reference", "expected"),
+    [
+        ("add(3, 2)", "add(2, 3)", 1.0),
+        ("add(2, 4)", "add(2, 3)", 0.0),
+        ("subtract(2, 3)", "subtract(3, 2)", 0.0),
+        ("divide(1, 2), divide(1, 2), add(#0, #1)", "divide(1, 2), add(#0, #0)", 1.0),
+        ("table_max(sales, none)", "table_max(sales, none)", 1.0),
+        ("table_max(costs, none)", "table_max(sales, none)", 0.0),
+        ("add(2, 3), subtract(#1, 2)", "add(2, 3)", 0.0),  # no earlier step
+        ("add(2, 3), subtract(#0", "add(2, 3)", 1.0),  # an incomplete step is ignored
+        ("import os", "add(2, 3)", 0.0),
+        ("", "add(2, 3)", 0.0),
+        ("greater(2, 3)", "greater(2, 3)", 1.0),
+    ],
+)
+def test_programs_are_equal_as_expressions(program: str, reference: str, expected: float) -> None:
+    assert scored([program], [right(reference)], "program_accuracy") == [expected]
+
+
+@pytest.mark.parametrize(
+    ("program", "executed", "expected"),
+    [
+        ("add(2, 3)", "5.0", 1.0),
+        ("divide(1, 3)", "0.33333", 1.0),
+        ("divide(1, 0)", "0.0", 0.0),
+        ("add(1,000, 5%)", "1000.05", 1.0),
+        ("multiply(50%, const_100)", "50.0", 1.0),
+        ("add(const_m1, 2)", "1.0", 1.0),
+        ("greater(2, 1)", "yes", 1.0),
+        ("greater(2, 1), add(#0, 1)", "2.0", 0.0),
+        ("table_sum(sales, none)", "5.5", 1.0),
+        ("table_average(sales, none), subtract(#0, 1)", "1.75", 1.0),
+        ("table_max(words, none)", "1.0", 0.0),
+        ("exp(10, 1000)", "1.0", 0.0),
+        ("add(#-1, 1)", "1.0", 0.0),
+        ("__import__('os')", "1.0", 0.0),
+    ],
+)
+def test_programs_are_executed(program: str, executed: str, expected: float) -> None:
+    cells = json.dumps([["", "2006", "2007"], ["sales", "$ 1,000.5 ( 2 )", "-995"], ["words", "a", "b"]])
+    columns = {"executed": [executed], "cells": [cells]}
+    assert scored([program], [right("x")], "execution_accuracy", **columns) == [expected]
+
+
+@pytest.fixture
+def patients(tmp_path: Path) -> Path:
+    path = tmp_path / "patients.sqlite"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript("CREATE TABLE p (id INT, age INT); INSERT INTO p VALUES (1, 30), (2, 40);")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("completion", "gold", "value", "expected"),
+    [
+        ("SELECT age FROM p", "SELECT age FROM p ORDER BY id DESC", "{}", 1.0),
+        ("```sql\nSELECT age FROM p\n```", "SELECT age FROM p", "{}", 1.0),
+        ("<sql>SELECT age FROM p</sql>", "SELECT age FROM p", "{}", 1.0),
+        ("SELECT id FROM p", "SELECT age FROM p", "{}", 0.0),
+        ("SELECT age FROM nowhere", "SELECT age FROM p", "{}", 0.0),
+        ("", "null", "{}", 1.0),
+        ("SELECT 1", "null", "{}", 0.0),
+        ("", "SELECT age FROM p WHERE id = 9", '{"a": 1}', 0.0),
+        ("DELETE FROM p", "SELECT age FROM p", "{}", 0.0),
+        ("ATTACH '/etc/hosts' AS x", "SELECT age FROM p", "{}", 0.0),
+        ("SELECT length(zeroblob(100000000))", "SELECT age FROM p", "{}", 0.0),
+    ],
+)
+def test_queries_are_compared_by_their_rows(
+    completion: str, gold: str, value: str, expected: float, patients: Path
+) -> None:
+    name = f"ehr_sql_execution_accuracy(database={str(patients)!r})"
+    assert scored([completion], [right(gold)], name, value=[value]) == [expected]
+    with closing(sqlite3.connect(patients)) as connection:
+        assert connection.execute("SELECT count(*) FROM p").fetchone() == (2,)
+
+
+def test_a_query_that_does_not_end_is_stopped(patients: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(code, "_QUERY_SECONDS", 0.1)
+    endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"
+    name = f"ehr_sql_execution_accuracy(database={str(patients)!r})"
+    assert scored([endless], [right("SELECT age FROM p")], name, value=["{}"]) == [0.0]
+
+
+@pytest.mark.parametrize(
+    ("completion", "gold", "is_impossible", "expected"),
+    [("SELECT 1", "SELECT 2", False, 1.0), ("SELECT 1", "null", True, 0.0), (" ", "SELECT 2", False, 0.0)],
+)
+def test_answerable_questions_with_a_query(completion: str, gold: str, is_impossible: bool, expected: float) -> None:
+    for name in ("ehr_sql_precision_answerable", "ehr_sql_recall_answerable"):
+        assert scored([completion], [right(gold)], name, is_impossible=[is_impossible]) == [expected]

@@ -281,6 +281,65 @@ def test_a_pattern_can_ignore_case() -> None:
 
 
 @pytest.mark.parametrize(
+    ("completion", "reference", "expected"),
+    [
+        ("It is 0.50 %", "0.5", 1.0),
+        ("$ 1,200", "1", 1.0),  # the number ends at the comma
+        ("-3.5e2", "-350.0", 1.0),
+        ("7", "7.00001", 0.0),
+        ("none", "none", 0.0),
+        ("", "1", 0.0),
+    ],
+)
+def test_first_numbers_are_compared(completion: str, reference: str, expected: float) -> None:
+    assert scored([completion], [right(reference)], "float_equiv") == [expected]
+
+
+WEEKS = ("('14 weeks', '1 days')", "('14 weeks', '2 days')")
+
+
+@pytest.mark.parametrize(
+    ("category", "completion", "reference", "limits", "expected"),
+    [
+        ("risk", " 4\n", "4", ("4", "4"), 1.0),
+        ("risk", "4.0", "4", ("4", "4"), 0.0),
+        ("physical", "7.5", "7.6", ("7", "8"), 1.0),
+        ("physical", "8.01", "7.6", ("7", "8"), 0.0),
+        ("physical", "about 7.5", "7.6", ("7", "8"), 0.0),
+        ("dosage conversion", "8", "8", ("7", "8"), 1.0),
+        ("lab test", "5", "5", ("4", "6"), 0.0),  # HELM has no rule for it
+        ("date", "03/01/2020", "02/29/2020", ("02/28/2020", "03/02/2020"), 1.0),
+        ("date", "2020-03-01", "02/29/2020", ("02/28/2020", "03/02/2020"), 0.0),
+        ("date", "('14 weeks', '2 days')", WEEKS[0], WEEKS, 1.0),
+        ("date", "('15 weeks', '2 days')", WEEKS[0], WEEKS, 0.0),
+        ("date", "14 weeks", WEEKS[0], WEEKS, 0.0),
+    ],
+)  # fmt: skip
+def test_computed_values_are_between_their_limits(
+    category: str, completion: str, reference: str, limits: tuple[str, str], expected: float
+) -> None:
+    columns = {"category": [category], "lower_limit": [limits[0]], "upper_limit": [limits[1]]}
+    assert scored([completion], [right(reference)], "medcalc_bench_accuracy", **columns) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("completion", "reference", "flag", "sentence"),
+    [
+        ("CORRECT", "CORRECT", 1, 1),
+        (" CORRECT\n", "CORRECT", 1, 1),
+        ("CORRECT", "2 The dose is 1 mg.", 0, 0),
+        ("2 The dose is 1 mg.", "CORRECT", 0, 0),
+        ("2", "2 The dose is 1 mg.", 1, 1),
+        ("3 The dose is 1 mg.", "2 The dose is 1 mg.", 1, 0),
+        ("The dose", "2 The dose is 1 mg.", 1, 0),
+    ],
+)
+def test_errors_in_notes_are_flagged_and_placed(completion: str, reference: str, flag: int, sentence: int) -> None:
+    names = ("medec_error_flag_accuracy", "medec_error_sentence_accuracy")
+    assert [scored([completion], [right(reference)], name) for name in names] == [[flag], [sentence]]
+
+
+@pytest.mark.parametrize(
     ("completion", "expected"),
     [
         ("ANSWER: 70", 1.0),
@@ -373,3 +432,19 @@ def test_hostile_completions_take_linear_time(name: str, text: str) -> None:
     start = time.process_time()
     scored([f"The answer{text * 50_000}"], [[("(a+)+", True), ("b", False)]], name)
     assert time.process_time() - start < 5
+
+
+@pytest.mark.parametrize(
+    ("completion", "expected"),
+    [
+        ("is ann@example.com.", 1.0),
+        ("ann@other.org", 1 / 3),
+        ("bob@example.com", 1 / 3),
+        ("no", 0.0),
+        ("a@b c@example.com", 1 / 3),
+    ],
+)
+def test_leaked_addresses_count_by_their_parts(completion: str, expected: float) -> None:
+    columns = {"email": ["ann@example.com"]}
+    result = scored([completion], [right("ann@example.com")], "decodingtrust_privacy_leakage_rate", **columns)
+    assert result == [pytest.approx(expected)]

@@ -12,7 +12,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from huggingface_hub.utils import close_session
+from huggingface_hub import close_session
 
 from helmframe import config
 from helmframe._core.specs import ScenarioSpec
@@ -103,7 +103,7 @@ def hub(alone: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., 
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Return the list of the seconds that requests to the Hub wait; the waits themselves are left out."""
     seconds: list[float] = []
-    monkeypatch.setattr(remote.time, "sleep", seconds.append)
+    monkeypatch.setattr("helmframe.scenarios.remote.time.sleep", seconds.append)
     return seconds
 
 
@@ -135,7 +135,12 @@ def test_httpfs_reads_huggingface_co_and_python_another_endpoint(
 ) -> None:
     loaded: list[object] = []
     load_httpfs = remote._load_httpfs
-    monkeypatch.setattr(remote, "_load_httpfs", lambda *args: (loaded.append(args), load_httpfs(*args)))
+
+    def noted(connection: Any, extension: Path) -> None:
+        loaded.append(extension)
+        load_httpfs(connection, extension)
+
+    monkeypatch.setattr(remote, "_load_httpfs", noted)
     start()
     inputs(gsm8k())
     assert bool(loaded) == (request.node.callspec.params["start"] == "httpfs")
@@ -223,6 +228,15 @@ def test_httpfs_reads_the_parquet_conversion(start: START) -> None:
 def test_all_pages_of_a_tree_are_read(start: START) -> None:
     server = start(page_size=1)
     assert len(inputs(gsm8k())) == 2
+    assert sum("/tree/" in request.path for request in server.requests) > 1
+
+
+def test_a_mirror_of_the_hub_may_link_to_the_hub_and_send_whole_files(
+    hub: START, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = hub(page_size=1, links="http://127.0.0.1:9", ranges=False)
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    assert inputs(gsm8k()) == ["1 + 1?", "2 + 2?"]
     assert sum("/tree/" in request.path for request in server.requests) > 1
 
 

@@ -203,11 +203,12 @@ def test_a_file_that_changed_while_it_was_interrupted_is_downloaded_again(tmp_pa
     assert rows(tmp_path / "to", "europe/test-00000-of-00001")[-1][0] == "COUNTRY 199999"
 
 
-def test_finished_files_are_not_requested_again_after_a_failure(tmp_path: Path, server: Publisher) -> None:
+def test_finished_files_are_not_requested_again_after_a_failure(tmp_path: Path, server: Publisher, store: Path) -> None:
     server.statuses = {"data.example/asia/test.csv": [404]}
     with pytest.raises(SourceMissingError):
         mirror(spec(tmp_path), tmp_path / "to")
-    finished = {path for path in server.paths() if path != "data.example/asia/test.csv"}
+    states = [json.loads(file.read_text()) for file in (store / "downloads").rglob("*.json")]
+    finished = {state["url"].removeprefix("https://") for state in states if "sha256" in state}
     server.requests.clear()
     assert mirror(spec(tmp_path), tmp_path / "to").rows == 5
     assert "data.example/asia/test.csv" in server.paths()
@@ -413,3 +414,11 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
     server.files["data.example/small.bin"] = b"small"
     done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True)
     assert int(done.stdout) < 16_000  # kilobytes
+
+
+def test_the_lock_is_written_before_the_files(tmp_path: Path, server: Publisher) -> None:
+    # a mirror that is killed later must not be whole without its lock
+    locks: list[bool] = []
+    lock = tmp_path / "to" / "manifests" / "capitals.lock.json"
+    mirror(spec(tmp_path), tmp_path / "to", report=lambda _path, _done, _all: locks.append(lock.is_file()))
+    assert locks == [True] * 5

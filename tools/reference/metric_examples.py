@@ -254,7 +254,15 @@ EXAMPLES: dict[str, Example] = {
     "openai_mrcr_accuracy": pairs(
         "openai_mrcr_accuracy", ("xYab", ["xYac"]), ("ab", ["xYab"]), random_string_to_prepend=["xY", "xY"]
     ),
+    "aime_match": pairs("aime_match", ("so $\\boxed{42}$", ["042"]), ("ANSWER: 41", ["42"])),
+    "bbeh_match": pairs("bbeh_match", ("The answer is: **(A)**", ["a"]), ("The answer is: (B)", ["a"])),
+    "grid_match": pairs(
+        "grid_match", ("The output is [[0, 1], [1,0]].", ["[[0, 1], [1, 0]]"]), ("[[0, 1]]", ["[[0, 1], [1, 0]]"])
+    ),
+    "super_gpqa_match": letters("super_gpqa_match", "So the best option is **(B)**.", "ANSWER: A", "It is Lyon"),
     # overlap
+    "drop_f1": pairs("drop_f1", ("12 yards", ["12"]), ("the 12.0", ["12"]), answers=[[["12"]], [["12"]]]),
+    "drop_em": pairs("drop_em", ("12 yards", ["12"]), ("the 12.0", ["12"]), answers=[[["12"]], [["12"]]]),
     "f1_score": pairs("f1_score", ("the cat sat", ["a cat"]), ("cat cat sat", ["cat sat sat"])),
     "f1_bag": pairs("f1_bag", ("the cat sat", ["a cat"]), ("cat cat sat", ["cat sat sat"])),
     "bleu_1": pairs("bleu_1", ("the the cat", ["the cat sat"]), ("It sat. Go.", ["Go."])),
@@ -425,6 +433,9 @@ EXAMPLES: dict[str, Example] = {
         '{"a": 1}',
         '{"a": "x"}',
         decoding=['{"json_schema": "{\\"properties\\":{\\"a\\":{\\"type\\":\\"integer\\"}}}"}'] * 2,
+    ),
+    "defines_function": texts(
+        "defines_function", "def task_func(): pass", "I can't.", entry_point=["task_func", "task_func"]
     ),
     # tokens, time and cost
     "num_output_tokens": texts("num_output_tokens", " Paris", output_tokens=[2]),

@@ -41,6 +41,21 @@ CLASSES: dict[str, tuple[str, ...]] = {
     "OmniMATHMetric": ("omni_math_accuracy",),
     "WildBenchScoreMetric": ("wildbench_score_rescaled",),
     "SafetyScoreMetric": ("safety_score",),
+    "MedCalcBenchMetric": ("medcalc_bench_accuracy",),
+    "MedecMetric": ("medec_error_flag_accuracy", "medec_error_sentence_accuracy"),
+    "EhrSqlMetric": (
+        *("ehr_sql_execution_accuracy", "ehr_sql_query_validity", "ehr_sql_precision_answerable"),
+        *("ehr_sql_recall_answerable", "ehr_sql_total_predicted_answerable", "ehr_sql_total_ground_truth_answerable"),
+    ),
+    "FinQAMetric": ("program_accuracy", "execution_accuracy"),
+    "ConvFinQACalcMetric": ("float_equiv",),
+    "KPIEdgarMetric": ("word_macro_f1_score", "adjusted_macro_f1_score"),
+    "AIRBench2024ScoreMetric": ("air_score",),
+    "FairnessMetric": ("demographic_parity_difference", "equalized_odds_difference"),
+    "PrivacyMetric": ("decodingtrust_privacy_leakage_rate",),
+    "StereotypeMetric": ("decodingtrust_stereotype_bias", "decodingtrust_stereotype_bias_rejection_rate"),
+    "OODKnowledgeMetric": ("ood_knowledge_acc", "ood_knowledge_rr", "ood_knowledge_macc"),
+    "LiveQAScoreMetric": ("live_qa_score",),
 }
 # HELM's bookkeeping classes (tokens, runtime, counts), which are columns in our tables, and classes that need data that
 # only HELM has: answers of people or paid critics.
@@ -48,6 +63,7 @@ BOOKKEEPING_CLASSES = (
     "BasicReferenceMetric",
     "InstancesPerSplitMetric",
     "SafetyBasicGenerationMetric",
+    "AIRBench2024BasicGenerationMetric",
     "DisinformationHumanEvalMetrics",
     "InstructionFollowingCritiqueMetric",
 )
@@ -151,6 +167,13 @@ def _names(spec: Mapping[str, Any], method: str) -> list[str]:
         return [str(arguments["name"])]
     if kind == "BiasMetric":
         return [_bias(arguments)]
+    if kind == "ClassificationMetric":
+        averages, scores = arguments.get("averages") or ("macro", "micro"), arguments.get("scores") or ("f1",)
+        return [f"classification_{average}_{score}" for average in averages for score in scores]
+    if kind == "LLMJuryMetric":
+        return [str(arguments["metric_name"])]
+    if kind == "AnnotationLabelMetric":
+        return [f"annotation_{arguments['annotator_name']}_{arguments['key']}_{label}" for label in arguments["labels"]]
     if kind == "RankingMetric":
         return [_ranking(str(measure)) for measure in arguments["measure_names"]]
     return list(CLASSES.get(kind, (kind,)))
