@@ -306,13 +306,84 @@ def task_config(content: Mapping[str, Any], path: Path | None) -> TaskConfig:
     return TaskConfig(**values, path=path)
 
 
-def find_task(name: str, folder: Path | None = None) -> Entry:
+_GROUP_KEYS = {"group", "group_alias", "task", "aggregate_metric_list", "metadata", "tag"}
+_MOST_DEPTH = 16  # of groups in groups
+
+
+@dataclass(frozen=True)
+class Group:
+    """The tasks of a group, and whether its scores weight them by their number of documents."""
+
+    name: str
+    tasks: tuple[TaskConfig, ...]
+    weight_by_size: bool = True
+
+
+def read_tasks(
+    entry: Entry, entries: Mapping[str, Entry], overrides: Mapping[str, Any] | None = None, depth: int = 0
+) -> Group:
+    """Return the tasks of an entry; those of a group may have overrides.
+
+    Raises:
+        UnknownNameError: A group names an unknown task.
+        SpecError: A file is invalid, or groups contain each other.
+        CapabilityError: A task is a Python class.
+    """
+    if depth > _MOST_DEPTH:
+        raise SpecError.at(entry.name, "task", "groups contain each other.")
+    if entry.kind == "tag":
+        members = [read_tasks(entries[name], entries, overrides).tasks for name in entry.tasks if name in entries]
+        return Group(entry.name, tuple(task for tasks in members for task in tasks))
+    if entry.kind == "class" or entry.path is None:
+        raise CapabilityError(f"Task {entry.name!r} of lm-eval is a Python class, which isn't supported.")
+    content = read_task_file(entry.path)
+    if entry.kind == "task":
+        return Group(entry.name, (task_config(content | dict(overrides or {}), entry.path),))
+    tasks = _members(content, entry.name, entries, dict(overrides or {}), depth, entry.path)
+    aggregates = content.get("aggregate_metric_list") or [{}]
+    listed = aggregates if isinstance(aggregates, list) else [aggregates]
+    weighted = all(aggregate.get("weight_by_size", True) for aggregate in listed)
+    return Group(entry.name, tuple({task.task: task for task in tasks}.values()), weighted)
+
+
+def _members(
+    content: Mapping[str, Any],
+    name: str,
+    entries: Mapping[str, Entry],
+    overrides: dict[str, Any],
+    depth: int,
+    path: Path,
+) -> list[TaskConfig]:
+    """Return the tasks of a group: names of tasks, groups and tags, and groups and tasks within the file."""
+    shared = {key: value for key, value in content.items() if key not in _GROUP_KEYS} | overrides
+    members = content.get("task")
+    tasks: list[TaskConfig] = []
+    for member in members if isinstance(members, list) else [members]:
+        own = dict(member) if isinstance(member, dict) else {"task": member}
+        if "group" in own:
+            named = str(own["group"])
+            if named in entries:
+                inner = {key: value for key, value in own.items() if key not in _GROUP_KEYS}
+                tasks += read_tasks(entries[named], entries, shared | inner, depth + 1).tasks
+            else:
+                tasks += _members(own, f"{name}::{named}", entries, shared, depth + 1, path)
+            continue
+        named = str(own.pop("task", ""))
+        if named in entries:
+            tasks += read_tasks(entries[named], entries, shared | own, depth + 1).tasks
+        elif own or shared:
+            tasks.append(task_config(shared | own | {"task": f"{name}::{named}"}, path))
+        else:
+            raise UnknownNameError.among(f"lm-eval task in {name}", named, entries)
+    return tasks
+
+
+def find_task(name: str, entries: Mapping[str, Entry]) -> Entry:
     """Return the entry of a name.
 
     Raises:
         UnknownNameError: No task, group or tag has this name.
     """
-    entries = index(folder or tasks_folder())
     if name not in entries:
         raise UnknownNameError.among("lm-eval task", name, entries, hint="hf.list_scenarios('lm_eval') lists all.")
     return entries[name]

@@ -11,6 +11,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from random import Random
@@ -25,12 +26,14 @@ from helmframe.adapters.generation import generation
 from helmframe.adapters.multiple_choice import one_row_per_reference
 from helmframe.errors import ArgumentError, CapabilityError, SpecError
 from helmframe.interop.lm_eval.config import (
+    Entry,
+    Group,
     TaskConfig,
     check_pure,
     find_task,
     index,
     read_task_file,
-    task_config,
+    read_tasks,
     tasks_folder,
 )
 from helmframe.interop.lm_eval.data import read_split
@@ -438,13 +441,79 @@ def load_tasks(name: str, *, data: str | None, trust_remote_code: bool) -> Seque
     del trust_remote_code
     if name.endswith((".yaml", ".yml")):
         path = Path(name).expanduser().resolve()
-        return [task_scenario(task_config(read_task_file(path), path), data, str(path))]
-    entry = find_task(name)
-    if entry.kind == "tag":
-        return [spec for task in entry.tasks for spec in load_tasks(task, data=data, trust_remote_code=False)]
-    if entry.kind != "task" or entry.path is None:
-        raise CapabilityError(f"lm_eval:{name} is a {entry.kind}, which is unsupported.")
-    return [task_scenario(task_config(read_task_file(entry.path), entry.path), data, name)]
+        content = read_task_file(path)
+        kind = "group" if "group" in content else "task"
+        entries = index(_folder_of(path)) if kind == "group" else {}
+        group = read_tasks(Entry(str(content.get(kind, path.stem)), kind, path), entries)
+        name = str(path)
+    else:
+        entries = index(tasks_folder())
+        group = read_tasks(find_task(name, entries), entries)
+    if len(group.tasks) == 1:
+        return [task_scenario(group.tasks[0], data, name)]
+    return group_scenarios(group, data, name)
+
+
+def _folder_of(path: Path) -> Path:
+    """Return the folder of the tasks that a group's file may name: lm-eval's, else that of the file."""
+    try:
+        return tasks_folder()
+    except CapabilityError:
+        return path.parent
+
+
+class GroupDocuments:
+    """The documents of several tasks as the rows of one scenario, whose subsets are the tasks."""
+
+    def __init__(self, tasks: Sequence[Documents]) -> None:
+        self.tasks = tuple(tasks)
+        self.digest = hashlib.sha256("\0".join(task.digest for task in tasks).encode()).hexdigest()
+
+    def __call__(self) -> pl.DataFrame:
+        """Return the rows, as `hf.scenario(frame)` makes them; columns of several types are texts."""
+        frames = []
+        for task in self.tasks:
+            Documents._made[task.digest] = task  # noqa: SLF001 - as a task of its own does
+            frames.append(task.rows().with_columns(lm_eval_subtask=pl.lit(task.config.task)))
+        types: dict[str, set[pl.DataType]] = {}
+        for frame in frames:
+            for column, dtype in frame.schema.items():
+                types.setdefault(column, set()).add(dtype)
+        mixed = [column for column, dtypes in types.items() if len(dtypes - {pl.Null()}) > 1]
+        rows = pl.concat([frame.drop(mixed, strict=False) for frame in frames], how="diagonal_relaxed")
+        columns = {"input": "lm_eval_input", "references": "lm_eval_references", "subset": "lm_eval_subtask"}
+        made = frame_scenario(rows, **columns, name="group").frame
+        assert made is not None
+        return made.rows
+
+
+def group_scenarios(group: Group, data: str | None, name: str) -> Sequence[ScenarioSpec]:
+    """Return the scenario of a group, whose subsets are its tasks; several scenarios if its tasks differ in form.
+
+    The mean is that of lm-eval's group: of all documents, or of the tasks if it doesn't weight them by size.
+
+    Raises:
+        ArgumentError, CapabilityError: A task is unsupported.
+    """
+    specs = [task_scenario(config, data, config.task) for config in group.tasks]
+    if len({(spec.adapter, spec.decoding, spec.metrics) for spec in specs}) > 1:
+        return specs
+    documents = GroupDocuments([Documents(config, data) for config in group.tasks])
+    return [
+        replace(
+            specs[0],
+            scenario=_scenario_name(group.name),
+            version=documents.digest[:16],
+            main=MainScore(specs[0].metrics[0], "test", "micro" if group.weight_by_size else "macro"),
+            subsets=("lm_eval_subtask",),
+            description=f"The {len(specs)} tasks of {group.name} of lm-evaluation-harness.",
+            frame=DeferredFrame(f"lm_eval:{name}", documents.digest, documents),
+        )
+    ]
+
+
+def _scenario_name(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.\-]", "_", name)
 
 
 def task_scenario(config: TaskConfig, data: str | None, name: str) -> ScenarioSpec:
@@ -460,7 +529,7 @@ def task_scenario(config: TaskConfig, data: str | None, name: str) -> ScenarioSp
     metrics = _metrics(config)
     documents = Documents(config, data)
     return ScenarioSpec(
-        scenario=re.sub(r"[^A-Za-z0-9_.\-]", "_", config.task),
+        scenario=_scenario_name(config.task),
         version=documents.digest[:16],
         instances="SELECT * FROM rows",
         main=MainScore(metrics[0], "test", "micro"),
