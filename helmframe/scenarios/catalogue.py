@@ -126,6 +126,8 @@ def has_task_source(name: str) -> bool:
 def find_scenarios(name: str, data: str | None = None, *, trust_remote_code: bool = False) -> Sequence[ScenarioSpec]:
     """Return the specs of a name: one of `find_scenario`, or those of another tool's task or group of tasks.
 
+    A YAML file with the key `task` or `group`, and without `scenario`, is a task file of lm-eval.
+
     Raises:
         UnknownNameError: No scenario or task has this name.
         SpecError: The file isn't a valid spec.
@@ -133,7 +135,16 @@ def find_scenarios(name: str, data: str | None = None, *, trust_remote_code: boo
     if has_task_source(name):
         prefix, _, task = name.partition(":")
         return TASK_SOURCES[prefix].function(task, data=data, trust_remote_code=trust_remote_code)
+    if name.endswith((".yaml", ".yml")) and _is_task_file(from_home(name)):
+        return TASK_SOURCES["lm_eval"].function(name, data=data, trust_remote_code=trust_remote_code)
     return [find_scenario(name)]
+
+
+def _is_task_file(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    keys = set(re.findall(r"^[\"']?(scenario|task|group)[\"']?:", path.read_text(errors="replace"), re.MULTILINE))
+    return bool(keys) and "scenario" not in keys
 
 
 _HINT = (
