@@ -4,6 +4,7 @@ Source: lm-eval 0.4.13, `tasks/_index.py`, `tasks/_yaml_loader.py`, `config/task
 """
 
 import importlib.util
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -166,18 +167,19 @@ def tasks_folder() -> Path:
 
 def index(folder: Path) -> Mapping[str, Entry]:
     """Return the names of all tasks, groups and tags below a folder. Files are scanned, and not parsed."""
-    files = sorted(
-        (file for file in folder.rglob("*.yaml") if not _SKIPPED & {*file.parts}), key=lambda file: file.as_posix()
-    )
-    return _index(tuple(files))
+    files = []
+    for root, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if name not in _SKIPPED]
+        files += [f"{root}/{name}" for name in names if name.endswith(".yaml")]
+    return _index(tuple(sorted(files)))
 
 
 @lru_cache(maxsize=2)
-def _index(files: tuple[Path, ...]) -> Mapping[str, Entry]:
+def _index(files: tuple[str, ...]) -> Mapping[str, Entry]:
     entries: dict[str, Entry] = {}
     tags: dict[str, list[str]] = {}
     included: dict[Path, dict[str, Any]] = {}
-    for file in files:
+    for file in map(Path, files):
         keys = _scan(file, included)
         kind = "class" if "class" in keys else "group" if "group" in keys else "task"
         name = keys.get("group" if kind == "group" else "task")
@@ -400,5 +402,5 @@ def check_pure(config: TaskConfig) -> None:
         key, function = functions[0]
         raise ArgumentError(
             f"Task {config.task!r} needs the Python function {function} ({key}). Install its package: pip install "
-            "lm-eval. For functions beside a task file, write hf.scenario(FILE, trust_remote_code=True)."
+            "lm-eval. For functions next to a task file, write hf.scenario(FILE, trust_remote_code=True)."
         )

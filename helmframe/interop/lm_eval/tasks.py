@@ -273,18 +273,18 @@ class Documents:
         sampler = self.config.fewshot.sampler
         indices = list(range(len(pool)))
         if sampler == "first_n":
-            kept = [index for index in indices if document is None or pool[index] != document]
-            return self._enough(kept, shots)[:shots]
+            others = [index for index in indices if document is None or pool[index] != document]
+            return self._enough(others, shots)[:shots]
         if sampler != "default":
             raise CapabilityError(f"Task {self.config.task!r}: the sampler {sampler!r} of examples is unsupported.")
         if document is None:
             return stream.sample(self._enough(indices, shots), shots)
         drawn = stream.sample(self._enough(indices, shots + 1), shots + 1)
-        kept = [index for index in drawn if pool[index] != document][:shots]
-        if len(kept) < shots:
+        chosen = [index for index in drawn if pool[index] != document][:shots]
+        if len(chosen) < shots:
             others = [index for index in indices if pool[index] != document]
-            kept = stream.sample(self._enough(others, shots), shots)
-        return kept
+            chosen = stream.sample(self._enough(others, shots), shots)
+        return chosen
 
     def _enough(self, indices: list[int], shots: int) -> list[int]:
         if len(indices) < shots:
@@ -316,7 +316,7 @@ class Documents:
             raise SpecError.at(self.config.task, "doc_to_target", f"must be text in an example, not {answer!r}.")
         if prefix:
             answer = prefix + (" " if _needs_delimiter(prefix, answer) else "") + answer
-        return text + answer + str(fewshot.fewshot_delimiter)
+        return f"{text}{answer}{fewshot.fewshot_delimiter}"
 
 
 _REFERENCE = pl.List(pl.Struct({"text": pl.String, "correct": pl.Boolean}))
@@ -481,8 +481,9 @@ class GroupDocuments:
                 types.setdefault(column, set()).add(dtype)
         mixed = [column for column, dtypes in types.items() if len(dtypes - {pl.Null()}) > 1]
         rows = pl.concat([frame.drop(mixed, strict=False) for frame in frames], how="diagonal_relaxed")
-        columns = {"input": "lm_eval_input", "references": "lm_eval_references", "subset": "lm_eval_subtask"}
-        made = frame_scenario(rows, **columns, name="group").frame
+        made = frame_scenario(
+            rows, input="lm_eval_input", references="lm_eval_references", subset="lm_eval_subtask", name="group"
+        ).frame
         assert made is not None
         return made.rows
 
