@@ -404,7 +404,11 @@ def unread_columns(spec: ScenarioSpec) -> list[str]:
 
 
 def _has_shots(task: Task) -> bool:
-    return any(used_fields(cell.adapter).shots for setting in task.settings for cell in setting.with_subsets)
+    return any(
+        used_fields(cell.adapter).shots and not ADAPTERS[cell.adapter.method].own_examples
+        for setting in task.settings
+        for cell in setting.with_subsets
+    )
 
 
 def _values(condition: Condition) -> tuple[Any, ...]:

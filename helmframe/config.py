@@ -90,6 +90,7 @@ class _Settings:
     prices: str | None = None
     download: bool | None = None
     download_base: str | None = None
+    lm_eval_tasks: str | None = None
 
 
 _settings = _Settings()
@@ -108,6 +109,7 @@ def configure(
     prices: str | Path | None = None,
     download: bool | None = None,
     download_base: str | None = None,
+    lm_eval_tasks: str | Path | None = None,
 ) -> None:
     """Set the locations of data and store, S3 credentials and permissions for this process.
 
@@ -133,13 +135,15 @@ def configure(
             store. Overrides HELMFRAME_DOWNLOAD.
         download_base: The address of a proxy through which files are downloaded: `https://host/path` is requested as
             `BASE/host/path`. Overrides HELMFRAME_DOWNLOAD_BASE.
+        lm_eval_tasks: The folder with lm-eval's task files; default that of the installed lm-eval. Overrides
+            HELMFRAME_LM_EVAL_TASKS.
 
     Raises:
         ArgumentError: `data`, `store` or `prices` isn't a path or an address, or `s3_endpoint` or `download_base` has
             no scheme.
     """
     global _settings
-    for name, root in (("data", data), ("store", store), ("prices", prices)):
+    for name, root in (("data", data), ("store", store), ("prices", prices), ("lm_eval_tasks", lm_eval_tasks)):
         if root is not None and not isinstance(root, str | Path):
             raise ArgumentError(
                 f"configure({name}={root!r}): {name} must be a folder or an address, such as 's3://bucket/prefix'."
@@ -156,6 +160,7 @@ def configure(
         prices=None if prices is None else str(prices),
         download=download,
         download_base=download_base,
+        lm_eval_tasks=None if lm_eval_tasks is None else str(lm_eval_tasks),
     )
     for name, address in (("s3_endpoint", s3_endpoint), ("download_base", download_base)):
         if address is not None and not address.startswith(("http://", "https://")):
@@ -200,6 +205,12 @@ def prices_file() -> Path | None:
     """Return the YAML file with the user's prices of models; None if there is none."""
     file = _settings.prices or os.environ.get("HELMFRAME_PRICES")
     return from_home(file) if file else None
+
+
+def lm_eval_tasks() -> Path | None:
+    """Return the configured folder with lm-eval's task files; None: that of the installed lm-eval."""
+    folder = _settings.lm_eval_tasks or os.environ.get("HELMFRAME_LM_EVAL_TASKS")
+    return from_home(folder) if folder else None
 
 
 def code_allowed() -> bool:
