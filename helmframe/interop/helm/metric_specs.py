@@ -41,6 +41,7 @@ CLASSES: dict[str, tuple[str, ...]] = {
     "OmniMATHMetric": ("omni_math_accuracy",),
     "WildBenchScoreMetric": ("wildbench_score_rescaled",),
     "SafetyScoreMetric": ("safety_score",),
+    "SEAHELMMachineTranslationMetric": ("chr_f_plus_plus",),
 }
 # HELM's bookkeeping classes (tokens, runtime, counts), which are columns in our tables, and classes that need data that
 # only HELM has: answers of people or paid critics.
@@ -151,6 +152,8 @@ def _names(spec: Mapping[str, Any], method: str) -> list[str]:
         return [str(arguments["name"])]
     if kind == "BiasMetric":
         return [_bias(arguments)]
+    if kind == "SEAHELMQAMetric":
+        return [str(Call(name, frozen(arguments))) for name in ("squad_exact_match_score", "squad_f1_score")]
     if kind == "RankingMetric":
         return [_ranking(str(measure)) for measure in arguments["measure_names"]]
     return list(CLASSES.get(kind, (kind,)))

@@ -1,0 +1,74 @@
+"""HELM's boards of other languages: prompts of synthetic rows equal crfm-helm's, and entries become plans."""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+import helmframe as hf
+from helmframe._core.specs import SPLITS, Equals, ScenarioSpec
+from helmframe._plan import Plan
+from helmframe.interop.helm import parse_entry
+from helmframe.interop.helm.plans import drafts_of
+from helmframe.interop.helm.scenario_lookup import find_scenario, scenario_index
+from helmframe.scenarios.load import load
+from helmframe.scenarios.mirror import mirror
+from tests.acceptance import eval_peers, helm_peer, helm_run_peer
+from tests.acceptance.figures import shown
+from tests.acceptance.helm_language_cases import CASES, Case
+from tests.acceptance.test_helm_entries import requests
+
+pytestmark = pytest.mark.shared
+WINDOW = 1_000_000
+
+
+@pytest.fixture(scope="module")
+def helm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[helm_peer.Peer]:
+    """crfm-helm with all that its run specs import."""
+    python = eval_peers.made_venv(helm_run_peer.HELM_RUN, ["crfm-helm==0.5.16"])
+    with helm_peer.running("helm_languages_child.py", {}, tmp_path_factory.mktemp("helm"), python=python) as peer:
+        yield peer
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.entry)
+def test_prompts_of_synthetic_rows_equal_helms(
+    helm: helm_peer.Peer, case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = parse_entry(case.entry.removesuffix(":"))
+    spec, _ = find_scenario(entry, scenario_index())
+    files = case.make(spec, tmp_path)
+    helms = helm.ask({"entry": case.entry.removesuffix(":"), "module": case.module, **files})
+    assert "error" not in helms, helms["error"]
+    root = tmp_path / "root"
+    if (tmp_path / "source").exists():
+        mirror(spec.scenario, root, source=tmp_path / "source")
+    monkeypatch.setenv("HELMFRAME_DATA", str(root))
+    plan = hf.entry(case.entry.removesuffix(":"))
+    assert isinstance(plan, Plan)
+    ours = [row[:3] for row in requests(plan, WINDOW)]
+    theirs = [tuple(row) for row in helms["requests"]]
+    if not case.numbered:
+        ours, theirs = ([row[1:] for row in rows] for rows in (ours, theirs))
+    equal = (Counter(ours) & Counter(theirs)).total()
+    shown("4", f"{case.entry}: prompts equal to HELM's", f"{equal}/{len(theirs)}", "all")
+    assert theirs
+    assert sorted(ours) == sorted(theirs)
+    assert instances(spec, case, root) == [as_tuple(row) for row in helms["instances"]]
+
+
+def instances(spec: ScenarioSpec, case: Case, root: Path) -> list[tuple[Any, ...]]:
+    """Return input, split and references of our instances, in the order of HELM's."""
+    (draft,) = drafts_of(parse_entry(case.entry.removesuffix(":")), scenario_index())
+    where = [Equals(name, (value,)) for name, value in {**dict(spec.default), **dict(draft.where)}.items()]
+    frames = load(spec, where=where, splits=SPLITS, data=str(root), compat="helm")
+    columns = ["input", "split", "references"]
+    rows = pl.concat(frames).sort("row_index").select(columns).rows()
+    return sorted((as_tuple(row) for row in rows), key=lambda row: SPLITS.index(row[1]))
+
+
+def as_tuple(row: Any) -> tuple[Any, ...]:
+    references = [tuple(each.values())[:2] if isinstance(each, dict) else tuple(each) for each in row[2]]
+    return row[0], row[1], references
