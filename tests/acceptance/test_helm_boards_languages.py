@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import pytest
 import helmframe as hf
 from helmframe._core.specs import SPLITS, Equals, ScenarioSpec
 from helmframe._plan import Plan
-from helmframe.interop.helm import parse_entry
+from helmframe.interop.helm import parse_entry, read_conf
+from helmframe.interop.helm.expanders import EXPANDERS
 from helmframe.interop.helm.plans import drafts_of
 from helmframe.interop.helm.scenario_lookup import find_scenario, scenario_index
 from helmframe.scenarios.load import load
@@ -20,9 +22,25 @@ from tests.acceptance import eval_peers, helm_peer, helm_run_peer
 from tests.acceptance.figures import shown
 from tests.acceptance.helm_language_cases import CASES, Case
 from tests.acceptance.test_helm_entries import requests
+from tests.acceptance.test_helm_language import adapter_differences, metric_differences
 
 pytestmark = pytest.mark.shared
 WINDOW = 1_000_000
+CONFS = (
+    "arabic", "arabic_enterprise", "mmlu_winogrande_afr", "mmlu_winogrande_afr_instruct", "seahelm",
+    "seahelm_zero_shot", "melt", "lmkt",
+)  # fmt: skip
+# Entries of HELM that no .conf file has.
+WITHOUT_CONF = (
+    *("bluex", "enem_challenge", "healthqa_br", "imdb_ptbr", "oab_exams", "tweetsentbr"),
+    *(f"thai_exam:exam={exam}" for exam in ("onet", "ic", "tgat", "tpat1", "a_level")),
+    *("exams_multilingual:language=Polish,subject=Biology", "exams_multilingual:language=all,subject=all"),
+)
+# HELM's metrics that need a judge, a classifier, a sentence encoder or word lists that are HELM's.
+LACKING = {
+    *("ALRAGEMetric", "ArabicContentGenerationMetric", "ArabicFinanceCalculationMetric", "ArabicLegalMetric"),
+    *("SemanticSimilarityMetric", "VietnameseBiasMetric", "VietnameseToxicityMetric"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -72,3 +90,40 @@ def instances(spec: ScenarioSpec, case: Case, root: Path) -> list[tuple[Any, ...
 def as_tuple(row: Any) -> tuple[Any, ...]:
     references = [tuple(each.values())[:2] if isinstance(each, dict) else tuple(each) for each in row[2]]
     return row[0], row[1], references
+
+
+def test_entries_of_the_conf_files_become_plans(
+    helm: helm_peer.Peer, shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HELMFRAME_DATA", raising=False)
+    index = scenario_index()
+    texts = {
+        name: list(dict.fromkeys(map(str, read_conf(shared / f"helm_conf/run_entries_{name}.conf")))) for name in CONFS
+    }
+    texts["without a file"] = list(WITHOUT_CONF)
+    ignored = sorted({*EXPANDERS} - {"method"})
+    print(f"\n{'entries':32} {'plans':>9} {'adapters':>9}  metrics that only one side has")
+    for name, entries in texts.items():
+        plans, adapters, metrics = 0, 0, Counter[str]()
+        for text in entries:
+            entry = parse_entry(text)
+            plans += bool([draft.without_models().plan() for draft in drafts_of(entry, index)])
+            own = tuple((key, value) for key, value in entry.arguments if key not in ignored)
+            (draft,) = drafts_of(replace(entry, arguments=own), index)
+            spec = helm.ask({"bare": text, "ignored": ignored})
+            assert "error" not in spec, spec["error"]
+            differences = [*adapter_differences(draft, spec["adapter_spec"])]
+            assert not differences, (text, differences)
+            adapters += 1
+            metrics.update(metric_differences(draft, spec))
+        total = len(entries)
+        print(f"{name:32} {plans:>4}/{total:<4} {adapters:>4}/{total:<4}  {'; '.join(sorted(metrics))}")
+        assert plans == adapters == total
+        only_helms = {
+            metric
+            for difference in metrics
+            if difference.startswith("without ")
+            for metric in difference.removeprefix("without ").split(", ")
+        }
+        assert only_helms <= LACKING
+    shown("4", "entries that become plans", sum(map(len, texts.values())), "all")
