@@ -1,5 +1,6 @@
 """Synthetic rows of HELM's boards of other languages, in the schema and layout of their sources."""
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,13 +25,15 @@ class Case:
         module: HELM's module of the scenario.
         make: A function of our spec and a folder. It writes the rows below `source` in the folder, and returns what
             `helm_languages_child` reads.
-        numbered: Whether ids equal HELM's. They don't if HELM numbers only the rows that it keeps.
+        numbered: Whether ids equal HELM's. They don't if HELM numbers only the rows that it uses.
+        ordered: Whether HELM's instances have an order.
     """
 
     entry: str
     module: str
     make: Callable[[ScenarioSpec, Path], dict[str, Any]]
     numbered: bool = True
+    ordered: bool = True
 
 
 def hub(
@@ -726,6 +729,33 @@ NORMS = [
 ]  # fmt: skip
 
 
+PERSONAS = [
+    {
+        **({"age": 20 + i, "sex": "female"} if i else {}), "education": "higher", "social_class": "working class",
+        "marital_status": "married", "responses": {"Q1": 1 + i % 3, "Q2": [0, 2, 9, None][i % 4], "Q3": "1", "Q9": 1},
+    }
+    for i in range(5)
+]  # fmt: skip
+SURVEY = {
+    "Q1": {
+        "description": "d",
+        "options": [text("o", 1), "two", "three"],
+        "questions": [text("v", k) for k in range(5)],
+    },
+    "Q2": {"description": "d", "options": ["yes", "no"], "questions": ["only one?"]},
+    "Q3": {"description": text("d", 3), "options": ["yes", "no"], "questions": []},
+}
+
+
+def survey(spec: ScenarioSpec, folder: Path) -> dict[str, Any]:
+    """Write personas and questions, each as one file of JSON."""
+    for name, content in (("vn_personas_with_filtered_responses", PERSONAS), ("wvs_questions_dump.en", SURVEY)):
+        written(json.dumps(content), folder / "raw" / f"{name}.json")
+    questions = pl.DataFrame({"json": [json.dumps(SURVEY)]})
+    stored(spec, folder, [{"json": json.dumps(PERSONAS)}], {"questions": questions})
+    return {"files": {"snapshot": str(folder / "raw")}, "hub": {}}
+
+
 def ranked(name: str) -> Case:
     return Case(
         f"melt_information_retrieval_{name}:valid_topk=30,max_train_instances=1", "melt_ir_scenario",
@@ -814,7 +844,7 @@ MELT = [
     ),
     *(
         Case(
-            f"melt_{name}:data_augmentation=canonical,max_train_instances=1", module,
+            f"melt_{name}:data_augmentation=typo_easy,max_train_instances=1", module,
             hub(dataset, {"train": rows, "test": rows[:5]}),
         )
         for name, module, dataset, rows in (
@@ -826,6 +856,11 @@ MELT = [
     ),
     ranked("mmarco"),
     ranked("mrobust"),
+    *(
+        Case(f"cultural_value_understanding_wvs:language={language},country={country}", "lmkt_scenarios", survey,
+             numbered=False, ordered=False)
+        for language, country in (("en", "VN"), ("vi", "US"))
+    ),
     *(
         Case(
             f"social_norm_{task}_normad:language={language},country={country}", "lmkt_scenarios",

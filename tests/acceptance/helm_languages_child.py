@@ -108,6 +108,7 @@ def patch(question: dict[str, Any]) -> None:
         return found[split] if split else found
 
     scenario.ensure_file_downloaded = downloaded
+    scenario.snapshot_download = lambda **_: question["files"]["snapshot"]
     if hasattr(scenario, "datasets"):
         scenario.datasets.load_dataset = loaded
     scenario.load_dataset = loaded
