@@ -94,9 +94,10 @@ def as_tuple(row: Any) -> tuple[Any, ...]:
 
 
 def test_entries_of_the_conf_files_become_plans(
-    helm: helm_peer.Peer, shared: Path, monkeypatch: pytest.MonkeyPatch
+    helm: helm_peer.Peer, shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("HELMFRAME_DATA", raising=False)
+    (tmp_path / "tables").symlink_to(shared / "tables")  # for perturbations
+    monkeypatch.setenv("HELMFRAME_DATA", str(tmp_path))
     index = scenario_index()
     texts = {
         name: list(dict.fromkeys(map(str, read_conf(shared / f"helm_conf/run_entries_{name}.conf")))) for name in CONFS
