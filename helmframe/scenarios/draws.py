@@ -227,7 +227,7 @@ def sample_by_label(
         keys: The rows; those whose `usable` is false are skipped.
         seed: The seed of each label's stream.
         splits: The splits to sample.
-        subset: The column of the subsets, each of which is sampled for itself.
+        subset: The column of the subsets. Each subset has a sample of its own.
         more: A label. The sample of a split gets the first of the other rows with this label in addition.
     """
     parts = []
