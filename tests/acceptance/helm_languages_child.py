@@ -5,6 +5,8 @@ Reads one JSON line per question and prints one. {"entry", "module"} builds the 
 {"requests": [[instance id, perturbation, prompt]], "instances": [[input, split, [[text, correct]]]]}.
 
 {"bare", "ignored"} returns the run spec that the function of the entry makes without the arguments in `ignored`.
+
+{"texts", "languages"} scores each pair of texts by SEA-HELM's metrics and ours: {"scores": [[name, HELM's, ours]]}.
 """
 
 import dataclasses
@@ -14,6 +16,7 @@ import shutil
 import sys
 import tempfile
 import traceback
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +37,8 @@ def main() -> None:
                 answer = evaluated(question)
             elif "bare" in question:
                 answer = bare(question["bare"], question["ignored"])
+            elif "texts" in question:
+                answer = {"scores": scores(question["texts"], question["languages"])}
         except Exception:  # the caller shows it
             answer = {"error": traceback.format_exc()}
         print(json.dumps(answer), file=answers, flush=True)
@@ -86,6 +91,25 @@ def bare(text: str, ignored: list[str]) -> dict[str, Any]:
     entry = specs.parse_object_spec(text)
     arguments = {key: value for key, value in entry.args.items() if key not in ignored}
     return dataclasses.asdict(module("run_spec").get_run_spec_function(entry.class_name)(**arguments))
+
+
+def scores(texts: list[str], languages: list[str]) -> list[list[Any]]:
+    """Return the scores of all pairs of texts, as output and reference."""
+    sys.path.insert(0, str(Path(__file__).parents[2]))
+    ours: Any = importlib.import_module("helmframe.metrics.overlap")
+    helms = module("metrics.seahelm_metrics")
+    translation, rows = helms.SEAHELMMachineTranslationMetric(), []
+    for output, gold in product(texts, texts):
+        plain = output.strip()
+        chrf = translation.chr_f_plus_plus([gold], plain)["chr_f_plus_plus"]
+        rows.append(["chr_f_plus_plus", chrf, ours.chr_f_plus_plus(output, gold)])
+        for language in languages:
+            metric = helms.SEAHELMQAMetric(language)
+            for name in ("squad_f1_score", "squad_exact_match_score"):
+                helms_score = float(getattr(metric, name)(gold.strip(), plain))
+                our_score = getattr(ours, name)(output, gold, language=language)
+                rows.append([f"{name}({language})", helms_score, our_score])
+    return rows
 
 
 def patch(question: dict[str, Any]) -> None:

@@ -129,3 +129,18 @@ def test_entries_of_the_conf_files_become_plans(
         }
         assert only_helms <= LACKING
     shown("4", "entries that become plans", sum(map(len, texts.values())), "all")
+
+
+def test_seahelm_metrics_equal_helms(helm: helm_peer.Peer) -> None:
+    helm_peer.install(helm_run_peer.HELM_RUN / "bin" / "python", ["pythainlp>=5"])
+    texts = [
+        *("กรุงเทพมหานคร เป็นเมืองหลวง", "เมืองหลวงของประเทศไทย", "กรุงเทพ", "ภาษาไทย 2020", "ไทย!"),
+        *("the cat", "The Cat.", "a cat sat", "Hà Nội là thủ đô", "hà nội", "தமிழ் மொழி", "", "..."),
+    ]
+    scores = helm.ask({"texts": texts, "languages": ["th", "vi", "id", "ta", "en"]})
+    assert "error" not in scores, scores["error"]
+    rows = scores["scores"]
+    equal = sum(ours == pytest.approx(helms, abs=1e-12) for _, helms, ours in rows)
+    shown("4", "scores of SEA-HELM's metrics equal to HELM's", f"{equal}/{len(rows)}", "all")
+    assert rows
+    assert equal == len(rows)
