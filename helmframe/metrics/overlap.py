@@ -268,7 +268,7 @@ def corpus_ter() -> pl.Expr:
 
 @cache
 def _chrf() -> Any:
-    from sacrebleu.metrics import CHRF
+    from sacrebleu import CHRF
 
     return CHRF(word_order=2)
 

@@ -58,15 +58,15 @@ def hubs(
                 frame = pl.DataFrame(list(rows), infer_schema_length=None)
                 path = kept(frame, folder / "raw" / configuration / f"{split}.parquet")
                 paths.setdefault(configuration, {})[split] = path
-                stored(spec, folder, frame, **values, split=split)
+                stored(spec, folder, frame, {**values, "split": split})
         return {"files": {}, "hub": {name: paths}}
 
     return make
 
 
 def stored(
-    spec: ScenarioSpec, folder: Path, rows: pl.DataFrame | Rows, tables: Mapping[str, pl.DataFrame] | None = None,
-    **values: str,
+    spec: ScenarioSpec, folder: Path, rows: pl.DataFrame | Rows, values: Mapping[str, str],
+    tables: Mapping[str, pl.DataFrame] | None = None,
 ) -> None:  # fmt: skip
     """Write the rows of one file of the publisher as our source: by the SELECT of `download`, in the spec's layout."""
     frame = rows if isinstance(rows, pl.DataFrame) else pl.DataFrame(list(rows), infer_schema_length=None)
@@ -98,7 +98,7 @@ def raw(
 
     def make(spec: ScenarioSpec, folder: Path) -> dict[str, Any]:
         for values, frame in rows:
-            stored(spec, folder, frame, tables(values) if tables else None, **values)
+            stored(spec, folder, frame, values, tables(values) if tables else None)
         return {"files": dict(write(folder / "raw")), "hub": {}}
 
     return make
@@ -119,7 +119,7 @@ def text(*parts: object) -> str:
 
 def arabic_exam(n: int, *, numbers: bool = False) -> list[dict[str, Any]]:
     """Rows of ArabicMMLU and MadinahQA: passages and options may be missing, and options may be numbers."""
-    options = [
+    options: list[list[Any]] = [
         [index + 1.0, 2.5, 0.0, None, None] if numbers else [text("o", index, i) for i in range(3)] + ["", None]
         for index in range(n)
     ]
@@ -521,7 +521,10 @@ def pragmatics(kind: str) -> list[dict[str, Any]]:
     """Rows of two phenomena, of single statements or of pairs."""
     rows = []
     for i in range(8):
-        row = {"linguistic_phenomenon": ["presuppositions", "scalar_implicatures"][i % 2], "text": text("s", i)}
+        row: dict[str, Any] = {
+            "linguistic_phenomenon": ["presuppositions", "scalar_implicatures"][i % 2],
+            "text": text("s", i),
+        }
         if kind == "single":
             row |= {
                 "question_translated": "benar atau salah", "choices": "True or False",
@@ -752,7 +755,7 @@ def survey(spec: ScenarioSpec, folder: Path) -> dict[str, Any]:
     for name, content in (("vn_personas_with_filtered_responses", PERSONAS), ("wvs_questions_dump.en", SURVEY)):
         written(json.dumps(content), folder / "raw" / f"{name}.json")
     questions = pl.DataFrame({"json": [json.dumps(SURVEY)]})
-    stored(spec, folder, [{"json": json.dumps(PERSONAS)}], {"questions": questions})
+    stored(spec, folder, [{"json": json.dumps(PERSONAS)}], {}, {"questions": questions})
     return {"files": {"snapshot": str(folder / "raw")}, "hub": {}}
 
 

@@ -81,7 +81,8 @@ def test_prompts_of_synthetic_rows_equal_helms(
 def instances(spec: ScenarioSpec, case: Case, root: Path) -> list[tuple[Any, ...]]:
     """Return input, split and references of our instances, in the order of HELM's."""
     (draft,) = drafts_of(parse_entry(case.entry.removesuffix(":")), scenario_index())
-    where = [Equals(name, (value,)) for name, value in {**dict(spec.default), **dict(draft.where)}.items()]
+    values: dict[str, Any] = {**dict(spec.default), **dict(draft.where)}
+    where = [Equals(name, (value,)) for name, value in values.items()]
     frames = load(spec, where=where, splits=SPLITS, data=str(root), compat="helm")
     columns = ["input", "split", "references"]
     rows = pl.concat(frames).sort("row_index").select(columns).rows()

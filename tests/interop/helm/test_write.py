@@ -298,7 +298,7 @@ def test_log_probabilities_of_texts_and_options_are_read_back(tmp_path: Path) ->
 
 def test_metrics_of_seahelm_have_names_with_their_language() -> None:
     classes = "helm.benchmark.metrics.seahelm_metrics."
-    specs = [
+    specs: list[dict[str, Any]] = [
         {"class_name": f"{classes}SEAHELMQAMetric", "args": {"language": "th"}},
         {"class_name": f"{classes}SEAHELMMachineTranslationMetric"},
     ]
