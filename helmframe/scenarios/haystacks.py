@@ -483,7 +483,7 @@ def ruler_words() -> tuple[str, ...]:
 
 @cache
 def ruler_prose() -> tuple[str, ...]:
-    """Return the words of the prose around needles, of as many sentences as the longest context needs.
+    """Return the words of the prose around needles, enough for the longest context.
 
     RULER hides its needles in essays that may not be distributed. These sentences are made from a seed.
     """
