@@ -66,7 +66,11 @@ def _files(config: TaskConfig, split: str) -> list[str] | None:
     named = (config.dataset_kwargs or {}).get("data_files")
     path = str(config.dataset_path)
     if isinstance(named, Mapping):
-        named = named.get(split)
+        if split not in named:
+            raise SourceMissingError(
+                f"Task {config.task!r}: data_files has no split {split!r}. It has {', '.join(map(str, named))}."
+            )
+        named = named[split]
     if named is not None and path in _BUILDERS:
         listed = [named] if isinstance(named, str) else named
         if not isinstance(listed, Sequence):
