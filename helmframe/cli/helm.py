@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from helmframe._core.yaml import read_yaml, specs_root
+from helmframe._suite import suite_names
 from helmframe.cli.command import add_results, add_verbose, command, print_status
 from helmframe.cli.store import size_text
 from helmframe.config import configure, from_home
@@ -18,7 +19,6 @@ from helmframe.errors import ArgumentError, HelmframeError, SpecError, UnknownNa
 from helmframe.interop.helm import entry_states, read_conf
 from helmframe.interop.helm.scenario_lookup import find_scenario as find_entry_scenario
 from helmframe.interop.helm.scenario_lookup import scenario_index
-from helmframe.interop.suites import suite_names
 from helmframe.results import Results
 from helmframe.scenarios.catalogue import find_scenario, status
 from helmframe.scenarios.downloads import Progress

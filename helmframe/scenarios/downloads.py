@@ -35,6 +35,7 @@ T = TypeVar("T")
 # Seconds before each further attempt; the attempts start over once a further part of the file has arrived.
 WAITS: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)
 _THREADS = 6
+_ATTEMPTS = 5  # to keep a file that other processes remove
 _TIMEOUT = 60  # seconds without a byte
 _CHUNK = 1 << 18
 _POLL = 0.2  # seconds between two reports of progress
@@ -367,20 +368,29 @@ def _fetch(
     """Return the path of a download, linked into the folder, and its checksum."""
     path = _path_of(url)
     linked = folder / path.parent.name / path.name
-    linked.parent.mkdir(parents=True, exist_ok=True)
-    while not linked.exists():
+    problem = ""
+    for _ in range(_ATTEMPTS):
         try:
+            linked.parent.mkdir(parents=True, exist_ok=True)
             if not path.is_file() or _state(path).get("sha256") != _sha256(path, stop):
                 _download(spec, url, path, stop, counter)
             _link(path, linked)
+            size = linked.stat().st_size
+            counter.add(url, size, size)
+            return linked, _sha256(linked, stop)
         except SourceError:
             raise
-        except FileNotFoundError:
+        except FileNotFoundError as error:
             # another process has written its rows and removed the file
+            problem = _line(error)
             stop.wait(_POLL)
-    size = linked.stat().st_size
-    counter.add(url, size, size)
-    return linked, _sha256(linked, stop)
+        except OSError as error:
+            problem = _line(error)
+            break
+    raise SourceError(
+        f"scenario {spec.scenario!r}: storing {url} in {downloads_folder()} failed ({problem}). Set HELMFRAME_STORE to "
+        "a folder with enough space."
+    )
 
 
 def _link(path: Path, linked: Path) -> None:
@@ -442,7 +452,7 @@ def _transfer(spec: "ScenarioSpec | _Origin", url: str, part: Path, stop: thread
                 file.write(chunk)
                 start += len(chunk)
                 counter.add(url, start, size)
-                if stop.is_set():
+                if stop.is_set() and start != size:
                     raise _StoppedError
     if size is not None and start < size:
         raise _TransientError(f"the connection ended after {start:,} of {size:,} bytes")
@@ -482,7 +492,8 @@ def _response(spec: "ScenarioSpec | _Origin", url: str, headers: Mapping[str, st
     _authorize(request)
     failure: SourceError | _TransientError
     try:
-        response = _OPENER.open(request, timeout=_TIMEOUT)
+        # with the proxies of the environment
+        response = urllib.request.build_opener(_Redirects).open(request, timeout=_TIMEOUT)
     except urllib.error.HTTPError as error:
         error.close()
         failure = _failure(spec, url, error)
@@ -572,9 +583,6 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         return request
 
 
-_OPENER = urllib.request.build_opener(_Redirects)
-
-
 def _resolved(spec: ScenarioSpec, entry: Download, address: str, lock: Lock) -> tuple[str, str | None]:
     """Return the address at a fixed revision if there is one: the spec's, the lock's, or the current commit."""
     revision = entry.revision or None
@@ -640,7 +648,7 @@ def _github_commit(repository: str) -> str | None:
     """Return the newest commit of a GitHub repository, which its Git protocol reports; None if it is unknown."""
     address = f"https://github.com/{repository}.git/info/refs?service=git-upload-pack"
     with suppress(SourceError, _TransientError), _response(_Origin(""), address, {}) as response:
-        commit = re.search(rb"([0-9a-f]{40}) HEAD\b", response.read(_CHUNK))
+        commit = re.search(rb"([0-9a-f]{40}) HEAD\b", bytes(response.read(_CHUNK)))
         return commit[1].decode() if commit else None
     return None
 
@@ -735,8 +743,9 @@ def _sha256(path: Path, stop: threading.Event) -> str:
 
 def _validator(response: Any) -> str | None:
     """Return the strong ETag or the time of a file, which a request to resume must match."""
-    tag = response.headers.get("ETag")
-    return tag if tag and not tag.startswith("W/") else response.headers.get("Last-Modified")
+    tag: str | None = response.headers.get("ETag")
+    modified: str | None = response.headers.get("Last-Modified")
+    return tag if tag and not tag.startswith("W/") else modified
 
 
 def _range_start(response: Any) -> int | None:

@@ -361,7 +361,9 @@ def _written(
     columns: dict[str, str],
 ) -> Mirrored:
     with target.new(job.path) as file:
-        rows, types = write_canonical(work.connection, job.read, job.source, file, spec, offset, job.values, job.select)
+        rows, types = write_canonical(
+            work.connection, job.read, job.source, file, spec, offset, job.values, job.select, work.memory
+        )
         size = file.stat().st_size
         with file.open("rb") as written:
             digest = hashlib.file_digest(written, "sha256").hexdigest()

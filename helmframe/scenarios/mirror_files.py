@@ -23,8 +23,8 @@ GROUP_BYTES = 32 << 20  # of a row group, before compression
 # DuckDB's reader keeps the row group of a vector in memory; rows of a batch, and the most rows of a row group.
 _BATCH = 2048
 _GROUP_ROWS = 131_072
-# DuckDB's memory, without Arrow's.
-_MEMORY = "256MB"
+# DuckDB's memory, without Arrow's; and if each row is a whole file of JSON, which queries copy several times.
+_MEMORY, WHOLE_FILES_MEMORY = "256MB", "4GB"
 
 
 def write_canonical(
@@ -36,6 +36,7 @@ def write_canonical(
     offset: int,
     values: Mapping[str, str],
     select: str | None = None,
+    memory: str | None = None,
 ) -> tuple[int, dict[str, str]]:
     """Write rows as Parquet in the source's order, which is the order of row_index.
 
@@ -48,6 +49,7 @@ def write_canonical(
         offset: The row_index of the first row, if the source has no row_index.
         values: The columns in the path. They aren't written to the file.
         select: SQL over the table `rows` that makes the columns; None if the source has them.
+        memory: The limit of DuckDB's memory, if the rows need more than usual.
 
     Returns:
         The number of rows, and the columns with their types.
@@ -60,7 +62,9 @@ def write_canonical(
     import pyarrow.parquet as pq
 
     run = partial(read_guarded, spec.scenario, source)
-    connection.execute(f"SET memory_limit = '{_MEMORY}'; SET threads = 2; SET preserve_insertion_order = true")
+    connection.execute(
+        f"SET memory_limit = '{memory or _MEMORY}'; SET threads = 2; SET preserve_insertion_order = true"
+    )
     run(lambda: connection.execute(f"CREATE OR REPLACE TEMP VIEW rows AS SELECT * FROM {read}"))
     if select is not None:
         run(lambda: connection.execute(f"CREATE OR REPLACE TEMP VIEW made AS {select}"))

@@ -31,6 +31,7 @@ from helmframe.scenarios.downloads import (
     renamed,
 )
 from helmframe.scenarios.draws import Draw, find_draw
+from helmframe.scenarios.mirror_files import WHOLE_FILES_MEMORY
 from helmframe.scenarios.raw import (
     ROW_PER_FILE,
     decompressed,
@@ -79,7 +80,7 @@ class Work:
     """The files to write, in the order of row_index, a connection that reads them, and their source.
 
     `draw` is the name of the draw that chose the rows, if any. `downloads` are the addresses of downloaded files, each
-    in the spec's spelling and resolved.
+    in the spec's spelling and resolved. `memory` is the limit of DuckDB's memory, if the rows need more than usual.
     """
 
     jobs: Sequence[Job]
@@ -88,6 +89,7 @@ class Work:
     revision: str | None
     draw: str = ""
     downloads: Sequence[tuple[str, str]] = ()
+    memory: str | None = None
 
 
 @dataclass(frozen=True)
@@ -205,13 +207,18 @@ def open_downloads(
         paths = fetch_all(spec, wanted, lock, made, report)
         opened = connect(spec, str(made))
         try:
-            files = _Files(spec, paths, made, opened, lock)
-            rows = [rows for entry, remote, tables in entries for rows in files.rows(entry, remote, tables)]
+            reader_of_files = _Files(spec, paths, made, opened, lock)
+            rows = [rows for entry, remote, tables in entries for rows in reader_of_files.rows(entry, remote, tables)]
             revisions = list(dict.fromkeys(remote.revision for _, remote, _ in entries))
             revision = revisions[0] if len(revisions) == 1 else None
             addresses = ", ".join(dict.fromkeys(entry.url for entry in spec.download))
             downloads = [(entry.url, remote.url) for entry, remote in wanted]
-            yield _work(spec, rows, Work([], opened.connection, addresses, revision, downloads=downloads))
+            files = [file for entry in spec.download for file in (entry, *(table for _, table in entry.tables))]
+            has_objects = any(file.format == "objects" for file in files)
+            memory = WHOLE_FILES_MEMORY if has_objects else None
+            if memory is not None:
+                opened.connection.execute(f"SET memory_limit = '{memory}'")
+            yield _work(spec, rows, Work([], opened.connection, addresses, revision, "", downloads, memory))
         finally:
             opened.close()
 

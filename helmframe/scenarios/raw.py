@@ -237,7 +237,7 @@ def decompressed(path: Path, folder: Path) -> Path:
     try:
         with _decompressing(path) as packed, target.open("wb") as file:
             shutil.copyfileobj(packed, file, 1 << 20)
-    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+    except _damage() as error:
         raise SourceBrokenError(f"decompressing {path.name} failed ({_problem(error)}). Download it again.") from None
     return target
 
@@ -273,7 +273,7 @@ def unpack(path: Path, folder: Path, wanted: Callable[[str], bool] = lambda _: T
                             _write_member(member, info.filename, folder)
         else:
             _unpack_tar(path, folder, wanted)
-    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError) as error:
+    except _damage() as error:
         raise SourceBrokenError(f"unpacking {path} failed ({_problem(error)}). Download it again.") from None
 
 
@@ -327,6 +327,14 @@ def _decompressing(path: Path) -> Any:
     import pyarrow as pa
 
     return pa.input_stream(str(path), compression="zstd")
+
+
+def _damage() -> tuple[type[Exception], ...]:
+    """Return the types of errors of damaged files; zipfile raises RuntimeError if a file is encrypted."""
+    import pyarrow as pa
+
+    damaged = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError)
+    return (*damaged, OSError, RuntimeError, pa.ArrowException)
 
 
 def _problem(error: BaseException) -> str:
@@ -394,8 +402,10 @@ def _cells(
         limit = csv.field_size_limit(_CELL_BYTES)
         try:
             with _open_text(path, encoding, newline="") as file:
-                quoting = csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE
-                reader = csv.reader(file, delimiter=delimiter, quotechar=quote or None, quoting=quoting)
+                if quote:
+                    reader = csv.reader(file, delimiter=delimiter, quotechar=quote)
+                else:
+                    reader = csv.reader(file, delimiter=delimiter, quoting=csv.QUOTE_NONE)
                 for row in reader:
                     if row:
                         yield reader.line_num, row

@@ -116,7 +116,7 @@ def test_an_element_in_one_of_its_own_name_is_a_part_of_it(tmp_path: Path) -> No
 
 
 def test_a_sheet_of_excel_is_read(tmp_path: Path) -> None:
-    sheets = {"first": [["a", "b"], ["x", 1], ["y", 2]], "second": [["c"], ["z"]]}
+    sheets: dict[str, list[list[object]]] = {"first": [["a", "b"], ["x", 1], ["y", 2]], "second": [["c"], ["z"]]}
     content = workbook(sheets)
     assert read(tmp_path, content, "xlsx", "t.xlsx") == [("x", 1), ("y", 2)]
     assert read(tmp_path, content, "xlsx", "t.xlsx", sheet="second") == [("z",)]
