@@ -130,6 +130,7 @@ def mirror(
     lock = _read_lock(target, spec, update=update_lock)
     try:
         with open_downloads(spec, lock, progress) as work:
+            _write_lock(target, spec, lock)  # before the files: a killed mirror is never whole without its lock
             outcome = _written_all(target, spec, work, before, report, recipe)
     finally:
         _write_lock(target, spec, lock)
@@ -304,6 +305,7 @@ def _write_lock(target: Target, spec: ScenarioSpec, lock: Lock) -> None:
             "downloads": dict(sorted(lock.entries.items())),
         }
         target.write(json.dumps(content, indent=1, ensure_ascii=False) + "\n", _lock_path(spec))
+        lock.changed = False
 
 
 class _Manifest:

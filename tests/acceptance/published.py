@@ -60,7 +60,7 @@ class Published:
 
     Attributes:
         files: Address, as the spec has it without `@revision` → content.
-        rows: Path below a root → the rows with the spec's columns, made in Python. The number of a shard can be missing.
+        rows: Path below a root → the rows with the spec's columns, made in Python. The shard's number can be missing.
         runs: HELM's scenarios, if HELM samples the rows.
     """
 
@@ -139,9 +139,7 @@ def anthropic_red_team(data: Path) -> Published:
     attempts = _attempts(data)
     packed = gz(json.dumps(attempts, indent=1).encode())
     rows = [{"transcript": row["transcript"]} for row in attempts]
-    return Published(
-        {f"{HH}/red-team-attempts/red_team_attempts.jsonl.gz": packed}, {"hh_rlhf/red-team-attempts/train": rows}
-    )
+    return Published({f"{HH}/red-team-attempts/red_team_attempts.jsonl.gz": packed}, {"anthropic_red_team/train": rows})
 
 
 def bbq(data: Path) -> Published:
@@ -170,9 +168,7 @@ def civil_comments(data: Path) -> Published:
         groups = [float(number % (place + 2) == 1) for place in range(len(GROUPS))]
         toxicity = (number % 7) / 6
         table.append([number, 1000 + number, text, split, toxicity, *groups])
-        splits[split].append(
-            {"comment_text": text, "toxicity": toxicity, **dict(zip(GROUPS, groups, strict=True))}
-        )
+        splits[split].append({"comment_text": text, "toxicity": toxicity, **dict(zip(GROUPS, groups, strict=True))})
     address = "hf://datasets/shlomihod/civil-comments-wilds/all_data_with_identities.csv"
     return Published({address: csv_file(table)}, {f"civil_comments/{name}": rows for name, rows in splits.items()})
 
@@ -194,8 +190,8 @@ def code_apps(data: Path) -> Published:
         needed = "solutions" if split == "train" else "input_output"
         rows[f"apps/{split}"] = [
             {
-                "question": row["question"], "starter_code": row["starter_code"],
-                "solutions": json.loads(row["solutions"]) if row["solutions"] else None, "input_output": row["input_output"],
+                "question": row["question"], "starter_code": row["starter_code"], "input_output": row["input_output"],
+                "solutions": json.loads(row["solutions"]) if row["solutions"] else None,
             }
             for row in problems
             if row[needed]
@@ -604,7 +600,10 @@ def wikifact(data: Path) -> Published:
     for number, subject in enumerate(subjects):
         for split in ("train", "test"):
             facts = [
-                {"question": f"{text[:40]} ({split}) is", "references": [text[40:50], f" {text[50:60]}"][: 1 + place % 2]}
+                {
+                    "question": f"{text[:40]} ({split}) is",
+                    "references": [text[40:50], f" {text[50:60]}"][: 1 + place % 2],
+                }
                 for place, text in enumerate(texts(data)[number : number + 4])
             ]
             files[f"hf://datasets/lighteval/wikifact/{subject}/{split}.jsonl"] = jsonl(facts)
@@ -627,7 +626,7 @@ CLASSES = {
 TOPICS = ("online_terms_of_service_clause_topics", "covid19_emergency_event")
 EURLEX = ("multi_eurlex_level_1", "multi_eurlex_level_2", "multi_eurlex_level_3")
 # subset → the number of names of entities (HELM, lextreme_scenario.py)
-ENTITIES = {"greek_legal_ner": 17, "legalnero": 11, "lener_br": 13, "mapa_coarse": 13, "mapa_fine": 47}
+ENTITIES = {"greek_legal_ner": 17, "legalnero": 11, "lener_br": 13, "mapa_coarse": 13, "mapa_fine": 45}
 
 
 def lextreme(data: Path) -> Published:
@@ -691,7 +690,9 @@ def wikitext_103(data: Path) -> Published:
         articles.append([*lines, " = = = Last = = = \n"])
     stored = [{"text": "" if line == " \n" else line} for article in articles for line in article]
     address = "hf://datasets/Salesforce/wikitext/wikitext-103-raw-v1/test-00000-of-00001.parquet"
-    return Published({address: parquet(stored)}, {"wikitext_103/test": [{"text": "".join(lines)} for lines in articles]})
+    return Published(
+        {address: parquet(stored)}, {"wikitext_103/test": [{"text": "".join(lines)} for lines in articles]}
+    )
 
 
 def multilexsum_legal_summarization(data: Path) -> Published:

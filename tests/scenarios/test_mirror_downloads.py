@@ -414,3 +414,11 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
     server.files["data.example/small.bin"] = b"small"
     done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True)
     assert int(done.stdout) < 16_000  # kilobytes
+
+
+def test_the_lock_is_written_before_the_files(tmp_path: Path, server: Publisher) -> None:
+    # a mirror that is killed later must not be whole without its lock
+    locks: list[bool] = []
+    lock = tmp_path / "to" / "manifests" / "capitals.lock.json"
+    mirror(spec(tmp_path), tmp_path / "to", report=lambda _path, _done, _all: locks.append(lock.is_file()))
+    assert locks == [True] * 5
