@@ -76,6 +76,7 @@ class Progress:
         received: The number of bytes on disk.
         size: The number of bytes of all files. Sizes of files that no server has sent yet are estimated; None if all
             are unknown.
+        resumed: The number of bytes from earlier runs.
     """
 
     scenario: str
@@ -83,6 +84,7 @@ class Progress:
     n_files: int
     received: int
     size: int | None
+    resumed: int = 0
 
 
 @dataclass
@@ -274,6 +276,7 @@ def fetch_all(
             pool.submit(_fetch, spec, url, stop, counter, folder): url for url in by_url
         }
         try:
+            report(counter.progress())
             while waiting:
                 done, _ = wait(waiting, timeout=_POLL, return_when=FIRST_COMPLETED)
                 for future in done:
@@ -326,19 +329,23 @@ class _Counter:
         self._scenario, self._n_files = scenario, n_files
         self._received: dict[str, int] = {}
         self._sizes: dict[str, int] = {}
+        self._resumed: dict[str, int] = {}
         self._mutex = threading.Lock()
 
     def add(self, url: str, received: int, size: int | None) -> None:
         with self._mutex:
+            # the first report of a file has the bytes of earlier runs
+            self._resumed.setdefault(url, received)
             self._received[url] = received
             if size is not None:
                 self._sizes[url] = size
 
     def progress(self) -> Progress:
         with self._mutex:
-            received, sizes = sum(self._received.values()), list(self._sizes.values())
+            received, resumed = sum(self._received.values()), sum(self._resumed.values())
+            sizes = list(self._sizes.values())
         size = round(sum(sizes) / len(sizes) * self._n_files) if sizes else None
-        return Progress(self._scenario, self.files, self._n_files, received, size)
+        return Progress(self._scenario, self.files, self._n_files, received, size, resumed)
 
 
 class _StoppedError(Exception):
