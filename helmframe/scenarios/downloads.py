@@ -242,7 +242,8 @@ def check_checksum(scenario: str, address: str, digest: str, expected: str | Non
     if expected is not None and digest != expected:
         raise SourceBrokenError(
             f"scenario {scenario!r}: {address} has another checksum than the spec: SHA-256 {digest}, expected "
-            f"{expected}.\nThe download is damaged, or the publisher has replaced the file. Rerun the command."
+            f"{expected}.\nRerun the command. If the publisher has replaced the file, write a copy of the earlier one: "
+            "--from FOLDER|ARCHIVE|URL."
         )
 
 
@@ -267,7 +268,8 @@ def fetch_all(
         SourceDeniedError: A server requires access. The message names the page with the terms.
         SourceError: A download fails. The others are stopped; the next call resumes them.
     """
-    by_url = {remote.url: (entry, remote) for entry, remote in entries}
+    # entries that share a file may state its checksum once
+    by_url = {remote.url: (entry, remote) for entry, remote in sorted(entries, key=lambda pair: bool(pair[0].sha256))}
     counter = _Counter(spec.scenario, len(by_url))
     paths: dict[str, Path] = {}
     stop = threading.Event()
