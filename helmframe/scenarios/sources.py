@@ -116,7 +116,8 @@ class Source:
     def missing(self) -> SourceMissingError:
         """Return the error that no file is at the address."""
         return SourceMissingError(
-            f"scenario {self.scenario!r}: no file found at {self.address}.\n{self.fetch_hint or advice(self.address)}"
+            f"scenario {self.scenario!r}: no file found at {self.address}.\n{advice(self.address)}"
+            + (f"\n{self.fetch_hint}" if self.fetch_hint else "")
         )
 
     def close(self) -> None:
