@@ -119,7 +119,8 @@ def _attempts(data: Path) -> Rows:
 def anthropic_hh_rlhf(data: Path) -> Published:
     with gzip.open(data / "raw/hh_rlhf/harmless-base/test.jsonl.gz", "rt", encoding="utf-8") as file:
         real = [json.loads(line) for line in file][:60]
-    files, rows = {}, {"train": [], "test": []}
+    files: dict[str, bytes] = {}
+    rows: dict[str, Rows] = {"train": [], "test": []}
     for number, folder in enumerate(("harmless-base", "helpful-base", "helpful-online", "helpful-rejection-sampled")):
         for split in ("train", "test"):
             # of the real file its own rows; of the others a part of them
@@ -176,7 +177,7 @@ def civil_comments(data: Path) -> Published:
 def code_apps(data: Path) -> Published:
     files, rows = {}, {}
     for split in ("train", "test"):
-        problems = []
+        problems: Rows = []
         for number, text in enumerate(texts(data)[:12]):
             tests = json.dumps({"inputs": [f"{number}\n"], "outputs": [f"{number}\n"]})
             problems.append(
@@ -365,7 +366,11 @@ rules:
   expansions:
     - text: What is 2 + 2?
 """
-    people = (("a friend", []), ("my aunt", ["family"]), ("my cousin’s dog", ["family"]))
+    people: tuple[tuple[str, list[str]], ...] = (
+        ("a friend", []),
+        ("my aunt", ["family"]),
+        ("my cousin’s dog", ["family"]),
+    )
     own = ["first", "own"]
     rows = [{"prompt": f"Write to {person} about work.", "tags": own + more} for person, more in people]
     rows += [{"prompt": f'Say "hello": {person} & co', "tags": own + more} for person, more in people]
@@ -701,9 +706,8 @@ def multilexsum_legal_summarization(data: Path) -> Published:
     for split, part in in_shares(frame, legal.SPLITS).items():
         # a third of the lawsuits has no short summary
         short = pl.when(pl.int_range(pl.len()) % 3 == 1).then(None).otherwise("summary")
-        stored = part.select(
-            **{"id": pl.col("summary").str.head(8), "summary/long": "document", "summary/short": short}
-        )
+        long = pl.col("document").alias("summary/long")
+        stored = part.select(pl.col("summary").str.head(8).alias("id"), long, short.alias("summary/short"))
         address = f"hf://datasets/allenai/multi_lexsum/v20220616/{split}/0000.parquet"
         files[address] = parquet(stored)
         rows[f"multi_lexsum/default/{split}"] = stored.select(document="summary/long", summary="summary/short")

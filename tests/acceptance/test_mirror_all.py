@@ -156,7 +156,7 @@ def site(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sit
     folder = tmp_path_factory.mktemp("specs")
     publishers = Publishers()
     made = {}
-    checksums = {}
+    checksums: dict[str, str] = {}
     for name in json.loads(FILE.read_text(encoding="utf-8")):
         made[name] = published(name, shared)
         publishers.add(find_scenario(name), made[name])
