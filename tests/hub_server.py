@@ -40,11 +40,16 @@ class Request(NamedTuple):
 
 
 class Fault(NamedTuple):
-    """A status to send in place of a response to a request whose path matches `path`."""
+    """A status to send in place of a response to a request whose path and method match."""
 
     status: int
     retry_after: str = ""
     path: str = ""
+    method: str = ""
+
+    def fits(self, method: str, path: str) -> bool:
+        """Return whether the fault is one of this request."""
+        return re.search(self.path, path) is not None and self.method in ("", method)
 
 
 @dataclass
@@ -60,6 +65,8 @@ class Hub:
         private: Repositories that don't exist for others.
         renamed: Old name → new name.
         page_size: The number of entries on a page of a tree.
+        links: The address in links to further pages, if another than that of the request.
+        ranges: Whether the host of LFS objects reads ranges.
         faults: Statuses for the next requests; a fault is used once.
         failing: Statuses for all requests.
         requests: The requests so far.
@@ -74,6 +81,8 @@ class Hub:
     private: frozenset[str] = frozenset()
     renamed: Mapping[str, str] = field(default_factory=dict)
     page_size: int = 1000
+    links: str = ""
+    ranges: bool = True
     faults: list[Fault] = field(default_factory=list)
     failing: list[Fault] = field(default_factory=list)
     requests: list[Request] = field(default_factory=list)
@@ -96,13 +105,13 @@ class Hub:
         branch = branch_of(revision)
         return commit_of(branch) if branch in self.branches(repository) else revision
 
-    def fault(self, path: str) -> Fault | None:
+    def fault(self, method: str, path: str) -> Fault | None:
         """Return the status to send in place of a response, if there is one."""
         with self.lock:
             for number, fault in enumerate(self.faults):
-                if re.search(fault.path, path):
+                if fault.fits(method, path):
                     return self.faults.pop(number)
-        return next((fault for fault in self.failing if re.search(fault.path, path)), None)
+        return next((fault for fault in self.failing if fault.fits(method, path)), None)
 
 
 class Files:
@@ -166,6 +175,8 @@ def hub_server(
     private: Sequence[str] = (),
     renamed: Mapping[str, str] | None = None,
     page_size: int = 1000,
+    links: str = "",
+    ranges: bool = True,
     faults: Sequence[Fault] = (),
     failing: Sequence[Fault] = (),
 ) -> Iterator[Hub]:
@@ -177,6 +188,8 @@ def hub_server(
         private=frozenset(private),
         renamed=renamed or {},
         page_size=page_size,
+        links=links,
+        ranges=ranges,
         faults=list(faults),
         failing=list(failing),
     )
@@ -257,7 +270,7 @@ def handler(hub: Hub, base: str = "") -> type[BaseHTTPRequestHandler]:
             """Record a request, and send a fault, a redirect or a refused token in place of a response."""
             with hub.lock:
                 hub.requests.append(Request("hub", self.command, path, self._token(), self.headers.get("Range", "")))
-            fault = hub.fault(path)
+            fault = hub.fault(self.command, path)
             if fault is not None:
                 headers = {"Retry-After": fault.retry_after} if fault.retry_after else {}
                 self.send_bytes(b"{}", {"X-Error-Message": "injected", **headers}, fault.status)
@@ -317,7 +330,7 @@ def handler(hub: Hub, base: str = "") -> type[BaseHTTPRequestHandler]:
             end = start + min(int(query.get("limit", hub.page_size)), hub.page_size)
             headers = {}
             if end < len(entries):
-                origin = base or f"http://{self.headers['Host']}"
+                origin = base or hub.links or f"http://{self.headers['Host']}"
                 address = f"{origin}{urlsplit(self.path).path}?{urlencode({**query, 'cursor': end})}"
                 headers = {"Link": f'<{address}>; rel="next"'}
             self._json(entries[start:end], headers)
@@ -350,7 +363,10 @@ def handler(hub: Hub, base: str = "") -> type[BaseHTTPRequestHandler]:
             self.send_bytes(b"", {**headers, **linked, "Location": location}, 302)
 
         def _json(self, value: object, headers: Mapping[str, str] | None = None) -> None:
-            self.send_bytes(json.dumps(value, separators=(",", ":")).encode(), {"Content-Type": "application/json", **(headers or {})})
+            self.send_bytes(
+                json.dumps(value, separators=(",", ":")).encode(),
+                {"Content-Type": "application/json", **(headers or {})},
+            )
 
         def _refuse(self, status: int, code: str, message: str) -> None:
             headers = {"X-Error-Message": message, **({"X-Error-Code": code} if code else {})}
@@ -377,6 +393,8 @@ def lfs_handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
                 self.send_bytes(b"", {}, 404)
                 return
             body = files.read(file)
+            if not hub.ranges:
+                del self.headers["Range"]
             self.send_bytes(body, {"ETag": f'"{sha256(body).hexdigest()}"'})
 
         do_HEAD = do_GET  # noqa: N815 - the name that the server calls

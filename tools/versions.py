@@ -24,7 +24,7 @@ CORE = ("tests/test_plan.py", "tests/test_schema.py", "tests/results", "tests/me
 TESTS = {
     "polars": (*CORE, "tests/stats", "tests/perturbations/test_noise.py", "tests/adapters"),
     "duckdb": ("tests/test_plan.py", "tests/scenarios", "tests/results/test_results.py"),
-    "huggingface_hub": ("tests/scenarios/test_hub.py",),
+    "huggingface_hub": ("tests/scenarios/test_hub.py", "tests/scenarios/test_hub_access.py"),
     "altair": ("tests/views/charts", "tests/views/test_report.py", "tests/views/test_dashboard.py"),
     "transformers": ("tests/models/test_local_model.py", "tests/models/test_encoder_decoder.py", "tests/models/engine"),
 }

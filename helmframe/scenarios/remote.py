@@ -14,7 +14,7 @@ from email.utils import parsedate_to_datetime
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, urlsplit
 
 from helmframe.config import HUB, S3Options, hub_endpoint, hub_token, s3_options, s3_reader
 from helmframe.errors import CapabilityError, SourceError
@@ -210,7 +210,7 @@ def _find_on_hub(filesystem: Any, readable: set[str], pattern: str) -> list[str]
     paths = [f"hf://{path}" for path in filesystem.find(folder)]
     repository = HubPath.parse(pattern).repository
     if paths and repository not in readable:
-        request_hub("HEAD", HubPath.parse(paths[0]).url)
+        _hub_size(paths[0])
         readable.add(repository)
     return paths
 
@@ -252,7 +252,7 @@ class HubPath:
     @property
     def page(self) -> str:
         """The page of the data set, with its terms."""
-        return f"{hub_endpoint()}/datasets/{self.repository}"
+        return f"{without_user(hub_endpoint())}/datasets/{self.repository}"
 
     def api(self, call: str) -> str:
         """Return the address of a call of the Hub's API: "tree" or "revision"."""
@@ -284,11 +284,11 @@ def request_hub(method: str, url: str, headers: Mapping[str, str] | None = None)
         HfHubHTTPError: The Hub refuses the request. It is an OSError, and its message has no credentials.
         ConnectionError: The Hub can't be reached.
     """
-    from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
+    from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status  # type: ignore[attr-defined]
 
     for attempt in range(_RETRIES + 1):
         session = get_session()
-        http = sys.modules[type(session).__module__.partition(".")[0]]  # httpx, or its successor httpx2
+        http = _http_library(session)
         try:
             response = session.request(
                 method, url, headers={**build_hf_headers(), **(headers or {})}, timeout=_TIMEOUT, follow_redirects=True
@@ -309,6 +309,21 @@ def request_hub(method: str, url: str, headers: Mapping[str, str] | None = None)
             time.sleep(wait)
     # raised outside of `except`, so that no traceback has the request, which has the token
     raise ConnectionError(f"{hub_endpoint()}: {problem}")
+
+
+def without_user(text: str) -> str:
+    """Return a text with addresses that have no user and password.
+
+    >>> without_user("https://me:secret@hub.example.org/api")
+    'https://hub.example.org/api'
+    """
+    return re.sub(r"://[^/@\s]*@", "://", text)
+
+
+def _http_library(session: Any) -> Any:
+    """Return the library of a client, which the user may have derived: httpx, or its successor httpx2."""
+    names = (base.__module__.partition(".")[0] for base in type(session).__mro__)
+    return sys.modules[next(name for name in names if name in ("httpx", "httpx2"))]
 
 
 def _requested_wait(headers: Mapping[str, str]) -> float:
@@ -333,7 +348,9 @@ def _hub_filesystem_type() -> Any:
     class HubFile(AbstractBufferedFile):  # type: ignore[misc]
         def _fetch_range(self, start: int, end: int) -> bytes:
             headers = {"Range": f"bytes={start}-{end - 1}", "Accept-Encoding": "identity"}
-            return bytes(request_hub("GET", HubPath.parse(self.path).url, headers).content)
+            response = request_hub("GET", HubPath.parse(self.path).url, headers)
+            # a mirror of the Hub may send the whole file
+            return bytes(response.content if response.status_code == 206 else response.content[start:end])
 
     class HubFiles(AbstractFileSystem):  # type: ignore[misc]
         protocol = "hf"
@@ -368,31 +385,39 @@ def _hub_filesystem_type() -> Any:
             name = self._strip_protocol(path)
             parts = HubPath.parse(name)
             root = name.removesuffix(parts.path).rstrip("/")
-            url: str | None = f"{parts.api('tree')}?recursive={str(recursive).lower()}"
-            while url:
-                response = request_hub("GET", url)
+            query = f"recursive={str(recursive).lower()}"
+            while query:
+                response = request_hub("GET", f"{parts.api('tree')}?{query}")
                 for entry in response.json():
                     child = f"{root}/{entry['path']}"
                     if entry["type"] == "file":
                         self._sizes[child] = entry["size"]
                     yield {"name": child, "size": entry.get("size", 0), "type": entry["type"]}
-                url = response.links.get("next", {}).get("url")
+                # a mirror of the Hub may send links to the Hub itself
+                query = urlsplit(response.links.get("next", {}).get("url", "")).query
 
     return HubFiles
 
 
 def _hub_size(name: str) -> int:
-    """Return the size of a file on the Hub.
+    """Return the size of a file on the Hub, from a request for its first byte: signed addresses may refuse HEAD.
 
     Raises:
         FileNotFoundError: The data set has no such file.
+        HfHubHTTPError: The Hub refuses the request.
+        ConnectionError: The Hub can't be reached.
     """
-    from huggingface_hub.errors import EntryNotFoundError
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 
     try:
-        response = request_hub("HEAD", HubPath.parse(name).url, {"Accept-Encoding": "identity"})
+        response = request_hub("GET", HubPath.parse(name).url, {"Range": "bytes=0-0", "Accept-Encoding": "identity"})
     except EntryNotFoundError:
         response = None
+    except HfHubHTTPError as error:
+        if error.response.status_code != 416:  # the status of an empty file
+            raise
+        return 0
     if response is None:
-        raise FileNotFoundError(f"hf://{name}")
-    return int(response.headers["Content-Length"])
+        raise FileNotFoundError(f"hf://{name.removeprefix('hf://')}")
+    whole = response.headers.get("Content-Range", "").rpartition("/")[2]
+    return int(whole or response.headers["Content-Length"])

@@ -26,7 +26,7 @@ from helmframe.errors import (
     SourceMissingError,
     SpecError,
 )
-from helmframe.scenarios.remote import HubPath, Listing, reach_hub, reach_s3
+from helmframe.scenarios.remote import HubPath, Listing, reach_hub, reach_s3, without_user
 from helmframe.scenarios.sql import text_list
 
 if TYPE_CHECKING:
@@ -116,7 +116,8 @@ class Source:
     def missing(self) -> SourceMissingError:
         """Return the error that no file is at the address."""
         return SourceMissingError(
-            f"scenario {self.scenario!r}: no file found at {self.address}.\n{self.fetch_hint or advice(self.address)}"
+            f"scenario {self.scenario!r}: no file found at {self.address}.\n{advice(self.address)}"
+            + (f"\n{self.fetch_hint}" if self.fetch_hint else "")
         )
 
     def close(self) -> None:
@@ -338,7 +339,7 @@ def _hub_error(status: int, headers: Mapping[str, str], where: str, page: str, p
     if headers.get("X-Error-Message") == "Invalid credentials in Authorization header":
         return SourceDeniedError(
             f"{where} can't be read: the token is invalid or expired. Set HF_TOKEN to a token from "
-            f"{hub_endpoint()}/settings/tokens, or run 'hf auth login'."
+            f"{without_user(hub_endpoint())}/settings/tokens, or run 'hf auth login'."
         )
     if code == "RepoNotFound":
         return SourceMissingError(
@@ -399,6 +400,7 @@ def advice(address: str) -> str:
 def _error_line(error: BaseException, secrets: Sequence[str]) -> str:
     """Return an error as one short line, without the statement that DuckDB quotes and without credentials."""
     text = f"{type(error).__name__}: {' '.join(str(error).partition('LINE 1:')[0].split())}"
+    text = without_user(text)
     for secret in secrets:
         text = text.replace(secret, "…") if secret else text
     return text if len(text) <= 240 else text[:240] + "…"

@@ -12,7 +12,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from huggingface_hub.utils import close_session
+from huggingface_hub import close_session
 
 from helmframe import config
 from helmframe._core.specs import ScenarioSpec
@@ -103,7 +103,7 @@ def hub(alone: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., 
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Return the list of the seconds that requests to the Hub wait; the waits themselves are left out."""
     seconds: list[float] = []
-    monkeypatch.setattr(remote.time, "sleep", seconds.append)
+    monkeypatch.setattr("helmframe.scenarios.remote.time.sleep", seconds.append)
     return seconds
 
 
@@ -135,7 +135,12 @@ def test_httpfs_reads_huggingface_co_and_python_another_endpoint(
 ) -> None:
     loaded: list[object] = []
     load_httpfs = remote._load_httpfs
-    monkeypatch.setattr(remote, "_load_httpfs", lambda *args: (loaded.append(args), load_httpfs(*args)))
+
+    def noted(connection: Any, extension: Path) -> None:
+        loaded.append(extension)
+        load_httpfs(connection, extension)
+
+    monkeypatch.setattr(remote, "_load_httpfs", noted)
     start()
     inputs(gsm8k())
     assert bool(loaded) == (request.node.callspec.params["start"] == "httpfs")
@@ -226,6 +231,15 @@ def test_all_pages_of_a_tree_are_read(start: START) -> None:
     assert sum("/tree/" in request.path for request in server.requests) > 1
 
 
+def test_a_mirror_of_the_hub_may_link_to_the_hub_and_send_whole_files(
+    hub: START, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = hub(page_size=1, links="http://127.0.0.1:9", ranges=False)
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    assert inputs(gsm8k()) == ["1 + 1?", "2 + 2?"]
+    assert sum("/tree/" in request.path for request in server.requests) > 1
+
+
 @pytest.mark.parametrize("path", ["/tree/", "/resolve/", "/revision/"])
 def test_a_rate_limit_waits_as_long_as_the_hub_requests(path: str, hub: START, waits: list[float]) -> None:
     server = hub(faults=[Fault(429, "7", path)])
@@ -235,8 +249,10 @@ def test_a_rate_limit_waits_as_long_as_the_hub_requests(path: str, hub: START, w
     assert server.faults == []
 
 
-def test_httpfs_repeats_reads_after_a_rate_limit(start: START) -> None:
-    server = start(faults=[Fault(429, "1", "/resolve/"), Fault(503, "", "/resolve/")])
+def test_a_limit_while_rows_are_read_is_waited_for(request: pytest.FixtureRequest, start: START) -> None:
+    """DuckDB requests the size of a file by HEAD; only Python sends GET alone."""
+    method = "HEAD" if request.node.callspec.params["start"] == "httpfs" else "GET"
+    server = start(faults=[Fault(429, "0", "/resolve/", method), Fault(503, "0", "/resolve/", method)])
     assert len(inputs(gsm8k())) == 2
     assert server.faults == []
 
@@ -299,13 +315,15 @@ def test_images_are_read_with_the_token(hub: START, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_file_system_of_the_hub_lists_and_reads(hub: START) -> None:
-    hub(repositories={"o/n": {"a.csv": b"x\n1\n", "b/c.csv": b"x\n2\n"}})
+    hub(repositories={"o/n": {"a.csv": b"x\n1\n", "b/c.csv": b"x\n2\n", "empty.csv": b""}})
     files = filesystem_of("hf://datasets/o/n/a.csv")
-    assert files.find("datasets/o/n") == ["datasets/o/n/a.csv", "datasets/o/n/b/c.csv"]
-    assert sorted(files.ls("datasets/o/n", detail=False)) == ["datasets/o/n/a.csv", "datasets/o/n/b"]
+    assert files.find("datasets/o/n") == ["datasets/o/n/a.csv", "datasets/o/n/b/c.csv", "datasets/o/n/empty.csv"]
+    assert files.ls("datasets/o/n/b", detail=False) == ["datasets/o/n/b/c.csv"]
     assert files.glob("datasets/o/n/*/*.csv") == ["datasets/o/n/b/c.csv"]
     assert files.cat_file("hf://datasets/o/n/b/c.csv") == b"x\n2\n"
     assert not files.exists("datasets/o/n/d.csv")
+    sizes = filesystem_of("hf://datasets/o/n")
+    assert [sizes.info(f"datasets/o/n/{name}")["size"] for name in ("a.csv", "empty.csv")] == [4, 0]
 
 
 def test_no_credential_is_in_errors_logs_and_reprs(
@@ -326,6 +344,15 @@ def test_no_credential_is_in_errors_logs_and_reprs(
     assert not [text for text in shown if STRANGER in text]
 
 
+def test_a_password_in_the_endpoint_is_not_shown(hub: START, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = hub(gated=["openai/gsm8k"])
+    for endpoint in (server.endpoint, "http://127.0.0.1:9"):
+        monkeypatch.setenv("HF_ENDPOINT", endpoint.replace("://", "://me:a-password@"))
+        with pytest.raises(SourceError) as caught:
+            inputs(gsm8k())
+        assert "a-password" not in "".join(traceback.format_exception(caught.value))
+
+
 def test_an_address_of_something_else_is_an_error() -> None:
     with pytest.raises(SourceError, match=r"must be hf://datasets/OWNER/NAME/PATH"):
         HubPath.parse("hf://spaces/owner/name/file")
@@ -338,7 +365,7 @@ def test_the_url_of_a_file_is_at_the_configured_endpoint(monkeypatch: pytest.Mon
     assert path.page == "https://hub.example.org/datasets/o/n"
 
 
-def test_a_response_has_the_commit(hub: START) -> None:
+def test_a_redirect_to_large_files_is_followed(hub: START) -> None:
     hub()
-    response = request_hub("HEAD", HubPath.parse("datasets/openai/gsm8k/main/test-00000-of-00001.parquet").url)
-    assert int(response.headers["Content-Length"]) == len(QUESTIONS)
+    path = HubPath.parse("datasets/openai/gsm8k/main/test-00000-of-00001.parquet")
+    assert request_hub("GET", path.url).content == QUESTIONS

@@ -15,6 +15,7 @@ from helmframe.results.charts import CHARTS
 from tests.demo import ROOT
 from tools import build_reference
 from tools.reference import markdown
+from tools.reference import scenarios as scenario_page
 from tools.reference.metric_examples import EXAMPLES
 
 DOCS = ROOT / "docs"
@@ -45,6 +46,30 @@ def test_a_page_that_differs_is_reported_and_written(tmp_path: Path, monkeypatch
     assert build_reference.main("--check") == 0
     (tmp_path / "images/b.svg").write_text('<svg><text x="1">c</text></svg>\n')
     assert build_reference.main("--check") == 1
+
+
+def test_the_table_of_sources_has_every_scenario() -> None:
+    rows = list(scenario_page._sources())
+    names = [re.findall(r"`(\w+)`", row[0])[0] for row in rows]
+    assert names == hf.list_scenarios()["name"].to_list()
+    assert all(all(cell for cell in row) for row in rows)
+
+
+def test_a_source_has_its_page_its_revision_its_terms_and_its_check() -> None:
+    rows = {re.findall(r"`(\w+)`", row[0])[0]: row[1:] for row in scenario_page._sources()}
+    source, revision, _, access, checked = rows["openai_mrcr"]
+    assert (source, revision, access) == (
+        "[openai/mrcr](https://huggingface.co/datasets/openai/mrcr)", "`204b0d4e8d9c`", "open"
+    )  # fmt: skip
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d: .*crfm-helm [\d.]+.*", checked)
+    assert rows["gpqa"][3] == "[gated](https://huggingface.co/datasets/Idavidrein/gpqa)"
+    assert (rows["sampler"][0], rows["sampler"][4]) == ("part of the package", "–")
+
+
+def test_a_source_without_evidence_is_not_checked() -> None:
+    assert scenario_page._checked(None) == "not checked"
+    missing = {"checked": "2026-12-01", "by": ["lm-eval 0.4.13"], "not_named": ["split dev"]}
+    assert scenario_page._checked(missing) == "2026-12-01: lm-eval 0.4.13; not named: split dev"
 
 
 def page(name: str) -> dict[str, str]:

@@ -1,6 +1,8 @@
 """The reference page of scenarios: every one with its spec in words, a call, and a prompt of made-up rows."""
 
+import json
 import logging
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
@@ -27,7 +29,19 @@ ROWS = {
     "licensed": "in your data root; the licence doesn't allow a copy",
     "dead": "in your data root; nobody serves them any more",
     "elsewhere": "in your data root; the Hub doesn't have them",
+    "download": "from their publisher, by `helmframe mirror`",
 }
+ACCESS = {
+    "hub": "open",
+    "download": "open",
+    "packaged": "–",
+    "generated": "–",
+    "gated": "gated",
+    "licensed": "licensed",
+    "dead": "not published",
+    "elsewhere": "your own copy",
+}
+EVIDENCE = Path(__file__).with_name("hub_evidence.json")
 MOST_LINES = 24
 MOST_CHARACTERS = 900
 
@@ -46,6 +60,12 @@ def scenarios() -> str:
         "the text that models receive. `hf.scenario(name).requests()` shows the prompts of the real rows.",
         "## All scenarios",
         table(["scenario", "content", "main metric"], index),
+        "## Sources",
+        "`helmframe mirror NAME --to ROOT` copies the rows from these sources. A gated source requires that you accept "
+        "its terms and set `HF_TOKEN`. A source without a revision is pinned by the first mirror. *Checked* has the "
+        "tools whose sources name the same data set, configuration, splits and columns. [Private bucket]"
+        "(../private_bucket.md) shows how to fill a bucket.",
+        table(["scenario", "source", "revision", "license", "access", "checked"], _sources()),
         "## Details",
         *(part for row in rows for part in _section(row, find_scenario(row["name"]))),
     )
@@ -53,6 +73,50 @@ def scenarios() -> str:
 
 def _link(row: dict[str, Any]) -> str:
     return f"[{code(row['name'])}](#{anchor(row['name'])})"
+
+
+def _sources() -> Iterator[list[str]]:
+    """Yield a row of the table of sources for each scenario."""
+    evidence = json.loads(EVIDENCE.read_text(encoding="utf-8"))
+    for row in hf.list_scenarios().iter_rows(named=True):
+        spec = find_scenario(row["name"])
+        sources = list(dict.fromkeys(_addresses(spec)))
+        access = ACCESS[row["status"]]
+        if spec.terms or row["status"] == "gated":
+            page = spec.terms or next((link for _, link, _ in sources), "")
+            access = f"[{access}]({page})" if page else access
+        yield [
+            _link(row),
+            ", ".join(f"[{name}]({link})" for name, link, _ in sources) or ROWS[row["status"]].partition(";")[0],
+            ", ".join(sorted({code(revision[:12]) for *_, revision in sources if revision})) or "–",
+            prose(row["license"]),
+            access,
+            _checked(evidence.get(spec.scenario)) if sources else "–",
+        ]
+
+
+def _addresses(spec: ScenarioSpec) -> Iterator[tuple[str, str, str]]:
+    """Yield the name, the page and the pinned revision of each source of a spec."""
+    hub = dict(spec.hub)
+    addresses = [(str(hub[key]), "") for key in ("rows", "whole") if key in hub]
+    addresses += [(download.url, download.revision) for download in spec.download]
+    for address, revision in addresses:
+        data_set = re.match(r"hf://datasets/([\w.\-]+/[\w.\-]+)(?:@([0-9a-f]{40}))?", address)
+        repository = re.match(r"https://(?:raw\.githubusercontent|github)\.com/([\w.\-]+/[\w.\-]+)", address)
+        if data_set is not None:
+            yield data_set[1], f"https://huggingface.co/datasets/{data_set[1]}", data_set[2] or revision
+        elif repository is not None:
+            yield repository[1], f"https://github.com/{repository[1]}", revision
+        else:
+            host = address.split("/")[2]
+            yield host, address.partition("{")[0], revision
+
+
+def _checked(evidence: dict[str, Any] | None) -> str:
+    if evidence is None or not evidence["by"]:
+        return "not checked"
+    missing = f"; not named: {', '.join(evidence['not_named'])}" if evidence["not_named"] else ""
+    return prose(f"{evidence['checked']}: {', '.join(evidence['by'])}{missing}")
 
 
 def _section(row: dict[str, Any], spec: ScenarioSpec) -> Iterator[str]:
