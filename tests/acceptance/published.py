@@ -19,10 +19,12 @@ from typing import Any
 
 import polars as pl
 
-from helmframe._core.specs import ScenarioSpec
+from helmframe._core.specs import Download, ScenarioSpec
 from helmframe.scenarios.catalogue import find_scenario, scenario_names, status
+from helmframe.scenarios.downloads import choices_of
 from helmframe.scenarios.draws import find_draw
 from helmframe.scenarios.example import write_examples
+from helmframe.scenarios.raw import fill_layout
 from tests.acceptance import helm_drawn_sources as drawn
 from tests.acceptance import helm_legal_sources as legal
 from tests.acceptance import helm_scenario_cases as cases
@@ -119,7 +121,8 @@ def _attempts(data: Path) -> Rows:
 def anthropic_hh_rlhf(data: Path) -> Published:
     with gzip.open(data / "raw/hh_rlhf/harmless-base/test.jsonl.gz", "rt", encoding="utf-8") as file:
         real = [json.loads(line) for line in file][:60]
-    files, rows = {}, {"train": [], "test": []}
+    files: dict[str, bytes] = {}
+    rows: dict[str, Rows] = {"train": [], "test": []}
     for number, folder in enumerate(("harmless-base", "helpful-base", "helpful-online", "helpful-rejection-sampled")):
         for split in ("train", "test"):
             # of the real file its own rows; of the others a part of them
@@ -176,7 +179,7 @@ def civil_comments(data: Path) -> Published:
 def code_apps(data: Path) -> Published:
     files, rows = {}, {}
     for split in ("train", "test"):
-        problems = []
+        problems: Rows = []
         for number, text in enumerate(texts(data)[:12]):
             tests = json.dumps({"inputs": [f"{number}\n"], "outputs": [f"{number}\n"]})
             problems.append(
@@ -365,7 +368,11 @@ rules:
   expansions:
     - text: What is 2 + 2?
 """
-    people = (("a friend", []), ("my aunt", ["family"]), ("my cousin’s dog", ["family"]))
+    people: tuple[tuple[str, list[str]], ...] = (
+        ("a friend", []),
+        ("my aunt", ["family"]),
+        ("my cousin’s dog", ["family"]),
+    )
     own = ["first", "own"]
     rows = [{"prompt": f"Write to {person} about work.", "tags": own + more} for person, more in people]
     rows += [{"prompt": f'Say "hello": {person} & co', "tags": own + more} for person, more in people]
@@ -701,9 +708,8 @@ def multilexsum_legal_summarization(data: Path) -> Published:
     for split, part in in_shares(frame, legal.SPLITS).items():
         # a third of the lawsuits has no short summary
         short = pl.when(pl.int_range(pl.len()) % 3 == 1).then(None).otherwise("summary")
-        stored = part.select(
-            **{"id": pl.col("summary").str.head(8), "summary/long": "document", "summary/short": short}
-        )
+        long = pl.col("document").alias("summary/long")
+        stored = part.select(pl.col("summary").str.head(8).alias("id"), long, short.alias("summary/short"))
         address = f"hf://datasets/allenai/multi_lexsum/v20220616/{split}/0000.parquet"
         files[address] = parquet(stored)
         rows[f"multi_lexsum/default/{split}"] = stored.select(document="summary/long", summary="summary/short")
@@ -738,9 +744,60 @@ def published(name: str, data: Path) -> Published:
         matches = [case for case in cases.CASES if case.name == name and _is_drawn(spec)]
         if matches:
             return _of_cases(spec, matches, data, Path(folder))
+        if spec.download:
+            return _plain_files(spec, Path(folder))
         _write_rows(spec, data, Path(folder))
         files, rows = hub_files(spec, Path(folder), _layout(spec))
     return Published(files, rows)
+
+
+def has_copies(name: str) -> bool:
+    """Return whether `published` makes the files of a scenario."""
+    spec = find_scenario(name)
+    if name in globals() or any(case.name == name for case in cases.CASES):
+        return True
+    plain = all(not entry.select and not entry.files and _suffix(entry) in _WRITERS for entry in spec.download)
+    return plain and not _is_drawn(spec) and "select" not in dict(spec.hub) and not _shares_folder(spec)
+
+
+def _shares_folder(spec: ScenarioSpec) -> bool:
+    """Return whether another scenario reads other files of the folder: they have one numbering of rows."""
+    layouts = {_layout(other) for other in map(find_scenario, scenario_names()) if "rows" in dict(other.source)}
+    folder = _layout(spec).partition("/")[0]
+    return any(layout.partition("/")[0] == folder for layout in layouts - {_layout(spec)})
+
+
+_WRITERS: Mapping[str, Callable[[pl.DataFrame], bytes]] = {
+    "parquet": lambda frame: parquet(frame),
+    "jsonl": lambda frame: jsonl(frame.to_dicts()),
+    "csv": lambda frame: frame.write_csv().encode(),
+}
+
+
+def _suffix(entry: Download) -> str:
+    return entry.format or entry.url.rpartition(".")[2]
+
+
+def _plain_files(spec: ScenarioSpec, folder: Path) -> Published:
+    """Return example rows in files that have the spec's columns."""
+    write_examples(spec, folder, distinct=True)
+    example = pl.read_parquet(next(path for path in sorted(folder.rglob("*.parquet"))))
+    files, rows = {}, {}
+    for entry in spec.download:
+        choices = choices_of(entry)
+        for number, options in enumerate(itertools.product(*choices.values())):
+            spelled = dict(zip(choices, (spelling for spelling, _ in options), strict=True))
+            values = dict(zip(choices, (value for _, value in options), strict=True))
+            frame = example[number % 4 :]  # not the same rows in each file
+            address = re.sub(r"@[^/]+", "", _filled(entry.url, spelled | {"revision": entry.revision}))
+            address = address.replace("/*.parquet", "/0000.parquet").replace("*", "00000-of-00001")
+            files[address] = _WRITERS[_suffix(entry)](frame)
+            rows[fill_layout(_layout(spec), values, f"{number:05}-of-00001")] = frame
+    return Published(files, rows)
+
+
+def _filled(address: str, values: Mapping[str, str]) -> str:
+    return re.sub(r"\{(\w+)\}", lambda match: values[match[1]], address)
 
 
 def _is_drawn(spec: ScenarioSpec) -> bool:
@@ -804,7 +861,7 @@ def _write_rows(spec: ScenarioSpec, data: Path, folder: Path) -> None:
             pl.read_parquet(path).head(_MOST_ROWS).write_parquet(target)
             found = True
     if not found:
-        write_examples(spec, folder)
+        write_examples(spec, folder, distinct=True)
 
 
 def _matching(root: Path, layout: str) -> list[tuple[Path, dict[str, str]]]:
@@ -822,7 +879,7 @@ def hub_files(spec: ScenarioSpec, root: Path, layout: str) -> tuple[dict[str, by
     files: dict[str, bytes] = {}
     rows = {}
     for path, values in _matching(root, layout):
-        target = re.sub(r"\{(\w+)\}", lambda match: values[match[1]], address)  # noqa: B023 - used at once
+        target = _filled(address, values)
         for number in itertools.count():
             shard = f"{number:04}" if target.endswith("/*.parquet") else f"{number:05}-of-00001"
             if (name := target.replace("*", shard)) not in files:
@@ -833,5 +890,5 @@ def hub_files(spec: ScenarioSpec, root: Path, layout: str) -> tuple[dict[str, by
 
 
 def public_scenarios() -> list[str]:
-    """Return the names of the scenarios that a mirror fills by name."""
+    """Return the names of the scenarios that `helmframe mirror` fills by name."""
     return [name for name in scenario_names() if status(find_scenario(name)) in ("hub", "download")]
