@@ -511,7 +511,7 @@ def test_alpaca_eval_equals_evalscope(shared: Path, root: Path) -> None:
 @pytest.mark.parametrize("release", ["v0.1", "v2.0"])
 def test_arena_hard_equals_evalscope(release: str, shared: Path, root: Path) -> None:
     file = shared / f"raw/arena_hard/data/arena-hard-{release}/question.jsonl"
-    questions = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()[:N]]
+    questions = [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n")[:N]]
     rows = [
         {"uid": row["uid"], "category": row["category"], "topic": "x", "prompt": row["prompt"], "baseline_model": "b",
          "baseline": f"Baseline {index}"}
