@@ -398,7 +398,7 @@ _REPEATS = (30, 3)  # of a common word, and of another one
 
 
 def common_words(length: int) -> tuple[Build, int]:
-    """Return the function that makes a list of words with ten common ones, and its number of different words."""
+    """Return the function that makes a list with ten common words, and its number of different words."""
 
     def words(size: int) -> int:
         items = _REPEATS[0] * _N_COMMON + _REPEATS[1] * (size - _N_COMMON)
