@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from xml.sax.saxutils import escape
 
 import polars as pl
@@ -73,7 +74,8 @@ def paragraph(line: str, *, is_red: bool) -> str:
 
 def exams(folder: Path) -> None:
     """MedQA and MedMCQA as their authors publish them, and as on the Hub."""
-    medqa, mcqa = [], []
+    medqa: list[dict[str, Any]] = []
+    mcqa: list[dict[str, Any]] = []
     for row in range(12):
         options = {letter: text(row + index, f"{letter}{row} ") for index, letter in enumerate("ABCD")}
         medqa.append({"question": text(row, "Case: "), "options": options, "answer_idx": "ABCD"[row % 4]})
