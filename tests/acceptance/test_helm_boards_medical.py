@@ -45,6 +45,7 @@ def notes(folder: Path) -> None:
     )
     for number, body in enumerate(bodies):
         written(body, folder / f"notes/{number}.txt")
+    written("PLAN: of a note that HELM can't download", folder / "notes/Report #2.txt")
 
 
 def race_document(folder: Path) -> None:
