@@ -587,7 +587,7 @@ FINANCE = (
                     ],
                     f"{split}.parquet",
                 )
-                for split, start in (("train", 0), ("test", 100))
+                for split, start in (("train", 0), ("test", 3))
             )
         ),
         tables={"train": "train.parquet", "test": "test.parquet"},
