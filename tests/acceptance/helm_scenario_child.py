@@ -117,7 +117,9 @@ class Responses:
         names = sorted(path.name for path in self.folder.iterdir())
         exists = listed or (self.folder / name).is_file()
         text = (self.folder / name).read_bytes().decode() if exists and not listed else ""
-        return types.SimpleNamespace(status_code=200 if exists else 404, text=text, json=lambda: [{"name": each} for each in names])
+        return types.SimpleNamespace(
+            status_code=200 if exists else 404, text=text, json=lambda: [{"name": each} for each in names]
+        )
 
 
 def run_spec(function: str, arguments: dict[str, Any]) -> dict[str, Any]:
