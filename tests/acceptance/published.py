@@ -29,6 +29,7 @@ from tests.acceptance import helm_drawn_sources as drawn
 from tests.acceptance import helm_legal_sources as legal
 from tests.acceptance import helm_scenario_cases as cases
 from tests.acceptance.helm_raw_files import in_shares, rows_of
+from tests.acceptance.published_languages import is_of_languages, language_files
 
 Rows = list[dict[str, Any]]
 
@@ -739,6 +740,9 @@ def published(name: str, data: Path) -> Published:
     if name in globals():
         made: Published = globals()[name](data)
         return made
+    if is_of_languages(name):
+        files, frames, runs = language_files(name, zip_file, tar_file)
+        return Published(files, frames, [HelmRun(*run) for run in runs])
     spec = find_scenario(name)
     with tempfile.TemporaryDirectory() as folder:
         matches = [case for case in cases.CASES if case.name == name and _is_drawn(spec)]
