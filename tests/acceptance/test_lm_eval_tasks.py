@@ -267,11 +267,9 @@ def test_3_tasks_with_python_functions(shared: Path, tasks: Path, tmp_path: Path
             pl.DataFrame(rows).write_parquet(tmp_path / f"{name}-{split}.parquet")
             files[split] = str(tmp_path / f"{name}-{split}.parquet")
         questions.append({"name": name, "files": files, "shots": None})
-    for name, folder in {"hellaswag": "hellaswag", "medmcqa": "medmcqa"}.items():
-        files = {path.name.split("-")[0]: str(path) for path in (shared / "scenarios" / folder).rglob("*.parquet")}
-        questions += [
-            {"name": name, "files": files, "shots": shots} for shots in (0, 2) if not shots or "train" in files
-        ]
+    folder = shared / "scenarios" / "hellaswag"
+    files = {path.name.split("-")[0]: str(path) for path in folder.rglob("*.parquet")}
+    questions += [{"name": "hellaswag", "files": files, "shots": shots} for shots in (0, 2)]
     for question in questions:
         question |= {
             "path": str(entries[question["name"]].path), "limit": 10, "completions": of_completions(10),
