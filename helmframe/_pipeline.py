@@ -34,6 +34,7 @@ from helmframe.perturbations.parsing import Variant
 from helmframe.perturbations.perturb import perturb
 from helmframe.scenarios.checksums import Data, data_checksum
 from helmframe.scenarios.load import Selection, count, first_rows, keys, load, load_train
+from helmframe.scenarios.overlap import Corpus, overlap
 from helmframe.scenarios.spans import Span, spans
 from helmframe.store import CompletionStore
 
@@ -204,6 +205,14 @@ def task_checksum(plan: PlanSpec, task: Task, stop: threading.Event) -> Data:
     if plan.compat:
         splits = {*SPLITS}  # ids count the instances of all splits
     return data_checksum(task.spec, where=selection["where"], splits=sorted(splits), data=selection["data"], stop=stop)
+
+
+def corpus_overlap(
+    plans: Iterable[PlanSpec], corpus: Corpus, n: int | Sequence[int], *, text: str, tokens: str
+) -> pl.DataFrame:
+    """Return `OVERLAP` of the instances of plans, in one pass over the corpus."""
+    instances = (shard for plan in plans for spec in plan.scenarios for shard in load_instances(plan, spec))
+    return overlap(instances, corpus, n, text=text, tokens=tokens)
 
 
 def count_instances(plan: PlanSpec, spec: ScenarioSpec) -> dict[str, int]:

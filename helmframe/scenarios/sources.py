@@ -147,7 +147,7 @@ def connect(spec: ScenarioSpec, data: str | None = None) -> Source:
     """
     address = _expanded(spec, data)
     scheme = address.partition("://")[0] if "://" in address else ""
-    connection = _connection()
+    connection = open_connection()
     source = Source(spec.scenario, address, connection, _on_disk)
     if not scheme:
         return source
@@ -164,7 +164,7 @@ def connect(spec: ScenarioSpec, data: str | None = None) -> Source:
 
 def connect_frame(scenario: str, frame: Frame) -> Source:
     """Connect to a frame as the table `rows`."""
-    connection = _connection()
+    connection = open_connection()
     connection.register("rows", frame.rows.to_arrow())
     return Source(scenario, "the frame", connection, lambda _: [])
 
@@ -178,7 +178,8 @@ _CONFIG: dict[str, str | bool | int | float | list[str]] = {
 }
 
 
-def _connection() -> "duckdb.DuckDBPyConnection":
+def open_connection() -> "duckdb.DuckDBPyConnection":
+    """Return a new connection, with bounded memory and without downloads of extensions."""
     import duckdb
 
     connection = duckdb.connect(config=_CONFIG)
@@ -260,11 +261,15 @@ _KEYS = (
 
 
 def source_error(error: BaseException, scenario: str, address: str, secrets: Sequence[str] = ()) -> SourceError:
-    """Return the typed error of a failure at the address; the message has none of the `secrets`."""
+    """Return the typed error of a failure at the address; the message has none of the `secrets`.
+
+    Without a scenario, the address is that of a corpus.
+    """
     import duckdb
 
     problem = _error_line(error, secrets)
-    where = f"scenario {scenario!r}: {address}"
+    where = f"scenario {scenario!r}: {address}" if scenario else f"corpus {address}"
+    remedies = advice(address) if scenario else "Check the address of the corpus, and of its server."
     if _DENIED.search(problem):
         return SourceDeniedError(f"{where} can't be read: access denied ({problem}).\n{_KEYS}")
     if _BROKEN.search(problem) or isinstance(error, duckdb.InvalidInputException):
@@ -279,8 +284,8 @@ def source_error(error: BaseException, scenario: str, address: str, secrets: Seq
             f"{where}: a value has another type than the spec's SELECT or the condition expects ({problem})."
         )
     if _MISSING.search(problem):
-        return SourceMissingError(f"{where}: bucket, folder or file not found ({problem}).\n{advice(address)}")
-    return SourceError(f"{where} can't be reached ({problem}).\n{advice(address)}")
+        return SourceMissingError(f"{where}: bucket, folder or file not found ({problem}).\n{remedies}")
+    return SourceError(f"{where} can't be reached ({problem}).\n{remedies}")
 
 
 def sql_problem(error: BaseException) -> str:

@@ -109,4 +109,4 @@ def test_5000_files_are_opened_without_a_request_for_their_size(
 def encoded(number: int) -> bytes:
     sink = pa.BufferOutputStream()
     pq.write_table(table(2 * number, 2, 100), sink)
-    return sink.getvalue().to_pybytes()
+    return bytes(sink.getvalue().to_pybytes())
