@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
@@ -34,7 +35,6 @@ from helmframe.perturbations.parsing import Variant
 from helmframe.perturbations.perturb import perturb
 from helmframe.scenarios.checksums import Data, data_checksum
 from helmframe.scenarios.load import Selection, count, first_rows, keys, load, load_train
-from helmframe.scenarios.overlap import Corpus, overlap
 from helmframe.scenarios.spans import Span, spans
 from helmframe.store import CompletionStore
 
@@ -208,9 +208,16 @@ def task_checksum(plan: PlanSpec, task: Task, stop: threading.Event) -> Data:
 
 
 def corpus_overlap(
-    plans: Iterable[PlanSpec], corpus: Corpus, n: int | Sequence[int], *, text: str, tokens: str
+    plans: Iterable[PlanSpec],
+    corpus: str | Path | Sequence[str | Path],
+    n: int | Sequence[int],
+    *,
+    text: str,
+    tokens: str,
 ) -> pl.DataFrame:
     """Return `OVERLAP` of the instances of plans, in one pass over the corpus."""
+    from helmframe.scenarios.overlap import overlap  # late: it imports NumPy
+
     instances = (shard for plan in plans for spec in plan.scenarios for shard in load_instances(plan, spec))
     return overlap(instances, corpus, n, text=text, tokens=tokens)
 

@@ -59,7 +59,6 @@ from helmframe.models.protocol import check_spelling, models_of
 from helmframe.perturbations.call import PerturbationCall
 from helmframe.perturbations.parsing import variants
 from helmframe.scenarios import check_where, find_scenario, frame_scenario, read_call
-from helmframe.scenarios.overlap import Corpus
 
 if TYPE_CHECKING:
     from helmframe.results import Results
@@ -385,7 +384,12 @@ class Plan:
         return pl.concat(frames, how="diagonal_relaxed").lazy()
 
     def overlap(
-        self, corpus: Corpus, n: int | Sequence[int] = 13, *, text: str = "text", tokens: str = "full"
+        self,
+        corpus: str | Path | Sequence[str | Path],
+        n: int | Sequence[int] = 13,
+        *,
+        text: str = "text",
+        tokens: str = "full",
     ) -> pl.DataFrame:
         """Return the n-grams that each instance shares with a corpus, by field. No request is sent.
 

@@ -18,7 +18,6 @@ from helmframe.engines import Engine, local, resolve_engine
 from helmframe.errors import HelmframeError, SourceError, SpecError
 from helmframe.models.budget import Budget, Prices
 from helmframe.perturbations.call import PerturbationCall
-from helmframe.scenarios.overlap import Corpus
 
 if TYPE_CHECKING:
     from helmframe.results import Results
@@ -204,7 +203,12 @@ class Suite:
         return pl.concat([plan.instances() for plan in self.plans], how="diagonal_relaxed")
 
     def overlap(
-        self, corpus: Corpus, n: int | Sequence[int] = 13, *, text: str = "text", tokens: str = "full"
+        self,
+        corpus: str | Path | Sequence[str | Path],
+        n: int | Sequence[int] = 13,
+        *,
+        text: str = "text",
+        tokens: str = "full",
     ) -> pl.DataFrame:
         """Return the n-grams that the instances of all plans share with a corpus, in one pass. See `Plan.overlap`.
 

@@ -161,13 +161,15 @@ def _tokenized(texts: pl.Series, tokens: str, *, joined: bool = False) -> _Token
     """
     if tokens == "full":
         texts = texts.str.to_lowercase()
-    lines = (texts.str.replace_all(_OTHER_SPACES, " ") + "\n").to_arrow(compat_level=pl.CompatLevel.oldest())
+    if not (texts.str.len_bytes() == texts.str.len_chars()).all():
+        texts = texts.str.replace_all(_OTHER_SPACES, " ")
+    lines = (texts + "\n").to_arrow(compat_level=pl.CompatLevel.oldest())
     _, offset_buffer, data = lines.buffers()
     offsets = np.frombuffer(offset_buffer, dtype=np.int64)[lines.offset : lines.offset + len(lines) + 1]
     low, high = (int(offsets[0]), int(offsets[-1])) if len(lines) else (0, 0)
-    letters = (
-        _separators(tokens)[np.frombuffer(data, dtype=np.uint8, count=high)[low:]] if high else np.empty(0, np.uint8)
-    )
+    # take() is twice as fast as an index
+    source = np.frombuffer(data, dtype=np.uint8, count=high)[low:] if high else np.empty(0, np.uint8)
+    letters = np.take(_separators(tokens), source)
     letters[offsets[1:] - 1 - low] = _END
     if not joined:
         is_space = letters == _SPACE
@@ -225,7 +227,7 @@ class _Hasher:
             setattr(self, name, np.cumprod(factors, dtype=np.uint64))
 
     def ngrams(self, tokens: _Tokens, sizes: Sequence[int]) -> Iterator[tuple[int, Numbers, Hashes]]:
-        """Yield n, first tokens and hashes of the n-grams that lie in one text, window by window."""
+        """Yield n, first tokens and hashes of the n-grams within one text, window by window."""
         total = len(tokens.ends)
         for begin in range(0, total, _WINDOW):
             low, high = tokens.starts[begin], tokens.ends[min(begin + _WINDOW + max(sizes), total) - 1]
@@ -233,7 +235,9 @@ class _Hasher:
             if len(letters) > len(self._powers):
                 self._resize(2 * len(letters))
             sums = np.zeros(len(letters) + 1, dtype=np.uint64)
-            np.cumsum(self._values[letters] * self._powers[: len(letters)], out=sums[1:])
+            values = np.take(self._values, letters)
+            values *= self._powers[: len(letters)]
+            np.cumsum(values, out=sums[1:])
             for size in sizes:
                 stop = min(begin + _WINDOW, total - size + 1)
                 if stop <= begin:
