@@ -38,6 +38,7 @@ DOCS = ROOT / "docs"
 PAGES = [
     "batch",
     "cache",
+    "contamination",
     "cost",
     "dashboards",
     "gate_in_ci",
