@@ -18,7 +18,7 @@ from helmframe._core.images import ImageRef
 from helmframe._core.specs import SPLITS, Condition, Equals, Pairs, Sample, ScenarioSpec, of_subset
 from helmframe._schema import INSTANCES, READ, source_column
 from helmframe.adapters.adapt import ADAPTERS, Setting, adapt, settings, used_fields
-from helmframe.errors import CapabilityError, PlanError
+from helmframe.errors import MISSING_PARTS, CapabilityError, HelmframeError, PlanError
 from helmframe.judging.judge import judges_of, refuse_pairs, verdicts_on, with_judges
 from helmframe.judging.query import query_function
 from helmframe.metrics.judge import with_verdicts
@@ -139,6 +139,35 @@ def plan_tasks(plan: PlanSpec, models: Sequence[Model] | None = None, *, scored:
         default_room = plan.compat is None
         tasks.append(Task(spec, plan.perturbations, cells, target_models, outputs, tuple(names), default_room))
     return tasks
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A scenario that a suite skips, and the reason: the missing part, and how to provide it."""
+
+    scenario: str
+    reason: str
+
+
+def suite_tasks(plans: Sequence[PlanSpec]) -> tuple[list[tuple[PlanSpec, Task]], list[Skipped]]:
+    """Return the tasks of all plans; several plans skip those that lack a part, such as a sandbox or a classifier.
+
+    Raises:
+        PlanError: A plan is invalid.
+        HelmframeError: The only plan, or each plan, lacks a part.
+    """
+    tasks: list[tuple[PlanSpec, Task]] = []
+    skipped: list[Skipped] = []
+    errors: list[HelmframeError] = []
+    for plan in plans:
+        try:
+            tasks += [(plan, task) for task in plan_tasks(plan)]
+        except MISSING_PARTS as error:
+            errors.append(error)
+            skipped += [Skipped(spec.scenario, str(error)) for spec in plan.scenarios]
+    if errors and not tasks:
+        raise errors[0]
+    return tasks, skipped
 
 
 def _settings(plan: PlanSpec, spec: ScenarioSpec) -> list[Setting]:

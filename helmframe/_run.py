@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from helmframe._core.registry import render
-from helmframe._pipeline import PlanSpec, plan_tasks
+from helmframe._pipeline import PlanSpec, Skipped, suite_tasks
 from helmframe.early_stopping.rules import Until, until_entry
 from helmframe.engines import Engine, local, resolve_engine
 from helmframe.engines.logs import read_logs
@@ -238,6 +238,7 @@ def start_run(
     resume: str | None = None,
     until: Until | None = None,
     engine: Engine = "local",
+    skipped: Sequence[Skipped] = (),
 ) -> Run:
     """Start plans in the background and return their run.
 
@@ -248,7 +249,7 @@ def start_run(
         PlanError, CapabilityError: The plans are invalid, or a model does not support them.
     """
     execute = resolve_engine(engine)
-    tasks = [task for plan in plans for task in plan_tasks(plan)]
+    tasks = [task for _, task in suite_tasks(plans)[0]]
     if until is not None:
         until_entry(until, tasks)
     budget.check(called_models(tasks).all)
@@ -259,6 +260,7 @@ def start_run(
     def work() -> None:
         try:
             options: dict[str, Any] = {"fresh": fresh, "resume": live.resume, "budget": budget, "until": until}
+            options["skipped"] = skipped
             live.results = load_results(execute(plans, **options, folder=run.folder, progress=live.progress).path)
         except BaseException as error:  # noqa: BLE001 - raised by wait(), in the thread that waits
             live.error = error

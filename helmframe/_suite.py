@@ -1,21 +1,23 @@
 """Suites: several plans that share one queue per model."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
 
 import polars as pl
 
 from helmframe._core.specs import UNSET, AdapterFields, Integers, Numbers, Reasoning, Sql, Stops
-from helmframe._pipeline import PlanSpec, corpus_overlap
+from helmframe._core.yaml import read_yaml, specs_root
+from helmframe._pipeline import PlanSpec, Skipped, corpus_overlap
 from helmframe._plan import Plan, spec_of
 from helmframe._plan_yaml import dump_suite, read_plan
 from helmframe._run import Run, load_results, start_run
 from helmframe._schema import COMPLETIONS
+from helmframe.config import from_home
 from helmframe.early_stopping.rules import Until
 from helmframe.engines import Engine, local, resolve_engine
-from helmframe.errors import HelmframeError, SourceError, SpecError
+from helmframe.errors import MISSING_PARTS, HelmframeError, SpecError, UnknownNameError
 from helmframe.models.budget import Budget, Prices
 from helmframe.perturbations.call import PerturbationCall
 
@@ -40,6 +42,7 @@ class Suite:
     """
 
     plans: tuple[Plan, ...]
+    skipped: tuple[Skipped, ...] = ()  # plans of a file that lack a part, such as a word table
 
     # -- builder methods ---------------------------------------------------------------------------------------------
 
@@ -51,7 +54,7 @@ class Suite:
         >>> suite.instances().collect()["scenario"].unique().sort().to_list()
         ['everyday', 'sampler']
         """
-        return Suite(tuple(plan.where(*conditions, **equals) for plan in self.plans))
+        return map_plans(self, lambda plan: plan.where(*conditions, **equals))
 
     def sample(self, n: int, seed: int = 0, *, order: str | None = None) -> "Suite":
         """Return the suite over a random sample of instances, n per subset. See `Plan.sample`.
@@ -61,7 +64,7 @@ class Suite:
         >>> suite.instances().collect().height  # of one subset and of eight
         18
         """
-        return Suite(tuple(plan.sample(n, seed, order=order) for plan in self.plans))
+        return map_plans(self, lambda plan: plan.sample(n, seed, order=order))
 
     def limit(self, n: int) -> "Suite":
         """Return the suite over the first n instances of each subset. See `Plan.limit`.
@@ -71,7 +74,7 @@ class Suite:
         >>> hf.suite(*plans).limit(3).instances().collect().height
         6
         """
-        return Suite(tuple(plan.limit(n) for plan in self.plans))
+        return map_plans(self, lambda plan: plan.limit(n))
 
     def perturb(
         self,
@@ -87,7 +90,7 @@ class Suite:
         >>> suite.variants().collect()["perturbation"].unique().sort().to_list()
         ['lowercase', 'original']
         """
-        return Suite(tuple(plan.perturb(perturbations, seeds=seeds, compat=compat) for plan in self.plans))
+        return map_plans(self, lambda plan: plan.perturb(perturbations, seeds=seeds, compat=compat))
 
     def adapt(self, /, **fields: Unpack[AdapterFields]) -> "Suite":
         """Return the suite with these fields of the adapter in every plan. See `Plan.adapt`.
@@ -98,7 +101,7 @@ class Suite:
         >>> [prompt.splitlines()[0] for prompt in prompts]
         ['Answer briefly.', 'Answer briefly.']
         """
-        return Suite(tuple(plan.adapt(**fields) for plan in self.plans))
+        return map_plans(self, lambda plan: plan.adapt(**fields))
 
     def generate(
         self,
@@ -125,25 +128,23 @@ class Suite:
         >>> hf.suite(*plans).generate(models).score().completions.collect().height
         8
         """
-        return Suite(
-            tuple(
-                plan.generate(
-                    model,
-                    n=n,
-                    max_tokens=max_tokens,
-                    temperature=temperature,
-                    top_p=top_p,
-                    top_k=top_k,
-                    stop=stop,
-                    seed=seed,
-                    presence_penalty=presence_penalty,
-                    frequency_penalty=frequency_penalty,
-                    reasoning=reasoning,
-                    json_schema=json_schema,
-                    **options,
-                )
-                for plan in self.plans
-            )
+        return map_plans(
+            self,
+            lambda plan: plan.generate(
+                model,
+                n=n,
+                max_tokens=max_tokens,
+                temperature=temperature,
+                top_p=top_p,
+                top_k=top_k,
+                stop=stop,
+                seed=seed,
+                presence_penalty=presence_penalty,
+                frequency_penalty=frequency_penalty,
+                reasoning=reasoning,
+                json_schema=json_schema,
+                **options,
+            ),
         )
 
     def metrics(self, *metrics: Any) -> "Suite":
@@ -155,7 +156,7 @@ class Suite:
         >>> suite.score().metric_names
         ['exact_match', 'f1_score']
         """
-        return Suite(tuple(plan.metrics(*metrics) for plan in self.plans))
+        return map_plans(self, lambda plan: plan.metrics(*metrics))
 
     # -- YAML --------------------------------------------------------------------------------------------------------
 
@@ -188,7 +189,7 @@ class Suite:
         2
         """
         file, mapping = read_plan(source)
-        return cls(tuple(dict.fromkeys(plans_of(mapping, file))))
+        return suite_of(plans_of(mapping, file))
 
     # -- terminal methods --------------------------------------------------------------------------------------------
 
@@ -245,14 +246,21 @@ class Suite:
         return pl.concat([plan.requests() for plan in self.plans], how="diagonal_relaxed")
 
     def explain(self, *, prices: Prices | None = None) -> str:
-        """Return a description of the run of each plan. See `Plan.explain`.
+        """Return a description of the run of each plan, and the plans that lack a part. See `Plan.explain`.
 
         >>> import helmframe as hf
         >>> suite = hf.suite(hf.scenario("sampler"), hf.scenario("everyday")).limit(1)
         >>> suite.explain().count("scenario")
         2
         """
-        return "\n\n".join(plan.explain(prices=prices) for plan in self.plans)
+
+        def text(plan: Plan) -> str:
+            try:
+                return plan.explain(prices=prices)
+            except MISSING_PARTS as error:
+                return _skip_text(Skipped(_scenario_names(plan), str(error)))
+
+        return "\n\n".join([*map(text, self.plans), *map(_skip_text, self.skipped)])
 
     def score(
         self,
@@ -268,8 +276,9 @@ class Suite:
     ) -> "Results":
         """Run all plans together and return one `Results`. The arguments are those of `Plan.score`.
 
-        Models that do not support a plan, and scenarios whose rows are missing, are skipped; the other plans run.
-        `results.manifest["skipped"]` lists what was skipped.
+        A plan that lacks a part is skipped, and the other plans run: rows, a subset, a word table, a classifier, a
+        sandbox, or a capability of a model. The notes below the results list the skipped plans and how to provide the
+        parts; so does `results.manifest["skipped"]`.
 
         >>> import helmframe as hf
         >>> plans = [hf.scenario("sampler").where(subject=subject).limit(2) for subject in ("music", "biology")]
@@ -277,7 +286,8 @@ class Suite:
         4
         """
         budget = Budget(max_requests, max_cost, prices, priority)
-        folder = resolve_engine(engine)(self._specs(), fresh=fresh, resume=resume, until=until, budget=budget)
+        options: dict[str, Any] = {"fresh": fresh, "resume": resume, "until": until, "budget": budget}
+        folder = resolve_engine(engine)(self._specs(), **options, skipped=self.skipped)
         return load_results(folder.path)
 
     def submit(
@@ -300,7 +310,8 @@ class Suite:
         4
         """
         budget = Budget(max_requests, max_cost, prices, priority)
-        return start_run(self._specs(), budget=budget, fresh=fresh, resume=resume, until=until, engine=engine)
+        options: dict[str, Any] = {"fresh": fresh, "resume": resume, "until": until, "engine": engine}
+        return start_run(self._specs(), budget=budget, **options, skipped=self.skipped)
 
     def results(self, *, until: Until | None = None, resume: str | None = None) -> "Results":
         """Return the results of the cached completions. See `Plan.results`.
@@ -312,7 +323,7 @@ class Suite:
         >>> suite.results().completions.collect()["completion"].null_count()
         0
         """
-        return load_results(local.run(self._specs(), send=False, resume=resume, until=until).path)
+        return load_results(local.run(self._specs(), send=False, resume=resume, until=until, skipped=self.skipped).path)
 
     def completions(self) -> pl.LazyFrame:
         """Run all plans as `score()` does, and return `COMPLETIONS`. See `Plan.completions`.
@@ -331,8 +342,68 @@ class Suite:
         return [spec_of(plan) for plan in self.plans]
 
 
-def plans_of(mapping: object, file: str) -> Iterator[Plan]:
-    """Return the plans of a suite's YAML: those of `plans`, with defaults from `each`; null removes a default."""
+class Missing(NamedTuple):
+    """A plan that lacks a part: its scenario, and the error, which is one of `MISSING_PARTS`."""
+
+    scenario: str
+    error: HelmframeError
+
+
+def suite_of(plans: Iterable[Plan | Missing], skipped: Sequence[Skipped] = ()) -> Suite:
+    """Return the suite of the plans; it skips those that lack a part.
+
+    Raises:
+        HelmframeError: Each plan lacks a part. It is the first error.
+    """
+    usable: dict[Plan, None] = {}
+    missing: list[Missing] = []
+    for plan in plans:
+        if isinstance(plan, Missing):
+            missing.append(plan)
+        else:
+            usable[plan] = None
+    if missing and not usable:
+        raise missing[0].error
+    return Suite(tuple(usable), (*skipped, *(Skipped(scenario, str(error)) for scenario, error in missing)))
+
+
+def map_plans(suite: Suite, change: Callable[[Plan], Plan]) -> Suite:
+    """Return the suite with every plan changed; plans that then lack a part are skipped, unless all do."""
+    return suite_of((_changed(plan, change) for plan in suite.plans), suite.skipped)
+
+
+def _changed(plan: Plan, change: Callable[[Plan], Plan]) -> Plan | Missing:
+    try:
+        return change(plan)
+    except MISSING_PARTS as error:
+        return Missing(_scenario_names(plan), error)
+
+
+def _scenario_names(plan: Plan) -> str:
+    return ", ".join(spec.scenario for spec in spec_of(plan).scenarios)
+
+
+def _skip_text(skipped: Skipped) -> str:
+    return f"skipped: {skipped.scenario}: {skipped.reason}"
+
+
+def plans_of(mapping: object, file: str) -> Iterator[Plan | Missing]:
+    """Yield the plans of a suite's YAML: those of `plans`, with defaults from `each`; null removes a default.
+
+    Without `plans`, `suite` is the name or path of another suite, and the other keys replace those of its plans.
+
+    Raises:
+        SpecError: A key, type or value is invalid. The message has file and plan.
+    """
+    if isinstance(mapping, Mapping) and isinstance(mapping.get("suite"), str) and "plans" not in mapping:
+        path = suite_path(mapping["suite"], near=Path(file).parent)
+        over = {key: value for key, value in mapping.items() if key not in ("suite", "description")}
+        yield from _plans(read_yaml(path), path.name, over)
+    else:
+        yield from _plans(mapping, Path(file).name, {})
+
+
+def _plans(mapping: object, file: str, over: dict[str, Any]) -> Iterator[Plan | Missing]:
     import yaml
 
     if not isinstance(mapping, Mapping) or not isinstance(mapping.get("plans"), list):
@@ -344,10 +415,40 @@ def plans_of(mapping: object, file: str) -> Iterator[Plan]:
     for index, plan in enumerate(mapping["plans"]):
         if not isinstance(plan, dict):
             raise SpecError.at(file, f"plans[{index}]", f"must be {{scenario: NAME, …}}, not {plan!r}.")
+        merged = {verb: value for verb, value in (shared | plan | over).items() if value is not None}
+        for verb, other in (("sample", "limit"), ("limit", "sample")):  # one replaces the other
+            if verb in over:
+                merged.pop(other, None)
         try:
-            merged = {verb: value for verb, value in (shared | plan).items() if value is not None}
             yield Plan.from_yaml(yaml.safe_dump(merged, allow_unicode=True, sort_keys=False))
-        except SourceError:
-            raise
         except HelmframeError as error:
-            raise SpecError.at(file, f"plans[{index}]", str(error)) from error
+            # an invalid value of a plan is a SpecError, whose cause may be a missing part
+            cause = error if isinstance(error, MISSING_PARTS) else error.__cause__
+            if not isinstance(cause, MISSING_PARTS):
+                raise SpecError.at(file, f"plans[{index}]", str(error)) from error
+            yield Missing(str(merged.get("scenario")), cause)
+
+
+def suite_names() -> list[str]:
+    """Return the names of all suites, sorted."""
+    return sorted(file.stem for file in (specs_root() / "suites").glob("*.yaml"))
+
+
+def suite_path(source: str, near: Path | None = None) -> Path:
+    """Return the file of a suite: a name of `suite_names`, or a path, which may be relative to the folder `near`.
+
+    Raises:
+        SpecError: The file doesn't exist.
+        UnknownNameError: No suite has that name.
+    """
+    if source.endswith((".yaml", ".yml")) or "/" in source:
+        path = from_home(source)
+        if near is not None and not path.exists():
+            path = near / source
+        if not path.is_file():
+            raise SpecError.at(source, "", "file not found.")
+        return path
+    if source not in suite_names():
+        hint = "Or write plans, or the path of a YAML file with plans: hf.suite(plan, …)."
+        raise UnknownNameError.among("suite", source, suite_names(), hint=hint)
+    return specs_root() / "suites" / f"{source}.yaml"

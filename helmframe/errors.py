@@ -4,7 +4,8 @@ HelmframeError
 ├── UnknownNameError        (LookupError)      the name isn't registered or stored
 │   └── UnknownScenarioError                   no scenario has the name or the arguments of the run entry
 ├── ArgumentError           (ValueError)       an argument has an invalid value
-│   └── NoInstancesError                       a condition matches no instance of the scenario
+│   ├── NoInstancesError                       a condition matches no instance of the scenario
+│   └── NoClassifierError                      a metric needs a classifier and has none
 ├── SpecError               (ValueError)       a spec file is invalid; the message names file and key
 │   └── RepeatedKeyError                       two rows have the same row_index or instance_id
 ├── PlanError               (ValueError)       the plan is incomplete, contradicts itself or isn't executable
@@ -122,6 +123,10 @@ class ArgumentError(HelmframeError, ValueError):
 
 class NoInstancesError(ArgumentError):
     """An error for a condition that matches no instance of the scenario."""
+
+
+class NoClassifierError(ArgumentError):
+    """An error for a metric that needs a classifier and has none."""
 
 
 class SpecError(HelmframeError, ValueError):
@@ -245,6 +250,13 @@ class StoreError(HelmframeError, OSError):
 
 class SandboxError(HelmframeError, RuntimeError):
     """An error for programs that can't run in a sandbox here, or are not allowed to."""
+
+
+# The errors of a part that is missing here: rows, instances, word tables, classifiers, packages, a sandbox, or a
+# capability of a model. A suite skips a plan with such an error and runs the others.
+MISSING_PARTS = (
+    SourceMissingError, SourceDeniedError, NoInstancesError, NoClassifierError, CapabilityError, SandboxError,
+)  # fmt: skip
 
 
 def near(name: object, names: Iterable[str], n: int = 3) -> list[str]:

@@ -36,6 +36,7 @@ from tests.s3_server import free_ports, start_server
 
 DOCS = ROOT / "docs"
 PAGES = [
+    "add_a_scenario",
     "batch",
     "cache",
     "contamination",

@@ -1,5 +1,6 @@
 """Several sentences through one queue."""
 
+import re
 import threading
 from pathlib import Path
 
@@ -9,8 +10,15 @@ from polars.testing import assert_frame_equal
 
 import helmframe as hf
 from helmframe._plan import spec_of
-from helmframe.errors import ArgumentError, PlanError, SourceMissingError, SpecError, UnknownNameError
-from helmframe.interop.suites import suite_names
+from helmframe._suite import suite_names
+from helmframe.errors import (
+    ArgumentError,
+    PlanError,
+    SourceBrokenError,
+    SourceMissingError,
+    SpecError,
+    UnknownNameError,
+)
 
 
 def test_plans_of_a_suite_share_the_models_batches() -> None:
@@ -43,7 +51,7 @@ def test_the_same_plan_twice_is_one() -> None:
     assert hf.suite(plan, plan).score().table(metrics="exact_match")["n"].to_list() == [3]
 
 
-def test_an_error_in_one_plan_keeps_the_answers_of_the_others() -> None:
+def test_an_error_in_one_plan_keeps_the_answers_of_the_others(tmp_path: Path) -> None:
     asked: list[str] = []
 
     def model(prompt: str) -> str:
@@ -51,9 +59,11 @@ def test_an_error_in_one_plan_keeps_the_answers_of_the_others() -> None:
         return "A"
 
     good = hf.scenario("sampler").where(subject="music").limit(3).generate(model)
-    nothing = hf.scenario("sampler").where("subject = 'alchemy'").generate(model)
-    with pytest.raises(hf.HelmframeError):
-        hf.suite(good, nothing).score()
+    (tmp_path / "gsm8k" / "main").mkdir(parents=True)
+    (tmp_path / "gsm8k" / "main" / "test-00000-of-00001.parquet").write_bytes(b"no rows")
+    broken = hf.scenario("gsm8k", data=tmp_path).generate(model)
+    with pytest.raises(SourceBrokenError, match="gsm8k"):
+        hf.suite(good, broken).score()
     good.score()
     assert len(asked) == 3
 
@@ -94,8 +104,49 @@ def test_classic_perturbs_its_core_and_nothing_else(shared: Path, monkeypatch: p
 
 def test_classic_without_word_tables_says_which_and_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HELMFRAME_DATA", str(tmp_path))
-    with pytest.raises(SourceMissingError, match=r"needs the word table .*\n.*tables/"):
-        hf.suite("classic")
+    suite = hf.suite("classic")
+    skipped = [plan for plan in suite.skipped if plan.scenario == "truthful_qa"]
+    assert len(skipped) == 1
+    assert re.search(r"needs the word table .*\n.*tables/", skipped[0].reason)
+    assert len(suite.plans) + len(suite.skipped) == 44
+
+
+def test_a_plan_that_lacks_a_part_is_skipped_and_listed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HELMFRAME_ALLOW_CODE", raising=False)
+    hf.configure(allow_code=None)
+    file = tmp_path / "mine.yaml"
+    file.write_text(LACKING.format(data=tmp_path))
+    suite = hf.suite(file, models=hf.models.oracle())
+    assert [plan.scenario for plan in suite.skipped] == ["sampler", "sampler"]
+    results = suite.score()
+    assert results.table(metrics="exact_match")["n"].to_list() == [2]
+    reasons = [entry["reason"] for entry in results.manifest["skipped"]]
+    for part in ("'musik'", "SAE_to_AAVE", "hf.configure(allow_code=True)", "classifier=function", "no file found"):
+        assert len([reason for reason in reasons if part in reason]) == 1, part
+    text = str(results)
+    assert text.count("hf.configure(allow_code=True)") == 1
+    assert text.count("skipped: sampler × oracle: where(subject='musik')") == 1
+    assert hf.suite(file, models=hf.models.oracle()).explain().count("skipped:") == 5
+    assert suite.submit().wait().manifest["skipped"] == results.manifest["skipped"]
+
+
+def test_a_suite_that_lacks_everything_raises_the_first_error(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("plans: [{scenario: sampler, perturb: dialect}, {scenario: sampler, where: [{subject: x}]}]")
+    with pytest.raises(SourceMissingError, match="SAE_to_AAVE"):
+        hf.suite(file)
+
+
+def test_a_suite_with_other_keys_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(SUITE)
+    file = tmp_path / "other.yaml"
+    file.write_text("{suite: mine.yaml, sample: 4, perturb: lowercase, generate: echo()}")
+    suite = hf.suite(file)
+    plan = hf.scenario("sampler").sample(4).perturb("lowercase").generate(hf.models.echo())
+    assert list(map(str, suite.plans)) == [str(plan.where(subject=subject)) for subject in ("music", "biology")]
+    assert len(hf.Suite.from_yaml("{suite: safety, limit: 1}").plans) == 5
+    with pytest.raises(UnknownNameError, match=r"Unknown suite 'lit'\. Did you mean 'lite'"):
+        hf.Suite.from_yaml("suite: lit")
 
 
 def test_a_suite_skips_a_scenario_whose_rows_are_missing(tmp_path: Path) -> None:
@@ -151,6 +202,16 @@ def test_suites_are_listed_with_the_number_of_their_plans() -> None:
     assert table["name"].to_list() == suite_names()
     assert table.filter(name="safety")["plans"].item() == 5
 
+
+LACKING = """\
+plans:
+  - {{scenario: sampler, where: [{{subject: music}}], limit: 2}}
+  - {{scenario: sampler, where: [{{subject: musik}}]}}
+  - {{scenario: sampler, perturb: dialect}}
+  - {{scenario: sampler, limit: 1, metrics: "pass@1"}}
+  - {{scenario: sampler, limit: 1, metrics: toxicity}}
+  - {{scenario: gsm8k, data: {data}}}
+"""
 
 SUITE = """\
 suite: mine

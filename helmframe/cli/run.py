@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from helmframe._core.specs import Call, frozen
-from helmframe._pipeline import plan_tasks
+from helmframe._pipeline import suite_tasks
 from helmframe._plan import Plan, spec_of
+from helmframe._suite import Suite, map_plans, suite_names, suite_of
 from helmframe.cli.command import add_verbose, command, print_status
 from helmframe.early_stopping.rules import parse_until
 from helmframe.engines import ENGINES, Engine
@@ -19,12 +20,14 @@ from helmframe.interop.suites import suite
 from helmframe.models.budget import Price, read_prices
 from helmframe.models.protocol import is_local_name
 from helmframe.results import Results
+from helmframe.scenarios.catalogue import scenario_names
 from helmframe.views.display import robustness_text
 
 _RUN = """\
 examples:
   helmframe run "sampler:subject=music,model=noisy(accuracy=0.6)"
   helmframe run "mmlu:subject=philosophy" --model ./base --adapter ./lora --dtype bfloat16
+  helmframe run lite --model org/name -m 100
   helmframe run --conf-paths run_specs.conf --suite v1 -m 10 -o benchmark_output
   helmframe run plan.yaml --max-cost 5 --prices gpt-4.1=2,8
 
@@ -61,7 +64,7 @@ _SKIP = "if FOLDER/runs/SUITE has results, print them and run nothing"
 @command("run", help="Run plans, run entries or .conf files, and print the scores", order=10)
 def add_run(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `run`."""
-    parser.usage, parser.epilog = "%(prog)s [options] ENTRY|FILE ...", _RUN
+    parser.usage, parser.epilog = "%(prog)s [options] ENTRY|SUITE|FILE ...", _RUN
     _add_plans(parser)
     parser.add_argument("-d", "--dry-run", action="store_true", help="explain the run and send no request")
     cache = parser.add_argument_group("cache")
@@ -86,7 +89,7 @@ def add_run(parser: argparse.ArgumentParser) -> None:
 @command("explain", help="Show what a run would do: rows per stage, cached completions, requests", order=20)
 def add_explain(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `explain`."""
-    parser.usage, parser.epilog = "%(prog)s [options] ENTRY|FILE ...", _EXPLAIN
+    parser.usage, parser.epilog = "%(prog)s [options] ENTRY|SUITE|FILE ...", _EXPLAIN
     _add_plans(parser)
     _add_prices(parser)
     parser.set_defaults(run=_run, dry_run=True, local=False)
@@ -99,7 +102,10 @@ def _add_prices(parser: argparse._ActionsContainer) -> None:
 def _add_plans(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that `_plans` reads."""
     parser.add_argument(
-        "sources", nargs="*", metavar="ENTRY|FILE", help="run entries, plan files (.yaml), HELM's .conf files"
+        "sources",
+        nargs="*",
+        metavar="ENTRY|SUITE|FILE",
+        help="run entries, names of suites, files of plans (.yaml), HELM's .conf files",
     )
     add_verbose(parser)
     entries = parser.add_argument_group("run entries")
@@ -132,13 +138,12 @@ def _add_plans(parser: argparse.ArgumentParser) -> None:
 def _run(arguments: argparse.Namespace) -> None:
     plans = _plans(arguments)
     if arguments.dry_run:
-        print("\n\n".join(plan.explain(prices=_prices(arguments.prices)) for plan in plans))
+        print(plans.explain(prices=_prices(arguments.prices)))
         return
-    if any(not spec_of(plan).models for plan in plans):
+    if any(not spec_of(plan).models for plan in plans.plans):
         raise PlanError("No model. Add model=org/name to the run entry, or --model org/name.")
     until = parse_until(arguments.until) if arguments.until else None
-    for plan in plans:
-        plan_tasks(spec_of(plan))  # raises for invalid plans before any plan runs
+    suite_tasks([spec_of(plan) for plan in plans.plans])  # raises for invalid plans before any plan runs
     folder = Path(arguments.output_path, "runs", arguments.suite) if arguments.output_path else None
     if folder is not None and folder.exists() and any(folder.iterdir()):
         if arguments.skip_completed_runs:
@@ -147,7 +152,7 @@ def _run(arguments: argparse.Namespace) -> None:
         raise StoreError(f"{folder} isn't empty. Choose another --suite, or remove the folder.")
     if arguments.local:
         print_status("--local is ignored: it is the only mode")
-    results = suite(*plans).score(
+    results = plans.score(
         fresh=arguments.fresh,
         max_requests=arguments.max_requests,
         max_cost=arguments.max_cost,
@@ -157,7 +162,7 @@ def _run(arguments: argparse.Namespace) -> None:
         resume=arguments.resume,
     )
     print(results)
-    if any(spec_of(plan).perturbations for plan in plans):
+    if any(spec_of(plan).perturbations for plan in plans.plans):
         table = results.robustness()
         print("\nrobustness\n" + robustness_text(table.filter(table["metric"].is_in(results.main_metrics))))
     if folder is not None:
@@ -171,28 +176,30 @@ def _run(arguments: argparse.Namespace) -> None:
         print_status(f"{failed.height:,} of {planned:,} requests failed. {first}\nRerun the command to retry them.")
 
 
-def _plans(arguments: argparse.Namespace) -> list[Plan]:
-    """Return the plans of the arguments, in this order: plan files, run entries, .conf files."""
+def _plans(arguments: argparse.Namespace) -> Suite:
+    """Return the plans of the arguments, in this order: suites and plan files, run entries, .conf files."""
     names = [word for word in arguments.sources if "=" not in word]
-    files = [name for name in names if name.endswith((".yaml", ".yml"))]
+    suites = set(suite_names()) - set(scenario_names())  # a name of both is a run entry
+    files = [name for name in names if name.endswith((".yaml", ".yml")) or name in suites]
     confs = [name for name in names if name.endswith(".conf")]
     entry_texts = [word for word in arguments.sources if word not in files + confs]
     entries: list[Entry] = [parse_entry(entry) for entry in entry_texts + arguments.run_entries]
     conf_entries = [entry for path in confs + arguments.conf_paths for entry in read_conf(path)]
     if not files and not entries and not conf_entries:
         raise ArgumentError(
-            'Nothing to run. Write: helmframe run "mmlu:subject=philosophy,model=org/name", or --conf-paths FILE.'
+            'Nothing to run. Write: helmframe run "mmlu:subject=philosophy,model=org/name", helmframe run lite --model '
+            "org/name, or --conf-paths FILE."
         )
     requested = model_options(arguments)
     models, limit = requested or arguments.models_to_run, arguments.max_eval_instances
-    plans = [Plan.from_yaml(Path(file)) for file in files]
+    made = suite(*files) if files else Suite(())
     if requested:
         entries, conf_entries = without_models(entries), without_models(conf_entries)
-        plans = [plan.generate(requested) for plan in plans]
+        made = made.generate(requested)
     elif models:
-        plans = [plan if spec_of(plan).models else plan.generate(list(models)) for plan in plans]
+        made = map_plans(made, lambda plan: plan if spec_of(plan).models else plan.generate(list(models)))
     if limit is not None:
-        plans = [plan if spec_of(plan).sampling else plan.sample(limit, order="helm") for plan in plans]
+        made = map_plans(made, lambda plan: _at_most(plan, limit))
     options: dict[str, Any] = {
         "models": models,
         "groups": arguments.groups_to_run,
@@ -201,14 +208,22 @@ def _plans(arguments: argparse.Namespace) -> list[Plan]:
         "num_train_trials": arguments.num_train_trials,
     }
     skipped: list[EntryState] = []
-    plans += plans_of(entries, **options) + plans_of(conf_entries, skipped=skipped, **options)
+    plans = [*made.plans, *plans_of(entries, **options), *plans_of(conf_entries, skipped=skipped, **options)]
     if skipped and plans:
         print_status(skipped_text(skipped))
     elif skipped:
         raise ArgumentError(f"Nothing to run. {skipped_text(skipped)}")
     if not plans:
         raise ArgumentError("Nothing to run: no entry matches --priority, --models-to-run and --groups-to-run.")
-    return plans
+    return suite_of(plans, made.skipped)
+
+
+def _at_most(plan: Plan, n: int) -> Plan:
+    """Return the plan with at most n instances of each subset."""
+    sampling = spec_of(plan).sampling
+    if sampling is None:
+        return plan.sample(n, order="helm")
+    return plan.sample(n, sampling.seed, order=sampling.order) if sampling.n > n else plan
 
 
 def _prices(texts: Sequence[str] | None) -> dict[str, Price] | None:

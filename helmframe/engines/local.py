@@ -19,6 +19,7 @@ from helmframe._pipeline import (
     FIRST_ROWS,
     SHARD_ROWS,
     PlanSpec,
+    Skipped,
     Task,
     build_requests,
     fit_next_turn,
@@ -27,8 +28,8 @@ from helmframe._pipeline import (
     image_reader,
     instance_keys,
     judge_completions,
-    plan_tasks,
     score_completions,
+    suite_tasks,
     task_checksum,
     task_shards,
 )
@@ -51,7 +52,14 @@ from helmframe.engines.notes import (
 )
 from helmframe.engines.prefetch import BackgroundWriter, completed, prefetch
 from helmframe.engines.progress import DONE, Progress
-from helmframe.errors import CapabilityError, GroupedError, SourceError, SourceMissingError, StoreError
+from helmframe.errors import (
+    MISSING_PARTS,
+    CapabilityError,
+    GroupedError,
+    HelmframeError,
+    SourceError,
+    StoreError,
+)
 from helmframe.models.budget import Budget
 from helmframe.models.completion_cache import CompletionCache, StoredRun, store_root
 from helmframe.models.generate import Report, add_to_batches, roomier_requests
@@ -85,6 +93,7 @@ def run(
     resume: str | None = None,
     budget: Budget | None = None,
     until: Until | None = None,
+    skipped: Sequence[Skipped] = (),
     folder: RunFolder | None = None,
     progress: Progress | None = None,
 ) -> RunFolder:
@@ -97,14 +106,15 @@ def run(
         resume: The id of the run whose completions of unpinned models are reused, or "last".
         budget: The limits of requests and cost.
         until: The stopping rule. By default all requests are run.
+        skipped: The scenarios that a suite skipped when it was built, for the manifest.
         folder: The run's folder. By default a new folder in the store.
         progress: The display of progress. By default the usual one.
 
     Raises:
         ArgumentError, UnknownNameError: `resume` is not a run that can be resumed.
         PlanError, SourceError, StoreError: The first error of a task, after its completions were stored.
-        CapabilityError: A model lacks a capability that the plan needs. A suite skips the task, and continues.
-        SourceMissingError: The rows of a scenario are missing. A suite skips the task, unless all rows are missing.
+        HelmframeError: An error of `MISSING_PARTS`: the plan lacks rows, a word table, a classifier, a sandbox or a
+            capability of the model. A suite skips such plans, unless it would skip all.
     """
     root = store_root()
     execution = Execution(
@@ -117,6 +127,7 @@ def run(
         folder=folder or RunFolder.new(root),
         progress=progress or Progress(enabled=send),
         resumed=resumed_runs(resume, plans, root, fresh=fresh),
+        skipped=skipped,
     )
     return execution.go()
 
@@ -173,6 +184,7 @@ class Execution:
     shard: int | None = None  # the number of the shard in a run of several processes
     empty: EmptyCompletions = field(default_factory=EmptyCompletions)
     resumed: Sequence[StoredRun] = ()  # their completions of unpinned models are reused
+    skipped: Sequence[Skipped] = ()  # when the suite was built
     _reported: dict[str, object] = field(default_factory=dict)  # models whose cached completions were reported
 
     @property
@@ -183,7 +195,8 @@ class Execution:
     def go(self) -> RunFolder:
         """Run the plans to the end, or to the first error."""
         new = not exists(self.root)
-        tasks = distinguish_settings([(plan, task) for plan in self.plans for task in plan_tasks(plan)])
+        usable, unusable = suite_tasks(self.plans)
+        tasks = distinguish_settings(usable)
         called = called_models([task for _, task in tasks])
         self.budget.check(called.all)
         fingerprints = {model: model.fingerprint() for model in called.models}
@@ -198,6 +211,9 @@ class Execution:
             prices=self.budget.manifest_entries(),
             unpriced=self.budget.unpriced,
         )
+        names = dict.fromkeys(model.name for _, task in tasks for model in task.models)
+        for plan in (*self.skipped, *unusable):
+            manifest.skip(plan.scenario, names, plan.reason)
         utilization = Utilization(fingerprints)
         judge_utilization = Utilization({judge: judge.fingerprint() for judge in called.judges})
         others = Utilization({model: model.fingerprint() for model in called.perturbation_models})
@@ -238,12 +254,12 @@ class Execution:
 
     def work(
         self, tasks: Sequence[tuple[PlanSpec, Task]], fingerprints: Mapping[Model, str], manifest: Manifest
-    ) -> list[SourceMissingError]:
-        """Run all tasks; in a suite, return the errors of tasks whose rows are missing.
+    ) -> list[HelmframeError]:
+        """Run all tasks; in a suite, return the errors of tasks that lack a part, such as their rows.
 
         Models with a batch API run apart from other models, which don't wait for batches.
         """
-        missing: dict[int, SourceMissingError] = {}
+        missing: dict[int, HelmframeError] = {}
         live: list[Callable[[], None]] = []
         batched: list[Callable[[], None]] = []
         for jobs, has_batches in ((live, False), (batched, True)):
@@ -272,7 +288,7 @@ class Execution:
         """Submit the requests of all tasks of models with a batch API, and then run the tasks, which wait for them."""
         for plan, task in tasks:
             models = tuple(filter(self._submits, task.models))
-            with BackgroundWriter() as writer, suppress(SourceMissingError):  # raised again when the task runs
+            with BackgroundWriter() as writer, suppress(*MISSING_PARTS):  # raised again when the task runs
                 shared = Shared(
                     plan, replace(task, models=models), fingerprints, Manifest(), dict.fromkeys(models), writer, None
                 )
@@ -317,7 +333,7 @@ class Execution:
 
     def _run_or_skip(
         self,
-        missing: dict[int, SourceMissingError],
+        missing: dict[int, HelmframeError],
         number: int,
         plan: PlanSpec,
         task: Task,
@@ -325,16 +341,16 @@ class Execution:
         manifest: Manifest,
         room: Any,
     ) -> None:
-        """Run the task; in a suite, skip it if its rows are missing."""
+        """Run the task; in a suite, skip it if it lacks a part, such as its rows."""
         try:
             self._run_task(plan, task, fingerprints, manifest, room)
-        except SourceMissingError as error:
+        except MISSING_PARTS as error:
             self.skip_missing(error, task, manifest)
             missing[number] = error
 
-    def skip_missing(self, error: SourceMissingError, task: Task, manifest: Manifest) -> None:
+    def skip_missing(self, error: HelmframeError, task: Task, manifest: Manifest) -> None:
         """Record in the manifest of a suite that a task is skipped; raise the error in a single plan."""
-        if len(self.plans) == 1:
+        if len(self.plans) == 1 and not self.skipped:
             raise error
         manifest.skip(task.spec.scenario, [model.name for model in task.models], str(error))
 

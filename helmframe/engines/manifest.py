@@ -15,7 +15,7 @@ from itertools import groupby
 from typing import Any, NamedTuple, TypeAlias
 
 from helmframe._core.specs import ScenarioSpec
-from helmframe._pipeline import PlanSpec, Task, plan_tasks
+from helmframe._pipeline import PlanSpec, Task, suite_tasks
 from helmframe._plan_yaml import dump_plan
 from helmframe.adapters.adapt import adapter_id
 from helmframe.early_stopping.rules import Until, until_entry
@@ -311,7 +311,7 @@ def resumed_runs(
     if fresh:
         raise ArgumentError(f"fresh=True and resume={resume!r} contradict each other. Remove one of them.")
     folders = {folder.id: folder for folder in reversed(RunFolder.all(root))}
-    unpinned = unpinned_models([task for plan in plans for task in plan_tasks(plan)])
+    unpinned = unpinned_models([task for _, task in suite_tasks(plans)[0]])
     if resume == LAST:
         chosen, manifest = _last(folders, plans, unpinned, root)
     elif resume in folders:

@@ -8,9 +8,8 @@ import polars as pl
 
 from helmframe._core.yaml import read_yaml, specs_root
 from helmframe._plan import Plan, spec_of
-from helmframe._suite import Suite, plans_of
-from helmframe.config import from_home
-from helmframe.errors import ArgumentError, SpecError, UnknownNameError
+from helmframe._suite import Missing, Suite, map_plans, plans_of, suite_names, suite_of, suite_path
+from helmframe.errors import ArgumentError
 from helmframe.interop.helm.entries import EntryState, read_conf
 from helmframe.interop.helm.plans import plans_of as plans_of_entries
 from helmframe.interop.helm.plans import skipped_text, warn_skipped
@@ -37,7 +36,8 @@ def suite(
     Args:
         *plans: Plans, names of suites ("classic", "lite", "mmlu", "safety", "capabilities"), YAML files of plans, or
             HELM's .conf files. Entries with an unknown scenario or with missing rows are skipped, and a warning lists
-            them.
+            them. Plans of other files that lack a part, such as rows or a word table, are skipped, and the results
+            list them. A file `{suite: NAME, generate: MODEL, …}` is the named suite with these keys in every plan.
         models: The models of plans without one: anything that generates text, a list of them, or {name: model}.
         priority: The highest priority number of the entries to run; default all.
         groups: The groups of the entries to run: names of scenarios, or groups of the .conf file; default all.
@@ -48,21 +48,20 @@ def suite(
         UnknownNameError: No suite has that name.
         SpecError: A file is invalid. The message has the file and the plan.
         ArgumentError: `plans` is empty or has another type, or an option of .conf files is passed without one.
+        HelmframeError: Each plan lacks a part. It is the first error.
     """
     options: dict[str, Any] = {
         "priority": priority, "groups": groups, "max_eval_instances": max_eval_instances,
         "num_train_trials": num_train_trials,
     }  # fmt: skip
     specified = [name for name, value in options.items() if value not in (None, ())]
-    all_plans: list[Plan] = []
+    all_plans: list[Plan | Missing] = []
     for source in plans:
         if isinstance(source, Plan):
             all_plans.append(source)
         elif isinstance(source, str | Path):
             all_plans += (
-                _conf(str(source), options, models)
-                if str(source).endswith(".conf")
-                else _file(_resolve_path(str(source)))
+                _conf(str(source), options, models) if str(source).endswith(".conf") else _file(suite_path(str(source)))
             )
         else:
             raise _no_plan(source)
@@ -70,9 +69,10 @@ def suite(
         raise ArgumentError("suite() needs at least one plan. Write hf.suite(plan, …) or hf.suite('lite').")
     if specified and not any(str(source).endswith(".conf") for source in plans if isinstance(source, str | Path)):
         raise ArgumentError(f"suite({specified[0]}=…): {specified[0]} applies to .conf files only. Remove it.")
-    if models is not None:
-        all_plans = [plan if spec_of(plan).models else plan.generate(models) for plan in all_plans]
-    return Suite(tuple(dict.fromkeys(all_plans)))
+    made = suite_of(all_plans)
+    if models is None or all(spec_of(plan).models for plan in made.plans):
+        return made
+    return map_plans(made, lambda plan: plan if spec_of(plan).models else plan.generate(models))
 
 
 def list_suites() -> pl.DataFrame:
@@ -91,11 +91,6 @@ def list_suites() -> pl.DataFrame:
     return pl.DataFrame(rows)
 
 
-def suite_names() -> list[str]:
-    """Return the names of all suites, sorted."""
-    return sorted(file.stem for file in (specs_root() / "suites").glob("*.yaml"))
-
-
 def _no_plan(source: object) -> ArgumentError:
     if isinstance(source, list | tuple):
         return ArgumentError("suite([…]): pass the plans as arguments, not as a list. Write hf.suite(*plans).")
@@ -105,29 +100,13 @@ def _no_plan(source: object) -> ArgumentError:
     )
 
 
-def _resolve_path(source: str) -> Path:
-    if source.endswith((".yaml", ".yml")) or "/" in source:
-        path = from_home(source)
-        if not path.is_file():
-            raise SpecError.at(source, "", "file not found.")
-        return path
-    if source not in suite_names():
-        raise UnknownNameError.among(
-            "suite",
-            source,
-            suite_names(),
-            hint="Or write plans, or the path of a YAML file with plans: hf.suite(plan, …).",
-        )
-    return specs_root() / "suites" / f"{source}.yaml"
-
-
-def _file(path: Path) -> Iterator[Plan]:
+def _file(path: Path) -> Iterator[Plan | Missing]:
     """Return the plans of a file: a suite, or a plan."""
     content = read_yaml(path)
     if isinstance(content, dict) and "plans" not in content and "scenario" in content:
         yield Plan.from_yaml(path)
         return
-    yield from plans_of(content, path.name)
+    yield from plans_of(content, str(path))
 
 
 def _conf(path: str, options: Mapping[str, Any], models: Any) -> list[Plan]:

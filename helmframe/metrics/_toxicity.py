@@ -20,7 +20,7 @@ import polars as pl
 
 from helmframe._core.checks import as_list, is_integer, type_of
 from helmframe._core.safe_text import error_text
-from helmframe.errors import ArgumentError, CapabilityError
+from helmframe.errors import ArgumentError, CapabilityError, NoClassifierError
 from helmframe.metrics.protocol import Metric, metric, with_objects
 
 if TYPE_CHECKING:
@@ -188,7 +188,7 @@ def _check_batch(batch: object) -> None:
 
 def _has_classifier(classifier: Classifier | str | None = None, batch: int = 64) -> None:
     if classifier is None:
-        raise ArgumentError(
+        raise NoClassifierError(
             "Toxicity metrics need a classifier: a function list[str] -> list[float] with values between 0 and 1, or "
             "the address of a server. Write:\n"
             ".metrics(hf.metrics.toxicity(classifier=function))\n"

@@ -12,7 +12,14 @@ import polars as pl
 from helmframe._core.specs import SPLITS, Between, Condition, Equals, Expression, Sample, ScenarioSpec, Sql
 from helmframe._schema import CONVERSATION, INSTANCES, TURN, conform, source_column, with_source_columns
 from helmframe.config import data_root
-from helmframe.errors import ArgumentError, RepeatedKeyError, SourceBrokenError, SourceError, SourceMissingError
+from helmframe.errors import (
+    ArgumentError,
+    NoInstancesError,
+    RepeatedKeyError,
+    SourceBrokenError,
+    SourceError,
+    SourceMissingError,
+)
 from helmframe.scenarios.query import TURN_INPUTS, TURN_REFERENCES, Query, open_query, with_default_subsets
 from helmframe.scenarios.sources import advice
 from helmframe.scenarios.validation import unknown_value, values
@@ -510,7 +517,7 @@ def _shards(frames: Iterable[pl.DataFrame], rows: int, first: int) -> Iterator[p
 
 def _nothing_matches(
     spec: ScenarioSpec, where: Sequence[Condition], splits: Sequence[str], data: str | None
-) -> ArgumentError | SourceMissingError:
+) -> NoInstancesError | SourceMissingError:
     for condition in where:
         if isinstance(condition, Equals):
             column_values = [str(value) for value in values(spec, condition.column, data)]
@@ -522,11 +529,11 @@ def _nothing_matches(
         requested = " or ".join(splits)
         problem = f"scenario {spec.scenario!r} has no {requested} instances. Its splits: {', '.join(splits_present)}."
         if spec.frame is not None or not set(splits) & set(spec.split_names.values()):
-            return ArgumentError(problem)
+            return NoInstancesError(problem)
         # the spec declares the split, but the root has no rows of it
         root = data or data_root() or str(dict(spec.hub).get("rows", ""))
         return SourceMissingError(f"{problem}\n{advice(root)}")
-    return ArgumentError(
+    return NoInstancesError(
         f"where(…): no instance of scenario {spec.scenario!r} in split {' or '.join(splits)} meets all conditions. "
         "Remove one."
     )

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from helmframe.interop.suites import suite_names
+from helmframe._suite import suite_names
 from helmframe.metrics.protocol import METRICS
 from helmframe.perturbations.catalogue import PRESETS
 from helmframe.perturbations.registry import PERTURBATIONS

@@ -12,7 +12,7 @@ import polars as pl
 from helmframe._core.registry import view
 from helmframe._core.safe_text import show_invisible
 from helmframe.engines.notes import empty_notes, refusal_notes, rerun_notes, unparsed_notes
-from helmframe.errors import ArgumentError, CapabilityError
+from helmframe.errors import ArgumentError, CapabilityError, listed
 from helmframe.results import Results
 from helmframe.results._data import reader_of
 from helmframe.results._early_stopping import notes_of
@@ -274,9 +274,11 @@ def score_notes(results: Results) -> list[str]:
 
 
 def skip_notes(manifest: Mapping[str, Any]) -> list[str]:
-    """Return why a run skipped pairs of scenario and model."""
-    skipped = manifest.get("skipped") or []
-    return [f"skipped: {pair['scenario']} × {pair['model']}: {pair['reason']}" for pair in skipped]
+    """Return why a run skipped pairs of scenario and model, with one note for each reason."""
+    pairs: dict[str, list[str]] = {}
+    for pair in manifest.get("skipped") or []:
+        pairs.setdefault(pair["reason"], []).append(f"{pair['scenario']} × {pair['model']}")
+    return [f"skipped: {listed(dict.fromkeys(names))}: {reason}" for reason, names in pairs.items()]
 
 
 def _table_metrics(results: Results) -> list[str]:

@@ -90,6 +90,17 @@ def test_a_plan_file_is_run(here: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert sum_of_n(capsys.readouterr().out) == 3
 
 
+@pytest.mark.shared
+def test_a_suite_is_run_by_name(
+    shared: Path, here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HELMFRAME_DATA", str(shared / "scenarios"))
+    main(["run", "lite", "--model", "oracle()", "-m", "1"])
+    shown = capsys.readouterr().out
+    assert re.search(r"^gsm8k .* 1.000 .* 1$", shown, re.MULTILINE)
+    assert "skipped: med_qa × oracle" in shown
+
+
 def test_options_say_what_a_plan_file_does_not(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     hf.scenario("sampler").where(subject="music").to_yaml("plan.yaml")
     assert main(["run", "plan.yaml", "--models-to-run", "echo()", "-m", "2"]) == 0

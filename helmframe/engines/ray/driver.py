@@ -15,7 +15,7 @@ from helmframe.engines.local import Execution
 from helmframe.engines.manifest import Manifest
 from helmframe.engines.ray.replica import Counts, Done, Hello
 from helmframe.engines.ray.replica_state import Job, Lane, ReplicaState, neediest
-from helmframe.errors import CapabilityError, HelmframeError, PlanError, SourceError, SourceMissingError, StoreError
+from helmframe.errors import MISSING_PARTS, HelmframeError, PlanError, SourceError, StoreError
 from helmframe.models.interrupts import PATIENCE
 from helmframe.scenarios.spans import Span
 
@@ -163,7 +163,8 @@ class Driver:
             self._retract(job)
             lane.requeue(replace(job, unreachable=job.unreachable + 1, after=time.monotonic() + wait))
             return
-        if len(self.execution.plans) == 1 or not isinstance(error, CapabilityError | SourceMissingError):
+        alone = len(self.execution.plans) == 1 and not self.execution.skipped
+        if alone or not isinstance(error, MISSING_PARTS):
             raise error
         self._retract(job)
         lane.waiting[job.work].clear()

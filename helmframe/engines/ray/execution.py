@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from helmframe._pipeline import PlanSpec, Task, split_spans
+from helmframe._pipeline import PlanSpec, Skipped, Task, split_spans
 from helmframe.config import data_root
 from helmframe.early_stopping.rules import Until
 from helmframe.engines.local import Execution
@@ -19,7 +19,7 @@ from helmframe.engines.ray.driver import Driver
 from helmframe.engines.ray.options import Ray
 from helmframe.engines.ray.replica_state import AT_ONCE, Job, Lane
 from helmframe.engines.ray.shipping import Parcel, check_credentials, pack
-from helmframe.errors import CapabilityError, PlanError, SourceMissingError, UnknownNameError
+from helmframe.errors import MISSING_PARTS, CapabilityError, HelmframeError, PlanError, UnknownNameError
 from helmframe.models.budget import Budget
 from helmframe.models.completion_cache import store_root
 from helmframe.models.model import Model
@@ -39,6 +39,7 @@ def run(
     resume: str | None = None,
     budget: Budget | None = None,
     until: Until | None = None,
+    skipped: Sequence[Skipped] = (),
     folder: RunFolder | None = None,
     progress: Progress | None = None,
 ) -> RunFolder:
@@ -62,6 +63,7 @@ def run(
         folder=folder or RunFolder.new(root),
         progress=progress or Progress(enabled=send),
         resumed=resumed_runs(resume, plans, root, fresh=fresh),
+        skipped=skipped,
         options=options,
     )
     return execution.go()
@@ -109,13 +111,13 @@ class RayExecution(Execution):
         tasks: Sequence[tuple[PlanSpec, Task]],
         fingerprints: Mapping[Model, str],
         manifest: Manifest,
-    ) -> list[SourceMissingError]:
+    ) -> list[HelmframeError]:
         """Run all tasks on the cluster."""
         for model in fingerprints:
             if not model.durable:
                 resumed = [run.id for run in self.resumed]
                 self.progress.note(cache_note(model, run=self.folder.id, resumed=resumed, fresh=self.fresh))
-        missing: list[SourceMissingError] = []
+        missing: list[HelmframeError] = []
         pieces = -(-PIECES * AT_ONCE // len(tasks))
         cut = [self._spans(plan, task, pieces, missing, manifest) for plan, task in tasks]
         with connected(self.options.address) as ray:
@@ -132,12 +134,12 @@ class RayExecution(Execution):
         return missing
 
     def _spans(
-        self, plan: PlanSpec, task: Task, pieces: int, missing: list[SourceMissingError], manifest: Manifest
+        self, plan: PlanSpec, task: Task, pieces: int, missing: list[HelmframeError], manifest: Manifest
     ) -> Sequence[Span]:
         max_replicas = max(self.options.of(model).least_and_most[1] for model in task.models)
         try:
             spans = split_spans(plan, task.spec, pieces * max_replicas)
-        except SourceMissingError as error:
+        except MISSING_PARTS as error:
             self.skip_missing(error, task, manifest)
             missing.append(error)
             return []

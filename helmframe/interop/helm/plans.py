@@ -314,19 +314,28 @@ def entry_states(entries: Iterable[Entry]) -> Iterator[EntryState]:
 
 def skipped_text(skipped: Sequence[EntryState]) -> str:
     """Return the number of skipped entries and the reasons, with at most five names for each."""
-    lines = []
-    for state, with_arguments in (("unknown scenario", False), ("rows missing", True)):
-        names = Counter(
-            str(entry_state.entry) if with_arguments else entry_state.entry.name
-            for entry_state in skipped
-            if entry_state.state == state
-        )
-        if names:
-            shown = ", ".join(name for name, _ in names.most_common(_SHOWN))
-            more = f", … ({len(names):,} in all)" if len(names) > _SHOWN else ""
-            lines.append(f"  {state} ({names.total():,}): {shown}{more}")
+    unknown = [state.entry.name for state in skipped if state.state == "unknown scenario"]
+    lines = [f"  unknown scenario ({len(unknown):,}): {_most_common(unknown)}"] if unknown else []
+    without_rows: dict[str, list[str]] = {}
+    for state in skipped:
+        if state.state == "rows missing":
+            without_rows.setdefault(state.reason, []).append(str(state.entry))
+    for reason, names in sorted(without_rows.items(), key=lambda pair: -len(pair[1]))[:_SHOWN]:
+        lines += [
+            f"  rows missing ({len(names):,}): {_most_common(names)}",
+            *(f"    {line}" for line in reason.splitlines()),
+        ]
+    left = sum(map(len, without_rows.values())) - sum(sorted(map(len, without_rows.values()))[-_SHOWN:])
+    if left:
+        lines.append(f"  rows missing ({left:,}): other entries")
     total = f"Skipped {len(skipped):,} run {'entry' if len(skipped) == 1 else 'entries'}:"
     return "\n".join([total, *lines, "`helmframe list helm-entries --conf-paths FILE` lists all."])
+
+
+def _most_common(names: Sequence[str]) -> str:
+    counts = Counter(names)
+    shown = ", ".join(name for name, _ in counts.most_common(_SHOWN))
+    return f"{shown}, … ({len(counts):,} in all)" if len(counts) > _SHOWN else shown
 
 
 def warn_skipped(skipped: Sequence[EntryState]) -> None:
