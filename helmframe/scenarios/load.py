@@ -231,6 +231,8 @@ def first_rows(
     Raises:
         SourceError: The rows can't be read. The message has scenario and address.
     """
+    if spec.frame is not None or spec.generated:
+        return None
     with open_query(spec, with_default_subsets(spec, where), splits, data, compat=compat) as query:
         groups = query.first_row_groups() if query.is_remote else []
         if not groups or sum(size for _, size in groups) * query.n_files <= _SMALL_BYTES:
@@ -305,8 +307,8 @@ def _read(
             yield from _sampled(query, where, sample, numbers)
             return
         if most is not None:
-            query.read_in_order()
-            yield from _instances(query, where, numbers, f"LIMIT {most}")
+            with query.in_order():
+                yield from _instances(query, where, numbers, f"LIMIT {most}")
             return
         # reads the keys of all rows at once, so only if the streamed keys don't prove that they are unique
         check = partial(_chosen, spec, where, None, splits, data, compat)

@@ -7,6 +7,7 @@ the n-grams of the instances. Memory grows with the instances, not with the corp
 import logging
 import os
 import string
+import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -76,7 +77,8 @@ def overlap(
     if tokens not in TOKENS:
         raise ArgumentError.unknown_value(f"overlap(tokens={tokens!r})", tokens, TOKENS)
     keys, texts = _texts(instances)
-    parts = {size: _parts(texts, size, tokens) for size in sizes}
+    whole = _Part(texts.select("number", "field"), _tokenized(texts["text"], tokens))
+    parts = {size: [whole, *_meetings(whole, size, tokens)] for size in sizes}
     seed, indexes = 0, _indexes(parts, 0)
     while indexes is None:
         seed += 1
@@ -190,14 +192,12 @@ def _tokenized(texts: pl.Series, tokens: str, *, joined: bool = False) -> _Token
     return _Tokens(letters, starts[whole], ends[whole], rows[whole])
 
 
-def _parts(texts: pl.DataFrame, n: int, tokens: str) -> list[_Part]:
-    """Return the texts of the fields, and those of the n-grams in which an input and a reference meet."""
-    rows = texts.select("number", "field")
-    whole = _Part(rows, _tokenized(texts["text"], tokens))
+def _meetings(whole: _Part, n: int, tokens: str) -> list[_Part]:
+    """Return the tokens of the n-grams in which an input and a reference meet."""
     if n == 1:
-        return [whole]
+        return []
     letters = whole.tokens.letters.tobytes().decode()
-    split = rows.with_columns(tokens=pl.Series(letters.split("\n")[:-1], dtype=pl.String).str.split(" "))
+    split = whole.rows.with_columns(tokens=pl.Series(letters.split("\n")[:-1], dtype=pl.String).str.split(" "))
     if tokens == "light":
         split = split.with_columns(pl.col("tokens").list.eval(pl.element().filter(pl.element() != "")))
     inputs = split.filter(field=INPUT).select("number", last=pl.col("tokens").list.tail(n - 1))
@@ -207,7 +207,7 @@ def _parts(texts: pl.DataFrame, n: int, tokens: str) -> list[_Part]:
         field=pl.lit(INTERSECTION),
         text=pl.concat_list("last", pl.col("tokens").list.head(n - 1)).list.join(" "),
     )
-    return [whole, _Part(joined.select("number", "field"), _tokenized(joined["text"], tokens, joined=True))]
+    return [_Part(joined.select("number", "field"), _tokenized(joined["text"], tokens, joined=True))]
 
 
 class _Hasher:
@@ -217,14 +217,18 @@ class _Hasher:
         generator = np.random.default_rng(seed)
         self._values = generator.integers(0, 1 << 64, 256, dtype=np.uint64)
         self._base = int(generator.integers(0, 1 << 63)) * 2 + 1
-        self._powers, self._inverses = np.empty(0, np.uint64), np.empty(0, np.uint64)
-        self._resize(1 << 21)
+        self._powers = self._inverses = np.ones(1, np.uint64)
+        self._lock = threading.Lock()
 
-    def _resize(self, size: int) -> None:
-        for name, base in (("_powers", self._base), ("_inverses", pow(self._base, -1, 1 << 64))):
-            factors = np.full(size, base, dtype=np.uint64)
-            factors[0] = 1
-            setattr(self, name, np.cumprod(factors, dtype=np.uint64))
+    def _factors(self, size: int) -> tuple[Hashes, Hashes]:
+        """Return at least `size` powers of the base, and their inverses."""
+        with self._lock:
+            if len(self._powers) < size:
+                self._powers, self._inverses = (
+                    np.cumprod(np.concatenate([np.ones(1, np.uint64), np.full(2 * size, base, np.uint64)]))
+                    for base in (self._base, pow(self._base, -1, 1 << 64))
+                )
+            return self._powers, self._inverses
 
     def ngrams(self, tokens: _Tokens, sizes: Sequence[int]) -> Iterator[tuple[int, Numbers, Hashes]]:
         """Yield n, first tokens and hashes of the n-grams within one text, window by window."""
@@ -232,11 +236,11 @@ class _Hasher:
         for begin in range(0, total, _WINDOW):
             low, high = tokens.starts[begin], tokens.ends[min(begin + _WINDOW + max(sizes), total) - 1]
             letters = tokens.letters[low:high]
-            if len(letters) > len(self._powers):
-                self._resize(2 * len(letters))
+            # an empty token may start after the last byte
+            powers, inverses = self._factors(len(letters) + 1)
             sums = np.zeros(len(letters) + 1, dtype=np.uint64)
             values = np.take(self._values, letters)
-            values *= self._powers[: len(letters)]
+            values *= powers[: len(letters)]
             np.cumsum(values, out=sums[1:])
             for size in sizes:
                 stop = min(begin + _WINDOW, total - size + 1)
@@ -245,8 +249,7 @@ class _Hasher:
                 whole = tokens.rows[begin:stop] == tokens.rows[begin + size - 1 : stop + size - 1]
                 first = np.flatnonzero(whole) + begin
                 start, end = tokens.starts[first] - low, tokens.ends[first + size - 1] - low
-                # an empty token may start after the last byte
-                yield size, first, (sums[end] - sums[start]) * self._inverses[np.minimum(start, len(self._powers) - 1)]
+                yield size, first, (sums[end] - sums[start]) * inverses[start]
 
 
 @dataclass(frozen=True)
@@ -276,10 +279,10 @@ class _Index:
     shift: np.uint64
 
     @classmethod
-    def of(cls, parts: Sequence[_Part], n: int, hasher: _Hasher) -> "_Index | None":
-        """Return the index of the n-grams of these parts; None if two different n-grams have one hash."""
+    def of(cls, parts: Sequence[_Part], n: int, hasher: _Hasher, other: _Hasher) -> "_Index | None":
+        """Return the index of the n-grams of these parts; None if two n-grams with one hash differ in the other."""
         first, hashes = zip(*(_ngrams(part.tokens, n, hasher) for part in parts), strict=True)
-        check = np.concatenate([_ngrams(part.tokens, n, _Hasher(_CHECK_SEED))[1] for part in parts])
+        check = np.concatenate([_ngrams(part.tokens, n, other)[1] for part in parts])
         unique, sample, ids = np.unique(np.concatenate(hashes), return_index=True, return_inverse=True)
         if (check[sample][ids] != check).any():
             return None
@@ -308,8 +311,8 @@ class _Index:
 
 def _indexes(parts: Mapping[int, Sequence[_Part]], seed: int) -> dict[int, _Index] | None:
     """Return the index of the n-grams of each n; None if two different n-grams have one hash."""
-    hasher = _Hasher(seed)
-    indexes = {size: _Index.of(some, size, hasher) for size, some in parts.items()}
+    hasher, other = _Hasher(seed), _Hasher(_CHECK_SEED)
+    indexes = {size: _Index.of(some, size, hasher, other) for size, some in parts.items()}
     return None if None in indexes.values() else {size: index for size, index in indexes.items() if index is not None}
 
 

@@ -50,14 +50,12 @@ class _Rows:
         files: The files that are scanned.
         offsets: Path → row_index of a file's first row; None if the files have row_index.
         scan: A function that returns a SELECT over some of the files, with an SQL condition on their rows.
-        types: Name → DuckDB type of the columns.
         one_subset: Whether all selected rows have the same subset.
     """
 
     files: Sequence[SourceFile]
     offsets: Mapping[str, int] | None
     scan: Callable[[Sequence[SourceFile], str], str]
-    types: Mapping[str, str]
     one_subset: bool
 
 
@@ -97,7 +95,10 @@ class Query:
     @property
     def copies_row_index(self) -> bool:
         """Return whether an instance depends only on the row of the source with the same row_index."""
-        return self.rows is not None and _copies_row_index(self.spec.instances, tuple(self.rows.types.items()))
+        if self.rows is None:
+            return False
+        types = self.source.guarded(lambda: self.source.types("SELECT * FROM rows"))
+        return _copies_row_index(self.spec.instances, tuple(types.items()))
 
     @property
     def n_files(self) -> int:
@@ -122,17 +123,23 @@ class Query:
         """
         if self.rows is None or not self.rows.one_subset or not self.copies_row_index:
             return None
-        self.read_in_order()
         # the n first rows of the source need not have the lowest numbers, but the n lowest are at most their maximum
         first = f"SELECT row_index FROM instances WHERE {self.condition} LIMIT {n}"
         run = self.source.connection.execute
-        (bound,) = self.source.guarded(lambda: run(f"SELECT max(row_index) FROM ({first})").fetchall()[0])
+        with self.in_order():
+            (bound,) = self.source.guarded(lambda: run(f"SELECT max(row_index) FROM ({first})").fetchall()[0])
         return self.frame(select, f"AND row_index <= {bound}" if bound is not None else "")
 
-    def read_in_order(self) -> None:
+    @contextmanager
+    def in_order(self) -> Iterator[None]:
         """Read row group by row group, so that a query that ends early has read little more than its rows."""
-        if self.is_remote:
-            self.source.connection.execute("SET threads = 1")
+        run = self.source.connection.execute
+        ((n_threads,),) = run("SELECT current_setting('threads')").fetchall()
+        run("SET threads = 1")
+        try:
+            yield
+        finally:
+            run(f"SET threads = {n_threads}")
 
     def restrict(self, keys: pl.DataFrame) -> None:
         """Restrict the rows to files and row groups that may have these keys, if the spec's SELECT allows it.
@@ -347,8 +354,7 @@ def _make_rows(spec: ScenarioSpec, source: Source, where: Sequence[Condition], s
     _create_rows(source, [scan([file]) for file in shown] if ranged and not spec.union else [scan(shown)])
     if not scanned:
         return None
-    column_types = source.guarded(lambda: source.types("SELECT * FROM rows"))
-    return _Rows(scanned, offsets, scan, column_types, _is_one_subset(spec, scanned, where))
+    return _Rows(scanned, offsets, scan, _is_one_subset(spec, scanned, where))
 
 
 def _create_rows(source: Source, scans: Sequence[str]) -> None:
