@@ -387,9 +387,11 @@ def _scans_of(spec: ScenarioSpec, source: Source, rows: _Rows, keys: pl.DataFram
             ranges.append((file, [(low - offset, high - offset) for low, high in _merged(groups)]))
     if sum(len(some) for _, some in ranges) > _MOST_SCANS:
         ranges = [(file, [(some[0][0], some[-1][1])]) for file, some in ranges]
-    if len(ranges) > _MOST_SCANS:
+    if spec.union or len(ranges) > _MOST_SCANS:
+        # the files of a union have different columns, so all of them are needed for the columns
+        files = rows.files if spec.union else [file for file, _ in ranges]
         bounds = [bound for _, some in ranges for ends in some for bound in ends]
-        return [rows.scan([file for file, _ in ranges], f"{column} BETWEEN {min(bounds)} AND {max(bounds)}")]
+        return [rows.scan(files, f"{column} BETWEEN {min(bounds)} AND {max(bounds)}")]
     return [rows.scan([file], f"{column} BETWEEN {low} AND {high}") for file, some in ranges for low, high in some]
 
 

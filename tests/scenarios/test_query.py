@@ -32,9 +32,9 @@ def write(folder: Path, file: str, a: list[int], row_index: list[int] | None = N
     rows.write_parquet(path, row_group_size=10)
 
 
-def own(folder: Path, select: str = SELECTS["as it is"], subsets: str = "[topic]") -> ScenarioSpec:
+def own(folder: Path, select: str = SELECTS["as it is"], subsets: str = "[topic]", more: str = "") -> ScenarioSpec:
     text = OWN.partition("instances: |")
-    own_spec = f"{text[0]}instances: |\n  {select}\nmetrics: [exact_match]\nmain: {{metric: exact_match}}\n"
+    own_spec = f"{text[0]}instances: |\n  {select}\nmetrics: [exact_match]\nmain: {{metric: exact_match}}\n{more}\n"
     return spec(folder, own_spec.replace("subsets: [topic]", f"subsets: {subsets}"))
 
 
@@ -84,6 +84,24 @@ def test_a_limit_without_subsets_reads_past_files_without_a_match(rows: Path) ->
     scenario = own(rows, subsets="[]")
     loaded = pl.concat(load(scenario, where=[Equals("topic", ("sums",)), Between("a", 85, 90)], sample=_first(3)))
     assert sorted(loaded["data_a"]) in ([85, 86, 87], [88, 89, 90])
+
+
+@pytest.mark.parametrize("order", ["first", "keyed"])
+def test_a_sample_of_files_with_different_columns_has_all_columns(rows: Path, order: str) -> None:
+    path = rows / "own" / "sums" / "test-1.parquet"
+    pl.read_parquet(path).with_columns(hint=pl.lit("a hint")).write_parquet(path, row_group_size=10)
+    union = own(rows, SELECT.replace("a, [", "a, hint, [", 1) + " FROM rows", more="union: true")
+    everything = pl.concat(load(union))
+    key = ["subset", "row_index"]
+    for n in (1, 30, 90):
+        loaded = pl.concat(load(union, sample=Sample(n, 0, order)))
+        chosen = draw_sample(everything.sort(key), Sample(n, 0, order), "own")
+        assert_frame_equal(
+            loaded.sort(key),
+            everything.join(chosen.select(key), on=key, how="semi").sort(key),
+            check_column_order=False,
+        )
+    assert everything["data_hint"].drop_nulls().len() == 40
 
 
 def test_a_limit_with_a_repeated_number_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
