@@ -95,7 +95,6 @@ def test_5000_files_are_opened_without_a_request_for_their_size(
     calls: dict[str, Callable[[], object]] = {
         "all rows": lambda: read_all(plan),
         "limit(1)": lambda: read(plan.limit(1)),
-        "limit(1) explained": lambda: plan.limit(1).explain(),
         "sample(1)": lambda: read(plan.sample(1)),
     }
     for name, call in calls.items():
