@@ -527,6 +527,52 @@ def lsat_qa(data: Path) -> Published:
     return Published(files, rows)
 
 
+def arc_agi_1(data: Path) -> Published:
+    files = sorted((data / "raw/arc_agi_1/data/evaluation").glob("*.json"))[:40]
+    folder = "ARC-AGI-master/data"
+    packed = {f"{folder}/evaluation/{file.name}": file.read_bytes() for file in files}
+    packed[f"{folder}/training/{files[0].name}"] = files[0].read_bytes()
+    rows = [json.loads(file.read_bytes()) for file in files]
+    return Published(
+        {"https://github.com/fchollet/ARC-AGI/archive/HEAD.zip": zip_file(packed)}, {"arc_agi_1/test": rows}
+    )
+
+
+def big_bench_hard(data: Path) -> Published:
+    base = "https://raw.githubusercontent.com/suzgunmirac/BIG-Bench-Hard/HEAD"
+    files, rows = {}, {}
+    for file in sorted((data / "raw/big_bench_hard/bbh").glob("*.json")):
+        prompt = (data / f"raw/big_bench_hard/cot-prompts/{file.stem}.txt").read_text(encoding="utf-8")
+        content = json.loads(file.read_bytes())
+        examples = content["examples"][:20]
+        files[f"{base}/bbh/{file.stem}.json"] = json.dumps({**content, "examples": examples}, indent=2).encode()
+        files[f"{base}/cot-prompts/{file.stem}.txt"] = prompt.encode()
+        cot = prompt.partition("-----\n")[2]
+        rows[f"big_bench_hard/{file.stem}/test"] = [{**example, "prompt": cot} for example in examples]
+    return Published(files, rows)
+
+
+def live_code_bench(data: Path) -> Published:
+    files, rows = {}, {}
+    for release in range(1, 7):
+        problems = [
+            {
+                "question_title": f"Problem {number}", "question_content": text[:200], "platform": "atcoder",
+                "question_id": f"abc{number}", "contest_id": "abc", "contest_date": f"2023-0{release}-01T00:00:00",
+                "starter_code": "", "difficulty": "easy", "metadata": "{}",
+                "public_test_cases": json.dumps([{"input": f"{number}\n", "output": f"{number}", "testtype": "stdin"}]),
+                "private_test_cases": "[]",
+            }
+            for number, text in enumerate(texts(data)[release * 8 : release * 8 + 8])
+        ]  # fmt: skip
+        name = f"test{release if release > 1 else ''}.jsonl"
+        files[f"hf://datasets/livecodebench/code_generation_lite/{name}"] = jsonl(problems)
+        rows[f"live_code_bench/v{release}/test"] = [
+            {column: value for column, value in problem.items() if column != "contest_id"} for problem in problems
+        ]
+    return Published(files, rows)
+
+
 def natural_qa_openbook_longans(data: Path) -> Published:
     frame = rows_of(data, "natural_questions_openbook/*/validation-*.parquet")
     base = "https://storage.googleapis.com/natural_questions/v1.0/dev"
