@@ -101,7 +101,7 @@ _LAZY = {
     "read_helm": "interop.helm.read:read_helm",
     "read_every_eval_ever": "interop.every_eval_ever:read_every_eval_ever",
     "read_inspect": "interop.inspect_logs:read_inspect",
-    "read_lm_eval": "interop.lm_eval:read_lm_eval",
+    "read_lm_eval": "interop.lm_eval.logs:read_lm_eval",
     "stats": "stats",
     "suite": "interop.suites:suite",
 }

@@ -53,10 +53,14 @@ class Adapter:
     examples: Questions
     scores: bool
     ignores: tuple[str, ...]
+    own_examples: bool = False
 
 
 ADAPTERS: Registry[Adapter] = Registry(
-    "adapter method", "Add one with @hf.adapter.", packages=["helmframe.adapters"], decorator="adapter"
+    "adapter method",
+    "Add one with @hf.adapter.",
+    packages=["helmframe.adapters", "helmframe.interop"],
+    decorator="adapter",
 )
 
 
@@ -105,6 +109,7 @@ def adapter(
     examples: Questions | None = None,
     scores: bool = False,
     ignores: Sequence[str] = (),
+    own_examples: bool = False,
 ) -> Callable[[Questions], Questions]:
     """Register a function `(variants, adapter) -> variants` as an adapter.
 
@@ -126,6 +131,7 @@ def adapter(
             the decorated function.
         scores: Whether the adapter adds `continuation`.
         ignores: Fields of `AdapterSpec` that the adapter does not use.
+        own_examples: Whether the question contains the few-shot examples already.
 
     Raises:
         ArgumentError: The name is missing, or the function has other parameters.
@@ -148,7 +154,9 @@ def adapter(
     def register(function: Questions) -> Questions:
         _check_signature(name, function)
         frozen_defaults, frozen_decoding = frozen(defaults or {}), frozen(decoding or {})
-        entry = Adapter(function, frozen_defaults, frozen_decoding, examples or function, scores, tuple(ignores))
+        entry = Adapter(
+            function, frozen_defaults, frozen_decoding, examples or function, scores, tuple(ignores), own_examples
+        )
         ADAPTERS.add(name, entry)
         return function
 

@@ -53,7 +53,7 @@ def list_scenarios(source: str | None = None) -> pl.DataFrame:
     if source is not None:
         listing = TASK_SOURCES[source].listing
         if listing is None:
-            raise ArgumentError(f"list_scenarios({source!r}): tasks of this source can't be listed.")
+            raise ArgumentError(f"list_scenarios({source!r}): this source doesn't list its tasks.")
         return listing()
     return pl.DataFrame([_row(find_scenario(name)) for name in scenario_names()], schema=_SCHEMA)
 
@@ -91,9 +91,9 @@ def _row(spec: ScenarioSpec) -> dict[str, object]:
 
 @dataclass(frozen=True)
 class TaskSource:
-    """Another tool's tasks as scenarios: `load` returns the specs of a name, `listing` a table of all tasks."""
+    """Another tool's tasks as scenarios: `function` returns the specs of a name, `listing` a table of all tasks."""
 
-    load: "LoadTask"
+    function: "LoadTask"
     listing: Callable[[], pl.DataFrame] | None
 
 
@@ -103,7 +103,7 @@ class LoadTask(Protocol):
     def __call__(self, name: str, *, data: str | None, trust_remote_code: bool) -> Sequence[ScenarioSpec]: ...
 
 
-# prefix → source; `hf.scenario("lm_eval:arc_easy")` calls `load("arc_easy")` of the source "lm_eval"
+# prefix → source; `hf.scenario("lm_eval:arc_easy")` calls `function("arc_easy")` of the source "lm_eval"
 TASK_SOURCES: Registry[TaskSource] = Registry("task source", packages=["helmframe.interop"], decorator="task_source")
 
 
@@ -126,14 +126,25 @@ def has_task_source(name: str) -> bool:
 def find_scenarios(name: str, data: str | None = None, *, trust_remote_code: bool = False) -> Sequence[ScenarioSpec]:
     """Return the specs of a name: one of `find_scenario`, or those of another tool's task or group of tasks.
 
+    A YAML file with the key `task` or `group`, and without `scenario`, is a task file of lm-eval.
+
     Raises:
         UnknownNameError: No scenario or task has this name.
         SpecError: The file isn't a valid spec.
     """
     if has_task_source(name):
         prefix, _, task = name.partition(":")
-        return TASK_SOURCES[prefix].load(task, data=data, trust_remote_code=trust_remote_code)
+        return TASK_SOURCES[prefix].function(task, data=data, trust_remote_code=trust_remote_code)
+    if name.endswith((".yaml", ".yml")) and _is_task_file(from_home(name)):
+        return TASK_SOURCES["lm_eval"].function(name, data=data, trust_remote_code=trust_remote_code)
     return [find_scenario(name)]
+
+
+def _is_task_file(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    keys = set(re.findall(r"^[\"']?(scenario|task|group)[\"']?:", path.read_text(errors="replace"), re.MULTILINE))
+    return bool(keys) and "scenario" not in keys
 
 
 _HINT = (

@@ -193,7 +193,7 @@ def addresses(spec: ScenarioSpec) -> list[Address]:
     sources = [(str(hub[key]), splits, made) for key in ("rows", "whole") if key in hub]
     for download in spec.download:
         if download.url.startswith("hf://datasets/"):
-            names = dict(download.values).get("split", splits)
+            names: Any = dict(download.values).get("split", splits)
             names = [
                 name if isinstance(name, str) else name[0] for name in ([names] if isinstance(names, str) else names)
             ]

@@ -146,6 +146,17 @@ def test_httpfs_reads_huggingface_co_and_python_another_endpoint(
     assert bool(loaded) == (request.node.callspec.params["start"] == "httpfs")
 
 
+def test_huggingface_co_is_read_without_httpfs(alone: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    del alone
+    monkeypatch.setattr(remote, "httpfs_file", lambda: None)
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    with hub_server({"openai/gsm8k": FILES}, gated=["openai/gsm8k"]) as server, hub_behind_tls(server) as variables:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        assert inputs(gsm8k()) == ["1 + 1?", "2 + 2?"]
+        assert {request.token for request in server.requests if request.host == "hub"} == {TOKEN}
+
+
 @pytest.mark.parametrize("token", ["", STRANGER])
 def test_a_gated_data_set_names_the_page_with_its_terms(
     token: str, start: START, monkeypatch: pytest.MonkeyPatch

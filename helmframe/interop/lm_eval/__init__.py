@@ -1,0 +1,1 @@
+"""lm-evaluation-harness: its tasks as scenarios, and its logs as results."""
