@@ -265,6 +265,10 @@ EXAMPLES: dict[str, Example] = {
     "drop_em": pairs("drop_em", ("12 yards", ["12"]), ("the 12.0", ["12"]), answers=[[["12"]], [["12"]]]),
     "f1_score": pairs("f1_score", ("the cat sat", ["a cat"]), ("cat cat sat", ["cat sat sat"])),
     "f1_bag": pairs("f1_bag", ("the cat sat", ["a cat"]), ("cat cat sat", ["cat sat sat"])),
+    "squad_f1_score": pairs("squad_f1_score(language='id')", ("di kota Bandung", ["Bandung, Indonesia"])),
+    "squad_exact_match_score": pairs(
+        "squad_exact_match_score(language='vi')", ("Hà Nội.", ["hà nội"]), ("Huế", ["hà nội"])
+    ),
     "bleu_1": pairs("bleu_1", ("the the cat", ["the cat sat"]), ("It sat. Go.", ["Go."])),
     "bleu_1_unsplit": pairs("bleu_1_unsplit", ("the the cat", ["the cat sat"]), ("It sat. Go.", ["Go."])),
     "bleu_4": pairs("bleu_4", ("a b c d x", ["a b c d e"])),
@@ -275,6 +279,7 @@ EXAMPLES: dict[str, Example] = {
     "rouge_l": pairs("rouge_l", ("sat a cat", ["cat sat"])),
     "corpus_bleu": pairs("corpus_bleu", ("The cat sat.", ["The cat sat."]), ("It is late.", ["It was late."])),
     "corpus_chrf": pairs("corpus_chrf", ("The cat sat", ["The cat sat."])),
+    "chr_f_plus_plus": pairs("chr_f_plus_plus", ("The cat sat", ["The cat sat."])),
     "corpus_ter": pairs("corpus_ter", ("The cat sat", ["The cat sat down"])),
     # classes and sets
     "class_f1": _classes("class_f1(label='a')"),
