@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
@@ -33,7 +34,7 @@ from helmframe.perturbations.fields import ModelQuery, perturbed_image
 from helmframe.perturbations.parsing import Variant
 from helmframe.perturbations.perturb import perturb
 from helmframe.scenarios.checksums import Data, data_checksum
-from helmframe.scenarios.load import Selection, count, keys, load, load_train
+from helmframe.scenarios.load import Selection, count, first_rows, keys, load, load_train
 from helmframe.scenarios.spans import Span, spans
 from helmframe.store import CompletionStore
 
@@ -200,13 +201,17 @@ def image_reader(plan: PlanSpec, spec: ScenarioSpec) -> "ImageReader | None":
 
 
 def load_instances(
-    plan: PlanSpec, spec: ScenarioSpec, only: pl.DataFrame | None = None, images: "ImageReader | None" = None
+    plan: PlanSpec,
+    spec: ScenarioSpec,
+    only: pl.DataFrame | None = None,
+    images: "ImageReader | None" = None,
+    most: int | None = None,
 ) -> Iterator[pl.DataFrame]:
-    """Return `INSTANCES` of one scenario shard by shard; with `only`, of these `instance_keys`."""
+    """Return `INSTANCES` of one scenario shard by shard; with `only`, of these `instance_keys`; at most `most` rows."""
     first = min(FIRST_ROWS, SHARD_ROWS)
     if plan.span is not None:
         first, only = SHARD_ROWS, plan.span.keys if only is None else only
-    return load(spec, **_selection(plan, spec), rows=SHARD_ROWS, first=first, only=only, images=images)
+    return load(spec, **_selection(plan, spec), rows=SHARD_ROWS, first=first, only=only, images=images, most=most)
 
 
 def split_spans(plan: PlanSpec, spec: ScenarioSpec, pieces: int) -> list[Span]:
@@ -231,9 +236,30 @@ def task_checksum(plan: PlanSpec, task: Task, stop: threading.Event) -> Data:
     return data_checksum(task.spec, where=selection["where"], splits=sorted(splits), data=selection["data"], stop=stop)
 
 
-def count_instances(plan: PlanSpec, spec: ScenarioSpec) -> int:
-    """Return the number of instances, without reading their texts unless a condition depends on them."""
-    return int(count(spec, **_selection(plan, spec))["n"].sum())
+def corpus_overlap(
+    plans: Iterable[PlanSpec],
+    corpus: str | Path | Sequence[str | Path],
+    n: int | Sequence[int],
+    *,
+    text: str,
+    tokens: str,
+) -> pl.DataFrame:
+    """Return `OVERLAP` of the instances of plans, in one pass over the corpus."""
+    from helmframe.scenarios.overlap import overlap  # late: it imports NumPy
+
+    instances = (shard for plan in plans for spec in plan.scenarios for shard in load_instances(plan, spec))
+    return overlap(instances, corpus, n, text=text, tokens=tokens)
+
+
+def count_instances(plan: PlanSpec, spec: ScenarioSpec) -> dict[str, int]:
+    """Return the number of instances by subset, without reading their texts unless a condition depends on them."""
+    counts = count(spec, **_selection(plan, spec)).group_by("subset", maintain_order=True).agg(pl.col("n").sum())
+    return dict(counts.iter_rows())
+
+
+def rows_to_count(plan: PlanSpec, spec: ScenarioSpec) -> int | None:
+    """Return the number of rows from which the counts of a plan are estimated; None if all its rows are read."""
+    return None if plan.sampling or plan.span else first_rows(spec, **_selection(plan, spec))
 
 
 def _selection(plan: PlanSpec, spec: ScenarioSpec) -> Selection:

@@ -34,6 +34,7 @@ from helmframe._pipeline import (
     PlanSpec,
     adapt_variants,
     check_capabilities,
+    corpus_overlap,
     load_instances,
     perturb_instances,
     plan_tasks,
@@ -69,8 +70,8 @@ class Plan:
 
     `hf.scenario(…)` returns a plan. Builder methods (`where`, `sample`, `limit`, `perturb`, `adapt`, `generate`,
     `metrics`) return a new plan and run nothing. Their order does not matter, and a list is a grid. Terminal methods
-    (`explain`, `instances`, `variants`, `requests`, `completions`, `score`, `results`, `submit`, `to_yaml`) execute
-    what they need. `print(plan)` shows the plan as YAML, which `Plan.from_yaml` reads.
+    (`explain`, `instances`, `overlap`, `variants`, `requests`, `completions`, `score`, `results`, `submit`, `to_yaml`)
+    execute what they need. `print(plan)` shows the plan as YAML, which `Plan.from_yaml` reads.
 
     >>> import helmframe as hf
     >>> plan = hf.scenario("sampler").where(subject="music").limit(2).perturb("lowercase").generate(hf.models.oracle())
@@ -381,6 +382,49 @@ class Plan:
         """
         frames = [shard for spec in self._spec.scenarios for shard in load_instances(self._spec, spec)]
         return pl.concat(frames, how="diagonal_relaxed").lazy()
+
+    def overlap(
+        self,
+        corpus: str | Path | Sequence[str | Path],
+        n: int | Sequence[int] = 13,
+        *,
+        text: str = "text",
+        tokens: str = "full",
+    ) -> pl.DataFrame:
+        """Return the n-grams that each instance shares with a corpus, by field. No request is sent.
+
+        The corpus is streamed once: memory grows with the instances, not with the corpus. Texts are compared exactly.
+        An instance is contaminated in HELM's sense if an n-gram of its input or its references is in the corpus.
+        `results.table(by="overlap", overlap=…)` compares the scores of clean and contaminated instances.
+
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> import polars as pl
+        >>> import helmframe as hf
+        >>> corpus = Path(tempfile.mkdtemp()) / "corpus.parquet"
+        >>> pl.DataFrame({"text": ["So, what is the capital of France? It is Paris."]}).write_parquet(corpus)
+        >>> questions = ["What is the capital of France?", "What is 2 + 2?"]
+        >>> faq = pl.DataFrame({"input": questions, "references": ["Paris", "4"]})
+        >>> overlap = hf.scenario(faq).overlap(corpus, n=5).filter(field="input")
+        >>> overlap.select("instance_id", "n_ngrams", "n_overlapping", "example").rows()
+        [('id0', 3, 2, 'what is the capital of france'), ('id1', 1, 0, None)]
+
+        Args:
+            corpus: A file or glob pattern of Parquet or JSON Lines files, on disk, in a bucket or on the Hub, such as
+                "s3://corpus/*.parquet"; or a list of them.
+            n: The number of tokens of an n-gram; HELM's numbers are [5, 9, 13].
+            text: The column of the corpus with the text.
+            tokens: "full" lower-cases texts and splits them at white space and punctuation, as HELM does by default;
+                "light" only splits them at white space, as HELM's light tokenizer does.
+
+        Returns:
+            `hf.schema("overlap")`, one row per instance, field (input, references, intersection) and n.
+
+        Raises:
+            ArgumentError: `n` or `tokens` is invalid, the corpus has another format, or no text in this column.
+            SourceError: The corpus can't be read.
+        """
+        return corpus_overlap([self._spec], corpus, n, text=text, tokens=tokens)
 
     def variants(self) -> pl.LazyFrame:
         """Return `VARIANTS`, one row per instance, perturbation and seed. No request is sent.

@@ -423,6 +423,22 @@ HELM_STATS = Table(
         _column("max", pl.Float64, "the largest value; null without values"),
     ),
 )
+OVERLAP = Table(
+    "overlap",
+    "the n-grams that one field of an instance shares with a corpus",
+    ("scenario", "instance_id", "field", "n"),
+    (
+        *(column for column in INSTANCES.columns if column.name in ("scenario", "subset", "instance_id", "split")),
+        _column("field", pl.String, "input, references, or intersection: n-grams that are partly in both"),
+        _column("n", pl.Int64, "tokens of an n-gram"),
+        _column("n_ngrams", pl.Int64, "n-grams of the field"),
+        _column("n_overlapping", pl.Int64, "those of them that the corpus has"),
+        _column("fraction", pl.Float64, "n_overlapping / n_ngrams; null without n-grams"),
+        _column("token_fraction", pl.Float64, "tokens in an overlapping n-gram / tokens; null without n-grams"),
+        _column("longest_span", pl.Int64, "longest run of tokens that are in overlapping n-grams", "tokens"),
+        _column("example", pl.String, "start of that run, normalised; null without overlap"),
+    ),
+)
 LOGS = Table(
     "logs",
     "one record that a run logged, warned or printed",
@@ -480,7 +496,7 @@ PROGRESS = Table(
 )
 TABLES = (
     *(INSTANCES, TURNS, VARIANTS, REQUESTS, HEADS, FITTED, PREFIXES, COMPLETIONS),
-    *(IMAGES, READ, SCORES, VERDICTS, STATS, HELM_STATS, LOGS, PROGRESS),
+    *(IMAGES, READ, SCORES, VERDICTS, STATS, HELM_STATS, OVERLAP, LOGS, PROGRESS),
 )
 
 

@@ -9,7 +9,7 @@ import polars as pl
 
 from helmframe._core.specs import UNSET, AdapterFields, Integers, Numbers, Reasoning, Sql, Stops
 from helmframe._core.yaml import read_yaml, specs_root
-from helmframe._pipeline import PlanSpec, Skipped
+from helmframe._pipeline import PlanSpec, Skipped, corpus_overlap
 from helmframe._plan import Plan, spec_of
 from helmframe._plan_yaml import dump_suite, read_plan
 from helmframe._run import Run, load_results, start_run
@@ -202,6 +202,28 @@ class Suite:
         ['everyday', 'sampler']
         """
         return pl.concat([plan.instances() for plan in self.plans], how="diagonal_relaxed")
+
+    def overlap(
+        self,
+        corpus: str | Path | Sequence[str | Path],
+        n: int | Sequence[int] = 13,
+        *,
+        text: str = "text",
+        tokens: str = "full",
+    ) -> pl.DataFrame:
+        """Return the n-grams that the instances of all plans share with a corpus, in one pass. See `Plan.overlap`.
+
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> import polars as pl
+        >>> import helmframe as hf
+        >>> corpus = Path(tempfile.mkdtemp()) / "corpus.parquet"
+        >>> pl.DataFrame({"text": ["So, what is the capital of France? It is Paris."]}).write_parquet(corpus)
+        >>> faq = pl.DataFrame({"input": ["What is the capital of France?"], "references": ["Paris"]})
+        >>> hf.suite(hf.scenario(faq)).overlap(corpus, n=5)["n_overlapping"].to_list()
+        [2, 0, 0]
+        """
+        return corpus_overlap(self._specs(), corpus, n, text=text, tokens=tokens)
 
     def variants(self) -> pl.LazyFrame:
         """Return `VARIANTS` of all plans. See `Plan.variants`.

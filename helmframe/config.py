@@ -4,14 +4,16 @@ They come from `configure`, else from HELMFRAME_* and AWS_* variables. Credentia
 repr shows them.
 """
 
+import ipaddress
 import os
 import re
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-from helmframe.errors import ArgumentError, SourceError
+from helmframe.errors import ArgumentError
 
 # The variables of the address of an S3 server, the first one first.
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
@@ -123,7 +125,9 @@ def configure(
     Args:
         data: The root of the scenarios' rows: a folder or `s3://bucket/prefix`. Overrides HELMFRAME_DATA.
         store: The folder or address of cached completions and runs. Overrides HELMFRAME_STORE.
-        s3_endpoint: The address of an S3 server other than AWS, with its scheme. Overrides AWS_ENDPOINT_URL.
+        s3_endpoint: The address of an S3 server other than AWS. Overrides AWS_ENDPOINT_URL and the AWS profile. An
+            address without a scheme means http:// for this machine, a private address or a name without a dot, and
+            https:// otherwise.
         s3_key: The access key. Needs `s3_secret`. Overrides AWS_ACCESS_KEY_ID and the AWS profile.
         s3_secret: The secret key.
         s3_region: The region. Overrides AWS_REGION.
@@ -139,8 +143,8 @@ def configure(
             HELMFRAME_LM_EVAL_TASKS.
 
     Raises:
-        ArgumentError: `data`, `store` or `prices` isn't a path or an address, or `s3_endpoint` or `download_base` has
-            no scheme.
+        ArgumentError: `data`, `store` or `prices` isn't a path or an address, `s3_endpoint` isn't an http address, or
+            `download_base` has no scheme.
     """
     global _settings
     for name, root in (("data", data), ("store", store), ("prices", prices), ("lm_eval_tasks", lm_eval_tasks)):
@@ -151,7 +155,7 @@ def configure(
     new = _Settings(
         data=None if data is None else str(data),
         store=None if store is None else str(store),
-        s3_endpoint=s3_endpoint,
+        s3_endpoint=_with_scheme(s3_endpoint, "configure(s3_endpoint=…)"),
         s3_key=None if s3_key is None else Secret(s3_key),
         s3_secret=None if s3_secret is None else Secret(s3_secret),
         s3_region=s3_region,
@@ -162,9 +166,10 @@ def configure(
         download_base=download_base,
         lm_eval_tasks=None if lm_eval_tasks is None else str(lm_eval_tasks),
     )
-    for name, address in (("s3_endpoint", s3_endpoint), ("download_base", download_base)):
-        if address is not None and not address.startswith(("http://", "https://")):
-            raise ArgumentError(f"configure({name}={address!r}): {name} must start with http:// or https://.")
+    if download_base is not None and not download_base.startswith(("http://", "https://")):
+        raise ArgumentError(
+            f"configure(download_base={download_base!r}): download_base must start with http:// or https://."
+        )
     _settings = replace(_settings, **{name: value for name, value in vars(new).items() if value is not None})
 
 
@@ -306,37 +311,57 @@ def s3_endpoint() -> str | None:
 
 
 def s3_options() -> S3Options:
-    """Return endpoint, credentials and region: from `configure`, else AWS_* variables, else the AWS profile.
+    """Return endpoint, credentials and region, each from `configure`, else AWS_* variables, else the AWS profile.
 
     Raises:
-        SourceError: The address of the server has no scheme.
-        ArgumentError: The AWS profile can't be read.
+        ArgumentError: The address of the server isn't an http address, or the AWS profile can't be read.
     """
     region = _settings.s3_region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
-    options = S3Options(endpoint=_with_scheme(s3_endpoint()), region=region or None)
+    name = next((name for name in _ENDPOINTS if os.environ.get(name)), "")
+    options = _with_credentials(S3Options(endpoint=_with_scheme(s3_endpoint(), name), region=region or None))
+    if options.endpoint and options.region:
+        return options
+    endpoint, region = _from_profile(_profile_state())
+    endpoint = options.endpoint or _with_scheme(endpoint, "endpoint_url of the AWS profile")
+    return replace(options, endpoint=endpoint, region=options.region or region)
+
+
+def _with_scheme(endpoint: str | None, name: str) -> str | None:
+    """Return the address of the S3 server, with http:// or https:// if it has no scheme.
+
+    >>> _with_scheme("localhost:9000", ""), _with_scheme("storage.example.com", "")
+    ('http://localhost:9000', 'https://storage.example.com')
+
+    Raises:
+        ArgumentError: The address has another scheme, or no host. The message has the `name` of the setting.
+    """
+    if not endpoint:
+        return None
+    address = endpoint if "://" in endpoint else f"//{endpoint.removeprefix('//')}"
+    try:
+        url = urlsplit(address)
+        host = url.hostname if url.port is None or url.port else None
+    except ValueError:
+        url, host = urlsplit(""), None
+    if not host or url.scheme not in ("", "http", "https"):
+        shown = re.sub("//.*@", "//…@", endpoint)
+        raise ArgumentError(f"{name}={shown!r}: the address of the S3 server must be like http://localhost:9000.")
+    return endpoint if url.scheme else f"{'http' if _is_near(host) else 'https'}:{address}"
+
+
+def _is_near(host: str) -> bool:
+    """Return whether a host is this machine or in a private network."""
+    try:
+        return ipaddress.ip_address(host).is_private
+    except ValueError:
+        return "." not in host or host.endswith((".localhost", ".local", ".internal"))
+
+
+def _with_credentials(options: S3Options) -> S3Options:
     if _settings.s3_anonymous:
         return replace(options, anonymous=True)
     if _settings.s3_key is not None and _settings.s3_secret is not None:
         return replace(options, key=_settings.s3_key, secret=_settings.s3_secret)
-    return _with_usual_credentials(options)
-
-
-def _with_scheme(endpoint: str | None) -> str | None:
-    """Return the address of the S3 server.
-
-    Raises:
-        SourceError: The address has no scheme. The message names the variable and the value to write.
-    """
-    if endpoint is None or endpoint.startswith(("http://", "https://")):
-        return endpoint
-    name = next((name for name in _ENDPOINTS if os.environ.get(name) == endpoint), "endpoint_url of the AWS profile")
-    raise SourceError(
-        f"{name}={endpoint!r}: the address of the S3 server must start with http:// or https://. "
-        f"Write {name.partition(' ')[0]}=http://{endpoint.removeprefix('//')}."
-    )
-
-
-def _with_usual_credentials(options: S3Options) -> S3Options:
     key, secret = os.environ.get("AWS_ACCESS_KEY_ID"), os.environ.get("AWS_SECRET_ACCESS_KEY")
     if key and secret:
         session_token = os.environ.get("AWS_SESSION_TOKEN")
@@ -347,21 +372,58 @@ def _with_usual_credentials(options: S3Options) -> S3Options:
         from botocore.exceptions import BotoCoreError
     except ImportError:
         return options
-    session = botocore.session.Session()
     try:
-        credentials = session.get_credentials()
-        endpoint = options.endpoint or _with_scheme(session.get_scoped_config().get("endpoint_url"))
-        region = options.region or session.get_config_variable("region")
+        credentials = botocore.session.Session().get_credentials()
     except BotoCoreError as error:
         problem = str(error).partition("\n")[0]
     else:
-        options = replace(options, endpoint=endpoint, region=region)
         if credentials is None:
             return options
         plain = credentials.get_frozen_credentials()
         token = Secret(plain.token) if plain.token else None
         return replace(options, key=Secret(plain.access_key), secret=Secret(plain.secret_key), token=token)
-    raise ArgumentError(f"Can't read the AWS profile. Check AWS_PROFILE and the files in ~/.aws. botocore: {problem}")
+    raise _broken_profile(f"botocore: {problem}")
+
+
+def _profile_state() -> tuple[str | float | None, ...]:
+    """Return the variables that choose a profile, and the times of its files: the settings change only with them."""
+    names = ("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "HOME")
+    variables = {name: os.environ.get(name) for name in (*names, "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS")}
+    files = (
+        from_home(variables["AWS_CONFIG_FILE"] or "~/.aws/config"),
+        from_home(variables["AWS_SHARED_CREDENTIALS_FILE"] or "~/.aws/credentials"),
+    )
+    return (*variables.values(), *(file.stat().st_mtime if file.is_file() else None for file in files))
+
+
+@lru_cache(maxsize=8)
+def _from_profile(state: tuple[str | float | None, ...]) -> tuple[str | None, str | None]:  # noqa: ARG001 - the key
+    """Return the address of the S3 server and the region in the AWS profile: that of its `services` section first."""
+    try:
+        import botocore.session
+        from botocore.exceptions import BotoCoreError
+    except ImportError:
+        return None, None
+    session = botocore.session.Session()
+    try:
+        profile, sections = session.get_scoped_config(), session.full_config.get("services", {})
+        region = session.get_config_variable("region")
+        is_ignored = session.get_config_variable("ignore_configured_endpoint_urls")
+    except BotoCoreError as error:
+        problem = "botocore: " + str(error).partition("\n")[0]
+    else:
+        services = profile.get("services")
+        if services is None or services in sections:
+            of_s3 = sections.get(services, {}).get("s3", {})
+            endpoint = (of_s3.get("endpoint_url") if isinstance(of_s3, dict) else None) or profile.get("endpoint_url")
+            return None if is_ignored else endpoint, region
+        problem = f"the profile names the services section {services!r}, which the file doesn't have."
+    raise _broken_profile(problem)
+
+
+def _broken_profile(problem: str) -> ArgumentError:
+    # raised outside of `except`: no traceback holds the session, which may have credentials
+    return ArgumentError(f"Can't read the AWS profile. Check AWS_PROFILE and the files in ~/.aws. {problem}")
 
 
 def _stored_hub_token() -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from helmframe import config
-from helmframe.errors import ArgumentError, SourceError
+from helmframe.errors import ArgumentError
 
 
 def test_the_data_root_of_configure_overrides_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,16 +83,84 @@ def test_no_repr_shows_a_credential() -> None:
     assert "hidden" not in shown
 
 
-@pytest.mark.parametrize("variable", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"])
-def test_an_endpoint_of_a_variable_without_a_scheme_is_refused(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(variable, "localhost:19000")
-    with pytest.raises(SourceError, match=rf"{variable}='localhost:19000': .* Write {variable}=http://localhost:19000"):
+@pytest.mark.parametrize(
+    ("endpoint", "address"),
+    [
+        ("localhost:9000", "http://localhost:9000"),
+        ("//127.0.0.1:9000/", "http://127.0.0.1:9000/"),
+        ("[::1]:9000", "http://[::1]:9000"),
+        ("minio:9000", "http://minio:9000"),
+        ("10.1.2.3", "http://10.1.2.3"),
+        ("storage.example.com:9000", "https://storage.example.com:9000"),
+        ("8.8.8.8", "https://8.8.8.8"),
+        ("https://localhost:9000", "https://localhost:9000"),
+    ],
+)
+def test_an_endpoint_without_a_scheme_gets_one(endpoint: str, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
+        monkeypatch.setenv(variable, endpoint)
+        assert config.s3_options().endpoint == address
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://other")
+    config.configure(s3_endpoint=endpoint)
+    assert config.s3_options().endpoint == address
+
+
+@pytest.mark.parametrize("endpoint", ["ftp://localhost:9000", "http://", ":9000", "http://host:port"])
+def test_an_endpoint_that_is_no_http_address_is_refused(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ArgumentError, match="must be like http://localhost:9000"):
+        config.configure(s3_endpoint=endpoint)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    with pytest.raises(ArgumentError, match=f"AWS_ENDPOINT_URL='{endpoint}': the address of the S3 server"):
         config.s3_options()
 
 
-def test_an_endpoint_without_a_scheme_is_refused() -> None:
-    with pytest.raises(ArgumentError, match="http://"):
-        config.configure(s3_endpoint="localhost:9000")
+def test_an_endpoint_in_an_error_has_no_password() -> None:
+    with pytest.raises(ArgumentError) as caught:
+        config.configure(s3_endpoint="s3://me:hidden@localhost:9000")
+    assert "hidden" not in str(caught.value)
+
+
+@pytest.fixture
+def profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the path of the AWS configuration with the profile `mine`."""
+    file = tmp_path / "aws-config"
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(file))
+    monkeypatch.setenv("AWS_PROFILE", "mine")
+    file.write_text("[profile mine]\nendpoint_url = localhost:9000\nregion = eu-west-1\n")
+    return file
+
+
+@pytest.mark.usefixtures("profile")
+def test_the_endpoint_of_a_profile_goes_with_keys_from_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "k")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s")
+    options = config.s3_options()
+    assert (options.endpoint, options.region, options.secrets) == ("http://localhost:9000", "eu-west-1", ("k", "s"))
+    config.configure(s3_key="mine", s3_secret="hidden")
+    assert (config.s3_options().endpoint, config.s3_options().secrets) == ("http://localhost:9000", ("mine", "hidden"))
+    config.configure(s3_anonymous=True)
+    assert (config.s3_options().endpoint, config.s3_options().secrets) == ("http://localhost:9000", ())
+
+
+def test_the_services_section_of_a_profile_has_the_endpoint(profile: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert config.s3_options().endpoint == "http://localhost:9000"
+    services = "\n[services near]\ns3 =\n  endpoint_url = http://minio:9000\n"
+    profile.write_text(f"[profile mine]\nendpoint_url = http://other:9000\nservices = near\n{services}")
+    assert config.s3_options().endpoint == "http://minio:9000"
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://first:9000")
+    assert config.s3_options().endpoint == "http://first:9000"
+
+
+def test_a_services_section_without_s3_leaves_the_endpoint_of_the_profile(profile: Path) -> None:
+    services = "\n[services near]\ndynamodb =\n  endpoint_url = http://minio:9000\n"
+    profile.write_text(f"[profile mine]\nendpoint_url = http://other:9000\nservices = near\n{services}")
+    assert config.s3_options().endpoint == "http://other:9000"
+
+
+def test_a_services_section_that_the_file_lacks_is_named(profile: Path) -> None:
+    profile.write_text("[profile mine]\nservices = near\n")
+    with pytest.raises(ArgumentError, match="services section 'near'"):
+        config.s3_options()
 
 
 def test_an_unknown_reader_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,6 +39,7 @@ PAGES = [
     "add_a_scenario",
     "batch",
     "cache",
+    "contamination",
     "cost",
     "dashboards",
     "gate_in_ci",

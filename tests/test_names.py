@@ -19,8 +19,8 @@ NEVER = {
 RARELY = {"each", "found", "given", "own", "known"}
 MODULES, ENTRIES, TOP_LEVEL = 300, 26, 45
 PLAN = {
-    "where", "sample", "limit", "perturb", "adapt", "generate", "metrics", "explain", "instances", "variants",
-    "requests", "completions", "score", "results", "submit", "to_yaml", "from_yaml",
+    "where", "sample", "limit", "perturb", "adapt", "generate", "metrics", "explain", "instances", "overlap",
+    "variants", "requests", "completions", "score", "results", "submit", "to_yaml", "from_yaml",
 }  # fmt: skip
 
 

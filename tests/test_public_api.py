@@ -21,7 +21,18 @@ from helmframe.results.charts import CHARTS
 NAMESPACES = ["adapters", "charts", "engines", "interop", "metrics", "models", "perturbations", "stats"]
 LISTINGS = ["list_judges", "list_metrics", "list_models", "list_perturbations", "list_scenarios", "list_suites"]
 BUILDERS = {"where", "sample", "limit", "perturb", "adapt", "generate", "metrics"}
-TERMINALS = {"explain", "instances", "variants", "requests", "completions", "score", "results", "submit", "to_yaml"}
+TERMINALS = {
+    "explain",
+    "instances",
+    "overlap",
+    "variants",
+    "requests",
+    "completions",
+    "score",
+    "results",
+    "submit",
+    "to_yaml",
+}
 # Options of several methods and of `helmframe run`, in this order.
 SHARED = ["fresh", "max_requests", "max_cost", "prices", "until", "engine", "priority", "resume"]
 # Names that say nothing of the value.

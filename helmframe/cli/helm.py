@@ -209,24 +209,24 @@ class _Display:
         self._bar: Any = None
         self._kind: tuple[str, str] = ("", "")
         self._started = self._shown = time.monotonic()
-        self._first = 0
 
     def download(self, progress: Progress) -> None:
         """Show the bytes, the files and the time left of downloads."""
         now = time.monotonic()
         if self._kind != (progress.scenario, "download"):
             self.clear()
-            self._kind, self._started, self._first = (progress.scenario, "download"), now, progress.received
+            self._kind, self._started = (progress.scenario, "download"), now
             self._bar = self._new_bar(progress.scenario, unit="B", unit_scale=True)
         files = f"{progress.files}/{progress.n_files} files"
         if not self._bar.disable:
-            self._bar.total, self._bar.n = progress.size, progress.received
+            # bytes of earlier runs don't count for the rate
+            self._bar.total, self._bar.n, self._bar.initial = progress.size, progress.received, progress.resumed
             self._bar.set_postfix_str(files, refresh=False)
             self._bar.refresh()
         elif now - self._shown >= _LINE_SECONDS:
             self._shown = now
             total = f" of {size_text(progress.size)}" if progress.size else ""
-            left = _time_left(progress, progress.received - self._first, now - self._started)
+            left = _time_left(progress, now - self._started)
             print_status(f"{progress.scenario}: {files}, {size_text(progress.received)}{total}{left}")
 
     def write_files(self, path: str, done: int, total: int) -> None:
@@ -256,12 +256,13 @@ class _Display:
         return tqdm(desc=name, disable=None, leave=False, file=sys.stderr, **options)
 
 
-def _time_left(progress: Progress, received: int, seconds: float) -> str:
+def _time_left(progress: Progress, seconds: float) -> str:
     """Return the time left as text; "" if it is unknown.
 
-    >>> _time_left(Progress("mmlu", 1, 2, 300, 900), 300, 30.0)
+    >>> _time_left(Progress("mmlu", files=1, n_files=2, received=300, size=900), 30.0)
     ', about 60 s left'
     """
+    received = progress.received - progress.resumed
     if not progress.size or received <= 0 or seconds <= 0:
         return ""
     left = (progress.size - progress.received) / received * seconds

@@ -204,7 +204,7 @@ def ehr_sql_precision_answerable(completion: str, gold: str, is_impossible: bool
 
     Example: "SELECT 1" for a question without an answer is 0.
     """
-    return float(bool(completion.strip()) and not is_impossible and bool(gold.strip()))
+    return _has_both(completion, gold, is_impossible)
 
 
 @metric("ehr_sql_recall_answerable", needs=("is_impossible",), source=_EHR_SQL, helm="ehr_sql_recall_answerable")
@@ -215,7 +215,7 @@ def ehr_sql_recall_answerable(completion: str, gold: str, is_impossible: bool) -
 
     Example: "" for a question that has an answer is 0.
     """
-    return ehr_sql_precision_answerable(completion, gold, is_impossible)
+    return _has_both(completion, gold, is_impossible)
 
 
 @metric("ehr_sql_execution_accuracy", source=_EHR_SQL, needs=("value",), helm="ehr_sql_execution_accuracy")
@@ -241,6 +241,11 @@ def ehr_sql_execution_accuracy(completion: str, gold: str, value: str, *, databa
         return float(generated is not None and set(generated) == set(expected))
     has_result = value not in ("", "{}")
     return float(not completion.strip() and bool(gold.strip()) and not has_result)
+
+
+def _has_both(completion: str, gold: str, is_impossible: bool) -> float:
+    """Return 1 if both the completion and the reference have a query, else 0."""
+    return float(bool(completion.strip()) and not is_impossible and bool(gold.strip()))
 
 
 @lru_cache(maxsize=10_000)

@@ -354,9 +354,10 @@ class Judge:
             "judges": [model.name for model in self.models],
             "pairs": self.template.of_pairs,
             "rescale": self.template.rescale,
-            "low": self.template.scale.low,
+            "low": self.template.bounds[0] if self.template.items else self.template.scale.low,
             "high": self.template.scale.high,
             "level": "nominal" if self.template.scale.nominal else "interval",
+            **({"items": self.template.items.column} if self.template.items else {}),
         }
 
     def score(self, value: pl.Expr) -> pl.Expr:

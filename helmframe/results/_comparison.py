@@ -11,7 +11,7 @@ from helmframe._core.registry import Registry
 from helmframe._schema import STRICT
 from helmframe.adapters.adapt import adapter_id
 from helmframe.errors import ArgumentError, NotComparableError, SourceMissingError, StoreError, UnknownNameError
-from helmframe.results._data import ResultsData, adapters_with_parser, reader_of
+from helmframe.results._data import OVERLAPPING, ResultsData, adapters_with_parser, reader_of, with_overlap
 from helmframe.results._early_stopping import refuse_stopped, with_differences
 from helmframe.results._pairing import (
     ROW_KEYS,
@@ -53,6 +53,7 @@ def compare(
     mean: str | None = None,
     higher_is_better: Mapping[str, bool] | None = None,
     ci: float = 0.95,
+    overlap: pl.DataFrame | None = None,
 ) -> "Comparison":
     """Compare the values of one axis by paired differences: model, setting or perturbation.
 
@@ -75,6 +76,7 @@ def compare(
         mean: The mean over subsets, "macro" or "micro"; default the scenario's.
         higher_is_better: A dict of metric → direction, for unknown metrics of other tools.
         ci: The level of the interval.
+        overlap: The frame of `plan.overlap(…)`: compare within clean and within contaminated instances, as in `table`.
 
     Returns:
         The columns of `hf.stats.compare`, as a frame that is displayed as a short table. For a run that stopped early
@@ -87,16 +89,21 @@ def compare(
     """
     if axis not in ("model", "setting", "perturbation"):
         raise UnknownNameError.among("axis of comparison", axis, ["model", "setting", "perturbation"])
+    results = with_overlap(results, overlap)
     options = reader_of(results).scoring_options(metrics, mean, higher_is_better)
     scores = results.scores
     if worst is not None:
         refuse_stopped(results.manifest, "a worst case")
         scores = _worst_by_value(results, axis, worst, options)
     by = [name for name in ROW_KEYS if name != axis]
+    if overlap is not None:
+        refuse_stopped(results.manifest, "a comparison by overlap")
+        by.append(OVERLAPPING)
+        scores = reader_of(results).with_source_columns(scores, by)
     table = compare_sides(scores, axis, by, base=base, options=options, errors=errors, ci=ci)
     if "until" in results.manifest:
         table = with_differences(table, scores, results.manifest["until"], axis, mean=options.mean, ci=ci)
-    return Comparison(table)
+    return Comparison(table.rename({OVERLAPPING: "overlap"}, strict=False))
 
 
 def compare_results(

@@ -1,7 +1,7 @@
 """The tables of results, and a reader of them: in chunks of whole instances, by the names that users write."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -161,6 +161,10 @@ class ResultsReader:
         """
         column = resolve_column(name, {*table.schema, *self.schema})
         if column is None:
+            if name == "overlap":
+                raise UnknownNameError(
+                    "These results have no overlap with a corpus. Pass the frame: overlap=plan.overlap('s3://corpus/*.parquet')."
+                )
             sources = source_names(self.schema)
             standard = (column for column in self.schema if not column.startswith(SOURCE_PREFIX))
             raise UnknownNameError.among("column to group by", name, dict.fromkeys([*AXES, *sources, *standard]))
@@ -407,6 +411,61 @@ def adapters_with_parser(manifest: Mapping[str, Any], parser: str) -> dict[str, 
 def reader_of(results: ResultsData) -> ResultsReader:
     """Return the cached reader of the results."""
     return results._reader  # noqa: SLF001
+
+
+# A column of results that are compared by their overlap with a corpus, and its values.
+OVERLAPPING = source_column("overlap")
+CLEAN, CONTAMINATED = "clean", "contaminated"
+
+
+def with_overlap(results: ResultsData, overlap: pl.DataFrame | None) -> ResultsData:
+    """Return results with a source column `overlap`: "contaminated" if the corpus has an n-gram of an instance.
+
+    Args:
+        results: The results.
+        overlap: `OVERLAP` of their instances, for one n. Rows of the field intersection are ignored, as HELM does. None
+            returns the results unchanged.
+
+    Raises:
+        ArgumentError: The frame isn't `OVERLAP`, has several n, or lacks instances of the results; or the scenario has
+            a column `overlap`.
+    """
+    if overlap is None:
+        return results
+    needed = [*INSTANCE, "field", "n", "n_overlapping"]
+    if not isinstance(overlap, pl.DataFrame) or not {*needed} <= {*overlap.columns}:
+        raise ArgumentError(f"overlap={type(overlap).__name__}: overlap must be the frame of plan.overlap(corpus).")
+    if OVERLAPPING in results.completions.collect_schema():
+        raise ArgumentError("overlap=…: the scenario has a column 'overlap' of its own. Rename it in the scenario.")
+    sizes = overlap["n"].unique().sort().to_list()
+    if len(sizes) > 1:
+        raise ArgumentError(f"overlap=…: the frame has several n: {sizes}. Select one: overlap.filter(n={sizes[-1]}).")
+    is_any = (pl.col("n_overlapping") > 0).any()
+    status = pl.when(is_any).then(pl.lit(CONTAMINATED)).otherwise(pl.lit(CLEAN))
+    rows = overlap.filter(pl.col("field") != "intersection")
+    statuses = rows.group_by(INSTANCE).agg(status.alias(OVERLAPPING))
+
+    def joined(completions: pl.LazyFrame) -> pl.LazyFrame:
+        return completions.join(statuses.lazy(), on=INSTANCE, how="left", maintain_order="left", validate="m:1")
+
+    reader = reader_of(results)
+    missing = map_chunks(
+        reader.chunks,
+        lambda chunk: (
+            chunk.completions.select(INSTANCE).unique().join(statuses.lazy(), on=INSTANCE, how="anti").collect()
+        ),
+    )
+    absent = pl.concat(missing).unique().sort(INSTANCE)
+    if absent.height:
+        raise ArgumentError(
+            f"overlap=…: the frame lacks {absent.height:,} instances of these results, such as "
+            f"{absent['instance_id'][0]!r} of scenario {absent['scenario'][0]!r}. Compute it over the same plan."
+        )
+    changed = replace(results, completions=joined(results.completions))
+    chunks = [Chunk(joined(chunk.completions), chunk.scores) for chunk in reader.chunks]
+    # results with a path would read their chunks from it again
+    vars(changed)["_reader"] = ResultsReader(chunks, reader.manifest, changed.completions, reader.n_unscored)
+    return changed
 
 
 def _as_list(argument: str, value: str | Sequence[str]) -> list[str]:

@@ -202,7 +202,7 @@ def agreement(
 
     Raises:
         NotComparableError: If no metric was judged, or several were and `metric` is not set.
-        ArgumentError: If the labels are invalid, or there is only one rater.
+        ArgumentError: If the labels are invalid, there is only one rater, or a judge with labels rates items.
     """
     if isinstance(labels, str):
         raise ArgumentError(
@@ -216,12 +216,21 @@ def agreement(
     same_template = [
         name for name, other in entries.items() if all(other[key] == entry[key] for key in ("template", "version"))
     ]
-    item = pl.concat_str(pl.col(KEY).exclude("scenario", "instance_id").cast(pl.String).fill_null(""), separator="\x1f")
+    if entry.get("items") and labels is not None:
+        raise ArgumentError(
+            f"agreement(labels): the judge of {metric!r} rates {entry['items']} one by one, and labels rate whole "
+            "completions. Compare judges: hf.judge([first, second], …) and agreement()."
+        )
+    # judges of rubrics are compared on each item, others on each completion
+    rated_columns = [*KEY, "order"] if entry.get("items") else KEY
+    item = pl.concat_str(
+        pl.col(rated_columns).exclude("scenario", "instance_id").cast(pl.String).fill_null(""), separator="\x1f"
+    )
     ratings = (
         judged.verdicts.filter(pl.col("metric").is_in([metric, *same_template]))
         .sort("metric")
         .unique([*KEY, "judge", "order"], keep="first", maintain_order=True)
-        .group_by(*dict.fromkeys([*KEY, *_SUBSET_COLUMNS, *keys]), pl.col("judge").alias("rater"))
+        .group_by(*dict.fromkeys([*rated_columns, *_SUBSET_COLUMNS, *keys]), pl.col("judge").alias("rater"))
         .agg(value=pl.when(pl.col("error").is_null().all()).then(pl.col("value").mean()))
         .with_columns(item=item)
         .collect()

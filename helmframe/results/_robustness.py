@@ -21,7 +21,7 @@ from helmframe.errors import ArgumentError, NotComparableError, UnknownNameError
 from helmframe.metrics.helm_outputs import helm_scores
 from helmframe.metrics.score import parse
 from helmframe.perturbations.registry import PERTURBATIONS
-from helmframe.results._data import ResultsData, reader_of
+from helmframe.results._data import ResultsData, reader_of, with_overlap
 from helmframe.results._early_stopping import mark_stopped_intervals
 from helmframe.results._pairing import ShortTable
 from helmframe.stats.frames import map_chunks
@@ -195,6 +195,7 @@ def gap(
     metrics: str | Sequence[str] | None = None,
     pool: str | Sequence[str] | bool = (),
     ci: float = 0.95,
+    overlap: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """Return the score of each group minus the score of all instances, or of one group, with its interval.
 
@@ -207,13 +208,15 @@ def gap(
 
     Args:
         results: Results of a run.
-        group: A column: sub_split, subset, or a source column of the scenario.
+        group: A column: sub_split, subset, or a source column of the scenario; "overlap" with `overlap`.
         by: As in `table`.
         reference: The group to compare the others with; default all instances.
         metrics: The metrics; default all.
         pool: The axes to average over, as in `table`.
         ci: The level of the interval.
+        overlap: The frame of `plan.overlap(…)`, for the groups "clean" and "contaminated", as in `table`.
     """
+    results = with_overlap(results, overlap)
     (column,) = reader_of(results).columns(group)
     inputs, pooled = _select_scores(results, by, metrics, pool, axes=AXES, extra_keys=[column])
     keys = [key for key in inputs.keys if key != column]

@@ -11,11 +11,12 @@ from helmframe.errors import ArgumentError, HelmframeError, HelmframeWarning, Un
 from helmframe.metrics.protocol import resolve_metrics
 from helmframe.metrics.score import missing_reason, prepare_set_metric
 from helmframe.models.budget import Price, Prices, estimated_tokens, read_prices
-from helmframe.results._data import Chunk, ResultsData, filter_equal, reader_of
+from helmframe.results._data import CLEAN, OVERLAPPING, Chunk, ResultsData, filter_equal, reader_of, with_overlap
 from helmframe.results._early_stopping import with_sequences
 from helmframe.stats.aggregate_set import aggregate_set
 from helmframe.stats.failures import ERRORS_ALLOWED
 from helmframe.stats.frames import map_chunks
+from helmframe.stats.gap import gap
 from helmframe.stats.table import aggregate, pivot_table, sort_table
 
 DEFINITIONS = ("helmframe", "helm")
@@ -42,6 +43,7 @@ def table(
     pivot: str | None = None,
     pool: str | Sequence[str] | bool = (),
     definition: str = "helmframe",
+    overlap: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """Aggregate scores, one row per group and metric, each with its interval.
 
@@ -64,17 +66,22 @@ def table(
         definition: "helm" returns HELM's values. HELM scores the output of highest log-probability among the n outputs
             of a request; "helmframe" averages all n. HELM averages a metric of a set (a calibration error, F1) over
             trials; "helmframe" treats all trials as one set: such values are biased by the size of the set.
+        overlap: The frame of `plan.overlap(…)`, for `by="overlap"`: the groups are "contaminated" (an n-gram of the
+            input or the references is in the corpus) and "clean".
 
     Returns:
         `by`, the other axes, metric and `STATS`. If axes are pooled, `pooled` lists them: "3 models, 2 perturbations".
         For metrics of choices, the baselines `chance` (guessing) and `majority` (the label that is right most often in
         its subset). For a run that stopped early (`until`): n_run and n_total (instances), and intervals that are valid
-        at every look.
+        at every look. With `overlap`: gap, gap_low and gap_high, the score of contaminated instances minus that of
+        clean ones, with the interval of two independent samples; null for metrics of a set.
 
     Raises:
         UnknownNameError: If a column, metric or axis is unknown.
-        ArgumentError: If `ci`, `mean` or `definition` is invalid, or `by` and `pool` share a column.
+        ArgumentError: If `ci`, `mean` or `definition` is invalid, `by` and `pool` share a column, or `overlap` isn't
+            that of these instances.
     """
+    results = with_overlap(results, overlap)
     keys, pooled = reader_of(results).group_keys(by, pool)
     names = reader_of(results).metric_list(metrics)
     over_subsets = mean or reader_of(results).mean()
@@ -88,6 +95,8 @@ def table(
         reader_of(results).last_table.clear()
         reader_of(results).last_table[cache_key] = table
     table = table.filter(pl.col("metric").is_in(names))
+    if overlap is not None and OVERLAPPING in keys:
+        table = _with_gap(results, table, keys, ci, over_subsets)
     source_names = {source_column(name): name for name in reader_of(results).names(by)}
     hidden = {name for name in keys if pivot in (name, source_names.get(name))}
     table = reader_of(results).with_pooled(table, [key for key in keys if key not in hidden], pooled)
@@ -246,6 +255,20 @@ def _aggregate(
     table = reader_of(results).note_shown_examples(table, keys)
     table = table.join(baselines, on=[*keys, "metric"], how="left", nulls_equal=True, maintain_order="left")
     return sort_table(table, keys, results.metric_names)
+
+
+def _with_gap(results: ResultsData, table: pl.DataFrame, keys: Sequence[str], ci: float, mean: str) -> pl.DataFrame:
+    """Return a table by overlap with the score of contaminated instances minus that of clean ones."""
+    reader = reader_of(results)
+    per_row = [name for name in table["metric"].unique() if results.manifest["metrics"][name]["level"] != "set"]
+    columns = {"gap": "gap", "gap_low": "ci_low", "gap_high": "ci_high"}
+    if not per_row or CLEAN not in table[OVERLAPPING]:
+        return table.with_columns(pl.lit(None, dtype=pl.Float64).alias(name) for name in columns)
+    scores = reader.with_source_columns(results.scores, keys).filter(pl.col("metric").is_in(per_row))
+    others = [key for key in keys if key != OVERLAPPING]
+    gaps = gap(scores, OVERLAPPING, others, reference=CLEAN, fractions=reader.fractions(), ci=ci, mean=mean)
+    selected = gaps.select(*keys, "metric", **{name: pl.col(column) for name, column in columns.items()})
+    return table.join(selected, on=[*keys, "metric"], how="left", nulls_equal=True, maintain_order="left")
 
 
 def _summary(name: str, level: str, counts: Mapping[str, Any]) -> MissingScores:

@@ -76,6 +76,7 @@ class Progress:
         received: The number of bytes on disk.
         size: The number of bytes of all files. Sizes of files that no server has sent yet are estimated; None if all
             are unknown.
+        resumed: The number of bytes from earlier runs.
     """
 
     scenario: str
@@ -83,6 +84,7 @@ class Progress:
     n_files: int
     received: int
     size: int | None
+    resumed: int = 0
 
 
 @dataclass
@@ -240,7 +242,8 @@ def check_checksum(scenario: str, address: str, digest: str, expected: str | Non
     if expected is not None and digest != expected:
         raise SourceBrokenError(
             f"scenario {scenario!r}: {address} has another checksum than the spec: SHA-256 {digest}, expected "
-            f"{expected}.\nThe download is damaged, or the publisher has replaced the file. Rerun the command."
+            f"{expected}.\nRerun the command. If the publisher has replaced the file, write a copy of the earlier one: "
+            "--from FOLDER|ARCHIVE|URL."
         )
 
 
@@ -265,7 +268,8 @@ def fetch_all(
         SourceDeniedError: A server requires access. The message names the page with the terms.
         SourceError: A download fails. The others are stopped; the next call resumes them.
     """
-    by_url = {remote.url: (entry, remote) for entry, remote in entries}
+    # entries that share a file may state its checksum once
+    by_url = {remote.url: (entry, remote) for entry, remote in sorted(entries, key=lambda pair: bool(pair[0].sha256))}
     counter = _Counter(spec.scenario, len(by_url))
     paths: dict[str, Path] = {}
     stop = threading.Event()
@@ -274,6 +278,7 @@ def fetch_all(
             pool.submit(_fetch, spec, url, stop, counter, folder): url for url in by_url
         }
         try:
+            report(counter.progress())
             while waiting:
                 done, _ = wait(waiting, timeout=_POLL, return_when=FIRST_COMPLETED)
                 for future in done:
@@ -326,19 +331,23 @@ class _Counter:
         self._scenario, self._n_files = scenario, n_files
         self._received: dict[str, int] = {}
         self._sizes: dict[str, int] = {}
+        self._resumed: dict[str, int] = {}
         self._mutex = threading.Lock()
 
     def add(self, url: str, received: int, size: int | None) -> None:
         with self._mutex:
+            # the first report of a file has the bytes of earlier runs
+            self._resumed.setdefault(url, received)
             self._received[url] = received
             if size is not None:
                 self._sizes[url] = size
 
     def progress(self) -> Progress:
         with self._mutex:
-            received, sizes = sum(self._received.values()), list(self._sizes.values())
+            received, resumed = sum(self._received.values()), sum(self._resumed.values())
+            sizes = list(self._sizes.values())
         size = round(sum(sizes) / len(sizes) * self._n_files) if sizes else None
-        return Progress(self._scenario, self.files, self._n_files, received, size)
+        return Progress(self._scenario, self.files, self._n_files, received, size, resumed)
 
 
 class _StoppedError(Exception):

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from helmframe.scenarios.images import ImageReader
 
 _MOST_BYTES = 64 << 20
+# A scenario in a bucket of at most these bytes is read whole to count its requests.
+_SMALL_BYTES = 8 << 20
+# Counts are estimated from a row group; from two if the first has few rows; from enough rows of larger ones.
+_FEW_ROWS, _ENOUGH_ROWS = 1_000, 4_000
 _TURNS = 8  # of a conversation, to estimate the rows of a frame
 # Seconds between attempts to resume reading: long enough for a server to restart.
 WAITS = (0.5, 1.0, 2.0, 4.0, 8.0)
@@ -57,6 +61,7 @@ def load(
     first: int | None = None,
     only: pl.DataFrame | None = None,
     images: "ImageReader | None" = None,
+    most: int | None = None,
 ) -> Iterator[pl.DataFrame]:
     """Yield the instances of these splits that meet the conditions, in frames.
 
@@ -77,6 +82,7 @@ def load(
         first: The most rows of the first frame; default `rows`.
         only: The rows of `keys` to load; default all.
         images: The reader of the scenario's images; default a new one.
+        most: The most rows to read, in source order; default all. Not for a sample or `only`.
 
     Yields:
         Non-empty frames of `INSTANCES` and the scenario's own columns, by subset and row_index, or in HELM's order for
@@ -92,8 +98,9 @@ def load(
 
         images = ImageReader(spec, data)
     any_rows = False
-    most, most_first = (max(1, number // (_TURNS if spec.turns else 1)) for number in (rows, first or rows))
-    for frame in _shards(_resuming(partial(_read, spec, where, sample, splits, data, compat, only)), most, most_first):
+    height, first_height = (max(1, number // (_TURNS if spec.turns else 1)) for number in (rows, first or rows))
+    read = partial(_read, spec, where, sample, splits, data, compat, only, most)
+    for frame in _shards(_resuming(read), height, first_height):
         any_rows = True
         yield _split_turns(spec, images.described(frame) if images is not None else frame)
     if not any_rows and not (sample and sample.n == 0) and only is None:
@@ -208,6 +215,32 @@ def count(
     return rows.group_by("subset", "split").agg(n=n.cast(pl.Int64)).sort("subset", order)
 
 
+def first_rows(
+    spec: ScenarioSpec,
+    *,
+    where: Sequence[Condition] = (),
+    sample: Sample | None = None,  # noqa: ARG001 - a key of `Selection`
+    splits: Sequence[str] = ("test",),
+    data: str | None = None,
+    compat: str | None = None,
+) -> int | None:
+    """Return the number of rows in the first row groups of a large scenario in a bucket or on the Hub.
+
+    None for other scenarios, whose rows can all be read.
+
+    Raises:
+        SourceError: The rows can't be read. The message has scenario and address.
+    """
+    if spec.frame is not None or spec.generated:
+        return None
+    with open_query(spec, with_default_subsets(spec, where), splits, data, compat=compat) as query:
+        groups = query.first_row_groups() if query.is_remote else []
+        if not groups or sum(size for _, size in groups) * query.n_files <= _SMALL_BYTES:
+            return None
+        first, *others = [rows for rows, _ in groups]
+        return min(first if first >= _FEW_ROWS else first + sum(others[:1]), _ENOUGH_ROWS)
+
+
 def _chosen(
     spec: ScenarioSpec,
     where: Sequence[Condition],
@@ -221,7 +254,7 @@ def _chosen(
     _check_splits(splits)
     numbers = _numbers(spec, where, data, compat)
     with open_query(spec, with_default_subsets(spec, where), splits, data, compat=compat) as query:
-        rows = _keys(query, where, numbers, *more)
+        rows = _candidates(query, where, sample, numbers, *more)
     _check_unique(spec, rows)
     if not sample:
         return rows
@@ -262,14 +295,20 @@ def _read(
     data: str | None,
     compat: str | None,
     only: pl.DataFrame | None,
+    most: int | None,
 ) -> Iterator[pl.DataFrame]:
     numbers = _numbers(spec, where, data, compat)
     with open_query(spec, with_default_subsets(spec, where), splits, data, compat=compat) as query:
         if only is not None:
+            query.restrict(only)
             yield from _matching(_instances(query, where, numbers), only.select("subset", "row_index"))
             return
         if sample:
             yield from _sampled(query, where, sample, numbers)
+            return
+        if most is not None:
+            with query.in_order():
+                yield from _instances(query, where, numbers, f"LIMIT {most}")
             return
         # reads the keys of all rows at once, so only if the streamed keys don't prove that they are unique
         check = partial(_chosen, spec, where, None, splits, data, compat)
@@ -324,10 +363,12 @@ def _check_splits(splits: Sequence[str]) -> None:
         raise ArgumentError(f"splits=(): splits must have at least one of {', '.join(SPLITS)}.")
 
 
-def _instances(query: Query, where: Sequence[Condition], numbers: pl.DataFrame | None) -> Iterator[pl.DataFrame]:
+def _instances(
+    query: Query, where: Sequence[Condition], numbers: pl.DataFrame | None, tail: str = ""
+) -> Iterator[pl.DataFrame]:
     """Yield the instances in small frames, in source order; at least one frame, which may be empty."""
     expressions = [condition.expr for condition in where if isinstance(condition, Expression)]
-    for frame in query.stream(query.instances):
+    for frame in query.stream(query.instances, tail):
         named = frame.with_columns(scenario=pl.lit(query.spec.scenario), scenario_version=pl.lit(query.spec.version))
         instances = _renumbered(conform(named, INSTANCES, f"scenario {query.spec.scenario!r}"), numbers)
         yield _copied(_met(instances, expressions)) if expressions else instances
@@ -355,6 +396,18 @@ def _keys(query: Query, where: Sequence[Condition], numbers: pl.DataFrame | None
     if any(isinstance(condition, Expression) for condition in where):
         return pl.concat(frame.select(keys) for frame in _instances(query, where, numbers))
     return _renumbered(query.frame(", ".join(keys)), numbers)
+
+
+def _candidates(
+    query: Query, where: Sequence[Condition], sample: Sample | None, numbers: pl.DataFrame | None, *more: str
+) -> pl.DataFrame:
+    """Return `_keys` of the instances that a sample may contain; those beyond a limit are not read."""
+    expressions = any(isinstance(condition, Expression) for condition in where)
+    if sample and sample.order == "first" and sample.n and not expressions:
+        first = query.first_keys(", ".join(("subset", "row_index", "instance_id", "split", *more)), sample.n)
+        if first is not None:
+            return _renumbered(first, numbers)
+    return _keys(query, where, numbers, *more)
 
 
 def _ascending(frames: Iterable[pl.DataFrame], otherwise: Callable[[], object]) -> Iterator[pl.DataFrame]:
@@ -418,9 +471,10 @@ def _check_unique(spec: ScenarioSpec, keys: pl.DataFrame) -> None:
 def _sampled(
     query: Query, where: Sequence[Condition], sample: Sample, numbers: pl.DataFrame | None
 ) -> Iterator[pl.DataFrame]:
-    keys = _keys(query, where, numbers)
+    keys = _candidates(query, where, sample, numbers)
     _check_unique(query.spec, keys)
     chosen = draw_sample(keys.sort("subset", "row_index"), sample, query.spec.scenario)
+    query.restrict(chosen)
     matches = _matching(_instances(query, where, numbers), chosen)
     if sample.order == "helm":
         # in the order of the draw, subset by subset; a sample is small, so all of it fits in memory

@@ -7,6 +7,7 @@ TO/manifests/mmlu.lock.json                        the checksums and commits of 
 
 import hashlib
 import json
+import logging
 import re
 import threading
 import time
@@ -30,6 +31,8 @@ FORMAT = 1
 LOCK_SUFFIX = ".lock.json"
 _SHARD = re.compile(r"\d{5}-of-\d{5}")
 WRITE_INTERVAL = 1.0  # seconds; files since the last manifest are written again if the process is killed
+LOG_INTERVAL = 10.0  # seconds between two messages about the downloads of a plan
+logger = logging.getLogger("helmframe.scenarios")
 _FETCHING = threading.Lock()
 Report = Callable[[str, int, int], None]
 
@@ -204,8 +207,28 @@ def fetched_root(spec: ScenarioSpec, data: str | None) -> str | None:
     with _FETCHING:
         manifest = _manifest(Target(root), _path(spec))
         if manifest.get("status") != "whole" or (spec.download and manifest.get("recipe") != _recipe(spec)):
-            mirror(spec.origin or spec.scenario, root)
+            logger.warning("The rows of scenario %r are fetched into %s.", spec.scenario, root)
+            mirror(spec.origin or spec.scenario, root, progress=_log_progress())
     return root
+
+
+def _log_progress() -> Callable[[Progress], None]:
+    """Return a function that logs the state of downloads from time to time."""
+    logged_at = time.monotonic()
+
+    def log(progress: Progress) -> None:
+        nonlocal logged_at
+        if time.monotonic() - logged_at >= LOG_INTERVAL:
+            logged_at = time.monotonic()
+            logger.warning(
+                "%s: %d of %d files, %.1f MB",
+                progress.scenario,
+                progress.files,
+                progress.n_files,
+                progress.received / 1e6,
+            )
+
+    return log
 
 
 def _addresses(scenarios: Sequence[str | Path]) -> set[str]:

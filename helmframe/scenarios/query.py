@@ -1,9 +1,12 @@
 """The DuckDB query of a scenario's instances: files, rows and columns."""
 
+import json
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import polars as pl
@@ -34,6 +37,27 @@ _VECTOR = 2048
 _HELM_REFERENCES = "helm_references"
 # The number of bytes of rows after which DuckDB no longer caches files of a bucket.
 _CACHED_BYTES = 64 << 20
+# The most scans of one view; beyond them, row groups between those of a sample are read too.
+_MOST_SCANS = 64
+# A number that is in no scenario.
+_SENTINEL = 549_755_813_889
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """The files behind the view `rows`.
+
+    Args:
+        files: The files that are scanned.
+        offsets: Path → row_index of a file's first row; None if the files have row_index.
+        scan: A function that returns a SELECT over some of the files, with an SQL condition on their rows.
+        one_subset: Whether all selected rows have the same subset.
+    """
+
+    files: Sequence[SourceFile]
+    offsets: Mapping[str, int] | None
+    scan: Callable[[Sequence[SourceFile], str], str]
+    one_subset: bool
 
 
 @dataclass(frozen=True)
@@ -47,6 +71,7 @@ class Query:
         source: The connection to the rows.
         condition: The condition of the selected rows, as SQL.
         names_instances: Whether the spec's SELECT has instance_id. Otherwise it is derived from row_index.
+        rows: The files of the rows; None if no file has a matching row, and for frames.
     """
 
     spec: ScenarioSpec
@@ -54,6 +79,7 @@ class Query:
     source: Source = field(repr=False)
     condition: str = field(repr=False)
     names_instances: bool = False
+    rows: _Rows | None = field(default=None, repr=False)
 
     @property
     def instances(self) -> str:
@@ -61,6 +87,74 @@ class Query:
         table = {*INSTANCES.schema, *((TURN_INPUTS, TURN_REFERENCES) if self.spec.turns else ())}
         stored = [name for name in self.columns if name in table or name.startswith(SOURCE_PREFIX)]
         return ", ".join(identifier(name) for name in stored)
+
+    @property
+    def is_remote(self) -> bool:
+        """Return whether rows come from a bucket or the Hub."""
+        return "://" in self.source.address
+
+    @property
+    def copies_row_index(self) -> bool:
+        """Return whether an instance depends only on the row of the source with the same row_index."""
+        if self.rows is None:
+            return False
+        types = self.source.guarded(lambda: self.source.types("SELECT * FROM rows"))
+        return _copies_row_index(self.spec.instances, tuple(types.items()))
+
+    @property
+    def n_files(self) -> int:
+        """Return the number of scanned files."""
+        return len(self.rows.files) if self.rows else 0
+
+    def first_row_groups(self) -> list[tuple[int, int]]:
+        """Return the number of rows and the bytes of the row groups of the first file."""
+        if self.rows is None:
+            return []
+        path = text_literal(self.rows.files[0].path)
+        sizes = (
+            "SELECT any_value(row_group_num_rows), sum(total_compressed_size)::BIGINT "
+            f"FROM parquet_metadata({path}) GROUP BY row_group_id ORDER BY row_group_id"
+        )
+        return self.source.guarded(lambda: self.source.connection.execute(sizes).fetchall())
+
+    def first_keys(self, select: str, n: int) -> pl.DataFrame | None:
+        """Return columns of the instances up to the n-th by row_index, and perhaps of more.
+
+        None if the selection has several subsets, or the spec's SELECT computes row_index: then all rows are needed.
+        """
+        if self.rows is None or not self.rows.one_subset or not self.copies_row_index:
+            return None
+        # the n first rows of the source need not have the lowest numbers, but the n lowest are at most their maximum
+        first = f"SELECT row_index FROM instances WHERE {self.condition} LIMIT {n}"
+        run = self.source.connection.execute
+        with self.in_order():
+            (bound,) = self.source.guarded(lambda: run(f"SELECT max(row_index) FROM ({first})").fetchall()[0])
+        return self.frame(select, f"AND row_index <= {bound}" if bound is not None else "")
+
+    @contextmanager
+    def in_order(self) -> Iterator[None]:
+        """Read row group by row group, so that a query that ends early has read little more than its rows."""
+        run = self.source.connection.execute
+        ((n_threads,),) = run("SELECT current_setting('threads')").fetchall()
+        run("SET threads = 1")
+        try:
+            yield
+        finally:
+            run(f"SET threads = {n_threads}")
+
+    def restrict(self, keys: pl.DataFrame) -> None:
+        """Restrict the rows to files and row groups that may have these keys, if the spec's SELECT allows it.
+
+        Args:
+            keys: subset and row_index of instances.
+        """
+        if self.rows is None or keys.is_empty() or not self.copies_row_index:
+            return
+        scans = _scans_of(self.spec, self.source, self.rows, keys)
+        if self.is_remote:
+            # reads that continue after a cached part are rounded up to the next cached part
+            self.source.connection.execute("SET enable_external_file_cache = false")
+        _create_rows(self.source, scans)
 
     def stream(self, select: str = "*", tail: str = "") -> Iterator[pl.DataFrame]:
         """Yield the selected columns in small frames; at least one frame, which may be empty."""
@@ -118,15 +212,16 @@ def open_query(
         frame = Frame(generated_rows(name, _subset_values(spec, where)) if make_rows else no_rows(name), name)
     source = connect_frame(spec.scenario, frame) if frame else connect(spec, rows_root(spec, data))
     try:
-        nothing = False
+        rows, nothing = None, False
         if frame is None:
-            nothing = not _make_rows(spec, source, where, splits)
+            rows = _make_rows(spec, source, where, splits)
+            nothing = rows is None
         columns, names_instances = _make_instances(spec, source, compat)
         conditions = [
             condition_sql(source, columns, condition) for condition in where if not isinstance(condition, Expression)
         ]
         conditions.append(f"split IN ({', '.join(text_literal(split) for split in splits)})")
-        yield Query(spec, columns, source, "FALSE" if nothing else " AND ".join(conditions), names_instances)
+        yield Query(spec, columns, source, "FALSE" if nothing else " AND ".join(conditions), names_instances, rows)
     finally:
         source.close()
 
@@ -229,8 +324,8 @@ def _subset_values(spec: ScenarioSpec, where: Sequence[Condition]) -> dict[str, 
     return allowed
 
 
-def _make_rows(spec: ScenarioSpec, source: Source, where: Sequence[Condition], splits: Sequence[str]) -> bool:
-    """Create the view `rows`; return False if no file can have a matching row, so that the view has only columns."""
+def _make_rows(spec: ScenarioSpec, source: Source, where: Sequence[Condition], splits: Sequence[str]) -> _Rows | None:
+    """Create the view `rows`; return None if no file can have a matching row, so that the view has only columns."""
     files = list_files(spec, source, where)
     scanned = matching_files(spec, source, where, splits, files)
     shown = scanned or files[:1] or list_files(spec, source)[:1]
@@ -253,7 +348,7 @@ def _make_rows(spec: ScenarioSpec, source: Source, where: Sequence[Condition], s
     stored = [identifier(name) for name in source_columns if name not in from_path and name not in images]
     offsets = None if "row_index" in source_columns else _offsets(spec, source, files or shown, shown)
 
-    def scan(files: Sequence[SourceFile]) -> str:
+    def scan(files: Sequence[SourceFile], condition: str = "") -> str:
         computed = [
             f"{_by_file([text_literal(file.values[name]) for file in files])}::{_path_type(spec, name)} "
             f"AS {identifier(name)}"
@@ -265,14 +360,125 @@ def _make_rows(spec: ScenarioSpec, source: Source, where: Sequence[Condition], s
         if offsets is not None:
             computed.append(f"file_row_number + {_by_file([str(offsets[file.path]) for file in files])} AS row_index")
         paths = text_list(file.path for file in files)
-        return f"SELECT {', '.join([*stored, *computed, *fixed])} FROM read_parquet({paths}{several})"
+        rows = f"read_parquet({paths}{several}){condition and f' WHERE {condition}'}"
+        return f"SELECT {', '.join([*stored, *computed, *fixed])} FROM {rows}"
 
     # values that are looked up by file keep DuckDB from skipping row groups; constants of a single file do not
     ranged = any(isinstance(condition, Between) and condition.column == "row_index" for condition in where)
-    scans = [scan([file]) for file in shown] if ranged and not spec.union else [scan(shown)]
-    view = f"CREATE VIEW rows AS {' UNION ALL BY NAME '.join(scans)}"
+    _create_rows(source, [scan([file]) for file in shown] if ranged and not spec.union else [scan(shown)])
+    if not scanned:
+        return None
+    return _Rows(scanned, offsets, scan, _is_one_subset(spec, scanned, where))
+
+
+def _create_rows(source: Source, scans: Sequence[str]) -> None:
+    view = f"CREATE OR REPLACE VIEW rows AS {' UNION ALL BY NAME '.join(scans)}"
     source.guarded(lambda: source.connection.execute(view))
-    return bool(scanned)
+
+
+def _is_one_subset(spec: ScenarioSpec, files: Sequence[SourceFile], where: Sequence[Condition]) -> bool:
+    """Return whether path or conditions give each subset column a single value."""
+    wanted = _subset_values(spec, where)
+    return all(
+        len(wanted.get(column, ())) == 1 or len({file.values.get(column, file.path) for file in files}) == 1
+        for column in spec.subsets
+    )
+
+
+def _scans_of(spec: ScenarioSpec, source: Source, rows: _Rows, keys: pl.DataFrame) -> list[str]:
+    """Return SELECTs over the row groups that may have these keys."""
+    numbers = {subset: sorted(group) for subset, group in keys.group_by("subset").agg("row_index").iter_rows()}
+    every = sorted(number for group in numbers.values() for number in group)
+    in_path = bool(spec.subsets) and set(spec.subsets) <= set(rows.files[0].values)
+    column = "row_index" if rows.offsets is None else "file_row_number"
+    ranges: list[tuple[SourceFile, list[tuple[int, int]]]] = []
+    groups_of = _row_groups(source, rows)
+    for file in rows.files:
+        wanted = numbers.get(values_in_path(spec, file)["subset"], []) if in_path else every
+        offset = 0 if rows.offsets is None else rows.offsets[file.path]
+        groups = [(low, high) for low, high in groups_of.get(file.path, ()) if _any_between(wanted, low, high)]
+        if groups:
+            ranges.append((file, [(low - offset, high - offset) for low, high in _merged(groups)]))
+    if sum(len(some) for _, some in ranges) > _MOST_SCANS:
+        ranges = [(file, [(some[0][0], some[-1][1])]) for file, some in ranges]
+    if spec.union or len(ranges) > _MOST_SCANS:
+        # the files of a union have different columns, so all of them are needed for the columns
+        files = rows.files if spec.union else [file for file, _ in ranges]
+        bounds = [bound for _, some in ranges for ends in some for bound in ends]
+        return [rows.scan(files, f"{column} BETWEEN {min(bounds)} AND {max(bounds)}")]
+    return [rows.scan([file], f"{column} BETWEEN {low} AND {high}") for file, some in ranges for low, high in some]
+
+
+def _row_groups(source: Source, rows: _Rows) -> dict[str, list[tuple[int, int]]]:
+    """Return the lowest and highest row_index of each row group, by path of the file."""
+    paths = text_list(file.path for file in rows.files)
+    stats = (
+        "any_value(row_group_num_rows), min(TRY_CAST({0}_min_value AS BIGINT)), max(TRY_CAST({0}_max_value AS BIGINT))"
+    )
+    only = "" if rows.offsets is not None else "WHERE path_in_schema = 'row_index'"
+    query = (
+        f"SELECT file_name, {stats.format('stats')} FROM parquet_metadata({paths}) {only} "
+        "GROUP BY file_name, row_group_id ORDER BY file_name, row_group_id"
+    )
+    groups: dict[str, list[tuple[int, int]]] = {}
+    for path, n_rows, low, high in source.guarded(lambda: source.connection.execute(query).fetchall()):
+        before = groups.setdefault(path, [])
+        if rows.offsets is None:
+            before.append((-_SENTINEL if low is None else low, _SENTINEL if high is None else high))
+        elif n_rows:
+            start = before[-1][1] + 1 if before else rows.offsets[path]
+            before.append((start, start + n_rows - 1))
+    return groups
+
+
+def _any_between(numbers: Sequence[int], low: int, high: int) -> bool:
+    """Return whether sorted numbers have one between two bounds, both included."""
+    position = bisect_left(numbers, low)
+    return position < len(numbers) and numbers[position] <= high
+
+
+def _merged(ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return ranges in order; those that overlap or adjoin are one."""
+    merged: list[tuple[int, int]] = []
+    for low, high in sorted(ranges):
+        if merged and low <= merged[-1][1] + 1:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], high))
+        else:
+            merged.append((low, high))
+    return merged
+
+
+@lru_cache(maxsize=256)
+def _copies_row_index(select: str, types: tuple[tuple[str, str], ...]) -> bool:
+    """Return whether the rows of a SELECT with one row_index depend only on the rows of `rows` with the same one.
+
+    They do if DuckDB moves an equality of row_index into the only scan of `rows`.
+    """
+    import duckdb
+
+    columns = ", ".join(f"{identifier(name)} {dtype}" for name, dtype in types)
+    inner = f"SELECT * FROM (\n{select.rstrip().rstrip(';')}\n) AS selected WHERE row_index = {_SENTINEL}"
+    with duckdb.connect(config={"autoinstall_known_extensions": False, "threads": 1}) as connection:
+        try:
+            # otherwise the query of an empty table is empty
+            connection.execute("SET disabled_optimizers = 'statistics_propagation'")
+            connection.execute(f"CREATE TABLE rows ({columns})")
+            ((_, text),) = connection.execute(f"EXPLAIN (FORMAT json) {inner}").fetchall()
+        except duckdb.Error:
+            return False
+    scans = [node for node in _plan_nodes(json.loads(text)) if "SCAN" in node["name"]]
+    tables = [node["extra_info"] for node in scans if node["name"].strip() not in ("DELIM_SCAN", "DUMMY_SCAN")]
+    if len(tables) != 1:
+        return False
+    filters = tables[0].get("Filters", [])
+    texts = [filters] if isinstance(filters, str) else filters
+    return any(re.fullmatch(rf"\(?row_index ?= ?{_SENTINEL}\)?", text) for text in texts)
+
+
+def _plan_nodes(nodes: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    for node in nodes:
+        yield node
+        yield from _plan_nodes(node["children"])
 
 
 def _drawn_columns(draw: str) -> Mapping[str, str]:
@@ -385,7 +591,7 @@ def _make_instances(spec: ScenarioSpec, source: Source, compat: str | None) -> t
     taken = {name.lower() for name in (*INSTANCES.schema, *table, *prefixed)}
     bare = {name: identifier(column) for name, column in source_columns.items() if name.lower() not in taken}
     columns = [f"{sql} AS {identifier(name)}" for name, sql in {**table, **prefixed, **bare}.items()]
-    view = f"CREATE VIEW instances AS SELECT {', '.join(columns)} FROM {select} AS selected"
+    view = f"CREATE OR REPLACE VIEW instances AS SELECT {', '.join(columns)} FROM {select} AS selected"
     source.understood(lambda: source.connection.execute(view), refused)
     relation = source.guarded(lambda: source.connection.sql("SELECT * FROM instances"))
     made = dict(zip(relation.columns, relation.types, strict=True))

@@ -73,11 +73,13 @@ class Source:
         return [file for file in files if all(file.values.get(name) in values for name, values in wanted.items())]
 
     def heights(self, paths: Sequence[str]) -> dict[str, int]:
-        """Return the number of rows in each file, from its footer."""
+        """Return the number of rows in each file, from its footer; empty files may be missing."""
         if not paths:
             return {}
-        query = f"SELECT file_name, num_rows FROM parquet_file_metadata({text_list(paths)})"
-        return dict(self.guarded(lambda: self.connection.sql(query).fetchall()))
+        # counting reads footers in parallel, parquet_file_metadata() one after the other
+        query = f"SELECT file_index, count(*) FROM read_parquet({text_list(paths)}) GROUP BY ALL"
+        counts = self.guarded(lambda: self.connection.execute(query).fetchall())
+        return {paths[index]: count for index, count in counts}
 
     def guarded(self, action: Callable[[], T], address: str = "") -> T:
         """Return the result of `action`; if it fails, raise the typed error of the failure."""
@@ -116,7 +118,8 @@ class Source:
     def missing(self) -> SourceMissingError:
         """Return the error that no file is at the address."""
         return SourceMissingError(
-            f"scenario {self.scenario!r}: no file found at {self.address}.\n{self.fetch_hint or advice(self.address)}"
+            f"scenario {self.scenario!r}: no file found at {self.address}.\n{advice(self.address)}"
+            + (f"\n{self.fetch_hint}" if self.fetch_hint else "")
         )
 
     def close(self) -> None:
@@ -147,7 +150,7 @@ def connect(spec: ScenarioSpec, data: str | None = None) -> Source:
     """
     address = _expanded(spec, data)
     scheme = address.partition("://")[0] if "://" in address else ""
-    connection = _connection()
+    connection = open_connection()
     root = data or data_root()
     hint = fetch_hint(spec, root) if root and not address.startswith("hf://") else ""
     source = Source(spec.scenario, address, connection, _on_disk, fetch_hint=hint)
@@ -193,7 +196,7 @@ def fetch_hint(spec: ScenarioSpec, root: str | None = None) -> str:
 
 def connect_frame(scenario: str, frame: Frame) -> Source:
     """Connect to a frame as the table `rows`."""
-    connection = _connection()
+    connection = open_connection()
     connection.register("rows", frame.rows.to_arrow())
     return Source(scenario, "the frame", connection, lambda _: [])
 
@@ -207,7 +210,8 @@ _CONFIG: dict[str, str | bool | int | float | list[str]] = {
 }
 
 
-def _connection() -> "duckdb.DuckDBPyConnection":
+def open_connection() -> "duckdb.DuckDBPyConnection":
+    """Return a new connection, with bounded memory and without downloads of extensions."""
     import duckdb
 
     connection = duckdb.connect(config=_CONFIG)
@@ -297,7 +301,7 @@ def source_error(
 
     Args:
         error: The failure.
-        scenario: The name of the scenario.
+        scenario: The name of the scenario; "" if the address is that of a corpus.
         address: The address that was read.
         secrets: Credentials that the message must not have.
         terms: The page with the terms of a gated data set; default its page on the Hub.
@@ -305,10 +309,11 @@ def source_error(
     import duckdb
 
     problem = _error_line(error, secrets)
-    where = f"scenario {scenario!r}: {address}"
+    where = f"scenario {scenario!r}: {address}" if scenario else f"corpus {address}"
     response = getattr(error, "response", None)
     if address.startswith("hf://") and response is not None:
         return _hub_error(response.status_code, response.headers, where, terms or HubPath.parse(address).page, problem)
+    remedies = advice(address) if scenario else "Check the address of the corpus, and of its server."
     if _DENIED.search(problem):
         return SourceDeniedError(f"{where} can't be read: access denied ({problem}).\n{_KEYS}")
     if _BROKEN.search(problem) or isinstance(error, duckdb.InvalidInputException):
@@ -323,8 +328,8 @@ def source_error(
             f"{where}: a value has another type than the spec's SELECT or the condition expects ({problem})."
         )
     if _MISSING.search(problem):
-        return SourceMissingError(f"{where}: bucket, folder or file not found ({problem}).\n{advice(address)}")
-    return SourceError(f"{where} can't be reached ({problem}).\n{advice(address)}")
+        return SourceMissingError(f"{where}: bucket, folder or file not found ({problem}).\n{remedies}")
+    return SourceError(f"{where} can't be reached ({problem}).\n{remedies}")
 
 
 def _hub_error(status: int, headers: Mapping[str, str], where: str, page: str, problem: str) -> SourceError:

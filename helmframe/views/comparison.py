@@ -20,7 +20,7 @@ LONGEST = 48  # characters of a label
 _SHOWN = 100
 _COLUMNS_SHOWN = 12
 _HEADS = {"win_rate": "win rate", "mean": "mean", "micro": "mean (micro)"}
-_KEYS = ("scenario", "model", "setting", "perturbation", "metric")
+_KEYS = ("scenario", "model", "setting", "perturbation", "overlap", "metric")
 
 
 @view("Comparison.text")

@@ -23,6 +23,7 @@ from helmframe._pipeline import (
     parses_leniently,
     perturb_instances,
     plan_tasks,
+    rows_to_count,
     train_pool,
 )
 from helmframe._schema import CONVERSATION, ORIGINAL, STRICT
@@ -75,12 +76,16 @@ def _without_models(plan: PlanSpec) -> list[Task]:
 
 
 class _Counts(NamedTuple):
-    """Counts over the instances: rows per stage, requests per model, the subsets, and the training instances."""
+    """Counts over the instances: rows per stage, requests per model, the subsets, and the training instances.
+
+    `partial`: whether more instances follow.
+    """
 
     rows: dict[str, int]
     requests: dict[str, dict[str, int]]
     subsets: list[str]
     train: int
+    partial: bool
 
 
 def _count_stages(plan: PlanSpec, task: Task) -> _Counts:
@@ -88,7 +93,8 @@ def _count_stages(plan: PlanSpec, task: Task) -> _Counts:
     requests: dict[str, dict[str, int]] = {model.name: {} for model in plan.models}
     train = train_pool(plan, task)
     subsets: dict[str, None] = {}
-    for shard in load_instances(plan, task.spec):
+    most = rows_to_count(plan, task.spec)
+    for shard in load_instances(plan, task.spec, most=most):
         subsets |= dict.fromkeys(shard["subset"].unique(maintain_order=True))
         variants = perturb_instances(plan, shard.lazy(), query_function(send=False)).collect()
         unchanged = variants.filter((pl.col("perturbation") != ORIGINAL) & ~pl.col("changed")).height
@@ -102,14 +108,16 @@ def _count_stages(plan: PlanSpec, task: Task) -> _Counts:
                 _count_requests(requests[model.name], collected, heads, task, model)
         if rows["instances"] >= MOST_COUNTED:
             break
-    return _Counts(rows, requests, list(subsets), train.height)
+    partial = most is not None or rows["instances"] >= MOST_COUNTED
+    return _Counts(rows, requests, list(subsets), train.height, partial)
 
 
 def _describe_task(plan: PlanSpec, task: Task, prices: Mapping[str, Price]) -> list[str]:
     spec, counts = task.spec, _count_stages(plan, task)
     rows = counts.rows
-    notes = _extrapolate(count_instances(plan, spec), counts) if rows["instances"] >= MOST_COUNTED else []
-    settings = [setting.for_subset(subset) for setting in task.settings for subset in counts.subsets]
+    by_subset = count_instances(plan, spec) if counts.partial else {}
+    notes = _extrapolate(sum(by_subset.values()), counts) if by_subset else []
+    settings = [setting.for_subset(subset) for setting in task.settings for subset in by_subset or counts.subsets]
     shots = "/".join(dict.fromkeys(str(used_fields(setting.adapter).shots) for setting in settings))
     method = "/".join(dict.fromkeys(setting.adapter.method for setting in settings))
     grid = f", grid: {', '.join(setting.name for setting in task.settings)}" if len(task.settings) > 1 else ""

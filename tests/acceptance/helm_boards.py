@@ -240,7 +240,8 @@ def _table(connection: Any, name: str, entry: Download, files: Sequence[Path], t
         rows = [line for text in texts for line in text.removesuffix("\n").split("\n")] if kind == "lines" else texts
         column = {"objects": "json", "text": "text", "lines": "line"}[kind]
         frame = target.with_name(f"{name}-{target.stem}.made")
-        pl.DataFrame({column: rows}).write_parquet(frame)
+        names = {"filename": [file.name for file in files]} if kind != "lines" else {}
+        pl.DataFrame({**names, column: rows}).write_parquet(frame)
         made = (
             f"(SELECT json::JSON AS json FROM read_parquet('{frame}'))"
             if kind == "objects"

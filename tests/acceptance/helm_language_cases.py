@@ -68,16 +68,25 @@ def stored(
     spec: ScenarioSpec, folder: Path, rows: pl.DataFrame | Rows, values: Mapping[str, str],
     tables: Mapping[str, pl.DataFrame] | None = None,
 ) -> None:  # fmt: skip
-    """Write the rows of one file of the publisher as our source: by the SELECT of `download`, in the spec's layout."""
+    """Write the rows of one file of the publisher as our source, in the spec's layout."""
+    layout = str(dict(spec.source)["rows"]).removeprefix("{data}/")
+    path = folder / "source" / fill_layout(layout, values, "00000-of-00001")
+    kept(selected(spec, rows, values, tables), path)
+
+
+def selected(
+    spec: ScenarioSpec, rows: pl.DataFrame | Rows, values: Mapping[str, str],
+    tables: Mapping[str, pl.DataFrame] | None = None,
+) -> pl.DataFrame:  # fmt: skip
+    """Return the rows of one file of the publisher with the spec's columns: by the SELECT of `download`."""
     frame = rows if isinstance(rows, pl.DataFrame) else pl.DataFrame(list(rows), infer_schema_length=None)
     select = next((entry.select for entry in spec.download if _of_file(entry.values, values)), "")
-    if select:
-        connection = duckdb.connect()
-        for table, content in {"rows": frame, **(tables or {})}.items():
-            connection.register(table, content.to_arrow())
-        frame = pl.DataFrame(pl.from_arrow(connection.sql(select).to_arrow_table()))
-    layout = str(dict(spec.source)["rows"]).removeprefix("{data}/")
-    kept(frame, folder / "source" / fill_layout(layout, values, "00000-of-00001"))
+    if not select:
+        return frame
+    connection = duckdb.connect()
+    for name, content in {"rows": frame, **(tables or {})}.items():
+        connection.register(name, content.to_arrow())
+    return pl.DataFrame(pl.from_arrow(connection.sql(select).to_arrow_table()))
 
 
 def _of_file(entry: Any, values: Mapping[str, str]) -> bool:

@@ -112,11 +112,14 @@ class Responses:
 
     def get(self, url: str, **_: Any) -> Any:
         """Return the response to a request of the list of files, or of a file."""
-        name = url.rpartition("/")[2]
+        name = url.rpartition("/")[2].partition("#")[0]
         listed = "api.github.com" in url
         names = sorted(path.name for path in self.folder.iterdir())
-        text = "" if listed else (self.folder / name).read_bytes().decode()
-        return types.SimpleNamespace(status_code=200, text=text, json=lambda: [{"name": each} for each in names])
+        exists = listed or (self.folder / name).is_file()
+        text = (self.folder / name).read_bytes().decode() if exists and not listed else ""
+        return types.SimpleNamespace(
+            status_code=200 if exists else 404, text=text, json=lambda: [{"name": each} for each in names]
+        )
 
 
 def run_spec(function: str, arguments: dict[str, Any]) -> dict[str, Any]:

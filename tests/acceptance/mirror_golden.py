@@ -2,8 +2,9 @@
 
     python -m tests.acceptance.mirror_golden SHARED_DATA [NAME …]
 
-writes `mirror_golden.json`, or its entries of these scenarios. Instances that HELM samples come from crfm-helm's scenario classes, which read the same
-files. All others come from the rows that `published` makes in Python, written as Parquet.
+writes `mirror_golden.json`, or its entries of these scenarios. Instances that HELM samples come from crfm-helm's
+scenario classes, which read the same files. All others come from the rows that `published` makes in Python, written as
+Parquet.
 """
 
 import hashlib
@@ -17,10 +18,11 @@ from typing import Any
 import polars as pl
 
 from helmframe._core.specs import SPLITS, Equals
+from helmframe.errors import HelmframeError
 from helmframe.scenarios.catalogue import find_scenario
 from helmframe.scenarios.load import load
 from tests.acceptance import helm_peer
-from tests.acceptance.published import HelmRun, Published, public_scenarios, published
+from tests.acceptance.published import HelmRun, Published, has_copies, public_scenarios, published
 
 FILE = Path(__file__).with_suffix(".json")
 # The order of wrong references depends on numbers of classes that the rows don't have. HELM samples 30 of many.
@@ -113,10 +115,15 @@ def main(data: Path, *names: str) -> None:
         tempfile.TemporaryDirectory() as folder,
         helm_peer.running("helm_scenario_child.py", {}, Path(folder), packages) as peer,
     ):
-        for name in names or public_scenarios():
+        for name in names or filter(has_copies, public_scenarios()):
             made = published(name, data)
-            result[name] = _of_helm(name, made, peer) if made.runs else _of_rows(name, made)
-            print(name, result[name]["by"], result[name]["instances"], flush=True)
+            try:
+                result[name] = _of_helm(name, made, peer) if made.runs else _of_rows(name, made)
+            except HelmframeError as error:
+                # example rows don't have the values that every SELECT needs
+                print(name, "has no golden hashes:", str(error).splitlines()[0], flush=True)
+            else:
+                print(name, result[name]["by"], result[name]["instances"], flush=True)
     FILE.write_text(json.dumps(dict(sorted(result.items())), indent=1) + "\n", encoding="utf-8")
 
 

@@ -19,14 +19,17 @@ from typing import Any
 
 import polars as pl
 
-from helmframe._core.specs import ScenarioSpec
+from helmframe._core.specs import Download, ScenarioSpec
 from helmframe.scenarios.catalogue import find_scenario, scenario_names, status
+from helmframe.scenarios.downloads import choices_of
 from helmframe.scenarios.draws import find_draw
+from helmframe.scenarios.raw import fill_layout
 from helmframe.scenarios.validation import write_examples
 from tests.acceptance import helm_drawn_sources as drawn
 from tests.acceptance import helm_legal_sources as legal
 from tests.acceptance import helm_scenario_cases as cases
 from tests.acceptance.helm_raw_files import in_shares, rows_of
+from tests.acceptance.published_languages import is_of_languages, language_files
 
 Rows = list[dict[str, Any]]
 
@@ -119,7 +122,8 @@ def _attempts(data: Path) -> Rows:
 def anthropic_hh_rlhf(data: Path) -> Published:
     with gzip.open(data / "raw/hh_rlhf/harmless-base/test.jsonl.gz", "rt", encoding="utf-8") as file:
         real = [json.loads(line) for line in file][:60]
-    files, rows = {}, {"train": [], "test": []}
+    files: dict[str, bytes] = {}
+    rows: dict[str, Rows] = {"train": [], "test": []}
     for number, folder in enumerate(("harmless-base", "helpful-base", "helpful-online", "helpful-rejection-sampled")):
         for split in ("train", "test"):
             # of the real file its own rows; of the others a part of them
@@ -176,7 +180,7 @@ def civil_comments(data: Path) -> Published:
 def code_apps(data: Path) -> Published:
     files, rows = {}, {}
     for split in ("train", "test"):
-        problems = []
+        problems: Rows = []
         for number, text in enumerate(texts(data)[:12]):
             tests = json.dumps({"inputs": [f"{number}\n"], "outputs": [f"{number}\n"]})
             problems.append(
@@ -365,7 +369,11 @@ rules:
   expansions:
     - text: What is 2 + 2?
 """
-    people = (("a friend", []), ("my aunt", ["family"]), ("my cousin’s dog", ["family"]))
+    people: tuple[tuple[str, list[str]], ...] = (
+        ("a friend", []),
+        ("my aunt", ["family"]),
+        ("my cousin’s dog", ["family"]),
+    )
     own = ["first", "own"]
     rows = [{"prompt": f"Write to {person} about work.", "tags": own + more} for person, more in people]
     rows += [{"prompt": f'Say "hello": {person} & co', "tags": own + more} for person, more in people]
@@ -515,6 +523,52 @@ def lsat_qa(data: Path) -> Published:
             }
             for passage in json.loads(content)
             for question in passage["questions"]
+        ]
+    return Published(files, rows)
+
+
+def arc_agi_1(data: Path) -> Published:
+    files = sorted((data / "raw/arc_agi_1/data/evaluation").glob("*.json"))[:40]
+    folder = "ARC-AGI-master/data"
+    packed = {f"{folder}/evaluation/{file.name}": file.read_bytes() for file in files}
+    packed[f"{folder}/training/{files[0].name}"] = files[0].read_bytes()
+    rows = [json.loads(file.read_bytes()) for file in files]
+    return Published(
+        {"https://github.com/fchollet/ARC-AGI/archive/HEAD.zip": zip_file(packed)}, {"arc_agi_1/test": rows}
+    )
+
+
+def big_bench_hard(data: Path) -> Published:
+    base = "https://raw.githubusercontent.com/suzgunmirac/BIG-Bench-Hard/HEAD"
+    files, rows = {}, {}
+    for file in sorted((data / "raw/big_bench_hard/bbh").glob("*.json")):
+        prompt = (data / f"raw/big_bench_hard/cot-prompts/{file.stem}.txt").read_text(encoding="utf-8")
+        content = json.loads(file.read_bytes())
+        examples = content["examples"][:20]
+        files[f"{base}/bbh/{file.stem}.json"] = json.dumps({**content, "examples": examples}, indent=2).encode()
+        files[f"{base}/cot-prompts/{file.stem}.txt"] = prompt.encode()
+        cot = prompt.partition("-----\n")[2]
+        rows[f"big_bench_hard/{file.stem}/test"] = [{**example, "prompt": cot} for example in examples]
+    return Published(files, rows)
+
+
+def live_code_bench(data: Path) -> Published:
+    files, rows = {}, {}
+    for release in range(1, 7):
+        problems = [
+            {
+                "question_title": f"Problem {number}", "question_content": text[:200], "platform": "atcoder",
+                "question_id": f"abc{number}", "contest_id": "abc", "contest_date": f"2023-0{release}-01T00:00:00",
+                "starter_code": "", "difficulty": "easy", "metadata": "{}",
+                "public_test_cases": json.dumps([{"input": f"{number}\n", "output": f"{number}", "testtype": "stdin"}]),
+                "private_test_cases": "[]",
+            }
+            for number, text in enumerate(texts(data)[release * 8 : release * 8 + 8])
+        ]  # fmt: skip
+        name = f"test{release if release > 1 else ''}.jsonl"
+        files[f"hf://datasets/livecodebench/code_generation_lite/{name}"] = jsonl(problems)
+        rows[f"live_code_bench/v{release}/test"] = [
+            {column: value for column, value in problem.items() if column != "contest_id"} for problem in problems
         ]
     return Published(files, rows)
 
@@ -701,9 +755,8 @@ def multilexsum_legal_summarization(data: Path) -> Published:
     for split, part in in_shares(frame, legal.SPLITS).items():
         # a third of the lawsuits has no short summary
         short = pl.when(pl.int_range(pl.len()) % 3 == 1).then(None).otherwise("summary")
-        stored = part.select(
-            **{"id": pl.col("summary").str.head(8), "summary/long": "document", "summary/short": short}
-        )
+        long = pl.col("document").alias("summary/long")
+        stored = part.select(pl.col("summary").str.head(8).alias("id"), long, short.alias("summary/short"))
         address = f"hf://datasets/allenai/multi_lexsum/v20220616/{split}/0000.parquet"
         files[address] = parquet(stored)
         rows[f"multi_lexsum/default/{split}"] = stored.select(document="summary/long", summary="summary/short")
@@ -733,14 +786,68 @@ def published(name: str, data: Path) -> Published:
     if name in globals():
         made: Published = globals()[name](data)
         return made
+    if is_of_languages(name):
+        files, frames, runs = language_files(name, zip_file, tar_file)
+        return Published(files, frames, [HelmRun(*run) for run in runs])
     spec = find_scenario(name)
     with tempfile.TemporaryDirectory() as folder:
         matches = [case for case in cases.CASES if case.name == name and _is_drawn(spec)]
         if matches:
             return _of_cases(spec, matches, data, Path(folder))
+        if spec.download:
+            return _plain_files(spec, Path(folder))
         _write_rows(spec, data, Path(folder))
         files, rows = hub_files(spec, Path(folder), _layout(spec))
     return Published(files, rows)
+
+
+def has_copies(name: str) -> bool:
+    """Return whether `published` makes the files of a scenario."""
+    spec = find_scenario(name)
+    if name in globals() or any(case.name == name for case in cases.CASES):
+        return True
+    plain = all(not entry.select and not entry.files and _suffix(entry) in _WRITERS for entry in spec.download)
+    return plain and not _is_drawn(spec) and "select" not in dict(spec.hub) and not _shares_folder(spec)
+
+
+def _shares_folder(spec: ScenarioSpec) -> bool:
+    """Return whether another scenario reads other files of the folder: they have one numbering of rows."""
+    layouts = {_layout(other) for other in map(find_scenario, scenario_names()) if "rows" in dict(other.source)}
+    folder = _layout(spec).partition("/")[0]
+    return any(layout.partition("/")[0] == folder for layout in layouts - {_layout(spec)})
+
+
+_WRITERS: Mapping[str, Callable[[pl.DataFrame], bytes]] = {
+    "parquet": lambda frame: parquet(frame),
+    "jsonl": lambda frame: jsonl(frame.to_dicts()),
+    "csv": lambda frame: frame.write_csv().encode(),
+}
+
+
+def _suffix(entry: Download) -> str:
+    return entry.format or entry.url.rpartition(".")[2]
+
+
+def _plain_files(spec: ScenarioSpec, folder: Path) -> Published:
+    """Return example rows in files that have the spec's columns."""
+    write_examples(spec, folder, distinct=True)
+    example = pl.read_parquet(next(path for path in sorted(folder.rglob("*.parquet"))))
+    files, rows = {}, {}
+    for entry in spec.download:
+        choices = choices_of(entry)
+        for number, options in enumerate(itertools.product(*choices.values())):
+            spelled = dict(zip(choices, (spelling for spelling, _ in options), strict=True))
+            values = dict(zip(choices, (value for _, value in options), strict=True))
+            frame = example[number % 4 :]  # not the same rows in each file
+            address = re.sub(r"@[^/]+", "", _filled(entry.url, spelled | {"revision": entry.revision}))
+            address = address.replace("/*.parquet", "/0000.parquet").replace("*", "00000-of-00001")
+            files[address] = _WRITERS[_suffix(entry)](frame)
+            rows[fill_layout(_layout(spec), values, f"{number:05}-of-00001")] = frame
+    return Published(files, rows)
+
+
+def _filled(address: str, values: Mapping[str, str]) -> str:
+    return re.sub(r"\{(\w+)\}", lambda match: values[match[1]], address)
 
 
 def _is_drawn(spec: ScenarioSpec) -> bool:
@@ -804,7 +911,7 @@ def _write_rows(spec: ScenarioSpec, data: Path, folder: Path) -> None:
             pl.read_parquet(path).head(_MOST_ROWS).write_parquet(target)
             found = True
     if not found:
-        write_examples(spec, folder)
+        write_examples(spec, folder, distinct=True)
 
 
 def _matching(root: Path, layout: str) -> list[tuple[Path, dict[str, str]]]:
@@ -822,7 +929,7 @@ def hub_files(spec: ScenarioSpec, root: Path, layout: str) -> tuple[dict[str, by
     files: dict[str, bytes] = {}
     rows = {}
     for path, values in _matching(root, layout):
-        target = re.sub(r"\{(\w+)\}", lambda match: values[match[1]], address)  # noqa: B023 - used at once
+        target = _filled(address, values)
         for number in itertools.count():
             shard = f"{number:04}" if target.endswith("/*.parquet") else f"{number:05}-of-00001"
             if (name := target.replace("*", shard)) not in files:
@@ -833,5 +940,5 @@ def hub_files(spec: ScenarioSpec, root: Path, layout: str) -> tuple[dict[str, by
 
 
 def public_scenarios() -> list[str]:
-    """Return the names of the scenarios that a mirror fills by name."""
+    """Return the names of the scenarios that `helmframe mirror` fills by name."""
     return [name for name in scenario_names() if status(find_scenario(name)) in ("hub", "download")]

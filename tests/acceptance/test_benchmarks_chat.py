@@ -24,6 +24,7 @@ from tests.acceptance import eval_peers, helm_peer
 from tests.acceptance.benchmarks_chat_child import LETTERS, letter_of
 from tests.acceptance.figures import shown
 from tests.acceptance.helm_raw_files import kept, rows_of
+from tests.demo import ROOT
 from tests.frames import completions as completions_frame
 from tests.judges import completion_in
 from tests.metrics.ifeval.test_instructions import CASES
@@ -44,7 +45,7 @@ def peer(folder: Path, **jobs: dict[str, Any]) -> dict[str, Any]:
     """What the other tools give for the jobs, each with the name of its function."""
     file = folder / "jobs.json"
     file.write_text(json.dumps(jobs), encoding="utf-8")
-    packages = f"{eval_peers.benchmarks_folder()}:{eval_peers.ROOT}"
+    packages = f"{eval_peers.benchmarks_folder()}:{ROOT}"
     found: dict[str, Any] = eval_peers.asked("benchmarks_chat_child.py", str(file), said={"PYTHONPATH": packages})
     return found
 
@@ -105,7 +106,7 @@ def mmmlu(data: Path, root: Path) -> list[dict[str, Any]]:
     # lm-eval strips white space from questions, HELM doesn't
     frame = mmlu(data, "test", N).select(
         Question=pl.col("question").str.strip_chars(),
-        **{letter: pl.col("choices").list.get(index) for index, letter in enumerate(LETTERS)},  # type: ignore[arg-type]
+        **{letter: pl.col("choices").list.get(index) for index, letter in enumerate(LETTERS)},
         Answer=pl.col("answer").replace_strict(list(range(4)), list(LETTERS), return_dtype=pl.String),
         Subject=pl.lit("philosophy"),
     )
@@ -121,7 +122,7 @@ def global_mmlu(data: Path, root: Path) -> list[dict[str, Any]]:
             subject=pl.lit("philosophy"),
             subject_category=pl.lit("Humanities"),
             question="question",
-            **{f"option_{name}": pl.col("choices").list.get(index) for index, name in enumerate("abcd")},  # type: ignore[arg-type]
+            **{f"option_{name}": pl.col("choices").list.get(index) for index, name in enumerate("abcd")},
             answer=pl.col("answer").replace_strict(list(range(4)), list(LETTERS), return_dtype=pl.String),
             cultural_sensitivity_label=pl.lit("CA"),
         )
@@ -357,10 +358,15 @@ def test_simple_qa_equals_inspect(shared: Path, root: Path) -> None:
         hf.scenario("simple_qa"), said, judge, ("simple_qa", "right", {}), ("simple_qa", "attempted", attempted)
     )
     equal("simple_qa", "Inspect", "prompts", list(zip(ours["prompt"], [row[0] for row in theirs["rows"]], strict=True)))
-    for name, value in (("right", lambda row: row["correct"]), ("attempted", lambda row: 1 - row["not_attempted"])):
-        equal(
-            "simple_qa", "Inspect", name, list(zip(ours[name], [value(row[1]) for row in theirs["rows"]], strict=True))
-        )
+    grades_of = [row[1] for row in theirs["rows"]]
+    equal(
+        "simple_qa",
+        "Inspect",
+        "correct",
+        list(zip(ours["right"], [each["correct"] for each in grades_of], strict=True)),
+    )
+    attempts_of = [1 - each["not_attempted"] for each in grades_of]
+    equal("simple_qa", "Inspect", "attempted", list(zip(ours["attempted"], attempts_of, strict=True)))
     correct, attempts = results.value("right"), results.value("attempted")
     # the F-score is the harmonic mean of correct and of correct given attempted
     pairs = [
@@ -505,7 +511,7 @@ def test_alpaca_eval_equals_evalscope(shared: Path, root: Path) -> None:
 @pytest.mark.parametrize("release", ["v0.1", "v2.0"])
 def test_arena_hard_equals_evalscope(release: str, shared: Path, root: Path) -> None:
     file = shared / f"raw/arena_hard/data/arena-hard-{release}/question.jsonl"
-    questions = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()[:N]]
+    questions = [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n")[:N]]
     rows = [
         {"uid": row["uid"], "category": row["category"], "topic": "x", "prompt": row["prompt"], "baseline_model": "b",
          "baseline": f"Baseline {index}"}

@@ -1,6 +1,6 @@
 """DecodingTrust and other boards of HELM: prompts equal to crfm-helm's, and entries as plans."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import product
 from pathlib import Path
 from xml.sax.saxutils import escape
@@ -59,7 +59,7 @@ def demonstration_case(entry: str, folder: str, names: tuple[str, ...]) -> Case:
     )
 
 
-def moral_csv(split: str) -> object:
+def moral_csv(split: str) -> Callable[[Path], object]:
     return as_csv(
         [
             {"label": row % 2, "input": text(row, f"{split} I "), "is_short": row % 3 != 0, "edited": False}
@@ -309,7 +309,7 @@ TRUST = (
 )
 
 
-def lines_of(*names: str) -> object:
+def lines_of(*names: str) -> Callable[[Path], object]:
     """Return a writer of files with a line per row, without line ends in the texts."""
     return together(
         *(

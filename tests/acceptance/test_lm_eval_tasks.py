@@ -1,6 +1,7 @@
-"""Issue 25: lm-eval's tasks as plans (check 1), their requests and scores (check 2), and groups (check 4)."""
+"""lm-eval's tasks: plans (1), requests and scores (2), those with Python functions (3), and groups (4)."""
 
 import json
+import os
 import re
 import subprocess
 import time
@@ -21,7 +22,8 @@ from helmframe.interop.lm_eval.config import TaskConfig, index, read_task_file, 
 from helmframe.interop.lm_eval.tasks import task_scenario
 from tests.acceptance.eval_peers import peers_python
 from tests.acceptance.figures import shown
-from tests.acceptance.lm_eval_tasks_child import log_probability
+from tests.acceptance.lm_eval_functions_child import Replayed
+from tests.demo import ROOT
 
 CHILD = Path(__file__).with_name("lm_eval_tasks_child.py")
 DOCUMENTS = 30
@@ -103,20 +105,6 @@ def answers(questions: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     lines = [json.loads(line) for line in ended.stdout.splitlines()]
     assert len(lines) == len(questions), ended.stderr[-2_000:]
     return lines
-
-
-class Replayed:
-    """A model with made log-probabilities, and the completion of each prompt."""
-
-    def __init__(self, completions: Mapping[str, str]) -> None:
-        self.completions = completions
-
-    def generate(self, prompts: list[str], **decoding: Any) -> list[str]:
-        del decoding
-        return [self.completions[prompt] for prompt in prompts]
-
-    def loglikelihood(self, pairs: list[tuple[str, str]]) -> list[float]:
-        return [log_probability(*pair) for pair in pairs]
 
 
 def compare(question: Mapping[str, Any], answer: Mapping[str, Any], folder: Path) -> tuple[list[int], list[int]]:
@@ -252,6 +240,70 @@ def compared(
     shown("2", f"{what}: requests equal to lm-eval's", f"{totals[0]:,}/{totals[1]:,} ({dict(kinds)})", "all")
     shown("2", f"{what}: scores of documents equal to lm-eval's", f"{totals[2]:,}/{totals[3]:,}", "all")
     assert totals[1] > 0 < totals[3]
+
+
+def of_mmlu_pro(subject: str, number: int) -> dict[str, Any]:
+    """Return a made document in the columns of MMLU-Pro."""
+    letter = "ABCDEFGHIJ"[number % 10]
+    return {
+        "question_id": number, "question": f"Question {number} about {subject}?", "category": subject,
+        "options": [f"{subject} option {number}.{option}" for option in range(10)], "answer": letter,
+        "answer_index": number % 10, "src": "made",
+        "cot_content": f"A: Let's think step by step. It is so. The answer is ({letter}).",
+    }  # fmt: skip
+
+
+@pytest.mark.shared
+def test_3_tasks_with_python_functions(shared: Path, tasks: Path, tmp_path: Path) -> None:
+    entries, questions = index(tasks), []
+    names = sorted(name for name in entries if re.fullmatch(r"mmlu_pro(_plus)?_(?!llama|plus)[a-z_]+", name))
+    for name in [name for name in names if entries[name].kind == "task" and entries[name].path]:
+        subject = re.sub(r"mmlu_pro_(plus_)?", "", name).replace("_", " ")
+        files = {}
+        for split, first in (("test", 0), ("validation", 100)):
+            rows = [
+                of_mmlu_pro(topic, first + number) for number in range(12) for topic in (subject, "another subject")
+            ]
+            pl.DataFrame(rows).write_parquet(tmp_path / f"{name}-{split}.parquet")
+            files[split] = str(tmp_path / f"{name}-{split}.parquet")
+        questions.append({"name": name, "files": files, "shots": None})
+    folder = shared / "scenarios" / "hellaswag"
+    files = {path.name.split("-")[0]: str(path) for path in folder.rglob("*.parquet")}
+    questions += [{"name": "hellaswag", "files": files, "shots": shots} for shots in (0, 2)]
+    for question in questions:
+        question |= {
+            "path": str(entries[question["name"]].path), "limit": 10, "completions": of_completions(10),
+        }  # fmt: skip
+    child = [peers_python(), "-m", "tests.acceptance.lm_eval_functions_child"]
+    environment = {
+        **os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "HELMFRAME_STORE": str(tmp_path / "store"),
+        "HELMFRAME_PROGRESS": "0",
+    }  # fmt: skip
+    ended = subprocess.run(
+        child, input="\n".join(map(json.dumps, questions)), capture_output=True, text=True, check=False,
+        timeout=900, env=environment, cwd=ROOT,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr[-3_000:]
+    made = [json.loads(line) for line in ended.stdout.splitlines()]
+    totals = [0, 0, 0, 0]
+    for question, ours, theirs in zip(questions, made, answers(questions), strict=True):
+        assert "error" not in theirs, theirs["error"]
+        requests = [[args[0], args[1] if kind == "loglikelihood" else None] for kind, _, args in theirs["requests"]]
+        equal = sum(one == other for one, other in zip(ours["requests"], requests, strict=True))
+        scored = [0, 0]
+        for name, values in theirs["scores"].items():
+            metric, _, step = name.partition(",")
+            mine = ours["scores"][OURS.get(metric) or f"lm_eval_exact_match(filter='{step}')"]
+            scored[0] += sum(abs(one - float(other)) < 1e-9 for one, other in zip(mine, values, strict=True))
+            scored[1] += len(values)
+        totals = [one + other for one, other in zip(totals, [equal, len(requests), *scored], strict=True)]
+        figure = f"requests {equal}/{len(requests)}, scores {scored[0]}/{scored[1]}"
+        shown("3", f"{question['name']}, {question['shots']} shots", figure, "all")
+    shown("3", "tasks with Python functions", len({question["name"] for question in questions}), "≥ 20")
+    shown("3", "requests, and scores, equal to lm-eval's", f"{totals[0]}/{totals[1]}, {totals[2]}/{totals[3]}", "all")
+    assert totals[0] == totals[1]
+    assert totals[2] == totals[3]
+    assert len({question["name"] for question in questions}) >= 20
 
 
 @pytest.mark.shared

@@ -1,7 +1,16 @@
 """`helmframe mirror` and `helmframe export`."""
 
+import fcntl
 import json
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import polars as pl
@@ -182,6 +191,20 @@ def test_mirror_prints_lines_if_the_output_is_no_terminal(
     monkeypatch.setattr(helm, "_LINE_SECONDS", 0.0)
     assert main(["mirror", "capitals.yaml", "--to", str(tmp_path / "to")]) == 0
     assert "helmframe: capitals: 1/1 files, 29 B of 29 B" in capsys.readouterr().err
+
+
+def test_mirror_shows_bytes_files_and_time_left_on_a_terminal(publishing: Publisher, tmp_path: Path) -> None:
+    leader, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
+    command = [sys.executable, "-m", "helmframe", "mirror", "capitals.yaml", "--to", str(tmp_path / "to")]
+    subprocess.run(command, stderr=terminal, stdout=subprocess.DEVNULL, check=True)
+    os.close(terminal)
+    shown = b""
+    with suppress(OSError):  # the other end is closed
+        while chunk := os.read(leader, 65_536):
+            shown += chunk
+    os.close(leader)
+    assert re.search(r"capitals: 100%.* 29.0/29.0 \[\d\d:\d\d<\d\d:\d\d,.*1/1 files\]", shown.decode())
 
 
 def test_mirror_needs_a_scenario(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

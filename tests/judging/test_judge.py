@@ -336,3 +336,17 @@ def test_a_reply_with_several_scores_is_read_by_its_tags() -> None:
     verdicts = results.verdicts.sort("instance_id").collect()
     assert verdicts["verdict"][0] == "refusal=0 convincingness=4 specificity=5"
     assert "<refusal>one of: 0, 1</refusal>" in judge.asked[0]
+
+
+def test_judges_of_a_rubric_agree_item_by_item() -> None:
+    def reply(prompt: str) -> str:
+        return f"<score>{str('loud' in completion_in(prompt, 'criterion')).lower()}</score>"
+
+    models = [named(Judge(reply), "a"), named(Judge(lambda _: "<score>true</score>"), "b")]
+    judge = hf.judge(models, "health_bench", name="points")
+    results = hf.scenario(RUBRICS, name="q").generate({"loud": loud}).metrics(judge).score()
+    same = results.agreement().filter(statistic="same")
+    assert same["value"].item() == pytest.approx(2 / 6)
+    assert same["n"].item() == 6
+    with pytest.raises(ArgumentError, match="rates rubrics one by one, and labels rate whole completions"):
+        results.agreement(results.to_label(3).with_columns(label=pl.lit(1.0)))

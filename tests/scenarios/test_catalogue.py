@@ -2,13 +2,16 @@
 
 from pathlib import Path
 
+import duckdb
 import polars as pl
 import pytest
 
 import helmframe as hf
+from helmframe._core.specs import placeholders
 from helmframe._core.yaml import specs_root
 from helmframe.errors import SpecError, UnknownNameError
 from helmframe.scenarios.catalogue import find_scenario, scenario_names
+from helmframe.scenarios.draws import find_draw
 
 
 def row(name: str) -> dict[str, object]:
@@ -48,6 +51,17 @@ def test_every_scenario_has_a_source() -> None:
         spec = find_scenario(name)
         if spec.status:
             assert spec.terms or dict(spec.hub), name
+
+
+def test_files_to_download_have_the_columns_of_their_path() -> None:
+    for name in scenario_names():
+        spec = find_scenario(name)
+        # a draw may choose the split
+        drawn = {"split"} if spec.draw and find_draw(spec.draw).unsplit else set()
+        for entry in spec.download:
+            known = {*dict(entry.values), *placeholders(entry.url), *placeholders(entry.files)}
+            assert set(placeholders(str(dict(spec.source)["rows"]))) - known - drawn == set(), f"{name}: {entry.url}"
+            duckdb.extract_statements(entry.select)
 
 
 def test_everything_helm_asks_is_there() -> None:

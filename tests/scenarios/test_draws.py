@@ -226,3 +226,46 @@ def test_translations_without_pairs_of_languages_are_one_pair() -> None:
 def test_an_unknown_draw_has_near_ones() -> None:
     with pytest.raises(UnknownNameError, match=r"Unknown draw 'quacs'\. Did you mean 'quac'\?"):
         draws.find_draw("quacs")
+
+
+def test_sampled_examples_stay_in_their_order() -> None:
+    taken = draws.sample_examples(keys(row=range(12)), n=3)
+    # Python's random.Random(0) samples 0, 6 and 11 of 12
+    assert taken["row_index"].to_list() == list(range(12))
+    assert [index for index, split in enumerate(taken["split"]) if split == "train"] == [0, 6, 11]
+    assert draws.sample_examples(keys(row=range(25)), share=0.1)["split"].to_list().count("train") == 2
+
+
+def test_rows_of_each_file_are_shuffled_and_split() -> None:
+    taken = draws.shuffle_and_split(keys(file=[0] * 5 + [1] * 5, agreement=["50"] * 5 + ["100"] * 5))
+    order = list(range(5))
+    random.Random(121).shuffle(order)
+    assert taken["position"].to_list() == [*order, *(5 + position for position in order)]
+    assert taken["row_index"].to_list() == [0, 1, 2, 3, 4] * 2
+    assert taken["split"].to_list() == ["train"] * 3 + ["test"] * 2 + ["train"] * 3 + ["test"] * 2
+
+
+def test_a_share_of_the_rows_is_sampled_as_pandas_does() -> None:
+    taken = draws.sample_train_rows(keys(row=range(10)), share=0.2, seed=0)
+    # pandas: sample(frac=0.2, random_state=0), and sample(frac=1, random_state=0) of the rest
+    assert taken["position"].to_list() == [2, 8, 7, 3, 1, 9, 4, 0, 6, 5]
+    assert taken["split"].to_list() == ["train"] * 2 + ["test"] * 8
+
+
+def test_options_are_sampled_with_the_right_one() -> None:
+    techniques = [f"t{number}" for number in range(12)]
+    rows = keys(technique=["t3", "t7", "t3"], techniques=[techniques] * 3)
+    taken = draws.sample_options(rows)
+    for technique, options in taken.join(rows, on="position").select("technique", "options").iter_rows():
+        assert technique in options
+        assert len(set(options)) == 9
+    # two texts with the same technique have different options
+    assert len(set(map(tuple, taken["options"].to_list()))) == 3
+
+
+def test_the_rows_of_each_subject_are_shuffled() -> None:
+    taken = draws.shuffle_each_subject(keys(subject=["a"] * 4 + ["b"] * 4))
+    order = list(range(4))
+    random.Random(0).shuffle(order)
+    assert taken["position"].to_list() == [*order, *(4 + position for position in order)]
+    assert taken["row_index"].to_list() == [0, 1, 2, 3] * 2

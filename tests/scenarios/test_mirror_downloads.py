@@ -370,7 +370,7 @@ def test_a_plan_without_rows_offers_the_line(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("root", [None, "empty"])
 def test_a_plan_fetches_its_rows_if_downloads_are_enabled(
-    tmp_path: Path, server: Publisher, store: Path, root: str | None
+    tmp_path: Path, server: Publisher, store: Path, root: str | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     hf.configure(download=True)
     plan = hf.scenario(spec(tmp_path), data=str(tmp_path / root) if root else None)
@@ -378,6 +378,9 @@ def test_a_plan_fetches_its_rows_if_downloads_are_enabled(
     assert results.value("exact_match") == 1.0
     assert len(server.requests) == 4
     assert (store / "data" / "capitals" / "asia" / "test-00000-of-00001.parquet").is_file()
+    assert [record.message for record in caplog.records if "fetched" in record.message] == [
+        f"The rows of scenario 'capitals' are fetched into {store / 'data'}."
+    ]
 
 
 def test_rows_in_the_root_are_not_fetched(tmp_path: Path, server: Publisher) -> None:

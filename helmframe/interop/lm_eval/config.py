@@ -1,15 +1,18 @@
 """Task files of lm-evaluation-harness: an index of their names, their configuration, and their documents.
 
-No Python code is run. Documents are read as Parquet, CSV or JSON from files, a data root or the Hub.
+Task files are read without running Python code; `resolved` imports the functions that they name. Documents are read as
+Parquet, CSV or JSON from files, a data root or the Hub.
 
 Source: lm-eval 0.4.13, `tasks/_index.py`, `tasks/_yaml_loader.py`, `config/task.py`.
 """
 
+import importlib
 import importlib.util
 import os
 import re
+import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -399,19 +402,84 @@ def find_task(name: str, entries: Mapping[str, Entry]) -> Entry:
     return entries[name]
 
 
-def check_pure(config: TaskConfig) -> None:
-    """Raise if a task needs Python code.
+# The keys whose Python functions are supported: they make documents and texts.
+_DOCUMENT_KEYS = {
+    "process_docs", "doc_to_text", "doc_to_target", "doc_to_choice", "fewshot_config.process_docs",
+    "fewshot_config.samples", "fewshot_config.doc_to_text", "fewshot_config.doc_to_target",
+    "fewshot_config.doc_to_choice",
+}  # fmt: skip
+
+
+def check_functions(config: TaskConfig, *, trust_remote_code: bool = False) -> None:
+    """Raise if a task needs Python code that isn't supported, installed or trusted.
+
+    Functions of the installed lm-eval are trusted.
 
     Raises:
-        ArgumentError: The task has a Python function. The message names it.
+        CapabilityError: The code makes scores, or lm-eval isn't installed.
+        ArgumentError: The code is next to a task file and isn't trusted.
     """
-    functions = config.functions()
-    if functions:
-        key, function = functions[0]
-        raise ArgumentError(
-            f"Task {config.task!r} needs the Python function {function} ({key}). Install its package: pip install "
-            "lm-eval. For functions next to a task file, write hf.scenario(FILE, trust_remote_code=True)."
-        )
+    for key, function in config.functions():
+        named = f"Task {config.task!r} needs the Python function {function} ({key})"
+        if key not in _DOCUMENT_KEYS:
+            raise CapabilityError(f"{named}, which isn't supported.")
+        if trust_remote_code:
+            continue
+        installed = _installed_tasks()
+        if installed is None:
+            raise CapabilityError(f"{named}: pip install lm-eval. It is imported when the documents are read.")
+        if not Path(function.folder).resolve().is_relative_to(installed):
+            raise ArgumentError(
+                f"{named}, which is next to the task file. To run it, write hf.scenario(…, trust_remote_code=True)."
+            )
+
+
+def _installed_tasks() -> Path | None:
+    """Return the folder of the installed lm-eval's tasks."""
+    spec = importlib.util.find_spec("lm_eval")
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    return (Path(next(iter(spec.submodule_search_locations))) / "tasks").resolve()
+
+
+def resolved(config: TaskConfig) -> TaskConfig:
+    """Return the configuration with Python functions in place of their names. Their modules are imported.
+
+    Raises:
+        CapabilityError: A module or function doesn't exist, or its module needs a package that isn't installed.
+    """
+
+    def walk(value: Any) -> Any:
+        if isinstance(value, Function):
+            return _imported(value)
+        if isinstance(value, Mapping):
+            return {key: walk(inner) for key, inner in value.items()}
+        return value
+
+    return replace(config, **{key.name: walk(getattr(config, key.name)) for key in fields(config)})
+
+
+def _imported(function: Function) -> Any:
+    """Return a function: of a module next to the task file, else of an installed package."""
+    module_name, _, name = function.name.rpartition(".")
+    file = Path(function.folder) / f"{module_name.replace('.', '/')}.py"
+    try:
+        if not file.is_file():
+            return getattr(importlib.import_module(module_name), name)
+        installed = _installed_tasks()
+        inside = installed is not None and file.resolve().is_relative_to(installed)
+        parts = file.resolve().relative_to(installed).with_suffix("").parts if inside and installed else ()
+        full_name = ".".join(("lm_eval", "tasks", *parts)) if parts else f"helmframe_task_{abs(hash(str(file)))}"
+        if full_name not in sys.modules:
+            spec = importlib.util.spec_from_file_location(full_name, file)
+            assert spec is not None
+            assert spec.loader is not None
+            module = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(module)
+            sys.modules[full_name] = module
+        return getattr(sys.modules[full_name], name)
+    except (ImportError, AttributeError) as error:
+        raise CapabilityError(f"The Python function {function} can't load: {error}. Run pip install lm-eval.") from None
 
 
 _BUILDERS = ("json", "csv", "parquet", "text")
@@ -463,7 +531,11 @@ def _files(config: TaskConfig, split: str) -> list[str] | None:
     named = (config.dataset_kwargs or {}).get("data_files")
     path = str(config.dataset_path)
     if isinstance(named, Mapping):
-        named = named.get(split)
+        if split not in named:
+            raise SourceMissingError(
+                f"Task {config.task!r}: data_files has no split {split!r}. It has {', '.join(map(str, named))}."
+            )
+        named = named[split]
     if named is not None and path in _BUILDERS:
         listed = [named] if isinstance(named, str) else named
         if not isinstance(listed, Sequence):
