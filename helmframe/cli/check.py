@@ -25,9 +25,9 @@ from helmframe.judging.judge import with_judges
 from helmframe.judging.templates import template_of
 from helmframe.metrics.protocol import resolve_metrics
 from helmframe.models import mock
-from helmframe.scenarios.example import write_examples
 from helmframe.scenarios.load import count
 from helmframe.scenarios.spec_file import load_scenario
+from helmframe.scenarios.validation import write_examples
 
 _SCHEMA = {"file": pl.String(), "problem": pl.String(), "data": pl.String(), "unread": pl.String()}
 

@@ -1,4 +1,4 @@
-"""`helmframe view` and `helmframe dashboard`: show results in a browser on this machine."""
+"""`helmframe view`, `helmframe dashboard` and `helmframe report`: show results in a browser, or as one HTML file."""
 
 import argparse
 from collections.abc import Callable
@@ -19,6 +19,9 @@ example:
 _DASHBOARD = """\
 example:
   helmframe dashboard runs"""
+_REPORT = """\
+example:
+  helmframe report runs/today -o report.html --title "Release 1.2\""""
 
 
 @command("view", help="Browse the results of a run instance by instance, in a browser", order=120)
@@ -41,6 +44,17 @@ def add_dashboard(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_dashboard)
 
 
+@command("report", help="Write results as one self-contained HTML file", order=130)
+def add_report(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `report`."""
+    parser.epilog = _REPORT
+    add_results(parser)
+    parser.add_argument("-o", "--output-path", default="report.html", metavar="FILE", help="file to write")
+    parser.add_argument("--title", metavar="TEXT", help="title of the report (default: the names of the scenarios)")
+    add_verbose(parser)
+    parser.set_defaults(run=_report)
+
+
 def _add_port(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=int, default=0, metavar="N", help="port to serve on (default: a free port)")
 
@@ -53,6 +67,10 @@ def _view(arguments: argparse.Namespace) -> None:
 def _dashboard(arguments: argparse.Namespace) -> None:
     dashboard = Dashboard(arguments.results)
     serve(partial(DashboardServer, dashboard), arguments.port)
+
+
+def _report(arguments: argparse.Namespace) -> None:
+    print(Results.load(arguments.results).report(arguments.output_path, title=arguments.title))
 
 
 class Server(Protocol):

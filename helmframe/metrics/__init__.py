@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 from helmframe.metrics.protocol import Metric
 
 if TYPE_CHECKING:
-    from helmframe.metrics._similarity import similarity
     from helmframe.metrics._toxicity import (
         endpoint,
         expected_max_toxicity,
@@ -14,6 +13,7 @@ if TYPE_CHECKING:
         toxic_frac,
         toxicity,
     )
+    from helmframe.metrics.text import similarity
 
 __all__ = [
     "Metric",
@@ -30,7 +30,7 @@ _MODULES = {
     "endpoint": "_toxicity",
     "expected_max_toxicity": "_toxicity",
     "max_toxicity_probability": "_toxicity",
-    "similarity": "_similarity",
+    "similarity": "text",
     "toxic_frac": "_toxicity",
     "toxicity": "_toxicity",
 }

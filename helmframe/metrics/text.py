@@ -1,7 +1,11 @@
-"""Metrics of the output's text alone: length, repetition, diversity, refusals, and JSON."""
+"""Metrics of the output's text: length, repetition, diversity, refusals, JSON, and similarity of meaning.
+
+Metrics over several outputs of one request are the majority vote, and the reliability of correct answers.
+"""
 
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -9,8 +13,9 @@ import numpy as np
 import polars as pl
 
 from helmframe._core.json_schema import check_available, json_problem, schema_problem, schema_text
+from helmframe.errors import ArgumentError
 from helmframe.metrics.ngrams import distinct_ngrams
-from helmframe.metrics.protocol import metric
+from helmframe.metrics.protocol import OUTPUTS, Metric, metric
 
 # A word as Python's str.split returns it.
 WORD = r"[^\s\x1c-\x1f]+"
@@ -214,3 +219,126 @@ def _distinct(n: int) -> pl.Expr:
 
     value = pl.map_batches(["words_output"], compute, return_dtype=pl.Float64, is_elementwise=True)
     return pl.when(pl.col("output").is_not_null()).then(value)
+
+
+RIGHT = 1.0
+
+
+@metric(
+    "maj@k", level="instance", needs=(OUTPUTS,), source="Wang et al. 2023 (self-consistency); lm-eval, majority_vote"
+)
+def maj(
+    output: Sequence[str | None],
+    score: Sequence[float | None],
+    *,
+    k: int,
+    metric: str = "exact_match",  # noqa: ARG001 - the metric of `score`
+) -> float | None:
+    """Return the score of the most frequent answer among the first k outputs (self-consistency).
+
+    If several answers are equally frequent, the first counts. Outputs without a parsed answer have no vote. The score
+    is null if an output failed.
+
+    Example: "7", "8", "7" against "7": the vote is 7, so 1.
+
+    Args:
+        output: The answers.
+        score: Their scores under `metric`.
+        k: The number of votes.
+        metric: The metric that scores the answer.
+    """
+    if len(score) < k or any(value is None for value in score[:k]):
+        return None
+    votes = Counter(answer for answer in output[:k] if answer is not None)
+    return score[output.index(votes.most_common(1)[0][0])] if votes else 0.0
+
+
+@metric("pass^k", level="instance", needs=(OUTPUTS,), source="Yao et al. 2024 (tau-bench)")
+def pass_all(*, k: int, metric: str = "exact_match") -> pl.Expr:  # noqa: ARG001 - the metric of `score`
+    """Return the probability that k outputs, sampled without replacement from an instance's n, are all correct.
+
+    With c correct outputs it is C(c, k) / C(n, k). `pass@k` is the probability that at least one is correct. The score
+    is null if an output failed.
+
+    Example: Of 4 outputs with 3 correct, pass^2 is 3/6.
+
+    Args:
+        k: The number of sampled outputs.
+        metric: The metric; its score 1 means correct.
+    """
+    n, right = pl.len().cast(pl.Float64), (pl.col("score") >= RIGHT).sum().cast(pl.Float64)
+    chance = pl.lit(1.0)
+    for index in range(k):
+        chance = chance * (right - index).clip(lower_bound=0) / (n - index)
+    return pl.when((n >= k) & pl.col("score").is_not_null().all()).then(chance)
+
+
+@metric("at_least@k", level="instance", needs=(OUTPUTS,), source="inspect_ai, at_least", correctness=True)
+def at_least(*, k: int, metric: str = "exact_match") -> pl.Expr:  # noqa: ARG001 - the metric of `score`
+    """Return 1 if at least k of an instance's outputs are correct, else 0.
+
+    The score is null if an output failed.
+
+    Example: Of 3 outputs with 2 correct, at_least@2 is 1.
+
+    Args:
+        k: The number of outputs that must be correct.
+        metric: The metric; its score 1 means correct.
+    """
+    right = (pl.col("score") >= RIGHT).sum() >= k
+    return pl.when((pl.len() >= k) & pl.col("score").is_not_null().all()).then(right.cast(pl.Float64))
+
+
+def similarity(embed: Callable[[list[str]], Any], *, name: str = "similarity") -> Metric:
+    """Return a metric: the cosine similarity between the embeddings of output and reference.
+
+    The best of several correct references counts. A plan with this metric has no YAML form, because the metric
+    contains a function.
+
+    Args:
+        embed: A function from a list of texts to a list of vectors: an array, a tensor on the CPU, or lists. It is
+            called once per shard, with distinct texts.
+        name: The name of the metric in tables.
+
+    Raises:
+        ArgumentError: `embed` is not a function. When scored: it returns another number of vectors than texts.
+
+    >>> metric = similarity(lambda texts: [[len(text), 1.0] for text in texts])
+    >>> metric.name, metric.unit, metric.low, metric.high
+    ('similarity', 'cosine', -1.0, 1.0)
+
+    Source: Reimers & Gurevych 2019 (Sentence-BERT).
+    """
+    if not callable(embed):
+        raise ArgumentError(
+            f"similarity({embed!r}): embed must be a function from a list of texts to a list of vectors."
+        )
+
+    def cosine() -> pl.Expr:
+        """Return the cosine of the embeddings of output and reference."""
+        return pl.map_batches(["output", "gold"], lambda columns: _cosines(embed, *columns), return_dtype=pl.Float64)
+
+    return Metric(name, cosine, unit="cosine", higher_is_better=True, low=-1.0, high=1.0, registered=False)
+
+
+def _cosines(embed: Callable[[list[str]], Any], outputs: pl.Series, golds: pl.Series) -> pl.Series:
+    texts = pl.concat([outputs, golds]).drop_nulls().unique(maintain_order=True).to_list()
+    if not texts:
+        return pl.Series([None] * len(outputs), dtype=pl.Float64)
+    vectors = np.asarray(embed(texts), dtype=np.float64)
+    if vectors.ndim != 2 or len(vectors) != len(texts):
+        raise ArgumentError(
+            f"similarity(): embed returned an array of shape {vectors.shape} for {len(texts)} texts. It must return "
+            "one row of numbers per text."
+        )
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    units = vectors / np.where(lengths > 0, lengths, 1.0)
+    row = {text: index for index, text in enumerate(texts)}
+    pairs: Sequence[tuple[str | None, str | None]] = list(zip(outputs, golds, strict=True))
+    return pl.Series(
+        [
+            None if output is None or gold is None else float(units[row[output]] @ units[row[gold]])
+            for output, gold in pairs
+        ],
+        dtype=pl.Float64,
+    )

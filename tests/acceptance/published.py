@@ -23,8 +23,8 @@ from helmframe._core.specs import Download, ScenarioSpec
 from helmframe.scenarios.catalogue import find_scenario, scenario_names, status
 from helmframe.scenarios.downloads import choices_of
 from helmframe.scenarios.draws import find_draw
-from helmframe.scenarios.example import write_examples
 from helmframe.scenarios.raw import fill_layout
+from helmframe.scenarios.validation import write_examples
 from tests.acceptance import helm_drawn_sources as drawn
 from tests.acceptance import helm_legal_sources as legal
 from tests.acceptance import helm_scenario_cases as cases

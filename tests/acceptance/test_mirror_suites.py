@@ -18,7 +18,7 @@ import helmframe as hf
 from helmframe._core.yaml import read_yaml, specs_root
 from helmframe.cli.helm import suite_scenarios
 from helmframe.scenarios.catalogue import find_scenario, status
-from helmframe.scenarios.example import write_examples
+from helmframe.scenarios.validation import write_examples
 from tests.acceptance.figures import shown
 from tests.acceptance.published import Published, hub_files, published
 from tests.acceptance.test_mirror_all import Publishers, _with_checksums, serving

@@ -16,8 +16,8 @@ from helmframe.metrics import expected_max_toxicity, max_toxicity_probability, t
 from helmframe.models.model import Completion
 from helmframe.results import Results
 from helmframe.scenarios.catalogue import find_scenario, scenario_names
-from helmframe.scenarios.example import write_examples
 from helmframe.scenarios.load import count
+from helmframe.scenarios.validation import write_examples
 from tests.acceptance.figures import shown
 from tests.demo import ROOT
 from tests.s3_server import BUCKET, S3Server, start_server

@@ -20,7 +20,7 @@ from tools.reference.markdown import (
 )
 from tools.reference.metric_examples import EXAMPLES
 
-# Module → heading, in the order of the page; other modules follow under their own names.
+# Module or topic → heading, in the order of the page; other modules follow under their own names.
 TOPICS = {
     "match": "Exact match and parsed answers",
     "overlap": "Overlap of words: F1, BLEU, ROUGE",
@@ -41,6 +41,12 @@ TOPICS = {
     "copying": "Copying and summaries",
     "text": "Length, repetition and refusals",
     "efficiency": "Tokens, time and cost",
+}
+# Metric → topic, for metrics whose topic isn't their module.
+OTHER_TOPICS = {
+    "math_symbolic": "math_symbolic",
+    **dict.fromkeys(("maj@k", "pass^k", "at_least@k"), "repeats"),
+    **dict.fromkeys(("stereotype_preferred", "meaningful_preferred", "icat"), "stereotypes"),
 }
 # Headings of metrics whose names alone have the anchor of another metric.
 HEADINGS = {"pass^k": "`pass^k`: all of k"}
@@ -81,12 +87,13 @@ def metrics() -> str:
 
 
 def _topics(rows: dict[str, Any]) -> Iterator[str]:
-    modules: dict[str, list[str]] = {module: [] for module in TOPICS}
+    topics: dict[str, list[str]] = {topic: [] for topic in TOPICS}
     for name in rows:
-        modules.setdefault(METRICS[name].function.__module__.removeprefix("helmframe.metrics."), []).append(name)
-    for module, names in modules.items():
+        module = METRICS[name].function.__module__.removeprefix("helmframe.metrics.")
+        topics.setdefault(OTHER_TOPICS.get(name, module), []).append(name)
+    for topic, names in topics.items():
         if names:
-            yield f"## {TOPICS.get(module, module)}"
+            yield f"## {TOPICS.get(topic, topic)}"
             for name in names:
                 yield from _section(METRICS[name], rows[name])
 

@@ -18,7 +18,7 @@ from helmframe._plan import Plan
 from helmframe.errors import ArgumentError, RepeatedKeyError
 from helmframe.models import mock
 from helmframe.scenarios.catalogue import find_scenario
-from helmframe.scenarios.example import write_examples
+from helmframe.scenarios.validation import write_examples
 from tools.reference.markdown import anchor, block, bullets, code, first_sentence, page, prose, table
 
 ROWS = {

@@ -32,12 +32,12 @@ from helmframe.interop.lm_eval.config import (
     check_functions,
     find_task,
     index,
+    read_split,
     read_task_file,
     read_tasks,
     resolved,
     tasks_folder,
 )
-from helmframe.interop.lm_eval.data import read_split
 from helmframe.interop.lm_eval.templates import template
 from helmframe.metrics.lm_eval import FILTERS
 from helmframe.scenarios.catalogue import task_source

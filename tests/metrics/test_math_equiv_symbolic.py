@@ -5,8 +5,8 @@ import time
 import pytest
 
 from helmframe.errors import ArgumentError, CapabilityError
-from helmframe.metrics import math_symbolic
-from helmframe.metrics.math_symbolic import equal, may_compute
+from helmframe.metrics import math_equiv
+from helmframe.metrics.math_equiv import equal, may_compute
 from tests.frames import right, scored
 
 
@@ -35,19 +35,19 @@ def test_what_a_model_wrote_is_never_run(tmp_path: object) -> None:
 
 
 def test_an_endless_number_times_out_and_the_next_one_is_evaluated(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(math_symbolic, "_SECONDS", 2.0)
+    monkeypatch.setattr(math_equiv, "_SECONDS", 2.0)
     start = time.perf_counter()
     assert equal([("9**9**9**9", "3"), ("0.25", r"\frac14")]) == [False, True]
     assert time.perf_counter() - start < 30
 
 
 def test_without_math_verify_the_metric_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(math_symbolic, "find_spec", lambda _: None)
+    monkeypatch.setattr(math_equiv, "find_spec", lambda _: None)
     with pytest.raises(CapabilityError, match=r"pip install 'helmframe\[math\]'"):
         may_compute()
 
 
 def test_a_math_verify_that_does_not_load_is_no_wrong_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(math_symbolic, "_CHILD", math_symbolic._CHILD.with_name("missing.py"))
+    monkeypatch.setattr(math_equiv, "_CHILD", math_equiv._CHILD.with_name("missing.py"))
     with pytest.raises(ArgumentError, match="Loading the package math-verify failed"):
         equal([("0.25", r"\frac14")])

@@ -5,8 +5,8 @@ from pathlib import Path
 import polars as pl
 
 from helmframe._core.specs import ScenarioSpec
-from helmframe.scenarios.example import write_examples
 from helmframe.scenarios.spec_file import load_scenario
+from helmframe.scenarios.validation import write_examples
 
 SPEC = """\
 scenario: mine

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from helmframe.perturbations.lookup import eights, find, table
+from helmframe.perturbations.phrases import eights, find, table
 
 STRINGS = st.binary(min_size=1, max_size=30) | st.text("ab", min_size=1, max_size=20).map(str.encode)
 
