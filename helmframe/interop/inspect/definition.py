@@ -25,8 +25,8 @@ from helmframe.metrics.inspect_scorers import REDUCERS, option_letter
 from helmframe.scenarios.frames import frame_scenario
 
 _CHAIN_OF_THOUGHT = (
-    "\n{prompt}\n\nBefore answering, reason in a step-by-step manner as to get the right answer. Provide your answer at "
-    'the end on its own line in the form "ANSWER: $ANSWER" (without quotes) where $ANSWER is the answer to the '
+    "\n{prompt}\n\nBefore answering, reason in a step-by-step manner as to get the right answer. Provide your answer "
+    'at the end on its own line in the form "ANSWER: $ANSWER" (without quotes) where $ANSWER is the answer to the '
     "question.\n"
 )
 _CHOICES = (
@@ -41,9 +41,19 @@ _SOLVERS: dict[str, tuple[str, ...]] = {
     "user_message": ("template",),
     "assistant_message": ("template",),
     "chain_of_thought": ("template",),
-    "generate": (),
+    "generate": (
+        "max_tokens",
+        "temperature",
+        "top_p",
+        "top_k",
+        "stop",
+        "seed",
+        "frequency_penalty",
+        "presence_penalty",
+    ),
     "multiple_choice": ("template", "cot", "multiple_correct", "max_tokens"),
 }
+_CALLS = ("generate", "multiple_choice")  # these send the conversation to the model
 _OPEN = ("prompt_template", "system_message", "user_message", "assistant_message")  # with parameters of any name
 _SCORERS: dict[str, tuple[str, ...]] = {
     "match": ("location", "ignore_case", "numeric"),
@@ -143,9 +153,11 @@ def task_scenario(
 
 def _decoding(definition: Definition) -> dict[str, Any]:
     values = {"max_tokens": _MAX_TOKENS, "temperature": 0.0 if definition.epochs == 1 else 1.0}
-    limits = [step.arguments.get("max_tokens") for step in definition.solvers if step.name == "multiple_choice"]
     values |= {key: value for key, value in definition.decoding.items() if value is not None}
-    return values | ({"max_tokens": limits[0]} if limits and limits[0] else {})
+    for step in definition.solvers:
+        own = step.arguments if step.name == "generate" else {"max_tokens": step.arguments.get("max_tokens")}
+        values |= {key: value for key, value in own.items() if value is not None} if step.name in _CALLS else {}
+    return values
 
 
 # -- solvers -----------------------------------------------------------------------------------------------------------
@@ -166,7 +178,7 @@ def _checked_solvers(definition: Definition) -> list[dict[str, Any]]:
                 f"Task {definition.name!r}: the solver {step.name!r} after {generated!r} is unsupported."
             )
         _check_arguments(where, step, _SOLVERS[step.name], is_open=step.name in _OPEN)
-        if step.name in ("generate", "multiple_choice"):
+        if step.name in _CALLS:
             generated = step.name
         if step.name != "generate":
             steps.append(_rendered_step(where, step))
