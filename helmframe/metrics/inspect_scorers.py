@@ -505,17 +505,15 @@ def inspect_math(completion: str, perturbed_references: list[dict[str, Any]], *,
     return float(score.value == "C")
 
 
-def _no_judge(*, judge: str = "") -> None:
-    raise CapabilityError(
-        f"The task is scored by a model. Choose one: plan.metrics(hf.judge('MODEL', {judge or 'TEMPLATE'!r}))."
-    )
+def _no_judge(*, judge: str = "", model: str = "MODEL") -> None:
+    raise CapabilityError(f"The task is scored by a model. Choose one: plan.metrics(hf.judge({model!r}, {judge!r})).")
 
 
 @metric("inspect_model_graded", source=f"{SOURCE}, model_graded_qa", check=_no_judge)
-def inspect_model_graded(completion: str, *, judge: str = "") -> float | None:  # noqa: ARG001 - never called
+def inspect_model_graded(completion: str, *, judge: str = "", model: str = "MODEL") -> float | None:  # noqa: ARG001
     """Raise an error that shows how to choose the judge of a task that Inspect scores with a model.
 
-    Example: hf.judge("openai/gpt-4o", "inspect_qa") takes its place, so it has no value.
+    Example: With hf.judge("openai/gpt-4o", "inspect_qa") in its place, the grade C is 1.
     """
     return None
 

@@ -349,9 +349,8 @@ def _metric(step: Step, choice: Step | None) -> str:
         partial = "_partial" if arguments.get("partial_credit") else ""
         judge = _JUDGES[step.name] + partial
         model = arguments.get("model")
-        if isinstance(model, str):
-            return f"judge(model={model!r}, template={judge!r})"
-        return str(Call("inspect_model_graded", frozen({"judge": judge})))
+        named = {"model": model} if isinstance(model, str) else {}
+        return str(Call("inspect_model_graded", frozen({"judge": judge, **named})))
     if choice is None:
         if step.name == "choice":
             raise CapabilityError("The scorer 'choice' without the solver 'multiple_choice' is unsupported.")

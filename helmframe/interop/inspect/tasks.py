@@ -93,10 +93,7 @@ def _loaded(name: str, trusted: bool) -> tuple[Any, ...]:
     """Return Inspect's tasks of a name."""
     from inspect_ai._eval.loader import load_tasks as load  # type: ignore[import-not-found, unused-ignore]
     from inspect_ai._util.error import PrerequisiteError  # type: ignore[import-not-found, unused-ignore]
-    from inspect_ai._util.registry import (  # type: ignore[import-not-found, unused-ignore]
-        registry_find,
-        registry_lookup,
-    )
+    from inspect_ai._util.registry import registry_lookup  # type: ignore[import-not-found, unused-ignore]
 
     match = re.fullmatch(r"(?P<path>[^(]*?)(?P<call>[\w\-]+\(.*\))?", name, re.DOTALL)
     spec, arguments = name, {}
@@ -116,7 +113,7 @@ def _loaded(name: str, trusted: bool) -> tuple[Any, ...]:
             )
         spec = f"{path}@{task}" if task else str(path)
     elif registry_lookup("task", spec) is None:
-        known = [info.name for info in registry_find(lambda info: info.type == "task")]
+        known = sorted({listed.removeprefix("inspect:") for listed, _ in _listed()})
         raise UnknownNameError.among("Inspect task", spec, known, hint="hf.list_scenarios('inspect') lists all.")
     try:
         tasks = tuple(load([spec], arguments))
