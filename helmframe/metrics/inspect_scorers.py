@@ -142,10 +142,10 @@ def inspect_pattern(
 
     Example: "#### 18" with the pattern "####\s*(.+)" against "18" is 1.
     """
-    found = _compiled(pattern, ignore_case).search(completion)
-    if found is None:
+    match = _compiled(pattern, ignore_case).search(completion)
+    if match is None:
         return 0.0
-    groups = [group for group in found.groups() or (found.group(0),) if group is not None]
+    groups = [group for group in match.groups() or (match.group(0),) if group is not None]
     targets = _targets(perturbed_references, labels)
     if ignore_case:
         groups, targets = [group.lower() for group in groups], [target.lower() for target in targets]
@@ -179,7 +179,7 @@ def inspect_answer(
 
     Example: "So. ANSWER: Yes." with the pattern "word" against "yes" is 1.
     """
-    return inspect_pattern(completion, perturbed_references, labels=labels, pattern=_ANSWER_PATTERNS[pattern])
+    return float(inspect_pattern(completion, perturbed_references, labels=labels, pattern=_ANSWER_PATTERNS[pattern]))
 
 
 # -- options -----------------------------------------------------------------------------------------------------------
@@ -203,12 +203,12 @@ def selected_options(completion: str, n_options: int, *, multiple: bool) -> set[
     text = re.sub(r"\$\s*([A-Za-z\d][A-Za-z\d ,]*?)\s*\$", r"\1", completion)
     text = re.sub(r"\*\*\s*([A-Za-z\d][A-Za-z\d ,]*?)\s*\*\*", r"\1", text)
     text = re.sub(r"(?i)(^|[:,])(\s*)\(([A-Za-z\d])\)(?=\s*(?:,|\.|\n|\Z))", r"\1\2\3", text)
-    found = re.findall(r"(?im)^ANSWER\s*:\s*([A-Za-z\d ,]+)\s*(?:$|\n|\.)", text) or re.findall(
+    answers = re.findall(r"(?im)^ANSWER\s*:\s*([A-Za-z\d ,]+)\s*(?:$|\n|\.)", text) or re.findall(
         r"(?i)ANSWER\s*:\s*([A-Za-z\d ,]+)(?:[^\w]|\n|$|\.)", text
     )
-    if not found:
+    if not answers:
         return set()
-    last = found[-1].strip().rstrip(".").upper()
+    last = answers[-1].strip().rstrip(".").upper()
     allowed = {option_letter(index) for index in range(n_options)}
     if multiple:
         last = last.replace(" AND ", ",").replace(" ", "")
@@ -227,7 +227,7 @@ def inspect_choice(
 ) -> float:
     """Return 1 if the completion selects the correct options and no others, as `choice` in Inspect.
 
-    Example: "ANSWER: B" with the options 1 and 2, of which the second is correct, is 1.
+    Example: "ANSWER: B" is 1 if the second option alone is correct.
     """
     labels = selected_options(completion, len(perturbed_references), multiple=multiple_correct)
     correct = {option_letter(index) for index, entry in enumerate(perturbed_references) if entry["correct"]}
@@ -352,10 +352,10 @@ def _unicode_number(text: str) -> float | None:
 def _exponent(text: str) -> tuple[str, int | None]:
     """Return a text without its superscript exponent, and the exponent."""
     end = text.rstrip("".join(_GROUPING) + string.whitespace)
-    found = re.search(r"([⁻⁺]?[⁰¹²³⁴⁵⁶⁷⁸⁹]+)$", end)
-    if found is None or not end[: found.start()].rstrip():
+    match = re.search(r"([⁻⁺]?[⁰¹²³⁴⁵⁶⁷⁸⁹]+)$", end)
+    if match is None or not end[: match.start()].rstrip():
         return text.strip(), None
-    return end[: found.start()].rstrip(), int(found[1].translate(_SUPERSCRIPTS))
+    return end[: match.start()].rstrip(), int(match[1].translate(_SUPERSCRIPTS))
 
 
 def _with_fraction(text: str) -> float | None:
@@ -395,7 +395,8 @@ def _grouped_number(text: str) -> float | None:
     if comma > dot:
         digits = sum(_digit(char) is not None for char in text[comma + 1 :])
         mark = "," if dot >= 0 or digits in (1, 2, 3) else ""
-    pieces, has_exponent, position = [], False, 0
+    pieces: list[str] = []
+    has_exponent, position = False, 0
     while position < len(text):
         char = text[position]
         position += 1
@@ -446,7 +447,8 @@ def _han_number(text: str) -> float | None:
     decimals = ["" if char.isspace() else _digit(char) for char in fraction]
     if value is None or None in decimals:
         return None
-    return value + sum(int(digit) / 10 ** (place + 1) for place, digit in enumerate(filter(None, decimals)))
+    powers = enumerate(filter(None, decimals), start=1)
+    return float(value + sum(int(digit) / 10**power for power, digit in powers))
 
 
 def _han_units(text: str) -> int | None:
@@ -559,4 +561,4 @@ def inspect_epochs(
             return None
         failed = math.comb(n - correct, k) / math.comb(n, k)
         return 1 - failed if reducer == "pass_at" else math.comb(correct, k) / math.comb(n, k)
-    return float({"mean": mean, "median": median, "max": max}[reducer](values))
+    return float(max(values) if reducer == "max" else median(values) if reducer == "median" else mean(values))

@@ -49,7 +49,7 @@ Reply in exactly this form, with nothing after it and no such tags anywhere else
 <reasoning>one or two sentences</reasoning>
 {tags}
 """
-# Inspect's delimiters of data in a prompt, and its last grade in a reply, with the invisible characters around the colon.
+# Inspect's delimiters of data in a prompt, and the last grade in a reply; invisible characters may surround the colon.
 _DELIMITER = r"(?i)\[(BEGIN|END) (DATA)\]"
 _GRADE = r"(?is)\A(?:.*\W)?GRADE{0}:{0}(\w*)".replace("{0}", "[\\s\u200b-\u200f\u2060\u2063\ufeff]*")
 _REMINDER_OF_SCORES = (

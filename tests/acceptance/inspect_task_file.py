@@ -3,14 +3,37 @@
 from inspect_ai import Epochs, Task, task
 from inspect_ai.dataset import MemoryDataset, Sample
 from inspect_ai.model import ChatMessageAssistant, ChatMessageSystem, ChatMessageUser, GenerateConfig
-from inspect_ai.scorer import answer, choice, exact, f1, grouped, includes, match, math, mean, pattern
+from inspect_ai.scorer import (
+    Score,
+    Scorer,
+    Target,
+    accuracy,
+    answer,
+    choice,
+    exact,
+    f1,
+    grouped,
+    includes,
+    match,
+    math,
+    mean,
+    model_graded_fact,
+    model_graded_qa,
+    pattern,
+    scorer,
+)
 from inspect_ai.solver import (
+    Generate,
+    Solver,
+    TaskState,
     assistant_message,
     chain,
     chain_of_thought,
     generate,
     multiple_choice,
     prompt_template,
+    self_critique,
+    solver,
     system_message,
     user_message,
 )
@@ -23,7 +46,11 @@ SUMS = MemoryDataset(
 )
 WORDS = MemoryDataset(
     [
-        Sample(input="The capital of France?", target=["Paris", "the city of Paris"], metadata={"hint": {"name": ["It's {old}."]}}),
+        Sample(
+            input="The capital of France?",
+            target=["Paris", "the city of Paris"],
+            metadata={"hint": {"name": ["It's {old}."]}},
+        ),
         Sample(input="A number with braces {x}?", target="3.140", metadata={"hint": None}),
         Sample(input="Who wrote it?", target="A. N. Other", metadata={"hint": {"name": ["Ada", "Bob"]}}),
         Sample(input="Ünïcode?", target="Straße", metadata={"hint": {"name": [5, 2.50]}}),
@@ -31,9 +58,12 @@ WORDS = MemoryDataset(
         Sample(input="An article?", target="the"),
     ]
 )
+WORDS_WITHOUT_LISTS = WORDS.filter(lambda sample: isinstance(sample.target, str))
 OPTIONS = MemoryDataset(
     [
-        Sample(input=f"Which are at least {n}?", choices=["one", "two", "three", "four"][:3 + n % 2], target=["B", "C"])
+        Sample(
+            input=f"Which are at least {n}?", choices=["one", "two", "three", "four"][: 3 + n % 2], target=["B", "C"]
+        )
         for n in range(5)
     ]
 )
@@ -147,3 +177,49 @@ def mathematics() -> Task:
     targets = [r"\frac{1}{2}", "3", "x + 1", r"\sqrt{2}"]
     samples = [Sample(input=f"Solve {n}.", target=target) for n, target in enumerate(targets)]
     return Task(MemoryDataset(samples), solver=generate(), scorer=math())
+
+
+@task
+def graded(partial: bool = False) -> Task:
+    return Task(WORDS_WITHOUT_LISTS, solver=generate(), scorer=model_graded_qa(partial_credit=partial))
+
+
+@task
+def graded_facts() -> Task:
+    return Task(WORDS_WITHOUT_LISTS, solver=generate(), scorer=model_graded_fact(model="mockllm/grader"))
+
+
+@solver
+def own_solver() -> Solver:
+    async def solve(state: TaskState, generate: Generate) -> TaskState:
+        return await generate(state)
+
+    return solve
+
+
+@scorer(metrics=[accuracy()])
+def own_scorer() -> Scorer:
+    async def score(state: TaskState, target: Target) -> Score:
+        return Score(value=state.output.completion == target.text)
+
+    return score
+
+
+@task
+def with_own_solver() -> Task:
+    return Task(SUMS, solver=[system_message("x"), own_solver()], scorer=match())
+
+
+@task
+def with_own_scorer() -> Task:
+    return Task(SUMS, solver=generate(), scorer=own_scorer())
+
+
+@task
+def with_sandbox() -> Task:
+    return Task(SUMS, solver=generate(), scorer=match(), sandbox="local")
+
+
+@task
+def with_two_calls() -> Task:
+    return Task(SUMS, solver=[generate(), self_critique()], scorer=match())

@@ -45,10 +45,12 @@ def rows_of(path: str) -> list[dict[str, Any]]:
             "ctx": f"Somebody {n}", "endings": options(n)[:4], "label": str(n % 4), "source_id": f"s{n}",
         },
         "allenai/winogrande": lambda n: {
-            "sentence": f"The {n} is too _ for it.", "option1": f"big {n}", "option2": "small", "answer": str(1 + n % 2),
+            "sentence": f"The {n} is too _ for it.", "option1": f"big {n}", "option2": "small",
+            "answer": str(1 + n % 2),
         },
         "ehovy/race": lambda n: {
-            "article": f"Article {n // 2}.", "question": f"Why {n}?", "options": options(n)[:4], "answer": LETTERS[n % 4],
+            "article": f"Article {n // 2}.", "question": f"Why {n}?", "options": options(n)[:4],
+            "answer": LETTERS[n % 4],
         },
         "truthfulqa/truthful_qa": lambda n: {
             "question": f"True {n}?",
@@ -95,7 +97,8 @@ def variants(targets: list[str]) -> list[str]:
         f"ANSWER: {joined}", f"So it is {first}.", first, "ANSWER: A", "", f"#### {first}\n",
         f"I think.\n\nANSWER: **{first}**.", f"Answer : ({first})", "I don't know", f"\\boxed{{{first}}}",
         f"ANSWER: Z\nThen ANSWER: {first}", f"{first.upper()} or ${first}.00", "yes", f"ANSWER: {''.join(targets)}",
-        f"**{first}**, not 7", f"the {first} of the city", "ANSWER: B,", "ANSWER: A and C", "½ 1,234.50 三", f"${first}$",
+        f"**{first}**, not 7", f"the {first} of the city", "ANSWER: B,", "ANSWER: A and C", "½ 1,234.50 三",
+        f"${first}$",
     ]  # fmt: skip
 
 

@@ -155,8 +155,8 @@ def _decoding(definition: Definition) -> dict[str, Any]:
     values = {"max_tokens": _MAX_TOKENS, "temperature": 0.0 if definition.epochs == 1 else 1.0}
     values |= {key: value for key, value in definition.decoding.items() if value is not None}
     for step in definition.solvers:
-        own = step.arguments if step.name == "generate" else {"max_tokens": step.arguments.get("max_tokens")}
-        values |= {key: value for key, value in own.items() if value is not None} if step.name in _CALLS else {}
+        limits = step.arguments if step.name == "generate" else {"max_tokens": step.arguments.get("max_tokens")}
+        values |= {key: value for key, value in limits.items() if value is not None} if step.name in _CALLS else {}
     return values
 
 
@@ -206,9 +206,9 @@ def _rendered_step(where: str, step: Step) -> dict[str, Any]:
     return {"name": step.name, "template": template, "params": arguments}
 
 
-def _check_arguments(where: str, step: Step, known: Sequence[str], *, is_open: bool = False) -> None:
+def _check_arguments(where: str, step: Step, parameters: Sequence[str], *, is_open: bool = False) -> None:
     for key, value in step.arguments.items():
-        if key not in known and not is_open:
+        if key not in parameters and not is_open:
             raise CapabilityError(f"{where}: the argument {key}={value!r} is unsupported.")
         if callable(value):
             raise CapabilityError(f"{where}: the function {key} is unsupported.")
@@ -228,7 +228,7 @@ def choice_template(*, cot: bool = False, several: bool = False) -> str:
 class _Values(Formatter):
     """A formatter that inserts values by name and index, and never reads attributes of objects.
 
-    With `unknown="keep"`, fields without a value are kept as they are, as in Inspect; else they raise KeyError.
+    With `unknown="keep"`, fields without a value are unchanged, as in Inspect; else they raise KeyError.
     """
 
     def __init__(self, unknown: str) -> None:
@@ -238,7 +238,7 @@ class _Values(Formatter):
         name = re.split(r"[.\[]", field_name, maxsplit=1)[0]
         value = kwargs.get(name)
         if value is None:
-            return self._unknown(field_name, known=name in kwargs), field_name
+            return self._unknown(field_name, is_null=name in kwargs), field_name
         for key in _indices(field_name[len(name) :]):
             try:
                 value = value[int(key) if key.isdigit() else key]
@@ -246,10 +246,10 @@ class _Values(Formatter):
                 return self._unknown(field_name), field_name
         return value, field_name
 
-    def _unknown(self, field_name: str, *, known: bool = False) -> Any:
+    def _unknown(self, field_name: str, *, is_null: bool = False) -> Any:
         if self._keeps:
             return "{" + field_name + "}"
-        if known:
+        if is_null:
             return None
         raise KeyError(field_name)
 
@@ -311,10 +311,10 @@ def conversation(
             fields = {"question": prompt["content"], "choices": options, "letters": ",".join(labels)}
             prompt["content"] = render(where, template, fields, unknown="raise")
         else:
-            own: dict[str, Any] = {"prompt": prompt["content"]}
+            values = {"prompt": prompt["content"]}
             if name == "prompt_template":  # its parameters win over the prompt, and the prompt over the metadata
-                own = {**metadata, **own, **step["params"]}
-            prompt["content"] = render(where, template, own, unknown="keep")
+                values = {**metadata, **values, **step["params"]}
+            prompt["content"] = render(where, template, values, unknown="keep")
     return turns
 
 
@@ -331,8 +331,8 @@ def _metrics(definition: Definition) -> tuple[str, ...]:
                 f"Task {definition.name!r}: the scorer {step.name!r} is unsupported. Supported: {', '.join(_SCORERS)}."
             )
         where = f"{definition.name}: scorer {step.name}"
-        known = _SCORERS[step.name]
-        _check_arguments(where, step, (*known, "model") if step.name in _JUDGES else known)
+        parameters = _SCORERS[step.name]
+        _check_arguments(where, step, (*parameters, "model") if step.name in _JUDGES else parameters)
         names.append(_metric(step, choice))
     if not names:
         raise CapabilityError(f"Task {definition.name!r} has no scorer.")
@@ -391,7 +391,7 @@ def _rows(task: str, steps: str, samples: Sequence[Sample], columns: pl.DataFram
         where = f"{task}: sample {sample.id or position + 1}"
         messages = [{"role": "user", "content": sample.input}] if isinstance(sample.input, str) else sample.input
         if not messages or messages[-1]["role"] != "user":
-            raise SpecError.at(where, "input", "must be text, or messages of which the last has the role user.")
+            raise SpecError.at(where, "input", "must be text, or messages that end with one of the role user.")
         if needs_choices and not sample.choices:
             raise SpecError.at(where, "choices", "are missing, and the solver multiple_choice needs them.")
         references = (
@@ -415,8 +415,8 @@ def _rows(task: str, steps: str, samples: Sequence[Sample], columns: pl.DataFram
 
 def _renamed(columns: pl.DataFrame) -> pl.DataFrame:
     """Return the columns without those that have a meaning for scenarios: `split` becomes `split_`."""
-    kept = columns.drop([name for name in columns.columns if name.startswith(("inspect_", SOURCE_PREFIX))])
-    return kept.rename({name: f"{name}_" for name in kept.columns if name.lower() in _RESERVED})
+    plain = columns.drop([name for name in columns.columns if name.startswith(("inspect_", SOURCE_PREFIX))])
+    return plain.rename({name: f"{name}_" for name in plain.columns if name.lower() in _RESERVED})
 
 
 def _options(where: str, choices: Sequence[str], targets: Sequence[str]) -> list[dict[str, Any]]:

@@ -121,26 +121,26 @@ def _size(value: Any, limit: int) -> int:
 
 
 def _tasks(address: str, content: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the tasks of the file by id; fields beside `tasks` are the defaults of those that lack them."""
+    """Return the tasks of the file by id; `field_spec`, `solvers` and `scorers` of the file are defaults."""
     where = f"{address}/{_FILE}"
     listed = content.get("tasks")
     if not isinstance(listed, list) or not listed:
         raise SpecError.at(where, "tasks", "must be a list of tasks.")
     tasks: dict[str, dict[str, Any]] = {}
     for number, task in enumerate(listed):
-        place = f"tasks[{number}]"
+        path = f"tasks[{number}]"
         if not isinstance(task, dict):
-            raise SpecError.at(where, place, "must be a mapping.")
+            raise SpecError.at(where, path, "must be a mapping.")
         for key in task:
             if key not in _TASK_KEYS:
-                raise SpecError.unknown_key(where, f"{place}.{key}", _TASK_KEYS)
+                raise SpecError.unknown_key(where, f"{path}.{key}", _TASK_KEYS)
         shared = {key: content[key] for key in ("field_spec", "solvers", "scorers") if key in content}
         task_id = task.get("id")
         if task_id is None and len(listed) > 1:
-            raise SpecError.at(where, f"{place}.id", "is required if the file has several tasks.")
+            raise SpecError.at(where, f"{path}.id", "is required if the file has several tasks.")
         key = "" if task_id is None else str(task_id)
         if key in tasks:
-            raise SpecError.at(where, f"{place}.id", f"{key!r} is the id of an earlier task.")
+            raise SpecError.at(where, f"{path}.id", f"{key!r} is the id of an earlier task.")
         tasks[key] = {**shared, **task}
     return tasks
 
@@ -213,7 +213,7 @@ def _fields(where: str, spec: Any) -> dict[str, Any]:
 def _sample(where: str, fields: Mapping[str, Any], record: Mapping[str, Any]) -> Sample:
     def value(key: str, column: str) -> Any:
         if column not in record:
-            raise ArgumentError.unknown_value(f"{where}: field_spec.{key}: column {column!r} not found", column, record)
+            raise ArgumentError.unknown_value(f"{where}: field_spec.{key}: unknown column {column!r}", column, record)
         return record[column]
 
     listed = fields["choices"]

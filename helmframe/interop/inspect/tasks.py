@@ -85,15 +85,18 @@ def load_tasks(name: str, *, data: str | None, trust_remote_code: bool) -> Seque
     del data
     if importlib.util.find_spec("inspect_ai") is None:
         raise CapabilityError(f"Names inspect:TASK need Inspect: {_PIP}. Tasks of the Hub (hf:OWNER/NAME) don't.")
-    return [_scenario(task, name) for task in _loaded(name, trust_remote_code)]
+    file = from_home(re.split(r"[@(]", name, maxsplit=1)[0])
+    changed = file.stat().st_mtime_ns if file.is_file() else 0
+    return [_scenario(task, name) for task in _loaded(name, trust_remote_code, changed)]
 
 
 @lru_cache(maxsize=16)
-def _loaded(name: str, trusted: bool) -> tuple[Any, ...]:
-    """Return Inspect's tasks of a name."""
+def _loaded(name: str, trusted: bool, changed: int) -> tuple[Any, ...]:
+    """Return Inspect's tasks of a name; those of a file are loaded again once it has changed."""
+    del changed
     from inspect_ai._eval.loader import load_tasks as load  # type: ignore[import-not-found, unused-ignore]
     from inspect_ai._util.error import PrerequisiteError  # type: ignore[import-not-found, unused-ignore]
-    from inspect_ai._util.registry import registry_lookup  # type: ignore[import-not-found, unused-ignore]
+    from inspect_ai._util.registry import registry_lookup, registry_params  # type: ignore[import-not-found, unused-ignore]
 
     match = re.fullmatch(r"(?P<path>[^(]*?)(?P<call>[\w\-]+\(.*\))?", name, re.DOTALL)
     spec, arguments = name, {}
@@ -113,8 +116,8 @@ def _loaded(name: str, trusted: bool) -> tuple[Any, ...]:
             )
         spec = f"{path}@{task}" if task else str(path)
     elif registry_lookup("task", spec) is None:
-        known = sorted({listed.removeprefix("inspect:") for listed, _ in _listed()})
-        raise UnknownNameError.among("Inspect task", spec, known, hint="hf.list_scenarios('inspect') lists all.")
+        names = sorted({listed.removeprefix("inspect:") for listed, _ in _listed()})
+        raise UnknownNameError.among("Inspect task", spec, names, hint="hf.list_scenarios('inspect') lists all.")
     try:
         tasks = tuple(load([spec], arguments))
     except PrerequisiteError as error:
@@ -123,8 +126,11 @@ def _loaded(name: str, trusted: bool) -> tuple[Any, ...]:
         raise ArgumentError(f"inspect:{name}: {error}.") from None
     except (OSError, ValueError) as error:
         raise SourceError(f"inspect:{name}: Inspect can't load the task: {type(error).__name__}: {error}") from None
-    if not tasks:
-        raise UnknownNameError(f"inspect:{name}: the file has no task of this name.")
+    for loaded in tasks:
+        used = registry_params(loaded)
+        for key in arguments:
+            if key not in used:
+                raise ArgumentError(f"inspect:{name}: the task has no argument {key!r}.")
     return tasks
 
 
@@ -192,7 +198,7 @@ def _decoding(config: Any, label: str) -> dict[str, Any]:
     for key in _UNSUPPORTED_CONFIG:
         if getattr(config, key, None) is not None:
             raise CapabilityError(f"Task {label!r}: config.{key} is unsupported.")
-    return {ours: value for theirs, ours in _DECODING.items() if (value := getattr(config, theirs, None)) is not None}
+    return {ours: value for name, ours in _DECODING.items() if (value := getattr(config, name, None)) is not None}
 
 
 def _sample(label: str, sample: Any) -> Sample:
