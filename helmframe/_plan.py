@@ -620,7 +620,7 @@ def scenario(
         decoding: Decoding parameters; default max_tokens and stop for the method.
         metrics: The metrics; default the exact-match family.
         main: The main metric; default exact_match with `choices`, else quasi_exact_match.
-        trust_remote_code: Whether Python code beside a task file of another tool may run.
+        trust_remote_code: Whether Python code next to a task file of another tool may run.
 
     Raises:
         UnknownNameError: No scenario has that name. The message lists near matches.

@@ -94,7 +94,7 @@ def _metric(name: str) -> list[str]:
 def _narrow(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a table with the last column cut to its first sentence and to the width of the terminal."""
     used = sum(max(map(len, column)) + 2 for column in zip(*(row[:-1] for row in (heads, *rows)), strict=True))
-    width = max(30, shutil.get_terminal_size((120, 24)).columns - used)
+    width = max(20, shutil.get_terminal_size((120, 24)).columns - used)
     sentences = [" ".join(row[-1].split()).partition(". ")[0].rstrip(".") for row in rows]
     shortened = [textwrap.shorten(sentence, width, placeholder=" …") for sentence in sentences]
     return text_table(heads, [[*row[:-1], text] for row, text in zip(rows, shortened, strict=True)])

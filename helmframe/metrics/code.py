@@ -9,13 +9,11 @@ and, if a function is called, `fn_name` (APPS). `public_test_cases` and `private
 
 import ast
 import base64
-import binascii
-import io
 import json
 import math
 import operator
 import os
-import pickle
+import pickletools
 import re
 import sqlite3
 import time
@@ -36,7 +34,7 @@ from helmframe.sandbox.process import Limits
 from helmframe.sandbox.programs import may_run_programs, output_of, run_call, run_case, run_tests
 
 _NO_CASES = "input_output isn't JSON with the same number of inputs and outputs"
-_NO_TEST_CASES = "public_test_cases or private_test_cases is invalid"
+_NO_TEST_CASES = "public_test_cases and private_test_cases have no test cases, or invalid ones"
 _EHR_SQL = "HELM, ehr_sql_metrics.py, ehr_sql_annotator.py; Lee et al. 2022 (EHRSQL)"
 _READS = (sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE)
 _QUERY_SECONDS, _QUERY_ROWS, _CELL_BYTES = 10.0, 100_000, 1 << 20
@@ -396,8 +394,8 @@ _MOST_TESTS = 1 << 30  # bytes
 
 
 def _solved(completion: str, public: str | None, private: str | None, metadata: str | None) -> float | None:
-    cases = [_live_cases(text) for text in (public, private)]
-    if any(listed is None for listed in cases):
+    public_cases, private_cases = _live_cases(public), _live_cases(private)
+    if public_cases is None or private_cases is None or not (public_cases or private_cases):
         return None
     name = _json(metadata or "{}")
     name = name.get("func_name") if isinstance(name, dict) else None
@@ -406,7 +404,7 @@ def _solved(completion: str, public: str | None, private: str | None, metadata: 
     if len(fences) < 2:
         return 0.0
     program = "\n".join(lines[fences[-2] + 1 : fences[-1]])
-    return float(all(_live_case_passes(program, case, name) for listed in cases for case in listed or ()))
+    return float(all(_live_case_passes(program, case, name) for case in (*public_cases, *private_cases)))
 
 
 def _live_cases(text: str | None) -> list[dict[str, str]] | None:
@@ -414,21 +412,20 @@ def _live_cases(text: str | None) -> list[dict[str, str]] | None:
     cases = _json(text or "[]")
     if cases is None:
         try:
-            packed = zlib.decompressobj().decompress(base64.b64decode(text or ""), _MOST_TESTS)
-            cases = _json(_Text(io.BytesIO(packed)).load())
-        except (ValueError, binascii.Error, zlib.error, pickle.UnpicklingError, EOFError, TypeError):
+            unpacker = zlib.decompressobj()
+            packed = unpacker.decompress(base64.b64decode(text or ""), _MOST_TESTS)
+            cases = _json(_pickled_text(packed)) if unpacker.eof else None
+        except (ValueError, zlib.error):
             return None
     complete = isinstance(cases, list) and all(
-        isinstance(case, dict) and {"input", "output"} <= {*case} for case in cases
+        isinstance(case, dict) and all(isinstance(case.get(key), str) for key in ("input", "output")) for case in cases
     )
     return cases if complete else None
 
 
-class _Text(pickle.Unpickler):
-    """An unpickler of plain values: it loads no class and no function."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        raise pickle.UnpicklingError(f"{module}.{name} is not a plain value")
+def _pickled_text(packed: bytes) -> str:
+    """Return the first text in a pickle, which is read and not loaded: loading can run any function."""
+    return next((str(value) for code, value, _ in pickletools.genops(packed) if "UNICODE" in code.name), "")
 
 
 def _live_case_passes(program: str, case: dict[str, str], name: Any) -> bool:
@@ -453,17 +450,15 @@ def _same_lines(output: str, expected: str) -> bool:
     pairs = [[line.strip() for line in text.strip().split("\n")] for text in (output, expected)]
     if len(pairs[0]) != len(pairs[1]):
         return False
-    return all(
-        line == wanted or ((numbers := _decimals(line)) is not None and numbers == _decimals(wanted))
-        for line, wanted in zip(*pairs, strict=True)
-    )
+    return all(line == wanted or _same_numbers(line, wanted) for line, wanted in zip(*pairs, strict=True))
 
 
-def _decimals(line: str) -> list[Decimal] | None:
+def _same_numbers(line: str, wanted: str) -> bool:
     try:
-        return [Decimal(word) for word in line.split()]
+        # comparing a signalling NaN raises too
+        return [Decimal(word) for word in line.split()] == [Decimal(word) for word in wanted.split()]
     except InvalidOperation:
-        return None
+        return False
 
 
 def _json(text: str) -> Any:

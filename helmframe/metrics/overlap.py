@@ -1,7 +1,9 @@
 """Metrics of the words, n-grams and subsequences that output and reference have in common."""
 
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import cache
 from importlib.util import find_spec
 from string import punctuation
 from typing import Any
@@ -77,6 +79,55 @@ def drop_em(output: str, answers: Sequence[Sequence[str]]) -> float:
     Example: "the 12.0" against the answer ["12"] is 1.
     """
     return max((_drop_scores(output, spans)[0] for spans in answers if spans and spans[0].strip()), default=0.0)
+
+
+def _check_language(language: str = "en") -> None:
+    if language == "th" and find_spec("pythainlp") is None:
+        raise CapabilityError(
+            "squad_f1_score(language='th') and squad_exact_match_score(language='th') need pythainlp: "
+            "pip install 'helmframe[thai]'."
+        )
+
+
+SEAHELM = "HELM, seahelm_metrics.py; Rajpurkar et al. 2016 (SQuAD)"
+
+
+@metric("squad_f1_score", source=SEAHELM, helm="squad_f1_score", check=_check_language)
+def squad_f1_score(output: str, gold: str, *, language: str = "en") -> float:
+    """Return SEA-HELM's F1 of output and reference over their words in one language, repeated words included.
+
+    Words are in lower case, without ASCII punctuation. In Thai, which has no spaces between words, PyThaiNLP splits
+    them. With the default language it is SQuAD's F1, as `f1_bag`.
+
+    Example: Under `squad_f1_score(language='id')`, "di kota Bandung" against "Bandung, Indonesia" has the common word
+    bandung: precision 1/3, recall 1/2, F1 = 0.4.
+
+    Args:
+        output: The output.
+        gold: A correct reference.
+        language: The language as an ISO code. English articles are ignored, and "th" splits words.
+    """
+    words, expected = (_squad_words(text, language) for text in (output, gold))
+    common = (Counter(words) & Counter(expected)).total()
+    return 2 * common / (len(words) + len(expected)) if common else 0.0
+
+
+@metric(
+    "squad_exact_match_score", source=SEAHELM, helm="squad_exact_match_score", check=_check_language, correctness=True
+)
+def squad_exact_match_score(output: str, gold: str, *, language: str = "en") -> float:
+    """Return 1 if output and reference have the same words in one language, else 0.
+
+    Words are those of `squad_f1_score`. As in HELM, two texts without words are equal.
+
+    Example: Under `squad_exact_match_score(language='vi')`, "Hà Nội." against "hà nội" is 1.
+
+    Args:
+        output: The output.
+        gold: A correct reference.
+        language: As in `squad_f1_score`.
+    """
+    return float(_squad_words(output, language) == _squad_words(gold, language))
 
 
 @metric("rouge_1", source=ROUGE, helm="rouge_1", lm_eval="rouge1")
@@ -216,6 +267,18 @@ def corpus_chrf(*, words: bool = False) -> pl.Expr:
     return _corpus_metric("CHRF++", "chrf_words_counts") if words else _corpus_metric("CHRF", "chrf_counts")
 
 
+@metric("chr_f_plus_plus", unit="percent", range=(0.0, 100.0), helm="chr_f_plus_plus", packages=NEEDS,
+        source="HELM, seahelm_metrics.py; sacrebleu, sentence CHRF with word_order=2; Popović 2017")  # fmt: skip
+def chr_f_plus_plus(output: str, gold: str) -> float:
+    """Return chrF++ of one output: the F2 over n-grams of characters and words, in percent.
+
+    `corpus_chrf(words=True)` is the score of all outputs together.
+
+    Example: "The cat sat" against "The cat sat." is 85.2.
+    """
+    return float(_chrf().sentence_score(output.strip(), [gold]).score)
+
+
 @metric("corpus_ter", level="set", unit="percent", range=(0.0, None), higher_is_better=False, lm_eval="ter",
         packages=NEEDS, source="sacrebleu, TER with its defaults; Snover et al. 2006")  # fmt: skip
 def corpus_ter() -> pl.Expr:
@@ -261,6 +324,22 @@ def _drop_number(word: str) -> float | None:
         return float(word)
     except ValueError:
         return None
+
+
+@cache
+def _chrf() -> Any:
+    from sacrebleu import CHRF
+
+    return CHRF(word_order=2)
+
+
+def _squad_words(text: str, language: str) -> list[str]:
+    plain = "".join(character for character in text.strip().lower() if character not in punctuation)
+    if language == "th":
+        from pythainlp.tokenize import word_tokenize
+
+        return list(word_tokenize(plain, engine="newmm"))
+    return (re.sub(r"\b(a|an|the)\b", " ", plain) if language == "en" else plain).split()
 
 
 def _words(*, stemmed: bool) -> str:

@@ -53,7 +53,7 @@ def list_scenarios(source: str | None = None) -> pl.DataFrame:
     if source is not None:
         listing = TASK_SOURCES[source].listing
         if listing is None:
-            raise ArgumentError(f"list_scenarios({source!r}): tasks of this source can't be listed.")
+            raise ArgumentError(f"list_scenarios({source!r}): this source doesn't list its tasks.")
         return listing()
     return pl.DataFrame([_row(find_scenario(name)) for name in scenario_names()], schema=_SCHEMA)
 

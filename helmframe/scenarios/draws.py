@@ -6,6 +6,7 @@ mirror of HELM's source has HELM's instances. The other parts of a spec are SQL.
 Source: HELM, the scenario files named below; its random streams are Python's `random` and NumPy's, with its seeds.
 """
 
+import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ from helmframe.scenarios.sql import text_literal
 
 # HELM's legal classification scenarios have at most this many wrong references.
 _WRONG_LABELS = 30
+# The number of rows that SEA-HELM samples for testing.
+_TESTED = 1_000
 
 
 @dataclass(frozen=True)
@@ -171,9 +174,10 @@ def sort_and_shuffle(keys: pl.DataFrame) -> pl.DataFrame:
 
 
 def sample_train_pairs(files: pl.DataFrame) -> pl.DataFrame:
-    """Sample 20,000 train rows of each language pair; use all rows of other splits (wmt_14)."""
+    """Sample 20,000 train rows of each language pair; use all rows of other splits (wmt_14, MELT's translation)."""
     parts = []
-    for pair in files.partition_by("language_pair", maintain_order=True):
+    pairs = "language_pair" in files.columns
+    for pair in files.partition_by("language_pair", maintain_order=True) if pairs else [files]:
         first = 0
         for split in pair.partition_by("split", maintain_order=True):
             # the files of a split follow each other
@@ -257,6 +261,126 @@ def sample_options(keys: pl.DataFrame) -> pl.DataFrame:
     return rows.with_columns(options=pl.Series(options, dtype=pl.List(pl.String)))
 
 
+def sample_by_label(
+    keys: pl.DataFrame, *, seed: int, splits: Sequence[str] = ("test",), subset: str = "", more: int | None = None
+) -> pl.DataFrame:
+    """Sample about 1,000 rows of each split in `splits`, in the shares of their labels (SEA-HELM's classification).
+
+    Other splits are used whole. If the source has no splits, the other rows are examples.
+
+    Args:
+        keys: The rows; those whose `usable` is false are skipped.
+        seed: The seed of each label's stream.
+        splits: The splits to sample.
+        subset: The column of the subsets. Each subset has a sample of its own.
+        more: A label. The sample of a split gets the first of the other rows with this label in addition.
+    """
+    parts = []
+    for rows in keys.partition_by(subset, maintain_order=True) if subset else [keys]:
+        usable = _usable(rows)
+        if usable["split"].null_count():
+            test = _by_label(usable, seed, more)
+            parts.append(_in_splits({"train": _others(usable, test), "test": test}))
+            continue
+        named = usable.partition_by("split", as_dict=True)
+        sampled = {name: _by_label(split, seed, more) if name in splits else split for (name,), split in named.items()}
+        parts.append(_in_splits(sampled))
+    return pl.concat(parts)
+
+
+def sample_questions(keys: pl.DataFrame, *, seed: int) -> pl.DataFrame:
+    """Sample 1,000 questions for testing; of the others, those with the shortest texts are examples (SEA-HELM).
+
+    Rows whose `usable` is false are skipped.
+    """
+    rows = _usable(keys)
+    test = rows[np.random.RandomState(seed).choice(rows.height, min(_TESTED, rows.height), replace=False)]
+    return _in_splits({"train": _shortest(_others(rows, test)), "test": test})
+
+
+def shorten_examples(keys: pl.DataFrame) -> pl.DataFrame:
+    """Choose the fifth of the train rows with the shortest texts, and all rows of other splits (SEA-HELM's TyDiQA)."""
+    named = {split: frame for (split,), frame in keys.partition_by("split", as_dict=True).items()}
+    return _in_splits({name: _shortest(rows) if name == "train" else rows for name, rows in named.items()})
+
+
+def shuffle_minimal_pairs(keys: pl.DataFrame) -> pl.DataFrame:
+    """Order the rows by category, the largest first, and shuffle the two sentences of each (SEA-HELM's LINDSEA).
+
+    Each category has its own stream.
+    """
+    counts = keys.group_by("category", maintain_order=True).agg(pl.len(), "position")
+    # the order of categories of the same size is that of the method `value_counts` of a pandas series
+    order = np.argsort(counts["len"].to_numpy()[::-1])[::-1]
+    positions, swapped = [], []
+    for row in (counts.height - 1 - order).tolist():
+        stream = _stream(1)
+        for position in counts["position"][row].to_list():
+            pair = [False, True]
+            stream.shuffle(pair)
+            positions.append(position)
+            swapped.append(pair[0])
+    return _indexed(positions).with_columns(swapped=pl.Series(swapped, dtype=pl.Boolean))
+
+
+def split_at_random(keys: pl.DataFrame) -> pl.DataFrame:
+    """Split the rows at random: a third for testing, the others as examples (MELT's spelling correction).
+
+    The split is that of the method `train_test_split` of a Hugging Face dataset.
+    """
+    order = np.random.default_rng(42).permutation(keys.height)
+    n_test = math.ceil(0.33 * keys.height)
+    return _in_splits({"train": keys[order[n_test:]], "test": keys[order[:n_test]]})
+
+
+def mask_words(keys: pl.DataFrame) -> pl.DataFrame:
+    """Choose a tenth of the words of each text, as numbers from 1 (MELT's mask filling)."""
+    stream = _stream(42)
+    masked = [[index + 1 for index in stream.sample(range(words), int(words * 0.1))] for words in keys["words"]]
+    return keys.select("position", row_index="position", masked=pl.Series(masked, dtype=pl.List(pl.Int64)))
+
+
+def shuffle_all_options(keys: pl.DataFrame) -> pl.DataFrame:
+    """Shuffle the options of each question, with one stream for all splits (MELT's ViMMRC)."""
+    stream, orders = _stream(42), []
+    for options in keys["options"]:
+        order = list(range(1, options + 1))
+        stream.shuffle(order)
+        orders.append(order)
+    return keys.select("position", row_index="position", option_order=pl.Series(orders, dtype=pl.List(pl.Int64)))
+
+
+def _usable(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.filter("usable") if "usable" in rows.columns else rows
+
+
+def _others(rows: pl.DataFrame, sample: pl.DataFrame) -> pl.DataFrame:
+    return rows.filter(~pl.col("position").is_in(sample["position"].to_list()))
+
+
+def _by_label(rows: pl.DataFrame, seed: int, more: int | None) -> pl.DataFrame:
+    """Return a sample of each label, in the order of the labels."""
+    share = min(1.0, _TESTED / rows.height)
+    samples = []
+    for label in rows.sort("label", maintain_order=True).partition_by("label", maintain_order=True):
+        sampled = np.random.RandomState(seed).choice(label.height, round(share * label.height), replace=False)
+        samples.append(label[sampled])
+    sample = pl.concat(samples)
+    if more is None:
+        return sample
+    return pl.concat([sample, _others(rows, sample).filter(pl.col("label") == more).head(1)])
+
+
+def _shortest(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.filter(pl.col("length") < np.quantile(rows["length"].to_numpy(), 0.2)) if rows.height else rows
+
+
+def _in_splits(named: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+    """Return position and split of rows by split, with the row_index of their order."""
+    rows = pl.concat([rows.select("position", split=pl.lit(name)) for name, rows in named.items()])
+    return rows.with_columns(row_index=pl.int_range(pl.len()))
+
+
 _NEVER_TWICE = "list_filter({0}, lambda text, i: list_position({0}, text) = i)"
 # The answers of a question; an example has only the one that was picked.
 _ANSWERS = f"CASE split WHEN 'train' THEN {{0}}[picked:picked] ELSE {_NEVER_TWICE} END"
@@ -271,6 +395,10 @@ def _prompt_sql(context: str) -> str:
 
 # The context of a long prompt; its documents are joined only when it is written, since many contexts share them.
 _CONTEXT = "array_to_string(list_transform(documents, lambda text, i: 'Document ' || i || E':\\n' || text), E'\\n\\n')"
+# A text in a list as Python writes it.
+_QUOTED = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
+# The stored column of draws that choose the splits of rows in one file.
+_SPLIT = {"split": "VARCHAR"}
 _AVAILABLE = "list_filter(languages, lambda each: each.text IS NOT NULL)"
 
 DRAWS: Mapping[str, Draw] = {
@@ -338,6 +466,45 @@ DRAWS: Mapping[str, Draw] = {
         keys={"whole": "CASE dataset WHEN 'Buy' THEN description IS NOT NULL ELSE "
         'name IS NOT NULL AND addr IS NOT NULL AND phone IS NOT NULL AND "type" IS NOT NULL AND city IS NOT NULL END'},
         unsplit=True,
+    ),
+    "tydiqa": Draw(shorten_examples, keys={"length": "length(passage_text)"}),
+    "xquad_th": Draw(partial(sample_questions, seed=4520), keys={"length": "length(context)"}, columns=_SPLIT),
+    "xquad_vi": Draw(partial(sample_questions, seed=4502), keys={"length": "length(context)"}, columns=_SPLIT),
+    "indicqa": Draw(
+        partial(sample_questions, seed=7900),
+        keys={"length": "length(context)", "usable": "trim(answers.\"text\"[1], E' \\t\\n\\r') <> ''"},
+        columns=_SPLIT,
+    ),
+    "uitvsfc": Draw(partial(sample_by_label, seed=4156), keys={"label": "label"}),
+    "wisesight": Draw(
+        partial(sample_by_label, seed=4183), keys={"label": "category", "usable": "category <> 'q'"}
+    ),
+    "mlhsd": Draw(
+        partial(sample_by_label, seed=7123),
+        keys={"label": "CASE WHEN HS = 1 THEN 'Benci' WHEN Abusive = 1 THEN 'Kasar' ELSE 'Bersih' END"},
+        columns=_SPLIT,
+    ),
+    "vihsd": Draw(partial(sample_by_label, seed=4878, splits=("train", "test")), keys={"label": "label_id"}),
+    "thaitoxicitytweets": Draw(
+        partial(sample_by_label, seed=4156),
+        keys={"label": "is_toxic", "usable": "tweet_text <> '' AND tweet_text <> 'TWEET_NOT_FOUND'"},
+        columns=_SPLIT,
+    ),
+    "indonli": Draw(partial(sample_by_label, seed=4685), keys={"label": "label"}),
+    "xnli": Draw(partial(sample_by_label, seed=4156, subset="language", more=1), keys={"label": "label"}),
+    "indicxnli": Draw(partial(sample_by_label, seed=4156, more=2), keys={"label": "label"}),
+    "melt_translation": Draw(sample_train_pairs, by_file=True),
+    "melt_lm_mask_filling_mlqa": Draw(
+        mask_words, keys={"words": "len(string_split(context, ' '))"}, columns={"masked": "BIGINT[]"}
+    ),
+    "melt_lm_spelling_correction_vsec": Draw(split_at_random, columns=_SPLIT),
+    "melt_knowledge_vimmrc": Draw(
+        shuffle_all_options,
+        keys={"options": f"len(regexp_extract_all(options, {text_literal(_QUOTED)}))"},
+        columns={"option_order": "BIGINT[]"},
+    ),
+    "lindsea_syntax_minimal_pairs": Draw(
+        shuffle_minimal_pairs, keys={"category": "category"}, columns={"swapped": "BOOLEAN"}
     ),
 }  # fmt: skip
 

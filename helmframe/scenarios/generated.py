@@ -226,6 +226,8 @@ def _kinds(count: int) -> Iterator[int]:
 
 GENERATED: Mapping[str, Generator] = {
     "dyck_language": Generator("num_parenthesis_pairs", PAIRS, dyck),
+    "melt_synthetic_reasoning": Generator("mode", MODES, partial(patterns, language="vi")),
+    "melt_synthetic_reasoning_natural": Generator("difficulty", DIFFICULTIES, partial(rules, language="vi")),
     "numeracy": Generator("relation_type", RELATIONS, relations),
     "synthetic_efficiency": Generator("num_prompt_tokens", PROMPT_TOKENS, lengths),
     "synthetic_reasoning": Generator("mode", MODES, patterns),

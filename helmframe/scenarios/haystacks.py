@@ -398,7 +398,7 @@ _REPEATS = (30, 3)  # of a common word, and of another one
 
 
 def common_words(length: int) -> tuple[Build, int]:
-    """Return the function that makes a list of words, ten of which are common, and its number of different words."""
+    """Return the function that makes a list of words with ten common ones, and its number of different words."""
 
     def words(size: int) -> int:
         items = _REPEATS[0] * _N_COMMON + _REPEATS[1] * (size - _N_COMMON)
@@ -483,7 +483,7 @@ def ruler_words() -> tuple[str, ...]:
 
 @cache
 def ruler_prose() -> tuple[str, ...]:
-    """Return the words of the prose around needles, of as many sentences as the longest context needs.
+    """Return the words of the prose around needles, enough for the longest context.
 
     RULER hides its needles in essays that may not be distributed. These sentences are made from a seed.
     """

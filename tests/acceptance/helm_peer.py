@@ -89,14 +89,14 @@ def helm_python(more: Sequence[str] = ()) -> str:
     if not (HELM / "done").exists():
         venv.create(HELM, with_pip=True, clear=True)
         for packages in INSTALL:
-            _install(python, packages)
+            install(python, packages)
         (HELM / "done").touch()
     if more:
-        _install(python, more)
+        install(python, more)
     return str(python)
 
 
-def _install(python: Path, packages: Sequence[str]) -> None:
+def install(python: Path, packages: Sequence[str]) -> None:
     command = [str(python), "-m", "pip", "install", "--quiet", *packages]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     if ended.returncode:

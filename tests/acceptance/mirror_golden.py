@@ -2,8 +2,9 @@
 
     python -m tests.acceptance.mirror_golden SHARED_DATA [NAME …]
 
-writes `mirror_golden.json`, or its entries of these scenarios. Instances that HELM samples come from crfm-helm's scenario classes, which read the same
-files. All others come from the rows that `published` makes in Python, written as Parquet.
+writes `mirror_golden.json`, or its entries of these scenarios. Instances that HELM samples come from the scenario
+classes of crfm-helm, which read the same files. All others come from the rows that `published` makes in Python, written
+as Parquet.
 """
 
 import hashlib

@@ -196,8 +196,8 @@ def test_live_code_bench_runs_scripts_on_public_and_private_cases() -> None:
     no_block = "a, b = map(int, input().split())\nprint(a + b)"
     public = json.dumps([{"input": "1 2\n", "output": "3\n", "testtype": "stdin"}])
     private = packed([{"input": "2 2", "output": "4", "testtype": "stdin"}])
-    wrong = "```\nprint(3)\n```"
-    assert live_scores([add, by_value, no_block, wrong], public, private) == [1.0, 1.0, 0.0, 0.0]
+    wrong = ["```\nprint(3)\n```", "```\nprint('sNaN')\n```"]
+    assert live_scores([add, by_value, no_block, *wrong], public, private) == [1.0, 1.0, 0.0, 0.0, 0.0]
 
 
 def test_live_code_bench_calls_methods() -> None:
@@ -215,17 +215,20 @@ def test_live_code_bench_calls_methods() -> None:
 
 class Opened:
     def __reduce__(self) -> tuple[object, ...]:
-        return (open, ("/tmp/never",))
+        return (open, ("never",))
 
 
 @pytest.mark.parametrize(
     "private",
     [
         "not JSON",
+        "[]",
         base64.b64encode(zlib.compress(pickle.dumps(Opened()))).decode(),
         base64.b64encode(zlib.compress(b"")).decode(),
         packed([])[:-8],
         json.dumps([{"input": "1"}]),
+        json.dumps([{"input": 1, "output": "1"}]),
+        base64.b64encode(zlib.compress(b"\x80\x04h\x00.")).decode(),
         json.dumps({"input": "1"}),
     ],
 )

@@ -206,3 +206,40 @@ def drop_scores(completion: str, answers: list[list[str]]) -> tuple[float, float
 )
 def test_drop(completion: str, answers: list[list[str]], expected: tuple[float, float]) -> None:
     assert drop_scores(completion, answers) == expected
+
+
+@pytest.mark.parametrize(
+    ("completion", "reference", "language", "f1", "exact"),
+    [
+        ("di kota Bandung", "Bandung, Indonesia", "id", 0.4, 0.0),
+        ("Hà Nội.", " hà  nội", "vi", 1.0, 1.0),
+        ("the cat sat", "cat sat", "en", 1.0, 1.0),
+        ("the cat sat", "cat sat", "id", 0.8, 0.0),  # articles count outside English
+        ("cat cat sat", "cat sat sat", "ta", 2 / 3, 0.0),  # repeated words count
+        ("dog", "cat", "id", 0.0, 0.0),
+        ("", "cat", "id", 0.0, 0.0),
+        ("!", "?", "id", 0.0, 1.0),  # as in HELM, two texts without words are equal
+    ],
+)
+def test_squad_scores_of_a_language(completion: str, reference: str, language: str, f1: float, exact: float) -> None:
+    for name, expected in (("squad_f1_score", f1), ("squad_exact_match_score", exact)):
+        scores = scored([completion], [right(reference)], f"{name}(language={language!r})")
+        assert scores == pytest.approx([expected], abs=1e-12)
+
+
+def test_thai_words_need_a_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("helmframe.metrics.overlap.find_spec", lambda _: None)
+    (metric,) = resolve_metrics(["squad_f1_score(language='th')"])
+    with pytest.raises(CapabilityError, match=r"pythainlp: pip install 'helmframe\[thai\]'"):
+        metric.check_usable()
+    (other,) = resolve_metrics(["squad_f1_score(language='vi')"])
+    other.check_usable()
+
+
+@pytest.mark.parametrize(
+    ("completion", "references"),
+    [("The cat sat", ["The cat sat."]), ("con mèo", ["con chó", "con mèo đen"]), ("", ["x"]), (" a b ", ["a b"])],
+)
+def test_chr_f_plus_plus_is_sacrebleus_sentence_score(completion: str, references: list[str]) -> None:
+    expected = sacrebleu.sentence_chrf(completion.strip(), references, word_order=2).score
+    assert scored([completion], [right(*references)], "chr_f_plus_plus") == pytest.approx([expected], abs=1e-9)

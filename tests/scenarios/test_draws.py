@@ -3,6 +3,7 @@
 import random
 from collections.abc import Sequence
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -136,6 +137,90 @@ def test_a_tenth_is_asked_and_rows_with_holes_are_not() -> None:
     counted = dict(taken.group_by("split").len().rows())
     assert counted == {"test": 2, "validation": 4, "train": 14}
     assert 20 not in taken["position"]
+
+
+def test_test_rows_are_sampled_in_the_shares_of_their_labels() -> None:
+    labels = ["b"] * 1_500 + ["a"] * 500
+    rows = draws.sample_by_label(keys(label=labels), seed=7)
+    # NumPy's RandomState(7).choice samples 250 of the 500 rows of a first, then 750 of the 1,500 of b
+    assert [labels[position] for position in rows["position"]] == ["a"] * 250 + ["b"] * 750
+    assert rows["position"].to_list()[:2] == [
+        1_500 + int(index) for index in np.random.RandomState(7).choice(500, 250, replace=False)[:2]
+    ]
+    assert rows["row_index"].to_list() == list(range(1_000))
+
+
+def test_rows_that_are_not_sampled_are_examples_if_the_source_has_no_splits() -> None:
+    rows = draws.sample_by_label(keys(label=[0, 1] * 1_000, split=[None] * 2_000), seed=1)
+    assert dict(rows.group_by("split").len().rows()) == {"train": 1_000, "test": 1_000}
+    assert rows.filter(split="train")["position"].is_sorted()
+    assert rows["position"].n_unique() == 2_000
+
+
+def test_splits_that_are_not_sampled_are_used_whole_and_unusable_rows_are_not() -> None:
+    split = ["validation"] * 3 + ["test"] * 1_200
+    usable = [True, False, *[True] * 1_201]
+    rows = draws.sample_by_label(keys(label=[0] * 1_203, split=split, usable=usable), seed=1)
+    assert rows["position"].to_list()[:2] == [0, 2]
+    assert rows.filter(split="test").height == 1_000
+
+
+def test_a_sample_gets_one_more_row_of_a_label() -> None:
+    rows = draws.sample_by_label(
+        keys(label=[0, 1, 2] * 501, language=["th"] * 1_503), seed=1, subset="language", more=1
+    )
+    assert rows.height == 1_000
+    labels = [position % 3 for position in rows["position"]]
+    assert (labels.count(0), labels.count(1), labels.count(2)) == (333, 334, 333)
+    assert labels[-1] == 1
+
+
+def test_fewer_rows_than_a_sample_are_all_used() -> None:
+    assert draws.sample_by_label(keys(label=[0, 1, 0]), seed=1)["position"].to_list() == [0, 2, 1]
+    rows = draws.sample_questions(keys(length=[3, 2], usable=[True, True], split=[None, None]), seed=1)
+    assert sorted(rows["position"]) == [0, 1]
+
+
+def test_examples_are_the_fifth_with_the_shortest_texts() -> None:
+    rows = draws.shorten_examples(keys(length=[5, 1, 4, 2, 3, 9], split=["train"] * 5 + ["validation"]))
+    assert rows.rows() == [(1, "train", 0), (5, "validation", 1)]
+    rows = draws.sample_questions(keys(length=list(range(1_100)), split=[None] * 1_100), seed=1)
+    assert dict(rows.group_by("split").len().rows()) == {"train": 20, "test": 1_000}
+
+
+def test_minimal_pairs_are_in_the_order_of_the_size_of_their_categories() -> None:
+    rows = draws.shuffle_minimal_pairs(keys(category=["a", "b", "b", "c", "b", "c"]))
+    assert rows["position"].to_list() == [1, 2, 4, 3, 5, 0]
+    # Python's random.Random(1) swaps the first and the second pair of a category, not the third
+    assert rows["swapped"].to_list() == [True, True, False, True, True, True]
+
+
+def test_a_third_of_the_sentences_is_for_testing() -> None:
+    rows = draws.split_at_random(keys(split=[None] * 10))
+    assert rows["split"].to_list() == ["train"] * 6 + ["test"] * 4
+    order = np.random.default_rng(42).permutation(10).tolist()
+    assert rows["position"].to_list() == [*order[4:], *order[:4]]
+
+
+def test_a_tenth_of_the_words_is_masked() -> None:
+    rows = draws.mask_words(keys(words=[9, 20, 30]))
+    assert rows["masked"].list.len().to_list() == [0, 2, 3]
+    # Python's random.Random(42).sample(range(20), 2) is 3 and 0
+    assert rows["masked"].to_list()[1] == [4, 1]
+
+
+def test_the_options_of_all_questions_are_shuffled_by_one_stream() -> None:
+    rows = draws.shuffle_all_options(keys(options=[4, 4]))
+    stream = random.Random(42)
+    expected = [[1, 2, 3, 4], [1, 2, 3, 4]]
+    for order in expected:
+        stream.shuffle(order)
+    assert rows["option_order"].to_list() == expected
+
+
+def test_translations_without_pairs_of_languages_are_one_pair() -> None:
+    files = pl.DataFrame({"position": [0, 30_000], "rows": [30_000, 5], "split": ["train", "test"]})
+    assert draws.sample_train_pairs(files)["row_index"].to_list() == list(range(20_005))
 
 
 def test_an_unknown_draw_has_near_ones() -> None:

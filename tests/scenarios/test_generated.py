@@ -25,6 +25,13 @@ HELM = {
     ("synthetic_reasoning", "induction"): "2b7fae7eb6e399d768e65742c7e9b371fdb54b39194686c9831d47f5ec0c2bc3",
     ("synthetic_reasoning_natural", "easy"): "2c3f20dc4cf42d27af6f05a67b0af659caf25487461e004a4831d2105e148ebe",
     ("synthetic_reasoning_natural", "hard"): "e093e8ed4d101c91438b202dd9c4a0b7220460a23af2200dd758d1c11fbe4ad6",
+    ("melt_synthetic_reasoning", "pattern_match"): "9597476771143f2f86bda014b6b2dca4a9fc5a46f1a4cf0339d03e5dfb2e6e0c",
+    ("melt_synthetic_reasoning", "variable_substitution"): (
+        "0f1eb36447eac820cf1146b6548f1b43c2c82fb686d833614bb919bdf396a1d8"
+    ),
+    ("melt_synthetic_reasoning", "induction"): "2056a514262160f7cdd054abecf32a800fa8f006f943d2059ab42fdeebe3de2a",
+    ("melt_synthetic_reasoning_natural", "easy"): "b2ecb82bb194040f39d3bf4bc427447baa6964b41f7790b8dd68d82955ab69ce",
+    ("melt_synthetic_reasoning_natural", "hard"): "15c917e649fd579aa051d2e6425b134685c9cb3bf1bbc23eb89b13cbfe1f5ec3",
 }
 
 

@@ -56,6 +56,7 @@ CLASSES: dict[str, tuple[str, ...]] = {
     "StereotypeMetric": ("decodingtrust_stereotype_bias", "decodingtrust_stereotype_bias_rejection_rate"),
     "OODKnowledgeMetric": ("ood_knowledge_acc", "ood_knowledge_rr", "ood_knowledge_macc"),
     "LiveQAScoreMetric": ("live_qa_score",),
+    "SEAHELMMachineTranslationMetric": ("chr_f_plus_plus",),
 }
 # HELM's bookkeeping classes (tokens, runtime, counts), which are columns in our tables, and classes that need data that
 # only HELM has: answers of people or paid critics.
@@ -174,6 +175,8 @@ def _names(spec: Mapping[str, Any], method: str) -> list[str]:
         return [str(arguments["metric_name"])]
     if kind == "AnnotationLabelMetric":
         return [f"annotation_{arguments['annotator_name']}_{arguments['key']}_{label}" for label in arguments["labels"]]
+    if kind == "SEAHELMQAMetric":
+        return [str(Call(name, frozen(arguments))) for name in ("squad_exact_match_score", "squad_f1_score")]
     if kind == "RankingMetric":
         return [_ranking(str(measure)) for measure in arguments["measure_names"]]
     return list(CLASSES.get(kind, (kind,)))

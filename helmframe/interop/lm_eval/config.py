@@ -3,10 +3,13 @@
 Source: lm-eval 0.4.13, `tasks/_index.py`, `tasks/_yaml_loader.py`, `config/task.py`.
 """
 
+import importlib
 import importlib.util
+import os
 import re
+import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -166,18 +169,19 @@ def tasks_folder() -> Path:
 
 def index(folder: Path) -> Mapping[str, Entry]:
     """Return the names of all tasks, groups and tags below a folder. Files are scanned, and not parsed."""
-    files = sorted(
-        (file for file in folder.rglob("*.yaml") if not _SKIPPED & {*file.parts}), key=lambda file: file.as_posix()
-    )
-    return _index(tuple(files))
+    files = []
+    for root, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if name not in _SKIPPED]
+        files += [f"{root}/{name}" for name in names if name.endswith(".yaml")]
+    return _index(tuple(sorted(files)))
 
 
 @lru_cache(maxsize=2)
-def _index(files: tuple[Path, ...]) -> Mapping[str, Entry]:
+def _index(files: tuple[str, ...]) -> Mapping[str, Entry]:
     entries: dict[str, Entry] = {}
     tags: dict[str, list[str]] = {}
     included: dict[Path, dict[str, Any]] = {}
-    for file in files:
+    for file in map(Path, files):
         keys = _scan(file, included)
         kind = "class" if "class" in keys else "group" if "group" in keys else "task"
         name = keys.get("group" if kind == "group" else "task")
@@ -389,16 +393,81 @@ def find_task(name: str, entries: Mapping[str, Entry]) -> Entry:
     return entries[name]
 
 
-def check_pure(config: TaskConfig) -> None:
-    """Raise if a task needs Python code.
+# The keys whose Python functions are supported: they make documents and texts.
+_DOCUMENT_KEYS = {
+    "process_docs", "doc_to_text", "doc_to_target", "doc_to_choice", "fewshot_config.process_docs",
+    "fewshot_config.samples", "fewshot_config.doc_to_text", "fewshot_config.doc_to_target",
+    "fewshot_config.doc_to_choice",
+}  # fmt: skip
+
+
+def check_functions(config: TaskConfig, *, trust_remote_code: bool = False) -> None:
+    """Raise if a task needs Python code that isn't supported, installed or trusted.
+
+    Functions of the installed lm-eval are trusted.
 
     Raises:
-        ArgumentError: The task has a Python function. The message names it.
+        CapabilityError: The code makes scores, or lm-eval isn't installed.
+        ArgumentError: The code is next to a task file and isn't trusted.
     """
-    functions = config.functions()
-    if functions:
-        key, function = functions[0]
-        raise ArgumentError(
-            f"Task {config.task!r} needs the Python function {function} ({key}). Install its package: pip install "
-            "lm-eval. For functions beside a task file, write hf.scenario(FILE, trust_remote_code=True)."
-        )
+    for key, function in config.functions():
+        named = f"Task {config.task!r} needs the Python function {function} ({key})"
+        if key not in _DOCUMENT_KEYS:
+            raise CapabilityError(f"{named}, which isn't supported.")
+        if trust_remote_code:
+            continue
+        installed = _installed_tasks()
+        if installed is None:
+            raise CapabilityError(f"{named}: pip install lm-eval. It is imported when the documents are read.")
+        if not Path(function.folder).resolve().is_relative_to(installed):
+            raise ArgumentError(
+                f"{named}, which is next to the task file. To run it, write hf.scenario(…, trust_remote_code=True)."
+            )
+
+
+def _installed_tasks() -> Path | None:
+    """Return the folder of the installed lm-eval's tasks."""
+    spec = importlib.util.find_spec("lm_eval")
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    return (Path(next(iter(spec.submodule_search_locations))) / "tasks").resolve()
+
+
+def resolved(config: TaskConfig) -> TaskConfig:
+    """Return the configuration with Python functions in place of their names. Their modules are imported.
+
+    Raises:
+        CapabilityError: A module or function doesn't exist, or its module needs a package that isn't installed.
+    """
+
+    def walk(value: Any) -> Any:
+        if isinstance(value, Function):
+            return _imported(value)
+        if isinstance(value, Mapping):
+            return {key: walk(inner) for key, inner in value.items()}
+        return value
+
+    return replace(config, **{key.name: walk(getattr(config, key.name)) for key in fields(config)})
+
+
+def _imported(function: Function) -> Any:
+    """Return a function: of a module next to the task file, else of an installed package."""
+    module_name, _, name = function.name.rpartition(".")
+    file = Path(function.folder) / f"{module_name.replace('.', '/')}.py"
+    try:
+        if not file.is_file():
+            return getattr(importlib.import_module(module_name), name)
+        installed = _installed_tasks()
+        inside = installed is not None and file.resolve().is_relative_to(installed)
+        parts = file.resolve().relative_to(installed).with_suffix("").parts if inside and installed else ()
+        full_name = ".".join(("lm_eval", "tasks", *parts)) if parts else f"helmframe_task_{abs(hash(str(file)))}"
+        if full_name not in sys.modules:
+            spec = importlib.util.spec_from_file_location(full_name, file)
+            assert spec is not None
+            assert spec.loader is not None
+            module = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(module)
+            sys.modules[full_name] = module
+        return getattr(sys.modules[full_name], name)
+    except (ImportError, AttributeError) as error:
+        raise CapabilityError(f"The Python function {function} can't load: {error}. Run pip install lm-eval.") from None

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,11 @@ def _files(config: TaskConfig, split: str) -> list[str] | None:
     named = (config.dataset_kwargs or {}).get("data_files")
     path = str(config.dataset_path)
     if isinstance(named, Mapping):
-        named = named.get(split)
+        if split not in named:
+            raise SourceMissingError(
+                f"Task {config.task!r}: data_files has no split {split!r}. It has {', '.join(map(str, named))}."
+            )
+        named = named[split]
     if named is not None and path in _BUILDERS:
         listed = [named] if isinstance(named, str) else named
         if not isinstance(listed, Sequence):
@@ -84,21 +89,22 @@ def _local(config: TaskConfig, file: str) -> str:
     if "://" in file:
         return file
     path = from_home(file)
-    beside = config.path.parent / file if config.path is not None else path
-    return str(path if path.exists() or not beside.exists() else beside)
+    near = config.path.parent / file if config.path is not None else path
+    return str(path if path.exists() or not near.exists() else near)
 
 
 def _from_files(config: TaskConfig, files: Sequence[str]) -> pl.DataFrame:
     import duckdb
 
-    frames = []
+    frames: list[pl.DataFrame] = []
     for address in files:
         with open_folder(address) as folder:
             for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-                query: Any = f"SELECT * FROM {reader(str(file))}"
-                frames.append(
-                    read_guarded(
-                        config.task, address, lambda query=query: pl.DataFrame(duckdb.sql(query).to_arrow_table())
-                    )
-                )
+                query = f"SELECT * FROM {reader(str(file))}"
+                table: Any = read_guarded(config.task, address, partial(_table, duckdb.connect(), query))
+                frames.append(pl.DataFrame(table))
     return pl.concat(frames, how="diagonal_relaxed")
+
+
+def _table(connection: Any, query: str) -> Any:
+    return connection.sql(query).to_arrow_table()

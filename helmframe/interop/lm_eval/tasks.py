@@ -29,11 +29,12 @@ from helmframe.interop.lm_eval.config import (
     Entry,
     Group,
     TaskConfig,
-    check_pure,
+    check_functions,
     find_task,
     index,
     read_task_file,
     read_tasks,
+    resolved,
     tasks_folder,
 )
 from helmframe.interop.lm_eval.data import read_split
@@ -66,13 +67,18 @@ class Documents:
     _made: dict[str, "Documents"] = {}  # noqa: RUF012 - by digest; adapters look a task up by a column of its rows
 
     def __init__(self, config: TaskConfig, data: str | None) -> None:
-        self.config, self.data = config, data
+        self.named, self.data = config, data
         self.digest = hashlib.sha256(f"{config!r}\0{data}".encode()).hexdigest()
+
+    @cached_property
+    def config(self) -> TaskConfig:
+        """The configuration, with Python functions in place of their names."""
+        return resolved(self.named) if self.named.functions() else self.named
 
     def __call__(self) -> pl.DataFrame:
         """Return the rows, as `hf.scenario(frame)` makes them."""
         Documents._made[self.digest] = self
-        frame = frame_scenario(self.rows(), input="lm_eval_input", references="lm_eval_references", name="task").frame
+        frame = frame_scenario(self.rows(), **_COLUMNS, name="task").frame
         assert frame is not None
         return frame.rows
 
@@ -87,34 +93,48 @@ class Documents:
         split = self.config.eval_split
         if split is None:
             raise SpecError.at(self.config.task, "test_split", "is missing, and so is validation_split.")
-        return read_split(self.config, split, self.data)
+        process = self.config.process_docs
+        if process is None:
+            return read_split(self.config, split, self.data)
+        return pl.DataFrame(self._read(split, process), infer_schema_length=None, strict=False)
+
+    def _read(self, split: str, process: Any) -> list[dict[str, Any]]:
+        """Return the documents of a split, as the task's Python function makes them."""
+        rows = read_split(self.config, split, self.data).to_dicts()
+        if process is None:
+            return rows
+        try:
+            from datasets import Dataset
+        except ImportError:
+            raise CapabilityError(
+                f"Task {self.config.task!r} needs the package datasets for its Python function: pip install lm-eval."
+            ) from None
+        return [dict(document) for document in process(Dataset.from_list(rows))]
 
     @cached_property
     def documents(self) -> list[dict[str, Any]]:
         """The evaluated documents."""
-        return self.table.to_dicts()
+        split, process = self.config.eval_split, self.config.process_docs
+        return self._read(split, process) if process is not None and split is not None else self.table.to_dicts()
 
     @cached_property
     def pool(self) -> list[dict[str, Any]]:
         """The documents that few-shot examples are sampled from."""
         fewshot = self.config.fewshot
         if fewshot.split is not None:
-            if fewshot.split == self.config.eval_split:
-                return self.documents
-            documents = read_split(self.config, fewshot.split, self.data).to_dicts()
-        elif isinstance(fewshot.samples, tuple):
-            documents = [dict(sample) for sample in fewshot.samples]
-        else:
-            split = self.config.training_split or self.config.validation_split or self.config.test_split
-            documents = (
-                self.documents
-                if split in (None, self.config.eval_split)
-                else read_split(self.config, str(split), self.data).to_dicts()
-            )
-        return documents
+            same = fewshot.split == self.config.eval_split and fewshot.process_docs == self.config.process_docs
+            return self.documents if same else self._read(fewshot.split, fewshot.process_docs)
+        samples = fewshot.samples() if callable(fewshot.samples) else fewshot.samples
+        if samples is not None:
+            return [dict(sample) for sample in samples]
+        split = self.config.training_split or self.config.validation_split or self.config.test_split
+        same = split in (None, self.config.eval_split)
+        return self.documents if same else self._read(str(split), self.config.process_docs)
 
     def field(self, document: Mapping[str, Any], source: Any, key: str) -> Any:
-        """Return a field of the document by its name, or the rendered template."""
+        """Return a field of the document by its name, the rendered template, or the result of a Python function."""
+        if callable(source):
+            return source(document)
         if isinstance(source, str):
             if source in document:
                 return document[source]
@@ -125,14 +145,15 @@ class Documents:
         """Return the question of a document; the index of an option for tasks with several inputs."""
         source = self.config.doc_to_text if source is None else source
         value = self.field(document, source, "doc_to_text")
-        is_index = isinstance(value, str) and source not in document and value.isdigit()
+        is_template = isinstance(source, str) and source not in document
+        is_index = is_template and isinstance(value, str) and value.isdigit()
         return int(value) if is_index and self.config.doc_to_choice is not None else value
 
     def target(self, document: Mapping[str, Any], source: Any = None) -> Any:
         """Return the target of a document: a text, the index of an option, or a list of these."""
         source = self.config.doc_to_target if source is None else source
         value = self.field(document, source, "doc_to_target")
-        if not isinstance(value, str) or source in document:
+        if not isinstance(value, str) or callable(source) or source in document:
             return value
         if value.isdigit() and self.config.doc_to_choice is not None:
             return int(value)
@@ -176,7 +197,7 @@ class Documents:
     def rows(self) -> pl.DataFrame:
         """Return the documents with the pieces of their prompts."""
         pieces = [self._pieces(index, document) for index, document in enumerate(self.documents)]
-        taken = [name for name in self.table.columns if name.startswith("lm_eval_")]
+        taken = [name for name in self.table.columns if name.startswith("lm_eval_") or name in _MEANT]
         return pl.concat([self.table.drop(taken), pl.DataFrame(pieces, schema=_PIECES)], how="horizontal")
 
     def _pieces(self, position: int, document: dict[str, Any]) -> dict[str, Any]:
@@ -209,6 +230,7 @@ class Documents:
             "lm_eval_continuations": continuations,
             "lm_eval_choices": _texts(document.get("choices")),
             "lm_eval_scoring": self.scoring,
+            "lm_eval_split": "test",
         }
 
     def _spans(self, document: dict[str, Any], question: str) -> tuple[str, str, str]:
@@ -273,18 +295,18 @@ class Documents:
         sampler = self.config.fewshot.sampler
         indices = list(range(len(pool)))
         if sampler == "first_n":
-            kept = [index for index in indices if document is None or pool[index] != document]
-            return self._enough(kept, shots)[:shots]
+            others = [index for index in indices if document is None or pool[index] != document]
+            return self._enough(others, shots)[:shots]
         if sampler != "default":
             raise CapabilityError(f"Task {self.config.task!r}: the sampler {sampler!r} of examples is unsupported.")
         if document is None:
             return stream.sample(self._enough(indices, shots), shots)
         drawn = stream.sample(self._enough(indices, shots + 1), shots + 1)
-        kept = [index for index in drawn if pool[index] != document][:shots]
-        if len(kept) < shots:
+        chosen = [index for index in drawn if pool[index] != document][:shots]
+        if len(chosen) < shots:
             others = [index for index in indices if pool[index] != document]
-            kept = stream.sample(self._enough(others, shots), shots)
-        return kept
+            chosen = stream.sample(self._enough(others, shots), shots)
+        return chosen
 
     def _enough(self, indices: list[int], shots: int) -> list[int]:
         if len(indices) < shots:
@@ -316,7 +338,7 @@ class Documents:
             raise SpecError.at(self.config.task, "doc_to_target", f"must be text in an example, not {answer!r}.")
         if prefix:
             answer = prefix + (" " if _needs_delimiter(prefix, answer) else "") + answer
-        return text + answer + str(fewshot.fewshot_delimiter)
+        return f"{text}{answer}{fewshot.fewshot_delimiter}"
 
 
 _REFERENCE = pl.List(pl.Struct({"text": pl.String, "correct": pl.Boolean}))
@@ -331,7 +353,12 @@ _PIECES: dict[str, pl.DataType] = {
     "lm_eval_continuations": pl.List(pl.String),
     "lm_eval_choices": pl.List(pl.String),
     "lm_eval_scoring": pl.String(),
+    "lm_eval_split": pl.String(),
 }
+# Columns of a frame that have a meaning for `hf.scenario(frame)`; columns of these names are skipped.
+_MEANT = ("content", "sub_split")
+# The parameters of `hf.scenario(frame)`; the document's own columns of any other name are the scenario's columns.
+_COLUMNS: dict[str, Any] = {"input": "lm_eval_input", "references": "lm_eval_references", "split": "lm_eval_split"}
 
 
 def _needs_delimiter(before: str, after: str) -> bool:
@@ -436,9 +463,8 @@ def load_tasks(name: str, *, data: str | None, trust_remote_code: bool) -> Seque
     Raises:
         UnknownNameError: No task has this name.
         SpecError: The task file is invalid.
-        ArgumentError: The task needs Python functions.
+        ArgumentError: The task needs Python functions that aren't trusted.
     """
-    del trust_remote_code
     if name.endswith((".yaml", ".yml")):
         path = Path(name).expanduser().resolve()
         content = read_task_file(path)
@@ -450,8 +476,8 @@ def load_tasks(name: str, *, data: str | None, trust_remote_code: bool) -> Seque
         entries = index(tasks_folder())
         group = read_tasks(find_task(name, entries), entries)
     if len(group.tasks) == 1:
-        return [task_scenario(group.tasks[0], data, name)]
-    return group_scenarios(group, data, name)
+        return [task_scenario(group.tasks[0], data, name, trust_remote_code=trust_remote_code)]
+    return group_scenarios(group, data, name, trust_remote_code=trust_remote_code)
 
 
 def _folder_of(path: Path) -> Path:
@@ -481,13 +507,14 @@ class GroupDocuments:
                 types.setdefault(column, set()).add(dtype)
         mixed = [column for column, dtypes in types.items() if len(dtypes - {pl.Null()}) > 1]
         rows = pl.concat([frame.drop(mixed, strict=False) for frame in frames], how="diagonal_relaxed")
-        columns = {"input": "lm_eval_input", "references": "lm_eval_references", "subset": "lm_eval_subtask"}
-        made = frame_scenario(rows, **columns, name="group").frame
+        made = frame_scenario(rows, **_COLUMNS, subset="lm_eval_subtask", name="group").frame
         assert made is not None
         return made.rows
 
 
-def group_scenarios(group: Group, data: str | None, name: str) -> Sequence[ScenarioSpec]:
+def group_scenarios(
+    group: Group, data: str | None, name: str, *, trust_remote_code: bool = False
+) -> Sequence[ScenarioSpec]:
     """Return the scenario of a group, whose subsets are its tasks; several scenarios if its tasks differ in form.
 
     The mean is that of lm-eval's group: of all documents, or of the tasks if it doesn't weight them by size.
@@ -495,7 +522,7 @@ def group_scenarios(group: Group, data: str | None, name: str) -> Sequence[Scena
     Raises:
         ArgumentError, CapabilityError: A task is unsupported.
     """
-    specs = [task_scenario(config, data, config.task) for config in group.tasks]
+    specs = [task_scenario(config, data, config.task, trust_remote_code=trust_remote_code) for config in group.tasks]
     if len({(spec.adapter, spec.decoding, spec.metrics) for spec in specs}) > 1:
         return specs
     documents = GroupDocuments([Documents(config, data) for config in group.tasks])
@@ -516,14 +543,14 @@ def _scenario_name(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.\-]", "_", name)
 
 
-def task_scenario(config: TaskConfig, data: str | None, name: str) -> ScenarioSpec:
+def task_scenario(config: TaskConfig, data: str | None, name: str, *, trust_remote_code: bool = False) -> ScenarioSpec:
     """Return the scenario of a task. Its documents are read when they are first needed.
 
     Raises:
-        ArgumentError: The task needs Python functions.
-        CapabilityError: The output type or a metric is unsupported.
+        ArgumentError: The task needs Python functions that aren't trusted.
+        CapabilityError: The output type, a metric or a Python function is unsupported.
     """
-    check_pure(config)
+    check_functions(config, trust_remote_code=trust_remote_code)
     if config.output_type not in _METHODS:
         raise CapabilityError(f"Task {config.task!r}: output_type {config.output_type} is unsupported.")
     metrics = _metrics(config)

@@ -394,7 +394,7 @@ def every_punctuation(response: str) -> bool:
 
 @instruction("format:parentheses")
 def nested_parentheses(response: str) -> bool:
-    """Return whether there are brackets nested five deep, of which the inner one is closed."""
+    """Return whether brackets are nested five deep, with the inner one closed."""
     opening, deepest = [], 0
     for character in response:
         if character in "([{":

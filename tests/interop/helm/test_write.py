@@ -296,6 +296,17 @@ def test_log_probabilities_of_texts_and_options_are_read_back(tmp_path: Path) ->
             assert again.rescore(metric).value(metric) == pytest.approx(ours.value(metric))
 
 
+def test_metrics_of_seahelm_have_names_with_their_language() -> None:
+    classes = "helm.benchmark.metrics.seahelm_metrics."
+    specs: list[dict[str, Any]] = [
+        {"class_name": f"{classes}SEAHELMQAMetric", "args": {"language": "th"}},
+        {"class_name": f"{classes}SEAHELMMachineTranslationMetric"},
+    ]
+    assert metrics_of(specs, "generation") == [
+        *("squad_exact_match_score(language='th')", "squad_f1_score(language='th')", "chr_f_plus_plus")
+    ]
+
+
 def test_metrics_of_whole_sets_are_written_for_each_perturbation(tmp_path: Path) -> None:
     plan = hf.scenario("sampler").where(subject="music").limit(6).perturb("lowercase")
     plan = plan.metrics("exact_match", "classification_macro_f1")

@@ -52,7 +52,11 @@ task:
 aggregate_metric_list: [{metric: acc, weight_by_size: false}]
 """
 TRAIN = [{"question": f"Train {n}?", "choices": ["a", "b"], "gold": "ab"[n % 2], "topic": "x"} for n in range(6)]
-TEST = [{"question": f" Test {n}? ", "choices": ["red", "green"], "gold": "red", "topic": "colors"} for n in range(4)]
+TEST = [
+    # columns with the names of ours stay the document's
+    {"question": f" Test {n}? ", "choices": ["red", "green"], "gold": "red", "topic": "colors", "split": "val", "id": n}
+    for n in range(4)
+]
 
 
 @pytest.fixture
@@ -108,6 +112,8 @@ def test_options_are_scored_after_the_rendered_prompt() -> None:
     assert results.metric_names == ["option_accuracy", "option_accuracy_per_character"]
     assert results.value("option_accuracy") == 1.0
     assert plan.where(question=" Test 2? ").instances().collect()["row_index"].to_list() == [2]
+    instances = plan.instances().collect()
+    assert instances.select("split", "data_split").unique().rows() == [("test", "val")]
 
 
 @pytest.mark.usefixtures("folder")
@@ -183,7 +189,7 @@ def test_a_task_runs_on_the_command_line(capsys: pytest.CaptureFixture[str]) -> 
 def test_unknown_names_functions_and_classes_are_typed_errors() -> None:
     with pytest.raises(UnknownNameError, match=r"lm-eval task 'toy_choise'.*\n?.*Did you mean 'toy_choice'"):
         hf.scenario("lm_eval:toy_choise")
-    with pytest.raises(ArgumentError, match=r"function utils\.process \(process_docs\).*pip install lm-eval"):
+    with pytest.raises(ArgumentError, match=r"function utils\.process \(process_docs\).*trust_remote_code=True"):
         hf.scenario("lm_eval:toy_code")
     with pytest.raises(CapabilityError, match="is a Python class"):
         hf.scenario("lm_eval:toy_class")

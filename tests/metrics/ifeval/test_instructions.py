@@ -36,7 +36,9 @@ CASES: dict[str, tuple[dict[str, Any], list[str], list[str]]] = {
     "count:numbers": ({"number": 2.0}, ["1,000 and 3.5", "in 1999 or '99"], ["1 2 3", "none"]),
     "count:person_names": ({"number": 2.0}, ["Emma met Liam.", "Zoe, Leo, Ava"], ["Emma met Emma.", "Emmanuel, Liam"]),
     "count:pronouns": ({"number": 3.0}, ["I saw him and her.", "he/she/it"], ["I saw Ann.", "The shed."]),
-    "count:punctuation": ({}, ["What?! Yes, no; so: go! Why? End.", "A‽ b, c; d: e! f? g."], ["What?!", "a, b; c: d! e?"]),
+    "count:punctuation": (
+        {}, ["What?! Yes, no; so: go! Why? End.", "A‽ b, c; d: e! f? g."], ["What?!", "a, b; c: d! e?"],
+    ),
     "count:unique_word_count": ({"number": 3.0}, ["one two three", "One one, two - three"], ["one One one.", "a b"]),
     "count:word_count_range": ({"min_words": 2.0, "max_words": 3.0}, ["two words", "it's on"], ["one", "a b c d"]),
     "count:words_japanese": ({"number": 2.0}, ["a 猫 b かな", "a 12 c 犬."], ["a b c", "猫 cat"]),
