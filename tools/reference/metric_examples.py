@@ -260,6 +260,14 @@ EXAMPLES: dict[str, Example] = {
         "grid_match", ("The output is [[0, 1], [1,0]].", ["[[0, 1], [1, 0]]"]), ("[[0, 1]]", ["[[0, 1], [1, 0]]"])
     ),
     "super_gpqa_match": letters("super_gpqa_match", "So the best option is **(B)**.", "ANSWER: A", "It is Lyon"),
+    # inspect
+    "inspect_match": pairs("inspect_match", ("so it is 18.", ["18"]), ("18 or 19", ["18"])),
+    "inspect_includes": pairs("inspect_includes", ("It is PARIS, I think", ["Paris"]), ("Rome", ["Paris"])),
+    "inspect_pattern": pairs("inspect_pattern(pattern='#### (.+)')", ("so #### 18", ["18"]), ("18", ["18"])),
+    "inspect_answer": pairs("inspect_answer(pattern='word')", ("So. ANSWER: Yes.", ["yes"]), ("yes", ["yes"])),
+    "inspect_choice": letters("inspect_choice", "So. ANSWER: B", "ANSWER: A", "It is Lyon"),
+    "inspect_exact": pairs("inspect_exact", ("The Eiffel Tower.", ["eiffel tower"]), ("a tower", ["eiffel tower"])),
+    "inspect_f1": pairs("inspect_f1", ("the red car", ["a red bus"]), ("a car", ["a red car"])),
     # overlap
     "drop_f1": pairs("drop_f1", ("12 yards", ["12"]), ("the 12.0", ["12"]), answers=[[["12"]], [["12"]]]),
     "drop_em": pairs("drop_em", ("12 yards", ["12"]), ("the 12.0", ["12"]), answers=[[["12"]], [["12"]]]),
@@ -357,6 +365,7 @@ EXAMPLES: dict[str, Example] = {
     "maj@k": outputs("maj@3", ["7", "8", "7"], "7"),
     "at_least@k": outputs("at_least@2", ["7", "8", "7"], "7"),
     "pass^k": outputs("pass^2", ["7", "8", "7", "7"], "7"),
+    "inspect_epochs": outputs("inspect_epochs(metric='exact_match', reducer='mode')", ["7", "8", "7"], "7"),
     "monte_carlo_entropy": outputs("monte_carlo_entropy", ["a", "b"], logprob=[-2.0, -4.0], output_tokens=[1, 1]),
     "self_bleu": outputs("self_bleu", ["a b c d", "a b c d", "a b c e"]),
     # calibration
