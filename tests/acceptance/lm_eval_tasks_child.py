@@ -46,7 +46,8 @@ def run_task(question: dict[str, Any]) -> dict[str, Any]:
     if question["shots"] is not None:
         task.config.num_fewshot = question["shots"]
     task.build_all_requests(limit=question["limit"])
-    requests, documents = [], {}
+    requests: list[list[Any]] = []
+    documents: dict[int, list[Any]] = {}
     for instance in task.instances:
         requests.append([instance.request_type, instance.doc_id, list(instance.arguments)])
         scored = instance.request_type == "loglikelihood"

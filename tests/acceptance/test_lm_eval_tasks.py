@@ -255,7 +255,8 @@ def of_mmlu_pro(subject: str, number: int) -> dict[str, Any]:
 
 @pytest.mark.shared
 def test_3_tasks_with_python_functions(shared: Path, tasks: Path, tmp_path: Path) -> None:
-    entries, questions = index(tasks), []
+    entries = index(tasks)
+    questions: list[dict[str, Any]] = []
     names = sorted(name for name in entries if re.fullmatch(r"mmlu_pro(_plus)?_(?!llama|plus)[a-z_]+", name))
     for name in [name for name in names if entries[name].kind == "task" and entries[name].path]:
         subject = re.sub(r"mmlu_pro_(plus_)?", "", name).replace("_", " ")

@@ -297,7 +297,7 @@ def load_hub_tasks(name: str, *, data: str | None, trust_remote_code: bool) -> S
             "task", task_id, [key for key in tasks if key], hint=f"{address}/{_FILE} has them."
         )
     chosen = {task_id: tasks[task_id]} if task_id else tasks
-    return [_scenario(address, root, task, data, single=len(tasks) == 1) for task in chosen.values()]
+    return [_hub_scenario(address, root, task, data, single=len(tasks) == 1) for task in chosen.values()]
 
 
 def _read(address: str, data: str | None) -> tuple[str, str]:
@@ -381,7 +381,7 @@ def _tasks(address: str, content: Mapping[str, Any]) -> dict[str, dict[str, Any]
     return tasks
 
 
-def _scenario(address: str, root: str, task: dict[str, Any], data: str | None, *, single: bool) -> ScenarioSpec:
+def _hub_scenario(address: str, root: str, task: dict[str, Any], data: str | None, *, single: bool) -> ScenarioSpec:
     task_id = str(task.get("id") or "")
     name = Path(address).name if single or not task_id else task_id
     where = f"{address}/{_FILE}: {task_id or name}"
@@ -397,8 +397,8 @@ def _scenario(address: str, root: str, task: dict[str, Any], data: str | None, *
     fields = _fields(where, task.get("field_spec"))
     definition = Definition(
         name=name,
-        solvers=_steps(where, task, "solvers"),
-        scorers=_steps(where, task, "scorers"),
+        solvers=_hub_steps(where, task, "solvers"),
+        scorers=_hub_steps(where, task, "scorers"),
         epochs=epochs,
         reducers=(reducer,) if reducer else (),
         description=f"The task {task_id or name} of {address}.",
@@ -411,14 +411,14 @@ def _scenario(address: str, root: str, task: dict[str, Any], data: str | None, *
         table = read_split(
             TaskConfig(task=name, dataset_path=path, dataset_name=None if config == "default" else config), split, data
         )
-        samples = [_sample(where, fields, record) for record in table.iter_rows(named=True)]
+        samples = [_hub_sample(where, fields, record) for record in table.iter_rows(named=True)]
         return shuffled_choices(samples) if task.get("shuffle_choices") else samples, table
 
     digest = repr((address, root, data, sorted(task.items(), key=str)))
     return task_scenario(definition, digest, make, f"hf:{address}#{task_id}" if task_id else f"hf:{address}")
 
 
-def _steps(where: str, task: Mapping[str, Any], key: str) -> tuple[Step, ...]:
+def _hub_steps(where: str, task: Mapping[str, Any], key: str) -> tuple[Step, ...]:
     listed = task.get(key)
     if not isinstance(listed, list) or not listed:
         raise SpecError.at(where, key, "must be a list with at least one name.")
@@ -446,7 +446,7 @@ def _fields(where: str, spec: Any) -> dict[str, Any]:
     return {"input": "input", "target": "target", "choices": None, "metadata": None, **spec}
 
 
-def _sample(where: str, fields: Mapping[str, Any], record: Mapping[str, Any]) -> Sample:
+def _hub_sample(where: str, fields: Mapping[str, Any], record: Mapping[str, Any]) -> Sample:
     def value(key: str, column: str) -> Any:
         if column not in record:
             raise ArgumentError.unknown_value(f"{where}: field_spec.{key}: unknown column {column!r}", column, record)

@@ -124,7 +124,7 @@ class Documents:
         if fewshot.split is not None:
             same = fewshot.split == self.config.eval_split and fewshot.process_docs == self.config.process_docs
             return self.documents if same else self._read(fewshot.split, fewshot.process_docs)
-        samples = fewshot.samples() if callable(fewshot.samples) else fewshot.samples
+        samples: Any = fewshot.samples() if callable(fewshot.samples) else fewshot.samples
         if samples is not None:
             return [dict(sample) for sample in samples]
         split = self.config.training_split or self.config.validation_split or self.config.test_split
