@@ -11,11 +11,10 @@ from helmframe.stats.calibration import calibration
 from helmframe.stats.compare import compare
 from helmframe.stats.gap import gap
 from helmframe.stats.gate import Gate, gate
-from helmframe.stats.helm_definition import helm_definition
 from helmframe.stats.leaderboard import leaderboard, leaderboard_of_means
 from helmframe.stats.power import Power, power
 from helmframe.stats.prediction_powered import prediction_powered
-from helmframe.stats.robustness import consistency, robustness
+from helmframe.stats.robustness import consistency, helm_definition, robustness
 from helmframe.stats.sequential import sequential
 from helmframe.stats.table import aggregate, table
 from helmframe.stats.worst_case import worst_at_k, worst_case, worst_scores
