@@ -100,7 +100,7 @@ _LAZY = {
     "load_ipython_extension": "views.completion:load_ipython_extension",
     "read_helm": "interop.helm.read:read_helm",
     "read_every_eval_ever": "interop.every_eval_ever:read_every_eval_ever",
-    "read_inspect": "interop.inspect_logs:read_inspect",
+    "read_inspect": "interop.inspect.logs:read_inspect",
     "read_lm_eval": "interop.lm_eval.logs:read_lm_eval",
     "stats": "stats",
     "suite": "interop.suites:suite",

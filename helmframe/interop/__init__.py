@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from helmframe.interop.every_eval_ever import read_every_eval_ever
     from helmframe.interop.helm.read import read_helm
-    from helmframe.interop.inspect_logs import read_inspect
+    from helmframe.interop.inspect.logs import read_inspect
     from helmframe.interop.lm_eval.logs import read_lm_eval
 
 __all__ = ["read_every_eval_ever", "read_helm", "read_inspect", "read_lm_eval"]
@@ -15,7 +15,7 @@ __all__ = ["read_every_eval_ever", "read_helm", "read_inspect", "read_lm_eval"]
 _MODULES = {
     "read_every_eval_ever": "every_eval_ever",
     "read_helm": "helm.read",
-    "read_inspect": "inspect_logs",
+    "read_inspect": "inspect.logs",
     "read_lm_eval": "lm_eval.logs",
 }
 

@@ -18,7 +18,7 @@ from helmframe.metrics.judge import COMPLETION, FIRST, SECOND, Formula, Items, S
 
 _FIELDS = (
     *("judge", "version", "description", "source", "scale", "rescale", "empty", "max_tokens", "prompt"),
-    *("higher_is_better", "against", "items", "scores", "score"),
+    *("higher_is_better", "against", "items", "scores", "score", "graded"),
 )
 
 
@@ -114,7 +114,7 @@ def _loaded(path: Path) -> Template:
         raise SpecError.at(file, "empty", f"must be on the scale ({scale.shown}), not {empty!r}.")
     if not is_integer(max_tokens) or max_tokens < 1:
         raise SpecError.at(file, "max_tokens", f"must be an integer ≥ 1, not {max_tokens!r}.")
-    for key in ("rescale", "higher_is_better"):
+    for key in ("rescale", "higher_is_better", "graded"):
         if not isinstance(fields.get(key, False), bool):
             raise SpecError.at(file, key, f"must be true or false, not {fields[key]!r}.")
     template = Template(
@@ -131,6 +131,7 @@ def _loaded(path: Path) -> Template:
         items=_items(fields.get("items"), file),
         scores=_scores(fields.get("scores", {}), file),
         formula=Formula(str(fields["score"])) if "score" in fields else None,
+        graded=fields.get("graded", False),
     )
     try:
         return _checked(template, "prompt")

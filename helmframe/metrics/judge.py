@@ -49,6 +49,9 @@ Reply in exactly this form, with nothing after it and no such tags anywhere else
 <reasoning>one or two sentences</reasoning>
 {tags}
 """
+# Inspect's delimiters of data in a prompt, and the last grade in a reply; invisible characters may surround the colon.
+_DELIMITER = r"(?i)\[(BEGIN|END) (DATA)\]"
+_GRADE = r"(?is)\A(?:.*\W)?GRADE{0}:{0}(\w*)".replace("{0}", "[\\s\u200b-\u200f\u2060\u2063\ufeff]*")
 _REMINDER_OF_SCORES = (
     "\nAn earlier reply of yours to this could not be read. End with these lines, once and in this order, and fill in "
     "the values:\n{tags}\n"
@@ -213,6 +216,7 @@ class Template:
     items: Items | None = None
     scores: tuple[tuple[str, Scale], ...] = ()
     formula: Formula | None = None
+    graded: bool = False
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -232,7 +236,8 @@ class Template:
     @property
     def head(self) -> str:
         """Return the common start of all prompts."""
-        return _DATA + _PLACEHOLDER.split(self.prompt)[0]
+        start = _PLACEHOLDER.split(self.prompt)[0]
+        return start if self.graded else _DATA + start
 
     @property
     def source_columns(self) -> tuple[str, ...]:
@@ -255,6 +260,8 @@ class Template:
     @property
     def reminder(self) -> str:
         """Return the text that is added after a reply that could not be parsed."""
+        if self.graded:
+            return f"\nEnd with 'GRADE: $LETTER', where $LETTER is {self.scale.shown}.\n"
         if self.scores:
             return _REMINDER_OF_SCORES.replace("{tags}", self._tags)
         return _REMINDER.replace("{scale}", self.scale.shown)
@@ -273,12 +280,17 @@ class Template:
     def rest(self) -> pl.Expr:
         """Return the text after `head`, for a frame with the template's columns: data between marks, and the form."""
         texts = {name: NAMES.get(name, pl.col(name)).cast(pl.String).fill_null("") for name in self.columns}
+        pieces = _PLACEHOLDER.split(self.prompt)[1:]
+        if self.graded:
+            plain = {name: text.str.replace_all(_DELIMITER, "[${1}-${2}]") for name, text in texts.items()}
+            return pl.concat_str(
+                plain[piece] if index % 2 == 0 else pl.lit(piece) for index, piece in enumerate(pieces)
+            )
         key = _key(key_of("judge", *texts.values()))
         marked = {
             name: pl.concat_str(pl.lit(f"<<<{name} "), key, pl.lit("\n"), text, pl.lit("\n"), key, pl.lit(">>>"))
             for name, text in texts.items()
         }
-        pieces = _PLACEHOLDER.split(self.prompt)[1:]
         parts = [marked[piece] if index % 2 == 0 else pl.lit(piece) for index, piece in enumerate(pieces)]
         return pl.concat_str(*parts, pl.lit(self.form))
 
@@ -301,6 +313,11 @@ class Template:
         A reply ends with `<score>…</score>`, and contains it once: a verdict that the judge quotes is not its own.
         """
         text = pl.col(reply)
+        if self.graded:
+            grade = text.str.extract(_GRADE, 1).str.to_lowercase()
+            letter = grade.replace({"correct": "c", "incorrect": "i", "partial": "p"}).str.to_uppercase()
+            verdict = pl.when(letter.str.len_chars() == 1).then(letter)
+            return [text.alias("reasoning"), verdict.alias("verdict"), self.scale.number(verdict).alias("value")]
         tags = [name for name, _ in self.scores] or ["score"]
         pattern = r"\s*".join(rf"<{tag}>\s*([^<>]*?)\s*</{tag}>" for tag in tags)
         once = pl.all_horizontal(text.str.count_matches(rf"(?i)<\s*/?\s*{tag}\b") == 2 for tag in tags)

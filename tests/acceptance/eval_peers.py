@@ -69,7 +69,7 @@ def made_venv(folder: Path, packages: Sequence[str], without: Sequence[str] = ()
 # Benchmarks of other tools, without what they need for models and servers.
 BENCHMARKS = [
     "inspect-evals==0.26.0", "evalscope==1.14.1", "backoff", "colorlog", "editdistance", "emoji", "filetype", "syllapy",
-    "wonderwords",
+    "toml", "wonderwords",
 ]  # fmt: skip
 
 

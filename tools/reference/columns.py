@@ -2,6 +2,7 @@
 
 import json
 import re
+import tempfile
 from typing import Any
 
 import polars as pl
@@ -146,6 +147,9 @@ def _frames() -> dict[str, pl.DataFrame]:
         "read": with_shared(parse(completions.lazy()), READ.schema).collect(), "scores": results.scores.collect(),
         "verdicts": results.verdicts.collect(), "stats": results.table(), "progress": run.progress(),
     }  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        pl.DataFrame({"text": _ROWS["question"][1:]}).write_parquet(f"{folder}/corpus.parquet")
+        frames["overlap"] = plan.overlap(f"{folder}/corpus.parquet", n=2).sort("fraction", descending=True)
     return {name: _perturbed_first(frame) for name, frame in frames.items()}
 
 

@@ -260,11 +260,23 @@ EXAMPLES: dict[str, Example] = {
         "grid_match", ("The output is [[0, 1], [1,0]].", ["[[0, 1], [1, 0]]"]), ("[[0, 1]]", ["[[0, 1], [1, 0]]"])
     ),
     "super_gpqa_match": letters("super_gpqa_match", "So the best option is **(B)**.", "ANSWER: A", "It is Lyon"),
+    # inspect
+    "inspect_match": pairs("inspect_match", ("so it is 18.", ["18"]), ("18 or 19", ["18"])),
+    "inspect_includes": pairs("inspect_includes", ("It is PARIS, I think", ["Paris"]), ("Rome", ["Paris"])),
+    "inspect_pattern": pairs("inspect_pattern(pattern='#### (.+)')", ("so #### 18", ["18"]), ("18", ["18"])),
+    "inspect_answer": pairs("inspect_answer(pattern='word')", ("So. ANSWER: Yes.", ["yes"]), ("yes", ["yes"])),
+    "inspect_choice": letters("inspect_choice", "So. ANSWER: B", "ANSWER: A", "It is Lyon"),
+    "inspect_exact": pairs("inspect_exact", ("The Eiffel Tower.", ["eiffel tower"]), ("a tower", ["eiffel tower"])),
+    "inspect_f1": pairs("inspect_f1", ("the red car", ["a red bus"]), ("a car", ["a red car"])),
     # overlap
     "drop_f1": pairs("drop_f1", ("12 yards", ["12"]), ("the 12.0", ["12"]), answers=[[["12"]], [["12"]]]),
     "drop_em": pairs("drop_em", ("12 yards", ["12"]), ("the 12.0", ["12"]), answers=[[["12"]], [["12"]]]),
     "f1_score": pairs("f1_score", ("the cat sat", ["a cat"]), ("cat cat sat", ["cat sat sat"])),
     "f1_bag": pairs("f1_bag", ("the cat sat", ["a cat"]), ("cat cat sat", ["cat sat sat"])),
+    "squad_f1_score": pairs("squad_f1_score(language='id')", ("di kota Bandung", ["Bandung, Indonesia"])),
+    "squad_exact_match_score": pairs(
+        "squad_exact_match_score(language='vi')", ("Hà Nội.", ["hà nội"]), ("Huế", ["hà nội"])
+    ),
     "bleu_1": pairs("bleu_1", ("the the cat", ["the cat sat"]), ("It sat. Go.", ["Go."])),
     "bleu_1_unsplit": pairs("bleu_1_unsplit", ("the the cat", ["the cat sat"]), ("It sat. Go.", ["Go."])),
     "bleu_4": pairs("bleu_4", ("a b c d x", ["a b c d e"])),
@@ -275,6 +287,7 @@ EXAMPLES: dict[str, Example] = {
     "rouge_l": pairs("rouge_l", ("sat a cat", ["cat sat"])),
     "corpus_bleu": pairs("corpus_bleu", ("The cat sat.", ["The cat sat."]), ("It is late.", ["It was late."])),
     "corpus_chrf": pairs("corpus_chrf", ("The cat sat", ["The cat sat."])),
+    "chr_f_plus_plus": pairs("chr_f_plus_plus", ("The cat sat", ["The cat sat."])),
     "corpus_ter": pairs("corpus_ter", ("The cat sat", ["The cat sat down"])),
     # classes and sets
     "class_f1": _classes("class_f1(label='a')"),
@@ -352,6 +365,7 @@ EXAMPLES: dict[str, Example] = {
     "maj@k": outputs("maj@3", ["7", "8", "7"], "7"),
     "at_least@k": outputs("at_least@2", ["7", "8", "7"], "7"),
     "pass^k": outputs("pass^2", ["7", "8", "7", "7"], "7"),
+    "inspect_epochs": outputs("inspect_epochs(metric='exact_match', reducer='mode')", ["7", "8", "7"], "7"),
     "monte_carlo_entropy": outputs("monte_carlo_entropy", ["a", "b"], logprob=[-2.0, -4.0], output_tokens=[1, 1]),
     "self_bleu": outputs("self_bleu", ["a b c d", "a b c d", "a b c e"]),
     # calibration
