@@ -18,8 +18,7 @@ from helmframe._core.specs import ScenarioSpec
 from helmframe.config import data_root, from_home
 from helmframe.errors import ArgumentError, CapabilityError, SourceMissingError, SpecError, UnknownNameError
 from helmframe.interop.inspect.definition import Definition, Sample, Step, shuffled_choices, task_scenario
-from helmframe.interop.lm_eval.config import TaskConfig
-from helmframe.interop.lm_eval.data import read_split
+from helmframe.interop.lm_eval.config import TaskConfig, read_split
 from helmframe.metrics.inspect_scorers import option_letter
 from helmframe.scenarios.catalogue import task_source
 from helmframe.scenarios.remote import HubPath, request_hub
