@@ -1,7 +1,4 @@
-"""Effects of perturbations on scores and completions: levels, flips, the paired change, and consistency.
-
-HELM's own robustness and fairness are here too, with their two denominators.
-"""
+"""Effects of perturbations: levels, flips, the paired change, consistency, and the definition of HELM."""
 
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
@@ -52,16 +49,6 @@ ROBUSTNESS = {
     "n": pl.Int64(),
     "n_changed": pl.Int64(),
     "n_dropped": pl.Int64(),
-}
-FAMILIES = ("robustness", "fairness")
-ALL_INSTANCES = "all instances"
-CHANGED = "instances it changed"
-HELM = {
-    "original": pl.Float64(),
-    "perturbed": pl.Float64(),
-    "worst": pl.Float64(),
-    "denominator": pl.String(),
-    "n": pl.Int64(),
 }
 
 
@@ -404,6 +391,18 @@ def _always(pairs: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
     return pairs.group_by(grain).agg(always=whole, k=pl.col("variant").n_unique())
 
 
+FAMILIES = ("robustness", "fairness")
+ALL_INSTANCES = "all instances"
+CHANGED = "instances it changed"
+HELM = {
+    "original": pl.Float64(),
+    "perturbed": pl.Float64(),
+    "worst": pl.Float64(),
+    "denominator": pl.String(),
+    "n": pl.Int64(),
+}
+
+
 @protect_columns("by")
 def helm_definition(
     scores: pl.LazyFrame | pl.DataFrame, by: Sequence[str], *, families: Mapping[str, Collection[str]]
@@ -470,7 +469,7 @@ def _originals(variants: Variants) -> Floats:
     return np.repeat(first, lengths(starts, len(instance)))
 
 
-def _lowest(variants: Variants, inside: Flags) -> "tuple[Floats, Flags]":
+def _lowest(variants: Variants, inside: "Flags") -> "tuple[Floats, Flags]":
     """Return an instance's lowest score over the rows of the mask, and its first row."""
     instance = variants.rows.cell * variants.rows.units + variants.rows.unit
     rows = np.flatnonzero(inside)
