@@ -14,9 +14,9 @@ from helmframe.models.budget import Price, Prices, estimated_tokens, read_prices
 from helmframe.results._data import CLEAN, OVERLAPPING, Chunk, ResultsData, filter_equal, reader_of, with_overlap
 from helmframe.results._early_stopping import with_sequences
 from helmframe.stats.aggregate_set import aggregate_set
+from helmframe.stats.compare import gap
 from helmframe.stats.failures import ERRORS_ALLOWED
 from helmframe.stats.frames import map_chunks
-from helmframe.stats.gap import gap
 from helmframe.stats.table import aggregate, pivot_table, sort_table
 
 DEFINITIONS = ("helmframe", "helm")

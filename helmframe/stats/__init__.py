@@ -8,8 +8,7 @@ from helmframe.stats.aggregate_set import aggregate_set
 from helmframe.stats.agreement import agreement
 from helmframe.stats.board import Leaderboard
 from helmframe.stats.calibration import calibration
-from helmframe.stats.compare import compare
-from helmframe.stats.gap import gap
+from helmframe.stats.compare import compare, gap
 from helmframe.stats.gate import Gate, gate
 from helmframe.stats.leaderboard import leaderboard, leaderboard_of_means
 from helmframe.stats.power import Power, power
