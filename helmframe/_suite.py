@@ -248,19 +248,27 @@ class Suite:
     def explain(self, *, prices: Prices | None = None) -> str:
         """Return a description of the run of each plan, and the plans that lack a part. See `Plan.explain`.
 
+        Raises:
+            HelmframeError: Each plan lacks a part. It is the first error.
+
         >>> import helmframe as hf
         >>> suite = hf.suite(hf.scenario("sampler"), hf.scenario("everyday")).limit(1)
         >>> suite.explain().count("scenario")
         2
         """
+        errors: list[HelmframeError] = []
 
         def text(plan: Plan) -> str:
             try:
                 return plan.explain(prices=prices)
             except MISSING_PARTS as error:
+                errors.append(error)
                 return _skip_text(Skipped(_scenario_names(plan), str(error)))
 
-        return "\n\n".join([*map(text, self.plans), *map(_skip_text, self.skipped)])
+        texts = list(map(text, self.plans))
+        if errors and len(errors) == len(texts):
+            raise errors[0]
+        return "\n\n".join([*texts, *map(_skip_text, self.skipped)])
 
     def score(
         self,

@@ -15,7 +15,7 @@ from tests.cli.test_run import MUSIC, typed
     [
         (["run"], 'Nothing to run. Write: helmframe run "mmlu:subject=philosophy,model=org/name"', 2),
         (["run", "-c", "nowhere.conf"], "nowhere.conf: can't be read: No such file or directory.", 2),
-        (["run", "nowhere.yaml"], "nowhere.yaml: can't be read: No such file or directory.", 2),
+        (["run", "nowhere.yaml"], "nowhere.yaml: file not found.", 2),
         (["run", "bad.conf"], "bad.conf: invalid HOCON: ", 2),
         (["run", "samplr:model=oracle()"], "Did you mean 'sampler'?", 2),
         (["run", "sampler:subjet=music,model=oracle()"], "Did you mean 'subject'?", 2),

@@ -1,5 +1,6 @@
 """`helmframe check`: what is wrong with a spec is found without its data."""
 
+import re
 from pathlib import Path
 
 import polars as pl
@@ -165,10 +166,10 @@ def test_a_server_that_is_down_is_no_fault_of_the_file(
     assert out.count("\n") == 1
 
 
-def test_an_address_of_a_server_without_a_scheme_is_named(
+def test_an_address_of_a_server_needs_no_scheme(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "localhost:19000")
     assert main(["check", str(folder), "--data", "s3://evals"]) == 1
     out = capsys.readouterr().out
-    assert out.startswith("UNREAD  mine.yaml  AWS_ENDPOINT_URL='localhost:19000': ")
+    assert re.search(r"UNREAD  mine\.yaml .* can't be reached .*localhost:19000", out)
