@@ -32,7 +32,7 @@ def mock(reply: Any) -> Any:
 def judged(name: str, template: str, logs: str) -> dict[str, Any]:
     """Return the numbers of equal and all prompts and scores of a task that a model scores."""
     plan = hf.scenario(f"inspect:{FILE}@{name}", trust_remote_code=True)
-    counts = {"task": name, "prompts": 0, "prompts_equal": 0, "scores": 0, "scores_equal": 0}
+    counts: dict[str, Any] = {"task": name, "prompts": 0, "prompts_equal": 0, "scores": 0, "scores_equal": 0}
     for shift, grade in enumerate(REPLIES):
         theirs: list[str] = []
         ours: list[str] = []

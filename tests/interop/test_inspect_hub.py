@@ -248,3 +248,19 @@ def test_a_task_compares_with_a_log_of_inspect(text_task: str, tmp_path: Path) -
         new, old.rescore("inspect_includes"), metrics="inspect_includes", axis=["model", "prompt", "decoding"]
     )
     assert table.select("n", "difference").rows() == [(2, 0.0)]
+
+
+def test_a_run_resumes_with_the_cached_completions(text_task: str) -> None:
+    calls: list[str] = []
+
+    def answer(prompt: str) -> str:
+        calls.append(prompt)
+        return "It is 2"
+
+    model = hf.model(answer, name="m", version="1")
+    plan = hf.scenario(text_task).perturb("uppercase")
+    plan.where(level=1).generate(model).score()
+    assert len(calls) == 2 - (ROWS["question"][0] == ROWS["question"][0].upper())
+    results = hf.Plan.from_yaml(plan.to_yaml()).generate(model).score()
+    assert len(calls) == len(set(calls)) == 3
+    assert results.scores.filter(metric="inspect_includes").collect().height == 4
