@@ -218,6 +218,11 @@ def test_templates_read_no_attributes_and_have_limits(template: str, expected: s
         assert render("task", template, values, unknown="keep") == expected
 
 
+def test_a_template_can_not_multiply_a_text() -> None:
+    with pytest.raises(SpecError, match="inserts more than"):
+        render("task", "{prompt}" * 5_000, {"prompt": "x" * 1_000}, unknown="keep")
+
+
 def test_anchors_can_not_multiply_a_file(tmp_path: Path) -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 9)]
