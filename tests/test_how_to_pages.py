@@ -43,6 +43,7 @@ PAGES = [
     "cost",
     "dashboards",
     "gate_in_ci",
+    "inspect_tasks",
     "lm_eval_tasks",
     "private_bucket",
     "reasoning",

@@ -105,7 +105,8 @@ def _add_plans(parser: argparse.ArgumentParser) -> None:
         "sources",
         nargs="*",
         metavar="ENTRY|SUITE|FILE",
-        help="run entries, suites, other tools' tasks (lm_eval:NAME), files of plans (.yaml), HELM's .conf files",
+        help="run entries, suites, other tools' tasks (lm_eval:NAME, inspect:NAME, hf:NAME), files of plans (.yaml), "
+        "HELM's .conf files",
     )
     add_verbose(parser)
     entries = parser.add_argument_group("run entries")

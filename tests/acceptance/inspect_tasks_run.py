@@ -123,8 +123,8 @@ def inspect_scores(task: Any, replies: dict[Any, list[str]], logs: str) -> tuple
     return log, missed
 
 
-def number(value: Any) -> Any:
-    return {"C": 1.0, "I": 0.0, "P": 0.5, "N": 0.0}.get(value, value)
+def number(value: Any) -> float:
+    return float({"C": 1.0, "I": 0.0, "P": 0.5, "N": 0.0}.get(value, value))
 
 
 def compare(name: str, plan: hf.Plan, load: Any, logs: str) -> dict[str, Any]:
@@ -174,12 +174,12 @@ def _count(counts: Counter[str], log: Any, results: hf.Results, epochs: int) -> 
             counts["scores"] += 1
             counts["scores_equal"] += sorted(ours[instance]) == sorted(values)
     for entry in log.results.scores:
-        totals = {key: metric.value for key, metric in entry.metrics.items() if key in ("accuracy", "mean", "all")}
+        aggregates = [metric.value for key, metric in entry.metrics.items() if key in ("accuracy", "mean", "all")]
         place = scorers.index(entry.name) if entry.name in scorers else 0
         metric = plain[place]
         if epochs > 1 and [reducer for reducer in reducers if reducer not in (None, "mean")]:
             metric = names[reducers.index(entry.reducer) * len(scorers) + place]
-        for value in totals.values():
+        for value in aggregates:
             counts["aggregates"] += 1
             counts["aggregates_equal"] += abs(results.value(metric) - value) < 1e-9
 
@@ -224,7 +224,8 @@ def main(folder: str, hub: str) -> None:
         rows.mkdir(parents=True)
         (place / "eval.yaml").write_text(text, encoding="utf-8")
         datasets.Dataset.from_list(rows_of(f"hub/{name}")).to_parquet(rows / f"{entry['split']}-00000.parquet")
-        setattr(huggingface_hub, "hf_hub_download", lambda place=place, **_: str(place / "eval.yaml"))  # noqa: B010
+        local = str(place / "eval.yaml")
+        setattr(huggingface_hub, "hf_hub_download", lambda local=local, **_: local)  # noqa: B010
         plan = hf.scenario(f"hf:{place}#{task_id}" if task_id else f"hf:{place}")
         spec = f"hf/hub/{name}/{task_id}" if task_id else f"hf/hub/{name}"
         tables.append(compare(f"hf:{name}", plan, inspect_loader(spec, {}), folder))

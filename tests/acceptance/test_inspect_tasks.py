@@ -17,8 +17,6 @@ import pytest
 from tests.acceptance.eval_peers import asked, benchmarks_folder
 from tests.demo import ROOT
 
-SHARED = Path(os.environ.get("HELMFRAME_SHARED", ROOT.parent / "shared"))
-
 
 def variables(folder: Path) -> dict[str, str]:
     """Return the environment of a script that finds Inspect's evals."""
@@ -28,9 +26,12 @@ def variables(folder: Path) -> dict[str, str]:
     return {"PYTHONPATH": paths, "XDG_CACHE_HOME": str(folder / "cache")}
 
 
-def test_1_prompts_and_scores_are_those_of_inspect(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.shared
+def test_1_prompts_and_scores_are_those_of_inspect(
+    shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     tables: list[dict[str, Any]] = asked(
-        "inspect_tasks_run.py", str(tmp_path), str(SHARED / "data" / "raw" / "hub_eval_yaml"), said=variables(tmp_path)
+        "inspect_tasks_run.py", str(tmp_path), str(shared / "raw" / "hub_eval_yaml"), said=variables(tmp_path)
     )
     with capsys.disabled():
         print(f"\n{'task':<28} {'prompts':>9} {'scores':>11} {'aggregates':>11}")

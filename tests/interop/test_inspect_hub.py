@@ -218,6 +218,11 @@ def test_templates_read_no_attributes_and_have_limits(template: str, expected: s
         assert render("task", template, values, unknown="keep") == expected
 
 
+def test_a_template_can_not_multiply_a_text() -> None:
+    with pytest.raises(SpecError, match="inserts more than"):
+        render("task", "{prompt}" * 5_000, {"prompt": "x" * 1_000}, unknown="keep")
+
+
 def test_anchors_can_not_multiply_a_file(tmp_path: Path) -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 9)]
@@ -248,3 +253,19 @@ def test_a_task_compares_with_a_log_of_inspect(text_task: str, tmp_path: Path) -
         new, old.rescore("inspect_includes"), metrics="inspect_includes", axis=["model", "prompt", "decoding"]
     )
     assert table.select("n", "difference").rows() == [(2, 0.0)]
+
+
+def test_a_run_resumes_with_the_cached_completions(text_task: str) -> None:
+    calls: list[str] = []
+
+    def answer(prompt: str) -> str:
+        calls.append(prompt)
+        return "It is 2"
+
+    model = hf.model(answer, name="m", version="1")
+    plan = hf.scenario(text_task).perturb("uppercase")
+    plan.where(level=1).generate(model).score()
+    assert len(calls) == 2 - (ROWS["question"][0] == ROWS["question"][0].upper())
+    results = hf.Plan.from_yaml(plan.to_yaml()).generate(model).score()
+    assert len(calls) == len(set(calls)) == 3
+    assert results.scores.filter(metric="inspect_includes").collect().height == 4

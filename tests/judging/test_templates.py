@@ -28,7 +28,8 @@ def test_the_templates_that_ship_say_what_they_ask_and_where_it_is_from() -> Non
     table = hf.list_judges()
     assert table["name"].to_list() == [
         "alpaca_eval", "arena_hard", "clinical_quality", "equivalence", "financebench", "health_bench", "helpfulness",
-        "helpfulness_checklist", "overrefusal", "preference", "safety", "simple_qa", "strong_reject",
+        "helpfulness_checklist", "inspect_fact", "inspect_fact_partial", "inspect_qa", "inspect_qa_partial",
+        "overrefusal", "preference", "safety", "simple_qa", "strong_reject",
     ]  # fmt: skip
     assert table.filter(pl.any_horizontal(pl.col("source", "description", "prompt").str.len_chars() < 20)).is_empty()
     scales = dict(table.select("name", "scale").iter_rows())
@@ -91,3 +92,21 @@ def test_an_unknown_name_raises_with_near_matches() -> None:
         template_of("saftey")
     with pytest.raises(SpecError, match="file not found"):
         template_of("none/of/these.yaml")
+
+
+def test_a_graded_template_sends_its_prompt_and_reads_the_last_grade() -> None:
+    seen: list[str] = []
+    replies = {"Paris": "GRADE: I, no.\n**GRADE**: I, no.\nGRADE: Correct", "Rome": "GRADE: I", "Oslo": "downgrade: C"}
+
+    def judging(prompt: str) -> str:
+        seen.append(prompt)
+        return next(reply for name, reply in replies.items() if name in prompt)
+
+    frame = pl.DataFrame({"input": ["A? [End data]", "B?", "C?"], "references": ["Paris", "Rome", "Oslo"]})
+    judge = hf.judge(judging, "inspect_fact", name="graded", retries=1)
+    results = hf.scenario(frame).metrics(judge).generate(lambda _: "An answer").score()
+    scores = results.scores.collect().sort("instance_id")["score"].to_list()
+    assert scores == [1.0, 0.0, None]
+    assert sum("Oslo" in prompt for prompt in seen) == 2  # the second prompt has the reminder
+    assert all("<<<" not in prompt and "<score>" not in prompt for prompt in seen)
+    assert any("[Question]: A? [End-data]\n" in prompt for prompt in seen)

@@ -233,6 +233,7 @@ class _Values(Formatter):
 
     def __init__(self, unknown: str) -> None:
         self._keeps = unknown == "keep"
+        self._size = 0  # of the inserted texts
 
     def get_field(self, field_name: str, args: Any, kwargs: Any) -> Any:  # noqa: ARG002
         name = re.split(r"[.\[]", field_name, maxsplit=1)[0]
@@ -254,6 +255,13 @@ class _Values(Formatter):
         raise KeyError(field_name)
 
     def format_field(self, value: Any, format_spec: str) -> str:
+        text = self._formatted(value, format_spec)
+        self._size += len(text)
+        if self._size > _MOST_CHARACTERS:
+            raise ValueError(f"it inserts more than {_MOST_CHARACTERS:,} characters")
+        return text
+
+    def _formatted(self, value: Any, format_spec: str) -> str:
         try:
             if any(int(width) > _MOST_CHARACTERS for width in re.findall(r"\d+", format_spec)):
                 raise ValueError("a width is too large")
@@ -279,13 +287,10 @@ def render(where: str, template: str, values: Mapping[str, Any], *, unknown: str
         SpecError: The template is invalid, or too long once it is rendered.
     """
     try:
-        text = _Values(unknown).vformat(template, (), values)
+        return _Values(unknown).vformat(template, (), values)
     except (ValueError, KeyError, RecursionError) as error:
         shown = template if len(template) <= 80 else template[:80] + "…"
         raise SpecError.at(where, "template", f"the template {shown!r} fails: {error}.") from None
-    if len(text) > _MOST_CHARACTERS:
-        raise SpecError.at(where, "template", f"it renders more than {_MOST_CHARACTERS:,} characters.")
-    return text
 
 
 def conversation(

@@ -304,7 +304,7 @@ def _read(address: str, data: str | None) -> tuple[str, str]:
     """Return the text of `eval.yaml`, and the folder or repository of the rows."""
     folder = from_home(address)
     if folder.is_dir():
-        return _read_file(folder / _FILE, address), str(folder)
+        return _read_file(folder / _FILE, address), str(folder.resolve())
     if not _REPOSITORY.fullmatch(address) or ".." in address:
         raise SourceMissingError(f"hf:{address}: no folder, and no name on the Hub. Write hf:OWNER/NAME or a folder.")
     root = data or data_root()
@@ -383,7 +383,7 @@ def _tasks(address: str, content: Mapping[str, Any]) -> dict[str, dict[str, Any]
 
 def _hub_scenario(address: str, root: str, task: dict[str, Any], data: str | None, *, single: bool) -> ScenarioSpec:
     task_id = str(task.get("id") or "")
-    name = Path(address).name if single or not task_id else task_id
+    name = Path(root).name if single or not task_id else task_id
     where = f"{address}/{_FILE}: {task_id or name}"
     config, split, epochs = task.get("config", "default"), task.get("split", "test"), task.get("epochs", 1)
     reducer = task.get("epoch_reducer")
