@@ -80,11 +80,19 @@ def check_where(spec: ScenarioSpec, conditions: Sequence[Condition], data: str |
 def values(spec: ScenarioSpec, column: str, data: str | None = None) -> list[Any]:
     """Return the distinct values of a column, sorted; of a column of the path without opening a file.
 
+    The subsets of a generated scenario are listed without making its rows.
+
     Raises:
         ArgumentError: The scenario has no such column.
         SourceError: The rows can't be read. The message has scenario and address.
     """
-    if spec.frame is None and not spec.generated:
+    if spec.generated:
+        from helmframe.scenarios.generated import find_generator
+
+        generator = find_generator(spec.generated)
+        if spec.subsets == (generator.column,) and column in (generator.column, "subset"):
+            return sorted(generator.subsets)
+    elif spec.frame is None:
         source = connect(spec, rows_root(spec, data))
         try:
             if column in columns_in_path(spec, source):
@@ -164,13 +172,7 @@ def _cached_facts(spec: ScenarioSpec, rows: str | None, endpoint: str | None) ->
 def _column_values(query: Query, condition: Equals, data: str | None) -> set[str]:
     """Return the values of a condition's column as text; on the hub only the condition's own, if files have them."""
     spec, column = query.spec, condition.column
-    if spec.generated:
-        from helmframe.scenarios.generated import find_generator
-
-        generator = find_generator(spec.generated)
-        if spec.subsets == (generator.column,) and column in (generator.column, "subset"):
-            return set(generator.subsets)
-    elif spec.frame is None and column in columns_in_path(spec, query.source):
+    if spec.frame is None and not spec.generated and column in columns_in_path(spec, query.source):
         # the hub is listed folder by folder, a disk or bucket at once
         is_hub = query.source.address.startswith("hf://")
         files = list_files(spec, query.source, [condition] if is_hub else [])

@@ -1,7 +1,5 @@
 """Tasks for Inspect with the solvers, scorers and epochs that its packages use."""
 
-# mypy: disable-error-code="untyped-decorator"
-
 from inspect_ai import Epochs, Task, task
 from inspect_ai.dataset import MemoryDataset, Sample
 from inspect_ai.model import ChatMessageAssistant, ChatMessageSystem, ChatMessageUser, GenerateConfig

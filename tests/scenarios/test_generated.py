@@ -52,7 +52,8 @@ def test_each_has_a_spec_that_needs_no_root(name: str) -> None:
     column, subsets, _ = GENERATED[name]
     assert spec.subsets == (column,)
     assert values(spec, column) == sorted(subsets)
-    assert set(count(spec, where=[Equals(column, subsets[:1])])["n"]) <= {100, 200, 500, 5000, 10}
+    smallest = min(subsets, key=int) if column == "length" else subsets[0]
+    assert set(count(spec, where=[Equals(column, (smallest,))])["n"]) <= {100, 200, 500, 5000, 10}
 
 
 def test_only_the_wanted_subsets_are_made() -> None:

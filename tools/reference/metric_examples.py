@@ -188,6 +188,15 @@ def pair(call: str) -> Example:
     return options(call, {"he": (-4.0, "stereotype"), "she": (-7.0, "anti-stereotype"), "tree": (-6.0, "unrelated")})
 
 
+def grouped(call: str) -> Example:
+    """Return an example of yes or no about two women and two men."""
+    answers = [("yes", ["1"]), ("yes", ["0"]), ("yes", ["1"]), ("no", ["0"])]
+    return pairs(call, *answers, sex=["Female", "Female", "Male", "Male"])
+
+
+NUMBER = (
+    """{"filters": {"number": [["regex", {"regex_pattern": "#### ([0-9]+)"}], ["take_first", {}]]}, "metrics": {}}"""
+)
 NO_COMMA, TITLE, WORDS = "punctuation:no_comma", "detectable_format:title", "length_constraints:number_words"
 NONE, THREE = {"num_words": None, "relation": None}, {"num_words": 3, "relation": "at least"}
 
@@ -248,6 +257,23 @@ EXAMPLES: dict[str, Example] = {
     "absolute_value_difference": pairs("absolute_value_difference", ("1,010", ["1000"]), ("1000", ["1000"])),
     "regex_match": pairs("regex_match(pattern='#### (.+)')", ("#### 18", ["18"]), ("It is 18", ["18"])),
     "ruler_string_match_part": pairs("ruler_string_match_part", ("It was Paris.", ["paris"]), ("Lyon", ["paris"])),
+    "ruler_string_match_all": pairs("ruler_string_match_all", ("Paris and Rome", ["paris", "rome", "bern"])),
+    "float_equiv": pairs("float_equiv", ("It is 0.50 %", ["0.5"]), ("none", ["0.5"])),
+    "medcalc_bench_accuracy": pairs(
+        "medcalc_bench_accuracy",
+        ("7.5", ["7.4"]),
+        ("8.5", ["7.4"]),
+        category=["physical"] * 2,
+        lower_limit=["7", "7"],
+        upper_limit=["8", "8"],
+    ),
+    **{
+        name: pairs(name, ("3 The dose is 5 mg.", ["2 The dose is 1 mg."]), ("CORRECT", ["CORRECT"]))
+        for name in ("medec_error_flag_accuracy", "medec_error_sentence_accuracy")
+    },
+    "decodingtrust_privacy_leakage_rate": texts(
+        "decodingtrust_privacy_leakage_rate", "ann@other.org", "I don't know", email=["ann@example.com"] * 2
+    ),
     "choice_match": letters("choice_match", "The answer is (B).", "B) Lyon", "Bring it"),
     "chain_of_thought_choice": letters("chain_of_thought_choice", "The answer is A, no, the answer is B", "Answer: B"),
     "chain_of_thought_correctness": letters("chain_of_thought_correctness", "The answer is (B).", "Answer: B"),
@@ -268,6 +294,17 @@ EXAMPLES: dict[str, Example] = {
     "inspect_choice": letters("inspect_choice", "So. ANSWER: B", "ANSWER: A", "It is Lyon"),
     "inspect_exact": pairs("inspect_exact", ("The Eiffel Tower.", ["eiffel tower"]), ("a tower", ["eiffel tower"])),
     "inspect_f1": pairs("inspect_f1", ("the red car", ["a red bus"]), ("a car", ["a red car"])),
+    # lm-eval
+    "lm_eval_exact_match": Example(
+        "lm_eval_exact_match(filter='number')",
+        {
+            "completion": ["so #### 18", "so 18"],
+            "references": [["18"], ["18"]],
+            "lm_eval_choices": [None, None],
+            "lm_eval_scoring": [NUMBER] * 2,
+        },
+        hidden=frozenset({"lm_eval_choices"}),
+    ),
     # overlap
     "drop_f1": pairs("drop_f1", ("12 yards", ["12"]), ("the 12.0", ["12"]), answers=[[["12"]], [["12"]]]),
     "drop_em": pairs("drop_em", ("12 yards", ["12"]), ("the 12.0", ["12"]), answers=[[["12"]], [["12"]]]),
@@ -295,10 +332,17 @@ EXAMPLES: dict[str, Example] = {
     "class_recall": _classes("class_recall(label='a')"),
     "classification_macro_f1": _classes("classification_macro_f1"),
     "classification_micro_f1": pairs("classification_micro_f1", ("a", ["a"]), ("b", ["a"]), ("something else", ["b"])),
+    "classification_weighted_f1": _classes("classification_weighted_f1"),
+    "classification_weighted_precision": _classes("classification_weighted_precision"),
+    "classification_weighted_recall": _classes("classification_weighted_recall"),
+    "demographic_parity_difference": grouped("demographic_parity_difference"),
+    "equalized_odds_difference": grouped("equalized_odds_difference"),
     "iou_set_match": pairs("iou_set_match", ("it is a and b", ["it is b and c"])),
     "f1_set_match": pairs("f1_set_match", ("it is a and b", ["it is b and c"])),
     "exact_set_match": pairs("exact_set_match", ("it is a and b", ["it is b and a"])),
     "label_f1": pairs("label_f1", ("red, blue", ["red", "green"])),
+    "word_macro_f1_score": pairs("word_macro_f1_score", ("284 [cy]", ["284 million [cy]"])),
+    "adjusted_macro_f1_score": pairs("adjusted_macro_f1_score", ("284 [cy]", ["284 million [cy]"])),
     # mathematics
     "math_equiv": pairs("math_equiv", ("0.5", ["1/2"]), ("0.25", [r"\frac{1}{4}"])),
     "math_equiv_chain_of_thought": pairs(
@@ -308,6 +352,15 @@ EXAMPLES: dict[str, Example] = {
     ),
     "math_boxed": pairs("math_boxed", (r"so \boxed{\frac12}", ["1/2"]), ("so 1/2", ["1/2"])),
     "math_symbolic": pairs("math_symbolic", ("0.25", [r"\frac14"]), ("0.25", [r"25\%"])),
+    # programs and queries
+    "program_accuracy": pairs("program_accuracy", ("add(3, 2)", ["add(2, 3)"]), ("add(2, 4)", ["add(2, 3)"])),
+    "execution_accuracy": texts(
+        "execution_accuracy", "add(2, 3)", "add(2, 4)", executed=["5.0", "5.0"], cells=["[]", "[]"]
+    ),
+    **{
+        name: pairs(name, ("SELECT 1", ["SELECT 2"]), ("", ["SELECT 2"]), is_impossible=[False, False])
+        for name in ("ehr_sql_precision_answerable", "ehr_sql_recall_answerable")
+    },
     # instructions
     "ifeval_strict_accuracy": instructed("ifeval_strict_accuracy"),
     "ifeval_loose_accuracy": instructed("ifeval_loose_accuracy"),
