@@ -9,12 +9,11 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from itertools import groupby
 from typing import Any, NamedTuple, TypeAlias
 
-from helmframe._core.specs import ScenarioSpec
 from helmframe._pipeline import PlanSpec, Task, suite_tasks
 from helmframe._plan_yaml import dump_plan
 from helmframe.adapters.adapt import adapter_id
@@ -129,7 +128,7 @@ class Manifest:
             plans=plan_texts(plans),
             # two plans of a suite may divide a scenario into different shards
             scenarios={
-                task.spec.scenario: _scenario(task.spec) | {"whole_shards": counts[task.spec.scenario] == 1}
+                task.spec.scenario: _scenario(task) | {"whole_shards": counts[task.spec.scenario] == 1}
                 for task in tasks
             },
             perturbations={
@@ -271,10 +270,13 @@ def without_secrets(text: str) -> str:
     return re.sub(r"://[^/@\s]*@", "://", text)
 
 
-def _scenario(spec: ScenarioSpec) -> dict[str, Any]:
+def _scenario(task: Task) -> dict[str, Any]:
+    spec, scored = task.spec, [metric.name for metric in resolve_metrics(task.metrics)]
+    # a plan may replace the metrics of its scenario: then its first metric is the main one
+    main = spec.main if spec.main.metric in scored or not scored else replace(spec.main, metric=scored[0])
     return {
         "version": spec.version,
-        "main": dict(spec.main.__dict__),
+        "main": asdict(main),
         "subsets": list(spec.subsets),
         "description": spec.description,
     }

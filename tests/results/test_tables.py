@@ -308,3 +308,15 @@ def test_results_of_an_earlier_version_lack_the_newer_columns() -> None:
     assert old.cost().select("prompt_tokens", "cached_prompt_tokens", "cost").row(0) == (30, None, None)
     assert old.cost(prices={"m": (1, 1)})["cost"].item() == pytest.approx(33e-6)
     assert old.rescore("exact_match").value("exact_match") == results.value("exact_match")
+
+
+def test_a_plan_that_replaces_metrics_keeps_its_row_among_main_metrics() -> None:
+    frame = pl.DataFrame({"q": ["a", "b"], "a": ["a", "b"]})
+    one, two = (hf.scenario(frame, input="q", references="a", name=name).generate(_say_a) for name in ("one", "two"))
+    results = hf.suite(one, two.metrics("f1_score")).score()
+    assert results.main_metrics == ["quasi_exact_match", "f1_score"]
+    assert results.table(metrics=results.main_metrics).filter(scenario="two")["metric"].to_list() == ["f1_score"]
+
+
+def _say_a(_: str) -> str:
+    return "a"
