@@ -29,7 +29,7 @@ from helmframe.errors import ArgumentError
 from helmframe.judging.query import query_model
 from helmframe.judging.templates import template_names, template_of
 from helmframe.metrics.judge import COMPLETION, FIRST, KEY, ORDER, SECOND, Judge, Template, no_verdicts
-from helmframe.metrics.protocol import METRICS, Metric, flatten_metrics, resolve_metrics
+from helmframe.metrics.protocol import METRICS, Metric, check_free_of_columns, flatten_metrics, resolve_metrics
 from helmframe.metrics.score import parse
 from helmframe.models.budget import Budget
 from helmframe.models.completion_cache import CompletionCache
@@ -108,7 +108,7 @@ def judge(
 
     Raises:
         UnknownNameError: No template has that name.
-        ArgumentError: The prompt has no scale or no completion, or the scale is invalid.
+        ArgumentError: The prompt has no scale or no completion, the scale is invalid, or tables have a column `name`.
         NotAModelError: The model can't generate.
         CapabilityError: The model doesn't support a decoding parameter.
     """
@@ -140,6 +140,7 @@ def judge(
         check_decoding(judging_model, decoding, where="hf.judge")
     resolved = template_of(template, scale, rescale)
     metric_name = name or f"{resolved.judge}_by_{'+'.join(names)}"
+    check_free_of_columns(metric_name)
     decoded = frozen({"max_tokens": resolved.max_tokens, "temperature": 0.0, "stop": [], **decoding})
     arguments = {"rescale": rescale, "name": name, "retries": None if retries == _RETRIES else retries, **decoding}
     low, high = resolved.bounds

@@ -208,7 +208,7 @@ def metric(
         raise ArgumentError.no_name("hf.metric", name)
     if level not in LEVELS:
         raise ArgumentError(f"@metric(level={level!r}): level must be 'output', 'instance' or 'set'.")
-    _check_free_of_columns(name)
+    check_free_of_columns(name)
     low, high = range or ((0.0, 1.0) if unit == "fraction" else (None, None))
 
     def register(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -479,11 +479,11 @@ def _function_metric(function: Callable[..., Any]) -> Metric:
 def _free(name: str) -> str:
     if name in METRICS:
         raise ArgumentError(f"A metric named {name!r} already exists. Choose another name.")
-    _check_free_of_columns(name)
+    check_free_of_columns(name)
     return name
 
 
-def _check_free_of_columns(name: str) -> None:
+def check_free_of_columns(name: str) -> None:
     """Raise if the name is a column of `Results.rows()`, in which each metric is a column too."""
     if name in COMPLETIONS.key or name in ROW_COLUMNS:
         raise ArgumentError(

@@ -234,6 +234,11 @@ main: {{metric: exact_match, split: test}}
     assert results.verdicts.collect().height == 1
 
 
+def test_a_judge_is_not_named_as_a_column_of_the_tables() -> None:
+    with pytest.raises(ArgumentError, match="Metric name 'correct' isn't allowed, because tables have a column of"):
+        hf.judge(hf.models.echo(), "Is this brief? {completion}", scale={"yes": 1, "no": 0}, name="correct")
+
+
 def test_errors_of_options_name_the_judge() -> None:
     with pytest.raises(ArgumentError, match=r"hf.judge\(\) has no argument 'max_token'. Did you mean 'max_tokens'"):
         hf.judge(lambda prompt, **options: "1", "safety", max_token=5)
