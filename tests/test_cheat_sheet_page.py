@@ -59,7 +59,9 @@ def test_every_listed_name_is_named_and_no_other(heading: str, listing: str) -> 
 
 def test_every_adapter_and_listing_is_named() -> None:
     assert {f"hf.{name}" for name in hf.__all__ if name.startswith("list_")} - names_in("Listings") == set()
-    assert set(ADAPTERS) - names_in("Builder methods") == set()
+    # the adapters of other tools' tasks are selected by the task
+    own = {name for name in ADAPTERS if not name.startswith(("lm_eval_", "inspect_"))}
+    assert own - names_in("Builder methods") == set()
 
 
 def test_every_command_is_named() -> None:

@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
 from contextvars import copy_context
@@ -288,7 +288,7 @@ class Execution:
         """Submit the requests of all tasks of models with a batch API, and then run the tasks, which wait for them."""
         for plan, task in tasks:
             models = tuple(filter(self._submits, task.models))
-            with BackgroundWriter() as writer, suppress(*MISSING_PARTS):  # raised again when the task runs
+            with BackgroundWriter() as writer:
                 shared = Shared(
                     plan, replace(task, models=models), fingerprints, Manifest(), dict.fromkeys(models), writer, None
                 )
@@ -303,7 +303,7 @@ class Execution:
     def _submit_task(self, shared: Shared) -> None:
         """Add the requests of a task to batches, shard by shard."""
         with closing(self._prompts(shared)) as prompts:
-            for batch in prompts:  # later turns of conversations depend on these
+            for batch in _until_missing(prompts):  # later turns of conversations depend on these
                 for model, fitted in batch.prompts.items():
                     if self.budget.stopped.is_set():
                         return
@@ -605,6 +605,12 @@ class Execution:
             heart.join()
             manifest.end()
             write(status)
+
+
+def _until_missing(batches: Iterable[Batch]) -> Iterator[Batch]:
+    """Yield the batches; stop at an error of `MISSING_PARTS`, which is raised again when the task runs."""
+    with suppress(*MISSING_PARTS):
+        yield from batches
 
 
 def _planned_before(report: Report) -> Report:

@@ -58,7 +58,7 @@ def f1_bag() -> pl.Expr:
     return _counted("words", 1, _f_measure)
 
 
-@metric("drop_f1", needs=("answers",), source=_DROP, lm_eval="f1")
+@metric("drop_f1", needs=("answers",), source=_DROP)
 def drop_f1(output: str, answers: Sequence[Sequence[str]]) -> float:
     """Return the F1 of DROP: the share of common words of the output and the nearest answer, rounded to two decimals.
 

@@ -31,10 +31,10 @@ def test_elsewhere_nothing_is_offered(typed: str) -> None:
 
 def test_a_shell_offers_them_once_the_extension_is_loaded() -> None:
     shell = InteractiveShell()  # type: ignore[no-untyped-call]
-    line = 'hf.scenario("mml'
+    line = 'hf.scenario("gsm8'
     assert offered(shell, line) == []
     hf.load_ipython_extension(shell)
-    assert offered(shell, line) == ["mmlu", "mmlu_pro"]
+    assert offered(shell, line) == ["gsm8k"]
 
 
 def offered(shell: InteractiveShell, line: str) -> list[str]:

@@ -108,7 +108,7 @@ def test_who_answers_for_a_group_of_models_is_said_by_the_user() -> None:
 @pytest.mark.parametrize(
     ("text", "kind", "message"),
     [
-        ("mml:subject=anatomy", UnknownNameError, "Did you mean 'mmlu'?"),
+        ("sampelr:subject=music", UnknownNameError, "Did you mean 'sampler'?"),
         ("mmlu:subjec=anatomy", UnknownNameError, "Did you mean 'subject'?"),
         ("gsm:data_augmentation=typo_eazy", UnknownNameError, "Did you mean 'typo_easy'"),
         ("gsm:method=multiple_choice_jiont", UnknownNameError, "Did you mean 'multiple_choice_joint'"),
