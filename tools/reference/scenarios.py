@@ -65,7 +65,11 @@ def scenarios() -> str:
         "its terms and set `HF_TOKEN`. A source without a revision is pinned by the first mirror. *Checked* has the "
         "tools whose sources name the same data set, configuration, splits and columns. [Private bucket]"
         "(../private_bucket.md) shows how to fill a bucket.",
-        table(["scenario", "source", "revision", "license", "access", "checked"], _sources()),
+        # one column for source and revision: a laptop has no room for both
+        table(
+            ["scenario", "source and revision", "license", "access", "checked"],
+            [[name, f"{source} {revision}".removesuffix(" –"), *rest] for name, source, revision, *rest in _sources()],
+        ),
         "## Details",
         *(part for row in rows for part in _section(row, find_scenario(row["name"]))),
     )
