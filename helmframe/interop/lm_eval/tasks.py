@@ -186,12 +186,12 @@ class Documents:
 
     @cached_property
     def has_several_inputs(self) -> bool:
-        """Whether the options are inputs, each with the same continuation."""
+        """Return whether the options are inputs, each with the same continuation."""
         return self.config.doc_to_choice is not None and isinstance(self.text(self.documents[0]), int)
 
     @cached_property
     def has_several_targets(self) -> bool:
-        """Whether a document has a list of targets."""
+        """Return whether a document has a list of targets."""
         return isinstance(self.target(self.documents[0]), list)
 
     def rows(self) -> pl.DataFrame:
