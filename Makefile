@@ -12,7 +12,7 @@ NOTEBOOKS := HELMFRAME_PROGRESS=0 $(BIN)/pytest -q --nbval --nbval-sanitize-with
 DUCKDB2 := PYTHONPATH=$(HTTPFS) $(BIN)/pytest
 
 .PHONY: demo test test-slow docs reference lint types unit smoke slow serial notebooks duckdb2 \
-	acceptance parity simulations soak bench clean
+	package audit acceptance parity simulations soak bench clean
 
 demo: $(MODEL)/.made
 	@HELMFRAME_STORE=$${HELMFRAME_STORE:-demo/store} $(BIN)/python tools/demo.py $(MODEL)
@@ -63,6 +63,19 @@ docs: $(VENV)/.docs
 reference: $(VENV)/.dev
 	$(BIN)/python -m tools.build_reference
 
+# The wheel and the source archive in dist/, checked; and the bill of materials of the wheel's environment.
+package: $(VENV)/.release
+	rm -rf dist build/package && mkdir -p build
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/check-wheel-contents --ignore W002 dist/*.whl
+	$(PYTHON) -m venv build/package && build/package/bin/pip install --quiet --disable-pip-version-check dist/*.whl
+	$(BIN)/cyclonedx-py environment --output-reproducible --of JSON -o build/sbom.json build/package/bin/python
+
+# Known weaknesses in the dependencies. An exception needs a comment here with the reason.
+audit: $(VENV)/.release
+	$(BIN)/pip-audit --strict --progress-spinner off .
+
 # Long runs, outside CI ----------------------------------------------------------------------------------------------
 
 acceptance: $(VENV)/.dev $(MODEL)/.made
@@ -105,6 +118,10 @@ $(VENV)/.dev: $(VENV)/.venv pyproject.toml
 
 $(VENV)/.docs: $(VENV)/.venv pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[docs]'
+	@touch $@
+
+$(VENV)/.release: $(VENV)/.venv pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check build twine check-wheel-contents cyclonedx-bom pip-audit
 	@touch $@
 
 $(HTTPFS)/.made: $(VENV)/.dev

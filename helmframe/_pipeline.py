@@ -294,7 +294,22 @@ def train_pool(plan: PlanSpec, task: Task) -> pl.DataFrame:
     splits = task.spec.split_names.values() or SPLITS
     if pool.is_empty() and "train" in splits:
         logger.warning("Scenario %r has no train instances: its prompts have no few-shot examples.", task.spec.scenario)
+    if "shots" in dict(plan.adapter) and not plan.compat:
+        _warn_of_small_pool(task, pool)
     return pool.drop(unread_columns(task.spec), strict=False) if plan.compat else pool
+
+
+def _warn_of_small_pool(task: Task, pool: pl.DataFrame) -> None:
+    """Log a warning if a subset has fewer train instances than the plan has few-shot examples."""
+    shots = max(setting.adapter.shots for setting in task.settings)
+    sizes = pool.group_by("subset", maintain_order=True).len()
+    small = sizes.filter(pl.col("len") < shots).sort("len", maintain_order=True)
+    for subset, n in small.head(1).iter_rows():
+        where = f"subset {subset!r}" if subset else "the scenario"
+        logger.warning(
+            "Scenario %r: adapt(shots=%d), but %s has %d train instances: its prompts have %d examples.",
+            task.spec.scenario, shots, where, n, n,
+        )  # fmt: skip
 
 
 def task_shards(

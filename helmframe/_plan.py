@@ -20,6 +20,7 @@ from helmframe._core.specs import (
     Equals,
     Expression,
     Integers,
+    NamedValues,
     Numbers,
     Reasoning,
     Sample,
@@ -58,10 +59,13 @@ from helmframe.models.prompts import requests_by_turn, with_unknown_completions
 from helmframe.models.protocol import check_spelling, models_of
 from helmframe.perturbations.call import PerturbationCall
 from helmframe.perturbations.parsing import variants
-from helmframe.scenarios import check_where, find_scenarios, frame_scenario, read_call
+from helmframe.scenarios import check_where, find_scenarios, frame_scenario, is_rows_file
 
 if TYPE_CHECKING:
     from helmframe.results import Results
+
+# The decoding parameters for which a dict is a grid with names.
+_GRIDS = (*NUMBERS, "stop", "reasoning")
 
 
 @dataclass(frozen=True, repr=False)
@@ -204,7 +208,8 @@ class Plan:
                 sample_train, answer_pattern, chat_template, shot_order, cue_space, instructions_suffix,
                 reference_prefix_characters, chain_of_thought_prefix, chain_of_thought_suffix, substitutions,
                 multi_label, repeats, balance, shots_as, answer_parser, format_instructions, truncation,
-                scored_outputs. `hf.adapters.AdapterSpec` documents them. A list is a grid: `shots=[0, 5]`.
+                scored_outputs. `hf.adapters.AdapterSpec` documents them. A list is a grid: `shots=[0, 5]`. A dict is
+                a grid with names, which tables show: `instructions={"plain": "Answer.", "letter": "Answer A or B."}`.
 
         Raises:
             ArgumentError: A field is unknown, or a value is invalid.
@@ -215,15 +220,14 @@ class Plan:
         'Answer briefly.'
         """
         for key, value in fields.items():
-            if isinstance(value, Mapping):
-                raise ArgumentError(
-                    f"adapt({key}={{…}}): {key} must not be a mapping. For a grid, write {key}={[*value.values()]!r}."
-                )
             if key in NUMBERS or key == "stop":
                 raise ArgumentError(
                     f"adapt({key}={value!r}): {key} is a decoding parameter. Write .generate(model, {key}={value!r})."
                 )
-        return self._checked(adapter=merged(self._spec.adapter, frozen(fields)))
+        values: dict[str, Any] = {
+            key: NamedValues(value) if isinstance(value, Mapping) else value for key, value in fields.items()
+        }
+        return self._checked(adapter=merged(self._spec.adapter, frozen(values)))
 
     def generate(
         self,
@@ -244,7 +248,8 @@ class Plan:
     ) -> "Plan":
         """Return the plan with these models, which replace earlier ones; decoding parameters are merged by key.
 
-        A list of values of a decoding parameter is a grid (`temperature=[0, .7]`). None removes the parameter.
+        A list of values of a decoding parameter is a grid (`temperature=[0, .7]`), and a dict is a grid with names
+        (`temperature={"greedy": 0, "warm": .7}`). None removes the parameter.
 
         Args:
             model: Anything that generates text (see `hf.model`), a list of them, or {name: model}.
@@ -292,6 +297,10 @@ class Plan:
             json_schema=json_schema,
             **options,
         )
+        decoding = {
+            key: NamedValues(value) if isinstance(value, Mapping) and key in _GRIDS else value
+            for key, value in decoding.items()
+        }
         check_spelling(decoding, models)
         for target in models:
             check_decoding(target, decoding)
@@ -615,9 +624,9 @@ def scenario(
     main: str | None = None,
     trust_remote_code: bool = False,
 ) -> Plan:
-    """Return a plan over the instances of a scenario: by name, from a spec file, or from a data frame.
+    """Return a plan over the instances of a scenario: by name, from a spec file, or from rows.
 
-    The parameters from `input` on apply to data frames. Other columns of the frame are the scenario's own: conditions
+    The parameters from `input` on apply to rows. Other columns of the rows are the scenario's own: conditions
     and metrics use their names, and tables store them as `data_NAME`. Columns `split`, `content` (a list of {type,
     text, media}) and `sub_split` (text) have the meaning in `hf.schema("instances")`.
 
@@ -637,8 +646,10 @@ def scenario(
     [1.0, 0.0]
 
     Args:
-        source: The name of a scenario, the path of a spec file, a list of these, or a data frame (Polars, or an object
-            with an Arrow stream: pandas, pyarrow, DuckDB).
+        source: The name of a scenario, the path of a spec file, or a list of these. Or rows: a data frame (Polars,
+            pandas, pyarrow, DuckDB), a data set of the package datasets or a dict of its splits, a list of dicts, a
+            dict of columns, or the path of a CSV, TSV, JSON, JSON Lines or Parquet file on disk, in a bucket (`s3://`)
+            or on the Hub (`hf://`).
         data: The folder or `s3://bucket/prefix` with the rows; default `hf.configure(data=…)`, then HELMFRAME_DATA,
             then the Hub.
         compat: "helm" applies HELM's rules to the whole plan, as run entries do. Instance ids count the instances of
@@ -658,7 +669,7 @@ def scenario(
         split: The column with train, valid or test; default `split` if the frame has it, else all rows are test.
         images: The column or columns with images: bytes, {bytes, path} as on the Hub, paths below the data root, or
             lists of these. The n-th image replaces `<image n>` in the question; other images come before the question.
-        name: The name of the scenario; default a hash of its content.
+        name: The name of the scenario; default the file's name, or a hash of the content.
         method: The adapter method; default multiple_choice_joint with `choices`, chat with `turns`, else generation.
         adapter: Further fields of the adapter.
         decoding: Decoding parameters; default max_tokens and stop for the method.
@@ -671,6 +682,7 @@ def scenario(
         SpecError: The spec file is invalid.
         ArgumentError: `source` has another type, or a column is missing or has an unsupported type. The message lists
             near columns.
+        SourceError: The file of rows can't be read.
     """
     columns: dict[str, Any] = {
         "input": input, "references": references, "choices": choices, "answer": answer, "turns": turns, "id": id,
@@ -682,17 +694,15 @@ def scenario(
     if compat not in (None, "helm"):
         raise ArgumentError.unknown_value(f"scenario(compat={compat!r})", compat, ["helm"])
     root = None if data is None else str(data)
-    if not isinstance(source, str | Path | list | tuple):
-        return Plan(PlanSpec((frame_scenario(source, **columns),), data=root, compat=compat))
     names = list(source) if isinstance(source, list | tuple) else [source]
-    if not names or not all(isinstance(item, str | Path) for item in names):
-        raise ArgumentError(
-            "scenario([…]): a list must contain names of scenarios. For rows, write hf.scenario(pl.DataFrame(rows), …)."
-        )
+    named = bool(names) and all(isinstance(item, str | Path) for item in names)
+    if not named or is_rows_file(source):
+        return Plan(PlanSpec((frame_scenario(source, **columns),), data=root, compat=compat))
     for key in columns:
-        frame = read_call(str(source))
-        advice = "Remove it, or write hf.scenario(frame" if frame is None else f"Write hf.scenario({frame}"
-        raise ArgumentError(f"scenario({source!r}, {key}=…): {key} applies to a data frame only. {advice}, {key}=…).")
+        raise ArgumentError(
+            f"scenario({source!r}, {key}=…): {key} applies to rows only. Remove it, or write hf.scenario(frame, "
+            f"{key}=…)."
+        )
     found = [find_scenarios(str(item), root, trust_remote_code=trust_remote_code) for item in names]
     return Plan(PlanSpec(tuple(spec for specs in found for spec in specs), data=root, compat=compat))
 

@@ -5,7 +5,7 @@ compat: helm                                      # HELM's rules for the whole p
 where: [{subject: philosophy}, {year: {between: [1990, 1999]}}, "length(input) < 500"]
 sample: {n: 50, seed: 0}                          # or a number; or limit: 50
 perturb: {variants: [typos(prob=0.1)], seeds: 3}  # or a name, or a list of names
-adapt: {shots: [0, 5]}                            # a list is a grid
+adapt: {shots: [0, 5]}                            # a list is a grid; a mapping {name: value} is a grid with names
 generate: {model: {SmolLM2: models/SmolLM2-135M-Instruct}, temperature: 0.0}    # model: a name, a list, or {name: name}
 metrics: [exact_match]
 """
@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from helmframe._core.checks import is_integer
+from helmframe._core.safe_text import display_labels
 from helmframe._core.specs import Between, Call, Condition, DeferredFrame, Equals, Expression, ScenarioSpec, Sql, thawed
 from helmframe._core.yaml import parse_yaml, read_yaml
 from helmframe._pipeline import PlanSpec
+from helmframe.adapters.adapt import LONGEST_LABEL
 from helmframe.errors import PlanError, SpecError, near
 from helmframe.metrics.judge import Judge
 from helmframe.metrics.protocol import Metric
@@ -27,6 +29,8 @@ from helmframe.models.protocol import DECODING
 from helmframe.scenarios.catalogue import find_scenario, scenario_names
 
 VERBS = ("scenario", "data", "compat", "where", "sample", "limit", "perturb", "adapt", "generate", "metrics")
+# The value of a field that a plan lacks, in a label.
+_DEFAULT = "default"
 # The keys of a SQL condition that selects the rows of HELM's scenario.
 _NARROWING = {"sql", "narrows"}
 
@@ -123,6 +127,35 @@ def _plan_keys(plan: PlanSpec, *, objects: bool) -> dict[str, Any]:
             for metric in plan.metrics
         ]
     return keys
+
+
+def plan_labels(plans: Sequence[PlanSpec]) -> list[str]:
+    """Return a short label for each plan: the values that differ between them, else "plan=" and its number."""
+    fields = [_label_fields(plan) for plan in plans]
+    names = dict.fromkeys(name for values in fields for name in values)
+    differing = [name for name in names if len({values.get(name) for values in fields}) > 1]
+    shown = {
+        name: display_labels((values.get(name, _DEFAULT) for values in fields), LONGEST_LABEL) for name in differing
+    }
+    labels = [",".join(f"{name}={shown[name][values.get(name, _DEFAULT)]}" for name in differing) for values in fields]
+    if len(set(labels)) == len(labels):
+        return labels
+    return [",".join(filter(None, (f"plan={number}", label))) for number, label in enumerate(labels, 1)]
+
+
+def _label_fields(plan: PlanSpec) -> dict[str, str]:
+    """Return the fields of a plan that can distinguish it from other plans with the same scenario and model."""
+    keys = _plan_keys(plan, objects=True)
+    fields: dict[str, Any] = {}
+    for condition in keys.pop("where", []):
+        equals = condition if isinstance(condition, Mapping) and "sql" not in condition else {"where": condition}
+        fields |= {
+            name: "|".join(map(str, value)) if isinstance(value, list) else value for name, value in equals.items()
+        }
+    fields |= keys.pop("adapt", {})
+    fields |= {name: value for name, value in keys.pop("generate", {}).items() if name != "model"}
+    fields |= {name: value for name, value in keys.items() if name != "scenario"}
+    return {name: str(value) for name, value in fields.items()}
 
 
 def load_steps(source: str | Path) -> Iterator[Step]:
@@ -333,10 +366,13 @@ def _mapping(file: str, key: str, value: Any, example: str) -> dict[str, Any]:
 
 
 def _values(file: str, key: str, mapping: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the mapping; raise if a value isn't a plain value, a list of values (a grid), or a list of such lists."""
+    """Return the mapping; raise if a value isn't a plain value, a list or mapping of values, or a list of lists."""
     for name, value in mapping.items():
-        if not _is_value(value, depth=2):
-            raise SpecError.at(file, f"{key}.{name}", f"must be text, a number, true, false, or a list: {value!r}.")
+        named = isinstance(value, Mapping) and all(isinstance(label, str) for label in value)
+        if not (all(_is_value(element, 2) for element in value.values()) if named else _is_value(value, depth=2)):
+            raise SpecError.at(
+                file, f"{key}.{name}", f"must be text, a number, true, false, a list, or {{name: value}}: {value!r}."
+            )
     return dict(mapping)
 
 

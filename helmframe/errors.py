@@ -35,6 +35,27 @@ from typing import Self
 
 # Known names that a message shows.
 SHOWN = 5
+# A word of lm-eval, Inspect, lighteval or HELM → helmframe's words for it, which a message suggests.
+OTHER_TOOLS_WORDS = {
+    "acc": ("option_accuracy", "exact_match"),
+    "acc_norm": ("option_accuracy_per_character", "exact_match"),
+    "accuracy": ("option_accuracy", "exact_match"),
+    "fewshot": ("shots",),
+    "match": ("prefix_exact_match", "exact_match"),
+    "max_gen_toks": ("max_tokens",),
+    "max_new_tokens": ("max_tokens",),
+    "max_train_instances": ("shots",),
+    "n_shot": ("shots",),
+    "num_fewshot": ("shots",),
+    "num_outputs": ("n",),
+    "num_train_trials": ("trials",),
+    "pem": ("prefix_exact_match",),
+    "qem": ("quasi_exact_match",),
+    "stop_sequences": ("stop",),
+    "system_message": ("system",),
+    "system_prompt": ("system",),
+    "until": ("stop",),
+}
 # The functions that list all names of a kind.
 _LISTINGS = {
     "judge template": "hf.list_judges()",
@@ -260,8 +281,12 @@ MISSING_PARTS = (
 
 
 def near(name: object, names: Iterable[str], n: int = 3) -> list[str]:
-    """Return at most `n` names similar to `name`, the most similar first."""
-    by_lower = {text.lower(): text for text in names}
+    """Return at most `n` names that mean the same in another tool, or else are similar, the most similar first."""
+    texts = list(names)
+    same = [word for word in OTHER_TOOLS_WORDS.get(str(name).lower(), ()) if word in texts]
+    if same:
+        return same[:n]
+    by_lower = {text.lower(): text for text in texts}
     return [by_lower[match] for match in difflib.get_close_matches(str(name).lower(), by_lower, n=n, cutoff=0.6)]
 
 

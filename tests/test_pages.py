@@ -10,7 +10,7 @@ from tests.demo import ROOT
 from tests.snippets import snippets
 from tests.test_how_to_pages import PAGES as HOW_TO
 
-PAGES = ["index", "your_data", "extend", "compare", "coming_from", "how_it_works", "ray", "ray_arithmetic"]
+PAGES = ["index", "your_data", "extend", "compare", "coming_from", "how_it_works", "ray", "ray_arithmetic", "support"]
 NOT_RUN = "# not run here"
 
 

@@ -1,6 +1,7 @@
 """The sentence: frozen, comparable, checked as it is said; order does not matter; a list is a grid."""
 
 import dataclasses
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 import helmframe as hf
+from helmframe._core.specs import NamedValues
 from helmframe._pipeline import plan_tasks
 from helmframe._plan import spec_of
 from helmframe._schema import COMPLETIONS, INSTANCES, REQUESTS, SCORES, VARIANTS, Table
@@ -18,6 +20,7 @@ from helmframe.errors import (
     CapabilityError,
     NotAModelError,
     PlanError,
+    SourceError,
     SourceMissingError,
     SpecError,
     UnknownNameError,
@@ -89,16 +92,12 @@ ROWS = pl.DataFrame({"q": ["1+1?"], "a": ["2"]})
             TypeError,
             r"scenario\(\) got an unexpected keyword argument 'inputs'",
         ),
-        (lambda: hf.scenario("sampler", input="q"), ArgumentError, r"data frame only\. Remove it, or write hf\.scen"),
+        (lambda: hf.scenario("sampler", input="q"), ArgumentError, r"rows only\. Remove it, or write hf\.scen"),
+        (lambda: hf.scenario("gone.csv", input="q"), SourceMissingError, r"scenario 'gone\.csv': .*gone\.csv: bucket"),
         (
-            lambda: hf.scenario("faq.csv", input="q"),
-            ArgumentError,
-            r"input applies to a data frame only\. Write hf\.scenario\(pl\.read_csv\('faq\.csv'\), input=…\)\.",
-        ),
-        (
-            lambda: hf.scenario("faq.tsv"),
+            lambda: hf.scenario(["faq.tsv"]),
             SpecError,
-            r"Write hf\.scenario\(pl\.read_csv\('faq\.tsv', separator='\\t'\), input=…, references=…\)\.",
+            r"a file of rows isn't a spec\. Write hf\.scenario\('faq\.tsv', input=…, references=…\) in Python\.",
         ),
         (lambda: SAMPLER.where(subject=[]), ArgumentError, "the list must have at least one value"),
         (lambda: SAMPLER.where(row_index=hf.between(5, 1)), ArgumentError, "low must be at most high"),
@@ -272,9 +271,87 @@ def test_a_list_is_a_grid_of_settings() -> None:
     assert results.value(model="o", setting="shots=2") == 1.0
 
 
-def test_a_mapping_is_no_grid_of_settings() -> None:
-    with pytest.raises(ArgumentError, match=r"For a grid, write instructions=\['Say A\.', 'Say B\.'\]"):
-        hf.scenario("sampler").adapt(instructions={"a": "Say A.", "b": "Say B."})  # type: ignore[arg-type]
+def test_a_dict_is_a_grid_with_names() -> None:
+    prompts = {"plain": "Answer.", "letter": "Answer with the letter of the right option, please."}
+    plan = MUSIC.limit(2).adapt(instructions=prompts, shots=0).generate(hf.models.oracle())
+    results = plan.score()
+    names = ["instructions=plain", "instructions=letter"]
+    assert results.table(metrics="exact_match")["setting"].to_list() == names
+    assert list(results.manifest["settings"].values()) == [{"instructions": text} for text in prompts.values()]
+    heads = results.requests.select("setting", pl.col("prompt").str.split("\n").list.first()).unique().collect()
+    assert dict(heads.rows()) == dict(zip(names, prompts.values(), strict=True))
+    again = hf.Plan.from_yaml(MUSIC.limit(2).adapt(instructions=prompts, shots=0).to_yaml())
+    assert again.explain() == MUSIC.limit(2).adapt(instructions=prompts, shots=0).explain()
+    assert pickle.loads(pickle.dumps(NamedValues(prompts))).names == ("plain", "letter")
+
+
+def test_a_dict_of_decoding_values_is_a_grid_with_names() -> None:
+    plan = MUSIC.limit(1).generate(hf.models.oracle(), temperature={"greedy": 0.0, "warm": 0.7}, stop={"line": ["\n"]})
+    settings = plan.requests().collect().select("setting", "decoding").unique().sort("setting").rows()
+    assert settings == [
+        ("stop=line,temperature=greedy", '{"max_tokens": 1, "stop": ["\\n"], "temperature": 0.0}'),
+        ("stop=line,temperature=warm", '{"max_tokens": 1, "stop": ["\\n"], "temperature": 0.7}'),
+    ]
+
+
+def test_a_long_value_of_a_grid_has_a_short_distinct_label() -> None:
+    texts = [f"Read the question carefully, and then answer it {how}." for how in ("briefly", "with a letter")]
+    plan = MUSIC.limit(1).adapt(instructions=texts, shots=0)
+    names = plan.generate(hf.models.oracle()).score().table(metrics="exact_match")["setting"].to_list()
+    assert len(set(names)) == 2
+    assert max(map(len, names)) < 60
+
+
+@pytest.mark.parametrize(
+    ("field", "expected"),
+    [("num_fewshot", "'shots'"), ("max_train_instances", "'shots'"), ("system_prompt", "'system'")],
+)
+def test_words_of_other_tools_have_a_suggestion(field: str, expected: str) -> None:
+    with pytest.raises(ArgumentError, match=f"Did you mean {expected}"):
+        hf.scenario("sampler").adapt(**{field: 5})  # type: ignore[misc]
+
+
+def test_rows_are_a_scenario_in_every_usual_form(tmp_path: Path) -> None:
+    rows = [{"q": "Capital of France?", "a": "Paris"}, {"q": "2 + 2?", "a": "4"}]
+    frame = pl.DataFrame(rows)
+    files = [tmp_path / f"faq.{suffix}" for suffix in ("csv", "tsv", "parquet", "jsonl", "json")]
+    frame.write_csv(files[0])
+    frame.write_csv(files[1], separator="\t")
+    frame.write_parquet(files[2])
+    frame.write_ndjson(files[3])
+    frame.write_json(files[4])
+    columns = {"input": "q", "references": "a"}
+    sources: list[Any] = [rows, frame.to_dict(as_series=False), frame, *files, str(files[0])]
+    for source in sources:
+        plan = hf.scenario(source, **columns)
+        assert plan.instances().collect()["input"].to_list() == ["Capital of France?", "2 + 2?"], source
+        assert plan.generate(lambda prompt: "Paris").score().value("quasi_exact_match") == 0.5
+    assert hf.scenario(files[0], **columns).instances().collect()["scenario"][0] == "faq"
+
+
+def test_a_file_of_rows_that_is_missing_or_broken_has_a_typed_error(tmp_path: Path) -> None:
+    with pytest.raises(SourceMissingError, match=r"gone\.csv"):
+        hf.scenario(tmp_path / "gone.csv", input="q", references="a")
+    (tmp_path / "broken.parquet").write_bytes(b"no rows")
+    with pytest.raises(SourceError, match=r"broken\.parquet"):
+        hf.scenario(tmp_path / "broken.parquet", input="q", references="a")
+    with pytest.raises(ArgumentError, match="don't make a table"):
+        hf.scenario({"q": ["a", "b"], "a": ["x"]}, input="q", references="a")
+
+
+def test_a_dict_of_data_sets_has_splits() -> None:
+    class Rows:
+        """A data set, as the package datasets has it."""
+
+        def __init__(self, *rows: dict[str, str]) -> None:
+            self._rows = rows
+
+        def to_polars(self) -> pl.DataFrame:
+            return pl.DataFrame(self._rows)
+
+    splits = {"train": Rows({"q": "1 + 1?", "a": "2"}), "validation": Rows({"q": "2 + 2?", "a": "4"})}
+    plan = hf.scenario(splits, input="q", references="a")
+    assert plan.where(split="valid").instances().collect()["input"].to_list() == ["2 + 2?"]
 
 
 def test_a_stop_list_is_one_value_not_a_grid() -> None:
@@ -348,7 +425,10 @@ def test_media_passes_through_to_a_model_that_takes_it_and_is_refused_by_one_tha
             lambda plan: plan.generate(hf.models.oracle()).score(until=0.03),
             r"until=0.03: until must be a stopping rule: hf.precise",
         ),
-        (lambda plan: hf.scenario([{"input": "a"}]), r"scenario\(\[…\]\): a list must contain names"),
+        (
+            lambda plan: hf.scenario(["sampler", {"input": "a"}]),
+            r"scenario\(list\): the argument must be a name, a path",
+        ),
         (lambda plan: plan.where("input + 1 > 2"), r"explicit type casts.\nColumns: subject, row_index"),
     ],
 )

@@ -43,7 +43,7 @@ OPEN = {
     ("Suite.where", "conditions"), ("Suite.where", "equals"), ("Suite.generate", "options"),
     ("Suite.metrics", "metrics"), ("Results.rows", "equals"), ("Results.value", "where"),
     ("Results.judge", "judges"), ("Results.rescore", "metrics"), ("judge", "options"), ("suite", "plans"),
-    ("models.vllm", "options"),
+    ("models.vllm", "options"), ("Results.log_to", "options"),
 }  # fmt: skip
 
 

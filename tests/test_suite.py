@@ -43,7 +43,7 @@ def test_plans_of_a_suite_share_the_models_batches() -> None:
 def test_plans_with_different_prompts_are_labelled() -> None:
     plan = hf.scenario("sampler").where(subject="music").limit(3).generate(hf.models.oracle())
     table = hf.suite(plan.adapt(shots=0), plan.adapt(shots=5)).score().table(metrics="exact_match")
-    assert table["setting"].to_list() == ["plan=1", "plan=2"]
+    assert table["setting"].to_list() == ["shots=0", "shots=5"]
 
 
 def test_the_same_plan_twice_is_one() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from enum import Enum
 from functools import cached_property
-from typing import Any, Final, TypeAlias, TypedDict
+from typing import Any, Final, Self, TypeAlias, TypedDict
 
 import polars as pl
 
@@ -29,10 +29,10 @@ class Unset(Enum):
 # The default of a parameter for which None is a value too.
 UNSET: Final = Unset.UNSET
 # A decoding parameter: a value, or a list of values, which is a grid.
-Integers: TypeAlias = int | Sequence[int | None] | Unset | None
-Numbers: TypeAlias = float | Sequence[float | None] | Unset | None
-Reasoning: TypeAlias = str | int | Sequence[str | int | None] | Unset | None
-Stops: TypeAlias = str | Sequence[str] | Sequence[Sequence[str]] | Unset | None
+Integers: TypeAlias = int | Sequence[int | None] | Mapping[str, int | None] | Unset | None
+Numbers: TypeAlias = float | Sequence[float | None] | Mapping[str, float | None] | Unset | None
+Reasoning: TypeAlias = str | int | Sequence[str | int | None] | Mapping[str, str | int | None] | Unset | None
+Stops: TypeAlias = str | Sequence[str] | Sequence[Sequence[str]] | Mapping[str, str | Sequence[str]] | Unset | None
 
 SPLITS = ("train", "valid", "test")
 # The fields of a spec that a subset can override.
@@ -47,8 +47,12 @@ class Call:
     arguments: Pairs = ()
 
     @classmethod
-    def parse(cls, text: str) -> "Call":
+    def parse(cls, text: str, positional: Callable[[str], Sequence[str]] | None = None) -> "Call":
         """Return the call in a text `name` or `name(key=literal, …)`; nothing is evaluated.
+
+        Args:
+            text: The text.
+            positional: A function from the call's name to the names of its positional arguments; None refuses them.
 
         >>> Call.parse("typos(prob=.1)")
         Call(name='typos', arguments=(('prob', 0.1),))
@@ -57,9 +61,14 @@ class Call:
             return cls(text.strip())
         try:
             node = ast.parse(text.strip(), mode="eval").body
-            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name) or node.args:
+            is_call = isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+            names = positional(node.func.id) if is_call and positional is not None else ()  # type: ignore[attr-defined]
+            if not is_call or len(names) < len(node.args):  # type: ignore[attr-defined]
                 raise ValueError(text)
-            arguments = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in node.keywords}
+            arguments = {
+                **{name: ast.literal_eval(value) for name, value in zip(names, node.args, strict=False)},
+                **{str(keyword.arg): ast.literal_eval(keyword.value) for keyword in node.keywords},
+            }
         except (SyntaxError, ValueError):
             raise ArgumentError(f"{text!r} is not a name or a call; write name or name(key=value).") from None
         return cls(node.func.id, frozen(arguments))
@@ -159,40 +168,40 @@ class AdapterSpec:
 
 
 class AdapterFields(TypedDict, total=False):
-    """The keyword arguments of `Plan.adapt`: the fields of `AdapterSpec`, where a list is a grid."""
+    """The keyword arguments of `Plan.adapt`: the fields of `AdapterSpec`. A list, or a dict with names, is a grid."""
 
-    method: str | Sequence[str]
-    shots: int | Sequence[int]
-    trials: int | Sequence[int]
-    instructions: str | Sequence[str]
-    system: str | Sequence[str]
-    global_prefix: str | Sequence[str]
-    global_suffix: str | Sequence[str]
-    input_prefix: str | Sequence[str]
-    input_suffix: str | Sequence[str]
-    reference_prefix: str | Sequence[str]
-    reference_suffix: str | Sequence[str]
-    output_prefix: str | Sequence[str]
-    output_suffix: str | Sequence[str]
-    instance_prefix: str | Sequence[str]
-    sample_train: bool | Sequence[bool]
-    answer_pattern: str | Sequence[str | None] | None
-    chat_template: bool | Sequence[bool]
-    shot_order: str | Sequence[str]
-    cue_space: str | Sequence[str]
-    instructions_suffix: str | Sequence[str]
+    method: str | Sequence[str] | Mapping[str, str]
+    shots: int | Sequence[int] | Mapping[str, int]
+    trials: int | Sequence[int] | Mapping[str, int]
+    instructions: str | Sequence[str] | Mapping[str, str]
+    system: str | Sequence[str] | Mapping[str, str]
+    global_prefix: str | Sequence[str] | Mapping[str, str]
+    global_suffix: str | Sequence[str] | Mapping[str, str]
+    input_prefix: str | Sequence[str] | Mapping[str, str]
+    input_suffix: str | Sequence[str] | Mapping[str, str]
+    reference_prefix: str | Sequence[str] | Mapping[str, str]
+    reference_suffix: str | Sequence[str] | Mapping[str, str]
+    output_prefix: str | Sequence[str] | Mapping[str, str]
+    output_suffix: str | Sequence[str] | Mapping[str, str]
+    instance_prefix: str | Sequence[str] | Mapping[str, str]
+    sample_train: bool | Sequence[bool] | Mapping[str, bool]
+    answer_pattern: str | Sequence[str | None] | Mapping[str, str | None] | None
+    chat_template: bool | Sequence[bool] | Mapping[str, bool]
+    shot_order: str | Sequence[str] | Mapping[str, str]
+    cue_space: str | Sequence[str] | Mapping[str, str]
+    instructions_suffix: str | Sequence[str] | Mapping[str, str]
     reference_prefix_characters: Sequence[str] | Sequence[Sequence[str]]
-    chain_of_thought_prefix: str | Sequence[str]
-    chain_of_thought_suffix: str | Sequence[str]
+    chain_of_thought_prefix: str | Sequence[str] | Mapping[str, str]
+    chain_of_thought_suffix: str | Sequence[str] | Mapping[str, str]
     substitutions: Sequence[Sequence[str]] | Sequence[Sequence[Sequence[str]]]
-    multi_label: bool | Sequence[bool]
-    repeats: int | Sequence[int]
-    balance: str | Sequence[str]
-    shots_as: str | Sequence[str]
-    answer_parser: str | Sequence[str]
-    format_instructions: bool | str | Sequence[bool | str]
-    truncation: str | Sequence[str]
-    scored_outputs: str | Sequence[str]
+    multi_label: bool | Sequence[bool] | Mapping[str, bool]
+    repeats: int | Sequence[int] | Mapping[str, int]
+    balance: str | Sequence[str] | Mapping[str, str]
+    shots_as: str | Sequence[str] | Mapping[str, str]
+    answer_parser: str | Sequence[str] | Mapping[str, str]
+    format_instructions: bool | str | Sequence[bool | str] | Mapping[str, bool | str]
+    truncation: str | Sequence[str] | Mapping[str, str]
+    scored_outputs: str | Sequence[str] | Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -391,6 +400,26 @@ def adapter_spec(*layers: Pairs, where: str = "adapt()") -> AdapterSpec:
     return spec
 
 
+class NamedValues(tuple[Value, ...]):
+    """The values of a grid, with a name for each: names of prompts instead of their texts.
+
+    >>> NamedValues({"plain": "Answer.", "letter": "Answer with a letter."}).names
+    ('plain', 'letter')
+    """
+
+    names: tuple[str, ...]
+
+    def __new__(cls, values: Mapping[str, Any]) -> Self:
+        """Return the values of a mapping from names."""
+        named = super().__new__(cls, [frozen_value(value) for value in values.values()])
+        named.names = tuple(map(str, values))
+        return named
+
+    def __getnewargs__(self) -> tuple[dict[str, Value]]:
+        """Return the argument that `pickle` and `copy` pass to `__new__`."""
+        return (dict(zip(self.names, self, strict=True)),)
+
+
 def frozen(mapping: Mapping[str, Any]) -> Pairs:
     """Return a mapping as sorted pairs, with lists as tuples: hashable and comparable."""
     return tuple(sorted((str(key), frozen_value(value)) for key, value in mapping.items()))
@@ -428,6 +457,8 @@ def frozen_value(value: Any) -> Value:
     Raises:
         ArgumentError: The value is neither text, number, bool, None nor a list of these.
     """
+    if isinstance(value, NamedValues):
+        return value
     if isinstance(value, Mapping):
         return frozen(value)
     if isinstance(value, list | tuple):
@@ -438,7 +469,9 @@ def frozen_value(value: Any) -> Value:
 
 
 def thawed(value: Value) -> Any:
-    """Return a value with tuples as lists, for YAML and JSON."""
+    """Return a value with tuples as lists, and named values as a dict, for YAML and JSON."""
+    if isinstance(value, NamedValues):
+        return {name: thawed(element) for name, element in zip(value.names, value, strict=True)}
     return [thawed(element) for element in value] if isinstance(value, tuple) else value
 
 

@@ -11,9 +11,10 @@ from typing import Any
 import polars as pl
 
 from helmframe._core.registry import Registry
-from helmframe._core.safe_text import type_name
+from helmframe._core.safe_text import display_labels, type_name
 from helmframe._core.specs import (
     AdapterSpec,
+    NamedValues,
     Pairs,
     ScenarioSpec,
     frozen,
@@ -29,6 +30,8 @@ from helmframe.errors import ArgumentError
 
 Questions = Callable[[pl.LazyFrame, AdapterSpec], pl.LazyFrame]
 
+# The number of characters of a value in the name of a setting.
+LONGEST_LABEL = 32
 # Arguments whose value is a list, with its depth (list of texts: 1, list of pairs: 2). A deeper list is a grid.
 _LIST_VALUED = {"stop": 1, "reference_prefix_characters": 1, "substitutions": 2}
 # The original fields of the adapter. The hash skips later fields with default values, so that ids don't change.
@@ -68,13 +71,15 @@ ADAPTERS: Registry[Adapter] = Registry(
 class Setting:
     """One cell of a plan's grid: an adapter and decoding parameters, and a name for what distinguishes it (`shots=0`).
 
-    `per_subset` contains the settings of the subsets for which the scenario's spec overrides something.
+    `per_subset` contains the settings of the subsets for which the scenario's spec overrides something; `axes` has the
+    cell's value of each field that is a grid.
     """
 
     name: str
     adapter: AdapterSpec
     decoding: Pairs
     per_subset: tuple[tuple[str, "Setting"], ...] = ()
+    axes: Pairs = ()
 
     @property
     def decoding_json(self) -> str:
@@ -206,11 +211,11 @@ def _cells(spec: ScenarioSpec, adapter_fields: Pairs, decoding: Pairs, compat: s
         if not values or len(set(values)) < len(values):
             raise ArgumentError(f"{key}={thawed(values)!r}: a grid must be a list of one or more different values.")
     cells = []
-    for values in product(*(value for _, _, value in axes)):
-        chosen = list(zip(axes, values, strict=True))
+    for named in product(*(list(zip(value, _labels(key, value), strict=True)) for _, key, value in axes)):
+        chosen = [(axis, value) for axis, (value, _) in zip(axes, named, strict=True)]
         of_adapter = merged(adapter_fields, tuple((key, value) for (adapts, key, _), value in chosen if adapts))
         of_decoding = merged(decoding, tuple((key, value) for (adapts, key, _), value in chosen if not adapts))
-        name = ",".join(f"{key}={_shown(key, value)}" for (_, key, _), value in chosen)
+        name = ",".join(f"{key}={label}" for (_, key, _), (_, label) in zip(axes, named, strict=True))
         method = str(dict(merged(spec.adapter, of_adapter)).get("method", AdapterSpec().method))
         entry = ADAPTERS[method]
         unused = tuple((key, _UNUSED.get(key, "")) for key in entry.ignores)
@@ -225,7 +230,8 @@ def _cells(spec: ScenarioSpec, adapter_fields: Pairs, decoding: Pairs, compat: s
         # the scenario's decoding parameters suit its own method
         same_method = dict(spec.adapter).get("method", AdapterSpec().method) == method
         layers = (entry.decoding, spec.decoding) if same_method else (spec.decoding, entry.decoding)
-        cells.append(Setting(name, filled, merged(*layers, of_decoding)))
+        fields_of_cell = tuple((key, value) for (_, key, _), value in chosen)
+        cells.append(Setting(name, filled, merged(*layers, of_decoding), axes=fields_of_cell))
     return cells
 
 
@@ -434,17 +440,26 @@ def _unperturbed(train: pl.LazyFrame) -> pl.LazyFrame:
     )
 
 
-def _shown(key: str, value: Any) -> Any:
-    """Return a value of a grid as the name of a setting contains it."""
+def _labels(key: str, values: tuple[Any, ...]) -> list[str]:
+    """Return the labels of a grid's values, as the names of settings contain them: short and distinct."""
+    if isinstance(values, NamedValues):
+        return list(values.names)
+    texts = [_shown(key, value) for value in values]
+    labels = display_labels(texts, LONGEST_LABEL)
+    return [labels[text] for text in texts]
+
+
+def _shown(key: str, value: Any) -> str:
+    """Return a value of a grid as text."""
     if key != "json_schema" or value is None:
-        return thawed(value)
+        return str(thawed(value))
     from helmframe._core.json_schema import schema_name
 
-    return schema_name(value)
+    return str(schema_name(value))
 
 
 def _is_value(key: str, value: tuple[Any, ...]) -> bool:
-    return key in _LIST_VALUED and _depth(value) <= _LIST_VALUED[key]
+    return not isinstance(value, NamedValues) and key in _LIST_VALUED and _depth(value) <= _LIST_VALUED[key]
 
 
 def _depth(value: object) -> int:

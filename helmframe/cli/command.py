@@ -66,6 +66,24 @@ def command(name: str, *, help: str, order: int = 1000) -> Callable[[AddArgument
     return register
 
 
+# An option of lm-eval, Inspect or lighteval → what to write for it in `helmframe run`.
+_OTHER_TOOLS_OPTIONS = {
+    "--apply-chat-template": "A model's chat template is applied by default. Remove the option.",
+    "--batch-size": "helmframe chooses the sizes of batches. Remove the option.",
+    "--fewshot-as-multiturn": "Write it in a plan (.yaml): adapt: {shots_as: turns, chat_template: true}.",
+    "--gen-kwargs": "Write decoding parameters in the entry: NAME:temperature=0.7.",
+    "--include-path": "Write the path of the task file: helmframe run path/to/task.yaml.",
+    "--limit": "Write -m N (--max-eval-instances).",
+    "--log-samples": "Every completion is stored. Remove the option.",
+    "--max-samples": "Write -m N (--max-eval-instances).",
+    "--model-args": "Write the checkpoint as --model org/name, and its options as --dtype, --device, --adapter.",
+    "--num-fewshot": "Write it in the entry: NAME:max_train_instances=N.",
+    "--system-instruction": "Write it in a plan (.yaml): adapt: {system: TEXT}.",
+    "--task": "Write names without an option: helmframe run NAME …",
+    "--tasks": "Write names without an option: helmframe run NAME …",
+}
+
+
 class HelpFormatter(argparse.RawDescriptionHelpFormatter):
     """A formatter of help pages: at most 100 columns wide, options in one column, and the default of each option."""
 
@@ -116,6 +134,9 @@ class CommandParser(argparse.ArgumentParser):
             if arg.startswith("--") and not any(option.startswith(name) for option in options):
                 close = near(name, options, n=1)
                 advice = f"Did you mean {close[0]}?" if close else f"`{self.prog} --help` lists all."
+                advice = (
+                    _OTHER_TOOLS_OPTIONS.get(name.replace("_", "-"), advice) if self.prog.endswith(" run") else advice
+                )
                 self.error(f"unknown option {name}. {advice}")
 
 

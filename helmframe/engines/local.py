@@ -1,15 +1,16 @@
 """The local engine: tasks and models run concurrently in threads, with one request queue per model."""
 
 import logging
+import sys
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
 from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from functools import partial
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import polars as pl
@@ -33,6 +34,7 @@ from helmframe._pipeline import (
     task_checksum,
     task_shards,
 )
+from helmframe._plan_yaml import plan_labels
 from helmframe._schema import IMAGES, LOGS, TURN
 from helmframe.early_stopping.rules import Until
 from helmframe.engines.logs import recording
@@ -193,7 +195,29 @@ class Execution:
         return CompletionCache(self.root, self.folder.path if self.send else None, self.resumed)
 
     def go(self) -> RunFolder:
-        """Run the plans to the end, or to the first error."""
+        """Run the plans to the end, or to the first error.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C was pressed. Notebooks and scripts show its two lines instead of a traceback.
+        """
+        try:
+            return self._go()
+        except KeyboardInterrupt:
+            text = self._interruption_text()
+        raise without_traceback(KeyboardInterrupt(text)) if self.send else KeyboardInterrupt
+
+    def _interruption_text(self) -> str:
+        """Return what is stored, and how to resume."""
+        counts = self.progress.counts
+        stored = sum(counts[name] for name in DONE) - counts["failed"]
+        unpinned = any(not model.durable for plan in self.plans for model in plan.models)
+        how = f"with score(resume={self.folder.id!r})" if unpinned else "again"
+        return (
+            f"Interrupted: {stored:,} of {counts['planned']:,} completions are stored (run {self.folder.id}).\n"
+            f"To resume, run the plan {how}."
+        )
+
+    def _go(self) -> RunFolder:
         new = not exists(self.root)
         usable, unusable = suite_tasks(self.plans)
         tasks = distinguish_settings(usable)
@@ -607,6 +631,21 @@ class Execution:
             write(status)
 
 
+def without_traceback(error: BaseException) -> BaseException:
+    """Return an error that notebooks and scripts show as its message alone."""
+    error._render_traceback_ = lambda: str(error).splitlines()  # type: ignore[attr-defined]
+    show = sys.excepthook
+
+    def hook(kind: type[BaseException], raised: BaseException, trace: TracebackType | None) -> None:
+        if raised is error:
+            print(error, file=sys.stderr)
+        else:
+            show(kind, raised, trace)
+
+    sys.excepthook = hook
+    return error
+
+
 def _until_missing(batches: Iterable[Batch]) -> Iterator[Batch]:
     """Yield the batches; stop at an error of `MISSING_PARTS`, which is raised again when the task runs."""
     with suppress(*MISSING_PARTS):
@@ -625,14 +664,22 @@ def _monitor(until: Until, plan: PlanSpec, task: Task) -> "StoppingMonitor":
 
 
 def distinguish_settings(tasks: list[tuple[PlanSpec, Task]]) -> list[tuple[PlanSpec, Task]]:
-    """Prefix the names of settings with the plan's number if plans run the same scenario with the same model."""
-    counts = Counter((task.spec.scenario, model.name) for _, task in tasks for model in task.models)
-    plans = list(dict.fromkeys(id(plan) for plan, _ in tasks))
+    """Add to the names of settings what differs between plans that run the same scenario with the same model."""
+    groups: dict[tuple[str, str], list[PlanSpec]] = {}
+    for plan, task in tasks:
+        for model in task.models:
+            groups.setdefault((task.spec.scenario, model.name), []).append(plan)
+    # plans of several groups need a label that distinguishes them in all
+    labels: dict[int, dict[str, None]] = {}
+    for group in groups.values():
+        if len(group) > 1:
+            for plan, label in zip(group, plan_labels(group), strict=True):
+                labels.setdefault(id(plan), {})[label] = None
     named = []
     for plan, original in tasks:
         task = original
-        if any(counts[task.spec.scenario, model.name] > 1 for model in task.models):
-            label = f"plan={plans.index(id(plan)) + 1}"
+        if any(len(groups[task.spec.scenario, model.name]) > 1 for model in task.models):
+            label = ",".join(labels[id(plan)])
             task = replace(
                 task,
                 settings=tuple(

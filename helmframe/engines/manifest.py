@@ -14,6 +14,7 @@ from functools import cache
 from itertools import groupby
 from typing import Any, NamedTuple, TypeAlias
 
+from helmframe._core.specs import thawed
 from helmframe._pipeline import PlanSpec, Task, suite_tasks
 from helmframe._plan_yaml import dump_plan
 from helmframe.adapters.adapt import adapter_id
@@ -60,6 +61,7 @@ class Manifest:
         models: The entry of each model: fingerprint, durability and note, and at the end its utilization.
         unpinned: Model name → fingerprints of the models whose completions are stored with this run only.
         adapters: Adapter id → the adapter's fields.
+        settings: Name of a setting → the value of each field that is a grid, in the order of the plans.
         metrics: The entry of each metric: level, unit, direction and bounds.
         until: The entry of the stopping rule; None without one.
         reasoning: The counts of completions without text after reasoning, by scenario and model.
@@ -75,6 +77,7 @@ class Manifest:
     models: dict[str, Entry] = field(default_factory=dict)
     unpinned: dict[str, list[str]] = field(default_factory=dict)
     adapters: dict[str, Entry] = field(default_factory=dict)
+    settings: dict[str, Entry] = field(default_factory=dict)
     metrics: dict[str, Entry] = field(default_factory=dict)
     until: Entry | None = None
     resumed: str | None = None
@@ -147,6 +150,12 @@ class Manifest:
                 for task in tasks
                 for setting in task.settings
                 for part in setting.with_subsets
+            },
+            settings={
+                setting.name: {key: thawed(value) for key, value in setting.axes}
+                for task in tasks
+                for setting in task.settings
+                if setting.axes
             },
             metrics={metric.name: manifest_entry(metric) for task in tasks for metric in resolve_metrics(task.metrics)},
             until=None if until is None else until_entry(until, tasks),

@@ -144,23 +144,27 @@ def replay(recorded: pl.DataFrame | Mapping[str, str], name: str = "replay") -> 
 
 
 def from_text(text: str) -> Model:
-    """Return a mock model from its text in plans and run entries: `oracle()`, `noisy(accuracy=0.6)`.
+    """Return a mock model from its text in plans and run entries: `oracle()`, `noisy(0.6)`, `noisy(accuracy=0.6)`.
 
-    >>> from_text("noisy(accuracy=0.6)") == noisy(0.6)
+    >>> from_text("noisy(accuracy=0.6)") == from_text("noisy(0.6)") == noisy(0.6)
     True
 
     Raises:
         UnknownNameError: No mock model has that name.
         ArgumentError: An argument is unknown or missing.
     """
-    call = Call.parse(text)
     factories: dict[str, Callable[..., Model]] = {"echo": echo, "noisy": noisy, "oracle": oracle}
+
+    def parameters(name: str) -> list[str]:
+        return list(inspect.signature(factories[name]).parameters) if name in factories else []
+
+    call = Call.parse(text, parameters)
     if call.name not in factories:
         raise UnknownNameError.among("mock model", call.name, factories)
     factory, arguments = factories[call.name], dict(call.arguments)
     for name in arguments:
-        if name not in inspect.signature(factory).parameters:
-            raise ArgumentError.unknown_argument(f"{call.name}()", name, inspect.signature(factory).parameters)
+        if name not in parameters(call.name):
+            raise ArgumentError.unknown_argument(f"{call.name}()", name, parameters(call.name))
     try:
         inspect.signature(factory).bind(**arguments)
     except TypeError as error:

@@ -150,7 +150,12 @@ def check_spelling(
 
 def is_local_name(text: str) -> bool:
     """Return whether a text names a folder, a file or a Hub model, not an address or a call such as `oracle()`."""
-    return not (_names_server(text) or text.startswith("vllm:") or _CALL.fullmatch(text))
+    return not (_names_server(text) or text.startswith("vllm:") or _CALL.fullmatch(_without_module(text)))
+
+
+def _without_module(text: str) -> str:
+    """Return a call as plans write it: `hf.models.noisy(0.6)` → `noisy(0.6)`."""
+    return re.sub(r"^(?:hf|helmframe)\.models\.(?=\w+\()", "", text)
 
 
 _CALL = re.compile(r"\w+\(.*\)", re.DOTALL)
@@ -164,6 +169,8 @@ def _names_server(text: str) -> bool:
 
 def _model_of_text(source: str | Path) -> Model:
     """Return the model of an address, a call, or a folder's name; its backend is imported here."""
+    if isinstance(source, str):
+        source = _without_module(source)
     if isinstance(source, str) and _names_server(source):
         from helmframe.models import endpoint
 

@@ -45,8 +45,8 @@ LOADERS: Registry[Loader] = Registry("loader", packages=["helmframe.interop"], d
 def compare(
     results: ResultsData,
     axis: str,
-    *,
     base: str | None = None,
+    *,
     metrics: str | Sequence[str] | None = None,
     worst: int | str | None = None,
     errors: str = "refuse",
@@ -66,8 +66,8 @@ def compare(
 
     Args:
         results: Results of a run.
-        axis: The axis to compare.
-        base: The value to compare the others with; default the first, for perturbations the original.
+        axis: The axis to compare; or one of its values, if `base` is another: `compare("large", "small")`.
+        base: The value to compare the others with; default the plan's first, for perturbations the original.
         metrics: The metrics; default the main metric.
         worst: Compare the worst case instead of each variant: "all", over the original and all variants; a number k,
             expected over k seeds.
@@ -87,9 +87,9 @@ def compare(
         NotComparableError: If the run has only one value of the axis, too many requests failed, or worst cases are over
             different variants.
     """
-    if axis not in ("model", "setting", "perturbation"):
-        raise UnknownNameError.among("axis of comparison", axis, ["model", "setting", "perturbation"])
     results = with_overlap(results, overlap)
+    if axis not in _COMPARED:
+        results, axis = _only_two(results, axis, base)
     options = reader_of(results).scoring_options(metrics, mean, higher_is_better)
     scores = results.scores
     if worst is not None:
@@ -100,7 +100,9 @@ def compare(
         refuse_stopped(results.manifest, "a comparison by overlap")
         by.append(OVERLAPPING)
         scores = reader_of(results).with_source_columns(scores, by)
+    base = _first_value(results, axis) if base is None else base
     table = compare_sides(scores, axis, by, base=base, options=options, errors=errors, ci=ci)
+    table = reader_of(results).in_order(table, by)
     if "until" in results.manifest:
         table = with_differences(table, scores, results.manifest["until"], axis, mean=options.mean, ci=ci)
     return Comparison(table.rename({OVERLAPPING: "overlap"}, strict=False))
@@ -236,6 +238,41 @@ def load_results(source: object) -> ResultsData:
 
 def _parser_hint(differs: Sequence[str]) -> str:
     return " To parse both alike: a.rescore(answer_parser='lenient'), and b too." if "parser" in differs else ""
+
+
+# The axes that `compare` takes.
+_COMPARED = ("model", "setting", "perturbation")
+
+
+def _only_two(results: ResultsData, value: str, base: str | None) -> tuple[ResultsData, str]:
+    """Return the results with two values of an axis only, and the axis.
+
+    Raises:
+        UnknownNameError: No axis has these values. The message lists the axes.
+        ArgumentError: `base` is missing.
+    """
+    for axis in _COMPARED:
+        values = set(results.scores.select(pl.col(axis).unique()).collect()[axis])
+        if value not in values:
+            continue
+        if base is None:
+            other = next(iter(sorted(values - {value})), "…")
+            raise ArgumentError(
+                f"compare({value!r}): {value!r} is a {axis}. Write compare({value!r}, {other!r}) for two of them, or "
+                f"compare({axis!r}) for all."
+            )
+        if base in values:
+            is_compared = pl.col(axis).is_in([value, base])
+            completions = results.completions.filter(is_compared)
+            return replace(results, completions=completions, scores=results.scores.filter(is_compared), path=None), axis
+    raise UnknownNameError.among("axis of comparison", value, _COMPARED)
+
+
+def _first_value(results: ResultsData, axis: str) -> str | None:
+    """Return the value of an axis that the plan has first; None leaves the choice to `compare_sides`."""
+    values = set(results.scores.select(pl.col(axis).unique()).collect()[axis])
+    in_order = [value for value in reader_of(results).values_in_order(axis) if value in values]
+    return in_order[0] if len(values) > 1 and in_order else None
 
 
 def _worst_by_value(results: ResultsData, axis: str, worst: int | str, options: ScoringOptions) -> pl.LazyFrame:

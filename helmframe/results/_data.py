@@ -1,5 +1,6 @@
 """The tables of results, and a reader of them: in chunks of whole instances, by the names that users write."""
 
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -14,6 +15,7 @@ from helmframe._schema import (
     HELM_STATS,
     IMAGES,
     OF_REQUEST,
+    ORIGINAL,
     PREFIXES,
     SCORES,
     SOURCE_PREFIX,
@@ -160,6 +162,8 @@ class ResultsReader:
             UnknownNameError: If neither a table nor the scenario has the column.
         """
         column = resolve_column(name, {*table.schema, *self.schema})
+        if column is None and name in self.setting_fields:
+            return name
         if column is None:
             if name == "overlap":
                 raise UnknownNameError(
@@ -167,8 +171,28 @@ class ResultsReader:
                 )
             sources = source_names(self.schema)
             standard = (column for column in self.schema if not column.startswith(SOURCE_PREFIX))
-            raise UnknownNameError.among("column to group by", name, dict.fromkeys([*AXES, *sources, *standard]))
+            names = dict.fromkeys([*AXES, *sources, *self.setting_fields, *standard])
+            raise UnknownNameError.among("column to group by", name, names)
         return column
+
+    @cached_property
+    def setting_fields(self) -> dict[str, dict[str, Any]]:
+        """Field of a grid (`shots`) → name of a setting → its value."""
+        settings: Mapping[str, Mapping[str, Any]] = self.manifest.get("settings", {})
+        names = dict.fromkeys(name for values in settings.values() for name in values)
+        return {name: {setting: values.get(name) for setting, values in settings.items()} for name in names}
+
+    def _with_setting_fields(self, rows: pl.LazyFrame, names: Sequence[str]) -> pl.LazyFrame:
+        """Return the rows with fields of their setting as columns: numbers if all values are numbers, else texts."""
+        columns = []
+        for name in names:
+            values = self.setting_fields[name]
+            series = pl.Series(list(values.values()), strict=False)
+            if series.dtype.is_nested() or any(isinstance(value, list | dict) for value in values.values()):
+                series = pl.Series([str(value) for value in values.values()])
+            column = pl.col("setting").replace_strict(list(values), series, default=None, return_dtype=series.dtype)
+            columns.append(column.alias(name))
+        return rows.with_columns(columns) if columns else rows
 
     def with_source_columns(
         self, rows: pl.LazyFrame, keys: Sequence[str], completions: pl.LazyFrame | None = None
@@ -177,6 +201,9 @@ class ResultsReader:
         completions = self.completions if completions is None else completions
         present = rows.collect_schema().names()
         missing = [key for key in keys if key not in present]
+        of_setting = [key for key in missing if key in self.setting_fields and key not in self.schema]
+        rows = self._with_setting_fields(rows, of_setting)
+        missing = [key for key in missing if key not in of_setting]
         if not missing:
             return rows
         available = completions.collect_schema().names()
@@ -290,6 +317,23 @@ class ResultsReader:
         """Return metric → whether higher is better, without the metrics that have no direction."""
         directions = {name: entry["higher_is_better"] for name, entry in self.manifest["metrics"].items()}
         return {name: higher for name, higher in directions.items() if higher is not None}
+
+    def values_in_order(self, axis: str) -> list[str]:
+        """Return the values of an axis in the order of the plan; the manifests of other tools may lack some."""
+        entries = self.manifest.get({"setting": "settings"}.get(axis, f"{axis}s"), {})
+        return ["all", ORIGINAL, "robustness", "fairness", *entries] if axis == "perturbation" else list(entries)
+
+    def in_order(self, table: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
+        """Return the rows sorted by their keys: axes in the order of the plan, other columns by value."""
+        sorts: list[pl.Expr] = []
+        for key in keys:
+            order = self.values_in_order(key) if key in ("scenario", "model", "setting", "perturbation") else []
+            if order:
+                positions = dict(zip(order, range(len(order)), strict=True))
+                position = pl.col(key).replace_strict(positions, default=len(order), return_dtype=pl.Int64)
+                sorts.append(position)
+            sorts.append(pl.col(key))
+        return table.sort(sorts, maintain_order=True) if sorts else table
 
     def perturbation_entries(self) -> Mapping[str, Mapping[str, Any]]:
         """Return the entry of each perturbation in the manifest."""
@@ -466,6 +510,34 @@ def with_overlap(results: ResultsData, overlap: pl.DataFrame | None) -> ResultsD
     # results with a path would read their chunks from it again
     vars(changed)["_reader"] = ResultsReader(chunks, reader.manifest, changed.completions, reader.n_unscored)
     return changed
+
+
+def folder_description() -> dict[str, str]:
+    """Return the files that describe an exported folder: name → text."""
+    tables = {
+        name: {
+            "grain": table.grain,
+            "columns": {
+                column.name: {"dtype": str(column.dtype), "meaning": column.meaning, "unit": column.unit}
+                for column in table.columns
+            },
+        }
+        for name, table in TABLES.items()
+    }
+    for name in ("completions", "scores"):
+        tables[name]["columns"]["completion_id"] = {  # type: ignore[index]
+            "dtype": "Int64", "meaning": "number of the completion, which joins scores and completions", "unit": "",
+        }  # fmt: skip
+    lines = [
+        "# Results of helmframe",
+        "",
+        "Each table is a folder of Parquet files. `schema.json` describes the columns; columns that start with `data_`",
+        "are the scenario's own. `manifest.json` describes the run. `hf.load(folder)` reads the folder in helmframe.",
+        "",
+        *(f"- `{name}`: {table.grain}" for name, table in TABLES.items()),
+        "",
+    ]
+    return {"README.md": "\n".join(lines), "schema.json": json.dumps(tables, indent=1, ensure_ascii=False) + "\n"}
 
 
 def _as_list(argument: str, value: str | Sequence[str]) -> list[str]:

@@ -17,7 +17,19 @@ ROW_KEYS = ("scenario", "model", "setting", "perturbation")
 
 
 class ShortTable(pl.DataFrame):
-    """A frame that is displayed as a short table, which `views` registers for its class."""
+    """A frame that is displayed as a short table, which `views` registers for its class.
+
+    `frame` is the same table as a plain Polars frame, which displays its columns.
+    """
+
+    @property
+    def frame(self) -> pl.DataFrame:
+        """Return all rows and columns as a plain Polars frame.
+
+        >>> ShortTable({"n": [1]}).frame.columns
+        ['n']
+        """
+        return pl.DataFrame(self)
 
     def __repr__(self) -> str:
         return str(render(self, "text"))
@@ -27,6 +39,14 @@ class ShortTable(pl.DataFrame):
 
     def _repr_html_(self, *, _from_series: bool = False) -> str:
         return str(render(self, "html"))
+
+
+class ScoreTable(ShortTable):
+    """A frame of `results.table()`; its short table has the value with its interval first."""
+
+
+class Failures(ShortTable):
+    """A frame of `results.errors()`; its short table has one row per model and message."""
 
 
 class Comparison(ShortTable):

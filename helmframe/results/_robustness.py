@@ -322,6 +322,8 @@ def _label_table(
 ) -> pl.DataFrame:
     """Return the table with notes on pooled axes and early stopping, and its columns under the caller's names."""
     reader = reader_of(results)
+    axes = [name for name in ("metric", "perturbation") if name in table.columns]
+    table = reader.in_order(table, [*(name for name in keys if name not in axes), *axes])
     return reader.with_requested_names(
         mark_stopped_intervals(results.manifest, reader.with_pooled(table, keys, pooled)), by
     )

@@ -1,16 +1,29 @@
 """Methods of `Results` for rows: requests, completions with scores, failed requests, and SQL."""
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
 
 from helmframe._core.checks import is_integer
-from helmframe._schema import COMPLETIONS, CONVERSATION, OF_REQUEST, ROW_COLUMNS, SCORES, TURN
+from helmframe._schema import (
+    COMPLETIONS,
+    CONVERSATION,
+    OF_REQUEST,
+    ROW_COLUMNS,
+    SCORES,
+    SOURCE_PREFIX,
+    TURN,
+    conform,
+)
 from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.metrics.score import parse
-from helmframe.results._data import ResultsData, filter_equal, reader_of, with_scores
+from helmframe.results._data import INSTANCE, ResultsData, filter_equal, reader_of, with_scores
+from helmframe.results._pairing import Failures
 from helmframe.stats.frames import list_names
+
+COMPLETION_ID = "completion_id"
 
 
 def requests(results: ResultsData) -> pl.LazyFrame:
@@ -70,6 +83,65 @@ def rows(results: ResultsData, *, metric: str | None = None, score: float | None
             raise UnknownNameError.among("column of these rows", column, frame.columns)
         frame = filter_equal(frame, column, value)
     return frame
+
+
+def to_frame(results: ResultsData, *, metrics: str | Sequence[str] | None = None) -> pl.DataFrame:
+    """Return one flat table: the scores, each with the input, references, prompt and completion that it rates.
+
+    >>> import helmframe as hf
+    >>> results = hf.scenario("sampler").where(subject="music").limit(4).generate(hf.models.oracle()).score()
+    >>> results.to_frame(metrics="exact_match").select("metric", "score", "output").row(0)
+    ('exact_match', 1.0, 'B')
+
+    Args:
+        results: Results of a run.
+        metrics: The metrics; default all.
+
+    Returns:
+        `SCORES` with `completion_id`, input, perturbed_input, references, choices, prompt, completion, reasoning, error
+        and the scenario's own columns. A score that joins an instance's outputs or options has none of the columns of a
+        single completion: they are null.
+
+    Raises:
+        UnknownNameError: If a metric is unknown.
+    """
+    names = reader_of(results).metric_list(metrics)
+    completions = numbered(results.completions.collect())
+    scores = conform(results.scores.filter(pl.col("metric").is_in(names)).collect(), SCORES)
+    rows = with_completion_ids(scores, completions)
+    prefixes = results.prefixes.unique("prefix_id").collect()
+    joined = completions.join(prefixes, on="prefix_id", how="left", maintain_order="left")
+    joined = joined.with_columns(prompt=pl.col("prefix") + pl.col("suffix"))
+    of_instance = ["input", "references", *(name for name in completions.columns if name.startswith(SOURCE_PREFIX))]
+    of_completion = ["perturbed_input", "choices", "prompt", "completion", "reasoning", "error"]
+    instances = joined.unique(INSTANCE, maintain_order=True).select(*INSTANCE, *of_instance)
+    rows = rows.join(instances, on=INSTANCE, how="left", maintain_order="left")
+    own = joined.select(COMPLETION_ID, *of_completion)
+    return rows.join(own, on=COMPLETION_ID, how="left", maintain_order="left", validate="m:1")
+
+
+def numbered(completions: pl.DataFrame, first: int = 0) -> pl.DataFrame:
+    """Return the completions with `completion_id`, a number from `first` on: equal prompts share a `request_id`."""
+    return completions.with_columns(pl.int_range(first, first + pl.len(), dtype=pl.Int64).alias(COMPLETION_ID))
+
+
+def with_completion_ids(scores: pl.DataFrame, completions: pl.DataFrame) -> pl.DataFrame:
+    """Return the scores with the `completion_id` of their completion; null if a metric joins several completions.
+
+    Args:
+        scores: `SCORES`.
+        completions: `COMPLETIONS` of the same instances, with `completion_id`.
+    """
+    keys = [name for name in COMPLETIONS.key if name in scores.columns]
+    conformed = completions.with_columns(
+        (pl.col(name) if name in completions.columns else pl.lit(None)).cast(scores.schema[name]).alias(name)
+        for name in OF_REQUEST
+    )
+    ids = conformed.select(*keys, COMPLETION_ID)
+    # a score of a whole request has no option or window
+    whole = ids.with_columns(pl.lit(None, dtype=scores.schema[name]).alias(name) for name in OF_REQUEST)
+    ids = pl.concat([ids, whole]).unique().unique(keys, keep="none")
+    return scores.join(ids, on=keys, how="left", nulls_equal=True, maintain_order="left", validate="m:1")
 
 
 def image_digests(completions: pl.LazyFrame) -> pl.Expr:
@@ -153,6 +225,8 @@ def worst_outputs(
 def errors(results: ResultsData) -> pl.DataFrame:
     """Return the failed requests with their errors; the next run retries them.
 
+    It is displayed by model and message, the most frequent first.
+
     >>> import helmframe as hf
     >>> plan = hf.scenario("sampler").where(subject="music").limit(8)
     >>> results = plan.generate(hf.models.oracle()).score()
@@ -162,17 +236,9 @@ def errors(results: ResultsData) -> pl.DataFrame:
     Returns:
         scenario, instance_id, perturbation, perturbation_seed, setting, trial, model, output_index, attempts, error.
     """
-    keys = (
-        "scenario",
-        "instance_id",
-        "perturbation",
-        "perturbation_seed",
-        "setting",
-        "trial",
-        "model",
-        "output_index",
-    )
-    return results.completions.filter(pl.col("error").is_not_null()).select(*keys, "attempts", "error").collect()
+    keys = [name for name in COMPLETIONS.key if name not in ("reference_index", "request_mode", "window_index")]
+    failed = results.completions.filter(pl.col("error").is_not_null()).select(*keys, "attempts", "error").collect()
+    return Failures(failed)
 
 
 def sql(results: ResultsData, query: str) -> pl.DataFrame:

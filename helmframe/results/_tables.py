@@ -13,6 +13,7 @@ from helmframe.metrics.score import missing_reason, prepare_set_metric
 from helmframe.models.budget import Price, Prices, estimated_tokens, read_prices
 from helmframe.results._data import CLEAN, OVERLAPPING, Chunk, ResultsData, filter_equal, reader_of, with_overlap
 from helmframe.results._early_stopping import with_sequences
+from helmframe.results._pairing import ScoreTable
 from helmframe.stats.aggregate_set import aggregate_set
 from helmframe.stats.compare import gap
 from helmframe.stats.failures import ERRORS_ALLOWED
@@ -55,9 +56,9 @@ def table(
 
     Args:
         results: Results of a run.
-        by: The columns whose values make a group: trial, subset, or a source column of the scenario (`subject`). The
-            axes scenario, split, model, setting and perturbation make groups too if the run has several values of them,
-            unless `pool` names them.
+        by: The columns whose values make a group: trial, subset, a source column of the scenario (`subject`), or a
+            field of a grid (`shots`, `temperature`). The axes scenario, split, model, setting and perturbation make
+            groups too if the run has several values of them, unless `pool` names them.
         metrics: The metrics; default all.
         ci: The level of the intervals.
         mean: The mean over subsets ("macro") or by size ("micro"); default the scenario's.
@@ -70,7 +71,8 @@ def table(
             input or the references is in the corpus) and "clean".
 
     Returns:
-        `by`, the other axes, metric and `STATS`. If axes are pooled, `pooled` lists them: "3 models, 2 perturbations".
+        `by`, the other axes, metric and `STATS`, as a frame that is displayed as a short table; `.frame` has all
+        columns. If axes are pooled, `pooled` lists them: "3 models, 2 perturbations".
         For metrics of choices, the baselines `chance` (guessing) and `majority` (the label that is right most often in
         its subset). For a run that stopped early (`until`): n_run and n_total (instances), and intervals that are valid
         at every look. With `overlap`: gap, gap_low and gap_high, the score of contaminated instances minus that of
@@ -98,10 +100,12 @@ def table(
     if overlap is not None and OVERLAPPING in keys:
         table = _with_gap(results, table, keys, ci, over_subsets)
     source_names = {source_column(name): name for name in reader_of(results).names(by)}
-    hidden = {name for name in keys if pivot in (name, source_names.get(name))}
+    hidden = {name for name in keys if pivot is not None and pivot in (name, source_names.get(name))}
     table = reader_of(results).with_pooled(table, [key for key in keys if key not in hidden], pooled)
     table = reader_of(results).with_requested_names(table, by)
-    return table if pivot is None else pivot_table(table, [source_names.get(key, key) for key in keys], pivot)
+    return (
+        ScoreTable(table) if pivot is None else pivot_table(table, [source_names.get(key, key) for key in keys], pivot)
+    )
 
 
 def value(results: ResultsData, metric: str | None = None, *, definition: str = "helmframe", **where: Any) -> float:
@@ -254,7 +258,7 @@ def _aggregate(
         table = with_sequences(table, results.scores, results.manifest["until"], keys, mean=mean, ci=ci)
     table = reader_of(results).note_shown_examples(table, keys)
     table = table.join(baselines, on=[*keys, "metric"], how="left", nulls_equal=True, maintain_order="left")
-    return sort_table(table, keys, results.metric_names)
+    return reader_of(results).in_order(sort_table(table, [], results.metric_names), keys)
 
 
 def _with_gap(results: ResultsData, table: pl.DataFrame, keys: Sequence[str], ci: float, mean: str) -> pl.DataFrame:

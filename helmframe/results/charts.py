@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from functools import partial, update_wrapper
 from typing import Any, TypeVar
 
+from helmframe._core.checks import is_integer
 from helmframe._core.registry import Registry
+from helmframe._core.safe_text import show_invisible
+from helmframe.errors import ArgumentError
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -45,8 +48,9 @@ def chart(name: str) -> Callable[[Function], Function]:
 class Plot:
     """The charts of results, as Altair charts: `results.plot.scores()`; `dir(results.plot)` lists them.
 
-    A model has the same colour in all charts. `chart.save("x.png")`, `.svg` and `.html` need no network. Charts with
-    mode="dark" are for dark pages. `hf.charts` draws any frame of the documented schema.
+    Every chart also takes `width` and `height` in pixels, and `title`. A model has the same colour in all charts.
+    `chart.save("x.png")`, `.svg` and `.html` need no network. Charts with mode="dark" are for dark pages. `hf.charts`
+    draws any frame of the documented schema.
 
     >>> import helmframe as hf
     >>> results = hf.scenario("sampler").where(subject="music").limit(4).generate(hf.models.oracle()).score()
@@ -64,10 +68,45 @@ class Plot:
             function = CHARTS[name].function
         except LookupError as error:
             raise AttributeError(str(error)) from None
-        bound = update_wrapper(partial(function, self._results), function)
+        bound = update_wrapper(partial(_drawn, function, self._results), function)
         signature = inspect.signature(function)
-        bound.__signature__ = signature.replace(parameters=list(signature.parameters.values())[1:])  # type: ignore[attr-defined]
+        _, *parameters = signature.parameters.values()
+        bound.__signature__ = signature.replace(parameters=[*parameters, *_SIZES])  # type: ignore[attr-defined]
         return bound
 
     def __dir__(self) -> list[str]:
         return list(CHARTS)
+
+
+# The parameters of every chart, besides its own.
+_SIZES = [
+    inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+    for name, annotation in (("width", "int | None"), ("height", "int | None"), ("title", "str | None"))
+]
+
+
+def _drawn(
+    function: Callable[..., Any],
+    results: Any,
+    *args: Any,
+    width: int | None = None,
+    height: int | None = None,
+    title: str | None = None,
+    **options: Any,
+) -> Any:
+    """Return a chart with another size or title.
+
+    Raises:
+        ArgumentError: A size isn't a number of pixels.
+    """
+    chart = function(results, *args, **options)
+    sizes = {name: value for name, value in (("width", width), ("height", height)) if value is not None}
+    for name, value in sizes.items():
+        if not is_integer(value) or value < 1:
+            raise ArgumentError(f"plot({name}={value!r}): {name} must be a number of pixels ≥ 1.")
+    view = chart.spec if hasattr(chart, "spec") else chart  # each view of a faceted chart has the size
+    for name, value in sizes.items():
+        view[name] = value
+    if title is not None:
+        chart.title.text = show_invisible(title)
+    return chart

@@ -6,14 +6,18 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from helmframe._core.registry import render
 from helmframe._schema import conform
+from helmframe.engines.logs import read_logs
 from helmframe.errors import ArgumentError, CapabilityError, StoreError
-from helmframe.results import _boards, _comparison, _judging, _robustness, _rows, _tables
+from helmframe.results import _boards, _comparison, _findings, _judging, _robustness, _rows, _tables
 from helmframe.results._comparison import register_loader
-from helmframe.results._data import TABLES, ResultsData, reader_of
+from helmframe.results._data import TABLES, ResultsData, folder_description, reader_of
 from helmframe.results.charts import Plot
-from helmframe.store import Address, RunFolder, address_of, listing, write_text
+from helmframe.store import Address, RunFolder, address_of, below, listing, write_text
+from helmframe.store.files import write
 
 
 @dataclass(frozen=True, repr=False)
@@ -43,6 +47,7 @@ class Results(ResultsData):
     # rows
     requests = property(_rows.requests)
     rows = _rows.rows
+    to_frame = _rows.to_frame
     wrong = _rows.wrong
     worst_outputs = _rows.worst_outputs
     errors = _rows.errors
@@ -56,6 +61,7 @@ class Results(ResultsData):
     flips = _robustness.flips
     # comparisons
     compare = _comparison.compare
+    findings = _findings.findings
     leaderboard = _boards.leaderboard
     gate = _boards.gate
     # judges, and scores by other metrics
@@ -76,6 +82,21 @@ class Results(ResultsData):
         True
         """
         return Plot(self)
+
+    def logs(self) -> pl.DataFrame:
+        """Return what the run logged and its model functions printed (`LOGS`), by time, with scenario and instance.
+
+        >>> import helmframe as hf
+        >>> results = hf.scenario("sampler").where(subject="music").limit(4).generate(hf.models.oracle()).score()
+        >>> "message" in results.logs().columns
+        True
+
+        Raises:
+            ArgumentError: The results aren't those of a run's folder.
+        """
+        if self.path is None:
+            raise ArgumentError("logs(): these results have no folder. Load the run: hf.load(path).logs().")
+        return read_logs(RunFolder(self.path))
 
     def explore(
         self,
@@ -126,11 +147,12 @@ class Results(ResultsData):
         return render(self, "explore", filters)
 
     def report(self, path: str | Path, *, title: str | None = None) -> Address:
-        """Write a report: one self-contained HTML file without scripts, which needs no network.
+        """Write a report: one self-contained HTML file without scripts, which needs no network; or Markdown, or PDF.
 
-        It contains scores, charts, robustness and fairness, comparisons, disagreements between models, outputs that a
-        perturbation made worse, the worst instances (with a word diff), failed requests, plan and manifest. Texts of
-        models and data are escaped, and long texts are truncated.
+        It starts with the findings in words, a table of models and scenarios, and a chart. Then come robustness,
+        comparisons, all scores, disagreements between models, outputs that a perturbation made worse, the worst
+        instances (with a word diff), failed requests, plan and manifest; details are folded. Texts of models and data
+        are escaped, and long texts are truncated. Markdown has the findings and the tables only.
 
         >>> import tempfile
         >>> import helmframe as hf
@@ -140,12 +162,13 @@ class Results(ResultsData):
         'report.html'
 
         Args:
-            path: The file, on disk or in a bucket; an existing file is replaced.
+            path: The file, on disk or in a bucket; an existing file is replaced. Its end sets the format: .md, .pdf, or
+                else HTML. PDF needs an installed Chromium or Chrome.
             title: The title; default the scenarios' names.
 
         Raises:
             ArgumentError: If `path` is a folder.
-            CapabilityError: If a package is missing: pip install 'helmframe[report]'.
+            CapabilityError: If a package is missing: pip install 'helmframe[report]'; or there is no browser for PDF.
             StoreError: The file isn't writable.
         """
         target = address_of(path)
@@ -153,7 +176,13 @@ class Results(ResultsData):
             raise ArgumentError(
                 f"report(): {target} is a folder. Write the path of a file: report({str(target / 'report.html')!r})."
             )
-        write_text(render(self, "report", title), target)
+        match Path(str(target)).suffix.lower():
+            case ".md":
+                write_text(render(self, "report_markdown", title), target)
+            case ".pdf":
+                write(render(self, "report_pdf", title), target)
+            case _:
+                write_text(render(self, "report", title), target)
         return target
 
     def write_table(
@@ -199,9 +228,11 @@ class Results(ResultsData):
     def to_parquet(self, folder: str | Path) -> Address:
         """Write the results as a folder of Parquet files and a manifest, on disk or in a bucket; `hf.load` reads it.
 
-        Scores, completions and verdicts are in `scores/scenario=S/model=M/….parquet` with percent-encoded names, as
-        Hive, DuckDB and Polars read them. The columns are those of `hf.schema()`, then the source's. The manifest is in
-        each file's footer (key "helmframe") and in manifest.json, which is written last and completes the folder.
+        The tables completions, scores and verdicts are a folder each, which pandas, Polars, DuckDB, pyarrow and Spark
+        read with default arguments: `pd.read_parquet("folder/scores")`. Their columns are those of `hf.schema()`, then
+        the scenario's own. `completion_id`, a number, joins scores and completions. README.md and
+        schema.json describe the columns, and so do the fields of each file. The manifest is in each file's footer (key
+        "helmframe") and in manifest.json, which is written last and completes the folder.
 
         >>> import tempfile
         >>> import helmframe as hf
@@ -217,12 +248,19 @@ class Results(ResultsData):
         if listing(target):
             raise StoreError(f"to_parquet(): folder {target} isn't empty. Write another folder.")
         copied = RunFolder(target)
+        n_written = 0
         for shard, chunk in enumerate(reader_of(self).chunks):
-            for name, rows in (("completions", chunk.completions), ("scores", chunk.scores)):
-                copied.add_partitioned(name, conform(rows.collect(), TABLES[name], name), self.manifest, shard)
+            completions = conform(chunk.completions.collect(), TABLES["completions"], "completions")
+            completions = _rows.numbered(completions, n_written)
+            scores = conform(chunk.scores.collect(), TABLES["scores"], "scores")
+            n_written += completions.height
+            copied.add_exported(TABLES["completions"], completions, self.manifest, shard)
+            copied.add_exported(TABLES["scores"], _rows.with_completion_ids(scores, completions), self.manifest, shard)
         for name, rows in (("verdicts", self.verdicts), ("helm_stats", self.helm_stats)):
-            copied.add_partitioned(name, conform(rows.collect(), TABLES[name], name), self.manifest)
+            copied.add_exported(TABLES[name], conform(rows.collect(), TABLES[name], name), self.manifest)
         copied.add("prefixes", "all", self.prefixes.unique("prefix_id", maintain_order=True).collect())
+        for name, text in folder_description().items():
+            write_text(text, below(target, name))
         copied.write_manifest(self.manifest)
         return target
 
@@ -313,6 +351,34 @@ class Results(ResultsData):
             UnknownNameError: The results have no such model.
         """
         return str(render(self, "eval_results", model=model, datasets=datasets, source=source, path=path))
+
+    def log_to(
+        self, tracker: str, *, project: str = "helmframe", name: str | None = None, report: bool = True, **options: Any
+    ) -> None:
+        """Log the results to an experiment tracker: MLflow, Weights & Biases or Trackio.
+
+        >>> import helmframe as hf
+        >>> results = hf.scenario("sampler").where(subject="music").limit(4).generate(hf.models.oracle()).score()
+        >>> results.log_to("mlfow")
+        Traceback (most recent call last):
+        helmframe.errors.UnknownNameError: Unknown tracker 'mlfow'. Did you mean 'mlflow'?
+
+        It logs each score with the ends of its interval, the changes under perturbations, the manifest, the table of
+        scores and the report. The names of numbers are `METRIC/SCENARIO/MODEL`, with the values of other axes that
+        vary. Trackio receives the numbers only. Nothing else in helmframe sends results to a tracker.
+
+        Args:
+            tracker: "mlflow", "wandb" or "trackio".
+            project: The project of W&B and Trackio, or the experiment of MLflow.
+            name: The name of the tracker's run; default the name of the results' folder.
+            report: Whether to log the report too.
+            **options: Options of `wandb.init` or `trackio.init`; for MLflow `tracking_uri`.
+
+        Raises:
+            UnknownNameError: The tracker is unknown.
+            CapabilityError: The tracker's package is not installed.
+        """
+        render(self, "tracker", tracker, project=project, name=name, report=report, **options)
 
     def to_lm_eval(self, folder: str | Path) -> Path:
         """Write the results as lm-eval's folder: `MODEL/results_TIME.json` and `MODEL/samples_SCENARIO_TIME.jsonl`.

@@ -1,7 +1,7 @@
 """Scenarios: the instances of a spec or a frame, streamed from a folder, a bucket or the hub."""
 
-from helmframe.scenarios.catalogue import find_scenario, find_scenarios, read_call, scenario_names
-from helmframe.scenarios.frames import frame_scenario
+from helmframe.scenarios.catalogue import find_scenario, find_scenarios, scenario_names
+from helmframe.scenarios.frames import frame_scenario, is_rows_file
 from helmframe.scenarios.load import count, load, load_train
 from helmframe.scenarios.validation import check_where, values
 
@@ -11,9 +11,9 @@ __all__ = [
     "find_scenario",
     "find_scenarios",
     "frame_scenario",
+    "is_rows_file",
     "load",
     "load_train",
-    "read_call",
     "scenario_names",
     "values",
 ]

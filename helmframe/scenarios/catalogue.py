@@ -14,6 +14,7 @@ from helmframe._core.specs import ScenarioSpec, adapter_spec
 from helmframe._core.yaml import specs_root
 from helmframe.config import from_home
 from helmframe.errors import ArgumentError, SpecError, UnknownNameError
+from helmframe.scenarios.frames import is_rows_file
 from helmframe.scenarios.spec_file import load_scenario
 
 _SCHEMA = {
@@ -150,15 +151,6 @@ def _is_task_file(path: Path) -> bool:
 _HINT = (
     "Add one as a file (hf.scenario('path/to/name.yaml')) or from a frame (hf.scenario(frame, input=…, references=…))."
 )
-# The suffix of a file of rows → Polars' call that reads it.
-_READERS = {
-    ".csv": "pl.read_csv({path!r})",
-    ".json": "pl.read_json({path!r})",
-    ".jsonl": "pl.read_ndjson({path!r})",
-    ".ndjson": "pl.read_ndjson({path!r})",
-    ".parquet": "pl.read_parquet({path!r})",
-    ".tsv": "pl.read_csv({path!r}, separator='\\t')",
-}
 
 
 def find_scenario(name_or_path: str | Path) -> ScenarioSpec:
@@ -172,9 +164,9 @@ def find_scenario(name_or_path: str | Path) -> ScenarioSpec:
         SpecError: The file isn't a valid spec.
     """
     text = str(name_or_path)
-    call = read_call(text)
-    if call is not None:
-        raise SpecError.at(text, "", f"a file of rows isn't a spec. Write hf.scenario({call}, input=…, references=…).")
+    if is_rows_file(text):
+        advice = f"Write hf.scenario({text!r}, input=…, references=…) in Python."
+        raise SpecError.at(text, "", f"a file of rows isn't a spec. {advice}")
     if text.endswith((".yaml", ".yml")) or "/" in text:
         path = from_home(text)
         if not path.is_file():
@@ -184,16 +176,6 @@ def find_scenario(name_or_path: str | Path) -> ScenarioSpec:
     if text not in files:
         raise UnknownNameError.among("scenario", text, files, hint=_HINT)
     return load_scenario(files[text])
-
-
-def read_call(path: str) -> str | None:
-    """Return the Polars call that reads a file of rows; None for other files and for names.
-
-    >>> read_call("faq.csv")
-    "pl.read_csv('faq.csv')"
-    """
-    call = _READERS.get(Path(path).suffix)
-    return None if call is None else call.format(path=path)
 
 
 def scenario_names() -> list[str]:

@@ -4,6 +4,7 @@ import io
 import re
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import polars as pl
@@ -11,8 +12,19 @@ import polars as pl
 from helmframe._core.specs import SPLITS, Frame, MainScore, ScenarioSpec, adapter_spec, decoding_pairs, frozen
 from helmframe._schema import CONTENT, INSTANCES, REFERENCE, SOURCE_PREFIX, source_column
 from helmframe.errors import ArgumentError
+from helmframe.scenarios.sources import open_files
+from helmframe.scenarios.sql import text_list
 
 _TEXT = (pl.String, pl.Categorical, pl.Enum)
+# The end of the name of a file of rows → the DuckDB expression that reads it.
+_ROWS_FILES = {
+    ".csv": "read_csv({files}, sample_size = -1, union_by_name = true)",
+    ".tsv": "read_csv({files}, sample_size = -1, delim = '\t', union_by_name = true)",
+    ".json": "read_json({files}, sample_size = -1, union_by_name = true)",
+    ".jsonl": "read_json({files}, format = 'newline_delimited', sample_size = -1, union_by_name = true)",
+    ".ndjson": "read_json({files}, format = 'newline_delimited', sample_size = -1, union_by_name = true)",
+    ".parquet": "read_parquet({files}, union_by_name = true)",
+}
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _IMAGES_AT_ONCE = 64  # rows with images that are hashed together
 _METRICS = ("exact_match", "quasi_exact_match", "prefix_exact_match", "quasi_prefix_exact_match")
@@ -45,7 +57,9 @@ def frame_scenario(
     {type, text, media}) and `sub_split` (text) have the meaning in `hf.schema("instances")`.
 
     Args:
-        frame: A Polars frame (eager or lazy), or an object with an Arrow stream (pandas, pyarrow, DuckDB).
+        frame: A Polars frame (eager or lazy), an object with an Arrow stream (pandas, pyarrow, DuckDB), a data set of
+            the package datasets or a dict of its splits, a list of dicts, a dict of columns, or the path of a file of
+            rows (see `is_rows_file`).
         input: The text of the question.
         references: The correct references: a text, a list of texts (all correct), or a list of {text, correct}; default
             `references`.
@@ -68,6 +82,7 @@ def frame_scenario(
 
     Raises:
         ArgumentError: A column is missing or has an unsupported type. The message lists near columns.
+        SourceError: The file of rows can't be read.
     """
     rows, pictures = _without_images(_polars(frame), images)
     subsets = (subset,) if isinstance(subset, str) else tuple(subset or ())
@@ -121,6 +136,8 @@ def frame_scenario(
         pl.DataFrame([*source_columns, *(series.alias(column) for column, series in columns.items())]),
         [source_column(subset_column) for subset_column in subsets],
     )
+    if name is None and is_rows_file(frame):
+        name = re.sub(r"[^A-Za-z0-9_.\-]+", "_", PurePosixPath(str(frame)).name.partition(".")[0]) or None
     digest = _digest(table) if pictures is None else _digest_with_images(table, pictures)
     choice = choices is not None
     plain = turns is None or method not in (None, "chat")
@@ -149,14 +166,51 @@ def frame_scenario(
     )
 
 
+def is_rows_file(source: object) -> bool:
+    """Return whether a value is the path of a file of rows: CSV, TSV, JSON, JSON Lines or Parquet.
+
+    >>> is_rows_file("s3://bucket/faq.csv"), is_rows_file("mmlu")
+    (True, False)
+    """
+    return isinstance(source, str | Path) and _ending(source) in _ROWS_FILES
+
+
+def _ending(path: str | Path) -> str:
+    """Return the end of a file's name in lower case, without that of the compression."""
+    return PurePosixPath(str(path).removesuffix(".gz").removesuffix(".zst")).suffix.lower()
+
+
+def _read_file(path: str | Path) -> pl.DataFrame:
+    """Return the rows of a file, or of the files of a glob pattern, in the order of their names."""
+    with open_files(str(path), PurePosixPath(str(path)).name) as source:
+        files = _ROWS_FILES[_ending(path)].format(files=text_list([source.address]))
+        rows = source.guarded(lambda: source.connection.sql(f"SELECT * FROM {files}").to_arrow_table())
+    return pl.DataFrame(rows)
+
+
+def _of_splits(splits: Mapping[str, Any]) -> pl.DataFrame:
+    """Return the rows of a dict of data sets, such as `datasets.DatasetDict`, with the column `split`."""
+    names = {"validation": "valid", "dev": "valid"}
+    frames = [rows.to_polars().with_columns(split=pl.lit(names.get(name, name))) for name, rows in splits.items()]
+    return pl.concat(frames, how="diagonal_relaxed")
+
+
 def _polars(frame: Any) -> pl.DataFrame:
+    if is_rows_file(frame):
+        frame = _read_file(frame)
+    elif isinstance(frame, Mapping) and frame and all(hasattr(rows, "to_polars") for rows in frame.values()):
+        frame = _of_splits(frame)
+    elif hasattr(frame, "to_polars"):  # a data set of the package datasets
+        frame = frame.to_polars()
+    elif isinstance(frame, Mapping) or (isinstance(frame, list) and all(isinstance(row, Mapping) for row in frame)):
+        frame = _of_dicts(frame)
     if isinstance(frame, pl.LazyFrame):
         frame = frame.collect()
     if not isinstance(frame, pl.DataFrame):
         if not hasattr(frame, "__arrow_c_stream__"):
             raise ArgumentError(
-                f"scenario({type(frame).__name__}): the argument must be a name, a path, or a data frame (Polars, "
-                "pandas, pyarrow, DuckDB). For a list of dicts write hf.scenario(pl.DataFrame(rows), …)."
+                f"scenario({type(frame).__name__}): the argument must be a name, a path, a data frame (Polars, pandas, "
+                "pyarrow, DuckDB), a data set of the package datasets, or a list of dicts."
             )
         frame = pl.DataFrame(frame)
     rows: pl.DataFrame = frame
@@ -172,6 +226,15 @@ def _polars(frame: Any) -> pl.DataFrame:
             )
         seen[column.lower()] = column
     return rows
+
+
+def _of_dicts(rows: Mapping[str, Any] | list[Any]) -> pl.DataFrame:
+    """Return the frame of a dict of columns or of a list of rows."""
+    try:
+        return pl.DataFrame(rows, infer_schema_length=None)
+    except (pl.exceptions.PolarsError, TypeError, ValueError, OverflowError) as error:
+        kind = "the dict's columns" if isinstance(rows, Mapping) else "the dicts"
+        raise ArgumentError(f"scenario(…): {kind} don't make a table: {error}.") from None
 
 
 def _without_images(rows: pl.DataFrame, images: str | Sequence[str] | None) -> tuple[pl.DataFrame, pl.DataFrame | None]:

@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
@@ -21,10 +21,8 @@ import numpy.typing as npt
 import polars as pl
 
 from helmframe._schema import OVERLAP
-from helmframe.config import from_home, s3_options
 from helmframe.errors import ArgumentError
-from helmframe.scenarios.remote import reach_hub, reach_s3
-from helmframe.scenarios.sources import Source, open_connection
+from helmframe.scenarios.sources import open_files
 from helmframe.scenarios.sql import identifier, text_list, text_literal
 
 Numbers: TypeAlias = npt.NDArray[np.int64]
@@ -382,26 +380,17 @@ _READERS = {
 def _stream(address: str, text: str) -> Iterator[pl.Series]:
     """Yield the texts of the files at an address, in small series."""
     scheme = address.partition("://")[0] if "://" in address else ""
-    if not scheme:
-        address = str(from_home(address))
     suffix = address.removesuffix(".gz").removesuffix(".zst").rpartition(".")[2].lower()
     if suffix not in _READERS or scheme not in ("", "s3", "hf"):
         raise ArgumentError(
             f"overlap({address!r}): the corpus must be Parquet or JSON Lines files, such as 's3://corpus/*.parquet' or "
             "'corpus/*.jsonl.gz'."
         )
-    connection = open_connection()
-    source = Source("", address, connection, lambda _: [])
-    try:
-        if scheme == "s3":
-            options = s3_options()
-            source = replace(source, secrets=options.secrets)
-            source.guarded(lambda: reach_s3(connection, options, f"corpus {address}"))
-        elif scheme == "hf":
-            source.guarded(lambda: reach_hub(connection))
+    with open_files(address) as source:
+        connection = source.connection
         connection.execute("SET enable_external_file_cache = false; SET preserve_insertion_order = false")
         columns = f"{{{text_literal(text)}: 'VARCHAR'}}"
-        table = _READERS[suffix].format(files=text_list([address]), columns=columns)
+        table = _READERS[suffix].format(files=text_list([source.address]), columns=columns)
         types = source.guarded(lambda: source.types(f"SELECT * FROM {table}"))
         if text not in types:
             raise ArgumentError.unknown_value(f"overlap({address!r}, text={text!r}): no column {text!r}", text, types)
@@ -410,8 +399,6 @@ def _stream(address: str, text: str) -> Iterator[pl.Series]:
         reader = source.guarded(lambda: connection.sql(select).to_arrow_reader(_BATCH_ROWS))
         while (batch := source.guarded(lambda: next(reader, None))) is not None:
             yield pl.DataFrame(pl.from_arrow(batch))["texts"]
-    finally:
-        connection.close()
 
 
 def _counts(part: _Part, index: _Index, number: int) -> pl.DataFrame:

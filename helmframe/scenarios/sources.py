@@ -9,8 +9,8 @@ import importlib.util
 import itertools
 import re
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -208,6 +208,29 @@ _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,
 }
+
+
+@contextmanager
+def open_files(address: str, scenario: str = "") -> Iterator[Source]:
+    """Yield a connection that reads the files at one address: on disk, in a bucket or on the Hub.
+
+    Args:
+        address: A path or glob pattern, `s3://…` or `hf://…`.
+        scenario: The name of the scenario, for errors; "" for a corpus.
+    """
+    path = address if "://" in address else str(from_home(address))
+    source = Source(scenario, path, open_connection(), lambda _: [])
+    try:
+        if path.startswith("s3://"):
+            options = s3_options()
+            source = replace(source, secrets=options.secrets)
+            where = f"scenario {scenario!r}: {path}" if scenario else f"corpus {path}"
+            source.guarded(lambda: reach_s3(source.connection, options, where))
+        elif path.startswith("hf://"):
+            source.guarded(lambda: reach_hub(source.connection))
+        yield source
+    finally:
+        source.close()
 
 
 def open_connection() -> "duckdb.DuckDBPyConnection":

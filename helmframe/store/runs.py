@@ -1,8 +1,9 @@
 """The folder of a run: its instances, requests, completions and scores as Parquet parts by table, and its manifest.
 
-A run writes RUN/TABLE/SCENARIO/SHARD-….parquet; results that are exported are
-RUN/TABLE/scenario=SCENARIO/model=MODEL/SHARD-….parquet, with the manifest in each footer. RUN/manifest.json is written
-last: without it there are no results. It lists the parts, and has a checksum of its content. The name of a part has a
+A run writes RUN/TABLE/SCENARIO/SHARD-….parquet. Results that are exported are RUN/TABLE/SCENARIO@MODEL@SHARD-….parquet,
+with the manifest in each footer: folders below a table would hide its files from Spark, and folders such as
+`model=MODEL` would have columns of another type than the files. RUN/manifest.json is written last: without it there are
+no results. It lists the parts, and has a checksum of its content. The name of a part has a
 checksum of its path in the folder and its bytes. So a file that was changed, removed, added, copied, renamed or swapped
 is an error when the folder is opened.
 """
@@ -15,22 +16,21 @@ import time
 from collections import OrderedDict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
-from hashlib import blake2b, sha256
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import quote
 from uuid import uuid4
 
 import polars as pl
 from polars.io.plugins import register_io_source
 
+from helmframe._schema import Table
 from helmframe.errors import StoreError
 from helmframe.store.completions import file_name
 from helmframe.store.files import Address, File, below, listing, name_of, read_all, remove, stat, write
 from helmframe.store.parts import FORMAT, damage, encode, sealed
 
 MANIFEST = "manifest.json"
-_LONGEST_NAME = 200  # bytes; file systems take 255
 # Keys of manifest.json that the store adds.
 _PARTS, _COMPLETE, _CHECKSUM = "parts", "parts_complete", "checksum"
 MISSING = "it is missing"
@@ -90,19 +90,22 @@ class RunFolder:
         """
         self._write(frame, (table, file_name(scenario)), shard)
 
-    def add_partitioned(self, table: str, frame: pl.DataFrame, manifest: Mapping[str, Any], shard: int = 0) -> None:
-        """Write a part for each scenario and model of the frame, in folders with Hive's names.
+    def add_exported(self, table: Table, frame: pl.DataFrame, manifest: Mapping[str, Any], shard: int = 0) -> None:
+        """Write a part for each scenario and model of the frame, for readers of Parquet other than helmframe.
 
-        The columns stay in the parts too. A name is percent-encoded; one too long for a folder ends in a hash.
+        All parts of a table are in one folder. Their fields have the meaning and unit of the columns as metadata.
 
         Raises:
             StoreError: The folder isn't writable.
         """
-        keys = ("scenario", "model")
         footer = {"manifest": json.loads(json.dumps(manifest, default=str))}
-        for values, part in frame.partition_by(*keys, as_dict=True, maintain_order=True).items():
-            folders = [f"{key}={_hive_name(str(value))}" for key, value in zip(keys, values, strict=True)]
-            self._write(part, (table, *folders), shard, footer)
+        meanings = {
+            column.name: {"meaning": column.meaning, **({"unit": column.unit} if column.unit else {})}
+            for column in table.columns
+        }
+        for values, part in frame.partition_by("scenario", "model", as_dict=True, maintain_order=True).items():
+            names = "@".join(file_name(str(value)) for value in values)
+            self._write(part, (table.name, f"{names}@"), shard, footer, meanings)
 
     @property
     def parts(self) -> dict[str, int]:
@@ -196,7 +199,7 @@ class RunFolder:
         Raises:
             StoreError: As `scan`.
         """
-        folders = {name for scenario in whole for name in (file_name(scenario), f"scenario={_hive_name(scenario)}")}
+        folders = {file_name(scenario) for scenario in whole}
         shards: dict[tuple[str, int], dict[str, list[File]]] = {}
         for table in tables:
             for scenario, parts in self._parts(table).items():
@@ -209,7 +212,7 @@ class RunFolder:
         ]
 
     def _parts(self, table: str) -> dict[str, list[File]]:
-        """Return the parts of a table by the folder name of the scenario, once they are verified.
+        """Return the parts of a table by the file name of the scenario, once they are verified.
 
         Parts on disk are read for that; those in a bucket are verified when they are fetched.
         """
@@ -223,7 +226,7 @@ class RunFolder:
         _verified.check(list(files.values()))
         folders: dict[str, list[File]] = {}
         for name, file in files.items():
-            folders.setdefault(name.split("/")[1], []).append(file)
+            folders.setdefault(name.split("/")[1].partition("@")[0], []).append(file)
         return folders
 
     def _files(self, table: str) -> list[File]:
@@ -231,7 +234,7 @@ class RunFolder:
         return [
             replace(file, name=f"{table}/{file.name}")
             for file in listing(below(self.path, table))
-            if file.name.count("/") in (1, 2) and file.name.endswith(".parquet")
+            if file.name.count("/") <= 1 and file.name.endswith(".parquet")
         ]
 
     def _content(self) -> dict[str, Any] | None:
@@ -264,12 +267,18 @@ class RunFolder:
         remove([file.address for file in files])
 
     def _write(
-        self, frame: pl.DataFrame, folders: Sequence[str], shard: int, footer: Mapping[str, Any] | None = None
+        self,
+        frame: pl.DataFrame,
+        folder: Sequence[str],
+        shard: int,
+        footer: Mapping[str, Any] | None = None,
+        meanings: Mapping[str, Mapping[str, str]] | None = None,
     ) -> None:
+        """Write a part; the last name in `folder` is the start of the file's name if it ends in `@`."""
         if frame.height:
-            data = encode(frame, footer)
+            data = encode(frame, footer, meanings)
             start = f"{shard:06d}{next(self._written):06d}-{self._writer or uuid4().hex[:8]}"
-            name = sealed("/".join((*folders, start)), data)
+            name = sealed("/".join((*folder, start)).replace("@/", "@"), data)
             address = below(self.path, *name.split("/"))
             write(data, address)
             if isinstance(address, Path):
@@ -304,12 +313,6 @@ def write_text(text: str, path: Address) -> None:
     write(text.encode(), path)
 
 
-def _hive_name(value: str) -> str:
-    """Return a value for the name of a folder, percent-encoded."""
-    quoted = quote(value, safe="")
-    return quoted if len(quoted) <= _LONGEST_NAME else f"{quoted[:150]}-{sha256(value.encode()).hexdigest()[:16]}"
-
-
 def _digest(content: Mapping[str, Any]) -> str:
     """Return the checksum of a manifest's content, independent of the layout of its JSON."""
     text = json.dumps(content, ensure_ascii=False, sort_keys=True)
@@ -325,7 +328,7 @@ def _unsound(address: Address, why: str) -> StoreError:
 
 def _shard(part: File) -> int:
     """Return the number of a part's shard, from its name; 0 if the name has none."""
-    match = re.match(r"(\d{6})\d{6}-", name_of(part.address))
+    match = re.match(r"(?:.*@)?(\d{6})\d{6}-", name_of(part.address))
     return int(match[1]) if match else 0
 
 

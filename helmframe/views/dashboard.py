@@ -20,7 +20,7 @@ from helmframe.results import Results
 from helmframe.results._data import reader_of
 from helmframe.store import Address, address_of, below, exists, listing
 from helmframe.views import charts
-from helmframe.views.display import number, robustness_cells, score_notes, table_cells
+from helmframe.views.display import number, problem_notes, robustness_cells, score_notes, table_cells
 from helmframe.views.explore import Explorer, Filters
 from helmframe.views.html import Grid, Picture, page, picture, policy
 
@@ -148,7 +148,7 @@ class Dashboard:
             draws.append(partial(_heatmap, originals, options["metrics"]))
         pictures: list[Picture | str | None] = [picture(draw) for draw in draws]
         return {
-            "notes": score_notes(results),
+            "notes": [*problem_notes(results), *score_notes(results)],
             "scores": Grid.of(table_cells(table)),
             "changes": Grid.of(robustness_cells(changes)) if changes.height else Grid([], []),
             "pictures": [image for image in pictures if image is not None],

@@ -14,9 +14,10 @@ from helmframe._core.safe_text import show_invisible
 from helmframe.engines.notes import empty_notes, refusal_notes, rerun_notes, unparsed_notes
 from helmframe.errors import ArgumentError, CapabilityError, listed
 from helmframe.results import Results
-from helmframe.results._data import reader_of
+from helmframe.results._data import Chunk, reader_of
 from helmframe.results._early_stopping import notes_of
 from helmframe.results._tables import missing_scores, shown_metrics
+from helmframe.stats.frames import map_chunks
 
 # Errors and unparsed outputs are shown above this share.
 SHOWN_FROM = 0.01
@@ -27,16 +28,17 @@ SUFFIXES = (".csv", ".json", ".md", ".tex")
 
 @view("Results.text")
 def results_text(results: Results) -> str:
-    """Return the table of the main and judged metrics and its notes as text."""
+    """Return the table of the main and judged metrics as text: first what is wrong with the run, then its notes."""
     heads, rows = score_cells(results)
-    return "\n".join([text_table(heads, rows), *score_notes(results)])
+    return "\n".join([*problem_notes(results), text_table(heads, rows), *score_notes(results)])
 
 
 @view("Results.html")
 def results_html(results: Results) -> str:
-    """Return the table of the main and judged metrics and its notes as HTML without scripts, escaped."""
+    """Return the table of the main and judged metrics as HTML without scripts, escaped; problems come first."""
     heads, rows = score_cells(results)
-    return html_table(heads, rows) + _html_notes(score_notes(results))
+    problems = "".join(f"<div><b>{escape(show_invisible(note))}</b></div>" for note in problem_notes(results))
+    return problems + html_table(heads, rows) + _html_notes(score_notes(results))
 
 
 def text_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -50,10 +52,7 @@ def text_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     heads, *rows = [[show_invisible(cell).replace("\n", " ") for cell in row] for row in (heads, *rows)]
     columns = list(zip(heads, *rows, strict=True))
     widths = [max(map(len, column)) for column in columns]
-    right = [
-        bool(column[1:]) and all(cell[:1].isdigit() or cell[:1] in "-+−" for cell in column[1:] if cell)
-        for column in columns
-    ]
+    right = _number_columns(heads, rows)
     lines = []
     for row in (heads, *rows):
         cells = [cell.rjust(w) if r else cell.ljust(w) for cell, w, r in zip(row, widths, right, strict=True)]
@@ -61,13 +60,27 @@ def text_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
+def _number_columns(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[bool]:
+    """Return whether each column has numbers."""
+    return [
+        any(row[index] for row in rows)
+        and all(row[index][:1].isdigit() or row[index][:1] in "-+−" for row in rows if row[index])
+        for index in range(len(heads))
+    ]
+
+
 def html_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a plain HTML table, escaped."""
-    head = "".join(f"<th scope='col' style='text-align:left'>{escape(show_invisible(cell))}</th>" for cell in heads)
-    body = "".join(
-        "<tr>" + "".join(f"<td style='text-align:left'>{escape(show_invisible(cell))}</td>" for cell in row) + "</tr>"
-        for row in rows
-    )
+    """Return a plain HTML table, escaped, with numbers to the right; colours and fonts are those of the page."""
+    sides = ["right" if number else "left" for number in _number_columns(heads, rows)]
+
+    def cells(row: Sequence[str], tag: str) -> str:
+        pairs = zip(row, sides, strict=True)
+        return "".join(
+            f"<{tag} style='text-align:{side}'>{escape(show_invisible(cell))}</{tag[:2]}>" for cell, side in pairs
+        )
+
+    head = cells(heads, "th scope='col'")
+    body = "".join(f"<tr>{cells(row, 'td')}</tr>" for row in rows)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
@@ -110,6 +123,87 @@ def shown_path(path: Path | str) -> str:
         if whole.is_relative_to(base):
             return start + str(whole.relative_to(base))
     return str(whole)
+
+
+@view("ScoreTable.text")
+def score_table_text(table: pl.DataFrame) -> str:
+    """Return scores and their notes as text; a frame without their columns as Polars shows it."""
+    if not _has_scores(table):
+        return pl.DataFrame.__str__(table)
+    return "\n".join([text_table(*_short_cells(table)), *_short_notes(table)])
+
+
+@view("ScoreTable.html")
+def score_table_html(table: pl.DataFrame) -> str:
+    """Return scores and their notes as HTML, escaped; a frame without their columns as Polars shows it."""
+    if not _has_scores(table):
+        return pl.DataFrame._repr_html_(table)
+    return html_table(*_short_cells(table)) + _html_notes(_short_notes(table))
+
+
+def _has_scores(table: pl.DataFrame) -> bool:
+    return table.height > 0 and {"metric", "value", "ci_low", "ci_high", "interval", "n"} <= set(table.columns)
+
+
+def _short_cells(table: pl.DataFrame) -> tuple[list[str], list[list[str]]]:
+    """Return the column heads and rows of scores, without keys that have one value; methods are in the notes."""
+    heads, rows = table_cells(table.head(MOST_ROWS))
+    keys = [name for name in heads[: heads.index("value")] if name == "metric" or table[name].n_unique() > 1]
+    shown = [index for index, name in enumerate(heads) if name in keys or index >= heads.index("value")]
+    return [heads[index] for index in shown], [[row[index] for index in shown] for row in rows]
+
+
+def _short_notes(table: pl.DataFrame) -> list[str]:
+    keys = [name for name in table.columns[: table.columns.index("value")] if name not in ("metric", "pooled")]
+    shared = [f"{name}: {show_invisible(str(table[name][0]))}" for name in keys if table[name].n_unique() == 1]
+    methods = table.filter(pl.col("ci_low").is_not_null())["interval"].unique(maintain_order=True).to_list()
+    pooled = table["pooled"].unique(maintain_order=True).to_list() if "pooled" in table.columns else []
+    more = table.height - MOST_ROWS
+    return [
+        *([f"{more:,} more rows"] if more > 0 else []),
+        *([", ".join(shared)] if shared else []),
+        *[f"mean over {text}" for text in pooled],
+        *([f"interval: {'; '.join(methods)}"] if methods else []),
+        f"all {table.width} columns: .frame",
+    ]
+
+
+@view("Failures.text")
+def failures_text(table: pl.DataFrame) -> str:
+    """Return failed requests by model and message as text."""
+    if "error" not in table.columns:
+        return pl.DataFrame.__str__(table)
+    return "\n".join([text_table(*_failure_cells(table)), _failure_note(table)])
+
+
+@view("Failures.html")
+def failures_html(table: pl.DataFrame) -> str:
+    """Return failed requests by model and message as HTML, escaped."""
+    if "error" not in table.columns:
+        return pl.DataFrame._repr_html_(table)
+    return html_table(*_failure_cells(table)) + _html_notes([_failure_note(table)])
+
+
+def _failure_cells(table: pl.DataFrame) -> tuple[list[str], list[list[str]]]:
+    keys = [name for name in ("model", "error") if name in table.columns]
+    groups = table.group_by(keys, maintain_order=True).agg(n=pl.len(), first=pl.col("instance_id").first())
+    groups = groups.sort("n", descending=True, maintain_order=True).head(MOST_ROWS)
+    rows = [
+        [_count(row["n"]), *(_truncated(str(row[name])) for name in keys), str(row["first"])]
+        for row in groups.iter_rows(named=True)
+    ]
+    return ["requests", *keys, "first instance"], rows
+
+
+def _failure_note(table: pl.DataFrame) -> str:
+    if not table.height:
+        return "no request failed"
+    return f"{table.height:,} requests failed; rerun the plan to retry them. One row per request: .frame"
+
+
+def _truncated(text: str, length: int = 160) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= length else f"{line[: length - 1]}…"
 
 
 @view("Changes.text")
@@ -155,7 +249,7 @@ def _changes_notes(table: pl.DataFrame) -> list[str]:
     return [
         *([f"{more:,} more rows"] if more > 0 else []),
         *([", ".join(shared)] if shared else []),
-        f"change: perturbed − original, on changed inputs. All {table.width} columns: .columns",
+        f"change: perturbed − original, on changed inputs; all {table.width} columns: .frame",
     ]
 
 
@@ -253,13 +347,44 @@ def table_cells(table: pl.DataFrame) -> tuple[list[str], list[list[str]]]:
     return [*keys, "value", "interval", "n", *chance, *(name.removeprefix("n_") for name in counts)], rows
 
 
+def problem_notes(results: Results) -> list[str]:
+    """Return the notes above the table of scores: failed requests by message, empty and unparsed completions."""
+    manifest = results.manifest
+    return [*_failed_notes(results), *empty_notes(manifest), *unparsed_notes(manifest)]
+
+
+def _failed_notes(results: Results) -> list[str]:
+    """Return a line for each model with failed requests: the most frequent messages with their numbers."""
+    failed = pl.col("error").is_not_null()
+
+    def counts_of(chunk: Chunk) -> pl.DataFrame:
+        return chunk.completions.group_by("model", "error").agg(n=pl.len()).collect()
+
+    counts = (
+        pl.concat(map_chunks(reader_of(results).chunks, counts_of)).group_by("model", "error").agg(pl.col("n").sum())
+    )
+    notes = []
+    for (model,), rows in (
+        counts.filter(failed)
+        .sort("model", "n", "error", descending=[False, True, False])
+        .group_by("model", maintain_order=True)
+    ):
+        total = counts.filter(pl.col("model") == model)["n"].sum()
+        first = "; ".join(f"{n:,} × {_truncated(error)}" for error, n in rows.head(3).select("error", "n").iter_rows())
+        more = f"; {rows.height - 3:,} more messages" if rows.height > 3 else ""
+        notes.append(
+            f"{model}: {rows['n'].sum():,} of {total:,} requests failed: {first}{more}. Rerun the plan to retry them; "
+            "results.errors() lists them."
+        )
+    return notes
+
+
 def score_notes(results: Results) -> list[str]:
     """Return the notes below the table of scores: skipped pairs, missing completions and scores, metrics, path."""
     counts = results.manifest.get("counts") or {}
     done = reader_of(results).n_generated()
     manifest = results.manifest
-    notes = [*skip_notes(manifest), *notes_of(manifest), *empty_notes(manifest), *rerun_notes(manifest)]
-    notes += [*unparsed_notes(manifest), *refusal_notes(manifest)]
+    notes = [*skip_notes(manifest), *notes_of(manifest), *rerun_notes(manifest), *refusal_notes(manifest)]
     if counts and done != counts["planned"]:
         notes.append(f"{done:,} of {counts['planned']:,} planned completions are available")
     if reader_of(results).n_unscored:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 LONGEST = 2_000  # characters of one text
 LONGEST_IN_TABLE = 500
+_SUMMARY = 100  # of an input in the summary of a folded instance
 LONGEST_WHOLE = 200_000  # of a manifest
 MOST_ROWS = 200
 MOST_IMAGES = 8  # of one instance
@@ -97,6 +98,7 @@ def _environment() -> "Environment":
     )
     environment.globals["style"] = Markup(_style())  # noqa: S704 - our own file
     environment.filters["start"] = lambda text: escape(display_text(text, LONGEST_IN_TABLE))
+    environment.filters["first_words"] = lambda text: escape(display_text(" ".join(text.split())[:_SUMMARY]))
     environment.filters["whole"] = lambda text: escape(display_text(text, LONGEST_WHOLE))
     # a value that a form sends back must stay unchanged
     environment.filters["exact"] = escape

@@ -3,20 +3,39 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import polars as pl
 
 from helmframe._core.registry import view
+from helmframe._schema import ORIGINAL
 from helmframe.engines.notes import dollars, utilization_notes
-from helmframe.errors import HelmframeError
+from helmframe.errors import CapabilityError, HelmframeError
 from helmframe.results import Results
+from helmframe.results._boards import competitor_name
+from helmframe.results._data import reader_of
+from helmframe.results._findings import MainScores
 from helmframe.results.charts import Plot
 from helmframe.views.comparison import comparison_cells, comparison_notes, leaderboard_cells, leaderboard_notes
-from helmframe.views.display import robustness_cells, score_cells, score_notes, table_cells
+from helmframe.views.display import (
+    escape_markdown,
+    markdown_table,
+    number,
+    problem_notes,
+    robustness_cells,
+    score_cells,
+    score_notes,
+    spread,
+    table_cells,
+)
 from helmframe.views.html import Grid, Picture, page, picture, policy
 from helmframe.views.report_rows import disagreements, worsened, worst
 
@@ -29,7 +48,7 @@ _Pictures: TypeAlias = list[Picture | str]
 
 @view("Results.report")
 def report_html(results: Results, title: str | None = None) -> str:
-    """Return the report: scores, charts, robustness and fairness, comparisons, instances to read, plan and manifest.
+    """Return the report: findings and a summary first, then details, which are folded.
 
     Texts from data and models are escaped and cut, and invisible characters are replaced. The page contains no scripts
     and loads nothing.
@@ -43,6 +62,10 @@ def report_html(results: Results, title: str | None = None) -> str:
         "report.html",
         policy=policy(),
         title=title or f"helmframe report: {', '.join(manifest['scenarios'])}",
+        origin=_origin_note(results),
+        findings=[(finding.kind, finding.text) for finding in results.findings()],
+        summary=summary_grid(results),
+        problems=problem_notes(results),
         notes=[*_run_notes(manifest), *utilization_notes(manifest), *score_notes(without_path)],
         scores=Grid.of(score_cells(results)),
         all_scores=_all_scores(results),
@@ -60,6 +83,156 @@ def report_html(results: Results, title: str | None = None) -> str:
     )
 
 
+@view("Results.report_markdown")
+def report_markdown(results: Results, title: str | None = None) -> str:
+    """Return the start of the report as Markdown: findings, summary, changes under perturbations, and comparisons."""
+    heading = title or f"helmframe report: {', '.join(results.manifest['scenarios'])}"
+    parts = [f"# {escape_markdown(heading)}", escape_markdown(_origin_note(results)), "## Findings"]
+    parts.append("\n".join(f"- {escape_markdown(finding.text)}" for finding in results.findings()))
+    grids = [("Scores", summary_grid(results)), ("All scores", Grid.of(score_cells(results)))]
+    perturbed = results.completions.select(pl.col("perturbation").n_unique()).collect().item() > 1
+    grids += [(name.capitalize(), grid) for name, grid in _variants(results)] if perturbed else []
+    for axis in ("model", "setting"):
+        if results.completions.select(pl.col(axis).n_unique()).collect().item() > 1:
+            comparison = _comparison(results, axis)
+            grids += [(f"Differences between {axis}s", comparison)] if isinstance(comparison, Grid) else []
+    for name, grid in grids:
+        if grid.rows:
+            more = [f"{grid.more:,} more rows are not shown."] if grid.more else []
+            parts += [f"## {name}", markdown_table(grid.heads, grid.rows), *more, *map(escape_markdown, grid.notes)]
+    return "\n\n".join(parts) + "\n"
+
+
+@view("Results.report_pdf")
+def report_pdf(results: Results, title: str | None = None) -> bytes:
+    """Return the report as PDF, printed by an installed Chromium or Chrome.
+
+    Raises:
+        CapabilityError: No browser is installed, or it fails.
+    """
+    browser = next(filter(None, map(shutil.which, _BROWSERS)), None)
+    if browser is None:
+        raise CapabilityError(
+            f"A PDF needs Chromium or Chrome: {', '.join(_BROWSERS)} not found. Install one, or write an HTML file and "
+            "print it."
+        )
+    with tempfile.TemporaryDirectory(prefix="helmframe-report-") as folder:
+        source, target = Path(folder) / "report.html", Path(folder) / "report.pdf"
+        source.write_text(report_html(results, title), encoding="utf-8")
+        # the page has no scripts, and its policy loads nothing
+        options = ["--headless", "--disable-gpu", "--no-pdf-header-footer", f"--user-data-dir={folder}/profile"]
+        if hasattr(os, "geteuid") and os.geteuid() == 0:
+            options.append("--no-sandbox")  # Chromium refuses to run as root otherwise, as in containers
+        command = [browser, *options, f"--print-to-pdf={target}", source.as_uri()]
+        try:
+            subprocess.run(command, capture_output=True, check=True, timeout=_PRINT_SECONDS)
+            return target.read_bytes()
+        except (OSError, subprocess.SubprocessError) as error:
+            raise CapabilityError(
+                f"{browser} can't print the report: {error}. Write an HTML file and print it."
+            ) from None
+
+
+# The names of browsers that print pages, the first choice first.
+_BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+_PRINT_SECONDS = 120
+
+
+def _origin_note(results: Results) -> str:
+    """Return what was run in one line: models, scenarios, instances, variants, time and version."""
+    manifest = results.manifest
+    counts = results.completions.select(
+        pl.struct("scenario", "instance_id").n_unique().alias("instances"), pl.len().alias("completions")
+    )
+    instances, completions = counts.collect().row(0)
+    numbers = [
+        _counted(len(manifest["models"]), "model"),
+        _counted(len(manifest["scenarios"]), "scenario"),
+        _counted(len(manifest.get("settings", {})) or 1, "prompt setting"),
+        _counted(len(manifest.get("perturbations", {})), "perturbation"),
+        _counted(instances, "instance"),
+        _counted(completions, "completion"),
+    ]
+    return ", ".join([*numbers, *_run_notes({**manifest, "scenarios": {}})])
+
+
+def _counted(n: int, noun: str) -> str:
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
+def summary_grid(results: Results) -> Grid:
+    """Return the main scores on original inputs: models × scenarios, with the best of each scenario marked.
+
+    "★" marks the best score, "=" the scores that are not significantly worse (Holm's p ≥ .05 over all differences).
+    """
+    scores = MainScores.of(results, 0.95)
+    mains, table = scores.mains, scores.table
+    if table.is_empty():
+        return Grid([], [])
+    sides = [name for name in ("model", "setting") if name in table.columns]
+    label = pl.struct(sides).map_elements(
+        lambda side: competitor_name(side["model"], side.get("setting") or ""), pl.String
+    )
+    table = table.with_columns(side=label)
+    marks = _marks(results, table, mains)
+    scenarios, competitors = (table[name].unique(maintain_order=True).to_list() for name in ("scenario", "side"))
+    cells = {
+        (row["side"], row["scenario"]): f"{number(row['value'])} {spread(row['ci_low'], row['ci_high'])}"
+        f" {marks.get((row['side'], row['scenario']), '')}".strip()
+        for row in table.iter_rows(named=True)
+    }
+    heads, rows = (scenarios, competitors) if len(competitors) >= len(scenarios) else (competitors, scenarios)
+    across = len(competitors) >= len(scenarios)
+
+    def cell(row: str, head: str) -> str:
+        return cells.get((row, head) if across else (head, row), "")
+
+    shown = heads[:_MOST_COLUMNS]
+    body = [[row, *(cell(row, head) for head in shown)] for row in rows]
+    metrics = dict.fromkeys(mains[name] for name in scenarios)
+    notes = [f"metric: {', '.join(metrics)}; original inputs; 95% intervals"]
+    if marks:
+        notes.append("★ best; = not significantly worse than the best (Holm's p ≥ .05)")
+    if len(heads) > len(shown):
+        notes.append(f"{len(heads) - len(shown):,} more columns are in the table of all scores")
+    return Grid.of((["model" if across else "scenario", *shown], body), notes)
+
+
+def _marks(results: Results, table: pl.DataFrame, mains: Mapping[str, str]) -> dict[tuple[str, str], str]:
+    """Return (competitor, scenario) → its mark; empty with one competitor, or if they are not comparable."""
+    axis = "setting" if "setting" in table.columns and table["model"].n_unique() == 1 else "model"
+    if table[axis].n_unique() < 2 or table["side"].n_unique() != table[axis].n_unique():
+        return {}
+    directions = reader_of(results).directions()
+    marks: dict[tuple[str, str], str] = {}
+    best: dict[str, str] = {}
+    for (scenario,), rows in table.partition_by("scenario", as_dict=True, maintain_order=True).items():
+        higher = directions.get(mains[str(scenario)])
+        if higher is not None and rows.height > 1:
+            row = rows.sort("value", descending=higher, maintain_order=True).row(0, named=True)
+            best[str(scenario)] = row[axis]
+            marks[row["side"], str(scenario)] = "★"
+    sides = dict(table.select(axis, "side").unique().iter_rows())
+    for base in dict.fromkeys(best.values()):
+        try:
+            compared = results.compare(axis, base, metrics=[*dict.fromkeys(mains.values())])
+        except HelmframeError:
+            return marks
+        for row in compared.filter(pl.col("perturbation") == ORIGINAL).iter_rows(named=True):
+            p = row["p_holm"] if row["p_holm"] is not None else row["p"]
+            if (
+                best.get(row["scenario"]) == base
+                and row["metric"] == mains[row["scenario"]]
+                and p is not None
+                and p >= _ALPHA
+            ):
+                marks[sides[row["a"]], row["scenario"]] = "="
+    return marks
+
+
+_ALPHA = 0.05
+# Columns of the summary.
+_MOST_COLUMNS = 8
 _AXES = ("scenario", "model", "setting", "perturbation")
 
 

@@ -1,6 +1,7 @@
 """The engine of one machine: threads side by side, the first error raised, Ctrl-C keeps what was answered."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -63,6 +64,49 @@ def test_ctrl_c_stores_completions_and_raises(tmp_path: Path) -> None:
     assert word == "interrupted"
     assert int(kept) >= 20
     assert process.returncode == 0
+
+
+def test_an_interrupted_script_ends_with_two_lines_and_resumes_as_they_say(tmp_path: Path) -> None:
+    script = tmp_path / "run.py"
+    script.write_text(PLAIN_SCRIPT)
+    environment = {**os.environ, "HELMFRAME_STORE": str(tmp_path / "store"), "HELMFRAME_PROGRESS": "0"}
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        [sys.executable, str(script)], env=environment, stdout=pipe, stderr=pipe, text=True
+    ) as process:
+        deadline = time.monotonic() + 60
+        while not list((tmp_path / "store").glob("runs/*/cache/completions/**/0*.parquet")):
+            assert time.monotonic() < deadline
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert len(errors.splitlines()) == 2, errors
+    stored, resume = errors.splitlines()
+    match = re.fullmatch(r"Interrupted: (\d+) of 32 completions are stored \(run ([\w-]+)\)\.", stored)
+    assert match is not None
+    assert 0 < int(match[1]) < 32
+    assert resume == f"To resume, run the plan with score(resume={match[2]!r})."
+    assert process.returncode == -signal.SIGINT
+    script.write_text(PLAIN_SCRIPT.replace("score()", f"score(resume={match[2]!r})"))
+    done = subprocess.run([sys.executable, str(script)], env=environment, capture_output=True, text=True, check=True)
+    assert int(done.stdout) == 32 - int(match[1])
+
+
+PLAIN_SCRIPT = """
+import time
+import helmframe as hf
+
+prompts = []
+
+def slow(prompt: str) -> str:
+    prompts.append(prompt)
+    time.sleep(0.6)
+    return "A"
+
+hf.scenario("sampler").where(subject="music").generate(slow).score()
+print(len(prompts))
+"""
 
 
 # -- errors of jobs that run at the same time -------------------------------------------------------------------------

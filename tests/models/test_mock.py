@@ -190,7 +190,13 @@ def test_a_toy_that_looks_at_rows_is_not_durable() -> None:
 
 @pytest.mark.parametrize(
     ("text", "toy"),
-    [("oracle()", oracle()), ("echo()", echo()), ("noisy(accuracy=0.6, seed=2)", noisy(0.6, seed=2))],
+    [
+        ("oracle()", oracle()),
+        ("echo()", echo()),
+        ("noisy(accuracy=0.6, seed=2)", noisy(0.6, seed=2)),
+        ("noisy(0.6)", noisy(0.6)),
+        ("hf.models.noisy(0.6, seed=2)", noisy(0.6, seed=2)),
+    ],
 )
 def test_a_mock_model_may_be_a_text(text: str, toy: Model) -> None:
     assert from_any(text) == toy
@@ -202,7 +208,7 @@ def test_a_mock_model_may_be_a_text(text: str, toy: Model) -> None:
         ("oracel()", "Unknown mock model 'oracel'. Did you mean 'oracle'?"),
         ("noisy(acuracy=0.6)", "noisy() has no argument 'acuracy'. Did you mean 'accuracy'?"),
         ("noisy()", "missing a required argument: 'accuracy'"),
-        ("noisy(0.6)", "write name or name(key=value)"),
+        ("noisy(0.6, 1, 2, 3, 4, 5)", "write name or name(key=value)"),
     ],
 )
 def test_an_invalid_text_of_a_mock_model_raises(text: str, message: str) -> None:

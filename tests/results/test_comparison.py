@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 import helmframe as hf
-from helmframe.errors import ArgumentError, NotComparableError, StoreError
+from helmframe.errors import ArgumentError, NotComparableError, StoreError, UnknownNameError
 
 QUESTIONS = [f"question {index}?" for index in range(40)]
 
@@ -207,3 +207,16 @@ def test_the_letter_of_another_tool_is_compared_with_the_option_it_names(tmp_pat
     table = hf.compare(ours.generate(hf.models.oracle()).score(), log, axis=["model", "prompt", "decoding"])
     assert table["n"].to_list() == [20]
     assert "20 instances not paired: their references differ" in table["differs"][0]
+
+
+def test_two_models_are_compared_by_their_names() -> None:
+    models = {"large": hf.models.noisy(0.9), "middle": hf.models.noisy(0.6), "small": hf.models.noisy(0.3)}
+    results = hf.scenario("sampler").where(subject="music").generate(models).score()
+    (row,) = results.compare("large", "small").select("a", "b", "n").rows()
+    assert row == ("large", "small", 32)
+    whole = results.compare("model", "small").filter(a="large")
+    assert results.compare("large", "small")["difference"].to_list() == whole["difference"].to_list()
+    with pytest.raises(ArgumentError, match=r"'large' is a model. Write compare\('large', 'middle'\)"):
+        results.compare("large")
+    with pytest.raises(UnknownNameError, match="axis 'large' of comparison"):
+        results.compare("large", "huge")

@@ -1,15 +1,18 @@
 """Results: tables people look at, self-contained, comparable, re-scorable, safe to show."""
 
 import json
+import re
 import shutil
 import warnings
 from dataclasses import replace
 from pathlib import Path
 
 import duckdb
+import pandas as pd
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
+from pyarrow.dataset import dataset
 
 import helmframe as hf
 from helmframe._schema import COMPLETIONS
@@ -151,7 +154,7 @@ def test_a_model_without_sensitivity_shows_no_paired_drop() -> None:
 
 def test_compare_two_models_of_one_run() -> None:
     results = music().generate({"good": hf.models.oracle(), "bad": hf.models.noisy(0.2)}).score()
-    row = results.compare("model").row(0, named=True)
+    row = results.compare("model", "bad").row(0, named=True)
     assert (row["a"], row["b"]) == ("good", "bad")
     assert row["difference"] == pytest.approx(1 - results.value(EXACT, model="bad"))
     assert row["n"] == 32
@@ -339,9 +342,28 @@ def test_a_folder_of_parquet_is_read_by_anything_as_hf_columns_says(tmp_path: Pa
             assert frame.columns[: len(documented)] == documented
             keys = [*COMPLETIONS.key, *(["metric"] if name == "scores" else [])]
             assert_frame_equal(frame.select(keys).sort(keys), table.select(keys).collect().sort(keys))
-    file = next(Path(str(folder)).glob("scores/scenario=sampler/model=org%2Fone/*.parquet"))
+    file = next(Path(str(folder)).glob("scores/*.parquet"))
     footer = json.loads(pl.read_parquet_metadata(file)["helmframe"])
     assert footer["manifest"] == json.loads(json.dumps(results.manifest))
+
+
+def test_an_exported_table_opens_in_every_reader_with_default_arguments(tmp_path: Path) -> None:
+    plan = music().perturb("typos").generate({"org/one": hf.models.oracle(), "7": hf.models.noisy(0.5)})
+    results = plan.score()
+    folder = Path(str(results.to_parquet(tmp_path / "out")))
+    for name in ("completions", "scores"):
+        polars = pl.scan_parquet(folder / name).collect()
+        pandas = pd.read_parquet(folder / name)
+        arrow = dataset(folder / name).to_table()
+        assert polars.columns == list(pandas.columns) == arrow.column_names
+        assert polars.height == len(pandas) == arrow.num_rows == getattr(results, name).collect().height
+        assert set(pandas["model"]) == {"org/one", "7"}
+    joined = pd.merge(*(pd.read_parquet(folder / name) for name in ("scores", "completions")), on="completion_id")
+    assert (joined["instance_id_x"] == joined["instance_id_y"]).all()
+    assert (joined["model_x"] == joined["model_y"]).all()
+    schema = json.loads((folder / "schema.json").read_text())
+    assert schema["scores"]["columns"]["score"]["dtype"] == "Float64"
+    assert "schema.json" in (folder / "README.md").read_text()
 
 
 def test_half_an_export_is_no_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -389,9 +411,10 @@ def test_errors_and_unparsed_outputs_are_in_the_repr() -> None:
             raise ValueError("down")
         return "none of these"
 
-    text = repr(music().generate(model).score())
-    assert "errors" in text.splitlines()[0]
-    assert "unparsed" in text.splitlines()[0]
+    first, *_ = lines = repr(music().generate(model).score()).splitlines()
+    assert re.match(r"model: \d+ of 32 requests failed: \d+ × ValueError: down\. Rerun the plan", first)
+    (head,) = [line for line in lines if line.startswith("scenario ")]
+    assert {"errors", "unparsed"} <= set(head.split())
 
 
 def test_html_escapes_what_models_and_users_name() -> None:

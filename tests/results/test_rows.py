@@ -4,6 +4,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
 import helmframe as hf
 from helmframe.errors import ArgumentError, UnknownNameError
@@ -106,3 +107,34 @@ def test_a_metric_of_a_whole_set_has_no_rows() -> None:
 def test_n_is_a_whole_number(n: Any) -> None:
     with pytest.raises(ArgumentError, match="n must be an integer ≥ 1"):
         results("exact_match").worst_outputs(n=n)
+
+
+def test_a_flat_table_has_each_score_with_its_input_and_completion() -> None:
+    plan = hf.scenario("sampler").where(subject="music").limit(4).perturb("lowercase")
+    results = plan.generate({"one": hf.models.oracle(), "two": hf.models.noisy(0.5)}).score()
+    flat = results.to_frame(metrics="exact_match")
+    wide = results.rows()
+    keys = ["instance_id", "perturbation", "model"]
+    columns = [*keys, "input", "perturbed_input", "prompt", "completion", "output"]
+    assert_frame_equal(flat.select(columns).sort(keys), wide.select(columns).sort(keys))
+    assert flat.sort(keys)["score"].to_list() == wide.sort(keys)["exact_match"].to_list()
+    assert flat["completion_id"].n_unique() == flat.height == 16
+    assert "data_subject" in flat.columns
+
+
+def test_failed_requests_are_shown_by_message() -> None:
+    def fails(prompt: str) -> str:
+        if "x" in prompt:
+            raise ValueError("no x, please")
+        raise KeyError("none")
+
+    rows = [{"input": text, "references": "a"} for text in ("x 1", "x 2", "3")]
+    results = hf.scenario(rows).generate(hf.model(fails, name="fails")).score()
+    errors = results.errors()
+    assert errors.height == errors.frame.height == 3
+    text = str(errors)
+    assert text.splitlines()[1].split()[:2] == ["2", "fails"]
+    assert "no x, please" in text.splitlines()[1]
+    assert type(errors.frame) is pl.DataFrame
+    first = repr(results).splitlines()[0]
+    assert first.startswith("fails: 3 of 3 requests failed: 2 × ValueError: no x, please")

@@ -320,3 +320,42 @@ def test_a_plan_that_replaces_metrics_keeps_its_row_among_main_metrics() -> None
 
 def _say_a(_: str) -> str:
     return "a"
+
+
+def test_the_order_of_the_plan_is_kept_everywhere() -> None:
+    models = {"z": hf.models.noisy(0.9), "a": hf.models.noisy(0.5), "m": hf.models.noisy(0.4)}
+    plan = hf.scenario("sampler").where(subject="music").limit(8).perturb(["typos", "lowercase"]).generate(models)
+    results = plan.score()
+    table = results.table(metrics="exact_match")
+    assert table["model"].unique(maintain_order=True).to_list() == ["z", "a", "m"]
+    assert table["perturbation"].unique(maintain_order=True).to_list() == ["original", "typos", "lowercase"]
+    robustness = results.robustness(metrics="exact_match")
+    assert robustness["model"].unique(maintain_order=True).to_list() == ["z", "a", "m"]
+    assert robustness["perturbation"].unique(maintain_order=True).to_list() == ["all", "typos", "lowercase"]
+    comparison = results.compare("model")
+    assert comparison["b"].unique().to_list() == ["z"]
+    assert comparison["perturbation"].unique(maintain_order=True).to_list() == ["original", "typos", "lowercase"]
+
+
+def test_a_table_is_shown_short_and_has_its_frame() -> None:
+    models = {"z": hf.models.noisy(0.9), "a": hf.models.noisy(0.5)}
+    table = hf.scenario("sampler").where(subject="music").limit(8).generate(models).score().table(metrics="exact_match")
+    lines = str(table).splitlines()
+    assert lines[0].split() == ["model", "metric", "value", "interval", "n", "chance"]
+    assert "scenario: sampler" in str(table)
+    assert max(map(len, lines)) < 100
+    assert type(table.frame) is pl.DataFrame
+    assert table.frame.columns == table.columns
+    assert "text-align:right" in table._repr_html_()
+    assert str(table.select("model")) == str(table.frame.select("model"))
+
+
+def test_fields_of_a_grid_are_columns_with_their_type() -> None:
+    plan = hf.scenario("sampler").where(subject="music").limit(8).adapt(shots=[0, 2])
+    results = plan.generate(hf.models.noisy(0.5), temperature=[0.0, 0.7]).score()
+    table = results.table(by=["shots", "temperature"], metrics="exact_match")
+    assert table.select("shots", "temperature").rows() == [(0, 0.0), (0, 0.7), (2, 0.0), (2, 0.7)]
+    pooled = results.table(by="shots", metrics="exact_match", pool="setting")
+    assert pooled.select("shots", "pooled").rows() == [(0, "2 settings"), (2, "2 settings")]
+    with pytest.raises(UnknownNameError, match="Did you mean 'shots'"):
+        results.table(by="shot")

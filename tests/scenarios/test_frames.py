@@ -160,8 +160,8 @@ def test_lazy_frames_and_arrow_streams_are_frames(as_other: Any) -> None:
 
 
 def test_other_objects_than_frames_are_refused() -> None:
-    with pytest.raises(ArgumentError, match=r"scenario\(list\): the argument must be a name, a path, or a data frame"):
-        frame_scenario([{"q": "?"}], input="q", references="a")
+    with pytest.raises(ArgumentError, match=r"scenario\(list\): the argument must be a name, a path, a data frame"):
+        frame_scenario([1, 2], input="q", references="a")
 
 
 def test_a_missing_column_has_near_ones() -> None:

@@ -1,11 +1,14 @@
 """The folder of a run: tables in parts, and the manifest."""
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
+import pyarrow.parquet as pq
 import pytest
 
+from helmframe._schema import SCORES
 from helmframe.errors import StoreError
 from helmframe.store import Address, RunFolder, address_of, below
 from helmframe.store import runs as module
@@ -107,19 +110,20 @@ def test_parts_in_a_bucket_are_fetched_when_they_are_read(s3: object) -> None:
         second["scores"].collect()
 
 
-def test_partitioned_parts_are_read_as_any_others(root: Address) -> None:
+def test_exported_parts_are_read_as_any_others(root: Address) -> None:
     names = ["org/model", "7", "</script> \u202e", "é" * 100]
     frame = pl.DataFrame({"scenario": "s", "model": names, "x": range(4)})
     folder = RunFolder(below(root, "runs", "one"))
-    folder.add_partitioned("scores", frame, {"format": 1, "where": Path("x")})
+    folder.add_exported(SCORES, frame, {"format": 1, "where": Path("x")})
     scanned = folder.scan("scores")
     assert scanned is not None
     assert sorted(scanned.collect().rows()) == sorted(frame.rows())
     assert folder.shards(["scores"], ["s"])[0]["scores"].collect().height == 4
-    found = sorted(file.name.split("/")[:2] for file in listing(below(root, "runs", "one", "scores")))
-    assert found[2:] == [["scenario=s", "model=7"], ["scenario=s", "model=org%2Fmodel"]]
-    (first, *_) = listing(below(root, "runs", "one", "scores"))
-    assert footer_of(read(first.address))["manifest"] == {"format": 1, "where": "x"}
+    files = listing(below(root, "runs", "one", "scores"))
+    assert {"/" in file.name for file in files} == {False}
+    data = read(next(file.address for file in files if file.name.startswith("s@7@")))
+    assert footer_of(data)["manifest"] == {"format": 1, "where": "x"}
+    assert pq.read_schema(io.BytesIO(data)).field("model").metadata[b"meaning"] == b"name of the model"
 
 
 def finished(root: Address) -> tuple[RunFolder, list[Address]]:

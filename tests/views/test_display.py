@@ -62,7 +62,7 @@ def test_changes_are_printed_first_and_fit_a_terminal(changes: pl.DataFrame, pri
     assert max(map(len, [head, *rows])) <= 120
     assert "…" not in printed(changes)
     assert rows[-2] == "scenario: sampler"
-    assert rows[-1] == "change: perturbed − original, on changed inputs. All 18 columns: .columns"
+    assert rows[-1] == "change: perturbed − original, on changed inputs; all 18 columns: .frame"
 
 
 def test_a_placebo_adds_the_change_beyond_it() -> None:

@@ -100,3 +100,15 @@ def test_other_frames_are_refused() -> None:
         hf.charts.scores(scores({"a": 0.5}), "exact_mach")
     with pytest.raises(UnknownNameError, match="Did you mean 'exact_match'"):
         hf.charts.scores(hf.stats.table(scores({"a": 0.5})), "exact_mach")
+
+
+def test_every_chart_takes_a_size_and_a_title() -> None:
+    plan = hf.scenario("sampler").where(subject="music").perturb("typos")
+    results = plan.generate({"a": hf.models.noisy(0.8), "b": hf.models.noisy(0.6)}).score()
+    for name in ("scores", "robustness", "forest"):
+        chart = getattr(results.plot, name)(width=500, height=90, title="Mine").to_dict()
+        assert chart["title"]["text"] == "Mine"
+        view = chart.get("spec", chart)
+        assert (view["width"], view["height"]) == (500, 90)
+    with pytest.raises(ArgumentError, match="width must be a number of pixels"):
+        results.plot.scores(width="wide")
