@@ -94,7 +94,7 @@ def leaderboard(
     names = column_names(pairs)
     board_columns = [_set_column(results, pair, pool, options, names[pair], errors, ci) for pair in set_pairs]
     if row_pairs:
-        scores = results.scores.filter(_matches(row_pairs), _in_main_split(results)).with_columns(_competitor_label())
+        scores = results.scores.filter(_matches(row_pairs), _in_main_split(results)).with_columns(competitor_label())
         if worst is None:
             scores = scores.filter(pl.col("perturbation") == ORIGINAL)
         else:
@@ -233,7 +233,8 @@ def _resolve_columns(manifest: Mapping[str, Any], columns: "Sequence[ColumnSpec]
     return list(dict.fromkeys(pairs))
 
 
-def _competitor_label() -> pl.Expr:
+def competitor_label() -> pl.Expr:
+    """Return the name of a model with its setting, as `competitor_name` does."""
     label = pl.when(pl.col("setting") == "").then(pl.col("model")).otherwise(pl.format("{} {}", "model", "setting"))
     return label.alias(_COMPETITOR)
 
@@ -277,7 +278,7 @@ def _set_column(
     scenario, metric = pair
     counted = results.completions.filter(
         pl.col("scenario") == scenario, pl.col("perturbation") == ORIGINAL, _in_main_split(results)
-    ).with_columns(_competitor_label())
+    ).with_columns(competitor_label())
     check_set_failures(counted, metric, _COMPETITOR, errors)
     completed, n_dropped = _completed_by_all(counted, pair)
     rows = aggregate_table(
@@ -287,7 +288,7 @@ def _set_column(
         ci=ci,
         mean=options.mean,
     )
-    rows = rows.with_columns(model=_competitor_label(), n_dropped=n_dropped).sort("model")
+    rows = rows.with_columns(model=competitor_label(), n_dropped=n_dropped).sort("model")
     index = np.array([pool.index(model) for model in rows["model"]])
     values = np.full(len(pool), np.nan)
     values[index] = rows["value"].to_numpy()

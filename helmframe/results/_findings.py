@@ -13,6 +13,7 @@ from helmframe.results._boards import competitor_name
 from helmframe.results._comparison import compare
 from helmframe.results._data import Chunk, ResultsData, reader_of
 from helmframe.results._robustness import fairness, robustness
+from helmframe.results._tables import missing_scores, shown_metrics
 from helmframe.results._tables import table as aggregate_table
 from helmframe.stats.frames import map_chunks
 from helmframe.stats.robustness import ALL
@@ -20,7 +21,8 @@ from helmframe.stats.robustness import ALL
 # The most sentences of one kind; one more sentence counts the others.
 MOST = 6
 _LONGEST_NAME = 48
-_LONGEST_ERROR = 120
+_LONGEST_ERROR = 160
+_LONGEST_MESSAGE = 500
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ def findings(results: ResultsData, *, ci: float = 0.95) -> list[Finding]:
     >>> results = plan.generate({"good": hf.models.noisy(0.9), "bad": hf.models.noisy(0.3)}).score()
     >>> for finding in results.findings():
     ...     print(finding.text)
-    good has the best score, 84.4 % [66.5, 93.7] (exact_match, n = 32, chance 25.0 %).
+    good has the best score, 81.2 % [64.7, 91.1] (exact_match, n = 32, chance 25.0 %).
     good beats bad by 53.1 points [34.8, 71.4].
 
     Args:
@@ -146,21 +148,44 @@ class MainScores:
         return self.table[axis].n_unique() if axis in self.table.columns else 1
 
 
+def error_groups(results: ResultsData) -> pl.DataFrame:
+    """Return the failed requests by message, the most frequent first; numbers in messages are ignored.
+
+    Returns:
+        message (of the first request), n, models, first (the key of the first request), total (of all requests).
+    """
+    message = pl.col("error").str.replace_all(r"\s+", " ").str.slice(0, _LONGEST_MESSAGE)
+    key = pl.struct("scenario", "instance_id", "perturbation", "perturbation_seed", "setting", "trial", "model")
+
+    def groups_in(chunk: Chunk) -> pl.DataFrame:
+        groups = chunk.completions.group_by(kind=message.str.replace_all(r"\d+", "0"))
+        values = {"n": pl.len().cast(pl.Int64), "message": message.first(), "models": pl.col("model").unique()}
+        return groups.agg(**values, first=key.first()).collect()
+
+    counts = pl.concat(map_chunks(reader_of(results).chunks, groups_in)).group_by("kind", maintain_order=True)
+    models = pl.col("models").list.explode(keep_nulls=False, empty_as_null=False).unique().sort()
+    groups = counts.agg(pl.col("message").first(), pl.col("n").sum(), models, pl.col("first").first())
+    groups = groups.with_columns(total=pl.col("n").sum()).drop_nulls("kind").drop("kind")
+    return groups.sort(pl.col("n"), "message", descending=[True, False])
+
+
 def _failures(results: ResultsData) -> Iterator[Finding]:
-    """Yield counts of failed requests, and of unparsed, truncated and starved completions."""
-    message = pl.col("error").str.split("\n").list.first().str.slice(0, _LONGEST_ERROR)
-
-    def failed_in(chunk: Chunk) -> pl.DataFrame:
-        return chunk.completions.group_by(error=message).agg(n=pl.len()).collect()
-
-    counts = pl.concat(map_chunks(reader_of(results).chunks, failed_in)).group_by("error").agg(pl.col("n").sum())
-    total = counts["n"].sum()
-    errors = counts.drop_nulls("error").sort(pl.col("n"), "error", descending=[True, False])
+    """Yield counts of failed requests, and of completions without a score or an output."""
+    errors = error_groups(results)
     if errors.height:
-        failed = errors["n"].sum()
+        failed, total = errors["n"].sum(), errors["total"][0]
         text = f"{failed:,} of {total:,} requests failed ({_share(failed, total)})."
         often = "The error is" if errors.height == 1 else f"The most frequent error, {errors['n'][0]:,} times, is"
-        yield Finding("failures", f"{text} {often}: {_name(errors['error'][0], 400)}", "results.errors()", {}, failed)
+        message = _name(errors["message"][0], _LONGEST_ERROR)
+        yield Finding("failures", f"{text} {often}: {message}", "results.errors()", {}, failed)
+    for name, missing in missing_scores(results, shown_metrics(results)).items():
+        yield Finding(
+            "failures",
+            f"{_name(missing.text, 2 * _LONGEST_ERROR)}.",
+            "results.scores",
+            {"metric": name},
+            missing.n_rows,
+        )
     yield from _flagged(results)
 
 
@@ -203,6 +228,8 @@ def _row_mains(results: ResultsData) -> dict[str, str]:
 
 def _scores(context: MainScores) -> Iterator[Finding]:
     """Yield the best score of each scenario; the only score if there is one."""
+    if context.table.is_empty():
+        return
     for (scenario,), rows in context.table.partition_by("scenario", as_dict=True, maintain_order=True).items():
         metric = context.mains[str(scenario)]
         sign = context.sign(metric)
@@ -342,7 +369,11 @@ def _change(context: MainScores, family: str, row: Mapping[str, Any], significan
     size = _size(abs(change), sign) + _ends(low, high, sign)
     where = context.location(row, "scenario", "setting")
     perturbation, model = _name(row["perturbation"]), _name(row.get("model") or "the model")
-    text = f"{perturbation} costs {model} {size}{where}." if worse else f"{perturbation} gains {model} {size}{where}."
+    text = (
+        f"{perturbation} costs {model} {size}{where}."
+        if worse
+        else f"{model} gains {size} under {perturbation}{where}."
+    )
     keys = [name for name in ("scenario", "split", "model", "setting", "metric", "perturbation") if name in row]
     return Finding(
         family,

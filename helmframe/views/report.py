@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -20,7 +21,7 @@ from helmframe._schema import ORIGINAL
 from helmframe.engines.notes import dollars, utilization_notes
 from helmframe.errors import CapabilityError, HelmframeError
 from helmframe.results import Results
-from helmframe.results._boards import competitor_name
+from helmframe.results._boards import competitor_label, competitor_name
 from helmframe.results._data import reader_of
 from helmframe.results._findings import MainScores
 from helmframe.results.charts import Plot
@@ -63,7 +64,7 @@ def report_html(results: Results, title: str | None = None) -> str:
         policy=policy(),
         title=title or f"helmframe report: {', '.join(manifest['scenarios'])}",
         origin=_origin_note(results),
-        findings=[(finding.kind, finding.text) for finding in results.findings()],
+        findings=_short_findings(results),
         summary=summary_grid(results),
         problems=problem_notes(results),
         notes=[*_run_notes(manifest), *utilization_notes(manifest), *score_notes(without_path)],
@@ -156,6 +157,17 @@ def _origin_note(results: Results) -> str:
     return ", ".join([*numbers, *_run_notes({**manifest, "scenarios": {}})])
 
 
+def _short_findings(results: Results) -> tuple[list[str], list[str]]:
+    """Return the first findings of each kind, and the others."""
+    first: list[str] = []
+    others: list[str] = []
+    counts: Counter[str] = Counter()
+    for finding in results.findings():
+        counts[finding.kind] += 1
+        (first if counts[finding.kind] <= _FIRST_FINDINGS else others).append(finding.text)
+    return first, others
+
+
 def _counted(n: int, noun: str) -> str:
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
@@ -199,38 +211,34 @@ def summary_grid(results: Results) -> Grid:
 
 
 def _marks(results: Results, table: pl.DataFrame, mains: Mapping[str, str]) -> dict[tuple[str, str], str]:
-    """Return (competitor, scenario) → its mark; empty with one competitor, or if they are not comparable."""
-    axis = "setting" if "setting" in table.columns and table["model"].n_unique() == 1 else "model"
-    if table[axis].n_unique() < 2 or table["side"].n_unique() != table[axis].n_unique():
-        return {}
+    """Return (competitor, scenario) → its mark; empty if there is one competitor."""
     directions = reader_of(results).directions()
-    marks: dict[tuple[str, str], str] = {}
     best: dict[str, str] = {}
     for (scenario,), rows in table.partition_by("scenario", as_dict=True, maintain_order=True).items():
         higher = directions.get(mains[str(scenario)])
         if higher is not None and rows.height > 1:
-            row = rows.sort("value", descending=higher, maintain_order=True).row(0, named=True)
-            best[str(scenario)] = row[axis]
-            marks[row["side"], str(scenario)] = "★"
-    sides = dict(table.select(axis, "side").unique().iter_rows())
+            best[str(scenario)] = rows.sort("value", descending=higher, maintain_order=True)["side"][0]
+    marks = {(side, scenario): "★" for scenario, side in best.items()}
+    # each pair of model and setting is a competitor
+    originals = results.scores.filter(pl.col("perturbation") == ORIGINAL)
+    sides = originals.with_columns(model=competitor_label(), setting=pl.lit(""))
+    competitors = replace(results, scores=sides, path=None)
     for base in dict.fromkeys(best.values()):
         try:
-            compared = results.compare(axis, base, metrics=[*dict.fromkeys(mains.values())])
-        except HelmframeError:
+            compared = competitors.compare("model", base, metrics=[*dict.fromkeys(mains.values())])
+        except HelmframeError:  # too many failed requests, or a metric of a whole set: the best alone is marked
             return marks
-        for row in compared.filter(pl.col("perturbation") == ORIGINAL).iter_rows(named=True):
-            p = row["p_holm"] if row["p_holm"] is not None else row["p"]
-            if (
-                best.get(row["scenario"]) == base
-                and row["metric"] == mains[row["scenario"]]
-                and p is not None
-                and p >= _ALPHA
-            ):
-                marks[sides[row["a"]], row["scenario"]] = "="
+        for row in compared.iter_rows(named=True):
+            scenario, p = row["scenario"], row["p"] if row["p_holm"] is None else row["p_holm"]
+            is_main = best.get(scenario) == base and row["metric"] == mains[scenario]
+            if is_main and p is not None and p >= _ALPHA:
+                marks[row["a"], scenario] = "="
     return marks
 
 
 _ALPHA = 0.05
+# The findings of each kind that are not folded.
+_FIRST_FINDINGS = 2
 # Columns of the summary.
 _MOST_COLUMNS = 8
 _AXES = ("scenario", "model", "setting", "perturbation")
