@@ -32,8 +32,8 @@ def test_a_report_holds_the_numbers_of_the_tables(tmp_path: Path) -> None:
     assert "<h1>two models</h1>" in html
     values = [f"{value:.3f}" for value in results.table(metrics="exact_match")["value"]]
     assert [value for value in values if f'<td class="number">{value}</td>' not in html] == []
-    for title in ("Findings", "All scores", "Robustness and fairness", "Comparisons", "Disagreements between models", "Worst instances",
-                  "Scores changed by perturbations", "Plan and manifest"):  # fmt: skip
+    for title in ("Findings", "All scores", "Robustness and fairness", "Comparisons", "Disagreements between models",
+                  "Worst instances", "Scores changed by perturbations", "Plan and manifest"):  # fmt: skip
         assert f">{title}</h2>" in html
     assert "Failed requests" not in html
     assert str(tmp_path) not in html
