@@ -21,7 +21,7 @@ def test_every_snippet_runs_in_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         exec(snippet, names)
     assert (tmp_path / "report.html").stat().st_size < 600_000
     for name in ("scores", "completions"):
-        assert list(tmp_path.glob(f"runs/today/{name}/scenario=sampler/model=small/*.parquet"))
+        assert list(tmp_path.glob(f"runs/today/{name}/sampler@small@*.parquet"))
 
 
 def test_the_images_are_there_and_small() -> None:
