@@ -16,6 +16,7 @@ from helmframe._core.specs import (
     AdapterSpec,
     Pairs,
     ScenarioSpec,
+    check_cells,
     frozen,
     merged,
     of_subset,
@@ -205,6 +206,7 @@ def _cells(spec: ScenarioSpec, adapter_fields: Pairs, decoding: Pairs, compat: s
     for _, key, values in axes:
         if not values or len(set(values)) < len(values):
             raise ArgumentError(f"{key}={thawed(values)!r}: a grid must be a list of one or more different values.")
+    check_cells(" × ".join(key for _, key, _ in axes), (len(value) for _, _, value in axes))
     cells = []
     for values in product(*(value for _, _, value in axes)):
         chosen = list(zip(axes, values, strict=True))

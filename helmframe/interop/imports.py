@@ -1,7 +1,6 @@
 """Imports of other tools' runs: their tables, cached in the store as a whole."""
 
 import hashlib
-import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -9,6 +8,7 @@ from uuid import uuid4
 
 import polars as pl
 
+from helmframe._core.safe_text import get_logger
 from helmframe._schema import COMPLETIONS, OF_REQUEST, ORIGINAL, SCORES
 from helmframe.errors import HelmframeError, StoreError
 from helmframe.metrics.protocol import manifest_entry, resolve_metrics
@@ -17,7 +17,7 @@ from helmframe.models.completion_cache import store_root
 from helmframe.results import Results
 from helmframe.store import Address, RunFolder, below, listing
 
-logger = logging.getLogger("helmframe.interop.helm")
+logger = get_logger("helmframe.interop.helm")
 
 FORMAT = 1
 _READER_VERSION = 2  # increase it when a reader changes its tables, so that older imports in the store aren't used

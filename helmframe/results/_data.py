@@ -9,6 +9,7 @@ from typing import Any, Self
 import polars as pl
 
 from helmframe._core.specs import AdapterSpec, adapter_spec, frozen
+from helmframe._core.yaml import reading
 from helmframe._schema import (
     COMPLETIONS,
     HELM_STATS,
@@ -24,7 +25,7 @@ from helmframe._schema import (
     source_column,
     source_names,
 )
-from helmframe.errors import ArgumentError, UnknownNameError
+from helmframe.errors import ArgumentError, StoreError, UnknownNameError
 from helmframe.metrics.helm_outputs import helm_scores
 from helmframe.metrics.protocol import METRICS
 from helmframe.results._pairing import ScoringOptions
@@ -350,18 +351,23 @@ class ResultsData:
         """
         if not isinstance(path, str | Path):
             raise ArgumentError(f"load({path!r}): path must be the folder of a run or of results.to_parquet(folder).")
-        if Path(path).is_file():
+        address = address_of(path)
+        if isinstance(address, Path) and address.is_file():
             raise ArgumentError(f"load({str(path)!r}): this is a file. Results are a folder with a manifest.json.")
-        folder = RunFolder(address_of(path))
-        manifest = folder.manifest()
-        empty = {name: pl.LazyFrame(schema=table.schema) for name, table in TABLES.items()}
-        scans = {name: folder.scan(name) for name in TABLES}
-        tables = {name: empty[name] if table is None else table for name, table in scans.items()}
-        unscored = unfinished(folder, manifest)
-        if unscored is not None:
-            tables["completions"] = _with_unfinished(tables["completions"], unscored.completions)
-            tables["prefixes"] = _with_unfinished(tables["prefixes"], unscored.prefixes)
-        return cls(**tables, manifest=manifest, path=folder.path)
+        folder = RunFolder(address)
+        with reading(folder.path, "a folder with results", StoreError):
+            manifest = folder.manifest()
+            _check_manifest(manifest, folder)
+            empty = {name: pl.LazyFrame(schema=table.schema) for name, table in TABLES.items()}
+            scans = {name: folder.scan(name) for name in TABLES}
+            for name, scan in scans.items():
+                _check_columns(scan, name, folder)
+            tables = {name: empty[name] if table is None else table for name, table in scans.items()}
+            unscored = unfinished(folder, manifest)
+            if unscored is not None:
+                tables["completions"] = _with_unfinished(tables["completions"], unscored.completions)
+                tables["prefixes"] = _with_unfinished(tables["prefixes"], unscored.prefixes)
+            return cls(**tables, manifest=manifest, path=folder.path)
 
     @property
     def metric_names(self) -> list[str]:
@@ -400,6 +406,58 @@ class ResultsData:
             chunks.append(Chunk(unscored.completions.lazy(), empty["scores"]))
         n_unscored = 0 if unscored is None else unscored.completions.height
         return ResultsReader(chunks, self.manifest, self.completions, n_unscored)
+
+
+# The fields of a manifest that results need: field → the keys of each of its entries, with their types.
+_MANIFEST_FIELDS: Mapping[str, Mapping[str, tuple[type, ...]]] = {
+    "metrics": {"level": (str,), "unit": (str,), "higher_is_better": (bool, type(None))},
+    "scenarios": {"main": (dict,)},
+}
+_MAPPINGS = ("counts", "models", "perturbations", "adapters", "until", "versions")
+# The columns of tables that every use of results needs, with their types.
+_KEY_COLUMNS: Mapping[str, Mapping[str, type[pl.DataType]]] = {
+    "completions": dict.fromkeys((*INSTANCE, "model", "perturbation", "completion"), pl.String),
+    "scores": {**dict.fromkeys((*INSTANCE, "model", "perturbation", "metric"), pl.String), "score": pl.Float64},
+    "prefixes": dict.fromkeys(("prefix_id", "prefix"), pl.String),
+}
+
+
+def _check_manifest(manifest: Mapping[str, Any], folder: RunFolder) -> None:
+    """Check the fields of a manifest that results need; the folder may be another person's.
+
+    Raises:
+        StoreError: A field is missing or has another type.
+    """
+    for field_name, keys in _MANIFEST_FIELDS.items():
+        entries = manifest.get(field_name)
+        valid = isinstance(entries, Mapping) and all(
+            isinstance(entry, Mapping) and all(isinstance(entry.get(key), types) for key, types in keys.items())
+            for entry in entries.values()
+        )
+        if not valid:
+            raise StoreError(f"{folder.path}: manifest.json has no valid field {field_name!r}. Run the plan again.")
+    for name, scenario in manifest["scenarios"].items():
+        if not all(isinstance(scenario["main"].get(key), str) for key in ("metric", "split", "mean")):
+            raise StoreError(f"{folder.path}: manifest.json has no valid main metric of scenario {name!r}.")
+    for field_name in _MAPPINGS:
+        if not isinstance(manifest.get(field_name, {}), Mapping | None):
+            raise StoreError(f"{folder.path}: the field {field_name!r} of manifest.json must be an object.")
+
+
+def _check_columns(rows: pl.LazyFrame | None, table: str, folder: RunFolder) -> None:
+    """Check the columns of a table that results need.
+
+    Raises:
+        StoreError: A column is missing or has another type.
+    """
+    columns = _KEY_COLUMNS.get(table, {})
+    schema = pl.Schema() if rows is None or not columns else rows.collect_schema()
+    for name, dtype in columns.items() if rows is not None else ():
+        if schema.get(name) != dtype:
+            raise StoreError(
+                f"{folder.path}: table {table!r} must have the column {name!r} of type {dtype.__name__}; it has "
+                f"{schema.get(name, 'none')}. Run the plan again."
+            )
 
 
 def adapters_with_parser(manifest: Mapping[str, Any], parser: str) -> dict[str, AdapterSpec]:

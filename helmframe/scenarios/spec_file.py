@@ -24,7 +24,7 @@ from helmframe._core.specs import (
     frozen,
     of_subset,
 )
-from helmframe._core.yaml import read_yaml
+from helmframe._core.yaml import read_yaml, reading
 from helmframe.errors import ArgumentError, SpecError
 
 # Values of `status`: the Hub requires a login; a licence must be bought or signed; the rows are no longer published;
@@ -38,6 +38,11 @@ def load_scenario(path: Path) -> ScenarioSpec:
     Raises:
         SpecError: The file isn't YAML, or a key is unknown, missing or of the wrong type. The message has file and key.
     """
+    with reading(path.name, "a valid scenario spec", SpecError):
+        return _scenario(path)
+
+
+def _scenario(path: Path) -> ScenarioSpec:
     file = path.name
     mapping = _mapping(path)
     for key in ("scenario", "version", "source", "instances", "metrics", "main"):

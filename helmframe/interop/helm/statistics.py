@@ -11,8 +11,8 @@ from typing import Any, TypeAlias
 
 import polars as pl
 
+from helmframe._core.yaml import reading
 from helmframe._schema import HELM_STATS, OF_REQUEST, ORIGINAL, SCORES
-from helmframe.errors import SourceBrokenError
 from helmframe.interop.helm.metric_specs import SEPARATE
 from helmframe.interop.helm.runs import RUN, Run
 from helmframe.interop.helm.state_reader import StatsKey
@@ -186,11 +186,8 @@ def frame_of(run: Run, stats: Iterable[Mapping[str, Any]], instance_stats: pl.Da
     """
     rows = []
     for number, statistic in enumerate(stats):
-        try:
+        with reading(f"element {number} of stats.json", "in HELM's format"):
             rows.append(row_of(statistic))
-        except (KeyError, TypeError, AttributeError) as error:
-            problem = f"element {number} of stats.json isn't in HELM's format: {type(error).__name__}: {error}."
-            raise SourceBrokenError(problem) from None
     columns = {name: pl.lit(getattr(run, name)) for name in RUN}
     return pl.concat([instance_stats, rows_of(rows)]).with_columns(**columns).select(list(HELM_STATS.schema))
 
@@ -222,7 +219,7 @@ class Stats:
         self.prompt_tokens: dict[StatsKey, int] = {}
         windows: Counter[tuple[str, str, int, int]] = Counter()
         for number, element in enumerate(stats):
-            try:
+            with reading(f"element {number}", "in HELM's format"):
                 variant = parse_variant(element.get("perturbation"), run.variants)
                 trial = int(element.get("train_trial_index") or 0)
                 text = (run.instance(str(element["instance_id"])), variant.perturbation, variant.seed, trial)
@@ -237,9 +234,6 @@ class Stats:
                         multi_request_rows.append(row_of(statistic, text[0], trial))
                     if name == "num_prompt_tokens" and mean is not None:
                         self.prompt_tokens[key] = int(mean)
-            except (KeyError, TypeError, AttributeError) as error:
-                problem = f"element {number} isn't in HELM's format: {type(error).__name__}: {error}."
-                raise SourceBrokenError(problem) from None
             if len(rows) > _ROWS:
                 frames.append(pl.DataFrame(rows, schema=_STATS, orient="row"))
                 rows = []
