@@ -610,6 +610,8 @@ def _odd_frame(_: Any, dice: random.Random) -> tuple[Any, dict[str, Any]]:
     ]
     names += ["", " ", 'a"b', "a;b", "\x1b[31m", "é", "instance_id", "scenario", "a" * 5_000]
     columns = {name: dice.choice(makers)() for name in dice.sample(names, dice.randint(1, 6))}
+    if dice.random() < 0.7:
+        columns |= {"input": pl.Series(["a", "b"]), "references": dice.choice(makers[:5])()}
     frame: Any = pl.DataFrame(columns)
     if dice.random() < 0.2:
         frame = frame.lazy().with_columns(pl.col(frame.columns[0]).cast(pl.Int8))
@@ -624,7 +626,7 @@ def _odd_frame(_: Any, dice: random.Random) -> tuple[Any, dict[str, Any]]:
     parameters += ["name", "method", "adapter", "decoding", "metrics", "main"]
     arguments = {
         name: dice.choice([*columns, *columns, "input", dice.choice(VALUES)])
-        for name in dice.sample(parameters, dice.randint(0, 4))
+        for name in dice.sample(parameters, dice.choice((0, 0, 1, 2, 4)))
     }
     return frame, arguments
 

@@ -313,12 +313,19 @@ def iter_json_lines(path: Path) -> Iterator[tuple[int, Any]]:
     Raises:
         SourceBrokenError: A line isn't JSON in UTF-8, is nested too deeply, or is too long.
     """
-    with path.open("rb") as file:
-        for number, line in enumerate(iter(lambda: file.readline(LONGEST_JSON + 1), b""), 1):
-            if not line.isspace():
-                with reading(f"{path}: line {number}", "valid JSON"):
-                    value = decode_json(line)
-                yield number, value
+    number = 0
+    try:
+        with path.open("rb") as file:
+            while line := file.readline(LONGEST_JSON + 1):
+                number += 1
+                if not line.isspace():
+                    yield number, decode_json(line)
+    except ValueError as error:
+        raise SourceBrokenError(f"{path}: line {number} isn't valid JSON: {error_text(error)}.") from None
+    except OSError as error:
+        if isinstance(error, HelmframeError):
+            raise
+        raise SourceBrokenError(f"{path} can't be read: {error.strerror or error}.") from None
 
 
 def iter_json_items(file: BinaryIO, key: str | None = None) -> Iterator[Any]:
@@ -467,9 +474,11 @@ def _check_values(text: str) -> None:
 
 def _with_valid_texts(value: Any, text: str, start: int, end: int) -> Any:
     """Return a value of a JSON text without lone surrogates, which only escapes can produce."""
-    if text.find("\\u", start, end) < 0 or not _LONE_SURROGATE.search(text, start, end):
+    if text.find("\\u", start, end) < 0:
         return value
-    return _valid(value)
+    if text.find("\\ud", start, end) < 0 and text.find("\\uD", start, end) < 0:
+        return value
+    return _valid(value) if _LONE_SURROGATE.search(text, start, end) else value
 
 
 def _valid(value: Any) -> Any:

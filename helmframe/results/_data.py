@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import polars as pl
 
+from helmframe._core.checks import is_integer
 from helmframe._core.specs import AdapterSpec, adapter_spec, frozen
 from helmframe._core.yaml import reading
 from helmframe._schema import (
@@ -413,11 +414,17 @@ _MANIFEST_FIELDS: Mapping[str, Mapping[str, tuple[type, ...]]] = {
     "metrics": {"level": (str,), "unit": (str,), "higher_is_better": (bool, type(None))},
     "scenarios": {"main": (dict,)},
 }
-_MAPPINGS = ("counts", "models", "perturbations", "adapters", "until", "versions")
+_MAPPINGS = ("counts", "models", "perturbations", "adapters", "until", "versions", "prices", "unpinned")
+_MAPPINGS_OF_MAPPINGS = ("models", "perturbations", "adapters")
+_LISTS_OF_MAPPINGS = (
+    "skipped", "runs", "empty_completions", "reasoning", "unparsed_completions",
+)  # fmt: skip
 # The columns of tables that every use of results needs, with their types.
+_KEY_TEXTS = (*INSTANCE, "subset", "cluster", "split", "model", "setting", "perturbation")
+_KEY_NUMBERS: Mapping[str, type[pl.DataType]] = dict.fromkeys(("perturbation_seed", "trial", "output_index"), pl.Int64)
 _KEY_COLUMNS: Mapping[str, Mapping[str, type[pl.DataType]]] = {
-    "completions": dict.fromkeys((*INSTANCE, "model", "perturbation", "completion"), pl.String),
-    "scores": {**dict.fromkeys((*INSTANCE, "model", "perturbation", "metric"), pl.String), "score": pl.Float64},
+    "completions": {**dict.fromkeys((*_KEY_TEXTS, "completion"), pl.String), **_KEY_NUMBERS},
+    "scores": {**dict.fromkeys((*_KEY_TEXTS, "metric"), pl.String), **_KEY_NUMBERS, "score": pl.Float64},
     "prefixes": dict.fromkeys(("prefix_id", "prefix"), pl.String),
 }
 
@@ -440,8 +447,15 @@ def _check_manifest(manifest: Mapping[str, Any], folder: RunFolder) -> None:
         if not all(isinstance(scenario["main"].get(key), str) for key in ("metric", "split", "mean")):
             raise StoreError(f"{folder.path}: manifest.json has no valid main metric of scenario {name!r}.")
     for field_name in _MAPPINGS:
-        if not isinstance(manifest.get(field_name, {}), Mapping | None):
+        if not isinstance(manifest.get(field_name, {}), Mapping):
             raise StoreError(f"{folder.path}: the field {field_name!r} of manifest.json must be an object.")
+    if not all(is_integer(count) for count in manifest.get("counts", {}).values()):
+        raise StoreError(f"{folder.path}: the values of 'counts' in manifest.json must be integers.")
+    for field_name in (*_MAPPINGS_OF_MAPPINGS, *_LISTS_OF_MAPPINGS):
+        entries = manifest.get(field_name) or ()
+        listed = entries.values() if field_name in _MAPPINGS_OF_MAPPINGS and entries else entries
+        if not isinstance(entries, Mapping | list | tuple) or not all(isinstance(entry, Mapping) for entry in listed):
+            raise StoreError(f"{folder.path}: the entries of {field_name!r} in manifest.json must be objects.")
 
 
 def _check_columns(rows: pl.LazyFrame | None, table: str, folder: RunFolder) -> None:

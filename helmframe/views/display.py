@@ -12,8 +12,9 @@ import polars as pl
 
 from helmframe._core.registry import view
 from helmframe._core.safe_text import show_invisible
+from helmframe._core.yaml import reading
 from helmframe.engines.notes import empty_notes, refusal_notes, rerun_notes, unparsed_notes
-from helmframe.errors import ArgumentError, CapabilityError, listed
+from helmframe.errors import ArgumentError, CapabilityError, StoreError, listed
 from helmframe.results import Results
 from helmframe.results._data import reader_of
 from helmframe.results._early_stopping import notes_of
@@ -29,8 +30,10 @@ SUFFIXES = (".csv", ".json", ".md", ".tex")
 @view("Results.text")
 def results_text(results: Results) -> str:
     """Return the table of the main and judged metrics and its notes as text."""
-    heads, rows = score_cells(results)
-    return show_invisible("\n".join([text_table(heads, rows), *score_notes(results)]))
+    with reading("The results", "valid", StoreError):  # the folder may be another person's
+        heads, rows = score_cells(results)
+        notes = score_notes(results)
+    return show_invisible("\n".join([text_table(heads, rows), *notes]))
 
 
 @view("Results.html")
@@ -261,8 +264,9 @@ def score_notes(results: Results) -> list[str]:
     manifest = results.manifest
     notes = [*skip_notes(manifest), *notes_of(manifest), *empty_notes(manifest), *rerun_notes(manifest)]
     notes += [*unparsed_notes(manifest), *refusal_notes(manifest)]
-    if counts and done != counts["planned"]:
-        notes.append(f"{done:,} of {counts['planned']:,} planned completions are available")
+    planned = counts.get("planned", done)
+    if done != planned:
+        notes.append(f"{done:,} of {planned:,} planned completions are available")
     if reader_of(results).n_unscored:
         notes.append(
             f"{reader_of(results).n_unscored:,} completions have no scores yet; results.rescore() computes them"

@@ -7,6 +7,13 @@ import pytest
 from tests.fuzz import MEGABYTES, READERS, fuzz
 
 INPUTS = 1_000  # of all readers
+FILES = [name for name, reader in READERS.items() if reader.damage.__name__ in ("damaged_files", "_damaged_run")]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_files_without_damage_are_read(name: str, tmp_path: Path) -> None:
+    reader = READERS[name]
+    reader.read(reader.make(tmp_path / "valid"), tmp_path / "read")
 
 
 @pytest.mark.slow

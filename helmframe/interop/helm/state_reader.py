@@ -15,6 +15,7 @@ from helmframe.adapters.layout import cue_end
 from helmframe.interop.helm.fields import SCORED
 from helmframe.interop.helm.runs import Run
 from helmframe.interop.helm.variants import Variant, parse_variant
+from helmframe.interop.imports import check_row
 
 ROWS = 2_000  # per frame
 # A column besides those of `COMPLETIONS`: the texts of the tokens, for `to_helm`.
@@ -74,6 +75,7 @@ class States:
         key = (rows[0]["instance_id"], variant.perturbation, variant.seed, rows[0]["trial"], window)
         for row in rows:
             row |= {"prompt_tokens": self.prompt_tokens.get(key), "window_index": window}
+            check_row(row, _SCHEMA)
         self._instance_rows += rows
 
     def _close(self) -> None:

@@ -17,6 +17,7 @@ from helmframe.interop.helm.metric_specs import SEPARATE
 from helmframe.interop.helm.runs import RUN, Run
 from helmframe.interop.helm.state_reader import StatsKey
 from helmframe.interop.helm.variants import Variant, parse_variant
+from helmframe.interop.imports import check_row
 from helmframe.metrics.score import parse
 
 CONTEXT = ["description", "split", "sub_split"]
@@ -162,7 +163,7 @@ def row_of(statistic: Mapping[str, Any], instance_id: str | None = None, trial: 
     """Return a row of `HELM_STATS` without the columns that are constant in a run."""
     name = statistic["name"]
     perturbation = name.get("perturbation")
-    return {
+    row = {
         "instance_id": instance_id,
         "trial": trial,
         "description": None if perturbation is None else json.dumps(perturbation, ensure_ascii=False),
@@ -171,6 +172,8 @@ def row_of(statistic: Mapping[str, Any], instance_id: str | None = None, trial: 
         "metric": str(name["name"]),
         **{field: statistic.get(field) for field in _SUMS},
     }
+    check_row(row, HELM_STATS.schema)
+    return row
 
 
 def frame_of(run: Run, stats: Iterable[Mapping[str, Any]], instance_stats: pl.DataFrame) -> pl.DataFrame:
