@@ -376,11 +376,14 @@ def _read_spec(folder: Path) -> None:
 
 def _make_spec(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    pl.DataFrame({"q": ["1?", "2?"], "a": ["1", "2"], "subject": ["x", "y"]}).write_parquet(folder / "test-0.parquet")
+    pl.DataFrame({"q": ["1?", "2?"], "a": ["1", "2"], "subject": ["x", "y"], "row_index": [0, 0]}).write_parquet(
+        folder / "test-0.parquet"
+    )
     spec = {
         "scenario": "toy", "version": "1", "source": {"rows": f"{folder}/{{split}}-*.parquet"}, "subsets": ["subject"],
         "splits": {"test": "test"},
-        "instances": "SELECT subject, split, q AS input, [{'text': a, 'correct': true}] AS references FROM rows",
+        "instances": "SELECT row_index, subject, split, q AS input, [{'text': a, 'correct': true}] AS references "
+        "FROM rows",
         "adapter": {"method": "generation", "shots": 0, "input_prefix": "Q: "}, "decoding": {"max_tokens": 5},
         "metrics": ["exact_match"], "main": {"metric": "exact_match", "split": "test", "mean": "macro"},
         "description": "A toy.",
