@@ -465,13 +465,25 @@ def _check_columns(rows: pl.LazyFrame | None, table: str, folder: RunFolder) -> 
         StoreError: A column is missing or has another type.
     """
     columns = _KEY_COLUMNS.get(table, {})
-    schema = pl.Schema() if rows is None or not columns else rows.collect_schema()
-    for name, dtype in columns.items() if rows is not None else ():
-        if schema.get(name) != dtype:
+    if rows is None:
+        return
+    schema = rows.collect_schema()
+    for name, dtype in {**TABLES[table].schema, **columns}.items():
+        present = schema.get(name)
+        # older versions lack some columns
+        if name in columns if present is None else not _is_like(present, dtype):
             raise StoreError(
-                f"{folder.path}: table {table!r} must have the column {name!r} of type {dtype.__name__}; it has "
-                f"{schema.get(name, 'none')}. Run the plan again."
+                f"{folder.path}: column {name!r} of table {table!r} has the type {present}, not {dtype}. Run the plan "
+                "again."
             )
+
+
+def _is_like(present: pl.DataType, dtype: pl.DataType | type[pl.DataType]) -> bool:
+    """Return whether values of one type are read as values of another: numbers as numbers, lists as lists."""
+    if isinstance(present, pl.List) and isinstance(dtype, pl.List):
+        return _is_like(present.inner, dtype.inner)  # type: ignore[arg-type]
+    same = present.base_type() == dtype.base_type() or present == pl.Null
+    return same or (present.is_numeric() and dtype.is_numeric())
 
 
 def adapters_with_parser(manifest: Mapping[str, Any], parser: str) -> dict[str, AdapterSpec]:
