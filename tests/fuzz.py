@@ -618,7 +618,7 @@ def _odd_frame(_: Any, dice: random.Random) -> tuple[Any, dict[str, Any]]:
     frame: Any = pl.DataFrame(columns)
     if dice.random() < 0.2:
         frame = frame.lazy().with_columns(pl.col(frame.columns[0]).cast(pl.Int8))
-    elif dice.random() < 0.2 and not any(dtype == pl.Object for dtype in frame.schema.values()):
+    elif dice.random() < 0.2 and not {pl.Object, pl.Int128} & {dtype.base_type() for dtype in frame.schema.values()}:
         import pyarrow as pa
 
         table = frame.to_arrow()
