@@ -4,7 +4,6 @@ The stages in order: `task_shards` (load), `build_requests` (perturb, adapt), `f
 `judge_completions`, `score_completions`. The engines in `engines/` call them.
 """
 
-import logging
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import polars as pl
 
 from helmframe._core.images import ImageRef
+from helmframe._core.safe_text import get_logger
 from helmframe._core.specs import SPLITS, Condition, Equals, Pairs, Sample, ScenarioSpec, of_subset
 from helmframe._schema import INSTANCES, READ, source_column
 from helmframe.adapters.adapt import ADAPTERS, Setting, adapt, settings, used_fields
@@ -48,7 +48,7 @@ FIRST_ROWS = 4_000
 # Shards are small: Polars' streaming engine, its default, takes 50 % longer.
 IN_MEMORY: Literal["in-memory"] = "in-memory"
 
-logger = logging.getLogger("helmframe.plan")
+logger = get_logger("helmframe.plan")
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 A plan has a `PlanSpec`, which the functions of `_pipeline.py` and the engines read.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +13,9 @@ import polars as pl
 
 from helmframe._core.checks import is_integer
 from helmframe._core.registry import render
+from helmframe._core.safe_text import show_invisible
 from helmframe._core.specs import (
+    MOST_REPEATS,
     UNSET,
     AdapterFields,
     Between,
@@ -31,6 +34,7 @@ from helmframe._core.specs import (
     merged,
     set_values,
 )
+from helmframe._core.yaml import reading
 from helmframe._pipeline import (
     PlanSpec,
     adapt_variants,
@@ -185,6 +189,8 @@ class Plan:
         """
         if not is_integer(seeds) or seeds < 1:
             raise ArgumentError(f"perturb(seeds={seeds!r}): seeds must be an integer ≥ 1.")
+        if seeds > MOST_REPEATS:
+            raise ArgumentError(f"perturb(seeds={seeds!r}): seeds must be at most {MOST_REPEATS:,}.")
         calls: list[Any] = list(perturbations) if isinstance(perturbations, list | tuple) else [perturbations]
         spec = self._spec
         parsed = [
@@ -306,6 +312,8 @@ class Plan:
             check_decoding(target, decoding)
         if n is not None and (not is_integer(n) or n < 1):
             raise ArgumentError(f"generate(n={n!r}): n must be an integer ≥ 1.")
+        if n is not None and n > MOST_REPEATS:
+            raise ArgumentError(f"generate(n={n!r}): n must be at most {MOST_REPEATS:,}.")
         merged_decoding = merged(self._spec.decoding, decoding_pairs(decoding, "generate(json_schema=…)"))
         return self._checked(models=models, decoding=merged_decoding, outputs=n or self._spec.outputs)
 
@@ -328,8 +336,8 @@ class Plan:
         1.0
         """
         flat = with_judges(metrics)
-        names = [metric.name for metric in resolve_metrics(flat)]
-        repeated = [name for name in names if names.count(name) > 1]
+        counts = Counter(metric.name for metric in resolve_metrics(flat))
+        repeated = [name for name, count in counts.items() if count > 1]
         if repeated:
             raise ArgumentError(f"metrics(): {repeated[0]!r} is repeated.")
         refuse_pairs(flat)
@@ -367,18 +375,10 @@ class Plan:
         >>> Plan.from_yaml("{scenario: sampler, limit: 1}").instances().collect()["scenario"].unique().to_list()
         ['sampler']
         """
-        plan: Plan | None = None
-        for step in load_steps(source):
-            method = scenario if plan is None else getattr(plan, step.verb)
-            try:
-                plan = method(*step.arguments, **step.options)
-            except ArgumentError as error:
-                raise SpecError.at(step.file, step.verb, str(error)) from error
-        assert plan is not None  # load_steps() starts with the scenario
-        return plan
+        return plan_of(source)
 
     def __repr__(self) -> str:
-        return dump_plan(self._spec, objects=True)
+        return show_invisible(dump_plan(self._spec, objects=True))
 
     # -- terminal methods --------------------------------------------------------------------------------------------
 
@@ -705,6 +705,20 @@ def scenario(
         )
     found = [find_scenarios(str(item), root, trust_remote_code=trust_remote_code) for item in names]
     return Plan(PlanSpec(tuple(spec for specs in found for spec in specs), data=root, compat=compat))
+
+
+def plan_of(source: str | Path | Mapping[str, Any]) -> Plan:
+    """Return the plan of a YAML text or file, or of its content; the errors are those of `Plan.from_yaml`."""
+    plan: Plan | None = None
+    with reading("the plan", "valid", SpecError):
+        for step in load_steps(source):
+            method = scenario if plan is None else getattr(plan, step.verb)
+            try:
+                plan = method(*step.arguments, **step.options)
+            except ArgumentError as error:
+                raise SpecError.at(step.file, step.verb, str(error)) from error
+    assert plan is not None  # load_steps() starts with the scenario
+    return plan
 
 
 def spec_of(plan: Plan) -> PlanSpec:

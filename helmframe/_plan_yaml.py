@@ -31,6 +31,7 @@ from helmframe.scenarios.catalogue import find_scenario, scenario_names
 VERBS = ("scenario", "data", "compat", "where", "sample", "limit", "perturb", "adapt", "generate", "metrics")
 # The value of a field that a plan lacks, in a label.
 _DEFAULT = "default"
+_MOST_NAMES, _MOST_CONDITIONS = 1_000, 100  # in a list
 # The keys of a SQL condition that selects the rows of HELM's scenario.
 _NARROWING = {"sql", "narrows"}
 
@@ -158,11 +159,11 @@ def _label_fields(plan: PlanSpec) -> dict[str, str]:
     return {name: str(value) for name, value in fields.items()}
 
 
-def load_steps(source: str | Path) -> Iterator[Step]:
+def load_steps(source: str | Path | Mapping[str, Any]) -> Iterator[Step]:
     """Yield the builder methods of a YAML plan with their arguments, the scenario first.
 
     Args:
-        source: The text, or its file: a `Path`, or a text that is a file's name and ends in .yaml or .yml.
+        source: The text, its content, or its file: a `Path`, or a text that is a file's name and ends in .yaml or .yml.
 
     Raises:
         SpecError: The file doesn't exist or isn't YAML, a key is unknown or missing, or a value has the wrong type. The
@@ -182,7 +183,11 @@ def load_steps(source: str | Path) -> Iterator[Step]:
     names = _texts(file, "scenario", plan["scenario"])
     scenarios = _spec_path(file, names) if isinstance(names, str) else [_spec_path(file, name) for name in names]
     yield Step("scenario", (scenarios,), options, file)
-    for condition in _list(plan.get("where", [])):
+    conditions = _list(plan.get("where", []))
+    if len(conditions) > _MOST_CONDITIONS:
+        problem = f"has {len(conditions):,} conditions; at most {_MOST_CONDITIONS} are allowed."
+        raise SpecError.at(file, "where", problem)
+    for condition in conditions:
         if isinstance(condition, str):
             yield Step("where", (condition,), {}, file)
         elif isinstance(condition, dict) and condition.keys() == _NARROWING:
@@ -299,14 +304,16 @@ def _plain(value: Any) -> Any:
 # -- in ----------------------------------------------------------------------------------------------------------------
 
 
-def read_plan(source: str | Path) -> tuple[str, dict[str, Any]]:
-    """Return the name of a YAML text or file in errors, and its mapping.
+def read_plan(source: str | Path | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return the name of a YAML text, file or content in errors, and its mapping.
 
     Raises:
         SpecError: The file doesn't exist, or isn't YAML.
     """
     if isinstance(source, Path):
         return str(source), _mapping(str(source), "", read_yaml(source, str(source)), "scenario: NAME")
+    if isinstance(source, Mapping):
+        return "plan", _mapping("plan", "", source, "scenario: NAME")
     if not isinstance(source, str):
         raise SpecError.at("plan", "", f"must be a text in YAML or the path of a file, not {type(source).__name__}.")
     if source.strip().endswith((".yaml", ".yml")) and ":" not in source:
@@ -395,6 +402,8 @@ def _texts(file: str, key: str, value: Any) -> str | list[str]:
     if not isinstance(value, list) or not value or not all(isinstance(name, str) for name in value):
         problem = "is missing." if value is None else f"must be a name or a list of names, not {value!r}."
         raise SpecError.at(file, key, problem)
+    if len(value) > _MOST_NAMES:
+        raise SpecError.at(file, key, f"has {len(value):,} names; at most {_MOST_NAMES:,} are allowed.")
     return value
 
 

@@ -1,6 +1,5 @@
 """Runs in the background and in the store: `plan.submit()`, `hf.active_runs()`, `hf.runs()`, `hf.run(id)`."""
 
-import logging
 import math
 import threading
 import time
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from helmframe._core.registry import render
+from helmframe._core.safe_text import get_logger
 from helmframe._pipeline import PlanSpec, Skipped, suite_tasks
 from helmframe.early_stopping.rules import Until, until_entry
 from helmframe.engines import Engine, local, resolve_engine
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 # A run of another process counts as ended if its manifest is older than this.
 STALE_SECONDS = 30.0
 
-logger = logging.getLogger("helmframe.engines")
+logger = get_logger("helmframe.engines")
 
 _runs: "dict[str, Run]" = {}
 

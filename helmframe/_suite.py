@@ -10,7 +10,7 @@ import polars as pl
 from helmframe._core.specs import UNSET, AdapterFields, Integers, Numbers, Reasoning, Sql, Stops
 from helmframe._core.yaml import read_yaml, specs_root
 from helmframe._pipeline import PlanSpec, Skipped, corpus_overlap
-from helmframe._plan import Plan, spec_of
+from helmframe._plan import Plan, plan_of, spec_of
 from helmframe._plan_yaml import dump_suite, read_plan
 from helmframe._run import Run, load_results, start_run
 from helmframe._schema import COMPLETIONS
@@ -350,6 +350,9 @@ class Suite:
         return [spec_of(plan) for plan in self.plans]
 
 
+_MOST_PLANS = 2_000  # of a file
+
+
 class Missing(NamedTuple):
     """A plan that lacks a part: its scenario, and the error, which is one of `MISSING_PARTS`."""
 
@@ -412,23 +415,25 @@ def plans_of(mapping: object, file: str) -> Iterator[Plan | Missing]:
 
 
 def _plans(mapping: object, file: str, over: dict[str, Any]) -> Iterator[Plan | Missing]:
-    import yaml
-
     if not isinstance(mapping, Mapping) or not isinstance(mapping.get("plans"), list):
         raise SpecError.at(file, "plans", "must be a list of plans, each {scenario: NAME, …}.")
+    if len(mapping["plans"]) > _MOST_PLANS:
+        raise SpecError.at(file, "plans", f"has {len(mapping['plans']):,} plans; at most {_MOST_PLANS:,} are allowed.")
     for key in mapping:
         if key not in ("suite", "description", "each", "plans"):
             raise SpecError.unknown_key(file, str(key), ("suite", "description", "each", "plans"))
     shared = mapping.get("each") or {}
+    if not isinstance(shared, Mapping):
+        raise SpecError.at(file, "each", f"must be {{generate: MODEL, …}}, not {shared!r}.")
     for index, plan in enumerate(mapping["plans"]):
         if not isinstance(plan, dict):
             raise SpecError.at(file, f"plans[{index}]", f"must be {{scenario: NAME, …}}, not {plan!r}.")
-        merged = {verb: value for verb, value in (shared | plan | over).items() if value is not None}
+        merged = {verb: value for verb, value in ({**shared, **plan, **over}).items() if value is not None}
         for verb, other in (("sample", "limit"), ("limit", "sample")):  # one replaces the other
             if verb in over:
                 merged.pop(other, None)
         try:
-            yield Plan.from_yaml(yaml.safe_dump(merged, allow_unicode=True, sort_keys=False))
+            yield plan_of(merged)
         except HelmframeError as error:
             # an invalid value of a plan is a SpecError, whose cause may be a missing part
             cause = error if isinstance(error, MISSING_PARTS) else error.__cause__

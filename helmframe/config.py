@@ -456,7 +456,17 @@ def _secrets_pattern(secrets: frozenset[str]) -> re.Pattern[str] | None:
 def from_home(path: str | Path) -> Path:
     """Return a path with a leading `~` replaced by the home folder; `~user` of a missing user is unchanged.
 
+    Raises:
+        ArgumentError: No file can have this path.
+
     >>> from_home("~nobody-of-this-name/data")
     PosixPath('~nobody-of-this-name/data')
     """
-    return Path(os.path.expanduser(path))  # noqa: PTH111 - Path.expanduser raises for a missing user
+    text = os.path.expanduser(path)  # noqa: PTH111 - Path.expanduser raises for a missing user
+    longest = max(len(part.encode("utf-8", "surrogatepass")) for part in text.split("/"))
+    if "\0" in text or longest > _LONGEST_NAME or len(text) > _LONGEST_PATH:
+        raise ArgumentError(f"{text!r} isn't a path: it has a NUL character or is too long.")
+    return Path(text)
+
+
+_LONGEST_NAME, _LONGEST_PATH = 255, 4095  # the limits of Linux

@@ -24,12 +24,14 @@ HelmframeError
 
 HelmframeWarning            (UserWarning)      a number needs care in its interpretation
 
-Each message states what is wrong, where, and what to write instead.
+Each message states what is wrong, where, and what to write instead. It shows control characters as code points, and
+repeats at most 500 characters of an input.
 """
 
 import difflib
 import re
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Self
 
@@ -56,6 +58,13 @@ OTHER_TOOLS_WORDS = {
     "system_prompt": ("system",),
     "until": ("stop",),
 }
+# Characters of a line of a message, and so of an input that it repeats.
+LONGEST_INPUT = 500
+_FIRST_LINES, _LAST_LINES = 30, 5  # of a message
+# Longer names, and names among more, get no suggestion: comparing them takes long.
+_LONGEST_NAME, _MOST_NAMES = 200, 5_000
+# controls, formats (zero width, direction), surrogates, separators of lines, unassigned and private characters
+_INVISIBLE = ("Cc", "Cf", "Co", "Cn", "Cs", "Zl", "Zp")
 # The functions that list all names of a kind.
 _LISTINGS = {
     "judge template": "hf.list_judges()",
@@ -68,12 +77,57 @@ _LISTINGS = {
 }
 
 
+def show_invisible(text: str) -> str:
+    r"""Return the text with each invisible character replaced by its code point, so that a terminal doesn't obey it.
+
+    >>> show_invisible("a\u200bb\x1b[31m")
+    'a⟨U+200B⟩b⟨U+001B⟩[31m'
+    """
+    if text.isprintable():
+        return text
+    import unicodedata  # late: a library of its own
+
+    return "".join(
+        f"⟨U+{ord(character):04X}⟩"
+        if unicodedata.category(character) in _INVISIBLE and character not in "\n\t"
+        else character
+        for character in text
+    )
+
+
+def shorten(text: str, longest: int = LONGEST_INPUT) -> str:
+    """Return the text, without its middle if it has more than `longest` characters.
+
+    >>> shorten("a" * 1000, 40)
+    'aaaaaaaaaaaaaaaaaaaa… (970 more characters) …aaaaaaaaaa'
+    """
+    if len(text) <= longest:
+        return text
+    head, tail = longest // 2, longest // 4
+    return f"{text[:head]}… ({len(text) - head - tail:,} more characters) …{text[-tail:]}"
+
+
+def _message(text: str) -> str:
+    """Return the text of a message: lines of limited length and number, without invisible characters."""
+    lines = text.split("\n")
+    if len(lines) > _FIRST_LINES + _LAST_LINES + 1:
+        n_hidden = len(lines) - _FIRST_LINES - _LAST_LINES
+        lines = [*lines[:_FIRST_LINES], f"… ({n_hidden:,} more lines)", *lines[-_LAST_LINES:]]
+    return "\n".join(shorten(show_invisible(shorten(line))) for line in lines)
+
+
 class HelmframeError(Exception):
     """Base class of the errors that helmframe raises."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(_message(arg) if isinstance(arg, str) else arg for arg in args))
 
 
 class HelmframeWarning(UserWarning):
     """A warning that a number needs care in its interpretation."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(_message(arg) if isinstance(arg, str) else arg for arg in args))
 
 
 class UnknownNameError(HelmframeError, LookupError):
@@ -129,10 +183,11 @@ class ArgumentError(HelmframeError, ValueError):
             hint: The code to write instead.
         """
         names = sorted(map(str, values))
-        argument = re.search(rf"(\w+)={re.escape(repr(value))}\)?$", where)
+        before, equals, end = where.rpartition(f"={value!r}")
+        argument = re.search(r"\w+$", before[-_LONGEST_NAME:]) if equals and end in ("", ")") else None
         if argument is None or not names:
             return cls(f"{where}.{_suggestion(value, names)}{_known(names, hint=hint)}")
-        problem = f"{where}: {argument[1]} must be {_one_of(names)}."
+        problem = f"{where}: {argument[0]} must be {_one_of(names)}."
         return cls(f"{problem}{_suggestion(value, names)}{_known((), hint=hint)}")
 
     @classmethod
@@ -281,17 +336,25 @@ MISSING_PARTS = (
 
 
 def near(name: object, names: Iterable[str], n: int = 3) -> list[str]:
-    """Return at most `n` names that mean the same in another tool, or else are similar, the most similar first."""
-    texts = list(names)
+    """Return at most `n` names that mean the same in another tool, or else are similar, the most similar first.
+
+    A very long name has none.
+    """
+    texts = list(islice(names, _MOST_NAMES))
     same = [word for word in OTHER_TOOLS_WORDS.get(str(name).lower(), ()) if word in texts]
     if same:
         return same[:n]
     by_lower = {text.lower(): text for text in texts}
+    if len(str(name)) > _LONGEST_NAME:
+        return []
     return [by_lower[match] for match in difflib.get_close_matches(str(name).lower(), by_lower, n=n, cutoff=0.6)]
 
 
 class GroupedError(HelmframeError, ExceptionGroup[Exception]):
     """An error for concurrent tasks of a run that failed with different errors, which `exceptions` contains."""
+
+    def __new__(cls, message: str, exceptions: Sequence[Exception]) -> Self:
+        return super().__new__(cls, _message(message), exceptions)
 
     def derive(self, excs: Sequence[Exception]) -> "GroupedError":  # type: ignore[override]
         """Return a group of these exceptions, for `except*`."""

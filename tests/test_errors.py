@@ -1,12 +1,24 @@
 """Errors say what was wrong and what to write instead; registries find names."""
 
 import inspect
+import pickle
+import time
+import warnings
 
 import pytest
 
 from helmframe import errors
 from helmframe._core.registry import Registry
-from helmframe.errors import ArgumentError, HelmframeError, UnknownNameError, near
+from helmframe.errors import (
+    ArgumentError,
+    GroupedError,
+    HelmframeError,
+    HelmframeWarning,
+    SourceBrokenError,
+    UnknownNameError,
+    near,
+    shorten,
+)
 
 
 def test_the_tree_drawn_on_top_is_the_tree_there_is() -> None:
@@ -68,3 +80,43 @@ def test_a_value_out_of_a_choice_names_the_choices() -> None:
     assert str(error) == "sample(order='kyed'): order must be 'helm' or 'keyed'. Did you mean 'keyed'?"
     error = ArgumentError.unknown_value("where(subject='x') matches no instance", "x", ["music"])
     assert str(error) == "where(subject='x') matches no instance.\nKnown: music."
+
+
+LONG = "a" * 10**6
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: SourceBrokenError(f"{LONG} can't be read."),
+        lambda: UnknownNameError.among("metric", LONG, ["exact_match"], hint="Write another."),
+        lambda: UnknownNameError.among("metric", "x", [LONG]),
+        lambda: ArgumentError.unknown_argument("typos()", LONG, ["prob"]),
+        lambda: ArgumentError.unknown_value(f"sample(order={LONG!r})", LONG, ["keyed", "helm"]),
+        lambda: ArgumentError.unknown_value(LONG, 1, ["keyed", "helm"]),
+        lambda: GroupedError(LONG, [ValueError()]),
+        lambda: HelmframeError("a\n" * 10**5),
+    ],
+)
+def test_a_message_repeats_little_of_a_long_input(make: object) -> None:
+    started = time.process_time()
+    error = make()  # type: ignore[operator]
+    assert time.process_time() - started < 2
+    assert str(error).count("a") < 600
+    assert all(len(line) <= 500 for line in str(error).split("\n"))
+    assert "more characters" in str(error) or "more lines" in str(error)
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
+
+
+def test_a_message_shows_control_characters_as_code_points() -> None:
+    error = SourceBrokenError("a\x1b[31m\u202eb\ud800\r\nc\td")
+    assert str(error) == "a⟨U+001B⟩[31m⟨U+202E⟩b⟨U+D800⟩⟨U+000D⟩\nc\td"
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        warnings.warn("\x1b[31m", HelmframeWarning, stacklevel=1)
+    assert str(caught[0].message) == "⟨U+001B⟩[31m"
+
+
+def test_a_short_text_is_not_shortened_and_a_long_one_stays_in_its_limit() -> None:
+    assert shorten("a" * 500) == "a" * 500
+    assert len(shorten("a" * 10**7)) < 500

@@ -1,10 +1,17 @@
 """Untrusted text: exceptions and objects whose `str()` or `repr()` may raise, invalid Unicode, invisible characters."""
 
+import logging
 import traceback
 from collections.abc import Callable, Iterable
 
-# controls, formats (zero width, direction), line and paragraph separators, unassigned and private characters
-_INVISIBLE = ("Cc", "Cf", "Co", "Cn", "Zl", "Zp")
+from helmframe.errors import shorten, show_invisible
+
+__all__ = [
+    "display_labels", "error_message", "error_text", "get_logger", "has_traceback", "readable_records", "safe_repr",
+    "show_invisible", "traceback_text", "type_name", "valid_unicode",
+]  # fmt: skip
+
+_LONGEST_ERROR = 2_000  # characters: an exception of a model or a package may contain a whole prompt
 
 
 def error_text(error: BaseException) -> str:
@@ -16,8 +23,8 @@ def error_text(error: BaseException) -> str:
 
 
 def error_message(error: BaseException) -> str:
-    """Return `str(error)`, or a note in angle brackets where that raises."""
-    return _read(str, error, "str()")
+    """Return `str(error)`, shortened, or a note in angle brackets where that raises."""
+    return shorten(_read(str, error, "str()"), _LONGEST_ERROR)
 
 
 def traceback_text(error: BaseException) -> str:
@@ -55,22 +62,26 @@ def valid_unicode(text: str) -> str:
     return str.__str__(text)
 
 
-def show_invisible(text: str) -> str:
-    r"""Return the text with each invisible character replaced by its code point.
+class _ReadableRecords(logging.Filter):
+    """A filter that shows invisible characters of log messages as code points, and drops no record."""
 
-    >>> show_invisible("a\u200bb\x1b[31m")
-    'a⟨U+200B⟩b⟨U+001B⟩[31m'
-    """
-    if text.isprintable():
-        return text
-    import unicodedata  # late: a library of its own
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Rewrite the message of the record if it has invisible characters."""
+        message = record.getMessage()
+        readable = show_invisible(message)
+        if readable != message:
+            record.msg, record.args = readable, None
+        return True
 
-    return "".join(
-        f"⟨U+{ord(character):04X}⟩"
-        if unicodedata.category(character) in _INVISIBLE and character not in "\n\t"
-        else character
-        for character in text
-    )
+
+readable_records = _ReadableRecords()
+
+
+def get_logger(name: str) -> logging.Logger:
+    """Return the logger of this name, whose messages no terminal obeys: they may contain texts from data and models."""
+    logger = logging.getLogger(name)
+    logger.addFilter(readable_records)
+    return logger
 
 
 def display_labels(texts: Iterable[str], longest: int = 80) -> dict[str, str]:

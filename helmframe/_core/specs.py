@@ -1,15 +1,18 @@
 """Specs as frozen values: scenarios, adapters, calls, conditions."""
 
 import ast
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from enum import Enum
 from functools import cached_property
+from operator import itemgetter
 from typing import Any, Final, Self, TypeAlias, TypedDict
 
 import polars as pl
 
+from helmframe._core.safe_text import safe_repr
 from helmframe.errors import ArgumentError
 
 Scalar: TypeAlias = str | int | float | bool | None
@@ -34,6 +37,12 @@ Numbers: TypeAlias = float | Sequence[float | None] | Mapping[str, float | None]
 Reasoning: TypeAlias = str | int | Sequence[str | int | None] | Mapping[str, str | int | None] | Unset | None
 Stops: TypeAlias = str | Sequence[str] | Sequence[Sequence[str]] | Mapping[str, str | Sequence[str]] | Unset | None
 
+# The limits of calls, run entries and arguments that are written as text, which may come from another person's file.
+LONGEST_CALL = 20_000  # characters
+_MOST_LEVELS = 50  # of lists and mappings in a value
+MOST_CELLS = 10_000  # of a grid
+MOST_REPEATS = 100_000  # of a request: few-shot examples, trials, repeats, seeds, outputs
+
 SPLITS = ("train", "valid", "test")
 # The fields of a spec that a subset can override.
 OF_SUBSET = ("adapter", "decoding")
@@ -57,19 +66,20 @@ class Call:
         >>> Call.parse("typos(prob=.1)")
         Call(name='typos', arguments=(('prob', 0.1),))
         """
+        check_length(text)
         if re.fullmatch(r"[\w@.\-]+", text.strip()):
             return cls(text.strip())
         try:
-            node = ast.parse(text.strip(), mode="eval").body
+            node = parse_expression(text)
             is_call = isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
             names = positional(node.func.id) if is_call and positional is not None else ()  # type: ignore[attr-defined]
             if not is_call or len(names) < len(node.args):  # type: ignore[attr-defined]
                 raise ValueError(text)
             arguments = {
-                **{name: ast.literal_eval(value) for name, value in zip(names, node.args, strict=False)},
-                **{str(keyword.arg): ast.literal_eval(keyword.value) for keyword in node.keywords},
+                **{name: literal_value(value) for name, value in zip(names, node.args, strict=False)},
+                **{str(keyword.arg): literal_value(keyword.value) for keyword in node.keywords},
             }
-        except (SyntaxError, ValueError):
+        except ValueError:
             raise ArgumentError(f"{text!r} is not a name or a call; write name or name(key=value).") from None
         return cls(node.func.id, frozen(arguments))
 
@@ -77,6 +87,53 @@ class Call:
         if not self.arguments:
             return self.name
         return f"{self.name}({', '.join(f'{key}={thawed(value)!r}' for key, value in self.arguments)})"
+
+
+def check_length(text: str) -> None:
+    """Check the length of a call or a run entry.
+
+    Raises:
+        ArgumentError: The text is too long.
+    """
+    if len(text) > LONGEST_CALL:
+        raise ArgumentError(f"{text!r} has {len(text):,} characters; a name or a call has at most {LONGEST_CALL:,}.")
+
+
+def parse_expression(text: str) -> ast.expr:
+    """Return the syntax tree of a Python expression, which isn't evaluated.
+
+    Raises:
+        ValueError: The text isn't an expression, or is nested too deeply.
+        ArgumentError: The text is too long.
+    """
+    check_length(text)
+    try:
+        return ast.parse(text.strip(), mode="eval").body
+    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from None
+
+
+def literal_value(node: ast.expr) -> Any:
+    """Return the value of a literal: a text, a number, true, false, or a collection of these.
+
+    Raises:
+        ValueError: The node isn't a literal.
+    """
+    try:
+        return ast.literal_eval(node)
+    except (TypeError, ValueError, MemoryError, RecursionError) as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from None
+
+
+def check_cells(what: object, sizes: Iterable[int]) -> None:
+    """Check the number of cells of a grid before it is made.
+
+    Raises:
+        ArgumentError: The grid has too many.
+    """
+    cells = math.prod(sizes)
+    if cells > MOST_CELLS:
+        raise ArgumentError(f"{what}: the grid has {cells:,} cells; at most {MOST_CELLS:,} are allowed.")
 
 
 @dataclass(frozen=True)
@@ -396,6 +453,8 @@ def adapter_spec(*layers: Pairs, where: str = "adapt()") -> AdapterSpec:
             raise ArgumentError(f"{where}: {key}={thawed(value)!r} must be {wanted.__name__}.")
         if wanted is int and isinstance(value, int) and value < (1 if key in ("trials", "repeats") else 0):
             raise ArgumentError(f"{where}: {key}={value} is below the minimum.")
+        if wanted is int and isinstance(value, int) and value > MOST_REPEATS:
+            raise ArgumentError(f"{where}: {key}={value} must be at most {MOST_REPEATS:,}.")
         spec = replace(spec, **{key: value})
     return spec
 
@@ -420,9 +479,13 @@ class NamedValues(tuple[Value, ...]):
         return (dict(zip(self.names, self, strict=True)),)
 
 
-def frozen(mapping: Mapping[str, Any]) -> Pairs:
-    """Return a mapping as sorted pairs, with lists as tuples: hashable and comparable."""
-    return tuple(sorted((str(key), frozen_value(value)) for key, value in mapping.items()))
+def frozen(mapping: Mapping[str, Any], level: int = 0) -> Pairs:
+    """Return a mapping as sorted pairs, with lists as tuples: hashable and comparable; `level` as for `frozen_value`.
+
+    Raises:
+        ArgumentError: As for `frozen_value`.
+    """
+    return tuple(sorted(((str(key), frozen_value(value, level)) for key, value in mapping.items()), key=itemgetter(0)))
 
 
 def decoding_pairs(decoding: Mapping[str, Any], where: str) -> Pairs:
@@ -451,21 +514,31 @@ def set_values(**values: Any) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value is not UNSET}
 
 
-def frozen_value(value: Any) -> Value:
-    """Return a value with lists as tuples and mappings as pairs.
+def frozen_value(value: Any, level: int = 0) -> Value:
+    """Return a value with lists as tuples and mappings as pairs; `level` is the number of lists and mappings around it.
 
     Raises:
-        ArgumentError: The value is neither text, number, bool, None nor a list of these.
+        ArgumentError: The value is neither text, number, bool, None nor a list of these, or exceeds a limit.
     """
     if isinstance(value, NamedValues):
         return value
+    if level > _MOST_LEVELS:
+        raise ArgumentError(f"A value is nested more than {_MOST_LEVELS} levels deep.")
     if isinstance(value, Mapping):
-        return frozen(value)
+        return frozen(value, level + 1)
     if isinstance(value, list | tuple):
-        return tuple(frozen_value(element) for element in value)
+        return tuple(frozen_value(element, level + 1) for element in value)
+    if isinstance(value, int) and not -(2**63) <= value < 2**64:
+        raise ArgumentError(f"{_digits(value)} must be an integer of at most 64 bits.")
     if value is None or isinstance(value, str | int | float | bool):
         return value
-    raise ArgumentError(f"{value!r} ({type(value).__name__}) must be text, a number, true, false, or a list of these.")
+    raise ArgumentError(
+        f"{safe_repr(value)} ({type(value).__name__}) must be text, a number, true, false, or a list of these."
+    )
+
+
+def _digits(value: int) -> str:
+    return f"An integer of {value.bit_length():,} bits" if value.bit_length() > 100 else str(value)
 
 
 def thawed(value: Value) -> Any:

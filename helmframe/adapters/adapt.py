@@ -17,6 +17,7 @@ from helmframe._core.specs import (
     NamedValues,
     Pairs,
     ScenarioSpec,
+    check_cells,
     frozen,
     merged,
     of_subset,
@@ -210,6 +211,7 @@ def _cells(spec: ScenarioSpec, adapter_fields: Pairs, decoding: Pairs, compat: s
     for _, key, values in axes:
         if not values or len(set(values)) < len(values):
             raise ArgumentError(f"{key}={thawed(values)!r}: a grid must be a list of one or more different values.")
+    check_cells(" × ".join(key for _, key, _ in axes), (len(value) for _, _, value in axes))
     cells = []
     for named in product(*(list(zip(value, _labels(key, value), strict=True)) for _, key, value in axes)):
         chosen = [(axis, value) for axis, (value, _) in zip(axes, named, strict=True)]

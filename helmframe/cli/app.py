@@ -9,11 +9,10 @@ import argparse
 import logging
 import os
 import sys
-import traceback
 from collections.abc import Sequence
 
 import helmframe
-from helmframe._core.safe_text import error_text
+from helmframe._core.safe_text import error_text, readable_records, traceback_text
 from helmframe.cli.command import COMMANDS, CommandParser, print_status
 from helmframe.errors import (
     ArgumentError,
@@ -50,6 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     verbose = getattr(arguments, "verbose", False)
     if verbose:
         logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+        for handler in logging.getLogger().handlers:
+            handler.addFilter(readable_records)
     try:
         status: int | None = arguments.run(arguments)
         sys.stdout.flush()
@@ -65,13 +66,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _error_status(arguments)
     except HelmframeError as error:
         if verbose:
-            traceback.print_exc()
+            print_status(traceback_text(error))
         else:
             print_status(error.without_hint() if isinstance(error, UnknownNameError) else str(error))
         return USAGE if isinstance(error, USAGE_ERRORS) else _error_status(arguments)
     except Exception as error:  # noqa: BLE001 - no traceback on a user's terminal without --verbose
         if verbose:
-            traceback.print_exc()
+            print_status(traceback_text(error))
         else:
             print_status(f"{error_text(error)}\nUse --verbose to print the traceback.")
         return _error_status(arguments)

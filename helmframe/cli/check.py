@@ -10,7 +10,7 @@ from helmframe._core.specs import SPLITS, ScenarioSpec
 from helmframe._pipeline import PlanSpec
 from helmframe._plan import Plan
 from helmframe.adapters.adapt import settings
-from helmframe.cli.command import add_verbose, command
+from helmframe.cli.command import add_verbose, command, print_text
 from helmframe.config import data_root, from_home
 from helmframe.errors import (
     CapabilityError,
@@ -146,7 +146,7 @@ def _check(arguments: argparse.Namespace) -> None:
     table = check_specs(arguments.path, data=arguments.data)
     for file, problem, data, unread in table.iter_rows():
         word = "ERROR" if problem else "UNREAD" if unread else "ok"
-        print(f"{word:6}  {file}  {problem or unread or data}")
+        print_text(f"{word:6}  {file}  {problem or unread or data}")
     n_invalid, n_unread = (int(table[name].is_not_null().sum()) for name in ("problem", "unread"))
     if n_invalid:
         raise HelmframeError(f"{n_invalid} of {table.height} files are invalid.")

@@ -13,6 +13,7 @@ the group `helmframe.commands`.
 
 import argparse
 import itertools
+import json
 import re
 import shutil
 import sys
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 from helmframe._core.registry import Registry
+from helmframe._core.safe_text import show_invisible
 from helmframe.errors import ArgumentError, NotComparableError, near
 
 T = TypeVar("T")
@@ -142,7 +144,21 @@ class CommandParser(argparse.ArgumentParser):
 
 def print_status(message: str) -> None:
     """Print a message to stderr; stdout is for results."""
-    print(f"helmframe: {message}", file=sys.stderr, flush=True)
+    print(show_invisible(f"helmframe: {message}"), file=sys.stderr, flush=True)
+
+
+def print_text(text: object) -> None:
+    """Print a text to stdout, which may contain texts of models and data: a terminal must not obey them."""
+    print(show_invisible(str(text)), flush=True)
+
+
+def _escape_invisible(text: str) -> str:
+    r"""Return a JSON text with its invisible characters escaped.
+
+    >>> _escape_invisible('["\u009b31m"]')
+    '["\\u009b31m"]'
+    """
+    return "".join(sign if sign.isprintable() or sign == "\n" else json.dumps(sign)[1:-1] for sign in text)
 
 
 def add_output(parser: argparse.ArgumentParser, formats: Mapping[str, Callable[[T], str]]) -> None:
@@ -211,7 +227,11 @@ def write_output(
     if path is not None and not path.parent.is_dir():
         raise ArgumentError(f"--output-path {path}: the folder {path.parent} doesn't exist. Create it first.")
     result = compute()
-    print(formats[arguments.format](result))
+    text = formats[arguments.format](result)
+    if arguments.format == "json":
+        print(_escape_invisible(text))
+    else:
+        print_text(text)
     if path is not None:
         format_name = _SUFFIX_FORMATS.get(path.suffix, arguments.format)
         path.write_text(formats[format_name](result) + "\n", encoding="utf-8")

@@ -12,7 +12,7 @@ from typing import Any
 
 from helmframe._core.yaml import read_yaml, specs_root
 from helmframe._suite import suite_names
-from helmframe.cli.command import add_results, add_verbose, command, print_status
+from helmframe.cli.command import add_results, add_verbose, command, print_status, print_text
 from helmframe.cli.store import size_text
 from helmframe.config import configure, from_home
 from helmframe.errors import ArgumentError, HelmframeError, SpecError, UnknownNameError, UnknownScenarioError
@@ -119,8 +119,8 @@ def list_helm_entries(paths: Sequence[str]) -> None:
     for entry, state, reason in entry_states(entries):
         counts[state] += 1
         why = f": {reason.splitlines()[0]}" if reason else ""
-        print(f"{state:<18} {entry}{why}")
-    print(f"\n{counts.total():,} entries: {', '.join(f'{n:,} {state}' for state, n in counts.most_common())}")
+        print_text(f"{state:<18} {entry}{why}")
+    print_text(f"\n{counts.total():,} entries: {', '.join(f'{n:,} {state}' for state, n in counts.most_common())}")
 
 
 def suite_scenarios(source: str) -> list[str]:
@@ -143,7 +143,7 @@ def suite_scenarios(source: str) -> list[str]:
     return [name for name in dict.fromkeys(names) if status(find_scenario(name)) not in ("generated", "packaged")]
 
 
-def _scenarios_of_file(source: str) -> Iterator[str]:
+def _scenarios_of_file(source: str, seen: tuple[str, ...] = ()) -> Iterator[str]:
     is_file = source.endswith((".yaml", ".yml")) or "/" in source
     if not is_file and source not in suite_names():
         raise UnknownNameError.among("suite", source, suite_names())
@@ -157,8 +157,8 @@ def _scenarios_of_file(source: str) -> Iterator[str]:
     for plan in plans:
         names = plan.get("scenario") or []
         yield from map(str, names if isinstance(names, list) else [names])
-        if "suite" in plan and plan["suite"] != source:
-            yield from _scenarios_of_file(str(plan["suite"]))
+        if "suite" in plan and str(plan["suite"]) not in (source, *seen):
+            yield from _scenarios_of_file(str(plan["suite"]), (*seen, source))
 
 
 def _mirror(arguments: argparse.Namespace) -> None:
@@ -173,7 +173,7 @@ def _mirror(arguments: argparse.Namespace) -> None:
         display.clear()
         if isinstance(result, Outcome):
             files = f"{result.written:,} files written, {result.unchanged:,} unchanged"
-            print(f"{result.scenario}: {result.rows:,} rows, {files}", flush=True)
+            print_text(f"{result.scenario}: {result.rows:,} rows, {files}")
 
     options: dict[str, Any] = {"layout": arguments.layout, "select": arguments.select, "source": arguments.source}
     try:
@@ -270,4 +270,4 @@ def _time_left(progress: Progress, seconds: float) -> str:
 
 
 def _export(arguments: argparse.Namespace) -> None:
-    print(Results.load(arguments.results).to_helm(arguments.to))
+    print_text(Results.load(arguments.results).to_helm(arguments.to))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from helmframe._core.yaml import read_yaml, specs_root
 from helmframe._suite import suite_names
-from helmframe.cli.command import add_verbose, command
+from helmframe.cli.command import add_verbose, command, print_text
 from helmframe.cli.helm import list_helm_entries
 from helmframe.metrics.protocol import METRICS
 from helmframe.perturbations.registry import PERTURBATIONS
@@ -66,7 +66,7 @@ def _list(arguments: argparse.Namespace) -> None:
         "metrics": (["metric", "level", "description"], map(_metric, METRICS)),
     }
     chosen = tables if arguments.kind == "all" else {arguments.kind: tables[arguments.kind]}
-    print("\n\n".join(_narrow(heads, list(rows)) for heads, rows in chosen.values()))
+    print_text("\n\n".join(_narrow(heads, list(rows)) for heads, rows in chosen.values()))
 
 
 def _scenario(name: str) -> list[str]:
@@ -102,8 +102,8 @@ def _narrow(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _show(arguments: argparse.Namespace) -> None:
     if "://" in arguments.target or Path(arguments.target).is_dir():
-        print(Results.load(arguments.target))
+        print_text(Results.load(arguments.target))
     elif arguments.target in suite_names() and arguments.target not in scenario_names():
-        print((specs_root() / "suites" / f"{arguments.target}.yaml").read_text(encoding="utf-8").rstrip())
+        print_text((specs_root() / "suites" / f"{arguments.target}.yaml").read_text(encoding="utf-8").rstrip())
     else:
-        print(Path(find_scenario(arguments.target).origin).read_text(encoding="utf-8").rstrip())
+        print_text(Path(find_scenario(arguments.target).origin).read_text(encoding="utf-8").rstrip())

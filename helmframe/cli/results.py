@@ -16,6 +16,7 @@ from helmframe.cli.command import (
     command,
     option_names,
     print_status,
+    print_text,
     write_output,
 )
 from helmframe.errors import ArgumentError
@@ -47,7 +48,7 @@ def add_score(parser: argparse.ArgumentParser) -> None:
 
 def _score(arguments: argparse.Namespace) -> None:
     results = Results.load(arguments.results).rescore(*arguments.metrics)
-    print(results)
+    print_text(results)
     if arguments.output_path:
         print_status(f"wrote {results.to_parquet(arguments.output_path)}")
 

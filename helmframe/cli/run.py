@@ -10,7 +10,7 @@ from helmframe._core.specs import Call, frozen
 from helmframe._pipeline import suite_tasks
 from helmframe._plan import Plan, scenario, spec_of
 from helmframe._suite import Suite, map_plans, suite_names, suite_of
-from helmframe.cli.command import add_verbose, command, print_status
+from helmframe.cli.command import add_verbose, command, print_status, print_text
 from helmframe.early_stopping.rules import parse_until
 from helmframe.engines import ENGINES, Engine
 from helmframe.engines.ray import Ray
@@ -139,7 +139,7 @@ def _add_plans(parser: argparse.ArgumentParser) -> None:
 def _run(arguments: argparse.Namespace) -> None:
     plans = _plans(arguments)
     if arguments.dry_run:
-        print(plans.explain(prices=_prices(arguments.prices)))
+        print_text(plans.explain(prices=_prices(arguments.prices)))
         return
     if any(not spec_of(plan).models for plan in plans.plans):
         raise PlanError("No model. Add model=org/name to the run entry, or --model org/name.")
@@ -148,7 +148,7 @@ def _run(arguments: argparse.Namespace) -> None:
     folder = Path(arguments.output_path, "runs", arguments.suite) if arguments.output_path else None
     if folder is not None and folder.exists() and any(folder.iterdir()):
         if arguments.skip_completed_runs:
-            print(Results.load(folder))
+            print_text(Results.load(folder))
             return
         raise StoreError(f"{folder} isn't empty. Choose another --suite, or remove the folder.")
     if arguments.local:
@@ -162,10 +162,10 @@ def _run(arguments: argparse.Namespace) -> None:
         engine=engine_option(arguments),
         resume=arguments.resume,
     )
-    print(results)
+    print_text(results)
     if any(spec_of(plan).perturbations for plan in plans.plans):
         table = results.robustness()
-        print("\nrobustness\n" + robustness_text(table.filter(table["metric"].is_in(results.main_metrics))))
+        print_text("\nrobustness\n" + robustness_text(table.filter(table["metric"].is_in(results.main_metrics))))
     if folder is not None:
         print_status(f"wrote {results.to_parquet(folder)}")
     failed = results.errors()

@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 
 from helmframe import config
-from helmframe.cli.command import add_verbose, command, print_status
+from helmframe.cli.command import add_verbose, command, print_status, print_text
 from helmframe.errors import ArgumentError, StoreError, UnknownNameError
 from helmframe.store.contents import StoreEntry, contents, count_rows, export, list_entries, read_completions
 from helmframe.store.files import Address, address_of
@@ -108,7 +108,7 @@ def _ls(arguments: argparse.Namespace) -> None:
         for row in table.iter_rows(named=True)
     ]
     if rows:
-        print(text_table(["model", "fingerprint", "scenario", "files", "rows", "size", "newest"], rows))
+        print_text(text_table(["model", "fingerprint", "scenario", "files", "rows", "size", "newest"], rows))
     models, size = table["fingerprint"].n_unique(), int(table["bytes"].sum())
     print_status(f"{root}: {table['rows'].sum():,} completions of {models:,} models, {size_text(size)}")
 
@@ -117,9 +117,9 @@ def _show(arguments: argparse.Namespace) -> None:
     root = _root(arguments)
     rows = pl.concat(_read_some(root, arguments.target, arguments.scenario, arguments.n)).head(arguments.n)
     for row in rows.iter_rows(named=True):
-        print(f"{row['model']}  {row['scenario']}  {row['instance_id']}  {row['perturbation']}")
-        print(f"  prompt      {_narrow(row['prompt'])}")
-        print(f"  completion  {_narrow(row['completion'])}")
+        print_text(f"{row['model']}  {row['scenario']}  {row['instance_id']}  {row['perturbation']}")
+        print_text(f"  prompt      {_narrow(row['prompt'])}")
+        print_text(f"  completion  {_narrow(row['completion'])}")
 
 
 def _read_some(root: Address, target: str, scenario: str | None, n: int) -> list[pl.DataFrame]:
@@ -149,7 +149,7 @@ def _verify(arguments: argparse.Namespace) -> None:
         n_files, size = n_files + 1, size + check.file.size
         if check.why is not None:
             n_damaged += 1
-            print(f"{check.file.address}: {check.why}")
+            print_text(f"{check.file.address}: {check.why}")
             if arguments.set_aside and not check.missing:
                 set_aside(root, check.file, check.why)
     summary = f"{root}: {n_files:,} files, {size_text(size)}"
@@ -161,7 +161,7 @@ def _verify(arguments: argparse.Namespace) -> None:
 
 def _compact(arguments: argparse.Namespace) -> None:
     for entry in compact(_root(arguments), arguments.model, arguments.scenario):
-        print(f"{entry.model}  {entry.scenario}: {entry.before:,} files merged into {entry.after:,}")
+        print_text(f"{entry.model}  {entry.scenario}: {entry.before:,} files merged into {entry.after:,}")
 
 
 def _rm(arguments: argparse.Namespace) -> None:
@@ -170,7 +170,7 @@ def _rm(arguments: argparse.Namespace) -> None:
     if not arguments.yes:
         raise ArgumentError(f"This would remove permanently:\n{summary}\nAdd --yes to remove them.")
     remove_completions(entries)
-    print(f"removed:\n{summary}")
+    print_text(f"removed:\n{summary}")
 
 
 def _size_line(entry: StoreEntry) -> str:

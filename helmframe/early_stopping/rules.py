@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
 import polars as pl
 
 from helmframe._core.checks import is_integer
-from helmframe._core.specs import ScenarioSpec
+from helmframe._core.specs import ScenarioSpec, literal_value, parse_expression
 from helmframe.adapters.adapt import Setting
 from helmframe.errors import ArgumentError, PlanError, UnknownNameError
 from helmframe.metrics.protocol import Metric, is_binary, resolve_metrics
@@ -186,12 +186,12 @@ def parse_until(text: str) -> Until:
     """
     factories: dict[str, Callable[..., Until]] = {"precise": precise, "decided": decided}
     try:
-        node = ast.parse(text.strip(), mode="eval").body
+        node = parse_expression(text)
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name) or node.func.id not in factories:
             raise ValueError(text)
         name, plain = node.func.id, [_literal(argument) for argument in node.args]
         named = {str(argument.arg): _literal(argument.value) for argument in node.keywords}
-    except (SyntaxError, ValueError):
+    except ValueError:
         raise ArgumentError(f"--until {text!r}: the rule must be \"precise(0.03)\" or \"decided('a', 'b')\".") from None
     takes = inspect.signature(factories[name])
     for key in named:
@@ -265,7 +265,7 @@ def _format_options(until: "Until") -> str:
 
 def _literal(node: ast.expr) -> Any:
     """Return the value of a literal; a bare word is text."""
-    return node.id if isinstance(node, ast.Name) else ast.literal_eval(node)
+    return node.id if isinstance(node, ast.Name) else literal_value(node)
 
 
 class MonitoredTask(Protocol):

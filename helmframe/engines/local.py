@@ -1,6 +1,5 @@
 """The local engine: tasks and models run concurrently in threads, with one request queue per model."""
 
-import logging
 import sys
 import threading
 import time
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import polars as pl
 
-from helmframe._core.safe_text import error_text
+from helmframe._core.safe_text import error_text, get_logger
 from helmframe._pipeline import (
     FIRST_ROWS,
     SHARD_ROWS,
@@ -84,7 +83,7 @@ HEARTBEAT_SECONDS = 3.0
 # The manifest shows the first number of planned completions this soon, so that a killed run shows how many are missing.
 FIRST_COUNT_SECONDS = 0.1
 
-logger = logging.getLogger("helmframe.engines")
+logger = get_logger("helmframe.engines")
 
 
 def run(

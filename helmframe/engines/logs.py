@@ -15,7 +15,7 @@ from weakref import WeakSet
 import polars as pl
 
 from helmframe import config
-from helmframe._core.safe_text import valid_unicode
+from helmframe._core.safe_text import get_logger, valid_unicode
 from helmframe._schema import LOGS
 from helmframe.engines import capture
 from helmframe.engines.capture import Captured, captured
@@ -31,7 +31,7 @@ MAX_WAITING_CHARACTERS = 100_000_000
 
 Sink = Callable[[pl.DataFrame], None]
 
-logger = logging.getLogger("helmframe.logs")
+logger = get_logger("helmframe.logs")
 
 
 @contextmanager

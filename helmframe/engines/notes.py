@@ -1,7 +1,6 @@
 """Notes about the models of a run: cached completions, empty completions, and utilization."""
 
 import json
-import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -9,6 +8,7 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from helmframe._core.expressions import is_starved
+from helmframe._core.safe_text import get_logger
 from helmframe._core.specs import Call
 from helmframe.metrics.score import UNPARSED, count_unparsed
 from helmframe.models.generate import Report
@@ -281,7 +281,7 @@ def _kind(model: Model) -> str:
     return "a function" if hasattr(model.source, "__name__") else "an object"
 
 
-logger = logging.getLogger("helmframe.engines")
+logger = get_logger("helmframe.engines")
 
 
 class Utilization:

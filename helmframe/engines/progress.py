@@ -13,6 +13,7 @@ from typing import Any, Protocol, Self, cast
 
 import polars as pl
 
+from helmframe._core.safe_text import show_invisible
 from helmframe._schema import PROGRESS
 from helmframe.engines.capture import uncaptured
 
@@ -151,7 +152,7 @@ class _Display(Protocol):
 
 
 def _print(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    print(show_invisible(line), file=sys.stderr, flush=True)
 
 
 def _make_display(progress: Progress) -> _Display:
@@ -189,7 +190,7 @@ class _Bar:
             self._bar.set_postfix(failed=self._counts["failed"])
 
     def write(self, line: str) -> None:
-        self._bar.write(line, file=uncaptured(sys.stderr))
+        self._bar.write(show_invisible(line), file=uncaptured(sys.stderr))
 
     def end(self, *, failed: bool) -> None:  # noqa: ARG002
         self._bar.close()

@@ -16,6 +16,7 @@ from uuid import UUID
 import polars as pl
 
 from helmframe._core.registry import view
+from helmframe._core.yaml import iter_json_lines, read_json, reading
 from helmframe._schema import COMPLETIONS, CONVERSATION, OF_REQUEST, ORIGINAL, TURN
 from helmframe.config import from_home
 from helmframe.errors import ArgumentError, SourceBrokenError, SourceMissingError, StoreError, UnknownNameError
@@ -394,18 +395,19 @@ def read_every_eval_ever(path: str | Path, *, fresh: bool = False) -> Results:
     tasks: list[Task] = []
     for file, record in records:
         samples = file.with_name(f"{file.stem}_samples.jsonl")
-        model = str(record["model_info"]["name"])
-        if not samples.is_file():
-            reason = "The record has aggregated scores only. Samples are needed."
-            importer.skipped += [
-                {"scenario": str(result["evaluation_name"]), "model": model, "reason": reason}
-                for result in record["evaluation_results"]
-            ]
-            continue
-        for name, rows in _by_evaluation(samples, record).items():
-            task = distinguish_task(Task(name, model), tasks)
-            add_samples(importer, len(tasks), task, rows)
-            tasks.append(task)
+        with reading(file, "a record of Every Eval Ever"):
+            model = str(record["model_info"]["name"])
+            if not samples.is_file():
+                reason = "The record has aggregated scores only. Samples are needed."
+                importer.skipped += [
+                    {"scenario": str(result["evaluation_name"]), "model": model, "reason": reason}
+                    for result in record["evaluation_results"]
+                ]
+                continue
+            for name, rows in _by_evaluation(samples, record).items():
+                task = distinguish_task(Task(name, model), tasks)
+                add_samples(importer, len(tasks), task, rows)
+                tasks.append(task)
     if not tasks:
         raise SourceMissingError(f"The records at {path} have no samples (UUID_samples.jsonl), only aggregated scores.")
     return importer.finish(
@@ -427,8 +429,8 @@ def read_every_eval_ever(path: str | Path, *, fresh: bool = False) -> Results:
 def _record(file: Path) -> dict[str, Any] | None:
     """Return the record in a file; None if the file is another kind of JSON."""
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError:
+        content = read_json(file)
+    except SourceBrokenError:
         return None
     if not isinstance(content, dict) or not {"evaluation_results", "model_info", "schema_version"} <= content.keys():
         return None
@@ -439,23 +441,14 @@ def _by_evaluation(file: Path, record: Mapping[str, Any]) -> dict[str, list[Samp
     """Return the samples of each evaluation; lines of one sample differ in the metric."""
     metrics = {result.get("evaluation_result_id"): _metric_name(result) for result in record["evaluation_results"]}
     samples: dict[str, dict[str, Sample]] = {}
-    with file.open(encoding="utf-8") as lines:
-        for number, text in enumerate(lines, 1):
-            if not text.strip():
-                continue
-            try:
-                line = json.loads(text)
-                name, key = str(line["evaluation_name"]), str(line["sample_id"])
-                metric = metrics.get(line.get("evaluation_result_id")) or _only(metrics.values()) or "score"
-                score = line["evaluation"]["score"]
-                scores = {metric: None if score is None else float(score)}
-                earlier = samples.setdefault(name, {}).get(key)
-                samples[name][key] = _sample(line, scores if earlier is None else {**earlier.scores, **scores})
-            except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-                problem = f"{type(error).__name__}: {error}"
-                raise SourceBrokenError(
-                    f"{file}: line {number} isn't a sample of Every Eval Ever: {problem}."
-                ) from None
+    for number, line in iter_json_lines(file):
+        with reading(f"{file}: line {number}", "a sample of Every Eval Ever"):
+            name, key = str(line["evaluation_name"]), str(line["sample_id"])
+            metric = metrics.get(line.get("evaluation_result_id")) or _only(metrics.values()) or "score"
+            score = line["evaluation"]["score"]
+            scores = {metric: None if score is None else float(score)}
+            earlier = samples.setdefault(name, {}).get(key)
+            samples[name][key] = _sample(line, scores if earlier is None else {**earlier.scores, **scores})
     return {name: list(by_id.values()) for name, by_id in samples.items()}
 
 

@@ -1,14 +1,15 @@
 """Imports of other tools' runs: their tables, cached in the store as a whole."""
 
 import hashlib
-import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 from uuid import uuid4
 
 import polars as pl
 
+from helmframe._core.safe_text import get_logger
 from helmframe._schema import COMPLETIONS, OF_REQUEST, ORIGINAL, SCORES
 from helmframe.errors import HelmframeError, StoreError
 from helmframe.metrics.protocol import manifest_entry, resolve_metrics
@@ -17,7 +18,7 @@ from helmframe.models.completion_cache import store_root
 from helmframe.results import Results
 from helmframe.store import Address, RunFolder, below, listing
 
-logger = logging.getLogger("helmframe.interop.helm")
+logger = get_logger("helmframe.interop.helm")
 
 FORMAT = 1
 _READER_VERSION = 2  # increase it when a reader changes its tables, so that older imports in the store aren't used
@@ -138,6 +139,34 @@ class Task:
     names: dict[str, None] = field(default_factory=dict)
 
 
+def check_row(row: Mapping[str, Any], schema: Mapping[str, pl.DataType]) -> None:
+    """Check that no value has more levels of lists than its column: Polars needs much memory to convert them.
+
+    Raises:
+        TypeError: A value has.
+    """
+    for name, value in row.items():
+        if isinstance(value, list | dict) and not _has_levels(value, _levels(schema[name])):
+            raise TypeError(f"{name} is {type(value).__name__} or contains lists, and its column is {schema[name]}")
+
+
+def _has_levels(value: Any, most: int) -> bool:
+    """Return whether a value has at most this number of lists and mappings inside each other."""
+    if not isinstance(value, list | dict):
+        return True
+    inner = value if isinstance(value, list) else value.values()
+    return most > 0 and all(_has_levels(item, most - 1) for item in inner if isinstance(item, list | dict))
+
+
+@cache
+def _levels(dtype: pl.DataType) -> int:
+    if isinstance(dtype, pl.List):
+        return 1 + _levels(dtype.inner)  # type: ignore[arg-type]
+    if isinstance(dtype, pl.Struct):
+        return 1 + max(_levels(field.dtype) for field in dtype.fields)  # type: ignore[arg-type]
+    return 0
+
+
 def reference(text: object, *, correct: bool) -> dict[str, Any]:
     """Return one reference."""
     return {"text": str(text), "correct": correct, "tags": []}
@@ -216,9 +245,19 @@ _ROW_COLUMNS = (
 )
 
 
+_CONTAINERS = frozenset((list, dict))
+
+
 def _rows(samples: list[Sample], first: int) -> Iterator[dict[str, Any]]:
     for index, sample in enumerate(samples):
         for completion in sample.completions:
+            raw = (
+                completion.completion, completion.logprob, completion.reasoning, completion.finish_reason,
+                completion.prompt_tokens, completion.output_tokens, completion.reasoning_tokens, completion.latency,
+                completion.error,
+            )  # fmt: skip
+            if not _CONTAINERS.isdisjoint(map(type, raw)):
+                raise TypeError(f"sample {sample.instance_id!r} has a list or mapping in place of a text or number")
             request = f"{completion.output_index}\n{completion.prompt}\n{completion.continuation or ''}".encode()
             yield {
                 "instance_id": sample.instance_id,

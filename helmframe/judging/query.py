@@ -1,6 +1,5 @@
 """Requests of perturbations and judges to their models, cached like all requests."""
 
-import logging
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -8,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from helmframe._core.safe_text import get_logger
 from helmframe._schema import INSTANCES
 from helmframe.adapters.adapt import adapt, settings
 from helmframe.errors import ArgumentError
@@ -25,7 +25,7 @@ from helmframe.perturbations.perturb import perturb
 from helmframe.scenarios.frames import frame_scenario
 from helmframe.scenarios.load import load
 
-logger = logging.getLogger("helmframe.plan")
+logger = get_logger("helmframe.plan")
 
 _BARE = {"shots": 0, "input_prefix": "", "input_suffix": "", "output_prefix": "", "instance_prefix": ""}
 _DECODING = {"max_tokens": 1000, "temperature": 0.0, "stop": []}

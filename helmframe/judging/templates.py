@@ -11,7 +11,7 @@ import polars as pl
 
 from helmframe._core.checks import is_integer
 from helmframe._core.specs import Between
-from helmframe._core.yaml import read_yaml, specs_root
+from helmframe._core.yaml import read_yaml, reading, specs_root
 from helmframe.config import from_home
 from helmframe.errors import ArgumentError, SpecError, UnknownNameError
 from helmframe.metrics.judge import COMPLETION, FIRST, SECOND, Formula, Items, Scale, Template, names_in
@@ -80,7 +80,8 @@ def _find(name: str) -> Template:
         path = from_home(name)
         if not path.is_file():
             raise SpecError.at(name, "", "file not found.")
-        return _loaded(path)
+        with reading(path.name, "a valid judge template", SpecError):
+            return _loaded(path)
     files = _files()
     if name not in files:
         hint = "A prompt must contain {completion}, or {first} and {second}. A file name ends in .yaml."

@@ -5,7 +5,6 @@ toxic. Each distinct text is classified once per process.
 """
 
 import hashlib
-import logging
 import math
 import os
 import threading
@@ -19,7 +18,7 @@ from urllib.parse import urlsplit
 import polars as pl
 
 from helmframe._core.checks import as_list, is_integer, type_of
-from helmframe._core.safe_text import error_text
+from helmframe._core.safe_text import error_text, get_logger
 from helmframe.errors import ArgumentError, CapabilityError, NoClassifierError
 from helmframe.metrics.protocol import Metric, metric, with_objects
 
@@ -33,7 +32,7 @@ HELM = "HELM, toxicity_metrics.py"
 GEHMAN = "Gehman et al. 2020 (RealToxicityPrompts)"
 TOXIC = 0.5
 
-logger = logging.getLogger("helmframe.metrics")
+logger = get_logger("helmframe.metrics")
 
 
 @dataclass(frozen=True, eq=False)

@@ -27,6 +27,7 @@ from typing import Any
 
 import polars as pl
 
+from helmframe._core.yaml import decode_json
 from helmframe.config import from_home
 from helmframe.errors import ArgumentError
 from helmframe.metrics.protocol import OUTPUTS, metric
@@ -347,8 +348,8 @@ def _share(completion: str, input_output: str | None) -> float | None:
 def _cases(input_output: str | None) -> tuple[Any, list[tuple[Any, Any]]]:
     """Return the name of the function to call, None for a script, and pairs of input and output; none if invalid."""
     try:
-        cases = json.loads(input_output or "{}")
-    except (ValueError, RecursionError):
+        cases = decode_json(input_output or "{}")
+    except ValueError:
         return None, []
     inputs, outputs = (cases.get(key) if isinstance(cases, dict) else None for key in ("inputs", "outputs"))
     if not isinstance(inputs, list) or not isinstance(outputs, list) or len(inputs) != len(outputs):

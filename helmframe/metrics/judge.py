@@ -15,7 +15,7 @@ from typing import Any
 import polars as pl
 
 from helmframe._core.expressions import key_of
-from helmframe._core.specs import Between, Pairs
+from helmframe._core.specs import Between, Pairs, parse_expression
 from helmframe._schema import COMPLETIONS, SOURCE_PREFIX, VERDICTS, source_names, with_source_columns
 from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.metrics.row_functions import VALUE
@@ -155,10 +155,10 @@ class Formula:
             ArgumentError: The text isn't a formula, or a score is unknown or unused.
         """
         try:
-            tree = ast.parse(self.text, mode="eval").body
+            tree = parse_expression(self.text)
             used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
             value: pl.Expr = self._value(tree, scores)
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
+        except (ValueError, RecursionError, OverflowError):
             raise ArgumentError(f"{self.text!r} isn't a formula. Write numbers, scores, + - * / and ().") from None
         if used != set(scores):
             raise ArgumentError(f"{self.text!r} must use each of the scores: {', '.join(scores)}.")

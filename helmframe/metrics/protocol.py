@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from helmframe._core.registry import Registry
-from helmframe._core.specs import Call, Expression, Pairs, frozen
+from helmframe._core.specs import Call, Expression, Pairs, check_length, frozen
 from helmframe._schema import COMPLETIONS, READ, ROW_COLUMNS
 from helmframe.errors import ArgumentError, CapabilityError, UnknownNameError
 from helmframe.metrics.judge import Judge
@@ -402,7 +402,8 @@ def best(*, k: int, metric: str) -> pl.Expr:
 
 def _parse(text: str) -> tuple[str, str, Pairs]:
     """Return the name, the normalised call and the arguments of a text such as `iou_set_match(separator=',')`."""
-    shape = re.fullmatch(r"\s*([\w.\-@^]+)\s*(\(.*\))?\s*", text, re.DOTALL)
+    check_length(text)
+    shape = re.fullmatch(r"([\w.\-@^]+)\s*(\(.*\))?", text.strip(), re.DOTALL)
     if not shape:
         raise ArgumentError(f"Metric {text!r} is not a name or a call. Write name or name(key=value).")
     call = Call.parse(f"_{shape[2]}") if shape[2] and shape[2].strip("() ") else Call("_")

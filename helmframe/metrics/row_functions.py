@@ -1,14 +1,13 @@
 """Plain functions as expressions: called per row, instance or group, with the columns that their parameters name."""
 
 import inspect
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
 
-from helmframe._core.safe_text import error_text
+from helmframe._core.safe_text import error_text, get_logger
 from helmframe._core.specs import Expression
 
 # The result of a plain function per row: its value, and the reason why it is missing, or for a low value.
@@ -16,7 +15,7 @@ VALUE = pl.Struct({"score": pl.Float64, "reason": pl.String})
 # The function is not called if one of these is null.
 TEXTS = ("output", "completion", "gold")
 
-logger = logging.getLogger("helmframe.metrics")
+logger = get_logger("helmframe.metrics")
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ OpenAI's API stores NAME with the file and the batch. So a run finds the batches
 
 import io
 import json
-import logging
 import os
 import socket
 import tempfile
@@ -25,6 +24,7 @@ from uuid import uuid4
 
 import polars as pl
 
+from helmframe._core.safe_text import get_logger
 from helmframe.errors import AnswerError, HelmframeError
 from helmframe.models.batch_api import (
     ENDED,
@@ -58,7 +58,7 @@ STORED_ROWS = 8192
 _INDEX: dict[str, Any] = {"scenario": pl.String, "request_id": pl.Binary}
 _ERRORS: dict[str, Any] = {**_INDEX, "error": pl.String}
 
-logger = logging.getLogger("helmframe.models")
+logger = get_logger("helmframe.models")
 
 # A function that stores outcomes of requests of one scenario and setting, and returns them as a frame.
 Store = Callable[[pl.DataFrame, ParquetCompletions, pl.DataFrame, list[Outcome]], pl.DataFrame]

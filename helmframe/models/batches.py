@@ -15,7 +15,7 @@ from itertools import repeat
 from typing import NamedTuple, TypeAlias
 
 from helmframe import config
-from helmframe._core.safe_text import error_text, has_traceback, type_name
+from helmframe._core.safe_text import error_text, get_logger, has_traceback, type_name
 from helmframe.errors import AnswerError, ImageError
 from helmframe.models import endpoint_client
 from helmframe.models.callers import (
@@ -36,7 +36,7 @@ STEP_SECONDS = 0.05
 # A batch whose parts all fail is given up after about 2·log2(n) calls, and after this number of single rows.
 SINGLES = 4
 
-logger = logging.getLogger("helmframe.models")
+logger = get_logger("helmframe.models")
 
 
 class Call(NamedTuple):

@@ -1,7 +1,6 @@
 """The budget of a run: limits of requests and cost, prices of models, the priority, and an event that stops the run."""
 
 import json
-import logging
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from helmframe import config
 from helmframe._core.checks import is_integer
+from helmframe._core.safe_text import get_logger
 from helmframe._core.yaml import read_yaml
 from helmframe.errors import ArgumentError, listed
 from helmframe.models.model import Completion, Model
@@ -27,7 +27,7 @@ _PRICE_FILES = "model_prices_and_context_window*.json"
 # The number of output tokens in an estimate, for requests without a limit.
 UNLIMITED_TOKENS = 4096
 
-logger = logging.getLogger("helmframe.engines")
+logger = get_logger("helmframe.engines")
 
 
 @dataclass(frozen=True)

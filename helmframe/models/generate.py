@@ -1,7 +1,6 @@
 """The stage `generate`: run the requests that are not cached, and cache their completions."""
 
 import json
-import logging
 import math
 import secrets
 import threading
@@ -16,6 +15,7 @@ import polars as pl
 
 from helmframe._core.expressions import is_starved
 from helmframe._core.images import LoadImage
+from helmframe._core.safe_text import get_logger
 from helmframe.errors import ArgumentError, CapabilityError, SourceBrokenError, StoreError, listed
 from helmframe.models import reasoning
 from helmframe.models.budget import Budget
@@ -37,7 +37,7 @@ RANGES = {"temperature": (0, math.inf), "top_p": (0, 1), "max_tokens": (0, math.
 BLOCK_SECONDS = 1.0
 RESULT = {**COMPLETION_SCHEMA, "attempts": pl.Int64(), "error": pl.String()}
 
-logger = logging.getLogger("helmframe.models")
+logger = get_logger("helmframe.models")
 
 # A function of an event and its count. The events are: planned, cached, shared (equal to another request), refused (too
 # long), generated, failed (a part of generated), rerun (generated again with more head-room), prompt_tokens and

@@ -1,8 +1,6 @@
 """Checkpoint files: their location (a folder, the Hub, or a GGUF file to convert), content and digests."""
 
 import hashlib
-import json
-import logging
 import os
 import re
 import shutil
@@ -15,7 +13,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from helmframe._core.safe_text import error_text
+from helmframe._core.safe_text import error_text, get_logger
+from helmframe._core.yaml import decode_json
 from helmframe.config import from_home
 from helmframe.errors import CapabilityError, NotAModelError, SourceBrokenError, SourceMissingError, near
 from helmframe.models.model import digest
@@ -181,7 +180,7 @@ def read_json(path: Path) -> dict[str, Any]:
         SourceBrokenError: The file can't be read.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = decode_json(path.read_bytes())
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
@@ -227,7 +226,7 @@ def _from_hub(name: str, revision: str | None, paths: Sequence[Path], patterns: 
         ) from error
 
 
-logger = logging.getLogger("helmframe.models")
+logger = get_logger("helmframe.models")
 
 # The version of the conversion, which is part of the folder's key.
 _GGUF_FORMAT = "1"

@@ -28,7 +28,8 @@ def check_reasoning(value: object, where: str) -> None:
     Raises:
         ArgumentError: The value is neither a level, a number of tokens, False nor None.
     """
-    if value is None or value is False or value in LEVELS or (is_integer(value) and value >= 0):
+    is_level = isinstance(value, str) and value in LEVELS
+    if value is None or value is False or is_level or (is_integer(value) and value >= 0):
         return
     if isinstance(value, str):
         raise ArgumentError.unknown_value(f"{where}(reasoning={value!r})", value, LEVELS)

@@ -14,7 +14,7 @@ import polars as pl
 from helmframe._core.expressions import key_of
 from helmframe._core.images import pillow
 from helmframe._core.safe_text import error_message, type_name, valid_unicode
-from helmframe._core.specs import Call, Pairs, frozen
+from helmframe._core.specs import Call, Pairs, check_cells, frozen
 from helmframe._schema import INSTANCES, REFERENCE
 from helmframe.errors import ArgumentError, HelmframeError, PlanError, SourceError
 from helmframe.perturbations.fields import (
@@ -137,6 +137,7 @@ class PerturbationCall(Call):
             for key, value in self.arguments
         ]
         choices = [[pair] if axis is None else axis for axis, pair in zip(axes, self.arguments, strict=True)]
+        check_cells(self, map(len, choices))
         return tuple(replace(self, arguments=cell, model=self._model(cell)) for cell in product(*choices))
 
     def apply(

@@ -1,7 +1,6 @@
 """Changes of an instance's texts (the input, the references, and unprotected spans) and of its images."""
 
 import json
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 from random import Random
@@ -12,7 +11,7 @@ import polars as pl
 from helmframe._core.checks import regex_problem
 from helmframe._core.expressions import keyed_draws
 from helmframe._core.images import as_png, decoded
-from helmframe._core.safe_text import error_message, type_name
+from helmframe._core.safe_text import error_message, get_logger, type_name
 from helmframe._schema import REFERENCE
 from helmframe.errors import ArgumentError, HelmframeError, ImageError
 from helmframe.perturbations.registry import PERTURBATIONS, Stream
@@ -34,7 +33,7 @@ Change = Callable[[pl.Expr, pl.Expr], pl.Expr]
 # Runs the prompts of a perturbation (a `PerturbationCall`). Missing completions are null.
 ModelQuery = Callable[[Any, pl.Series], pl.Series]
 
-logger = logging.getLogger("helmframe.perturbations")
+logger = get_logger("helmframe.perturbations")
 
 
 def protected_pattern(protect: str | Sequence[str], perturbation: str) -> str:

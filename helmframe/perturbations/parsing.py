@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from helmframe._core.specs import Call, call_names
+from helmframe._core.specs import Call, call_names, check_cells, check_length
 from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.perturbations.call import PerturbationCall, check_call, unchecked_call
 from helmframe.perturbations.catalogue import PRESETS
@@ -111,9 +111,12 @@ def variants(
     if isinstance(perturbation, str) and (name := perturbation.strip()) in PRESETS and name not in PERTURBATIONS:
         options = (seeds, compat, default_compat, data)
         return tuple(variant for member in PRESETS[name] for variant in variants(member, *options))
+    if isinstance(perturbation, str):
+        check_length(perturbation)
     calls = [Call.parse(link) for link in _links(perturbation)] if isinstance(perturbation, str) else [perturbation]
     shared = {} if compat is None else {"compat": compat}
     cells = [_resolved(link, shared, default_compat).cells() for link in calls]
+    check_cells(f"perturb({str(perturbation)!r})", map(len, cells))
     tables = Tables.of(data)
     for link in cells:
         for cell in link:
@@ -123,14 +126,15 @@ def variants(
 
 def _links(text: str) -> list[str]:
     """Return the links of a chain; a plus within brackets or quotes is part of an argument."""
-    links, depth = [""], 0
+    links: list[list[str]] = [[]]
+    depth = 0
     for quoted, character in _PIECES.findall(text):
         depth += {"(": 1, ")": -1}.get(character, 0)
         if character == "+" and depth == 0:
-            links.append("")
+            links.append([])
         else:
-            links[-1] += quoted + character
-    return links
+            links[-1].append(quoted + character)
+    return ["".join(pieces) for pieces in links]
 
 
 # a text in quotes as Python writes it, or one character

@@ -9,7 +9,9 @@ from typing import Any, Self
 
 import polars as pl
 
+from helmframe._core.checks import is_integer
 from helmframe._core.specs import AdapterSpec, adapter_spec, frozen
+from helmframe._core.yaml import reading
 from helmframe._schema import (
     COMPLETIONS,
     HELM_STATS,
@@ -26,7 +28,7 @@ from helmframe._schema import (
     source_column,
     source_names,
 )
-from helmframe.errors import ArgumentError, UnknownNameError
+from helmframe.errors import ArgumentError, StoreError, UnknownNameError
 from helmframe.metrics.helm_outputs import helm_scores
 from helmframe.metrics.protocol import METRICS
 from helmframe.results._pairing import ScoringOptions
@@ -394,18 +396,23 @@ class ResultsData:
         """
         if not isinstance(path, str | Path):
             raise ArgumentError(f"load({path!r}): path must be the folder of a run or of results.to_parquet(folder).")
-        if Path(path).is_file():
+        address = address_of(path)
+        if isinstance(address, Path) and address.is_file():
             raise ArgumentError(f"load({str(path)!r}): this is a file. Results are a folder with a manifest.json.")
-        folder = RunFolder(address_of(path))
-        manifest = folder.manifest()
-        empty = {name: pl.LazyFrame(schema=table.schema) for name, table in TABLES.items()}
-        scans = {name: folder.scan(name) for name in TABLES}
-        tables = {name: empty[name] if table is None else table for name, table in scans.items()}
-        unscored = unfinished(folder, manifest)
-        if unscored is not None:
-            tables["completions"] = _with_unfinished(tables["completions"], unscored.completions)
-            tables["prefixes"] = _with_unfinished(tables["prefixes"], unscored.prefixes)
-        return cls(**tables, manifest=manifest, path=folder.path)
+        folder = RunFolder(address)
+        with reading(folder.path, "a folder with results", StoreError):
+            manifest = folder.manifest()
+            _check_manifest(manifest, folder)
+            empty = {name: pl.LazyFrame(schema=table.schema) for name, table in TABLES.items()}
+            scans = {name: folder.scan(name) for name in TABLES}
+            for name, scan in scans.items():
+                _check_columns(scan, name, folder)
+            tables = {name: empty[name] if table is None else table for name, table in scans.items()}
+            unscored = unfinished(folder, manifest)
+            if unscored is not None:
+                tables["completions"] = _with_unfinished(tables["completions"], unscored.completions)
+                tables["prefixes"] = _with_unfinished(tables["prefixes"], unscored.prefixes)
+            return cls(**tables, manifest=manifest, path=folder.path)
 
     @property
     def metric_names(self) -> list[str]:
@@ -444,6 +451,83 @@ class ResultsData:
             chunks.append(Chunk(unscored.completions.lazy(), empty["scores"]))
         n_unscored = 0 if unscored is None else unscored.completions.height
         return ResultsReader(chunks, self.manifest, self.completions, n_unscored)
+
+
+# The fields of a manifest that results need: field → the keys of each of its entries, with their types.
+_MANIFEST_FIELDS: Mapping[str, Mapping[str, tuple[type, ...]]] = {
+    "metrics": {"level": (str,), "unit": (str,), "higher_is_better": (bool, type(None))},
+    "scenarios": {"main": (dict,)},
+}
+_MAPPINGS = ("counts", "models", "perturbations", "adapters", "until", "versions", "prices", "unpinned")
+_MAPPINGS_OF_MAPPINGS = ("models", "perturbations", "adapters")
+_LISTS_OF_MAPPINGS = (
+    "skipped", "runs", "empty_completions", "reasoning", "unparsed_completions",
+)  # fmt: skip
+# The columns of tables that every use of results needs, with their types.
+_KEY_TEXTS = (*INSTANCE, "subset", "cluster", "split", "model", "setting", "perturbation")
+_KEY_NUMBERS: Mapping[str, type[pl.DataType]] = dict.fromkeys(("perturbation_seed", "trial", "output_index"), pl.Int64)
+_KEY_COLUMNS: Mapping[str, Mapping[str, type[pl.DataType]]] = {
+    "completions": {**dict.fromkeys((*_KEY_TEXTS, "completion"), pl.String), **_KEY_NUMBERS},
+    "scores": {**dict.fromkeys((*_KEY_TEXTS, "metric"), pl.String), **_KEY_NUMBERS, "score": pl.Float64},
+    "prefixes": dict.fromkeys(("prefix_id", "prefix"), pl.String),
+}
+
+
+def _check_manifest(manifest: Mapping[str, Any], folder: RunFolder) -> None:
+    """Check the fields of a manifest that results need; the folder may be another person's.
+
+    Raises:
+        StoreError: A field is missing or has another type.
+    """
+    for field_name, keys in _MANIFEST_FIELDS.items():
+        entries = manifest.get(field_name)
+        valid = isinstance(entries, Mapping) and all(
+            isinstance(entry, Mapping) and all(isinstance(entry.get(key), types) for key, types in keys.items())
+            for entry in entries.values()
+        )
+        if not valid:
+            raise StoreError(f"{folder.path}: manifest.json has no valid field {field_name!r}. Run the plan again.")
+    for name, scenario in manifest["scenarios"].items():
+        if not all(isinstance(scenario["main"].get(key), str) for key in ("metric", "split", "mean")):
+            raise StoreError(f"{folder.path}: manifest.json has no valid main metric of scenario {name!r}.")
+    for field_name in _MAPPINGS:
+        if not isinstance(manifest.get(field_name, {}), Mapping):
+            raise StoreError(f"{folder.path}: the field {field_name!r} of manifest.json must be an object.")
+    if not all(is_integer(count) for count in manifest.get("counts", {}).values()):
+        raise StoreError(f"{folder.path}: the values of 'counts' in manifest.json must be integers.")
+    for field_name in (*_MAPPINGS_OF_MAPPINGS, *_LISTS_OF_MAPPINGS):
+        entries = manifest.get(field_name) or ()
+        listed = entries.values() if field_name in _MAPPINGS_OF_MAPPINGS and entries else entries
+        if not isinstance(entries, Mapping | list | tuple) or not all(isinstance(entry, Mapping) for entry in listed):
+            raise StoreError(f"{folder.path}: the entries of {field_name!r} in manifest.json must be objects.")
+
+
+def _check_columns(rows: pl.LazyFrame | None, table: str, folder: RunFolder) -> None:
+    """Check the columns of a table that results need.
+
+    Raises:
+        StoreError: A column is missing or has another type.
+    """
+    columns = _KEY_COLUMNS.get(table, {})
+    if rows is None:
+        return
+    schema = rows.collect_schema()
+    for name, dtype in {**TABLES[table].schema, **columns}.items():
+        present = schema.get(name)
+        # older versions lack some columns
+        if name in columns if present is None else not _is_like(present, dtype):
+            raise StoreError(
+                f"{folder.path}: column {name!r} of table {table!r} has the type {present}, not {dtype}. Run the plan "
+                "again."
+            )
+
+
+def _is_like(present: pl.DataType, dtype: pl.DataType | type[pl.DataType]) -> bool:
+    """Return whether values of one type are read as values of another: numbers as numbers, lists as lists."""
+    if isinstance(present, pl.List) and isinstance(dtype, pl.List):
+        return _is_like(present.inner, dtype.inner)  # type: ignore[arg-type]
+    same = present.base_type() == dtype.base_type() or present == pl.Null
+    return same or (present.is_numeric() and dtype.is_numeric())
 
 
 def adapters_with_parser(manifest: Mapping[str, Any], parser: str) -> dict[str, AdapterSpec]:

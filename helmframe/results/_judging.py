@@ -1,6 +1,5 @@
 """Methods of `Results` that score completions again: other metrics, judges, agreement, corrections by labels."""
 
-import logging
 import os
 import sys
 import time
@@ -13,6 +12,7 @@ import polars as pl
 
 from helmframe import stats
 from helmframe._core.expressions import key_of
+from helmframe._core.safe_text import get_logger
 from helmframe._schema import PARSERS, TURN, VERDICTS
 from helmframe.adapters.adapt import adapter_id
 from helmframe.early_stopping.rules import bounded_metrics
@@ -35,7 +35,7 @@ HUMAN = "human"
 LABEL = "label"
 _SUBSET_COLUMNS = ("subset", "cluster")
 
-logger = logging.getLogger("helmframe.judge")
+logger = get_logger("helmframe.judge")
 
 
 def rescore(results: Data, *metrics: Any, answer_parser: str | None = None) -> Data:

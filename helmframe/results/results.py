@@ -198,6 +198,9 @@ class Results(ResultsData):
     ) -> Address:
         """Write `table(…)` as a file: .csv and .json with full precision, .md and .tex (booktabs) rounded.
 
+        In .csv, an apostrophe precedes texts that a spreadsheet would run as a formula: those that start with =, +, -,
+        @, a tab or a line break. Remove the first apostrophe to get the original text.
+
         >>> import tempfile
         >>> import helmframe as hf
         >>> results = hf.scenario("sampler").where(subject="music").limit(4).generate(hf.models.oracle()).score()

@@ -10,7 +10,7 @@ from typing import Protocol
 import polars as pl
 
 from helmframe._core.registry import Registry
-from helmframe._core.specs import ScenarioSpec, adapter_spec
+from helmframe._core.specs import ScenarioSpec, adapter_spec, check_length
 from helmframe._core.yaml import specs_root
 from helmframe.config import from_home
 from helmframe.errors import ArgumentError, SpecError, UnknownNameError
@@ -133,6 +133,7 @@ def find_scenarios(name: str, data: str | None = None, *, trust_remote_code: boo
         UnknownNameError: No scenario or task has this name.
         SpecError: The file isn't a valid spec.
     """
+    check_length(name)
     if has_task_source(name):
         prefix, _, task = name.partition(":")
         return TASK_SOURCES[prefix].function(task, data=data, trust_remote_code=trust_remote_code)
@@ -141,10 +142,15 @@ def find_scenarios(name: str, data: str | None = None, *, trust_remote_code: boo
     return [find_scenario(name)]
 
 
+_LONGEST_SPEC = 4 << 20  # characters
+
+
 def _is_task_file(path: Path) -> bool:
     if not path.is_file():
         return False
-    keys = set(re.findall(r"^[\"']?(scenario|task|group)[\"']?:", path.read_text(errors="replace"), re.MULTILINE))
+    with path.open(encoding="utf-8", errors="replace") as file:
+        text = file.read(_LONGEST_SPEC)
+    keys = set(re.findall(r"^[\"']?(scenario|task|group)[\"']?:", text, re.MULTILINE))
     return bool(keys) and "scenario" not in keys
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from helmframe._core.specs import SPLITS, Frame, MainScore, ScenarioSpec, adapter_spec, decoding_pairs, frozen
+from helmframe._core.yaml import reading
 from helmframe._schema import CONTENT, INSTANCES, REFERENCE, SOURCE_PREFIX, source_column
 from helmframe.errors import ArgumentError
 from helmframe.scenarios.sources import open_files
@@ -30,6 +31,7 @@ _IMAGES_AT_ONCE = 64  # rows with images that are hashed together
 _METRICS = ("exact_match", "quasi_exact_match", "prefix_exact_match", "quasi_prefix_exact_match")
 
 
+@reading("scenario(frame): the frame", "valid", ArgumentError)
 def frame_scenario(
     frame: Any,
     *,

@@ -1,6 +1,5 @@
 """The instances of a scenario as frames: the first stage of every plan."""
 
-import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 import polars as pl
 
+from helmframe._core.safe_text import get_logger
 from helmframe._core.specs import SPLITS, Between, Condition, Equals, Expression, Sample, ScenarioSpec, Sql
 from helmframe._schema import CONVERSATION, INSTANCES, TURN, conform, source_column, with_source_columns
 from helmframe.config import data_root
@@ -36,7 +36,7 @@ _TURNS = 8  # of a conversation, to estimate the rows of a frame
 # Seconds between attempts to resume reading: long enough for a server to restart.
 WAITS = (0.5, 1.0, 2.0, 4.0, 8.0)
 
-logger = logging.getLogger("helmframe.scenarios")
+logger = get_logger("helmframe.scenarios")
 
 
 class Selection(TypedDict):

@@ -7,7 +7,6 @@ TO/manifests/mmlu.lock.json                        the checksums and commits of 
 
 import hashlib
 import json
-import logging
 import re
 import threading
 import time
@@ -17,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from helmframe._core.safe_text import get_logger
 from helmframe._core.specs import ScenarioSpec
 from helmframe.config import store_root
 from helmframe.errors import ArgumentError, HelmframeError, SourceBrokenError, SourceDeniedError, SourceMissingError
@@ -32,7 +32,7 @@ LOCK_SUFFIX = ".lock.json"
 _SHARD = re.compile(r"\d{5}-of-\d{5}")
 WRITE_INTERVAL = 1.0  # seconds; files since the last manifest are written again if the process is killed
 LOG_INTERVAL = 10.0  # seconds between two messages about the downloads of a plan
-logger = logging.getLogger("helmframe.scenarios")
+logger = get_logger("helmframe.scenarios")
 _FETCHING = threading.Lock()
 Report = Callable[[str, int, int], None]
 

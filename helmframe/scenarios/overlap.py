@@ -4,7 +4,6 @@ The corpus is streamed. A NumPy kernel hashes its n-grams over the bytes of many
 the n-grams of the instances. Memory grows with the instances, not with the corpus. Equal hashes are compared as texts.
 """
 
-import logging
 import os
 import string
 import threading
@@ -20,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from helmframe._core.safe_text import get_logger
 from helmframe._schema import OVERLAP
 from helmframe.errors import ArgumentError
 from helmframe.scenarios.sources import open_files
@@ -41,7 +41,7 @@ _BATCH_BYTES, _BATCH_ROWS = 4 << 20, 2_048
 _EXAMPLE = 200  # characters
 _CHECK_SEED = 1 << 20  # of a second hash, by which different n-grams with one hash are recognised
 
-logger = logging.getLogger("helmframe.scenarios")
+logger = get_logger("helmframe.scenarios")
 
 
 def overlap(

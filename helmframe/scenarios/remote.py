@@ -1,7 +1,6 @@
 """Access of DuckDB to buckets and the Hub, through its httpfs extension or else Python's file systems."""
 
 import importlib.util
-import logging
 import os
 import re
 import sys
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import quote, unquote, urlsplit
 
+from helmframe._core.safe_text import get_logger
 from helmframe.config import HUB, S3Options, hub_endpoint, hub_token, s3_options, s3_reader
 from helmframe.errors import CapabilityError, SourceError
 from helmframe.scenarios.sql import text_literal
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 Listing: TypeAlias = Callable[[str], list[str]]
 
-logger = logging.getLogger("helmframe.scenarios")
+logger = get_logger("helmframe.scenarios")
 
 # Remote reads wait for the network: threads hide the latency.
 _THREADS = 16

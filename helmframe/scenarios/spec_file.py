@@ -24,8 +24,9 @@ from helmframe._core.specs import (
     frozen,
     of_subset,
 )
-from helmframe._core.yaml import read_yaml
+from helmframe._core.yaml import read_yaml, reading
 from helmframe.errors import ArgumentError, SpecError
+from helmframe.scenarios.sql import excess_of
 
 # Values of `status`: the Hub requires a login; a licence must be bought or signed; the rows are no longer published;
 # they are published elsewhere, in an unsupported form. Such rows are read from the user's own root.
@@ -38,6 +39,11 @@ def load_scenario(path: Path) -> ScenarioSpec:
     Raises:
         SpecError: The file isn't YAML, or a key is unknown, missing or of the wrong type. The message has file and key.
     """
+    with reading(path.name, "a valid scenario spec", SpecError):
+        return _scenario(path)
+
+
+def _scenario(path: Path) -> ScenarioSpec:
     file = path.name
     mapping = _mapping(path)
     for key in ("scenario", "version", "source", "instances", "metrics", "main"):
@@ -202,6 +208,9 @@ def _check(file: str, spec: ScenarioSpec) -> None:
     for source_name, name in spec.splits:
         if name not in SPLITS:
             raise SpecError.at(file, f"splits.{source_name}", f"{name!r} must be one of {', '.join(SPLITS)}.")
+    problem = excess_of(spec.instances)
+    if problem is not None:
+        raise SpecError.at(file, "instances", f"the SELECT is too complex: {problem}.")
     for table, address in (*spec.source, *spec.hub):
         if not isinstance(address, str):
             raise SpecError.at(file, f"source.{table}", "must be one address, such as '{data}/name/{split}-*.parquet'.")

@@ -30,7 +30,7 @@ from helmframe.errors import ArgumentError, NoInstancesError, SourceError, SpecE
 from helmframe.scenarios.conditions import check_column, listed_names
 from helmframe.scenarios.query import Query, columns_in_path, list_files, open_query, rows_root, values_in_path
 from helmframe.scenarios.sources import connect, sql_problem
-from helmframe.scenarios.sql import identifier
+from helmframe.scenarios.sql import excess_of, identifier
 
 _MAX_CHECKED = 4096  # conditions of a scenario
 _ITEMS = 4  # of each list of an example row
@@ -49,6 +49,10 @@ def check_where(spec: ScenarioSpec, conditions: Sequence[Condition], data: str |
         ArgumentError: A column is unknown, a value has another type than its column, no file has a value of a column of
             the path, or the SQL is invalid. The message lists near columns or values.
     """
+    for condition in conditions:
+        problem = excess_of(condition.text) if isinstance(condition, Sql) else None
+        if problem is not None:
+            raise ArgumentError(f"where(…): the SQL is too complex: {problem}.")
     facts = _facts(spec, data)
     if all(facts.cover(condition) for condition in conditions):
         return

@@ -13,7 +13,6 @@ Parquet readers accept many flipped bits, and some end the thread that reads.
 import base64
 import io
 import json
-import logging
 import re
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,6 +23,8 @@ from uuid import uuid4
 
 import polars as pl
 
+from helmframe._core.safe_text import get_logger
+from helmframe._core.yaml import decode_json
 from helmframe.errors import StoreError
 from helmframe.store.files import Address, File, below, move, read_all
 
@@ -32,7 +33,7 @@ FORMAT = 1
 _OURS = (f'{{"format": {FORMAT}}}'.encode(), f'{{"format": {FORMAT}, '.encode())
 _FOOTER = 16_384  # bytes at the end of a file that contain them
 _ARROW_SCHEMA = "ARROW:schema"
-log = logging.getLogger("helmframe.store")
+log = get_logger("helmframe.store")
 
 _NAME = re.compile(r"(\d{12})-(\d{12})-(\d{12})(r?)-(\d{20})-([0-9a-f]{8})-(\d+)-([0-9a-f]{8})\.parquet")
 MARK = ".replaces"
@@ -172,7 +173,7 @@ def footer_of(data: bytes) -> dict[str, Any]:
     Raises:
         StoreError: A newer helmframe wrote it.
     """
-    content = json.loads(pl.read_parquet_metadata(io.BytesIO(data)).get("helmframe", "{}"))
+    content = decode_json(pl.read_parquet_metadata(io.BytesIO(data)).get("helmframe", "{}"))
     footer = dict(content) if isinstance(content, dict) else {}
     if int(footer.get("format", 0)) > FORMAT:
         raise StoreError(

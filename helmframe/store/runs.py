@@ -24,6 +24,7 @@ from uuid import uuid4
 import polars as pl
 from polars.io.plugins import register_io_source
 
+from helmframe._core.yaml import decode_json
 from helmframe._schema import Table
 from helmframe.errors import StoreError
 from helmframe.store.completions import file_name
@@ -244,7 +245,7 @@ class RunFolder:
         if data is None:
             return None
         try:
-            content = json.loads(data)
+            content = decode_json(data)
         except ValueError as error:
             raise StoreError(f"{self.path} has no results: {address} isn't valid JSON ({error}). {_ADVICE}") from None
         if not isinstance(content, dict):
@@ -257,7 +258,11 @@ class RunFolder:
         expected = content.pop(_CHECKSUM, None)
         if expected != _digest(content):
             raise _unsound(address, "its content does not match its checksum")
-        self._listed = PartsList(content[_PARTS], complete=True) if content[_COMPLETE] else None
+        parts, complete = content.get(_PARTS), content.get(_COMPLETE)
+        is_list = isinstance(parts, dict) and all(type(rows) is int for rows in parts.values())
+        if not is_list or not isinstance(complete, bool):
+            raise _unsound(address, "its list of parts is invalid")
+        self._listed = PartsList(parts, complete=True) if complete else None
         return content
 
     def _remove(self, files: Sequence[File]) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from helmframe._core.registry import view
-from helmframe._core.safe_text import display_labels
+from helmframe._core.safe_text import display_labels, show_invisible
 from helmframe.views.display import escape_markdown, html_table, markdown_table, number, spread, text_table
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ _KEYS = ("scenario", "model", "setting", "perturbation", "overlap", "metric")
 def comparison_text(table: pl.DataFrame) -> str:
     """Return a comparison and its notes as text."""
     heads, rows = comparison_cells(table)
-    return "\n".join([text_table(heads, rows), *comparison_notes(table)])
+    return show_invisible("\n".join([text_table(heads, rows), *comparison_notes(table)]))
 
 
 @view("Comparison.html")
@@ -97,7 +97,7 @@ def _p(value: Any) -> str:
 @view("Gate.text")
 def gate_text(gate: Gate) -> str:
     """Return a gate's verdict and rows as text."""
-    return "\n".join([_headline(gate), text_table(*_gate_cells(gate))])
+    return show_invisible("\n".join([_headline(gate), text_table(*_gate_cells(gate))]))
 
 
 @view("Gate.html")
@@ -139,7 +139,7 @@ def _gate_cells(gate: Gate) -> tuple[list[str], list[list[str]]]:
 def leaderboard_text(board: Leaderboard) -> str:
     """Return the leaderboard and its notes as text."""
     heads, rows = leaderboard_cells(board)
-    return "\n".join([text_table(heads, rows), *leaderboard_notes(board)])
+    return show_invisible("\n".join([text_table(heads, rows), *leaderboard_notes(board)]))
 
 
 @view("Leaderboard.html")

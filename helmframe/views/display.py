@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path, PurePosixPath
@@ -11,8 +12,9 @@ import polars as pl
 
 from helmframe._core.registry import view
 from helmframe._core.safe_text import show_invisible
+from helmframe._core.yaml import reading
 from helmframe.engines.notes import empty_notes, refusal_notes, rerun_notes, unparsed_notes
-from helmframe.errors import ArgumentError, CapabilityError, listed
+from helmframe.errors import ArgumentError, CapabilityError, StoreError, listed
 from helmframe.results import Results
 from helmframe.results._data import Chunk, reader_of
 from helmframe.results._early_stopping import notes_of
@@ -29,8 +31,10 @@ SUFFIXES = (".csv", ".json", ".md", ".tex")
 @view("Results.text")
 def results_text(results: Results) -> str:
     """Return the table of the main and judged metrics as text: first what is wrong with the run, then its notes."""
-    heads, rows = score_cells(results)
-    return "\n".join([*problem_notes(results), text_table(heads, rows), *score_notes(results)])
+    with reading("The results", "valid", StoreError):  # the folder may be another person's
+        heads, rows = score_cells(results)
+        problems, notes = problem_notes(results), score_notes(results)
+    return show_invisible("\n".join([*problems, text_table(heads, rows), *notes]))
 
 
 @view("Results.html")
@@ -211,7 +215,7 @@ def changes_text(table: pl.DataFrame) -> str:
     """Return changes under perturbations as text; a frame without their columns as Polars shows it."""
     if not _has_changes(table):
         return pl.DataFrame.__str__(table)
-    return "\n".join([text_table(*changes_cells(table)), *_changes_notes(table)])
+    return show_invisible("\n".join([text_table(*changes_cells(table)), *_changes_notes(table)]))
 
 
 @view("Changes.html")
@@ -385,8 +389,9 @@ def score_notes(results: Results) -> list[str]:
     done = reader_of(results).n_generated()
     manifest = results.manifest
     notes = [*skip_notes(manifest), *notes_of(manifest), *rerun_notes(manifest), *refusal_notes(manifest)]
-    if counts and done != counts["planned"]:
-        notes.append(f"{done:,} of {counts['planned']:,} planned completions are available")
+    planned = counts.get("planned", done)
+    if done != planned:
+        notes.append(f"{done:,} of {planned:,} planned completions are available")
     if reader_of(results).n_unscored:
         notes.append(
             f"{reader_of(results).n_unscored:,} completions have no scores yet; results.rescore() computes them"
@@ -453,13 +458,15 @@ def results_table_as(results: object, table: pl.DataFrame, path: str) -> str:  #
 def table_as(table: pl.DataFrame, path: str) -> str:
     """Return the table in the format of the file name: CSV and JSON with every digit, Markdown and LaTeX rounded.
 
+    In CSV, texts that a spreadsheet would run as a formula start with an apostrophe; see `neutral_csv`.
+
     Raises:
         ArgumentError: The suffix is unsupported.
         CapabilityError: The format is LaTeX and tabulate is not installed.
     """
     suffix = PurePosixPath(path).suffix.lower()
     if suffix == ".csv":
-        return table.write_csv()
+        return neutral_csv(table).write_csv()
     if suffix == ".json":
         return table.write_json() + "\n"
     if suffix == ".md":
@@ -469,6 +476,30 @@ def table_as(table: pl.DataFrame, path: str) -> str:
     raise ArgumentError(
         f"write_table({path!r}): the file name must end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}."
     )
+
+
+# The start of a text that a spreadsheet runs as a formula, after any apostrophes; plain numbers are not formulas.
+_FORMULA = r"^'*[=+\-@\t\r\n＝＋－＠]"
+_PLAIN_NUMBER = r"^[+\-]?[0-9]+(\.[0-9]+)?([eE][+\-]?[0-9]+)?$"
+
+
+def neutral_csv(table: pl.DataFrame) -> pl.DataFrame:
+    """Return the table with an apostrophe before each text that a spreadsheet would run as a formula.
+
+    These texts start with =, +, -, @, a tab or a line break. Texts that start with apostrophes before such a character
+    get one more, so that the original is the text without the first apostrophe. Numbers don't change.
+
+    >>> neutral_csv(pl.DataFrame({"model": ["=1+1", "'=a", "base", "-0.5"]}))["model"].to_list()
+    ["'=1+1", "''=a", 'base', '-0.5']
+    """
+    columns = []
+    for name, dtype in table.schema.items():
+        if isinstance(dtype, pl.String | pl.Categorical | pl.Enum):
+            text = pl.col(name).cast(pl.String)
+            is_formula = text.str.contains(_FORMULA) & ~text.str.contains(_PLAIN_NUMBER)
+            columns.append(pl.when(is_formula).then(pl.lit("'") + text).otherwise(text).alias(name))
+    heads = {name: f"'{name}" for name in table.columns if re.match(_FORMULA, name)}
+    return table.with_columns(columns).rename(heads)
 
 
 def _latex(table: pl.DataFrame) -> str:

@@ -10,6 +10,7 @@ import polars as pl
 
 from helmframe._core.json_schema import schema_name
 from helmframe._core.registry import view
+from helmframe._core.safe_text import show_invisible
 from helmframe._core.specs import Between, Condition, Equals, Expression, Sql, thawed
 from helmframe._pipeline import (
     PlanSpec,
@@ -66,7 +67,7 @@ def explained(plan: PlanSpec, *, prices: Prices | None = None) -> str:
         lines += _describe_task(plan, task, user_prices)
     if not plan.models:
         lines.append("no model yet: add .generate(my_function)")
-    return "\n".join(lines)
+    return show_invisible("\n".join(lines))
 
 
 def _without_models(plan: PlanSpec) -> list[Task]:

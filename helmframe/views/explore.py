@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -27,6 +28,7 @@ _NAMES = (*AXES, "request_mode", "metric")
 _NUMBERS = ("perturbation_seed", "trial", "output_index", "reference_index", "window_index")
 _ONLY = ("all", "unscored", "unparsed")
 _ORDERS = ("run", "lowest", "highest")
+_LARGEST = sys.float_info.max
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,8 @@ class Filters:
                 raise ArgumentError(
                     f"filters: {name}={value!r}: {name} must be {'a number' if number else 'a string'}."
                 )
+            if isinstance(value, int | float) and not -_LARGEST <= value <= _LARGEST:
+                raise ArgumentError(f"filters: {name} must be a finite number.")
         return cls(**values)
 
     def check(self, values: Mapping[str, Sequence[str]], metrics: Sequence[str]) -> None:

@@ -1,20 +1,30 @@
 """Local web servers of the explorer and the dashboard (`helmframe view`, `helmframe dashboard`)."""
 
+import io
 import json
 import secrets
+import socket
+import threading
+import time
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import parse_qsl
 
-from helmframe.errors import HelmframeError
+from helmframe._core.yaml import decode_json, reading
+from helmframe.errors import ArgumentError, HelmframeError
 from helmframe.views.dashboard import POLICY, Dashboard
 from helmframe.views.explore import Explorer
 from helmframe.views.html import page
 
 LOOPBACK = "127.0.0.1"
-LONGEST_REQUEST = 65_536  # bytes
+LONGEST_REQUEST = 65_536  # bytes of a body
+_LONGEST_HEAD = 65_536  # bytes of the request line and the headers
+_MOST_FIELDS = 50  # of a query
+# Seconds until an idle connection is closed, for a whole request, and for sending a response.
+IDLE_SECONDS, REQUEST_SECONDS, RESPONSE_SECONDS = 15.0, 30.0, 60.0
+MOST_CONNECTIONS = 64
 _EXPLORER_PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>helmframe: results</title><link rel="stylesheet" href="page.css"><link rel="icon" href="data:,">
@@ -41,11 +51,71 @@ _EXPLORER_POLICY = (
 )
 
 
+class _BoundedReader(io.RawIOBase):
+    """A reader of a socket that limits the time and the bytes of a request; `start` begins the next request."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self.start()
+
+    def start(self) -> None:
+        """Wait for the next request, which sets its limits anew."""
+        self._deadline: float | None = None
+        self._n_bytes = 0
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Read some bytes, as `io.RawIOBase` does.
+
+        Raises:
+            TimeoutError: The connection is idle, or the request takes too long or is too long.
+        """
+        seconds = IDLE_SECONDS if self._deadline is None else self._deadline - time.monotonic()
+        if seconds <= 0 or self._n_bytes > _LONGEST_HEAD + 2 * LONGEST_REQUEST:
+            raise TimeoutError
+        self._connection.settimeout(min(seconds, IDLE_SECONDS))
+        size = self._connection.recv_into(buffer)
+        self._deadline = self._deadline or time.monotonic() + REQUEST_SECONDS
+        self._n_bytes += size
+        self._connection.settimeout(RESPONSE_SECONDS)
+        return size
+
+
 class LoopbackHandler(BaseHTTPRequestHandler):
-    """A handler whose pages are neither cached nor framed; `policy` is their content-security policy."""
+    """A handler whose pages are neither cached nor framed; `policy` is their content-security policy.
+
+    A connection that is idle, or whose request is slow or too long, is closed.
+    """
 
     protocol_version = "HTTP/1.1"
     policy: ClassVar[str]
+
+    def setup(self) -> None:
+        """Bound what the connection may send."""
+        super().setup()
+        self.rfile.close()
+        self._reader = _BoundedReader(self.connection)
+        self.rfile = io.BufferedReader(self._reader)
+
+    def handle_one_request(self) -> None:
+        """Handle a request; a connection that breaks ends without a traceback."""
+        self._reader.start()
+        try:
+            super().handle_one_request()
+        except ConnectionError:
+            self.close_connection = True
+
+    def parse_request(self) -> bool:
+        """Parse the request line and the headers, which may not be too long."""
+        parsed = super().parse_request()
+        if parsed and sum(len(name) + len(value) for name, value in self.headers.items()) > _LONGEST_HEAD:
+            self.close_connection = True
+            self.send_error(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+            return False
+        return parsed
 
     def has_loopback_host(self) -> bool:
         """Return whether the request names this host, which protects from DNS rebinding."""
@@ -79,7 +149,26 @@ class LoopbackServer(ThreadingHTTPServer):
 
     def __init__(self, handler: type[LoopbackHandler], port: int) -> None:
         self.token = secrets.token_urlsafe(24)
+        self._free = threading.BoundedSemaphore(MOST_CONNECTIONS)
         super().__init__((LOOPBACK, port), handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Handle a connection in a thread; close it if too many are open."""
+        if not self._free.acquire(blocking=False):
+            self.shutdown_request(request)
+            return
+        try:
+            super().process_request(request, client_address)
+        except RuntimeError:  # no thread can start
+            self._free.release()
+            raise
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Handle the requests of a connection."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
 
 
 class ExplorerServer(LoopbackServer):
@@ -133,7 +222,7 @@ class _ExplorerHandler(LoopbackHandler):
             self.respond(HTTPStatus.FORBIDDEN, "application/json", json.dumps(problem))
             return
         try:
-            request = json.loads(body)
+            request = decode_json(body)
         except ValueError:
             request = None
         if not isinstance(request, dict):
@@ -177,6 +266,8 @@ class _DashboardHandler(LoopbackHandler):
             self.respond(HTTPStatus.NOT_FOUND, "text/html", page("problem.html", problem="Page not found."))
         else:
             try:
-                self.respond(HTTPStatus.OK, "text/html", render(dict(parse_qsl(query))))
+                with reading("the address", "valid", ArgumentError):
+                    fields = dict(parse_qsl(query, max_num_fields=_MOST_FIELDS))
+                self.respond(HTTPStatus.OK, "text/html", render(fields))
             except HelmframeError as error:
                 self.respond(HTTPStatus.BAD_REQUEST, "text/html", page("problem.html", problem=str(error)))

@@ -1,10 +1,15 @@
 """Text of exceptions and objects, whatever their classes do."""
 
+import ast
+import logging
+from pathlib import Path
+
 import pytest
 
 from helmframe._core.safe_text import (
     error_message,
     error_text,
+    get_logger,
     has_traceback,
     safe_repr,
     traceback_text,
@@ -89,3 +94,26 @@ def test_a_subclass_of_str_becomes_plain_text() -> None:
 
     text = valid_unicode(Text("a"))
     assert (text, type(text)) == ("a", str)
+
+
+def test_log_messages_show_control_characters_as_code_points(caplog: pytest.LogCaptureFixture) -> None:
+    get_logger("helmframe.test").warning("run %s: %d", "\x1b[31m", 3)
+    get_logger("helmframe.test").warning("run %s", "plain")
+    assert [record.getMessage() for record in caplog.records] == ["run ⟨U+001B⟩[31m: 3", "run plain"]
+    assert caplog.records[1].args == ("plain",)
+
+
+def test_every_logger_of_the_package_cleans_its_messages() -> None:
+    package = Path(__file__).parents[2] / "helmframe"
+    raw = []
+    for file in sorted(package.rglob("*.py")):
+        for node in ast.parse(file.read_text(encoding="utf-8")).body:
+            value = node.value if isinstance(node, ast.Assign) else None
+            if isinstance(value, ast.Call) and ast.unparse(value.func) == "logging.getLogger":
+                raw.append(str(file.relative_to(package)))
+    assert raw == []
+    assert isinstance(get_logger("helmframe.test"), logging.Logger)
+
+
+def test_a_long_message_of_an_exception_is_shortened() -> None:
+    assert len(error_message(ValueError("a" * 10**7))) < 2_000

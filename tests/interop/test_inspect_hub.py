@@ -176,7 +176,7 @@ def test_a_task_with_a_model_as_scorer_names_the_judge_to_choose(tmp_path: Path)
         ("id: text", "id: text\n    epoch_reducer: sum", SpecError, "isn't a reducer"),
         ("numeric: true", "numbers: true", CapabilityError, "argument numbers=True is unsupported"),
         ("Q: {prompt}", "Q: {prompt", SpecError, "template .* fails"),
-        ("name: Toy", "name: [", SpecError, "isn't valid YAML"),
+        ("name: Toy", "name: [", SpecError, "invalid YAML in line 4"),
     ],
 )
 def test_unsupported_and_invalid_files_are_typed_errors(

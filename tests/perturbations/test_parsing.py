@@ -1,6 +1,8 @@
 """Arguments that are invalid, and tables that are missing: typed errors, raised when a plan is built."""
 
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import polars as pl
@@ -10,6 +12,7 @@ import helmframe as hf
 from helmframe.errors import ArgumentError, HelmframeError, SourceMissingError
 from helmframe.perturbations.call import call
 from helmframe.perturbations.catalogue import PRESETS
+from helmframe.perturbations.parsing import variants
 from helmframe.perturbations.registry import HELM, PERTURBATIONS
 from tests.perturbations.every import tables
 
@@ -111,3 +114,27 @@ def test_odd_arguments_raise_a_typed_error_when_the_plan_is_built(
             built += 1
     assert built > 100
     assert refused > 1000
+
+
+LONG_TEXTS = {
+    "name": "a" * 10**6,
+    "chain": "typos+" * 2_000,
+    "quotes": "'" * 9_999,
+    "escapes": "\\'" * 5_000,
+    "links": "lowercase+" * 1_000 + "lowercase",
+    "brackets": "typos(" * 3_000,
+}
+
+
+@pytest.mark.parametrize("text", LONG_TEXTS.values(), ids=LONG_TEXTS)
+def test_a_long_text_raises_at_once(text: str) -> None:
+    started = time.process_time()
+    with suppress(HelmframeError):
+        variants(text)
+    assert time.process_time() - started < 4
+
+
+def test_a_grid_of_too_many_variants_is_refused_before_it_is_made() -> None:
+    values = ", ".join(f"0.{number:03}" for number in range(1, 300))
+    with pytest.raises(ArgumentError, match="the grid has 89,401 cells; at most 10,000"):
+        variants(f"typos(prob=[{values}])+typos(prob=[{values}])")

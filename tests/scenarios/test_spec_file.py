@@ -4,12 +4,14 @@ from pathlib import Path
 
 import pytest
 
+import helmframe as hf
 from helmframe._core.specs import ScenarioSpec, adapter_spec, frozen, of_subset
 from helmframe._core.yaml import specs_root
 from helmframe.adapters.adapt import ADAPTERS
-from helmframe.errors import SpecError
+from helmframe.errors import ArgumentError, SpecError
 from helmframe.scenarios.catalogue import find_scenario, scenario_names
 from helmframe.scenarios.spec_file import load_scenario
+from helmframe.scenarios.sql import excess_of
 
 SPEC = """\
 scenario: mine
@@ -178,3 +180,20 @@ def test_a_json_schema_is_part_of_the_decoding(tmp_path: Path) -> None:
     assert dict(found.decoding) == {"json_schema": '{"type":"object","properties":{"b":{},"a":{}}}'}
     with pytest.raises(SpecError, match=r"mine.yaml: decoding: json_schema: invalid schema at \$.type"):
         spec(tmp_path, SPEC + "decoding: {json_schema: {type: 3}}\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("a" * 200_000, "more than 100,000 characters"),
+        ("[" * 400 + "1" + "]" * 400, "more than 80 levels of brackets"),
+        ("1" + "+1" * 400, "more than 200 operators"),
+        ("t" + "+" * 20_000 + "rue", "more than 200 operators"),
+    ],
+    ids=["length", "brackets", "operators", "signs"],
+)
+def test_sql_that_takes_duckdb_long_is_refused(text: str, problem: str) -> None:
+    assert problem in str(excess_of(f"SELECT {text} AS input FROM rows"))
+    assert excess_of("SELECT '" + "([{+" * 100 + "' AS input -- " + "(+" * 300) is None
+    with pytest.raises(ArgumentError, match="the SQL is too complex"):
+        hf.scenario("sampler").where(text)

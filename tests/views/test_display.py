@@ -1,6 +1,7 @@
 """What reprs show, as text and as HTML."""
 
 import io
+import re
 from pathlib import Path
 from typing import Any
 
@@ -150,3 +151,15 @@ def test_results_write_a_pivoted_table(tmp_path: Path) -> None:
     assert isinstance(path, Path)
     assert path.read_text(encoding="utf-8").splitlines()[0] == "| perturbation | metric | a | b |"
     assert path.read_text(encoding="utf-8").splitlines()[2] == r"| original | exact\_match | 1.000 | 1.000 |"
+
+
+def test_formulas_in_csv_start_with_an_apostrophe_and_numbers_do_not_change() -> None:
+    texts = ["=1+1", "+cmd", "-x", "@a", "\tb", "\rc", "＝d", "'=e", "'f", "-0.5", "1e-3", "plain", None]
+    frame = pl.DataFrame({"=head": texts, "value": [-1.5] * len(texts)})
+    written = pl.read_csv(io.StringIO(table_as(frame, "x.csv")), schema_overrides={"'=head": pl.String})
+    cells = written["'=head"].to_list()
+    assert cells[:8] == ["'=1+1", "'+cmd", "'-x", "'@a", "'\tb", "'\rc", "'＝d", "''=e"]
+    assert cells[8:12] == ["'f", "-0.5", "1e-3", "plain"]
+    assert written["value"].to_list() == [-1.5] * len(texts)
+    original = [re.sub(r"^'(?='*[=+\-@\t\r\n＝＋－＠])", "", cell) for cell in cells[:12]]
+    assert original == texts[:12]

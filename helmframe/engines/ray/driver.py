@@ -1,6 +1,5 @@
 """The loop of a run on a cluster. It assigns spans, collects counts, and retries lost spans."""
 
-import logging
 import re
 import time
 from collections.abc import Sequence
@@ -8,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from helmframe._core.safe_text import get_logger
 from helmframe._pipeline import instance_keys
 from helmframe._schema import LOGS
 from helmframe.config import redacted
@@ -30,7 +30,7 @@ WAITS = (2.0, 5.0, 10.0, 20.0)
 # The tables that replicas write.
 TABLES = ("prefixes", "completions", "verdicts", "scores", "images")
 
-logger = logging.getLogger("helmframe.engines")
+logger = get_logger("helmframe.engines")
 
 
 @dataclass(eq=False)

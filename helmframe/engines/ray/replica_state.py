@@ -1,6 +1,5 @@
 """The waiting spans and running replicas of each model, and the next assignment."""
 
-import logging
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -8,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
+from helmframe._core.safe_text import get_logger
 from helmframe.engines.ray.options import Ray
 from helmframe.engines.ray.replica import Done, Order, Replica
 from helmframe.models.model import Model
@@ -18,7 +18,7 @@ AT_ONCE = 2
 # The number of seconds after which a replica that isn't ready is logged.
 SLOW_SECONDS = 30.0
 
-logger = logging.getLogger("helmframe.engines")
+logger = get_logger("helmframe.engines")
 
 
 @dataclass(eq=False)

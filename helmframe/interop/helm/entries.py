@@ -1,19 +1,17 @@
 """HELM's run entries (`mmlu:subject=philosophy,model=openai/gpt2`) and .conf files."""
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 from helmframe._core.checks import is_integer
+from helmframe._core.specs import check_length
 from helmframe.errors import ArgumentError, SpecError
 
 ArgumentValue: TypeAlias = str | int | float
 
-# Commas inside parentheses belong to the value: model=noisy(accuracy=0.6, seed=1).
-_COMMA = re.compile(r",(?![^()]*\))")
 _EXAMPLE = 'entries: [{description: "mmlu:subject=philosophy,model=org/name", priority: 1}]'
 
 
@@ -52,20 +50,37 @@ def parse_entry(text: str, priority: int = 1, groups: Sequence[str] = ()) -> Ent
 
     Source: HELM `run_entry.py`, `object_spec.py`.
     """
+    check_length(text)
     name, _, rest = text.strip().partition(":")
     if not name:
         raise ArgumentError(f"run entry {text!r}: the scenario is missing. Write name:key=value,key=value.")
     arguments = []
-    for argument in _COMMA.split(rest) if rest else ():
+    for argument in _split_arguments(rest) if rest else ():
         key, equals, value = argument.strip().partition("=")
         if not equals or not key:
             raise ArgumentError(f"run entry {text!r}: {argument!r} must be key=value.")
         arguments.append((key, _value(value)))
     # some of HELM's own files repeat an argument
+    values = dict(arguments)
     for key, value in arguments:
-        if dict(arguments)[key] != value:
+        if values[key] != value:
             raise ArgumentError(f"run entry {text!r}: {key} has two values. Remove one.")
     return Entry(name, tuple(arguments), priority, tuple(groups))
+
+
+def _split_arguments(text: str) -> list[str]:
+    """Return the arguments between commas; commas inside parentheses belong to a value: noisy(accuracy=0.6, seed=1).
+
+    A comma is inside parentheses if the next parenthesis after it closes.
+    """
+    arguments, end, inside = [], len(text), False
+    for index in range(len(text) - 1, -1, -1):
+        if text[index] in "()":
+            inside = text[index] == ")"
+        elif text[index] == "," and not inside:
+            arguments.append(text[index + 1 : end])
+            end = index
+    return [text[:end], *reversed(arguments)]
 
 
 def read_conf(path: str | Path) -> list[Entry]:

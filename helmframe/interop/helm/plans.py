@@ -1,12 +1,12 @@
 """HELM's run entries and .conf files as plans: `hf.entry`, `plans_of` and `entry_states`."""
 
-import logging
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypedDict, Unpack, cast
 
+from helmframe._core.safe_text import get_logger
 from helmframe._core.specs import ScenarioSpec, frozen
 from helmframe._plan import Plan, spec_of
 from helmframe._suite import Suite
@@ -51,7 +51,7 @@ GROUPS = (
     *("full_functionality_text", "instruction_following", "interactive_qa", "limited_functionality_text"),
     *("opinions_qa_ai21", "opinions_qa_openai", "summarization_zs", "text", "text_code", "text_to_image", "vlm"),
 )
-logger = logging.getLogger("helmframe.interop.helm")
+logger = get_logger("helmframe.interop.helm")
 _SHOWN = 5
 
 

@@ -1,14 +1,14 @@
 """HELM's run directories as our tables: `hf.read_helm`."""
 
-import json
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from helmframe.errors import HelmframeError, SourceBrokenError, SourceError, SourceMissingError
+from helmframe._core.safe_text import get_logger
+from helmframe._core.yaml import LONGEST_JSON, decode_json, iter_json_items, reading
+from helmframe.errors import HelmframeError, SourceBrokenError, SourceMissingError
 from helmframe.interop.helm.run_dirs import (
     INSTANCE_STATS,
     RUN_SPEC,
@@ -22,13 +22,13 @@ from helmframe.interop.helm.run_dirs import (
 )
 from helmframe.interop.helm.runs import Run, distinguish_runs, run_of
 from helmframe.interop.helm.scenario_lookup import scenario_index
-from helmframe.interop.helm.state_reader import States, iter_json_items
+from helmframe.interop.helm.state_reader import States
 from helmframe.interop.helm.statistics import Stats, frame_of
 from helmframe.interop.imports import Import, metric_entry
 from helmframe.results import Results, register_loader
 from helmframe.store import RunFolder
 
-logger = logging.getLogger("helmframe.interop.helm")
+logger = get_logger("helmframe.interop.helm")
 
 
 @register_loader("helm")
@@ -69,9 +69,10 @@ def read_helm(path: str | Path, *, fresh: bool = False) -> Results:
     added: list[Run] = []
     for number, (run_dir, run) in enumerate(_progress(runs)):
         try:
-            names |= _add_run(importer.folder, number, run_dir, run)
+            with reading("the run", "in HELM's format"):
+                names |= _add_run(importer.folder, number, run_dir, run)
             added.append(run)
-        except SourceError as error:
+        except HelmframeError as error:
             importer.discard(number)
             _skip(importer, run_dir, error)
     if not added:
@@ -102,7 +103,8 @@ def _read_specs(run_dirs: Sequence[RunDir], importer: Import) -> list[tuple[RunD
     readable, runs = [], []
     for run_dir in run_dirs:
         try:
-            runs.append(run_of(_json(run_dir, RUN_SPEC), _json(run_dir, SCENARIO, {}), index))
+            with reading(RUN_SPEC, "a run spec in HELM's format"):
+                runs.append(run_of(_json(run_dir, RUN_SPEC), _json(run_dir, SCENARIO, {}), index))
             readable.append(run_dir)
         except HelmframeError as error:
             _skip(importer, run_dir, error)
@@ -112,10 +114,10 @@ def _read_specs(run_dirs: Sequence[RunDir], importer: Import) -> list[tuple[RunD
 def _add_run(folder: RunFolder, number: int, run_dir: RunDir, run: Run) -> dict[str, None]:
     """Add one run to the folder, and return the names of its metrics."""
     with open_file(run_dir.address, INSTANCE_STATS) as file:
-        stats = Stats(run, iter_json_items(file, "item"))
+        stats = Stats(run, iter_json_items(file))
     states = States(run, stats.variants, stats.prompt_tokens)
     with open_file(run_dir.address, STATE) as file:
-        for frame in states.frames(iter_json_items(file, "request_states.item")):
+        for frame in states.frames(iter_json_items(file, "request_states")):
             folder.add("completions", run.scenario, frame, number)
             folder.add("scores", run.scenario, stats.scores(frame), number)
             prefixes = pl.DataFrame({"prefix_id": frame["prefix_id"].unique(), "prefix": [""]})
@@ -132,7 +134,7 @@ def _helm_stats(run_dir: RunDir, run: Run, stats: Stats) -> pl.DataFrame:
     """Return `HELM_STATS` of a run; without stats.json it has no statistics of all instances."""
     try:
         with open_file(run_dir.address, STATS) as file:
-            return frame_of(run, iter_json_items(file, "item"), stats.multi_request_stats)
+            return frame_of(run, iter_json_items(file), stats.multi_request_stats)
     except SourceMissingError:
         return frame_of(run, (), stats.multi_request_stats)
 
@@ -145,7 +147,7 @@ def _skip(importer: Import, run_dir: RunDir, error: Exception) -> None:
 def _json(run_dir: RunDir, name: str, default: Any = None) -> Any:
     try:
         with open_file(run_dir.address, name) as file:
-            return json.load(file)
+            return decode_json(file.read(LONGEST_JSON + 1))
     except SourceMissingError:
         if default is None:
             raise

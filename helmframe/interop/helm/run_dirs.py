@@ -3,7 +3,6 @@
 Public runs: https://storage.googleapis.com/crfm-helm-public/lite/benchmark_output/releases/v1.0.0 (or `gs://…`).
 """
 
-import json
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import quote, unquote
 
+from helmframe._core.yaml import LONGEST_JSON, decode_json, reading
 from helmframe.config import S3Options, from_home, s3_options
 from helmframe.errors import SourceBrokenError, SourceError, SourceMissingError, StoreError
 from helmframe.store import Address
@@ -53,14 +53,16 @@ def runs_at(address: Address) -> list[RunDir]:
         return [RunDir(_unquoted(name_of(address)), address)]
     if (suites := _json(address, "runs_to_run_suites.json")) is not None:
         root = _parent(_parent(address))
-        return [
-            RunDir(f"{suite}/{run}", _below(root, "runs", str(suite), str(run)))
-            for run, suite in sorted(suites.items())
-        ]
+        with reading(f"{address}: runs_to_run_suites.json", "in HELM's format"):
+            return [
+                RunDir(f"{suite}/{run}", _below(root, "runs", str(suite), str(run)))
+                for run, suite in sorted(suites.items())
+            ]
     if _is_url(address):
         if (specs := _json(address, "run_specs.json")) is None:
             raise _no_run(address)
-        return [RunDir(str(spec["name"]), _below(address, str(spec["name"]))) for spec in specs]
+        with reading(f"{address}: run_specs.json", "in HELM's format"):
+            return [RunDir(str(spec["name"]), _below(address, str(spec["name"]))) for spec in specs]
     try:
         names = [file.name for file in listing(address)]
     except StoreError as error:
@@ -104,7 +106,7 @@ def _json(folder: Address, name: str) -> Any:
     """Return the content of a JSON file; None if it doesn't exist."""
     try:
         with open_file(folder, name) as file:
-            return json.load(file)
+            return decode_json(file.read(LONGEST_JSON + 1))
     except SourceMissingError:
         return None
     except ValueError as error:

@@ -5,16 +5,17 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO, TypeAlias
+from typing import Any, TypeAlias
 
 import polars as pl
 
+from helmframe._core.yaml import reading
 from helmframe._schema import COMPLETIONS, source_column
 from helmframe.adapters.layout import cue_end
-from helmframe.errors import CapabilityError, SourceBrokenError
 from helmframe.interop.helm.fields import SCORED
 from helmframe.interop.helm.runs import Run
 from helmframe.interop.helm.variants import Variant, parse_variant
+from helmframe.interop.imports import check_row
 
 ROWS = 2_000  # per frame
 # A column besides those of `COMPLETIONS`: the texts of the tokens, for `to_helm`.
@@ -24,25 +25,6 @@ _EMPTY_ID = hashlib.sha256(b"").hexdigest()[:32]
 _BYTES = "bytes:"  # HELM's clients write tokens of incomplete characters so: bytes:\xe2\x80
 # Instance, perturbation, seed, trial and, in language modelling, window: the key of HELM's statistics of an instance.
 StatsKey: TypeAlias = tuple[str, str, int, int, int | None]
-
-
-def iter_json_items(file: BinaryIO, path: str) -> Iterator[Any]:
-    """Yield the elements of a list in a JSON file, one at a time.
-
-    Raises:
-        SourceBrokenError: The file isn't JSON, or is truncated.
-        CapabilityError: ijson is not installed.
-    """
-    try:
-        import ijson
-    except ModuleNotFoundError:
-        raise CapabilityError("Reading HELM's files requires ijson: pip install 'helmframe[helm]'.") from None
-    try:
-        yield from ijson.items(file, path, use_float=True)
-    except ijson.JSONError as error:
-        raise SourceBrokenError(
-            f"{getattr(file, 'name', 'the file')} isn't complete JSON: {str(error).partition(chr(10))[0]}"
-        ) from None
 
 
 @dataclass
@@ -67,11 +49,8 @@ class States:
             SourceBrokenError: A state isn't in HELM's format.
         """
         for number, state in enumerate(states):
-            try:
+            with reading(f"request_states[{number}]", "in HELM's format"):
                 self._add(state)
-            except (KeyError, TypeError, AttributeError, IndexError) as error:
-                problem = f"request_states[{number}] isn't in HELM's format: {type(error).__name__}: {error}."
-                raise SourceBrokenError(problem) from None
             self.count = number + 1
             if len(self._rows) >= ROWS:
                 yield self._frame()
@@ -96,6 +75,7 @@ class States:
         key = (rows[0]["instance_id"], variant.perturbation, variant.seed, rows[0]["trial"], window)
         for row in rows:
             row |= {"prompt_tokens": self.prompt_tokens.get(key), "window_index": window}
+            check_row(row, _SCHEMA)
         self._instance_rows += rows
 
     def _close(self) -> None:

@@ -11,12 +11,13 @@ from typing import Any, TypeAlias
 
 import polars as pl
 
+from helmframe._core.yaml import reading
 from helmframe._schema import HELM_STATS, OF_REQUEST, ORIGINAL, SCORES
-from helmframe.errors import SourceBrokenError
 from helmframe.interop.helm.metric_specs import SEPARATE
 from helmframe.interop.helm.runs import RUN, Run
 from helmframe.interop.helm.state_reader import StatsKey
 from helmframe.interop.helm.variants import Variant, parse_variant
+from helmframe.interop.imports import check_row
 from helmframe.metrics.score import parse
 
 CONTEXT = ["description", "split", "sub_split"]
@@ -162,7 +163,7 @@ def row_of(statistic: Mapping[str, Any], instance_id: str | None = None, trial: 
     """Return a row of `HELM_STATS` without the columns that are constant in a run."""
     name = statistic["name"]
     perturbation = name.get("perturbation")
-    return {
+    row = {
         "instance_id": instance_id,
         "trial": trial,
         "description": None if perturbation is None else json.dumps(perturbation, ensure_ascii=False),
@@ -171,6 +172,8 @@ def row_of(statistic: Mapping[str, Any], instance_id: str | None = None, trial: 
         "metric": str(name["name"]),
         **{field: statistic.get(field) for field in _SUMS},
     }
+    check_row(row, HELM_STATS.schema)
+    return row
 
 
 def frame_of(run: Run, stats: Iterable[Mapping[str, Any]], instance_stats: pl.DataFrame) -> pl.DataFrame:
@@ -186,11 +189,8 @@ def frame_of(run: Run, stats: Iterable[Mapping[str, Any]], instance_stats: pl.Da
     """
     rows = []
     for number, statistic in enumerate(stats):
-        try:
+        with reading(f"element {number} of stats.json", "in HELM's format"):
             rows.append(row_of(statistic))
-        except (KeyError, TypeError, AttributeError) as error:
-            problem = f"element {number} of stats.json isn't in HELM's format: {type(error).__name__}: {error}."
-            raise SourceBrokenError(problem) from None
     columns = {name: pl.lit(getattr(run, name)) for name in RUN}
     return pl.concat([instance_stats, rows_of(rows)]).with_columns(**columns).select(list(HELM_STATS.schema))
 
@@ -222,7 +222,7 @@ class Stats:
         self.prompt_tokens: dict[StatsKey, int] = {}
         windows: Counter[tuple[str, str, int, int]] = Counter()
         for number, element in enumerate(stats):
-            try:
+            with reading(f"element {number}", "in HELM's format"):
                 variant = parse_variant(element.get("perturbation"), run.variants)
                 trial = int(element.get("train_trial_index") or 0)
                 text = (run.instance(str(element["instance_id"])), variant.perturbation, variant.seed, trial)
@@ -237,9 +237,6 @@ class Stats:
                         multi_request_rows.append(row_of(statistic, text[0], trial))
                     if name == "num_prompt_tokens" and mean is not None:
                         self.prompt_tokens[key] = int(mean)
-            except (KeyError, TypeError, AttributeError) as error:
-                problem = f"element {number} isn't in HELM's format: {type(error).__name__}: {error}."
-                raise SourceBrokenError(problem) from None
             if len(rows) > _ROWS:
                 frames.append(pl.DataFrame(rows, schema=_STATS, orient="row"))
                 rows = []

@@ -17,6 +17,7 @@ from typing import Any
 import polars as pl
 
 from helmframe._core.specs import AdapterSpec, Call, DeferredFrame, MainScore, ScenarioSpec, decoding_pairs, frozen
+from helmframe._core.yaml import reading
 from helmframe._schema import BLOCK, SOURCE_PREFIX, source_column
 from helmframe.adapters.adapt import adapter
 from helmframe.adapters.generation import MESSAGE, generation
@@ -121,19 +122,21 @@ def task_scenario(
         CapabilityError: A solver, scorer or reducer is unsupported.
         SpecError: An argument is invalid.
     """
-    steps = json.dumps(_checked_solvers(definition), ensure_ascii=False, sort_keys=True)
-    metrics = _metrics(definition)
+    with reading(name, "a valid task of Inspect", SpecError):
+        steps = json.dumps(_checked_solvers(definition), ensure_ascii=False, sort_keys=True)
+        metrics = _metrics(definition)
     digest = hashlib.sha256(f"{digest}\0{steps}\0{metrics}".encode()).hexdigest()
 
     def rows() -> pl.DataFrame:
-        samples, columns = make()
-        frame = frame_scenario(
-            _rows(definition.name, steps, samples, columns),
-            input="inspect_input",
-            references="inspect_references",
-            id="inspect_id",
-            name="task",
-        ).frame
+        with reading(name, "a valid task of Inspect", SpecError):
+            samples, columns = make()
+            frame = frame_scenario(
+                _rows(definition.name, steps, samples, columns),
+                input="inspect_input",
+                references="inspect_references",
+                id="inspect_id",
+                name="task",
+            ).frame
         assert frame is not None
         return frame.rows
 

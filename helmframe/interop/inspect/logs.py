@@ -5,12 +5,14 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from helmframe._core.safe_text import error_text
+from helmframe._core.yaml import LONGEST_JSON, decode_json, iter_json_items, reading
 from helmframe.config import from_home
-from helmframe.errors import SourceBrokenError, SourceMissingError
-from helmframe.interop.helm.state_reader import iter_json_items
+from helmframe.errors import HelmframeError, SourceMissingError
 from helmframe.interop.imports import Import, Sample, SampleCompletion, Task, add_samples, distinguish_task, reference
 from helmframe.results import Results, register_loader
 
@@ -59,13 +61,11 @@ def read_inspect(path: str | Path, *, fresh: bool = False) -> Results:
         return cached
     tasks: list[Task] = []
     for number, log in enumerate(logs):
-        try:
+        with reading(log, "in Inspect's format"):
             header, samples = _open_log(log)
             task = distinguish_task(_task(header), tasks)
             scorers = [str(scorer["name"]) for scorer in header["eval"].get("scorers") or ()]
             add_samples(importer, number, task, (_sample(sample, scorers) for sample in samples))
-        except (zipfile.BadZipFile, ValueError, LookupError, TypeError, AttributeError) as error:
-            raise SourceBrokenError(f"{log} isn't in Inspect's format: {type(error).__name__}: {error}.") from None
         tasks.append(task)
     return importer.finish(
         [name for task in tasks for name in task.names],
@@ -83,23 +83,39 @@ def _is_log(file: Path) -> bool:
 def _open_log(file: Path) -> tuple[Mapping[str, Any], Iterator[Any]]:
     """Return the header of a log, and an iterator over its samples."""
     if file.suffix == ".eval":
-        with zipfile.ZipFile(file) as archive:
+        with _open_zip(file) as archive:
             name = "header.json" if "header.json" in archive.namelist() else "_journal/start.json"
-            return json.loads(_member(archive, file, archive.getinfo(name))), _zip_samples(file)
+            return decode_json(_member(archive, file, archive.getinfo(name))), _zip_samples(file)
     with file.open("rb") as log:
         header = {"eval": next(iter_json_items(log, "eval"), None)}
     return header, _json_samples(file)
 
 
 def _zip_samples(file: Path) -> Iterator[Any]:
-    with zipfile.ZipFile(file) as archive:
+    with _open_zip(file) as archive:
         for info in archive.infolist():
             if info.filename.startswith("samples/") and info.filename.endswith(".json"):
-                yield json.loads(_member(archive, file, info))
+                yield decode_json(_member(archive, file, info))
+
+
+@contextmanager
+def _open_zip(file: Path) -> Iterator[zipfile.ZipFile]:
+    """Open a ZIP file; the errors of damaged and unsupported files are values errors."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            yield archive
+    except (zipfile.BadZipFile, zlib.error, struct.error, NotImplementedError, RuntimeError, EOFError) as error:
+        raise ValueError(error_text(error)) from None
+    except OSError as error:
+        if isinstance(error, HelmframeError):
+            raise
+        raise ValueError(error_text(error)) from None
 
 
 def _member(archive: zipfile.ZipFile, file: Path, info: zipfile.ZipInfo) -> bytes:
     """Return a file of the archive; Inspect uses Zstandard, which zipfile supports since Python 3.14 only."""
+    if info.file_size > LONGEST_JSON:
+        raise ValueError(f"{info.filename} is longer than {LONGEST_JSON >> 20} MB")
     if info.compress_type != _ZSTANDARD:
         return archive.read(info)
     import pyarrow as pa
@@ -121,7 +137,7 @@ def _member(archive: zipfile.ZipFile, file: Path, info: zipfile.ZipInfo) -> byte
 
 def _json_samples(file: Path) -> Iterator[Any]:
     with file.open("rb") as log:
-        yield from iter_json_items(log, "samples.item")
+        yield from iter_json_items(log, "samples")
 
 
 def _task(header: Mapping[str, Any]) -> Task:

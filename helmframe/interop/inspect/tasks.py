@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-import yaml
 
 from helmframe._core.checks import is_integer
 from helmframe._core.specs import Call, ScenarioSpec, thawed
+from helmframe._core.yaml import parse_yaml, read_spec_text, reading, spec_text
 from helmframe.config import data_root, from_home
 from helmframe.errors import (
     ArgumentError,
@@ -270,7 +270,6 @@ _REPOSITORY = re.compile(r"[\w\-][\w.\-]*/[\w\-][\w.\-]*")
 _REDUCER = re.compile(r"(pass_at|at_least)_\d+|max|mode|median|mean")
 _LITERAL = "literal:"
 _MOST_BYTES = 1 << 20  # of eval.yaml
-_MOST_VALUES = 100_000  # in it, with repeated anchors
 
 
 @task_source("hf")
@@ -290,14 +289,15 @@ def load_hub_tasks(name: str, *, data: str | None, trust_remote_code: bool) -> S
     """
     del trust_remote_code
     address, _, task_id = name.partition("#")
-    text, root = _read(address, data)
-    tasks = _tasks(address, _parse(address, text))
-    if task_id and task_id not in tasks:
-        raise UnknownNameError.among(
-            "task", task_id, [key for key in tasks if key], hint=f"{address}/{_FILE} has them."
-        )
-    chosen = {task_id: tasks[task_id]} if task_id else tasks
-    return [_hub_scenario(address, root, task, data, single=len(tasks) == 1) for task in chosen.values()]
+    with reading(f"{address}/{_FILE}", "valid", SpecError):
+        text, root = _read(address, data)
+        tasks = _tasks(address, _parse(address, text))
+        if task_id and task_id not in tasks:
+            raise UnknownNameError.among(
+                "task", task_id, [key for key in tasks if key], hint=f"{address}/{_FILE} has them."
+            )
+        chosen = {task_id: tasks[task_id]} if task_id else tasks
+        return [_hub_scenario(address, root, task, data, single=len(tasks) == 1) for task in chosen.values()]
 
 
 def _read(address: str, data: str | None) -> tuple[str, str]:
@@ -313,47 +313,21 @@ def _read(address: str, data: str | None) -> tuple[str, str]:
         return _read_file(local, address), address
     where = f"hf://datasets/{address}/{_FILE}"
     content = read_guarded(address, where, lambda: request_hub("GET", HubPath.parse(where).url).content)
-    return _decoded(bytes(content), address), address
+    return spec_text(bytes(content), f"{address}/{_FILE}", _MOST_BYTES), address
 
 
 def _read_file(path: Path, address: str) -> str:
     if not path.is_file():
         raise SourceMissingError(f"hf:{address}: the folder has no {_FILE}.")
-    return _decoded(path.read_bytes(), address)
-
-
-def _decoded(content: bytes, address: str) -> str:
-    if len(content) > _MOST_BYTES:
-        raise SpecError.at(f"{address}/{_FILE}", "", "is larger than 1 MB.")
-    try:
-        return content.decode("utf-8")
-    except UnicodeDecodeError:
-        raise SpecError.at(f"{address}/{_FILE}", "", "isn't UTF-8.") from None
+    return read_spec_text(path, f"{address}/{_FILE}", _MOST_BYTES)
 
 
 def _parse(address: str, text: str) -> Mapping[str, Any]:
     where = f"{address}/{_FILE}"
-    try:
-        content = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        problem = str(getattr(error, "problem", "") or type(error).__name__)
-        raise SpecError.at(where, "", f"isn't valid YAML: {problem}.") from None
+    content = parse_yaml(text, where, unique_keys=False)
     if not isinstance(content, dict):
         raise SpecError.at(where, "", "must be a mapping.")
-    if _size(content, _MOST_VALUES) > _MOST_VALUES:
-        raise SpecError.at(where, "", f"has more than {_MOST_VALUES:,} values.")
     return content
-
-
-def _size(value: Any, limit: int) -> int:
-    """Return the number of values in a value, at most a little above the limit."""
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    total, stack = 1, list(inner)
-    while stack and total <= limit:
-        total += 1
-        item = stack.pop()
-        stack += item.values() if isinstance(item, dict) else item if isinstance(item, list) else ()
-    return total
 
 
 def _tasks(address: str, content: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

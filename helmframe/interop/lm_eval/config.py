@@ -11,16 +11,17 @@ import importlib.util
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache, partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import polars as pl
-import yaml
 
 from helmframe._core.specs import MainScore, ScenarioSpec
+from helmframe._core.yaml import parse_yaml, read_spec_text
 from helmframe.config import from_home, lm_eval_tasks
 from helmframe.errors import ArgumentError, CapabilityError, SourceMissingError, SpecError, UnknownNameError
 from helmframe.scenarios.query import list_files
@@ -34,7 +35,6 @@ _ITEM = re.compile(r"""^[ \t]*-[ \t]*(.+?)[ \t]*$""")
 _SKIPPED = {"__pycache__", ".ipynb_checkpoints"}
 OUTPUT_TYPES = ("multiple_choice", "loglikelihood", "loglikelihood_rolling", "generate_until")
 _MOST_INCLUDES = 32
-_MOST_BYTES = 4 << 20  # of a task file
 
 
 @dataclass(frozen=True)
@@ -248,45 +248,30 @@ def _names(value: str, after: str) -> list[str]:
     return names
 
 
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """A safe loader that reads `!function` as a name."""
-
-    folder = ""
-
-
-def _function(loader: Any, node: Any) -> Function:
-    return Function(str(loader.construct_scalar(node)), loader.folder)
-
-
-_Loader.add_constructor("!function", _function)
-
-
-def read_task_file(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """Return the content of a task file with its includes; local keys win.
+def read_task_file(path: Path) -> dict[str, Any]:
+    """Return the content of a task file with its includes; local keys win. `!function` is read as a name.
 
     Raises:
-        SpecError: The file can't be read, isn't a mapping, or includes itself.
+        SpecError: The file can't be read, isn't a mapping, or includes itself or too many files.
     """
-    if path in seen or len(seen) > _MOST_INCLUDES:
+    return _with_includes(path, (), count(1))
+
+
+def _with_includes(path: Path, seen: tuple[Path, ...], numbers: Iterator[int]) -> dict[str, Any]:
+    if path in seen:
         raise SpecError.at(path.name, "include", f"{path.name} includes itself.")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError.at(path.name, "", f"can't be read: {type(error).__name__}.") from None
-    if len(text) > _MOST_BYTES:
-        raise SpecError.at(path.name, "", "is larger than 4 MB.")
-    loader = type("Loader", (_Loader,), {"folder": str(path.parent)})
-    try:
-        content = yaml.load(text, Loader=loader)  # noqa: S506 - a safe loader with one more tag
-    except yaml.YAMLError as error:
-        problem = str(getattr(error, "problem", "") or error).partition("\n")[0]
-        raise SpecError.at(path.name, "", f"isn't valid YAML: {problem}.") from None
+    if next(numbers) > _MOST_INCLUDES:
+        raise SpecError.at(path.name, "include", f"more than {_MOST_INCLUDES} files are included.")
+    function = partial(Function, folder=str(path.parent))
+    text = read_spec_text(path, path.name)
+    content = parse_yaml(text, path.name, unique_keys=False, tags={"!function": function})
     if not isinstance(content, dict):
         raise SpecError.at(path.name, "", "must be a mapping.")
     included = content.pop("include", None)
     merged: dict[str, Any] = {}
     for name in included if isinstance(included, list) else [included] if included else []:
-        inner = read_task_file((path.parent / str(name)).resolve(), (*seen, path))
+        file = from_home(path.parent / str(name)).resolve()
+        inner = _with_includes(file, (*seen, path), numbers)
         inner.pop("task_list", None)
         merged |= inner
     return merged | content
@@ -313,14 +298,31 @@ def task_config(content: Mapping[str, Any], path: Path | None) -> TaskConfig:
         raise SpecError.at(file, "output_type", f"{output!r} must be one of {', '.join(OUTPUT_TYPES)}.")
     if not isinstance(values.get("fewshot_config", {}), dict):
         raise SpecError.at(file, "fewshot_config", "must be a mapping.")
-    for key in ("num_fewshot", "repeats"):
-        if key in values and not isinstance(values[key], int):
-            raise SpecError.at(file, key, f"must be an integer, not {values[key]!r}.")
+    for key, value in values.items():
+        for keys, kinds, form in _KINDS:
+            if key in keys and not isinstance(value, kinds):
+                raise SpecError.at(file, key, f"must be {form}, not {value!r}.")
+    for key in ("metric_list", "filter_list"):
+        if not all(isinstance(entry, dict) for entry in values.get(key, ())):
+            raise SpecError.at(file, key, "must be a list of mappings.")
     return TaskConfig(**values, path=path)
 
 
+# The types of keys: names of keys, types, and their description.
+_KINDS: tuple[tuple[tuple[str, ...], type | tuple[type, ...], str], ...] = (
+    (("num_fewshot", "repeats"), int, "an integer"),
+    (
+        ("dataset_path", "dataset_name", "training_split", "validation_split", "test_split", "fewshot_split",
+         "target_delimiter", "fewshot_delimiter", "use_prompt", "gen_prefix", "task_alias"),
+        str, "text",
+    ),
+    (("description",), (str, Function), "text"),
+    (("dataset_kwargs", "generation_kwargs"), dict, "a mapping"),
+    (("metric_list", "filter_list"), list, "a list of mappings"),
+)  # fmt: skip
 _GROUP_KEYS = {"group", "group_alias", "task", "aggregate_metric_list", "metadata", "tag"}
 _MOST_DEPTH = 16  # of groups in groups
+_MOST_MEMBERS = 20_000  # of a group, with the members of its groups
 
 
 @dataclass(frozen=True)
@@ -333,7 +335,11 @@ class Group:
 
 
 def read_tasks(
-    entry: Entry, entries: Mapping[str, Entry], overrides: Mapping[str, Any] | None = None, depth: int = 0
+    entry: Entry,
+    entries: Mapping[str, Entry],
+    overrides: Mapping[str, Any] | None = None,
+    depth: int = 0,
+    numbers: Iterator[int] | None = None,
 ) -> Group:
     """Return the tasks of an entry; those of a group may have overrides.
 
@@ -342,20 +348,25 @@ def read_tasks(
         SpecError: A file is invalid, or groups contain each other.
         CapabilityError: A task is a Python class.
     """
-    if depth > _MOST_DEPTH:
-        raise SpecError.at(entry.name, "task", "groups contain each other.")
+    numbers = count(1) if numbers is None else numbers
+    if depth > _MOST_DEPTH or next(numbers) > _MOST_MEMBERS:
+        raise SpecError.at(entry.name, "task", "groups contain each other, or have too many members.")
     if entry.kind == "tag":
-        members = [read_tasks(entries[name], entries, overrides).tasks for name in entry.tasks if name in entries]
+        members = [
+            read_tasks(entries[name], entries, overrides, depth + 1, numbers).tasks
+            for name in entry.tasks
+            if name in entries
+        ]
         return Group(entry.name, tuple(task for tasks in members for task in tasks))
     if entry.kind == "class" or entry.path is None:
         raise CapabilityError(f"Task {entry.name!r} of lm-eval is a Python class, which isn't supported.")
     content = read_task_file(entry.path)
     if entry.kind == "task":
         return Group(entry.name, (task_config(content | dict(overrides or {}), entry.path),))
-    tasks = _members(content, entry.name, entries, dict(overrides or {}), depth, entry.path)
+    tasks = _members(content, entry.name, entries, dict(overrides or {}), depth, entry.path, numbers)
     aggregates = content.get("aggregate_metric_list") or [{}]
     listed = aggregates if isinstance(aggregates, list) else [aggregates]
-    weighted = all(aggregate.get("weight_by_size", True) for aggregate in listed)
+    weighted = all(aggregate.get("weight_by_size", True) for aggregate in listed if isinstance(aggregate, dict))
     return Group(entry.name, tuple({task.task: task for task in tasks}.values()), weighted)
 
 
@@ -366,6 +377,7 @@ def _members(
     overrides: dict[str, Any],
     depth: int,
     path: Path,
+    numbers: Iterator[int],
 ) -> list[TaskConfig]:
     """Return the tasks of a group: names of tasks, groups and tags, and groups and tasks within the file."""
     shared = {key: value for key, value in content.items() if key not in _GROUP_KEYS} | overrides
@@ -377,13 +389,15 @@ def _members(
             named = str(own["group"])
             if named in entries:
                 inner = {key: value for key, value in own.items() if key not in _GROUP_KEYS}
-                tasks += read_tasks(entries[named], entries, shared | inner, depth + 1).tasks
+                tasks += read_tasks(entries[named], entries, shared | inner, depth + 1, numbers).tasks
             else:
-                tasks += _members(own, f"{name}::{named}", entries, shared, depth + 1, path)
+                if depth > _MOST_DEPTH:
+                    raise SpecError.at(name, "task", "groups are nested too deeply.")
+                tasks += _members(own, f"{name}::{named}", entries, shared, depth + 1, path, numbers)
             continue
         named = str(own.pop("task", ""))
         if named in entries:
-            tasks += read_tasks(entries[named], entries, shared | own, depth + 1).tasks
+            tasks += read_tasks(entries[named], entries, shared | own, depth + 1, numbers).tasks
         elif own or shared:
             tasks.append(task_config(shared | own | {"task": f"{name}::{named}"}, path))
         else:

@@ -12,9 +12,10 @@ from typing import Any
 import polars as pl
 
 from helmframe._core.registry import view
+from helmframe._core.yaml import iter_json_lines, read_json, reading
 from helmframe._schema import COMPLETIONS, OF_REQUEST
 from helmframe.config import from_home
-from helmframe.errors import SourceBrokenError, SourceMissingError, StoreError
+from helmframe.errors import SourceMissingError, StoreError
 from helmframe.interop.imports import Import, Sample, SampleCompletion, Task, add_samples, distinguish_task, reference
 from helmframe.metrics.protocol import METRICS
 from helmframe.metrics.score import parse
@@ -26,6 +27,7 @@ _INPUT_FIELDS = (
     *("question", "query", "input", "problem", "Problem", "ctx", "goal", "sentence", "prompt", "text", "passage"),
     *("document", "article", "premise"),
 )
+_FORM = "in lm-eval's format"
 _OPTION_FIELDS = ("choices", "options", "endings")
 # The fields of a line besides its metrics; lm-eval before 0.4.5 doesn't list those in "metrics".
 _SAMPLE_FIELDS = {
@@ -74,9 +76,10 @@ def read_lm_eval(path: str | Path, *, fresh: bool = False) -> Results:
         return cached
     tasks: list[tuple[Task, dict[str, Any]]] = []
     for number, file in enumerate(files):
-        task, config = _task(file)
-        task = distinguish_task(task, [other for other, _ in tasks])
-        add_samples(importer, number, task, _samples(file, config))
+        with reading(file, _FORM):
+            task, config = _task(file)
+            task = distinguish_task(task, [other for other, _ in tasks])
+            add_samples(importer, number, task, _samples(file, config))
         tasks.append((task, config))
     names = [name for task, _ in tasks for name in task.names]
     return importer.finish(
@@ -94,7 +97,7 @@ def _task(file: Path) -> tuple[Task, dict[str, Any]]:
     results: dict[str, Any] = {}
     for path in (file.with_name(f"results_{stamp}.json"), *sorted(file.parent.glob("results_*.json"))):
         if path.is_file():
-            results = json.loads(path.read_text(encoding="utf-8"))
+            results = read_json(path)
             break
     config = dict(results.get("configs", {}).get(name, {}))
     shots = results.get("n-shot", {}).get(name, config.get("num_fewshot"))
@@ -108,30 +111,17 @@ def _task(file: Path) -> tuple[Task, dict[str, Any]]:
 def _samples(file: Path, config: Mapping[str, Any]) -> Iterator[Sample]:
     """Yield one sample per document: lm-eval writes the documents once per filter, with the same completions."""
     scores: dict[str, dict[str, float | None]] = {}
-    for line in _lines(file):
-        scores.setdefault(str(line.get("doc_id")), {}).update(_scores(line))
-    first = None
-    for number, line in enumerate(_lines(file), 1):
-        first = line.get("filter") if number == 1 else first
-        if line.get("filter") != first:
-            return
-        try:
-            yield _sample(line, config, scores[str(line["doc_id"])])
-        except (ValueError, KeyError, TypeError, IndexError) as error:
-            raise _broken(file, number, error) from None
-
-
-def _lines(file: Path) -> Iterator[dict[str, Any]]:
-    with file.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            try:
-                yield dict(json.loads(line))
-            except (ValueError, TypeError) as error:
-                raise _broken(file, number, error) from None
-
-
-def _broken(file: Path, number: int, error: Exception) -> SourceBrokenError:
-    return SourceBrokenError(f"{file}: line {number} isn't in lm-eval's format: {type(error).__name__}: {error}.")
+    for number, line in iter_json_lines(file):
+        with reading(f"{file}: line {number}", _FORM):
+            scores.setdefault(str(line.get("doc_id")), {}).update(_scores(line))
+    filters = set()
+    for number, line in iter_json_lines(file):
+        with reading(f"{file}: line {number}", _FORM):
+            filters.add(str(line.get("filter")))
+            if len(filters) > 1:
+                return
+            sample = _sample(line, config, scores[str(line["doc_id"])])
+        yield sample
 
 
 def _is_scored(line: Mapping[str, Any]) -> bool:

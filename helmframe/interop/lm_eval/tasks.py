@@ -20,10 +20,12 @@ from typing import Any
 import polars as pl
 
 from helmframe._core.specs import AdapterSpec, Call, DeferredFrame, MainScore, ScenarioSpec, decoding_pairs, frozen
+from helmframe._core.yaml import reading
 from helmframe._schema import source_column
 from helmframe.adapters.adapt import adapter
 from helmframe.adapters.generation import generation
 from helmframe.adapters.multiple_choice import one_row_per_reference
+from helmframe.config import from_home
 from helmframe.errors import ArgumentError, CapabilityError, SpecError
 from helmframe.interop.lm_eval.config import (
     Entry,
@@ -78,7 +80,8 @@ class Documents:
     def __call__(self) -> pl.DataFrame:
         """Return the rows, as `hf.scenario(frame)` makes them."""
         Documents._made[self.digest] = self
-        frame = frame_scenario(self.rows(), **_COLUMNS, name="task").frame
+        with reading(f"lm_eval:{self.config.task}", "a valid task of lm-eval", SpecError):
+            frame = frame_scenario(self.rows(), **_COLUMNS, name="task").frame
         assert frame is not None
         return frame.rows
 
@@ -465,8 +468,13 @@ def load_tasks(name: str, *, data: str | None, trust_remote_code: bool) -> Seque
         SpecError: The task file is invalid.
         ArgumentError: The task needs Python functions that aren't trusted.
     """
+    with reading(f"lm_eval:{name}", "a valid task of lm-eval", SpecError):
+        return _load_tasks(name, data, trust_remote_code=trust_remote_code)
+
+
+def _load_tasks(name: str, data: str | None, *, trust_remote_code: bool) -> Sequence[ScenarioSpec]:
     if name.endswith((".yaml", ".yml")):
-        path = Path(name).expanduser().resolve()
+        path = from_home(name).resolve()
         content = read_task_file(path)
         kind = "group" if "group" in content else "task"
         entries = index(_folder_of(path)) if kind == "group" else {}
@@ -497,6 +505,10 @@ class GroupDocuments:
 
     def __call__(self) -> pl.DataFrame:
         """Return the rows, as `hf.scenario(frame)` makes them; columns of several types are texts."""
+        with reading("the group of lm-eval", "valid", SpecError):
+            return self._made_rows()
+
+    def _made_rows(self) -> pl.DataFrame:
         frames = []
         for task in self.tasks:
             Documents._made[task.digest] = task  # noqa: SLF001 - as a task of its own does

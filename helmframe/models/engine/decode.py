@@ -1,12 +1,12 @@
 """Generation, token by token in slots, or batch by batch with transformers' own `generate`."""
 
-import logging
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice, takewhile
 from typing import Any
 
+from helmframe._core.safe_text import get_logger
 from helmframe.models.engine.attention import Slots
 from helmframe.models.engine.memory import KeyValues, is_out_of_memory
 from helmframe.models.engine.passes import as_cache, side_by_side
@@ -154,7 +154,7 @@ READING, WRITING = 1024, 32
 LENGTHS, LIMIT, TRIALS = (9, 6), 3, 3
 NOISE, ROUGH = 1e-4, 5e-2
 
-logger = logging.getLogger("helmframe.models")
+logger = get_logger("helmframe.models")
 
 
 @dataclass(eq=False)

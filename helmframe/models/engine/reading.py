@@ -1,10 +1,10 @@
 """The reader of prompts: it returns next-token logits, and the keys and values to continue from."""
 
-import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from helmframe._core.safe_text import get_logger
 from helmframe.models.engine.choice import Choice, Cost, Trial, Way, allowed_choice, checked_choice, cost, expectation
 from helmframe.models.engine.linear import Timed, overall, prepack
 from helmframe.models.engine.memory import Heads, KeyValues, budgets, is_out_of_memory
@@ -13,7 +13,7 @@ from helmframe.models.engine.planner import Ids, Limits, Sorted, Step, plan, sor
 
 __all__ = ["KeyValues", "Part", "Read", "Reader", "Wanted", "prefill"]
 
-logger = logging.getLogger("helmframe.models")
+logger = get_logger("helmframe.models")
 
 # The maximum of logits of a pass, tokens × vocabulary: 400 MB in float32.
 LOGITS = 100_000_000

@@ -1,12 +1,17 @@
 """HELM's run entries and .conf files, read and written."""
 
+import re
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from helmframe.errors import ArgumentError, SpecError
-from helmframe.interop.helm.entries import Entry, parse_entry, read_conf
+from helmframe.interop.helm.entries import Entry, _split_arguments, parse_entry, read_conf
 
 
 def conf(folder: Path, text: str) -> Path:
@@ -122,3 +127,25 @@ def test_a_binary_conf_file_raises(tmp_path: Path) -> None:
     file.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(SpecError, match="the file must be UTF-8 text"):
         read_conf(file)
+
+
+LONG_TEXTS = {
+    "name": "a" * 10**6,
+    "commas": "a:" + "," * 10**5,
+    "arguments": "a:" + "b=1," * 4_000,
+    "opened": "a:b=" + "(," * 9_000,
+    "closed": "a:b=" + ",)" * 9_000,
+}
+
+
+@pytest.mark.parametrize("text", LONG_TEXTS.values(), ids=LONG_TEXTS)
+def test_a_long_entry_is_split_or_refused_at_once(text: str) -> None:
+    started = time.process_time()
+    with suppress(ArgumentError):
+        parse_entry(text)
+    assert time.process_time() - started < 2
+
+
+@given(st.text("a,()=", max_size=40))
+def test_commas_are_split_as_helm_splits_them(text: str) -> None:
+    assert _split_arguments(text) == re.split(r",(?![^()]*\))", text)

@@ -168,7 +168,7 @@ def write_language_run(folder: Path, windows: list[dict[str, Any]]) -> Path:
         (
             "scenario_state.json",
             '{"request_states": [{"instance": {"id": "id0"',
-            "isn't complete JSON: parse error: premature EOF",
+            "isn't complete JSON: the file ends too early",
         ),
         (
             "scenario_state.json",

@@ -133,7 +133,7 @@ def test_a_broken_line_raises_with_its_number(tmp_path: Path) -> None:
     file = logged(tmp_path, "sums", [option_line(0, "1+1?", 1, [-2.0, -0.5, -3.0])])
     with file.open("a") as lines:
         lines.write('{"doc_id": 1, "doc"')
-    with pytest.raises(SourceBrokenError, match=r"line 2 isn't in lm-eval's format: JSONDecodeError"):
+    with pytest.raises(SourceBrokenError, match=r"line 2 isn't valid JSON: JSONDecodeError"):
         hf.read_lm_eval(tmp_path)
 
 
