@@ -25,6 +25,7 @@ from helmframe._core.specs import (
     Sample,
     Sql,
     Stops,
+    credential_error,
     decoding_pairs,
     frozen,
     merged,
@@ -44,6 +45,7 @@ from helmframe._pipeline import (
 from helmframe._plan_yaml import dump_plan, load_steps
 from helmframe._run import Run, load_results, start_run
 from helmframe._schema import COMPLETIONS, VARIANTS
+from helmframe.config import check_address, find_credential, redacted
 from helmframe.early_stopping.rules import Until
 from helmframe.engines import Engine, local, resolve_engine
 from helmframe.errors import ArgumentError, NotAModelError, SpecError
@@ -292,6 +294,10 @@ class Plan:
             json_schema=json_schema,
             **options,
         )
+        for key, value in decoding.items():
+            path = None if key == "json_schema" else find_credential(key, value)
+            if path is not None:
+                raise credential_error("generate()", path)
         check_spelling(decoding, models)
         for target in models:
             check_decoding(target, decoding)
@@ -348,18 +354,24 @@ class Plan:
         return text
 
     @classmethod
-    def from_yaml(cls, source: str | Path) -> "Plan":
+    def from_yaml(cls, source: str | Path, *, trusted: bool = False) -> "Plan":
         """Return the plan in a YAML text or file (a `Path`, or a name that ends in .yaml).
+
+        Args:
+            source: The text or file.
+            trusted: Whether the file may run Python code (`trust_remote_code`), and send environment variables to the
+                servers of its choice as keys (`key_env`). Pass True for files that you wrote or read.
 
         Raises:
             SpecError: The text isn't YAML, or a key, type or value is invalid. The message has file and key.
+            PlanError: The file needs `trusted=True`. The message lists what it would do.
             UnknownNameError: No scenario, perturbation, metric or method has that name.
 
         >>> Plan.from_yaml("{scenario: sampler, limit: 1}").instances().collect()["scenario"].unique().to_list()
         ['sampler']
         """
         plan: Plan | None = None
-        for step in load_steps(source):
+        for step in load_steps(source, trusted=trusted):
             method = scenario if plan is None else getattr(plan, step.verb)
             try:
                 plan = method(*step.arguments, **step.options)
@@ -369,7 +381,7 @@ class Plan:
         return plan
 
     def __repr__(self) -> str:
-        return dump_plan(self._spec, objects=True)
+        return redacted(dump_plan(self._spec, objects=True))
 
     # -- terminal methods --------------------------------------------------------------------------------------------
 
@@ -664,7 +676,8 @@ def scenario(
         decoding: Decoding parameters; default max_tokens and stop for the method.
         metrics: The metrics; default the exact-match family.
         main: The main metric; default exact_match with `choices`, else quasi_exact_match.
-        trust_remote_code: Whether Python code next to a task file of another tool may run.
+        trust_remote_code: Whether Python code next to a task file of another tool may run, and the file may include
+            files outside of its folder.
 
     Raises:
         UnknownNameError: No scenario has that name. The message lists near matches.
@@ -682,6 +695,7 @@ def scenario(
     if compat not in (None, "helm"):
         raise ArgumentError.unknown_value(f"scenario(compat={compat!r})", compat, ["helm"])
     root = None if data is None else str(data)
+    check_address("scenario(data=…)", root)
     if not isinstance(source, str | Path | list | tuple):
         return Plan(PlanSpec((frame_scenario(source, **columns),), data=root, compat=compat))
     names = list(source) if isinstance(source, list | tuple) else [source]

@@ -10,6 +10,7 @@ from typing import Any, Final, TypeAlias, TypedDict
 
 import polars as pl
 
+from helmframe.config import find_credential, redacted
 from helmframe.errors import ArgumentError
 
 Scalar: TypeAlias = str | int | float | bool | None
@@ -46,6 +47,11 @@ class Call:
     name: str
     arguments: Pairs = ()
 
+    def __post_init__(self) -> None:
+        path = next((path for key, value in self.arguments if (path := find_credential(key, value))), None)
+        if path is not None:
+            raise credential_error(f"{self.name}()", path)
+
     @classmethod
     def parse(cls, text: str) -> "Call":
         """Return the call in a text `name` or `name(key=literal, …)`; nothing is evaluated.
@@ -61,13 +67,21 @@ class Call:
                 raise ValueError(text)
             arguments = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in node.keywords}
         except (SyntaxError, ValueError):
-            raise ArgumentError(f"{text!r} is not a name or a call; write name or name(key=value).") from None
+            raise ArgumentError(f"{redacted(text)!r} is not a name or a call; write name or name(key=value).") from None
         return cls(node.func.id, frozen(arguments))
 
     def __str__(self) -> str:
         if not self.arguments:
             return self.name
         return f"{self.name}({', '.join(f'{key}={thawed(value)!r}' for key, value in self.arguments)})"
+
+
+def credential_error(where: str, path: str) -> ArgumentError:
+    """Return the error of an argument that is a credential. It has the path of the argument, and not its value."""
+    return ArgumentError(
+        f"{where}: {path} looks like a credential, which would be stored and shown. Put the key into an environment "
+        "variable, and write key_env='NAME_OF_THE_VARIABLE'."
+    )
 
 
 @dataclass(frozen=True)

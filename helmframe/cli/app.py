@@ -9,12 +9,12 @@ import argparse
 import logging
 import os
 import sys
-import traceback
 from collections.abc import Sequence
 
 import helmframe
-from helmframe._core.safe_text import error_text
+from helmframe._core.safe_text import error_text, traceback_text
 from helmframe.cli.command import COMMANDS, CommandParser, print_status
+from helmframe.config import redacted
 from helmframe.errors import (
     ArgumentError,
     CapabilityError,
@@ -65,17 +65,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _error_status(arguments)
     except HelmframeError as error:
         if verbose:
-            traceback.print_exc()
+            _print_traceback(error)
         else:
             print_status(error.without_hint() if isinstance(error, UnknownNameError) else str(error))
         return USAGE if isinstance(error, USAGE_ERRORS) else _error_status(arguments)
     except Exception as error:  # noqa: BLE001 - no traceback on a user's terminal without --verbose
         if verbose:
-            traceback.print_exc()
+            _print_traceback(error)
         else:
             print_status(f"{error_text(error)}\nUse --verbose to print the traceback.")
         return _error_status(arguments)
     return status or 0
+
+
+def _print_traceback(error: BaseException) -> None:
+    """Print a traceback without credentials."""
+    print(redacted(traceback_text(error)), file=sys.stderr, flush=True)
 
 
 def _error_status(arguments: argparse.Namespace) -> int:

@@ -261,12 +261,24 @@ def _function(loader: Any, node: Any) -> Function:
 _Loader.add_constructor("!function", _function)
 
 
-def read_task_file(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
+def read_task_file(path: Path, seen: tuple[Path, ...] = (), *, trusted: bool = False) -> dict[str, Any]:
     """Return the content of a task file with its includes; local keys win.
 
+    Args:
+        path: The file.
+        seen: The files that include it.
+        trusted: Whether it may include any file; else files below its folder, and lm-eval's own.
+
     Raises:
-        SpecError: The file can't be read, isn't a mapping, or includes itself.
+        SpecError: The file can't be read, isn't a mapping, includes itself, or includes a file elsewhere.
     """
+    top = (seen[0] if seen else path).parent
+    if seen and not trusted and not any(map(path.is_relative_to, (top.resolve(), *_own_folders()))):
+        raise SpecError.at(
+            seen[-1].name,
+            "include",
+            f"{path} isn't below the folder of the task file. To read it, write hf.scenario(…, trust_remote_code=True).",
+        )
     if path in seen or len(seen) > _MOST_INCLUDES:
         raise SpecError.at(path.name, "include", f"{path.name} includes itself.")
     try:
@@ -286,7 +298,7 @@ def read_task_file(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     included = content.pop("include", None)
     merged: dict[str, Any] = {}
     for name in included if isinstance(included, list) else [included] if included else []:
-        inner = read_task_file((path.parent / str(name)).resolve(), (*seen, path))
+        inner = read_task_file((path.parent / str(name)).resolve(), (*seen, path), trusted=trusted)
         inner.pop("task_list", None)
         merged |= inner
     return merged | content
@@ -333,9 +345,14 @@ class Group:
 
 
 def read_tasks(
-    entry: Entry, entries: Mapping[str, Entry], overrides: Mapping[str, Any] | None = None, depth: int = 0
+    entry: Entry,
+    entries: Mapping[str, Entry],
+    overrides: Mapping[str, Any] | None = None,
+    depth: int = 0,
+    *,
+    trusted: bool = False,
 ) -> Group:
-    """Return the tasks of an entry; those of a group may have overrides.
+    """Return the tasks of an entry; those of a group may have overrides. `trusted` as in `read_task_file`.
 
     Raises:
         UnknownNameError: A group names an unknown task.
@@ -345,14 +362,15 @@ def read_tasks(
     if depth > _MOST_DEPTH:
         raise SpecError.at(entry.name, "task", "groups contain each other.")
     if entry.kind == "tag":
-        members = [read_tasks(entries[name], entries, overrides).tasks for name in entry.tasks if name in entries]
+        named = [entries[name] for name in entry.tasks if name in entries]
+        members = [read_tasks(member, entries, overrides, trusted=trusted).tasks for member in named]
         return Group(entry.name, tuple(task for tasks in members for task in tasks))
     if entry.kind == "class" or entry.path is None:
         raise CapabilityError(f"Task {entry.name!r} of lm-eval is a Python class, which isn't supported.")
-    content = read_task_file(entry.path)
+    content = read_task_file(entry.path, trusted=trusted)
     if entry.kind == "task":
         return Group(entry.name, (task_config(content | dict(overrides or {}), entry.path),))
-    tasks = _members(content, entry.name, entries, dict(overrides or {}), depth, entry.path)
+    tasks = _members(content, entry.name, entries, dict(overrides or {}), depth, entry.path, trusted=trusted)
     aggregates = content.get("aggregate_metric_list") or [{}]
     listed = aggregates if isinstance(aggregates, list) else [aggregates]
     weighted = all(aggregate.get("weight_by_size", True) for aggregate in listed)
@@ -366,6 +384,8 @@ def _members(
     overrides: dict[str, Any],
     depth: int,
     path: Path,
+    *,
+    trusted: bool,
 ) -> list[TaskConfig]:
     """Return the tasks of a group: names of tasks, groups and tags, and groups and tasks within the file."""
     shared = {key: value for key, value in content.items() if key not in _GROUP_KEYS} | overrides
@@ -377,13 +397,13 @@ def _members(
             named = str(own["group"])
             if named in entries:
                 inner = {key: value for key, value in own.items() if key not in _GROUP_KEYS}
-                tasks += read_tasks(entries[named], entries, shared | inner, depth + 1).tasks
+                tasks += read_tasks(entries[named], entries, shared | inner, depth + 1, trusted=trusted).tasks
             else:
-                tasks += _members(own, f"{name}::{named}", entries, shared, depth + 1, path)
+                tasks += _members(own, f"{name}::{named}", entries, shared, depth + 1, path, trusted=trusted)
             continue
         named = str(own.pop("task", ""))
         if named in entries:
-            tasks += read_tasks(entries[named], entries, shared | own, depth + 1).tasks
+            tasks += read_tasks(entries[named], entries, shared | own, depth + 1, trusted=trusted).tasks
         elif own or shared:
             tasks.append(task_config(shared | own | {"task": f"{name}::{named}"}, path))
         else:
@@ -432,6 +452,12 @@ def check_functions(config: TaskConfig, *, trust_remote_code: bool = False) -> N
             raise ArgumentError(
                 f"{named}, which is next to the task file. To run it, write hf.scenario(…, trust_remote_code=True)."
             )
+
+
+def _own_folders() -> list[Path]:
+    """Return the folders of lm-eval's own tasks: the installed one, and the configured one."""
+    configured = lm_eval_tasks()
+    return [folder.resolve() for folder in (_installed_tasks(), configured) if folder is not None]
 
 
 def _installed_tasks() -> Path | None:
