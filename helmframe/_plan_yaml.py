@@ -236,8 +236,8 @@ def refuse_effects(file: object, effects: Sequence[str], call: str) -> None:
     """
     if effects:
         raise PlanError(
-            f"{file} would {show_invisible('; '.join(effects))}. If you trust the file, write {call}, or --trust-files on the command "
-            "line."
+            f"{file} would {show_invisible('; '.join(effects))}. If you trust the file, write {call}, or --trust-files "
+            "on the command line."
         )
 
 

@@ -47,8 +47,11 @@ CREDENTIAL_HINTS = (
     *("sk-", "hf_", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-", "xox", "AKIA", "ASIA", "AIza"),
     *("gsk", "r8_", "r8-", "xai", "pplx", "nvapi", "eyJ", "PRIVATE KEY", "Bearer ", "Basic ", "://"),
 )
+# An argument in a text of a call: http(url='…', api_key='…').
+_ARGUMENT = re.compile(r"(?<![\w-])([A-Za-z][\w-]*)['\"]?\s*[=:]\s*\\*['\"][^'\"]")
 # A user and a password in an address, and a key in its query.
 _USERINFO = re.compile(r"(?<=://)[^/@\s'\"<>]*@")
+_PASSWORD = re.compile(r"://[^/@:\s]*:([^/@\s]+)@")
 _QUERY_KEY = re.compile(
     r"(?i)([?&](?:api[_-]?key|key|[\w-]*token|[\w-]*signature|sig|secret|password|x-amz-credential)=)[^&\s'\"<>)]+"
 )
@@ -340,7 +343,9 @@ def secret_texts() -> frozenset[str]:
     configured = {secret.reveal() for secret in (_settings.s3_key, _settings.s3_secret) if secret is not None}
     names = [name for name in os.environ if name in _key_variables or is_credential_name(name)]
     variables = {os.environ.get(name, "").strip() for name in names}
-    return frozenset(text for text in configured | variables | {_stored_hub_token()} if len(text) >= MIN_SECRET)
+    passwords = {match[1] for value in variables if (match := _PASSWORD.search(value))}
+    texts = configured | variables | passwords | {_stored_hub_token()}
+    return frozenset(text for text in texts if len(text) >= MIN_SECRET)
 
 
 # The environment variables that models read keys from, whatever their names.
@@ -388,7 +393,8 @@ def find_credential(name: str, value: object) -> str | None:
     """Return the path of the first credential in an argument, such as `extra.headers.Authorization`; None without one.
 
     A credential is a text, or a list of texts, under the name of a credential; a text in the form of a known kind of
-    key; or an address with a user or a password. A name alone doesn't suffice: `max_tokens` is a number.
+    key; an address with a user or a password; or a text of a call with one of these. A name alone doesn't suffice:
+    `max_tokens` is a number.
 
     Args:
         name: The name of the argument.
@@ -399,7 +405,9 @@ def find_credential(name: str, value: object) -> str | None:
         value = bytes(value).decode("utf-8", "replace")
     if isinstance(value, str):
         last = name.rpartition(".")[2]
-        has_form = _CREDENTIAL_VALUE.search(value) or has_user(value)
+        has_form = (
+            _CREDENTIAL_VALUE.search(value) or has_user(value) or any(map(is_credential_name, _ARGUMENT.findall(value)))
+        )
         return name if has_form or (value and is_credential_name(last)) else None
     if isinstance(value, dict):
         # first the keys, which a path must not show

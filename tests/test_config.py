@@ -191,7 +191,9 @@ def test_a_root_is_a_folder_or_an_address() -> None:
 @pytest.mark.parametrize("root", ["s3://key:hidden@bucket/data", "S3://hidden@bucket", "HTTP://me:hidden@host/x"])
 @pytest.mark.parametrize("name", ["data", "store"])
 def test_an_address_with_a_password_is_refused_unshown(name: str, root: str) -> None:
-    with pytest.raises(ArgumentError, match=rf"configure\({name}=…\): .* must not contain a user or a password") as caught:
+    with pytest.raises(
+        ArgumentError, match=rf"configure\({name}=…\): .* must not contain a user or a password"
+    ) as caught:
         config.configure(**{name: root})  # type: ignore[arg-type]
     assert "hidden" not in str(caught.value)
 
@@ -220,7 +222,12 @@ def test_other_names_are_no_credentials(name: str) -> None:
 
 
 VALUES = [
-    *("sk-proj-0123456789abcdefghij", "sk-canary-0123456789abcdef", "hf_0123456789abcdefghij", "ghp_0123456789abcdefghij"),
+    *(
+        "sk-proj-0123456789abcdefghij",
+        "sk-canary-0123456789abcdef",
+        "hf_0123456789abcdefghij",
+        "ghp_0123456789abcdefghij",
+    ),
     *("github_pat_0123456789abcdefghij", "glpat-0123456789abcdefghij", "xoxb-0123456789-abc", "AKIA0123456789ABCDEF"),
     *("AIza0123456789abcdefghijklmnopqrstuvwxy", "gsk_0123456789abcdefghijklmn", "Bearer 0123456789abcdef"),
     *("Basic dXNlcjpwYXNzd29yZA==", "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.abc-def_123", "s3://me:canary@bucket/x"),
@@ -262,6 +269,8 @@ def test_usual_texts_are_unchanged(text: str) -> None:
         ({"url": "PostgreSQL://me:pw@host/db"}, "extra.url"),
         ((("headers", (("x-api-key", "x"),)),), "extra.headers.x-api-key"),
         ({"token": b"bytes"}, "extra.token"),
+        ({"model": "http(url='http://host', api_key='x')"}, "extra.model"),
+        ({"model": 'judge(model="http(url=\\"http://host\\", api_key=\\"x\\")")'}, "extra.model"),
     ],
 )
 def test_a_credential_is_found_at_any_depth(value: object, path: str) -> None:

@@ -356,7 +356,9 @@ FOREIGN = {
     "run the Python code of the checkpoint org/name": "local(model='org/name', trust_remote_code=True)",
     "run the Python code of the checkpoint org/v": "vllm(model='org/v', trust_remote_code=True)",
     "pass worker_extension_cls='os.path' to vLLM": "vllm(model='org/v', worker_extension_cls='os.path')",
-    "send the environment variable MY_KEY to example.org": "http(url='http://example.org/v1', name='m', key_env='MY_KEY')",
+    "send the environment variable MY_KEY to example.org": (
+        "http(url='http://example.org/v1', name='m', key_env='MY_KEY')"
+    ),
     "send the environment variable OPENAI_API_KEY to 10.0.0.1": (
         "batch(model='m', url='http://10.0.0.1/v1', key_env='OPENAI_API_KEY')"
     ),
@@ -372,7 +374,12 @@ FOREIGN = {
 def test_a_plan_with_code_or_a_foreign_key_needs_trust(effect: str, tmp_path: Path) -> None:
     text = FOREIGN[effect]
     nested = f"judge(model={text!r}, template='safety')"
-    for content in ({"generate": text}, {"generate": {"model": {"a": text}}}, {"metrics": [nested]}, {"perturb": [text]}):
+    for content in (
+        {"generate": text},
+        {"generate": {"model": {"a": text}}},
+        {"metrics": [nested]},
+        {"perturb": [text]},
+    ):
         plan = {"scenario": "sampler", **content}
         assert foreign_effects(plan) == [effect]
         file = tmp_path / "plan.yaml"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from helmframe._core.yaml import read_yaml, specs_root
 from helmframe._suite import suite_names
-from helmframe.cli.command import add_verbose, command
+from helmframe.cli.command import add_allow_substitution, add_verbose, command
 from helmframe.cli.helm import list_helm_entries
 from helmframe.metrics.protocol import METRICS
 from helmframe.perturbations.registry import PERTURBATIONS

@@ -7,7 +7,6 @@ toxic. Each distinct text is classified once per process.
 import hashlib
 import logging
 import math
-import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -446,6 +445,7 @@ def endpoint(url: str, *, key: str | None = None, label: str = "toxic", timeout:
         raise ArgumentError(f"endpoint({url!r}): url must start with http:// or https://.")
     if key is not None:
         check_key_variable("endpoint(key=…): key", key)
+        read_key(key)  # from now on, its value is redacted
     return Endpoint(url, key, label, timeout)
 
 

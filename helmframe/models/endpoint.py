@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 from helmframe._core.images import sendable
 from helmframe._core.json_schema import is_strict
 from helmframe._core.specs import Call, credential_error, frozen
-from helmframe.config import find_credential, redacted
+from helmframe.config import find_credential, read_key, redacted
 from helmframe.errors import AnswerError, ArgumentError, CapabilityError
 from helmframe.models import event_loop, providers
 from helmframe.models.endpoint_client import Endpoint, LitellmEndpoint, RefusedError
@@ -104,6 +104,7 @@ def http(
     fields = _extra(extra)
     address = _address(url)
     variable = providers.key_variable(address, providers.check_key_env(key_env))
+    read_key(variable)  # from now on, its value is redacted
     provider = providers.provider_at(address)
     if not isinstance(name, str) or not name.strip():
         raise ArgumentError(f"http(name={name!r}): name must be the model's name, as {address}/models lists it.")

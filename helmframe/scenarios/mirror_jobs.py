@@ -46,7 +46,7 @@ from helmframe.scenarios.raw import (
     unpack,
 )
 from helmframe.scenarios.remote import pin_revision
-from helmframe.scenarios.sources import Source, SourceFile, connect, read_guarded
+from helmframe.scenarios.sources import Source, SourceFile, connect, execute_one, read_guarded
 from helmframe.scenarios.sql import identifier, text_list, text_literal
 
 HUB = "hub"

@@ -8,9 +8,8 @@ import logging
 import os
 import subprocess
 import sys
-import textwrap
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -18,7 +17,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from traceback import format_exception
-from typing import Any
 
 import polars as pl
 import pyarrow as pa
@@ -177,6 +175,7 @@ def recording(stack: ExitStack, handler: type[_Recorder], requests: list[str]) -
     server = ThreadingHTTPServer(("127.0.0.1", 0), made)
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
+    stack.callback(server.server_close)
     stack.callback(thread.join)
     stack.callback(server.shutdown)
     # Linux connects this address to this machine, but it is none of the loopback's
@@ -270,7 +269,7 @@ def arguments(servers: Servers, folder: Path) -> dict[str, Callable[[str], objec
         "password of configure(store=)": lambda key: hf.configure(store=f"s3://me:{key}@bucket/x"),
         "classifier's address": lambda key: hf.metrics.toxicity(classifier=f"http://me:{key}@host/x"),
         "classifier's key": lambda key: classifier_of("http://host/x", key=f"{key}-0"),
-        "judge's text": lambda key: plan.metrics(f"judge(model='http(url=\"{url}\", name=\"m\", api_key=\"{key}\")')"),
+        "judge's text": lambda key: plan.metrics(f'judge(model=\'http(url="{url}", name="m", api_key="{key}")\')'),
         "plan file, extra": plan_file(
             f"{{scenario: sampler, generate: \"http(url='{url}', name='m', extra={{'token': 'KEY'}})\"}}"
         ),
@@ -287,9 +286,11 @@ def written_by(results: hf.Results, folder: Path) -> dict[str, str]:
     texts = {
         "repr": repr(results),
         "html": results._repr_html_(),
-        "errors": results.errors().write_json(),
+        "errors": str(results.errors().to_dicts()),
         "manifest": json.dumps(results.manifest, default=str),
-        "eval results": results.to_eval_results(datasets={"q": "own/rows"}, model=results.manifest["models"].__iter__().__next__()),
+        "eval results": results.to_eval_results(
+            datasets={"q": "own/rows", "boolq": "own/rows"}, model=next(iter(results.manifest["models"]))
+        ),
     }
     results.report(folder / "report.html")
     results.write_table(folder / "table.csv")
@@ -305,12 +306,14 @@ def content_of(folder: Path) -> dict[str, str]:
         name, data = str(file.relative_to(folder)), file.read_bytes()
         texts[name] = data.decode("utf-8", "replace")
         if file.suffix == ".parquet":
-            texts[f"{name} (rows)"] = pl.read_parquet(data).write_json()
+            texts[f"{name} (rows)"] = str(pl.read_parquet(data).to_dicts())
         elif file.suffix in (".zst", ".gz"):
             compression = {".zst": "zstd", ".gz": "gzip"}[file.suffix]
-            texts[f"{name} (text)"] = pa.input_stream(pa.BufferReader(data), compression).read().decode("utf-8", "replace")
+            texts[f"{name} (text)"] = (
+                pa.input_stream(pa.BufferReader(data), compression).read().decode("utf-8", "replace")
+            )
         elif file.suffix in (".arrow", ".ipc"):
-            texts[f"{name} (rows)"] = pl.read_ipc(data).write_json()
+            texts[f"{name} (rows)"] = str(pl.read_ipc(data).to_dicts())
     return texts
 
 
@@ -338,14 +341,16 @@ def test_1_no_canary_is_written_printed_or_sent_to_another_server(
         monkeypatch.setenv(name, value)
     plan = hf.scenario(QUESTIONS, name="q")
     judge = hf.judge(hf.models.http(servers.judge.url, "j", chat=True, key_env="JUDGE_SERVER"), "safety")
-    toxicity = hf.metrics.toxicity(classifier=classifier_of(servers.classifier, key="CLASSIFIER_SERVER"))
+    toxicity = hf.metrics.toxicity(classifier=classifier_of(servers.classifier, key="CLASSIFIER_SERVER"), name="rating")
     echoing = [
         hf.models.http(servers.model.url, "m", key_env="MODEL_SERVER"),
         hf.models.http(servers.model.url, "chat", chat=True),
         hf.models.batch(hf.models.http(servers.batch.url, "b", chat=True, key_env="BATCH_SERVER")),
     ]
     runs = [
-        plan.generate([*echoing, hf.model(leaky(evidence), name="leaky")]).metrics("quasi_exact_match", judge, toxicity),
+        plan.generate([*echoing, hf.model(leaky(evidence), name="leaky")]).metrics(
+            "quasi_exact_match", judge, toxicity
+        ),
         hf.scenario("boolq", data=f"s3://{BUCKET}").limit(2).generate(hf.models.oracle()),
     ]
     for number, one in enumerate(runs):
@@ -353,7 +358,7 @@ def test_1_no_canary_is_written_printed_or_sent_to_another_server(
         evidence.written[f"explain {number}"] = one.explain()
         run = one.submit()
         results = run.wait()
-        evidence.written[f"repr of run {number}"] = repr(run) + run.logs().write_json()
+        evidence.written[f"repr of run {number}"] = repr(run) + str(run.logs().to_dicts())
         folder = tmp_path / f"exports {number}"
         folder.mkdir()
         evidence.written |= {f"{name} {number}": text for name, text in written_by(results, folder).items()}
@@ -389,7 +394,9 @@ def test_1_no_canary_is_written_printed_or_sent_to_another_server(
     user = evidence.add("argument: --model")
     for extra in ([], ["--verbose"]):
         model = f"http://me:{user}@host/v1#m"
-        evidence.written[f"terminal --model {extra}"] = command("run", "sampler:subject=music", "--model", model, *extra)
+        evidence.written[f"terminal --model {extra}"] = command(
+            "run", "sampler:subject=music", "--model", model, *extra
+        )
     # all files of the store, the terminal, and the log
     evidence.written |= {f"store {name}": text for name, text in content_of(tmp_path / "store").items()}
     output = capfd.readouterr()
@@ -432,7 +439,9 @@ def report(evidence: Evidence) -> None:
         print(f"  {place:<55} {', '.join(found[:3]) if found else 'not found'}")
     leaked = sum(bool(evidence.found(place)) for place in evidence.places)
     n_texts, n_requests = len(evidence.written), sum(map(len, evidence.received.values()))
-    shown("1", f"canaries found, of {len(evidence.places)} places in {n_texts} texts and {n_requests} requests", leaked, 0)
+    shown(
+        "1", f"canaries found, of {len(evidence.places)} places in {n_texts} texts and {n_requests} requests", leaked, 0
+    )
     assert len(evidence.places) >= 30
 
 
@@ -497,23 +506,26 @@ def foreign(folder: Path, evil: str) -> dict[str, tuple[str, Callable[[Path], ob
         "key_env of another server": f"{entry},model=http(url='{evil}/v1',name='m',key_env='{key}')\"}}]",
         "code of a checkpoint": f"{entry},model=local(model='{checkpoint}',trust_remote_code=True)\"}}]",
     }
+    server = f"http(url='{evil}/v1', name='m', key_env='{key}')"
+    judge = f"judge(model={server!r}, template='safety')"
     plans = {
         "trust_remote_code": f"{sampler}generate: \"local(model='{checkpoint}', trust_remote_code=True)\"",
         "trust_remote_code of vLLM": f"{sampler}generate: \"vllm(model='{checkpoint}', trust_remote_code=True)\"",
         "a plug-in of vLLM": f"{sampler}generate: \"vllm(model='{checkpoint}', worker_extension_cls='os.path')\"",
         "key_env of another server": f"{sampler}generate: \"http(url='{evil}/v1', name='m', key_env='{key}')\"",
         "key_env of a batch server": f"{sampler}generate: \"batch(model='{evil}/v1#m', key_env='{key}')\"",
-        "key_env of a judge": f"{sampler}generate: oracle()\n"
-        f"metrics: [\"judge(model='http(url=\\\\'{evil}/v1\\\\', name=\\\\'m\\\\', key_env=\\\\'{key}\\\\')', template='safety')\"]",
+        "key_env of a judge": f"{sampler}generate: oracle()\n" + json.dumps({"metrics": [judge]})[1:-1],
         "a task in Python": f"scenario: 'inspect:{folder}/task_file.py@task'\ngenerate: oracle()",
         "SQL in where": f"{sampler}where: [\"(SELECT content FROM read_text('{private}')) = 'x'\"]\ngenerate: oracle()",
-        "COPY in where": f"{sampler}where: [\"true); COPY (SELECT 1) TO '{folder}/written.csv'; SELECT (1\"]\ngenerate: oracle()",
+        "COPY in where": f"{sampler}generate: oracle()\n"
+        f"where: [\"true); COPY (SELECT 1) TO '{folder}/written.csv'; SELECT (1\"]",
         "an object of YAML": f"{sampler}generate: !!python/object/apply:os.system ['touch {marker}']",
         "an f-string in a call": f"{sampler}generate: \"noisy(accuracy=__import__('os').system('touch {marker}'))\"",
     }
+    task = "task: t\ndataset_path: json\ntest_split: test\n"
     tasks = {
-        "!function next to the task": "task: t\ndataset_path: json\ntest_split: test\nprocess_docs: !function utils.process\n",
-        "!function of a package": "task: t\ndataset_path: json\ntest_split: test\nprocess_docs: !function os.system\n",
+        "!function next to the task": f"{task}process_docs: !function utils.process\n",
+        "!function of a package": f"{task}process_docs: !function os.system\n",
         "include of a file elsewhere": f"include: {private}\ntask: t\ndataset_path: json\ntest_split: test\n",
         "a template with Python": "task: t\ndataset_path: json\ndataset_kwargs: {data_files: {test: rows.json}}\n"
         "test_split: test\noutput_type: generate_until\ndoc_to_target: a\n"

@@ -958,9 +958,13 @@ def test_a_key_that_the_server_echoes_in_an_error_is_redacted(
 ) -> None:
     monkeypatch.setenv("MY_SERVER", KEY)
     server.reply = lambda asked: reply
-    (found,) = outcomes(http(server.url, "m", key_env="MY_SERVER"), ["who"])
-    shown = "".join(traceback.format_exception(found.error)) if isinstance(found.error, Exception) else str(found.error)
-    assert found.error is not None
+    model = http(server.url, "m", key_env="MY_SERVER")
+    try:
+        (found,) = outcomes(model, ["who"])
+        shown = str(found.error)
+    except SourceError as error:
+        shown = "".join(traceback.format_exception(error))
+    assert "***" in shown or "nothing" in shown or "padding" in shown
     assert "canary" not in shown
 
 

@@ -76,7 +76,9 @@ FILES = {"foreign/sums/test-0.parquet": parquet("1 + 1?"), "foreign/sky/test-0.p
 OTHERS = {"private.parquet": parquet("canary"), "foreign/private.parquet": parquet("canary"), "private.txt": b"canary"}
 
 
-@pytest.fixture(params=["disk", *(f"bucket by {name}" for name in READERS), "hub", *(["hub by httpfs"] * bool(httpfs_file()))])
+@pytest.fixture(
+    params=["disk", *(f"bucket by {name}" for name in READERS), "hub", *(["hub by httpfs"] * bool(httpfs_file()))]
+)
 def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The address of the folder `foreign` with undeclared files, where each reader reads it."""
     for name in ("HF_TOKEN", "HELMFRAME_DATA", "HTTPS_PROXY", "https_proxy"):
@@ -199,7 +201,9 @@ def test_the_type_of_a_column_reads_no_file(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("HELMFRAME_DATA", str(tmp_path))
     (tmp_path / "foreign" / "sums").mkdir(parents=True)
     (tmp_path / "foreign" / "sums" / "test-0.parquet").write_bytes(FILES["foreign/sums/test-0.parquet"])
-    scenario = spec(tmp_path, str(tmp_path), dtype=f"VARCHAR, content FROM read_text('{private}') AS t(content, b, c, d)")
+    scenario = spec(
+        tmp_path, str(tmp_path), dtype=f"VARCHAR, content FROM read_text('{private}') AS t(content, b, c, d)"
+    )
     assert isinstance(refusal(lambda: write_examples(scenario, tmp_path / "examples")), SpecError)
     assert isinstance(refusal(lambda: inputs(scenario)), SpecError)
 

@@ -120,7 +120,9 @@ def read_conf(path: str | Path, *, allow_substitution: bool = False, trusted: bo
 _INCLUDE = re.compile(r"\binclude\s*(?:\"|(?:required|url|file|package|classpath)\s*\()", re.IGNORECASE)
 # A line that is a comment as a whole, in a file without strings of several lines.
 _COMMENT = re.compile(r"^[ \t]*#[^\r\n]*", re.MULTILINE)
-_ALLOW = "If you trust the file, write hf.suite(path, allow_substitution=True), or --allow-substitution on the command line."
+_ALLOW = (
+    "If you trust the file, write hf.suite(path, allow_substitution=True), or --allow-substitution on the command line."
+)
 
 
 def _refuse_include(path: str | Path, text: str) -> None:
@@ -137,12 +139,14 @@ def _refuse_substitution(path: str | Path, text: str, conf: object) -> None:
     if substitution is not None:
         added = re.search(rf"{re.escape(substitution.variable)}[\s\"]*\+=", text)
         # the parser expands tabs, and has no position of `+=`
-        line = _line(substitution.instring, substitution.loc) if substitution.instring in (text, text.expandtabs()) else 0
+        line = (
+            _line(substitution.instring, substitution.loc) if substitution.instring in (text, text.expandtabs()) else 0
+        )
         line = line or _line(text, added.start() if added else 0)
         raise SpecError.at(
             path,
             "",
-            f"line {line}: ${{{substitution.variable!r:.80}}} isn't allowed, because it may be an environment variable. "
+            f"line {line}: ${{{substitution.variable!r:.80}}} isn't allowed: it may be an environment variable. "
             f"Write the value. {_ALLOW}",
         )
 

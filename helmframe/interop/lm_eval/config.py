@@ -277,7 +277,7 @@ def read_task_file(path: Path, seen: tuple[Path, ...] = (), *, trusted: bool = F
         raise SpecError.at(
             seen[-1].name,
             "include",
-            f"{path} isn't below the folder of the task file. To read it, write hf.scenario(…, trust_remote_code=True).",
+            f"{path} isn't below the task file's folder. To read it, write hf.scenario(…, trust_remote_code=True).",
         )
     if path in seen or len(seen) > _MOST_INCLUDES:
         raise SpecError.at(path.name, "include", f"{path.name} includes itself.")

@@ -138,17 +138,17 @@ ENTRY = 'entries: [{description: "boolq"}]'
     "text",
     [
         'include "other.conf"',
-        "include file(\"other.conf\")",
-        "INCLUDE url(\"URL\")",
-        "include required(\"other.conf\")",
-        "include required(file(\"other.conf\"))",
-        "include package(\"helmframe:__init__.py\")",
-        "include classpath(\"other.conf\")",
-        "a {\n  include \"URL\"\n}",
-        "a: [include \"other.conf\"]",
-        "//a = b, include \"other.conf\"",
+        'include file("other.conf")',
+        'INCLUDE url("URL")',
+        'include required("other.conf")',
+        'include required(file("other.conf"))',
+        'include package("helmframe:__init__.py")',
+        'include classpath("other.conf")',
+        'a {\n  include "URL"\n}',
+        'a: [include "other.conf"]',
+        '//a = b, include "other.conf"',
         'a: """\n# """, include "other.conf"',
-        "a: b\\#, include \"other.conf\"",
+        'a: b\\#, include "other.conf"',
     ],
 )
 def test_an_include_is_refused_with_its_line_and_reads_nothing(tmp_path: Path, text: str) -> None:
@@ -181,7 +181,7 @@ def test_a_comment_or_a_text_about_includes_is_no_include(tmp_path: Path) -> Non
         ('CANARY: ${CANARY}"x"\nentries: [{description: "boolq"}]', 2),
         ('CANARY += "x"\nentries: [{description: "boolq"}]', 2),
         ('a: 1\nentries: [\n\t{description: "boolq:model="${a}}\n]', 4),
-        ('a { b: [1, {c: ${CANARY}}] }\nentries: []', 2),
+        ("a { b: [1, {c: ${CANARY}}] }\nentries: []", 2),
     ],
 )
 def test_a_substitution_is_refused_with_its_line(
@@ -202,7 +202,21 @@ def test_substitution_can_be_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 PIECES = [
-    *("include ", '"other.conf"', 'file("other.conf")', "required(", ")", "a: ", '"', '"""', "#", "//", "\n", "\r", ","),
+    *(
+        "include ",
+        '"other.conf"',
+        'file("other.conf")',
+        "required(",
+        ")",
+        "a: ",
+        '"',
+        '"""',
+        "#",
+        "//",
+        "\n",
+        "\r",
+        ",",
+    ),
     *("{", "}", "[", "]", "\\", "b", " = ", "\t", 'include "other.conf"'),
 ]
 
@@ -226,6 +240,6 @@ def test_pyhocon_reads_no_file_that_the_check_allows(pieces: list[str]) -> None:
 def test_an_entry_with_code_or_a_foreign_key_needs_trust(tmp_path: Path) -> None:
     model = "http(url='http://example.org/v1',name='m',key_env='OPENAI_API_KEY')"
     file = conf(tmp_path, f'entries: [{{description: "boolq:model={model}"}}]')
-    with pytest.raises(PlanError, match="send the environment variable OPENAI_API_KEY to example.org"):
+    with pytest.raises(PlanError, match=r"send the environment variable OPENAI_API_KEY to example\.org"):
         read_conf(file)
     assert str(read_conf(file, trusted=True)[0]) == f"boolq:model={model}"
