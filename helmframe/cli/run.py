@@ -16,6 +16,7 @@ from helmframe._plan import Plan, scenario, spec_of
 from helmframe._plan_yaml import foreign_effects, refuse_effects
 from helmframe._suite import Suite, map_plans, suite_content, suite_names, suite_of, suite_path
 from helmframe.cli.command import add_allow_substitution, add_verbose, command, print_status
+from helmframe.config import read_key
 from helmframe.early_stopping.rules import parse_until
 from helmframe.engines import ENGINES, Engine
 from helmframe.engines.manifest import called_models
@@ -273,7 +274,9 @@ def _confirm(
 
 def _contacts(plans: Suite) -> list[str]:
     """Return the hosts that a run sends requests to, each with its purposes."""
-    tasks = [task for _, task in suite_tasks([spec_of(plan) for plan in plans.plans])[0]]
+    specs = [spec_of(plan) for plan in plans.plans]
+    with_models = [spec for spec in specs if spec.models]
+    tasks = [task for _, task in suite_tasks(with_models)[0]] if with_models else []
     called = called_models(tasks)
     purposes: dict[str, dict[str, None]] = {}
 
@@ -283,9 +286,9 @@ def _contacts(plans: Suite) -> list[str]:
     for kind, models in (("model", called.models), ("judge", called.judges), ("model", called.perturbation_models)):
         for model in models:
             if (host := host_of(model)) is not None:
-                add(host, f"{kind} {model.name}" + (f", with the key in {model.key_env}" if model.key_env else ""))
-    for plan in plans.plans:
-        spec = spec_of(plan)
+                key = f", with the key in {model.key_env}" if read_key(model.key_env) else ""
+                add(host, f"{kind} {model.name}{key}")
+    for spec in specs:
         for rows in spec.scenarios:
             for host in hosts_of(rows, spec.data):
                 add(host, f"data of {rows.scenario}")

@@ -247,8 +247,9 @@ def test_a_foreign_plan_without_a_terminal_needs_the_option(
     foreign_plan: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MY_KEY", "canary-0123456789")
-    monkeypatch.setattr(sys, "stdin", open(os.devnull))  # noqa: PTH123, SIM115 - as under cron
-    assert main(["run", str(foreign_plan)]) == 2
+    with Path(os.devnull).open() as nothing, monkeypatch.context() as patch:  # as under cron
+        patch.setattr(sys, "stdin", nothing)
+        assert main(["run", str(foreign_plan)]) == 2
     assert f"{foreign_plan} would {EFFECT}. If you trust the file" in capsys.readouterr().err
     assert main(["explain", "--trust-files", str(foreign_plan)]) == 0
     assert "contacts 0.0.0.0:9 (model m, with the key in MY_KEY)" in capsys.readouterr().err
