@@ -29,6 +29,7 @@ from helmframe._core.specs import (
     Sample,
     Sql,
     Stops,
+    credential_error,
     decoding_pairs,
     frozen,
     merged,
@@ -49,6 +50,7 @@ from helmframe._pipeline import (
 from helmframe._plan_yaml import dump_plan, load_steps
 from helmframe._run import Run, load_results, start_run
 from helmframe._schema import COMPLETIONS, VARIANTS
+from helmframe.config import check_address, find_credential, redacted
 from helmframe.early_stopping.rules import Until
 from helmframe.engines import Engine, local, resolve_engine
 from helmframe.errors import ArgumentError, NotAModelError, SpecError
@@ -303,6 +305,10 @@ class Plan:
             json_schema=json_schema,
             **options,
         )
+        for key, value in decoding.items():
+            path = None if key == "json_schema" else find_credential(key, value)
+            if path is not None:
+                raise credential_error("generate()", path)
         decoding = {
             key: NamedValues(value) if isinstance(value, Mapping) and key in _GRIDS else value
             for key, value in decoding.items()
@@ -365,20 +371,26 @@ class Plan:
         return text
 
     @classmethod
-    def from_yaml(cls, source: str | Path) -> "Plan":
+    def from_yaml(cls, source: str | Path, *, trusted: bool = False) -> "Plan":
         """Return the plan in a YAML text or file (a `Path`, or a name that ends in .yaml).
+
+        Args:
+            source: The text or file.
+            trusted: Whether the file may run Python code (`trust_remote_code`), and send environment variables to the
+                servers of its choice as keys (`key_env`). Pass True for files that you wrote or read.
 
         Raises:
             SpecError: The text isn't YAML, or a key, type or value is invalid. The message has file and key.
+            PlanError: The file needs `trusted=True`. The message lists what it would do.
             UnknownNameError: No scenario, perturbation, metric or method has that name.
 
         >>> Plan.from_yaml("{scenario: sampler, limit: 1}").instances().collect()["scenario"].unique().to_list()
         ['sampler']
         """
-        return plan_of(source)
+        return plan_of(source, trusted=trusted)
 
     def __repr__(self) -> str:
-        return show_invisible(dump_plan(self._spec, objects=True))
+        return show_invisible(redacted(dump_plan(self._spec, objects=True)))
 
     # -- terminal methods --------------------------------------------------------------------------------------------
 
@@ -675,7 +687,8 @@ def scenario(
         decoding: Decoding parameters; default max_tokens and stop for the method.
         metrics: The metrics; default the exact-match family.
         main: The main metric; default exact_match with `choices`, else quasi_exact_match.
-        trust_remote_code: Whether Python code next to a task file of another tool may run.
+        trust_remote_code: Whether Python code next to a task file of another tool may run, and the file may include
+            files outside of its folder.
 
     Raises:
         UnknownNameError: No scenario has that name. The message lists near matches.
@@ -694,6 +707,7 @@ def scenario(
     if compat not in (None, "helm"):
         raise ArgumentError.unknown_value(f"scenario(compat={compat!r})", compat, ["helm"])
     root = None if data is None else str(data)
+    check_address("scenario(data=…)", root)
     names = list(source) if isinstance(source, list | tuple) else [source]
     named = bool(names) and all(isinstance(item, str | Path) for item in names)
     if not named or is_rows_file(source):
@@ -707,11 +721,11 @@ def scenario(
     return Plan(PlanSpec(tuple(spec for specs in found for spec in specs), data=root, compat=compat))
 
 
-def plan_of(source: str | Path | Mapping[str, Any]) -> Plan:
+def plan_of(source: str | Path | Mapping[str, Any], *, trusted: bool = False) -> Plan:
     """Return the plan of a YAML text or file, or of its content; the errors are those of `Plan.from_yaml`."""
     plan: Plan | None = None
     with reading("the plan", "valid", SpecError):
-        for step in load_steps(source):
+        for step in load_steps(source, trusted=trusted):
             method = scenario if plan is None else getattr(plan, step.verb)
             try:
                 plan = method(*step.arguments, **step.options)

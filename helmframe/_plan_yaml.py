@@ -11,21 +11,24 @@ metrics: [exact_match]
 """
 
 import datetime
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from helmframe._core.checks import is_integer
-from helmframe._core.safe_text import display_labels
+from helmframe._core.safe_text import display_labels, show_invisible
 from helmframe._core.specs import Between, Call, Condition, DeferredFrame, Equals, Expression, ScenarioSpec, Sql, thawed
 from helmframe._core.yaml import parse_yaml, read_yaml
 from helmframe._pipeline import PlanSpec
 from helmframe.adapters.adapt import LONGEST_LABEL
-from helmframe.errors import PlanError, SpecError, near
+from helmframe.errors import ArgumentError, PlanError, SpecError, near
 from helmframe.metrics.judge import Judge
 from helmframe.metrics.protocol import Metric
 from helmframe.models.model import Model
 from helmframe.models.protocol import DECODING
+from helmframe.models.providers import is_loopback, key_variable, named
 from helmframe.scenarios.catalogue import find_scenario, scenario_names
 
 VERBS = ("scenario", "data", "compat", "where", "sample", "limit", "perturb", "adapt", "generate", "metrics")
@@ -159,17 +162,21 @@ def _label_fields(plan: PlanSpec) -> dict[str, str]:
     return {name: str(value) for name, value in fields.items()}
 
 
-def load_steps(source: str | Path | Mapping[str, Any]) -> Iterator[Step]:
+def load_steps(source: str | Path | Mapping[str, Any], *, trusted: bool = False) -> Iterator[Step]:
     """Yield the builder methods of a YAML plan with their arguments, the scenario first.
 
     Args:
         source: The text, its content, or its file: a `Path`, or a text that is a file's name and ends in .yaml or .yml.
+        trusted: Whether the plan may do what `foreign_effects` lists.
 
     Raises:
         SpecError: The file doesn't exist or isn't YAML, a key is unknown or missing, or a value has the wrong type. The
             message has file and key.
+        PlanError: The plan isn't trusted, and would run code or send environment variables.
     """
     file, plan = read_plan(source)
+    if not trusted:
+        refuse_effects(file, foreign_effects(plan), "Plan.from_yaml(path, trusted=True)")
     if "scenario" not in plan:
         raise SpecError.at(file, "scenario", "is missing. A plan is a mapping that starts with 'scenario: NAME'.")
     if "instances" in plan:
@@ -180,6 +187,8 @@ def load_steps(source: str | Path | Mapping[str, Any]) -> Iterator[Step]:
         )
     _check_keys(file, "", plan, VERBS)
     options: dict[str, Any] = {key: _text(file, key, plan[key]) for key in ("data", "compat") if key in plan}
+    if trusted:
+        options["trust_remote_code"] = True
     names = _texts(file, "scenario", plan["scenario"])
     scenarios = _spec_path(file, names) if isinstance(names, str) else [_spec_path(file, name) for name in names]
     yield Step("scenario", (scenarios,), options, file)
@@ -221,6 +230,97 @@ def load_steps(source: str | Path | Mapping[str, Any]) -> Iterator[Step]:
     if "metrics" in plan:
         names = _texts(file, "metrics", plan["metrics"])
         yield Step("metrics", (names,) if isinstance(names, str) else tuple(names), {}, file)
+
+
+# The arguments of vLLM that load no code.
+_PLAIN_VLLM = frozenset(
+    {"model", "revision", "dtype", "max_model_len", "tensor_parallel_size", "pipeline_parallel_size", "seed"}
+    | {"gpu_memory_utilization", "quantization", "enforce_eager", "max_num_seqs", "swap_space", "cpu_offload_gb"}
+    | {"kv_cache_dtype", "enable_prefix_caching", "max_num_batched_tokens", "enable_chunked_prefill"}
+)
+_MOST_FILES = 20
+
+
+def foreign_effects(content: object) -> list[str]:
+    """Return what the texts of a file would do beyond reading data and sending prompts, as phrases; [] if nothing.
+
+    A file can run the Python code of a checkpoint or a task file, and send an environment variable to a server of its
+    choice as the key. The key of a provider is sent to the provider, and any key to a server of this machine.
+
+    >>> foreign_effects({"generate": "http(url='http://example.org/v1', name='m', key_env='MY_KEY')"})
+    ['send the environment variable MY_KEY to example.org']
+    """
+    effects: dict[str, None] = {}
+    seen: dict[int, object] = {}
+    stack = [content]
+    while stack:
+        value = stack.pop()
+        if isinstance(value, str):
+            effects |= dict.fromkeys(_text_effects(value))
+        # YAML's anchors can make rings
+        elif isinstance(value, Mapping | list | tuple) and id(value) not in seen:
+            seen[id(value)] = value
+            inner = [*value.keys(), *value.values()] if isinstance(value, Mapping) else list(value)
+            stack += reversed(inner)
+    return list(effects)
+
+
+def refuse_effects(file: object, effects: Sequence[str], call: str) -> None:
+    """Raise if a file that isn't trusted has effects.
+
+    Raises:
+        PlanError: It has. The message lists them, and the call that trusts the file.
+    """
+    if effects:
+        raise PlanError(
+            f"{file} would {show_invisible('; '.join(effects))}. If you trust the file, write {call}, or --trust-files "
+            "on the command line."
+        )
+
+
+def _text_effects(text: str) -> list[str]:
+    scenario = re.match(r"inspect:([^@(]*\.py)\b", text.strip())
+    if scenario is not None:
+        return [f"run the Python file {scenario[1]}"]
+    if re.search(r"trust_remote_code|key_env|vllm\s*\(", text) is None:
+        return []
+    try:
+        call = Call.parse(text)
+    except ArgumentError:
+        return ["make an invalid call with trust_remote_code, key_env or vllm"]
+    return _call_effects(call)
+
+
+def _call_effects(call: Call) -> list[str]:
+    arguments = dict(call.arguments)
+    effects = [effect for value in arguments.values() for effect in foreign_effects(thawed(value))]
+    model = arguments.get("model", "")
+    if arguments.get("trust_remote_code"):
+        effects.append(f"run the Python code of the checkpoint {model}{_python_files(str(model))}")
+    key_env = arguments.get("key_env")
+    if key_env is not None:
+        named_model = named(str(model))
+        url = str(arguments.get("url") or (named_model[0].url if named_model else model))
+        if not is_loopback(url) and key_variable(url, None) != key_env:
+            effects.append(f"send the environment variable {key_env} to {urlsplit(url).hostname or url}")
+    if call.name == "vllm":
+        effects += [
+            f"pass {name}={thawed(value)!r} to vLLM"
+            for name, value in call.arguments
+            if name not in _PLAIN_VLLM and name != "trust_remote_code"
+        ]
+    return effects
+
+
+def _python_files(model: str) -> str:
+    """Return the Python files of a checkpoint folder, with their sizes, in brackets; "" for a name on the Hub."""
+    folder = Path(model)
+    files = sorted(folder.rglob("*.py")) if folder.is_dir() else []
+    if not files:
+        return ""
+    listed = [f"{file.relative_to(folder)} ({file.stat().st_size:,} bytes)" for file in files[:_MOST_FILES]]
+    more = f", … ({len(files)} in all)" if len(files) > _MOST_FILES else ""
+    return f" ({', '.join(listed)}{more})"
 
 
 def _spec_path(file: str, name: str) -> str:

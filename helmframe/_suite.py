@@ -11,7 +11,7 @@ from helmframe._core.specs import UNSET, AdapterFields, Integers, Numbers, Reaso
 from helmframe._core.yaml import read_yaml, specs_root
 from helmframe._pipeline import PlanSpec, Skipped, corpus_overlap
 from helmframe._plan import Plan, plan_of, spec_of
-from helmframe._plan_yaml import dump_suite, read_plan
+from helmframe._plan_yaml import dump_suite, foreign_effects, read_plan, refuse_effects
 from helmframe._run import Run, load_results, start_run
 from helmframe._schema import COMPLETIONS
 from helmframe.config import from_home
@@ -177,11 +177,16 @@ class Suite:
         return text
 
     @classmethod
-    def from_yaml(cls, source: str | Path) -> "Suite":
+    def from_yaml(cls, source: str | Path, *, trusted: bool = False) -> "Suite":
         """Return the suite in a YAML text or file (a `Path`, or a name that ends in .yaml).
+
+        Args:
+            source: The text or file.
+            trusted: Whether the file may run Python code and send environment variables, as in `Plan.from_yaml`.
 
         Raises:
             SpecError: The text isn't YAML, or a key, type or value is invalid. The message has file and plan.
+            PlanError: The file needs `trusted=True`. The message lists what it would do.
             UnknownNameError: No scenario, perturbation, metric or method has that name.
 
         >>> suite = Suite.from_yaml("plans: [{scenario: sampler, limit: 1}, {scenario: boolq, limit: 1}]")
@@ -189,7 +194,7 @@ class Suite:
         2
         """
         file, mapping = read_plan(source)
-        return suite_of(plans_of(mapping, file))
+        return suite_of(plans_of(mapping, file, trusted=trusted))
 
     # -- terminal methods --------------------------------------------------------------------------------------------
 
@@ -398,23 +403,31 @@ def _skip_text(skipped: Skipped) -> str:
     return f"skipped: {skipped.scenario}: {skipped.reason}"
 
 
-def plans_of(mapping: object, file: str) -> Iterator[Plan | Missing]:
+def plans_of(mapping: object, file: str, *, trusted: bool = False) -> Iterator[Plan | Missing]:
     """Yield the plans of a suite's YAML: those of `plans`, with defaults from `each`; null removes a default.
 
     Without `plans`, `suite` is the name or path of another suite, and the other keys replace those of its plans.
 
     Raises:
         SpecError: A key, type or value is invalid. The message has file and plan.
+        PlanError: The file isn't trusted, and would run code or send environment variables.
     """
+    name, content, over = suite_content(mapping, file)
+    if not trusted:
+        refuse_effects(file, foreign_effects([content, over]), "hf.suite(path, trusted=True)")
+    yield from _plans(content, name, over, trusted)
+
+
+def suite_content(mapping: object, file: str) -> tuple[str, object, dict[str, Any]]:
+    """Return the name and content of the file with a suite's plans, and the keys that replace those of the plans."""
     if isinstance(mapping, Mapping) and isinstance(mapping.get("suite"), str) and "plans" not in mapping:
         path = suite_path(mapping["suite"], near=Path(file).parent)
         over = {key: value for key, value in mapping.items() if key not in ("suite", "description")}
-        yield from _plans(read_yaml(path), path.name, over)
-    else:
-        yield from _plans(mapping, Path(file).name, {})
+        return path.name, read_yaml(path), over
+    return Path(file).name, mapping, {}
 
 
-def _plans(mapping: object, file: str, over: dict[str, Any]) -> Iterator[Plan | Missing]:
+def _plans(mapping: object, file: str, over: dict[str, Any], trusted: bool) -> Iterator[Plan | Missing]:
     if not isinstance(mapping, Mapping) or not isinstance(mapping.get("plans"), list):
         raise SpecError.at(file, "plans", "must be a list of plans, each {scenario: NAME, …}.")
     if len(mapping["plans"]) > _MOST_PLANS:
@@ -433,7 +446,7 @@ def _plans(mapping: object, file: str, over: dict[str, Any]) -> Iterator[Plan | 
             if verb in over:
                 merged.pop(other, None)
         try:
-            yield plan_of(merged)
+            yield plan_of(merged, trusted=trusted)
         except HelmframeError as error:
             # an invalid value of a plan is a SpecError, whose cause may be a missing part
             cause = error if isinstance(error, MISSING_PARTS) else error.__cause__

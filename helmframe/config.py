@@ -20,8 +20,41 @@ _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 S3_READERS = ("auto", "httpfs", "s3fs")
 HUB = "https://huggingface.co"
 MIN_SECRET = 8
+# The shortest key that is replaced in a completion, where a shorter text may be a word.
+MIN_ECHO = 16
 
-_SECRET_NAME = re.compile(r"SECRET|(API_KEY|ACCESS_KEY_ID|TOKEN|PASSWORD)$", re.IGNORECASE)
+# The rule for names of variables and arguments, in capitals with underscores: see `is_credential_name`.
+_CREDENTIAL_NAME = re.compile(
+    r"SECRET|PASSWORD|PASSWD|PASSPHRASE|AUTHORIZATION"
+    r"|(^|_)(KEYS?|APIKEYS?|PAT|PASS|TOKEN|CREDENTIALS?|COOKIE|ACCESS_KEY_ID|CONNECTION_STRING|DSN)$"
+    r"|(^|_)(DATABASE|DB|POSTGRES(QL)?|MYSQL|REDIS|MONGO(DB)?|BROKER)_UR[IL]$"
+)
+# Parameters of models whose names end as those of credentials do.
+_PLAIN_NAMES = frozenset(
+    f"{kind}_TOKEN" for kind in ("BOS", "EOS", "PAD", "UNK", "SEP", "CLS", "MASK", "IMAGE", "STOP", "START", "END")
+) | {"PROMPT_CACHE_KEY", "ANSWER_KEY", "SORT_KEY"}
+# The forms of the keys of OpenAI and others, Hugging Face, GitHub, GitLab, Slack, AWS, Google, Groq and Replicate, of
+# JSON Web Tokens, of headers and of private keys.
+_CREDENTIAL_VALUE = re.compile(
+    r"\bsk-(?=[\w-]*\d)[\w-]{16,}|\bhf_(?=[A-Za-z]*\d)[A-Za-z0-9]{16,}|\bhf_[A-Za-z]{30,}|\bgh[pousr]_\w{16,}|\bgithub_pat_\w{16,}"
+    r"|\bglpat-[\w-]{16,}|\bxox[abeoprs]-[\w-]{10,}|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|\bAIza[\w-]{30,}"
+    r"|\b(?:gsk|r8|xai|pplx|nvapi)[_-](?=[\w-]*\d)[\w-]{20,}|\beyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]+"
+    r"|(?<=-----BEGIN )[A-Z ]*PRIVATE KEY-----[A-Za-z0-9+/=\s]*"
+    r"|(?i:(?<=\bBearer )|(?<=\bBasic ))(?=[\w.~+/=-]*[\d.~+/=])[\w.~+/=-]{8,}"
+)
+# Texts without one of these, in any case, have no credential of these forms.
+CREDENTIAL_HINTS = (
+    *("sk-", "hf_", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-", "xox", "AKIA", "ASIA", "AIza"),
+    *("gsk", "r8_", "r8-", "xai", "pplx", "nvapi", "eyJ", "PRIVATE KEY", "Bearer ", "Basic ", "://"),
+)
+# An argument in a text of a call: http(url='…', api_key='…').
+_ARGUMENT = re.compile(r"(?<![\w-])([A-Za-z][\w-]*)['\"]?\s*[=:]\s*\\*['\"][^'\"]")
+# A user and a password in an address, and a key in its query.
+_USERINFO = re.compile(r"(?<=://)[^/@\s'\"<>]*@")
+_PASSWORD = re.compile(r"://[^/@:\s]*:([^/@\s]+)@")
+_QUERY_KEY = re.compile(
+    r"(?i)([?&](?:api[_-]?key|key|[\w-]*token|[\w-]*signature|sig|secret|password|x-amz-credential)=)[^&\s'\"<>)]+"
+)
 
 
 @dataclass(frozen=True)
@@ -152,6 +185,7 @@ def configure(
             raise ArgumentError(
                 f"configure({name}={root!r}): {name} must be a folder or an address, such as 's3://bucket/prefix'."
             )
+        check_address(f"configure({name}=…)", root)
     new = _Settings(
         data=None if data is None else str(data),
         store=None if store is None else str(store),
@@ -168,7 +202,7 @@ def configure(
     )
     if download_base is not None and not download_base.startswith(("http://", "https://")):
         raise ArgumentError(
-            f"configure(download_base={download_base!r}): download_base must start with http:// or https://."
+            f"configure(download_base={redacted(download_base)!r}): download_base must start with http:// or https://."
         )
     _settings = replace(_settings, **{name: value for name, value in vars(new).items() if value is not None})
 
@@ -188,7 +222,7 @@ def has_credentials() -> bool:
 def variables_without_credentials() -> dict[str, str]:
     """Return the HELMFRAME_* variables, without those whose names indicate a credential."""
     variables = {name: value for name, value in os.environ.items() if name.startswith("HELMFRAME_")}
-    return {name: value for name, value in variables.items() if not _is_secret(name)}
+    return {name: value for name, value in variables.items() if not is_credential_name(name)}
 
 
 def data_root() -> str | None:
@@ -245,7 +279,7 @@ def download_base() -> str | None:
     base = _settings.download_base or os.environ.get("HELMFRAME_DOWNLOAD_BASE") or None
     if base is not None and not base.startswith(("http://", "https://")):
         raise ArgumentError(
-            f"HELMFRAME_DOWNLOAD_BASE={base!r}: HELMFRAME_DOWNLOAD_BASE must start with http:// or https://."
+            f"HELMFRAME_DOWNLOAD_BASE={redacted(base)!r}: HELMFRAME_DOWNLOAD_BASE must start with http:// or https://."
         )
     return base
 
@@ -261,21 +295,156 @@ def _switch(name: str, configured: bool | None) -> bool:
 
 
 def redacted(text: str) -> str:
-    """Return the text with every secret of this process replaced by `***`, before it is written or shown.
+    """Return the text with every credential replaced by `***`, before it is written or shown.
 
-    Secrets are the S3 key and secret of `configure`, the token that `hf auth login` stores, and environment variables
-    whose names contain SECRET or end in API_KEY, ACCESS_KEY_ID, TOKEN or PASSWORD. Values of fewer than 8 characters
-    are not replaced.
+    Credentials are the values of `secret_texts`, texts in the form of a known kind of key (`sk-…`, `hf_…`, `ghp_…`,
+    `AKIA…`, `Bearer …`), and users, passwords and keys in addresses.
+
+    >>> redacted("no response from https://me:canary@example.org/v1?api_key=canary&n=1")
+    'no response from https://***@example.org/v1?api_key=***&n=1'
     """
     pattern = _secrets_pattern(secret_texts())
+    text = text if pattern is None else pattern.sub("***", text)
+    if "://" in text:
+        text = _QUERY_KEY.sub(r"\1***", _USERINFO.sub("***@", text))
+    return _CREDENTIAL_VALUE.sub("***", text)
+
+
+def redacted_values(value: Any) -> Any:
+    """Return JSON values with every credential in their texts replaced, keys of mappings included."""
+    if isinstance(value, str):
+        return redacted(value)
+    if isinstance(value, dict):
+        return {redacted_values(key): redacted_values(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [redacted_values(inner) for inner in value]
+    if isinstance(value, tuple):
+        inner_values = map(redacted_values, value)
+        return value._make(inner_values) if hasattr(value, "_make") else tuple(inner_values)
+    return value
+
+
+def without_echo(text: str) -> str:
+    """Return the text of a reply with the known credentials of at least 16 characters replaced by `***`.
+
+    A server may echo the key that it received. Shorter credentials, and texts that only look like a key, are unchanged:
+    a model may have generated them.
+    """
+    pattern = _secrets_pattern(frozenset(secret for secret in secret_texts() if len(secret) >= MIN_ECHO))
     return text if pattern is None else pattern.sub("***", text)
 
 
 def secret_texts() -> frozenset[str]:
-    """Return the texts that `redacted` replaces."""
+    """Return the known credentials of at least 8 characters.
+
+    They are the S3 key and secret of `configure`, the token that `hf auth login` stores, and the values of environment
+    variables whose names `is_credential_name`, or that a model reads its key from.
+    """
     configured = {secret.reveal() for secret in (_settings.s3_key, _settings.s3_secret) if secret is not None}
-    variables = {os.environ.get(name, "").strip() for name in os.environ if _is_secret(name)}
-    return frozenset(text for text in configured | variables | {_stored_hub_token()} if len(text) >= MIN_SECRET)
+    names = [name for name in os.environ if name in _key_variables or is_credential_name(name)]
+    variables = {os.environ.get(name, "").strip() for name in names}
+    passwords = {match[1] for value in variables if (match := _PASSWORD.search(value))}
+    texts = configured | variables | passwords | {_stored_hub_token()}
+    return frozenset(text for text in texts if len(text) >= MIN_SECRET)
+
+
+# The environment variables that models read keys from, whatever their names.
+_key_variables: set[str] = set()
+
+
+def read_key(variable: str | None) -> str:
+    """Return the key in an environment variable, "" if it isn't set, and treat its value as a credential from then on.
+
+    Args:
+        variable: The name of the variable; None: no key.
+    """
+    if variable is None:
+        return ""
+    _key_variables.add(variable)
+    return os.environ.get(variable, "").strip()
+
+
+def check_key_variable(where: str, name: object) -> None:
+    """Raise if this isn't the name of an environment variable. The message does not show it, because it may be a key.
+
+    Raises:
+        ArgumentError: It isn't a valid name, or has the form of a key.
+    """
+    is_name = isinstance(name, str) and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name)
+    if not is_name or find_credential("name", name) is not None:
+        raise ArgumentError(f"{where} must be the name of an environment variable, such as 'MY_SERVER_KEY'.")
+
+
+@lru_cache(maxsize=4096)
+def is_credential_name(name: str) -> bool:
+    """Return whether the name of a variable, an argument or a header is that of a credential.
+
+    >>> [is_credential_name(name) for name in ("OPENAI_API_KEY", "x-api-key", "accessToken", "DATABASE_URL")]
+    [True, True, True, True]
+    >>> [is_credential_name(name) for name in ("max_tokens", "key_env", "eos_token", "top_k")]
+    [False, False, False, False]
+    """
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name)
+    words = re.sub(r"[^A-Za-z0-9]+", "_", words).strip("_").upper()
+    return words not in _PLAIN_NAMES and _CREDENTIAL_NAME.search(words) is not None
+
+
+def find_credential(name: str, value: object) -> str | None:
+    """Return the path of the first credential in an argument, such as `extra.headers.Authorization`; None without one.
+
+    A credential is a text, or a list of texts, under the name of a credential; a text in the form of a known kind of
+    key; an address with a user or a password; or a text of a call with one of these. A name alone doesn't suffice:
+    `max_tokens` is a number.
+
+    Args:
+        name: The name of the argument.
+        value: Its value: texts, numbers, and lists, tuples or mappings of these. In a tuple, a pair of a text and a
+            value is an entry of a mapping.
+    """
+    if isinstance(value, bytes | bytearray):
+        value = bytes(value).decode("utf-8", "replace")
+    if isinstance(value, str):
+        last = name.rpartition(".")[2]
+        has_form = (
+            _CREDENTIAL_VALUE.search(value) or has_user(value) or any(map(is_credential_name, _ARGUMENT.findall(value)))
+        )
+        return name if has_form or (value and is_credential_name(last)) else None
+    if isinstance(value, dict):
+        # first the keys, which a path must not show
+        entries: list[tuple[str, object]] = [(name, str(key)) for key in value if _CREDENTIAL_VALUE.search(str(key))]
+        entries += [(f"{name}.{key}", inner) for key, inner in value.items()]
+    elif isinstance(value, list | tuple | set | frozenset):
+        pairs = isinstance(value, tuple) and all(_is_entry(inner) for inner in value)
+        entries = [(f"{name}.{inner[0]}", inner[1]) if pairs else (name, inner) for inner in value]
+    else:
+        return None
+    return next((found for path, inner in entries if (found := find_credential(path, inner)) is not None), None)
+
+
+def has_user(address: str) -> bool:
+    """Return whether a text is an address with a user or a password, in any scheme.
+
+    >>> has_user("S3://key:secret@bucket/data"), has_user("s3://bucket/data@v1")
+    (True, False)
+    """
+    return re.match(r"\s*[A-Za-z][\w+.-]*:/{2,}[^/?#\s]*@", address) is not None
+
+
+def check_address(where: str, address: object) -> None:
+    """Raise if an address has a user or a password: it is stored in manifests and shown.
+
+    Raises:
+        ArgumentError: It has; the message has `where`, and not the address.
+    """
+    if isinstance(address, str) and has_user(address):
+        raise ArgumentError(
+            f"{where}: the address must not contain a user or a password, because it is stored and shown. Set "
+            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or another environment variable."
+        )
+
+
+def _is_entry(value: object) -> bool:
+    return isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], str)
 
 
 def hub_endpoint() -> str:
@@ -442,12 +611,7 @@ def _text_of(path: str, modified: int) -> str:  # noqa: ARG001 - the cache depen
     return Path(path).read_text(encoding="utf-8", errors="replace")
 
 
-@lru_cache(maxsize=4096)
-def _is_secret(name: str) -> bool:
-    return _SECRET_NAME.search(name) is not None
-
-
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=8)
 def _secrets_pattern(secrets: frozenset[str]) -> re.Pattern[str] | None:
     # longest first, because a secret may be the start of another
     return re.compile("|".join(map(re.escape, sorted(secrets, key=len, reverse=True)))) if secrets else None

@@ -186,3 +186,121 @@ def test_short_values_and_other_variables_are_no_secrets(monkeypatch: pytest.Mon
 def test_a_root_is_a_folder_or_an_address() -> None:
     with pytest.raises(ArgumentError, match=r"configure\(store=5\): store must be a folder or an address"):
         config.configure(store=5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("root", ["s3://key:hidden@bucket/data", "S3://hidden@bucket", "HTTP://me:hidden@host/x"])
+@pytest.mark.parametrize("name", ["data", "store"])
+def test_an_address_with_a_password_is_refused_unshown(name: str, root: str) -> None:
+    with pytest.raises(
+        ArgumentError, match=rf"configure\({name}=…\): .* must not contain a user or a password"
+    ) as caught:
+        config.configure(**{name: root})  # type: ignore[arg-type]
+    assert "hidden" not in str(caught.value)
+
+
+NAMES = [
+    *("OPENAI_API_KEY", "MY_SERVER_KEY", "SIGNING_KEYS", "GITLAB_PAT", "SMTP_PASS", "HF_TOKEN", "CLIENT_SECRET"),
+    *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "GOOGLE_APPLICATION_CREDENTIALS", "DATABASE_URL", "REDIS_URL"),
+    *("MLFLOW_TRACKING_PASSWORD", "WANDB_API_KEY", "apiKey", "x-api-key", "accessToken", "Authorization", "password"),
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_of_credentials_are_recognised(name: str) -> None:
+    assert config.is_credential_name(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("max_tokens", "stop_token_ids", "key_env", "eos_token", "top_k", "PATH", "PWD", "MONKEY", "COMPASS", "HOME"),
+        *("TOKENIZERS_PARALLELISM", "prompt_cache_key", "KEYBOARD", "HELMFRAME_STORE", "HOMEPAGE_URL"),
+    ],
+)
+def test_other_names_are_no_credentials(name: str) -> None:
+    assert not config.is_credential_name(name)
+
+
+VALUES = [
+    *(
+        "sk-proj-0123456789abcdefghij",
+        "sk-canary-0123456789abcdef",
+        "hf_0123456789abcdefghij",
+        "ghp_0123456789abcdefghij",
+    ),
+    *("github_pat_0123456789abcdefghij", "glpat-0123456789abcdefghij", "xoxb-0123456789-abc", "AKIA0123456789ABCDEF"),
+    *("AIza0123456789abcdefghijklmnopqrstuvwxy", "gsk_0123456789abcdefghijklmn", "Bearer 0123456789abcdef"),
+    *("Basic dXNlcjpwYXNzd29yZA==", "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.abc-def_123", "s3://me:canary@bucket/x"),
+    *("-----BEGIN RSA PRIVATE KEY-----\nMIIcanary", "http://host/x?api_key=canary-0123", "HTTPS://canary@host/"),
+]
+
+
+@pytest.mark.parametrize("value", VALUES)
+def test_values_in_the_form_of_a_credential_are_redacted_everywhere(value: str) -> None:
+    shown = config.redacted(f"before ({value}) after")
+    assert shown.startswith("before (")
+    assert shown.endswith(") after")
+    assert "***" in shown
+    assert not any(part in shown for part in ("canary", "0123456789", "dXNlcjpw", "eyJhbGci", "MIIcanary"))
+    # the prefilter of the log
+    assert any(hint.lower() in value.lower() for hint in config.CREDENTIAL_HINTS)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("a task-oriented risk-averse model", "hf_model_name", "Bearer of bad news", "Basic arithmetic", "sk-learn"),
+        *("see https://host/@user/page?n=3", "s3://bucket/key@v1", "mail me@host.org", "scikit-learn-contrib-1"),
+    ],
+)
+def test_usual_texts_are_unchanged(text: str) -> None:
+    assert config.redacted(text) == text
+    assert config.find_credential("text", text) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "path"),
+    [
+        ({"headers": {"Authorization": "Bearer 0123456789"}}, "extra.headers.Authorization"),
+        ({"nested": [{"api_key": "x"}]}, "extra.nested.api_key"),
+        ({"keys": {"api_keys": ["a", "b"]}}, "extra.keys.api_keys"),
+        ({"note": "ghp_0123456789abcdefghij"}, "extra.note"),
+        ({"sk-proj-0123456789abcdefghij": 1}, "extra"),
+        ({"url": "PostgreSQL://me:pw@host/db"}, "extra.url"),
+        ((("headers", (("x-api-key", "x"),)),), "extra.headers.x-api-key"),
+        ({"token": b"bytes"}, "extra.token"),
+        ({"model": "http(url='http://host', api_key='x')"}, "extra.model"),
+        ({"model": 'judge(model="http(url=\\"http://host\\", api_key=\\"x\\")")'}, "extra.model"),
+    ],
+)
+def test_a_credential_is_found_at_any_depth(value: object, path: str) -> None:
+    assert config.find_credential("extra", value) == path
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"max_tokens": 5, "stop_token_ids": [1, 2], "logit_bias": {"50256": -100}},
+        {"chat_template_kwargs": {"enable_thinking": False}, "prompt_cache_key": "evals"},
+        {"guided_json": {"properties": {"api_key": {"type": "string"}, "token": {"type": "string"}}}},
+        {"tokens": ["a", "b"], "stop": ["\n"], "seed": 1, "key": None},
+    ],
+)
+def test_parameters_of_models_are_no_credentials(value: object) -> None:
+    assert config.find_credential("extra", value) is None
+
+
+def test_the_variable_of_a_key_is_a_secret_whatever_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config, "_key_variables", set())
+    monkeypatch.setenv("MY_SERVER", "canary-0123456789")
+    assert config.redacted("canary-0123456789") == "canary-0123456789"
+    assert config.read_key("MY_SERVER") == "canary-0123456789"
+    assert config.redacted("canary-0123456789") == "***"
+
+
+def test_an_echo_is_replaced_if_the_key_has_16_characters(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("A_TOKEN", "canary-012345678")
+    monkeypatch.setenv("B_TOKEN", "canary-01234567")
+    assert config.without_echo("a canary-012345678, b canary-01234567") == "a ***, b canary-01234567"
+    # a model may have generated this
+    assert config.without_echo("ghp_0123456789abcdefghij") == "ghp_0123456789abcdefghij"

@@ -1,16 +1,19 @@
 """A plan as YAML: one to one for named parts, strict, and only ever data."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import helmframe as hf
 from helmframe._core.yaml import specs_root
 from helmframe._plan import Plan, spec_of
+from helmframe._plan_yaml import foreign_effects
 from helmframe.errors import HelmframeError, PlanError, SpecError, UnknownNameError
 from helmframe.perturbations.call import call
 
@@ -347,3 +350,82 @@ def test_a_json_schema_is_a_mapping_or_text_in_yaml() -> None:
     assert suite.plans == (plan.generate("echo()"),)
     grid = SAMPLER.generate("echo()", json_schema=[{"title": "Person"}, None])
     assert Plan.from_yaml(grid.to_yaml()) == grid
+
+
+FOREIGN = {
+    "run the Python code of the checkpoint org/name": "local(model='org/name', trust_remote_code=True)",
+    "run the Python code of the checkpoint org/v": "vllm(model='org/v', trust_remote_code=True)",
+    "pass worker_extension_cls='os.path' to vLLM": "vllm(model='org/v', worker_extension_cls='os.path')",
+    "send the environment variable MY_KEY to example.org": (
+        "http(url='http://example.org/v1', name='m', key_env='MY_KEY')"
+    ),
+    "send the environment variable OPENAI_API_KEY to 10.0.0.1": (
+        "batch(model='m', url='http://10.0.0.1/v1', key_env='OPENAI_API_KEY')"
+    ),
+    "send the environment variable GROQ_API_KEY to api.openai.com": (
+        "batch(model='openai:gpt-4.1', key_env='GROQ_API_KEY')"
+    ),
+    "send the environment variable A to 10.0.0.2": "batch(model='http://10.0.0.2/v1#m', key_env='A')",
+    "make an invalid call with trust_remote_code, key_env or vllm": "local('x', trust_remote_code=True)",
+}
+
+
+@pytest.mark.parametrize("effect", FOREIGN)
+def test_a_plan_with_code_or_a_foreign_key_needs_trust(effect: str, tmp_path: Path) -> None:
+    text = FOREIGN[effect]
+    nested = f"judge(model={text!r}, template='safety')"
+    for content in (
+        {"generate": text},
+        {"generate": {"model": {"a": text}}},
+        {"metrics": [nested]},
+        {"perturb": [text]},
+    ):
+        plan = {"scenario": "sampler", **content}
+        assert foreign_effects(plan) == [effect]
+        file = tmp_path / "plan.yaml"
+        file.write_text(yaml.safe_dump(plan))
+        with pytest.raises(PlanError, match=re.escape(effect)):
+            Plan.from_yaml(file)
+        for suite in ({"plans": [plan]}, {"suite": "plan.yaml", "generate": text}):
+            (tmp_path / "suite.yaml").write_text(yaml.safe_dump(suite))
+            with pytest.raises(PlanError, match=r"If you trust the file, write hf\.suite\(path, trusted=True\)"):
+                hf.suite(str(tmp_path / "suite.yaml"))
+
+
+def test_a_plan_with_a_server_can_be_trusted_and_is_then_the_same(tmp_path: Path) -> None:
+    plan = SAMPLER.generate(hf.models.http("http://example.org/v1", "m", key_env="MY_KEY"))
+    with pytest.raises(PlanError, match=r"Plan\.from_yaml\(path, trusted=True\), or --trust-files"):
+        Plan.from_yaml(plan.to_yaml())
+    assert Plan.from_yaml(plan.to_yaml(tmp_path / "plan.yaml"), trusted=True) == plan
+    suite = hf.suite(plan)
+    assert type(suite).from_yaml(suite.to_yaml(), trusted=True) == suite
+    assert hf.suite(str(tmp_path / "plan.yaml"), trusted=True).plans == (plan,)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "http(url='http://localhost:8000/v1', name='m', key_env='MY_KEY')",
+        "http(url='https://api.openai.com/v1', name='m', key_env='OPENAI_API_KEY')",
+        "batch(model='openai:gpt-4.1', key_env='OPENAI_API_KEY')",
+        "local(model='org/name', trust_remote_code=False)",
+        "vllm(model='org/name', dtype='bfloat16')",
+        "openai:gpt-4.1",
+        "http://example.org/v1#m",
+        "oracle()",
+    ],
+)
+def test_other_models_need_no_trust(text: str) -> None:
+    assert foreign_effects({"generate": text, "metrics": ["exact_match"]}) == []
+
+
+def test_the_python_files_of_a_checkpoint_are_listed(tmp_path: Path) -> None:
+    (tmp_path / "modeling.py").write_text("import os\n")
+    text = f"local(model='{tmp_path}', trust_remote_code=True)"
+    assert foreign_effects(text) == [f"run the Python code of the checkpoint {tmp_path} (modeling.py (10 bytes))"]
+
+
+def test_effects_are_shown_without_invisible_characters() -> None:
+    with pytest.raises(PlanError) as refused:
+        Plan.from_yaml("{scenario: sampler, generate: \"local(model='a\\u202eb\\x1b[2J', trust_remote_code=True)\"}")
+    assert "a⟨U+202E⟩b⟨U+001B⟩[2J" in str(refused.value)

@@ -13,6 +13,7 @@ from typing import Any, Final, Self, TypeAlias, TypedDict
 import polars as pl
 
 from helmframe._core.safe_text import safe_repr
+from helmframe.config import find_credential, redacted
 from helmframe.errors import ArgumentError
 
 Scalar: TypeAlias = str | int | float | bool | None
@@ -55,6 +56,11 @@ class Call:
     name: str
     arguments: Pairs = ()
 
+    def __post_init__(self) -> None:
+        path = next((path for key, value in self.arguments if (path := find_credential(key, value))), None)
+        if path is not None:
+            raise credential_error(f"{self.name}()", path)
+
     @classmethod
     def parse(cls, text: str, positional: Callable[[str], Sequence[str]] | None = None) -> "Call":
         """Return the call in a text `name` or `name(key=literal, …)`; nothing is evaluated.
@@ -80,7 +86,7 @@ class Call:
                 **{str(keyword.arg): literal_value(keyword.value) for keyword in node.keywords},
             }
         except ValueError:
-            raise ArgumentError(f"{text!r} is not a name or a call; write name or name(key=value).") from None
+            raise ArgumentError(f"{redacted(text)!r} is not a name or a call; write name or name(key=value).") from None
         return cls(node.func.id, frozen(arguments))
 
     def __str__(self) -> str:
@@ -134,6 +140,14 @@ def check_cells(what: object, sizes: Iterable[int]) -> None:
     cells = math.prod(sizes)
     if cells > MOST_CELLS:
         raise ArgumentError(f"{what}: the grid has {cells:,} cells; at most {MOST_CELLS:,} are allowed.")
+
+
+def credential_error(where: str, path: str) -> ArgumentError:
+    """Return the error of an argument that is a credential. It has the path of the argument, and not its value."""
+    return ArgumentError(
+        f"{where}: {path} looks like a credential, which would be stored and shown. Put the key into an environment "
+        "variable, and write key_env='NAME_OF_THE_VARIABLE'."
+    )
 
 
 @dataclass(frozen=True)

@@ -66,17 +66,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _error_status(arguments)
     except HelmframeError as error:
         if verbose:
-            print_status(traceback_text(error))
+            _print_traceback(error)
         else:
             print_status(error.without_hint() if isinstance(error, UnknownNameError) else str(error))
         return USAGE if isinstance(error, USAGE_ERRORS) else _error_status(arguments)
     except Exception as error:  # noqa: BLE001 - no traceback on a user's terminal without --verbose
         if verbose:
-            print_status(traceback_text(error))
+            _print_traceback(error)
         else:
             print_status(f"{error_text(error)}\nUse --verbose to print the traceback.")
         return _error_status(arguments)
     return status or 0
+
+
+def _print_traceback(error: BaseException) -> None:
+    """Print a traceback without credentials."""
+    print_status(traceback_text(error))
 
 
 def _error_status(arguments: argparse.Namespace) -> int:

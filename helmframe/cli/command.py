@@ -25,6 +25,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from helmframe._core.registry import Registry
 from helmframe._core.safe_text import show_invisible
+from helmframe.config import redacted
 from helmframe.errors import ArgumentError, NotComparableError, near
 
 T = TypeVar("T")
@@ -143,8 +144,8 @@ class CommandParser(argparse.ArgumentParser):
 
 
 def print_status(message: str) -> None:
-    """Print a message to stderr; stdout is for results."""
-    print(show_invisible(f"helmframe: {message}"), file=sys.stderr, flush=True)
+    """Print a message to stderr, without credentials; stdout is for results."""
+    print(show_invisible(f"helmframe: {redacted(message)}"), file=sys.stderr, flush=True)
 
 
 def print_text(text: object) -> None:
@@ -181,6 +182,15 @@ def add_output(parser: argparse.ArgumentParser, formats: Mapping[str, Callable[[
 def add_results(parser: argparse.ArgumentParser, help: str = "folder with the results of a run; may be s3://…") -> None:
     """Add the argument FOLDER, parsed as `results`."""
     parser.add_argument("results", metavar="FOLDER", help=help)
+
+
+def add_allow_substitution(parser: argparse._ActionsContainer) -> None:
+    """Add the option --allow-substitution."""
+    parser.add_argument(
+        "--allow-substitution",
+        action="store_true",
+        help="let .conf files include other files and read environment variables; only for files that you trust",
+    )
 
 
 def add_verbose(parser: argparse.ArgumentParser, help: str = "print the log, and the traceback of an error") -> None:

@@ -99,11 +99,12 @@ def add_export(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_export)
 
 
-def list_helm_entries(paths: Sequence[str]) -> None:
+def list_helm_entries(paths: Sequence[str], *, allow_substitution: bool = False) -> None:
     """Print each distinct run entry of HELM's .conf files with its state, then the number of entries per state.
 
     Args:
         paths: The files, or folders with such files.
+        allow_substitution: As in `read_conf`.
 
     Raises:
         ArgumentError: `paths` has no file.
@@ -115,7 +116,8 @@ def list_helm_entries(paths: Sequence[str]) -> None:
         )
     counts: Counter[str] = Counter()
     # the state doesn't depend on priority and groups
-    entries = [replace(entry, priority=1, groups=()) for file in files for entry in read_conf(file)]
+    read = [entry for file in files for entry in read_conf(file, allow_substitution=allow_substitution, trusted=True)]
+    entries = [replace(entry, priority=1, groups=()) for entry in read]
     for entry, state, reason in entry_states(entries):
         counts[state] += 1
         why = f": {reason.splitlines()[0]}" if reason else ""
@@ -135,7 +137,7 @@ def suite_scenarios(source: str) -> list[str]:
     """
     if source.endswith(".conf"):
         index, names = scenario_index(), []
-        for entry in read_conf(source):
+        for entry in read_conf(source, trusted=True):  # its models aren't called
             with suppress(UnknownScenarioError):
                 names.append(find_entry_scenario(entry, index)[0].scenario)
     else:

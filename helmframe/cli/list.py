@@ -9,7 +9,7 @@ from pathlib import Path
 
 from helmframe._core.yaml import read_yaml, specs_root
 from helmframe._suite import suite_names
-from helmframe.cli.command import add_verbose, command, print_text
+from helmframe.cli.command import add_allow_substitution, add_verbose, command, print_text
 from helmframe.cli.helm import list_helm_entries
 from helmframe.metrics.protocol import METRICS
 from helmframe.perturbations.registry import PERTURBATIONS
@@ -40,6 +40,7 @@ def add_list(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="for helm-entries: .conf files, or folders with .conf files",
     )
+    add_allow_substitution(parser)
     add_verbose(parser)
     parser.set_defaults(run=_list)
 
@@ -57,7 +58,7 @@ def add_show(parser: argparse.ArgumentParser) -> None:
 
 def _list(arguments: argparse.Namespace) -> None:
     if arguments.kind == "helm-entries":
-        list_helm_entries(arguments.conf_paths)
+        list_helm_entries(arguments.conf_paths, allow_substitution=arguments.allow_substitution)
         return
     tables = {
         "scenarios": (["scenario", "rows", "main metric", "description"], map(_scenario, scenario_names())),

@@ -1,26 +1,34 @@
 """`helmframe run` and `helmframe explain`: run or explain plans, run entries and HELM's .conf files."""
 
 import argparse
-from collections.abc import Sequence
+import re
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from helmframe._core.safe_text import show_invisible
 from helmframe._core.specs import Call, frozen
+from helmframe._core.yaml import read_yaml
 from helmframe._pipeline import suite_tasks
 from helmframe._plan import Plan, scenario, spec_of
-from helmframe._suite import Suite, map_plans, suite_names, suite_of
-from helmframe.cli.command import add_verbose, command, print_status, print_text
+from helmframe._plan_yaml import foreign_effects, refuse_effects
+from helmframe._suite import Suite, map_plans, suite_content, suite_names, suite_of, suite_path
+from helmframe.cli.command import add_allow_substitution, add_verbose, command, print_status, print_text
+from helmframe.config import read_key
 from helmframe.early_stopping.rules import parse_until
 from helmframe.engines import ENGINES, Engine
+from helmframe.engines.manifest import called_models
 from helmframe.engines.ray import Ray
 from helmframe.errors import ArgumentError, HelmframeError, PlanError, StoreError
 from helmframe.interop.helm import Entry, EntryState, parse_entry, plans_of, read_conf, skipped_text
 from helmframe.interop.suites import suite
 from helmframe.models.budget import Price, read_prices
-from helmframe.models.protocol import is_local_name
+from helmframe.models.protocol import host_of, is_local_name
 from helmframe.results import Results
 from helmframe.scenarios.catalogue import has_task_source, scenario_names
+from helmframe.scenarios.sources import hosts_of
 from helmframe.views.display import robustness_text
 
 _RUN = """\
@@ -58,6 +66,10 @@ _THREADS = (
 )
 # The options that load the local models of `--model`.
 _FLAGS = ("dtype", "device", "device_map", "adapter", "replicas", "revision", "trust_remote_code")
+_TRUST = (
+    "run files that execute Python code (trust_remote_code), or that send environment variables to servers (key_env), "
+    "without a prompt"
+)
 _SKIP = "if FOLDER/runs/SUITE has results, print them and run nothing"
 
 
@@ -108,10 +120,12 @@ def _add_plans(parser: argparse.ArgumentParser) -> None:
         help="run entries, suites, other tools' tasks (lm_eval:NAME, inspect:NAME, hf:NAME), files of plans (.yaml), "
         "HELM's .conf files",
     )
+    parser.add_argument("--trust-files", action="store_true", help=_TRUST)
     add_verbose(parser)
     entries = parser.add_argument_group("run entries")
     entries.add_argument("-r", "--run-entries", nargs="+", default=[], metavar="ENTRY", help="run entries")
     entries.add_argument("-c", "--conf-paths", nargs="+", default=[], metavar="FILE", help="HELM's .conf files")
+    add_allow_substitution(entries)
     entries.add_argument("--groups-to-run", nargs="+", default=[], metavar="GROUP", help=_GROUPS)
     entries.add_argument("--priority", type=int, metavar="P", help="run only .conf entries with priority ≤ P")
     entries.add_argument(
@@ -138,6 +152,9 @@ def _add_plans(parser: argparse.ArgumentParser) -> None:
 
 def _run(arguments: argparse.Namespace) -> None:
     plans = _plans(arguments)
+    hosts = _contacts(plans)
+    if hosts:
+        print_status(f"contacts {show_invisible(', '.join(hosts))}")
     if arguments.dry_run:
         print_text(plans.explain(prices=_prices(arguments.prices)))
         return
@@ -186,7 +203,10 @@ def _plans(arguments: argparse.Namespace) -> Suite:
     tasks = [word for word in arguments.sources if has_task_source(word)]
     entry_texts = [word for word in arguments.sources if word not in files + confs + tasks]
     entries: list[Entry] = [parse_entry(entry) for entry in entry_texts + arguments.run_entries]
-    conf_entries = [entry for path in confs + arguments.conf_paths for entry in read_conf(path)]
+    substitution = {"allow_substitution": arguments.allow_substitution}
+    read = {path: read_conf(path, **substitution, trusted=True) for path in confs + arguments.conf_paths}
+    conf_entries = [entry for path in read for entry in read[path]]
+    trusted = _confirm(files, tasks, read, trusted=arguments.trust_files)
     if not files and not tasks and not entries and not conf_entries:
         raise ArgumentError(
             'Nothing to run. Write: helmframe run "mmlu:subject=philosophy,model=org/name", helmframe run lite --model '
@@ -194,7 +214,8 @@ def _plans(arguments: argparse.Namespace) -> Suite:
         )
     requested = model_options(arguments)
     models, limit = requested or arguments.models_to_run, arguments.max_eval_instances
-    made = suite(*files, *map(scenario, tasks)) if files or tasks else Suite(())
+    task_plans = [scenario(task, trust_remote_code=trusted) for task in tasks]
+    made = suite(*files, *task_plans, trusted=trusted) if files or tasks else Suite(())
     if requested:
         entries, conf_entries = without_models(entries), without_models(conf_entries)
         made = made.generate(requested)
@@ -218,6 +239,64 @@ def _plans(arguments: argparse.Namespace) -> Suite:
     if not plans:
         raise ArgumentError("Nothing to run: no entry matches --priority, --models-to-run and --groups-to-run.")
     return suite_of(plans, made.skipped)
+
+
+def _confirm(
+    files: Sequence[str], tasks: Sequence[str], entries: Mapping[str, Sequence[Entry]], *, trusted: bool
+) -> bool:
+    """Return whether the files and tasks are trusted: if the user confirms what they would do, or by the option.
+
+    Raises:
+        PlanError: They would run code or send environment variables, and the user doesn't confirm, or has no terminal.
+    """
+    if trusted:
+        return True
+    effects: dict[str, list[str]] = {task: foreign_effects(task) for task in tasks}
+    for file in files:
+        path = suite_path(file)
+        _, content, over = suite_content(read_yaml(path), str(path))
+        effects[file] = foreign_effects([content, over])
+    for file, listed in entries.items():
+        effects[file] = foreign_effects([value for entry in listed for _, value in entry.arguments])
+    effects = {file: found for file, found in effects.items() if found}
+    if not effects:
+        return False
+    if sys.stdin.isatty():
+        for file, found in effects.items():
+            print_status(f"{file} would\n" + "\n".join(f"  {show_invisible(effect)}" for effect in found))
+        print_status("The option --trust-files skips this question. Run the files? [y/N]")
+        if sys.stdin.readline().strip().lower() in ("y", "yes"):
+            return True
+    for file, found in effects.items():
+        refuse_effects(file, found, "hf.suite(path, trusted=True)")
+    return False
+
+
+def _contacts(plans: Suite) -> list[str]:
+    """Return the hosts that a run sends requests to, each with its purposes."""
+    specs = [spec_of(plan) for plan in plans.plans]
+    with_models = [spec for spec in specs if spec.models]
+    tasks = [task for _, task in suite_tasks(with_models)[0]] if with_models else []
+    called = called_models(tasks)
+    purposes: dict[str, dict[str, None]] = {}
+
+    def add(host: str, purpose: str) -> None:
+        purposes.setdefault(host, {})[purpose] = None
+
+    for kind, models in (("model", called.models), ("judge", called.judges), ("model", called.perturbation_models)):
+        for model in models:
+            if (host := host_of(model)) is not None:
+                key = f", with the key in {model.key_env}" if read_key(model.key_env) else ""
+                add(host, f"{kind} {model.name}{key}")
+    for spec in specs:
+        for rows in spec.scenarios:
+            for host in hosts_of(rows, spec.data):
+                add(host, f"data of {rows.scenario}")
+    for task in tasks:
+        for metric in task.metrics:
+            for host in re.findall(r"https?://(?:[^/@\s'\"]*@)?([^/\s'\"?#,)]+)", str(metric)):
+                add(host, "classifier")
+    return [f"{host} ({'; '.join(listed)})" for host, listed in purposes.items()]
 
 
 def _at_most(plan: Plan, n: int) -> Plan:

@@ -287,11 +287,18 @@ def _frame(rows: list[tuple[Any, ...]]) -> pl.DataFrame:
     frame = frame.with_columns(pl.from_epoch("time", time_unit="us").dt.replace_time_zone("UTC"))
     # as `config.redacted`, but vectorised: longest first, because a secret may be the start of another
     secrets = sorted(config.secret_texts(), key=len, reverse=True)
-    if not secrets:
-        return frame
-    return frame.with_columns(
-        pl.col("message", "traceback").str.replace_many(secrets, ["***"] * len(secrets), leftmost=True)
-    )
+    if secrets:
+        frame = frame.with_columns(
+            pl.col("message", "traceback").str.replace_many(secrets, ["***"] * len(secrets), leftmost=True)
+        )
+    for name in ("message", "traceback"):
+        hints = frame[name].str.contains_any(config.CREDENTIAL_HINTS, ascii_case_insensitive=True)
+        # few texts have a hint
+        rows = hints.fill_null(value=False).arg_true()
+        if len(rows):
+            clean = [config.redacted(text) for text in frame[name].gather(rows)]
+            frame = frame.with_columns(frame[name].scatter(rows, clean))
+    return frame
 
 
 _MESSAGE, _TRACEBACK = (list(LOGS.schema).index(name) for name in ("message", "traceback"))

@@ -18,6 +18,7 @@ from helmframe._core.specs import thawed
 from helmframe._pipeline import PlanSpec, Task, suite_tasks
 from helmframe._plan_yaml import dump_plan
 from helmframe.adapters.adapt import adapter_id
+from helmframe.config import redacted, redacted_values
 from helmframe.early_stopping.rules import Until, until_entry
 from helmframe.errors import ArgumentError, StoreError, UnknownNameError, listed, near
 from helmframe.judging.judge import judges_of
@@ -216,12 +217,13 @@ class Manifest:
         optional = {"until", "resumed", "ended", "data", "judges", "empty_completions", "reasoning"}
         optional |= {"unparsed_completions", "prices", "unpriced", "perturbation_models"}
         values = {name: value for name, value in values.items() if value or name not in optional}
-        return {"format": FORMAT, "status": status, **values, "counts": {}, **progress, "seen": time.time()}
+        content = {"format": FORMAT, "status": status, **values, "counts": {}, **progress, "seen": time.time()}
+        return {name: redacted_values(value) for name, value in content.items()}
 
 
 def plan_texts(plans: Sequence[PlanSpec]) -> list[str]:
     """Return the YAML of each plan for the manifest, with the names of objects and without credentials."""
-    return [without_secrets(dump_plan(plan, objects=True)) for plan in plans]
+    return [redacted(without_secrets(dump_plan(plan, objects=True))) for plan in plans]
 
 
 class CalledModels(NamedTuple):

@@ -10,7 +10,7 @@ from helmframe._core.yaml import read_yaml, specs_root
 from helmframe._plan import Plan, spec_of
 from helmframe._suite import Missing, Suite, map_plans, plans_of, suite_names, suite_of, suite_path
 from helmframe.errors import ArgumentError
-from helmframe.interop.helm.entries import EntryState, read_conf
+from helmframe.interop.helm.entries import Entry, EntryState, read_conf
 from helmframe.interop.helm.plans import plans_of as plans_of_entries
 from helmframe.interop.helm.plans import skipped_text, warn_skipped
 
@@ -22,10 +22,12 @@ def suite(
     groups: Sequence[str] = (),
     max_eval_instances: int | None = None,
     num_train_trials: int | None = None,
+    trusted: bool = False,
+    allow_substitution: bool = False,
 ) -> Suite:
     """Return several plans as one: `hf.suite(plan, plan)`, `hf.suite("lite")`, `hf.suite("run_specs.conf")`.
 
-    The parameters from `priority` on apply to .conf files, as in `helmframe run`.
+    The parameters from `priority` to `num_train_trials` apply to .conf files, as in `helmframe run`.
 
     >>> import helmframe as hf
     >>> plans = [hf.scenario("sampler").where(subject=subject).limit(2) for subject in ("music", "biology")]
@@ -43,11 +45,16 @@ def suite(
         groups: The groups of the entries to run: names of scenarios, or groups of the .conf file; default all.
         max_eval_instances: The number of instances per subset, for entries without one.
         num_train_trials: The number of trials with other few-shot examples, as in HELM's `-t`.
+        trusted: Whether the files may run Python code (`trust_remote_code`), and send environment variables to the
+            servers of their choice as keys (`key_env`). Pass True for files that you wrote or read.
+        allow_substitution: Whether .conf files may include other files and addresses, and read environment variables
+            (`include`, `${…}`). Pass True for files that you wrote or read.
 
     Raises:
         UnknownNameError: No suite has that name.
         SpecError: A file is invalid. The message has the file and the plan.
         ArgumentError: `plans` is empty or has another type, or an option of .conf files is passed without one.
+        PlanError: A file needs `trusted=True`. The message lists what it would do.
         HelmframeError: Each plan lacks a part. It is the first error.
     """
     options: dict[str, Any] = {
@@ -60,9 +67,11 @@ def suite(
         if isinstance(source, Plan):
             all_plans.append(source)
         elif isinstance(source, str | Path):
-            all_plans += (
-                _conf(str(source), options, models) if str(source).endswith(".conf") else _file(suite_path(str(source)))
-            )
+            if str(source).endswith(".conf"):
+                entries = read_conf(str(source), allow_substitution=allow_substitution, trusted=trusted)
+                all_plans += _conf(str(source), entries, options, models)
+            else:
+                all_plans += _file(suite_path(str(source)), trusted)
         else:
             raise _no_plan(source)
     if not all_plans:
@@ -100,19 +109,19 @@ def _no_plan(source: object) -> ArgumentError:
     )
 
 
-def _file(path: Path) -> Iterator[Plan | Missing]:
+def _file(path: Path, trusted: bool) -> Iterator[Plan | Missing]:
     """Return the plans of a file: a suite, or a plan."""
     content = read_yaml(path)
     if isinstance(content, dict) and "plans" not in content and "scenario" in content:
-        yield Plan.from_yaml(path)
+        yield Plan.from_yaml(path, trusted=trusted)
         return
-    yield from plans_of(content, str(path))
+    yield from plans_of(content, str(path), trusted=trusted)
 
 
-def _conf(path: str, options: Mapping[str, Any], models: Any) -> list[Plan]:
+def _conf(path: str, entries: Sequence[Entry], options: Mapping[str, Any], models: Any) -> list[Plan]:
     # with models of the user, entries that name one of HELM's models are skipped
     skipped: list[EntryState] = []
-    plans = plans_of_entries(read_conf(path), named=models is None, skipped=skipped, **options)
+    plans = plans_of_entries(entries, named=models is None, skipped=skipped, **options)
     if skipped and not plans:
         raise ArgumentError(f"suite({path!r}): no entry can be run. {skipped_text(skipped)}")
     warn_skipped(skipped)

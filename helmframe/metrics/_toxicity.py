@@ -6,7 +6,6 @@ toxic. Each distinct text is classified once per process.
 
 import hashlib
 import math
-import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ import polars as pl
 
 from helmframe._core.checks import as_list, is_integer, type_of
 from helmframe._core.safe_text import error_text, get_logger
+from helmframe.config import check_address, check_key_variable, read_key, redacted
 from helmframe.errors import ArgumentError, CapabilityError, NoClassifierError
 from helmframe.metrics.protocol import Metric, metric, with_objects
 
@@ -431,7 +431,7 @@ def endpoint(url: str, *, key: str | None = None, label: str = "toxic", timeout:
 
     Raises:
         CapabilityError: httpx is not installed.
-        ArgumentError: The address is invalid. When called: the key is missing, the server
+        ArgumentError: The address is invalid, or has a user or a password. When called: the key is missing, the server
             is unreachable or refuses the request, or the response has another form.
 
     >>> str(endpoint("http://localhost:8080/predict", key="HF_TOKEN"))
@@ -439,8 +439,12 @@ def endpoint(url: str, *, key: str | None = None, label: str = "toxic", timeout:
     """
     if find_spec("httpx") is None:
         raise CapabilityError("endpoint() needs the package httpx: pip install 'helmframe[metrics]'.")
+    check_address("endpoint(url=…)", url)
     if not url.startswith(("http://", "https://")):
         raise ArgumentError(f"endpoint({url!r}): url must start with http:// or https://.")
+    if key is not None:
+        check_key_variable("endpoint(key=…): key", key)
+        read_key(key)  # from now on, its value is redacted
     return Endpoint(url, key, label, timeout)
 
 
@@ -454,7 +458,7 @@ def _without_secrets(url: str) -> str:
 def _headers(key: str | None) -> dict[str, str]:
     if key is None:
         return {}
-    secret = os.environ.get(key, "").strip()
+    secret = read_key(key)
     if not secret:
         raise ArgumentError(
             f"endpoint(key={key!r}): the environment variable {key} isn't set. Export it before you start Python."
@@ -473,12 +477,12 @@ def _request(url: str, body: Mapping[str, Any], headers: Mapping[str, str], time
         response = attempts(_post, url, body, headers, timeout)
         return response.json()
     except httpx.HTTPStatusError as error:
-        text = error.response.text.strip().partition("\n")[0][:200]
+        text = redacted(error.response.text.strip().partition("\n")[0])[:200]
         raise ArgumentError(
             f"The classifier at {_without_secrets(url)} returned HTTP status {error.response.status_code}: {text}"
         ) from None
     except httpx.TransportError as error:
-        problem = str(error).partition("\n")[0] or type(error).__name__
+        problem = redacted(str(error).partition("\n")[0]) or type(error).__name__
         raise ArgumentError(
             f"The classifier at {_without_secrets(url)} is unreachable: {problem}. Check the address, and that the "
             "server is running."

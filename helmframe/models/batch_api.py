@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any, BinaryIO, ClassVar, Generic, Literal, NamedTuple, TypeVar
 
 from helmframe._core.specs import Call, frozen
+from helmframe.config import without_echo
 from helmframe.errors import AnswerError, ArgumentError, CapabilityError, HelmframeError, SourceError, StoreError
 from helmframe.models import endpoint, providers
 from helmframe.models.completion_cache import store_root
@@ -325,7 +326,8 @@ class BatchApi:
                     return None
                 response.read()
         except httpx.TransportError as error:
-            raise type(error)(f"no response from {url}: {error or 'connection lost'}") from error
+            reason = self.endpoint.safe(str(error)) or "connection lost"
+            raise type(error)(f"no response from {url}: {reason}") from error
         if response.status_code in _NO_API and route in ("files", self.ROUTE):
             raise CapabilityError(
                 f"{self.endpoint.url} has no batch API: /{route} returned HTTP {response.status_code}. "
@@ -538,7 +540,9 @@ def _id(entry: object) -> str:
         AnswerError: It has no id that may be part of an address.
     """
     value = entry.get("id") if isinstance(entry, Mapping) else None
-    if isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9_.:-]{1,200}", value) and set(value) != {"."}:
+    is_valid = isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9_.:-]{1,200}", value) and set(value) != {"."}
+    # an id is stored; one that contains a key is an echo
+    if isinstance(value, str) and is_valid and without_echo(value) == value:
         return value
     raise AnswerError("The batch API returned an object without a valid id.")
 

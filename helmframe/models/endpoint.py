@@ -13,7 +13,8 @@ from weakref import WeakKeyDictionary
 
 from helmframe._core.images import sendable
 from helmframe._core.json_schema import is_strict
-from helmframe._core.specs import Call, frozen
+from helmframe._core.specs import Call, credential_error, frozen
+from helmframe.config import find_credential, read_key, redacted
 from helmframe.errors import AnswerError, ArgumentError, CapabilityError
 from helmframe.models import event_loop, providers
 from helmframe.models.endpoint_client import Endpoint, LitellmEndpoint, RefusedError
@@ -103,9 +104,12 @@ def http(
     fields = _extra(extra)
     address = _address(url)
     variable = providers.key_variable(address, providers.check_key_env(key_env))
+    read_key(variable)  # from now on, its value is redacted
     provider = providers.provider_at(address)
     if not isinstance(name, str) or not name.strip():
         raise ArgumentError(f"http(name={name!r}): name must be the model's name, as {address}/models lists it.")
+    if find_credential("name", name) is not None:
+        raise credential_error("http()", "name")
     settings = {
         "chat": chat or None,
         "logprobs": None if logprobs else False,
@@ -510,12 +514,15 @@ def _address(url: object) -> str:
     except ValueError:
         parts = None
     if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ArgumentError(f"http(url={url!r}): url must be a server's address, such as 'http://localhost:8000/v1'.")
+        shown = redacted(repr(url))
+        raise ArgumentError(f"http(url={shown}): url must be a server's address, such as 'http://localhost:8000/v1'.")
     if parts.username is not None or parts.password is not None or parts.query:
         raise ArgumentError(
             f"http(url='{parts.scheme}://{parts.hostname}…'): url must not contain a password or a query, because it "
             "is shown and stored. Put keys into environment variables (key_env=…), and other fields into extra=…."
         )
+    if find_credential("url", url) is not None:
+        raise credential_error("http()", "url")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     path = re.sub(r"/(chat/)?completions$", "", parts.path.rstrip("/"))
     return f"{parts.scheme}://{host}{'' if port is None else f':{port}'}{path}"
@@ -530,11 +537,9 @@ def _extra(fields: object) -> dict[str, Any]:
     for key, value in checked.items():
         if key in _RESERVED:
             raise ArgumentError(f"http(extra={{{key!r}: …}}): helmframe sets {key} itself. Remove it.")
-        if re.search(r"key|token$|secret|password|authorization", str(key), re.IGNORECASE) and isinstance(value, str):
-            raise ArgumentError(
-                f"http(extra={{{key!r}: …}}): extra must not contain keys. Put the key into an environment variable "
-                "(key_env=…)."
-            )
+        path = find_credential(str(key), value)
+        if path is not None:
+            raise credential_error("http(extra=…)", path)
     return checked
 
 

@@ -99,7 +99,8 @@ class Endpoint:
             await self.check_protocol()
             raise self._refused(response, route, status, "the reply isn't JSON")
         elif response.is_redirect:
-            raise SourceBrokenError(f"{self.url} redirects to {response.headers.get('Location')}. Use that address.")
+            location = self.safe(str(response.headers.get("Location")))
+            raise SourceBrokenError(f"{self.url} redirects to {location}. Use that address.")
         if status == 401 or (status == 403 and not self.has_responded):
             raise self._denied(status, _error_message(reply))
         if status in _NO_ROUTE and not self.has_responded:
@@ -132,7 +133,7 @@ class Endpoint:
                 raise self._not_running() from error
             # of the same class, which decides whether the request is retried
             reason = str(error) or ("timeout" if isinstance(error, httpx.TimeoutException) else "connection lost")
-            raise type(error)(f"no response from {self.url}/{route}: {reason}") from error
+            raise type(error)(f"no response from {self.url}/{route}: {self.safe(reason)}") from error
 
     async def _wait_for_reset(self) -> None:
         """Wait until the server resets its rate limit, if its last replies reported that the limit is used up."""
@@ -162,7 +163,7 @@ class Endpoint:
         listed = reply.get("data") if isinstance(reply, Mapping) else None
         if not isinstance(listed, list):
             return None
-        return [str(entry["id"]) for entry in listed if isinstance(entry, Mapping) and "id" in entry]
+        return [self.safe(str(entry["id"])) for entry in listed if isinstance(entry, Mapping) and "id" in entry]
 
     async def _no_route_error(
         self, response: "httpx.Response", route: str, status: int, message: str
@@ -199,7 +200,7 @@ class Endpoint:
                 f"{self.url} needs a key (HTTP {status}). Put it into an environment variable, and name the variable: "
                 f"hf.models.http({self.url!r}, {self.name!r}, key_env='MY_SERVER_KEY')."
             )
-        if not _key(name):
+        if not config.read_key(name):
             return SourceDeniedError(
                 f"{self.url} needs a key (HTTP {status}). Set it in the environment: export {name}=…."
             )
@@ -227,7 +228,7 @@ class Endpoint:
         Raises:
             SourceDeniedError: The key is missing or invalid.
         """
-        key = _key(self.key)
+        key = config.read_key(self.key)
         if not key and self.provider:
             raise SourceDeniedError(f"{self.provider}: needs a key: export {self.key}=….")
         if not key:
@@ -238,7 +239,7 @@ class Endpoint:
 
     def safe(self, message: str) -> str:
         """Return the server's message as one short line without keys, which some servers repeat."""
-        key = _key(self.key)
+        key = config.read_key(self.key)
         shown = config.redacted(message.replace(key, "***") if key else message)
         return " ".join("".join(character if character.isprintable() else " " for character in shown).split())[
             :MAX_MESSAGE
@@ -351,10 +352,6 @@ def _is_refused(error: BaseException) -> bool:
     return any(_is_refused(cause) for cause in causes if cause is not None)
 
 
-def _key(name: str | None) -> str:
-    return os.environ.get(name, "").strip() if name else ""
-
-
 def _json(response: "httpx.Response") -> Any:
     """Return the body as JSON; None if it isn't JSON."""
     try:
@@ -375,4 +372,5 @@ def _error_message(reply: Any) -> str:
         for key in ("error", "message", "detail"):
             if reply.get(key):
                 return _error_message(reply[key])
-    return reply if isinstance(reply, str) else "" if reply is None else str(reply)[: 2 * MAX_MESSAGE]
+    # redacted before truncation, because half a key isn't recognised
+    return reply if isinstance(reply, str) else "" if reply is None else config.redacted(str(reply))[: 2 * MAX_MESSAGE]

@@ -7,6 +7,7 @@ from itertools import accumulate
 from typing import Any
 
 from helmframe._core.checks import is_integer
+from helmframe.config import without_echo
 from helmframe.errors import AnswerError
 from helmframe.models.model import Completion, Pair, short
 from helmframe.models.tokenizing import before_stop
@@ -20,7 +21,7 @@ def completion_of(reply: object, name: str, stops: Sequence[str] = ()) -> Comple
 
     Log-probabilities are those of the tokens that contain a part of the text. Servers also report those of end-of-text
     tokens, stop strings and separate reasoning, which are excluded. Log-probabilities are None if the server's tokens
-    don't spell the text.
+    don't spell the text. Known keys of at least 16 characters are replaced by `***`.
 
     Args:
         reply: The reply of the server, parsed as JSON.
@@ -38,10 +39,11 @@ def completion_of(reply: object, name: str, stops: Sequence[str] = ()) -> Comple
     end = _ENDS.get(end, end) if isinstance(end, str) else None
     visible = before_stop(text, stops)
     whole = end == "length" and visible == text and not reasoning
+    # a server may echo the key that it received
     return Completion(
-        text,
-        reasoning=reasoning,
-        finish_reason=end,
+        without_echo(text),
+        reasoning=reasoning and without_echo(reasoning),
+        finish_reason=end and without_echo(end),
         prompt_tokens=_count(reply, "prompt_tokens"),
         output_tokens=_count(reply, "completion_tokens"),
         reasoning_tokens=_reasoning_tokens(reply),

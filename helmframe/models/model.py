@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, TypedDict
 from helmframe._core.checks import as_list, is_integer, type_of
 from helmframe._core.safe_text import safe_repr, type_name, valid_unicode
 from helmframe._core.specs import Call
+from helmframe.config import redacted
 from helmframe.errors import AnswerError, CapabilityError
 
 
@@ -466,5 +467,5 @@ def _counted(number: int, name: str) -> str:
 
 
 def short(value: object) -> str:
-    text = safe_repr(value)
+    text = redacted(safe_repr(value))
     return f"{text if len(text) <= 60 else text[:57] + '…'} ({type_name(type(value))})"

@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import polars as pl
 
 from helmframe._core.checks import is_integer
-from helmframe._core.specs import Call
-from helmframe.config import from_home
+from helmframe._core.specs import Call, credential_error
+from helmframe.config import find_credential, from_home, has_user, hub_endpoint
 from helmframe.errors import ArgumentError, CapabilityError, NotAModelError
 from helmframe.models import event_loop, mock
 from helmframe.models.identity import code_identity, identity, is_torch_module
@@ -158,13 +159,37 @@ def _without_module(text: str) -> str:
     return re.sub(r"^(?:hf|helmframe)\.models\.(?=\w+\()", "", text)
 
 
+def host_of(model: Model) -> str | None:
+    """Return the host that a model's requests are sent to, or its files come from; None for a model of this process."""
+    source = model.source
+    if isinstance(source, Call):
+        kind, name = source.name, str(dict(source.arguments).get("model", ""))
+    elif isinstance(source, str):
+        kind, name = "http" if _names_server(source) else "local", source.removeprefix("vllm:")
+    else:
+        return None
+    if name.startswith("litellm:"):
+        return f"{name.removeprefix('litellm:').partition('/')[0]} through litellm"
+    if kind in ("http", "batch"):
+        from helmframe.models import endpoint
+
+        server = endpoint.server_of(model)
+        return None if server is None else urlsplit(server.endpoint.url).netloc
+    if kind not in ("local", "vllm"):
+        return None
+    roots = [Path(), *([from_home(os.environ["HELMFRAME_MODELS"])] if os.environ.get("HELMFRAME_MODELS") else [])]
+    is_here = any((root / path).exists() for root in roots for path in (from_home(name), Path(name).name))
+    return None if is_here else urlsplit(hub_endpoint()).hostname
+
+
 _CALL = re.compile(r"\w+\(.*\)", re.DOTALL)
 # The starts of texts that name a model of a server.
 _ADDRESSES = ("http://", "https://", "http(", "litellm:")
 
 
 def _names_server(text: str) -> bool:
-    return text.startswith(_ADDRESSES) or named(text) is not None
+    # the scheme of an address may have capitals
+    return text[:8].lower().startswith(_ADDRESSES) or text.startswith(_ADDRESSES) or named(text) is not None
 
 
 def _model_of_text(source: str | Path) -> Model:
@@ -175,6 +200,8 @@ def _model_of_text(source: str | Path) -> Model:
         from helmframe.models import endpoint
 
         return endpoint.from_address(source)
+    if isinstance(source, str) and (has_user(source) or find_credential("model", source)):
+        raise credential_error("model()", "the name")
     if isinstance(source, str) and source.startswith("batch("):
         from helmframe.models import batch_api
 
@@ -433,6 +460,8 @@ def _check(
     for key, text in (("name", name), ("version", version)):
         if text is not None and (not isinstance(text, str) or not text.strip()):
             raise ArgumentError(f"model({key}={text!r}): {key} must be non-empty text.")
+        if find_credential(key, text) is not None:
+            raise credential_error("model()", key)
     if version is not None and name is None:
         raise ArgumentError(f"model(version={version!r}): version needs name=… too; together they identify the model.")
     for key, number in (("batch", batch), ("workers", None if isinstance(workers, str) else workers)):

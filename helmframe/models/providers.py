@@ -8,6 +8,7 @@ from functools import cache
 from urllib.parse import urlsplit
 
 from helmframe._core.yaml import read_yaml, specs_root
+from helmframe.config import check_key_variable
 from helmframe.errors import ArgumentError, SpecError
 
 # The environment variable of the key of servers on this machine.
@@ -131,11 +132,10 @@ def check_key_env(key_env: object) -> str | None:
     Raises:
         ArgumentError: It isn't a valid name. The message does not show the value, because it may be a key.
     """
-    if key_env is None or (isinstance(key_env, str) and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", key_env)):
-        return key_env
-    raise ArgumentError(
-        "http(key_env=…): key_env must be the name of an environment variable, such as 'MY_SERVER_KEY'."
-    )
+    if key_env is None:
+        return None
+    check_key_variable("http(key_env=…): key_env", key_env)
+    return str(key_env)
 
 
 def _expanded(url: str) -> str:

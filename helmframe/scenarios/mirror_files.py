@@ -13,7 +13,7 @@ from uuid import uuid4
 from helmframe._core.specs import ScenarioSpec
 from helmframe.config import S3Options, s3_options
 from helmframe.errors import HelmframeError, SourceBrokenError, SourceError
-from helmframe.scenarios.sources import read_guarded
+from helmframe.scenarios.sources import execute_one, read_guarded
 from helmframe.scenarios.sql import identifier
 from helmframe.store import Address, address_of, below, listing
 from helmframe.store.files import read
@@ -65,13 +65,13 @@ def write_canonical(
     connection.execute(
         f"SET memory_limit = '{memory or _MEMORY}'; SET threads = 2; SET preserve_insertion_order = true"
     )
-    run(lambda: connection.execute(f"CREATE OR REPLACE TEMP VIEW rows AS SELECT * FROM {read}"))
+    run(lambda: execute_one(connection, f"CREATE OR REPLACE TEMP VIEW rows AS SELECT * FROM {read}"))
     if select is not None:
-        run(lambda: connection.execute(f"CREATE OR REPLACE TEMP VIEW made AS {select}"))
+        run(lambda: execute_one(connection, f"CREATE OR REPLACE TEMP VIEW made AS {select}"))
     rows = "rows" if select is None else "made"
     types = run(lambda: dict(connection.execute(f"SELECT column_name, column_type FROM (DESCRIBE {rows})").fetchall()))
     columns = _columns(spec, types, values, source)
-    reader = run(lambda: connection.sql(f"SELECT {columns} FROM {rows}").to_arrow_reader(_BATCH))
+    reader = run(lambda: execute_one(connection, f"SELECT {columns} FROM {rows}").to_arrow_reader(_BATCH))
     indexed = "row_index" not in types
     schema = reader.schema.append(pa.field("row_index", pa.int64())) if indexed else reader.schema
     written = 0
@@ -186,6 +186,8 @@ class Target:
             self._done(lambda: _bucket().put_file(str(part), _key(address), chunksize=16 << 20))
 
     def _address(self, path: str) -> Address:
+        if ".." in path.split("/"):  # of a spec's layout
+            raise SourceError(f"{path!r} isn't below --to {self.root}. Remove '..' from source.rows of the spec.")
         return below(self.root, *path.split("/"))
 
     def _done(self, action: Callable[[], T]) -> T:

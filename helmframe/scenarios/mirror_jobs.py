@@ -46,7 +46,7 @@ from helmframe.scenarios.raw import (
     unpack,
 )
 from helmframe.scenarios.remote import pin_revision
-from helmframe.scenarios.sources import Source, SourceFile, connect, read_guarded
+from helmframe.scenarios.sources import Source, SourceFile, connect, execute_one, read_guarded
 from helmframe.scenarios.sql import identifier, text_list, text_literal
 
 HUB = "hub"
@@ -152,6 +152,7 @@ def open_work(spec: ScenarioSpec, source: str, layout: str | None, select: str |
             if not files:
                 raise opened.missing()
             rows = [Rows(file.path, reader(file.path, select), select, file.values) for file in files]
+            opened.lock(file.path for file in files)
             yield _work(spec, rows, Work([], opened.connection, address or address_shown, revision))
         finally:
             opened.close()
@@ -169,6 +170,7 @@ def open_work(spec: ScenarioSpec, source: str, layout: str | None, select: str |
             for file in raw_files:
                 path = str(_of_rows(spec, Path(file.path), Path(made)))
                 rows.append(Rows(path, reader(path, select), select, file.values, Path(file.path).stat().st_size))
+            opened.lock((row.path for row in rows), [made])
             work = _work(spec, rows, Work([], opened.connection, address_shown, None))
             yield replace(
                 work, jobs=[replace(job, source=_below(job.source, folder, address_shown)) for job in work.jobs]
@@ -207,6 +209,7 @@ def open_downloads(
         paths = fetch_all(spec, wanted, lock, made, report)
         opened = connect(spec, str(made))
         try:
+            opened.lock(map(str, paths.values()), [str(made)])
             reader_of_files = _Files(spec, paths, made, opened, lock)
             rows = [rows for entry, remote, tables in entries for rows in reader_of_files.rows(entry, remote, tables)]
             revisions = list(dict.fromkeys(remote.revision for _, remote, _ in entries))
@@ -600,7 +603,7 @@ def _keys(spec: ScenarioSpec, draw: Draw, connection: Any, sources: Sequence[Row
 
 
 def _table(connection: Any, sql: str) -> Any:
-    return connection.sql(sql).to_arrow_table()
+    return execute_one(connection, sql).to_arrow_table()
 
 
 def _select(
@@ -634,4 +637,4 @@ def _nulls(columns: Mapping[str, str]) -> str:
 
 def _types(spec: ScenarioSpec, connection: Any, source: Rows) -> dict[str, str]:
     described = f"SELECT column_name, column_type FROM (DESCRIBE {source.select})"
-    return dict(read_guarded(spec.scenario, source.path, lambda: connection.execute(described).fetchall()))
+    return dict(read_guarded(spec.scenario, source.path, lambda: execute_one(connection, described).fetchall()))

@@ -26,7 +26,7 @@ from helmframe._schema import INSTANCES, SOURCE_PREFIX, source_column, source_na
 from helmframe.config import download_enabled
 from helmframe.errors import SourceBrokenError, SpecError
 from helmframe.scenarios.conditions import condition_sql
-from helmframe.scenarios.sources import Source, SourceFile, connect, connect_frame
+from helmframe.scenarios.sources import Source, SourceFile, check_statement, connect, connect_frame
 from helmframe.scenarios.sql import identifier, text_list, text_literal
 
 # The user's messages of a conversation, and the references of each; `load` makes them rows.
@@ -331,6 +331,7 @@ def _make_rows(spec: ScenarioSpec, source: Source, where: Sequence[Condition], s
     shown = scanned or files[:1] or list_files(spec, source)[:1]
     if not shown:
         raise source.missing()
+    source.lock(file.path for file in files or shown)
     several = ", union_by_name = true" if spec.union else ""
     seen = text_list(file.path for file in (shown if spec.union else shown[:1]))
     types = source.guarded(lambda: source.types(f"SELECT * FROM read_parquet({seen}{several})"), shown[0].path)
@@ -373,7 +374,7 @@ def _make_rows(spec: ScenarioSpec, source: Source, where: Sequence[Condition], s
 
 def _create_rows(source: Source, scans: Sequence[str]) -> None:
     view = f"CREATE OR REPLACE VIEW rows AS {' UNION ALL BY NAME '.join(scans)}"
-    source.guarded(lambda: source.connection.execute(view))
+    source.guarded(lambda: source.execute(view))
 
 
 def _is_one_subset(spec: ScenarioSpec, files: Sequence[SourceFile], where: Sequence[Condition]) -> bool:
@@ -458,8 +459,10 @@ def _copies_row_index(select: str, types: tuple[tuple[str, str], ...]) -> bool:
 
     columns = ", ".join(f"{identifier(name)} {dtype}" for name, dtype in types)
     inner = f"SELECT * FROM (\n{select.rstrip().rstrip(';')}\n) AS selected WHERE row_index = {_SENTINEL}"
-    with duckdb.connect(config={"autoinstall_known_extensions": False, "threads": 1}) as connection:
+    config = {"autoinstall_known_extensions": False, "enable_external_access": False, "threads": 1}
+    with duckdb.connect(config=config) as connection:  # type: ignore[arg-type]  # as in DuckDB's own documentation
         try:
+            check_statement(connection, f"EXPLAIN (FORMAT json) {inner}")
             # otherwise the query of an empty table is empty
             connection.execute("SET disabled_optimizers = 'statistics_propagation'")
             connection.execute(f"CREATE TABLE rows ({columns})")
@@ -592,7 +595,7 @@ def _make_instances(spec: ScenarioSpec, source: Source, compat: str | None) -> t
     bare = {name: identifier(column) for name, column in source_columns.items() if name.lower() not in taken}
     columns = [f"{sql} AS {identifier(name)}" for name, sql in {**table, **prefixed, **bare}.items()]
     view = f"CREATE OR REPLACE VIEW instances AS SELECT {', '.join(columns)} FROM {select} AS selected"
-    source.understood(lambda: source.connection.execute(view), refused)
+    source.understood(lambda: source.execute(view), refused)
     relation = source.guarded(lambda: source.connection.sql("SELECT * FROM instances"))
     made = dict(zip(relation.columns, relation.types, strict=True))
     for name, column in source_columns.items():
@@ -745,7 +748,7 @@ def _fits(source: Source, spec: ScenarioSpec, name: str, declared: str, actual: 
     def refused(problem: str) -> SpecError:
         return SpecError.at(spec.origin or spec.scenario, f"columns.{name}", f"invalid type {declared!r}: {problem}")
 
-    want, have = source.understood(lambda: source.connection.sql(probe).types, refused)
+    want, have = source.understood(lambda: source.relation(probe).types, refused)
     return _holds(have, want, partly=spec.union)
 
 

@@ -9,15 +9,16 @@ import importlib.util
 import itertools
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
 
-from helmframe._core.specs import Frame, ScenarioSpec
+from helmframe._core.specs import DeferredFrame, Frame, ScenarioSpec
 from helmframe._core.yaml import specs_root
-from helmframe.config import data_root, from_home, hub_endpoint, hub_token, s3_options
+from helmframe.config import data_root, download_enabled, from_home, hub_endpoint, hub_token, redacted, s3_options
 from helmframe.errors import (
     HelmframeError,
     SourceBrokenError,
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _MEMORY_LIMIT = "1GB"
+# The settings that a locked connection can change.
+_UNLOCKED = ("threads", "memory_limit", "enable_external_file_cache", "preserve_insertion_order")
 _MOST_PATTERNS = 16
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
@@ -83,23 +86,44 @@ class Source:
 
     def guarded(self, action: Callable[[], T], address: str = "") -> T:
         """Return the result of `action`; if it fails, raise the typed error of the failure."""
+        import duckdb
+
+        failure: HelmframeError
         try:
             return action()
         except SourceError:
             raise
+        except duckdb.PermissionException as error:
+            failure = SpecError.at(self.scenario, "", _only_its_files(error))
         except reader_errors() as error:
             failure = source_error(error, self.scenario, address or self.address, self.secrets, self.terms)
         # Raised outside of `except`: traceback and context must not hold the reader's frames with credentials.
         raise failure
 
+    def lock(self, paths: Iterable[str] = (), folders: Iterable[str] = ()) -> None:
+        """Let the connection read these files only, before SQL of a spec, a plan or a condition runs.
+
+        Then no SQL reads, lists or writes other files, loads extensions or changes settings, except those that bound
+        memory and speed.
+        """
+        self.connection.execute(
+            f"SET allowed_paths = {text_list(paths)}; SET allowed_directories = {text_list(folders)}; "
+            f"SET enable_external_access = false; SET allowed_configs = {text_list(_UNLOCKED)}; "
+            "SET lock_configuration = true"
+        )
+
+    def execute(self, statement: str) -> None:
+        """Execute one statement with parts of a spec; several raise."""
+        execute_one(self.connection, statement)
+
+    def relation(self, select: str) -> Any:
+        """Return the relation of one SELECT with parts of a spec or a condition; several statements raise."""
+        check_statement(self.connection, select)
+        return self.connection.sql(select)
+
     def types(self, select: str) -> dict[str, str]:
         """Return the columns of a SELECT and their DuckDB types, without running it."""
-        import duckdb
-
-        statements = self.connection.extract_statements(select)
-        if len(statements) != 1 or statements[0].named_parameters:
-            raise duckdb.ParserException("it must be one statement, without parameters.")
-        relation = self.connection.sql(select)
+        relation = self.relation(select)
         return dict(zip(relation.columns, map(str, relation.types), strict=True))
 
     def understood(self, action: Callable[[], T], refused: Callable[[str], HelmframeError]) -> T:
@@ -111,6 +135,8 @@ class Source:
                 return action()
             except (duckdb.ProgrammingError, duckdb.NotSupportedError, duckdb.DataError) as error:
                 problem = sql_problem(error)
+            except duckdb.PermissionException as error:
+                problem = _only_its_files(error)
             raise refused(problem)
 
         return self.guarded(attempt)
@@ -168,6 +194,30 @@ def connect(spec: ScenarioSpec, data: str | None = None) -> Source:
     raise SourceError(f"{where} can't be read: {scheme}:// is unsupported.\nWrite a folder or s3://bucket/prefix.")
 
 
+def hosts_of(spec: ScenarioSpec, data: str | None = None) -> list[str]:
+    """Return the hosts that a plan may read the rows of a scenario from; [] for rows on this machine."""
+    if spec.generated or (spec.frame is not None and not isinstance(spec.frame, DeferredFrame)):
+        return []
+    root = data or data_root() or ""
+    try:
+        # the rows of another tool's task are below the root or on the Hub
+        address = (root or "hf://") if spec.frame is not None else _expanded(spec, data)
+    except SourceMissingError:
+        address = ""
+    addresses = [address, *(entry.url for entry in spec.download if download_enabled())]
+    return list(dict.fromkeys(filter(None, map(_host, addresses))))
+
+
+def _host(address: str) -> str:
+    scheme, _, rest = address.partition("://")
+    if scheme == "hf":
+        return urlsplit(hub_endpoint()).hostname or ""
+    if scheme == "s3":
+        endpoint = s3_options().endpoint
+        return (urlsplit(endpoint).netloc.rpartition("@")[2] if endpoint else "") or f"s3://{rest.partition('/')[0]}"
+    return urlsplit(address).netloc.rpartition("@")[2] if rest else ""
+
+
 def is_reachable(spec: ScenarioSpec, data: str | None = None) -> bool:
     """Return whether the root has files of a scenario; without a root, whether the Hub or helmframe has them.
 
@@ -198,7 +248,9 @@ def connect_frame(scenario: str, frame: Frame) -> Source:
     """Connect to a frame as the table `rows`."""
     connection = open_connection()
     connection.register("rows", frame.rows.to_arrow())
-    return Source(scenario, "the frame", connection, lambda _: [])
+    source = Source(scenario, "the frame", connection, lambda _: [])
+    source.lock()
+    return source
 
 
 _CONFIG: dict[str, str | bool | int | float | list[str]] = {
@@ -207,6 +259,8 @@ _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     # without a network an install on demand waits and then fails with a message about extensions
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,
+    # credentials come from our settings, not from files of DuckDB
+    "allow_persistent_secrets": False,
 }
 
 
@@ -243,7 +297,28 @@ def open_connection() -> "duckdb.DuckDBPyConnection":
         connection.execute("SET enable_progress_bar = false")
     # The read-ahead: DuckDB counts a text as 16 bytes, so its default of 1 MB may be very much with long texts.
     connection.execute("SET streaming_buffer_size = '64KB'")
+    # otherwise DuckDB resolves unknown tables to Python variables
+    connection.execute("SET python_enable_replacements = false")
     return connection
+
+
+def execute_one(connection: "duckdb.DuckDBPyConnection", sql: str) -> "duckdb.DuckDBPyConnection":
+    """Execute one statement with parts of a spec, and return the connection with its result; several raise."""
+    check_statement(connection, sql)
+    return connection.execute(sql)
+
+
+def check_statement(connection: "duckdb.DuckDBPyConnection", sql: str) -> None:
+    """Raise if a text with parts of a spec isn't one statement without parameters.
+
+    Raises:
+        duckdb.ParserException: It isn't.
+    """
+    import duckdb
+
+    statements = connection.extract_statements(sql)
+    if len(statements) != 1 or statements[0].named_parameters:
+        raise duckdb.ParserException("it must be one statement, without parameters.")
 
 
 def _on_disk(pattern: str) -> list[str]:
@@ -394,6 +469,10 @@ def sql_problem(error: BaseException) -> str:
     return re.sub(r"^(?:\w+ )+Error: ", "", line).rstrip("!. ") + "."
 
 
+def _only_its_files(error: BaseException) -> str:
+    return f"SQL may only read the files of its source: {sql_problem(error)}"
+
+
 def reader_errors() -> tuple[type[BaseException], ...]:
     """Return the types of errors that readers raise, also through DuckDB."""
     import duckdb
@@ -430,6 +509,7 @@ def _error_line(error: BaseException, secrets: Sequence[str]) -> str:
     text = without_user(text)
     for secret in secrets:
         text = text.replace(secret, "…") if secret else text
+    text = redacted(text)
     return text if len(text) <= 240 else text[:240] + "…"
 
 
@@ -443,6 +523,8 @@ def read_guarded(scenario: str, address: str, action: Callable[[], Any]) -> Any:
         failure: Exception = SourceBrokenError(
             f"scenario {scenario!r}: {address} doesn't match the spec's columns or --select: {sql_problem(error)}"
         )
+    except duckdb.PermissionException as error:
+        failure = SourceBrokenError(f"scenario {scenario!r}: {_only_its_files(error)}")
     except reader_errors() as error:
         failure = source_error(error, scenario, address, ())
     # raised outside of `except`, so that no traceback holds the reader's frames, which may have credentials

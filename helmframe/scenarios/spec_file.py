@@ -25,6 +25,7 @@ from helmframe._core.specs import (
     of_subset,
 )
 from helmframe._core.yaml import read_yaml, reading
+from helmframe.config import has_user
 from helmframe.errors import ArgumentError, SpecError
 from helmframe.scenarios.sql import excess_of
 
@@ -160,6 +161,8 @@ def _download(file: str, key: str, entry: object) -> Download:
         else:
             values[name] = str(value if value is not None else "")
     download = Download(**values)
+    if has_user(download.url):
+        raise SpecError.at(file, f"{key}.url", "must not contain a user or a password.")
     if not download.url.startswith(("https://", "http://", "hf://datasets/")):
         raise SpecError.at(file, f"{key}.url", f"{download.url!r} must start with https:// or hf://datasets/.")
     if download.format not in ("", *DOWNLOAD_FORMATS):
@@ -212,6 +215,8 @@ def _check(file: str, spec: ScenarioSpec) -> None:
     if problem is not None:
         raise SpecError.at(file, "instances", f"the SELECT is too complex: {problem}.")
     for table, address in (*spec.source, *spec.hub):
+        if has_user(str(address)):
+            raise SpecError.at(file, f"source.{table}", "the address must not contain a user or a password.")
         if not isinstance(address, str):
             raise SpecError.at(file, f"source.{table}", "must be one address, such as '{data}/name/{split}-*.parquet'.")
     try:

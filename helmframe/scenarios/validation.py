@@ -7,6 +7,7 @@ import itertools
 import re
 from base64 import b64decode
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -29,7 +30,7 @@ from helmframe.config import data_root, from_home, s3_endpoint
 from helmframe.errors import ArgumentError, NoInstancesError, SourceError, SpecError, near
 from helmframe.scenarios.conditions import check_column, listed_names
 from helmframe.scenarios.query import Query, columns_in_path, list_files, open_query, rows_root, values_in_path
-from helmframe.scenarios.sources import connect, sql_problem
+from helmframe.scenarios.sources import Source, connect, open_connection, sql_problem
 from helmframe.scenarios.sql import excess_of, identifier
 
 _MAX_CHECKED = 4096  # conditions of a scenario
@@ -179,7 +180,9 @@ def _column_values(query: Query, condition: Equals, data: str | None) -> set[str
     if spec.frame is None and not spec.generated and column in columns_in_path(spec, query.source):
         # the hub is listed folder by folder, a disk or bucket at once
         is_hub = query.source.address.startswith("hf://")
-        files = list_files(spec, query.source, [condition] if is_hub else [])
+        # a new connection: that of the query can't list files any more
+        with closing(connect(spec, rows_root(spec, data))) as source:
+            files = list_files(spec, source, [condition] if is_hub else [])
         present = {values_in_path(spec, file)[column] for file in files}
         if not is_hub or all(str(value) in present for value in condition.values):
             return present
@@ -227,16 +230,18 @@ def _types(spec: ScenarioSpec) -> dict[str, Any]:
     """Return the columns of the source and their types, as DuckDB reads them."""
     import duckdb
 
-    connection = duckdb.connect()
     types = {}
-    for name, dtype in spec.columns:
-        try:
-            types[name] = connection.sql(f"SELECT NULL::{dtype}").types[0]
-        except duckdb.Error as error:
-            raise SpecError.at(
-                spec.origin or spec.scenario, f"columns.{name}", f"invalid type {str(dtype)!r}: {sql_problem(error)}"
-            ) from None
-    connection.close()
+    with closing(Source(spec.scenario, "", open_connection(), lambda _: [])) as source:
+        source.lock()
+        for name, dtype in spec.columns:
+            try:
+                types[name] = source.relation(f"SELECT NULL::{dtype}").types[0]
+            except duckdb.Error as error:
+                raise SpecError.at(
+                    spec.origin or spec.scenario,
+                    f"columns.{name}",
+                    f"invalid type {str(dtype)!r}: {sql_problem(error)}",
+                ) from None
     return types
 
 

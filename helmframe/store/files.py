@@ -314,6 +314,7 @@ def _error_line(error: BaseException) -> str:
     text = strerror or f"{type(error).__name__}: {' '.join(str(error).split())}"
     for secret in config.s3_options().secrets:
         text = text.replace(secret, "…") if secret else text
+    text = config.redacted(text)
     return text.rstrip(".") if len(text) <= 240 else text[:240] + "…"
 
 

@@ -1,10 +1,12 @@
 """`helmframe run` and `helmframe explain`: what they print, write and refuse."""
 
 import os
+import pty
 import re
 import subprocess
 import sys
 import textwrap
+from contextlib import suppress
 from pathlib import Path
 
 import polars as pl
@@ -201,3 +203,94 @@ def test_limits_stop_a_run_and_the_same_command_resumes_it(here: Path, capsys: p
 def test_a_price_is_a_name_with_two_numbers(price: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", MUSIC, "--max-cost", "1", "--prices", price]) == 2
     assert f"--prices {price!r}: write NAME=PROMPT,OUTPUT" in capsys.readouterr().err
+
+
+def on_a_terminal(words: list[str], reply: str, folder: Path) -> tuple[int, str]:
+    """Return the exit code and the output of the command on a terminal on which a user types a line."""
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "PYTHONPATH": str(Path(hf.__file__).parents[1])}
+    command = [sys.executable, "-m", "helmframe", *words]
+    with subprocess.Popen(command, cwd=folder, env=environment, stdin=theirs, stdout=theirs, stderr=theirs) as process:
+        os.close(theirs)
+        os.write(ours, reply.encode())
+        output = b""
+        with suppress(OSError):  # the end of a terminal
+            while chunk := os.read(ours, 4096):
+                output += chunk
+        code = process.wait(60)
+    os.close(ours)
+    return code, output.decode().replace("\r\n", "\n")
+
+
+@pytest.fixture
+def foreign_plan(tmp_path: Path) -> Path:
+    """A plan that sends a variable to a server that doesn't run."""
+    file = tmp_path / "plan.yaml"
+    model = "http(url='http://0.0.0.0:9/v1', name='m', key_env='MY_KEY')"
+    file.write_text(f'{{scenario: sampler, where: {{subject: music}}, limit: 1, generate: "{model}"}}')
+    return file
+
+
+EFFECT = "send the environment variable MY_KEY to 0.0.0.0"
+
+
+def test_a_foreign_plan_is_explained_after_a_confirmation(foreign_plan: Path, tmp_path: Path) -> None:
+    code, output = on_a_terminal(["explain", str(foreign_plan)], "y\n", tmp_path)
+    assert f"{foreign_plan} would\n  {EFFECT}\nhelmframe: The option --trust-files skips this question." in output
+    assert "contacts 0.0.0.0:9 (model m)" in output
+    assert code == 0
+    code, output = on_a_terminal(["explain", str(foreign_plan)], "\n", tmp_path)
+    assert (code, "contacts" in output) == (2, False)
+
+
+def test_a_foreign_plan_without_a_terminal_needs_the_option(
+    foreign_plan: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MY_KEY", "canary-0123456789")
+    with Path(os.devnull).open() as nothing, monkeypatch.context() as patch:  # as under cron
+        patch.setattr(sys, "stdin", nothing)
+        assert main(["run", str(foreign_plan)]) == 2
+    assert f"{foreign_plan} would {EFFECT}. If you trust the file" in capsys.readouterr().err
+    assert main(["explain", "--trust-files", str(foreign_plan)]) == 0
+    assert "contacts 0.0.0.0:9 (model m, with the key in MY_KEY)" in capsys.readouterr().err
+
+
+def test_the_hosts_are_printed_before_the_run(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "canary-0123456789")
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    file = tmp_path / "plan.yaml"
+    file.write_text(
+        "scenario: sampler\nlimit: 1\ngenerate: ['openai:gpt-4.1', 'litellm:groq/llama', 'http://10.0.0.1:8000/v1#m']\n"
+        "metrics: [exact_match, \"judge(model='http://10.0.0.2/v1#j', template='safety')\", "
+        "\"toxicity(classifier='http://10.0.0.3:80/x')\"]\n"
+    )
+    assert main(["explain", str(file)]) == 0
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "contacts" in line]
+    assert line == (
+        "helmframe: contacts api.openai.com (model gpt-4.1, with the key in OPENAI_API_KEY), groq through litellm "
+        "(model groq/llama), 10.0.0.1:8000 (model m), 10.0.0.2 (judge j), 10.0.0.3:80 (classifier)"
+    )
+    assert main(["explain", "sampler:subject=music,model=oracle()"]) == 0
+    assert "contacts" not in capsys.readouterr().err
+
+
+def test_a_traceback_and_an_error_have_no_credential(capsys: pytest.CaptureFixture[str]) -> None:
+    for options in ([], ["--verbose"]):
+        assert main(["run", "sampler:subject=music", "--model", "ftp://me:pw-canary@host/m", *options]) == 2
+        assert "canary" not in capsys.readouterr().err
+
+
+def test_a_conf_file_with_substitutions_needs_the_option(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SUBJECT", "music")
+    file = tmp_path / "mine.conf"
+    file.write_text('entries: [\n{description: "sampler:model=oracle(),subject="${SUBJECT}}]')
+    assert main(["run", str(file)]) == 2
+    assert "line 2: ${'SUBJECT'} isn't allowed" in capsys.readouterr().err
+    assert main(["run", str(file), "--allow-substitution"]) == 0
+    for words in (["explain"], ["list", "helm-entries", "--conf-paths"]):
+        assert main([*words, str(file)]) == 2
+        assert main([*words, str(file), "--allow-substitution"]) == 0

@@ -234,7 +234,10 @@ def test_a_classifier_that_can_not_be_hashed_is_compared_by_identity() -> None:
 
 
 def test_the_manifest_shows_no_secret_of_an_address() -> None:
-    secret = endpoint("http://user:pass@localhost:8080/predict?token=abc")
+    with pytest.raises(ArgumentError, match="must not contain a user or a password") as refused:
+        endpoint("HTTP://user:canary@localhost:8080/predict")
+    assert "canary" not in str(refused.value)
+    secret = endpoint("http://localhost:8080/predict?token=abc")
     assert manifest_entry(toxicity(classifier=secret))["classifier"] == "http://localhost:8080/predict (toxic)"
     with pytest.raises(ArgumentError, match=r"the address has a password or a query, and tables would show it"):
         resolve_metrics(["toxicity(classifier='http://localhost/predict?token=abc')"])

@@ -894,10 +894,78 @@ def test_what_is_no_address_is_refused(said: str, complaint: str) -> None:
     assert "canary" not in str(refused.value)
 
 
-@pytest.mark.parametrize("extra", [{"api_key": "x"}, {"temperature": 1}, 3, {"f": print}])
+NESTED = [{"headers": {"Authorization": "Bearer canary-0"}}, {"a": [{"apiKey": "canary"}]}, {"user": KEY}]
+
+
+@pytest.mark.parametrize("extra", [{"api_key": "x"}, {"temperature": 1}, 3, {"f": print}, *NESTED])
 def test_what_can_not_be_sent_beside_is_refused(extra: object) -> None:
-    with pytest.raises(ArgumentError, match="extra="):
+    with pytest.raises(ArgumentError, match="extra=") as refused:
         http("http://a", "m", extra=extra)
+    assert "canary" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "HTTP://user:pw-canary@host/v1#m",
+        "s3://user:pw-canary@bucket/model",
+        f"http(url='http://host/v1', name='m', extra={{'a': {{'token': '{KEY}'}}}})",
+        f"local(model='org/name', api_key='{KEY}')",
+        f"vllm(model='org/name', hf_token='{KEY}')",
+        f"http://host/v1#{KEY}",
+    ],
+)
+def test_a_credential_in_a_model_is_refused_unshown(source: str) -> None:
+    with pytest.raises(ArgumentError) as refused:
+        from_any(source)
+    assert "canary" not in str(refused.value)
+
+
+def test_a_decoding_parameter_that_is_a_credential_is_refused_unshown() -> None:
+    plan = hf.scenario("sampler").limit(1)
+    for options in ({"api_key": KEY}, {"headers": {"Authorization": f"Bearer {KEY}"}}, {"user": KEY}):
+        with pytest.raises(ArgumentError, match="looks like a credential") as refused:
+            plan.generate(lambda prompt, **more: prompt, **options)
+        assert "canary" not in str(refused.value)
+
+
+@pytest.mark.parametrize("chat", [True, False])
+def test_a_key_that_the_server_echoes_is_redacted(server: Server, chat: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_SERVER", KEY)
+    text = f"Your key is {KEY}!"
+    choice: dict[str, Any] = {"message": {"content": text, "reasoning_content": text}} if chat else {"text": text}
+    server.reply = lambda asked: Reply({"choices": [{**choice, "finish_reason": KEY}]})
+    model = http(server.url, "m", chat=chat, key_env="MY_SERVER")
+    found = answer(model)
+    assert found.text == "Your key is ***!"
+    assert found.reasoning == ("Your key is ***!" if chat else None)
+    assert found.finish_reason == "***"
+    assert server.asked[0].headers["Authorization"] == f"Bearer {KEY}"
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply({"nothing": KEY}),
+        Reply({"error": {"message": f"bad key {KEY}", "code": KEY, "param": KEY}}, 400),
+        Reply({"error": {"padding": " " * 570, "key": KEY}}, 400),
+        Reply({"detail": [KEY]}, 401),
+        Reply({}, 307, {"Location": f"http://other/{KEY}?api_key={KEY}"}),
+    ],
+)
+def test_a_key_that_the_server_echoes_in_an_error_is_redacted(
+    server: Server, reply: Reply, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MY_SERVER", KEY)
+    server.reply = lambda asked: reply
+    model = http(server.url, "m", key_env="MY_SERVER")
+    try:
+        (found,) = outcomes(model, ["who"])
+        shown = str(found.error)
+    except SourceError as error:
+        shown = "".join(traceback.format_exception(error))
+    assert "***" in shown or "nothing" in shown or "padding" in shown
+    assert "canary" not in shown
 
 
 def test_answers_are_remembered_with_their_age_and_fresh_asks_anew(server: Server) -> None:

@@ -1,13 +1,16 @@
 """HELM's run entries (`mmlu:subject=philosophy,model=openai/gpt2`) and .conf files."""
 
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from helmframe._core.checks import is_integer
-from helmframe._core.specs import check_length
+from helmframe._core.specs import check_length, credential_error
+from helmframe._plan_yaml import foreign_effects, refuse_effects
+from helmframe.config import find_credential
 from helmframe.errors import ArgumentError, SpecError
 
 ArgumentValue: TypeAlias = str | int | float
@@ -46,7 +49,7 @@ def parse_entry(text: str, priority: int = 1, groups: Sequence[str] = ()) -> Ent
     (('subject', 'philosophy'), ('max_train_instances', 0))
 
     Raises:
-        ArgumentError: The text has no name, or an argument has no value or two values.
+        ArgumentError: The text has no name, or an argument has no value, two values or a credential.
 
     Source: HELM `run_entry.py`, `object_spec.py`.
     """
@@ -59,6 +62,8 @@ def parse_entry(text: str, priority: int = 1, groups: Sequence[str] = ()) -> Ent
         key, equals, value = argument.strip().partition("=")
         if not equals or not key:
             raise ArgumentError(f"run entry {text!r}: {argument!r} must be key=value.")
+        if find_credential(key, value) is not None:
+            raise credential_error(f"run entry {name!r}", key)
         arguments.append((key, _value(value)))
     # some of HELM's own files repeat an argument
     values = dict(arguments)
@@ -83,19 +88,33 @@ def _split_arguments(text: str) -> list[str]:
     return [text[:end], *reversed(arguments)]
 
 
-def read_conf(path: str | Path) -> list[Entry]:
+def read_conf(path: str | Path, *, allow_substitution: bool = False, trusted: bool = False) -> list[Entry]:
     """Return the entries of a HELM .conf file (HOCON).
 
+    Args:
+        path: The file.
+        allow_substitution: Whether the file may include other files and addresses, and read environment variables.
+        trusted: Whether the models of its entries may run code and receive environment variables as keys.
+
     Raises:
-        SpecError: The file is missing, isn't HOCON, or has invalid `entries`. The message has the file.
+        SpecError: The file is missing, isn't HOCON, has invalid `entries`, or needs `allow_substitution`. The message
+            has the file and, for `include` and `${…}`, the line.
         ArgumentError: The text of an entry is invalid.
+        PlanError: The file needs `trusted`.
     """
     from pyhocon import ConfigFactory
+    from pyhocon.config_parser import NO_SUBSTITUTION
     from pyhocon.exceptions import ConfigException
     from pyparsing import ParseBaseException
 
     try:
-        conf = ConfigFactory.parse_file(str(path))
+        text = Path(path).read_text(encoding="utf-8")
+        if allow_substitution:
+            conf = ConfigFactory.parse_string(text, str(Path(path).parent))
+        else:
+            _refuse_include(path, text)
+            conf = ConfigFactory.parse_string(text, resolve=False, unresolved_value=NO_SUBSTITUTION)
+            _refuse_substitution(path, text, conf)
     except OSError as error:
         raise SpecError.at(path, "", f"can't be read: {error.strerror or error}.") from None
     except UnicodeDecodeError as error:
@@ -105,7 +124,67 @@ def read_conf(path: str | Path) -> list[Entry]:
     rows = conf.get("entries", None) if isinstance(conf, Mapping) else None
     if not isinstance(rows, list):
         raise SpecError.at(path, "entries", f"must be a list. Write: {_EXAMPLE}")
-    return [_entry(path, f"entries[{index}]", row) for index, row in enumerate(rows)]
+    entries = [_entry(path, f"entries[{index}]", row) for index, row in enumerate(rows)]
+    if not trusted:
+        effects = foreign_effects([value for entry in entries for _, value in entry.arguments])
+        refuse_effects(path, effects, "hf.suite(path, trusted=True)")
+    return entries
+
+
+# Each place where pyhocon may read `include`: a superset, because strings and comments may have the text too.
+_INCLUDE = re.compile(r"\binclude\s*(?:\"|(?:required|url|file|package|classpath)\s*\()", re.IGNORECASE)
+# A line that is a comment as a whole, in a file without strings of several lines.
+_COMMENT = re.compile(r"^[ \t]*#[^\r\n]*", re.MULTILINE)
+_ALLOW = (
+    "If you trust the file, write hf.suite(path, allow_substitution=True), or --allow-substitution on the command line."
+)
+
+
+def _refuse_include(path: str | Path, text: str) -> None:
+    """Raise if a file may include another, before it is parsed: the parser reads the other file at once."""
+    plain = text if '"""' in text else _COMMENT.sub(lambda match: " " * len(match[0]), text)
+    match = _INCLUDE.search(plain)
+    if match is not None:
+        raise SpecError.at(path, "", f"line {_line(text, match.start())}: include isn't allowed. {_ALLOW}")
+
+
+def _refuse_substitution(path: str | Path, text: str, conf: object) -> None:
+    """Raise if a parsed file has `${…}` or `+=`, which pyhocon resolves from environment variables too."""
+    substitution = next(_substitutions(conf), None)
+    if substitution is not None:
+        added = re.search(rf"{re.escape(substitution.variable)}[\s\"]*\+=", text)
+        # the parser expands tabs, and has no position of `+=`
+        line = (
+            _line(substitution.instring, substitution.loc) if substitution.instring in (text, text.expandtabs()) else 0
+        )
+        line = line or _line(text, added.start() if added else 0)
+        raise SpecError.at(
+            path,
+            "",
+            f"line {line}: ${{{substitution.variable!r:.80}}} isn't allowed: it may be an environment variable. "
+            f"Write the value. {_ALLOW}",
+        )
+
+
+def _substitutions(value: object) -> Iterator[Any]:
+    """Yield the references in a parsed file that aren't resolved."""
+    from pyhocon.config_tree import ConfigSubstitution, ConfigValues
+
+    stack = [value]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, ConfigSubstitution):
+            yield item
+        elif isinstance(item, ConfigValues):
+            stack += [item.overridden_value, *item.tokens]
+        elif isinstance(item, Mapping):
+            stack += item.values()
+        elif isinstance(item, list):
+            stack += item
+
+
+def _line(text: str, position: int) -> int:
+    return text.count("\n", 0, position) + 1
 
 
 def _entry(path: str | Path, key: str, row: object) -> Entry:

@@ -248,16 +248,27 @@ def _names(value: str, after: str) -> list[str]:
     return names
 
 
-def read_task_file(path: Path) -> dict[str, Any]:
+def read_task_file(path: Path, *, trusted: bool = False) -> dict[str, Any]:
     """Return the content of a task file with its includes; local keys win. `!function` is read as a name.
 
+    Args:
+        path: The file.
+        trusted: Whether it may include any file; else files below its folder, and lm-eval's own.
+
     Raises:
-        SpecError: The file can't be read, isn't a mapping, or includes itself or too many files.
+        SpecError: The file can't be read, isn't a mapping, includes itself or too many files, or a file elsewhere.
     """
-    return _with_includes(path, (), count(1))
+    return _with_includes(path, (), count(1), trusted=trusted)
 
 
-def _with_includes(path: Path, seen: tuple[Path, ...], numbers: Iterator[int]) -> dict[str, Any]:
+def _with_includes(path: Path, seen: tuple[Path, ...], numbers: Iterator[int], *, trusted: bool) -> dict[str, Any]:
+    top = (seen[0] if seen else path).parent
+    if seen and not trusted and not any(map(path.is_relative_to, (top.resolve(), *_own_folders()))):
+        raise SpecError.at(
+            seen[-1].name,
+            "include",
+            f"{path} isn't below the task file's folder. To read it, write hf.scenario(…, trust_remote_code=True).",
+        )
     if path in seen:
         raise SpecError.at(path.name, "include", f"{path.name} includes itself.")
     if next(numbers) > _MOST_INCLUDES:
@@ -271,7 +282,7 @@ def _with_includes(path: Path, seen: tuple[Path, ...], numbers: Iterator[int]) -
     merged: dict[str, Any] = {}
     for name in included if isinstance(included, list) else [included] if included else []:
         file = from_home(path.parent / str(name)).resolve()
-        inner = _with_includes(file, (*seen, path), numbers)
+        inner = _with_includes(file, (*seen, path), numbers, trusted=trusted)
         inner.pop("task_list", None)
         merged |= inner
     return merged | content
@@ -340,8 +351,10 @@ def read_tasks(
     overrides: Mapping[str, Any] | None = None,
     depth: int = 0,
     numbers: Iterator[int] | None = None,
+    *,
+    trusted: bool = False,
 ) -> Group:
-    """Return the tasks of an entry; those of a group may have overrides.
+    """Return the tasks of an entry; those of a group may have overrides. `trusted` as in `read_task_file`.
 
     Raises:
         UnknownNameError: A group names an unknown task.
@@ -353,17 +366,17 @@ def read_tasks(
         raise SpecError.at(entry.name, "task", "groups contain each other, or have too many members.")
     if entry.kind == "tag":
         members = [
-            read_tasks(entries[name], entries, overrides, depth + 1, numbers).tasks
+            read_tasks(entries[name], entries, overrides, depth + 1, numbers, trusted=trusted).tasks
             for name in entry.tasks
             if name in entries
         ]
         return Group(entry.name, tuple(task for tasks in members for task in tasks))
     if entry.kind == "class" or entry.path is None:
         raise CapabilityError(f"Task {entry.name!r} of lm-eval is a Python class, which isn't supported.")
-    content = read_task_file(entry.path)
+    content = read_task_file(entry.path, trusted=trusted)
     if entry.kind == "task":
         return Group(entry.name, (task_config(content | dict(overrides or {}), entry.path),))
-    tasks = _members(content, entry.name, entries, dict(overrides or {}), depth, entry.path, numbers)
+    tasks = _members(content, entry.name, entries, dict(overrides or {}), depth, entry.path, numbers, trusted=trusted)
     aggregates = content.get("aggregate_metric_list") or [{}]
     listed = aggregates if isinstance(aggregates, list) else [aggregates]
     weighted = all(aggregate.get("weight_by_size", True) for aggregate in listed if isinstance(aggregate, dict))
@@ -378,6 +391,8 @@ def _members(
     depth: int,
     path: Path,
     numbers: Iterator[int],
+    *,
+    trusted: bool,
 ) -> list[TaskConfig]:
     """Return the tasks of a group: names of tasks, groups and tags, and groups and tasks within the file."""
     shared = {key: value for key, value in content.items() if key not in _GROUP_KEYS} | overrides
@@ -389,15 +404,15 @@ def _members(
             named = str(own["group"])
             if named in entries:
                 inner = {key: value for key, value in own.items() if key not in _GROUP_KEYS}
-                tasks += read_tasks(entries[named], entries, shared | inner, depth + 1, numbers).tasks
+                tasks += read_tasks(entries[named], entries, shared | inner, depth + 1, numbers, trusted=trusted).tasks
             else:
                 if depth > _MOST_DEPTH:
                     raise SpecError.at(name, "task", "groups are nested too deeply.")
-                tasks += _members(own, f"{name}::{named}", entries, shared, depth + 1, path, numbers)
+                tasks += _members(own, f"{name}::{named}", entries, shared, depth + 1, path, numbers, trusted=trusted)
             continue
         named = str(own.pop("task", ""))
         if named in entries:
-            tasks += read_tasks(entries[named], entries, shared | own, depth + 1, numbers).tasks
+            tasks += read_tasks(entries[named], entries, shared | own, depth + 1, numbers, trusted=trusted).tasks
         elif own or shared:
             tasks.append(task_config(shared | own | {"task": f"{name}::{named}"}, path))
         else:
@@ -446,6 +461,12 @@ def check_functions(config: TaskConfig, *, trust_remote_code: bool = False) -> N
             raise ArgumentError(
                 f"{named}, which is next to the task file. To run it, write hf.scenario(…, trust_remote_code=True)."
             )
+
+
+def _own_folders() -> list[Path]:
+    """Return the folders of lm-eval's own tasks: the installed one, and the configured one."""
+    configured = lm_eval_tasks()
+    return [folder.resolve() for folder in (_installed_tasks(), configured) if folder is not None]
 
 
 def _installed_tasks() -> Path | None:

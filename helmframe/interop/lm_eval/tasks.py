@@ -475,10 +475,10 @@ def load_tasks(name: str, *, data: str | None, trust_remote_code: bool) -> Seque
 def _load_tasks(name: str, data: str | None, *, trust_remote_code: bool) -> Sequence[ScenarioSpec]:
     if name.endswith((".yaml", ".yml")):
         path = from_home(name).resolve()
-        content = read_task_file(path)
+        content = read_task_file(path, trusted=trust_remote_code)
         kind = "group" if "group" in content else "task"
         entries = index(_folder_of(path)) if kind == "group" else {}
-        group = read_tasks(Entry(str(content.get(kind, path.stem)), kind, path), entries)
+        group = read_tasks(Entry(str(content.get(kind, path.stem)), kind, path), entries, trusted=trust_remote_code)
         name = str(path)
     else:
         entries = index(tasks_folder())

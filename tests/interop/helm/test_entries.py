@@ -3,15 +3,19 @@
 import re
 import time
 from contextlib import suppress
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pyhocon import ConfigFactory
 
-from helmframe.errors import ArgumentError, SpecError
+from helmframe.errors import ArgumentError, PlanError, SpecError
+from helmframe.interop.helm import entries as entries_module
 from helmframe.interop.helm.entries import Entry, _split_arguments, parse_entry, read_conf
+from tests.listening import listening
 
 
 def conf(folder: Path, text: str) -> Path:
@@ -101,7 +105,7 @@ def test_a_conf_file_holds_entries_with_priorities_and_groups(tmp_path: Path) ->
         ("[1, 2]", "entries: must be a list."),
         ('entries: [{description: "a"', "invalid HOCON: "),
         ("entries: [{description: a:b=1}]", "invalid HOCON: "),
-        ("entries: [{description: ${nowhere.to.be.found}}]", "invalid HOCON: "),
+        ("entries: [{description: ${nowhere.to.be.found}}]", "line 1: ${'nowhere.to.be.found'} isn't allowed"),
         ("entries: [1]", "entries[0]: must be {description: …, priority: 1}."),
         ('entries: [{description: "a"}, {descriptio: "b"}]', "entries[1]: must be {description"),
         ('entries: [{description: "a", priorty: 1}]', "unknown key 'entries[0].priorty'. Did you mean 'priority'?"),
@@ -149,3 +153,117 @@ def test_a_long_entry_is_split_or_refused_at_once(text: str) -> None:
 @given(st.text("a,()=", max_size=40))
 def test_commas_are_split_as_helm_splits_them(text: str) -> None:
     assert _split_arguments(text) == re.split(r",(?![^()]*\))", text)
+
+
+ENTRY = 'entries: [{description: "boolq"}]'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'include "other.conf"',
+        'include file("other.conf")',
+        'INCLUDE url("URL")',
+        'include required("other.conf")',
+        'include required(file("other.conf"))',
+        'include package("helmframe:__init__.py")',
+        'include classpath("other.conf")',
+        'a {\n  include "URL"\n}',
+        'a: [include "other.conf"]',
+        '//a = b, include "other.conf"',
+        'a: """\n# """, include "other.conf"',
+        'a: b\\#, include "other.conf"',
+    ],
+)
+def test_an_include_is_refused_with_its_line_and_reads_nothing(tmp_path: Path, text: str) -> None:
+    (tmp_path / "other.conf").write_text("stolen: 1")
+    requests: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            requests.append(self.path)
+            self.send_error(404)
+
+    with listening(Handler) as address:
+        file = conf(tmp_path, f"\n{text}\n{ENTRY}".replace("URL", f"{address}/x.conf"))
+        with pytest.raises(SpecError, match=r"line [234]: include isn't allowed.*--allow-substitution"):
+            read_conf(file)
+    assert requests == []
+
+
+def test_a_comment_or_a_text_about_includes_is_no_include(tmp_path: Path) -> None:
+    text = f'# include "other.conf"\nincluded: "x"\nnote: "we include (all)"\n{ENTRY}'
+    assert list(map(str, read_conf(conf(tmp_path, text)))) == ["boolq"]
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ('entries: [{description: "boolq:model="${CANARY}}]', 2),
+        ('entries: [{description: "boolq:model="${?CANARY}}]', 2),
+        ('model: ${CANARY}\nentries: [{description: "boolq"}]', 2),
+        ('CANARY: ${CANARY}"x"\nentries: [{description: "boolq"}]', 2),
+        ('CANARY += "x"\nentries: [{description: "boolq"}]', 2),
+        ('a: 1\nentries: [\n\t{description: "boolq:model="${a}}\n]', 4),
+        ("a { b: [1, {c: ${CANARY}}] }\nentries: []", 2),
+    ],
+)
+def test_a_substitution_is_refused_with_its_line(
+    tmp_path: Path, text: str, line: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CANARY", "canary-value")
+    file = conf(tmp_path, f"# a comment\n{text}")
+    with pytest.raises(SpecError, match=rf"line {line}: \$\{{'(CANARY|a)'\}} isn't allowed") as refused:
+        read_conf(file)
+    assert "canary-value" not in str(refused.value)
+
+
+def test_substitution_can_be_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SUBJECT", "anatomy")
+    (tmp_path / "other.conf").write_text('entries: [{description: "mmlu:subject="${SUBJECT}}]')
+    file = conf(tmp_path, 'include "other.conf"')
+    assert list(map(str, read_conf(file, allow_substitution=True))) == ["mmlu:subject=anatomy"]
+
+
+PIECES = [
+    *(
+        "include ",
+        '"other.conf"',
+        'file("other.conf")',
+        "required(",
+        ")",
+        "a: ",
+        '"',
+        '"""',
+        "#",
+        "//",
+        "\n",
+        "\r",
+        ",",
+    ),
+    *("{", "}", "[", "]", "\\", "b", " = ", "\t", 'include "other.conf"'),
+]
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=12))
+def test_pyhocon_reads_no_file_that_the_check_allows(pieces: list[str]) -> None:
+    text = "".join(pieces)
+    try:
+        entries_module._refuse_include("x.conf", text)
+    except SpecError:
+        return
+    opened: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ConfigFactory, "parse_file", lambda path, **_: opened.append(path) or [])
+        patch.setattr(ConfigFactory, "parse_URL", lambda url, **_: opened.append(url) or [])
+        with suppress(Exception):
+            ConfigFactory.parse_string(text, resolve=False)
+    assert opened == []
+
+
+def test_an_entry_with_code_or_a_foreign_key_needs_trust(tmp_path: Path) -> None:
+    model = "http(url='http://example.org/v1',name='m',key_env='OPENAI_API_KEY')"
+    file = conf(tmp_path, f'entries: [{{description: "boolq:model={model}"}}]')
+    with pytest.raises(PlanError, match=r"send the environment variable OPENAI_API_KEY to example\.org"):
+        read_conf(file)
+    assert str(read_conf(file, trusted=True)[0]) == f"boolq:model={model}"
