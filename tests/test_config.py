@@ -186,3 +186,20 @@ def test_short_values_and_other_variables_are_no_secrets(monkeypatch: pytest.Mon
 def test_a_root_is_a_folder_or_an_address() -> None:
     with pytest.raises(ArgumentError, match=r"configure\(store=5\): store must be a folder or an address"):
         config.configure(store=5)  # type: ignore[arg-type]
+
+
+def test_the_flush_interval_is_2_seconds_unless_it_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert config.flush_seconds() == 2.0
+    monkeypatch.setenv("HELMFRAME_FLUSH_SECONDS", "0.5")
+    assert config.flush_seconds() == 0.5
+    config.configure(flush_seconds=10)
+    assert config.flush_seconds() == 10.0
+
+
+@pytest.mark.parametrize("value", [0, -1, float("inf"), float("nan"), True, "soon"])
+def test_a_flush_interval_is_a_number_of_seconds(value: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ArgumentError, match=r"configure\(flush_seconds=…\): .* isn't a number of seconds > 0"):
+        config.configure(flush_seconds=value)
+    monkeypatch.setenv("HELMFRAME_FLUSH_SECONDS", "never")
+    with pytest.raises(ArgumentError, match="HELMFRAME_FLUSH_SECONDS: 'never'"):
+        config.flush_seconds()
