@@ -1,12 +1,15 @@
 """A run in its own process, with a model whose completions depend on the prompt only; prints its table and counts.
 
 `python -m tests.acceptance.shared_store_child JSON`, with the fields of `Child`. The model appends a line per
-completion to the log, when it returns: the time and the hash of the prompt.
+completion to the log, when it returns: the time and the hash of the prompt. Without arguments, each line of stdin is
+`[fields, variables, file]`: a run is forked, which saves imports, and prints to the file; stdout has its process id.
 """
 
 import hashlib
+import importlib
 import json
 import os
+import signal
 import sys
 import time
 from dataclasses import asdict, dataclass
@@ -81,5 +84,31 @@ def main(child: Child) -> None:
     print(json.dumps(table(child.plan, child)))
 
 
+def serve() -> None:
+    """Fork a run for each line of stdin."""
+    for module in ("helmframe._pipeline", "helmframe.results", "s3fs"):
+        importlib.import_module(module)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # ended runs leave no zombies
+    for line in sys.stdin:
+        fields, variables, file = json.loads(line)
+        pid = os.fork()
+        if pid:
+            print(pid, flush=True)
+            continue
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        os.environ.update(variables)
+        with Path(file).open("w") as out:
+            os.dup2(out.fileno(), 1)
+            os.dup2(out.fileno(), 2)
+        try:
+            main(Child(**fields))
+            sys.stdout.flush()
+        finally:
+            os._exit(0)
+
+
 if __name__ == "__main__":
-    main(Child(**json.loads(sys.argv[1])))
+    if len(sys.argv) > 1:
+        main(Child(**json.loads(sys.argv[1])))
+    else:
+        serve()

@@ -34,8 +34,8 @@ def descriptors() -> int:
 def random_plans(draws: random.Random) -> Iterator[tuple[str, hf.Plan]]:
     """Yield random plans, each with a name that its table depends on."""
     while True:
-        subject = draws.choice(["music", "biology", "history", "physics"])
-        perturbation = draws.choice(["typos", "lowercase", "mild_mix"])
+        subject = draws.choice(["music", "biology", "astronomy", "english"])
+        perturbation = draws.choice(["typos", "lowercase", "extra_space"])
         shots = draws.choice([0, 1])
         plan = hf.scenario("sampler").where(subject=subject).perturb(perturbation).adapt(shots=shots)
         yield f"{subject} {perturbation} {shots}", plan
