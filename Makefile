@@ -85,9 +85,11 @@ acceptance: $(VENV)/.dev $(MODEL)/.made
 simulations: $(VENV)/.dev $(MODEL)/.made
 	$(BIN)/pytest -s -m simulation tests/acceptance
 
-# Faults, kills, damages, random inputs and large data, for hours.
+# Faults, kills, damages, random inputs and large data, for hours: `make soak KILLS=10 MINUTES=1` is a short one.
+KILLS ?= 100
+MINUTES ?= 60
 soak: $(VENV)/.dev $(MODEL)/.made
-	$(BIN)/pytest -s -m soak tests/acceptance
+	SOAK_KILLS=$(KILLS) SOAK_MINUTES=$(MINUTES) $(BIN)/pytest -s -m soak tests/acceptance
 
 # Random run entries by HELM's own helm-run and by helmframe: equal/total by adapter, differences in build/parity.txt.
 SEED ?= 20

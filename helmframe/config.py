@@ -5,6 +5,7 @@ repr shows them.
 """
 
 import ipaddress
+import math
 import os
 import re
 from dataclasses import dataclass, field, replace
@@ -22,6 +23,7 @@ HUB = "https://huggingface.co"
 MIN_SECRET = 8
 # The shortest key that is replaced in a completion, where a shorter text may be a word.
 MIN_ECHO = 16
+FLUSH_SECONDS = 2.0
 
 # The rule for names of variables and arguments, in capitals with underscores: see `is_credential_name`.
 _CREDENTIAL_NAME = re.compile(
@@ -126,6 +128,7 @@ class _Settings:
     download: bool | None = None
     download_base: str | None = None
     lm_eval_tasks: str | None = None
+    flush_seconds: float | None = None
 
 
 _settings = _Settings()
@@ -145,6 +148,7 @@ def configure(
     download: bool | None = None,
     download_base: str | None = None,
     lm_eval_tasks: str | Path | None = None,
+    flush_seconds: float | None = None,
 ) -> None:
     """Set the locations of data and store, S3 credentials and permissions for this process.
 
@@ -174,10 +178,12 @@ def configure(
             `BASE/host/path`. Overrides HELMFRAME_DOWNLOAD_BASE.
         lm_eval_tasks: The folder with lm-eval's task files; default that of the installed lm-eval. Overrides
             HELMFRAME_LM_EVAL_TASKS.
+        flush_seconds: The seconds within which completions are stored; default 2. A killed run loses at most the
+            completions of this interval. Overrides HELMFRAME_FLUSH_SECONDS.
 
     Raises:
-        ArgumentError: `data`, `store` or `prices` isn't a path or an address, `s3_endpoint` isn't an http address, or
-            `download_base` has no scheme.
+        ArgumentError: `data`, `store` or `prices` isn't a path or an address, `s3_endpoint` isn't an http address,
+            `download_base` has no scheme, or `flush_seconds` isn't a number > 0.
     """
     global _settings
     for name, root in (("data", data), ("store", store), ("prices", prices), ("lm_eval_tasks", lm_eval_tasks)):
@@ -199,6 +205,7 @@ def configure(
         download=download,
         download_base=download_base,
         lm_eval_tasks=None if lm_eval_tasks is None else str(lm_eval_tasks),
+        flush_seconds=None if flush_seconds is None else _flush_interval(flush_seconds, "configure(flush_seconds=…)"),
     )
     if download_base is not None and not download_base.startswith(("http://", "https://")):
         raise ArgumentError(
@@ -250,6 +257,27 @@ def lm_eval_tasks() -> Path | None:
     """Return the configured folder with lm-eval's task files; None: that of the installed lm-eval."""
     folder = _settings.lm_eval_tasks or os.environ.get("HELMFRAME_LM_EVAL_TASKS")
     return from_home(folder) if folder else None
+
+
+def flush_seconds() -> float:
+    """Return the seconds within which completions are stored; 2 by default.
+
+    Raises:
+        ArgumentError: HELMFRAME_FLUSH_SECONDS isn't a number > 0.
+    """
+    if _settings.flush_seconds is not None:
+        return _settings.flush_seconds
+    return _flush_interval(os.environ.get("HELMFRAME_FLUSH_SECONDS") or FLUSH_SECONDS, "HELMFRAME_FLUSH_SECONDS")
+
+
+def _flush_interval(value: object, name: str) -> float:
+    try:
+        seconds = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        seconds = math.nan
+    if isinstance(value, bool) or not 0 < seconds < math.inf:
+        raise ArgumentError(f"{name}: {str(value)[:100]!r} isn't a number of seconds > 0. Write 2, for example.")
+    return seconds
 
 
 def code_allowed() -> bool:

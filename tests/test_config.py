@@ -304,3 +304,20 @@ def test_an_echo_is_replaced_if_the_key_has_16_characters(monkeypatch: pytest.Mo
     assert config.without_echo("a canary-012345678, b canary-01234567") == "a ***, b canary-01234567"
     # a model may have generated this
     assert config.without_echo("ghp_0123456789abcdefghij") == "ghp_0123456789abcdefghij"
+
+
+def test_the_flush_interval_is_2_seconds_unless_it_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert config.flush_seconds() == 2.0
+    monkeypatch.setenv("HELMFRAME_FLUSH_SECONDS", "0.5")
+    assert config.flush_seconds() == 0.5
+    config.configure(flush_seconds=10)
+    assert config.flush_seconds() == 10.0
+
+
+@pytest.mark.parametrize("value", [0, -1, float("inf"), float("nan"), True, "soon"])
+def test_a_flush_interval_is_a_number_of_seconds(value: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ArgumentError, match=r"configure\(flush_seconds=…\): .* isn't a number of seconds > 0"):
+        config.configure(flush_seconds=value)
+    monkeypatch.setenv("HELMFRAME_FLUSH_SECONDS", "never")
+    with pytest.raises(ArgumentError, match="HELMFRAME_FLUSH_SECONDS: 'never'"):
+        config.flush_seconds()

@@ -11,6 +11,7 @@ import polars as pl
 from helmframe import config
 from helmframe.cli.command import add_verbose, command, print_status, print_text
 from helmframe.errors import ArgumentError, StoreError, UnknownNameError
+from helmframe.store.claims import remove_orphans
 from helmframe.store.contents import StoreEntry, contents, count_rows, export, list_entries, read_completions
 from helmframe.store.files import Address, address_of
 from helmframe.store.maintenance import compact, remove_completions, verify
@@ -50,6 +51,7 @@ def add_store(parser: argparse.ArgumentParser) -> None:
     )
     show.add_argument("-n", type=int, default=5, metavar="N", help="number of completions")
     check = add("verify", "Verify the checksum of every file; exit with 1 if one is damaged", "verify", _verify)
+    check.description = f"{check.description} Unfinished files of ended processes are removed."
     check.add_argument(
         "--set-aside", action="store_true", help="move damaged files to the folder `damaged` of the store"
     )
@@ -144,6 +146,13 @@ def _read_some(root: Address, target: str, scenario: str | None, n: int) -> list
 
 def _verify(arguments: argparse.Namespace) -> None:
     root = _root(arguments)
+    try:
+        orphans = remove_orphans(root)
+    except StoreError as error:  # a store that may only be read is verified too
+        print_status(f"Removing the files of ended processes failed: {error}")
+        orphans = []
+    if orphans:
+        print_status(f"removed {len(orphans):,} unfinished files of ended processes")
     n_files = n_damaged = size = 0
     for check in verify(root):
         n_files, size = n_files + 1, size + check.file.size

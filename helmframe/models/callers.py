@@ -1,6 +1,7 @@
 """Callers of a model's queue: their prompts and progress, and the requests of the current model call."""
 
 import json
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -86,13 +87,16 @@ class Caller:
     def backlog(self) -> int:
         return self.taken - self.fetched
 
-    def next(self, stop: threading.Event | None) -> list[Outcome] | None:
-        """Return the next outcomes; None once `stop` is set."""
+    def next(self, stop: threading.Event | None, idle: float | None = None) -> list[Outcome] | None:
+        """Return the next outcomes; none after `idle` seconds without any, None once `stop` is set."""
+        deadline = math.inf if idle is None else time.monotonic() + idle
         while stop is None or not stop.is_set():
             try:
                 # a short timeout, because this thread sees signals of other threads only when it wakes
                 outcomes = self.outbox.get(timeout=POLL)
             except Empty:
+                if time.monotonic() >= deadline:
+                    return []
                 continue
             if isinstance(outcomes, BaseException):
                 raise outcomes

@@ -20,6 +20,7 @@ from helmframe.store import (
     ProcessCompletions,
     address_of,
 )
+from helmframe.store.files import name_of
 from helmframe.store.run_cache import STORED, RunCompletions, cache_of
 
 
@@ -57,7 +58,9 @@ class CompletionCache:
 
     def completions(self, model: Model, fingerprint: str, scenario: str) -> CompletionStore:
         """Return the completions of a model and scenario."""
-        if self.run is None or model.durable:
+        if self.run is not None and model.durable:
+            return ParquetCompletions(self.root, fingerprint, scenario, run=name_of(self.run))
+        if self.run is None:
             return completions_of(self.root, model, fingerprint, scenario)
         return RunCompletions(self.run, fingerprint, scenario)
 

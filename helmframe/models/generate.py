@@ -2,17 +2,17 @@
 
 import json
 import math
-import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from helmframe import config
 from helmframe._core.expressions import is_starved
 from helmframe._core.images import LoadImage
 from helmframe._core.safe_text import get_logger
@@ -25,12 +25,14 @@ from helmframe.models.model import SCORES, Completion, Model, Pair, Prompt, Seed
 from helmframe.models.prompts import ImagePrompts, PairedPrompts, Prompts, rows_of
 from helmframe.models.scheduler import ModelQueue, Outcome, queue_of
 from helmframe.store import COMPLETION_SCHEMA, REQUEST_COLUMNS, CompletionStore, ParquetCompletions
+from helmframe.store.claims import Claims, SharedRequests
 
 if TYPE_CHECKING:
     from helmframe.models.batch_runs import Batches
 
 FLUSH_ROWS = 8192
-FLUSH_SECONDS = 2.0
+# Completions are written after this share of the interval, so that they are stored when it ends.
+FLUSH_SHARE = 0.8
 NUMBERS = {"temperature": int | float, "top_p": int | float, "max_tokens": int, "top_k": int, "seed": int}
 RANGES = {"temperature": (0, math.inf), "top_p": (0, 1), "max_tokens": (0, math.inf)}
 # The duration of a block of requests; between blocks, completions of other processes are read.
@@ -68,7 +70,7 @@ def generate(
         requests: `FITTED`, one row per output, as `request_ids` returns them.
         prefixes: `PREFIXES`.
         model: The model.
-        stored: The model's stored completions; new completions are added within 2 s.
+        stored: The model's stored completions; new completions are added within `config.flush_seconds()`.
         fingerprint: The model's current fingerprint.
         send: Whether to send requests; False reads stored completions only.
         fresh: Whether to generate cached completions again.
@@ -142,6 +144,11 @@ def _complete(
     joined = _with_results(requests, cached)
     sent = _unsent(joined, requests, model)
     missing = sent.unique("request_id", keep="first", maintain_order=True)
+    planned = missing
+    if missing.height and joined["cached"].count():
+        planned = _unsent(joined.with_columns(cached=pl.lit(None)), requests, model).unique(
+            "request_id", keep="first", maintain_order=True
+        )
     if batches is None:
         missing = missing.head(budget.grant(missing.height) if send else 0)
     else:
@@ -151,7 +158,7 @@ def _complete(
     report("refused", requests["refused"].count())
     report("shared", sent.join(missing, on="request_id", how="semi").height - missing.height)
     if missing.height and batches is None:
-        frames = _run(missing, prefixes, model, fingerprint, stored, budget, report, load_image)
+        frames = _run(missing, planned, prefixes, model, fingerprint, stored, budget, report, load_image)
         joined = _with_results(requests, pl.concat([cached, *frames], how="diagonal"))
     elif missing.height and batches is not None:
         frame = _collect(missing, prefixes, model, stored, batches, budget, report)
@@ -260,6 +267,7 @@ def _is_text(value: object) -> bool:
 
 def _run(
     missing: pl.DataFrame,
+    planned: pl.DataFrame,
     prefixes: pl.DataFrame,
     model: Model,
     fingerprint: str,
@@ -270,28 +278,23 @@ def _run(
 ) -> list[pl.DataFrame]:
     """Return the results (`RESULT`), which are stored as they come; `cached` marks completions of other processes."""
     queue = queue_of(model, fingerprint)
-    writer = CompletionWriter(partial(_store, model, prefixes, stored))
+    claims = Claims(stored.folder, stored.run) if isinstance(stored, ParquetCompletions) else None
+
+    def store(block: pl.DataFrame, outcomes: list[Outcome]) -> pl.DataFrame:
+        frame = _store(model, prefixes, stored, block, outcomes)
+        if claims is not None:
+            claims.note_progress()
+        return frame
+
+    writer = CompletionWriter(store)
     cached: list[pl.DataFrame] = []
-    scored = missing.with_columns(scored=pl.col("continuation").is_not_null())
     try:
-        keys = ["decoding", "scored"] if model.seeded else ["decoding", "output_index", "repeat", "scored"]
-        for group in scored.partition_by(keys, maintain_order=True):
-            waiting = _rotated(group) if model.durable else group
+        for waiting in _queues(missing, planned, model, stored, claims):
             while waiting.height and not budget.stopped.is_set():
                 size = queue.block  # read once, because other callers of the model may change it
-                block, waiting = waiting.head(size), waiting.slice(size)
-                started = time.monotonic()
-                _run_block(block, prefixes, model, queue, writer, budget, report, load_image)
-                pace = BLOCK_SECONDS / max(time.monotonic() - started, 1e-3)
-                # a block is at least one batch, even for a slow model
-                queue.block = max(model.batch, min(round(block.height * min(max(pace, 0.25), 4.0)), FLUSH_ROWS))
-                if not waiting.height:
-                    continue
-                new = stored.read_new(*_range(waiting)).join(waiting, on="request_id", how="semi")
+                block, new, names = waiting.take(size, budget.stopped)
                 if new.height:
                     report("cached", new.height)
-                    # rotated again, so that the two processes don't run the same requests next
-                    waiting = _rotated(waiting.join(new, on="request_id", how="anti", maintain_order="left"))
                     cached.append(
                         new.with_columns(
                             attempts=pl.lit(0, dtype=pl.Int64),
@@ -299,10 +302,55 @@ def _run(
                             cached=pl.lit(value=True),
                         ).select(*RESULT, "cached")
                     )
+                if not block.height:
+                    continue
+                started = time.monotonic()
+                release = partial(claims.release, names) if claims is not None else None
+                _run_block(block, prefixes, model, queue, writer, budget, report, load_image, release)
+                pace = BLOCK_SECONDS / max(time.monotonic() - started, 1e-3)
+                # a block is at least one batch, even for a slow model
+                queue.block = max(model.batch, min(round(block.height * min(max(pace, 0.25), 4.0)), FLUSH_ROWS))
     finally:
         # also after a failed write or Ctrl-C, because completions may have a price
-        run_uninterrupted(writer.close)
+        try:
+            run_uninterrupted(writer.close)
+        finally:
+            if claims is not None:
+                claims.close()
     return cached + [frame.with_columns(cached=pl.lit(value=False)) for frame in writer.frames]
+
+
+class OwnRequests:
+    """The requests that this process has not sent yet and that no other process sends; see `SharedRequests`."""
+
+    def __init__(self, missing: pl.DataFrame) -> None:
+        self._rows = missing
+
+    @property
+    def height(self) -> int:
+        """The number of requests that are not sent yet."""
+        return self._rows.height
+
+    def take(self, size: int, stopped: threading.Event) -> tuple[pl.DataFrame, pl.DataFrame, list[str]]:  # noqa: ARG002
+        """Return `size` requests to send."""
+        block, self._rows = self._rows.head(size), self._rows.slice(size)
+        return block, block.clear(), []
+
+
+def _queues(
+    missing: pl.DataFrame, planned: pl.DataFrame, model: Model, stored: CompletionStore, claims: Claims | None
+) -> Iterator[SharedRequests | OwnRequests]:
+    """Yield the requests that can share model calls: those with the same decoding parameters."""
+    keys = ["decoding", "scored"] if model.seeded else ["decoding", "output_index", "repeat", "scored"]
+    scored = pl.col("continuation").is_not_null()
+    groups = missing.with_columns(scored=scored).partition_by(keys, maintain_order=True, as_dict=True)
+    if claims is None or not isinstance(stored, ParquetCompletions):
+        yield from map(OwnRequests, groups.values())
+        return
+    named = planned.select("request_id", "decoding", "output_index", "repeat", scored=scored)
+    all_groups = named.partition_by(keys, as_dict=True, maintain_order=True)
+    for key, group in groups.items():
+        yield SharedRequests(group, all_groups[key], stored, claims, model.batch)
 
 
 def _batches_of(model: Model, fingerprint: str, stored: CompletionStore, budget: Budget) -> "Batches | None":
@@ -372,7 +420,7 @@ def _sent_live(
 ) -> bool:
     """Send a request live, and return whether its completion is stored."""
     try:
-        frames = _run(request, prefixes, model, fingerprint, stored, budget, lambda event, count: None, None)  # noqa: ARG005
+        frames = _run(request, request, prefixes, model, fingerprint, stored, budget, lambda event, count: None, None)  # noqa: ARG005
     except (CapabilityError, SourceBrokenError) as error:  # some deployments run batches only
         logger.warning("%s: the first request is not sent live, but in a batch: %s", model.name, error)
         return False
@@ -424,12 +472,6 @@ def _collect(
     return results.select(*RESULT, "cached")
 
 
-def _rotated(group: pl.DataFrame) -> pl.DataFrame:
-    """Return the rows rotated at random, so that processes that share a store seldom send the same requests."""
-    offset = secrets.randbelow(max(group.height, 1))
-    return pl.concat([group.slice(offset), group.head(offset)])
-
-
 def _range(rows: pl.DataFrame) -> tuple[int, int]:
     low, high = rows.select(low=pl.col("row_index").min(), high=pl.col("row_index").max()).row(0)
     return int(low), int(high)
@@ -444,7 +486,10 @@ def _run_block(
     budget: Budget,
     report: Report,
     load_image: LoadImage | None,
+    stored: Callable[[], None] | None,
 ) -> None:
+    """Send the requests of a block; `stored` is called once their completions are stored."""
+
     def labels(index: int) -> dict[str, str]:
         scenario, instance_id = block.select("scenario", "instance_id").row(index)
         return {"scenario": scenario, "instance_id": instance_id, "model": model.name}
@@ -462,12 +507,21 @@ def _run_block(
     pending: list[Outcome] = []
     left: list[Outcome] = []
     flushed = time.monotonic()
+    interval = FLUSH_SHARE * config.flush_seconds()
     sizes = _sizes(block, prefixes) if budget.charges(model.name) else []
     outcomes = queue.run(
-        prompts, _decoding(block, model), labels=labels, priority=budget.priority, stop=budget.stopped, left=left
+        prompts,
+        _decoding(block, model),
+        labels=labels,
+        priority=budget.priority,
+        stop=budget.stopped,
+        left=left,
+        idle=interval / 4,  # so that the completions of a slow model are written in time
     )
     try:
         for batch in outcomes:
+            if not batch and not pending:
+                continue
             pending += batch
             if sizes:
                 characters = [sizes[outcome.index] for outcome in batch]
@@ -477,12 +531,12 @@ def _run_block(
             completions = [outcome.completion for outcome in batch if outcome.completion is not None]
             for name in ("prompt_tokens", "output_tokens"):
                 report(name, sum(getattr(completion, name) or 0 for completion in completions))
-            if len(pending) >= FLUSH_ROWS or time.monotonic() - flushed > FLUSH_SECONDS:
+            if len(pending) >= FLUSH_ROWS or time.monotonic() - flushed > interval:
                 lot, pending = pending, []
                 writer.add(block, lot)
                 flushed = time.monotonic()
     finally:
-        run_uninterrupted(partial(_finish, outcomes, writer, block, pending, left))
+        run_uninterrupted(partial(_finish, outcomes, writer, block, pending, left, stored))
 
 
 def _finish(
@@ -491,9 +545,10 @@ def _finish(
     block: pl.DataFrame,
     pending: list[Outcome],
     left: list[Outcome],
+    stored: Callable[[], None] | None,
 ) -> None:
     outcomes.close()
-    writer.add(block, pending + left)
+    writer.add(block, pending + left, stored)
 
 
 def _sizes(group: pl.DataFrame, prefixes: pl.DataFrame) -> list[int]:
@@ -620,18 +675,19 @@ class CompletionWriter:
     def __init__(self, store: Store) -> None:
         self.frames: list[pl.DataFrame] = []
         self._store = store
-        self._lots: deque[tuple[pl.DataFrame, list[Outcome]]] = deque()  # lots that are not stored yet
+        # lots that are not stored yet, with the function that is called afterwards
+        self._lots: deque[tuple[pl.DataFrame, list[Outcome], Callable[[], None] | None]] = deque()
         self._task: BackgroundTask[None] | None = None
 
-    def add(self, block: pl.DataFrame, outcomes: list[Outcome]) -> None:
-        """Store outcomes in the background, after waiting until earlier outcomes are stored.
+    def add(self, block: pl.DataFrame, outcomes: list[Outcome], stored: Callable[[], None] | None = None) -> None:
+        """Store outcomes in the background, after waiting until earlier outcomes are stored; then call `stored`.
 
         Raises:
             StoreError: Earlier outcomes could not be stored. `close` retries them.
         """
-        if not outcomes:
+        if not outcomes and stored is None:
             return
-        self._lots.append((block, outcomes))
+        self._lots.append((block, outcomes, stored))
         if self._task is not None:
             self._task.result()
         self._task = BackgroundTask(self._write)
@@ -647,10 +703,14 @@ class CompletionWriter:
         try:
             self._write()
         except StoreError as error:
-            lost = sum(len(outcomes) for _, outcomes in self._lots)
+            lost = sum(len(outcomes) for _, outcomes, _ in self._lots)
             raise StoreError(f"{error} {lost:,} completions are not stored.") from error
 
     def _write(self) -> None:
         while self._lots:
-            self.frames.append(self._store(*self._lots[0]))
+            block, outcomes, stored = self._lots[0]
+            if outcomes:
+                self.frames.append(self._store(block, outcomes))
             self._lots.popleft()
+            if stored is not None:
+                stored()

@@ -60,6 +60,7 @@ class ModelQueue:
         priority: int = 0,
         stop: threading.Event | None = None,
         left: list[Outcome] | None = None,
+        idle: float | None = None,
     ) -> Generator[list[Outcome], None, None]:
         """Yield the outcome of every prompt, in lists as batches complete, in any order.
 
@@ -81,6 +82,7 @@ class ModelQueue:
             stop: An event that stops the iteration. Prompts that were not sent are withdrawn, and nothing is retried.
                 The available outcomes, and those of calls that end within 5 s, are still yielded.
             left: A list that receives the outcomes that are not fetched if the iteration ends early.
+            idle: The seconds after which an empty list is yielded if there are no outcomes. By default none is.
 
         Raises:
             NotAModelError, SourceError, CapabilityError: The model doesn't load, or doesn't support the prompts.
@@ -97,7 +99,7 @@ class ModelQueue:
         self._enter(caller)
         try:
             while caller.fetched < caller.total:
-                outcomes = caller.next(stop)
+                outcomes = caller.next(stop, idle)
                 if outcomes is None:
                     self._leave(caller)
                     yield from caller.last()

@@ -2,6 +2,7 @@
 
     STORE/completions/MODEL/SCENARIO/LOW-HIGH-VERSION-….parquet      completions (helmframe.store.parts)
     STORE/completions/MODEL/SCENARIO/prefixes-ID-CHECKSUM.parquet    the prefixes that those requests share
+    STORE/completions/MODEL/SCENARIO/.BLOCK.claim.part               requests that a process sends now (store.claims)
     STORE/runs/RUN/…                                                 the tables of one run
     STORE/runs/RUN/cache/completions/…                               its completions of unpinned models
     STORE/damaged/…                                                  unreadable parts

@@ -15,7 +15,7 @@ from typing import ClassVar, Protocol
 import polars as pl
 
 from helmframe._schema import COMPLETIONS
-from helmframe.store.files import Address, File, below, settled_listing, write
+from helmframe.store.files import Address, File, below, scan, settled_listing, write
 from helmframe.store.parts import Part, encode, mark_of, part_path, read_parts, sealed, unmatched
 
 COMPLETION_SCHEMA = {
@@ -48,13 +48,6 @@ class CompletionStore(Protocol):
             wanted: request_ids; most completions of other requests are skipped.
         """
 
-    def read_new(self, low: int, high: int) -> pl.DataFrame:
-        """Return the completions that other processes have added since the last read.
-
-        The store is listed once a second at most, and less often if listings take more than a fifth of the time.
-        Between listings the result is empty.
-        """
-
     def append(self, answers: pl.DataFrame, prefixes: pl.DataFrame) -> None:
         """Store completions (`COMPLETION_SCHEMA`, `REQUEST_COLUMNS`, row_index) and the prefixes of their prompts."""
 
@@ -63,12 +56,23 @@ class ParquetCompletions:
     """Completions in a folder or bucket."""
 
     TRIES = 5
-    NEWS_SECONDS = 1.0
+    # The largest share of the time for listings, of those that take longer than 0.1 s.
     NEWS_SHARE = 0.2
+    FAST_SECONDS = 0.1
 
-    def __init__(self, root: Address, fingerprint: str, scenario: str, *, new: bool = False) -> None:
-        """`new`: the folder is empty, so that no part replaces another."""
+    def __init__(self, root: Address, fingerprint: str, scenario: str, *, new: bool = False, run: str = "") -> None:
+        """Open the completions of a model and scenario.
+
+        Args:
+            root: The root of the store.
+            fingerprint: The model's fingerprint.
+            scenario: The name of the scenario.
+            new: Whether the folder is empty, so that no part replaces another.
+            run: The id of the current run, if there is one.
+        """
         self.root = root
+        self.run = run
+        self.temporary: list[File] = []  # the temporary files in the folder when it was listed last
         self._path = f"{fingerprint[:32]}/{file_name(scenario)}"
         self.folder = below(root, "completions", *self._path.split("/"))
         self._damaged = damaged_folder(root, self._path)
@@ -76,7 +80,7 @@ class ParquetCompletions:
         self._prefixes: set[str] = set()
         self._seen: set[str] = set()
         self._opened = time.monotonic()
-        self._next_look = self._opened + self.NEWS_SECONDS
+        self._next_look = self._opened
         self._counted = False
         self._read_ids: list[pl.Series] | None = [] if new else None  # hashes of the request_ids read
 
@@ -107,24 +111,32 @@ class ParquetCompletions:
         self._read_ids = [*(self._read_ids or []), rows["request_id"].hash()]
         return rows.drop(VERSION)
 
-    def read_new(self, low: int, high: int) -> pl.DataFrame:
-        """See `CompletionStore`.
+    def read_new(self, low: int, high: int, *, always: bool = True) -> pl.DataFrame:
+        """Return the completions between two values of row_index that other processes have added since the last read.
+
+        Args:
+            low: The lowest row_index.
+            high: The highest row_index, included.
+            always: Whether the store is listed in any case. If not, and listing it is slow, it is listed now and then
+                only, and the result is empty in between.
 
         Raises:
             StoreError: as `read`.
         """
         started = time.monotonic()
-        if started < self._next_look:
+        if started < self._next_look and not always:
             return pl.DataFrame(schema=COMPLETION_SCHEMA)
-        _listings.forget(self.folder)
-        near = [part for part in self._parts() if part.low <= high and low <= part.high]
+        files, self.temporary = scan(self.folder)
+        # listing a bucket with ten thousands of parts takes seconds, and the model waits meanwhile
+        listed = time.monotonic()
+        pause = (listed - started) / self.NEWS_SHARE if listed - started > self.FAST_SECONDS else 0.0
+        self._next_look = listed + pause
+        parts = [part for part in map(Part.named, files) if part is not None]
+        _versions.see(self.folder, parts)
+        near = [part for part in parts if part.low <= high and low <= part.high]
         new = [part for part in near if part.file.name not in self._seen]
         self._seen.update(part.file.name for part in new)
-        completions = newest(read_parts(self.root, new, COMPLETION_SCHEMA | VERSION).rows).drop(VERSION)
-        # listing a bucket with ten thousands of parts takes seconds, and the model waits meanwhile
-        ended = time.monotonic()
-        self._next_look = ended + max(self.NEWS_SECONDS, (ended - started) / self.NEWS_SHARE)
-        return completions
+        return newest(read_parts(self.root, new, COMPLETION_SCHEMA | VERSION).rows).drop(VERSION)
 
     def oldest(self) -> int | None:
         """Return when the oldest completion was written, in nanoseconds since 1970; None if there is none.
@@ -206,10 +218,6 @@ class ProcessCompletions:
             if len(parts) > 1:
                 parts[:] = [pl.concat(parts).unique("request_id", keep="last", maintain_order=True)]
             return parts[0] if parts else pl.DataFrame(schema=COMPLETION_SCHEMA)
-
-    def read_new(self, low: int, high: int) -> pl.DataFrame:  # noqa: ARG002
-        """See `CompletionStore`; no other process can add completions."""
-        return pl.DataFrame(schema=COMPLETION_SCHEMA)
 
     def append(self, answers: pl.DataFrame, prefixes: pl.DataFrame) -> None:  # noqa: ARG002
         """See `CompletionStore`."""

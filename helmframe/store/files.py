@@ -8,11 +8,14 @@ atomic. A failure is a `StoreError` with the address and without credentials. Re
 import importlib
 import importlib.util
 import os
+import platform
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 from uuid import uuid4
@@ -28,6 +31,12 @@ Address: TypeAlias = Path | str
 WAITS: tuple[float, ...] = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
 _TIMEOUT = 30  # seconds, per request
 _AT_ONCE = 64  # files read together
+# A temporary file has the identity of its process in its name.
+_TEMPORARY = re.compile(r"\..*\.([0-9a-f]{24})[0-9a-f]{8}\.part")
+_UNKNOWN = "0" * 8
+# Error codes of a conditional put: the file exists, or the server has no conditional puts.
+_EXISTS = ("PreconditionFailed", "ConditionalRequestConflict", "412", "409")
+_NO_CONDITION = ("NotImplemented", "InvalidArgument", "InvalidRequest")
 
 
 @dataclass(frozen=True)
@@ -69,15 +78,25 @@ def name_of(address: Address) -> str:
 
 
 def listing(folder: Address) -> list[File]:
-    """Return the files in a folder and below, sorted by name; without unfinished ones.
+    """Return the files in a folder and below, sorted by name; without temporary files.
 
     A missing folder has no files.
+    """
+    return scan(folder)[0]
+
+
+def scan(folder: Address) -> tuple[list[File], list[File]]:
+    """Return the files in a folder and below, and the temporary files, both sorted by name.
+
+    Temporary files are hidden and end in `.part`: half-written files, and claims (`helmframe.store.claims`).
     """
     if isinstance(folder, Path):
         files = _attempt(lambda: list(_walk(folder)), folder, "read")
     else:
         files = _attempt(lambda: _find(folder), folder, "read")
-    return sorted((file for file in files if not _unfinished(file.name)), key=lambda file: file.name)
+    files.sort(key=lambda file: file.name)
+    unfinished = [file for file in files if _unfinished(file.name)]
+    return [file for file in files if not _unfinished(file.name)] if unfinished else files, unfinished
 
 
 def settled_listing(folder: Address) -> list[File]:
@@ -146,6 +165,121 @@ def write(data: bytes, address: Address) -> None:
     else:
         filesystem, path = _bucket(address)
         _attempt(lambda: filesystem.pipe_file(path, data), address, "write to")
+
+
+def create(data: bytes, address: Address) -> bool:
+    """Write a new file, and return True; return False if it exists. Only one of several processes creates a file.
+
+    A server without conditional puts replaces an existing file.
+
+    Raises:
+        StoreError: Writing fails.
+    """
+    if isinstance(address, Path):
+        return _attempt(lambda: _create(address, data), address, "write to")
+    filesystem, path = _bucket(address)
+
+    def put() -> bool:
+        try:
+            filesystem.pipe_file(path, data, mode="create")
+        except FileExistsError:
+            return False
+        except OSError as error:
+            response = getattr(error.__cause__, "response", None) or {}
+            code = str(response.get("Error", {}).get("Code", ""))
+            if code in _EXISTS:
+                return False
+            if code not in _NO_CONDITION:
+                raise
+            filesystem.pipe_file(path, data)
+        return True
+
+    return _attempt(put, address, "write to")
+
+
+def touch(data: bytes, address: Address) -> None:
+    """Set the modification time of a file with this content to the present; a missing file on disk is ignored.
+
+    Raises:
+        StoreError: Writing fails.
+    """
+    if isinstance(address, Path):
+        with suppress(FileNotFoundError):
+            _attempt(lambda: os.utime(address), address, "write to", missing_ok=True)
+    else:
+        write(data, address)
+
+
+@lru_cache(maxsize=4)
+def _token_of(process: int) -> str:
+    return f"{_machine()}{process:08x}{_started(process)}"
+
+
+def process_token() -> str:
+    """Return 24 hex digits that identify this process: its machine, its number and its start."""
+    return _token_of(os.getpid())
+
+
+def has_ended(token: str) -> bool:
+    """Return whether the process of a token ran on this machine and has ended."""
+    machine, process, started = token[:8], int(token[8:16], 16), token[16:24]
+    return machine == _machine() and _started(process) not in (started, _UNKNOWN)
+
+
+@lru_cache(maxsize=1)
+def _machine() -> str:
+    """Return 8 hex digits of this boot of this machine and, in a container, its own numbering of processes."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
+        identity = boot + str(Path("/proc/self/ns/pid").readlink())
+    except OSError:  # not Linux
+        identity = platform.node()
+    return sha256(identity.encode()).hexdigest()[:8]
+
+
+def _started(process: int) -> str:
+    """Return when a process started, as 8 hex digits; empty if it has ended, `_UNKNOWN` if the system hides it."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_bytes().rpartition(b")")[2].split()
+        return "" if fields[0] in (b"Z", b"X") else f"{int(fields[19]) & 0xFFFFFFFF:08x}"
+    except OSError:  # not Linux, or the process of another user
+        pass
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return ""
+    except PermissionError:
+        pass
+    return _UNKNOWN
+
+
+def is_orphan(file: File) -> bool:
+    """Return whether the process that writes a temporary file ran on this machine and has ended."""
+    match = _TEMPORARY.fullmatch(file.name.rpartition("/")[2])
+    return match is not None and has_ended(match[1])
+
+
+def temporary_name(name: str) -> str:
+    """Return a new name of a temporary file, with the identity of this process."""
+    return f".{name[:120]}.{process_token()}{uuid4().hex[:8]}.part"
+
+
+def store_time(folder: Address) -> float:
+    """Return the time of the store's own clock, from a file that is written for this.
+
+    Raises:
+        StoreError: The folder isn't writable.
+    """
+    address = below(folder, temporary_name("clock"))
+    create(b"", address)
+    try:
+        if isinstance(address, Path):
+            return stat(address, address.name).modified
+        filesystem, path = _bucket(address)
+        modified = _attempt(lambda: filesystem.info(path)["LastModified"], address, "read")
+        return float(modified.timestamp())
+    finally:
+        remove([address])
 
 
 def stat(path: Path, name: str) -> File:
@@ -257,8 +391,30 @@ def _fetch(addresses: list[str]) -> list[bytes | None]:
     return [have.get(path) for path in paths]
 
 
+def _create(path: Path, data: bytes) -> bool:
+    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
+    try:
+        handle = os.open(path, flags, 0o666)
+    except FileExistsError:
+        return False
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            handle = os.open(path, flags, 0o666)
+        except FileExistsError:
+            return False
+    try:
+        os.write(handle, data)
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(handle)
+    return True
+
+
 def _replace(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{uuid4().hex[:8]}.part")
+    temporary = path.with_name(temporary_name(path.name))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as handle:

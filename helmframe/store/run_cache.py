@@ -44,10 +44,6 @@ class RunCompletions:
         """See `CompletionStore`."""
         return self._in_process.read(low, high, wanted)
 
-    def read_new(self, low: int, high: int) -> pl.DataFrame:
-        """See `CompletionStore`."""
-        return self._in_process.read_new(low, high)
-
     def append(self, answers: pl.DataFrame, prefixes: pl.DataFrame) -> None:
         """See `CompletionStore`.
 

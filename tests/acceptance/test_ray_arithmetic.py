@@ -138,7 +138,6 @@ def test_6_a_model_at_work_writes_parts_and_asks_the_bucket(
 @pytest.mark.parametrize("parts", [1_000, 4_000])
 def test_6_a_look_at_a_shelf_of_many_parts(s3: S3Server, parts: int) -> None:
     store = ParquetCompletions(f"s3://{BUCKET}/stores/shelf-{parts}", FINGERPRINT, "mmlu")
-    store.NEWS_SECONDS = 0.0
     data = encode(batch(0, 1), {})
     completions = below(store.root, "completions")
     paths = [part_path(FOLDER, place, place, 1, place, 1, data) for place in range(parts)]

@@ -13,7 +13,7 @@ from uuid import uuid4
 
 import pytest
 
-from helmframe.models.generate import FLUSH_SECONDS
+from helmframe.config import FLUSH_SECONDS
 from tests.acceptance.figures import shown
 from tests.s3_server import BUCKET, S3Server
 

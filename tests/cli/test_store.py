@@ -1,11 +1,14 @@
 """`helmframe store`, as a user types it."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import polars as pl
 import pytest
 
 from helmframe.cli.app import main
+from helmframe.store.files import process_token, temporary_name
 from tests.store.rows import FINGERPRINT, filled, parts_of
 
 Said = pytest.CaptureFixture[str]
@@ -67,6 +70,19 @@ def test_verify_names_what_is_damaged_and_ends_with_1(store: Path, capsys: Said)
     assert out == f"{part}: its content or its path does not match the checksum in its name\n"
     assert "1 damaged" in err
     assert part.exists()
+
+
+def test_verify_removes_the_unfinished_files_of_ended_processes(store: Path, capsys: Said) -> None:
+    filled(store)
+    process = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], check=True, capture_output=True)
+    ended = process_token()[:8] + f"{int(process.stdout):08x}" + process_token()[16:]
+    own = store / "runs" / temporary_name("manifest.json")
+    own.parent.mkdir(parents=True)
+    for path in (own, own.with_name(own.name.replace(process_token(), ended))):
+        path.write_bytes(b"half")
+    assert main(["store", "verify"]) == 0
+    assert "removed 1 unfinished files of ended processes" in capsys.readouterr().err
+    assert [*own.parent.iterdir()] == [own]
 
 
 def test_verify_can_set_aside_what_is_damaged(store: Path) -> None:

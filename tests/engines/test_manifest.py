@@ -306,8 +306,7 @@ def test_a_line_about_a_part_of_the_run_states_so(capsys: pytest.CaptureFixture[
 KILLED = """
 import os, signal, sys, time
 import helmframe as hf
-import helmframe.models.generate
-sys.modules["helmframe.models.generate"].FLUSH_SECONDS = 0.1
+hf.configure(flush_seconds=0.1)
 sys.modules["helmframe._pipeline"].FIRST_ROWS = sys.modules["helmframe._pipeline"].SHARD_ROWS = int(sys.argv[1])
 left = iter(range(300))
 

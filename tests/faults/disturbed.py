@@ -1,7 +1,6 @@
 """Runs that are disturbed: a model whose answers can be told apart, and what became of them."""
 
 import hashlib
-import importlib
 import json
 import subprocess
 import sys
@@ -77,7 +76,7 @@ def is_sound(given: Any) -> bool:
 
 def often(patch: pytest.MonkeyPatch) -> None:
     """Have answers written often."""
-    patch.setattr(importlib.import_module("helmframe.models.generate"), "FLUSH_SECONDS", FLUSH_SECONDS)
+    patch.setenv("HELMFRAME_FLUSH_SECONDS", str(FLUSH_SECONDS))
 
 
 def watch_appends(patch: pytest.MonkeyPatch, log: Path) -> None:

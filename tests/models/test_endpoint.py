@@ -980,8 +980,7 @@ def test_answers_are_remembered_with_their_age_and_fresh_asks_anew(server: Serve
     assert len(server.asked) == 6
 
 
-def test_fresh_asks_all_anew_however_long_it_takes(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("helmframe.store.ParquetCompletions.NEWS_SECONDS", 0.0)
+def test_fresh_asks_all_anew_however_long_it_takes(server: Server) -> None:
     server.reply = lambda asked: completion("A")._replace(seconds=0.02)
     plan = hf.scenario("sampler").generate(hf.model(http(server.url, "m"), workers=4))
     asked = len(plan.score().completions.collect())

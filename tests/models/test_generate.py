@@ -3,6 +3,8 @@
 import itertools
 import json
 import logging
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -240,3 +242,63 @@ def test_a_greedy_model_gets_no_seed() -> None:
 
     small().limit(1).generate(model).score()
     assert seeds == [-1]
+
+
+def test_concurrent_runs_of_a_versioned_model_send_each_request_once() -> None:
+    prompts: list[str] = []
+
+    def model(batch: list[str]) -> list[str]:
+        prompts.extend(batch)
+        time.sleep(0.002)
+        return ["A"] * len(batch)
+
+    plan = hf.scenario("sampler").perturb("typos").generate(hf.model(model, name="shared", version="1", batch=8))
+    runs = [plan.submit() for _ in range(3)]
+    tables = [run.wait(60).table() for run in runs]
+    assert len(prompts) == len(set(prompts))
+    assert tables[0].equals(tables[1])
+    assert tables[0].equals(tables[2])
+
+
+def test_a_function_without_a_version_claims_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    created: list[object] = []
+    monkeypatch.setattr("helmframe.store.claims.create", lambda _, address: created.append(address) or True)
+    small().generate(lambda prompt: "A").score()
+    assert created == []
+    small().generate(hf.model(lambda prompt: "A", name="mine", version="1")).score()
+    assert len(created) == 1
+
+
+def test_failed_requests_are_claimed_again_by_the_next_run(tmp_path: Path) -> None:
+    broken = True
+
+    def model(prompt: str) -> str:
+        if broken:
+            raise ValueError("down")
+        return "A"
+
+    plan = small().generate(hf.model(model, name="mine", version="1"))
+    assert plan.score().errors().height == 6
+    broken = False
+    assert plan.score().errors().height == 0
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_completions_of_a_slow_model_are_stored_within_the_flush_interval(tmp_path: Path) -> None:
+    hf.configure(flush_seconds=0.2)
+    ended = threading.Event()
+    calls = iter(range(2))
+
+    def model(prompts: list[str]) -> list[str]:
+        if next(calls) == 1:
+            ended.wait(60)
+        return ["A"] * len(prompts)
+
+    run = small().generate(hf.model(model, name="slow", version="1", batch=3)).submit()
+    deadline = time.monotonic() + 30
+    while not list((tmp_path / "store").glob("completions/*/*/0*.parquet")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    stored = [pl.read_parquet(path).height for path in (tmp_path / "store").glob("completions/*/*/0*.parquet")]
+    ended.set()
+    run.wait(60)
+    assert stored == [3]

@@ -247,19 +247,20 @@ def test_a_bucket_is_not_listed_for_every_shard(s3: object, monkeypatch: pytest.
 
 
 def test_news_are_looked_for_less_often_where_that_takes_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ParquetCompletions, "NEWS_SECONDS", 0.0)
     looks: list[Address] = []
 
-    def slow(folder: Address) -> list[File]:
+    def slow(folder: Address) -> tuple[list[File], list[File]]:
         looks.append(folder)
-        time.sleep(0.1)
-        return []
+        time.sleep(0.11)
+        return [], []
 
-    monkeypatch.setattr(module, "settled_listing", slow)
+    monkeypatch.setattr(module, "scan", slow)
     store = ParquetCompletions(tmp_path, FINGERPRINT, "mmlu")
     for _ in range(5):
-        assert store.read_new(0, 9).is_empty()
+        assert store.read_new(0, 9, always=False).is_empty()
     assert len(looks) == 1
+    assert store.read_new(0, 9).is_empty()
+    assert len(looks) == 2
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "a/b", ".hidden", "a" * 300, "naïve", "x:y=z,w"])
