@@ -86,13 +86,15 @@ class Caller:
     def backlog(self) -> int:
         return self.taken - self.fetched
 
-    def next(self, stop: threading.Event | None) -> list[Outcome] | None:
-        """Return the next outcomes; None once `stop` is set."""
+    def next(self, stop: threading.Event | None, idle: Callable[[], None] | None = None) -> list[Outcome] | None:
+        """Return the next outcomes; None once `stop` is set. While there are none, `idle` is called regularly."""
         while stop is None or not stop.is_set():
             try:
                 # a short timeout, because this thread sees signals of other threads only when it wakes
                 outcomes = self.outbox.get(timeout=POLL)
             except Empty:
+                if idle is not None:
+                    idle()
                 continue
             if isinstance(outcomes, BaseException):
                 raise outcomes

@@ -126,6 +126,7 @@ def confine(confinement: str) -> None:
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_MEMLOCK, 0)
     _limit(resource.RLIMIT_MSGQUEUE, 0)
+    _limit(resource.RLIMIT_SIGPENDING, 256)  # signals and timers
     if wanted["uid"] is not None:
         os.setgroups([])
         os.setresgid(wanted["uid"], wanted["uid"], wanted["uid"])
