@@ -68,7 +68,9 @@ class Box:
         init: A handle of this process; -1 if it has not started.
         errors: The descriptor of its standard error.
         tail: The end of the standard error.
-        cpu: The CPU time of all its processes in seconds, once it has stopped.
+        memory: The memory of all processes in bytes, with their swapped memory and their page tables.
+        files: The number of files, folders and links in the scratch folder.
+        cpu: The longest CPU time of a process so far, in seconds.
     """
 
     process: subprocess.Popen[bytes]
@@ -76,6 +78,8 @@ class Box:
     init: int
     errors: int
     tail: bytes = b""
+    memory: int = 0
+    files: int = 0
     cpu: float = 0.0
 
     def read_errors(self) -> bool:
@@ -84,16 +88,15 @@ class Box:
         self.tail = (self.tail + chunk)[-4096:]
         return chunk != b""
 
-    def memory(self) -> int:
-        """Return the total memory of all processes, in bytes, with their swapped memory and their page tables."""
-        return sum(map(_memory_of, _descendants(self.process.pid)))
-
-    def files(self) -> int:
-        """Return the number of files, folders and links in the scratch folder; 0 once the program has ended."""
+    def measure(self) -> None:
+        """Update `memory`, `files` and `cpu`."""
+        usage = [_usage(pid) for pid in _descendants(self.process.pid)]
+        self.memory = sum(memory for memory, _ in usage)
+        self.cpu = max(self.cpu, *(seconds for _, seconds in usage))
+        self.files = 0
         with suppress(FileNotFoundError, ProcessLookupError):
             scratch = os.statvfs(f"/proc/{self.first}/root{SCRATCH}")
-            return scratch.f_files - scratch.f_ffree - 1  # without the folder itself
-        return 0
+            self.files = scratch.f_files - scratch.f_ffree - 1  # without the folder itself
 
     def wait(self, seconds: float) -> None:
         """Wait at most this number of seconds until all processes have ended."""
@@ -102,18 +105,12 @@ class Box:
 
     def stop(self) -> int:
         """Kill all processes, wait until they have ended, and return the exit status of the program."""
-        if self.process.returncode is None:
-            if self.init >= 0:
-                # the first process ends after all other processes of its namespace, and bwrap ends after it
-                with suppress(ProcessLookupError):
-                    signal.pidfd_send_signal(self.init, signal.SIGKILL)
-            else:
-                self.process.kill()
-            # Popen.wait returns no CPU time; it is needed only if another thread has waited for all processes
-            with suppress(ChildProcessError):
-                _, status, usage = os.wait4(self.process.pid, 0)
-                self.process.returncode = os.waitstatus_to_exitcode(status)
-                self.cpu = usage.ru_utime + usage.ru_stime
+        if self.init >= 0:
+            # the first process ends after all other processes of its namespace, and bwrap ends after it
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self.init, signal.SIGKILL)
+        else:
+            self.process.kill()
         return self.process.wait()
 
 
@@ -197,9 +194,11 @@ def read_to_end(pipe: int, boxes: Sequence[Box], limits: Limits) -> tuple[bytes,
                 return bytes(content[: limits.output]), "output"
         if time.monotonic() > deadline:
             return bytes(content), "time"
-        if any(box.memory() > limits.memory for box in boxes):
+        for box in boxes:
+            box.measure()
+        if any(box.memory > limits.memory for box in boxes):
             return bytes(content), "memory"
-        if any(box.files() > limits.files for box in boxes):
+        if any(box.files > limits.files for box in boxes):
             return bytes(content), "files"
 
 
@@ -276,12 +275,14 @@ def _children(pid: int) -> list[int]:
     return children
 
 
-def _memory_of(pid: int) -> int:
-    """Return the memory of a process, in bytes; 0 if it has ended."""
+def _usage(pid: int) -> tuple[int, float]:
+    """Return the memory of a process in bytes, and its CPU time in seconds; 0 if it has ended."""
     with suppress(OSError):
-        status = Path(f"/proc/{pid}/status").read_text()
-        return sum(int(number) << 10 for number in _MEMORY.findall(status))
-    return 0
+        memory = sum(int(number) << 10 for number in _MEMORY.findall(Path(f"/proc/{pid}/status").read_text()))
+        # the name of the process, in brackets, may contain anything
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return memory, sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
+    return 0, 0.0
 
 
 _MEMORY = re.compile(r"^Vm(?:RSS|Swap|PTE):\s*(\d+) kB", re.MULTILINE)

@@ -186,8 +186,7 @@ def _limit_reason(error: str) -> str:
 
 
 def _used_up(box: Box, limits: Limits) -> bool:
-    """Return whether a stopped program was killed for its CPU time."""
-    # the kernel compares the limit with a count of clock ticks, which differs from the exact time
+    """Return whether a stopped program was killed for its CPU time, as far as the last measurement shows."""
     return box.process.returncode == 128 + signal.SIGKILL and box.cpu > limits.cpu / 2
 
 
