@@ -51,7 +51,8 @@ def run_tests(
 ) -> Verdict:
     """Return the verdict of tests that call the program's functions, as HumanEval's and MBPP's do.
 
-    Arguments and results are passed by value. So tests don't see changes of arguments, and can't pass functions.
+    Arguments and results are passed by value. So tests don't see changes of arguments, and can't pass functions. They
+    can pass Python's own types, and use modules of the standard library that the program imports.
 
     Builtin names in tests are Python's, even if the program defines them too. There is one exception: if the tests use
     no other name of the program, a builtin that every assert calls is the function under test, as in

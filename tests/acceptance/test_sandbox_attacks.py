@@ -94,7 +94,8 @@ def test_2_the_own_solutions_of_mbpp_pass(shared: Path) -> None:
 
     def passes(task: dict[str, object]) -> Verdict:
         tests = [*task["test_list"], *task["challenge_test_list"]]  # type: ignore[misc]
-        return run_tests(str(task["code"]), "\n".join(tests), setup=str(task["test_setup_code"]))
+        # the code of the setup creates objects of the program's classes
+        return run_tests(f"{task['code']}\n{task['test_setup_code']}", "\n".join(tests))
 
     start = time.perf_counter()
     with ThreadPoolExecutor(2) as pool:

@@ -1,9 +1,10 @@
 """The messages between program and tests, and the confinement of their processes.
 
 A message is one line of JSON, so reading it runs no code. Numbers, texts, containers and their subclasses are passed by
-value, and other objects as a number.
+value, types and modules of Python by name, and other objects as a number.
 """
 
+import builtins
 import json
 import os
 import resource
@@ -11,6 +12,7 @@ import sys
 from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
+from importlib import import_module
 from types import ModuleType
 from typing import Any, BinaryIO
 
@@ -47,7 +49,7 @@ def receive(pipe: BinaryIO) -> dict[str, Any]:
 
 
 def encode(value: Any, stand_in: Callable[[Any], Any]) -> Any:
-    """Return a value as JSON; `stand_in` returns the number of an object that is passed by reference."""
+    """Return a value as JSON; `stand_in` returns the number of an object, or the encoded value of a type or module."""
     if value is None or value is True or value is False:
         return value
     if isinstance(value, str):
@@ -70,7 +72,8 @@ def encode(value: Any, stand_in: Callable[[Any], Any]) -> Any:
         return ["range", hex(value.start), hex(value.stop), hex(value.step)]
     if isinstance(value, Decimal | Fraction):
         return [type(value).__name__, str(value)]
-    return ["object", stand_in(value)]
+    number = stand_in(value)
+    return number if isinstance(number, list) else ["object", number]
 
 
 def decode(encoded: Any, of_stand_in: Callable[[Any], Any]) -> Any:
@@ -81,7 +84,7 @@ def decode(encoded: Any, of_stand_in: Callable[[Any], Any]) -> Any:
     """
     try:
         return _decoded(encoded, of_stand_in)
-    except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
+    except (ArithmeticError, ImportError, LookupError, RecursionError, TypeError, ValueError) as error:
         raise BrokenWireError(f"sent an invalid value ({type(error).__name__})") from None
 
 
@@ -106,7 +109,11 @@ _SCALARS: dict[str, Callable[..., Any]] = {
     "range": lambda *ends: range(*(int(end, 16) for end in ends)),
     "Decimal": Decimal,
     "Fraction": Fraction,
+    "type": lambda name: TYPES[name],
+    "module": lambda name: import_module(MODULES[name]),
 }
+TYPES = {name: value for name, value in vars(builtins).items() if isinstance(value, type)}
+MODULES = {name: name for name in sys.stdlib_module_names}
 
 
 def confine(confinement: str) -> None:
