@@ -485,7 +485,9 @@ def _request(url: str, body: Mapping[str, Any], headers: Mapping[str, str], time
             "server is running."
         ) from error
     except ReplyError as error:
-        raise ArgumentError(f"The classifier at {_without_secrets(url)} returned an invalid response: {error}.") from None
+        raise ArgumentError(
+            f"The classifier at {_without_secrets(url)} returned an invalid response: {error}."
+        ) from None
     except (ValueError, RecursionError):
         raise ArgumentError(
             f"The classifier at {_without_secrets(url)} returned a response that isn't JSON. Check the address."

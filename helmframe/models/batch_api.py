@@ -311,9 +311,7 @@ class BatchApi:
                 return
             cursor = {self.CURSOR: _id(entries[-1])}
 
-    def _call(
-        self, method: str, route: str, *, into: BinaryIO | None = None, limit: int = 0, **options: Any
-    ) -> Any:
+    def _call(self, method: str, route: str, *, into: BinaryIO | None = None, limit: int = 0, **options: Any) -> Any:
         """Return the reply, parsed as JSON, or write it to `into`, at most `limit` bytes.
 
         Raises:

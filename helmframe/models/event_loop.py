@@ -112,7 +112,7 @@ def blocked() -> Blocked | None:
 
 
 def replace(stalled: Blocked) -> None:
-    """Replace a blocked loop: a new one is created on the next use, and the thread of the old one ends with its call."""
+    """Replace a blocked loop by a new one on the next use; the thread of the old one ends with its call."""
     global _loop, _thread, _stall
     with _lock:
         if _loop is stalled.loop:

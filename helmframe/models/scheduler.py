@@ -4,7 +4,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -432,7 +432,7 @@ class ModelQueue:
         refs: list[PromptRef] = [(share.caller, index) for share in shares for index in range(share.start, share.stop)]
         prompts = [prompt for share in shares for prompt in share.caller.prompts[share.start : share.stop]]
         outcomes: dict[int, list[Outcome]] = {id(share.caller): [] for share in shares}
-        hand_over = partial(deliver, shares, outcomes)
+        hand_over: Callable[[], None] = partial(deliver, shares, outcomes)
         if flight is not None:
             outcomes, hand_over = flight.outcomes, flight.deliver
         runner = BatchRunner(self.model.name, self.pace, outcomes)

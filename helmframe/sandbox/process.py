@@ -327,10 +327,10 @@ def sandbox_args(scratch: int, root: bool) -> list[str]:
         args += ["--unshare-user", "--uid", "65534", "--gid", "65534"]
     interpreter = Path(sys.executable).resolve()
     args += _read_only(interpreter, interpreter)
-    for path in _library_folders():
-        args += _read_only(path, path)
-        for folder in _package_folders(path):
-            args += ["--perms", "0755", "--tmpfs", str(folder), "--remount-ro", str(folder)]
+    for library in _library_folders():
+        args += _read_only(library, library)
+        for hidden in map(str, _package_folders(library)):
+            args += ["--perms", "0755", "--tmpfs", hidden, "--remount-ro", hidden]
     for name in ("lib", "lib64", "lib32"):
         path = Path("/") / name
         if path.is_symlink():
@@ -410,8 +410,8 @@ _DENIED_EVERYWHERE = {
     "quotactl_fd": 443, "landlock_create_ruleset": 444, "landlock_add_rule": 445, "landlock_restrict_self": 446,
     "memfd_secret": 447, "setxattrat": 463, "open_tree_attr": 467,
 }  # fmt: skip
-# Calls that hold memory beyond the limits (memfd, System V, pipes with pages of processes, attributes of files, watches,
-# queues of requests), and calls for other processes, namespaces, mounts, keys and the kernel.
+# Calls that hold memory beyond the limits (memfd, System V, pages in pipes, attributes of files, watches, queues), and
+# calls for other processes, namespaces, mounts, keys and the kernel.
 _DENIED = {
     "x86_64": {
         "memfd_create": 319, "shmget": 29, "shmat": 30, "semget": 64, "msgget": 68, "mq_open": 240, "io_setup": 206,

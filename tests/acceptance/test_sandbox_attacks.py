@@ -25,7 +25,8 @@ MEMORY = [
     "pages of files in pipes", "shared memory that no process uses", "shared memory of a device",
     "a million empty files", "a million directories", "deep directories", "a million links",
     "files that are open and removed", "attributes of a file", "a queue of connections", "datagrams of closed sockets",
-    "large buffers of sockets", "sockets in flight", "large pipes", "locks of files", "areas of memory", "watches of files", "queues of requests",
+    "large buffers of sockets", "sockets in flight", "large pipes", "locks of files", "areas of memory",
+    "watches of files", "queues of requests",
     "rules of a sandbox of its own", "keys of the kernel", "queues of messages", "timers without end",
     "signals without end", "fork bomb", "thread bomb",
 ]  # fmt: skip

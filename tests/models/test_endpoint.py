@@ -645,7 +645,10 @@ def test_a_bomb_fails_its_row_before_it_is_decompressed(server: Server, encoding
         (Reply(b"(\xb5/\xfd", headers={"Content_Encoding": "zstd"}), "compressed as 'zstd'; gzip was requested"),
         (Reply(b"{}", headers={"Content_Encoding": "gzip, gzip"}), "compressed as 'gzip, gzip'"),
         (Reply(b"no gzip", headers={"Content_Encoding": "gzip"}), "the compression of the response is damaged"),
-        (Reply(compressed(b'{"x": 1234567}' * 99, 31)[:-20], headers={"Content_Encoding": "gzip"}), "the reply isn't JSON"),
+        (
+            Reply(compressed(b'{"x": 1234567}' * 99, 31)[:-20], headers={"Content_Encoding": "gzip"}),
+            "the reply isn't JSON",
+        ),
     ],
 )
 def test_a_reply_that_is_too_large_or_damaged_fails_its_row(server: Server, reply: Reply, problem: str) -> None:
@@ -658,7 +661,9 @@ def test_a_reply_that_is_too_large_or_damaged_fails_its_row(server: Server, repl
 
 def test_a_reply_of_many_small_values_is_not_parsed(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(endpoint_client, "MAX_VALUES", 1000)
-    server.reply = lambda asked: Reply(b"[" + b"[]," * 2000 + b"[]]") if asked.body["prompt"] == "bad" else completion("A")
+    server.reply = lambda asked: (
+        Reply(b"[" + b"[]," * 2000 + b"[]]") if asked.body["prompt"] == "bad" else completion("A")
+    )
     found = outcomes(http(server.url, "m"), ["a"]) + outcomes(http(server.url, "m"), ["bad", "c"])
     assert [each.completion is not None for each in found] == [True, False, True]
 

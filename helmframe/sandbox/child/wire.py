@@ -101,6 +101,8 @@ def _decoded(encoded: Any, of_stand_in: Callable[[Any], Any]) -> Any:
     return _SCALARS[kind](*rest)
 
 
+TYPES: dict[str, type] = {name: value for name, value in vars(builtins).items() if isinstance(value, type)}
+MODULES: dict[str, str] = {name: name for name in sys.stdlib_module_names}
 _CONTAINERS: dict[str, Callable[[Any], Any]] = {"list": list, "tuple": tuple, "set": set, "frozenset": frozenset}
 _SCALARS: dict[str, Callable[..., Any]] = {
     "int": lambda text: int(text, 16),
@@ -112,8 +114,6 @@ _SCALARS: dict[str, Callable[..., Any]] = {
     "type": lambda name: TYPES[name],
     "module": lambda name: import_module(MODULES[name]),
 }
-TYPES = {name: value for name, value in vars(builtins).items() if isinstance(value, type)}
-MODULES = {name: name for name in sys.stdlib_module_names}
 
 
 def confine(confinement: str) -> None:
