@@ -7,6 +7,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 import polars as pl
 
@@ -32,7 +33,8 @@ STALE_SECONDS = 30.0
 
 logger = get_logger("helmframe.engines")
 
-_runs: "dict[str, Run]" = {}
+# A run's own thread refers to it until it ends; then it is freed with the last reference of the user.
+_runs: "WeakValueDictionary[str, Run]" = WeakValueDictionary()
 
 
 def load_results(path: Address) -> "Results":

@@ -1,12 +1,14 @@
 """Runs in the background: live, cancelled, limited, awaited, watched."""
 
 import asyncio
+import gc
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+import weakref
 from pathlib import Path
 
 import pytest
@@ -184,6 +186,30 @@ def test_runs_and_history_list_what_there_is() -> None:
     assert hf.run(run.id) is run
     with pytest.raises(UnknownNameError, match=rf"run\('nothing'\): run not found .*\nNewest runs: {run.id}"):
         hf.run("nothing")
+
+
+def test_a_finished_run_is_released_and_found_in_the_store() -> None:
+    run = MUSIC.limit(1).generate(hf.models.oracle()).submit()
+    run.wait(30)
+    run_id, released = run.id, weakref.ref(run)
+    assert hf.run(run_id) is run
+    del run
+    deadline = time.monotonic() + 5
+    while released() is not None and time.monotonic() < deadline:
+        gc.collect()
+        time.sleep(0.01)  # its thread ends
+    assert released() is None
+    stored = hf.run(run_id)
+    assert (stored.status, stored.wait().value("exact_match")) == ("done", 1.0)
+
+
+def test_a_run_that_nobody_holds_runs_to_its_end() -> None:
+    plan, gate = gated()
+    run_id = plan.submit().id
+    gc.collect()
+    assert hf.run(run_id).status == "running"
+    gate.opened.set()
+    assert hf.run(run_id).wait(30).manifest["counts"]["generated"] == 6
 
 
 OTHER = """

@@ -1,8 +1,21 @@
-"""Untrusted text: exceptions and objects whose `str()` or `repr()` may raise, invalid Unicode, invisible characters."""
+"""Untrusted text: exceptions and objects whose `str()` or `repr()` may raise, invalid Unicode, invisible characters.
+
+It may also be the body of a server's response, whose size is unknown before it is decompressed.
+"""
 
 import logging
 import traceback
-from collections.abc import Callable, Iterable
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from helmframe.errors import HelmframeError
+
+# The limit of a response, in bytes before and after decompression.
+MAX_REPLY_BYTES = 32 << 20
+# The request header that excludes compressions whose decoders have no limit of memory.
+ACCEPT_ENCODING = {"Accept-Encoding": "gzip, deflate"}
+_PIECE = 1 << 18
 
 from helmframe.errors import shorten, show_invisible
 
@@ -98,6 +111,103 @@ def display_labels(texts: Iterable[str], longest: int = 80) -> dict[str, str]:
         numbered = (f"{short} ({number})" for number in range(2, len(shown) + 3))
         shown[text] = short if short not in taken else next(label for label in numbered if label not in taken)
     return shown
+
+
+class ReplyError(HelmframeError, OSError):
+    """An error for a response that is too large, or compressed in another way than requested."""
+
+
+class BodyDecoder:
+    """A decoder of the body of a response, which raises as soon as the body exceeds a number of bytes.
+
+    >>> decoder = BodyDecoder("", limit=4)
+    >>> list(decoder.decode(b"abc"))
+    [b'abc']
+
+    Args:
+        encoding: The value of the header Content-Encoding.
+        limit: The maximum number of bytes, before and after decompression.
+
+    Raises:
+        ReplyError: The encoding is unsupported.
+    """
+
+    def __init__(self, encoding: str, limit: int) -> None:
+        name = encoding.strip().lower()
+        if name not in _WINDOWS:
+            raise ReplyError(f"the response is compressed as {show_invisible(name[:40])!r}; gzip was requested")
+        self._limit = limit
+        self._received = self._decoded = 0
+        self._decompressor: Any = zlib.decompressobj(_WINDOWS[name]) if name in _COMPRESSED else None
+        self._is_raw_deflate: bool | None = None if name == "deflate" else False
+
+    def decode(self, chunk: bytes) -> Iterator[bytes]:
+        """Yield the decoded bytes of the next chunk, in small pieces.
+
+        Raises:
+            ReplyError: The body is too large, or isn't in the format of its encoding.
+        """
+        self._received += len(chunk)
+        self._check(self._received)
+        if self._decompressor is None:
+            yield chunk
+            return
+        while not self._decompressor.eof:
+            piece = self._decompress(chunk)
+            chunk = self._decompressor.unconsumed_tail
+            self._decoded += len(piece)
+            self._check(self._decoded)
+            yield piece
+            if not chunk and len(piece) < _PIECE:
+                return
+
+    def _decompress(self, chunk: bytes) -> bytes:
+        first, self._is_raw_deflate = self._is_raw_deflate is None, bool(self._is_raw_deflate)
+        try:
+            return bytes(self._decompressor.decompress(chunk, _PIECE))
+        except zlib.error as error:
+            if not first:
+                raise ReplyError(f"the compression of the response is damaged ({error})") from None
+        # some servers send deflate without the header that the standard requires
+        self._decompressor, self._is_raw_deflate = zlib.decompressobj(-zlib.MAX_WBITS), True
+        return self._decompress(chunk)
+
+    def _check(self, size: int) -> None:
+        if size > self._limit:
+            raise ReplyError(f"the response is larger than {self._limit:,} bytes")
+
+
+_WINDOWS = {"": 0, "identity": 0, "gzip": zlib.MAX_WBITS | 16, "x-gzip": zlib.MAX_WBITS | 16, "deflate": zlib.MAX_WBITS}
+_COMPRESSED = frozenset({"gzip", "x-gzip", "deflate"})
+
+
+def read_reply(response: Any, limit: int = MAX_REPLY_BYTES) -> Any:
+    """Return a streamed response of httpx as a response with content, at most `limit` bytes.
+
+    Raises:
+        ReplyError: The body is too large, or compressed in another way than requested.
+    """
+    decoder = body_decoder(response, limit)
+    return with_content(response, b"".join(piece for chunk in response.iter_raw() for piece in decoder.decode(chunk)))
+
+
+def body_decoder(response: Any, limit: int) -> BodyDecoder:
+    """Return the decoder of a streamed response of httpx.
+
+    Raises:
+        ReplyError: The response states a size above the limit, or has an unsupported encoding.
+    """
+    decoder = BodyDecoder(response.headers.get("Content-Encoding", ""), limit)
+    length = response.headers.get("Content-Length", "")
+    if length.isdecimal() and int(length[:20]) > limit:
+        raise ReplyError(f"the response is larger than {limit:,} bytes")
+    return decoder
+
+
+def with_content(response: Any, content: bytes) -> Any:
+    """Return a response of httpx with its decoded content."""
+    headers = [(name, value) for name, value in response.headers.multi_items() if name.lower() != "content-encoding"]
+    return type(response)(response.status_code, headers=headers, content=content, request=response.request)
 
 
 def _read(read: Callable[[object], str], value: object, name: str) -> str:

@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 from urllib.parse import urlsplit
 
 import polars as pl
 
 from helmframe._core.checks import as_list, is_integer, type_of
-from helmframe._core.safe_text import error_text, get_logger
+from helmframe._core.safe_text import ACCEPT_ENCODING, ReplyError, error_text, get_logger, read_reply
 from helmframe.config import check_address, check_key_variable, read_key, redacted
 from helmframe.errors import ArgumentError, CapabilityError, NoClassifierError
 from helmframe.metrics.protocol import Metric, metric, with_objects
@@ -487,7 +487,11 @@ def _request(url: str, body: Mapping[str, Any], headers: Mapping[str, str], time
             f"The classifier at {_without_secrets(url)} is unreachable: {problem}. Check the address, and that the "
             "server is running."
         ) from error
-    except ValueError:
+    except ReplyError as error:
+        raise ArgumentError(
+            f"The classifier at {_without_secrets(url)} returned an invalid response: {error}."
+        ) from None
+    except (ValueError, RecursionError):
         raise ArgumentError(
             f"The classifier at {_without_secrets(url)} returned a response that isn't JSON. Check the address."
         ) from None
@@ -496,7 +500,8 @@ def _request(url: str, body: Mapping[str, Any], headers: Mapping[str, str], time
 def _post(url: str, body: Mapping[str, Any], headers: Mapping[str, str], timeout: float) -> "httpx.Response":
     import httpx
 
-    return httpx.post(url, json=body, headers=dict(headers), timeout=timeout).raise_for_status()
+    with httpx.stream("POST", url, json=body, headers={**headers, **ACCEPT_ENCODING}, timeout=timeout) as response:
+        return cast("httpx.Response", read_reply(response)).raise_for_status()
 
 
 def _is_transient(error: BaseException) -> bool:

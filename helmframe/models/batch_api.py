@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, BinaryIO, ClassVar, Generic, Literal, NamedTuple, TypeVar
 
+from helmframe._core.safe_text import ACCEPT_ENCODING, ReplyError, body_decoder, read_reply
 from helmframe._core.specs import Call, frozen
 from helmframe.config import without_echo
 from helmframe.errors import AnswerError, ArgumentError, CapabilityError, HelmframeError, SourceError, StoreError
@@ -280,10 +281,20 @@ class BatchApi:
         reply = retried(lambda _: self._call("GET", route, params=params))
         return reply if isinstance(reply, Mapping) else {}
 
-    def download(self, route: str, into: BinaryIO) -> None:
-        """Write the content of a file of results to `into`."""
-        retried(lambda _: self._call("GET", route, into=into))
+    def download(self, route: str, into: BinaryIO, n: int) -> Iterator[bytes]:
+        """Write the content of a file with at most `n` results to `into`, and return its lines.
+
+        A line that is larger than a reply may be is replaced by an empty line.
+        """
+        limit = self.endpoint.max_reply_bytes
+        retried(lambda _: self._call("GET", route, into=into, limit=n * limit))
         into.seek(0)
+        while line := into.readline(limit):
+            is_whole = line.endswith(b"\n") or len(line) < limit
+            rest = line
+            while not is_whole and rest and not rest.endswith(b"\n"):
+                rest = into.readline(limit)
+            yield line if is_whole else b""
 
     def headers(self) -> dict[str, str]:
         """Return the headers of a request, with the key."""
@@ -301,30 +312,38 @@ class BatchApi:
                 return
             cursor = {self.CURSOR: _id(entries[-1])}
 
-    def _call(self, method: str, route: str, *, into: BinaryIO | None = None, **options: Any) -> Any:
-        """Return the reply, parsed as JSON, or write it to `into`.
+    def _call(self, method: str, route: str, *, into: BinaryIO | None = None, limit: int = 0, **options: Any) -> Any:
+        """Return the reply, parsed as JSON, or write it to `into`, at most `limit` bytes.
 
         Raises:
             SourceDeniedError: The key is missing or wrong.
             CapabilityError: The server has no batch API.
-            RefusedError: The server returned another error. A lost connection raises httpx's own error.
+            ReplyError: The reply is too large.
+            RedirectError, RefusedError: The server redirects, or returned another error. A lost connection raises
+                httpx's own error.
         """
         import httpx
 
         url = f"{self.endpoint.url}/{route}"
-        timeout = httpx.Timeout(CALL_SECONDS, connect=CONNECT)
+        timeout, headers = httpx.Timeout(CALL_SECONDS, connect=CONNECT), {**self.headers(), **ACCEPT_ENCODING}
+        deadline = time.monotonic() + CALL_SECONDS
         try:
             with (
                 httpx.Client(timeout=timeout) as client,
-                client.stream(method, url, headers=self.headers(), **options) as response,
+                client.stream(method, url, headers=headers, **options) as streamed,
             ):
-                if response.is_success and into is not None:
+                if streamed.is_success and into is not None:
+                    decoder = body_decoder(streamed, limit)
                     into.seek(0)
                     into.truncate()
-                    for chunk in response.iter_bytes():
-                        into.write(chunk)
+                    for chunk in streamed.iter_raw():
+                        into.writelines(decoder.decode(chunk))
+                        if time.monotonic() > deadline:
+                            raise httpx.ReadTimeout(f"the file is not complete after {CALL_SECONDS:.0f} s")
                     return None
-                response.read()
+                response = read_reply(streamed, self.endpoint.max_reply_bytes)
+        except ReplyError as error:
+            raise self.endpoint.oversized(route, error) from None
         except httpx.TransportError as error:
             reason = self.endpoint.safe(str(error)) or "connection lost"
             raise type(error)(f"no response from {url}: {reason}") from error
@@ -412,8 +431,7 @@ class AnthropicBatchApi(BatchApi):
 
     def _has(self, batch_id: str, keys: frozenset[str]) -> bool:
         with tempfile.TemporaryFile() as file:
-            self.download(f"{self.ROUTE}/{batch_id}/results", file)
-            first = self.result(file.readline())
+            first = self.result(next(self.download(f"{self.ROUTE}/{batch_id}/results", file, len(keys)), b""))
         return first is not None and first.key in keys
 
 

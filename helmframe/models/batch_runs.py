@@ -460,8 +460,7 @@ class Batches:
 
         with tempfile.TemporaryFile() as file:
             for route in state.files:
-                self._api.download(route, file)
-                for line in file:
+                for line in self._api.download(route, file, batch.index.height):
                     result = self._api.result(line)
                     position = None if result is None else missing.pop(result.key, None)
                     if result is None or position is None:

@@ -205,8 +205,7 @@ class BatchRunner:
     def _fail(self, refs: Sequence[PromptRef], reply: Reply, calls: int) -> None:
         assert reply.error is not None
         for caller, index in refs:
-            text = _log_error(reply.error, caller, index)
-            self.outcomes[id(caller)].append(Outcome(index, None, text, reply.seconds, calls))
+            self.outcomes[id(caller)].append(fail(reply.error, caller, index, reply.seconds, calls))
 
     def _read(self, response: Response, caller: Requester, index: int) -> tuple[Completion | None, str | None]:
         if isinstance(response, BaseException):
@@ -236,6 +235,11 @@ class BatchRunner:
             with on_behalf_of((caller, index)):
                 shown = message, len(refs), calls, _label_text(labels)
                 logger.log(level, "%s; retried the %d prompts in halves: %d more calls [%s]", *shown, extra=labels)
+
+
+def fail(error: BaseException, caller: Requester, index: int, seconds: float | None, calls: int = 1) -> Outcome:
+    """Log an error, and return it as the outcome of a prompt."""
+    return Outcome(index, None, _log_error(error, caller, index), seconds, calls)
 
 
 def _wait(seconds: float, refs: Sequence[PromptRef]) -> Generator[Call | Pause, Reply | None, bool]:

@@ -87,14 +87,24 @@ class Caller:
     def backlog(self) -> int:
         return self.taken - self.fetched
 
-    def next(self, stop: threading.Event | None, idle: float | None = None) -> list[Outcome] | None:
-        """Return the next outcomes; none after `idle` seconds without any, None once `stop` is set."""
+    def next(
+        self,
+        stop: threading.Event | None,
+        idle: float | None = None,
+        while_waiting: Callable[[], None] | None = None,
+    ) -> list[Outcome] | None:
+        """Return the next outcomes; none after `idle` seconds without any, None once `stop` is set.
+
+        While there are none, `while_waiting` is called regularly.
+        """
         deadline = math.inf if idle is None else time.monotonic() + idle
         while stop is None or not stop.is_set():
             try:
                 # a short timeout, because this thread sees signals of other threads only when it wakes
                 outcomes = self.outbox.get(timeout=POLL)
             except Empty:
+                if while_waiting is not None:
+                    while_waiting()
                 if time.monotonic() >= deadline:
                     return []
                 continue

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
+from helmframe._core.checks import is_integer
 from helmframe._core.images import sendable
 from helmframe._core.json_schema import is_strict
+from helmframe._core.safe_text import MAX_REPLY_BYTES
 from helmframe._core.specs import Call, credential_error, frozen
 from helmframe.config import find_credential, read_key, redacted
 from helmframe.errors import AnswerError, ArgumentError, CapabilityError
@@ -72,6 +74,7 @@ def http(
     logprobs: bool = True,
     key_env: str | None = None,
     extra: object = None,
+    max_reply_bytes: int = MAX_REPLY_BYTES,
 ) -> Model:
     """Return a model of an OpenAI-compatible server.
 
@@ -96,9 +99,10 @@ def http(
         key_env: The environment variable of the server's key. By default the variable of a known provider, such as
             OPENAI_API_KEY, or HELMFRAME_API_KEY for a server on this machine; else no key is sent.
         extra: Further fields of each request that the server supports, such as `{"top_k": 1}`.
+        max_reply_bytes: The maximum size of a reply, before and after decompression. A larger reply fails its row.
 
     Raises:
-        ArgumentError: The address, the name or `extra` is invalid.
+        ArgumentError: The address, the name, `extra` or `max_reply_bytes` is invalid.
         CapabilityError: httpx is not installed.
     """
     fields = _extra(extra)
@@ -110,15 +114,24 @@ def http(
         raise ArgumentError(f"http(name={name!r}): name must be the model's name, as {address}/models lists it.")
     if find_credential("name", name) is not None:
         raise credential_error("http()", "name")
+    if not is_integer(max_reply_bytes) or max_reply_bytes < 1:
+        raise ArgumentError(f"http(max_reply_bytes={max_reply_bytes!r}): max_reply_bytes must be an integer ≥ 1.")
     settings = {
         "chat": chat or None,
         "logprobs": None if logprobs else False,
         "key_env": key_env,
         "extra": fields or None,
+        "max_reply_bytes": None if max_reply_bytes == MAX_REPLY_BYTES else max_reply_bytes,
     }
     options = {key: value for key, value in settings.items() if value is not None}
     model = _EndpointModel(
-        Endpoint(address, name, variable, provider.provider if provider and provider.key else ""),
+        Endpoint(
+            address,
+            name,
+            variable,
+            provider.provider if provider and provider.key else "",
+            max_reply_bytes=max_reply_bytes,
+        ),
         chat,
         fields,
         logprobs=logprobs,
@@ -221,7 +234,7 @@ def _through_litellm(name: str) -> Model:
     )
 
 
-_ARGUMENTS = ("url", "name", "chat", "logprobs", "key_env", "extra")
+_ARGUMENTS = ("url", "name", "chat", "logprobs", "key_env", "extra", "max_reply_bytes")
 
 
 @dataclass

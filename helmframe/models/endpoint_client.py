@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 from helmframe import config
+from helmframe._core.safe_text import ACCEPT_ENCODING, MAX_REPLY_BYTES, ReplyError, body_decoder, with_content
 from helmframe.errors import (
     CapabilityError,
     HelmframeError,
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 # The limits in seconds of a connection, and of a call without another limit.
 CONNECT, LONGEST = 30.0, 3600.0
 MAX_MESSAGE = 300
+# The most values of JSON in a reply: parsed, each takes up to 80 bytes of memory.
+MAX_VALUES = 4_000_000
 # The statuses of servers that lack a route: not found, not allowed, not implemented.
 _NO_ROUTE = frozenset({404, 405, 501})
 
@@ -51,6 +54,10 @@ class RefusedError(HelmframeError):
         self.parameter = parameter
 
 
+class RedirectError(HelmframeError, ConnectionError):
+    """An error for a server that has responded before, and now redirects; as after a lost connection, retries help."""
+
+
 class NotRunningError(HelmframeError):
     """An error for a server of this machine that isn't running; not a `ConnectionError`, because no retry helps."""
 
@@ -65,6 +72,7 @@ class Endpoint:
         key: The environment variable of the server's key; None: no key is sent.
         provider: The name of the provider that requires a key; "" for a server that may need none.
         has_responded: Whether the server has responded in this process. Later invalid replies fail one request only.
+        max_reply_bytes: The maximum size of a reply, before and after decompression.
     """
 
     url: str
@@ -72,6 +80,7 @@ class Endpoint:
     key: str | None = None
     provider: str = ""
     has_responded: bool = False
+    max_reply_bytes: int = MAX_REPLY_BYTES
     _open_at: float = 0.0  # the reset of the server's rate limit, by the clock `time.monotonic`
 
     async def post(self, route: str, body: Mapping[str, Any]) -> Any:
@@ -83,6 +92,8 @@ class Endpoint:
             SourceBrokenError: The server isn't OpenAI-compatible.
             CapabilityError: The server has the model, but not on this route.
             NotRunningError: No server listens at an address of this machine, and none has responded.
+            RedirectError: The server redirects, although it has responded before.
+            ReplyError: The reply is too large.
             RefusedError: The server returned any other error. A lost connection raises httpx's own error.
         """
         await self._wait_for_reset()
@@ -99,8 +110,7 @@ class Endpoint:
             await self.check_protocol()
             raise self._refused(response, route, status, "the reply isn't JSON")
         elif response.is_redirect:
-            location = self.safe(str(response.headers.get("Location")))
-            raise SourceBrokenError(f"{self.url} redirects to {location}. Use that address.")
+            raise self._redirected(response)
         if status == 401 or (status == 403 and not self.has_responded):
             raise self._denied(status, _error_message(reply))
         if status in _NO_ROUTE and not self.has_responded:
@@ -112,11 +122,14 @@ class Endpoint:
 
         Raises:
             SourceDeniedError: The key is missing, wrong, or not valid for this route.
+            RedirectError: The server redirects, although it has responded before.
             RefusedError: The server returned any other error, or no JSON.
         """
         reply = _json(response)
         if response.is_success and reply is not None:
             return reply
+        if response.is_redirect:
+            raise self._redirected(response)
         message = "the reply isn't JSON" if response.is_success else _error_message(reply)
         if response.status_code in (401, 403):
             raise self._denied(response.status_code, message)
@@ -125,9 +138,14 @@ class Endpoint:
     async def _send(self, method: str, route: str, **options: Any) -> "httpx.Response":
         import httpx
 
-        headers = self.headers()
+        headers = {**self.headers(), **ACCEPT_ENCODING}
         try:
-            return await _client().request(method, f"{self.url}/{route}", headers=headers, **options)
+            async with _client().stream(method, f"{self.url}/{route}", headers=headers, **options) as response:
+                decoder = body_decoder(response, self.max_reply_bytes)
+                content = [piece async for chunk in response.aiter_raw() for piece in decoder.decode(chunk)]
+            return cast("httpx.Response", with_content(response, b"".join(content)))
+        except ReplyError as error:
+            raise self.oversized(route, error) from None
         except httpx.TransportError as error:
             if not self.has_responded and is_loopback(self.url) and _is_refused(error):
                 raise self._not_running() from error
@@ -220,6 +238,18 @@ class Endpoint:
             dict(response.headers),
             code if isinstance(code, str) else None,
             parameter if isinstance(parameter, str) else None,
+        )
+
+    def _redirected(self, response: "httpx.Response") -> HelmframeError:
+        text = f"{self.url} redirects to {self.safe(response.headers.get('Location', ''))}"
+        if self.has_responded:
+            return RedirectError(f"{text}, although it has responded before")
+        return SourceBrokenError(f"{text}. Use that address.")
+
+    def oversized(self, route: str, error: ReplyError) -> ReplyError:
+        """Return the error of a reply that is too large, with the address and the setting."""
+        return ReplyError(
+            f"{self.url}/{route}: {error}. To allow larger replies, write hf.models.http(…, max_reply_bytes=n)."
         )
 
     def headers(self) -> dict[str, str]:
@@ -353,7 +383,9 @@ def _is_refused(error: BaseException) -> bool:
 
 
 def _json(response: "httpx.Response") -> Any:
-    """Return the body as JSON; None if it isn't JSON."""
+    """Return the body as JSON; None if it isn't JSON, or has too many values."""
+    if len(response.content) > MAX_VALUES and sum(map(response.content.count, (b",", b"[", b"{"))) > MAX_VALUES:
+        return None
     try:
         return response.json()
     except (ValueError, RecursionError):  # RecursionError: too many nested brackets

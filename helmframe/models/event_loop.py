@@ -6,10 +6,14 @@ asyncio is imported inside functions, because most runs have no async model and 
 import atexit
 import os
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from weakref import WeakKeyDictionary
+
+from helmframe.models.callers import CURRENT_REQUESTS, PromptRef
 
 if TYPE_CHECKING:
     import asyncio
@@ -24,6 +28,27 @@ _lock = threading.Lock()
 _loop: "asyncio.AbstractEventLoop | None" = None
 _thread: threading.Thread | None = None
 _threads: "ThreadPoolExecutor | None" = None
+# task → the requests of the model call that created it
+_requests: "WeakKeyDictionary[asyncio.Task[Any], Sequence[PromptRef]]" = WeakKeyDictionary()
+# replaced loop → the requests of the call that blocks it
+_blocking: "WeakKeyDictionary[asyncio.AbstractEventLoop, Sequence[PromptRef]]" = WeakKeyDictionary()
+_stall: "_Stall | None" = None
+
+
+class _Stall(NamedTuple):
+    """The task that the loop runs, and the time since which it has run nothing else."""
+
+    task: "asyncio.Task[Any] | None"
+    since: float
+
+
+class Blocked(NamedTuple):
+    """A loop that runs nothing but one task: the requests of the task, if they are known, and the seconds so far."""
+
+    loop: "asyncio.AbstractEventLoop"
+    task: "asyncio.Task[Any] | None"
+    requests: "Sequence[PromptRef]"
+    seconds: float
 
 
 def loop() -> "asyncio.AbstractEventLoop":
@@ -38,6 +63,7 @@ def loop() -> "asyncio.AbstractEventLoop":
     with _lock:
         if _loop is None or _thread is None or not _thread.is_alive():
             _loop = asyncio.new_event_loop()
+            _loop.set_task_factory(_make_task)
             _thread = threading.Thread(target=_turn, args=(_loop,), name="helmframe-event-loop", daemon=True)
             _thread.start()
         return _loop
@@ -62,6 +88,42 @@ def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
 def inside() -> bool:
     """Return whether this is the loop's own thread, which must not wait for a completion."""
     return threading.current_thread() is _thread
+
+
+def blocked() -> Blocked | None:
+    """Return the time in which the loop has run one task only; None if there is no loop.
+
+    The function must be called regularly, because it detects at each call whether the loop has run other tasks.
+    """
+    import asyncio
+
+    global _stall
+    with _lock:
+        current = _loop
+        if current is None:
+            return None
+        task, now = asyncio.current_task(current), time.monotonic()
+        if _stall is None:
+            _stall = _Stall(task, now)
+            current.call_soon_threadsafe(_run_other)
+        elif _stall.task is not task:
+            _stall = _Stall(task, now)
+        return Blocked(current, task, () if task is None else _requests.get(task, ()), now - _stall.since)
+
+
+def replace(stalled: Blocked) -> None:
+    """Replace a blocked loop by a new one on the next use; the thread of the old one ends with its call."""
+    global _loop, _thread, _stall
+    with _lock:
+        if _loop is stalled.loop:
+            _blocking[stalled.loop] = stalled.requests
+            _loop = _thread = _stall = None
+            stalled.loop.call_soon_threadsafe(_cancel_all, stalled.loop)
+
+
+def blocking_requests(replaced: "asyncio.AbstractEventLoop") -> Sequence[PromptRef]:
+    """Return the requests of the task for which a loop was replaced; empty if they are unknown."""
+    return _blocking.get(replaced, ())
 
 
 async def in_thread(function: Callable[..., Any], *args: Any) -> Any:
@@ -143,13 +205,30 @@ class Room:
                 self._changed.notify_all()
 
 
+def _make_task(of_loop: "asyncio.AbstractEventLoop", coroutine: Any, **options: Any) -> "asyncio.Task[Any]":
+    import asyncio
+
+    task: asyncio.Task[Any] = asyncio.Task(coroutine, loop=of_loop, **options)
+    _requests[task] = CURRENT_REQUESTS.get()
+    return task
+
+
+def _run_other() -> None:
+    """Record that the loop runs other tasks too."""
+    global _stall
+    with _lock:
+        _stall = None
+
+
 def _turn(turning: "asyncio.AbstractEventLoop") -> None:
     while True:
         try:
             turning.run_forever()
         except (SystemExit, KeyboardInterrupt):
             continue  # these pass from a task through the loop; the waiting caller raises them
-        return
+        break
+    if turning is not _loop:  # it was replaced
+        turning.close()
 
 
 def _forget_result(task: "asyncio.Future[Any]") -> None:
@@ -178,9 +257,9 @@ def _cancel_all(turning: "asyncio.AbstractEventLoop") -> None:
 
 def _after_fork() -> None:
     """Reset the loop in a forked child, where its thread is missing and its lock may be held."""
-    global _lock, _loop, _thread, _threads
+    global _lock, _loop, _thread, _threads, _stall
     _lock = threading.Lock()
-    _loop = _thread = _threads = None
+    _loop = _thread = _threads = _stall = None
 
 
 atexit.register(_end)

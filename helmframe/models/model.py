@@ -9,7 +9,7 @@ from itertools import repeat
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, TypedDict
 
 from helmframe._core.checks import as_list, is_integer, type_of
-from helmframe._core.safe_text import safe_repr, type_name, valid_unicode
+from helmframe._core.safe_text import MAX_REPLY_BYTES, safe_repr, type_name, valid_unicode
 from helmframe._core.specs import Call
 from helmframe.config import redacted
 from helmframe.errors import AnswerError, CapabilityError
@@ -321,13 +321,12 @@ def as_completion(response: object, name: str) -> Completion:
     """Return one response of the model called `name` as a `Completion`.
 
     Raises:
-        AnswerError: The response is neither text, `Completion`, nor a mapping with "text".
+        AnswerError: The response is neither text, `Completion`, nor a mapping with "text", or it is too long.
         BaseException: The response is an exception, which is raised.
     """
-    if type(response) is str and response.isascii():
-        return Completion(response)
     if isinstance(response, str):
-        return Completion(valid_unicode(response))
+        _check_length(response, name)
+        return Completion(response if type(response) is str and response.isascii() else valid_unicode(response))
     if isinstance(response, BaseException):
         raise response
     if isinstance(response, Mapping) and "text" in response:
@@ -363,8 +362,11 @@ def as_results(
 
 
 def is_plain(responses: Sequence[Response]) -> bool:
-    """Return whether all responses are ASCII `str`, which need no validation."""
-    return set(map(type, responses)) == {str} and all(map(str.isascii, responses))  # type: ignore[arg-type]
+    """Return whether all responses are ASCII `str` of a valid length, which need no validation."""
+    if set(map(type, responses)) != {str}:
+        return False
+    texts: Sequence[str] = responses  # type: ignore[assignment]
+    return all(map(str.isascii, texts)) and max(map(len, texts)) <= MAX_CHARACTERS
 
 
 def as_completions(texts: Sequence[Response]) -> Iterable[Completion]:
@@ -426,6 +428,9 @@ def _source_key(source: object) -> object:
 def _checked(completion: Completion, name: str) -> Completion:
     if not isinstance(completion.text, str):
         raise AnswerError(f"Model {name!r} returned text={short(completion.text)}; expected str.")
+    for text in (completion.text, completion.reasoning):
+        if isinstance(text, str):
+            _check_length(text, name)
     logprobs = completion.token_logprobs
     wrong = [
         field
@@ -447,6 +452,15 @@ def _checked(completion: Completion, name: str) -> Completion:
     )
 
 
+def _check_length(text: str, name: str) -> None:
+    if str.__len__(text) > MAX_CHARACTERS:
+        raise AnswerError(
+            f"Model {name!r} returned a text of {str.__len__(text):,} characters; expected at most {MAX_CHARACTERS:,}."
+        )
+
+
+# The most characters of a completion, as in a server's reply.
+MAX_CHARACTERS = MAX_REPLY_BYTES
 # The log-probability of 1, plus float noise.
 _NOT_LIKELIER = 1e-3
 _KINDS: dict[str, tuple[type, ...]] = {

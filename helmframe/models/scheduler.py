@@ -4,19 +4,20 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing, suppress
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from helmframe.errors import CapabilityError, NotAModelError, SourceError
 from helmframe.models import event_loop
-from helmframe.models.batches import BatchRunner, Call, Reply, Steps
+from helmframe.models.batches import BatchRunner, Call, Reply, Steps, fail
 from helmframe.models.callers import Caller, Labels, Outcome, PromptRef, Share, current_labels, deliver
 from helmframe.models.interrupts import TimeoutThread
 from helmframe.models.model import SCORES, GenerateFunction, Model, Prompt, Response
-from helmframe.models.pace import Busy, Pace
+from helmframe.models.pace import Busy, Pace, Ticket
 
 if TYPE_CHECKING:
     import asyncio
@@ -32,12 +33,61 @@ BACKLOG = 4 * MAX_SLICE
 FIRST_BLOCK = 64
 
 
+@dataclass(eq=False)
+class Flight:
+    """The prompts that a task on the event loop runs.
+
+    Attributes:
+        shares: The prompts.
+        loop: The event loop.
+        missing: The prompts without a delivered outcome.
+        outcomes: The outcomes that are not delivered yet, by the id of the caller.
+        lost: Whether the loop was replaced, so that outcomes which still come are ignored.
+    """
+
+    shares: list[Share]
+    loop: "asyncio.AbstractEventLoop"
+    missing: dict[tuple[int, int], PromptRef] = field(default_factory=dict)
+    outcomes: dict[int, list[Outcome]] = field(default_factory=dict)
+    lost: bool = False
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        for share in self.shares:
+            self.outcomes[id(share.caller)] = []
+            self.missing |= {
+                (id(share.caller), index): (share.caller, index) for index in range(share.start, share.stop)
+            }
+
+    def deliver(self) -> None:
+        """Deliver the outcomes, unless the loop was replaced."""
+        with self.lock:
+            if not self.lost:
+                self._deliver()
+
+    def lose(self) -> list[PromptRef]:
+        """Deliver the outcomes, ignore all later ones, and return the prompts without an outcome."""
+        with self.lock:
+            self._deliver()
+            self.lost = True
+            return list(self.missing.values())
+
+    def _deliver(self) -> None:
+        for caller, outcomes in self.outcomes.items():
+            for outcome in outcomes:
+                self.missing.pop((caller, outcome.index), None)
+        deliver(self.shares, self.outcomes)
+
+
 class ModelQueue:
     """The queue of one model; `queue_of` returns it.
 
     A worker takes a batch from the callers with the same decoding parameters, with an equal share from each caller, and
     then the next batch. A worker of a sync function is a thread, which starts when prompts come and ends when there are
     none. A worker of an async function is a task on the event loop. The pace limits the number of workers.
+
+    A call that blocks the event loop for longer than the model's timeout fails. The loop is replaced, and its other
+    calls run again on the new one.
     """
 
     def __init__(self, model: Model, pace: Pace | None = None, busy: Busy | None = None) -> None:
@@ -47,7 +97,8 @@ class ModelQueue:
         self._lock = threading.Lock()
         self._open: deque[Caller] = deque()  # callers with prompts that are not taken yet
         self._workers: list[threading.Thread] = []
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], Flight] = {}
+        self._lost: deque[Share] = deque()  # prompts of replaced event loops, which run again
         self._calls = 1  # the number of batches that a worker takes at a time
         self.block = max(FIRST_BLOCK, model.batch)  # the number of requests that a run sends at a time
 
@@ -99,7 +150,8 @@ class ModelQueue:
         self._enter(caller)
         try:
             while caller.fetched < caller.total:
-                outcomes = caller.next(stop, idle)
+                unblock = None if self.model.generate_async is None else self._unblock
+                outcomes = caller.next(stop, idle, unblock)
                 if outcomes is None:
                     self._leave(caller)
                     yield from caller.last()
@@ -121,7 +173,7 @@ class ModelQueue:
     def idle(self) -> bool:
         """Return whether no caller waits, and no call is in flight."""
         with self._lock:
-            return not (self._open or self._workers or self._tasks)
+            return not (self._open or self._workers or self._tasks or self._lost)
 
     def _enter(self, caller: Caller) -> None:
         with self._lock:
@@ -214,28 +266,85 @@ class ModelQueue:
 
     def _start_tasks(self) -> None:
         """Start the workers of an async function; called on the event loop."""
-        while True:
+        import asyncio
+
+        loop = event_loop.loop()
+        while loop is asyncio.get_running_loop():  # not if it was replaced meanwhile
             with self._lock:
-                shares = [] if len(self._tasks) >= self.pace.limit else self._take()
+                shares: list[Share] = []
+                if len(self._tasks) < self.pace.limit:
+                    shares = [self._lost.popleft()] if self._lost else self._take()
                 if not shares:
                     return
-            context = shares[0].caller.context.copy()
-            task = event_loop.loop().create_task(self._work_async(shares), context=context)
-            self._tasks.add(task)
+                context, flight = shares[0].caller.context.copy(), Flight(shares, loop)
+                task = loop.create_task(self._work_async(flight), context=context)
+                self._tasks[task] = flight
             task.add_done_callback(self._task_ended)
 
     def _task_ended(self, task: "asyncio.Task[None]") -> None:
-        self._tasks.discard(task)
-        self._start_tasks()
+        with self._lock:
+            flight = self._tasks.pop(task, None)
+        if flight is not None:
+            self._start_tasks()
 
-    async def _work_async(self, shares: list[Share]) -> None:
+    async def _work_async(self, flight: Flight) -> None:
         """Run one slice of prompts, as a task on the event loop."""
         started = time.perf_counter()
         try:
-            await self._take_steps_async(self._steps(shares), shares[0].caller.decoding)
+            await self._take_steps_async(self._steps(flight.shares, flight), flight.shares[0].caller.decoding)
         except BaseException as error:  # noqa: BLE001 - passed to the callers, which raise it
-            self._abort(shares, error)
-        self._release(shares, time.perf_counter() - started)
+            if not flight.lost:
+                self._abort(flight.shares, error)
+        if not flight.lost:
+            self._release(flight.shares, time.perf_counter() - started)
+
+    def _unblock(self) -> None:
+        """Replace the event loop if a call of this model blocks it, and run again the prompts of replaced loops."""
+        stalled = event_loop.blocked()
+        if stalled is None:
+            return
+        flight = self._tasks.get(stalled.task) if stalled.task is not None else None
+        if flight is not None and not stalled.requests:  # the task reads the responses of a call
+            stalled = stalled._replace(requests=list(flight.missing.values()))
+        if self.model.timeout is not None and stalled.seconds > self.model.timeout and self._may_replace(stalled):
+            event_loop.replace(stalled)
+        current = event_loop.loop()
+        with self._lock:
+            flights = [flight for flight in self._tasks.values() if flight.loop is not current]
+            self._tasks = {task: flight for task, flight in self._tasks.items() if flight.loop is current}
+        for flight in flights:
+            self._run_again(flight)
+
+    def _may_replace(self, stalled: event_loop.Blocked) -> bool:
+        """Return whether the call that blocks the loop belongs to this queue, or to no caller that still waits."""
+        with self._lock:
+            callers = {share.caller for flight in self._tasks.values() for share in flight.shares}
+        return all(caller in callers or caller.cancelled for caller, _ in stalled.requests)
+
+    def _run_again(self, flight: Flight) -> None:
+        """Run the prompts of a replaced event loop again, except the one that blocked it."""
+        requests = event_loop.blocking_requests(flight.loop)
+        blocking = {(id(caller), index) for caller, index in requests}
+        timeout = self.model.timeout
+        seconds = "" if timeout is None else f" for more than {timeout:g} s"
+        error = TimeoutError(f"the call blocked the event loop{seconds}")
+        shares = []
+        for caller, index in flight.lose():
+            assert isinstance(caller, Caller)
+            if not blocking or blocking == {(id(caller), index)}:
+                self.pace.failed(Ticket(-1, probe=False), error)
+                caller.outbox.put([fail(error, caller, index, timeout)])
+            else:
+                # a batch that blocked the loop runs row by row, so that only the bad row fails
+                shares.append(Share(caller, index, index + 1))
+        self.pace.dropped(Ticket(-1, probe=True))
+        with self._lock:
+            for share in flight.shares:
+                share.caller.held -= 1
+            for share in shares:
+                share.caller.held += 1
+            self._lost += shares
+        event_loop.loop().call_soon_threadsafe(self._start_tasks)
 
     async def _take_steps_async(self, steps: Steps, decoding: Mapping[str, Any]) -> None:
         import asyncio
@@ -321,22 +430,27 @@ class ModelQueue:
     def _bound(self) -> int:
         return max(BACKLOG, 2 * self.model.batch * self.pace.max_calls)
 
-    def _steps(self, shares: list[Share]) -> Steps:
+    def _steps(self, shares: list[Share], flight: Flight | None = None) -> Steps:
         """Yield the steps that run these prompts, and deliver their outcomes."""
         refs: list[PromptRef] = [(share.caller, index) for share in shares for index in range(share.start, share.stop)]
         prompts = [prompt for share in shares for prompt in share.caller.prompts[share.start : share.stop]]
         outcomes: dict[int, list[Outcome]] = {id(share.caller): [] for share in shares}
+        hand_over: Callable[[], None] = partial(deliver, shares, outcomes)
+        if flight is not None:
+            outcomes, hand_over = flight.outcomes, flight.deliver
         runner = BatchRunner(self.model.name, self.pace, outcomes)
         last = time.perf_counter()
         for start in range(0, len(refs), self.model.batch):
             batch = slice(start, start + self.model.batch)
             if refs[start][0].cancelled and all(caller.cancelled for caller, _ in refs[batch]):
                 continue
+            if flight is not None and flight.lost:
+                return
             yield from runner.run(refs[batch], prompts[batch])
             if time.perf_counter() - last > SLICE_SECONDS[1]:
-                deliver(shares, outcomes)
+                hand_over()
                 last = time.perf_counter()
-        deliver(shares, outcomes)
+        hand_over()
 
     def _abort(self, shares: Sequence[Share], error: BaseException) -> None:
         for share in shares:

@@ -6,15 +6,17 @@ values. So a trick inside the program's process (exit codes, patched asserts, fr
 
 import json
 import os
+import re
+import signal
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from helmframe import config
 from helmframe.errors import SandboxError
-from helmframe.sandbox.process import Limits, memory_file, read_to_end, sandbox
+from helmframe.sandbox.process import Box, Limits, memory_file, read_to_end, sandbox
 
 # The imports that APPS adds to every program, without NumPy, which the sandbox does not contain.
 _APPS_IMPORTS = """
@@ -49,7 +51,8 @@ def run_tests(
 ) -> Verdict:
     """Return the verdict of tests that call the program's functions, as HumanEval's and MBPP's do.
 
-    Arguments and results are passed by value. So tests don't see changes of arguments, and can't pass functions.
+    Arguments and results are passed by value. So tests don't see changes of arguments, and can't pass functions. They
+    can pass Python's own types, and use modules of the standard library that the program imports.
 
     Builtin names in tests are Python's, even if the program defines them too. There is one exception: if the tests use
     no other name of the program, a builtin that every assert calls is the function under test, as in
@@ -123,10 +126,11 @@ def output_of(program: str, text: str, limits: Limits, imports: str = "") -> Out
         content, exceeded = read_to_end(output, [box], limits)
         # bwrap has standard output open too, so the program has ended once it is closed
         status = box.stop()
-    if exceeded:
-        reason = f"limit exceeded: {exceeded}"
+    if exceeded or (status != 0 and _used_up(box, limits)):
+        reason = f"limit exceeded: {exceeded or 'time'}"
     elif status != 0:
-        reason = f"exited with status {status}: {box.tail.decode(errors='replace').strip().rpartition(chr(10))[2]}"
+        last_line = box.tail.decode(errors="replace").strip().rpartition("\n")[2]
+        reason = _limit_reason(last_line) or f"exited with status {status}: {last_line}"
     else:
         reason = ""
     return Output(content.decode(errors="replace"), reason)
@@ -151,9 +155,40 @@ def _judged(program: str, job: dict[str, Any], limits: Limits, imports: str = ""
                 stack.enter_context(sandbox("referee.main", job, limits, ends=(request_input, replies, written))),
             ]
         content, exceeded = read_to_end(verdict, boxes, limits)
+        if not exceeded:
+            result = _verdict(content)
+            if result.reason in (_ENDED_EARLY, _NO_VERDICT):
+                # killed for its CPU time? That is known once the process has ended
+                box = boxes[result.reason == _NO_VERDICT]
+                box.wait(_END_SECONDS)
+                box.stop()
+                exceeded = "time" if _used_up(box, limits) else ""
     if exceeded:
         return Verdict(passed=False, reason=f"limit exceeded: {exceeded}")
-    return _verdict(content)
+    return result if result.passed else Verdict(passed=False, reason=_limit_reason(result.reason) or result.reason)
+
+
+# The reasons of processes that ended without a reply, and the seconds in which such a process ends.
+_ENDED_EARLY, _NO_VERDICT = "the program ended early", "the tests ended without a verdict"
+_END_SECONDS = 1.0
+# The errors of a limit of the kernel: no memory; no process or thread; too many, too large or too much in files.
+_LIMIT_ERRORS = {
+    "memory": re.compile(r"MemoryError\b|OSError: \[Errno 12\]"),
+    "processes": re.compile(r"BlockingIOError: \[Errno 11\]|RuntimeError: can't start new thread"),
+    "files": re.compile(r"OSError: \[Errno (24|27|28)\]"),
+    "output": re.compile(r"the program sent a message over "),
+}
+
+
+def _limit_reason(error: str) -> str:
+    """Return the limit that an error of a program shows, with the error; "" if it shows none."""
+    names = (name for name, pattern in _LIMIT_ERRORS.items() if pattern.match(error))
+    return next((f"limit exceeded: {name} ({error.removesuffix(': ')})" for name in names), "")
+
+
+def _used_up(box: Box, limits: Limits) -> bool:
+    """Return whether a stopped program was killed for its CPU time, as far as the last measurement shows."""
+    return box.process.returncode == 128 + signal.SIGKILL and box.cpu > limits.cpu / 2
 
 
 def _pipe(reading: ExitStack, writing: ExitStack) -> tuple[int, int]:
@@ -167,7 +202,7 @@ def _verdict(content: bytes) -> Verdict:
     try:
         verdict = json.loads(content)
     except ValueError:
-        return Verdict(passed=False, reason="the tests ended without a verdict")
+        return Verdict(passed=False, reason=_NO_VERDICT)
     return Verdict(verdict["passed"] is True, str(verdict["reason"]))
 
 
@@ -198,10 +233,11 @@ def _probe() -> None:
         )
     limits = Limits(wall=20.0)
     try:
-        output = output_of(_SELF_REPORT, "", limits)
+        missing = _missing(output_of(_SELF_REPORT, "", limits), limits)
+        if not missing and output_of(_MANY_FILES, "", replace(limits, files=8)).reason != "limit exceeded: files":
+            missing = ["number of files"]
     except SandboxError as error:
         raise SandboxError(f"{error}\n{_HINT}") from None
-    missing = _missing(output, limits)
     if missing:
         raise SandboxError(
             f"The sandbox is incomplete, so no program runs. Not isolated: {', '.join(missing)}.\n{_HINT}"
@@ -215,7 +251,7 @@ def _missing(output: Output, limits: Limits) -> list[str]:
         return [f"the self-report is missing ({output.reason or output.text[:200]!r})"]
     wanted = {
         "user": True, "group": True, "processes": True, "network": True, "files": True, "proc": True,
-        "namespaces": True, "environment": True,
+        "namespaces": True, "environment": True, "packages": True, "memory": True,
         "limits": [limits.cpu, limits.memory, limits.scratch, limits.processes],
     }  # fmt: skip
     return [name for name, value in wanted.items() if report.get(name) != value]
@@ -227,8 +263,15 @@ _HINT = (
     "and later, add an AppArmor profile for bwrap, or set sysctl kernel.apparmor_restrict_unprivileged_userns=0."
 )
 
+_MANY_FILES = """
+import time
+for number in range(16):
+    open(f"/tmp/{number}", "w").close()
+time.sleep(60)
+"""
+
 _SELF_REPORT = """
-import ctypes, json, os, resource, socket, sys
+import ctypes, glob, json, mmap, os, resource, socket, sys
 
 def refused(work):
     try:
@@ -249,6 +292,8 @@ print(json.dumps({
     "environment": set(os.environ) <= {
         "HOME", "PATH", "LANG", "PWD", "PYTHONHASHSEED", "MALLOC_ARENA_MAX", "OMP_NUM_THREADS", "LC_CTYPE"
     },
+    "packages": not any(glob.glob(base + "/lib*/python*/*-packages/*") for base in (sys.base_prefix, "/usr")),
+    "memory": refused(lambda: mmap.mmap(-1, 4096)) and refused(lambda: os.memfd_create("x")),
     "limits": [resource.getrlimit(each)[1] for each in most],
 }))
 """

@@ -444,7 +444,8 @@ def _transfer(spec: "ScenarioSpec | _Origin", url: str, part: Path, stop: thread
     """Download the missing part of a file.
 
     Raises:
-        _TransientError: The connection broke, the server is busy, or the file is shorter than the server stated.
+        _TransientError: The connection broke, the server is busy, or the file is shorter or longer than the server
+            stated.
     """
     start, validator = part.stat().st_size if part.exists() else 0, _state(part).get("validator")
     headers = {"Range": f"bytes={start}-", "If-Range": validator} if start and validator else {}
@@ -453,13 +454,15 @@ def _transfer(spec: "ScenarioSpec | _Origin", url: str, part: Path, stop: thread
         start = start if resumed else 0
         _refuse_page(spec, url, response)
         length = response.headers.get("Content-Length")
-        size = start + int(length) if length and length.isdigit() else None
+        size = start + int(length) if length and length.isdecimal() else _whole_size(response)
         _write_state(part, {"validator": _validator(response)})
         with part.open("ab" if resumed else "wb") as file:
             counter.add(url, start, size)
             while chunk := _read(response):
-                file.write(chunk)
                 start += len(chunk)
+                if size is not None and start > size:
+                    raise _TransientError(f"the server sent more than the {size:,} bytes that it stated", restart=True)
+                file.write(chunk)
                 counter.add(url, start, size)
                 if stop.is_set() and start != size:
                     raise _StoppedError
@@ -755,6 +758,12 @@ def _validator(response: Any) -> str | None:
     tag: str | None = response.headers.get("ETag")
     modified: str | None = response.headers.get("Last-Modified")
     return tag if tag and not tag.startswith("W/") else modified
+
+
+def _whole_size(response: Any) -> int | None:
+    """Return the size of the whole file that a response with a part of it states."""
+    whole = re.fullmatch(r"bytes \d+-\d+/(\d+)", response.headers.get("Content-Range") or "")
+    return int(whole[1]) if whole else None
 
 
 def _range_start(response: Any) -> int | None:

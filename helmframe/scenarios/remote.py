@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import quote, unquote, urlsplit
 
-from helmframe._core.safe_text import get_logger
+from helmframe._core.safe_text import ACCEPT_ENCODING, BodyDecoder, get_logger, read_reply, with_content
 from helmframe.config import HUB, S3Options, hub_endpoint, hub_token, s3_options, s3_reader
 from helmframe.errors import CapabilityError, SourceError
 from helmframe.scenarios.sql import text_literal
@@ -35,6 +35,7 @@ _RETRIED = (408, 429, 500, 502, 503, 504)
 _RETRIES = 5
 # The longest wait that a server may request, in seconds: the Hub counts requests in windows of five minutes.
 _LONGEST_WAIT = 300.0
+_PIECE = 1 << 18
 
 
 def reach_s3(connection: "duckdb.DuckDBPyConnection", options: S3Options, where: str) -> Listing:
@@ -292,24 +293,35 @@ def pin_revision(address: str) -> tuple[str, str | None]:
     return (f"hf://datasets/{parts.repository}@{commit}/{parts.path}", commit) if commit else (address, None)
 
 
-def request_hub(method: str, url: str, headers: Mapping[str, str] | None = None) -> Any:
+def request_hub(
+    method: str, url: str, headers: Mapping[str, str] | None = None, span: tuple[int, int] | None = None
+) -> Any:
     """Send a request to the Hub with the user's token, follow redirects, and return the response.
 
     A rate limit is waited for, at most `_LONGEST_WAIT` seconds; failures of the server are retried with backoff.
 
+    Args:
+        method: The HTTP method.
+        url: The address.
+        headers: Further headers.
+        span: The start and the end of the bytes to return, also if the server sends the whole file. By default the
+            whole response, at most 32 MB.
+
     Raises:
         HfHubHTTPError: The Hub refuses the request. It is an OSError, and its message has no credentials.
         ConnectionError: The Hub can't be reached.
+        ReplyError: The response is too large.
     """
     from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status  # type: ignore[attr-defined]
 
+    ranged = {} if span is None else {"Range": f"bytes={span[0]}-{span[1] - 1}", "Accept-Encoding": "identity"}
+    sent = {**build_hf_headers(), **ACCEPT_ENCODING, **(headers or {}), **ranged}
     for attempt in range(_RETRIES + 1):
         session = get_session()
         http = _http_library(session)
         try:
-            response = session.request(
-                method, url, headers={**build_hf_headers(), **(headers or {})}, timeout=_TIMEOUT, follow_redirects=True
-            )
+            with session.stream(method, url, headers=sent, timeout=_TIMEOUT, follow_redirects=True) as streamed:
+                response = read_reply(streamed) if span is None else _read_span(streamed, *span)
         except http.TransportError as error:
             problem, wait = f"{type(error).__name__}: {error}", 0.0
             if not isinstance(error, http.ReadError | http.ReadTimeout | http.RemoteProtocolError):
@@ -326,6 +338,22 @@ def request_hub(method: str, url: str, headers: Mapping[str, str] | None = None)
             time.sleep(wait)
     # raised outside of `except`, so that no traceback has the request, which has the token
     raise ConnectionError(f"{hub_endpoint()}: {problem}")
+
+
+def _read_span(response: Any, start: int, end: int) -> Any:
+    """Return a streamed response with these bytes of a file as content."""
+    if not response.is_success:
+        return read_reply(response)
+    # a mirror of the Hub may send the whole file
+    position = start if response.status_code == 206 else 0
+    content = bytearray()
+    decoder = BodyDecoder(response.headers.get("Content-Encoding", ""), end + _PIECE)
+    for piece in (piece for chunk in response.iter_raw(_PIECE) for piece in decoder.decode(chunk)):
+        content += piece[max(0, start - position) : max(0, end - position)]
+        position += len(piece)
+        if position >= end:
+            break
+    return with_content(response, bytes(content))
 
 
 def without_user(text: str) -> str:
@@ -364,10 +392,7 @@ def _hub_filesystem_type() -> Any:
 
     class HubFile(AbstractBufferedFile):  # type: ignore[misc]
         def _fetch_range(self, start: int, end: int) -> bytes:
-            headers = {"Range": f"bytes={start}-{end - 1}", "Accept-Encoding": "identity"}
-            response = request_hub("GET", HubPath.parse(self.path).url, headers)
-            # a mirror of the Hub may send the whole file
-            return bytes(response.content if response.status_code == 206 else response.content[start:end])
+            return bytes(request_hub("GET", HubPath.parse(self.path).url, span=(start, end)).content)
 
     class HubFiles(AbstractFileSystem):  # type: ignore[misc]
         protocol = "hf"
@@ -427,7 +452,7 @@ def _hub_size(name: str) -> int:
     from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 
     try:
-        response = request_hub("GET", HubPath.parse(name).url, {"Range": "bytes=0-0", "Accept-Encoding": "identity"})
+        response = request_hub("GET", HubPath.parse(name).url, span=(0, 1))
     except EntryNotFoundError:
         response = None
     except HfHubHTTPError as error:

@@ -2,8 +2,15 @@
 
 import asyncio
 import concurrent.futures
+import gc
+import subprocess
+import sys
+import threading
+import time
 from collections import Counter, UserList, UserString, deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -141,6 +148,117 @@ def test_an_error_of_a_judge_or_a_translator_fails_its_row(error: str) -> None:
     translation = hf.perturbations.translate(translator=translates, language="French")
     scores = plan().perturb(translation).generate(hf.models.oracle()).score().scores.collect()
     assert scores.filter(pl.col("perturbation") != "original").height == ROWS - 1
+
+
+class Stop(BaseException):
+    """Not an `Exception`, as KeyboardInterrupt."""
+
+
+def misbehaving() -> dict[str, Any]:
+    """Models that fail for one question, and whose failure could reach the others."""
+
+    def bad(prompt: str) -> bool:
+        return f"question {BAD}." in prompt
+
+    def right(prompt: str) -> str:
+        return prompt.rpartition("question ")[2]
+
+    async def blocks(prompt: str) -> str:
+        await asyncio.sleep(0.01)
+        if bad(prompt):
+            time.sleep(8)
+        return right(prompt)
+
+    async def spins(prompt: str) -> str:
+        end = time.monotonic() + 8
+        while bad(prompt) and time.monotonic() < end:
+            pass
+        return right(prompt)
+
+    async def swallows(prompt: str) -> str:
+        end = time.monotonic() + 8
+        while bad(prompt) and time.monotonic() < end:
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(0.1)
+        return right(prompt)
+
+    async def never(prompt: str) -> str:
+        if bad(prompt):
+            await asyncio.Event().wait()
+        return right(prompt)
+
+    def hangs(prompt: str) -> str:
+        if bad(prompt):
+            time.sleep(8)
+        return right(prompt)
+
+    def large(prompt: str) -> str:
+        return "x" * 50_000_000 if bad(prompt) else right(prompt)
+
+    def stops(prompt: str) -> str:
+        if bad(prompt):
+            raise Stop
+        return right(prompt)
+
+    async def stops_async(prompt: str) -> str:
+        return stops(prompt)
+
+    def wrong_type(prompt: str) -> Any:
+        return 7 if bad(prompt) else right(prompt)
+
+    def starts(prompt: str) -> str:
+        threading.Thread(target=time.sleep, args=(0.5,), daemon=True).start()
+        with subprocess.Popen([sys.executable, "-S", "-c", "pass"]) as process:
+            process.wait()
+        if bad(prompt):
+            raise NoText
+        return right(prompt)
+
+    slow = {"timeout": 1.0}
+    return {
+        "blocks the loop": hf.model(blocks, name="m", **slow),
+        "spins on the loop": hf.model(spins, name="m", **slow),
+        "swallows its cancellation": hf.model(swallows, name="m", **slow),
+        "never returns": hf.model(never, name="m", **slow),
+        "hangs in a thread": hf.model(hangs, name="m", **slow),
+        "returns 50 MB": large,
+        "raises a BaseException": stops,
+        "raises a BaseException, async": stops_async,
+        "returns a number": wrong_type,
+        "starts threads and processes": starts,
+    }
+
+
+def test_9_a_model_that_misbehaves_fails_one_row() -> None:
+    errors, seconds = {}, {}
+    for kind, model in misbehaving().items():
+        start = time.perf_counter()
+        results = plan().generate(model).score()
+        seconds[kind] = round(time.perf_counter() - start, 1)
+        failed = results.errors()
+        errors[kind] = failed["error"].to_list()
+        assert failed["instance_id"].to_list() == [f"id{BAD}"], kind
+        assert results.scores.collect()["score"].drop_nulls().to_list() == [1.0] * (ROWS - 1), kind
+    for kind, texts in errors.items():
+        shown("9", f"a model that {kind} for one of {ROWS} rows, {seconds[kind]} s", texts[0][:80], "one row")
+
+
+def test_9_finished_runs_are_released() -> None:
+    submitted = plan().generate(hf.models.oracle())
+
+    def submit(count: int) -> int:
+        for _ in range(count):
+            submitted.submit().wait()
+        gc.collect()
+        return int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1]) * 4  # KB
+
+    submit(20)
+    before = submit(20)
+    each = (submit(100) - before) / 100
+    alive = sum(isinstance(value, hf.Run) for value in gc.get_objects())
+    shown("9", "memory of a finished run in KB, runs alive after 140", f"{each:.0f}, {alive}", "40, 1")
+    assert alive <= 1
+    assert each < 40
 
 
 def results_of_threads(texts: list[str]) -> Iterator[str]:

@@ -341,6 +341,281 @@ import os, atexit
 os._exit = print
 atexit.register(print, 'passed')
 @wrong@
+=== pages of a process in pipes
+import ctypes, mmap, os
+libc = ctypes.CDLL(None)
+class Vector(ctypes.Structure):
+    _fields_ = [('base', ctypes.c_void_p), ('length', ctypes.c_size_t)]
+got_through = False
+for _ in range(20):
+    reading, writing = os.pipe()
+    pages = mmap.mmap(-1, 1 << 21, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    pages.write(bytes(1 << 21))
+    vector = Vector(ctypes.addressof(ctypes.c_char.from_buffer(pages)), 1 << 16)
+    got_through |= libc.vmsplice(writing, ctypes.byref(vector), 1, 0) > 0
+@shown@
+=== pages of files in pipes
+import ctypes, os
+libc = ctypes.CDLL(None)
+with open('/tmp/x', 'wb') as file:
+    file.write(bytes(1 << 16))
+source = os.open('/tmp/x', os.O_RDONLY)
+reading, writing = os.pipe()
+other_reading, other_writing = os.pipe()
+os.write(writing, b'x')
+got_through = libc.splice(source, None, other_writing, None, 4096, 0) > 0
+got_through |= libc.tee(reading, other_writing, 1, 0) > 0
+try:
+    got_through |= os.sendfile(writing, source, 0, 4096) > 0
+except OSError:
+    pass
+@shown@
+=== shared memory that no process uses
+import mmap, os
+got_through = False
+for _ in range(8):
+    if os.fork() == 0:
+        break
+hoard = []
+for n in range(28):
+    pages = mmap.mmap(-1, 1 << 24)
+    pages.write(bytes(1 << 24))
+    pages.madvise(mmap.MADV_DONTNEED)
+    hoard.append(pages)
+    got_through = True
+@shown@
+=== shared memory of a device
+import mmap
+device = open('/dev/zero', 'r+b', buffering=0)
+pages = mmap.mmap(device.fileno(), 1 << 24)
+pages.write(bytes(1 << 24))
+got_through = True
+@shown@
+=== a million empty files
+import os
+for _ in range(6):
+    if os.fork() == 0:
+        break
+os.mkdir(f'/tmp/{os.getpid()}')
+for n in range(10 ** 6):
+    os.close(os.open(f'/tmp/{os.getpid()}/{n}', os.O_CREAT))
+got_through = True
+@shown@
+=== a million directories
+import os
+for n in range(10 ** 6):
+    os.mkdir(f'/tmp/{n}')
+got_through = True
+@shown@
+=== deep directories
+import os
+for n in range(10 ** 6):
+    os.mkdir('x' * 200)
+    os.chdir('x' * 200)
+got_through = True
+@shown@
+=== a million links
+import os
+open('/tmp/x', 'w').close()
+for n in range(10 ** 6):
+    os.symlink('x' * 100, f'/tmp/s{n}')
+    os.link('/tmp/x', f'/tmp/h{n}')
+got_through = True
+@shown@
+=== files that are open and removed
+import os
+for n in range(10 ** 6):
+    os.open(f'/tmp/{n}', os.O_CREAT)
+    os.unlink(f'/tmp/{n}')
+got_through = True
+@shown@
+=== attributes of a file
+import os
+open('/tmp/x', 'w').close()
+got_through = False
+for n in range(4000):
+    os.setxattr('/tmp/x', f'user.{n}', bytes(60000))
+    got_through = True
+@shown@
+=== a queue of connections
+import socket
+hoard = []
+server = socket.socket(socket.AF_UNIX)
+server.bind('\0queue')
+server.listen(4096)
+for _ in range(4000):
+    client = socket.socket(socket.AF_UNIX)
+    client.connect('\0queue')
+    client.setblocking(False)
+    client.send(bytes(1 << 17))
+    client.close()
+got_through = True
+@shown@
+=== datagrams of closed sockets
+import socket
+receiver, sender = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+sender.send(bytes(1 << 16))
+got_through = True
+@shown@
+=== large buffers of sockets
+import socket
+left, right = socket.socketpair()
+left.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 24)
+got_through = True
+@shown@
+=== sockets in flight
+import array, socket
+left, right = socket.socketpair()
+for _ in range(10 ** 6):
+    one, other = socket.socketpair()
+    one.setblocking(False)
+    one.send(bytes(1 << 20))
+    left.sendmsg([b'x'], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array('i', [one.fileno(), other.fileno()]))])
+    one.close(), other.close()
+got_through = True
+@shown@
+=== large pipes
+import fcntl, os
+got_through = False
+for _ in range(12):
+    if os.fork() == 0:
+        break
+for _ in range(28):
+    reading, writing = os.pipe()
+    try:
+        got_through |= fcntl.fcntl(writing, 1031, 1 << 20) > 0
+    except OSError:
+        pass
+    os.set_blocking(writing, False)
+    os.write(writing, bytes(1 << 20))
+@shown@
+=== locks of files
+import fcntl
+files = [open(f'/tmp/{n}', 'wb') for n in range(50)]
+n = 0
+while True:
+    n += 2
+    for file in files:
+        fcntl.lockf(file, fcntl.LOCK_EX, 1, n)
+=== areas of memory
+import ctypes
+libc = ctypes.CDLL(None)
+libc.mmap.restype = ctypes.c_void_p
+libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
+libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+start = libc.mmap(None, 400 << 20, 0, 0x22, -1, 0)
+got_through = all(libc.mprotect(start + n * 4096, 4096, 1) == 0 for n in range(0, 10 ** 6, 2))
+@shown@
+=== watches of files
+import ctypes
+got_through = ctypes.CDLL(None).inotify_init1(0) >= 0
+@shown@
+=== queues of requests
+import ctypes, os
+libc = ctypes.CDLL(None)
+context = ctypes.c_ulong(0)
+setup, faults = {'x86_64': (206, 323), 'aarch64': (0, 282)}[os.uname().machine]
+got_through = libc.syscall(425, 8, ctypes.create_string_buffer(120)) >= 0
+got_through |= libc.syscall(setup, 1024, ctypes.byref(context)) >= 0
+got_through |= libc.syscall(faults, 1) >= 0
+@shown@
+=== rules of a sandbox of its own
+import ctypes
+got_through = ctypes.CDLL(None).syscall(444, None, 0, 1) >= 0
+@shown@
+=== keys of the kernel
+import ctypes, os
+add, control = {'x86_64': (248, 250), 'aarch64': (217, 219)}[os.uname().machine]
+libc = ctypes.CDLL(None)
+got_through = libc.syscall(add, b'user', b'x', b'y', 1, -3) >= 0 or libc.syscall(control, 0, -3, 1) >= 0
+@shown@
+=== queues of messages
+import ctypes, os
+libc = ctypes.CDLL(None)
+got_through = libc.msgget(0, 0o1600) >= 0 or libc.semget(0, 1, 0o1600) >= 0
+number = {'x86_64': 240, 'aarch64': 180}[os.uname().machine]
+got_through |= libc.syscall(number, b'x', os.O_CREAT | os.O_RDWR, 0o600, None) >= 0
+@shown@
+=== timers without end
+import ctypes
+libc = ctypes.CDLL(None)
+timer = ctypes.c_void_p()
+got_through = all(libc.timer_create(1, None, ctypes.byref(timer)) == 0 for _ in range(10 ** 5))
+@shown@
+=== signals without end
+import ctypes, os, signal
+signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 65))
+libc = ctypes.CDLL(None)
+got_through = all(libc.sigqueue(os.getpid(), 40, 0) == 0 for _ in range(10 ** 5))
+@shown@
+=== settings of the kernel
+got_through = False
+for file in ['/proc/sys/kernel/core_pattern', '/proc/self/oom_score_adj', '/proc/sysrq-trigger', '/sys/power/state']:
+    try:
+        open(file, 'w').write('0')
+        got_through = True
+    except OSError:
+        pass
+@shown@
+=== installed packages
+import glob, sys
+folders = [*glob.glob(sys.base_prefix + '/lib*/python*/*-packages'), *glob.glob('/usr/lib*/python*/*-packages'),
+           *glob.glob('/usr/local/lib*/python*/*-packages'), *sys.path]
+got_through = any(glob.glob(folder + '/*.dist-info') or glob.glob(folder + '/pip') for folder in folders)
+@shown@
+=== files of another program
+import os
+got_through = any(name not in ('.', '..') for name in os.listdir('/tmp')) or os.path.exists('/proc/1/root')
+@shown@
+=== the files of the sandbox
+import os
+got_through = False
+for number in range(3, 64):
+    try:
+        os.lseek(number, 0, 0)
+        text = os.read(number, 1 << 16)
+        got_through |= b'candidate(2' in text or b'"tests"' in text
+    except OSError:
+        pass
+@shown@
+=== a module of the tests' name
+import os, sys
+os.mkdir('/tmp/helmframe')
+open('/tmp/helmframe/__init__.py', 'w').write('judged = lambda *_: ""')
+sys.path.insert(0, '/tmp')
+@wrong@
+=== stop iteration
+def add(a, b):
+    raise StopIteration(5)
+=== a value that stops the loop
+def add(a, b):
+    yield from ()
+=== an exception that is equal to everything
+class Right(AssertionError):
+    __eq__ = lambda *_: True
+    __bool__ = lambda self: True
+def add(a, b):
+    raise Right(5)
+=== an error without a text
+class Odd(Exception):
+    def __str__(self):
+        raise SystemExit(0)
+    __repr__ = __str__
+def add(a, b):
+    raise Odd(1, 2)
+=== a trace of the process
+import sys
+sys.settrace(lambda frame, *_: frame.f_locals.update(passed=True, reason='') or None)
+@wrong@
+=== output without a newline
+import os
+for n in range(3, 64):
+    try:
+        os.write(n, b'{"value": 5')
+    except OSError:
+        pass
+import time
+time.sleep(9999)
 """
 
 _SHOWN = """

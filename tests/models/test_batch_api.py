@@ -15,6 +15,7 @@ import pytest
 
 import helmframe as hf
 from helmframe import config
+from helmframe._core.safe_text import ReplyError
 from helmframe._plan import Plan
 from helmframe.errors import ArgumentError, CapabilityError, SourceDeniedError, SourceError, StoreError
 from helmframe.models import batch_api, batch_runs
@@ -578,3 +579,21 @@ def wait_until(condition: Any, seconds: float = 30.0) -> None:
     while not condition():
         assert time.monotonic() < until, "it did not happen"
         time.sleep(0.02)
+
+
+# Servers that send too much -------------------------------------------------------------------------------------------
+
+
+def test_a_result_that_is_too_large_is_an_error_of_its_row(server: BatchServer) -> None:
+    server.lines = lambda lines: [lines[0], lines[1][:-1] + b" " * (1 << 20) + lines[1][-1:], *lines[2:]]
+    live = hf.models.http(server.url, "m", chat=True, max_reply_bytes=1 << 18)
+    results = letters(8).generate(hf.models.batch(live)).score()
+    assert len(errors(results)) == 1
+    assert "has no result of this request" in errors(results)[0]
+
+
+def test_results_without_end_are_not_stored(server: BatchServer) -> None:
+    server.lines = lambda lines: [*lines, *([b"x" * (1 << 16)] * 64)]
+    live = hf.models.http(server.url, "m", chat=True, max_reply_bytes=1 << 14)
+    with pytest.raises(ReplyError, match=r"content: the response is larger than 114,688 bytes"):
+        letters(8).generate(hf.models.batch(live)).score()

@@ -1,13 +1,18 @@
 """Models of servers: real ones on this machine, asked over HTTP."""
 
 import asyncio
+import json
 import logging
 import os
 import subprocess
 import sys
 import time
 import traceback
+import tracemalloc
+import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +31,7 @@ from helmframe.models import endpoint, endpoint_client, event_loop, http, provid
 from helmframe.models.model import SCORES, Completion, Model, Pair
 from helmframe.models.protocol import from_any
 from helmframe.models.scheduler import Outcome, queue_of
+from tests.listening import listening
 from tests.models import tiny
 from tests.models.openai_server import Asked, Reply, Server, completion, refusal, serving, transformers_serving
 
@@ -592,6 +598,154 @@ def test_a_redirect_is_not_followed_with_a_key(server: Server) -> None:
 
 
 # Servers in trouble ---------------------------------------------------------------------------------------------------
+
+
+def compressed(data: bytes, windows: int) -> bytes:
+    """The data, compressed by zlib in one of its formats."""
+    compressor = zlib.compressobj(9, wbits=windows)
+    return compressor.compress(data) + compressor.flush()
+
+
+@pytest.mark.parametrize(
+    ("encoding", "windows"), [("gzip", 31), ("x-gzip", 31), ("deflate", 15), ("deflate", -15), ("GZIP", 31)]
+)
+def test_a_compressed_reply_is_read(server: Server, encoding: str, windows: int) -> None:
+    text = "".join(map(str, range(200_000)))
+    body = compressed(json.dumps({"choices": [{"text": text, "finish_reason": "stop"}]}).encode(), windows)
+    server.reply = lambda asked: Reply(body, headers={"Content_Encoding": encoding})
+    assert answer(http(server.url, "m")).text == text
+    assert server.asked[0].headers["Accept-Encoding"] == "gzip, deflate"
+
+
+@pytest.mark.parametrize(("encoding", "windows"), [("gzip", 31), ("deflate", 15), ("deflate", -15)])
+def test_a_bomb_fails_its_row_before_it_is_decompressed(server: Server, encoding: str, windows: int) -> None:
+    bomb = compressed(bytes(256 << 20), windows)
+    replies = {"bomb": Reply(bomb, headers={"Content_Encoding": encoding})}
+    server.reply = lambda asked: replies.get(asked.body["prompt"], completion("A"))
+    model = http(server.url, "m", max_reply_bytes=1 << 20)
+    outcomes(model, ["first"])
+    tracemalloc.start()
+    found = outcomes(model, ["a", "bomb", "c"])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert [each.completion is not None for each in found] == [True, False, True]
+    assert str(found[1].error) == (
+        f"ReplyError: {server.url}/completions: the response is larger than 1,048,576 bytes. To allow larger replies, "
+        "write hf.models.http(…, max_reply_bytes=n)."
+    )
+    assert peak < 8 << 20
+    assert len(server.asked) == 4  # it isn't retried
+
+
+@pytest.mark.parametrize(
+    ("reply", "problem"),
+    [
+        (Reply(b"x" * (2 << 20)), "larger than 1,048,576 bytes"),
+        (Reply(b"\x8b\x03", headers={"Content_Encoding": "br"}), "compressed as 'br'; gzip was requested"),
+        (Reply(b"(\xb5/\xfd", headers={"Content_Encoding": "zstd"}), "compressed as 'zstd'; gzip was requested"),
+        (Reply(b"{}", headers={"Content_Encoding": "gzip, gzip"}), "compressed as 'gzip, gzip'"),
+        (Reply(b"no gzip", headers={"Content_Encoding": "gzip"}), "the compression of the response is damaged"),
+        (
+            Reply(compressed(b'{"x": 1234567}' * 99, 31)[:-20], headers={"Content_Encoding": "gzip"}),
+            "the reply isn't JSON",
+        ),
+    ],
+)
+def test_a_reply_that_is_too_large_or_damaged_fails_its_row(server: Server, reply: Reply, problem: str) -> None:
+    server.reply = lambda asked: reply if asked.body["prompt"] == "bad" else completion("A")
+    model = http(server.url, "m", max_reply_bytes=1 << 20)
+    found = outcomes(model, ["a"]) + outcomes(model, ["bad", "c"])
+    assert [each.completion is not None for each in found] == [True, False, True]
+    assert problem in str(found[1].error)
+
+
+def test_a_reply_of_many_small_values_is_not_parsed(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endpoint_client, "MAX_VALUES", 1000)
+    server.reply = lambda asked: (
+        Reply(b"[" + b"[]," * 2000 + b"[]]") if asked.body["prompt"] == "bad" else completion("A")
+    )
+    found = outcomes(http(server.url, "m"), ["a"]) + outcomes(http(server.url, "m"), ["bad", "c"])
+    assert [each.completion is not None for each in found] == [True, False, True]
+
+
+@contextmanager
+def endless(part: bytes, head: bytes = b"") -> Iterator[str]:
+    """The address of a server that sends a part again and again, once a prompt is "bad"."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            if body["prompt"] != "bad":
+                said = json.dumps({"choices": [{"text": "A"}]}).encode()
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(said)))
+                self.end_headers()
+                self.wfile.write(said)
+                return
+            self.close_connection = True
+            with suppress(ConnectionError):
+                self.wfile.write(b"HTTP/1.1 200 OK\r\n" + head)
+                while True:
+                    self.wfile.write(part)
+
+        def log_message(self, format: str, *args: Any) -> None: ...
+
+    with listening(Handler) as address:
+        yield f"{address}/v1"
+
+
+@pytest.mark.parametrize(
+    ("part", "head"),
+    [
+        (b"10000\r\n" + b"x" * 65536 + b"\r\n", b"Transfer-Encoding: chunked\r\n\r\n"),
+        (b"x" * 65536, b"\r\n"),  # until the connection is closed
+        (b"X-Header: " + b"x" * 60000 + b"\r\n", b""),
+        (b"X-Header: x\r\n", b""),
+        (b"1;" + b"x" * 65536, b"Transfer-Encoding: chunked\r\n\r\n"),
+        (compressed(bytes(1 << 20), 31), b"Content-Encoding: gzip\r\n\r\n"),
+    ],
+)
+def test_an_endless_reply_fails_its_row(part: bytes, head: bytes) -> None:
+    with endless(part, head) as url:
+        model = http(url, "m", max_reply_bytes=4 << 20)
+        found = outcomes(model, ["a"]) + outcomes(model, ["bad", "c"])
+    assert [each.completion is not None for each in found] == [True, False, True]
+
+
+@pytest.mark.parametrize("size", [0, -1, 1.5, True, "32 MB"])
+def test_a_wrong_limit_of_replies_is_an_error(size: Any) -> None:
+    with pytest.raises(ArgumentError, match="max_reply_bytes must be an integer ≥ 1"):
+        http("http://localhost:8000/v1", "m", max_reply_bytes=size)
+
+
+def test_the_limit_of_replies_is_part_of_the_plan_and_not_of_the_cache() -> None:
+    limited, usual = (http("http://localhost:8000/v1", "m", **more) for more in ({"max_reply_bytes": 1 << 30}, {}))
+    assert limited.fingerprint() == usual.fingerprint()
+    assert from_any(str(limited.source)) == limited
+    assert str(usual.source) == "http://localhost:8000/v1#m"
+
+
+def test_a_redirect_after_success_is_retried_on_its_row(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HELMFRAME_API_KEY", KEY)
+    redirects = [2, 99]
+
+    def reply(asked: Asked) -> Reply:
+        number = {"b": 0, "c": 1}.get(asked.body["prompt"])
+        if number is not None and redirects[number]:
+            redirects[number] -= 1
+            return Reply(b"", 302, {"Location": f"http://elsewhere/{KEY}"})
+        return completion(asked.body["prompt"].upper())
+
+    server.reply = reply
+    model = http(server.url, "m")
+    found = outcomes(model, ["a"]) + outcomes(model, ["b", "c", "d"])
+    assert [each.completion and each.completion.text for each in found] == ["A", "B", None, "D"]
+    assert str(found[2].error).startswith(f"RedirectError: {server.url} redirects to http://elsewhere/")
+    assert str(found[2].error).endswith("although it has responded before")
+    assert KEY not in str(found[2].error)
+    assert [asked.body["prompt"] for asked in server.asked].count("b") == 3
 
 
 def test_garbage_for_one_prompt_is_that_rows_error(server: Server) -> None:

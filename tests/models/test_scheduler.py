@@ -12,6 +12,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -670,6 +671,106 @@ def test_an_async_function_that_waits_for_a_model_raises() -> None:
 
     (found,) = outcomes(answer, ["a"])
     assert "can't wait for completions inside its own call" in str(found.error)
+
+
+def forever(started: float = 5.0) -> None:
+    """Block the thread, as a client without a timeout does; not for ever, so that the test's process ends."""
+    time.sleep(started)
+
+
+def test_an_async_call_that_blocks_the_loop_fails_alone_and_the_others_run() -> None:
+    async def answer(prompt: str) -> str:
+        await asyncio.sleep(0.01)
+        if prompt == "p7":
+            forever()
+        return prompt
+
+    started = time.monotonic()
+    found = outcomes(answer, [f"p{number}" for number in range(40)], timeout=0.5)
+    assert time.monotonic() - started < 4
+    assert [outcome.index for outcome in found if outcome.error] == [7]
+    assert found[7].error == "TimeoutError: the call blocked the event loop for more than 0.5 s"
+    assert texts(outcomes(answer, ["a", "b"])) == ["a", "b"]
+
+
+def test_a_task_of_a_call_that_blocks_the_loop_fails_its_call() -> None:
+    async def one(prompt: str) -> str:
+        await asyncio.sleep(0)
+        if prompt == "c":
+            forever()
+        return prompt
+
+    async def answer(prompts: list[str]) -> list[str]:
+        return list(await asyncio.gather(*map(one, prompts)))
+
+    found = outcomes(answer, list("abcdef"), timeout=0.3, batch=3)
+    assert texts(found) == ["a", "b", None, "d", "e", "f"]
+
+
+def test_a_call_that_blocks_the_loop_without_pause_fails_alone() -> None:
+    ended = time.monotonic() + 5
+
+    async def answer(prompt: str) -> str:
+        while prompt == "b" and time.monotonic() < ended:
+            pass
+        return prompt
+
+    assert texts(outcomes(answer, ["a", "b", "c"], timeout=0.5)) == ["a", None, "c"]
+
+
+def test_a_blocked_loop_delays_another_model_and_fails_none_of_its_rows() -> None:
+    async def blocks(prompt: str) -> str:
+        await asyncio.sleep(0.05)
+        if prompt == "b":
+            forever()
+        return prompt
+
+    async def answer(prompt: str) -> str:
+        await asyncio.sleep(0.1)
+        return prompt
+
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        first = pool.submit(outcomes, blocks, ["a", "b", "c"], timeout=0.5)
+        second = pool.submit(outcomes, answer, ["x"] * 100, timeout=30)
+        assert texts(first.result()) == ["a", None, "c"]
+        assert texts(second.result()) == ["x"] * 100
+
+
+def test_short_blocks_of_the_loop_fail_nothing() -> None:
+    async def answer(prompt: str) -> str:
+        time.sleep(0.02)
+        return prompt
+
+    assert texts(outcomes(answer, ["a"] * 60, timeout=0.5)) == ["a"] * 60
+
+
+def test_a_call_that_swallows_its_cancellation_fails_alone() -> None:
+    released = threading.Event()
+
+    async def answer(prompt: str) -> str:
+        while prompt == "b" and not released.is_set():
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(0.05)
+        return prompt
+
+    assert texts(outcomes(answer, ["a", "b", "c"], timeout=0.2)) == ["a", None, "c"]
+    released.set()
+
+
+@pytest.mark.parametrize("text", ["x" * 50_000_000, "ü" * 50_000_000])
+def test_a_text_of_fifty_megabytes_fails_its_row(text: str) -> None:
+    def answer(prompts: list[str]) -> list[Any]:
+        return [text if prompt == "b" else {"text": prompt, "reasoning": text if prompt == "c" else None}
+                for prompt in prompts]  # fmt: skip
+
+    found = outcomes(answer, ["a", "b", "c", "d"])
+    assert texts(found) == ["a", None, None, "d"]
+    assert all("returned a text of 50,000,000 characters; expected at most" in str(found[n].error) for n in (1, 2))
+
+    def plain(prompts: list[str]) -> list[str]:
+        return [text if prompt == "b" else prompt for prompt in prompts]
+
+    assert texts(outcomes(plain, ["a", "b"])) == ["a", None]
 
 
 @pytest.fixture

@@ -91,8 +91,8 @@ X86, ARM = 0xC000003E, 0xC00000B7
 ALLOWED, REFUSED, NOT_THERE, NO_FAMILY, KILLED = 0x7FFF0000, 0x00050001, 0x00050026, 0x00050061, 0x80000000
 
 
-def verdict(machine: str, arch: int, number: int, first_argument: int = 0) -> int:
-    data = {0: number, 4: arch, 16: first_argument}
+def verdict(machine: str, arch: int, number: int, *arguments: int) -> int:
+    data = {0: number, 4: arch} | {16 + 8 * place: (*arguments, 0, 0, 0, 0)[place] for place in range(4)}
     steps = list(struct.iter_unpack("=HBBI", call_filter(machine)))
     at = value = 0
     while True:
@@ -113,26 +113,45 @@ def verdict(machine: str, arch: int, number: int, first_argument: int = 0) -> in
         (
             "x86_64",
             X86,
-            {"read": 0, "ptrace": 101, "mount": 165, "unshare": 272, "memfd_create": 319, "clone": 56, "socket": 41},
+            {
+                "read": 0, "clone": 56, "socket": 41, "socketpair": 53, "mmap": 9, "fcntl": 72,
+                "ptrace": 101, "mount": 165, "unshare": 272, "memfd_create": 319, "vmsplice": 278, "splice": 275,
+                "tee": 276, "sendfile": 40, "userfaultfd": 323, "io_setup": 206, "setxattr": 188, "inotify_init1": 294,
+                "setsockopt": 54,
+            },
         ),
         (
             "aarch64",
             ARM,
-            {"read": 63, "ptrace": 117, "mount": 40, "unshare": 97, "memfd_create": 279, "clone": 220, "socket": 198},
+            {
+                "read": 63, "clone": 220, "socket": 198, "socketpair": 199, "mmap": 222, "fcntl": 25,
+                "ptrace": 117, "mount": 40, "unshare": 97, "memfd_create": 279, "vmsplice": 75, "splice": 76,
+                "tee": 77, "sendfile": 71, "userfaultfd": 282, "io_setup": 0, "setxattr": 5, "inotify_init1": 26,
+                "setsockopt": 208,
+            },
         ),
     ],
-)
+)  # fmt: skip
 def test_calls(machine: str, arch: int, calls: dict[str, int]) -> None:
     assert verdict(machine, arch, calls["read"]) == ALLOWED
-    for name in ("ptrace", "mount", "unshare", "memfd_create"):
-        assert verdict(machine, arch, calls[name]) == REFUSED
-    assert verdict(machine, arch, 425) == REFUSED  # io_uring_setup
+    for name in list(calls)[6:]:
+        assert verdict(machine, arch, calls[name]) == REFUSED, name
+    for number in (425, 426, 427, 444, 463):  # io_uring_*, landlock_create_ruleset, setxattrat
+        assert verdict(machine, arch, number) == REFUSED
     assert verdict(machine, arch, 435) == NOT_THERE  # clone3
     assert verdict(machine, arch, calls["clone"], 0x003D0F00) == ALLOWED  # a thread
     assert verdict(machine, arch, calls["clone"], 0x10000011) == REFUSED  # a user namespace
-    assert verdict(machine, arch, calls["socket"], 1) == ALLOWED  # AF_UNIX
-    assert verdict(machine, arch, calls["socket"], 2) == NO_FAMILY  # AF_INET
-    assert verdict(machine, arch, calls["socket"], 40) == NO_FAMILY  # AF_VSOCK
+    for family in (1, 2, 38, 40):  # AF_UNIX, AF_INET, AF_ALG, AF_VSOCK
+        assert verdict(machine, arch, calls["socket"], family) == NO_FAMILY
+    assert verdict(machine, arch, calls["socketpair"], 1, 0x80801) == ALLOWED  # a stream, as asyncio needs
+    for family, kind in ((1, 2), (1, 5), (1, 0x80002), (2, 1)):  # datagrams, packets, AF_INET
+        assert verdict(machine, arch, calls["socketpair"], family, kind) == NO_FAMILY
+    assert verdict(machine, arch, calls["mmap"], 0, 4096, 3, 0x22) == ALLOWED  # private memory
+    assert verdict(machine, arch, calls["mmap"], 0, 4096, 3, 0x01) == ALLOWED  # a shared file
+    assert verdict(machine, arch, calls["fcntl"], 3, 1031) == REFUSED  # F_SETPIPE_SZ
+    assert verdict(machine, arch, calls["fcntl"], 3, 3) == ALLOWED  # F_GETFL
+    for flags in (0x21, 0x23):  # shared memory without a file
+        assert verdict(machine, arch, calls["mmap"], 0, 4096, 3, flags) == REFUSED
 
 
 def test_calls_of_another_processor_end_the_program() -> None:
@@ -146,3 +165,60 @@ def test_calls_by_their_other_numbers_are_refused() -> None:
 def test_a_processor_we_do_not_know_is_refused() -> None:
     with pytest.raises(SandboxError, match="'riscv64'"):
         call_filter("riscv64")
+
+
+def test_a_program_sees_the_standard_library_and_no_packages() -> None:
+    program = """
+import asyncio, ctypes, glob, json, sqlite3, ssl, sys, tempfile, unittest, zoneinfo
+packages = [*glob.glob(sys.base_prefix + "/lib*/python*/*-packages/*"), *glob.glob("/usr/**/*-packages/*")]
+loaded = []
+for name in ("pip", "setuptools", "polars", "helmframe.errors"):
+    sys.path[1:] = glob.glob(sys.base_prefix + "/lib/python*/*-packages")
+    try:
+        __import__(name)
+        loaded.append(name)
+    except ImportError:
+        pass
+async def one():
+    return 1
+print(packages, loaded, asyncio.run(one()))
+with tempfile.TemporaryDirectory() as folder, sqlite3.connect(folder + "/x.db") as base:
+    print(base.execute("select 1").fetchall())
+"""
+    assert run_case(program, "", "[] [] 1\n[(1,)]").reason == ""
+
+
+@pytest.mark.parametrize(
+    ("program", "limit"),
+    [
+        ("while True: pass", "time"),
+                ("hoard = []\nwhile True: hoard.append(bytearray(1 << 24))", "memory"),
+        ("import os, time\nfor _ in range(99):\n    if os.fork() == 0: time.sleep(60)", "processes"),
+        ("import os, time\nfor _ in range(3): os.fork()\nhoard = b'x' * (1 << 27)\ntime.sleep(60)", "memory"),
+        ("import threading, time\nwhile True: threading.Thread(target=time.sleep, args=(9,), daemon=True).start()",
+         "processes"),
+        ("import time\nfor n in range(9999): open(f'/tmp/{n}', 'w').close()\ntime.sleep(60)", "files"),
+        ("for n in range(99): open(f'/tmp/{n}', 'wb').write(bytes(1 << 20))", "files"),
+        ("hoard = [open('/dev/null') for _ in range(99)]", "files"),
+        ("with open('/tmp/x', 'wb') as file:\n    file.seek(1 << 30)\n    file.write(b'x')", "files"),
+    ],
+)  # fmt: skip
+def test_the_limit_that_ended_a_program_is_reported(program: str, limit: str) -> None:
+    limits = Limits(cpu=1, wall=20.0)
+    assert run_case(program, "", "", limits).reason.startswith(f"limit exceeded: {limit}")
+    body = "\n".join(f"    {line}" for line in program.splitlines())
+    verdict = run_tests(f"def f():\n{body}\n", "f()\nassert False", limits=limits)
+    assert verdict.reason.startswith(f"limit exceeded: {limit}")
+
+
+def test_a_limit_of_the_output_of_a_module_is_reported() -> None:
+    reason = run_tests("def f():\n    return 'x' * (1 << 25)\n", "assert f() == 1").reason
+    assert reason == "limit exceeded: output (the program sent a message over 16 MiB)"
+    script = "while True: print('x' * 1000)"
+    assert run_case(script, "", "").reason == "limit exceeded: output"
+
+
+def test_a_program_that_kills_itself_exceeds_no_limit() -> None:
+    assert run_case("import os\nos.kill(os.getpid(), 9)", "", "").reason == "exited with status 137: "
+    reason = run_tests("import os\ndef f():\n    os.kill(os.getpid(), 9)\n", "f()").reason
+    assert reason == "the program ended early"

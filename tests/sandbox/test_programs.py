@@ -70,6 +70,18 @@ def test_objects_of_the_program_can_be_called_walked_through_and_handed_back() -
     assert run_tests(program, tests) == Verdict(passed=True)
 
 
+def test_tests_pass_types_and_use_modules_that_the_program_imports() -> None:
+    program = "import sys, math as m\ndef only(values, kind):\n    return [x for x in values if isinstance(x, kind)]\n"
+    tests = "assert only([1, 'a'], str) == ['a']\nassert only([2.5, 1], kind=float) == [2.5]\n"
+    tests += "assert sys.getsizeof(only([1], int)) > m.sqrt(4)"
+    assert run_tests(program, tests) == Verdict(passed=True)
+    assert not run_tests(program, tests.replace("['a']", "['b']")).passed
+    unused = Verdict(passed=False, reason="the tests never used the program")
+    assert run_tests("import math\n", "assert math.sqrt(4) == 2") == unused
+    own = "import sys, types\nsys.modules['math'] = math = types.ModuleType('math')\nmath.sqrt = lambda x: 5\n"
+    assert not run_tests(own, "assert math.sqrt(4) == 5").passed
+
+
 def test_exceptions_come_through_by_their_names() -> None:
     program = "def half(x):\n    if x % 2:\n        raise ValueError('odd')\n    return x // 2\n"
     tests = "try:\n    half(3)\nexcept ValueError as error:\n    assert str(error) == 'odd'\nelse:\n    assert False"

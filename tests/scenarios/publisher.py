@@ -4,7 +4,7 @@ import hashlib
 import re
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from urllib.parse import unquote, urlsplit
@@ -23,6 +23,7 @@ class Publisher:
         redirects: Path → path to which a request is redirected.
         cuts: Path → the number of bytes after which its next responses end.
         pages: Paths for which a web page is sent.
+        longer: Paths for which the server sends more bytes than it states, until the client leaves.
         ranges: Whether the server supports range requests.
         validators: Whether the server sends ETags.
         requests: Path, range and authorization of the requests so far.
@@ -34,6 +35,7 @@ class Publisher:
     redirects: dict[str, str] = field(default_factory=dict)
     cuts: dict[str, list[int]] = field(default_factory=dict)
     pages: set[str] = field(default_factory=set)
+    longer: set[str] = field(default_factory=set)
     ranges: bool = True
     validators: bool = True
     requests: list[tuple[str, str, str]] = field(default_factory=list)
@@ -69,6 +71,8 @@ def _handler(server: Publisher) -> type[BaseHTTPRequestHandler]:
                 self.send_response(status if status != 200 else 404)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
+            elif path in server.longer:
+                self._send_endlessly(server.files[path])
             elif path in server.pages:
                 self._send(b"<html>Log in</html>", None, "text/html; charset=utf-8", None)
             else:
@@ -90,6 +94,15 @@ def _handler(server: Publisher) -> type[BaseHTTPRequestHandler]:
                 self.send_header("ETag", _tag(content))
             self.end_headers()
             self.wfile.write(body[:cut])
+
+        def _send_endlessly(self, content: bytes) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            with suppress(ConnectionError):
+                while True:
+                    self.wfile.write(b"%x\r\n%s\r\n" % (len(content), content))
 
         def log_message(self, *_: object) -> None:
             """Write no log."""

@@ -4,9 +4,11 @@ import io
 import logging
 import os
 import traceback
+import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import pytest
 from huggingface_hub import close_session
 
 from helmframe import config
+from helmframe._core.safe_text import ReplyError
 from helmframe._core.specs import ScenarioSpec
 from helmframe.errors import SourceDeniedError, SourceError, SourceMissingError
 from helmframe.scenarios import remote
@@ -23,8 +26,10 @@ from helmframe.scenarios.images import ImageReader
 from helmframe.scenarios.load import load
 from helmframe.scenarios.mirror import mirror
 from helmframe.scenarios.remote import HubPath, filesystem_of, httpfs_file, pin_revision, request_hub
+from helmframe.scenarios.sources import read_guarded
 from tests.hub_server import COMMIT, CONVERTED, TOKEN, Fault, Hub, hub_server
 from tests.hub_tls import hub_behind_tls
+from tests.listening import listening
 
 PYTHON_AND_HTTPFS = ["python", *(["httpfs"] if httpfs_file() else [])]
 STRANGER = "hf_stranger0123456789abcdefghij"
@@ -380,3 +385,41 @@ def test_a_redirect_to_large_files_is_followed(hub: START) -> None:
     hub()
     path = HubPath.parse("datasets/openai/gsm8k/main/test-00000-of-00001.parquet")
     assert request_hub("GET", path.url).content == QUESTIONS
+
+
+class _Endless(BaseHTTPRequestHandler):
+    """A server whose replies have no end: compressed zeros, or spaces."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        if "compressed" in self.path:
+            self.send_header("Content-Encoding", "gzip")
+        self.end_headers()
+        compressor = zlib.compressobj(9, wbits=31)
+        self.close_connection = True
+        with suppress(ConnectionError):
+            while True:
+                data = b" " * (1 << 20)
+                if "compressed" in self.path:
+                    data = compressor.compress(data) + compressor.flush(zlib.Z_SYNC_FLUSH)
+                self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
+
+    def log_message(self, *_: object) -> None:
+        """Write no log."""
+
+
+@pytest.mark.parametrize("branch", ["main", "compressed"])
+def test_a_reply_without_end_is_refused(branch: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with listening(_Endless) as endpoint:
+        monkeypatch.setenv("HF_ENDPOINT", endpoint)
+        path = HubPath.parse(f"hf://datasets/o/n@{branch}/x.parquet")
+        with pytest.raises(ReplyError, match=r"the response is larger than 33,554,432 bytes"):
+            request_hub("GET", path.api("revision"))
+        assert pin_revision(f"hf://datasets/o/n@{branch}/x.parquet")[1] is None
+        # only the requested bytes of a file are read
+        assert request_hub("GET", path.url, span=(3, 7)).content == b"    "
+        with pytest.raises(SourceError, match="larger than"):
+            read_guarded("s", "hf://datasets/o/n/x.parquet", lambda: request_hub("GET", path.api("tree")))

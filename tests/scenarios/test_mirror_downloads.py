@@ -148,6 +148,13 @@ def test_a_server_that_always_fails_raises(tmp_path: Path, server: Publisher) ->
         mirror(spec(tmp_path), tmp_path / "to")
 
 
+def test_a_server_that_sends_more_than_it_states_raises(tmp_path: Path, server: Publisher, store: Path) -> None:
+    server.longer = {"data.example/asia/val.csv"}
+    with pytest.raises(SourceError, match="the server sent more than the 28 bytes that it stated"):
+        mirror(spec(tmp_path), tmp_path / "to")
+    assert not [path for path in (store / "downloads").rglob("*.part") if path.stat().st_size > 28]
+
+
 def test_a_missing_file_is_named(tmp_path: Path, server: Publisher) -> None:
     del server.files["data.example/asia/val.csv"]
     with pytest.raises(SourceMissingError, match=r"https://data.example/asia/val.csv not found: .* 404"):

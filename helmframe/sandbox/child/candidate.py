@@ -5,9 +5,11 @@ import os
 import sys
 from collections.abc import Callable
 from functools import partial
+from types import ModuleType
 from typing import Any
 
 from helmframe.sandbox.child.wire import (
+    MODULES,
     BrokenWireError,
     confine,
     decode,
@@ -57,7 +59,9 @@ def _load(work: dict[str, Any], names: dict[str, Any]) -> None:
 
 
 def _reply(work: Callable[[], Any], objects: list[Any]) -> dict[str, Any]:
-    def stand_in(value: Any) -> int:
+    def stand_in(value: Any) -> Any:
+        if isinstance(value, ModuleType) and sys.modules.get(value.__name__) is value and value.__name__ in MODULES:
+            return ["module", value.__name__]
         objects.append(value)
         return len(objects) - 1
 

@@ -8,9 +8,11 @@ import os
 import symtable
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from types import ModuleType
 from typing import Any
 
 from helmframe.sandbox.child.wire import (
+    TYPES,
     BrokenWireError,
     confine,
     decode,
@@ -84,7 +86,7 @@ class Program:
         # fetching a function doesn't count as its use
         self.uses += "call" in request
         value = self._reply()
-        self.uses += not isinstance(value, Remote)
+        self.uses += not isinstance(value, Remote | ModuleType)
         return value
 
     def _reply(self) -> Any:
@@ -247,9 +249,11 @@ def _as_json(value: Any) -> Any:
     return math.nan if isinstance(value, float) and math.isnan(value) else value
 
 
-def _reference_number(value: Any) -> int:
+def _reference_number(value: Any) -> Any:
     if isinstance(value, Remote):
         return value.number
+    if isinstance(value, type) and TYPES.get(value.__name__) is value:
+        return ["type", value.__name__]
     raise TypeError(f"the tests pass a {type(value).__name__}, but only plain values can be passed to the program")
 
 

@@ -1,9 +1,10 @@
 """The messages between program and tests, and the confinement of their processes.
 
 A message is one line of JSON, so reading it runs no code. Numbers, texts, containers and their subclasses are passed by
-value, and other objects as a number.
+value, types and modules of Python by name, and other objects as a number.
 """
 
+import builtins
 import json
 import os
 import resource
@@ -11,6 +12,7 @@ import sys
 from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
+from importlib import import_module
 from types import ModuleType
 from typing import Any, BinaryIO
 
@@ -47,7 +49,7 @@ def receive(pipe: BinaryIO) -> dict[str, Any]:
 
 
 def encode(value: Any, stand_in: Callable[[Any], Any]) -> Any:
-    """Return a value as JSON; `stand_in` returns the number of an object that is passed by reference."""
+    """Return a value as JSON; `stand_in` returns the number of an object, or the encoded value of a type or module."""
     if value is None or value is True or value is False:
         return value
     if isinstance(value, str):
@@ -70,7 +72,8 @@ def encode(value: Any, stand_in: Callable[[Any], Any]) -> Any:
         return ["range", hex(value.start), hex(value.stop), hex(value.step)]
     if isinstance(value, Decimal | Fraction):
         return [type(value).__name__, str(value)]
-    return ["object", stand_in(value)]
+    number = stand_in(value)
+    return number if isinstance(number, list) else ["object", number]
 
 
 def decode(encoded: Any, of_stand_in: Callable[[Any], Any]) -> Any:
@@ -81,7 +84,7 @@ def decode(encoded: Any, of_stand_in: Callable[[Any], Any]) -> Any:
     """
     try:
         return _decoded(encoded, of_stand_in)
-    except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
+    except (ArithmeticError, ImportError, LookupError, RecursionError, TypeError, ValueError) as error:
         raise BrokenWireError(f"sent an invalid value ({type(error).__name__})") from None
 
 
@@ -98,6 +101,8 @@ def _decoded(encoded: Any, of_stand_in: Callable[[Any], Any]) -> Any:
     return _SCALARS[kind](*rest)
 
 
+TYPES: dict[str, type] = {name: value for name, value in vars(builtins).items() if isinstance(value, type)}
+MODULES: dict[str, str] = {name: name for name in sys.stdlib_module_names}
 _CONTAINERS: dict[str, Callable[[Any], Any]] = {"list": list, "tuple": tuple, "set": set, "frozenset": frozenset}
 _SCALARS: dict[str, Callable[..., Any]] = {
     "int": lambda text: int(text, 16),
@@ -106,6 +111,8 @@ _SCALARS: dict[str, Callable[..., Any]] = {
     "range": lambda *ends: range(*(int(end, 16) for end in ends)),
     "Decimal": Decimal,
     "Fraction": Fraction,
+    "type": lambda name: TYPES[name],
+    "module": lambda name: import_module(MODULES[name]),
 }
 
 
@@ -126,6 +133,7 @@ def confine(confinement: str) -> None:
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_MEMLOCK, 0)
     _limit(resource.RLIMIT_MSGQUEUE, 0)
+    _limit(resource.RLIMIT_SIGPENDING, 256)  # signals and timers
     if wanted["uid"] is not None:
         os.setgroups([])
         os.setresgid(wanted["uid"], wanted["uid"], wanted["uid"])
