@@ -1,7 +1,18 @@
-"""Untrusted text: exceptions and objects whose `str()` or `repr()` may raise, invalid Unicode, invisible characters."""
+"""Untrusted text: exceptions and objects whose `str()` or `repr()` may raise, invalid Unicode, invisible characters.
+
+Regular expressions of files are untrusted too: each search has a time limit.
+"""
 
 import traceback
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from helmframe.errors import ArgumentError
+
+# The time limit of a search in seconds, and the longest pattern.
+PATTERN_SECONDS, PATTERN_CHARACTERS = 1.0, 10_000
 
 # controls, formats (zero width, direction), line and paragraph separators, unassigned and private characters
 _INVISIBLE = ("Cc", "Cf", "Co", "Cn", "Zl", "Zp")
@@ -87,6 +98,65 @@ def display_labels(texts: Iterable[str], longest: int = 80) -> dict[str, str]:
         numbered = (f"{short} ({number})" for number in range(2, len(shown) + 3))
         shown[text] = short if short not in taken else next(label for label in numbered if label not in taken)
     return shown
+
+
+@dataclass(frozen=True)
+class BoundedPattern:
+    """A regular expression of a file or a user, with the methods of `re.Pattern`. Each call ends within a second.
+
+    Raises:
+        ArgumentError: A search takes too long.
+    """
+
+    source: str
+    _compiled: Any
+
+    def search(self, text: str) -> Any:
+        """Return the first match, or None."""
+        return self._run("search", text)
+
+    def findall(self, text: str) -> list[Any]:
+        """Return all matches: the text, or the groups."""
+        found: list[Any] = self._run("findall", text)
+        return found
+
+    def sub(self, replacement: str, text: str, count: int = 0) -> str:
+        """Return the text with the matches replaced."""
+        return str(self._run("sub", replacement, text, count=count))
+
+    def _run(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return getattr(self._compiled, method)(*args, **kwargs, timeout=PATTERN_SECONDS)
+        except TimeoutError:
+            raise ArgumentError(
+                f"The regular expression {self._shown!r} takes more than {PATTERN_SECONDS:g} s for a text of "
+                f"{len(args[-1]):,} characters. Remove nested repetitions, such as (a+)+."
+            ) from None
+
+    @property
+    def _shown(self) -> str:
+        return self.source if len(self.source) <= 80 else self.source[:80] + "…"
+
+
+@lru_cache(maxsize=1024)
+def bounded_pattern(pattern: str, flags: int = 0) -> BoundedPattern:
+    """Return a regular expression whose searches have a time limit.
+
+    >>> bounded_pattern("([0-9]+)").findall("18 or 20")
+    ['18', '20']
+
+    Raises:
+        ArgumentError: The pattern is invalid or too long.
+    """
+    import regex  # type: ignore[import-untyped, unused-ignore]
+
+    if len(pattern) > PATTERN_CHARACTERS:
+        limit = f"The limit is {PATTERN_CHARACTERS:,}."
+        raise ArgumentError(f"A regular expression has {len(pattern):,} characters. {limit}")
+    try:
+        return BoundedPattern(pattern, regex.compile(pattern, int(flags) | int(regex.VERSION0)))
+    except (regex.error, RecursionError, OverflowError) as error:
+        raise ArgumentError(f"{pattern[:80]!r} isn't a regular expression: {error}.") from None
 
 
 def _read(read: Callable[[object], str], value: object, name: str) -> str:
