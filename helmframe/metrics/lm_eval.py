@@ -250,7 +250,7 @@ def _plain(value: Any) -> Any:
         return value.tolist()
     if isinstance(value, set | frozenset):
         return sorted(value, key=str)
-    raise TypeError(f"a value of type {type(value).__name__} can't be stored.")
+    raise TypeError(f"a value of type {type(value).__name__} has no JSON form.")
 
 
 class _Unknown:

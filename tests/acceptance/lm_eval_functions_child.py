@@ -63,7 +63,7 @@ def run_task(question: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         values = results.scores.filter(metric=name).collect().join(positions, on="instance_id").sort("row_index")
         if values.height:
             scores[name] = values["score"].to_list()
-        aggregates[name] = results.value(name)
+        aggregates[name] = results.table(metrics=name)["value"][0]
     return {
         "requests": [[row["prompt"], row.get("continuation")] for row in table.iter_rows(named=True)],
         "scores": scores,

@@ -547,7 +547,8 @@ def function_questions(shared: Path, tasks: Path, folder: Path) -> list[dict[str
         subject = name.removeprefix("hendrycks_math_")
         rows_of = shared / "scenarios" / "hendrycks_math" / SUBJECTS.get(subject, subject)
         files = {path.name.split("-")[0]: str(path) for path in rows_of.glob("*.parquet")}
-        if files:
+        if files:  # the examples come from the train split, which the folder lacks
+            files = {"train": files["test"], **files}
             questions.append({"name": name, "path": str(configs[name].path), "files": files, "shots": 1, "limit": 10})
     return questions
 

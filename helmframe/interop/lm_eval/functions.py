@@ -103,7 +103,7 @@ def class_task(config: TaskConfig, read: Callable[[TaskConfig, str], list[dict[s
     """Return lm-eval's object of a task that is a Python class; `read` returns the documents of a split.
 
     Raises:
-        CapabilityError: lm-eval isn't installed, or the class can't be made here.
+        CapabilityError: lm-eval isn't installed, or creating the object fails.
     """
     check_installed(config, "its Python class")
     from datasets import Dataset
@@ -130,4 +130,4 @@ def class_task(config: TaskConfig, read: Callable[[TaskConfig, str], list[dict[s
     try:
         return local(**arguments)
     except (ImportError, OSError, TypeError, KeyError, ValueError) as error:  # such as a metric that it downloads
-        raise CapabilityError(f"Task {config.task!r}: its Python class can't be made: {error}.") from None
+        raise CapabilityError(f"Task {config.task!r}: creating its Python class fails: {error}.") from None
