@@ -97,10 +97,10 @@ def test_a_subclass_of_str_becomes_plain_text() -> None:
 
 
 def test_a_hostile_pattern_ends_after_a_second() -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(ArgumentError, match=r"'\(a\+\)\+\$' takes more than 1 s for a text of 5,001 characters"):
         bounded_pattern("(a+)+$").findall("a" * 5_000 + "!")
-    assert time.perf_counter() - start < 10  # also on a busy machine
+    assert time.process_time() - start < 3
 
 
 @pytest.mark.parametrize(

@@ -646,20 +646,20 @@ doc_to_target: target
     )
     for text in templates:
         (tmp_path / "hostile.yaml").write_text(base + f"doc_to_text: {json.dumps(text)}\n")
-        start = time.perf_counter()
+        start = time.process_time()
         with pytest.raises(HelmframeError) as raised:
             hf.scenario(tmp_path / "hostile.yaml").requests().collect()
-        seconds = time.perf_counter() - start
-        shown("6", f"template {text[:40]}", f"{str(raised.value)[-90:]!r} in {seconds:.2f} s", "< 5 s")
+        seconds = time.process_time() - start
+        shown("6", f"template {text[:40]}", f"{str(raised.value)[-90:]!r} in {seconds:.2f} s of CPU", "< 5 s")
         assert seconds < 5
     (tmp_path / "hostile.yaml").write_text(
         base + "doc_to_text: text\nfilter_list: [{name: f, filter: [{function: regex, regex_pattern: '(a+)+$'}, "
         "{function: take_first}]}]\nmetric_list: [{metric: exact_match}]\n"
     )
-    start = time.perf_counter()
+    start = time.process_time()
     scored = hf.scenario(tmp_path / "hostile.yaml").generate(lambda prompt: prompt).score().scores.collect()
-    seconds = time.perf_counter() - start
-    shown("6", "a filter with a hostile pattern", f"{scored['reason'][0]!r} in {seconds:.2f} s", "< 5 s")
+    seconds = time.process_time() - start
+    shown("6", "a filter with a hostile pattern", f"{scored['reason'][0]!r} in {seconds:.2f} s of CPU", "< 5 s")
     assert "takes more than" in scored["reason"][0]
     assert seconds < 5
 
@@ -697,7 +697,7 @@ def test_6_a_killed_run_in_a_bucket_resumes(s3: S3Server, tasks: Path, shared: P
 
     log, store = tmp_path / "log", f"s3://{BUCKET}/stores/{uuid4().hex}"
     killed = start(log, 0.15, store)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 400
     while not log.exists() or log.read_text().count("\n") < 120:
         assert time.monotonic() < deadline
         assert killed.poll() is None
@@ -705,10 +705,10 @@ def test_6_a_killed_run_in_a_bucket_resumes(s3: S3Server, tasks: Path, shared: P
     killed.send_signal(signal.SIGKILL)
     killed.communicate()
     before = log.read_text().split()
-    resumed, _ = start(log, 0, store).communicate(timeout=120)
+    resumed, _ = start(log, 0, store).communicate(timeout=400)
     requested = log.read_text().split()
     other = tmp_path / "other"
-    undisturbed, _ = start(other, 0, f"s3://{BUCKET}/stores/{uuid4().hex}").communicate(timeout=120)
+    undisturbed, _ = start(other, 0, f"s3://{BUCKET}/stores/{uuid4().hex}").communicate(timeout=400)
     distinct, twice = len(set(other.read_text().split())), len(requested) - len(set(requested))
     shown("6", f"killed after {len(before)} of {distinct} requests: requested again", twice, "the last flush interval")
     assert resumed == undisturbed
