@@ -2,7 +2,7 @@
 
 Reads JSON: {"include": a folder of task files or null, "tasks": names, "model": a checkpoint or null, "limit", "shots",
 "data": data set → folder of its rows}. Prints {"results": task or group → metrics, "samples": task → [{"arguments",
-"responses"}]}. Without a model, log-probabilities are made from a hash.
+"responses"}]}. Without a model, log-probabilities are made from a hash, and there are no samples.
 """
 
 import json
@@ -52,14 +52,15 @@ def main() -> None:
         model = HFLM(pretrained=question["model"], dtype="float32", device="cpu", batch_size=1)
     run: Any = lm_eval.simple_evaluate(
         model, tasks=question["tasks"], task_manager=TaskManager(include_path=question["include"]),
-        num_fewshot=question["shots"], limit=question["limit"], bootstrap_iters=0, log_samples=True,
+        num_fewshot=question["shots"], limit=question["limit"], bootstrap_iters=0,
+        log_samples=bool(question["model"]),
     )  # fmt: skip
     samples = {
         task: [
             {"arguments": one["arguments"], "responses": one["resps"]}
             for one in sorted(rows, key=lambda one: one["doc_id"])
         ]
-        for task, rows in run["samples"].items()
+        for task, rows in run.get("samples", {}).items()
     }
     wanted = {"results": {**run["results"], **(run.get("groups") or {})}, "samples": samples}
     print(json.dumps(wanted, default=plain), file=output)
