@@ -6,7 +6,7 @@ The stages in order: `task_shards` (load), `build_requests` (perturb, adapt), `f
 
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,7 +15,7 @@ import polars as pl
 
 from helmframe._core.images import ImageRef
 from helmframe._core.safe_text import get_logger
-from helmframe._core.specs import SPLITS, Condition, Equals, Pairs, Sample, ScenarioSpec, of_subset
+from helmframe._core.specs import SPLITS, Condition, Equals, MainScore, Pairs, Sample, ScenarioSpec, of_subset
 from helmframe._schema import INSTANCES, READ, source_column
 from helmframe.adapters.adapt import ADAPTERS, Setting, adapt, settings, used_fields
 from helmframe.errors import MISSING_PARTS, CapabilityError, HelmframeError, PlanError
@@ -62,6 +62,13 @@ class Task:
     outputs: int
     metrics: tuple[str | Metric, ...]
     default_room: bool = True  # head-room for models that are known to reason; HELM has none
+
+    @property
+    def main(self) -> MainScore:
+        """The main score: the scenario's, or the first metric of a plan that replaces the scenario's metrics."""
+        scored = [metric.name for metric in resolve_metrics(self.metrics)]
+        main = self.spec.main
+        return main if main.metric in scored or not scored else replace(main, metric=scored[0])
 
 
 @dataclass(frozen=True)

@@ -250,6 +250,12 @@ COMPLETIONS = Table(
         _column("reasoning", pl.String, "the model's reasoning, which is never scored"),
         _column("logprob", pl.Float64, "log-probability of the completion", "nats"),
         _column("token_logprobs", pl.List(pl.Float64), "log-probability of each token", "nats"),
+        _column(
+            "is_greedy",
+            pl.Boolean,
+            "whether greedy decoding generates the continuation; null: unknown, or no continuation was scored",
+            required=False,
+        ),
         _column("finish_reason", pl.String, "stop, length or null"),
         _column("prompt_tokens", pl.Int64, "tokens of the prompt", "tokens"),
         _column(

@@ -1,5 +1,7 @@
 """Untrusted text: exceptions and objects whose `str()` or `repr()` may raise, invalid Unicode, invisible characters.
 
+Regular expressions of files are untrusted too: each search has a time limit.
+
 It may also be the body of a server's response, whose size is unknown before it is decompressed.
 """
 
@@ -7,23 +9,25 @@ import logging
 import traceback
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
-from helmframe.errors import HelmframeError
-
-# The limit of a response, in bytes before and after decompression.
-MAX_REPLY_BYTES = 32 << 20
-# The request header that excludes compressions whose decoders have no limit of memory.
-ACCEPT_ENCODING = {"Accept-Encoding": "gzip, deflate"}
-_PIECE = 1 << 18
-
-from helmframe.errors import shorten, show_invisible
+from helmframe.errors import ArgumentError, HelmframeError, shorten, show_invisible
 
 __all__ = [
     "display_labels", "error_message", "error_text", "get_logger", "has_traceback", "readable_records", "safe_repr",
     "show_invisible", "traceback_text", "type_name", "valid_unicode",
 ]  # fmt: skip
 
+# The time limit of a search in seconds, and the longest pattern.
+PATTERN_SECONDS, PATTERN_CHARACTERS = 1.0, 10_000
+
+# The limit of a response, in bytes before and after decompression.
+MAX_REPLY_BYTES = 32 << 20
+# The request header that excludes compressions whose decoders have no limit of memory.
+ACCEPT_ENCODING = {"Accept-Encoding": "gzip, deflate"}
+_PIECE = 1 << 18
 _LONGEST_ERROR = 2_000  # characters: an exception of a model or a package may contain a whole prompt
 
 
@@ -208,6 +212,65 @@ def with_content(response: Any, content: bytes) -> Any:
     """Return a response of httpx with its decoded content."""
     headers = [(name, value) for name, value in response.headers.multi_items() if name.lower() != "content-encoding"]
     return type(response)(response.status_code, headers=headers, content=content, request=response.request)
+
+
+@dataclass(frozen=True)
+class BoundedPattern:
+    """A regular expression of a file or a user, with the methods of `re.Pattern`. Each call ends within a second.
+
+    Raises:
+        ArgumentError: A search takes too long.
+    """
+
+    source: str
+    _compiled: Any
+
+    def search(self, text: str) -> Any:
+        """Return the first match, or None."""
+        return self._run("search", text)
+
+    def findall(self, text: str) -> list[Any]:
+        """Return all matches: the text, or the groups."""
+        found: list[Any] = self._run("findall", text)
+        return found
+
+    def sub(self, replacement: str, text: str, count: int = 0) -> str:
+        """Return the text with the matches replaced."""
+        return str(self._run("sub", replacement, text, count=count))
+
+    def _run(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return getattr(self._compiled, method)(*args, **kwargs, timeout=PATTERN_SECONDS)
+        except TimeoutError:
+            raise ArgumentError(
+                f"The regular expression {self._shown!r} takes more than {PATTERN_SECONDS:g} s for a text of "
+                f"{len(args[-1]):,} characters. Remove nested repetitions, such as (a+)+."
+            ) from None
+
+    @property
+    def _shown(self) -> str:
+        return self.source if len(self.source) <= 80 else self.source[:80] + "…"
+
+
+@lru_cache(maxsize=1024)
+def bounded_pattern(pattern: str, flags: int = 0) -> BoundedPattern:
+    """Return a regular expression whose searches have a time limit.
+
+    >>> bounded_pattern("([0-9]+)").findall("18 or 20")
+    ['18', '20']
+
+    Raises:
+        ArgumentError: The pattern is invalid or too long.
+    """
+    import regex  # type: ignore[import-untyped, unused-ignore]
+
+    if len(pattern) > PATTERN_CHARACTERS:
+        limit = f"The limit is {PATTERN_CHARACTERS:,}."
+        raise ArgumentError(f"A regular expression has {len(pattern):,} characters. {limit}")
+    try:
+        return BoundedPattern(pattern, regex.compile(pattern, int(flags) | int(regex.VERSION0)))
+    except (regex.error, RecursionError, OverflowError) as error:
+        raise ArgumentError(f"{pattern[:80]!r} isn't a regular expression: {error}.") from None
 
 
 def _read(read: Callable[[object], str], value: object, name: str) -> str:

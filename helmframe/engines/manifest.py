@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from itertools import groupby
 from typing import Any, NamedTuple, TypeAlias
@@ -282,12 +282,10 @@ def without_secrets(text: str) -> str:
 
 
 def _scenario(task: Task) -> dict[str, Any]:
-    spec, scored = task.spec, [metric.name for metric in resolve_metrics(task.metrics)]
-    # a plan may replace the metrics of its scenario: then its first metric is the main one
-    main = spec.main if spec.main.metric in scored or not scored else replace(spec.main, metric=scored[0])
+    spec = task.spec
     return {
         "version": spec.version,
-        "main": asdict(main),
+        "main": asdict(task.main),
         "subsets": list(spec.subsets),
         "description": spec.description,
     }

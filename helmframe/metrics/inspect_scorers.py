@@ -13,6 +13,7 @@ from functools import lru_cache
 from statistics import mean, median
 from typing import Any
 
+from helmframe._core.safe_text import BoundedPattern, bounded_pattern
 from helmframe.errors import ArgumentError, CapabilityError
 from helmframe.metrics.protocol import metric
 
@@ -157,9 +158,8 @@ def inspect_pattern(
     return float(bool(first))
 
 
-@lru_cache(maxsize=1024)
-def _compiled(pattern: str, ignore_case: bool) -> re.Pattern[str]:
-    return re.compile(pattern, re.IGNORECASE if ignore_case else 0)
+def _compiled(pattern: str, ignore_case: bool) -> BoundedPattern:
+    return bounded_pattern(pattern, re.IGNORECASE if ignore_case else 0)
 
 
 def _check_answer(*, pattern: str) -> None:

@@ -420,6 +420,9 @@ def _with_arguments(entry: Metric, arguments: Pairs, shown: str) -> Metric:
     bare = [(name, value) for name, value in arguments if name != "k" or not entry.name.endswith(("@k", "^k"))]
     name = str(Call(entry.name, tuple(bare)))
     resolved = replace(entry, name=name, arguments=arguments)
+    direction = dict(arguments).get("higher_is_better")  # of a metric whose direction depends on the task
+    if direction is not None:
+        resolved = replace(resolved, higher_is_better=bool(direction))
     if inspect.Parameter.empty not in {value for key, value in entry.parameters.items() if key not in dict(arguments)}:
         resolved.base  # noqa: B018 - an unknown name raises now
         if arguments:

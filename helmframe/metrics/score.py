@@ -13,7 +13,7 @@ from helmframe.metrics.judge import Judge
 from helmframe.metrics.options import INSTANCE_KEY, is_option_request, with_likeliest_options
 from helmframe.metrics.protocol import OUTPUTS, Metric, check_number, resolve_metrics
 from helmframe.metrics.row_functions import VALUE, Constant, row_expression
-from helmframe.metrics.shared import GOLD, base_columns, best_of_pairs, with_shared
+from helmframe.metrics.shared import GOLD, SHARED, base_columns, best_of_pairs, with_shared
 
 # The counts of completions that state no option.
 UNPARSED = ("unparsed", "lenient", "readable", "limited")
@@ -52,7 +52,9 @@ def parse(completions: pl.LazyFrame) -> pl.LazyFrame:
     else:
         completions = completions.with_columns(label_delimiter=pl.lit(None, dtype=pl.String))
     texts = pl.col("perturbed_references").list.eval(pl.element().struct.field("text"))
-    if "answer_parser" in schema:  # completions stored by earlier versions don't have it
+    if "is_greedy" not in schema:  # completions stored by earlier versions don't have it
+        completions = completions.with_columns(is_greedy=pl.lit(None, dtype=pl.Boolean))
+    if "answer_parser" in schema:  # nor this
         is_lenient = pl.col("answer_parser") == LENIENT
         stated = lenient(pl.when(is_lenient).then(answer), pl.col("choices"), texts)
         answer = pl.when(is_lenient).then(stated).otherwise(answer)
@@ -136,6 +138,9 @@ def score(completions: pl.LazyFrame, names: Sequence[str | Metric]) -> pl.LazyFr
     read = with_source_columns(parse(completions), _names_read(metrics))
     if "entry_point" not in read.collect_schema():  # tests without a function: the program is the whole completion
         read = read.with_columns(entry_point=pl.lit(None, dtype=pl.String))
+    shared = [name for metric in metrics if metric.level == "instance" for name in metric.columns if name in SHARED]
+    if shared:
+        read = with_shared(read, shared).cache()  # computed once for several metrics
     columns = read.collect_schema()
     available = columns.names()
     for metric in metrics:

@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from helmframe._core.text import normalised
+from helmframe.metrics.lm_eval import VALUE_COLUMNS, document_values
 from helmframe.metrics.row_functions import VALUE
 from helmframe.metrics.tokens import sentences, stems, terms, treebank, words
 
@@ -38,6 +39,16 @@ def ter_counts(output: pl.Expr, correct: pl.Expr) -> pl.Expr:
     return _counts("TER", output, correct)
 
 
+def lm_eval_values(*columns: pl.Expr) -> pl.Expr:
+    """Return the values of documents of an lm-eval task by filter and metric, as JSON on the first row of each."""
+
+    def compute(inputs: Any) -> pl.Series:
+        rows = [series.alias(name) for name, series in zip(VALUE_COLUMNS, inputs, strict=True)]
+        return document_values(pl.DataFrame(rows))
+
+    return pl.map_batches(list(columns), compute, return_dtype=pl.String)
+
+
 # name → the columns it is computed from, and the function
 SHARED: dict[str, tuple[tuple[str, ...], Callable[..., pl.Expr]]] = {
     **{f"normal_{text}": ((text,), normalised) for text in ("output", "gold")},
@@ -51,6 +62,7 @@ SHARED: dict[str, tuple[tuple[str, ...], Callable[..., pl.Expr]]] = {
     "chrf_counts": (("output", "correct"), chrf_counts),
     "chrf_words_counts": (("output", "correct"), chrf_words_counts),
     "ter_counts": (("output", "correct"), ter_counts),
+    "lm_eval_values": (VALUE_COLUMNS, lm_eval_values),
 }
 
 

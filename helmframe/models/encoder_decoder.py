@@ -196,9 +196,12 @@ class EncoderDecoder:
         logits = self.model(**self._read(contexts), decoder_input_ids=ids, use_cache=False).logits
         logits = logits[:, len(start) - 1 :].float()
         chosen = logits.gather(-1, wanted[..., None]).squeeze(-1) - torch.logsumexp(logits, dim=-1)
+        likeliest = (logits.argmax(-1) == wanted).tolist()
         return [
-            Completion("", prompt_tokens=len(context), output_tokens=len(target)).with_logprobs(line[: len(target)])
-            for line, context, target in zip(chosen.tolist(), contexts, targets, strict=True)
+            Completion(
+                "", prompt_tokens=len(context), output_tokens=len(target), is_greedy=all(greedy[: len(target)])
+            ).with_logprobs(line[: len(target)])
+            for line, greedy, context, target in zip(chosen.tolist(), likeliest, contexts, targets, strict=True)
         ]
 
     def _start(self) -> list[int]:

@@ -224,7 +224,8 @@ def _scored(row: Row, likely: Sequence[int]) -> Response:
         return _scored_text(text, ANY)
     if True not in row["correct"]:
         return _correct_output(row)
-    return _scored_text(text, RIGHT if reference in likely else OTHER)
+    is_likely = reference in likely
+    return _scored_text(text, RIGHT if is_likely else OTHER)._replace(is_greedy=is_likely)
 
 
 def _scored_text(text: str, logprob: float) -> Completion:

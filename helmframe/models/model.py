@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from itertools import repeat
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, TypedDict
 
+import numpy as np
+
 from helmframe._core.checks import as_list, is_integer, type_of
 from helmframe._core.safe_text import MAX_REPLY_BYTES, safe_repr, type_name, valid_unicode
 from helmframe._core.specs import Call
@@ -32,6 +34,8 @@ class Completion(NamedTuple):
         output_tokens: The number of generated tokens, as the model counts them, those of the reasoning included.
         reasoning_tokens: The number of generated tokens that are reasoning.
         cached_prompt_tokens: The number of prompt tokens that the server read from its own cache.
+        is_greedy: Whether greedy decoding generates the text, for a continuation that `loglikelihood` scored. None if
+            unknown.
     """
 
     text: str
@@ -43,6 +47,7 @@ class Completion(NamedTuple):
     output_tokens: int | None = None
     reasoning_tokens: int | None = None
     cached_prompt_tokens: int | None = None
+    is_greedy: bool | None = None
 
     def with_logprobs(self, logprobs: Sequence[float]) -> "Completion":
         """Return the completion with the log-probabilities of its tokens, in nats; unchanged if there are none.
@@ -379,7 +384,7 @@ def as_scored(response: object, pair: Pair, name: str) -> Completion:
     """Return the result of `loglikelihood` for one pair, as a `Completion` with a log-probability.
 
     The result may be a number, the log-probability in nats. It may be a pair of this number and the number of tokens
-    (int), the log-probability of each token (list), or whether the continuation is greedy (bool, ignored). Or it is a
+    (int), the log-probability of each token (list), or whether the continuation is greedy (bool). Or it is a
     `Completion`, or a mapping of its fields.
 
     Raises:
@@ -397,6 +402,8 @@ def as_scored(response: object, pair: Pair, name: str) -> Completion:
         fields = {"logprob": response[0]}
         if isinstance(response[1], tuple | list):
             fields["token_logprobs"] = response[1]
+        elif isinstance(response[1], bool | np.bool_):
+            fields["is_greedy"] = bool(response[1])
         elif is_integer(response[1]):
             fields["output_tokens"] = response[1]
     else:
@@ -440,6 +447,8 @@ def _checked(completion: Completion, name: str) -> Completion:
     ]
     if logprobs is not None and not all(isinstance(logprob, float | int) for logprob in logprobs):
         wrong.append("token_logprobs")
+    if not isinstance(completion.is_greedy, bool | None):
+        raise AnswerError(f"Model {name!r} returned is_greedy={short(completion.is_greedy)}; expected bool.")
     if wrong:
         kinds = " or ".join(kind.__name__ for kind in _KINDS[wrong[0]])
         raise AnswerError(

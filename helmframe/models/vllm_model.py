@@ -208,9 +208,16 @@ class _VLLM:
 
 def _scored(output: Any, pair: Pair, split: Split) -> Completion:
     """Return the continuation with the log-probabilities of its tokens, from those of the prompt's positions."""
-    token_logprobs = zip(output.prompt_logprobs[split.start :], split.continuation, strict=True)
-    completion = Completion(pair.continuation, prompt_tokens=split.start, output_tokens=len(split.continuation))
-    return completion.with_logprobs([float(logprobs[token].logprob) for logprobs, token in token_logprobs])
+    pairs = zip(output.prompt_logprobs[split.start :], split.continuation, strict=True)
+    scored = [logprobs[token] for logprobs, token in pairs]
+    ranks = [getattr(token, "rank", None) for token in scored]
+    completion = Completion(
+        pair.continuation,
+        prompt_tokens=split.start,
+        output_tokens=len(split.continuation),
+        is_greedy=None if None in ranks or not ranks else all(rank == 1 for rank in ranks),
+    )
+    return completion.with_logprobs([float(token.logprob) for token in scored])
 
 
 def _fingerprint(checkpoint: Checkpoint, options: str, *, trust_remote_code: bool) -> str:

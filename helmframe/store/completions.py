@@ -21,7 +21,7 @@ from helmframe.store.parts import Part, encode, mark_of, part_path, read_parts, 
 COMPLETION_SCHEMA = {
     name: COMPLETIONS.schema[name]
     for name in (
-        "request_id", "completion", "reasoning", "logprob", "token_logprobs", "finish_reason",
+        "request_id", "completion", "reasoning", "logprob", "token_logprobs", "is_greedy", "finish_reason",
         "prompt_tokens", "cached_prompt_tokens", "output_tokens", "reasoning_tokens", "latency",
     )
 }  # fmt: skip

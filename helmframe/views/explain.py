@@ -148,9 +148,8 @@ def _describe_task(plan: PlanSpec, task: Task, prices: Mapping[str, Price]) -> l
         text = f"up to {n_verdicts * len(judge.models):,} verdicts, {_grain_of_verdicts(judge)}"
         stages.append(["judge", f"{names}: {judge.template.judge}", text])
         notes += _judge_cost_notes(judge, n_verdicts, list(counts.requests.values()), prices)
-    stages.append(
-        ["score", ", ".join(map(str, task.metrics)), f"main: {spec.main.metric} on {spec.main.split}, {spec.main.mean}"]
-    )
+    main = task.main
+    stages.append(["score", ", ".join(map(str, task.metrics)), f"main: {main.metric} on {main.split}, {main.mean}"])
     head = f"scenario {spec.scenario} (version {spec.version})"
     return [head, *("  " + line for line in text_table(["stage", "details", "rows"], stages).splitlines()), *notes]
 

@@ -1,12 +1,15 @@
-"""Text of exceptions and objects, whatever their classes do."""
+"""Text of exceptions and objects, whatever their classes do, and patterns of files."""
 
 import ast
 import logging
+import re
+import time
 from pathlib import Path
 
 import pytest
 
 from helmframe._core.safe_text import (
+    bounded_pattern,
     error_message,
     error_text,
     get_logger,
@@ -16,6 +19,7 @@ from helmframe._core.safe_text import (
     type_name,
     valid_unicode,
 )
+from helmframe.errors import ArgumentError
 
 
 class ExitingError(Exception):
@@ -117,3 +121,30 @@ def test_every_logger_of_the_package_cleans_its_messages() -> None:
 
 def test_a_long_message_of_an_exception_is_shortened() -> None:
     assert len(error_message(ValueError("a" * 10**7))) < 2_000
+
+
+def test_a_hostile_pattern_ends_after_a_second() -> None:
+    start = time.process_time()
+    with pytest.raises(ArgumentError, match=r"'\(a\+\)\+\$' takes more than 1 s for a text of 5,001 characters"):
+        bounded_pattern("(a+)+$").findall("a" * 5_000 + "!")
+    assert time.process_time() - start < 3
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text"),
+    [
+        (r"(\-?[0-9\.\,]+)", "18, 20.5 and -3"), (r"(a)|(b)", "xab"), (r"\s*", " a "),
+        (r"(?i)answer: ?([A-D])?", "Answer: b"),
+        (r"(?s)<x>(.*?)</x>", "<x>1\n</x><x>2</x>"), (r"\b(\w+)\b", "Zoë's café"),
+    ],
+)  # fmt: skip
+def test_patterns_match_as_in_re(pattern: str, text: str) -> None:
+    bounded = bounded_pattern(pattern)
+    assert bounded.findall(text) == re.findall(pattern, text)
+    assert bounded.sub(r"_", text, count=2) == re.sub(pattern, "_", text, count=2)
+
+
+@pytest.mark.parametrize("pattern", ["(", "a{2,1}", "(?P<x>a)(?P<x", "a" * 10_001])
+def test_an_invalid_pattern_is_an_argument_error(pattern: str) -> None:
+    with pytest.raises(ArgumentError, match="regular expression"):
+        bounded_pattern(pattern)

@@ -313,6 +313,19 @@ def test_log_probabilities_without_an_order_are_an_error() -> None:
         model.loglikelihood([Pair("a", "b"), Pair("c", "d")], {})
 
 
+def test_an_object_reports_whether_a_continuation_is_greedy() -> None:
+    class Scorer:
+        def loglikelihood(self, pairs: list[tuple[str, str]]) -> list[object]:
+            return [(-1.0, True), (-2.0, np.bool_(0)), (-3.0, 2), -4.0]
+
+    model = from_any(Scorer())
+    assert model.loglikelihood is not None
+    scored = model.loglikelihood([Pair("a", text) for text in "bcde"], {})
+    assert [completion.is_greedy for completion in scored if isinstance(completion, Completion)] == [
+        True, False, None, None,
+    ]  # fmt: skip
+
+
 class Color(str, Enum):  # noqa: UP042 - a StrEnum has another text
     """Text that is no plain `str`: `str(Color.RED)` is "Color.RED"."""
 

@@ -30,6 +30,16 @@ def test_of_others_all_are_counted() -> None:
     assert "scaled" not in text
 
 
+def test_the_first_metric_of_a_plan_that_replaces_them_is_the_main_one() -> None:
+    frame = pl.DataFrame({"q": ["Who?"], "a": ["yes"]})
+    plan = hf.scenario(frame, input="q", references="a").generate(lambda prompt: "yes")
+    assert "main: quasi_exact_match on test" in plan.explain()
+    replaced = plan.metrics("f1_score", "rouge_l")
+    assert "main: f1_score on test" in replaced.explain()
+    assert next(iter(replaced.score().manifest["scenarios"].values()))["main"]["metric"] == "f1_score"
+    assert "main: quasi_exact_match on test" in plan.metrics("f1_score", "quasi_exact_match").explain()
+
+
 ENTRIES = {"gpt-x": {"litellm_provider": "openai", "input_cost_per_token": 2e-3, "output_cost_per_token": 8e-3}}
 
 

@@ -29,6 +29,7 @@ EXAMPLES: dict[str, Any] = {
     "content": '[{"type": "image", "media": {"name": {"at": "<image 1>", "sha256": "9f86d0…", "source": "…"}}}]',
     "content_change": '[{"perturbation": "image_blur", "radius": 2.0}]',
     "error": "ReadTimeout: no response within 60 s",
+    "is_greedy": True,
     "label_delimiter": ",",
     "latency": 0.42,
     "num_conditioning_tokens": 1,

@@ -1,5 +1,6 @@
 """A worked example of every metric: the rows that it reads. The value is computed when the page is written."""
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -234,6 +235,22 @@ def _cities(call: str, **more: Sequence[Any]) -> Example:
     return options(call, {"Paris": (-4.0, "correct"), "Lyon": (-3.0, "")}, **more)
 
 
+def _lm_eval(call: str, kind: str, texts: Sequence[str], **columns: Sequence[Any]) -> Example:
+    """Return an example of documents of an lm-eval task with one request each."""
+    name, aggregation = ("acc", "mean") if kind == "loglikelihood" else ("byte_perplexity", "weighted_perplexity")
+    scoring = {
+        "output_type": kind, "filters": {"none": [["take_first", {}]]}, "metrics": {}, "computed": [name],
+        "aggregations": {name: aggregation},
+    }  # fmt: skip
+    n = len(texts)
+    hidden: dict[str, Sequence[Any]] = {
+        "input": texts, "request_mode": [None] * n, "window_index": [None] * n, "lm_eval_before": [""] * n,
+        "lm_eval_after": [""] * n, "lm_eval_choices": [None] * n, "lm_eval_task": ["t"] * n,
+        "lm_eval_position": [*range(n)], "lm_eval_scoring": [json.dumps(scoring)] * n,
+    }  # fmt: skip
+    return Example(call, {**columns, **hidden}, hidden=frozenset({*hidden, "reference_index"}))
+
+
 EXAMPLES: dict[str, Example] = {
     # match
     "exact_match": pairs("exact_match", ("Paris", ["Paris "]), ("paris", ["Paris"])),
@@ -304,6 +321,14 @@ EXAMPLES: dict[str, Example] = {
             "lm_eval_scoring": [NUMBER] * 2,
         },
         hidden=frozenset({"lm_eval_choices"}),
+    ),
+    "lm_eval_score": _lm_eval(
+        "lm_eval_score(name='acc')", "loglikelihood", [" Paris"], continuation=[" Paris"], logprob=[-0.5],
+        is_greedy=[True], reference_index=[0],
+    ),
+    "lm_eval_aggregate": _lm_eval(
+        "lm_eval_aggregate(name='byte_perplexity')", "loglikelihood_rolling", ["abcd", "efgh"],
+        continuation=["abcd", "efgh"], logprob=[-2.0, -4.0],
     ),
     # overlap
     "drop_f1": pairs("drop_f1", ("12 yards", ["12"]), ("the 12.0", ["12"]), answers=[[["12"]], [["12"]]]),

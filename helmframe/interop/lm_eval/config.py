@@ -114,6 +114,7 @@ class TaskConfig:
     doc_to_decontamination_query: Any = None
     gen_prefix: str | None = None
     metadata: Any = None
+    task_class: Function | None = None  # the key `class`: the task is a Python class
 
     @property
     def eval_split(self) -> str | None:
@@ -154,7 +155,7 @@ class TaskConfig:
                     walk(key, inner)
 
         for key in fields(self):
-            walk(key.name, getattr(self, key.name))
+            walk(key.name.removeprefix("task_") if key.name == "task_class" else key.name, getattr(self, key.name))
         return functions
 
 
@@ -295,7 +296,7 @@ def task_config(content: Mapping[str, Any], path: Path | None) -> TaskConfig:
         SpecError: A key is unknown, or a value has the wrong type.
     """
     file = path.name if path else "task"
-    known = {key.name for key in fields(TaskConfig)} - {"path"}
+    known = {key.name for key in fields(TaskConfig)} - {"path", "task_class"}
     ignored = {"group", "group_alias", "task_list", "class"}
     for key in content:
         if key not in known | ignored:
@@ -316,7 +317,10 @@ def task_config(content: Mapping[str, Any], path: Path | None) -> TaskConfig:
     for key in ("metric_list", "filter_list"):
         if not all(isinstance(entry, dict) for entry in values.get(key, ())):
             raise SpecError.at(file, key, "must be a list of mappings.")
-    return TaskConfig(**values, path=path)
+    python_class = content.get("class")
+    if python_class is not None and not isinstance(python_class, Function):
+        raise SpecError.at(file, "class", f"must be a Python class, !function MODULE.NAME, not {python_class!r}.")
+    return TaskConfig(**values, path=path, task_class=python_class)
 
 
 # The types of keys: names of keys, types, and their description.
@@ -359,7 +363,6 @@ def read_tasks(
     Raises:
         UnknownNameError: A group names an unknown task.
         SpecError: A file is invalid, or groups contain each other.
-        CapabilityError: A task is a Python class.
     """
     numbers = count(1) if numbers is None else numbers
     if depth > _MOST_DEPTH or next(numbers) > _MOST_MEMBERS:
@@ -371,10 +374,9 @@ def read_tasks(
             if name in entries
         ]
         return Group(entry.name, tuple(task for tasks in members for task in tasks))
-    if entry.kind == "class" or entry.path is None:
-        raise CapabilityError(f"Task {entry.name!r} of lm-eval is a Python class, which isn't supported.")
+    assert entry.path is not None  # only tags have none
     content = read_task_file(entry.path, trusted=trusted)
-    if entry.kind == "task":
+    if entry.kind in ("task", "class"):
         return Group(entry.name, (task_config(content | dict(overrides or {}), entry.path),))
     tasks = _members(content, entry.name, entries, dict(overrides or {}), depth, entry.path, numbers, trusted=trusted)
     aggregates = content.get("aggregate_metric_list") or [{}]
@@ -431,32 +433,37 @@ def find_task(name: str, entries: Mapping[str, Entry]) -> Entry:
     return entries[name]
 
 
-# The keys whose Python functions are supported: they make documents and texts.
+# The keys whose Python functions make documents and texts; those of other keys make scores.
 _DOCUMENT_KEYS = {
-    "process_docs", "doc_to_text", "doc_to_target", "doc_to_choice", "fewshot_config.process_docs",
-    "fewshot_config.samples", "fewshot_config.doc_to_text", "fewshot_config.doc_to_target",
-    "fewshot_config.doc_to_choice",
+    "custom_dataset", "process_docs", "doc_to_text", "doc_to_target", "doc_to_choice", "description", "gen_prefix",
+    "fewshot_config.process_docs", "fewshot_config.samples", "fewshot_config.doc_to_text",
+    "fewshot_config.doc_to_target", "fewshot_config.doc_to_choice",
 }  # fmt: skip
+_IGNORED_KEYS = {"doc_to_decontamination_query"}
+
+
+def scoring_functions(config: TaskConfig) -> list[tuple[str, Function]]:
+    """Return the Python functions that make scores or filters, by key."""
+    return [(key, function) for key, function in config.functions() if key not in _DOCUMENT_KEYS | _IGNORED_KEYS]
 
 
 def check_functions(config: TaskConfig, *, trust_remote_code: bool = False) -> None:
-    """Raise if a task needs Python code that isn't supported, installed or trusted.
+    """Raise if a task needs Python code that isn't installed or trusted.
 
     Functions of the installed lm-eval are trusted.
 
     Raises:
-        CapabilityError: The code makes scores, or lm-eval isn't installed.
+        CapabilityError: lm-eval isn't installed.
         ArgumentError: The code is next to a task file and isn't trusted.
     """
-    for key, function in config.functions():
+    functions = [(key, function) for key, function in config.functions() if key not in _IGNORED_KEYS]
+    installed = installed_tasks() if functions else None
+    for key, function in functions:
         named = f"Task {config.task!r} needs the Python function {function} ({key})"
-        if key not in _DOCUMENT_KEYS:
-            raise CapabilityError(f"{named}, which isn't supported.")
-        if trust_remote_code:
+        if trust_remote_code and (installed is not None or key in _DOCUMENT_KEYS):
             continue
-        installed = _installed_tasks()
         if installed is None:
-            raise CapabilityError(f"{named}: pip install lm-eval. It is imported when the documents are read.")
+            raise CapabilityError(f"{named}: pip install lm-eval. It is imported when the plan runs.")
         if not Path(function.folder).resolve().is_relative_to(installed):
             raise ArgumentError(
                 f"{named}, which is next to the task file. To run it, write hf.scenario(…, trust_remote_code=True)."
@@ -466,10 +473,10 @@ def check_functions(config: TaskConfig, *, trust_remote_code: bool = False) -> N
 def _own_folders() -> list[Path]:
     """Return the folders of lm-eval's own tasks: the installed one, and the configured one."""
     configured = lm_eval_tasks()
-    return [folder.resolve() for folder in (_installed_tasks(), configured) if folder is not None]
+    return [folder.resolve() for folder in (installed_tasks(), configured) if folder is not None]
 
 
-def _installed_tasks() -> Path | None:
+def installed_tasks() -> Path | None:
     """Return the folder of the installed lm-eval's tasks."""
     spec = importlib.util.find_spec("lm_eval")
     if spec is None or not spec.submodule_search_locations:
@@ -489,7 +496,7 @@ def resolved(config: TaskConfig) -> TaskConfig:
             return _imported(value)
         if isinstance(value, Mapping):
             return {key: walk(inner) for key, inner in value.items()}
-        return value
+        return [walk(inner) for inner in value] if isinstance(value, list) else value
 
     return replace(config, **{key.name: walk(getattr(config, key.name)) for key in fields(config)})
 
@@ -501,7 +508,7 @@ def _imported(function: Function) -> Any:
     try:
         if not file.is_file():
             return getattr(importlib.import_module(module_name), name)
-        installed = _installed_tasks()
+        installed = installed_tasks()
         inside = installed is not None and file.resolve().is_relative_to(installed)
         parts = file.resolve().relative_to(installed).with_suffix("").parts if inside and installed else ()
         full_name = ".".join(("lm_eval", "tasks", *parts)) if parts else f"helmframe_task_{abs(hash(str(file)))}"

@@ -29,6 +29,7 @@ from helmframe.config import from_home
 from helmframe.errors import ArgumentError, CapabilityError, SpecError
 from helmframe.interop.lm_eval.config import (
     Entry,
+    Function,
     Group,
     TaskConfig,
     check_functions,
@@ -38,10 +39,12 @@ from helmframe.interop.lm_eval.config import (
     read_task_file,
     read_tasks,
     resolved,
+    scoring_functions,
     tasks_folder,
 )
+from helmframe.interop.lm_eval.functions import TaskScorer, check_installed, class_task
 from helmframe.interop.lm_eval.templates import template
-from helmframe.metrics.lm_eval import FILTERS
+from helmframe.metrics.lm_eval import AGGREGATIONS, COMPUTED, FILTERS, MEANS, REGISTERED, SCORERS
 from helmframe.scenarios.catalogue import task_source
 from helmframe.scenarios.frames import frame_scenario
 
@@ -55,7 +58,12 @@ _DEFAULT_METRICS = {
     "loglikelihood": ("perplexity", "acc"),
     "loglikelihood_rolling": ("word_perplexity", "byte_perplexity", "bits_per_byte"),
 }
-_METHODS = {"multiple_choice": "lm_eval_choice", "generate_until": "lm_eval_generation"}
+_METHODS = {
+    "multiple_choice": "lm_eval_choice",
+    "generate_until": "lm_eval_generation",
+    "loglikelihood": "lm_eval_likelihood",
+    "loglikelihood_rolling": "lm_eval_rolling",
+}
 
 
 class Documents:
@@ -75,7 +83,7 @@ class Documents:
     @cached_property
     def config(self) -> TaskConfig:
         """The configuration, with Python functions in place of their names."""
-        return resolved(self.named) if self.named.functions() else self.named
+        return resolved(self.named) if self.named.functions() and self.named.task_class is None else self.named
 
     def __call__(self) -> pl.DataFrame:
         """Return the rows, as `hf.scenario(frame)` makes them."""
@@ -86,39 +94,50 @@ class Documents:
         return frame.rows
 
     @classmethod
-    def of(cls, digest: str) -> "Documents":
+    def of(cls, digest: str, default: "Documents | None" = None) -> "Documents":
         """Return the documents whose rows were made in this process."""
-        return cls._made[digest]
+        return cls._made[digest] if default is None else cls._made.get(digest, default)
+
+    @property
+    def split(self) -> str:
+        """The evaluated split."""
+        split = self.config.eval_split
+        if split is None:
+            raise SpecError.at(self.config.task, "test_split", "is missing, and so is validation_split.")
+        return split
 
     @cached_property
     def table(self) -> pl.DataFrame:
         """The evaluated documents, as in the source."""
-        split = self.config.eval_split
-        if split is None:
-            raise SpecError.at(self.config.task, "test_split", "is missing, and so is validation_split.")
-        process = self.config.process_docs
-        if process is None:
-            return read_split(self.config, split, self.data)
-        return pl.DataFrame(self._read(split, process), infer_schema_length=None, strict=False)
+        if self.config.process_docs is None and self.config.custom_dataset is None:
+            return read_split(self.config, self.split, self.data)
+        return pl.DataFrame(self.documents, infer_schema_length=None, strict=False)
+
+    @cached_property
+    def _custom_dataset(self) -> Any:
+        """The splits that the task's Python function makes."""
+        arguments = {**(self.config.metadata or {}), **(self.config.dataset_kwargs or {})}
+        return self.config.custom_dataset(**arguments)
 
     def _read(self, split: str, process: Any) -> list[dict[str, Any]]:
-        """Return the documents of a split, as the task's Python function makes them."""
-        rows = read_split(self.config, split, self.data).to_dicts()
+        """Return the documents of a split, as the task's Python functions make them."""
+        custom = self.config.custom_dataset is not None
+        rows = self._custom_dataset[split] if custom else read_split(self.config, split, self.data).to_dicts()
         if process is None:
-            return rows
+            return [dict(row) for row in rows]
         try:
             from datasets import Dataset
         except ImportError:
             raise CapabilityError(
                 f"Task {self.config.task!r} needs the package datasets for its Python function: pip install lm-eval."
             ) from None
-        return [dict(document) for document in process(Dataset.from_list(rows))]
+        return [dict(document) for document in process(rows if custom else Dataset.from_list(rows))]
 
     @cached_property
     def documents(self) -> list[dict[str, Any]]:
         """The evaluated documents."""
-        split, process = self.config.eval_split, self.config.process_docs
-        return self._read(split, process) if process is not None and split is not None else self.table.to_dicts()
+        process, custom = self.config.process_docs, self.config.custom_dataset
+        return self.table.to_dicts() if process is None and custom is None else self._read(self.split, process)
 
     @cached_property
     def pool(self) -> list[dict[str, Any]]:
@@ -180,12 +199,8 @@ class Documents:
 
     @cached_property
     def scoring(self) -> str:
-        """The filters and the options of the metrics, as JSON for `lm_eval_exact_match`."""
-        options = {
-            str(entry["metric"]): {key: value for key, value in entry.items() if key not in _METRIC_KEYS}
-            for entry in self.config.metric_list or ()
-        }
-        return json.dumps({"filters": _filters(self.config), "metrics": options}, sort_keys=True)
+        """The filters and the options of the metrics, as JSON for the metrics `lm_eval_…`."""
+        return json.dumps(_scoring(self.named), sort_keys=True, default=str)
 
     @cached_property
     def has_several_inputs(self) -> bool:
@@ -208,7 +223,14 @@ class Documents:
         options = self.options(document) if self.config.doc_to_choice is not None else None
         before, after, questions, continuations = "", "", None, None
         delimiter = self.config.target_delimiter
-        if self.has_several_inputs:
+        rolling = self.config.output_type == "loglikelihood_rolling"
+        if self.config.output_type in ("loglikelihood", "loglikelihood_rolling"):
+            if not isinstance(target, str) or not isinstance(question, str):
+                raise SpecError.at(self.config.task, "doc_to_target", f"must be text, not {target!r:.80}.")
+            source = self.config.doc_to_target if rolling else self.config.doc_to_text
+            before, question, after = self._spans(document, target if rolling else question, source)
+            gold, options, continuations = ([], [], None) if rolling else (0, [target], [target])
+        elif self.has_several_inputs:
             assert options is not None
             questions, continuations = options, [f"{delimiter}{target}"] * len(options)
             gold, question = question, "\n".join(options)
@@ -216,10 +238,10 @@ class Documents:
             gold = target
             if not isinstance(question, str):
                 raise SpecError.at(self.config.task, "doc_to_text", f"must be text, not {question!r}.")
-            before, question, after = self._spans(document, question)
+            before, question, after = self._spans(document, question, self.config.doc_to_text)
             continuations = [f"{delimiter}{option}" for option in options] if options is not None else None
         prefix = self.prefix(document)
-        if prefix:
+        if prefix and not rolling:
             space = delimiter if _needs_delimiter(before + question + after, prefix) and questions is None else ""
             after += space + prefix
         return {
@@ -236,18 +258,17 @@ class Documents:
             "lm_eval_split": "test",
         }
 
-    def _spans(self, document: dict[str, Any], question: str) -> tuple[str, str, str]:
+    def _spans(self, document: dict[str, Any], question: str, source: Any) -> tuple[str, str, str]:
         """Return the question as the template's text before its first field, the fields, and the text after the last.
 
         Perturbations change only the fields.
         """
-        source = self.config.doc_to_text
         if not isinstance(source, str) or source in document:
             return "", question, ""
         fields = [name for name, value in document.items() if isinstance(value, str) and value.strip()]
         marks = {name: _MARK.format(index) for index, name in enumerate(fields)}
         try:
-            marked = template(source, f"{self.config.task}: doc_to_text").render(document | marks)
+            marked = template(source, f"{self.config.task}: a template").render(document | marks)
         except SpecError:  # the template computes with a field
             return "", question, ""
         places = [match.span() for match in re.finditer("\ue000\\d+\ue001", marked)]
@@ -344,6 +365,80 @@ class Documents:
         return f"{text}{answer}{fewshot.fewshot_delimiter}"
 
 
+class ClassDocuments(Documents):
+    """The documents of a task that is a Python class, whose object makes the prompts."""
+
+    @cached_property
+    def task(self) -> Any:
+        """The task of lm-eval."""
+        return class_task(self.named, lambda config, split: read_split(config, split, self.data).to_dicts())
+
+    @cached_property
+    def documents(self) -> list[dict[str, Any]]:
+        """The evaluated documents."""
+        return [dict(document) for document in self.task.eval_docs]
+
+    @cached_property
+    def table(self) -> pl.DataFrame:
+        """The evaluated documents."""
+        return pl.DataFrame(self.documents, infer_schema_length=None, strict=False)
+
+    def requests(self, document: dict[str, Any], shots: int = 0) -> list[Any]:
+        """Return lm-eval's requests of a document: one completion, or log-probabilities after one prompt.
+
+        Raises:
+            CapabilityError: The requests are of several kinds.
+        """
+        prompt = self.task.fewshot_context(document, num_fewshot=shots)
+        made = self.task.construct_requests(document, prompt, metadata=(self.named.task, 0, 1))
+        requests = made if isinstance(made, list) else [made]
+        forms = {(one.request_type, one.arguments[0]) for one in requests}
+        if len(forms) > 1 or requests[0].request_type not in ("generate_until", "loglikelihood"):
+            raise CapabilityError(f"Task {self.named.task!r}: its Python class makes requests of several kinds.")
+        return requests
+
+    def described(self) -> TaskConfig:
+        """Return the configuration with what the class determines: the kind of requests, and the metrics."""
+        first, directions = self.requests(self.documents[0]), self.task.higher_is_better()
+        generates = first[0].request_type == "generate_until"
+        metrics = [
+            {
+                "metric": name,
+                "aggregation": function.__name__ if getattr(function, "__name__", "") in MEANS else "class",
+                "higher_is_better": directions.get(name, True),
+            }
+            for name, function in self.task.aggregation().items()
+        ]
+        arguments = first[0].arguments[1] if generates else None
+        kind = "generate_until" if generates else "multiple_choice"
+        return replace(self.named, output_type=kind, generation_kwargs=arguments, metric_list=metrics)
+
+    def _make_contexts(self, shots: int) -> list[str]:
+        self.task.set_fewshot_seed(_SEED)
+        prompts = [str(self.requests(document, shots)[0].arguments[0]) for document in self.documents]
+        return [
+            prompt.removesuffix(self.task.doc_to_text(document))
+            for prompt, document in zip(prompts, self.documents, strict=True)
+        ]
+
+    def _pieces(self, position: int, document: dict[str, Any]) -> dict[str, Any]:
+        requests = self.requests(document)
+        generates = requests[0].request_type == "generate_until"
+        options = None if generates else [str(one.arguments[1]) for one in requests]
+        return {
+            **dict.fromkeys(_PIECES),
+            "lm_eval_task": self.digest,
+            "lm_eval_position": position,
+            "lm_eval_input": str(self.task.doc_to_text(document)),
+            "lm_eval_references": _references(options, self.task.doc_to_target(document)),
+            "lm_eval_before": "",
+            "lm_eval_after": "",
+            "lm_eval_continuations": options,
+            "lm_eval_scoring": self.scoring,
+            "lm_eval_split": "test",
+        }
+
+
 _REFERENCE = pl.List(pl.Struct({"text": pl.String, "correct": pl.Boolean}))
 _PIECES: dict[str, pl.DataType] = {
     "lm_eval_task": pl.String(),
@@ -428,6 +523,45 @@ def lm_eval_generation(variants: pl.LazyFrame, spec: AdapterSpec) -> pl.LazyFram
     )
 
 
+@adapter("lm_eval_likelihood", defaults=_BARE, examples=generation, scores=True, own_examples=True)
+def lm_eval_likelihood(variants: pl.LazyFrame, spec: AdapterSpec) -> pl.LazyFrame:
+    """Request the log-probability of the target after the prompt of an lm-eval task.
+
+    Source: lm-eval `ConfigurableTask.construct_requests`, output type loglikelihood.
+    """
+    return (
+        _questions(variants, spec)
+        .with_columns(
+            continuation=pl.col(source_column("lm_eval_continuations")).list.first(),
+            reference_index=pl.lit(0, dtype=pl.Int64),
+            request_mode=pl.lit("original"),
+            answer=pl.lit(None, dtype=pl.String),
+            choices=pl.lit(None, dtype=pl.List(pl.String)),
+        )
+        .drop("context")
+    )
+
+
+@adapter("lm_eval_rolling", defaults=_BARE, examples=generation, scores=True, own_examples=True)
+def lm_eval_rolling(variants: pl.LazyFrame, spec: AdapterSpec) -> pl.LazyFrame:
+    """Request the log-probability of a whole text of an lm-eval task.
+
+    The stage `fit` cuts the text into windows, which are those of lm-eval.
+
+    Source: lm-eval `ConfigurableTask.construct_requests`, output type loglikelihood_rolling.
+    """
+    return (
+        _questions(variants, replace(spec, shots=0))
+        .with_columns(
+            continuation=pl.col("question"),
+            question=pl.lit(""),
+            answer=pl.lit(None, dtype=pl.String),
+            choices=pl.lit(None, dtype=pl.List(pl.String)),
+        )
+        .drop("context")
+    )
+
+
 @adapter("lm_eval_choice", defaults=_BARE, examples=generation, scores=True, own_examples=True)
 def lm_eval_choice(variants: pl.LazyFrame, spec: AdapterSpec) -> pl.LazyFrame:
     """Request the log-probability of each option after the prompt of an lm-eval task.
@@ -445,6 +579,22 @@ def lm_eval_choice(variants: pl.LazyFrame, spec: AdapterSpec) -> pl.LazyFrame:
         answer=pl.lit(None, dtype=pl.String),
         choices=pl.lit(None, dtype=pl.List(pl.String)),
     ).drop("reference", "context")
+
+
+@adapter("lm_eval_choice_calibrated", defaults=_BARE, examples=generation, scores=True, own_examples=True)
+def lm_eval_choice_calibrated(variants: pl.LazyFrame, spec: AdapterSpec) -> pl.LazyFrame:
+    """Request the log-probability of each option after the prompt of an lm-eval task, and again without a prompt.
+
+    Source: lm-eval `ConfigurableTask.construct_requests`, acc_mutual_info.
+    """
+    modes = pl.concat_list(pl.lit("original"), pl.lit("calibration"))
+    without = pl.col("request_mode") == "calibration"
+    return (
+        lm_eval_choice(variants, spec)
+        .with_columns(request_mode=modes)
+        .explode("request_mode")
+        .with_columns(question=pl.when(without).then(pl.lit("")).otherwise("question"))
+    )
 
 
 # -- scenarios ---------------------------------------------------------------------------------------------------------
@@ -476,9 +626,10 @@ def _load_tasks(name: str, data: str | None, *, trust_remote_code: bool) -> Sequ
     if name.endswith((".yaml", ".yml")):
         path = from_home(name).resolve()
         content = read_task_file(path, trusted=trust_remote_code)
-        kind = "group" if "group" in content else "task"
+        kind = "group" if "group" in content else "class" if "class" in content else "task"
         entries = index(_folder_of(path)) if kind == "group" else {}
-        group = read_tasks(Entry(str(content.get(kind, path.stem)), kind, path), entries, trusted=trust_remote_code)
+        named = content.get("group" if kind == "group" else "task", path.stem)
+        group = read_tasks(Entry(str(named), kind, path), entries, trusted=trust_remote_code)
         name = str(path)
     else:
         entries = index(tasks_folder())
@@ -535,7 +686,11 @@ def group_scenarios(
         ArgumentError, CapabilityError: A task is unsupported.
     """
     specs = [task_scenario(config, data, config.task, trust_remote_code=trust_remote_code) for config in group.tasks]
-    if len({(spec.adapter, spec.decoding, spec.metrics) for spec in specs}) > 1:
+    forms = {(spec.adapter, spec.decoding, spec.metrics, spec.outputs) for spec in specs}
+    # the aggregation of one task isn't that of several
+    if any(config.task_class for config in group.tasks):
+        return specs
+    if len(forms) > 1 or any(name.startswith((_AGGREGATED, "text_perplexity")) for name in specs[0].metrics):
         return specs
     documents = GroupDocuments([Documents(config, data) for config in group.tasks])
     return [
@@ -562,19 +717,37 @@ def task_scenario(config: TaskConfig, data: str | None, name: str, *, trust_remo
         ArgumentError: The task needs Python functions that aren't trusted.
         CapabilityError: The output type, a metric or a Python function is unsupported.
     """
+    for key, reason in _UNSUPPORTED.items():
+        if getattr(config, key):
+            raise CapabilityError(f"Task {config.task!r}: {reason} ({key}).")
     check_functions(config, trust_remote_code=trust_remote_code)
-    if config.output_type not in _METHODS:
-        raise CapabilityError(f"Task {config.task!r}: output_type {config.output_type} is unsupported.")
+    documents, make = Documents(config, data), None
+    if config.task_class is not None:
+        of_class = ClassDocuments(config, data)
+        of_class.named = config = of_class.described()
+        documents, make = of_class, lambda: of_class.task
     metrics = _metrics(config)
-    documents = Documents(config, data)
+    if _scores_by_functions(config):
+        check_installed(config, "its Python code")
+        SCORERS[documents.digest] = TaskScorer(
+            config, lambda: Documents.of(documents.digest, documents).documents, make
+        )
+    method = _METHODS[config.output_type]
     return ScenarioSpec(
         scenario=_scenario_name(config.task),
         version=documents.digest[:16],
         instances="SELECT * FROM rows",
         main=MainScore(metrics[0], "test", "micro"),
         metrics=metrics,
-        adapter=frozen({"method": _METHODS[config.output_type], "shots": config.num_fewshot or 0}),
+        adapter=frozen(
+            {
+                "method": f"{method}_calibrated" if "option_accuracy_calibrated" in metrics else method,
+                "shots": config.num_fewshot or 0,
+                "chat_template": False,
+            }
+        ),
         decoding=_decoding(config),
+        outputs=config.repeats if config.output_type == "generate_until" else 1,
         description=f"The task {config.task} of lm-evaluation-harness.",
         frame=DeferredFrame(f"lm_eval:{name}", documents.digest, documents),
     )
@@ -593,50 +766,97 @@ def _decoding(config: TaskConfig) -> Any:
 
 
 def _filters(config: TaskConfig) -> dict[str, list[tuple[str, dict[str, Any]]]]:
-    """Return the steps of each filter by name.
-
-    Raises:
-        CapabilityError: A step is unsupported.
-    """
+    """Return the steps of each filter by name."""
     filters: dict[str, list[tuple[str, dict[str, Any]]]] = {}
     for entry in config.filter_list or [{"name": "none", "filter": [{"function": "take_first"}]}]:
-        steps = [
+        filters[str(entry["name"])] = [
             (str(step["function"]), {k: v for k, v in step.items() if k != "function"}) for step in entry["filter"]
         ]
-        for name, _ in steps:
-            if name not in FILTERS:
-                raise CapabilityError(f"Task {config.task!r}: the filter {name!r} is unsupported.")
-        filters[str(entry["name"])] = steps
     return filters
 
 
+def _entries(config: TaskConfig) -> list[tuple[str, Any, bool]]:
+    """Return name, aggregation and direction of each metric of a task; lm-eval's defaults if it has none."""
+    entries = []
+    for entry in config.metric_list or [{"metric": name} for name in _DEFAULT_METRICS[config.output_type]]:
+        name = entry.get("metric")
+        # a function gives its name to its metric
+        name = name.name.rpartition(".")[2] if isinstance(name, Function) else str(name)
+        aggregation, higher = REGISTERED.get(name, ("mean", True))
+        entries.append((name, entry.get("aggregation", aggregation), bool(entry.get("higher_is_better", higher))))
+    return entries
+
+
+def _scores_by_functions(config: TaskConfig) -> bool:
+    """Return whether lm-eval's code makes the scores: functions, or filters and metrics that aren't ours."""
+    computed = COMPUTED[config.output_type]
+    if scoring_functions(config) or any(entry.get("hf_evaluate") for entry in config.metric_list or ()):
+        return True
+    if any(name not in FILTERS for steps in _filters(config).values() for name, _ in steps):
+        return True
+    return any(name not in computed or aggregation not in AGGREGATIONS for name, aggregation, _ in _entries(config))
+
+
 def _metrics(config: TaskConfig) -> tuple[str, ...]:
-    """Return our names of the task's metrics: for generated texts, one for each filter."""
-    listed = [str(entry.get("metric")) for entry in config.metric_list or ()] or _DEFAULT_METRICS[config.output_type]
+    """Return our names of the task's metrics, those of generated texts for each filter."""
+    filters, functions = _filters(config), _scores_by_functions(config)
+    single = config.output_type == "generate_until" and config.repeats == 1
+    plain = len(filters) == 1 and {step for steps in filters.values() for step, _ in steps} <= _PLAIN_STEPS
     names: list[str] = []
-    filters = _filters(config)
-    if config.output_type == "generate_until" and config.repeats > 1:
-        raise CapabilityError(f"Task {config.task!r}: repeats: {config.repeats} is unsupported.")
-    for name in listed:
-        if name == "exact_match" and config.output_type == "generate_until":
+    for name, aggregation, higher in _entries(config):
+        usual = not functions and aggregation == REGISTERED[name][0]
+        if usual and single and name == "exact_match":
             names += [str(Call("lm_eval_exact_match", frozen({"filter": each}))) for each in filters]
-            continue
-        if config.output_type == "generate_until" and config.filter_list and name in _TEXT_METRICS:
-            plain = all(step in ("take_first", "remove_whitespace") for steps in filters.values() for step, _ in steps)
-            if not plain or len(filters) > 1:
-                raise CapabilityError(f"Task {config.task!r}: metric {name!r} with these filters is unsupported.")
-        ours = _SCORED.get(name) if config.output_type == "multiple_choice" else _TEXT_METRICS.get(name)
-        if ours is None:
-            raise CapabilityError(f"Task {config.task!r}: metric {name!r} is unsupported.")
-        names.append(ours)
+        elif usual and name in _OURS[config.output_type] and (config.output_type != "generate_until" or single * plain):
+            names.append(_OURS[config.output_type][name])
+        else:
+            metric = "lm_eval_score" if aggregation in MEANS else _AGGREGATED
+            direction = {} if higher else {"higher_is_better": False}
+            names += [str(Call(metric, frozen({"name": name, "filter": each, **direction}))) for each in filters]
     return tuple(dict.fromkeys(names))
 
 
+def _scoring(config: TaskConfig) -> dict[str, Any]:
+    """Return what the metrics `lm_eval_…` need to know of a task."""
+    scoring: dict[str, Any] = {
+        "filters": _filters(config),
+        "metrics": {
+            str(entry["metric"]): {key: value for key, value in entry.items() if key not in _METRIC_KEYS}
+            for entry in config.metric_list or ()
+        },
+    }
+    if not any(name.startswith(("lm_eval_score", _AGGREGATED)) for name in _metrics(config)):
+        return scoring
+    aggregations = {name: aggregation for name, aggregation, _ in _entries(config) if isinstance(aggregation, str)}
+    return {
+        **scoring,
+        "output_type": config.output_type,
+        "functions": _scores_by_functions(config),
+        "computed": [name for name, _, _ in _entries(config)],
+        "aggregations": {name: value for name, value in aggregations.items() if value in AGGREGATIONS},
+    }
+
+
 _METRIC_KEYS = ("metric", "aggregation", "higher_is_better", "hf_evaluate")
-_SCORED = {
-    "acc": "option_accuracy",
-    "acc_norm": "option_accuracy_per_character",
-    "acc_bytes": "option_accuracy_per_byte",
-    "brier_score": "brier_score",
+_PLAIN_STEPS = {"take_first", "remove_whitespace"}
+_AGGREGATED = "lm_eval_aggregate"
+# Output type → lm-eval's metric → ours with the same values.
+_OURS: dict[str, dict[str, str]] = {
+    "multiple_choice": {
+        "acc": "option_accuracy",
+        "acc_norm": "option_accuracy_per_character",
+        "acc_bytes": "option_accuracy_per_byte",
+        "acc_mutual_info": "option_accuracy_calibrated",
+        "brier_score": "option_brier",
+    },
+    "loglikelihood": {"perplexity": "text_perplexity"},
+    "loglikelihood_rolling": {},
+    "generate_until": {"bleu": "corpus_bleu", "chrf": "corpus_chrf", "ter": "corpus_ter"},
 }
-_TEXT_METRICS = {"bleu": "corpus_bleu", "chrf": "corpus_chrf", "ter": "corpus_ter"}
+# Key of a task → why a task with it has no plan.
+_UNSUPPORTED = {
+    "doc_to_image": "images are unsupported",
+    "doc_to_audio": "audio is unsupported",
+    "use_prompt": "prompts of promptsource are unsupported",
+    "unsafe_code": "it runs generated code outside of a sandbox, which is unsupported",
+}

@@ -1,4 +1,4 @@
-"""Jinja templates of task files, rendered in a sandbox with limits of steps, calls and size.
+"""Jinja templates of task files, rendered in a sandbox with limits of steps, calls, size and time of patterns.
 
 A template of a file and the text of a row are hostile: neither reaches Python objects, and each rendering ends.
 
@@ -15,6 +15,7 @@ from jinja2 import StrictUndefined, TemplateError, nodes
 from jinja2.sandbox import SandboxedEnvironment
 from jinja2.visitor import NodeTransformer
 
+from helmframe._core.safe_text import bounded_pattern
 from helmframe.errors import SpecError
 
 # The limits of one rendering: items of loops, calls, characters of the result and of any text in it.
@@ -144,7 +145,7 @@ def _regex_replace(text: Any, pattern: str, repl: str, count: int = 0) -> str:
     """Return a text with a pattern replaced: a filter that lm-eval adds to Jinja."""
     if len(pattern) > _PATTERN:
         raise _LimitError("a regular expression is too long")
-    return re.sub(pattern, repl, str(text), count=count)
+    return bounded_pattern(pattern).sub(repl, str(text), count=count)
 
 
 def _checked_filter(function: Callable[..., Any], check: Callable[..., None] | None = None) -> Callable[..., Any]:

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
 from helmframe.models.engine.choice import Choice, Way
@@ -78,7 +79,7 @@ class Engine:
         return responses
 
     def loglikelihood(self, prompts: Sequence[Prompt], _: Mapping[str, Any]) -> list[Response]:
-        """Return the log-probability of each pair's continuation, and of its tokens, in nats."""
+        """Return the log-probability (nats) of each pair's continuation and of its tokens, and whether it is greedy."""
         pairs = [prompt for prompt in prompts if isinstance(prompt, Pair)]
         with self._exclusive():
             return score_pairs(self.reader, self.words, pairs, self.window)
@@ -140,8 +141,9 @@ def _prepared(model: Any) -> Iterator[None]:
 def score_pairs(reader: Reader, words: Tokenizing, pairs: Sequence[Pair], window: int | None) -> list[Response]:
     """Return the continuation of each pair with its log-probability (nats) after the context, in order.
 
-    `splits` determines the continuation's tokens; without tokens it has no log-probability. A pair that does not fit
-    into window or memory is an error. Starts that pairs share are read once.
+    `splits` determines the continuation's tokens; without tokens it has no log-probability. It is greedy if each of its
+    tokens is the likeliest. A pair that does not fit into window or memory is an error. Starts that pairs share are
+    read once.
 
     Args:
         reader: The reader of the model, which must be in evaluation mode, without gradients.
@@ -155,8 +157,8 @@ def score_pairs(reader: Reader, words: Tokenizing, pairs: Sequence[Pair], window
     ]
     # the last token is predicted, not read
     fitting = [index for index, split in enumerate(pair_splits) if window is None or len(split.tokens) - 1 <= window]
-    read: dict[int, Sequence[float] | MemoryError] = {
-        index: () for index in fitting if not pair_splits[index].continuation
+    read: dict[int, tuple[Sequence[float], bool | None] | MemoryError] = {
+        index: ((), None) for index in fitting if not pair_splits[index].continuation
     }
     texts = {
         index: Wanted(pair_splits[index].tokens[:-1], pair_splits[index].start - 1)
@@ -169,19 +171,23 @@ def score_pairs(reader: Reader, words: Tokenizing, pairs: Sequence[Pair], window
         read.update(
             zip(part_indices, _logprobs(part, [pair_splits[index].continuation for index in part_indices]), strict=True)
         )
-    for index, values in read.items():
-        if isinstance(values, MemoryError):
-            responses[index] = values
+    for index, result in read.items():
+        if isinstance(result, MemoryError):
+            responses[index] = result
             continue
+        values, is_greedy = result
         completion = Completion(
-            pairs[index].continuation, prompt_tokens=pair_splits[index].start, output_tokens=len(values)
+            pairs[index].continuation,
+            prompt_tokens=pair_splits[index].start,
+            output_tokens=len(values),
+            is_greedy=is_greedy,
         )
         responses[index] = completion.with_logprobs(values)
     return responses
 
 
-def _logprobs(part: Part, targets: Sequence[list[int]]) -> list[list[float]] | list[MemoryError]:
-    """Return the log-probabilities (nats) of each text's targets, one for each wanted position."""
+def _logprobs(part: Part, targets: Sequence[list[int]]) -> list[tuple[list[float], bool]] | list[MemoryError]:
+    """Return each text's log-probabilities (nats), one for each target, and whether all targets are the likeliest."""
     import torch
 
     if part.error is not None:
@@ -190,5 +196,8 @@ def _logprobs(part: Part, targets: Sequence[list[int]]) -> list[list[float]] | l
     summed = norms(logits)
     tokens = torch.tensor([token for target in targets for token in target], device=logits.device)
     rows = torch.cat(part.rows)
-    values = iter((logits[rows, tokens] - summed[rows]).tolist())
-    return [[next(values) for _ in target] for target in targets]
+    values = (logits[rows, tokens] - summed[rows]).tolist()
+    likeliest = (logits.argmax(-1)[rows] == tokens).tolist()
+    ends = list(accumulate(map(len, targets)))
+    spans = [slice(end - len(target), end) for target, end in zip(targets, ends, strict=True)]
+    return [(values[span], all(likeliest[span])) for span in spans]

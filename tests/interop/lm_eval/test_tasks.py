@@ -1,6 +1,8 @@
 """Tasks of lm-eval as scenarios: names, prompts, few-shot examples, filters, groups and limits of templates."""
 
 import json
+import math
+import re
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -9,9 +11,9 @@ import pytest
 
 import helmframe as hf
 from helmframe.cli.app import main
-from helmframe.errors import ArgumentError, CapabilityError, SpecError, UnknownNameError
+from helmframe.errors import ArgumentError, SpecError, UnknownNameError
 from helmframe.interop.lm_eval.templates import template
-from helmframe.metrics.lm_eval import filtered
+from helmframe.metrics.lm_eval import AGGREGATIONS, filtered
 
 BASE = """
 dataset_path: json
@@ -44,6 +46,34 @@ filter_list:
   - {name: loose, filter: [{function: remove_whitespace}, {function: take_first}]}
 metric_list: [{metric: exact_match, ignore_case: true, ignore_punctuation: true}]
 """
+WORD = """
+include: base_yaml
+task: toy_word
+output_type: loglikelihood
+doc_to_text: "{{question.strip()}} It is"
+doc_to_target: "{{' ' + gold}}"
+metric_list: [{metric: perplexity}, {metric: acc, aggregation: mean}]
+"""
+ROLLING = """
+include: base_yaml
+task: toy_rolling
+output_type: loglikelihood_rolling
+doc_to_text: ""
+doc_to_target: "Title: {{question}}"
+"""
+VOTES = """
+include: base_yaml
+task: toy_votes
+doc_to_text: question
+doc_to_target: gold
+repeats: 4
+generation_kwargs: {do_sample: true, temperature: 0.5}
+filter_list:
+  - {name: first, filter: [{function: take_first}]}
+  - {name: vote, filter: [{function: remove_whitespace}, {function: majority_vote}, {function: take_first}]}
+  - {name: two, filter: [{function: take_first_k, k: 2}, {function: majority_vote}, {function: take_first}]}
+metric_list: [{metric: exact_match}]
+"""
 GROUP = """
 group: toy_group
 task:
@@ -74,6 +104,15 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "two.yaml": CHOICE.replace("toy_choice", "toy_choice_two") + "num_fewshot: 1\n",
         "code.yaml": "include: base_yaml\ntask: toy_code\nprocess_docs: !function utils.process\n",
         "py.yaml": "task: toy_class\nclass: !function utils.Task\n",
+        "word.yaml": WORD,
+        "rolling.yaml": ROLLING,
+        "votes.yaml": VOTES,
+        "binary.yaml": CHOICE.replace("toy_choice", "toy_binary")
+        .replace("[toy_tag, other]", "labels")
+        .replace(
+            "[{metric: acc, aggregation: mean, higher_is_better: true}, {metric: acc_norm}]",
+            "[{metric: f1}, {metric: mcc}, {metric: exact_match}, {metric: acc_mutual_info}, {metric: brier_score}]",
+        ),
     }
     for name, text in files.items():
         (folder / name).write_text(text, encoding="utf-8")
@@ -91,14 +130,19 @@ def prompts(plan: hf.Plan) -> list[str]:
 def test_tasks_groups_and_tags_are_listed() -> None:
     listed = hf.list_scenarios("lm_eval")
     assert listed.select("name", "kind", "tasks").rows() == [
+        ("lm_eval:labels", "tag", 1),
         ("lm_eval:other", "tag", 2),
+        ("lm_eval:toy_binary", "task", 0),
         ("lm_eval:toy_choice", "task", 0),
         ("lm_eval:toy_choice_two", "task", 0),
         ("lm_eval:toy_class", "class", 0),
         ("lm_eval:toy_code", "task", 0),
         ("lm_eval:toy_group", "group", 0),
+        ("lm_eval:toy_rolling", "task", 0),
         ("lm_eval:toy_tag", "tag", 3),
         ("lm_eval:toy_text", "task", 0),
+        ("lm_eval:toy_votes", "task", 0),
+        ("lm_eval:toy_word", "task", 0),
     ]
 
 
@@ -152,6 +196,131 @@ def test_filters_and_options_of_the_task_score_completions() -> None:
     assert decoding == {"max_tokens": 7, "stop": ["\n", "Question:"], "temperature": 0.0}
 
 
+class Scored:
+    """A model whose log-probabilities are minus the lengths of texts, with those that are greedy."""
+
+    def __init__(self, *greedy: str) -> None:
+        self.greedy = greedy
+
+    def loglikelihood(self, pairs: list[tuple[str, str]]) -> list[tuple[float, bool]]:
+        """Return the log-probability of each pair, and whether it is greedy."""
+        return [(-len(context + text) / 10, text in self.greedy) for context, text in pairs]
+
+
+@pytest.mark.usefixtures("folder")
+def test_the_target_is_scored_after_the_prompt() -> None:
+    plan = hf.scenario("lm_eval:toy_word").adapt(shots=1)
+    requests = plan.requests().collect().sort("row_index")
+    shot = TRAIN[Random(1234).sample(range(6), 1)[0]]
+    # as in lm-eval, the delimiter comes before a target that starts with a space
+    assert requests["prompt"][0] == f"{shot['question']} It is  {shot['gold']}\n\nTest 0? It is"
+    assert requests["continuation"].to_list() == [" red"] * 4
+    results = plan.adapt(shots=0).generate({"model": Scored(" red")}).score()
+    assert results.metric_names == ["text_perplexity", "lm_eval_score(filter='none', name='acc')"]
+    assert results.value("text_perplexity") == pytest.approx(math.exp(len("Test 0? It is red") / 10))
+    assert results.value("lm_eval_score(filter='none', name='acc')") == 1.0
+    silent = plan.generate({"silent": lambda_scores()}).score()
+    (reason,) = silent.scores.filter(metric="lm_eval_score(filter='none', name='acc')").collect()["reason"].unique()
+    assert "whether the continuation is greedy" in reason
+
+
+def lambda_scores() -> Any:
+    """Return a model that doesn't report whether continuations are greedy."""
+
+    class Silent:
+        def loglikelihood(self, pairs: list[tuple[str, str]]) -> list[float]:
+            return [-1.0 for _ in pairs]
+
+    return Silent()
+
+
+@pytest.mark.usefixtures("folder")
+def test_whole_texts_are_weighted_by_their_words_and_bytes() -> None:
+    plan = hf.scenario("lm_eval:toy_rolling")
+    requests = plan.requests().collect().sort("row_index")
+    texts = [f"Title: {row['question']}" for row in TEST]
+    assert requests.select("prompt", "continuation").rows() == [("", text) for text in texts]
+    results = plan.generate({"model": Scored()}).score()
+    total = sum(len(text) / 10 for text in texts)
+    words, n_bytes = (sum(map(count, texts)) for count in (lambda text: len(re.split(r"\s+", text)), len))
+    word, byte, bits = results.metric_names
+    assert word == "lm_eval_aggregate(filter='none', higher_is_better=False, name='word_perplexity')"
+    assert results.value(word) == pytest.approx(math.exp(total / words))
+    assert results.value(byte) == pytest.approx(math.exp(total / n_bytes))
+    assert results.value(bits) == pytest.approx(total / n_bytes / math.log(2))
+    assert results.manifest["metrics"][word]["higher_is_better"] is False
+    changed = plan.perturb("uppercase").requests().collect()["continuation"]
+    assert changed.filter(changed.str.contains("TEST"))[0] == "Title:  TEST 0? "
+
+
+@pytest.mark.usefixtures("folder")
+def test_several_outputs_are_voted_on() -> None:
+    plan = hf.scenario("lm_eval:toy_votes").limit(1)
+    texts = iter(["blue", "red", " red", "blue"])
+    results = plan.generate(lambda prompt: next(texts), n=4).score()
+    assert results.completions.collect().height == 4
+    values = {name: results.value(name) for name in results.metric_names}
+    assert values == {
+        "lm_eval_score(filter='first', name='exact_match')": 0.0,
+        "lm_eval_score(filter='vote', name='exact_match')": 0.0,
+        "lm_eval_score(filter='two', name='exact_match')": 0.0,
+    }
+    votes = iter(["red", "blue", " red ", "blue?"])
+    voted = plan.generate(lambda prompt: next(votes)).score()
+    assert [voted.value(name) for name in voted.metric_names] == [1.0, 1.0, 1.0]
+    few = plan.generate(lambda prompt: "red", n=1).score()
+    (reason,) = few.scores.filter(metric="lm_eval_score(filter='two', name='exact_match')").collect()["reason"]
+    assert "take_first_k needs 2 outputs" in reason
+
+
+@pytest.mark.usefixtures("folder")
+def test_aggregations_of_options_are_those_of_scikit_learn() -> None:
+    class Likes:
+        """A model that prefers green for the third document only."""
+
+        def loglikelihood(self, pairs: list[tuple[str, str]]) -> list[tuple[float, bool]]:
+            return [
+                (-1.0 if ("green" in text) == ("Test 2" in context) else -2.0 - bool(context), text == " red")
+                for context, text in pairs
+            ]
+
+    results = hf.scenario("lm_eval:toy_binary").generate({"model": Likes()}).score()
+    values = {name.partition("name=")[2] or name: results.value(name) for name in results.metric_names}
+    requests = results.completions.filter(row_index=0).collect()
+    assert sorted(requests.select("request_mode", "suffix").unique().rows()) == [
+        ("calibration", ""), ("original", "Questions about colors.\n\nQuestion: Test 0?\nAnswer:"),
+    ]  # fmt: skip
+    assert values["'f1')"] == 0.0  # of the label 1, which is never right
+    assert values["'mcc')"] == 0.0
+    assert values["'exact_match')"] == 1.0
+    assert values["option_brier"] == pytest.approx((3 * 2 * 0.1192029**2 + 2 * 0.8807971**2) / 4, abs=1e-6)
+    assert values["option_accuracy_calibrated"] == 0.75
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "expected"),
+    [
+        ("f1", [(1, 1), (1, 0), (0, 1), (1, 1)], 2 / 3),
+        ("matthews_corrcoef", [(1, 1), (1, 0), (0, 1), (1, 1), (0, 0), (0, 0)], 1 / 3),
+        ("matthews_corrcoef", [(0, 0), (1, 1), (2, 1), (2, 2)], 7 / 10),
+        ("median", [3.0, 1.0, 2.0, 9.0], 3.0),
+        ("nanmean", [1.0, float("nan"), 2.0], 1.5),
+        ("perplexity", [-1.0, -3.0], math.exp(2)),
+        ("weighted_perplexity", [(-6.0, 4), (-2.0, 4)], math.e),
+        ("bits_per_byte", [(-6.0, 8)], 6 / 8 / math.log(2)),
+        ("brier_score", [(0, [0.7, 0.2, 0.1])], 0.14),
+    ],
+)
+def test_aggregations_are_those_of_lm_eval(name: str, values: list[Any], expected: float) -> None:
+    assert AGGREGATIONS[name](values) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_hostile_pattern_of_a_template_is_bounded() -> None:
+    with pytest.raises(SpecError, match="takes more than 1 s"):
+        template("{{ text|regex_replace('(a+)+b', '') }}", "toy").render({"text": "a" * 5_000 + "!"})
+
+
 @pytest.mark.usefixtures("folder")
 def test_a_group_is_one_scenario_with_a_subset_for_each_task() -> None:
     plan = hf.scenario("lm_eval:toy_group")
@@ -191,7 +360,7 @@ def test_unknown_names_functions_and_classes_are_typed_errors() -> None:
         hf.scenario("lm_eval:toy_choise")
     with pytest.raises(ArgumentError, match=r"function utils\.process \(process_docs\).*trust_remote_code=True"):
         hf.scenario("lm_eval:toy_code")
-    with pytest.raises(CapabilityError, match="is a Python class"):
+    with pytest.raises(ArgumentError, match=r"function utils\.Task \(class\).*trust_remote_code=True"):
         hf.scenario("lm_eval:toy_class")
 
 

@@ -297,6 +297,19 @@ def test_a_batch_gives_what_each_text_gives_alone(make: Any) -> None:
             continue
         assert answer.token_logprobs == pytest.approx(expected, abs=1e-4)
         assert answer.logprob == pytest.approx(math.fsum(expected), abs=1e-4)
+        assert answer.is_greedy is False  # random weights
+
+
+def test_a_continuation_is_greedy_if_the_model_generates_it() -> None:
+    model = from_pair(llama().eval(), tokenizer())
+    assert model.loglikelihood is not None
+    (generated,) = model.generate(["Ice is"], {"max_tokens": 3})
+    assert isinstance(generated, Completion)
+    pairs = [Pair("Ice is", generated.text), Pair("Ice is", generated.text[:-1] + "\x01")]
+    greedy, other = model.loglikelihood(pairs, {})
+    assert isinstance(greedy, Completion)
+    assert isinstance(other, Completion)
+    assert (greedy.is_greedy, other.is_greedy) == (True, False)
 
 
 def test_a_text_longer_than_the_window_is_an_error_of_its_row() -> None:
