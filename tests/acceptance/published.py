@@ -6,12 +6,13 @@ Rows are real if the shared data has them. Other rows have the source's schema a
 import itertools
 import re
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import polars as pl
 
-from helmframe._core.specs import Download, ScenarioSpec
+from helmframe._core.specs import Download, ScenarioSpec, placeholders
 from helmframe.scenarios.catalogue import find_scenario, scenario_names, status
 from helmframe.scenarios.downloads import choices_of
 from helmframe.scenarios.draws import find_draw
@@ -62,12 +63,27 @@ def _of_boards(spec: ScenarioSpec, folder: Path) -> Published:
     files, runs = board_files(spec.scenario, folder)
     if runs:
         return Published(files, runs=runs)
-    source = board_source(spec.scenario, folder)
+    written = board_source(spec.scenario, folder)
+    source = folder / "source"
     if not spec.download:
         files, rows = hub_files(spec, source, _layout(spec))
         return Published(files, rows)
-    found = sorted(source.rglob("*.parquet"))
-    return Published(files, {path.relative_to(source).as_posix(): pl.read_parquet(path) for path in found})
+    frames = {path.relative_to(source).as_posix(): pl.read_parquet(path) for path in written}
+    return Published(files, _numbered(spec, source, frames))
+
+
+def _numbered(spec: ScenarioSpec, source: Path, frames: Mapping[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
+    """Return rows with their numbers in the subset, if files of one subset and split have the order of `download`."""
+    if {*placeholders(_layout(spec))} <= {*spec.subsets, "split"}:
+        return dict(frames)
+    values = {path.relative_to(source).as_posix(): found for path, found in _matching(source, _layout(spec))}
+    counts: Counter[tuple[str | None, ...]] = Counter()
+    numbered = {}
+    for path, frame in frames.items():
+        subset = tuple(values[path].get(name) for name in spec.subsets)
+        numbered[path] = frame.with_columns(row_index=pl.int_range(pl.len()) + counts[subset])
+        counts[subset] += frame.height
+    return numbered
 
 
 _WRITERS: Mapping[str, Callable[[pl.DataFrame], bytes]] = {

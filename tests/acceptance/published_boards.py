@@ -60,16 +60,18 @@ def is_of_boards(name: str) -> bool:
     return bool(cases_of(name)) and name not in _REAL
 
 
-def board_source(name: str, folder: Path) -> Path:
-    """Write the rows of a scenario in the layout of its spec, by the SELECT of its `download`, and return their root.
+def board_source(name: str, folder: Path) -> list[Path]:
+    """Write the rows of a scenario below `source`, in the layout of its spec, by the SELECT of its `download`.
 
     Args:
         name: The name of the scenario.
         folder: The folder with `publisher`, the files of `board_files`.
+
+    Returns:
+        The files in the order of `download`.
     """
     spec = find_scenario(name)
-    publish(spec, _whole_case(spec), folder / "publisher", folder / "source")
-    return folder / "source"
+    return publish(spec, _whole_case(spec), folder / "publisher", folder / "source")
 
 
 def board_files(name: str, folder: Path) -> tuple[dict[str, bytes], list[HelmRun]]:
