@@ -107,14 +107,16 @@ def mirror(
         needed_later: Addresses in `download` whose files aren't removed, because the next scenarios need them.
 
     Raises:
-        ArgumentError: The rows of the scenario are part of helmframe, or `source` is needed.
+        ArgumentError: The rows of the scenario are generated or part of helmframe, or `source` is needed.
         SourceError: Reading the rows or writing the root fails, a column is missing, a file in the root has another
             checksum than the manifest, or is left from a mirror with other shards. A download has another checksum
             than the spec or the lock file.
         SourceDeniedError: The rows aren't open to everyone. The message names the page where to apply.
     """
     spec = find_scenario(scenario)
-    if spec.generated or "{data}" not in str(dict(spec.source).get("rows", "")):
+    if spec.generated:
+        raise ArgumentError(f"scenario {spec.scenario!r} needs no mirror: helmframe generates its rows.")
+    if "{data}" not in str(dict(spec.source).get("rows", "")):
         raise ArgumentError(f"scenario {spec.scenario!r} needs no mirror: its rows are part of helmframe.")
     if source is None and (layout or select):
         raise ArgumentError("--layout and --select describe another source. Add --from FOLDER|ARCHIVE|FILE|URL.")

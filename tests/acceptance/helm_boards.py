@@ -180,9 +180,12 @@ def _layout(spec: ScenarioSpec) -> str:
     return str(dict(spec.source)["rows"]).removeprefix("{data}/")
 
 
-def publish(spec: ScenarioSpec, case: Case, publisher: Path, source: Path) -> None:
-    """Write the rows at the address of the spec's source, from the files of its `download` or the Hub's Parquet."""
-    layout = _layout(spec)
+def publish(spec: ScenarioSpec, case: Case, publisher: Path, source: Path) -> list[Path]:
+    """Write the rows at the address of the spec's source, from the files of its `download` or the Hub's Parquet.
+
+    Return the files in the order of `download`.
+    """
+    layout, targets = _layout(spec), []
     if not spec.download:
         for split, path in case.tables.items():
             target = source / _filled(layout, {"split": split, **case.said.get("values", {})}).replace(
@@ -190,7 +193,8 @@ def publish(spec: ScenarioSpec, case: Case, publisher: Path, source: Path) -> No
             )
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes((publisher / path).read_bytes())
-        return
+            targets.append(target)
+        return targets
     numbers: Counter[str] = Counter()
     for entry in spec.download:
         names = [name for name, _ in entry.values]
@@ -207,6 +211,8 @@ def publish(spec: ScenarioSpec, case: Case, publisher: Path, source: Path) -> No
             numbers[path] += 1
             target.parent.mkdir(parents=True, exist_ok=True)
             _copy(entry, files, publisher, case, target)
+            targets.append(target)
+    return targets
 
 
 def members(path: Path, pattern: str) -> list[Path]:

@@ -24,7 +24,7 @@ class Case:
         entry: The entry, without a model.
         module: HELM's module of the scenario.
         make: A function of our spec and a folder. It writes the rows below `source` in the folder, and returns what
-            `helm_languages_child` reads.
+            `helm_scenario_child` reads.
         numbered: Whether ids equal HELM's. They don't if HELM numbers only the rows that it uses.
         ordered: Whether HELM's instances have an order.
     """

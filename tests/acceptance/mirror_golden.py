@@ -22,7 +22,7 @@ from helmframe.errors import HelmframeError
 from helmframe.scenarios.catalogue import find_scenario
 from helmframe.scenarios.load import load
 from tests.acceptance import helm_peer
-from tests.acceptance.published import HelmRun, Published, has_copies, public_scenarios, published
+from tests.acceptance.published import HelmRun, Published, mirrored_scenarios, published
 
 FILE = Path(__file__).with_suffix(".json")
 # The order of wrong references depends on numbers of classes that the rows don't have. HELM samples 30 of many.
@@ -57,9 +57,10 @@ def _ours(name: str, run: HelmRun, root: str) -> list[Any]:
     where = [Equals(column, (value,)) for column, value in run.where.items()]
     frames = load(find_scenario(name), where=where, splits=SPLITS, data=root, compat="helm")
     rows = sorted((row for frame in frames for row in frame.to_dicts()), key=lambda row: int(row["row_index"]))
-    numbers = [row["instance_id"].rpartition("/")[2] for row in rows]
-    assert numbers == [f"id{number}" for number in range(len(rows))], numbers[:3]
-    return [_told(name, row) for row in rows]
+    ids = [row["instance_id"].rpartition("/")[2] for row in rows]
+    if ids == [f"id{number}" for number in range(len(rows))]:
+        return [_told(name, row) for row in rows]
+    return [[*_told(name, row), own] for row, own in zip(rows, ids, strict=True)]
 
 
 def _told(name: str, row: Mapping[str, Any]) -> list[Any]:
@@ -80,9 +81,9 @@ def _of_helm(name: str, made: Published, peer: helm_peer.Peer) -> Golden:
                 split: _stored(content, Path(folder), f"{split}.parquet") for split, content in run.tables.items()
             }
             question = {"module": run.module, "class": run.scenario, "arguments": dict(run.arguments)}
-            answer = peer.ask({**question, "files": files, "tables": tables, "names": dict(run.names)})
+            answer = peer.ask({**question, **run.more, "files": files, "tables": tables, "names": dict(run.names)})
         assert "error" not in answer, answer["error"]
-        told.append([_told(name, instance) for instance in answer["instances"]])
+        told.append([[*_told(name, row), *([row["id"]] if row["id"] else [])] for row in answer["instances"]])
     return {"by": "crfm-helm", "instances": sum(map(len, told)), "content": _digest(told)}
 
 
@@ -108,23 +109,25 @@ def _of_rows(name: str, made: Published) -> Golden:
 
 
 def main(data: Path, *names: str) -> None:
-    """Write the golden hashes of scenarios; default all public ones."""
+    """Write the golden hashes of scenarios; default all that a mirror fills by name."""
     packages = ["pandas~=2.0", "datasets", "tiktoken"]
     result = json.loads(FILE.read_text(encoding="utf-8")) if names else {}
+    failed = {}
     with (
         tempfile.TemporaryDirectory() as folder,
         helm_peer.running("helm_scenario_child.py", {}, Path(folder), packages) as peer,
     ):
-        for name in names or filter(has_copies, public_scenarios()):
+        for name in names or mirrored_scenarios():
             made = published(name, data)
             try:
                 result[name] = _of_helm(name, made, peer) if made.runs else _of_rows(name, made)
-            except HelmframeError as error:
-                # example rows don't have the values that every SELECT needs
-                print(name, "has no golden hashes:", str(error).splitlines()[0], flush=True)
+            except (HelmframeError, AssertionError) as error:
+                failed[name] = str(error)
             else:
                 print(name, result[name]["by"], result[name]["instances"], flush=True)
     FILE.write_text(json.dumps(dict(sorted(result.items())), indent=1) + "\n", encoding="utf-8")
+    if failed:
+        sys.exit("\n".join(f"{name} has no golden hashes: {problem}" for name, problem in failed.items()))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,5 @@
 """Small copies of the files of HELM's boards of other languages, as `published` has those of all scenarios."""
 
-import csv
-import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -12,6 +10,7 @@ from helmframe._core.specs import ScenarioSpec
 from helmframe.scenarios.catalogue import find_scenario
 from helmframe.scenarios.raw import fill_layout
 from tests.acceptance import helm_language_cases as cases
+from tests.acceptance.publisher_files import HelmRun, Published, csv_file, jsonl, parquet, tar_file, zip_file
 
 RAW = "https://raw.githubusercontent.com/"
 AFR = (
@@ -35,36 +34,6 @@ class Part(NamedTuple):
     tables: Mapping[str, pl.DataFrame] | None = None
 
 
-class Run(NamedTuple):
-    """HELM's scenario class that samples the rows, with its arguments, and our condition for the same instances."""
-
-    module: str
-    scenario: str
-    arguments: Mapping[str, Any]
-    where: Mapping[str, str]
-    files: Mapping[str, bytes | Mapping[str, bytes]]
-    tables: Mapping[str, bytes]
-
-
-Pack = Callable[[Mapping[str, bytes]], bytes]
-
-
-def parquet(rows: cases.Rows) -> bytes:
-    file = io.BytesIO()
-    pl.DataFrame(list(rows), infer_schema_length=None).write_parquet(file)
-    return file.getvalue()
-
-
-def jsonl(rows: cases.Rows) -> bytes:
-    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
-
-
-def table(rows: Sequence[Sequence[Any]]) -> bytes:
-    file = io.StringIO(newline="")
-    csv.writer(file).writerows(rows)
-    return file.getvalue().encode()
-
-
 def text_lines(values: Iterator[str]) -> bytes:
     return "".join(f"{value}\n" for value in values).encode()
 
@@ -81,7 +50,7 @@ def spellings(name: str) -> list[tuple[str, str]]:
     return [subset if isinstance(subset, tuple) else (subset, subset) for subset in subsets]
 
 
-def parts(name: str, zipped: Pack, tarred: Pack) -> list[Part]:
+def parts(name: str) -> list[Part]:
     """Return the files of a scenario whose spec has `download`."""
     if name == "arabic_mmlu":
         return [
@@ -102,9 +71,9 @@ def parts(name: str, zipped: Pack, tarred: Pack) -> list[Part]:
             for index, (_, subset) in enumerate(spellings(name)) for split in ("validation", "test")
         ]  # fmt: skip
     if name == "thai_exam":
-        return _thai(tarred)
+        return _thai()
     if name in ("mmlu_clinical_afr", "winogrande_afr"):
-        return _afr(name, zipped)
+        return _afr(name)
     if name == "flores":
         texts = {**cases.FLORES, "tam_Taml": cases.FLORES["eng_Latn"], "vie_Latn": cases.FLORES["ind_Latn"]}
         return [
@@ -136,7 +105,7 @@ def parts(name: str, zipped: Pack, tarred: Pack) -> list[Part]:
                  {"language": "id", "subset": kind}, cases.pragmatics(kind))
             for kind in ("single", "pair")
         ]  # fmt: skip
-    return _FILES[name](zipped)
+    return _FILES[name]()
 
 
 def _shard(dataset: str, folder: str, split: str, rows: cases.Rows, **values: str) -> Part:
@@ -144,18 +113,18 @@ def _shard(dataset: str, folder: str, split: str, rows: cases.Rows, **values: st
     return Part(url, parquet(rows), {**values, "split": split}, rows)
 
 
-def _thai(tarred: Pack) -> list[Part]:
+def _thai() -> list[Part]:
     tables = {}
     for exam in ("onet", "ic", "tgat", "tpat1", "a_level"):
         names = ["question", *"abcde"[: 4 if exam == "ic" else 5], "answer"]
         for split, n in (("train", 8), ("test", 5)):
             tables[exam, split] = [{name: row[name] for name in names} for row in cases.THAI_ROWS[:n]]
-    content = tarred({f"{exam}/{exam}_{split}.jsonl": jsonl(rows) for (exam, split), rows in tables.items()})
+    content = tar_file({f"{exam}/{exam}_{split}.jsonl": jsonl(rows) for (exam, split), rows in tables.items()})
     url = "hf://datasets/scb10x/thai_exam/thai_exam.tar.gz"
     return [Part(url, content, {"exam": exam, "split": split}, rows) for (exam, split), rows in tables.items()]
 
 
-def _afr(name: str, zipped: Pack) -> list[Part]:
+def _afr(name: str) -> list[Part]:
     languages = ("af", "am", "bm", "ig", "nso", "sn", "st", "tn", "ts", "xh", "zu")
     subjects = ("clinical_knowledge", "college_medicine", "virology")
     exams = {
@@ -165,12 +134,12 @@ def _afr(name: str, zipped: Pack) -> list[Part]:
         for split, n in (("dev", 6), ("val", 2), ("test", 5))
     }
     folder = "evaluation_benchmarks_afr_release"
-    content = zipped(
+    content = zip_file(
         {
-            f"{folder}/mmlu_cm_ck_vir/{subject}_{split}_{language}.csv": table(rows)
+            f"{folder}/mmlu_cm_ck_vir/{subject}_{split}_{language}.csv": csv_file(rows)
             for (subject, language, split), rows in exams.items()
         }
-        | {f"{folder}/winogrande_s/winogrande_{language}.csv": table(cases.GAPS) for language in languages}
+        | {f"{folder}/winogrande_s/winogrande_{language}.csv": csv_file(cases.GAPS) for language in languages}
     )
     if name == "winogrande_afr":
         return [Part(AFR, content, {"lang": language}, cases.columns(cases.GAPS)) for language in languages]
@@ -180,15 +149,15 @@ def _afr(name: str, zipped: Pack) -> list[Part]:
     ]
 
 
-def _nusax(_: Pack) -> list[Part]:
+def _nusax() -> list[Part]:
     return [
-        Part(f"{RAW}IndoNLP/nusax/main/datasets/sentiment/indonesian/{split}.csv", table(cases.header(rows)),
+        Part(f"{RAW}IndoNLP/nusax/main/datasets/sentiment/indonesian/{split}.csv", csv_file(cases.header(rows)),
              {"split": split}, rows)
         for split, rows in (("train", cases.NUSAX), ("test", cases.NUSAX[:5]))
     ]  # fmt: skip
 
 
-def _uitvsfc(_: Pack) -> list[Part]:
+def _uitvsfc() -> list[Part]:
     ids = {
         "train": ("1nzak5OkrheRV1ltOGCXkT671bmjODLhP", "1ye-gOZIBqXdKOoi_YxvpT6FeRNmViPPv"),
         "test": ("1aNMOeZZbNwSRkjyCWAGtNCMa3YrshR-n", "1vkQS5gI0is4ACU58-AbWusnemw7KZNfO"),
@@ -204,24 +173,24 @@ def _uitvsfc(_: Pack) -> list[Part]:
     return found
 
 
-def _wisesight(zipped: Pack) -> list[Part]:
-    content = zipped({f"data/{split}.jsonl": jsonl(rows) for split, rows in cases.WISESIGHT.items()})
+def _wisesight() -> list[Part]:
+    content = zip_file({f"data/{split}.jsonl": jsonl(rows) for split, rows in cases.WISESIGHT.items()})
     url = "https://github.com/PyThaiNLP/wisesight-sentiment/raw/master/huggingface/data.zip"
     return [Part(url, content, {"split": split}, rows) for split, rows in cases.WISESIGHT.items()]
 
 
-def _mlhsd(_: Pack) -> list[Part]:
+def _mlhsd() -> list[Part]:
     url = f"{RAW}okkyibrohim/id-multi-label-hate-speech-and-abusive-language-detection/master/re_dataset.csv"
-    return [Part(url, table(cases.header(cases.HATE)).decode().encode("latin-1"), {}, cases.HATE)]
+    return [Part(url, csv_file(cases.header(cases.HATE)).decode().encode("latin-1"), {}, cases.HATE)]
 
 
-def _vihsd(zipped: Pack) -> list[Part]:
-    content = zipped({f"vihsd/{split}.csv": table(cases.header(rows)) for split, rows in cases.VIHSD.items()})
+def _vihsd() -> list[Part]:
+    content = zip_file({f"vihsd/{split}.csv": csv_file(cases.header(rows)) for split, rows in cases.VIHSD.items()})
     url = f"{RAW}sonlam1102/vihsd/main/data/vihsd.zip"
     return [Part(url, content, {"split": split}, rows) for split, rows in cases.VIHSD.items()]
 
 
-def _indonli(_: Pack) -> list[Part]:
+def _indonli() -> list[Part]:
     url = f"{RAW}ir-nlp-csui/indonli/main/data/indonli/"
     return [
         Part(f"{url}{file}.jsonl", jsonl(rows), {"split": split}, rows)
@@ -231,14 +200,14 @@ def _indonli(_: Pack) -> list[Part]:
     ]  # fmt: skip
 
 
-def _minimal_pairs(_: Pack) -> list[Part]:
+def _minimal_pairs() -> list[Part]:
     return [
         Part(f"{LINDSEA}syntax/{file}.jsonl", jsonl(rows), {"language": "id"}, rows)
         for file, rows in cases.MINIMAL_PAIRS.items()
     ]
 
 
-def _survey(_: Pack) -> list[Part]:
+def _survey() -> list[Part]:
     url = "hf://datasets/stair-lab/cultural-alignment-dataset/"
     people, questions = (json.dumps(content) for content in (cases.PERSONAS, cases.SURVEY))
     return [
@@ -248,7 +217,7 @@ def _survey(_: Pack) -> list[Part]:
     ]  # fmt: skip
 
 
-_FILES: dict[str, Callable[[Pack], list[Part]]] = {
+_FILES: dict[str, Callable[[], list[Part]]] = {
     "nusax": _nusax,
     "uitvsfc": _uitvsfc,
     "wisesight": _wisesight,
@@ -318,7 +287,7 @@ _ARCHIVES: dict[str, tuple[str, Callable[[], Mapping[str, bytes]]]] = {
     "wisesight": ("data.zip", lambda: {f"data/{split}.jsonl": jsonl(rows) for split, rows in cases.WISESIGHT.items()}),
     "vihsd": (
         "vihsd.zip",
-        lambda: {f"vihsd/{split}.csv": table(cases.header(rows)) for split, rows in cases.VIHSD.items()},
+        lambda: {f"vihsd/{split}.csv": csv_file(cases.header(rows)) for split, rows in cases.VIHSD.items()},
     ),
 }
 
@@ -334,16 +303,8 @@ def _names_entry(spec: ScenarioSpec) -> bool:
     return str(dict(spec.helm).get("entry")) in entries
 
 
-def language_files(
-    name: str, zipped: Pack, tarred: Pack
-) -> tuple[dict[str, bytes], dict[str, pl.DataFrame], list[Run]]:
-    """Return the files of a scenario by address, its rows by path below a root, and HELM's runs if it samples them.
-
-    Args:
-        name: The name of the scenario.
-        zipped: A function that packs files into a zip archive.
-        tarred: A function that packs files into a tar.gz archive.
-    """
+def language_files(name: str) -> Published:
+    """Return the files of a scenario at its publishers."""
     spec = find_scenario(name)
     layout = str(dict(spec.source)["rows"]).removeprefix("{data}/")
     if name in _ON_THE_HUB:
@@ -352,28 +313,29 @@ def language_files(
         contents = {split: parquet(rows) for split, rows in _ON_THE_HUB[name].items()}
         files = {address.replace("{split}", split).replace("*", shard): data for split, data in contents.items()}
         if name in _CLASSES:
-            return files, {}, [Run(*run, {}, contents) for run in _CLASSES[name]]
+            return Published(files, runs=[HelmRun(*run, {}, contents) for run in _CLASSES[name]])
         frames = {
             fill_layout(layout, {"split": split}, "00000-of-00001"): cases.selected(spec, rows, {})
             for split, rows in _ON_THE_HUB[name].items()
         }
-        return files, frames, []
-    found = parts(name, zipped, tarred)
+        return Published(files, frames)
+    found = parts(name)
     files = {part.url: part.content for part in found}
     if name in _CLASSES:
         if name == "xnli":
-            return files, {}, [Run(*run, {}, _splits(found, run[3]["language"])) for run in _CLASSES[name]]
+            runs = [HelmRun(*run, {}, _splits(found, run[3]["language"])) for run in _CLASSES[name]]
+            return Published(files, runs=runs)
         archive = _ARCHIVES.get(name)
         helms: dict[str, bytes | Mapping[str, bytes]] = (
             {archive[0]: archive[1]()} if archive else {_key(url): content for url, content in files.items()}
         )
-        return files, {}, [Run(*run, helms, {}) for run in _CLASSES[name]]
+        return Published(files, runs=[HelmRun(*run, helms, {}) for run in _CLASSES[name]])
     rows = {
         fill_layout(layout, part.values, "00000-of-00001"): cases.selected(spec, part.rows, part.values, part.tables)
         for part in found
         if len(part.rows)
     }
-    return files, rows, []
+    return Published(files, rows)
 
 
 def _splits(found: Sequence[Part], language: str) -> dict[str, bytes]:

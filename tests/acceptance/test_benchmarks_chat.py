@@ -194,7 +194,7 @@ def test_mmmlu_equals_helm(shared: Path, root: Path) -> None:
         "entry": "mmmlu:locale=DE_DE,subject=philosophy", "module": "mmmlu_scenario", "window": [10**6] * 2,
         "files": {}, "tables": {"test": str(root / task["files"]["test"])},
     }  # fmt: skip
-    with helm_peer.running("helm_entries_child.py", {}, root, ["datasets"]) as helm:
+    with helm_peer.running("helm_scenario_child.py", {}, root, ["datasets"]) as helm:
         requests = helm.ask(question)["requests"]
     plan = hf.scenario("mmmlu", compat="helm").where(locale="DE_DE", subject="philosophy")
     ours = replayed(plan, letter_of, "exact_match")

@@ -651,7 +651,7 @@ def test_3_big_code_bench_has_helms_prompts(raw: Path, tmp_path: Path, monkeypat
         "entry": "bigcodebench:version=v0.1.3", "module": "bigcodebench_scenario", "window": [1_000_000, 1_000_000],
         "files": {}, "tables": {"v0.1.3": str(file)},
     }  # fmt: skip
-    with helm_peer.running("helm_entries_child.py", {}, tmp_path, python=python) as peer:
+    with helm_peer.running("helm_scenario_child.py", {}, tmp_path, python=python) as peer:
         answer = peer.ask(question)
     assert "error" not in answer, answer["error"]
     plan = hf.scenario("big_code_bench").where(release="v0.1.3")

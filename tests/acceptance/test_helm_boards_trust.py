@@ -26,6 +26,7 @@ TOXIC = {
     "toxic": "toxic.jsonl",
     "non-toxic": "nontoxic.jsonl",
     "gpt-3.5": "toxic.jsonl.gpt3.n=25.out1.split.annotated.jsonl.filtered.jsonl",
+    "gpt-4": "toxic.jsonl.gpt4.n=25.out1.split.annotated.jsonl.filtered.jsonl",
 }
 GLUE = {
     "sst2": ("sentence",),
@@ -377,16 +378,17 @@ def patients(folder: Path) -> None:
 
 
 def interactive(folder: Path) -> None:
-    for name, path in (
-        ("test", "nutrition_test.csv"),
-        ("dev", "dev/nutrition_dev.csv"),
-        ("test", "untar/nutrition_test.csv"),
-    ):
-        rows = [
-            [text(row, f"{name} {row} "), *(text(row + n, "ABCD"[n]) for n in range(4)), "ABCD"[row % 4]]
-            for row in ROWS
-        ]
-        table(rows, folder / path)
+    for subject in ("college_chemistry", "global_facts", "miscellaneous", "nutrition", "us_foreign_policy"):
+        for name, path in (
+            ("test", f"{subject}_test.csv"),
+            ("dev", f"dev/{subject}_dev.csv"),
+            ("test", f"untar/{subject}_test.csv"),
+        ):
+            rows = [
+                [text(row, f"{subject} {name} {row} "), *(text(row + n, "ABCD"[n]) for n in range(4)), "ABCD"[row % 4]]
+                for row in ROWS
+            ]
+            table(rows, folder / path)
 
 
 OTHERS = (
@@ -502,7 +504,7 @@ OTHERS = (
 def helm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[helm_peer.Peer]:
     """crfm-helm with all that its run specs import."""
     python = eval_peers.made_venv(helm_run_peer.HELM_RUN, ["crfm-helm==0.5.16"])
-    with helm_peer.running("helm_entries_child.py", {}, tmp_path_factory.mktemp("helm"), python=python) as peer:
+    with helm_peer.running("helm_scenario_child.py", {}, tmp_path_factory.mktemp("helm"), python=python) as peer:
         yield peer
 
 

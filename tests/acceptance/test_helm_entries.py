@@ -231,7 +231,7 @@ CASES = [
 def helm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[helm_peer.Peer]:
     """crfm-helm with all that its run specs import."""
     python = eval_peers.made_venv(helm_run_peer.HELM_RUN, ["crfm-helm==0.5.16"])
-    with helm_peer.running("helm_entries_child.py", {}, tmp_path_factory.mktemp("helm"), python=python) as peer:
+    with helm_peer.running("helm_scenario_child.py", {}, tmp_path_factory.mktemp("helm"), python=python) as peer:
         yield peer
 
 

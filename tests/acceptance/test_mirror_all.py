@@ -2,6 +2,7 @@
 
 A local server has small copies of the publishers' files in their layouts, and a local Hub has those of the Hub. The
 mirror is killed three times and resumes. Its instances equal golden hashes, which `mirror_golden` derives without it.
+Gated data sets need a token. Scenarios whose rows are generated, part of helmframe or licensed have no files to fetch.
 """
 
 import json
@@ -23,12 +24,12 @@ import pytest
 
 from helmframe._core.specs import ScenarioSpec
 from helmframe._core.yaml import specs_root
-from helmframe.scenarios.catalogue import find_scenario
+from helmframe.scenarios.catalogue import find_scenario, scenario_names
 from tests.acceptance.figures import shown
 from tests.acceptance.mirror_golden import FILE, golden
-from tests.acceptance.published import Published, public_scenarios, published
+from tests.acceptance.published import Published, mirrored_scenarios, published, scenarios_of
 from tests.demo import ROOT
-from tests.hub_server import CONVERTED, Hub, hub_server
+from tests.hub_server import CONVERTED, TOKEN, Hub, hub_server
 from tests.listening import listening
 from tests.s3_server import BUCKET, S3Server
 
@@ -58,7 +59,7 @@ class Publishers:
         for url, content in made.files.items():
             hub = re.fullmatch(r"hf://datasets/([^/]+/[^/]+)/(.+)", url)
             if hub is None:
-                self.files[url.partition("://")[2]] = content
+                self.files[unquote(url.partition("://")[2])] = content
             else:
                 branch = branches(spec)[hub[1]]
                 self.repositories.setdefault(f"{hub[1]}@{branch}", {})[hub[2]] = content
@@ -118,7 +119,9 @@ class Site:
     specs: Path
     store: Path
 
-    def start(self, s3: S3Server, *arguments: str, store: Path | None = None) -> "subprocess.Popen[str]":
+    def start(
+        self, s3: S3Server, *arguments: str, store: Path | None = None, token: str = TOKEN
+    ) -> "subprocess.Popen[str]":
         """Start `helmframe mirror` with these arguments; `store` has the unfinished downloads."""
         environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HELMFRAME_"))},
@@ -127,6 +130,7 @@ class Site:
             "HF_ENDPOINT": self.hub.endpoint,
             "HELMFRAME_DOWNLOAD_BASE": self.publishers.address,
             "HELMFRAME_STORE": str(store or self.store),
+            **({"HF_TOKEN": token} if token else {}),
         }
         command = [sys.executable, "-m", "tests.acceptance.mirror_child", str(self.specs), "mirror", *arguments]
         pipe = subprocess.PIPE
@@ -143,27 +147,30 @@ class Site:
         """The number of requests of both servers."""
         return self.publishers.requests + len(self.hub.requests)
 
-    def mirror(self, s3: S3Server, *arguments: str, store: Path | None = None) -> tuple[int, str, str]:
+    def mirror(
+        self, s3: S3Server, *arguments: str, store: Path | None = None, token: str = TOKEN
+    ) -> tuple[int, str, str]:
         """Run `helmframe mirror` and return its status, output and errors."""
-        with self.start(s3, *arguments, store=store) as process:
-            output, errors = process.communicate(timeout=900)
+        with self.start(s3, *arguments, store=store, token=token) as process:
+            output, errors = process.communicate(timeout=3600)
             return process.returncode, output, errors
 
 
 @pytest.fixture(scope="module")
 def site(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """The servers with the files of the scenarios that have golden hashes."""
+    """The servers with the files of all scenarios that a mirror fills by name."""
     folder = tmp_path_factory.mktemp("specs")
     publishers = Publishers()
     made = {}
     checksums: dict[str, str] = {}
-    for name in json.loads(FILE.read_text(encoding="utf-8")):
+    for name in mirrored_scenarios():
         made[name] = published(name, shared)
         publishers.add(find_scenario(name), made[name])
         checksums |= {url: sha256(content).hexdigest() for url, content in made[name].files.items()}
     for file in (specs_root() / "scenarios").glob("*.yaml"):
         (folder / file.name).write_text(_with_checksums(file.read_text(encoding="utf-8"), checksums), encoding="utf-8")
     with serving(publishers) as hub:
+        hub.gated = frozenset(name for scenario in scenarios_of("gated") for name in branches(find_scenario(scenario)))
         yield Site(publishers, hub, made, folder, tmp_path_factory.mktemp("store"))
 
 
@@ -213,21 +220,51 @@ def test_1_every_public_scenario_is_mirrored_by_name(
     monkeypatch.setenv("HELMFRAME_DATA", filled.root)
     names = sorted(site.made)
     expected = json.loads(FILE.read_text(encoding="utf-8"))
+    assert sorted(expected) == names
     equal = {name: golden(name, site.made[name], filled.root) == expected[name] for name in names}
     for name, is_equal in equal.items():
         print(f"{name:40} {'ok' if is_equal else 'DIFFERS'} {expected[name]['instances']:>7,} {expected[name]['by']}")
     instances = sum(expected[name]["instances"] for name in names)
-    shown("1", "public scenarios with golden ids and hashes", f"{sum(equal.values())}/{len(names)}", "all")
+    for what, group in (
+        ("public", scenarios_of("hub", "download")),
+        ("gated, with a token", scenarios_of("gated")),
+    ):
+        count = sum(equal[name] for name in group)
+        shown("1", f"{what}: scenarios with golden ids and hashes", f"{count}/{len(group)}", "all")
     shown("1", "instances", f"{instances:,}", "no limit")
-    shown(
-        "1",
-        "public scenarios whose publishers' layouts other checks copy",
-        len(set(public_scenarios()) - set(names)),
-        "-",
-    )
     shown("1", f"files kept after {len(KILLS)} kills", filled.unchanged, "> 0")
     assert filled.unchanged > 0
     assert [name for name, is_equal in equal.items() if not is_equal] == []
+
+
+def test_1_every_other_scenario_states_why_it_has_no_files(site: Site, s3: S3Server) -> None:
+    reasons = {
+        "generated": "scenario '{name}' needs no mirror: helmframe generates its rows.",
+        "packaged": "scenario '{name}' needs no mirror: its rows are part of helmframe.",
+        "licensed": "scenario '{name}' isn't open to everyone (licensed).\nApply for access at {terms}, then write",
+        "gated": "is gated. Accept the terms at {terms}",
+    }
+    groups = {origin: scenarios_of(origin) for origin in reasons}
+    names = [name for group in groups.values() for name in group]
+    status, _, errors = site.mirror(s3, *names, "--to", f"s3://{BUCKET}/others", token="")
+    assert status != 0
+    by_name = {}
+    for message in re.split(r"(?m)^helmframe: failed: ", errors)[1:]:
+        (name,) = re.findall(r"^scenario '(\w+)'", message)
+        by_name[name] = message
+    for origin, group in groups.items():
+        right = [name for name in group if _reason(reasons[origin], name, site.hub) in by_name.get(name, "")]
+        for name in group:
+            print(f"{name:40} {'ok' if name in right else 'DIFFERS'} {origin}")
+        shown("1", f"{origin}: scenarios for which `mirror` states the reason", f"{len(right)}/{len(group)}", "all")
+        assert right == group
+    assert len(names) + len(mirrored_scenarios()) - len(groups["gated"]) == len(scenario_names())
+
+
+def _reason(reason: str, name: str, hub: Hub) -> str:
+    spec = find_scenario(name)
+    repository = next(iter(branches(spec)), "")
+    return reason.format(name=name, terms=spec.terms or f"{hub.endpoint}/datasets/{repository}")
 
 
 def test_1_a_flipped_byte_is_refused(site: Site, filled: Filled, s3: S3Server, tmp_path: Path) -> None:
@@ -248,8 +285,9 @@ def test_1_a_flipped_byte_is_refused(site: Site, filled: Filled, s3: S3Server, t
     downloaded = [name for name in site.made if find_scenario(name).download]
     for path, data in content.items():
         files.pipe_file(path, data)
+    for path in {stored[name] for name in downloaded}:
+        files.rm_file(path)
     for name in downloaded:
-        files.rm_file(stored[name])
         site.publishers.add(find_scenario(name), Published({u: flipped(c) for u, c in site.made[name].files.items()}))
     # another store, which has no downloads
     _, _, errors = site.mirror(s3, *downloaded, "--to", filled.root, store=tmp_path)

@@ -169,8 +169,10 @@ def test_a_layout_that_matches_no_file_raises(tmp_path: Path, spec: Path) -> Non
 
 
 def test_rows_that_come_with_helmframe_need_no_mirror(tmp_path: Path) -> None:
-    with pytest.raises(ArgumentError, match="needs no mirror"):
+    with pytest.raises(ArgumentError, match=r"'sampler' needs no mirror: its rows are part of helmframe\."):
         mirror("sampler", tmp_path)
+    with pytest.raises(ArgumentError, match=r"'numeracy' needs no mirror: helmframe generates its rows\."):
+        mirror("numeracy", tmp_path)
 
 
 def test_a_read_only_root_raises(tmp_path: Path, spec: Path, source: Path) -> None:

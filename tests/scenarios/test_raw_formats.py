@@ -223,7 +223,9 @@ def workbook(sheets: dict[str, list[list[object]]]) -> bytes:
 
 
 def inline(cell: object) -> str:
-    return f'<c t="inlineStr"><is><t>{cell}</t></is></c>'
+    if cell is None:
+        return "<c/>"
+    return f'<c t="inlineStr"><is><t xml:space="preserve">{cell}</t></is></c>'
 
 
 MEMBERS = {
