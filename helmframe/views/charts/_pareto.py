@@ -13,6 +13,7 @@ from helmframe.views.charts.frames import (
     Frame,
     Metrics,
     Source,
+    about_benchmark,
     axis_title,
     better_when_higher,
     columns_of,
@@ -114,7 +115,7 @@ def pareto(
         *_named(rows.data, axes, mode),
     ]
     chart = LayerChart(layer=layers).properties(width=WIDTH, height=_HEIGHT)
-    notes = ["dashed: Pareto frontier; lines: intervals"]
+    notes = ["dashed: Pareto frontier; lines: intervals" + about_benchmark(table)]
     drawn: Drawn = apply_theme(chart, mode, f"{y} over {x}", [*notes, *rows.notes])
     return drawn
 
