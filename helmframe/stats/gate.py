@@ -68,14 +68,15 @@ def gate(
     is undecided; n_needed instances would decide it with power 80 % if the true value is the estimate. A row exactly on
     the line fails in at most (1 − ci)/2 of runs, 2.5 %, and a better one less often. Near 0 and 1, Wilson's interval
     misses more often on one side, so its rows get the exact Clopper–Pearson interval at the same effective number of
-    instances. For comparisons the joint intervals count,
-    so this holds for all rows together. For a table with several rows, compute its intervals at ci = 1 − 0.05 / rows.
+    instances. For comparisons the joint intervals count, with a continuity correction of half an instance for
+    fractions, so this holds for all rows together. For a table with several rows, compute its intervals at
+    ci = 1 − 0.05 / rows.
 
     >>> from helmframe.stats.table import table
     >>> scores = pl.DataFrame({"instance_id": range(10), "score": [1, 1, 1, 0, 1, 1, 0, 1, 1, 1]})
     >>> result = gate(table(scores), at_least=0.7)
     >>> result.verdict, result.exit_code, result.table["n_needed"].item()
-    ('undecided', 3, 197)
+    ('undecided', 3, 260)
 
     Args:
         table: A table of `hf.stats.table` (with `at_least` or `at_most`), or of `hf.stats.compare` (with `margin`).
@@ -190,12 +191,22 @@ def _check_failures(table: pl.DataFrame, errors: str) -> None:
 
 
 def _gains(table: pl.DataFrame, higher_is_better: Mapping[str, bool]) -> pl.DataFrame:
-    """Return how much better a is than b, and its joint interval."""
+    """Return how much better a is than b, and its joint interval.
+
+    A score interval of a difference gets a continuity correction of half an instance: if few pairs differ, it misses
+    more often on one side.
+    """
+    is_score = pl.col("interval").str.starts_with("Tango") if "interval" in table.columns else pl.lit(value=False)
+    correction = pl.when(is_score).then(0.5 / pl.col("n")).otherwise(0.0)
+    low = (pl.col("joint_low") - correction).clip(lower_bound=pl.min_horizontal("joint_low", -1.0))
+    high = (pl.col("joint_high") + correction).clip(upper_bound=pl.max_horizontal("joint_high", 1.0))
     up = pl.col("metric").replace_strict(higher_is_better, default=True, return_dtype=pl.Boolean)
     return table.with_columns(
         got=pl.when(up).then("difference").otherwise(-pl.col("difference")),
-        low=pl.when(up).then("joint_low").otherwise(-pl.col("joint_high")),
-        high=pl.when(up).then("joint_high").otherwise(-pl.col("joint_low")),
+        low=pl.when(up).then(low).otherwise(-high),
+        high=pl.when(up).then(high).otherwise(-low),
+        joint_low=low,
+        joint_high=high,
     )
 
 

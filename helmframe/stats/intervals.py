@@ -96,7 +96,7 @@ def paired_score(difference: Numbers, discordance: Numbers, n: Numbers, quantile
 
     >>> low, high = paired_score(0.06, 0.10, 100, 1.96)
     >>> print(f"{low:.3f} {high:.3f}")
-    -0.004 0.131
+    -0.002 0.134
 
     Args:
         difference: The mean difference.
@@ -188,7 +188,7 @@ def with_interval(estimates: pl.DataFrame, fraction: pl.Expr, *, ci: float = 0.9
         estimates[name].cast(pl.Float64).to_numpy()
         for name in ("value", "variance", "df", "worth", "worth_clusters", "n")
     )
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", divide="ignore"):
         low, high = {}, {}
         low["t"], high["t"] = t_interval(value, variance, df, ci)
         low["wilson"], high["wilson"] = wilson(value * n, n, ci)
@@ -281,7 +281,7 @@ def _interval_label(least: float) -> pl.Expr:
         "wilson": "Wilson",
         "modified": "modified Wilson",
         "t": "t",
-        "paired": "score (Tango)",
+        "paired": "Tango score",
     }
     name = pl.col("method").replace_strict(names, default=None, return_dtype=pl.String)
     over = pl.when(~clustered).then(pl.lit("")).when(pl.col("method") == "t").then(pl.lit(" (CR2, clusters)"))

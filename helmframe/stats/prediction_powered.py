@@ -51,9 +51,9 @@ def prediction_powered(
     >>> rows = pl.DataFrame({"instance_id": list("abcdefgh"), "judged": [1, 1, 1, 0, 1, 1, 0, 1],
     ...                      "label": [1, 1, 0, 0, None, None, None, None]})
     >>> rows = rows.with_columns(scenario=pl.lit("s"), subset=pl.lit(""), cluster="instance_id")
-    >>> table = prediction_powered(rows, fraction=True)
+    >>> table = prediction_powered(rows, tuned=False, fraction=True)
     >>> table.select(pl.col("value", "ci_low", "ci_high").round(3), "judged", "labelled", "n_labelled").row(0)
-    (0.5, 0.037, 0.963, 0.75, 0.5, 4)
+    (0.5, 0.043, 0.957, 0.75, 0.5, 4)
 
     Args:
         rows: One row per completion: scenario, subset, cluster, instance_id, `by`, `judged` (rows without are excluded)

@@ -37,7 +37,7 @@ def sequential(
     By default, the mean is that of the population that the instances are sampled from, as for every other interval.
 
     >>> sequential([1, 1, 0, 1], binary=True).select("n_run", pl.col("ci_low", "ci_high").round(2)).tail(1).rows()
-    [(4, 0.15, 0.99)]
+    [(4, 0.14, 1.0)]
 
     With `population`, the mean is that of a finite set, such as the instances of one benchmark. It is known once all of
     them have run:

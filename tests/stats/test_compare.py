@@ -169,7 +169,7 @@ def test_interval_and_test_agree_at_zero(scores: Build) -> None:
         row = only(compare(a, scores([0] * b + [1] * (40 - b)), higher_is_better=HIGHER, fractions=FRACTIONS))
         assert (row["ci_low"] > 0 or row["ci_high"] < 0) == (row["p"] < 0.05), (b, c)
         assert row["joint_low"] <= row["ci_low"]
-        assert row["interval"].startswith("score (Tango)")
+        assert row["interval"].startswith("Tango score")
 
 
 def test_a_difference_has_its_direction_and_the_method_of_differences(scores: Build) -> None:
