@@ -194,7 +194,7 @@ def gate(
         verdicts = stats.gate(
             rows, margin=margin, higher_is_better=reader_of(results).directions(), strict=strict, ci=ci
         )
-        return _about_benchmark(verdicts) if alone else verdicts
+        return _with_benchmark_name(verdicts) if alone else verdicts
     until = results.manifest.get("until")
     if until is not None:
         results = replace(results, manifest={**results.manifest, "until": {**until, "population": population}})
@@ -222,7 +222,7 @@ def gate(
         table = _known(table, "value", ("ci_low", "ci_high"), errors)
     # failures are treated already
     verdicts = stats.gate(table, at_least=at_least, at_most=at_most, strict=strict, errors="drop", ci=ci)
-    return _about_benchmark(verdicts) if alone else verdicts
+    return _with_benchmark_name(verdicts) if alone else verdicts
 
 
 def _known(rows: pl.DataFrame, value: str, ends: tuple[str, str], errors: str) -> pl.DataFrame:
@@ -241,7 +241,7 @@ def _known(rows: pl.DataFrame, value: str, ends: tuple[str, str], errors: str) -
     return rows.with_columns(**known, interval=pl.lit("known: all instances of this benchmark ran"))
 
 
-def _about_benchmark(gate: Gate) -> Gate:
+def _with_benchmark_name(gate: Gate) -> Gate:
     return replace(gate, criterion=f"{gate.criterion}, over this benchmark's own instances only")
 
 

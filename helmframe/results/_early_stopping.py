@@ -142,8 +142,8 @@ def notes_of(manifest: Mapping[str, Any]) -> list[str]:
     if "until" not in manifest:
         return []
     until = manifest["until"]
-    about = ", for the mean over this benchmark's own instances only" if is_benchmark_mean(until) else ""
-    notes = [f"stopped early by {until['rule']}; intervals are valid at every look{about}"]
+    target = ", for the mean over this benchmark's own instances only" if is_benchmark_mean(until) else ""
+    notes = [f"stopped early by {until['rule']}; intervals are valid at every look{target}"]
     listed = set()
     for cell in cells_of(until):
         decision = cell.get("estimate")

@@ -69,7 +69,7 @@ class Leaderboard:
     leaderboard of win rates also mean (over columns, null if they have no common unit) and mean_rank, mean_rank_low,
     mean_rank_high, which are usually sharper. `cells` has one row per model and column: its value with interval, n,
     n_dropped (instances without a score of every model, which do not count), win_rate, rank, rank_low, rank_high.
-    `notes` has the reasons why models can't be distinguished.
+    `notes` has the reasons why models aren't distinguished.
 
     A win rate depends on the other models, and a mean depends on its columns. `pool` and `columns` list them, and
     leaderboards with other models or columns aren't compared. `over` is the sampling unit of the ranks: "instances", or

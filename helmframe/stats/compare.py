@@ -195,18 +195,18 @@ def _with_intervals(table: pl.DataFrame, fraction: pl.Expr, ci: float, joint: fl
     """Return the table with the intervals of both levels; the interval excludes 0 if and only if p is below 1 − ci.
 
     Interval and test are nearly, not exactly, dual: McNemar's mid-p is of a conditional test, and sign flips have no
-    standard error. The end next to 0 is moved to 0, or to just beside it, if they disagree.
+    standard error. The end next to 0 is moved to 0, or just next to it, if they disagree.
     """
     joint_ends = {"joint_low": "ci_low", "joint_high": "ci_high"}
     wide = with_interval(table, fraction, ci=joint, least=-1.0).select("group", **joint_ends)
     low, high, at_zero = pl.col("ci_low"), pl.col("ci_high"), pl.col("p") >= 1 - ci
-    beside = pl.col("value") * 1e-6
+    just = pl.col("value") * 1e-6  # just next to 0, on the side of the value
     return (
         with_interval(table, fraction, ci=ci, least=-1.0)
         .with_columns(
-            ci_low=pl.when(at_zero & (low > 0)).then(0.0).when(~at_zero & (low <= 0) & (beside > 0)).then(beside)
+            ci_low=pl.when(at_zero & (low > 0)).then(0.0).when(~at_zero & (low <= 0) & (just > 0)).then(just)
             .otherwise(low),
-            ci_high=pl.when(at_zero & (high < 0)).then(0.0).when(~at_zero & (high >= 0) & (beside < 0)).then(beside)
+            ci_high=pl.when(at_zero & (high < 0)).then(0.0).when(~at_zero & (high >= 0) & (just < 0)).then(just)
             .otherwise(high),
         )
         .join(wide, on="group", how="left", maintain_order="left")

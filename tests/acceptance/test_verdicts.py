@@ -12,6 +12,7 @@ import numpy.typing as npt
 import polars as pl
 import pytest
 
+import helmframe as hf
 from helmframe.stats import compare, gate, leaderboard, prediction_powered, sequential, table
 from helmframe.stats.board import _over_columns
 from helmframe.stats.ranks import flip_signs, rank_interval, win_rates
@@ -66,7 +67,7 @@ def looks(n: int) -> npt.NDArray[np.int64]:
 
 
 def stopped(draw: Floats, half: float | None, n: int | None, **how: Any) -> tuple[int, float, float]:
-    """Return the number of instances, and the interval, at the first look that meets a rule; None: the sign is known."""
+    """Return the number of instances, and the interval, at the first look that meets a rule (None: it excludes 0)."""
     ends = sequential(draw, n, **how)
     at = looks(len(draw)) - 1
     low, high = ends["ci_low"].to_numpy()[at], ends["ci_high"].to_numpy()[at]
@@ -216,9 +217,9 @@ def ranks_of(matrix: Floats) -> npt.NDArray[np.int8]:
 @pytest.mark.parametrize(("models", "columns"), BOARDS)
 def test_2_ranks_of_published_leaderboards_hold_jointly(models: int, columns: int, mean: str, tied: int) -> None:
     share, ranges = joint_coverage(models, columns, RUNS, mean, ranks_of, tied)
-    what = "all equal" if tied > models else "equal by three"
+    what = f"{models} models ({'all equal' if tied > models else 'equal by three'}) × {columns} columns by {mean}"
     claims = "" if columns > 5 else "; no claim with fewer than 6 columns"
-    shown("2", f"{models} models ({what}) × {columns} columns by {mean}, {RUNS:,} runs: all ranks covered; ranks of each",
+    shown("2", f"{what}, {RUNS:,} runs: all ranks covered; ranks of each",
           f"{share:.3f}; {ranges:.1f} of {models}{claims}", "≥ 0.95")  # fmt: skip
     assert share >= least(0.95, RUNS)
     if columns < 6:
@@ -315,8 +316,8 @@ def spanning_pairs(runs: int, clusters: int = 40, subsets: int = 5) -> pl.DataFr
         for name, sign in (("a", 1), ("b", -1))
     ]
     rows = pl.concat(sides).with_columns(
-        pl.format("{}/{}", "run", "instance_id").alias("instance_id"), pl.format("{}/{}", "run", "cluster").alias("cluster")
-    )  # fmt: skip
+        instance_id=pl.format("{}/{}", "run", "instance_id"), cluster=pl.format("{}/{}", "run", "cluster")
+    )
     return compare(rows, "model", ["run"], higher_is_better=UP, base="b")
 
 
@@ -525,10 +526,29 @@ def test_3_leaderboard_compare_and_gate_agree() -> None:
         found = compare(rows, "model", base="worst", errors=errors, **how)
         verdict = gate(found, margin=0.0)
         order = board.table["model"].to_list()
-        shown("3", f"errors={errors!r}: order; differences from the worst; verdicts",
-              (order, found["difference"].round(3).to_list(), verdict.table["verdict"].to_list()), "one order")  # fmt: skip
+        figures = (order, found["difference"].round(3).to_list(), verdict.table["verdict"].to_list())
+        shown("3", f"errors={errors!r}: order; differences from the worst; verdicts", figures, "one order")
         assert order == ["best", "middle", "worst"]
         assert (found["ci_low"] > 0).all()
         assert verdict.verdict == "pass"
         assert board.table["rank_low"].to_list() == [1, 2, 3]
         assert found["n_clusters"].to_list() == [n // subsets] * 2 or errors == "drop"
+
+
+def test_3_a_comparison_over_changed_references_pairs_what_agrees() -> None:
+    n = 200
+    rows = pl.DataFrame({"q": [f"question {index}?" for index in range(n)], "a": ["yes"] * n})
+    corrected_rows = rows.with_columns(a=pl.when(pl.int_range(pl.len()) % 25 == 0).then(pl.lit("no")).otherwise("a"))
+    old, new = (
+        hf.scenario(frame, input="q", references="a", name="asked")
+        .adapt(shots=0)
+        .metrics("exact_match")
+        .generate({"model": hf.model(lambda prompt: "yes", name="model")})
+        .score()
+        for frame in (rows, corrected_rows)
+    )
+    row = hf.compare(new, old).row(0, named=True)
+    shown("3", "identical completions over 8 changed references: difference; n; note",
+          (row["difference"], row["n"], row["differs"]), "0; 192; 8 counted")  # fmt: skip
+    assert (row["difference"], row["n"]) == (0.0, 192)
+    assert "8 instances not paired: their references differ" in row["differs"]

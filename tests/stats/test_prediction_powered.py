@@ -120,8 +120,8 @@ def test_no_order_of_rows_changes_a_digit() -> None:
 
 def test_value_and_interval_stay_in_range() -> None:
     # the labelled rows are worse than the judge's others: the correction alone would give more than 1
-    table = prediction_powered(rows([1.0] * 90 + [0.0] * 5 + [1.0] * 5, [None] * 90 + [0.9] * 5 + [1.0] * 5), tuned=False,
-                               fraction=True)  # fmt: skip
+    frame = rows([1.0] * 90 + [0.0] * 5 + [1.0] * 5, [None] * 90 + [0.9] * 5 + [1.0] * 5)
+    table = prediction_powered(frame, tuned=False, fraction=True)
     row = table.row(0, named=True)
     assert 0 <= row["ci_low"] <= row["value"] <= row["ci_high"] <= 1
 

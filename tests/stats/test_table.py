@@ -361,12 +361,9 @@ def test_unknown_names_raise() -> None:
 def test_a_cluster_in_several_subsets_is_one_cluster(scores: Build) -> None:
     # each passage has a question in both subsets, and all its answers are alike
     right = [1.0, 0.0, 1.0, 1.0, 0.0] * 8
-    frame = scores(
-        right * 2,
-        subset=["a"] * 40 + ["b"] * 40,
-        cluster=[*range(40), *range(40)],
-        instance_id=[f"i{n}" for n in range(80)],
-    )  # noqa: E501 - one design
+    ids = [f"i{number}" for number in range(80)]
+    columns: dict[str, Any] = {"subset": ["a"] * 40 + ["b"] * 40, "cluster": [*range(40)] * 2, "instance_id": ids}
+    frame = scores(right * 2, **columns)
     row = only(aggregate(frame, [], fractions=FRACTIONS))
     assert row["stderr"] == pytest.approx(np.std(right, ddof=1) / np.sqrt(40))
     assert (row["n"], row["n_clusters"]) == (80, 40)

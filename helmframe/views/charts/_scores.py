@@ -13,8 +13,8 @@ from helmframe.views.charts.frames import (
     Metrics,
     Rows,
     Source,
-    about_benchmark,
     axis_title,
+    benchmark_note,
     format_of,
     require_columns,
     rows_of,
@@ -85,7 +85,7 @@ def scores(
     ]
     chart = LayerChart(layer=layers).properties(width=WIDTH, height=height(rows))
     notes = [
-        f"lines: intervals{about_benchmark(rows.data)}" + "; ticks: chance" * (len(layers) > 2 and _has_chance(rows))
+        f"lines: intervals{benchmark_note(rows.data)}" + "; ticks: chance" * (len(layers) > 2 and _has_chance(rows))
     ]
     drawn: Drawn = apply_theme(chart, mode, _named(names), [*notes, *omitted, *rows.notes])
     return drawn
