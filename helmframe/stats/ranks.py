@@ -101,17 +101,17 @@ def flip_signs(units: Floats, alpha: float) -> Signs:
     shared = np.maximum((~np.isnan(differences)).sum(axis=0), 1)
     differences = np.round(np.where(np.isnan(differences), 0.0, differences) / shared, 12)
     total = differences.sum(axis=0)
-    order = np.argsort(-np.abs(total), kind="stable")
+    # ascending, so that the running maximum is that of the pair itself and of the pairs with smaller differences
+    order = np.argsort(np.abs(total), kind="stable")
     observed = np.abs(total[order])
     least = observed - 1e-9 * max(float(observed.max(initial=0.0)), 1e-300)
     extreme, count = np.zeros(len(order)), 0
+    by_pair = np.ascontiguousarray(differences[:, order].T)
     for signs in _flips(units):
-        sums = np.abs(signs @ differences[:, order])
-        # the largest of the pair itself and of the pairs with smaller differences
-        largest = np.maximum.accumulate(sums[:, ::-1], axis=1)[:, ::-1]
-        extreme += (largest >= least).sum(axis=0)
+        largest = np.maximum.accumulate(np.abs(by_pair @ signs.T), axis=0)
+        extreme += (largest >= least[:, None]).sum(axis=1)
         count += len(signs)
-    p = np.maximum.accumulate(extreme / max(count, 1))
+    p = np.maximum.accumulate((extreme / max(count, 1))[::-1])[::-1]
     matrix = np.zeros((n_models, n_models), dtype=np.int8)
     significant = order[(p <= alpha) & (observed > 1e-12)]
     matrix[first[significant], second[significant]] = np.sign(total[significant])

@@ -252,7 +252,7 @@ def test_a_column_that_is_the_mean_of_the_others_is_refused() -> None:
 
 
 def test_few_columns_distinguish_nothing_and_say_so() -> None:
-    columns = {f"s{place}": [0.9 - place / 100, 0.5, 0.1 + place / 100] for place in range(6)}
+    columns = {f"s{place}": [0.9 - 2**place / 200, 0.5, 0.1 + 2**place / 200] for place in range(6)}
     means = pl.DataFrame({"model": ["a", "b", "c"], **columns})
     five, six = (hf.stats.leaderboard_of_means(means.select("model", *list(columns)[:n])) for n in (5, 6))
     assert five.table.select("rank_low", "rank_high").rows() == [(1, 3)] * 3
