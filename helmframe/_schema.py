@@ -402,6 +402,7 @@ STATS = Table(
         _column("ci_high", pl.Float64, "upper end of the interval"),
         _column("interval", pl.String, "method of the interval, or why there is none"),
         _column("n", pl.Int64, "instances"),
+        _column("n_clusters", pl.Int64, "distinct clusters, the sampling units of the interval"),
         _column("n_completions", pl.Int64, "completions, failed ones included"),
         _column("n_error", pl.Int64, "completions without a score: the request failed, or the metric has no value"),
         _column("n_unparsed", pl.Int64, "completions without a parsed output (they score 0)"),

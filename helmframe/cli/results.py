@@ -173,6 +173,13 @@ def add_gate(parser: argparse.ArgumentParser) -> None:
         help="with --against: the differences to allow (model, prompt, parser, decoding)",
     )
     parser.add_argument("--strict", action="store_true", help="fail if undecided")
+    parser.add_argument(
+        "--population",
+        choices=["population", "benchmark"],
+        default="population",
+        help="what the verdict is about: the population that the instances are sampled from (default), or this "
+        "benchmark's own instances alone",
+    )
     add_output(parser, _GATE_FORMATS)
     # an error prevents a verdict, so its exit code differs from that of a failed gate
     parser.set_defaults(run=_gate, error_status=2)
@@ -196,4 +203,5 @@ def _verdict(arguments: argparse.Namespace) -> Gate:
             errors=arguments.errors,
             strict=arguments.strict,
             ci=arguments.ci,
+            population=arguments.population,
         )

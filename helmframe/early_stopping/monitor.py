@@ -133,6 +133,7 @@ class StoppingMonitor:
                 self._until.bounds(self._bounds),
                 binary=is_binary(self._metric),
                 ci=self._until.ci,
+                finite=self._until.population == "benchmark",
             )
             met = self._until.met(interval)
             for cell in cells:

@@ -20,6 +20,8 @@ from helmframe.metrics.protocol import Metric, is_binary, resolve_metrics
 from helmframe.models.model import Model
 
 Bounds: TypeAlias = tuple[float, float]
+# As in helmframe.stats.sequential, which imports NumPy.
+POPULATIONS = ("population", "benchmark")
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class Precise:
     mean: str | None = None
     seed: int = 0
     ci: float = 0.95
+    population: str = "population"
 
     cell: ClassVar[Sequence[str]] = ("model", "setting", "perturbation")
 
@@ -67,6 +70,7 @@ class Decided:
     mean: str | None = None
     seed: int = 0
     ci: float = 0.95
+    population: str = "population"
 
     cell: ClassVar[Sequence[str]] = ("setting", "perturbation")
 
@@ -110,7 +114,13 @@ U = TypeVar("U", Precise, Decided)
 
 
 def precise(
-    half_width: float, *, metric: str | None = None, mean: str | None = None, seed: int = 0, ci: float = 0.95
+    half_width: float,
+    *,
+    metric: str | None = None,
+    mean: str | None = None,
+    seed: int = 0,
+    ci: float = 0.95,
+    population: str = "population",
 ) -> Precise:
     """Return the rule `until=` that stops once the score's interval is at most ± `half_width` wide.
 
@@ -118,11 +128,13 @@ def precise(
     that ran before if that is more. After each look, every model, setting and perturbation that meets the rule stops.
     Tables show the interval, and the number of instances that ran.
 
-    The interval is valid at all looks together. It is about the mean over the instances of this benchmark, so it
-    narrows to 0 as they run out: with a few hundred instances, ±.01 needs nearly all of them.
+    The interval is valid at all looks together. It is about the population that the instances stand for, as every
+    other interval. A benchmark of N instances can therefore be too small for a narrow interval; then all of them run.
+    With `population="benchmark"`, it is about the mean of these N instances alone, and narrows to 0 as they run out.
+    Such an interval doesn't show how the model would do on other instances.
 
     >>> precise(0.03)
-    Precise(half_width=0.03, metric=None, mean=None, seed=0, ci=0.95)
+    Precise(half_width=0.03, metric=None, mean=None, seed=0, ci=0.95, population='population')
 
     Args:
         half_width: The half-width of the interval, in the metric's unit: .03 is three percentage points of a fraction.
@@ -131,28 +143,38 @@ def precise(
         mean: The mean over subsets ("macro") or over instances ("micro"); by default the scenario's own. Intervals of
             "macro" are wider.
         seed: The seed of the order. A resumed run with the same seed continues the order.
-        ci: The confidence level: the share of random orders in which no interval misses the mean at any look.
+        ci: The confidence level: the share of runs in which no interval misses the mean at any look.
+        population: "population" (that the instances are sampled from) or "benchmark" (its own instances alone).
 
     Raises:
-        ArgumentError: `half_width`, `mean`, `seed` or `ci` is invalid.
+        ArgumentError: `half_width`, `mean`, `seed`, `ci` or `population` is invalid.
 
     Source: Waudby-Smith & Ramdas 2020, NeurIPS (binary scores); Waudby-Smith & Ramdas 2024, JRSS-B 86:1 (other scores).
     """
     if isinstance(half_width, bool) or not isinstance(half_width, int | float) or not half_width > 0:
         raise ArgumentError(f"precise({half_width!r}): half_width must be a number > 0, such as 0.03.")
-    return _checked(Precise(float(half_width), metric, mean, seed, ci))
+    return _checked(Precise(float(half_width), metric, mean, seed, ci, population))
 
 
 def decided(
-    a: str, b: str, *, metric: str | None = None, mean: str | None = None, seed: int = 0, ci: float = 0.95
+    a: str,
+    b: str,
+    *,
+    metric: str | None = None,
+    mean: str | None = None,
+    seed: int = 0,
+    ci: float = 0.95,
+    population: str = "population",
 ) -> Decided:
     """Return the rule `until=` that stops once one of two models is significantly better.
 
     The looks are those of `precise`. The rule monitors the paired difference of the two models, by setting and
-    perturbation, and stops once its interval excludes 0. Other models of the plan run the same instances.
+    perturbation, and stops once its interval excludes 0. Other models of the plan run the same instances. Two models
+    that are equally good are decided in at most 5 % of runs. With `population="benchmark"` the difference is that on
+    the benchmark's own instances, which is rarely exactly 0: then nearly all pairs of models are decided.
 
     >>> decided("base", "tuned")
-    Decided(a='base', b='tuned', metric=None, mean=None, seed=0, ci=0.95)
+    Decided(a='base', b='tuned', metric=None, mean=None, seed=0, ci=0.95, population='population')
 
     Args:
         a: The name of a model of the plan.
@@ -161,6 +183,7 @@ def decided(
         mean: The mean over subsets or instances, as in `precise`.
         seed: The seed of the order, as in `precise`.
         ci: The confidence level, as in `precise`.
+        population: "population" or "benchmark", as in `precise`.
 
     Raises:
         ArgumentError: `a` and `b` are the same, or an argument is invalid.
@@ -172,14 +195,14 @@ def decided(
             raise ArgumentError(f"decided({a!r}, {b!r}): a and b must be names of models, as tables show them.")
     if a == b:
         raise ArgumentError(f"decided({a!r}, {b!r}): a and b must be different models.")
-    return _checked(Decided(a, b, metric, mean, seed, ci))
+    return _checked(Decided(a, b, metric, mean, seed, ci, population))
 
 
 def parse_until(text: str) -> Until:
     """Return the rule of a command line: `precise(0.03)` or `decided(base, tuned)`, with optional `key=value`.
 
     >>> parse_until("decided(base, 'org/tuned', ci=0.9)")
-    Decided(a='base', b='org/tuned', metric=None, mean=None, seed=0, ci=0.9)
+    Decided(a='base', b='org/tuned', metric=None, mean=None, seed=0, ci=0.9, population='population')
 
     Raises:
         ArgumentError: The text isn't a rule, or an argument is invalid.
@@ -251,6 +274,8 @@ def _checked(until: U) -> U:
         raise ArgumentError(
             f"{rule}(mean={until.mean!r}): mean must be 'macro' (over subsets) or 'micro' (over instances)."
         )
+    if until.population not in POPULATIONS:
+        raise ArgumentError.unknown_value(f"{rule}(population={until.population!r})", until.population, POPULATIONS)
     if not is_integer(until.seed):
         raise ArgumentError(f"{rule}(seed={until.seed!r}): seed must be an integer.")
     return until
@@ -259,7 +284,7 @@ def _checked(until: U) -> U:
 def _format_options(until: "Until") -> str:
     """Return the options that differ from their defaults, as text."""
     defaults = {field.name: field.default for field in fields(until)}
-    names = [name for name in ("metric", "mean", "seed", "ci") if getattr(until, name) != defaults[name]]
+    names = [name for name in ("metric", "mean", "seed", "ci", "population") if getattr(until, name) != defaults[name]]
     return "".join(f", {name}={getattr(until, name)!r}" for name in names)
 
 
@@ -305,6 +330,7 @@ def until_entry(until: Until, tasks: Sequence[MonitoredTask]) -> dict[str, Any]:
         "rule": str(until),
         "ci": until.ci,
         "mean": until.mean,
+        "population": until.population,
         "metrics": bounded_metrics([metric for task in tasks for metric in resolve_metrics(task.metrics)]),
         "looks": {task_name(task): {} for task in tasks},
     }

@@ -22,6 +22,7 @@ from helmframe.stats.failures import treat_failures
 from helmframe.stats.gate import Gate
 from helmframe.stats.leaderboard import SAME_INSTANCES, build_columns, column_names
 from helmframe.stats.ranks import Estimates
+from helmframe.stats.sequential import POPULATIONS
 
 # A scenario (its main metric), a metric (in every scenario), or (scenario, metric).
 ColumnSpec: TypeAlias = "str | tuple[str, str]"
@@ -129,12 +130,16 @@ def gate(
     errors: str = "refuse",
     strict: bool = False,
     ci: float = 0.95,
+    population: str = "population",
 ) -> Gate:
     """Decide whether these results pass: at least (or at most) a line, or not worse than a baseline by a margin.
 
     The verdict is "pass", "fail", or "undecided" if the interval includes the line. The table of the gate then has the
     number of instances that would decide. Over all rows together, values on the line fail in (1 − ci)/2 of runs, 2.5 %;
     equal sides fail less often, by the margin. Only original inputs of the main split are counted.
+
+    The verdict is about the population that the instances are sampled from, also if the run stopped early. With
+    `population="benchmark"` it is about these instances alone, whose mean is known once all of them have run.
 
     >>> import helmframe as hf
     >>> plan = hf.scenario("sampler").where(subject="music")
@@ -155,16 +160,20 @@ def gate(
             "worst" counts a failure as the metric's worst bound.
         strict: Whether "undecided" counts as "fail".
         ci: The level of the intervals.
+        population: "population" (that the instances are sampled from) or "benchmark" (its own instances alone).
 
     Returns:
         A `Gate` with `.verdict`, `.exit_code` and `.table`.
 
     Raises:
-        ArgumentError: If not exactly one of at_least, at_most and against is set; or at_least is set for a metric that
-            is better when lower, or at_most for a metric that is better when higher.
+        ArgumentError: If not exactly one of at_least, at_most and against is set; at_least is set for a metric that is
+            better when lower, or at_most for a metric that is better when higher; or `population` is invalid.
         NotComparableError: If too many requests failed, or as in `hf.compare`.
     """
     _check_lines(at_least, at_most, against, margin, ci)
+    if population not in POPULATIONS:
+        raise ArgumentError.unknown_value(f"gate(population={population!r})", population, POPULATIONS)
+    alone = population == "benchmark"
     pairs = _resolve_columns(results.manifest, columns)
     metrics = list(dict.fromkeys(metric for _, metric in pairs))
     counted = _in_main_split(results) & (pl.col("perturbation") == ORIGINAL) & _matches(pairs)
@@ -180,7 +189,15 @@ def gate(
         )
         # values of only one side are rows without a pair, and without failures
         rows = pl.DataFrame(compared).filter(_matches(pairs), pl.col("n") + pl.col("n_error") > 0)
-        return stats.gate(rows, margin=margin, higher_is_better=reader_of(results).directions(), strict=strict, ci=ci)
+        if alone:
+            rows = _known(rows, "difference", ("joint_low", "joint_high"), errors)
+        verdicts = stats.gate(
+            rows, margin=margin, higher_is_better=reader_of(results).directions(), strict=strict, ci=ci
+        )
+        return _with_benchmark_name(verdicts) if alone else verdicts
+    until = results.manifest.get("until")
+    if until is not None:
+        results = replace(results, manifest={**results.manifest, "until": {**until, "population": population}})
     for metric in metrics:
         _check_direction(metric, results.manifest["metrics"][metric], at_least, at_most)
     counted_results = replace(
@@ -196,11 +213,36 @@ def gate(
     table = (
         untreated.select(*_GATE_KEYS, "metric", "n_completions", "n_error")
         .join(table.drop("n_completions", "n_error"), on=[*_GATE_KEYS, "metric"], how="left", maintain_order="left")
-        .with_columns(pl.col("n").fill_null(0), pl.col("interval").fill_null("no interval: nothing was scored"))
+        .with_columns(
+            pl.col("n", "n_clusters").fill_null(0), pl.col("interval").fill_null("no interval: nothing was scored")
+        )
         .select(table.columns)
     )
+    if alone and until is None:
+        table = _known(table, "value", ("ci_low", "ci_high"), errors)
     # failures are treated already
-    return stats.gate(table, at_least=at_least, at_most=at_most, strict=strict, errors="drop", ci=ci)
+    verdicts = stats.gate(table, at_least=at_least, at_most=at_most, strict=strict, errors="drop", ci=ci)
+    return _with_benchmark_name(verdicts) if alone else verdicts
+
+
+def _known(rows: pl.DataFrame, value: str, ends: tuple[str, str], errors: str) -> pl.DataFrame:
+    """Return the rows with the value of all of a benchmark's instances as both ends of its interval.
+
+    Raises:
+        NotComparableError: If a request failed, unless `errors` specifies how to treat it.
+    """
+    failed = int(rows["n_error"].sum()) if errors == "refuse" else 0
+    if failed:
+        raise NotComparableError(
+            f"gate(population='benchmark'): {failed:,} requests failed, so the mean over all instances is unknown. "
+            "Rerun them, or write errors='worst' or errors='drop'."
+        )
+    known = {end: pl.col(value) for end in ends}
+    return rows.with_columns(**known, interval=pl.lit("known: all instances of this benchmark ran"))
+
+
+def _with_benchmark_name(gate: Gate) -> Gate:
+    return replace(gate, criterion=f"{gate.criterion}, over this benchmark's own instances only")
 
 
 def competitor_name(model: str, setting: str) -> str:

@@ -108,6 +108,14 @@ def cells_of(until: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             yield {"scenario": looks["scenario"], **cell, "population": populations[cell["split"]]}
 
 
+def is_benchmark_mean(until: Mapping[str, Any]) -> bool:
+    """Return whether the intervals are about the benchmark's own instances, not the population they are sampled from.
+
+    Rules of runs without this entry, from earlier versions, monitored the benchmark's own instances.
+    """
+    return str(until.get("population", "benchmark")) == "benchmark"
+
+
 def refuse_stopped(manifest: Mapping[str, Any], statistic: str) -> None:
     """Raise if the run stopped early.
 
@@ -134,7 +142,8 @@ def notes_of(manifest: Mapping[str, Any]) -> list[str]:
     if "until" not in manifest:
         return []
     until = manifest["until"]
-    notes = [f"stopped early by {until['rule']}; intervals are valid at every look"]
+    target = ", for the mean over this benchmark's own instances only" if is_benchmark_mean(until) else ""
+    notes = [f"stopped early by {until['rule']}; intervals are valid at every look{target}"]
     listed = set()
     for cell in cells_of(until):
         decision = cell.get("estimate")
@@ -179,7 +188,8 @@ def _difference_intervals(
     )
     clusters = cluster_means(differences(means_a, means_b).lazy(), [], population).collect()
     wide = (bounds[0] - bounds[1], bounds[1] - bounds[0])
-    return [interval_of(clusters, population, wide, binary=False, ci=level) for level in levels]
+    finite = is_benchmark_mean(until)
+    return [interval_of(clusters, population, wide, binary=False, ci=level, finite=finite) for level in levels]
 
 
 def _matches_population(population: Population, mean: str) -> bool:
@@ -206,7 +216,9 @@ def _metric_intervals(
             interval = {"how": f"no interval: stopped early with mean={population.mean!r}"}
         else:
             clusters = cluster_means(rows.lazy(), [], population).collect()
-            bounded = interval_of(clusters, population, bounds, binary=entry["binary"], ci=ci)
+            bounded = interval_of(
+                clusters, population, bounds, binary=entry["binary"], ci=ci, finite=is_benchmark_mean(until)
+            )
             interval = {
                 "seen": bounded["value"],
                 "low": bounded["ci_low"],

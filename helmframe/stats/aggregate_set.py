@@ -100,7 +100,7 @@ def aggregate_set(
     table = table.join(reasons, on=keys, how="left", nulls_equal=True, maintain_order="left")
     low, high = t_interval(table["value"].to_numpy(), table["variance"].to_numpy(), table["df"].to_numpy(), ci)
     return table.with_columns(
-        pl.col("n").fill_null(0),
+        pl.col("n", "n_clusters").fill_null(0),
         stderr=pl.col("variance").sqrt(),
         ci_low=pl.Series(np.maximum(low, 0.0) if fraction else low).fill_nan(None),
         ci_high=pl.Series(np.minimum(high, 1.0) if fraction else high).fill_nan(None),

@@ -1,6 +1,5 @@
 """The leaderboard object, and its construction from columns of values: win rates or means, intervals and ranks."""
 
-import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -10,10 +9,19 @@ import polars as pl
 
 from helmframe._core.registry import render
 from helmframe.errors import ArgumentError, NotComparableError
-from helmframe.stats.bootstrap import REPLICATES
 from helmframe.stats.encoded_rows import Flags, Floats
 from helmframe.stats.intervals import FEW_CLUSTERS, t_interval, unanimous
-from helmframe.stats.ranks import Estimates, Signs, rank_interval, ranks, significant_signs, tie_groups, win_rates
+from helmframe.stats.ranks import (
+    Estimates,
+    Signs,
+    flip_signs,
+    rank_interval,
+    ranks,
+    significant_signs,
+    tie_groups,
+    units_needed,
+    win_rates,
+)
 
 BOARD = {
     "model": pl.String(),
@@ -29,6 +37,10 @@ BOARD = {
     "scenarios_high": pl.Float64(),
     "scenarios_interval": pl.String(),
     "n_columns": pl.Int64(),
+    "mean": pl.Float64(),
+    "mean_rank": pl.Int64(),
+    "mean_rank_low": pl.Int64(),
+    "mean_rank_high": pl.Int64(),
 }
 CELLS = {
     "model": pl.String(),
@@ -53,9 +65,11 @@ class Leaderboard:
 
     `table` has one row per model: value (win rate or mean), rank, rank_low and rank_high (simultaneous for all models
     at level `ci`), ties (letters; models with the same letter do not differ significantly), ci_low, ci_high and
-    interval (over `instances`), scenarios_low, scenarios_high and scenarios_interval (over columns), n_columns. `cells`
-    has one row per model and column: its value with interval, n, n_dropped (instances without a score of every model,
-    which do not count), win_rate, rank, rank_low, rank_high.
+    interval (over `instances`), scenarios_low, scenarios_high and scenarios_interval (over columns), n_columns; for a
+    leaderboard of win rates also mean (over columns, null if they have no common unit) and mean_rank, mean_rank_low,
+    mean_rank_high, which are usually sharper. `cells` has one row per model and column: its value with interval, n,
+    n_dropped (instances without a score of every model, which do not count), win_rate, rank, rank_low, rank_high.
+    `notes` has the reasons why models aren't distinguished.
 
     A win rate depends on the other models, and a mean depends on its columns. `pool` and `columns` list them, and
     leaderboards with other models or columns aren't compared. `over` is the sampling unit of the ranks: "instances", or
@@ -75,6 +89,7 @@ class Leaderboard:
     mean: str
     over: str
     ci: float
+    notes: tuple[str, ...] = ()
 
     def compare(self, other: "Leaderboard") -> pl.DataFrame:
         """Compare with another leaderboard of the same models and columns: values, differences and ranks of both.
@@ -174,17 +189,15 @@ def build_leaderboard(columns: Sequence[Column], pool: Sequence[str], *, mean: s
     _check(columns, pool, mean, ci)
     columns = sorted(columns, key=lambda column: column.name)
     signed = [column.values if column.higher_is_better else -column.values for column in columns]
-    rates = np.array([_rates(column) for column in signed])
+    rates = np.array([rates_of(column) for column in signed])
     matrix = rates if mean == "win_rate" else np.array([column.values for column in columns])
     weight = np.array([column.size if mean == "micro" else 1.0 for column in columns])
-    value = _averages(np.ones((1, len(columns))), matrix, weight)[0]
-    if mean != "win_rate":
-        # a mean over fewer columns measures something else
-        value[np.isnan(matrix).any(axis=0)] = np.nan
+    value = _values(matrix, weight, mean)
     up = mean == "win_rate" or columns[0].higher_is_better
     eligible = ~np.isnan(value)
     estimates = [column.estimates for column in columns if column.estimates is not None]
-    if len(estimates) == len(columns):
+    has_scores = len(estimates) == len(columns)
+    if has_scores:
         signs = significant_signs(estimates, len(pool), ci)
         low, high, method, overall = (
             _win_rate_bounds(signs, rates)
@@ -194,9 +207,10 @@ def build_leaderboard(columns: Sequence[Column], pool: Sequence[str], *, mean: s
         cells = [_cells(column, pool, rate, sign) for column, rate, sign in zip(columns, rates, signs, strict=True)]
     else:
         low = high = np.full(len(pool), np.nan)
-        method, overall = "no interval: only means are known", _over_scenarios(matrix, weight, value, up=up, ci=ci)
+        method, overall = "no interval: only means are known", _over_scenarios(matrix, value, up=up, ci=ci)
         cells = [_cells(column, pool, rate, None) for column, rate in zip(columns, rates, strict=True)]
-    scenarios_low, scenarios_high, scenarios_method = _bootstrap(matrix, weight, eligible, ci)
+    bounded = mean == "win_rate" or columns[0].unit == "fraction"
+    scenarios_low, scenarios_high, scenarios_method = _over_columns(matrix, weight, value, ci, bounded=bounded)
     table = (
         pl.DataFrame({"model": list(pool), "value": value})
         .with_columns(
@@ -209,15 +223,79 @@ def build_leaderboard(columns: Sequence[Column], pool: Sequence[str], *, mean: s
     )  # fmt: skip
     ranked = _ranked(pool, value if up else -value, eligible, overall)
     joined = table.join(ranked, on="model", how="left").sort("rank", "model", nulls_last=True)
+    if mean == "win_rate":
+        by_mean = _ranked_by_mean(columns, pool, has_scores=has_scores, ci=ci)
+        joined = joined.join(by_mean, on="model", how="left", maintain_order="left")
+    missing = [pl.lit(None, dtype=dtype).alias(name) for name, dtype in BOARD.items() if name not in joined.columns]
     return Leaderboard(
-        table=joined.select(pl.col(name).cast(dtype) for name, dtype in BOARD.items()),
+        table=joined.with_columns(missing).select(pl.col(name).cast(dtype) for name, dtype in BOARD.items()),
         cells=pl.concat(cells).sort("column", "rank", "model", nulls_last=True),
         pool=tuple(pool),
         columns=tuple(column.name for column in columns),
         mean=mean,
-        over=INSTANCES if len(estimates) == len(columns) else SCENARIOS,
+        over=INSTANCES if has_scores else SCENARIOS,
         ci=ci,
+        notes=tuple(_few_units(columns, estimates if has_scores else None, ci)),
     )
+
+
+def rates_of(values: Floats) -> Floats:
+    """Return the win rates of models with a value; NaN if only one has a value."""
+    present = np.flatnonzero(~np.isnan(values))
+    rates = np.full(len(values), np.nan)
+    if len(present) > 1:
+        rates[present] = win_rates(values[present])
+    return rates
+
+
+def _values(matrix: Floats, weight: Floats, mean: str) -> Floats:
+    """Return the weighted mean of each model over its columns; NaN for a mean over fewer columns than others."""
+    value: Floats = _averages(np.ones((1, len(matrix))), matrix, weight)[0]
+    if mean != "win_rate":
+        # a mean over fewer columns measures something else
+        value[np.isnan(matrix).any(axis=0)] = np.nan
+    return value
+
+
+def _ranked_by_mean(columns: Sequence[Column], pool: Sequence[str], *, has_scores: bool, ci: float) -> pl.DataFrame:
+    """Return model, mean, mean_rank, mean_rank_low and mean_rank_high; no rows if the columns have no common mean."""
+    names = ("rank", "rank_low", "rank_high")
+    schema = {"model": pl.String, "mean": pl.Float64, **{f"mean_{name}": pl.Int64 for name in names}}
+    kinds = {(column.unit, column.higher_is_better) for column in columns}
+    matrix, weight = np.array([column.values for column in columns]), np.ones(len(columns))
+    value = _values(matrix, weight, "mean")
+    eligible = ~np.isnan(value)
+    if len(kinds) > 1 or eligible.sum() < 2:
+        return pl.DataFrame(schema=schema)
+    up = columns[0].higher_is_better
+    signs = (
+        _mean_bounds(columns, pool, value, weight, eligible, ci)[3]
+        if has_scores
+        else _over_scenarios(matrix, value, up=up, ci=ci)
+    )
+    ranked = _ranked(pool, value if up else -value, eligible, signs)
+    means = pl.DataFrame({"model": list(pool), "mean": value}).with_columns(pl.col("mean").fill_nan(None))
+    renamed = ranked.select("model", **{f"mean_{name}": pl.col(name) for name in names})
+    return means.join(renamed, on="model", how="left", maintain_order="left").select(list(schema))
+
+
+def _few_units(columns: Sequence[Column], estimates: Sequence[Estimates] | None, ci: float) -> list[str]:
+    """Return notes on the columns with too few sampling units to distinguish models, and on few columns."""
+    if estimates is None:
+        n, needed = len(columns), units_needed(1 - ci)
+        if n < needed:
+            return [f"few columns: {n} can't distinguish models at {ci:.0%}, so every rank is possible; {needed} can"]
+        return [f"few columns: {n}, so only large differences are significant"] if n < FEW_CLUSTERS else []
+    needed = units_needed((1 - ci) / len(columns))
+    few = {
+        column.name: len(estimate.units)
+        for column, estimate in zip(columns, estimates, strict=True)
+        if estimate.units is not None and len(estimate.units) < needed
+    }
+    return [
+        f"too few clusters for ranks in {name!r}: {n}; at least {needed} are needed"
+        for name, n in list(few.items())[:3]
+    ]
 
 
 def _check(columns: Sequence[Column], pool: Sequence[str], mean: str, ci: float) -> None:
@@ -235,15 +313,6 @@ def _check(columns: Sequence[Column], pool: Sequence[str], mean: str, ci: float)
             f"leaderboard(mean={mean!r}): the columns have different units or directions, so they have no mean: "
             f"{units}. Select some with columns=…, or write mean='win_rate'."
         )
-
-
-def _rates(values: Floats) -> Floats:
-    """Return the win rates of models with a value; NaN if only one has a value."""
-    present = np.flatnonzero(~np.isnan(values))
-    rates = np.full(len(values), np.nan)
-    if len(present) > 1:
-        rates[present] = win_rates(values[present])
-    return rates
 
 
 def _ranked(pool: Sequence[str], value: Floats, eligible: Flags, overall: Signs) -> pl.DataFrame:
@@ -295,12 +364,16 @@ def _mean_bounds(
     index = np.flatnonzero(eligible)
     share = weight / weight.sum()
     covariance: Floats | None = np.zeros((len(index), len(index)))
-    df_terms, clusters = np.zeros(len(index)), np.full(len(index), np.inf)
+    df_terms, clusters, n_units = np.zeros(len(index)), np.full(len(index), np.inf), np.zeros(len(index))
+    units: list[Floats] | None = []
     for column, part in zip(columns, share, strict=True):
         estimates = column.estimates
         assert estimates is not None
         positions = np.searchsorted(estimates.index, index)
         clusters = np.minimum(clusters, estimates.clusters[positions])
+        n_units += estimates.clusters[positions]
+        if units is not None:
+            units = None if estimates.units is None else [*units, part * estimates.units[:, positions]]
         if estimates.covariance is None or covariance is None:
             covariance = None
             continue
@@ -320,7 +393,8 @@ def _mean_bounds(
         low[index] = np.where(variance > 0, np.maximum(low[index], 0.0), alike[0])
         high[index] = np.where(variance > 0, np.minimum(high[index], 1.0), alike[1])
     up = value[index] if columns[0].higher_is_better else -value[index]
-    overall = Estimates(index, up, covariance, df, clusters)
+    stacked = np.vstack(units) if units else None
+    overall = Estimates(index, up, covariance, df, n_units, units=stacked)
     signs = significant_signs([overall], len(value), ci)[0]
     if len(columns) == 1:
         # the column's own interval, which depends on the type of its scores
@@ -334,33 +408,45 @@ def _mean_bounds(
     return low, high, "t (CR2) over instances", signs
 
 
-def _over_scenarios(matrix: Floats, weight: Floats, value: Floats, *, up: bool, ci: float) -> Signs:
-    """Return the signs of differences that are significant over samples of columns, paired."""
-    present = ~np.isnan(matrix)
-    count = present.sum(axis=0)
-    index = np.flatnonzero(~np.isnan(value) & (count > 1))
-    matrix, present, count, average = matrix[:, index], present[:, index], count[index], value[index]
-    share = weight[:, None] / (present * weight[:, None]).sum(axis=0)
-    residual = np.where(present, share * (matrix - average) * np.sqrt(count / (count - 1)), 0.0)
-    signed = average if up else -average
-    alike = Estimates(index, signed, residual.T @ residual, count - 1.0, count.astype(np.float64), score=False)
-    return significant_signs([alike], len(value), ci)[0]
+def _over_scenarios(matrix: Floats, value: Floats, *, up: bool, ci: float) -> Signs:
+    """Return the signs of differences that are significant over samples of columns, paired, by sign flips."""
+    index = np.flatnonzero(~np.isnan(value))
+    signs = np.zeros((len(value), len(value)), dtype=np.int8)
+    signs[np.ix_(index, index)] = flip_signs(matrix[:, index] if up else -matrix[:, index], 1 - ci)
+    return signs
 
 
-def _bootstrap(matrix: Floats, weight: Floats, eligible: Flags, ci: float) -> Interval:
-    """Return the percentile interval of each mean over samples of columns; the pool is fixed."""
+def _over_columns(matrix: Floats, weight: Floats, value: Floats, ci: float, *, bounded: bool) -> Interval:
+    """Return the t interval of each mean over samples of columns; the pool is fixed.
+
+    Args:
+        matrix: The values of columns (rows) and models.
+        weight: The weight of each column.
+        value: The mean of each model.
+        ci: The level.
+        bounded: Whether values are between 0 and 1. Intervals are then cut there, and a model whose columns are all
+            equal has the exact interval.
+    """
     number, none = len(matrix), np.full(matrix.shape[1], np.nan)
     if number < 2:
         return none, none, "no interval: only one column"
-    rounded = np.round(np.nan_to_num(matrix, nan=-1.0), 12) + 0.0
-    key = hashlib.sha256(rounded.tobytes() + weight.tobytes()).digest()
-    generator = np.random.Generator(np.random.PCG64(int.from_bytes(key[:16], "little")))
-    counts = generator.multinomial(number, np.full(number, 1 / number), size=REPLICATES).astype(np.float64)
-    averages = _averages(counts, matrix[:, eligible], weight)
-    low, high = none.copy(), none.copy()
-    low[eligible], high[eligible] = np.nanquantile(averages, [(1 - ci) / 2, (1 + ci) / 2], axis=0)
+    present = ~np.isnan(matrix)
+    count = present.sum(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        share = weight[:, None] / (present * weight[:, None]).sum(axis=0)
+        residual = np.where(present, share * (matrix - value) * np.sqrt(count / (count - 1)), 0.0)
+        variance = (residual**2).sum(axis=0)
+        low, high = t_interval(value, variance, count - 1.0, ci)
+        alike = unanimous(value, count, ci)
+    equal, known = variance <= 1e-20, ~np.isnan(value) & (count > 1)
+    if bounded:
+        low, high = (
+            np.clip(np.where(equal, same, end), 0.0, 1.0) for same, end in zip(alike, (low, high), strict=True)
+        )
+    else:
+        known &= ~equal
     few = ", few columns" if number < FEW_CLUSTERS else ""
-    return low, high, f"bootstrap over {number} columns ({REPLICATES:,}){few}"
+    return np.where(known, low, np.nan), np.where(known, high, np.nan), f"t over {number} columns{few}"
 
 
 def _cells(column: Column, pool: Sequence[str], rates: Floats, signs: "Signs | None") -> pl.DataFrame:

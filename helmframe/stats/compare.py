@@ -19,6 +19,7 @@ from helmframe.stats.encoded_rows import (
     build_cluster_index,
     cluster_sums,
     encode_rows,
+    lengths,
     merge_names,
     numbered,
     residuals,
@@ -59,6 +60,7 @@ COMPARISON = {
     "n_dropped": pl.Int64(),
     "n_error": pl.Int64(),
     "n_clusters": pl.Int64(),
+    "higher_is_better": pl.Boolean(),
 }
 # Up to these numbers of rows, and of rows × clusters, all rows are treated as one set that shares clusters.
 _FEW, _DENSE = 500, 50_000_000
@@ -115,8 +117,8 @@ def compare(
         base: The value to compare the others with; default the first, for perturbations the original.
         on: The columns that identify an instance on both sides. Subset and cluster of an instance are those of the
             base.
-        fractions: The metrics whose scores are in [0, 1]; default those whose scores are all 0 or 1. Their intervals
-            stay within ±1, also if all pairs are equal.
+        fractions: The metrics whose scores are in [0, 1]; default those whose scores are all 0 or 1. They get Tango's
+            score interval, at the effective sample size for clusters and subsets; others get t.
         errors: The action if more than 1 % of a side's requests failed: "refuse"; "drop" these instances on both sides;
             "worst" counts a failure as the metric's worst bound.
         ranges: A dict of metric → smallest and largest value, for "worst"; default 0 and 1 for fractions.
@@ -129,7 +131,7 @@ def compare(
         test (its name), mde (minimum detectable effect: the smallest true difference that a comparison with this
         standard error detects with power 80 %), win, tie, loss (instances where a is better, equal, worse), n (paired
         instances), n_dropped (instances that lack a score on one side: absent or failed), n_error (those of them that
-        both sides were run on), n_clusters. The rows are sorted by `by`, metric and a.
+        both sides were run on), n_clusters, higher_is_better. The rows are sorted by `by`, metric and a.
 
     Raises:
         UnknownNameError: If a column of `by` or `on`, or the base, is unknown.
@@ -138,7 +140,8 @@ def compare(
         NotComparableError: If the axis has only one value, or too many requests failed.
 
     Source: Fisher 1935; Phipson & Smyth 2010; Fagerland, Lydersen & Laake 2013; Holm 1979; Bloom 1995, Evaluation
-        Review 19:547 (mde); Chernozhukov, Chetverikov & Kato 2013 (joint); the interval as in `estimate`.
+        Review 19:547 (mde); Chernozhukov, Chetverikov & Kato 2013 (joint); Tango 1998, Statistics in Medicine 17:891
+        (interval); its variance as in `estimate`.
     """
     if "instance_id" not in on:
         raise ArgumentError(
@@ -169,28 +172,48 @@ def compare(
     strata = weigh_strata(nest.table, columns, mean).join(groups, on=columns, nulls_equal=True, maintain_order="left")
     clusters = _clusters(pairs, nest, strata)
     fraction = pl.col("metric").is_in(_binary(rows) if fractions is None else list(fractions))
-    joint = with_interval(estimates, fraction, ci=joint_level(_covariances(clusters), ci), least=-1.0)
-    table = (
-        groups.join(with_interval(estimates, fraction, ci=ci, least=-1.0), on=columns, how="left", nulls_equal=True)
-        .join(
-            joint.select(*columns, joint_low="ci_low", joint_high="ci_high"), on=columns, how="left", nulls_equal=True
-        )
-        .join(_levels(pairs, nest, strata, higher_is_better), on="group", how="left")
-        .sort("group")
+    estimates = groups.join(estimates, on=columns, how="left", nulls_equal=True).join(
+        _levels(pairs, nest, strata, higher_is_better), on="group", how="left"
     )
+    tested = _with_tests(estimates.sort("group"), clusters)
+    table = _with_intervals(tested, fraction, ci, joint_level(_covariances(clusters), ci))
     counts = pl.col("n", "n_clusters", "win", "tie", "loss")
+    return table.with_columns(
+        counts.fill_null(0),
+        interval=pl.when(pl.col("n").fill_null(0) == 0)
+        .then(pl.lit("no interval: no instance was completed by both sides"))
+        .otherwise("interval"),
+        mde=pl.when(pl.col("stderr") > 0).then(_mde(table, ci)),
+        a=axis,
+        b=pl.lit(base),
+        difference="value",
+        higher_is_better=pl.col("metric").replace_strict(dict(higher_is_better), default=None, return_dtype=pl.Boolean),
+    ).select(*keys, *(pl.col(name).cast(dtype) for name, dtype in COMPARISON.items()))
+
+
+def _with_intervals(table: pl.DataFrame, fraction: pl.Expr, ci: float, joint: float) -> pl.DataFrame:
+    """Return the table with the intervals of both levels; the interval excludes 0 if and only if p is below 1 − ci.
+
+    Interval and test are nearly, not exactly, dual: McNemar's mid-p is of a conditional test, and sign flips have no
+    standard error. The end next to 0 is moved to 0, or just next to it, if they disagree.
+    """
+    joint_ends = {"joint_low": "ci_low", "joint_high": "ci_high"}
+    wide = with_interval(table, fraction, ci=joint, least=-1.0).select("group", **joint_ends)
+    low, high, at_zero = pl.col("ci_low"), pl.col("ci_high"), pl.col("p") >= 1 - ci
+    just = pl.col("value") * 1e-6  # just next to 0, on the side of the value
     return (
-        _with_tests(table, clusters)
+        with_interval(table, fraction, ci=ci, least=-1.0)
         .with_columns(
-            counts.fill_null(0),
-            pl.col("interval").fill_null("no interval: no instance was completed by both sides"),
-            mde=pl.when(pl.col("stderr") > 0).then(_mde(table, ci)),
-            a=axis,
-            b=pl.lit(base),
-            difference="value",
+            ci_low=pl.when(at_zero & (low > 0)).then(0.0).when(~at_zero & (low <= 0) & (just > 0)).then(just)
+            .otherwise(low),
+            ci_high=pl.when(at_zero & (high < 0)).then(0.0).when(~at_zero & (high >= 0) & (just < 0)).then(just)
+            .otherwise(high),
         )
-        .select(*keys, *(pl.col(name).cast(dtype) for name, dtype in COMPARISON.items()))
-    )
+        .join(wide, on="group", how="left", maintain_order="left")
+        .with_columns(
+            joint_low=pl.min_horizontal("joint_low", "ci_low"), joint_high=pl.max_horizontal("joint_high", "ci_high")
+        )
+    )  # fmt: skip
 
 
 def _base(rows: pl.LazyFrame, axis: str, base: str | None) -> str:
@@ -211,14 +234,20 @@ def _binary(rows: pl.LazyFrame) -> list[str]:
 
 
 def _clusters(pairs: Pairs, nest: ClusterIndex, strata: pl.DataFrame) -> pl.DataFrame:
-    """Return per stratum and cluster its contribution to the difference of its group, and its residual (CR2)."""
+    """Return per group and cluster its contribution to the difference, and its residual (CR2)."""
     stratum = nest.stratum_of_cluster
     totals = cluster_sums(nest, pairs.a - pairs.b)
     share = (strata["weight"] / strata["size"]).to_numpy()[stratum]
-    return strata.select("group", "scenario")[stratum].with_columns(
+    clusters = strata.select("group", "scenario")[stratum].with_columns(
         cluster=pl.Series(pairs.rows.cluster[nest.unit]),
         added=pl.Series(share * totals),
         influence=pl.Series(share * residuals(nest, totals)),
+    )
+    if pairs.rows.alone:
+        return clusters
+    # a cluster in several subsets is one cluster
+    return clusters.group_by("group", "scenario", "cluster", maintain_order=True).agg(
+        stable_sum(pl.col("added")), stable_sum(pl.col("influence"))
     )
 
 
@@ -264,7 +293,7 @@ def _connected_entries(row: Numbers, column: Numbers, rows: int) -> list[Numbers
 def _levels(
     pairs: Pairs, nest: ClusterIndex, strata: pl.DataFrame, higher_is_better: Mapping[str, bool]
 ) -> pl.DataFrame:
-    """Return value_a, value_b, single, win, tie and loss per group."""
+    """Return value_a, value_b, discordance (the mean squared difference), single, win, tie and loss per group."""
     directions = metric_directions(strata["metric"], higher_is_better)
 
     def count_instances(flags: Flags) -> pl.Series:
@@ -277,9 +306,13 @@ def _levels(
     better = pl.Series([directions[metric] for metric in strata["metric"]], dtype=pl.Boolean)
     share = pl.col("weight") / pl.col("size")
     sides = {"total_a": pairs.a, "total_b": pairs.b}
+    instance_gain = gain / lengths(nest.of_instance, len(nest.order))
+    square = sums(sums(instance_gain**2, nest.of_cluster), nest.of_stratum)
     added = {name: pl.Series(totals(nest, values)) for name, values in sides.items()}
     return (
-        strata.with_columns(up=up, down=down, better=better, several=count_instances(several), **added)
+        strata.with_columns(
+            up=up, down=down, better=better, several=count_instances(several), square=pl.Series(square), **added
+        )
         .with_columns(
             win=pl.when("better").then("up").otherwise("down"), loss=pl.when("better").then("down").otherwise("up")
         )
@@ -287,6 +320,7 @@ def _levels(
         .agg(
             value_a=stable_sum(share * pl.col("total_a")),
             value_b=stable_sum(share * pl.col("total_b")),
+            discordance=stable_sum(share * pl.col("square")),
             single=pl.col("several").sum() == 0,
             win=pl.col("win").sum(),
             loss=pl.col("loss").sum(),
@@ -434,6 +468,11 @@ def _covariance(
     compared: pl.DataFrame, reference: pl.DataFrame, keys: Sequence[str], outer: Sequence[str]
 ) -> pl.DataFrame:
     """Return per group the covariance of the two sides, from the contributions of each cluster to both."""
-    on = merge_names(outer, (*STRATUM, "cluster"))
-    pairs = compared.join(reference, on=on, how="inner", nulls_equal=True, suffix="_reference")
+    # a cluster in several subsets is one cluster
+    on = merge_names(outer, ("scenario", "cluster"))
+    sides = [
+        side.group_by(merge_names(columns, ("scenario", "cluster")), maintain_order=True).agg(pl.col("influence").sum())
+        for side, columns in ((compared, keys), (reference, outer))
+    ]
+    pairs = sides[0].join(sides[1], on=on, how="inner", nulls_equal=True, suffix="_reference")
     return pairs.group_by(keys).agg(shared=(pl.col("influence") * pl.col("influence_reference")).sum())

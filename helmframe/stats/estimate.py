@@ -36,7 +36,8 @@ def estimate(rows: pl.LazyFrame | pl.DataFrame, by: Sequence[str], value: str, *
     subset; with one instance per cluster it is s²/n. Its degrees of freedom are Bell & McCaffrey's: clusters − subsets
     if all clusters have the same size, fewer otherwise. Several trials are crossed with instances, because one sample
     of few-shot examples serves a whole subset. Their component is added from two-way mean squares. A single trial
-    contains no information about other samples of examples.
+    contains no information about other samples of examples. A cluster in several subsets of a scenario is one cluster:
+    its residuals are added over the subsets before they are squared.
 
     Args:
         rows: Any number of rows per instance, with `scenario, subset, cluster, instance_id`, `by` and `value`. Null
@@ -46,9 +47,11 @@ def estimate(rows: pl.LazyFrame | pl.DataFrame, by: Sequence[str], value: str, *
         mean: "macro" or "micro".
 
     Returns:
-        `by`, value, variance (null if a subset has fewer than 2 clusters), df, n (instances), n_rows, n_clusters,
+        `by`, value, variance (null if a subset has fewer than 2 clusters), df, n (instances), n_rows, n_clusters
+        (distinct ones),
         n_subsets, n_lonely (subsets with 1 cluster), worth and worth_clusters (Kish's effective number of rows and of
-        clusters, given the unequal weights), binary (all values are 0 or 1), crossed (null with one trial).
+        clusters, given the unequal weights), binary (all values are 0 or 1), crossed (null with one trial), floor and
+        df_most (for clusters and scores of 0 and 1, the least variance and the most degrees of freedom of a fraction).
 
     Source: Cochran 1977 ch. 5; Bell & McCaffrey 2002; Pustejovsky & Tipton 2018; Brennan 2001 (trials); Kish 1965.
     """
@@ -70,6 +73,7 @@ def estimate_of(sums: Sums, by: Sequence[str], *, mean: str = "macro") -> pl.Dat
     else:
         table = table.join(trial_components(sums.cells), on="stratum", how="left")
     crossed = len({trial for _, trial in sums.trials}) > 1
+    clustered = _clustered(sums, table, by)
     square = pl.col("weight") ** 2
     both = (
         table.lazy()
@@ -93,6 +97,19 @@ def estimate_of(sums: Sums, by: Sequence[str], *, mean: str = "macro") -> pl.Dat
             ),
         )
     )
+    if clustered is None:
+        both = both.with_columns(pl.lit(None, dtype=pl.Float64).alias(name) for name in ("floor", "df_most"))
+    else:
+        spans = pl.col("spans").fill_null(value=False)
+        both = both.join(clustered.lazy(), on=by, how="left", nulls_equal=True).with_columns(
+            within=pl.when(spans).then("spanning").otherwise("within"),
+            df_within=pl.min_horizontal("df_within", pl.when(spans).then("df_spanning")),
+            n_clusters=pl.when(spans).then("distinct").otherwise("n_clusters"),
+            worth_clusters=pl.when(spans)
+            .then(pl.min_horizontal("worth_clusters", "distinct"))
+            .otherwise("worth_clusters"),
+        )
+        both = both.drop("spanning", "df_spanning", "distinct", "spans")
     # without the variance of a subset (one cluster) the group has none; a negative component counts as 0
     has_variance = pl.when(pl.col("n_lonely") == 0)
     added = pl.col("across").fill_null(0.0).clip(lower_bound=0.0)
@@ -108,10 +125,78 @@ def estimate_of(sums: Sums, by: Sequence[str], *, mean: str = "macro") -> pl.Dat
     )
 
 
+def _clustered(sums: Sums, strata: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame | None:
+    """Return what named clusters change in each group; None without named clusters.
+
+    Args:
+        sums: The sums of a value's rows.
+        strata: Its strata with mean, size and weight.
+        by: The columns whose values make a group.
+
+    Returns:
+        `by`; spans (whether a cluster is in several subsets of a scenario), spanning (the variance over whole clusters)
+        and df_spanning; distinct (the number of distinct clusters); floor (for scores of 0 and 1, the variance that the
+        intraclass correlation implies) and df_most (twice the degrees of freedom that the fourth moment of the clusters
+        implies; the factor is from simulations).
+
+    Source: Donner & Klar 2000 (design effect of clusters of unequal size; ANOVA estimate of the correlation).
+    """
+    if not sums.named:
+        return None
+    size, total, mean, every = pl.col("size"), pl.col("total"), pl.col("mean"), pl.col("all")
+    share = pl.col("weight") / every
+    keys = merge_names(by, ("scenario",))
+    clusters = (
+        # pooled clusters are in one subset each
+        sums.clusters.filter(pl.col("cluster").is_not_null())
+        .join(strata.select("stratum", *keys, "weight", "mean", all="size"), on="stratum")
+        .with_columns(
+            influence=share * (total - mean * size) / (1 - size / every).sqrt(),
+            expected=share**2 * size,
+        )
+    )
+    per_stratum = clusters.group_by("stratum", *by).agg(
+        between=stable_sum((total / size - mean) ** 2 * size),
+        inside=stable_sum(total * (1 - total / size)),
+        squares=stable_sum(size**2),
+        count=pl.len().cast(pl.Int64),
+        # the binomial variance of the stratum's share of the mean
+        binomial=(pl.col("weight") ** 2 * mean * (1 - mean) / every).first(),
+        every=every.first(),
+    )
+    ms_between = pl.col("between").sum() / (pl.col("count") - 1).sum()
+    ms_inside = pl.col("inside").sum() / (pl.col("every") - pl.col("count")).sum()
+    usual = (pl.col("every") - pl.col("squares") / pl.col("every")).sum() / (pl.col("count") - 1).sum()
+    correlation = (ms_between - ms_inside) / (ms_between + (usual - 1) * ms_inside)
+    correlation = correlation.fill_nan(0.0).fill_null(0.0).clip(0.0, 1.0)
+    design = 1 + (pl.col("squares") / pl.col("every") - 1) * correlation
+    floor = per_stratum.sort("stratum").group_by(by, maintain_order=True).agg(floor=(pl.col("binomial") * design).sum())
+    whole = clusters.group_by(*keys, "cluster").agg(
+        stable_sum(pl.col("influence")), stable_sum(pl.col("expected")), parts=pl.len()
+    )
+    second, fourth = (stable_sum(pl.col("influence") ** power) for power in (2, 4))
+    return (
+        whole.group_by(by)
+        .agg(
+            spanning=second,
+            df_spanning=stable_sum(pl.col("expected")) ** 2 / stable_sum(pl.col("expected") ** 2) - 1,
+            distinct=pl.len().cast(pl.Int64),
+            spans=(pl.col("parts") > 1).any(),
+            df_most=4 * second**2 / (fourth - second**2 / pl.len()).clip(lower_bound=1e-300),
+        )
+        .join(floor, on=by, how="left", nulls_equal=True)
+    )
+
+
 def influences(
     rows: EncodedRows, by: Sequence[str], value: Floats, mask: Flags, *, mean: str = "macro"
 ) -> pl.DataFrame:
-    """Return `by`, scenario, subset, cluster number and influence: residuals whose squares sum to the variance."""
+    """Return `by`, scenario, subset, cluster number, and what each cluster contributes.
+
+    Returns:
+        `by`, scenario, subset, cluster (its number), influence (residuals whose squares, summed over a cluster's
+        subsets, sum to the variance), added (its part of the mean).
+    """
     nest = build_cluster_index(rows, by, mask, None)
     share = weigh_strata(nest.table, by, mean).select(
         *merge_names(by, STRATUM), share=pl.col("weight") / pl.col("size")
@@ -119,7 +204,9 @@ def influences(
     clusters = cluster_sums(nest, value[mask])
     residual = residuals(nest, clusters)
     return share[nest.stratum_of_cluster].with_columns(
-        cluster=pl.Series(rows.cluster[nest.unit]), influence=pl.col("share") * pl.Series(residual)
+        cluster=pl.Series(rows.cluster[nest.unit]),
+        influence=pl.col("share") * pl.Series(residual),
+        added=pl.col("share") * pl.Series(clusters),
     )
 
 
@@ -182,7 +269,7 @@ def add_counts(answers: pl.DataFrame, estimates: pl.DataFrame, by: Sequence[str]
     )
     return (
         counts.join(estimates, on=by, how="left", nulls_equal=True)
-        .with_columns(n=pl.col("n").fill_null(0), interval=interval)
+        .with_columns(pl.col("n", "n_clusters").fill_null(0), interval=interval)
         .sort(by)
     )
 

@@ -4,11 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 
+import numpy as np
 import polars as pl
 
 from helmframe._core.registry import render
 from helmframe.errors import ArgumentError, NotComparableError
 from helmframe.stats.failures import ERRORS_ALLOWED, check_errors
+from helmframe.stats.intervals import clopper_pearson
 from helmframe.stats.power import POWER
 
 PASS, FAIL, UNDECIDED = "pass", "fail", "undecided"
@@ -64,14 +66,17 @@ def gate(
 
     An interval on the good side of the line passes, and one on the other side fails. An interval that includes the line
     is undecided; n_needed instances would decide it with power 80 % if the true value is the estimate. A row exactly on
-    the line fails in (1 − ci)/2 of runs, 2.5 %, and a better one less often. For comparisons the joint intervals count,
-    so this holds for all rows together. For a table with several rows, compute its intervals at ci = 1 − 0.05 / rows.
+    the line fails in at most (1 − ci)/2 of runs, 2.5 %, and a better one less often. Near 0 and 1, Wilson's interval
+    misses more often on one side, so its rows get the exact Clopper–Pearson interval at the same effective number of
+    instances. For comparisons the joint intervals count, with a continuity correction of half an instance for
+    fractions, so this holds for all rows together. For a table with several rows, compute its intervals at
+    ci = 1 − 0.05 / rows.
 
     >>> from helmframe.stats.table import table
     >>> scores = pl.DataFrame({"instance_id": range(10), "score": [1, 1, 1, 0, 1, 1, 0, 1, 1, 1]})
     >>> result = gate(table(scores), at_least=0.7)
     >>> result.verdict, result.exit_code, result.table["n_needed"].item()
-    ('undecided', 3, 197)
+    ('undecided', 3, 260)
 
     Args:
         table: A table of `hf.stats.table` (with `at_least` or `at_most`), or of `hf.stats.compare` (with `margin`).
@@ -117,6 +122,7 @@ def gate(
             raise ArgumentError(f"gate({argument}={threshold!r}): {argument} must be a finite number, such as 0.3.")
         _check_columns(table, "hf.stats.table", ["metric", "value", "ci_low", "ci_high", "n"])
         _check_failures(table, errors)
+        table = _with_exact_ends(table, ci)
         rows, line = table.with_columns(got="value", low="ci_low", high="ci_high"), float(threshold)
         if at_least is None:
             rows, line = _negate(rows), -line
@@ -134,6 +140,34 @@ def gate(
         else f"at most {at_most:g}"
     )  # fmt: skip
     return Gate(judged, criterion + (", undecided counts as fail" if strict else ""), verdict)
+
+
+def _with_exact_ends(table: pl.DataFrame, ci: float) -> pl.DataFrame:
+    """Return the table with the exact interval in place of Wilson's, which misses more often on one side near 0 and 1.
+
+    The effective number of instances n is that of Wilson's interval: the ends are the roots of a quadratic equation, so
+    low · high = p²/(1 + z²/n) and (1 − low)(1 − high) = (1 − p)²/(1 + z²/n).
+    """
+    if "interval" not in table.columns:
+        return table
+    from scipy.special import ndtri
+
+    is_wilson = table["interval"].cast(pl.String).str.contains("Wilson").fill_null(value=False).to_numpy()
+    if not is_wilson.any():
+        return table
+    p, low, high = (table[name].cast(pl.Float64).to_numpy() for name in ("value", "ci_low", "ci_high"))
+    upper = p >= 0.5
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.where(upper, p**2 / (low * high), (1 - p) ** 2 / ((1 - low) * (1 - high)))
+        n = float(ndtri((1 + ci) / 2)) ** 2 / (ratio - 1)
+    exact_low, exact_high = clopper_pearson(p * n, n, ci)
+    name = pl.col("interval").str.replace("modified Wilson", "Clopper–Pearson at the effective n")
+    wilson = pl.Series(is_wilson & np.isfinite(exact_low) & np.isfinite(exact_high))
+    return table.with_columns(
+        ci_low=pl.when(wilson).then(pl.Series(exact_low)).otherwise("ci_low"),
+        ci_high=pl.when(wilson).then(pl.Series(exact_high)).otherwise("ci_high"),
+        interval=pl.when(wilson).then(name.str.replace("Wilson", "Clopper–Pearson")).otherwise("interval"),
+    )
 
 
 def _check_failures(table: pl.DataFrame, errors: str) -> None:
@@ -157,12 +191,22 @@ def _check_failures(table: pl.DataFrame, errors: str) -> None:
 
 
 def _gains(table: pl.DataFrame, higher_is_better: Mapping[str, bool]) -> pl.DataFrame:
-    """Return how much better a is than b, and its joint interval."""
+    """Return how much better a is than b, and its joint interval.
+
+    A score interval of a difference gets a continuity correction of half an instance: if few pairs differ, it misses
+    more often on one side.
+    """
+    is_score = pl.col("interval").str.starts_with("Tango") if "interval" in table.columns else pl.lit(value=False)
+    correction = pl.when(is_score).then(0.5 / pl.col("n")).otherwise(0.0)
+    low = (pl.col("joint_low") - correction).clip(lower_bound=pl.min_horizontal("joint_low", -1.0))
+    high = (pl.col("joint_high") + correction).clip(upper_bound=pl.max_horizontal("joint_high", 1.0))
     up = pl.col("metric").replace_strict(higher_is_better, default=True, return_dtype=pl.Boolean)
     return table.with_columns(
         got=pl.when(up).then("difference").otherwise(-pl.col("difference")),
-        low=pl.when(up).then("joint_low").otherwise(-pl.col("joint_high")),
-        high=pl.when(up).then("joint_high").otherwise(-pl.col("joint_low")),
+        low=pl.when(up).then(low).otherwise(-high),
+        high=pl.when(up).then(high).otherwise(-low),
+        joint_low=low,
+        joint_high=high,
     )
 
 

@@ -10,7 +10,7 @@ import polars as pl
 
 from helmframe._schema import ORIGINAL
 from helmframe.errors import ArgumentError, NotComparableError, SourceMissingError, UnknownNameError
-from helmframe.stats.board import Column, Leaderboard, build_leaderboard
+from helmframe.stats.board import Column, Leaderboard, build_leaderboard, rates_of
 from helmframe.stats.encoded_rows import (
     STRATUM,
     EncodedRows,
@@ -28,7 +28,7 @@ from helmframe.stats.estimate import estimate_of, floats, group_keys, influences
 from helmframe.stats.failures import Range, metric_directions, resolve_ranges, treat_failures
 from helmframe.stats.frames import as_scores
 from helmframe.stats.intervals import with_interval
-from helmframe.stats.ranks import Estimates
+from helmframe.stats.ranks import FLIPPED_UNITS, Estimates
 from helmframe.stats.sums import sums_of
 
 # The smallest share of a column's instances that a model may have.
@@ -55,7 +55,8 @@ def leaderboard(
     A column is a metric of a scenario. A cell is the mean score of original inputs, over subsets. A column counts the
     instances for which all its models have a score; the others are dropped for every model, and counted. All pairs of
     models are compared over the same clusters (paired, by the covariance of their means), with intervals that are
-    simultaneous over all pairs and columns (max-|t| bootstrap). The best possible rank of a model is 1 + the number of
+    simultaneous over all pairs and columns (max-|t| bootstrap). Columns with at most 60 clusters use sign flips of
+    whole clusters instead, which are valid for few clusters. The best possible rank of a model is 1 + the number of
     significantly better models, and the worst is the number of all models − the number of significantly worse ones. The
     lowest and highest win rates assume that all undecided pairs are lost or won. With several trials the intervals are
     conditional on their few-shot examples.
@@ -180,6 +181,8 @@ def _column(
     index = np.array([number[model] for model in cells["model"]])
     values = np.full(len(pool), np.nan)
     values[index] = cells["value"].to_numpy()
+    by_cluster, added = (_by_cluster(residuals, cells["model"].to_list(), name) for name in ("influence", "added"))
+    sign = 1.0 if higher_is_better else -1.0
     return Column(
         name=name,
         values=values,
@@ -188,18 +191,19 @@ def _column(
         size=float(cells["n"].max() or 0),  # type: ignore[arg-type]
         estimates=Estimates(
             index=index,
-            value=values[index] if higher_is_better else -values[index],
-            covariance=_covariance(residuals, cells["model"].to_list()),
+            value=sign * values[index],
+            covariance=None if by_cluster is None else by_cluster @ by_cluster.T,
             df=cells["df"].cast(pl.Float64).fill_null(1.0).to_numpy(),
             clusters=cells["n_clusters"].cast(pl.Float64).to_numpy(),
+            units=None if added is None or added.shape[1] > FLIPPED_UNITS else sign * added.T,
         ),
         cells=cells,
     )
 
 
-def _covariance(residuals: pl.DataFrame, models: Sequence[str]) -> "Floats | None":
-    """Return the covariance of the models' means over shared clusters; None if a subset has one cluster."""
-    influence = residuals["influence"].to_numpy()
+def _by_cluster(residuals: pl.DataFrame, models: Sequence[str], name: str) -> "Floats | None":
+    """Return a column of `influences` as a matrix of models and shared clusters; None if a subset has one cluster."""
+    influence = residuals[name].to_numpy()
     if not np.isfinite(influence).all():
         return None
     number = {model: index for index, model in enumerate(models)}
@@ -208,8 +212,7 @@ def _covariance(residuals: pl.DataFrame, models: Sequence[str]) -> "Floats | Non
     shape = len(models), len(clusters)
     added = np.bincount(row * shape[1] + column, weights=influence, minlength=shape[0] * shape[1])
     matrix: Floats = np.asarray(added, dtype=np.float64).reshape(shape)
-    covariance: Floats = matrix @ matrix.T
-    return covariance
+    return matrix
 
 
 @dataclass(frozen=True)
@@ -299,7 +302,9 @@ def leaderboard_of_means(
     """Rank models by published means: one row per model, one column per scenario.
 
     Only the means are known, so the sampling units are scenarios: intervals and ranks cover the choice of similar
-    scenarios. `results.leaderboard()` ranks scores, whose sampling units are instances.
+    scenarios. Models are distinguished by sign flips of whole scenarios, so at least 6 scenarios are needed at the
+    level 95 %. With fewer, every rank is possible. `results.leaderboard()` ranks scores, whose sampling units are
+    instances.
 
     >>> means = pl.DataFrame({"model": ["a", "b", "c"], "MMLU": [0.71, 0.64, 0.5], "GSM8K": [0.6, 0.4, 0.5]})
     >>> board = leaderboard_of_means(means)
@@ -308,7 +313,7 @@ def leaderboard_of_means(
 
     Args:
         means: A Polars frame, or a CSV file. An empty cell or a dash means no value.
-        columns: The columns of scenarios; default all with numbers. Exclude a published mean of the others.
+        columns: The columns of scenarios; default all. A published mean or mean win rate of the others is refused.
         model: The column with the models' names; default the first text column.
         mean: "win_rate" or "mean", as in `hf.stats.leaderboard`.
         lower_is_better: The columns where lower values are better.
@@ -317,7 +322,8 @@ def leaderboard_of_means(
     Raises:
         SourceMissingError: If the file does not exist.
         UnknownNameError: If a column is unknown.
-        ArgumentError: If a value isn't a number, a model has no name or several rows, or there is only one model.
+        ArgumentError: If a value isn't a number, a model has no name or several rows, there is only one model, or a
+            column is the mean or the mean win rate of the others.
     """
     frame = _frame(means)
     if {"instance_id", "score"} <= set(frame.columns):
@@ -340,11 +346,64 @@ def leaderboard_of_means(
         raise ArgumentError(
             "leaderboard_of_means(mean='micro'): published means have no number of instances. Write mean='mean'."
         )
+    values = {name: np.array(_numbers(frame[name]), dtype=np.float64) for name in chosen}
+    _refuse_summaries(values, lower_is_better)
     board_columns = [
-        Column(name, np.array(_numbers(frame[name]), dtype=np.float64), higher_is_better=name not in lower_is_better)
-        for name in chosen
+        Column(name, column, higher_is_better=name not in lower_is_better) for name, column in values.items()
     ]
     return build_leaderboard(board_columns, pool, mean=mean, ci=ci)
+
+
+# A column is the mean of others only if at least this number of models agree.
+_MODELS_OF_SUMMARY = 3
+_CHANCE = 1e-4
+
+
+def _refuse_summaries(values: Mapping[str, Floats], lower_is_better: Collection[str]) -> None:
+    """Raise if a column is the mean or the mean win rate of the other columns, up to their rounding.
+
+    Such a column contains nothing new, and counting it as a scenario makes the others look alike.
+    """
+    names = list(values)
+    if len(names) < 3:
+        return
+    matrix = np.array([values[name] for name in names])
+    signed = matrix * np.array([[-1.0 if name in lower_is_better else 1.0] for name in names])
+    rates = np.array([rates_of(row) for row in signed])
+    steps = [_rounding(row) for row in matrix]
+    for index, name in enumerate(names):
+        others = np.arange(len(names)) != index
+        rounding = (steps[index] + min(steps[:index] + steps[index + 1 :])) / 2
+        # published win rates are of values with more decimals, which have fewer ties
+        for noun, every, tolerance in (("mean", matrix, rounding), ("mean win rate", rates, max(rounding, 0.005))):
+            cells = every[others]
+            present = ~np.isnan(cells)
+            count = present.sum(axis=0)
+            known = (count > 1) & ~np.isnan(matrix[index])
+            mean = np.where(present, cells, 0.0).sum(axis=0) / np.maximum(count, 1)
+            gap = np.abs(matrix[index] - mean)[known]
+            spread = float(np.ptp(matrix[index][known])) if known.any() else 0.0
+            # the probability that all models agree by chance
+            chance = (2 * tolerance / spread) ** float(known.sum()) if spread > 2 * tolerance else 1.0
+            if known.sum() >= _MODELS_OF_SUMMARY and chance < _CHANCE and np.all(gap <= tolerance * (1 + 1e-6)):
+                raise ArgumentError(
+                    f"leaderboard_of_means(): column {name!r} is the {noun} of the other columns, not a scenario. "
+                    f"Exclude it: columns=[…], or means.drop({name!r})."
+                )
+
+
+def _rounding(values: Floats) -> float:
+    """Return the largest error of values with the number of decimals that these have.
+
+    >>> import numpy as np
+    >>> print(f"{_rounding(np.array([0.25, 0.5])):.3f} {_rounding(np.array([0.1234567])):.0e}")
+    0.010 1e-07
+    """
+    known = values[~np.isnan(values)]
+    for decimals in range(7):
+        if np.allclose(known, np.round(known, decimals), rtol=0.0, atol=1e-9):
+            return float(10.0**-decimals)
+    return 1e-7
 
 
 def _frame(means: pl.DataFrame | str | Path) -> pl.DataFrame:

@@ -1,4 +1,7 @@
-"""Confidence sequences: intervals that are valid at every look, for scores of instances sampled without replacement."""
+"""Confidence sequences: intervals that are valid at every look.
+
+They are about the population that the instances stand for, or about the mean of a finite set of instances.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -18,18 +21,26 @@ STAKES = (0.9, 0.64, 0.45, 0.32, 0.16, 0.08, 0.04, 0.02)
 
 def sequential(
     scores: "pl.Series | Sequence[float] | Floats",
-    population: int,
+    population: int | None = None,
     *,
     sizes: "Sequence[float] | Floats | None" = None,
     binary: bool = False,
     bounds: tuple[float, float] = (0.0, 1.0),
     ci: float = 0.95,
 ) -> pl.DataFrame:
-    """Return the interval of the mean over the whole population after each score; all intervals are valid at once.
+    """Return the interval of the mean after each score; all intervals are valid at once.
 
-    The scores may therefore be monitored, and the run stopped at any time, for any reason: in a share `ci` of all
-    orders, no interval of the sequence misses the mean. The intervals cover the mean of this population, which is known
-    once all instances have run. Each interval lies within the previous ones, unless these exclude the current mean.
+    The scores may therefore be monitored, and the run stopped at any time, for any reason: in a share `ci` of all runs,
+    no interval of the sequence misses the mean. Each interval is within the previous ones, unless these exclude the
+    current mean.
+
+    By default, the mean is that of the population that the instances are sampled from, as for every other interval.
+
+    >>> sequential([1, 1, 0, 1], binary=True).select("n_run", pl.col("ci_low", "ci_high").round(2)).tail(1).rows()
+    [(4, 0.14, 1.0)]
+
+    With `population`, the mean is that of a finite set, such as the instances of one benchmark. It is known once all of
+    them have run:
 
     >>> sequential([1, 1, 0, 1], 4, binary=True).select("n_run", "ci_low", "ci_high").tail(2).rows()
     [(3, 0.5, 0.75), (4, 0.75, 0.75)]
@@ -41,23 +52,24 @@ def sequential(
 
     Args:
         scores: The scores in the order of sampling, which is random and independent of the scores.
-        population: The number of instances (or clusters) in the population.
-        sizes: The weight of every instance in the mean, in sampling order; default equal weights.
+        population: The number of instances (or clusters) of a finite set; None: an unlimited population.
+        sizes: The weight of every instance in the mean, in sampling order; default equal weights. For an unlimited
+            population, at least the weights of the scores; the largest one bounds all weights.
         binary: Whether each score, seen or not, is one of the bounds; the seen scores cannot show this. The interval
             then has a closed form and is slightly narrower.
         bounds: The smallest and largest possible score: (−1, 1) for differences of fractions.
-        ci: The share of orders in which every interval covers the mean.
+        ci: The share of runs in which every interval covers the mean.
 
     Returns:
         n_run, value (the mean so far), ci_low, ci_high, interval (its method); one row per score.
 
     Raises:
         ArgumentError: If a score is unknown or out of bounds, a bound is infinite (as for perplexity), there are more
-            scores than the population, or `sizes` are not positive or not one per unit.
+            scores than the population, or `sizes` are not positive or too few.
 
     Source: Waudby-Smith & Ramdas 2020, NeurIPS, "Confidence sequences for sampling without replacement"
-        (prior–posterior ratio, uniform beta-binomial prior); the same 2024, JRSS-B 86:1, arXiv 2010.09686 (betting
-        without replacement, hedged, the capital spread over a grid of bets).
+        (prior–posterior ratio, uniform beta-binomial prior; without a finite population, the mixture of Robbins 1970);
+        the same 2024, JRSS-B 86:1, arXiv 2010.09686 (betting, hedged, the capital spread over a grid of bets).
     """
     least, most = bounds
     if not (np.isfinite(least) and np.isfinite(most) and least < most):
@@ -68,7 +80,7 @@ def sequential(
     if not 0 < ci < 1:
         raise ArgumentError(f"ci={ci!r}: ci must be between 0 and 1, such as 0.95.")
     values = np.asarray(pl.Series(scores, dtype=pl.Float64, strict=False).fill_null(np.nan), dtype=np.float64)
-    if len(values) > population:
+    if population is not None and len(values) > population:
         raise ArgumentError(
             f"sequential(population={population}): population must be at least the number of scores, {len(values)}."
         )
@@ -79,22 +91,30 @@ def sequential(
         )
     if binary and not np.all((values == least) | (values == most)):
         raise ArgumentError(f"sequential(binary=True): each score must be {least:g} or {most:g}. Write binary=False.")
-    weight = np.ones(population) if sizes is None else np.asarray(sizes, dtype=np.float64)
-    if len(weight) != population or not np.all((weight > 0) & np.isfinite(weight)):
+    units = len(values) if population is None else population
+    weight = np.ones(units) if sizes is None else np.asarray(sizes, dtype=np.float64)
+    right_number = len(weight) >= units if population is None else len(weight) == units
+    if not right_number or not np.all((weight > 0) & np.isfinite(weight)):
         raise ArgumentError(
-            f"sequential(sizes=…): sizes must be {population} positive numbers, one for each unit of the population."
+            f"sequential(sizes=…): sizes must be {units} positive numbers, one for each unit of the population."
+            if population is not None
+            else f"sequential(sizes=…): sizes must be at least {units} positive numbers, one for each score."
         )
-    sampled = SampledPopulation(population, float(weight.sum()), float(weight.max(initial=0.0)))
+    sampled = SampledPopulation(units, float(weight.sum()), float(weight.max(initial=0.0)), population is not None)
     alike = bool(np.all(weight == sampled.largest))
     return confidence_sequence(values, weight[: len(values)], sampled, binary=binary and alike, bounds=bounds, ci=ci)
 
 
 class SampledPopulation(NamedTuple):
-    """The population sampled from: its number of units, their total weight and the largest weight."""
+    """The units sampled from: their number, total weight and largest weight.
+
+    `finite` is whether the mean is that of these units. Otherwise they are themselves a sample.
+    """
 
     units: int
     size: float
     largest: float
+    finite: bool = True
 
 
 def confidence_sequence(
@@ -103,16 +123,21 @@ def confidence_sequence(
     """Return `sequential` of checked scores; `sizes` has only the sizes of these scores, all equal if `binary`."""
     least, most = bounds
     seen = (values - least) / (most - least)
-    ends = _posterior_ratio_ends(seen, sampled.units, 1 - ci) if binary else _betting_ends(seen, sizes, sampled, 1 - ci)
+    if not binary:
+        ends = _betting_ends(seen, sizes, sampled, 1 - ci)
+    elif sampled.finite:
+        ends = _posterior_ratio_ends(seen, sampled.units, 1 - ci)
+    else:
+        ends = _mixture_ends(seen, 1 - ci)
     so_far = np.cumsum(seen * sizes) / np.cumsum(sizes)
     low, high = (least + (most - least) * end for end in _narrow(*ends, so_far))
-    method = "prior–posterior ratio" if binary else "betting"
+    method = f"{'prior–posterior ratio' if binary else 'betting'} (anytime{', this benchmark only' * sampled.finite})"
     return pl.DataFrame({
         "n_run": np.arange(1, len(values) + 1),
         "value": least + (most - least) * so_far,
         "ci_low": low,
         "ci_high": high,
-    }).with_columns(interval=pl.lit(f"{method} (anytime, without replacement)"))  # fmt: skip
+    }).with_columns(interval=pl.lit(method))  # fmt: skip
 
 
 def _narrow(low: Floats, high: Floats, value: Floats) -> tuple[Floats, Floats]:
@@ -151,6 +176,28 @@ def _posterior_ratio_ends(seen: Floats, population: int, alpha: float) -> tuple[
     return low / population, high / population
 
 
+def _mixture_ends(seen: Floats, alpha: float) -> tuple[Floats, Floats]:
+    """Return the range of probabilities whose likelihood is more than α times that under a uniform prior.
+
+    s ones in a sample of t have the likelihood p^s·(1−p)^(t−s), and s!(t−s)!/(t+1)! under the prior. The first is
+    concave in p (in logarithms), so bisection finds both ends.
+    """
+    from scipy.special import betaln, xlogy
+
+    t = np.arange(1, len(seen) + 1, dtype=np.float64)
+    s = np.rint(np.cumsum(seen))
+    needed = np.log(alpha) + betaln(s + 1, t - s + 1)
+    ends = []
+    for limit in (0.0, 1.0):
+        inner, outer = s / t, np.full_like(t, limit)
+        for _ in range(50):
+            middle = (inner + outer) / 2
+            inside = xlogy(s, middle) + xlogy(t - s, 1 - middle) > needed
+            inner, outer = np.where(inside, middle, inner), np.where(inside, outer, middle)
+        ends.append(outer)
+    return ends[0], ends[1]
+
+
 def _outermost(holds: Callable[[Numbers], Flags], outer: Numbers, inner: Numbers) -> Numbers:
     """Return the outermost integer from outer to inner for which `holds` is true."""
     inner = np.where(holds(outer), outer, inner)
@@ -170,7 +217,9 @@ def _betting_ends(seen: Floats, sizes: Floats, sampled: SampledPopulation, alpha
     too, and the end is the last rejected candidate.
 
     For unequal sizes, x is the excess of a cluster's sum over the usual sum of a cluster of its size so far. Otherwise
-    the bets would be on the sizes, which are known. x is shifted and scaled to lie between 0 and 1.
+    the bets would be on the sizes, which are known. x is shifted and scaled to be between 0 and 1.
+
+    For an unlimited population, m' is m itself, and a bet is smaller by the cluster's share of the largest size.
     """
     candidates = np.linspace(0, 1, CANDIDATES + 1)
     stakes = np.array(STAKES)[:, None]
@@ -181,11 +230,15 @@ def _betting_ends(seen: Floats, sizes: Floats, sampled: SampledPopulation, alpha
     limit = 2 / alpha * len(STAKES)
     total, weight = 0.0, 0.0
     for index, (score, size) in enumerate(zip(seen, sizes, strict=True)):
-        n_left = sampled.units - index
-        usual = (total + sampled.largest / 2) / (weight + sampled.largest)
-        rest = (sampled.size * candidates[start:end] - total - usual * (sampled.size - weight)) / n_left
-        mean = rest / sampled.largest + usual
-        excess = (score - usual) * size / sampled.largest + usual
+        if sampled.finite:
+            n_left = sampled.units - index
+            usual = (total + sampled.largest / 2) / (weight + sampled.largest)
+            rest = (sampled.size * candidates[start:end] - total - usual * (sampled.size - weight)) / n_left
+            mean = rest / sampled.largest + usual
+            excess = (score - usual) * size / sampled.largest + usual
+        else:
+            mean = candidates[start:end]
+            excess = mean + (score - mean) * size / sampled.largest
         # no bets on values that rounding may have moved over an edge
         inside = (mean > 1e-9) & (mean < 1 - 1e-9)
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
@@ -200,7 +253,8 @@ def _betting_ends(seen: Floats, sizes: Floats, sampled: SampledPopulation, alpha
         total, weight = total + score * size, weight + size
         ends = candidates[max(start - 1, 0)], candidates[min(end, CANDIDATES)]
         # the mean of the unseen scores is between 0 and 1 too
-        low[index], high[index] = np.clip(ends, total / sampled.size, (total + sampled.size - weight) / sampled.size)
+        bounds = (total, total + sampled.size - weight) if sampled.finite else (0.0, sampled.size)
+        low[index], high[index] = np.clip(ends, bounds[0] / sampled.size, bounds[1] / sampled.size)
     return low, high
 
 
@@ -307,10 +361,20 @@ def cluster_means(instances: pl.LazyFrame, by: Sequence[str], population: Popula
     )
 
 
+# The populations that a mean may be about: that of the instances, or the instances of this benchmark alone.
+POPULATIONS = ("population", "benchmark")
+
+
 def interval_of(
-    clusters: pl.DataFrame, population: Population, bounds: tuple[float, float], *, binary: bool, ci: float
+    clusters: pl.DataFrame,
+    population: Population,
+    bounds: tuple[float, float],
+    *,
+    binary: bool,
+    ci: float,
+    finite: bool = False,
 ) -> dict[str, Any]:
-    """Return the interval of the mean over the population after these clusters, the first in its order.
+    """Return the interval of the mean after these clusters, the first in the order of the population.
 
     Args:
         clusters: The result of `cluster_means`, of one group.
@@ -318,6 +382,7 @@ def interval_of(
         bounds: The smallest and largest possible score.
         binary: Whether every score, seen or not, is one of the bounds.
         ci: The simultaneous level of the intervals of all looks.
+        finite: Whether the mean is that of these instances alone, not that of the population they are sampled from.
 
     Returns:
         n_run and n_total (instances), value, ci_low, ci_high, interval.
@@ -327,7 +392,7 @@ def interval_of(
     if not n_requested:
         return {"n_run": 0, "n_total": population.instances, "value": None, "ci_low": None, "ci_high": None,
                 "interval": "no interval: no instance was run"}  # fmt: skip
-    sampled = SampledPopulation(population.clusters, float(population.instances), population.largest)
+    sampled = SampledPopulation(population.clusters, float(population.instances), population.largest, finite)
     alone = population.clusters == population.instances and sampled.largest == 1
     binary = binary and alone and bool(rows["once"].all())
     weights = rows[_WEIGHT].to_numpy()

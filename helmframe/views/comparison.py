@@ -9,7 +9,7 @@ import polars as pl
 
 from helmframe._core.registry import view
 from helmframe._core.safe_text import display_labels, show_invisible
-from helmframe.views.display import escape_markdown, html_table, markdown_table, number, spread, text_table
+from helmframe.views.display import MARKS, escape_markdown, html_table, markdown_table, number, spread, text_table
 
 if TYPE_CHECKING:
     from helmframe.stats.board import Leaderboard
@@ -75,12 +75,25 @@ def comparison_notes(table: pl.DataFrame) -> list[str]:
         methods = table[column].drop_nulls().unique().sort().to_list()
         if methods:
             notes.append(f"{column}: {'; '.join(methods)}")
+    notes += _directions(table)
     dropped = max(table["n_dropped"].to_list(), default=0)
     if dropped:
         notes.append(f"skipped because a side has no score: up to {dropped:,} instances per row")
     failed = max(table["n_error"].to_list(), default=0) if "n_error" in table.columns else 0
     if failed:
         notes.append(f"of these, with a failed request: up to {failed:,} instances per row")
+    return notes
+
+
+def _directions(table: pl.DataFrame) -> list[str]:
+    """Return a note on the direction of the metrics, which shows the better side."""
+    if "higher_is_better" not in table.columns:
+        return []
+    notes = []
+    for up, noun, sign in ((True, "higher", "above"), (False, "lower", "below")):
+        metrics = table.filter(pl.col("higher_is_better") == up)["metric"].unique().sort().to_list()
+        if metrics:
+            notes.append(f"{noun} is better for {', '.join(map(str, metrics))}: a difference {sign} 0 favours a")
     return notes
 
 
@@ -129,7 +142,10 @@ def _gate_cells(gate: Gate) -> tuple[list[str], list[list[str]]]:
         value = row["difference" if compared else "value"]
         ends = (row["joint_low"], row["joint_high"]) if compared else (row["ci_low"], row["ci_high"])
         cells = [*(str(row[key]) for key in keys), row["verdict"], number(value)]
-        cells += [spread(*ends) or str(row["interval"]), f"{row['n']:,}"]
+        how = str(row.get("interval") or "")
+        shown = spread(*ends)
+        marks = ", ".join(mark for mark in MARKS if mark in how)
+        cells += [f"{shown} {marks}".strip() if shown else how, f"{row['n']:,}"]
         cells += [f"{row['n_needed']:,}" if row["n_needed"] else ""] * undecided
         rows.append(cells)
     return heads, rows
@@ -154,14 +170,17 @@ def leaderboard_cells(board: Leaderboard) -> tuple[list[str], list[list[str]]]:
     """Return the column heads and the rows of a leaderboard."""
     missing = board.table["n_columns"].min() != len(board.columns)
     instances = board.over == "instances"
+    by_mean = board.mean == "win_rate" and board.table["mean_rank"].is_not_null().any()
     heads = ["rank", "rank interval", "ties", "model", _HEADS[board.mean]]
     heads += ["over instances"] * instances + ["over scenarios"] * (len(board.columns) > 1) + ["columns"] * missing
+    heads += ["mean", "rank by mean"] * by_mean
     rows = []
     for row in board.table.head(_SHOWN).iter_rows(named=True):
         cells = [_rank_text(row["rank"]), _ranks(row), row["ties"] or "", row["model"], number(row["value"])]
         cells += [spread(row["ci_low"], row["ci_high"])] * instances
         cells += [spread(row["scenarios_low"], row["scenarios_high"])] * (len(board.columns) > 1)
         cells += [f"{row['n_columns']:,}"] * missing
+        cells += [number(row["mean"]), _ranks(row, "mean_rank")] * by_mean
         rows.append(cells)
     return heads, rows
 
@@ -182,6 +201,7 @@ def leaderboard_notes(board: Leaderboard) -> list[str]:
     more = board.table.height - _SHOWN
     notes = [f"{more:,} more models are not shown"] if more > 0 else []
     notes.append(f"rank intervals: {board.ci:.0%}, simultaneous for all models, over samples of {board.over}")
+    notes += board.notes
     dropped = max(board.cells["n_dropped"].drop_nulls().to_list(), default=0)
     if dropped:
         notes.append(f"dropped because a model has no score: up to {dropped:,} instances per column")
@@ -190,8 +210,8 @@ def leaderboard_notes(board: Leaderboard) -> list[str]:
     return notes
 
 
-def _ranks(row: dict[str, Any]) -> str:
-    low, high = row["rank_low"], row["rank_high"]
+def _ranks(row: dict[str, Any], name: str = "rank") -> str:
+    low, high = row[f"{name}_low"], row[f"{name}_high"]
     return "" if low is None else str(low) if low == high else f"{low}–{high}"
 
 

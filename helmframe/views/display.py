@@ -26,6 +26,8 @@ SHOWN_FROM = 0.01
 # The longest table that is displayed whole.
 MOST_ROWS = 60
 SUFFIXES = (".csv", ".json", ".md", ".tex")
+# The marks of intervals that may cover less often, or are about the benchmark's own instances: these are displayed.
+MARKS = ("n small", "few clusters", "few effective instances", "this benchmark only")
 
 
 @view("Results.text")
@@ -427,9 +429,9 @@ def _html_notes(notes: Sequence[str]) -> str:
 
 
 def _interval(row: Mapping[str, Any]) -> str:
-    """Return the interval, with its method if n is small; without an interval, the reason."""
+    """Return the interval, with its method if it may cover less often; without an interval, the reason."""
     ends, how = spread(row["ci_low"], row["ci_high"]), str(row["interval"])
-    return f"{ends} {how}".strip() if not ends or "n small" in how else ends
+    return f"{ends} {how}".strip() if not ends or any(mark in how for mark in MARKS) else ends
 
 
 def _n_text(row: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from polars.testing import assert_frame_equal
 import helmframe as hf
 from helmframe.early_stopping import monitor
 from helmframe.early_stopping.monitor import StoppingMonitor
-from helmframe.errors import PlanError, UnknownNameError
+from helmframe.errors import ArgumentError, PlanError, UnknownNameError
 from helmframe.results._data import reader_of
 
 N = 800
@@ -64,9 +64,9 @@ def test_it_stops_once_the_interval_is_narrow_and_the_table_says_so() -> None:
     (row,) = results.table().to_dicts()
     assert row["ci_high"] - row["ci_low"] <= 0.12
     assert row["ci_low"] < row["value"] < row["ci_high"]
-    assert row["interval"] == "prior–posterior ratio (anytime, without replacement)"
+    assert row["interval"] == "prior–posterior ratio (anytime)"
     assert (row["n_run"], row["n_total"]) == (row["n"], N)
-    assert row["n_run"] < N / 2
+    assert row["n_run"] < N
     assert results.completions.select(pl.len()).collect().item() == row["n_run"]
     assert f"{row['n_run']} of 800" in repr(results)
     assert "stopped early by precise(0.06)" in repr(results)
@@ -155,7 +155,8 @@ def test_equal_models_run_on_all_instances_and_are_undecided() -> None:
     results = plan.score(until=hf.decided("a", "b"))
     assert set(asked(results).values()) == {120}
     assert not any(each["met"] for each in cells(results))
-    assert "undecided, difference 0.000 [0.000, 0.000], 120 of 120 instances" in repr(results)
+    assert "undecided, difference 0.000 [−" in repr(results).replace("[-", "[−")
+    assert "120 of 120 instances" in repr(results)
 
 
 def test_whole_clusters_are_drawn_and_bets_are_on_their_means(counted: Any) -> None:
@@ -164,7 +165,7 @@ def test_whole_clusters_are_drawn_and_bets_are_on_their_means(counted: Any) -> N
     sizes = results.completions.group_by("cluster").len().collect()["len"]
     assert set(sizes) == {8}
     (row,) = results.table().to_dicts()
-    assert row["interval"] == "betting (anytime, without replacement)"
+    assert row["interval"] == "betting (anytime)"
     assert row["n_run"] < N
 
 
@@ -186,7 +187,8 @@ def test_failed_requests_may_have_been_anything() -> None:
             raise RuntimeError("no")
         return "yes"
 
-    results = questions(200).generate(hf.model(sometimes, name="m")).score(until=hf.precise(0.03))
+    plan = questions(200).generate(hf.model(sometimes, name="m"))
+    results = plan.score(until=hf.precise(0.03, population="benchmark"))
     (row,) = results.table().to_dicts()
     # a tenth failed: were they all wrong, .9 would be right
     assert (row["n_run"], row["n_error"], row["value"]) == (200, 20, 1.0)
@@ -231,3 +233,33 @@ def test_an_unsupported_rule_raises_before_any_request(counted: Any) -> None:
         plan.metrics("classification_macro_f1").score(until=hf.precise(0.1))
     assert seen.prompts == []
     assert reader_of(lengths.score(until=hf.precise(0.1, metric="exact_match"))).n_generated() < N
+
+
+def test_a_rule_about_the_benchmark_alone_needs_fewer_instances_and_is_named() -> None:
+    plan = questions(400).generate(hf.models.noisy(0.7))
+    population, benchmark = (
+        plan.score(until=hf.precise(0.06, population=about)) for about in ("population", "benchmark")
+    )
+    (wide,), (narrow,) = population.table().to_dicts(), benchmark.table().to_dicts()
+    assert narrow["n_run"] < wide["n_run"] <= 400
+    assert (wide["interval"], narrow["interval"]) == (
+        "prior–posterior ratio (anytime)",
+        "prior–posterior ratio (anytime, this benchmark only)",
+    )
+    assert "this benchmark only" in repr(benchmark)
+    assert "for the mean over this benchmark's own instances only" in repr(benchmark)
+    assert "benchmark" not in repr(population)
+
+
+def test_an_unknown_population_raises() -> None:
+    with pytest.raises(ArgumentError, match="precise\\(population='sample'\\)"):
+        hf.precise(0.1, population="sample")
+
+
+def test_equal_models_are_undecided_unless_the_benchmark_alone_counts() -> None:
+    plan = questions(200).generate({"a": hf.models.noisy(0.7), "b": hf.models.noisy(0.7, seed=1)})
+    met = {
+        about: next(cells(plan.score(until=hf.decided("a", "b", population=about))))["met"]
+        for about in ("population", "benchmark")
+    }
+    assert met == {"population": False, "benchmark": True}

@@ -156,8 +156,8 @@ def test_the_rows_of_several_models_hold_together() -> None:
     two = score_models({name: hf.models.noisy(0.7, seed=seed) for seed, name in enumerate("xy")})
     gate = two.gate(at_least=0.3)
     # Bonferroni's level of two rows
-    wider = two.table("model", metrics=two.main_metrics, ci=0.975)
-    assert gate.table["ci_low"].to_list() == wider["ci_low"].to_list()
+    wider = hf.stats.gate(two.table("model", metrics=two.main_metrics, ci=0.975), at_least=0.3, ci=0.975)
+    assert gate.table["ci_low"].to_list() == wider.table["ci_low"].to_list()
 
 
 def test_original_inputs_alone_count() -> None:
@@ -298,3 +298,25 @@ def test_an_instance_that_one_model_failed_on_is_dropped_for_all_models_of_a_gat
     assert table.select("model", "n", "n_completions", "n_error").rows() == [("a", 89, 100, 11), ("b", 89, 100, 0)]
     sets = two.rescore("classification_macro_f1").gate(at_least=0.5, columns="classification_macro_f1", errors="drop")
     assert sets.table.select("model", "n", "n_error").rows() == [("a", 89, 11), ("b", 89, 0)]
+
+
+def test_a_gate_about_the_benchmark_alone_is_decided_by_the_value() -> None:
+    results = run(plan("one", 100), models=hf.models.noisy(0.7))
+    value = results.value()
+    assert results.gate(at_least=value).verdict == "undecided"
+    known = results.gate(at_least=value, population="benchmark")
+    assert (known.verdict, known.table["interval"].item()) == ("pass", "known: all instances of this benchmark ran")
+    assert "over this benchmark's own instances only" in repr(known)
+    assert results.gate(at_least=value + 0.001, population="benchmark").verdict == "fail"
+    other = run(plan("one", 100), models=hf.models.noisy(0.7, seed=1))
+    assert results.gate(against=other, margin=0.0).verdict == "undecided"
+    assert results.gate(against=other, margin=0.0, population="benchmark").verdict in ("pass", "fail")
+    with pytest.raises(ArgumentError, match=r"gate\(population='sample'\)"):
+        results.gate(at_least=0.5, population="sample")
+
+
+def test_a_gate_of_a_stopped_run_is_about_the_population_by_default() -> None:
+    stopped = plan("one", 300).generate(hf.models.noisy(0.7)).score(until=hf.precise(0.03, population="benchmark"))
+    value = stopped.value()
+    assert stopped.gate(at_least=value - 0.03, columns="exact_match").verdict == "undecided"
+    assert stopped.gate(at_least=value - 0.04, columns="exact_match", population="benchmark").verdict == "pass"

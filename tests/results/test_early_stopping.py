@@ -22,7 +22,7 @@ def test_other_bounded_metrics_have_a_sequence_too_and_those_without_bounds_have
 ) -> None:
     table = results.table().filter(pl.col("model") == "a", pl.col("perturbation") == "original")
     how = dict(table.select("metric", "interval").iter_rows())
-    assert how["f1_score"] == "betting (anytime, without replacement)"
+    assert how["f1_score"] == "betting (anytime)"
     assert (
         how["output_words"]
         == how["classification_macro_f1"]
@@ -70,7 +70,7 @@ def test_a_comparison_within_it_has_the_intervals_of_differences_and_no_p(result
     right = table.filter(pl.col("metric") == "exact_match")
     assert (right["joint_low"] < right["ci_low"]).all()
     assert (right["ci_low"] > 0).all()
-    assert right["interval"].unique().to_list() == ["betting (anytime, without replacement)"]
+    assert right["interval"].unique().to_list() == ["betting (anytime)"]
     assert table.select("p", "p_holm", "stderr", "mde").null_count().row(0) == (table.height,) * 4
     assert table.filter(pl.col("metric") == "output_words")["interval"].str.starts_with("no interval").all()
     with pytest.raises(NotComparableError, match="a worst case needs"):
@@ -97,7 +97,7 @@ def test_paired_changes_say_that_they_stopped_early(results: hf.Results) -> None
 
 def test_metrics_scored_later_have_their_sequence(results: hf.Results) -> None:
     again = results.rescore("quasi_exact_match").table()
-    assert again["interval"].unique().to_list() == ["prior–posterior ratio (anytime, without replacement)"]
+    assert again["interval"].unique().to_list() == ["prior–posterior ratio (anytime)"]
 
 
 def test_results_that_were_moved_say_the_same(results: hf.Results, tmp_path: object) -> None:

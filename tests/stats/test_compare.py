@@ -76,9 +76,10 @@ def test_a_side_against_itself_differs_by_nothing_but_not_surely(scores: Build) 
 
 
 def test_the_interval_is_paired(scores: Build) -> None:
-    row = only(compare(scores([3.0, 5.0, 7.0, 9.0]), scores([1.0, 4.0, 5.0, 8.0]), higher_is_better=HIGHER))
-    # d = 2, 1, 2, 1: mean 1.5, s²/n = 1/12, t₃ = 3.182
-    assert (round(row["ci_low"], 3), round(row["ci_high"], 3)) == (0.581, 2.419)
+    a, b = scores([3.0, 5.0, 7.0, 9.0, 2.0, 4.0]), scores([1.0, 4.0, 5.0, 8.0, 0.0, 3.0])
+    row = only(compare(a, b, higher_is_better=HIGHER))
+    # d = 2, 1, 2, 1, 2, 1: mean 1.5, s²/n = .3/6, t₅ = 2.571
+    assert (round(row["ci_low"], 3), round(row["ci_high"], 3)) == (0.925, 2.075)
 
 
 def test_subsets_of_other_sizes_weigh_alike_in_macro(scores: Build) -> None:
@@ -159,3 +160,26 @@ def test_the_test_keeps_its_size_in_clusters_where_mcnemar_does_not(scores: Buil
     rejected = (pl.col("p") < 0.05).mean()
     assert 0.03 <= flipped.select(rejected).item() <= 0.07
     assert counted.select(rejected).item() > 0.09
+
+
+def test_interval_and_test_agree_at_zero(scores: Build) -> None:
+    # 6 against 0 and 5 against 0 discordant of 40: p = .016 and .031; 7 against 1: p = .039; 6 against 1: p = .070
+    for b, c in ((6, 0), (5, 0), (4, 0), (7, 1), (6, 1), (3, 10)):
+        a = scores([1] * b + [0] * c + [1] * (40 - b - c))
+        row = only(compare(a, scores([0] * b + [1] * (40 - b)), higher_is_better=HIGHER, fractions=FRACTIONS))
+        assert (row["ci_low"] > 0 or row["ci_high"] < 0) == (row["p"] < 0.05), (b, c)
+        assert row["joint_low"] <= row["ci_low"]
+        assert row["interval"].startswith("Tango score")
+
+
+def test_a_difference_has_its_direction_and_the_method_of_differences(scores: Build) -> None:
+    frame = scores([1, 0] * 25)
+    row = only(compare(frame, frame, higher_is_better={"exact_match": False}, fractions=FRACTIONS))
+    assert row["higher_is_better"] is False
+    assert row["interval"] == "exact (all differences are equal)"
+
+
+def test_clusters_in_several_subsets_are_flipped_whole(scores: Build) -> None:
+    columns: dict[str, Any] = {"cluster": [*range(6), *range(6)], "subset": ["a"] * 6 + ["b"] * 6}
+    row = only(compare(scores([1.0] * 12, **columns), scores([0.0] * 12, **columns), higher_is_better=HIGHER))
+    assert (row["p"], row["n_clusters"]) == (2 / 64, 6)

@@ -10,7 +10,7 @@ from helmframe.stats.power import power
 def table(*rows: tuple[float, float, float]) -> pl.DataFrame:
     """As `hf.stats.table` gives it: value, ci_low, ci_high of 100 instances each."""
     frame = pl.DataFrame(rows, ["value", "ci_low", "ci_high"], orient="row")
-    return frame.with_columns(metric=pl.lit("exact_match"), n=100, interval=pl.lit("Wilson"))
+    return frame.with_columns(metric=pl.lit("exact_match"), n=100, interval=pl.lit("t"))
 
 
 def difference(value: float, half: float, metric: str = "exact_match") -> pl.DataFrame:
@@ -102,3 +102,29 @@ def test_n_needed_is_more_than_there_are_and_only_where_it_is_undecided() -> Non
 def test_invalid_arguments_raise(frame: pl.DataFrame, arguments: dict[str, float], message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
         hf.stats.gate(frame, **arguments)  # type: ignore[arg-type]
+
+
+def test_wilsons_interval_becomes_the_exact_one() -> None:
+    from scipy.stats import binomtest
+
+    rows = hf.stats.table(pl.DataFrame({"instance_id": range(50), "score": [1] * 47 + [0] * 3}))
+    gate = hf.stats.gate(rows, at_least=0.98)
+    ends = binomtest(47, 50).proportion_ci(0.95, "exact")
+    assert gate.table.select("low", "high").row(0) == pytest.approx((ends.low, ends.high))
+    # Wilson's upper end is .979
+    assert (gate.verdict, gate.table["interval"].item()) == ("undecided", "Clopper–Pearson")
+    assert rows["ci_high"].item() < 0.98
+
+
+def test_a_clustered_interval_becomes_the_exact_one_at_its_effective_n() -> None:
+    scores = pl.DataFrame({"instance_id": range(200), "score": [int(n % 40 > 3) for n in range(200)]})
+    rows = hf.stats.table(scores.with_columns(cluster=pl.col("instance_id") // 4))
+    gate = hf.stats.gate(rows, at_least=0.5).table
+    assert gate["interval"].item().startswith("Clopper–Pearson at the effective n (clusters)")
+    assert gate["low"].item() < rows["ci_low"].item()
+    assert gate["high"].item() > rows["ci_high"].item()
+
+
+def test_a_verdict_on_few_instances_is_marked() -> None:
+    rows = hf.stats.table(pl.DataFrame({"instance_id": range(5), "score": [1] * 5}))
+    assert "n small" in repr(hf.stats.gate(rows, at_least=0.4))

@@ -7,6 +7,7 @@ from helmframe.stats.intervals import (
     Interval,
     clopper_pearson,
     modified_wilson,
+    paired_score,
     t_interval,
     unanimous,
     wilson,
@@ -67,3 +68,30 @@ def test_wilson_and_clopper_pearson_hold_the_estimate_and_stay_inside(answers: t
     for low, high in (wilson(successes, n), clopper_pearson(successes, n)):
         assert -1e-12 <= low <= successes / n + 1e-12
         assert successes / n - 1e-12 <= high <= 1 + 1e-12
+
+
+def test_tangos_interval_of_the_published_example() -> None:
+    # airway hyper-responsiveness: 1 against 7 discordant of 21 children (Fagerland, Lydersen & Laake 2014)
+    assert rounded(paired_score(-6 / 21, 8 / 21, 21, 1.959964)) == (-0.517, -0.026)
+
+
+def test_tangos_interval_of_no_discordant_pair_is_wilsons() -> None:
+    low, high = paired_score(0.0, 0.0, 200, 1.959964)
+    assert float(high) == -float(low) == pytest.approx(float(wilson(0, 200)[1]))
+
+
+def test_tangos_interval_at_zero_is_mcnemars_test() -> None:
+    # (b − c)² / (b + c) = 3.84 at the edge
+    for b, c, inside in ((9, 2, False), (8, 2, True), (2, 9, False)):
+        low, high = paired_score((b - c) / 100, (b + c) / 100, 100, 1.959964)
+        assert (float(low) <= 0 <= float(high)) is inside
+
+
+@given(st.integers(1, 60), st.integers(0, 60), st.integers(0, 60))
+def test_tangos_interval_covers_the_estimate_and_stays_inside(n: int, b: int, c: int) -> None:
+    n = n + b + c
+    low, high = paired_score((b - c) / n, (b + c) / n, n, 1.96)
+    assert -1 <= float(low) <= (b - c) / n + 1e-9
+    assert (b - c) / n - 1e-9 <= float(high) <= 1
+    other_low, other_high = paired_score((c - b) / n, (b + c) / n, n, 1.96)
+    assert (float(other_low), float(other_high)) == (pytest.approx(-float(high)), pytest.approx(-float(low)))

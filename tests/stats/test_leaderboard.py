@@ -191,7 +191,7 @@ def test_means_of_a_frame_are_ranked_by_win_rate() -> None:
 def test_published_means_have_no_intervals_over_instances() -> None:
     row = hf.stats.leaderboard_of_means(MEANS).table.row(0, named=True)
     assert (row["ci_low"], row["interval"]) == (None, "no interval: only means are known")
-    assert row["scenarios_interval"] == "bootstrap over 3 columns (2,000), few columns"
+    assert row["scenarios_interval"] == "t over 3 columns, few columns"
     assert row["scenarios_low"] <= row["value"] <= row["scenarios_high"]
 
 
@@ -234,3 +234,60 @@ def test_the_order_of_rows_and_columns_does_not_matter() -> None:
 def test_invalid_means_raise(means: Any, options: dict[str, Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         hf.stats.leaderboard_of_means(means, **options)
+
+
+def test_a_column_that_is_the_mean_of_the_others_is_refused() -> None:
+    columns = {"x": [0.91, 0.52, 0.18, 0.33], "y": [0.82, 0.61, 0.27, 0.4], "z": [0.7, 0.7, 0.2, 0.5]}
+    means = pl.DataFrame({"model": ["a", "b", "c", "d"], **columns})
+    rates = hf.stats.leaderboard_of_means(means).table.sort("model")["value"].round(3)
+    for name, summary, noun in (
+        ("Average", means.select(pl.mean_horizontal("x", "y", "z").round(3)).to_series(), "mean"),
+        ("Mean win rate", rates, "mean win rate"),
+    ):
+        with pytest.raises(ArgumentError, match=f"column '{name}' is the {noun} of the other columns, not a scenario"):
+            hf.stats.leaderboard_of_means(means.with_columns(summary.alias(name)))
+        assert hf.stats.leaderboard_of_means(means.with_columns(summary.alias(name)), ["x", "y", "z"]).columns == (
+            *("x", "y", "z"),
+        )
+
+
+def test_few_columns_distinguish_nothing_and_say_so() -> None:
+    columns = {f"s{place}": [0.9 - 2**place / 200, 0.5, 0.1 + 2**place / 200] for place in range(6)}
+    means = pl.DataFrame({"model": ["a", "b", "c"], **columns})
+    five, six = (hf.stats.leaderboard_of_means(means.select("model", *list(columns)[:n])) for n in (5, 6))
+    assert five.table.select("rank_low", "rank_high").rows() == [(1, 3)] * 3
+    assert "few columns: 5 can't distinguish models at 95%, so every rank is possible; 6 can" in repr(five)
+    assert six.table.select("rank_low", "rank_high").rows() == [(1, 1), (2, 2), (3, 3)]
+    assert "few columns: 6, so only large differences are significant" in repr(six)
+
+
+def test_a_board_of_win_rates_has_the_ranks_by_mean_beside() -> None:
+    found = board(scored({"a": 120, "b": 100, "c": 20}))
+    assert found.table.select("model", "mean", "mean_rank", "mean_rank_low", "mean_rank_high").rows() == [
+        *[("a", 0.6, 1, 1, 1), ("b", 0.5, 2, 2, 2)],
+        ("c", 0.1, 3, 3, 3),
+    ]
+    assert repr(found).splitlines()[0].endswith("mean  rank by mean")
+    mixed = pl.concat([scored({"a": 120, "b": 100}), scored({"a": 3, "b": 4}, metric="seconds")])
+    how: dict[str, Any] = {"higher_is_better": {"exact_match": True, "seconds": False}, "units": {"seconds": "s"}}
+    assert leaderboard(mixed, **how).table["mean_rank"].null_count() == 2
+
+
+def test_few_clusters_distinguish_models() -> None:
+    share = {"a": [9, 8, 9, 9, 8, 9, 8, 9], "b": [6, 5, 6, 4, 5, 6, 5, 6], "c": [1, 2, 1, 0, 1, 2, 1, 1]}
+    frame = pl.concat(
+        pl.DataFrame(
+            {
+                "model": model,
+                "instance_id": [f"{cluster}/{place}" for cluster in range(8) for place in range(10)],
+                "cluster": [str(cluster) for cluster in range(8) for _ in range(10)],
+                "score": [float(place < right[cluster]) for cluster in range(8) for place in range(10)],
+                "metric": "exact_match",
+            }
+        )
+        for model, right in share.items()
+    )
+    assert board(frame, mean="mean").table["rank_low"].to_list() == [1, 2, 3]
+    five = board(frame.filter(pl.col("cluster") < "5"), mean="mean")
+    assert five.table["rank_low"].to_list() == [1, 1, 1]
+    assert "too few clusters for ranks in 'exact_match': 5; at least 6 are needed" in repr(five)

@@ -116,3 +116,23 @@ def test_no_order_of_rows_changes_a_digit() -> None:
     table = prediction_powered(frame, ["model"])
     assert table["model"].to_list() == ["a", "b"]
     assert table.equals(prediction_powered(frame.sample(fraction=1.0, shuffle=True, seed=3), ["model"]))
+
+
+def test_value_and_interval_stay_in_range() -> None:
+    # the labelled rows are worse than the judge's others: the correction alone would give more than 1
+    frame = rows([1.0] * 90 + [0.0] * 5 + [1.0] * 5, [None] * 90 + [0.9] * 5 + [1.0] * 5)
+    table = prediction_powered(frame, tuned=False, fraction=True)
+    row = table.row(0, named=True)
+    assert 0 <= row["ci_low"] <= row["value"] <= row["ci_high"] <= 1
+
+
+def test_labels_of_0_and_1_get_wilsons_interval() -> None:
+    row = prediction_powered(drawn(3, labelled=40), fraction=True).row(0, named=True)
+    assert row["interval"] == "prediction-powered, Wilson"
+    assert row["ci_low"] < row["value"] < row["ci_high"]
+
+
+def test_the_weight_of_the_judge_is_chosen_from_other_labels() -> None:
+    # the mean over samples of few labels equals the truth
+    values = [prediction_powered(drawn(seed, n=300, labelled=12), fraction=True)["value"][0] for seed in range(600)]
+    assert np.mean(values) == pytest.approx(0.6, abs=4 * np.std(values) / 600**0.5)

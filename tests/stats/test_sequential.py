@@ -87,7 +87,7 @@ def test_it_narrows_and_holds_what_was_seen() -> None:
     assert found["ci_low"].is_sorted()
     assert found["ci_high"].is_sorted(descending=True)
     assert found.row(-1, named=True)["ci_high"] - found.row(-1, named=True)["ci_low"] < 0.35
-    assert found["interval"][0] == "betting (anytime, without replacement)"
+    assert found["interval"][0] == "betting (anytime, this benchmark only)"
 
 
 def test_differences_are_those_of_scores_moved_between_0_and_1() -> None:
@@ -173,7 +173,7 @@ def test_the_interval_is_that_of_the_sequence_in_this_order() -> None:
     right = [float(place % 4 > 0) for place in range(40)]
     asked = frame.with_columns(right=pl.Series(right)).sort(known.order_key).head(30)
     means = instance_means(scores(asked, asked["right"].to_list()), [], (0.0, 1.0))
-    found = interval_of(cluster_means(means, [], known).collect(), known, (0.0, 1.0), binary=True, ci=0.9)
+    found = interval_of(cluster_means(means, [], known).collect(), known, (0.0, 1.0), binary=True, ci=0.9, finite=True)
     last = sequential(asked["right"], 40, binary=True, ci=0.9).row(-1, named=True)
     assert (found["n_run"], found["n_total"]) == (30, 40)
     assert (found["ci_low"], found["ci_high"]) == (last["ci_low"], last["ci_high"])
@@ -184,6 +184,39 @@ def test_clusters_of_one_size_are_no_right_or_wrong() -> None:
     frame = instances([2] * 30)
     means = instance_means(scores(frame, [1.0, 0.0] * 30), [], (0.0, 1.0))
     known = population(frame)
-    found = interval_of(cluster_means(means, [], known).collect(), known, (0.0, 1.0), binary=True, ci=0.95)
+    found = interval_of(cluster_means(means, [], known).collect(), known, (0.0, 1.0), binary=True, ci=0.95, finite=True)
     assert found["interval"].startswith("betting")
     assert (found["ci_low"], found["ci_high"]) == (pytest.approx(0.5), pytest.approx(0.5))
+
+
+def test_without_a_population_it_is_the_mixture_of_the_likelihood() -> None:
+    from scipy.stats import beta
+
+    seen = np.random.default_rng(1).permutation([1] * 40 + [0] * 20)
+    found = hf.stats.sequential(list(seen), binary=True, ci=0.93)
+    p = np.linspace(0, 1, 20_001)
+    low, high = 0.0, 1.0
+    for t, row in enumerate(found.iter_rows(named=True), start=1):
+        s = int(seen[:t].sum())
+        # the prior's density is 1; the posterior's is that of a beta distribution
+        holds = p[beta.pdf(p, s + 1, t - s + 1) > 0.07]
+        low, high = max(low, holds.min()), min(high, holds.max())
+        assert (row["ci_low"], row["ci_high"]) == (pytest.approx(low, abs=1e-4), pytest.approx(high, abs=1e-4))
+    assert found["interval"][0] == "prior–posterior ratio (anytime)"
+
+
+def test_the_mean_of_a_population_is_never_known_exactly() -> None:
+    whole = hf.stats.sequential([1.0, 0.0] * 50, 100).row(-1, named=True)
+    sample = hf.stats.sequential([1.0, 0.0] * 50).row(-1, named=True)
+    assert whole["ci_high"] - whole["ci_low"] < 0.01
+    assert sample["ci_high"] - sample["ci_low"] > 0.2
+    assert (whole["interval"], sample["interval"]) == ("betting (anytime, this benchmark only)", "betting (anytime)")
+
+
+def test_clusters_of_a_population_are_weighted_by_size() -> None:
+    sizes = [2.0, 5.0, 1.0, 4.0] * 25
+    found = hf.stats.sequential([0.5, 1.0, 0.0, 0.75] * 25, sizes=sizes).row(-1, named=True)
+    assert found["value"] == pytest.approx((1 + 5 + 3) / 12)
+    assert found["ci_low"] < 0.75 < found["ci_high"]
+    with pytest.raises(ArgumentError, match="at least 3 positive numbers, one for each score"):
+        hf.stats.sequential([1.0, 0.0, 1.0], sizes=[1.0, 2.0])

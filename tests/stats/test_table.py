@@ -356,3 +356,22 @@ def test_unknown_names_raise() -> None:
         table(FRAME, "modle")
     with pytest.raises(UnknownNameError, match="Did you mean 'score'"):
         table(FRAME, metrics="scor")
+
+
+def test_a_cluster_in_several_subsets_is_one_cluster(scores: Build) -> None:
+    # each passage has a question in both subsets, and all its answers are alike
+    right = [1.0, 0.0, 1.0, 1.0, 0.0] * 8
+    ids = [f"i{number}" for number in range(80)]
+    columns: dict[str, Any] = {"subset": ["a"] * 40 + ["b"] * 40, "cluster": [*range(40)] * 2, "instance_id": ids}
+    frame = scores(right * 2, **columns)
+    row = only(aggregate(frame, [], fractions=FRACTIONS))
+    assert row["stderr"] == pytest.approx(np.std(right, ddof=1) / np.sqrt(40))
+    assert (row["n"], row["n_clusters"]) == (80, 40)
+    # other clusters in the second subset are as independent as before
+    apart = frame.with_columns(cluster=pl.col("subset") + pl.col("cluster"))
+    assert only(aggregate(apart, []))["stderr"] == pytest.approx(np.std(right, ddof=1) / np.sqrt(80))
+
+
+def test_the_number_of_clusters_is_in_the_table(scores: Build) -> None:
+    frame = scores([1, 0, 1, 1, None], cluster=["x", "x", "y", "z", "z"])
+    assert only(table(frame))["n_clusters"] == 3

@@ -19,7 +19,10 @@ def test_one_row_is_shown_in_short() -> None:
     assert head.split("  ")[0] == "a"
     assert "p (Holm)" not in head
     assert row.split()[:2] == ["bad", "good"]
-    assert notes[-1] == "test: McNemar mid-p"
+    assert notes[-2:] == [
+        "test: McNemar mid-p",
+        "higher is better for exact_match: a difference above 0 favours a",
+    ]
 
 
 def test_several_rows_have_joint_intervals_and_holms_p() -> None:

@@ -25,9 +25,9 @@ def board(models: int = 2, name: str = "m0") -> hf.stats.Leaderboard:
 
 def test_a_board_shows_ranks_and_what_holds() -> None:
     assert repr(board()).splitlines() == [
-        "rank  rank interval  ties  model  win rate  over instances",
-        "   1            1–2  a     m0        1.000  [0.000, 1.000]",
-        "   2            1–2  a     m1        0.000  [0.000, 1.000]",
+        "rank  rank interval  ties  model  win rate  over instances   mean  rank by mean",
+        "   1            1–2  a     m0        1.000  [0.000, 1.000]  1.000           1–2",
+        "   2            1–2  a     m1        0.000  [0.000, 1.000]  0.950           1–2",
         "rank intervals: 95%, simultaneous for all models, over samples of instances",
         "1 column: s",
     ]

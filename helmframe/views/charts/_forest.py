@@ -16,6 +16,7 @@ from helmframe.views.charts.frames import (
     Metrics,
     Source,
     axes_of,
+    benchmark_note,
     directions_of,
     format_of,
     fractions_of,
@@ -96,7 +97,7 @@ def forest(
         *text_column(rows, "p_text", "p (Holm)", mode, after=48),
     ]
     chart = LayerChart(layer=layers).properties(width=WIDTH, height=height(rows))
-    notes = ["paired by instance; thick: individual intervals; dashed: simultaneous intervals"]
+    notes = ["paired by instance; thick: individual intervals; dashed: simultaneous intervals" + benchmark_note(table)]
     drawn: Drawn = apply_theme(
         chart, mode, f"{', '.join(names)}: {_sides(table)}", [*notes, *rows.notes], legend_at=130
     )

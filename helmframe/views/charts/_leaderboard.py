@@ -105,6 +105,7 @@ def leaderboard(
     notes = [
         f"lines: {ci:.0%} rank intervals, simultaneous for all models" + (f", over samples of {over}" if over else "")
     ]
+    notes += board.notes if isinstance(board, Leaderboard) else ()
     notes += ["models with the same letter: no significant difference"]
     drawn: Drawn = apply_theme(chart, mode, f"leaderboard, by {mean}", [*notes, *rows.notes], legend_at=150)
     return drawn

@@ -14,6 +14,7 @@ from helmframe.views.charts.frames import (
     Metrics,
     Source,
     axis_title,
+    benchmark_note,
     better_when_higher,
     columns_of,
     format_of,
@@ -114,7 +115,7 @@ def pareto(
         *_named(rows.data, axes, mode),
     ]
     chart = LayerChart(layer=layers).properties(width=WIDTH, height=_HEIGHT)
-    notes = ["dashed: Pareto frontier; lines: intervals"]
+    notes = ["dashed: Pareto frontier; lines: intervals" + benchmark_note(table)]
     drawn: Drawn = apply_theme(chart, mode, f"{y} over {x}", [*notes, *rows.notes])
     return drawn
 

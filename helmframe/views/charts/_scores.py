@@ -14,6 +14,7 @@ from helmframe.views.charts.frames import (
     Rows,
     Source,
     axis_title,
+    benchmark_note,
     format_of,
     require_columns,
     rows_of,
@@ -83,7 +84,9 @@ def scores(
         *_unscored(rows, mode),
     ]
     chart = LayerChart(layer=layers).properties(width=WIDTH, height=height(rows))
-    notes = ["lines: intervals" + "; ticks: chance" * (len(layers) > 2 and _has_chance(rows))]
+    notes = [
+        f"lines: intervals{benchmark_note(rows.data)}" + "; ticks: chance" * (len(layers) > 2 and _has_chance(rows))
+    ]
     drawn: Drawn = apply_theme(chart, mode, _named(names), [*notes, *omitted, *rows.notes])
     return drawn
 

@@ -163,6 +163,12 @@ def _pool(models: Sequence[str] | None, column: pl.Series) -> list[str]:
     return list(dict.fromkeys([*(sorted(set(models)) if models is not None else []), *present]))
 
 
+def benchmark_note(table: pl.DataFrame) -> str:
+    """Return a note if intervals are about the benchmark's own instances, not the population they stand for."""
+    alone = "interval" in table.columns and table["interval"].cast(pl.String).str.contains("benchmark").any()
+    return ", of this benchmark's own instances only" if alone else ""
+
+
 def columns_of(frame: Any) -> list[str]:
     """Return the column names of a frame.
 
