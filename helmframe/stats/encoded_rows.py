@@ -12,6 +12,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from helmframe.errors import StoreError
+
 Numbers: TypeAlias = "NDArray[np.int64]"
 Floats: TypeAlias = "NDArray[np.float64]"
 Flags: TypeAlias = "NDArray[np.bool_]"
@@ -163,7 +165,13 @@ def _units(clusters: pl.Series, ids: pl.Series) -> tuple[Numbers, Numbers, pl.Da
 
 
 def _index_texts(texts: pl.Series) -> tuple[Numbers, pl.Series]:
-    """Return each text's index among the sorted distinct texts, and those texts."""
+    """Return each text's index among the sorted distinct texts, and those texts.
+
+    Raises:
+        StoreError: A text is null, as it may be in a damaged table.
+    """
+    if texts.null_count():
+        raise StoreError(f"Column {texts.name!r} of the scores is null in {texts.null_count():,} rows.")
     # rows of one instance are usually adjacent: then only the first of each run is looked up
     heads = texts.ne_missing(texts.shift())
     run = None

@@ -59,7 +59,7 @@ class _BoundedReader(io.RawIOBase):
         self.start()
 
     def start(self) -> None:
-        """Wait for the next request, which sets its limits anew."""
+        """Reset the limits before the next request."""
         self._deadline: float | None = None
         self._n_bytes = 0
 
