@@ -63,20 +63,21 @@ class Flight:
         """Deliver the outcomes, unless the loop was replaced."""
         with self.lock:
             if not self.lost:
-                self._deliver()
+                self._deliver(self.outcomes)
 
     def lose(self) -> list[PromptRef]:
         """Deliver the outcomes, ignore all later ones, and return the prompts without an outcome."""
         with self.lock:
-            self._deliver()
             self.lost = True
+            # copies, because the call may end now, and add its outcome
+            self._deliver({caller: list(outcomes) for caller, outcomes in self.outcomes.items()})
             return list(self.missing.values())
 
-    def _deliver(self) -> None:
-        for caller, outcomes in self.outcomes.items():
-            for outcome in outcomes:
+    def _deliver(self, outcomes: dict[int, list[Outcome]]) -> None:
+        for caller, delivered in outcomes.items():
+            for outcome in delivered:
                 self.missing.pop((caller, outcome.index), None)
-        deliver(self.shares, self.outcomes)
+        deliver(self.shares, outcomes)
 
 
 class ModelQueue:

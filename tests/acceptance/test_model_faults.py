@@ -214,13 +214,12 @@ def misbehaving() -> dict[str, Any]:
             raise NoText
         return right(prompt)
 
-    slow = {"timeout": 1.0}
     return {
-        "blocks the loop": hf.model(blocks, name="m", **slow),
-        "spins on the loop": hf.model(spins, name="m", **slow),
-        "swallows its cancellation": hf.model(swallows, name="m", **slow),
-        "never returns": hf.model(never, name="m", **slow),
-        "hangs in a thread": hf.model(hangs, name="m", **slow),
+        "blocks the loop": hf.model(blocks, name="m", timeout=1.0),
+        "spins on the loop": hf.model(spins, name="m", timeout=1.0),
+        "swallows its cancellation": hf.model(swallows, name="m", timeout=1.0),
+        "never returns": hf.model(never, name="m", timeout=1.0),
+        "hangs in a thread": hf.model(hangs, name="m", timeout=1.0),
         "returns 50 MB": large,
         "raises a BaseException": stops,
         "raises a BaseException, async": stops_async,

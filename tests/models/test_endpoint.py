@@ -721,7 +721,8 @@ def test_a_wrong_limit_of_replies_is_an_error(size: Any) -> None:
 
 
 def test_the_limit_of_replies_is_part_of_the_plan_and_not_of_the_cache() -> None:
-    limited, usual = (http("http://localhost:8000/v1", "m", **more) for more in ({"max_reply_bytes": 1 << 30}, {}))
+    limited = http("http://localhost:8000/v1", "m", max_reply_bytes=1 << 30)
+    usual = http("http://localhost:8000/v1", "m")
     assert limited.fingerprint() == usual.fingerprint()
     assert from_any(str(limited.source)) == limited
     assert str(usual.source) == "http://localhost:8000/v1#m"

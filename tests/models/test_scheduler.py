@@ -741,7 +741,7 @@ def test_short_blocks_of_the_loop_fail_nothing() -> None:
         time.sleep(0.02)
         return prompt
 
-    assert texts(outcomes(answer, ["a"] * 60, timeout=0.5)) == ["a"] * 60
+    assert texts(outcomes(answer, ["a"] * 60, timeout=0.6, workers=2)) == ["a"] * 60
 
 
 def test_a_call_that_swallows_its_cancellation_fails_alone() -> None:
