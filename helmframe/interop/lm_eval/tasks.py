@@ -727,11 +727,13 @@ def task_scenario(config: TaskConfig, data: str | None, name: str, *, trust_remo
         instances="SELECT * FROM rows",
         main=MainScore(metrics[0], "test", "micro"),
         metrics=metrics,
-        adapter=frozen({
-            "method": f"{method}_calibrated" if "option_accuracy_calibrated" in metrics else method,
-            "shots": config.num_fewshot or 0,
-            "chat_template": False,
-        }),
+        adapter=frozen(
+            {
+                "method": f"{method}_calibrated" if "option_accuracy_calibrated" in metrics else method,
+                "shots": config.num_fewshot or 0,
+                "chat_template": False,
+            }
+        ),
         decoding=_decoding(config),
         outputs=config.repeats if config.output_type == "generate_until" else 1,
         description=f"The task {config.task} of lm-evaluation-harness.",

@@ -107,7 +107,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "word.yaml": WORD,
         "rolling.yaml": ROLLING,
         "votes.yaml": VOTES,
-        "binary.yaml": CHOICE.replace("toy_choice", "toy_binary").replace("[toy_tag, other]", "labels").replace(
+        "binary.yaml": CHOICE.replace("toy_choice", "toy_binary")
+        .replace("[toy_tag, other]", "labels")
+        .replace(
             "[{metric: acc, aggregation: mean, higher_is_better: true}, {metric: acc_norm}]",
             "[{metric: f1}, {metric: mcc}, {metric: exact_match}, {metric: acc_mutual_info}, {metric: brier_score}]",
         ),
