@@ -120,7 +120,7 @@ def lm_eval_score(
         higher_is_better: The direction, as in the task file.
     """
     del higher_is_better
-    values = next((json.loads(text) for text in lm_eval_values if text is not None), {})
+    values: dict[str, Any] = next((json.loads(text) for text in lm_eval_values if text is not None), {})
     if "error" in values:
         return None, values["error"]
     value = values["values"].get(filter, {}).get(name) if values else None

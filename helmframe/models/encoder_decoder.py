@@ -199,7 +199,10 @@ class EncoderDecoder:
         likeliest = (logits.argmax(-1) == wanted).tolist()
         return [
             Completion(
-                "", prompt_tokens=len(context), output_tokens=len(target), is_greedy=all(greedy[: len(target)])
+                "",
+                prompt_tokens=len(context),
+                output_tokens=len(target),
+                is_greedy=all(greedy[: len(target)]) if target else None,
             ).with_logprobs(line[: len(target)])
             for line, greedy, context, target in zip(chosen.tolist(), likeliest, contexts, targets, strict=True)
         ]

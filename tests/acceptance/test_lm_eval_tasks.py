@@ -132,7 +132,7 @@ def answers(questions: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 def our_name(metric: str, step: str, names: Iterable[str]) -> str | None:
     """Return our name of a metric and filter of lm-eval; None if the plan has no such metric."""
-    if OURS.get(metric) in names:
+    if metric in OURS and OURS[metric] in names:
         return OURS[metric]
     for name in names:
         of_filter = f"filter='{step}'" in name
@@ -146,7 +146,7 @@ def is_close(one: Any, other: Any) -> bool:
     """Return whether two values are equal to 1e-9, or both are missing."""
     if one is None or other is None or math.isnan(float(other)):
         return one is None and (other is None or math.isnan(float(other)))
-    return abs(one - float(other)) <= 1e-9 * max(1.0, abs(one))
+    return abs(float(one) - float(other)) <= 1e-9 * max(1.0, abs(float(one)))
 
 
 def equal_counts(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[int]:
@@ -541,9 +541,11 @@ def function_questions(shared: Path, tasks: Path, folder: Path) -> list[dict[str
     questions += [{"name": "hellaswag", "path": path, "files": hellaswag, "shots": n, "limit": 10} for n in (0, 2)]
     for pattern, (make, most) in FAMILIES.items():
         for name in sorted(name for name in configs if re.fullmatch(pattern, name))[:most]:
-            questions.append(
-                question_of(configs[name], lambda first, make=make: [make(first + n) for n in range(24)], folder)
-            )
+
+            def made(first: int, make: Callable[[int], dict[str, Any]] = make) -> list[Any]:
+                return [make(first + number) for number in range(24)]
+
+            questions.append(question_of(configs[name], made, folder))
     for name in sorted(name for name in configs if name.startswith("hendrycks_math_")):
         subject = name.removeprefix("hendrycks_math_")
         rows_of = shared / "scenarios" / "hendrycks_math" / SUBJECTS.get(subject, subject)
