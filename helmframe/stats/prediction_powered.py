@@ -134,6 +134,8 @@ def _correct_group(rows: pl.DataFrame, ci: float, mean: str, tuned: bool, fracti
     is_binary = fraction and bool(np.isin(y[labelled], (0.0, 1.0)).all())
     if value is not None and fraction:
         value = min(max(value, 0.0), 1.0)
+    low: float | None
+    high: float | None
     if is_binary and value is not None and df >= 1 and variance > _NO_SPREAD:
         unseen = 2 * trust**2 / (count + 2) ** 2
         low, high = _wilson_ends(value, variance + unseen, len(rows), count, df, ci)

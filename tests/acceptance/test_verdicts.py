@@ -182,7 +182,8 @@ def published(models: int, columns: int, random: np.random.Generator, rounding: 
     """Return the means of some columns: abilities, the column's difficulty, and what a model is good at."""
     difficulty = random.normal(0, 0.12, (columns, 1))
     skill = random.normal(0, 0.08, (columns, models))
-    return np.round(np.clip(abilities(models, tied) + difficulty + skill, 0, 1), rounding)
+    means: Floats = np.clip(abilities(models, tied) + difficulty + skill, 0, 1).round(rounding).astype(np.float64)
+    return means
 
 
 def true_signs(value: Floats, tolerance: float = 1e-9) -> npt.NDArray[np.int8]:
