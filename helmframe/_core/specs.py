@@ -77,9 +77,10 @@ class Call:
             return cls(text.strip())
         try:
             node = parse_expression(text)
-            is_call = isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
-            names = positional(node.func.id) if is_call and positional is not None else ()  # type: ignore[attr-defined]
-            if not is_call or len(names) < len(node.args):  # type: ignore[attr-defined]
+            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
+                raise ValueError(text)  # noqa: TRY004 - the message below applies to any other text too
+            names = () if positional is None else positional(node.func.id)
+            if len(names) < len(node.args):
                 raise ValueError(text)
             arguments = {
                 **{name: literal_value(value) for name, value in zip(names, node.args, strict=False)},

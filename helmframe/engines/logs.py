@@ -292,12 +292,12 @@ def _frame(rows: list[tuple[Any, ...]]) -> pl.DataFrame:
             pl.col("message", "traceback").str.replace_many(secrets, ["***"] * len(secrets), leftmost=True)
         )
     for name in ("message", "traceback"):
-        hints = frame[name].str.contains_any(config.CREDENTIAL_HINTS, ascii_case_insensitive=True)
+        hints = frame[name].str.contains_any(list(config.CREDENTIAL_HINTS), ascii_case_insensitive=True)
         # few texts have a hint
-        rows = hints.fill_null(value=False).arg_true()
-        if len(rows):
-            clean = [config.redacted(text) for text in frame[name].gather(rows)]
-            frame = frame.with_columns(frame[name].scatter(rows, clean))
+        indices = hints.fill_null(value=False).arg_true()
+        if len(indices):
+            clean = [config.redacted(text) for text in frame[name].gather(indices)]
+            frame = frame.with_columns(frame[name].scatter(indices, clean))
     return frame
 
 

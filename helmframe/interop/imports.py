@@ -161,9 +161,9 @@ def _has_levels(value: Any, most: int) -> bool:
 @cache
 def _levels(dtype: pl.DataType) -> int:
     if isinstance(dtype, pl.List):
-        return 1 + _levels(dtype.inner)  # type: ignore[arg-type]
+        return 1 + _levels(dtype.inner)
     if isinstance(dtype, pl.Struct):
-        return 1 + max(_levels(field.dtype) for field in dtype.fields)  # type: ignore[arg-type]
+        return 1 + max(_levels(field.dtype) for field in dtype.fields)
     return 0
 
 

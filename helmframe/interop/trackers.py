@@ -29,7 +29,9 @@ class _Record:
 
 
 @view("Results.tracker")
-def log_to(results: Results, tracker: str, *, project: str, name: str | None, report: bool, **options: Any) -> None:
+def log_to(
+    results: Results, tracker: str, *, project: str, run_name: str | None, report: bool, options: Mapping[str, Any]
+) -> None:
     """Log results to a tracker; see `Results.log_to`."""
     if tracker not in _TRACKERS:
         raise UnknownNameError.among("tracker", tracker, _TRACKERS)
@@ -41,7 +43,7 @@ def log_to(results: Results, tracker: str, *, project: str, name: str | None, re
         if report:
             (files / "report.html").write_text(render(results, "report"), encoding="utf-8")
         parameters = {key: ", ".join(results.manifest.get(key, {})) for key in ("scenarios", "models", "perturbations")}
-        record = _Record(name or _default_name(results), _numbers(results), parameters, files)
+        record = _Record(run_name or _default_name(results), _numbers(results), parameters, files)
         _TRACKERS[tracker](record, project, options)
 
 

@@ -512,7 +512,8 @@ def _check_columns(rows: pl.LazyFrame | None, table: str, folder: RunFolder) -> 
     if rows is None:
         return
     schema = rows.collect_schema()
-    for name, dtype in {**TABLES[table].schema, **columns}.items():
+    expected: dict[str, pl.DataType] = {**TABLES[table].schema, **columns}
+    for name, dtype in expected.items():
         present = schema.get(name)
         # older versions lack some columns
         if name in columns if present is None else not _is_like(present, dtype):

@@ -173,7 +173,7 @@ def _failures(results: ResultsData) -> Iterator[Finding]:
     """Yield counts of failed requests, and of completions without a score or an output."""
     errors = error_groups(results)
     if errors.height:
-        failed, total = errors["n"].sum(), errors["total"][0]
+        failed, total = int(errors["n"].sum()), int(errors["total"][0])
         text = f"{failed:,} of {total:,} requests failed ({_share(failed, total)})."
         often = "The error is" if errors.height == 1 else f"The most frequent error, {errors['n'][0]:,} times, is"
         message = _name(errors["message"][0], _LONGEST_ERROR)

@@ -381,7 +381,7 @@ class Results(ResultsData):
             UnknownNameError: The tracker is unknown.
             CapabilityError: The tracker's package is not installed.
         """
-        render(self, "tracker", tracker, project=project, name=name, report=report, **options)
+        render(self, "tracker", tracker, project=project, run_name=name, report=report, options=options)
 
     def to_lm_eval(self, folder: str | Path) -> Path:
         """Write the results as lm-eval's folder: `MODEL/results_TIME.json` and `MODEL/samples_SCENARIO_TIME.jsonl`.

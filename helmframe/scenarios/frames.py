@@ -186,8 +186,9 @@ def _read_file(path: str | Path) -> pl.DataFrame:
     """Return the rows of a file, or of the files of a glob pattern, in the order of their names."""
     with open_files(str(path), PurePosixPath(str(path)).name) as source:
         files = _ROWS_FILES[_ending(path)].format(files=text_list([source.address]))
-        rows = source.guarded(lambda: source.connection.sql(f"SELECT * FROM {files}").to_arrow_table())
-    return pl.DataFrame(rows)
+        select = f"SELECT * FROM {files}"
+        rows: pl.DataFrame = source.guarded(lambda: source.connection.sql(select).pl())
+    return rows
 
 
 def _of_splits(splits: Mapping[str, Any]) -> pl.DataFrame:

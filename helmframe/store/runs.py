@@ -260,7 +260,7 @@ class RunFolder:
             raise _unsound(address, "its content does not match its checksum")
         parts, complete = content.get(_PARTS), content.get(_COMPLETE)
         is_list = isinstance(parts, dict) and all(type(rows) is int for rows in parts.values())
-        if not is_list or not isinstance(complete, bool):
+        if parts is None or not is_list or not isinstance(complete, bool):
             raise _unsound(address, "its list of parts is invalid")
         self._listed = PartsList(parts, complete=True) if complete else None
         return content

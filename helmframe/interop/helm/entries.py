@@ -67,8 +67,8 @@ def parse_entry(text: str, priority: int = 1, groups: Sequence[str] = ()) -> Ent
         arguments.append((key, _value(value)))
     # some of HELM's own files repeat an argument
     values = dict(arguments)
-    for key, value in arguments:
-        if values[key] != value:
+    for key, repeated in arguments:
+        if values[key] != repeated:
             raise ArgumentError(f"run entry {text!r}: {key} has two values. Remove one.")
     return Entry(name, tuple(arguments), priority, tuple(groups))
 
