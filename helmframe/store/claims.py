@@ -241,8 +241,12 @@ class SharedRequests:
         self._names = block_names(planned["request_id"].to_list(), batch)
         self._numbers = {name: number for number, name in enumerate(self._names)}
         rows = block_rows(planned.height, batch)
-        numbers = planned.select("request_id", _block=pl.int_range(pl.len()) // rows)
-        missing = missing.join(numbers, on="request_id", how="left", maintain_order="left", validate="1:1")
+        number = pl.int_range(pl.len()) // rows
+        if missing.height == planned.height:  # the usual case, without a join
+            missing = missing.with_columns(_block=number)
+        else:
+            numbers = planned.select("request_id", _block=number)
+            missing = missing.join(numbers, on="request_id", how="left", maintain_order="left", validate="1:1")
         start = secrets.randbelow(len(self._names)) if self._names else 0
         # processes start at different blocks
         self._rows = pl.concat([missing.filter(pl.col("_block") >= start), missing.filter(pl.col("_block") < start)])
