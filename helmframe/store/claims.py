@@ -52,7 +52,7 @@ PROGRESS_SECONDS = 600.0
 PAUSES = (0.05, 1.0)
 # A block has at least this number of requests, and at most this share of the requests of a shard.
 MIN_ROWS = 16
-MAX_BLOCKS = 128
+MAX_BLOCKS = 64
 _AT_ONCE = 16  # claims written to a bucket together
 _ID_BYTES = 16
 _TOKEN = re.compile(r"[0-9a-f]{24}")
@@ -350,7 +350,7 @@ def block_rows(height: int, batch: int) -> int:
     """Return the number of requests in a block, a multiple of the batch.
 
     >>> block_rows(100, 1), block_rows(60_000, 1), block_rows(100, 12)
-    (16, 469, 24)
+    (16, 938, 24)
     """
     return batch * -(-max(MIN_ROWS, -(-height // MAX_BLOCKS)) // batch)
 

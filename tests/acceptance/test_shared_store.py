@@ -115,7 +115,7 @@ def test_4_claims_cost_a_lone_process_little(store: str, monkeypatch: pytest.Mon
     created: list[object] = []
     create = claims.create
     monkeypatch.setattr(claims, "create", lambda data, address: (create(data, address), created.append(address))[0])
-    started, looks = 0.0, 0
+    started, looks = time.process_time(), 0
     for shard in range(6):
         if shard == 1:  # the first warms up
             created.clear()
@@ -131,14 +131,14 @@ def test_4_claims_cost_a_lone_process_little(store: str, monkeypatch: pytest.Mon
     divided = time.process_time() - started
     n_claims = len(created)
     questions = pl.DataFrame({"q": [f"Question {number}?" for number in range(100_000)], "a": ["A"] * 100_000})
-    model = hf.model(lambda prompts: ["A"] * len(prompts), name="instant", version="1", batch=256)  # type: ignore[misc]
+    model = hf.model(lambda prompts: ["A"] * len(prompts), name="instant", version="1", batch=256)
     started = time.process_time()
     hf.scenario(questions, input="q", references="a").generate(model).score()
     whole = time.process_time() - started
     where = "bucket" if store.startswith("s3") else "folder"
     what = f"claims of 100,000 requests, one process, {where}: {n_claims} claims, {looks} looks, CPU {divided:.2f} s of"
     shown("4", what, f"{whole:.2f} s, {divided / whole:.1%}", "2% on disk")
-    assert n_claims == 5 * 79
+    assert n_claims == 5 * 40
     assert divided / whole <= (0.02 if where == "folder" else 0.3)
 
 
