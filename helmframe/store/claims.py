@@ -52,7 +52,7 @@ PROGRESS_SECONDS = 600.0
 PAUSES = (0.05, 1.0)
 # A block has at least this number of requests, and at most this share of the requests of a shard.
 MIN_ROWS = 16
-MAX_BLOCKS = 128
+MAX_BLOCKS = 64
 _AT_ONCE = 16  # claims written to a bucket together
 _ID_BYTES = 16
 _TOKEN = re.compile(r"[0-9a-f]{24}")
@@ -241,8 +241,12 @@ class SharedRequests:
         self._names = block_names(planned["request_id"].to_list(), batch)
         self._numbers = {name: number for number, name in enumerate(self._names)}
         rows = block_rows(planned.height, batch)
-        numbers = planned.select("request_id", _block=pl.int_range(pl.len()) // rows)
-        missing = missing.join(numbers, on="request_id", how="left", maintain_order="left", validate="1:1")
+        number = pl.int_range(pl.len()) // rows
+        if missing.height == planned.height:  # the usual case, without a join
+            missing = missing.with_columns(_block=number)
+        else:
+            numbers = planned.select("request_id", _block=number)
+            missing = missing.join(numbers, on="request_id", how="left", maintain_order="left", validate="1:1")
         start = secrets.randbelow(len(self._names)) if self._names else 0
         # processes start at different blocks
         self._rows = pl.concat([missing.filter(pl.col("_block") >= start), missing.filter(pl.col("_block") < start)])
@@ -346,7 +350,7 @@ def block_rows(height: int, batch: int) -> int:
     """Return the number of requests in a block, a multiple of the batch.
 
     >>> block_rows(100, 1), block_rows(60_000, 1), block_rows(100, 12)
-    (16, 469, 24)
+    (16, 938, 24)
     """
     return batch * -(-max(MIN_ROWS, -(-height // MAX_BLOCKS)) // batch)
 

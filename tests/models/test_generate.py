@@ -262,7 +262,12 @@ def test_concurrent_runs_of_a_versioned_model_send_each_request_once() -> None:
 
 def test_a_function_without_a_version_claims_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     created: list[object] = []
-    monkeypatch.setattr("helmframe.store.claims.create", lambda _, address: created.append(address) or True)
+
+    def create(_: bytes, address: object) -> bool:
+        created.append(address)
+        return True
+
+    monkeypatch.setattr("helmframe.store.claims.create", create)
     small().generate(lambda prompt: "A").score()
     assert created == []
     small().generate(hf.model(lambda prompt: "A", name="mine", version="1")).score()

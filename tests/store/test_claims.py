@@ -98,7 +98,7 @@ def test_the_claims_of_a_killed_process_are_removed_at_once(root: Address) -> No
 
 def test_a_claim_that_is_not_renewed_expires(root: Address, monkeypatch: pytest.MonkeyPatch) -> None:
     claims = Claims(root, "mine")
-    write_claim(root, *names("a"), owner=ELSEWHERE)
+    write_claim(root, names("a")[0], owner=ELSEWHERE)
     assert others(claims, root) == names("a")
     monkeypatch.setattr(module, "LEASE_SECONDS", 0.0)
     assert others(claims, root) == []
@@ -107,7 +107,7 @@ def test_a_claim_that_is_not_renewed_expires(root: Address, monkeypatch: pytest.
 
 def test_a_claim_much_older_than_another_expires_at_once(tmp_path: Path) -> None:
     claims = Claims(tmp_path, "mine")
-    old = write_claim(tmp_path, *names("old"), owner=ELSEWHERE)
+    old = write_claim(tmp_path, names("old")[0], owner=ELSEWHERE)
     assert isinstance(old, Path)
     os.utime(old, (time.time() - 60, time.time() - 60))
     assert others(claims, tmp_path) == names("old")
@@ -119,7 +119,12 @@ def test_a_claim_much_older_than_another_expires_at_once(tmp_path: Path) -> None
 def test_a_claim_is_renewed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     renewed = threading.Event()
     monkeypatch.setattr(module, "RENEW_SECONDS", 0.02)
-    monkeypatch.setattr(module, "touch", lambda data, address: (touch(data, address), renewed.set()))
+
+    def noted(data: bytes, address: Address) -> None:
+        touch(data, address)
+        renewed.set()
+
+    monkeypatch.setattr(module, "touch", noted)
     claims = Claims(tmp_path, "mine")
     claims.acquire({names("a")[0]: ids(0, 1)})
     (before,) = scan(tmp_path)[1]
@@ -156,7 +161,7 @@ def test_processes_of_one_run_do_not_wait_for_one_another(root: Address) -> None
 )
 def test_a_damaged_claim_expires(content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     claims = Claims(tmp_path, "mine")
-    write_claim(tmp_path, *names("a"), owner="", content=content)
+    write_claim(tmp_path, names("a")[0], owner="", content=content)
     assert others(claims, tmp_path) == names("a")
     monkeypatch.setattr(module, "LEASE_SECONDS", 0.0)
     assert others(claims, tmp_path) == []
@@ -249,8 +254,8 @@ def test_unfinished_files_of_ended_processes_are_removed(tmp_path: Path) -> None
     for path in (dead, alive, young, old):
         path.write_bytes(b"half")
     os.utime(old, (time.time() - 7200, time.time() - 7200))
-    write_claim(tmp_path, *names("dead"), owner=other)
-    write_claim(tmp_path, *names("alive"), owner=process_token())
+    write_claim(tmp_path, names("dead")[0], owner=other)
+    write_claim(tmp_path, names("alive")[0], owner=process_token())
     removed = remove_orphans(tmp_path)
     assert {file.address for file in removed} == {dead, old, tmp_path / names("dead")[0]}
     assert {*tmp_path.iterdir()} == {alive, young, tmp_path / names("alive")[0]}
