@@ -32,7 +32,7 @@ from helmframe.errors import ArgumentError, StoreError, UnknownNameError
 from helmframe.metrics.helm_outputs import helm_scores
 from helmframe.metrics.protocol import METRICS
 from helmframe.results._pairing import ScoringOptions
-from helmframe.stats.frames import map_chunks
+from helmframe.stats.frames import STOPPED, map_chunks
 from helmframe.stats.table import AXES, add_pooled, pooled_axes
 from helmframe.store import Address, RunFolder, address_of
 from helmframe.store.run_cache import Unfinished, unfinished
@@ -378,6 +378,11 @@ class ResultsData:
     verdicts: pl.LazyFrame = field(default_factory=lambda: pl.LazyFrame(schema=VERDICTS.schema))
     helm_stats: pl.LazyFrame = field(default_factory=lambda: pl.LazyFrame(schema=HELM_STATS.schema))
     images: pl.LazyFrame = field(default_factory=lambda: pl.LazyFrame(schema=IMAGES.schema))
+
+    def __post_init__(self) -> None:
+        """Mark the scores of a run that stopped early, so that `hf.stats` doesn't take their number for fixed."""
+        if "until" in self.manifest and STOPPED not in self.scores.collect_schema():
+            object.__setattr__(self, "scores", self.scores.with_columns(pl.lit(value=True).alias(STOPPED)))
 
     @classmethod
     def load(cls, path: str | Path) -> Self:

@@ -30,7 +30,7 @@ from helmframe.stats.encoded_rows import (
 )
 from helmframe.stats.estimate import estimate_of, floats, group_keys, influences, weigh_strata
 from helmframe.stats.failures import Range, metric_directions, resolve_ranges, treat_failures
-from helmframe.stats.frames import as_scores, protect_columns
+from helmframe.stats.frames import as_scores, mark_stopped, protect_columns
 from helmframe.stats.intervals import with_interval
 from helmframe.stats.paired import Pairs, pair_sides
 from helmframe.stats.significance import detectable, holm, joint_level, mcnemar_midp, sign_flip_p
@@ -176,7 +176,7 @@ def compare(
         _levels(pairs, nest, strata, higher_is_better), on="group", how="left"
     )
     tested = _with_tests(estimates.sort("group"), clusters)
-    table = _with_intervals(tested, fraction, ci, joint_level(_covariances(clusters), ci))
+    table = mark_stopped(_with_intervals(tested, fraction, ci, joint_level(_covariances(clusters), ci)), rows)
     counts = pl.col("n", "n_clusters", "win", "tie", "loss")
     return table.with_columns(
         counts.fill_null(0),

@@ -129,6 +129,8 @@ def _lacks(variants: pl.DataFrame | None, all_variants: pl.DataFrame | None) -> 
     return overlapping.height > variants.height
 
 
+# A column of the scores of a run that stopped early.
+STOPPED = "stopped_early"
 REQUIRED = ("instance_id", "score")
 # The values of missing columns.
 DEFAULTS: dict[str, Any] = {
@@ -233,6 +235,17 @@ def as_scores(rows: R) -> R:
     if isinstance(rows, pl.DataFrame | pl.LazyFrame):
         return cast("R", rows.with_columns(**expressions))
     return cast("R", [frame.with_columns(**expressions) for frame in rows])
+
+
+def mark_stopped(table: pl.DataFrame, rows: Rows) -> pl.DataFrame:
+    """Return the table with a note on its intervals if the rows are of a run that stopped early.
+
+    Such a run ends when its interval is narrow or excludes 0, so an interval of a fixed number of instances misses more
+    often.
+    """
+    if STOPPED not in chunks_of(rows)[0].collect_schema():
+        return table
+    return table.with_columns(interval=pl.format("{}, ignores early stopping", "interval"))
 
 
 def _missing_columns(schema: pl.Schema) -> dict[str, pl.Expr]:

@@ -17,6 +17,7 @@ from helmframe.stats.frames import (
     chunks_of,
     fold,
     map_chunks,
+    mark_stopped,
     protect_columns,
 )
 from helmframe.stats.intervals import with_interval
@@ -144,7 +145,7 @@ def table(
         [key for key in merge_names(columns, varied) if key not in away],
         [key for key in varied if key in away],
     )
-    result = sort_table(aggregate(rows, keys, ci=ci, mean=mean, fractions=fractions), keys)
+    result = sort_table(mark_stopped(aggregate(rows, keys, ci=ci, mean=mean, fractions=fractions), rows), keys)
     if pooled:
         label = [key for key in keys if key != pivot]
         groups = map_chunks(chunks_of(rows), lambda chunk: chunk.select(*label, *pooled).unique().collect())

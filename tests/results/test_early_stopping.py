@@ -112,3 +112,12 @@ def test_the_command_stops_too(capsys: pytest.CaptureFixture[str]) -> None:
     assert "stopped early by precise(0.3)" in capsys.readouterr().out
     assert main(["run", entry, "--until", "precise"]) == 2
     assert 'the rule must be "precise(0.03)"' in capsys.readouterr().err
+
+
+def test_scores_of_a_stopped_run_are_marked_outside_its_results(results: hf.Results) -> None:
+    scores = results.scores.filter(metric="exact_match")
+    table = hf.stats.table(scores)
+    assert table["interval"].str.ends_with(", ignores early stopping").all()
+    compared = hf.stats.compare(scores, "model", ["perturbation"], higher_is_better={"exact_match": True})
+    assert compared["interval"].str.ends_with(", ignores early stopping").all()
+    assert not results.table()["interval"].str.contains("ignores").any()
