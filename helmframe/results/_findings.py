@@ -21,7 +21,8 @@ from helmframe.stats.robustness import ALL
 # The most sentences of one kind; one more sentence counts the others.
 MOST = 6
 _LONGEST_NAME = 48
-_LONGEST_ERROR = 120
+_LONGEST_ERROR = 160
+_LONGEST_MESSAGE = 500
 
 
 @dataclass(frozen=True)
@@ -147,23 +148,44 @@ class _Context:
         return self.table[axis].n_unique() if axis in self.table.columns else 1
 
 
+def error_groups(results: ResultsData) -> pl.DataFrame:
+    """Return the failed requests by message, the most frequent first; numbers in messages are ignored.
+
+    Returns:
+        message (of the first request), n, models, first (the key of the first request), total (of all requests).
+    """
+    message = pl.col("error").str.replace_all(r"\s+", " ").str.slice(0, _LONGEST_MESSAGE)
+    key = pl.struct("scenario", "instance_id", "perturbation", "perturbation_seed", "setting", "trial", "model")
+
+    def groups_in(chunk: Chunk) -> pl.DataFrame:
+        groups = chunk.completions.group_by(kind=message.str.replace_all(r"\d+", "0"))
+        values = {"n": pl.len().cast(pl.Int64), "message": message.first(), "models": pl.col("model").unique()}
+        return groups.agg(**values, first=key.first()).collect()
+
+    counts = pl.concat(map_chunks(reader_of(results).chunks, groups_in)).group_by("kind", maintain_order=True)
+    models = pl.col("models").list.explode(keep_nulls=False, empty_as_null=False).unique().sort()
+    groups = counts.agg(pl.col("message").first(), pl.col("n").sum(), models, pl.col("first").first())
+    groups = groups.with_columns(total=pl.col("n").sum()).drop_nulls("kind").drop("kind")
+    return groups.sort(pl.col("n"), "message", descending=[True, False])
+
+
 def _failures(results: ResultsData) -> Iterator[Finding]:
-    """Yield counts of failed requests, and of unparsed, truncated and starved completions."""
-    message = pl.col("error").str.split("\n").list.first().str.slice(0, _LONGEST_ERROR)
-
-    def failed_in(chunk: Chunk) -> pl.DataFrame:
-        return chunk.completions.group_by(error=message).agg(n=pl.len()).collect()
-
-    counts = pl.concat(map_chunks(reader_of(results).chunks, failed_in)).group_by("error").agg(pl.col("n").sum())
-    total = counts["n"].sum()
-    errors = counts.drop_nulls("error").sort(pl.col("n"), "error", descending=[True, False])
+    """Yield counts of failed requests, and of completions without a score or an output."""
+    errors = error_groups(results)
     if errors.height:
-        failed = errors["n"].sum()
+        failed, total = errors["n"].sum(), errors["total"][0]
         text = f"{failed:,} of {total:,} requests failed ({_share(failed, total)})."
         often = "The error is" if errors.height == 1 else f"The most frequent error, {errors['n'][0]:,} times, is"
-        yield Finding("failures", f"{text} {often}: {_name(errors['error'][0], 400)}", "results.errors()", {}, failed)
+        message = _name(errors["message"][0], _LONGEST_ERROR)
+        yield Finding("failures", f"{text} {often}: {message}", "results.errors()", {}, failed)
     for name, missing in missing_scores(results, shown_metrics(results)).items():
-        yield Finding("failures", f"{_name(missing.text, 400)}.", "results.scores", {"metric": name}, missing.n_rows)
+        yield Finding(
+            "failures",
+            f"{_name(missing.text, 2 * _LONGEST_ERROR)}.",
+            "results.scores",
+            {"metric": name},
+            missing.n_rows,
+        )
     yield from _flagged(results)
 
 
