@@ -369,7 +369,11 @@ def _change(context: _Context, family: str, row: Mapping[str, Any], significant:
     size = _size(abs(change), sign) + _ends(low, high, sign)
     where = context.location(row, "scenario", "setting")
     perturbation, model = _name(row["perturbation"]), _name(row.get("model") or "the model")
-    text = f"{perturbation} costs {model} {size}{where}." if worse else f"{perturbation} gains {model} {size}{where}."
+    text = (
+        f"{perturbation} costs {model} {size}{where}."
+        if worse
+        else f"{model} gains {size} under {perturbation}{where}."
+    )
     keys = [name for name in ("scenario", "split", "model", "setting", "metric", "perturbation") if name in row]
     return Finding(
         family,
