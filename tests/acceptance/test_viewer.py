@@ -288,7 +288,7 @@ def test_6_ten_questions_in_the_viewer_alone(finished: hf.Results, chromium: Any
         price = f"${cost:.2f}" if cost >= 0.01 else f"${cost:.2g}"
         row_of_large = region("tokens and cost").locator("tr", has_text="large")
         ask("what large cost", lambda: row_of_large.locator("td").last.inner_text(), price)
-        page.get_by_role("link", name="Instances").click()
+        page.get_by_role("link", name="Instances", exact=True).click()
         flips = pl.DataFrame(results.flips("typos")).filter(model="large", flip="worse")
         names = set(flips["instance_id"])
         ask("which instances typos made wrong for large",

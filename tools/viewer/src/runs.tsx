@@ -25,7 +25,9 @@ export function RunsPage({ canReload }: { canReload: boolean }) {
 
 function RunsTable({ runs, reload }: { runs: RunEntry[]; reload: (() => void) | null }) {
   const { navigate } = useApp();
-  const [, redraw] = useState(0);
+  const [nScores, countScores] = useState(0);
+  // a new array, so that the table sorts again when a score arrives
+  const data = useMemo(() => [...runs], [runs, nScores]);
   const columns = useMemo<ColumnDef<RunEntry>[]>(() => [
     { id: "run", header: "run", accessorFn: (run) => run.run },
     { id: "scenarios", header: "scenario", accessorFn: (run) => run.scenarios.join(" "), filterFn: (row, _, value) => row.original.scenarios.includes(value as string) },
@@ -38,7 +40,7 @@ function RunsTable({ runs, reload }: { runs: RunEntry[]; reload: (() => void) | 
     { id: "cost", header: "cost", accessorFn: (run) => run.cost ?? -1, enableGlobalFilter: false },
   ], []);
   const table = useTable<RunEntry>({
-    data: runs, columns,
+    data, columns,
     getRowId: (run) => run.run,
     getCoreRowModel: getCoreRowModel(), getFilteredRowModel: getFilteredRowModel(),
     getSortedRowModel: getSortedRowModel(), getPaginationRowModel: getPaginationRowModel(),
@@ -47,8 +49,9 @@ function RunsTable({ runs, reload }: { runs: RunEntry[]; reload: (() => void) | 
     initialState: { pagination: { pageIndex: 0, pageSize: PAGE } },
   });
   const shown = table.getRowModel().rows;
-  useScores(shown.map((row) => row.original), () => redraw((number) => number + 1));
-  const selected = table.getSelectedRowModel().rows.map((row) => row.original.run);
+  useScores(shown.map((row) => row.original), () => countScores((number) => number + 1));
+  // in the order of selection: the first one is the base of the comparison
+  const selected = Object.keys(table.getState().rowSelection);
   const filter = (name: string): string => (table.getColumn(name)?.getFilterValue() as string | undefined) ?? "";
   const options = (values: string[]): [string, string][] => [["", "all"], ...[...new Set(values)].sort().map((value): [string, string] => [value, plain(value)])];
   const select = (name: string, title: string, values: string[]) => (
