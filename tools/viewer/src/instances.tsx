@@ -31,6 +31,7 @@ export function InstancesPage({ route, keyTarget }: { route: InstancesRoute; key
   const [labels, setLabels] = useState<ReadonlyMap<string, number | null>>(new Map());
   const openAfterLoad = useRef<"first" | "last" | null>(null);
   const list = useRef<HTMLDivElement>(null);
+  const one = useRef<HTMLDivElement>(null);
   const rows = loaded.data?.rows ?? [];
   const index = rows.findIndex((row) => keyText(keyOf(row)) === keyText(key));
   const go = (change: Partial<InstancesRoute>, replace = false) => navigate({ ...route, ...change }, replace);
@@ -60,6 +61,10 @@ export function InstancesPage({ route, keyTarget }: { route: InstancesRoute; key
     list.current?.querySelector("[aria-current=true]")?.scrollIntoView({ block: "nearest" });
   }, [index]);
   useEffect(() => {
+    // on a narrow screen the instance replaces the list, so the focus moves to it
+    if (key !== null && list.current?.offsetParent === null) one.current?.focus({ preventScroll: true });
+  }, [keyText(key)]);
+  useEffect(() => {
     if (loaded.data) announce(caption(loaded.data));
   }, [loaded.data]);
   useEffect(() => {
@@ -81,6 +86,11 @@ export function InstancesPage({ route, keyTarget }: { route: InstancesRoute; key
       announce((error as Error).message);
     }
   };
+  const close = () => {
+    const position = Math.max(0, index);
+    go({ key: null });
+    requestAnimationFrame(() => list.current?.querySelectorAll<HTMLElement>("tbody button")[position]?.focus());
+  };
   const siblings = instance.data?.siblings ?? [];
   useKeys(keyTarget, (event) => {
     const scaleIndex = /^[0-9]$/.test(event.key) ? labelIndex(scale, Number(event.key)) : -1;
@@ -92,10 +102,8 @@ export function InstancesPage({ route, keyTarget }: { route: InstancesRoute; key
       const current = siblings.findIndex((sibling) => sibling.row === instance.data?.row);
       const next = siblings[(current + (event.key === "]" ? 1 : siblings.length - 1)) % siblings.length];
       if (next) open(next, true);
-    } else if (event.key === "Escape" && key !== null) {
-      go({ key: null });
-      queueMicrotask(() => list.current?.querySelector<HTMLElement>("tbody button")?.focus());
-    } else if (scaleIndex >= 0 && key !== null) void label(scale[scaleIndex] ?? null);
+    } else if (event.key === "Escape" && key !== null) close();
+    else if (scaleIndex >= 0 && key !== null) void label(scale[scaleIndex] ?? null);
     else if (event.key === "x" && key !== null) void label(null);
     else return false;
     return true;
@@ -115,12 +123,12 @@ export function InstancesPage({ route, keyTarget }: { route: InstancesRoute; key
           {loaded.data && <List page={loaded.data} labels={labels} current={key} loading={loaded.loading} axes={values.data?.axes ?? {}} open={(row) => open(row)} turn={(to) => go({ page: to, key: null })} />}
         </div>
         {key !== null && (
-          <div class="one" role="region" aria-label="instance">
+          <div class="one" role="region" aria-label="instance" tabIndex={-1} ref={one}>
             {instance.error && <Problem text={instance.error} retry={instance.retry} />}
             {!instance.data && !instance.error && <Loading what="the instance" />}
             {instance.data && (
               <InstanceView instance={instance.data} unitOf={unitOf} metric={metric} scale={scale} label={currentLabel} setLabel={(value) => void label(value)}
-                open={(sibling) => open(sibling, true)} step={step} close={() => go({ key: null })} />
+                open={(sibling) => open(sibling, true)} step={step} close={close} />
             )}
           </div>
         )}
