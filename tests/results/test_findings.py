@@ -162,3 +162,14 @@ def test_a_metric_that_fails_is_a_failure() -> None:
     (finding,) = plan.generate(hf.models.oracle()).score().findings()
     assert finding.kind == "failures"
     assert "4 of 4 completions have no score: ValueError: no dictionary" in finding.text
+
+
+def test_a_change_of_too_few_inputs_is_not_reported_as_the_largest() -> None:
+    @hf.perturbation("rare_change")
+    def rare(text: pl.Expr) -> pl.Expr:
+        return pl.when(text.str.contains("item 7$")).then(pl.lit("?")).otherwise(text)
+
+    frame = pl.DataFrame({"q": [f"item {i}" for i in range(40)], "a": [f"item {i}" for i in range(40)]})
+    plan = hf.scenario(frame, input="q", references="a", name="copies").adapt(shots=0).perturb(rare())
+    (finding,) = of_kind(plan.generate(hf.models.oracle()).score(), "robustness")
+    assert finding.text == "No change under a perturbation has an interval (1 computed): too few inputs changed."
