@@ -173,7 +173,7 @@ def _failures(results: ResultsData) -> Iterator[Finding]:
     """Yield counts of failed requests, and of completions without a score or an output."""
     errors = error_groups(results)
     if errors.height:
-        failed, total = errors["n"].sum(), errors["total"][0]
+        failed, total = int(errors["n"].sum()), int(errors["total"][0])
         text = f"{failed:,} of {total:,} requests failed ({_share(failed, total)})."
         often = "The error is" if errors.height == 1 else f"The most frequent error, {errors['n'][0]:,} times, is"
         message = _name(errors["message"][0], _LONGEST_ERROR)
@@ -371,16 +371,15 @@ def _change(context: _Context, family: str, row: Mapping[str, Any], significant:
     change = row["change"]
     worse = (change < 0) == (sign.higher_is_better is True)
     low, high = row["change_low"], row["change_high"]
-    if change < 0 and low is not None:
-        low, high = -high, -low
-    size = _size(abs(change), sign) + _ends(low, high, sign)
     where = context.location(row, "scenario", "setting")
     perturbation, model = _name(row["perturbation"]), _name(row.get("model") or "the model")
-    text = (
-        f"{perturbation} costs {model} {size}{where}."
-        if worse
-        else f"{model} gains {size} under {perturbation}{where}."
-    )
+    if not significant:
+        text = f"{perturbation} changes {model} by {_minus(_size(change, sign))}{_ends(low, high, sign)}{where}."
+    else:
+        ends = _ends(-high, -low, sign) if change < 0 else _ends(low, high, sign)
+        size = _size(abs(change), sign) + ends
+        cost, gain = f"{perturbation} costs {model} {size}", f"{model} gains {size} under {perturbation}"
+        text = f"{cost if worse else gain}{where}."
     keys = [name for name in ("scenario", "split", "model", "setting", "metric", "perturbation") if name in row]
     return Finding(
         family,

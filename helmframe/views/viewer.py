@@ -262,7 +262,8 @@ class Viewer:
                 "notes": leaderboard_notes(made),
             }
 
-        return self._table(params, "leaderboard", _or_problem(board))
+        response: dict[str, Any] = self._table(params, "leaderboard", _or_problem(board))
+        return response
 
     def _changes(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """Return the paired change under each perturbation, of any family."""
@@ -275,7 +276,8 @@ class Viewer:
                 return {"rows": []}
             return {"rows": _json_rows(pl.DataFrame(results.robustness(metrics=metrics, perturbations=names)))}
 
-        return self._table(params, "changes", _or_problem(changes))
+        response: dict[str, Any] = self._table(params, "changes", _or_problem(changes))
+        return response
 
     def _errors(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """Return the failed requests, grouped by message."""

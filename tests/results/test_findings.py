@@ -84,7 +84,7 @@ def test_a_large_effect_is_a_significant_cost() -> None:
         return pl.lit("?")
 
     def copy(prompt: str) -> str:
-        return (["?", *re.findall(r"item \d+", prompt)])[-1]
+        return ["?", *map(str, re.findall(r"item \d+", prompt))][-1]
 
     frame = pl.DataFrame({"q": [f"item {i}" for i in range(40)], "a": [f"item {i}" for i in range(40)]})
     plan = hf.scenario(frame, input="q", references="a", name="copy").adapt(shots=0).perturb(emptied())

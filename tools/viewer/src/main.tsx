@@ -48,12 +48,16 @@ function followTheme(host: HTMLElement): () => void {
   };
   set();
   media.addEventListener("change", set);
+  // a notebook may attach the host later
+  const sizes = new ResizeObserver(set);
+  sizes.observe(host);
   const observer = new MutationObserver(set);
   for (const element of [document.documentElement, document.body]) {
     observer.observe(element, { attributes: true, attributeFilter: ["class", "style", "data-theme", "data-jp-theme-light", "data-jp-theme-name"] });
   }
   return () => {
     media.removeEventListener("change", set);
+    sizes.disconnect();
     observer.disconnect();
   };
 }
