@@ -418,7 +418,7 @@ def labels(results: ResultsData) -> pl.DataFrame:
         The columns that identify a completion, label, and time (UTC).
     """
     (data,) = read_all([_labels_address(results)])
-    return pl.DataFrame(schema=LABELS) if data is None else pl.read_parquet(io.BytesIO(data)).cast(LABELS)
+    return pl.DataFrame(schema=LABELS) if data is None else pl.read_parquet(io.BytesIO(data)).cast(pl.Schema(LABELS))
 
 
 def save_label(results: ResultsData, key: Mapping[str, Any], value: float | None) -> pl.DataFrame:

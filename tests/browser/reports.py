@@ -21,4 +21,3 @@ def hostile_results() -> hf.Results:
     plan = hf.scenario(frame, input="q", references="a", name="hostile").perturb(["extra_space", "filler_words"])
     models = {NAMES[1]: hf.model(answers, batch=True), NAMES[7]: hf.models.noisy(0.5)}
     return plan.generate(models).metrics("exact_match", "quasi_exact_match").score()
-

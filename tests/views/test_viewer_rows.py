@@ -283,3 +283,24 @@ def test_copied_python_quotes_texts() -> None:
     exec(respond(results, "code", filters={"model": text, "find": text})["python"], names)
     assert "os" not in names
     assert names["rows"].height == 0
+
+
+def test_an_instance_has_the_verdicts_of_judges() -> None:
+    results = MUSIC.limit(2).generate(hf.models.echo()).score()
+    reply = "<reasoning>harmless</reasoning><score>1</score>"
+    judged = results.judge(hf.judge(lambda prompt: reply, "safety"))
+    row = page(judged)["rows"][0]
+    (verdict,) = respond(judged, "instance", key=key_of(row))["verdicts"]
+    assert (verdict["judge"], verdict["value"], verdict["reasoning"]["text"]) == ("lambda", 1.0, "harmless")
+    assert respond(judged, "filters")["scale"][0] == 0.0
+
+
+def test_scores_and_siblings_of_an_instance_are_those_of_the_tables(results: hf.Results) -> None:
+    row = page(results, model="good", perturbation="original")["rows"][0]
+    found = respond(results, "instance", key=key_of(row))
+    wide = results.rows(instance_id=row["instance_id"])
+    scores = {(each["model"], each["perturbation"]): each["score"] for each in found["siblings"]}
+    assert scores == {
+        (model, name): score for model, name, score in wide.select("model", "perturbation", "exact_match").rows()
+    }
+    assert found["right"] == row["right"]
