@@ -57,7 +57,7 @@ export function App({ transport, history, opened, keyTarget }: {
     else if (event.key === "r" && opened.n_runs > 1) context.navigate({ view: "runs" });
     else return false;
     return true;
-  });
+  }, true);
   return (
     <AppContext.Provider value={context}>
       <div class="app" ref={root}>

@@ -75,15 +75,21 @@ export function InstancesPage({ route, keyTarget }: { route: InstancesRoute; key
   const shownTitle = instance.data?.title;
   // a label belongs to the completion on the screen, not to one that is still loading
   const isShown = key !== null && shownTitle !== undefined && Object.entries(key).every(([name, value]) => shownTitle[name] === value);
+  const currentKey = useRef("");
+  currentKey.current = keyText(key);
+  const isLabelling = useRef(false);
   const label = async (value: number | null) => {
-    if (key === null || !isShown) return;
+    if (key === null || !isShown || isLabelling.current || currentKey.current !== keyText(key)) return;
+    isLabelling.current = true;
     try {
       await transport.request("label", { run, key, label: value });
       setLabels(new Map(labels).set(keyText(key), value));
       announce(value === null ? "Label removed." : `Label ${decimal(value)} saved.`);
-      if (value !== null) step(1);
+      if (value !== null && currentKey.current === keyText(key)) step(1);
     } catch (error) {
       announce((error as Error).message);
+    } finally {
+      isLabelling.current = false;
     }
   };
   const close = () => {
