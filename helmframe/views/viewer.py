@@ -32,7 +32,7 @@ from helmframe.results._findings import error_groups
 from helmframe.store import Address, RunFolder, address_of, below, exists, listing
 from helmframe.views.comparison import comparison_notes, leaderboard_notes
 from helmframe.views.display import score_notes
-from helmframe.views.viewer_rows import Filters, RunRows, check_index
+from helmframe.views.viewer_rows import KEYS, ROWS, Filters, RunRows, check_index
 
 _OPENED = 4  # runs in memory
 _MANIFESTS_AT_ONCE = 16
@@ -115,6 +115,7 @@ class Viewer:
             "cost": self._cost,
             "labels": self._labels,
             "compare": self._compare,
+            "compare_instances": self._compare_instances,
             "filters": lambda params: self._rows(params).open(),
             "page": self._page,
             "bars": lambda params: self._rows(params).bars(self._filters(params), str(params.get("by"))),
@@ -220,6 +221,34 @@ class Viewer:
             differences += [{"run": name, "unit": units[row["metric"]], **row} for row in _json_rows(table)]
             problems += [{"run": name, "text": note} for note in comparison_notes(pl.DataFrame(table))]
         return {"runs": names, "scores": rows, "differences": differences, "notes": problems}
+
+    def _compare_instances(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the first instances that two runs score differently, and the number of all.
+
+        Rows are paired by their key. Models are paired by name, or if the runs share no model, one with one.
+        """
+        _check_params("compare_instances", params, "runs")
+        names = params.get("runs")
+        if not isinstance(names, list) or len(names) != 2:
+            raise ArgumentError(f"compare_instances(runs={names!r}): runs must list 2 runs.")
+        runs = [self._run({"run": name}) for name in names]
+        frames = []
+        for run in runs:
+            with run.rows.lock:
+                frames.append(run.rows.main_scores())
+        models = [set(frame["model"].cast(pl.String).unique()) for frame in frames]
+        if not models[0] & models[1] and max(map(len, models)) > 1:
+            text = "The runs share no model, and one of them has several: their instances are not paired."
+            return {"total": 0, "pairs": [], "problem": text}
+        on = [name for name in KEYS if name != "model" or models[0] & models[1]]
+        first, second = (frame.select("row", *on, "score") for frame in frames)
+        pairs = first.join(second, on=on, how="inner", nulls_equal=True, suffix="_b", maintain_order="left")
+        differing = pairs.filter(pl.col("score").ne_missing(pl.col("score_b")))
+        sides = []
+        for run, column in zip(runs, ("row", "row_b"), strict=True):
+            with run.rows.lock:
+                sides.append(run.rows.rows_at(differing[column].head(ROWS)))
+        return {"total": differing.height, "pairs": list(map(list, zip(*sides, strict=True))), "problem": None}
 
     # -- the summary of a run ----------------------------------------------------------------------------------------
 

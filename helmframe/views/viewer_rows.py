@@ -176,14 +176,22 @@ class RunRows:
         matching = self._rows(filters)
         pages = max(1, -(-matching.len() // ROWS))
         number = min(number, pages - 1)
-        rows = self._index(filters.metric)[matching.slice(number * ROWS, ROWS)]
+        rows = self.rows_at(matching.slice(number * ROWS, ROWS), filters.metric)
+        return {"total": matching.len(), "page": number, "pages": pages, "rows": rows}
+
+    def rows_at(self, numbers: pl.Series, metric: str = "") -> list[dict[str, Any]]:
+        """Return the rows with these numbers as JSON values."""
+        rows = self._index(metric)[numbers]
         texts = self._texts(rows)
         labels = self._labels_of(rows)
-        shown = [
+        return [
             {**self._row(row, texts), "label": label}
             for row, label in zip(rows.iter_rows(named=True), labels, strict=True)
         ]
-        return {"total": matching.len(), "page": number, "pages": pages, "rows": shown}
+
+    def main_scores(self) -> pl.DataFrame:
+        """Return the number, the key and the main score of each row."""
+        return self._index("").select("row", *KEYS, "score")
 
     def bars(self, filters: Filters, by: str) -> dict[str, Any]:
         """Aggregate the matching rows by an axis: value, n, mean (of the scores), without (number without a score)."""

@@ -87,6 +87,7 @@ def test_runs_are_searched_sorted_and_compared(watched: Watched, tmp_path: Path)
         first, second = (hf.load(tmp_path / "runs" / name) for name in ("first", "second"))
         expected = hf.compare(second, first, axis="model", labels=("second", "first"))["difference"].item()
         differences.locator("td", has_text=f"{100 * expected:+.1f}").first.wait_for()
+        page.get_by_role("region", name="instances with different scores").locator("tbody tr").first.wait_for()
         assert serious(page) == []
         page.go_back()
         page.get_by_role("link", name="second", exact=True).click()

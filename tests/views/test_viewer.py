@@ -110,6 +110,17 @@ def test_runs_are_compared_side_by_side(folder: Path) -> None:
     assert result["differences"][0]["unit"] == "fraction"
 
 
+def test_instances_that_two_runs_score_differently(folder: Path) -> None:
+    result = ask(Viewer.of(folder), "compare_instances", runs=["monday", "tuesday"])
+    sides = [hf.load(folder / name).rows(model="good", perturbation="original") for name in ("monday", "tuesday")]
+    joined = sides[0].join(sides[1], on="instance_id", suffix="_b")
+    expected = joined.filter(pl.col("exact_match") != pl.col("exact_match_b"))
+    assert result["total"] == expected.height > 0
+    shown = [(a["instance_id"], a["score"], b["score"], b["completion"]) for a, b in result["pairs"]]
+    columns = ("instance_id", "exact_match", "exact_match_b", "completion_b")
+    assert sorted(shown) == sorted(expected.select(columns).rows())
+
+
 def test_failures_are_grouped_by_message() -> None:
     def model(prompt: str) -> str:
         raise RuntimeError(f"quota exceeded\nrequest {len(prompt)}")

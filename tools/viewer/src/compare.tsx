@@ -1,8 +1,11 @@
 // Two or more runs side by side: scores, and paired differences from the first run.
 
 import { decimal, interval, plain, score, signed, whole } from "./format";
-import type { ComparisonResult, Score } from "./types";
-import { Link, Loading, Problem, Section, Text, useRequest, Wide } from "./ui";
+import { useState } from "preact/hooks";
+import { keyOf, tone } from "./instances";
+import { instances } from "./route";
+import type { ComparisonResult, Pairs, Row, Score } from "./types";
+import { Link, Loading, Problem, Section, Select, Text, useRequest, Wide } from "./ui";
 
 export function ComparePage({ runs }: { runs: string[] }) {
   const loaded = useRequest<ComparisonResult>("compare", { runs });
@@ -12,6 +15,7 @@ export function ComparePage({ runs }: { runs: string[] }) {
       {loaded.error && <Problem text={loaded.error} retry={loaded.retry} />}
       {!loaded.data && !loaded.error && <Loading what="the comparison" />}
       {loaded.data && <Comparison result={loaded.data} />}
+      {loaded.data && <DifferingInstances runs={runs} />}
     </>
   );
 }
@@ -92,5 +96,43 @@ function Comparison({ result }: { result: ComparisonResult }) {
         </ul>
       </Section>
     </>
+  );
+}
+
+/** The instances that two runs score differently, with both completions. */
+function DifferingInstances({ runs }: { runs: string[] }) {
+  const [first = "", ...others] = runs;
+  const [other, setOther] = useState(others[0] ?? "");
+  const loaded = useRequest<Pairs>("compare_instances", { runs: [first, other] });
+  const cell = (run: string, row: Row) => (
+    <td class={`text ${tone(row.score, row.error)}`} dir="auto">
+      <Link to={instances(run, {}, keyOf(row))} label={plain(`${run}: ${row.instance_id}, ${row.model}, score ${decimal(row.score)}`)}><b>{row.error !== null ? "failed" : decimal(row.score) || "none"}</b></Link>{" "}
+      <Text>{(row.error ?? row.completion ?? "").slice(0, 80)}</Text>
+    </td>
+  );
+  return (
+    <Section title="Instances with different scores">
+      {others.length > 1 && <Select title="run" value={other} options={others.map((name) => [name, plain(name)])} onChange={setOther} />}
+      {loaded.error && <Problem text={loaded.error} retry={loaded.retry} />}
+      {!loaded.data && !loaded.error && <Loading what="instances" />}
+      {loaded.data?.problem && <p class="note"><Text>{loaded.data.problem}</Text></p>}
+      {loaded.data && !loaded.data.problem && <p class="note">{whole(loaded.data.total)} rows differ{loaded.data.total > loaded.data.pairs.length ? `; the first ${whole(loaded.data.pairs.length)}:` : ""}</p>}
+      {loaded.data && loaded.data.pairs.length > 0 && (
+        <Wide label="instances with different scores">
+          <table>
+            <thead><tr><th scope="col">instance</th><th scope="col">perturbation</th><th scope="col">model</th><th scope="col">right answer</th><th scope="col"><Text>{first}</Text></th><th scope="col"><Text>{other}</Text></th></tr></thead>
+            <tbody>
+              {loaded.data.pairs.map(([a, b]) => (
+                <tr key={a.row}>
+                  <th scope="row"><Text>{a.instance_id}</Text></th><td><Text>{a.perturbation}</Text></td>
+                  <td><Text>{a.model === b.model ? a.model : `${a.model}, ${b.model}`}</Text></td><td class="text"><Text>{a.right}</Text></td>
+                  {cell(first, a)}{cell(other, b)}
+                </tr>
+              ))}
+            </tbody>
+          </table>
+        </Wide>
+      )}
+    </Section>
   );
 }

@@ -297,6 +297,12 @@ export interface Difference {
   perturbation?: string;
 }
 
+export interface Pairs {
+  total: number;
+  pairs: [Row, Row][];
+  problem: string | null;
+}
+
 export interface ComparisonResult {
   runs: string[];
   scores: Score[];
