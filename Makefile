@@ -12,14 +12,14 @@ NOTEBOOKS := HELMFRAME_PROGRESS=0 $(BIN)/pytest -q --nbval --nbval-sanitize-with
 DUCKDB2 := PYTHONPATH=$(HTTPFS) $(BIN)/pytest
 
 .PHONY: demo test test-slow docs reference lint types unit smoke slow serial notebooks duckdb2 \
-	package audit acceptance parity simulations soak bench clean
+	viewer viewer-check package audit acceptance parity simulations soak bench clean
 
 demo: $(MODEL)/.made
 	@HELMFRAME_STORE=$${HELMFRAME_STORE:-demo/store} $(BIN)/python tools/demo.py $(MODEL)
 
 test: lint types unit smoke
 
-test-slow: slow serial notebooks duckdb2
+test-slow: slow serial notebooks duckdb2 viewer-check
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -75,6 +75,19 @@ package: $(VENV)/.release
 # Known weaknesses in the dependencies. An exception needs a comment here with the reason.
 audit: $(VENV)/.release
 	$(BIN)/pip-audit --strict --progress-spinner off .
+
+# The page of `helmframe view`: helmframe/views/viewer.js from the TypeScript in tools/viewer. It needs Node 20 or newer.
+VIEWER := tools/viewer
+viewer: $(VIEWER)/node_modules/.made
+	npm --prefix $(VIEWER) run build
+
+# Types and tests of the page; fails if the committed file isn't what the sources build.
+viewer-check: $(VIEWER)/node_modules/.made
+	npm --prefix $(VIEWER) run check
+
+$(VIEWER)/node_modules/.made: $(VIEWER)/package-lock.json
+	npm --prefix $(VIEWER) ci --no-audit --no-fund --ignore-scripts
+	@touch $@
 
 # Long runs, outside CI ----------------------------------------------------------------------------------------------
 

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from helmframe.results import compare_results as compare
     from helmframe.views import charts
     from helmframe.views.completion import load_ipython_extension
+    from helmframe.views.viewer import view
 
     load = Results.load
 
@@ -87,6 +88,7 @@ __all__ = [
     "schema",
     "stats",
     "suite",
+    "view",
 ]
 
 # name → module and attribute, imported on first use: functions of results, and formats of other tools
@@ -104,6 +106,7 @@ _LAZY = {
     "read_lm_eval": "interop.lm_eval.logs:read_lm_eval",
     "stats": "stats",
     "suite": "interop.suites:suite",
+    "view": "views.viewer:view",
 }
 
 

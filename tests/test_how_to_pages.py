@@ -51,6 +51,7 @@ PAGES = [
     "slurm",
     "troubleshooting",
     "validate_a_judge",
+    "viewer",
     "vision",
     "vllm",
 ]

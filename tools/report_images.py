@@ -10,23 +10,23 @@ from typing import Any
 
 from playwright.sync_api import sync_playwright
 
-from helmframe.views.dashboard import Dashboard
-from helmframe.views.servers import DashboardServer
+from helmframe.views.transports import ViewerServer
+from helmframe.views.viewer import Viewer
 
 DOCS = Path(__file__).parents[1] / "docs"
 
 
 def main() -> None:
-    """Run the page's first snippet, and photograph the report and the dashboard of it."""
+    """Run the page's first snippet, and photograph the report and the viewer of it."""
     page = (DOCS / "reports.md").read_text(encoding="utf-8")
     names: dict[str, Any] = {}
     exec(re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)[0], names)  # noqa: S102 our own page
     with TemporaryDirectory() as folder, chdir(folder):
         report = names["results"].report(Path(folder) / "report.html", title="Three mock models on the sampler")
-        dashboard = Dashboard(names["results"].to_parquet(Path("runs/today")))
-        with DashboardServer(dashboard) as server:
+        viewer = Viewer.of(names["results"].to_parquet(Path("runs/today")))
+        with ViewerServer(viewer) as server:
             threading.Thread(target=server.serve_forever, daemon=True).start()
-            photograph({"report": report.as_uri(), "dashboard": server.address})
+            photograph({"report": report.as_uri(), "viewer": server.address})
             server.shutdown()
 
 
@@ -37,6 +37,7 @@ def photograph(addresses: dict[str, str]) -> None:
         page = browser.new_page(viewport={"width": 1080, "height": 880})
         for name, address in addresses.items():
             page.goto(address)
+            page.wait_for_load_state("networkidle")
             page.screenshot(path=DOCS / "images" / f"{name}.jpg", type="jpeg", quality=55)
         browser.close()
 

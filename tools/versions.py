@@ -25,7 +25,7 @@ TESTS = {
     "polars": (*CORE, "tests/stats", "tests/perturbations/test_noise.py", "tests/adapters"),
     "duckdb": ("tests/test_plan.py", "tests/scenarios", "tests/results/test_results.py"),
     "huggingface_hub": ("tests/scenarios/test_hub.py", "tests/scenarios/test_hub_access.py"),
-    "altair": ("tests/views/charts", "tests/views/test_report.py", "tests/views/test_dashboard.py"),
+    "altair": ("tests/views/charts", "tests/views/test_report.py", "tests/views/test_viewer.py"),
     "transformers": ("tests/models/test_local_model.py", "tests/models/test_encoder_decoder.py", "tests/models/engine"),
 }
 OTHER_PYTHON = (*CORE, "tests/test_exports.py", "tests/scenarios/test_load.py", "tests/stats/test_table.py")

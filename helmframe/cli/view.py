@@ -1,4 +1,4 @@
-"""`helmframe view`, `helmframe dashboard` and `helmframe report`: show results in a browser, or as one HTML file."""
+"""`helmframe view` and `helmframe report`: show runs in a browser, or results as one HTML file."""
 
 import argparse
 from collections.abc import Callable
@@ -9,39 +9,32 @@ from typing import Protocol
 from helmframe.cli.command import add_results, add_verbose, command, print_status
 from helmframe.errors import ArgumentError
 from helmframe.results import Results
-from helmframe.views.dashboard import Dashboard
-from helmframe.views.explore import Explorer
-from helmframe.views.servers import DashboardServer, ExplorerServer
+from helmframe.views.transports import ViewerServer
+from helmframe.views.viewer import Viewer
 
 _VIEW = """\
-example:
-  helmframe view runs/today --port 8000"""
-_DASHBOARD = """\
-example:
-  helmframe dashboard runs"""
+examples:
+  helmframe view                      the runs in the store
+  helmframe view runs/today --port 8000
+  helmframe view s3://bucket/runs"""
 _REPORT = """\
 example:
   helmframe report runs/today -o report.html --title "Release 1.2\""""
 
 
-@command("view", help="Browse the results of a run instance by instance, in a browser", order=120)
+@command("view", help="Browse runs in a browser: scores, findings, and every instance", order=120)
 def add_view(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `view`."""
     parser.epilog = _VIEW
-    add_results(parser)
+    parser.add_argument(
+        "results",
+        nargs="?",
+        metavar="FOLDER",
+        help="folder of one run, or of several runs; may be s3://… (default: the runs in the store)",
+    )
     _add_port(parser)
     add_verbose(parser)
     parser.set_defaults(run=_view)
-
-
-@command("dashboard", help="Show scores, charts and completions of several runs, in a browser", order=140)
-def add_dashboard(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of `dashboard`."""
-    parser.epilog = _DASHBOARD
-    add_results(parser, "folder of one run, or of several runs; may be s3://…")
-    _add_port(parser)
-    add_verbose(parser)
-    parser.set_defaults(run=_dashboard)
 
 
 @command("report", help="Write results as one self-contained HTML file", order=130)
@@ -60,13 +53,7 @@ def _add_port(parser: argparse.ArgumentParser) -> None:
 
 
 def _view(arguments: argparse.Namespace) -> None:
-    explorer = Explorer(Results.load(arguments.results))
-    serve(partial(ExplorerServer, explorer), arguments.port)
-
-
-def _dashboard(arguments: argparse.Namespace) -> None:
-    dashboard = Dashboard(arguments.results)
-    serve(partial(DashboardServer, dashboard), arguments.port)
+    serve(partial(ViewerServer, Viewer.of(arguments.results)), arguments.port)
 
 
 def _report(arguments: argparse.Namespace) -> None:

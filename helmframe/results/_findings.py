@@ -339,13 +339,20 @@ def _changes(context: MainScores, family: str) -> Iterator[Finding]:
             return table
         return table.filter(_is_main(context.mains), pl.col("perturbation") != ALL, pl.col("change").is_not_null())
 
-    table = changes_at(context.ci)
-    if table.is_empty():
+    changes = changes_at(context.ci)
+    if changes.is_empty():
         return
-    joint = changes_at(1 - (1 - context.ci) / table.height) if table.height > 1 else table
+    n_tested = changes["change_low"].count()
+    if n_tested == 0:
+        text = f"No change under a perturbation has an interval ({changes.height:,} computed): too few inputs changed."
+        yield Finding(family, text, call)
+        return
+    # Bonferroni: an interval of this level excludes 0 if the change is significant over all of them
+    joint = changes_at(1 - (1 - context.ci) / n_tested) if n_tested > 1 else changes
     ends = zip(joint["change_low"], joint["change_high"], strict=True)
     flags = [low is not None and (low > 0 or high < 0) for low, high in ends]
-    rows = list(zip(table.iter_rows(named=True), flags, strict=True))
+    pairs = zip(changes.iter_rows(named=True), flags, strict=True)
+    rows = [pair for pair in pairs if pair[0]["change_low"] is not None]
     rows.sort(key=lambda pair: -abs(pair[0]["change"]))
     selected = [pair for pair in rows if pair[1]]
     yield from _listed([_change(context, family, *pair) for pair in selected], family, call, "significant changes")
@@ -364,16 +371,15 @@ def _change(context: MainScores, family: str, row: Mapping[str, Any], significan
     change = row["change"]
     worse = (change < 0) == (sign.higher_is_better is True)
     low, high = row["change_low"], row["change_high"]
-    if change < 0 and low is not None:
-        low, high = -high, -low
-    size = _size(abs(change), sign) + _ends(low, high, sign)
     where = context.location(row, "scenario", "setting")
     perturbation, model = _name(row["perturbation"]), _name(row.get("model") or "the model")
-    text = (
-        f"{perturbation} costs {model} {size}{where}."
-        if worse
-        else f"{model} gains {size} under {perturbation}{where}."
-    )
+    if not significant:
+        text = f"{perturbation} changes {model} by {_minus(_size(change, sign))}{_ends(low, high, sign)}{where}."
+    else:
+        ends = _ends(-high, -low, sign) if change < 0 else _ends(low, high, sign)
+        size = _size(abs(change), sign) + ends
+        cost, gain = f"{perturbation} costs {model} {size}", f"{model} gains {size} under {perturbation}"
+        text = f"{cost if worse else gain}{where}."
     keys = [name for name in ("scenario", "split", "model", "setting", "metric", "perturbation") if name in row]
     return Finding(
         family,

@@ -1,11 +1,16 @@
 """Methods of `Results` that score completions again: other metrics, judges, agreement, corrections by labels."""
 
+import io
+import json
 import os
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import partial
+from hashlib import blake2b
 from typing import Any, Self, TypeVar
 
 import polars as pl
@@ -13,7 +18,7 @@ import polars as pl
 from helmframe import stats
 from helmframe._core.expressions import key_of
 from helmframe._core.safe_text import get_logger
-from helmframe._schema import PARSERS, TURN, VERDICTS
+from helmframe._schema import COMPLETIONS, PARSERS, TURN, VERDICTS
 from helmframe.adapters.adapt import adapter_id
 from helmframe.early_stopping.rules import bounded_metrics
 from helmframe.engines.notes import unparsed_entries
@@ -24,11 +29,14 @@ from helmframe.metrics.judge import KEY, with_verdicts
 from helmframe.metrics.protocol import Metric, manifest_entry, resolve_metrics
 from helmframe.metrics.score import check_units, count_unparsed, score, with_parser
 from helmframe.models.budget import Budget, Prices
+from helmframe.models.completion_cache import store_root
 from helmframe.models.generate import Report
 from helmframe.results._data import ResultsData, adapters_with_parser, reader_of
 from helmframe.stats.estimate import estimate
 from helmframe.stats.frames import list_names
 from helmframe.stats.intervals import with_interval
+from helmframe.store import Address, below, write_parquet
+from helmframe.store.files import read_all
 
 Data = TypeVar("Data", bound=ResultsData)
 HUMAN = "human"
@@ -376,6 +384,68 @@ def to_label(results: ResultsData, n: int, seed: int = 0) -> pl.DataFrame:
     names = [name for name in KEY if name not in ("reference_index", "request_mode")]
     sample = generated.sort("draw", *names).head(n)
     return sample.select(*names, "perturbed_input", "completion", pl.lit(None, dtype=pl.Float64).alias(LABEL)).collect()
+
+
+# The columns of a stored label: those that identify a completion of a request, and the label.
+LABEL_KEY = (
+    "scenario",
+    "instance_id",
+    "perturbation",
+    "perturbation_seed",
+    "setting",
+    "trial",
+    "model",
+    "output_index",
+)
+LABELS = {
+    **{name: COMPLETIONS.schema[name] for name in LABEL_KEY},
+    LABEL: pl.Float64(),
+    "time": pl.Datetime("ms", "UTC"),
+}
+
+
+def labels(results: ResultsData) -> pl.DataFrame:
+    """Return the labels that people gave completions of these results in the viewer.
+
+    The labels are stored as Parquet in the store, under `labels`. Pass them to `corrected` and `agreement`.
+
+    >>> import helmframe as hf
+    >>> results = hf.scenario("sampler").where(subject="music").limit(4).generate(hf.models.echo()).score()
+    >>> results.labels().height
+    0
+
+    Returns:
+        The columns that identify a completion, label, and time (UTC).
+    """
+    (data,) = read_all([_labels_address(results)])
+    return pl.DataFrame(schema=LABELS) if data is None else pl.read_parquet(io.BytesIO(data)).cast(pl.Schema(LABELS))
+
+
+def save_label(results: ResultsData, key: Mapping[str, Any], value: float | None) -> pl.DataFrame:
+    """Store the label of a completion, and return all labels; None removes the label.
+
+    Raises:
+        StoreError: The store isn't writable.
+    """
+    address = _labels_address(results)
+    with _labels_lock:
+        stored = labels(results)
+        row = pl.DataFrame([{**key, LABEL: value, "time": datetime.now(UTC)}], schema=LABELS)
+        others = stored.join(row, on=LABEL_KEY, how="anti", nulls_equal=True)
+        changed = others if value is None else pl.concat([others, row])
+        write_parquet(changed.sort(LABEL_KEY), address)
+    return changed
+
+
+_labels_lock = threading.Lock()
+
+
+def _labels_address(results: ResultsData) -> Address:
+    """Return the file of the labels of a run: the same for copies of its results, and after `judge` and `rescore`."""
+    identity = {name: results.manifest.get(name) for name in ("started", "host", "process", "plans")}
+    text = json.dumps({**identity, "scenarios": sorted(results.manifest["scenarios"])}, sort_keys=True, default=str)
+    name = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+    return below(store_root(), "labels", f"{name}.parquet")
 
 
 def _with_scores(results: Data, scores: pl.DataFrame, verdicts: pl.LazyFrame, manifest: Mapping[str, Any]) -> Data:

@@ -71,6 +71,7 @@ class Results(ResultsData):
     corrected = _judging.corrected
     position_bias = _judging.position_bias
     to_label = _judging.to_label
+    labels = _judging.labels
 
     @property
     def plot(self) -> Plot:
@@ -112,9 +113,10 @@ class Results(ResultsData):
         find: str = "",
         order: str = "run",
     ) -> Any:
-        """Explore the results row by row in a notebook: filters, pages, and the details of a selected instance.
+        """Open the viewer of these results in a notebook: findings, charts, and every instance with its completions.
 
-        Rows are loaded on demand, so a million completions open at once. In a terminal, run `helmframe view`.
+        With filters, the viewer opens the instances that match. Rows are loaded on demand, so a million completions
+        open at once. In a terminal, run `helmframe view`.
 
         >>> import helmframe as hf
         >>> results = hf.scenario("sampler").where(subject="music").limit(4).generate(hf.models.oracle()).score()
@@ -129,9 +131,10 @@ class Results(ResultsData):
             setting: Only rows of this setting.
             low: Only scores of at least this.
             high: Only scores of at most this.
-            only: "all", "unscored" or "unparsed".
-            find: A substring of the instance id.
-            order: "run", "lowest" or "highest" score first.
+            only: "all", "wrong", "flipped" (by a perturbation), "worse", "disagree" (the models), "unparsed",
+                "unscored", "failed", "slow", "labelled" or "unlabelled".
+            find: A text in the instance id, the input or the completion, regardless of case.
+            order: "run", "lowest" or "highest" score first, "slowest" first, or "random", the order of `to_label`.
 
         Raises:
             ArgumentError: If a filter is invalid.

@@ -1,1 +1,1 @@
-"""Representations of plans, runs and results: reprs, charts, the explorer, the report and the dashboard."""
+"""Representations of plans, runs and results: reprs, charts, the viewer and the report."""

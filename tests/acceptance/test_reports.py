@@ -1,4 +1,4 @@
-"""Reports and dashboards: hostile texts are text, everybody can read them, nothing is fetched, nothing is large."""
+"""Reports: hostile texts are text, everybody can read them, nothing is fetched, nothing is large."""
 
 import shutil
 import time
@@ -11,8 +11,8 @@ import pytest
 import helmframe as hf
 from tests.acceptance.figures import shown
 from tests.browser.conftest import Watched, watched  # noqa: F401 - a fixture
-from tests.browser.hostile import HOSTILE, NAMES, cut, serious, visible
-from tests.browser.reports import hostile_results, served
+from tests.browser.hostile import HOSTILE, cut, serious, visible
+from tests.browser.reports import hostile_results
 
 MOST_MB = 3
 IN_TABLE, IN_REPR = 500, 2_000  # characters of a text that are shown
@@ -43,18 +43,6 @@ def test_2_and_3_a_report(run: hf.Results, mode: str, tmp_path: Path, watched: W
     watched.page.goto(path.as_uri())
     cells = watched.page.locator("td.text").evaluate_all("each => each.map((cell) => cell.textContent)")
     told(f"report, {mode}", sum(cut(text, IN_TABLE) in cells for text in HOSTILE), watched)
-
-
-def test_2_and_3_a_dashboard(run: hf.Results, tmp_path: Path, watched: Watched) -> None:  # noqa: F811
-    page = watched.page
-    with served(run.to_parquet(tmp_path / "run")) as address:
-        page.goto(address)
-        page.get_by_label("model", exact=True).select_option(NAMES[1])
-        page.get_by_label("perturbation", exact=True).select_option("original")
-        page.get_by_role("button", name="Show").click()
-        page.locator("p", has_text=f"{len(HOSTILE)} scores").wait_for()
-        cells = page.locator("td.text").evaluate_all("each => each.map((cell) => cell.textContent)")
-        told("dashboard", sum(visible(text[:160]) in cells for text in HOSTILE), watched)
 
 
 def test_3_reprs(run: hf.Results, tmp_path: Path, watched: Watched) -> None:  # noqa: F811

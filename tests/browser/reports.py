@@ -1,17 +1,11 @@
-"""Results whose every text is hostile, and the dashboard over them."""
+"""Results whose every text is hostile."""
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 import polars as pl
 
 import helmframe as hf
-from helmframe.views.dashboard import Dashboard
-from helmframe.views.servers import DashboardServer
 from tests.browser.hostile import HOSTILE, NAMES
-from tests.browser.serving import serving
 
 
 def answers(prompts: list[str]) -> list[str]:
@@ -27,10 +21,3 @@ def hostile_results() -> hf.Results:
     plan = hf.scenario(frame, input="q", references="a", name="hostile").perturb(["extra_space", "filler_words"])
     models = {NAMES[1]: hf.model(answers, batch=True), NAMES[7]: hf.models.noisy(0.5)}
     return plan.generate(models).metrics("exact_match", "quasi_exact_match").score()
-
-
-@contextmanager
-def served(folder: str | Path) -> Iterator[str]:
-    """The address of a dashboard over what is in the folder."""
-    with serving(DashboardServer(Dashboard(folder))) as address:
-        yield address

@@ -1,4 +1,4 @@
-"""`helmframe view` and `helmframe dashboard`: their errors and their end; tests/browser shows the pages."""
+"""`helmframe view`: its errors and its end; tests/browser shows the pages."""
 
 import signal
 import socket
@@ -19,11 +19,18 @@ def folder(tmp_path: Path) -> str:
 
 
 def test_a_folder_without_results_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for command in ("view", "dashboard"):
-        assert main([command, str(tmp_path)]) == 1
-        message = capsys.readouterr().err
-        assert str(tmp_path) in message
-        assert "no results" in message
+    assert main(["view", str(tmp_path)]) == 1
+    message = capsys.readouterr().err
+    assert str(tmp_path) in message
+    assert "no results" in message
+
+
+def test_an_empty_store_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HELMFRAME_STORE", str(tmp_path))
+    assert main(["view"]) == 1
+    assert "The store has no runs" in capsys.readouterr().err
 
 
 def test_a_port_in_use_raises(capsys: pytest.CaptureFixture[str]) -> None:
@@ -39,12 +46,12 @@ def test_a_port_in_use_raises(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_an_invalid_port_raises(folder: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["dashboard", folder, "--port", "99999"]) == 2
+    assert main(["view", folder, "--port", "99999"]) == 2
     assert "--port 99999" in capsys.readouterr().err
 
 
-def test_ctrl_c_ends_a_dashboard(folder: str) -> None:
-    command = [sys.executable, "-m", "helmframe", "dashboard", folder]
+def test_ctrl_c_ends_the_viewer(folder: str) -> None:
+    command = [sys.executable, "-m", "helmframe", "view", folder]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None

@@ -1,4 +1,4 @@
-"""Thumbnails in reports, the explorer and the dashboard: small PNGs that were encoded anew, and hashes elsewhere."""
+"""Thumbnails in reports and the viewer: small PNGs that were encoded anew, and hashes elsewhere."""
 
 import base64
 import hashlib
@@ -13,8 +13,8 @@ import pytest
 import helmframe as hf
 from helmframe._schema import IMAGES
 from helmframe.results import Results
-from helmframe.views.explore import Explorer
 from helmframe.views.html import LARGEST_IMAGE, thumbnails
+from helmframe.views.viewer_rows import Filters, RunRows
 from tests.models.openai_server import serving
 from tests.pictures import encoded, noise, png, reply
 
@@ -54,9 +54,12 @@ def test_a_report_shows_small_pictures(results: Results, tmp_path: Path) -> None
     assert 'alt="image' in text
 
 
-def test_the_explorer_shows_them(results: Results) -> None:
-    explorer = Explorer(results)
-    found = [explorer.instance("", row)["images"] for row in range(6)]
+def test_the_viewer_shows_them(results: Results) -> None:
+    rows = RunRows(results)
+    names = ("scenario", "instance_id", "perturbation", "perturbation_seed", "model")
+    keys = [{name: row[name] for name in names} for row in rows.page(Filters(), 0)["rows"]]
+    found = [rows.instance("", key)["images"] for key in keys]
+    assert len(found) == 6
     assert sum(bool(image["src"]) for images in found for image in images) == 4  # two images, original and blurred
     assert {image["label"] for images in found for image in images} == {
         f"image {digest(png(1, (400, 300)))[:12]}, 400 × 300, PNG",

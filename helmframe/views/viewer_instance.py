@@ -1,4 +1,4 @@
-"""Details of one instance as JSON values, for the explorer."""
+"""Details of one instance as JSON values, for the viewer."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -17,6 +17,8 @@ LONGEST = 100_000  # characters shown of one text
 LONGEST_COMPARED = 20_000
 MOST_TOKENS = 2_000
 MOST_COMPLETIONS = 50
+LONGEST_RIGHT = 2_000
+_LONGEST_SIBLING = 200
 
 _OUTPUT_KEY = ("output_index", *OF_REQUEST)
 _VARIANT_KEY = ("perturbation", "perturbation_seed", "setting", "trial", "model")
@@ -30,6 +32,21 @@ def completions_of_row(row: Mapping[str, Any], completions: Sequence[dict[str, A
     """Return the completions of one request that a score covers: it may join outputs, options or windows."""
     names = [name for name in _OUTPUT_KEY if row[name] is not None]
     return [completion for completion in completions if all(completion[name] == row[name] for name in names)]
+
+
+def right_answer(references: Sequence[Mapping[str, Any]], choices: Sequence[str] | None) -> str:
+    """Return the correct references, each with the label that stands for it.
+
+    >>> right_answer([{"text": "Rome", "correct": False}, {"text": "Paris", "correct": True}], ["A", "B"])
+    'B. Paris'
+    """
+    labels = list(choices or [])
+    texts = [
+        f"{labels[index]}. {reference['text']}" if index < len(labels) else str(reference["text"])
+        for index, reference in enumerate(references)
+        if reference["correct"]
+    ]
+    return " | ".join(texts)
 
 
 def instance_details(
@@ -53,9 +70,9 @@ def instance_details(
         images: `IMAGES`, for the thumbnails.
 
     Returns:
-        title, input, images (digest, src, label), change (pieces before and after, or None), references, own (the
-        scenario's columns), completions, scores, verdicts, siblings. A text is {"text", "more": number of characters
-        cut}.
+        title, input, images (digest, src, label), change (pieces before and after, or None), original (input), right
+        (the correct references), references, own (the scenario's columns), completions, scores, verdicts, siblings. A
+        text is {"text", "more": number of characters cut}.
     """
     rows = parse(completions.lazy()).collect().to_dicts()
     variant_rows = [record for record in rows if all(record[name] == row[name] for name in _VARIANT_KEY)]
@@ -77,6 +94,8 @@ def instance_details(
         "input": _cut(after),
         "images": [asdict(image) for image in thumbnails(images, _digests(completions))],
         "change": compared,
+        "original": _cut(before),
+        "right": right_answer(right, first["choices"])[:LONGEST_RIGHT],
         "references": [{"text": _cut(record["text"] or ""), "correct": bool(record["correct"])} for record in right],
         "choices": first["choices"] or [],
         "own": [[name, _cut(_format_value(value))] for name, value in facts.items() if value not in (None, "")],
@@ -128,8 +147,9 @@ def _verdict(row: Mapping[str, Any]) -> dict[str, Any]:
 def _sibling(sibling: Mapping[str, Any], rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     variant_rows = [row for row in rows if all(row[name] == sibling[name] for name in _VARIANT_KEY)]
     completions = completions_of_row(sibling, variant_rows)
-    output = (completions[0]["output"] if len(completions) == 1 else None) or ""
-    return {**{name: sibling[name] for name in ("row", *_VARIANT_KEY, *_OUTPUT_KEY, "score")}, "output": output[:200]}
+    first = completions[0] if len(completions) == 1 else dict.fromkeys(("output", "completion", "error"))
+    texts = {name: (first[name] or "")[:_LONGEST_SIBLING] for name in ("output", "completion", "error")}
+    return {**{name: sibling[name] for name in ("row", *_VARIANT_KEY, *_OUTPUT_KEY, "score")}, **texts}
 
 
 def _belongs_to_row(row: Mapping[str, Any], record: Mapping[str, Any]) -> bool:
