@@ -149,7 +149,7 @@ def _clustered(sums: Sums, strata: pl.DataFrame, by: Sequence[str]) -> pl.DataFr
     clusters = (
         # pooled clusters are in one subset each
         sums.clusters.filter(pl.col("cluster").is_not_null())
-        .join(strata.select("stratum", *keys, "weight", "mean", all="size"), on="stratum")
+        .join(strata.select("stratum", *keys, "weight", "mean", "rows", all="size"), on="stratum")
         .with_columns(
             influence=share * (total - mean * size) / (1 - size / every).sqrt(),
             expected=share**2 * size,
@@ -160,8 +160,10 @@ def _clustered(sums: Sums, strata: pl.DataFrame, by: Sequence[str]) -> pl.DataFr
         inside=stable_sum(total * (1 - total / size)),
         squares=stable_sum(size**2),
         count=pl.len().cast(pl.Int64),
-        # the binomial variance of the stratum's share of the mean
-        binomial=(pl.col("weight") ** 2 * mean * (1 - mean) / every).first(),
+        # the binomial variance of the stratum's share of the mean; means of several outputs vary less
+        binomial=pl.when((pl.col("rows") == every).first())
+        .then((pl.col("weight") ** 2 * mean * (1 - mean) / every).first())
+        .otherwise(0.0),
         every=every.first(),
     )
     ms_between = pl.col("between").sum() / (pl.col("count") - 1).sum()

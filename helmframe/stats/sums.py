@@ -23,6 +23,10 @@ from helmframe.stats.encoded_rows import (
 )
 
 
+# With several outputs of at most this number of instances in a stratum, the sums of each instance are stored.
+FEW_REPEATED = 500
+
+
 @dataclass(frozen=True)
 class Sums:
     """The sums of a value's rows.
@@ -81,7 +85,10 @@ def sums_of(
     totals = cluster_sums(nest, value)
     trials = _trials(rows, by)
     crossed = len(trials) > len({scenario for scenario, _ in trials}) or (named and bool(trials))
-    if rows.alone and not named and not crossed:
+    # the fourth moment of few instances with several outputs limits the degrees of freedom
+    few = len(totals) <= FEW_REPEATED * len(nest.of_stratum)
+    repeated = few and len(nest.of_instance) < len(nest.order)
+    if rows.alone and not named and not crossed and not repeated:
         return Sums(strata, _pooled_clusters(nest, totals), None, trials)
     names = rows.names["cluster"][nest.unit]
     clusters = _clusters(nest.stratum_of_cluster, names, np.ones(len(totals)), nest.cluster_size, totals)

@@ -59,7 +59,8 @@ def aggregate(
 
     Returns:
         `by`, metric and the columns of `STATS`, sorted by `by` and metric. `interval` names the method and marks few
-        clusters (< 20), small n (< 30) and subsets without a score.
+        clusters (< 20), small n (< 30), few effective instances (< 5 successes or failures) and subsets without a
+        score.
 
     Raises:
         UnknownNameError: If the scores lack a column of `by`.
