@@ -8,7 +8,6 @@ Source: lm-eval 0.4.13, `filters/`, `api/metrics.py`, `api/task.py`.
 """
 
 import json
-import logging
 import math
 import re
 import string
@@ -22,12 +21,12 @@ from typing import Any, Protocol
 import numpy as np
 import polars as pl
 
-from helmframe._core.safe_text import BoundedPattern, bounded_pattern, error_text
+from helmframe._core.safe_text import BoundedPattern, bounded_pattern, error_text, get_logger
 from helmframe._schema import OF_REQUEST, SCORES
 from helmframe.errors import ArgumentError, CapabilityError
 from helmframe.metrics.protocol import metric
 
-logger = logging.getLogger("helmframe.metrics")
+logger = get_logger("helmframe.metrics")
 _INVALID = "[invalid]"
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _DIGITS = str.maketrans("", "", string.digits)

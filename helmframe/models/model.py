@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from itertools import repeat
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, TypedDict
 
-import numpy as np
-
 from helmframe._core.checks import as_list, is_integer, type_of
 from helmframe._core.safe_text import MAX_REPLY_BYTES, safe_repr, type_name, valid_unicode
 from helmframe._core.specs import Call
@@ -402,7 +400,7 @@ def as_scored(response: object, pair: Pair, name: str) -> Completion:
         fields = {"logprob": response[0]}
         if isinstance(response[1], tuple | list):
             fields["token_logprobs"] = response[1]
-        elif isinstance(response[1], bool | np.bool_):
+        elif type(response[1]).__name__ in ("bool", "bool_"):  # NumPy's bool too, without its import
             fields["is_greedy"] = bool(response[1])
         elif is_integer(response[1]):
             fields["output_tokens"] = response[1]

@@ -376,7 +376,9 @@ def _failed_notes(results: Results) -> list[str]:
         .group_by("model", maintain_order=True)
     ):
         total = counts.filter(pl.col("model") == model)["n"].sum()
-        first = "; ".join(f"{n:,} × {_truncated(error)}" for error, n in rows.head(3).select("error", "n").iter_rows())
+        first = "; ".join(
+            f"{n:,} × {_truncated(error).rstrip('.')}" for error, n in rows.head(3).select("error", "n").iter_rows()
+        )
         more = f"; {rows.height - 3:,} more messages" if rows.height > 3 else ""
         notes.append(
             f"{model}: {rows['n'].sum():,} of {total:,} requests failed: {first}{more}. Rerun the plan to retry them; "

@@ -142,7 +142,8 @@ def damaged_runs(source: Address, scratch: Address, n: int, seed: int) -> Iterat
     for number in range(n):
         folder = copied(source, below(scratch, f"run-{uuid4().hex}"))
         damage = DAMAGES[number % len(DAMAGES)]
-        files = listing(folder)
+        # README.md and schema.json describe an export; they are no results
+        files = [file for file in listing(folder) if file.name not in ("README.md", "schema.json")]
         # the manifest is one file of many: damage it in one copy of six
         manifest = [file for file in files if file.name == "manifest.json"]
         chosen = manifest if damage in (flip, truncate, delete) and draw.random() < 1 / 6 else files
