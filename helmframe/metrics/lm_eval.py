@@ -18,7 +18,6 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Protocol
 
-import numpy as np
 import polars as pl
 
 from helmframe._core.safe_text import BoundedPattern, bounded_pattern, error_text, get_logger
@@ -243,6 +242,8 @@ def _values_json(rows: list[dict[str, Any]]) -> str:
 
 def _plain(value: Any) -> Any:
     """Return a value of NumPy, or a set, as JSON has it."""
+    import numpy as np  # late: importing helmframe must not import it
+
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, np.ndarray):
@@ -324,6 +325,8 @@ def _values(scoring: Mapping[str, Any], results: Sequence[Any], row: Mapping[str
 def _choice_values(
     results: Sequence[tuple[float, Any]], references: Sequence[Mapping[str, Any]]
 ) -> dict[str, Callable[[], Any]]:
+    import numpy as np  # late: importing helmframe must not import it
+
     texts = [reference["text"] for reference in references]
     golds = [number for number, reference in enumerate(references) if reference["correct"]]
     logprobs = np.array([logprob for logprob, _ in results[: len(texts)]])
@@ -421,6 +424,8 @@ def _matthews(pairs: Sequence[tuple[int, int]]) -> float:
 
 
 def _brier(pairs: Sequence[tuple[int, Sequence[float]]]) -> float:
+    import numpy as np  # late: importing helmframe must not import it
+
     gold = np.eye(len(pairs[0][1]))[[gold for gold, _ in pairs]]
     return float(np.mean(np.sum((np.array([probabilities for _, probabilities in pairs]) - gold) ** 2, axis=1)))
 

@@ -11,7 +11,6 @@ claim is the difference of two times of the store, or the time for which a proce
 """
 
 import json
-import logging
 import os
 import re
 import secrets
@@ -24,6 +23,7 @@ from typing import NamedTuple
 
 import polars as pl
 
+from helmframe._core.safe_text import get_logger
 from helmframe.errors import StoreError
 from helmframe.store.completions import ParquetCompletions
 from helmframe.store.files import (
@@ -57,7 +57,7 @@ _AT_ONCE = 16  # claims written to a bucket together
 _ID_BYTES = 16
 _TOKEN = re.compile(r"[0-9a-f]{24}")
 
-log = logging.getLogger("helmframe.store")
+log = get_logger("helmframe.store")
 
 
 class Claim(NamedTuple):
