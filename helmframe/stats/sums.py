@@ -22,7 +22,6 @@ from helmframe.stats.encoded_rows import (
     sums,
 )
 
-
 # With several outputs of at most this number of instances in a stratum, the sums of each instance are stored.
 FEW_REPEATED = 500
 
