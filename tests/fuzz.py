@@ -816,7 +816,7 @@ def fuzz(name: str, count: int, folder: Path, seed: int = 0) -> Outcome:
             process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output, env=_environment())
             watched = _watch(process, home)
         report = home / "report.json"
-        counts = (
+        counts: dict[str, Any] = (
             json.loads(report.read_text())
             if report.is_file()
             else {"inputs": 0, "typed": 0, "untyped": [], "hangs": []}

@@ -308,7 +308,7 @@ def test_a_long_value_of_a_grid_has_a_short_distinct_label() -> None:
 )
 def test_words_of_other_tools_have_a_suggestion(field: str, expected: str) -> None:
     with pytest.raises(ArgumentError, match=f"Did you mean {expected}"):
-        hf.scenario("sampler").adapt(**{field: 5})  # type: ignore[misc]
+        hf.scenario("sampler").adapt(**{field: 5})  # type: ignore[arg-type]
 
 
 def test_rows_are_a_scenario_in_every_usual_form(tmp_path: Path) -> None:
@@ -320,7 +320,7 @@ def test_rows_are_a_scenario_in_every_usual_form(tmp_path: Path) -> None:
     frame.write_parquet(files[2])
     frame.write_ndjson(files[3])
     frame.write_json(files[4])
-    columns = {"input": "q", "references": "a"}
+    columns: dict[str, Any] = {"input": "q", "references": "a"}
     sources: list[Any] = [rows, frame.to_dict(as_series=False), frame, *files, str(files[0])]
     for source in sources:
         plan = hf.scenario(source, **columns)

@@ -517,7 +517,7 @@ def _check_columns(rows: pl.LazyFrame | None, table: str, folder: RunFolder) -> 
     if rows is None:
         return
     schema = rows.collect_schema()
-    expected: dict[str, pl.DataType] = {**TABLES[table].schema, **columns}
+    expected: dict[str, Any] = {**TABLES[table].schema, **columns}
     for name, dtype in expected.items():
         present = schema.get(name)
         # older versions lack some columns

@@ -187,8 +187,8 @@ def _read_file(path: str | Path) -> pl.DataFrame:
     with open_files(str(path), PurePosixPath(str(path)).name) as source:
         files = _ROWS_FILES[_ending(path)].format(files=text_list([source.address]))
         select = f"SELECT * FROM {files}"
-        rows: pl.DataFrame = source.guarded(lambda: source.connection.sql(select).pl())
-    return rows
+        rows = source.guarded(lambda: source.connection.sql(select).pl())
+    return pl.DataFrame(rows)
 
 
 def _of_splits(splits: Mapping[str, Any]) -> pl.DataFrame:

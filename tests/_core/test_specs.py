@@ -65,7 +65,8 @@ def test_a_value_has_a_limited_depth() -> None:
 
 
 def test_keys_of_several_types_are_sorted_as_texts() -> None:
-    assert frozen({2: "b", "1": "a", 1: 3}) == (("1", "a"), ("1", 3), ("2", "b"))
+    keys: Any = {2: "b", "1": "a", 1: 3}
+    assert frozen(keys) == (("1", "a"), ("1", 3), ("2", "b"))
 
 
 def test_a_grid_has_a_limited_number_of_cells() -> None:

@@ -393,9 +393,9 @@ def test_1_no_canary_is_written_printed_or_sent_to_another_server(
         evidence.written[f"terminal {number}"] = command(*words, str(tmp_path / "plan.yaml"))
     user = evidence.add("argument: --model")
     for extra in ([], ["--verbose"]):
-        model = f"http://me:{user}@host/v1#m"
+        address = f"http://me:{user}@host/v1#m"
         evidence.written[f"terminal --model {extra}"] = command(
-            "run", "sampler:subject=music", "--model", model, *extra
+            "run", "sampler:subject=music", "--model", address, *extra
         )
     # all files of the store, the terminal, and the log
     evidence.written |= {f"store {name}": text for name, text in content_of(tmp_path / "store").items()}
@@ -532,7 +532,9 @@ def foreign(folder: Path, evil: str) -> dict[str, tuple[str, Callable[[Path], ob
         "doc_to_text: \"{{ ''.__class__.__mro__[1].__subclasses__() }}\"\n",
     }
     (folder / "rows.json").write_text('[{"q": "x", "a": "y"}]')
-    files = {f".conf: {name}": (text, conf) for name, text in confs.items()}
+    files: dict[str, tuple[str, Callable[[Path], object]]] = {
+        f".conf: {name}": (text, conf) for name, text in confs.items()
+    }
     files |= {f"plan: {name}": (text, plan) for name, text in plans.items()}
     files |= {f"task: {name}": (text, spec) for name, text in tasks.items()}
     for name, sql in SQL.items():

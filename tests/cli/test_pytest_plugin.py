@@ -41,7 +41,8 @@ def session(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytes
 
 
 def test_a_gate_decides_a_test(session: pytest.Pytester) -> None:
-    plugin = ("-p", "helmframe.cli.pytest_plugin", "-p", "no:cacheprovider")
+    # an installed helmframe registers the plugin too
+    plugin = ("-p", "no:helmframe", "-p", "helmframe.cli.pytest_plugin", "-p", "no:cacheprovider")
     result = session.runpytest_subprocess(*plugin, "--gates-markdown", "gates.md", "-q")
     result.assert_outcomes(passed=2, failed=3, skipped=1)
     result.stdout.fnmatch_lines(["fail: *", "undecided: *"])
@@ -57,5 +58,7 @@ def test_an_unknown_action_is_an_error(session: pytest.Pytester) -> None:
         test_wrong=TESTS.partition("def test_passes")[0]
         + ("def test_wrong(evaluate):\n    evaluate(plan(0.9), at_least=0.5, undecided='ignore')\n")
     )
-    result = session.runpytest_subprocess("-p", "helmframe.cli.pytest_plugin", "-q", "test_wrong.py")
+    result = session.runpytest_subprocess(
+        "-p", "no:helmframe", "-p", "helmframe.cli.pytest_plugin", "-q", "test_wrong.py"
+    )
     result.stdout.fnmatch_lines(["*undecided must be 'fail', 'skip' or 'warn'*"])

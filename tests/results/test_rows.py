@@ -8,6 +8,7 @@ from polars.testing import assert_frame_equal
 
 import helmframe as hf
 from helmframe.errors import ArgumentError, UnknownNameError
+from helmframe.results._pairing import ShortTable
 
 ANSWERS = ["yes", "no no no no no no no no", "yes yes", "no", "yes"]
 
@@ -131,6 +132,7 @@ def test_failed_requests_are_shown_by_message() -> None:
     rows = [{"input": text, "references": "a"} for text in ("x 1", "x 2", "3")]
     results = hf.scenario(rows).generate(hf.model(fails, name="fails")).score()
     errors = results.errors()
+    assert isinstance(errors, ShortTable)
     assert errors.height == errors.frame.height == 3
     text = str(errors)
     assert text.splitlines()[1].split()[:2] == ["2", "fails"]

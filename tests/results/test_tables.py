@@ -16,6 +16,7 @@ from helmframe.errors import ArgumentError, HelmframeWarning, UnknownNameError
 from helmframe.metrics.protocol import METRICS
 from helmframe.models import Completion
 from helmframe.results import Results
+from helmframe.results._pairing import ShortTable
 
 ROWS = pl.DataFrame({"q": ["a", "b"], "r": ["yes", "yes"]})
 # of each prompt's three outputs one is right: that of the highest log-probability for "a" alone
@@ -339,7 +340,9 @@ def test_the_order_of_the_plan_is_kept_everywhere() -> None:
 
 def test_a_table_is_shown_short_and_has_its_frame() -> None:
     models = {"z": hf.models.noisy(0.9), "a": hf.models.noisy(0.5)}
-    table = hf.scenario("sampler").where(subject="music").limit(8).generate(models).score().table(metrics="exact_match")
+    plan = hf.scenario("sampler").where(subject="music").limit(8).generate(models)
+    table = plan.score().table(metrics="exact_match")
+    assert isinstance(table, ShortTable)
     lines = str(table).splitlines()
     assert lines[0].split() == ["model", "metric", "value", "interval", "n", "chance"]
     assert "scenario: sampler" in str(table)

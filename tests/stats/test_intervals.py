@@ -94,4 +94,4 @@ def test_tangos_interval_covers_the_estimate_and_stays_inside(n: int, b: int, c:
     assert -1 <= float(low) <= (b - c) / n + 1e-9
     assert (b - c) / n - 1e-9 <= float(high) <= 1
     other_low, other_high = paired_score((c - b) / n, (b + c) / n, n, 1.96)
-    assert (float(other_low), float(other_high)) == (pytest.approx(-float(high)), pytest.approx(-float(low)))
+    assert [float(other_low), float(other_high)] == pytest.approx([-float(high), -float(low)])

@@ -254,8 +254,8 @@ def test_pyhocon_reads_no_file_that_the_check_allows(pieces: list[str]) -> None:
         return
     opened: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ConfigFactory, "parse_file", lambda path, **_: opened.append(path) or [])
-        patch.setattr(ConfigFactory, "parse_URL", lambda url, **_: opened.append(url) or [])
+        patch.setattr(ConfigFactory, "parse_file", lambda path, **_: opened.extend([path]))
+        patch.setattr(ConfigFactory, "parse_URL", lambda url, **_: opened.extend([url]))
         with suppress(Exception):
             ConfigFactory.parse_string(text, resolve=False)
     assert opened == []
