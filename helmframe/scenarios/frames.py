@@ -195,7 +195,8 @@ def _of_splits(splits: Mapping[str, Any]) -> pl.DataFrame:
     """Return the rows of a dict of data sets, such as `datasets.DatasetDict`, with the column `split`."""
     names = {"validation": "valid", "dev": "valid"}
     frames = [rows.to_polars().with_columns(split=pl.lit(names.get(name, name))) for name, rows in splits.items()]
-    return pl.concat(frames, how="diagonal_relaxed")
+    joined: pl.DataFrame = pl.concat(frames, how="diagonal_relaxed")
+    return joined
 
 
 def _polars(frame: Any) -> pl.DataFrame:
