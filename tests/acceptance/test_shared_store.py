@@ -115,7 +115,7 @@ def test_4_claims_cost_a_lone_process_little(store: str, monkeypatch: pytest.Mon
     created: list[object] = []
     create = claims.create  # type: ignore[attr-defined]
 
-    def counted(data: bytes, address: object) -> object:
+    def counted(data: bytes, address: Path | str) -> object:
         created.append(address)
         return create(data, address)
 
