@@ -14,7 +14,7 @@ from helmframe.views.viewer import Viewer
 
 _VIEW = """\
 examples:
-  helmframe view                      the runs in the store
+  helmframe view                      # the runs in the store
   helmframe view runs/today --port 8000
   helmframe view s3://bucket/runs"""
 _REPORT = """\
