@@ -387,6 +387,9 @@ class Plan:
         >>> Plan.from_yaml("{scenario: sampler, limit: 1}").instances().collect()["scenario"].unique().to_list()
         ['sampler']
         """
+        if not isinstance(source, str | Path):
+            kind = type(source).__name__
+            raise SpecError.at("plan", "", f"must be a text in YAML or the path of a file, not {kind}.")
         return plan_of(source, trusted=trusted)
 
     def __repr__(self) -> str:

@@ -11,7 +11,7 @@ from tests.snippets import snippets
 from tests.test_how_to_pages import PAGES as HOW_TO
 
 PAGES = ["index", "your_data", "extend", "compare", "coming_from", "how_it_works", "ray", "ray_arithmetic"]
-WITHOUT_SNIPPETS = ["support"]
+WITHOUT_SNIPPETS = ["security", "support"]
 NOT_RUN = "# not run here"
 
 

@@ -271,7 +271,7 @@ def test_an_object_is_refused_and_named(plan: Plan, named: str) -> None:
         ("scenario: sampler\nperturb: typos(prob=3)", "plan: perturb: "),
         ("scenario: sampler\nadapt: [shots]", "plan: adapt: must be a mapping, such as {shots: 5}, not ['shots']."),
         ("scenario: sampler\nadapt: {shotz: 3}", "Did you mean 'shots' or"),
-        ("scenario: sampler\nadapt: {shots: {a: 1}}", "plan: adapt.shots: must be text, a number"),
+        ("scenario: sampler\nadapt: {shots: {a: {b: 1}}}", "plan: adapt.shots: must be text, a number"),
         ("scenario: sampler\nadapt: &a {shots: [*a]}", "plan: invalid YAML: the aliases"),
         ("scenario: sampler\ngenerate: {temperature: 1}", "plan: generate.model: is missing."),
         ("scenario: sampler\ngenerate: {model: {a: 3}}", "plan: generate.model.a: must be text, not 3."),

@@ -32,7 +32,7 @@ from helmframe.errors import ArgumentError
 Questions = Callable[[pl.LazyFrame, AdapterSpec], pl.LazyFrame]
 
 # The number of characters of a value in the name of a setting.
-LONGEST_LABEL = 32
+LONGEST_LABEL = 28
 # Arguments whose value is a list, with its depth (list of texts: 1, list of pairs: 2). A deeper list is a grid.
 _LIST_VALUED = {"stop": 1, "reference_prefix_characters": 1, "substitutions": 2}
 # The original fields of the adapter. The hash skips later fields with default values, so that ids don't change.

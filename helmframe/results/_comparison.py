@@ -62,7 +62,7 @@ def compare(
     >>> results = plan.generate({"good": hf.models.noisy(0.9), "bad": hf.models.noisy(0.3)}).score()
     >>> table = results.compare("model", base="bad")
     >>> table.select("a", "b", "difference", "ci_low", "ci_high", "n").rows()
-    [('good', 'bad', 0.53125, 0.3484543578562814, 0.7140456421437186, 32)]
+    [('good', 'bad', 0.53125, 0.3644951711897465, 0.6913061289193114, 32)]
 
     Args:
         results: Results of a run.

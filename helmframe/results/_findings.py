@@ -63,7 +63,7 @@ def findings(results: ResultsData, *, ci: float = 0.95) -> list[Finding]:
     >>> for finding in results.findings():
     ...     print(finding.text)
     good has the best score, 81.2 % [64.7, 91.1] (exact_match, n = 32, chance 25.0 %).
-    good beats bad by 53.1 points [34.8, 71.4].
+    good beats bad by 53.1 points [36.4, 69.1].
 
     Args:
         results: Results of a run.

@@ -37,8 +37,8 @@ def test_long_names_are_cut_and_stay_two() -> None:
     plan = hf.scenario("sampler").limit(1).adapt(instructions=[f"{instruction} Now.", f"{instruction} Soon."])
     row = str(plan.generate(hf.models.oracle()).score().compare("setting")).splitlines()[1]
     assert "Soon" not in row
-    assert row.split("  ")[0] == "instructions=Answer with one letter, and with n…"
-    assert "with n… (2)" in row
+    assert row.split("  ")[0] == "instructions=Answer with one letter, and… (2)"
+    assert "and…  " in row
 
 
 def test_it_is_a_frame_in_all_else() -> None:
