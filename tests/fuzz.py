@@ -318,13 +318,19 @@ def _make_run(folder: Path) -> Path:
     return folder / "run"
 
 
+def _run_files(folder: Path) -> dict[str, bytes]:
+    """Return the files of a run without those that only describe it."""
+    files = _files(_make_run(folder))
+    return {name: data for name, data in files.items() if name not in ("README.md", "schema.json")}
+
+
 def _damaged_run(files: dict[str, bytes], dice: random.Random) -> dict[str, bytes]:
     """Return the folder of a run with damage, or with another manifest or other columns that its checksums match."""
     from helmframe.store.parts import encode, sealed
     from helmframe.store.runs import _digest
 
     if dice.random() < 0.3:
-        return damaged_files(files, dice)
+        return damaged_files(dict(files), dice)
     content = json.loads(files["manifest.json"])
     files = dict(files)
     if dice.random() < 0.4:
@@ -655,7 +661,7 @@ def _read_apps(text: str, _: Path) -> None:
 
 
 def _read_request(text: bytes, _: Path) -> None:
-    """Send a request to the explorer, as its server does."""
+    """Send a request to the viewer, as its server does."""
     from helmframe._core.yaml import decode_json
 
     try:
@@ -663,23 +669,27 @@ def _read_request(text: bytes, _: Path) -> None:
     except ValueError:
         return
     if isinstance(request, dict):
-        json.dumps(_explorer().respond(request))
+        json.dumps(_viewer().respond(request))
 
 
-def _explorer() -> Any:
-    from helmframe.views.explore import Explorer
+def _viewer() -> Any:
+    from helmframe.views.viewer import Viewer
 
-    if not _explorers:
-        _explorers.append(Explorer(_results()))
-    return _explorers[0]
+    if not _viewers:
+        _viewers.append(Viewer.of(_results()))
+    return _viewers[0]
 
 
-_explorers: list[Any] = []
+_viewers: list[Any] = []
 REQUESTS: list[dict[str, Any]] = [
-    {"kind": "open", "filters": {}},
-    {"kind": "page", "page": 0, "filters": {"metric": "", "low": 0.0, "high": 1, "find": "1", "order": "lowest"}},
-    {"kind": "bars", "by": "model", "filters": {"only": "all"}},
-    {"kind": "instance", "row": 1, "filters": {"metric": "exact_match", "model": None}},
+    {"id": 1, "method": "open", "params": {}},
+    {"id": 2, "method": "runs", "params": {}},
+    {
+        "id": 3,
+        "method": "page",
+        "params": {"page": 0, "filters": {"metric": "", "low": 0.0, "high": 1, "find": "1", "order": "lowest"}},
+    },
+    {"id": 4, "method": "instance", "params": {"row": 1, "filters": {"metric": "exact_match", "model": None}}},
 ]
 
 
@@ -695,9 +705,7 @@ READERS: dict[str, Reader] = {
     "lm-eval logs": _folder_reader(_make_lm_eval, _read_lm_eval),
     "Inspect logs": _folder_reader(_make_inspect, _read_inspect),
     "Every Eval Ever": _folder_reader(_make_every_eval_ever, _read_every_eval_ever),
-    "run folders": Reader(
-        lambda folder: _files(_make_run(folder)), _damaged_run, lambda files, at: _read_run(_written(files, at))
-    ),
+    "run folders": Reader(_run_files, _damaged_run, lambda files, at: _read_run(_written(files, at))),
     "store": _folder_reader(_make_store, _read_store),
     "spec YAML": _folder_reader(_make_spec, _read_spec),
     "plan YAML": _folder_reader(_make_plan, _read_plan),
@@ -709,7 +717,7 @@ READERS: dict[str, Reader] = {
     "adapt, decoding": Reader(lambda _: _argument_names(), _arguments, _read_arguments),
     "frames": Reader(lambda _: None, _odd_frame, _read_frame),
     "APPS tests": Reader(lambda _: APPS, _damaged_json, _read_apps),
-    "explorer requests": Reader(
+    "viewer requests": Reader(
         lambda _: REQUESTS, lambda values, dice: _damaged_json(values, dice).encode("utf-8", "replace"), _read_request
     ),
 }

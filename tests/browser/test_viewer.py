@@ -67,6 +67,7 @@ def test_runs_are_searched_sorted_and_compared(watched: Watched, tmp_path: Path)
     with served(tmp_path / "runs") as address:
         page.goto(address)
         table = page.get_by_role("region", name="runs", exact=True)
+        table.locator("tbody tr").nth(2).wait_for()
         assert table.locator("tbody tr").count() == 3
         page.get_by_role("button", name="main score").click()
         table.locator("tbody tr", has_text="%").nth(2).wait_for()
