@@ -387,8 +387,9 @@ class Plan:
         >>> Plan.from_yaml("{scenario: sampler, limit: 1}").instances().collect()["scenario"].unique().to_list()
         ['sampler']
         """
-        if not isinstance(source, str | Path):
-            kind = type(source).__name__
+        text: object = source  # the types of arguments aren't checked at run time
+        if not isinstance(text, str | Path):
+            kind = type(text).__name__
             raise SpecError.at("plan", "", f"must be a text in YAML or the path of a file, not {kind}.")
         return plan_of(source, trusted=trusted)
 

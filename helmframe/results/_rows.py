@@ -91,7 +91,7 @@ def to_frame(results: ResultsData, *, metrics: str | Sequence[str] | None = None
     >>> import helmframe as hf
     >>> results = hf.scenario("sampler").where(subject="music").limit(4).generate(hf.models.oracle()).score()
     >>> results.to_frame(metrics="exact_match").select("metric", "score", "output").row(0)
-    ('exact_match', 1.0, 'B')
+    ('exact_match', 1.0, 'Perfect fifth')
 
     Args:
         results: Results of a run.

@@ -52,7 +52,7 @@ def table(
     >>> plan = hf.scenario("sampler").where(subject="music").limit(8)
     >>> results = plan.generate({"good": hf.models.oracle(), "bad": hf.models.echo()}).score()
     >>> results.table(metrics="exact_match").select("model", "value", "n", "chance").rows()
-    [('bad', 0.0, 8, 0.25), ('good', 1.0, 8, 0.25)]
+    [('good', 1.0, 8, 0.25), ('bad', 0.0, 8, 0.25)]
 
     Args:
         results: Results of a run.

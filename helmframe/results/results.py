@@ -365,9 +365,9 @@ class Results(ResultsData):
 
         >>> import helmframe as hf
         >>> results = hf.scenario("sampler").where(subject="music").limit(4).generate(hf.models.oracle()).score()
-        >>> results.log_to("mlfow")
+        >>> results.log_to("mlfow")  # doctest: +ELLIPSIS
         Traceback (most recent call last):
-        helmframe.errors.UnknownNameError: Unknown tracker 'mlfow'. Did you mean 'mlflow'?
+        helmframe.errors.UnknownNameError: Unknown tracker 'mlfow'. Did you mean 'mlflow'?...
 
         It logs each score with the ends of its interval, the changes under perturbations, the manifest, the table of
         scores and the report. The names of numbers are `METRIC/SCENARIO/MODEL`, with the values of other axes that

@@ -163,7 +163,7 @@ def forest_of_results(
     >>> models = {"small": hf.models.noisy(0.5), "large": hf.models.noisy(0.8, seed=1)}
     >>> results = hf.scenario("sampler").where(subject="music").generate(models).score()
     >>> results.plot.forest().to_dict()["title"]["text"]
-    'exact_match: small − large'
+    'exact_match: large − small'
     """
     source = Source(results)
     varied = [name for name in ("model", "setting", "perturbation") if len(source.values(name)) > 1]
