@@ -721,8 +721,8 @@ def scenario(
             f"scenario({source!r}, {key}=…): {key} applies to rows only. Remove it, or write hf.scenario(frame, "
             f"{key}=…)."
         )
-    found = [find_scenarios(str(item), root, trust_remote_code=trust_remote_code) for item in names]
-    return Plan(PlanSpec(tuple(spec for specs in found for spec in specs), data=root, compat=compat))
+    resolved = [find_scenarios(str(item), root, trust_remote_code=trust_remote_code) for item in names]
+    return Plan(PlanSpec(tuple(spec for specs in resolved for spec in specs), data=root, compat=compat))
 
 
 def plan_of(source: str | Path | Mapping[str, Any], *, trusted: bool = False) -> Plan:

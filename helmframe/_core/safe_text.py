@@ -231,8 +231,8 @@ class BoundedPattern:
 
     def findall(self, text: str) -> list[Any]:
         """Return all matches: the text, or the groups."""
-        found: list[Any] = self._run("findall", text)
-        return found
+        matches: list[Any] = self._run("findall", text)
+        return matches
 
     def sub(self, replacement: str, text: str, count: int = 0) -> str:
         """Return the text with the matches replaced."""

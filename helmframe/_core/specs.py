@@ -132,7 +132,7 @@ def literal_value(node: ast.expr) -> Any:
         raise ValueError(f"{type(error).__name__}: {error}") from None
 
 
-def check_cells(what: object, sizes: Iterable[int]) -> None:
+def check_cells(grid: object, sizes: Iterable[int]) -> None:
     """Check the number of cells of a grid before it is made.
 
     Raises:
@@ -140,7 +140,7 @@ def check_cells(what: object, sizes: Iterable[int]) -> None:
     """
     cells = math.prod(sizes)
     if cells > MOST_CELLS:
-        raise ArgumentError(f"{what}: the grid has {cells:,} cells; at most {MOST_CELLS:,} are allowed.")
+        raise ArgumentError(f"{grid}: the grid has {cells:,} cells; at most {MOST_CELLS:,} are allowed.")
 
 
 def credential_error(where: str, path: str) -> ArgumentError:

@@ -16,13 +16,15 @@ from helmframe._core.yaml import reading
 from helmframe.engines.notes import empty_notes, refusal_notes, rerun_notes, unparsed_notes
 from helmframe.errors import ArgumentError, CapabilityError, StoreError, listed
 from helmframe.results import Results
-from helmframe.results._data import Chunk, reader_of
+from helmframe.results._data import reader_of
 from helmframe.results._early_stopping import notes_of
+from helmframe.results._findings import error_groups
 from helmframe.results._tables import missing_scores, shown_metrics
-from helmframe.stats.frames import map_chunks
 
 # Errors and unparsed outputs are shown above this share.
 SHOWN_FROM = 0.01
+# Messages of failed requests that a note shows.
+_MESSAGES = 3
 # The longest table that is displayed whole.
 MOST_ROWS = 60
 SUFFIXES = (".csv", ".json", ".md", ".tex")
@@ -355,36 +357,28 @@ def table_cells(table: pl.DataFrame) -> tuple[list[str], list[list[str]]]:
 
 def problem_notes(results: Results) -> list[str]:
     """Return the notes above the table of scores: failed requests by message, empty and unparsed completions."""
-    manifest = results.manifest
-    return [*_failed_notes(results), *empty_notes(manifest), *unparsed_notes(manifest)]
+    return [*_failed_notes(results), *completion_notes(results)]
+
+
+def completion_notes(results: Results) -> list[str]:
+    """Return the notes on empty and unparsed completions."""
+    return [*empty_notes(results.manifest), *unparsed_notes(results.manifest)]
 
 
 def _failed_notes(results: Results) -> list[str]:
-    """Return a line for each model with failed requests: the most frequent messages with their numbers."""
-    failed = pl.col("error").is_not_null()
-
-    def counts_of(chunk: Chunk) -> pl.DataFrame:
-        return chunk.completions.group_by("model", "error").agg(n=pl.len()).collect()
-
-    counts = (
-        pl.concat(map_chunks(reader_of(results).chunks, counts_of)).group_by("model", "error").agg(pl.col("n").sum())
-    )
-    notes = []
-    for (model,), rows in (
-        counts.filter(failed)
-        .sort("model", "n", "error", descending=[False, True, False])
-        .group_by("model", maintain_order=True)
-    ):
-        total = counts.filter(pl.col("model") == model)["n"].sum()
-        first = "; ".join(
-            f"{n:,} × {_truncated(error).rstrip('.')}" for error, n in rows.head(3).select("error", "n").iter_rows()
-        )
-        more = f"; {rows.height - 3:,} more messages" if rows.height > 3 else ""
-        notes.append(
-            f"{model}: {rows['n'].sum():,} of {total:,} requests failed: {first}{more}. Rerun the plan to retry them; "
-            "results.errors() lists them."
-        )
-    return notes
+    """Return a line about the failed requests, with the most frequent messages; empty if none failed."""
+    groups = error_groups(results)
+    if groups.is_empty():
+        return []
+    several = len(results.manifest["models"]) > 1
+    messages = [
+        f"{row['n']:,} × {_truncated(row['message']).rstrip('.')}" + f" ({', '.join(row['models'])})" * several
+        for row in groups.head(_MESSAGES).iter_rows(named=True)
+    ]
+    more = [f"{groups.height - _MESSAGES:,} more messages"] if groups.height > _MESSAGES else []
+    failed = f"{groups['n'].sum():,} of {groups['total'][0]:,} requests failed"
+    advice = "Rerun the plan to retry them; results.errors() lists them."
+    return [f"{failed}: {'; '.join([*messages, *more])}. {advice}"]
 
 
 def score_notes(results: Results) -> list[str]:

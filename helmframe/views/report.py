@@ -27,10 +27,10 @@ from helmframe.results._findings import MainScores
 from helmframe.results.charts import Plot
 from helmframe.views.comparison import comparison_cells, comparison_notes, leaderboard_cells, leaderboard_notes
 from helmframe.views.display import (
+    completion_notes,
     escape_markdown,
     markdown_table,
     number,
-    problem_notes,
     robustness_cells,
     score_cells,
     score_notes,
@@ -66,7 +66,7 @@ def report_html(results: Results, title: str | None = None) -> str:
         origin=_origin_note(results),
         findings=_short_findings(results),
         summary=summary_grid(results),
-        problems=problem_notes(results),
+        problems=completion_notes(results),  # the findings have the failed requests
         notes=[*_run_notes(manifest), *utilization_notes(manifest), *score_notes(without_path)],
         scores=Grid.of(score_cells(results)),
         all_scores=_all_scores(results),

@@ -132,9 +132,7 @@ def test_failed_requests_are_shown_with_the_table(here: Path, capsys: pytest.Cap
     own_scenario(here, [True, False])
     assert main(["run", "plan.yaml"]) == 0
     out, err = capsys.readouterr()
-    assert out.startswith(
-        "oracle: 1 of 2 requests failed: 1 × LookupError: instance 'id1' has no correct reference. Rerun"
-    )
+    assert out.startswith("1 of 2 requests failed: 1 × LookupError: instance 'id1' has no correct reference. Rerun")
     assert "1 of 2 requests failed. The first, for instance " in err
     assert "has no correct reference" in err
 

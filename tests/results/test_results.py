@@ -412,7 +412,7 @@ def test_errors_and_unparsed_outputs_are_in_the_repr() -> None:
         return "none of these"
 
     first, *_ = lines = repr(music().generate(model).score()).splitlines()
-    assert re.match(r"model: \d+ of 32 requests failed: \d+ × ValueError: down\. Rerun the plan", first)
+    assert re.match(r"\d+ of 32 requests failed: \d+ × ValueError: down\. Rerun the plan", first)
     (head,) = [line for line in lines if line.startswith("scenario ")]
     assert {"errors", "unparsed"} <= set(head.split())
 

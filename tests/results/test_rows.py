@@ -139,4 +139,4 @@ def test_failed_requests_are_shown_by_message() -> None:
     assert "no x, please" in text.splitlines()[1]
     assert type(errors.frame) is pl.DataFrame
     first = repr(results).splitlines()[0]
-    assert first.startswith("fails: 3 of 3 requests failed: 2 × ValueError: no x, please")
+    assert first.startswith("3 of 3 requests failed: 2 × ValueError: no x, please")
