@@ -1,6 +1,5 @@
 """Log results to MLflow, W&B (offline) and Trackio in one folder, and print the numbers that each has."""
 
-import glob
 import json
 import os
 import sqlite3
@@ -14,12 +13,8 @@ _BLOCK, _HEAD = 32_768, 7  # bytes of W&B's log format, which is LevelDB's
 
 def main(results: str, folder: str) -> None:
     """Log the results in the folder `results`."""
-    os.environ |= {
-        "WANDB_MODE": "offline",
-        "WANDB_DIR": folder,
-        "WANDB_SILENT": "true",
-        "TRACKIO_DIR": f"{folder}/trackio",
-    }
+    os.environ |= {"WANDB_MODE": "offline", "WANDB_DIR": folder, "WANDB_SILENT": "true"}
+    os.environ["TRACKIO_DIR"] = f"{folder}/trackio"
     import helmframe as hf
 
     run = hf.load(results)
@@ -42,8 +37,8 @@ def _mlflow(uri: str) -> dict[str, Any]:
 def _wandb(folder: str) -> dict[str, Any]:
     from wandb.proto import wandb_internal_pb2
 
-    (file,) = glob.glob(f"{folder}/wandb/offline-run-*/*.wandb")
-    data, position, record, numbers = Path(file).read_bytes(), _HEAD, b"", {}
+    (file,) = Path(folder).glob("wandb/offline-run-*/*.wandb")
+    data, position, record, numbers = file.read_bytes(), _HEAD, b"", {}
     while position + _HEAD <= len(data):
         left = _BLOCK - position % _BLOCK
         if left < _HEAD:
