@@ -23,7 +23,9 @@ def test_3_trackers_read_back_equal_to_the_table(tmp_path: Path) -> None:
     folder.mkdir()
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "HELMFRAME_PROGRESS": "0"}
     command = [python, str(script), str(results.path), str(folder)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=600)
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=False, timeout=600, cwd=folder
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     logged = loads(done.stdout.splitlines()[-1])
     assert sorted(logged["mlflow"]["files"]) == ["manifest.json", "report.html", "scores.parquet"]
