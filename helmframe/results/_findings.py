@@ -270,7 +270,15 @@ def _differences(context: MainScores, axis: str) -> Iterator[Finding]:
         return
     rows = [row for row in table.iter_rows(named=True) if row["difference"] is not None]
     sentences = [_difference(context, axis, row, call) for row in rows]
-    yield from _listed(sentences, kind, call, f"differences between {kind}")
+    significant = [finding for finding in sentences if finding.significant]
+    others = [finding for finding in sentences if not finding.significant]
+    if len(others) > 1:
+        largest = max(others, key=lambda finding: abs(finding.estimate or 0.0))
+        subject = f"No{' other' if significant else ''} difference between {kind}"
+        text = f"{subject} is significant ({len(others):,} tested). The largest: {largest.text}"
+        others = [replace(largest, text=text)]
+    yield from _listed(significant, kind, call, f"differences between {kind}")
+    yield from others
 
 
 def _difference(context: MainScores, axis: str, row: Mapping[str, Any], call: str) -> Finding:

@@ -173,3 +173,11 @@ def test_a_change_of_too_few_inputs_is_not_reported_as_the_largest() -> None:
     plan = hf.scenario(frame, input="q", references="a", name="copies").adapt(shots=0).perturb(rare())
     (finding,) = of_kind(plan.generate(hf.models.oracle()).score(), "robustness")
     assert finding.text == "No change under a perturbation has an interval (1 computed): too few inputs changed."
+
+
+def test_several_differences_without_significance_are_one_sentence() -> None:
+    models = {"best": hf.models.oracle(), **{name: hf.models.noisy(0.97, seed=n) for n, name in enumerate("abc")}}
+    results = hf.scenario("sampler").where(subject="music").generate(models).score()
+    (finding,) = [finding for finding in results.findings() if finding.kind == "models"]
+    assert finding.text.startswith("No difference between models is significant (3 tested). The largest: ")
+    assert finding.significant is False
