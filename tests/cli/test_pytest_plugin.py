@@ -1,5 +1,7 @@
 """The plugin of pytest: a test passes, fails or is undecided with the text of its gate."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -42,7 +44,7 @@ def session(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytes
 
 def test_a_gate_decides_a_test(session: pytest.Pytester) -> None:
     # an installed helmframe registers the plugin too
-    plugin = ("-p", "no:helmframe", "-p", "helmframe.cli.pytest_plugin", "-p", "no:cacheprovider")
+    plugin = ("-p", "no:helmframe", "-p", "helmframe_pytest", "-p", "no:cacheprovider")
     result = session.runpytest_subprocess(*plugin, "--gates-markdown", "gates.md", "-q")
     result.assert_outcomes(passed=2, failed=3, skipped=1)
     result.stdout.fnmatch_lines(["fail: *", "undecided: *"])
@@ -53,12 +55,18 @@ def test_a_gate_decides_a_test(session: pytest.Pytester) -> None:
     assert "| verdict |" in markdown
 
 
+def test_pytest_starts_without_helmframe() -> None:
+    code = (
+        "import sys, helmframe_pytest; print([name for name in sys.modules if name.partition('.')[0] == 'helmframe'])"
+    )
+    started = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert started.stdout.strip() == "[]"
+
+
 def test_an_unknown_action_is_an_error(session: pytest.Pytester) -> None:
     session.makepyfile(
         test_wrong=TESTS.partition("def test_passes")[0]
         + ("def test_wrong(evaluate):\n    evaluate(plan(0.9), at_least=0.5, undecided='ignore')\n")
     )
-    result = session.runpytest_subprocess(
-        "-p", "no:helmframe", "-p", "helmframe.cli.pytest_plugin", "-q", "test_wrong.py"
-    )
+    result = session.runpytest_subprocess("-p", "no:helmframe", "-p", "helmframe_pytest", "-q", "test_wrong.py")
     result.stdout.fnmatch_lines(["*undecided must be 'fail', 'skip' or 'warn'*"])

@@ -120,15 +120,15 @@ def test_a_model_page_has_the_main_score_and_its_interval(results: Results, tmp_
     text = results.to_eval_results(model="best", datasets=datasets, source="https://x.org", path=tmp_path / "r.yaml")
     assert (tmp_path / "r.yaml").read_text(encoding="utf-8") == text
     first, second = yaml.safe_load(text)
-    assert first["dataset"] == {"id": "org/everyday", "task_id": "all"}
-    assert second["dataset"] == {"id": "org/sampler", "task_id": "default"}
-    assert (second["value"], second["source"]["url"]) == (1.0, "https://x.org")
-    assert second["notes"].startswith("helmframe, exact_match, n = 8, 95% interval [0.6306, 1]")
+    assert first["dataset"] == {"id": "org/sampler", "task_id": "default"}
+    assert second["dataset"] == {"id": "org/everyday", "task_id": "all"}
+    assert (first["value"], first["source"]["url"]) == (1.0, "https://x.org")
+    assert first["notes"].startswith("helmframe, exact_match, n = 8, 95% interval [0.6306, 1]")
     with pytest.raises(ArgumentError, match="the results have 2 models"):
         results.to_eval_results(datasets=datasets)
     with pytest.raises(UnknownNameError, match="Did you mean 'best'"):
         results.to_eval_results(model="bast", datasets=datasets)
-    with pytest.raises(ArgumentError, match="data set of scenario 'everyday' is unknown"):
+    with pytest.raises(ArgumentError, match="data set of scenario 'sampler' is unknown"):
         results.to_eval_results(model="best")
 
 

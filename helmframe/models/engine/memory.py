@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from helmframe.models.engine.planner import Ids
+import numpy as np
+
+from helmframe.models.engine.planner import Ids, n_shared
 
 # The tokens of a forward pass; on a CPU, per thread. More tokens are not faster there, and their attention is slower.
 TOKENS = {"cpu": 256, "mps": 2048, "cuda": 8192}
@@ -99,6 +101,8 @@ class Head:
 
     def cut(self, length: int) -> "Head":
         """Return the first tokens of the head, without a copy."""
+        if length == self.length:
+            return self
         return Head(length, [(keys[:, :length], values[:, :length]) for keys, values in self.layers])
 
 
@@ -114,23 +118,20 @@ class Heads:
     _cached: "OrderedDict[bytes, Head]" = field(default_factory=OrderedDict)
 
     def longest(self, text: Ids, max_length: int) -> Head | None:
-        """Return the longest cached head with which the text starts, of at most `max_length` tokens.
+        """Return the longest cached start of the text, of at most `max_length` tokens.
 
-        A head of up to twice that length is cut. Longer heads are not cut, because a short start saves too little.
+        A longer head, or one that ends differently, is cut. Not by more than half, because a short start saves too
+        little.
         """
-        start = text[:max_length].tobytes()
+        longest, length = b"", 0
         for key, head in self._cached.items():
-            if max_length <= head.length <= 2 * max_length and key.startswith(start):
-                self._cached.move_to_end(key)
-                return head.cut(max_length)
-        for length in sorted(
-            {head.length for head in self._cached.values() if head.length <= max_length}, reverse=True
-        ):
-            key = text[:length].tobytes()
-            if key in self._cached:
-                self._cached.move_to_end(key)
-                return self._cached[key]
-        return None
+            shared = n_shared(np.frombuffer(key, dtype=np.int64), text[:max_length])
+            if shared > length and 2 * shared >= head.length:
+                longest, length = key, shared
+        if not length:
+            return None
+        self._cached.move_to_end(longest)
+        return self._cached[longest].cut(length)
 
     def n_cached(self, text: Ids, max_length: int) -> int:
         """Return the number of first tokens of the text that are cached."""

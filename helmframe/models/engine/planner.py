@@ -204,7 +204,7 @@ class _Planner:
     def _is_small(self, run: _Run, base: int) -> bool:
         """Return whether the run fits into a step with this base; a single text always does."""
         length = min(self._n_common(run), int(self.wanted[run.low : run.high].min()))
-        if length > base and self.n_cached(self.texts.texts[run.low], length) > base:
+        if length > base and self.n_cached(self.texts.texts[run.low], length) > base + self.limits.worth:
             return False
         if run.high - run.low == 1:
             return True

@@ -70,6 +70,7 @@ def test_a_longer_start_holds_the_shorter_ones() -> None:
     assert torch.equal(layer[0], states[:, :3])
     assert torch.equal(layer[1], states[:, :3] + 1)
     assert heads.longest(np.append(TEXT[:2], 99), 3) is None
+    assert [heads.n_cached(np.append(TEXT[:shared], [99] * 5), 9) for shared in (2, 3, 5, 6)] == [0, 3, 5, 6]
 
 
 def test_the_one_not_used_for_longest_goes_first() -> None:
