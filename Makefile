@@ -68,7 +68,7 @@ package: $(VENV)/.release
 	rm -rf dist build/package && mkdir -p build
 	$(BIN)/python -m build
 	$(BIN)/twine check --strict dist/*
-	$(BIN)/check-wheel-contents --ignore W002 --toplevel helmframe,helmframe_pytest dist/*.whl
+	$(BIN)/check-wheel-contents --ignore W002 --toplevel helmframe,helmframe_pytest.py dist/*.whl
 	$(PYTHON) -m venv build/package && build/package/bin/pip install --quiet --disable-pip-version-check dist/*.whl
 	$(BIN)/cyclonedx-py environment --output-reproducible --of JSON -o build/sbom.json build/package/bin/python
 
