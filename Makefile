@@ -12,7 +12,7 @@ NOTEBOOKS := HELMFRAME_PROGRESS=0 $(BIN)/pytest -q --nbval --nbval-sanitize-with
 DUCKDB2 := PYTHONPATH=$(HTTPFS) $(BIN)/pytest
 
 .PHONY: demo test test-slow docs reference lint types unit smoke slow serial notebooks duckdb2 \
-	viewer viewer-check package audit acceptance parity simulations soak bench clean
+	viewer viewer-check package audit acceptance parity simulations soak bench compare clean
 
 demo: $(MODEL)/.made
 	@HELMFRAME_STORE=$${HELMFRAME_STORE:-demo/store} $(BIN)/python tools/demo.py $(MODEL)
@@ -113,6 +113,15 @@ parity: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/pytest -s tests/benchmarks
+
+# helmframe, HELM, lm-eval and Inspect side by side, in environments of their own, and docs/benchmarks.md from the figures:
+# about an hour. `make compare ONLY="mmlu resume" REPEATS=3` measures some cases. The rows come from the Hub, or from
+# `DATA=folder` in the Hub's layout. `TOOLS="--python helm=PATH"` uses an existing environment.
+REPEATS ?= 5
+compare: $(VENV)/.dev $(MODEL)/.made
+	$(BIN)/python -m tools.compare measure --repeats $(REPEATS) $(if $(filter command line environment,$(origin DATA)),--data $(DATA)) \
+		$(if $(ONLY),--only $(ONLY)) $(TOOLS)
+	$(BIN)/python -m tools.compare page
 
 # Setting up ---------------------------------------------------------------------------------------------------------
 

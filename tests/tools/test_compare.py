@@ -1,0 +1,130 @@
+"""The side-by-side page: what it makes of measurements, how lines are counted, and how a process is measured."""
+
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from tools.compare.cases import STORIES, STORY_TOOLS, cases
+from tools.compare.environments import parse_pythons
+from tools.compare.measuring import SCHEMA, code_lines, run, run_story, support
+from tools.compare.measuring import STORIES as FOLDER
+from tools.compare.page import agreement, build_page
+from tools.compare.rows import QUICK, prepare
+
+MACHINE = {
+    "cpu": "a CPU",
+    "cores": 2,
+    "memory_gb": 8.0,
+    "system": "Linux 6",
+    "other_load": 0.0,
+    "versions": '{"x": "1"}',
+}
+
+
+def measurements(**tools: list[float]) -> pl.DataFrame:
+    """Wall times of one case, by tool and repeat."""
+    rows = [
+        {
+            "case": "mmlu", "title": "MMLU", "group": "end to end", "tool": tool, "repeat": repeat, "figure": "wall_s",
+            "value": value, "compared": True, "lower": True, "n": 50, "note": "", **MACHINE,
+        }
+        for tool, values in tools.items()
+        for repeat, value in enumerate(values, 1)
+    ]  # fmt: skip
+    frame = pl.DataFrame(rows, schema={name: kind for name, kind in SCHEMA.items() if name != "sitting"})
+    return frame.with_columns(sitting=pl.datetime(2026, 1, 2, time_zone="UTC")).select(*SCHEMA)
+
+
+def test_a_page_has_medians_spread_and_ratio() -> None:
+    page = build_page(measurements(helmframe=[1, 2, 9], helm=[10, 20, 40]))
+    assert "| MMLU | wall time | 2 s (1–9) | 20 s (10–40), ×10 |" in page
+    assert "No other tool has a better median" in page
+
+
+def test_a_page_names_where_helmframe_loses() -> None:
+    page = build_page(measurements(helmframe=[4, 4, 4], helm=[2, 3, 3.5], lm_eval=[3, 3, 5]))
+    assert "The other tool has the better median in 2 of 2 comparisons." in page
+    assert "- **HELM**, MMLU, wall time: 4 s against 3 s.\n" in page
+    assert "- **lm-eval**, MMLU, wall time: 4 s against 3 s. The spreads overlap." in page
+
+
+def test_a_busy_machine_is_stated() -> None:
+    busy = measurements(helmframe=[1, 2]).with_columns(other_load=1.5)
+    assert "times are longer than on an idle machine" in build_page(busy)
+    assert "times are longer than on an idle machine" not in build_page(measurements(helmframe=[1, 2]))
+
+
+def test_a_missing_figure_has_its_reason() -> None:
+    frame = measurements(helmframe=[1], helm=[2])
+    absent = frame.head(1).with_columns(
+        tool=pl.lit("inspect"), value=pl.lit(None, pl.Float64), note=pl.lit("no such command")
+    )
+    assert "- Inspect, MMLU: no such command." in build_page(pl.concat([frame, absent]))
+
+
+def test_a_second_sitting_is_compared_with_the_spread(tmp_path: Path) -> None:
+    measurements(helmframe=[1, 2, 3], helm=[10, 20]).write_parquet(tmp_path / "a")
+    measurements(helmframe=[2.5], helm=[30]).write_parquet(tmp_path / "b")
+    first, second = agreement(tmp_path / "a", tmp_path / "b").splitlines()
+    assert first.startswith("1 of 2 medians")
+    assert second == "mmlu wall_s helm: 30, 10–20 s"
+
+
+def test_lines_of_code_exclude_docstrings_comments_and_blank_lines(tmp_path: Path) -> None:
+    file = tmp_path / "story.py"
+    docstring = '"""Do it.\n\nSupport: by hand.\n"""\n\n'
+    body = 'import os  # a module\n\n\ndef f() -> str:\n    """Return."""\n    # comment\n    return """a\nb"""\n'
+    file.write_text(docstring + body, encoding="utf-8")
+    assert code_lines(file) == 4
+    assert support(file) == "by hand"
+
+
+@pytest.mark.parametrize("tool", STORY_TOOLS)
+def test_every_tool_has_every_story(tool: str) -> None:
+    assert {file.stem for file in (FOLDER / tool).glob("*.py")} == {"__init__", *STORIES}
+    assert all(support(FOLDER / tool / f"{story}.py") for story in STORIES)
+
+
+def test_a_process_is_measured_with_its_figures(tmp_path: Path) -> None:
+    code = "x = b'x' * 150_000_000; print('{\"n\": 3, \"rate\": 2.5}')"
+    outcome = run([sys.executable, "-c", code], tmp_path, {})
+    assert outcome.figures["rate"] == 2.5
+    assert outcome.figures["cpu_s"] > 0
+    assert 150 < outcome.figures["peak_mb"] < 190  # not that of this process, which is larger
+
+
+def test_a_failed_process_ends_the_sitting(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="no such thing"):
+        run([sys.executable, "-c", "raise SystemExit('no such thing')"], tmp_path, {})
+
+
+def test_helmframe_resumes_its_story_after_a_kill(tmp_path: Path) -> None:
+    log = tmp_path / "requests.log"
+    killed = run_story(
+        Path(sys.executable), "helmframe", "resume", tmp_path, {"REQUESTS_LOG": str(log), "CRASH_AFTER": "100"}
+    )
+    assert killed.figures["code"] == -9
+    assert len(log.read_text(encoding="utf-8").splitlines()) == 100
+    done = run_story(Path(sys.executable), "helmframe", "resume", tmp_path, {"REQUESTS_LOG": str(log)})
+    assert done.output.strip().endswith("200")
+
+
+@pytest.mark.shared
+def test_the_rows_are_the_same_for_all_tools(shared: Path, tmp_path: Path) -> None:
+    rows = prepare(shared / "scenarios", tmp_path, QUICK)
+    assert prepare(shared / "scenarios", tmp_path, QUICK) == rows
+    lines = (rows / "mmlu" / "test.jsonl").read_text(encoding="utf-8").splitlines()
+    parquet = pl.read_parquet(rows / "mmlu" / "rows" / "test-*.parquet")
+    table = pl.read_csv(rows / "mmlu" / "helm" / "data" / "test" / "philosophy_test.csv", has_header=False)
+    assert len(lines) == parquet.height == table.height == QUICK.mmlu
+    assert table.to_series(0).to_list() == parquet["question"].to_list()
+
+
+def test_case_names_are_distinct_and_another_python_is_checked() -> None:
+    names = [case.name for case in cases(QUICK)]
+    assert len(set(names)) == len(names)
+    assert parse_pythons([f"helm={sys.executable}"]) == {"helm": Path(sys.executable)}
+    with pytest.raises(SystemExit, match="TOOL=PATH"):
+        parse_pythons(["other=python"])

@@ -1,0 +1,1 @@
+"""Side-by-side measurements of helmframe, HELM, lm-eval and Inspect: `python -m tools.compare --help`."""
