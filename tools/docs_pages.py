@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 # The page of errors, whose anchors are those of the API too.
 ERRORS = "reference/errors.md"
 # Pages whose tables need the room of the table of contents.
-WIDE = ("compare.md", "reference/columns.md", "reference/metrics.md", "reference/scenarios.md")
+WIDE = ("benchmarks.md", "compare.md", "reference/columns.md", "reference/metrics.md", "reference/scenarios.md")
 _CELL = re.compile(r"<td[ >].*?</td>", re.DOTALL)
 _CODE = re.compile(r"<code>[^<]*</code>")
 _BREAK = re.compile(r"(?<=,)(?=\S)|(?<=\))(?=\.)")

@@ -9,6 +9,7 @@ import venv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[2]
 BUILD = ROOT / "build" / "compare"
@@ -145,7 +146,7 @@ def versions(name: str, python: Path) -> dict[str, str]:
     return _json(python, _VERSIONS, TOOLS[name].versions)
 
 
-def installed(requirements: Sequence[str], python: Path) -> dict[str, object]:
+def installed(requirements: Sequence[str], python: Path) -> dict[str, Any]:
     """Return what requirements install: the number of packages, megabytes, and the packages that are missing."""
     return _json(python, _INSTALLED, requirements)
 
@@ -181,12 +182,12 @@ def machine() -> dict[str, object]:
     }
 
 
-def _json(python: Path, code: str, arguments: Sequence[str]) -> dict[str, str]:
+def _json(python: Path, code: str, arguments: Sequence[str]) -> dict[str, Any]:
     # outside the checkout, whose folders would be imported in place of what is installed
     done = subprocess.run([str(python), "-c", code, *arguments], cwd="/", capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{python}: {done.stderr[-1000:]}")
-    answer: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
+    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return answer
 
 

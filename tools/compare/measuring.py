@@ -318,7 +318,7 @@ def _resume(python: Path, tool: str, folder: Path, n: int) -> dict[str, float]:
     variables = {"REQUESTS_LOG": str(log), "REQUEST_SECONDS": str(_REQUEST_SECONDS)}
     run_story(python, tool, "resume", folder, {**variables, "CRASH_AFTER": str(int(n * _CRASH))})
     outcome = run_story(python, tool, "resume", folder, variables)
-    requests = [line.split(" ", 1)[1] for line in log.read_text(encoding="utf-8").splitlines()]
+    requests = log.read_text(encoding="utf-8").splitlines()
     # the request at which the process was killed has no completion, so its repetition is no loss
     repeated = max(0, len(requests) - len(set(requests)) - 1)
     rows = int(re.findall(r"^(\d+)\s*$", outcome.output, re.MULTILINE)[-1])
@@ -330,7 +330,7 @@ def _measure_install(sitting: Sitting, case: Case) -> None:
         python = sitting.python(tool)
         figures: dict[str, float] = {}
         for kind in ("local", "core"):
-            facts: Any = installed(getattr(TOOLS[tool], kind), python)
+            facts = installed(getattr(TOOLS[tool], kind), python)
             if facts["missing"]:
                 print(f"install {tool}: not counted, {python} lacks {', '.join(facts['missing'])}", flush=True)
                 continue

@@ -76,8 +76,8 @@ SECTIONS = {
     "results": (
         "Result tables",
         (
-            "`hf.load(folder).to_frame()` and Inspect's `samples_df(folder)`: one row per result, in a new"
-            " process. Rates exclude the start. The first case also loads helmframe's aggregated table."
+            "`hf.load(folder).to_frame()` and Inspect's `samples_df(folder)`: one row per result, in a new process."
+            " Rates exclude the start. Peak memory includes helmframe's aggregated table, `results.table()`."
         ),
     ),
     "bucket": (

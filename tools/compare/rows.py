@@ -112,7 +112,8 @@ def _write_rows(data: Path, target: Path, sizes: Sizes) -> None:
     questions = _repeat(subjects, sizes.texts)["question"].to_list()
     _write_lines(target / "texts.jsonl", [{"text": question} for question in questions])
     _write_lines(target / "pairs.jsonl", _pairs(questions))
-    rows = _repeat(subjects, sizes.overhead[-1]).sort("subject")
+    mixed = subjects.sample(fraction=1, shuffle=True, seed=0)
+    rows = _repeat(mixed, sizes.overhead[-1]).sort("subject")
     file = target / "bucket" / "all" / "test-00000-of-00001.parquet"
     file.parent.mkdir(parents=True)
     rows.write_parquet(file, row_group_size=max(100, rows.height // 20))

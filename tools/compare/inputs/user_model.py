@@ -26,14 +26,14 @@ def other_answer(prompt: str) -> str:
 def _sum(prompt: str, mistakes: int) -> str:
     global _requests
     _requests += 1
+    sums = re.findall(r"(\d+) \+ (\d+)", prompt)
     if log := os.environ.get("REQUESTS_LOG"):
         with Path(log).open("a", encoding="utf-8") as file:
-            file.write(f"{time.time()} {prompt.splitlines()[-1]!r}\n")
+            file.write(f"{sums[-1:]}\n")
     if str(_requests) == os.environ.get("CRASH_AFTER"):
         os.kill(os.getpid(), signal.SIGKILL)
     time.sleep(float(os.environ.get("REQUEST_SECONDS", "0")))
-    numbers = re.findall(r"(\d+) \+ (\d+)", prompt)
-    if not numbers:
+    if not sums:
         return "unknown"
-    first, second = map(int, numbers[-1])
+    first, second = map(int, sums[-1])
     return str(first + second + (first % (mistakes - ("WHAT" in prompt)) == 0))

@@ -94,8 +94,8 @@ def table() -> None:
 
 def bucket() -> None:
     """Read one subject of a table in a bucket."""
-    plan = hf.scenario(settings().rows / "all.yaml", data="s3://evals").where(subject="philosophy")
     start = time.perf_counter()
+    plan = hf.scenario(settings().rows / "all.yaml", data="s3://evals").where(subject="philosophy")
     rows = plan.instances().collect().height
     report(n=rows, read_s=time.perf_counter() - start)
 

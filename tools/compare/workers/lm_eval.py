@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import lm_eval.models  # noqa: F401 registers the built-in models
 from lm_eval.api.model import LM
 from lm_eval.api.registry import register_model
 
@@ -16,6 +17,9 @@ QUESTION = "{{question.strip()}}\nA. {{choices[0]}}\nB. {{choices[1]}}\nC. {{cho
 @register_model("instant")
 class InstantModel(LM):
     """A model that returns at once."""
+
+    def __init__(self, **_: Any) -> None:
+        super().__init__()
 
     def loglikelihood(self, requests: list[Any]) -> list[tuple[float, bool]]:
         """Return the same log-probability for each request."""
