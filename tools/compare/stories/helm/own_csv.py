@@ -9,32 +9,24 @@ from helm.benchmark.adaptation.common_adapter_specs import get_generation_adapte
 from helm.benchmark.metrics.common_metric_specs import get_exact_match_metric_specs
 from helm.benchmark.run import main
 from helm.benchmark.run_spec import RunSpec, run_spec_function
-from helm.benchmark.scenarios.scenario import (
-    CORRECT_TAG,
-    TEST_SPLIT,
-    Input,
-    Instance,
-    Output,
-    Reference,
-    Scenario,
-    ScenarioSpec,
-)
+from helm.benchmark.scenarios import scenario
 
 
-class Questions(Scenario):
+class Questions(scenario.Scenario):
     """The rows of questions.csv."""
 
     name = "questions"
     description = "Sums of two numbers."
     tags: ClassVar[list[str]] = []
 
-    def get_instances(self, output_path: str) -> list[Instance]:
+    def get_instances(self, output_path: str) -> list[scenario.Instance]:
         """Return an instance per row."""
         with Path("questions.csv").open(encoding="utf-8") as file:
-            return [
-                Instance(Input(row["question"]), [Reference(Output(row["answer"]), [CORRECT_TAG])], TEST_SPLIT)
-                for row in csv.DictReader(file)
-            ]
+            return [self._instance(**row) for row in csv.DictReader(file)]
+
+    def _instance(self, question: str, answer: str) -> scenario.Instance:
+        correct = scenario.Reference(scenario.Output(answer), [scenario.CORRECT_TAG])
+        return scenario.Instance(scenario.Input(question), [correct], scenario.TEST_SPLIT)
 
 
 @run_spec_function("questions")
@@ -42,7 +34,7 @@ def questions() -> RunSpec:
     """Return the run of these questions."""
     return RunSpec(
         name="questions",
-        scenario_spec=ScenarioSpec(f"{__name__}.Questions"),
+        scenario_spec=scenario.ScenarioSpec(f"{__name__}.Questions"),
         adapter_spec=get_generation_adapter_spec(max_train_instances=0, max_tokens=10),
         metric_specs=get_exact_match_metric_specs(),
         groups=["questions"],
