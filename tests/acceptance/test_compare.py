@@ -17,7 +17,8 @@ from tools.compare.measuring import STORIES as FOLDER
 from tools.compare.measuring import code_lines, run_story, support
 
 QUESTIONS = 200
-# story → pattern of what every tool prints or, in HELM, writes into stats.json: the model is right on 86% of the questions, the other one on 67%
+# story → pattern of what every tool prints or, in HELM, writes into stats.json. The model is right on 86% of the
+# questions, and the other one on 67%.
 PRINTED = {
     "own_csv": r"0\.860?\b",
     "own_function": r"0\.860?\b",

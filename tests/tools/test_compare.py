@@ -8,7 +8,7 @@ import pytest
 
 from tools.compare.cases import STORIES, STORY_TOOLS, cases
 from tools.compare.environments import parse_pythons
-from tools.compare.measuring import SCHEMA, code_lines, run, run_story, support
+from tools.compare.measuring import SCHEMA, ProcessFailedError, code_lines, run, run_story, support
 from tools.compare.measuring import STORIES as FOLDER
 from tools.compare.page import agreement, build_page
 from tools.compare.rows import QUICK, prepare
@@ -95,8 +95,8 @@ def test_a_process_is_measured_with_its_figures(tmp_path: Path) -> None:
     assert 150 < outcome.figures["peak_mb"] < 190  # not that of this process, which is larger
 
 
-def test_a_failed_process_ends_the_sitting(tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match="no such thing"):
+def test_a_failed_process_raises_with_its_output(tmp_path: Path) -> None:
+    with pytest.raises(ProcessFailedError, match="no such thing"):
         run([sys.executable, "-c", "raise SystemExit('no such thing')"], tmp_path, {})
 
 

@@ -43,6 +43,7 @@ _OFFLINE = {
     "TOKENIZERS_PARALLELISM": "false",
     "HELMFRAME_PROGRESS": "0",
 }
+_FAILED = "the process failed"
 _CRASH = 0.5  # the share of the requests before the process is killed
 _REQUEST_SECONDS = 0.05
 SCHEMA: dict[str, Any] = {
@@ -65,6 +66,10 @@ SCHEMA: dict[str, Any] = {
     "system": pl.String,
     "other_load": pl.Float64,
 }
+
+
+class ProcessFailedError(RuntimeError):
+    """A process of a case failed; the message is the end of its output."""
 
 
 @dataclass(frozen=True)
@@ -112,9 +117,9 @@ class Sitting:
             compared = figure == case.figure or (not case.figure and not process)
             self._row(case, tool, repeat, figure, value, load, n=int(figures.get("n", case.n[tool])), compared=compared)
 
-    def add_absent(self, case: Case) -> None:
-        """Add a row without value for each tool that can't run a case."""
-        for tool, reason in case.absent.items():
+    def add_absent(self, case: Case, reasons: Mapping[str, str]) -> None:
+        """Add a row without value for each tool that has no figure."""
+        for tool, reason in reasons.items():
             self._row(case, tool, 0, case.figure, None, 0.0, note=reason)
 
     def _row(
@@ -180,11 +185,13 @@ def measure(
     for case in selected:
         if case.name == "table":
             _make_tables(sitting, case, rows)
-        sitting.add_absent(case)
+        sitting.add_absent(case, case.absent)
     for repeat in range(1, repeats + 1):
         for case in selected:
             _run_case(sitting, case, rows, repeat)
             _write(output, sitting.rows)
+    if any(row["note"] == _FAILED for row in sitting.rows):
+        raise SystemExit("Some processes failed; their output is above.")
 
 
 def _run_case(sitting: Sitting, case: Case, rows: Path, repeat: int) -> None:
@@ -197,10 +204,15 @@ def _run_case(sitting: Sitting, case: Case, rows: Path, repeat: int) -> None:
             before = _busy_seconds()
             start = time.perf_counter()
             sent = server.traffic() if server else None
-            if case.group in ("stories", "resume"):
-                figures = _story(sitting, case, tool)
-            else:
-                figures = dict(_run_worker(sitting, case, tool, rows, server).figures)
+            try:
+                if case.group in ("stories", "resume"):
+                    figures = _story(sitting, case, tool)
+                else:
+                    figures = dict(_run_worker(sitting, case, tool, rows, server).figures)
+            except ProcessFailedError as error:  # the other tools run nevertheless
+                print(f"{repeat} {case.name} {tool} failed: {error}", flush=True)
+                sitting.add_absent(case, {tool: _FAILED})
+                continue
             if server and sent:
                 figures["megabytes_read"] = (server.traffic() - sent).sent / 1e6
             seconds = time.perf_counter() - start
@@ -213,7 +225,7 @@ def run(command: Sequence[str], folder: Path, environment: Mapping[str, str]) ->
     """Run a command in a folder: wall and CPU seconds, peak memory, and the figures that it printed.
 
     Raises:
-        SystemExit: The command failed.
+        ProcessFailedError: The command failed.
     """
     used = folder / "used.json"
     launch = [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(used), *command]
@@ -223,7 +235,7 @@ def run(command: Sequence[str], folder: Path, environment: Mapping[str, str]) ->
         output = log.read().decode(errors="replace")
     figures: dict[str, float] = json.loads(used.read_text(encoding="utf-8"))
     if figures["code"] not in (0, -9):
-        raise SystemExit(f"{' '.join(map(str, command))}\n{output[-4000:]}")
+        raise ProcessFailedError(f"{' '.join(map(str, command))}\n{output[-4000:]}")
     for line in output.splitlines():
         if re.fullmatch(r'\{"\w+": [\d.e+-]+(?:, "\w+": [\d.e+-]+)*\}', line):
             figures.update(json.loads(line))
