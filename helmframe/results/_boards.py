@@ -19,10 +19,9 @@ from helmframe.results._robustness import worst_sides
 from helmframe.results._tables import table as aggregate_table
 from helmframe.stats.board import Column, Leaderboard, build_leaderboard
 from helmframe.stats.failures import treat_failures
-from helmframe.stats.gate import Gate
+from helmframe.stats.gate import Gate, check_known, check_population
 from helmframe.stats.leaderboard import SAME_INSTANCES, build_columns, column_names
 from helmframe.stats.ranks import Estimates
-from helmframe.stats.sequential import POPULATIONS
 
 # A scenario (its main metric), a metric (in every scenario), or (scenario, metric).
 ColumnSpec: TypeAlias = "str | tuple[str, str]"
@@ -171,9 +170,7 @@ def gate(
         NotComparableError: If too many requests failed, or as in `hf.compare`.
     """
     _check_lines(at_least, at_most, against, margin, ci)
-    if population not in POPULATIONS:
-        raise ArgumentError.unknown_value(f"gate(population={population!r})", population, POPULATIONS)
-    alone = population == "benchmark"
+    check_population(population)
     pairs = _resolve_columns(results.manifest, columns)
     metrics = list(dict.fromkeys(metric for _, metric in pairs))
     counted = _in_main_split(results) & (pl.col("perturbation") == ORIGINAL) & _matches(pairs)
@@ -189,12 +186,10 @@ def gate(
         )
         # values of only one side are rows without a pair, and without failures
         rows = pl.DataFrame(compared).filter(_matches(pairs), pl.col("n") + pl.col("n_error") > 0)
-        if alone:
-            rows = _known(rows, "difference", ("joint_low", "joint_high"), errors)
-        verdicts = stats.gate(
-            rows, margin=margin, higher_is_better=reader_of(results).directions(), strict=strict, ci=ci
+        directions = reader_of(results).directions()
+        return stats.gate(
+            rows, margin=margin, higher_is_better=directions, strict=strict, errors=errors, ci=ci, population=population
         )
-        return _with_benchmark_name(verdicts) if alone else verdicts
     until = results.manifest.get("until")
     if until is not None:
         results = replace(results, manifest={**results.manifest, "until": {**until, "population": population}})
@@ -218,31 +213,12 @@ def gate(
         )
         .select(table.columns)
     )
-    if alone and until is None:
-        table = _known(table, "value", ("ci_low", "ci_high"), errors)
+    if population == "benchmark" and until is None:
+        check_known(table, errors)
     # failures are treated already
-    verdicts = stats.gate(table, at_least=at_least, at_most=at_most, strict=strict, errors="drop", ci=ci)
-    return _with_benchmark_name(verdicts) if alone else verdicts
-
-
-def _known(rows: pl.DataFrame, value: str, ends: tuple[str, str], errors: str) -> pl.DataFrame:
-    """Return the rows with the value of all of a benchmark's instances as both ends of its interval.
-
-    Raises:
-        NotComparableError: If a request failed, unless `errors` specifies how to treat it.
-    """
-    failed = int(rows["n_error"].sum()) if errors == "refuse" else 0
-    if failed:
-        raise NotComparableError(
-            f"gate(population='benchmark'): {failed:,} requests failed, so the mean over all instances is unknown. "
-            "Rerun them, or write errors='worst' or errors='drop'."
-        )
-    known = {end: pl.col(value) for end in ends}
-    return rows.with_columns(**known, interval=pl.lit("known: all instances of this benchmark ran"))
-
-
-def _with_benchmark_name(gate: Gate) -> Gate:
-    return replace(gate, criterion=f"{gate.criterion}, over this benchmark's own instances only")
+    return stats.gate(
+        table, at_least=at_least, at_most=at_most, strict=strict, errors="drop", ci=ci, population=population
+    )
 
 
 def competitor_name(model: str, setting: str) -> str:

@@ -12,6 +12,7 @@ from helmframe.errors import ArgumentError, NotComparableError
 from helmframe.stats.failures import ERRORS_ALLOWED, check_errors
 from helmframe.stats.intervals import clopper_pearson
 from helmframe.stats.power import POWER
+from helmframe.stats.sequential import OWN_INSTANCES, POPULATIONS
 
 PASS, FAIL, UNDECIDED = "pass", "fail", "undecided"
 # 2 is the exit status of usage errors
@@ -61,6 +62,7 @@ def gate(
     strict: bool = False,
     errors: str = "refuse",
     ci: float = 0.95,
+    population: str = "population",
 ) -> Gate:
     """Check every row's interval against a line: at least, at most, or not worse by more than a margin.
 
@@ -88,6 +90,8 @@ def gate(
         errors: The action if more than 1 % of a row's requests failed: "refuse", or "drop" (they do not count). The
             failures of a comparison are already treated. "worst" needs the scores: `results.gate(errors="worst")`.
         ci: The level of the table's intervals.
+        population: "population" (that the instances are sampled from) or "benchmark" (the table's own instances, whose
+            mean is known once all of them have run), as in `results.gate`.
 
     Returns:
         A `Gate`; its table adds line, low, high (of the value, or of how much better a is), verdict, n_needed (null if
@@ -95,8 +99,9 @@ def gate(
 
     Raises:
         ArgumentError: If not exactly one of at_least, at_most and margin is set, it isn't a finite number or the margin
-            is negative, or the table lacks columns or rows.
-        NotComparableError: If more than 1 % of the requests of a row failed, with "refuse".
+            is negative, or the table lacks columns or rows; or the table's intervals are about another population.
+        NotComparableError: If more than 1 % of the requests of a row failed, with "refuse"; or any of them, with
+            `population="benchmark"`.
 
     Source: Piaggio et al. 2012, JAMA 308:2594 (non-inferiority by an interval); Bloom 1995, Evaluation Review 19:547
         (n_needed: the gap to the line as the minimum detectable effect).
@@ -109,10 +114,16 @@ def gate(
     if not 0 < ci < 1:
         raise ArgumentError(f"ci={ci!r}: ci must be between 0 and 1, such as 0.95.")
     check_errors(errors)
+    check_population(population)
+    alone = population == "benchmark"
+    _check_intervals(table, alone=alone)
     if margin is not None:
         if not (margin >= 0 and isfinite(margin)):
             raise ArgumentError(f"gate(margin={margin!r}): margin must be a number ≥ 0, such as 0.02.")
         _check_columns(table, "hf.stats.compare", ["metric", "difference", "joint_low", "joint_high", "n"])
+        if alone:
+            check_known(table, errors)
+            table = _known(table, "difference", ("joint_low", "joint_high"))
         rows, line = _gains(table, higher_is_better or {}), -margin
     else:
         threshold = at_most if at_least is None else at_least
@@ -122,7 +133,9 @@ def gate(
             raise ArgumentError(f"gate({argument}={threshold!r}): {argument} must be a finite number, such as 0.3.")
         _check_columns(table, "hf.stats.table", ["metric", "value", "ci_low", "ci_high", "n"])
         _check_failures(table, errors)
-        table = _with_exact_ends(table, ci)
+        if alone:
+            check_known(table, errors)
+        table = _known(table, "value", ("ci_low", "ci_high")) if alone else _with_exact_ends(table, ci)
         rows, line = table.with_columns(got="value", low="ci_low", high="ci_high"), float(threshold)
         if at_least is None:
             rows, line = _negate(rows), -line
@@ -139,7 +152,61 @@ def gate(
         else f"at least {at_least:g}" if at_least is not None
         else f"at most {at_most:g}"
     )  # fmt: skip
-    return Gate(judged, criterion + (", undecided counts as fail" if strict else ""), verdict)
+    criterion += ", undecided counts as fail" * strict + ", over this benchmark's own instances only" * alone
+    return Gate(judged, criterion, verdict)
+
+
+def check_population(population: str) -> None:
+    """Raise if `population` is not one of `POPULATIONS`."""
+    if population not in POPULATIONS:
+        raise ArgumentError.unknown_value(f"gate(population={population!r})", population, POPULATIONS)
+
+
+def check_known(table: pl.DataFrame, errors: str) -> None:
+    """Raise if a request failed, so that the mean over all instances is unknown, unless `errors` treats failures."""
+    failed = int(table["n_error"].sum()) if errors == "refuse" and "n_error" in table.columns else 0
+    if failed:
+        raise NotComparableError(
+            f"gate(population='benchmark'): {failed:,} requests failed, so the mean over all instances is unknown. "
+            "Rerun them, or write errors='worst' or errors='drop'."
+        )
+
+
+def _check_intervals(table: pl.DataFrame, *, alone: bool) -> None:
+    """Raise if the table's intervals are about the other population, so that they can't be judged."""
+    if "interval" not in table.columns:
+        return
+    is_own, is_stopped = table.select(
+        own=pl.col("interval").cast(pl.String).str.contains(OWN_INSTANCES, literal=True).fill_null(value=False).any(),
+        stopped=_is_stopped().any(),
+    ).row(0)
+    if is_own and not alone:
+        raise ArgumentError(
+            "gate(): the intervals of this table are about this benchmark's own instances only. Write "
+            "population='benchmark', or results.gate(…) for the population that they are sampled from."
+        )
+    if is_stopped and alone and not is_own:
+        raise ArgumentError(
+            "gate(population='benchmark'): the run stopped early, so the mean over all instances is unknown. Write "
+            "results.gate(…, population='benchmark')."
+        )
+
+
+def _is_stopped() -> pl.Expr:
+    """Return whether a row's interval is that of a run that stopped early."""
+    return pl.col("interval").cast(pl.String).str.contains(r"\(anytime|early stopping|stopped early").fill_null(value=False)
+
+
+def _known(rows: pl.DataFrame, value: str, ends: tuple[str, str]) -> pl.DataFrame:
+    """Return the rows with the value of all of a benchmark's instances as both ends of its interval.
+
+    Rows of a run that stopped early have an interval of this mean already.
+    """
+    if "interval" not in rows.columns:
+        rows = rows.with_columns(interval=pl.lit(None, dtype=pl.String))
+    known = {end: pl.when(_is_stopped()).then(end).otherwise(value) for end in ends}
+    label = pl.when(_is_stopped()).then("interval").otherwise(pl.lit("known: all instances of this benchmark ran"))
+    return rows.with_columns(**known, interval=label)
 
 
 def _with_exact_ends(table: pl.DataFrame, ci: float) -> pl.DataFrame:
