@@ -53,6 +53,10 @@ class Comparison(ShortTable):
     """A frame of `helmframe.stats.compare`."""
 
 
+class Sensitivity(ShortTable):
+    """A frame of `helmframe.stats.sensitivity`."""
+
+
 @dataclass(frozen=True)
 class ScoringOptions:
     """Options to aggregate scores: metrics, their directions and ranges, and the mean over subsets."""

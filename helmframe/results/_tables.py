@@ -21,6 +21,8 @@ from helmframe.stats.frames import map_chunks
 from helmframe.stats.table import aggregate, pivot_table, sort_table
 
 DEFINITIONS = ("helmframe", "helm")
+# The share of repeated instances above which an interval is marked.
+DUPLICATES_ALLOWED = 0.01
 
 
 def stats(results: ResultsData) -> pl.LazyFrame:
@@ -75,7 +77,8 @@ def table(
         columns. If axes are pooled, `pooled` lists them: "3 models, 2 perturbations".
         For metrics of choices, the baselines `chance` (guessing) and `majority` (the label that is right most often in
         its subset). For a run that stopped early (`until`): n_run and n_total (instances), and intervals that are valid
-        at every look. With `overlap`: gap, gap_low and gap_high, the score of contaminated instances minus that of
+        at every look. If instances of different clusters have the same input and references: n_duplicates, the number
+        of repeats, which make intervals too short; `interval` marks rows with more than 1 %. With `overlap`: gap, gap_low and gap_high, the score of contaminated instances minus that of
         clean ones, with the interval of two independent samples; null for metrics of a set.
 
     Raises:
@@ -258,7 +261,23 @@ def _aggregate(
         table = with_sequences(table, results.scores, results.manifest["until"], keys, mean=mean, ci=ci)
     table = reader_of(results).note_shown_examples(table, keys)
     table = table.join(baselines, on=[*keys, "metric"], how="left", nulls_equal=True, maintain_order="left")
+    table = _mark_duplicates(table, reader_of(results).count_duplicates(keys), keys)
     return reader_of(results).in_order(sort_table(table, [], results.metric_names), keys)
+
+
+def _mark_duplicates(table: pl.DataFrame, counts: pl.DataFrame | None, keys: Sequence[str]) -> pl.DataFrame:
+    """Return the table with the number of duplicates, and a mark on the intervals of rows with more than 1 %."""
+    if counts is None:
+        return table
+    joined = (
+        table.join(counts, on=keys, how="left", nulls_equal=True, maintain_order="left")
+        if keys
+        else table.join(counts, how="cross", maintain_order="left")
+    ).with_columns(pl.col("n_duplicates").fill_null(0))
+    is_marked = (pl.col("n_duplicates") > DUPLICATES_ALLOWED * pl.col("n")) & pl.col("ci_low").is_not_null()
+    return joined.with_columns(
+        interval=pl.when(is_marked).then(pl.format("{}, duplicates", "interval")).otherwise("interval")
+    )
 
 
 def _with_gap(results: ResultsData, table: pl.DataFrame, keys: Sequence[str], ci: float, mean: str) -> pl.DataFrame:

@@ -29,7 +29,7 @@ _MESSAGES = 3
 MOST_ROWS = 60
 SUFFIXES = (".csv", ".json", ".md", ".tex")
 # The marks of intervals that may cover less often, or are about the benchmark's own instances: these are displayed.
-MARKS = ("n small", "few clusters", "few effective instances", "this benchmark only")
+MARKS = ("n small", "few clusters", "few effective instances", "this benchmark only", "duplicates")
 
 
 @view("Results.text")
@@ -394,11 +394,25 @@ def score_notes(results: Results) -> list[str]:
         notes.append(
             f"{reader_of(results).n_unscored:,} completions have no scores yet; results.rescore() computes them"
         )
+    notes += duplicate_notes(results)
     notes += [missing.text for missing in missing_scores(results, shown_metrics(results)).values()]
     notes.append(f"metrics: {', '.join(results.metric_names)}")
     if results.path is not None:
         notes.append(f"results: {shown_path(results.path)}")
     return notes
+
+
+def duplicate_notes(results: Results) -> list[str]:
+    """Return a note for each scenario with repeated instances."""
+    counts = reader_of(results).count_duplicates(["scenario"])
+    if counts is None:
+        return []
+    repeats = counts.filter(pl.col("n_duplicates") > 0).sort("scenario")
+    return [
+        f"{scenario}: {n:,} instances repeat the input and references of another, which makes intervals too short; "
+        "remove them, or give equal instances the same cluster"
+        for scenario, n in repeats.select("scenario", "n_duplicates").iter_rows()
+    ]
 
 
 def skip_notes(manifest: Mapping[str, Any]) -> list[str]:
