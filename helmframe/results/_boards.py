@@ -18,6 +18,7 @@ from helmframe.results._pairing import INSTANCE, ScoringOptions, check_set_failu
 from helmframe.results._robustness import worst_sides
 from helmframe.results._tables import table as aggregate_table
 from helmframe.stats.board import Column, Leaderboard, build_leaderboard
+from helmframe.stats.compare import check_margin
 from helmframe.stats.failures import treat_failures
 from helmframe.stats.gate import Gate, check_known, check_population
 from helmframe.stats.leaderboard import SAME_INSTANCES, build_columns, column_names
@@ -124,6 +125,7 @@ def gate(
     at_most: float | None = None,
     against: str | Path | ResultsData | None = None,
     margin: float = 0.02,
+    equivalent: float | None = None,
     columns: "Sequence[ColumnSpec] | str | None" = None,
     axis: str | Sequence[str] = (),
     errors: str = "refuse",
@@ -152,6 +154,7 @@ def gate(
         at_most: The largest value that passes, for metrics that are better when lower.
         against: The baseline: results, or a folder of results of any tool, as in `hf.compare`.
         margin: How much worse than the baseline the results may be.
+        equivalent: With a baseline: how much the results may differ from it, to either side, in place of `margin`.
         columns: Scenarios (their main metric), metrics (in every scenario), or (scenario, metric); default all
             scenarios.
         axis: The axes that may differ from the baseline, as in `hf.compare`.
@@ -165,12 +168,15 @@ def gate(
         A `Gate` with `.verdict`, `.exit_code` and `.table`.
 
     Raises:
-        ArgumentError: If not exactly one of at_least, at_most and against is set; at_least is set for a metric that is
+        ArgumentError: If not exactly one of at_least, at_most and against is set; equivalent without a baseline; at_least is set for a metric that is
             better when lower, or at_most for a metric that is better when higher; or `population` is invalid.
         NotComparableError: If too many requests failed, or as in `hf.compare`.
     """
     _check_lines(at_least, at_most, against, margin, ci)
     check_population(population)
+    check_margin(equivalent, "equivalent")
+    if equivalent is not None and against is None:
+        raise ArgumentError(f"gate(equivalent={equivalent!r}): a baseline is needed. Write gate(against=…, equivalent=…).")
     pairs = _resolve_columns(results.manifest, columns)
     metrics = list(dict.fromkeys(metric for _, metric in pairs))
     counted = _in_main_split(results) & (pl.col("perturbation") == ORIGINAL) & _matches(pairs)
@@ -183,12 +189,20 @@ def gate(
             labels=("these", "baseline"),
             errors=errors,
             ci=ci,
+            equivalence=equivalent,
         )
         # values of only one side are rows without a pair, and without failures
         rows = pl.DataFrame(compared).filter(_matches(pairs), pl.col("n") + pl.col("n_error") > 0)
         directions = reader_of(results).directions()
         return stats.gate(
-            rows, margin=margin, higher_is_better=directions, strict=strict, errors=errors, ci=ci, population=population
+            rows,
+            margin=margin if equivalent is None else None,
+            equivalent=equivalent,
+            higher_is_better=directions,
+            strict=strict,
+            errors=errors,
+            ci=ci,
+            population=population,
         )
     until = results.manifest.get("until")
     if until is not None:

@@ -59,6 +59,7 @@ def compare(
     higher_is_better: Mapping[str, bool] | None = None,
     ci: float = 0.95,
     overlap: pl.DataFrame | None = None,
+    equivalence: float | None = None,
 ) -> "Comparison":
     """Compare the values of one axis by paired differences: model, setting or perturbation.
 
@@ -82,6 +83,8 @@ def compare(
         higher_is_better: A dict of metric → direction, for unknown metrics of other tools.
         ci: The level of the interval.
         overlap: The frame of `plan.overlap(…)`: compare within clean and within contaminated instances, as in `table`.
+        equivalence: A margin: the largest difference that doesn't matter. The column `verdict` is then "equivalent",
+            "different" or "undecided", by two one-sided tests (TOST), as in `hf.stats.compare`.
 
     Returns:
         The columns of `hf.stats.compare`, as a frame that is displayed as a short table. For a run that stopped early
@@ -90,8 +93,10 @@ def compare(
     Raises:
         UnknownNameError: If the axis or base is unknown.
         NotComparableError: If the run has only one value of the axis, too many requests failed, or worst cases are over
-            different variants.
+            different variants; or the run stopped early, with `equivalence`.
     """
+    if equivalence is not None:
+        refuse_stopped(results.manifest, "a test of equivalence")
     results = with_overlap(results, overlap)
     if axis not in _COMPARED:
         results, axis = _only_two(results, axis, base)
@@ -106,7 +111,9 @@ def compare(
         by.append(OVERLAPPING)
         scores = reader_of(results).with_source_columns(scores, by)
     base = _first_value(results, axis) if base is None else base
-    table = compare_sides(scores, axis, by, base=base, options=options, errors=errors, ci=ci)
+    table = compare_sides(
+        scores, axis, by, base=base, options=options, errors=errors, ci=ci, equivalence=equivalence
+    )
     table = reader_of(results).in_order(table, by)
     if "until" in results.manifest:
         table = with_differences(table, scores, results.manifest["until"], axis, mean=options.mean, ci=ci)
@@ -250,6 +257,7 @@ def compare_results(
     mean: str | None = None,
     higher_is_better: Mapping[str, bool] | None = None,
     ci: float = 0.95,
+    equivalence: float | None = None,
 ) -> "Comparison":
     """Compare a with b over the instances that both completed: a − b with interval and test.
 
@@ -278,6 +286,7 @@ def compare_results(
         mean: The mean over subsets, "macro" or "micro"; default the scenario's.
         higher_is_better: A dict of metric → direction, for unknown metrics of other tools.
         ci: The level of the interval.
+        equivalence: A margin, as in `Results.compare`.
 
     Raises:
         NotComparableError: If more than one axis differs and `axis` lacks it, nothing is shared, or too many requests
@@ -324,6 +333,7 @@ def compare_results(
         options=options,
         errors=errors,
         ci=ci,
+        equivalence=equivalence,
     )
     return Comparison(table.with_columns(differs=pl.lit(pair.describe())))
 

@@ -158,7 +158,7 @@ def compare(
         (interval); its variance as in `estimate`. Schuirmann 1987, J. Pharmacokinetics and Biopharmaceutics 15:657
         (equivalence).
     """
-    check_margin(equivalence)
+    check_margin(equivalence, "equivalence")
     if "instance_id" not in on:
         raise ArgumentError(
             f"compare(on={list(on)}): on must include 'instance_id', because sides are paired by instance."
@@ -210,12 +210,10 @@ def compare(
     ).select(*keys, *(pl.col(name).cast(dtype) for name, dtype in {**COMPARISON, **added}.items()))
 
 
-def check_margin(equivalence: float | None) -> None:
-    """Raise if the margin of equivalence isn't a positive number."""
-    if equivalence is not None and (
-        isinstance(equivalence, bool) or not isinstance(equivalence, int | float) or not 0 < equivalence < np.inf
-    ):
-        raise ArgumentError(f"equivalence={equivalence!r}: equivalence must be a margin > 0, such as 0.02.")
+def check_margin(margin: float | None, argument: str) -> None:
+    """Raise if a margin of equivalence isn't a positive number."""
+    if margin is not None and (isinstance(margin, bool) or not isinstance(margin, int | float) or not 0 < margin < np.inf):
+        raise ArgumentError(f"{argument}={margin!r}: {argument} must be a margin > 0, such as 0.02.")
 
 
 def _equivalence(table: pl.DataFrame, fraction: pl.Expr, ci: float, margin: float) -> pl.DataFrame:

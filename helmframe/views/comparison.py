@@ -61,6 +61,8 @@ def comparison_cells(table: pl.DataFrame) -> tuple[list[str], list[list[str]]]:
     several = table.height > 1
     heads = [*keys, "a", "b", "value a", "value b", "difference", "interval"]
     heads += ["joint interval", "p (Holm)"] if several else ["p"]
+    tested = "verdict" in table.columns
+    heads += ["verdict", "90% interval", "p (equivalence)"] * tested
     heads += ["win–tie–loss", "n", "MDE"]
     named = [*keys, "a", "b"]
     # a setting's name may be a long instruction
@@ -71,6 +73,9 @@ def comparison_cells(table: pl.DataFrame) -> tuple[list[str], list[list[str]]]:
         cells += [_signed(row["difference"]), spread(row["ci_low"], row["ci_high"]) or str(row["interval"])]
         cells += [spread(row["joint_low"], row["joint_high"])] if several else []
         cells += [_p(row["p_holm"] if several else row["p"])]
+        if tested:
+            ends = spread(row["equivalence_low"], row["equivalence_high"])
+            cells += [row["verdict"] or "", ends, _p(row["p_equivalence"])]
         cells += [f"{row['win']:,}–{row['tie']:,}–{row['loss']:,}", f"{row['n']:,}", number(row["mde"])]
         rows.append(cells)
     return heads, rows
@@ -266,6 +271,7 @@ def _headline(gate: Gate) -> str:
 def _gate_cells(gate: Gate) -> tuple[list[str], list[list[str]]]:
     table = gate.table
     compared = "difference" in table.columns
+    by_equivalence = gate.criterion.startswith("equivalent")
     keys = [name for name in _KEYS if name in table.columns and (name == "metric" or table[name].n_unique() > 1)]
     keys += ["a", "b"] if compared else []
     undecided = "undecided" in set(table["verdict"]) or table["n_needed"].is_not_null().any()
@@ -274,6 +280,7 @@ def _gate_cells(gate: Gate) -> tuple[list[str], list[list[str]]]:
     for row in table.iter_rows(named=True):
         value = row["difference" if compared else "value"]
         ends = (row["joint_low"], row["joint_high"]) if compared else (row["ci_low"], row["ci_high"])
+        ends = (row["low"], row["high"]) if by_equivalence else ends
         cells = [*(str(row[key]) for key in keys), row["verdict"], number(value)]
         how = str(row.get("interval") or "")
         shown = spread(*ends)
