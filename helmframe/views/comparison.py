@@ -62,7 +62,7 @@ def comparison_cells(table: pl.DataFrame) -> tuple[list[str], list[list[str]]]:
     heads = [*keys, "a", "b", "value a", "value b", "difference", "interval"]
     heads += ["joint interval", "p (Holm)"] if several else ["p"]
     tested = "verdict" in table.columns
-    heads += ["verdict", "90% interval", "p (equivalence)"] * tested
+    heads += ["verdict", "equivalence interval", "p (equivalence)"] * tested
     heads += ["win–tie–loss", "n", "MDE"]
     named = [*keys, "a", "b"]
     # a setting's name may be a long instruction

@@ -344,15 +344,19 @@ def table_cells(table: pl.DataFrame) -> tuple[list[str], list[list[str]]]:
         for name in ("n_error", "n_unparsed", "n_truncated", "n_starved")
         if name in table.columns and table[name].sum()
     ]
+    bounds = "bound_low" in table.columns
     rows = [
         [
             *(str(row[key]) for key in keys),
-            *(number(row["value"]), spread(row["ci_low"], row["ci_high"]) or str(row["interval"]), _n_text(row)),
+            *(number(row["value"]), spread(row["ci_low"], row["ci_high"]) or str(row["interval"])),
+            *([spread(row["bound_low"], row["bound_high"]), spread(row["bound_ci_low"], row["bound_ci_high"])] * bounds),
+            _n_text(row),
             *(_cell(row[name]) for name in (*chance, *counts)),
         ]
         for row in table.iter_rows(named=True)
     ]
-    return [*keys, "value", "interval", "n", *chance, *(name.removeprefix("n_") for name in counts)], rows
+    heads = ["value", "interval", *["bounds with failures", "their interval"] * bounds]
+    return [*keys, *heads, "n", *chance, *(name.removeprefix("n_") for name in counts)], rows
 
 
 def problem_notes(results: Results) -> list[str]:
