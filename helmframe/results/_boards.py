@@ -42,6 +42,7 @@ def leaderboard(
     errors: str = "refuse",
     higher_is_better: Mapping[str, bool] | None = None,
     ci: float = 0.95,
+    rank_probabilities: bool = False,
 ) -> Leaderboard:
     """Rank the models over scenarios, with the ranks that are significant. Settings of a grid are ranked separately.
 
@@ -66,6 +67,7 @@ def leaderboard(
             model; "worst" counts a failure as the metric's worst bound.
         higher_is_better: A dict of metric → direction, for unknown metrics of other tools.
         ci: The simultaneous level of all models' ranks, and the level of the intervals.
+        rank_probabilities: Whether to compute the probability of each rank by bootstrap (`Leaderboard`).
 
     Returns:
         A `Leaderboard` with `.table`, `.cells`, its pool and columns, and `.compare(other)`.
@@ -115,7 +117,7 @@ def leaderboard(
             ranges=options.ranges,
             ci=ci,
         )
-    return build_leaderboard(board_columns, pool, mean=mean, ci=ci)
+    return build_leaderboard(board_columns, pool, mean=mean, ci=ci, rank_probabilities=rank_probabilities)
 
 
 def gate(

@@ -314,6 +314,10 @@ def leaderboard_cells(board: Leaderboard) -> tuple[list[str], list[list[str]]]:
     heads = ["rank", "rank interval", "ties", "model", _HEADS[board.mean]]
     heads += ["over instances"] * instances + ["over scenarios"] * (len(board.columns) > 1) + ["columns"] * missing
     heads += ["mean", "rank by mean"] * by_mean
+    first = {}
+    if board.rank_probabilities is not None and not board.rank_probabilities.is_empty():
+        first = dict(board.rank_probabilities.filter(rank=1).select("model", "probability").rows())
+        heads.append("share first")
     rows = []
     for row in board.table.head(_SHOWN).iter_rows(named=True):
         cells = [_rank_text(row["rank"]), _ranks(row), row["ties"] or "", row["model"], number(row["value"])]
@@ -321,6 +325,7 @@ def leaderboard_cells(board: Leaderboard) -> tuple[list[str], list[list[str]]]:
         cells += [spread(row["scenarios_low"], row["scenarios_high"])] * (len(board.columns) > 1)
         cells += [f"{row['n_columns']:,}"] * missing
         cells += [number(row["mean"]), _ranks(row, "mean_rank")] * by_mean
+        cells += [f"{first.get(row['model'], 0.0):.0%}"] * bool(first)
         rows.append(cells)
     return heads, rows
 
@@ -341,6 +346,8 @@ def leaderboard_notes(board: Leaderboard) -> list[str]:
     more = board.table.height - _SHOWN
     notes = [f"{more:,} more models are not shown"] if more > 0 else []
     notes.append(f"rank intervals: {board.ci:.0%}, simultaneous for all models, over samples of {board.over}")
+    if board.rank_probabilities is not None:
+        notes.append(f"share first: of bootstrap samples of {board.over}; all ranks: .rank_probabilities")
     notes += board.notes
     dropped = max(board.cells["n_dropped"].drop_nulls().to_list(), default=0)
     if dropped:
