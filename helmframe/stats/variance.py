@@ -280,8 +280,8 @@ def sensitivity(
     records = []
     for grid in build_grids(rows, keys, [model, axis], mean, "sensitivity"):
         metric = grid.group["metric"]
-        records += _sensitivity_rows(
-            grid, model, directions[metric], fraction=metric in fraction_names, ci=ci
+        records += sensitivity_of_grid(
+            grid, model, up=directions[metric], fraction=metric in fraction_names, ci=ci
         )
     schema = {**{name: rows.schema[name] for name in keys}, model: pl.String(), **SENSITIVITY}
     return pl.DataFrame(records, schema=schema).sort(*keys, pl.col(model) != ALL, model)
@@ -317,7 +317,10 @@ def _prepared(
     return treated.select(names).collect(), keys, fraction_names
 
 
-def _sensitivity_rows(grid: Grid, model: str, up: bool, *, fraction: bool, ci: float) -> list[dict[str, Any]]:
+def sensitivity_of_grid(
+    grid: Grid, model: str, *, up: bool, fraction: bool, ci: float = 0.95
+) -> list[dict[str, Any]]:
+    """Return the rows of `sensitivity` for a grid of models and levels."""
     models, (_, levels) = grid.levels[model], grid.levels.values()
     low, point, high = _flips(grid, up, ci) if grid.has_variance else _no_flips(grid)
     several = len(models) > 1
