@@ -721,7 +721,8 @@ class _Noise:
             by_level = np.moveaxis(cells, axis + 1, 1).reshape(len(cells), n_levels, -1).sum(axis=2)
             added = _variance_of_sum(by_level.sum(axis=0)) - _variance_of_sum(by_level.ravel())
             # an effect is centred over the levels, so a level's part contains others' parts
-            variances.append((max(added, 0.0) / max(1 - 2 / n_levels, 0.5) ** 2, n_levels - 1))
+            own = 1 - 2 / n_levels if n_levels > 2 else 0.5
+            variances.append((max(added, 0.0) / own**2, n_levels - 1))
         total, variance = float(parts.sum()), sum(value for value, _ in variances)
         if variance == 0:
             return cls(total, parts, float(len(parts)))
