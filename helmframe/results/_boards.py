@@ -170,15 +170,18 @@ def gate(
         A `Gate` with `.verdict`, `.exit_code` and `.table`.
 
     Raises:
-        ArgumentError: If not exactly one of at_least, at_most and against is set; equivalent without a baseline; at_least is set for a metric that is
-            better when lower, or at_most for a metric that is better when higher; or `population` is invalid.
+        ArgumentError: If not exactly one of at_least, at_most and against is set; equivalent without a baseline;
+            at_least is set for a metric that is better when lower, or at_most for a metric that is better when higher;
+            or `population` is invalid.
         NotComparableError: If too many requests failed, or as in `hf.compare`.
     """
     _check_lines(at_least, at_most, against, margin, ci)
     check_population(population)
     check_margin(equivalent, "equivalent")
     if equivalent is not None and against is None:
-        raise ArgumentError(f"gate(equivalent={equivalent!r}): a baseline is needed. Write gate(against=…, equivalent=…).")
+        raise ArgumentError(
+            f"gate(equivalent={equivalent!r}): a baseline is needed. Write gate(against=…, equivalent=…)."
+        )
     pairs = _resolve_columns(results.manifest, columns)
     metrics = list(dict.fromkeys(metric for _, metric in pairs))
     counted = _in_main_split(results) & (pl.col("perturbation") == ORIGINAL) & _matches(pairs)

@@ -111,9 +111,7 @@ def compare(
         by.append(OVERLAPPING)
         scores = reader_of(results).with_source_columns(scores, by)
     base = _first_value(results, axis) if base is None else base
-    table = compare_sides(
-        scores, axis, by, base=base, options=options, errors=errors, ci=ci, equivalence=equivalence
-    )
+    table = compare_sides(scores, axis, by, base=base, options=options, errors=errors, ci=ci, equivalence=equivalence)
     table = reader_of(results).in_order(table, by)
     if "until" in results.manifest:
         table = with_differences(table, scores, results.manifest["until"], axis, mean=options.mean, ci=ci)
@@ -221,7 +219,9 @@ def variance_components(
     """
     refuse_stopped(results.manifest, "a variance decomposition")
     if judges is not None and (metrics is not None or len(set(judges)) < 2):
-        raise ArgumentError(f"variance_components(judges={judges!r}): judges must be two or more metrics, without metrics=….")
+        raise ArgumentError(
+            f"variance_components(judges={judges!r}): judges must be two or more metrics, without metrics=…."
+        )
     options = reader_of(results).scoring_options(metrics if judges is None else judges, mean, higher_is_better)
     scores = results.scores.filter(pl.col("metric").is_in(list(options.metrics)))
     counts = scores.select(pl.col(name).n_unique() for name in FACETS).collect()

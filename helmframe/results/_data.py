@@ -161,7 +161,7 @@ class ResultsReader:
         return rows.join(repeated, on=same, how="semi").sort(INSTANCE)
 
     def count_duplicates(self, keys: Sequence[str]) -> pl.DataFrame | None:
-        """Return `keys` and n_duplicates, the clusters that repeat another one's instance in the group; None without."""
+        """Return `keys` and n_duplicates: the clusters that repeat an instance of another; None if there are none."""
         if self.duplicates.is_empty():
             return None
         duplicates = self.duplicates.lazy()

@@ -81,13 +81,14 @@ def table(
         For metrics of choices, the baselines `chance` (guessing) and `majority` (the label that is right most often in
         its subset). For a run that stopped early (`until`): n_run and n_total (instances), and intervals that are valid
         at every look. If instances of different clusters have the same input and references: n_duplicates, the number
-        of repeats, which make intervals too short; `interval` marks rows with more than 1 %. With `overlap`: gap, gap_low and gap_high, the score of contaminated instances minus that of
-        clean ones, with the interval of two independent samples; null for metrics of a set.
+        of repeats, which make intervals too short; `interval` marks rows with more than 1 %. With `overlap`: gap,
+        gap_low and gap_high, the score of contaminated instances minus that of clean ones, with the interval of two
+        independent samples; null for metrics of a set.
 
     Raises:
         UnknownNameError: If a column, metric or axis is unknown.
-        ArgumentError: If `ci`, `mean`, `definition` or `errors` is invalid, `by` and `pool` share a column, or `overlap`
-            isn't that of these instances.
+        ArgumentError: If `ci`, `mean`, `definition` or `errors` is invalid, `by` and `pool` share a column, or
+            `overlap` isn't that of these instances.
         NotComparableError: If the run stopped early, with `errors="bounds"`: its intervals include failures already.
     """
     check_table_errors(errors)

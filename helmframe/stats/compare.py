@@ -133,8 +133,8 @@ def compare(
         ranges: A dict of metric → smallest and largest value, for "worst"; default 0 and 1 for fractions.
         ci: The share of intervals that should cover the true difference.
         mean: The mean over subsets, as in `aggregate`.
-        equivalence: A margin: the largest difference, to either side, that doesn't matter. Two one-sided tests (TOST) at
-            level 1 − ci decide whether the sides are equivalent.
+        equivalence: A margin: the largest difference, to either side, that doesn't matter. Two one-sided tests (TOST)
+            at level 1 − ci decide whether the sides are equivalent.
 
     Returns:
         `by`, metric, a, b, value_a, value_b (over the paired instances), difference, stderr, ci_low, ci_high, interval,
@@ -196,7 +196,9 @@ def compare(
     counts = pl.col("n", "n_clusters", "win", "tie", "loss")
     added = {} if equivalence is None else EQUIVALENCE
     if equivalence is not None:
-        table = table.join(_equivalence(tested, fraction, ci, equivalence), on="group", how="left", maintain_order="left")
+        table = table.join(
+            _equivalence(tested, fraction, ci, equivalence), on="group", how="left", maintain_order="left"
+        )
     return table.with_columns(
         counts.fill_null(0),
         interval=pl.when(pl.col("n").fill_null(0) == 0)
@@ -212,7 +214,9 @@ def compare(
 
 def check_margin(margin: float | None, argument: str) -> None:
     """Raise if a margin of equivalence isn't a positive number."""
-    if margin is not None and (isinstance(margin, bool) or not isinstance(margin, int | float) or not 0 < margin < np.inf):
+    if margin is not None and (
+        isinstance(margin, bool) or not isinstance(margin, int | float) or not 0 < margin < np.inf
+    ):
         raise ArgumentError(f"{argument}={margin!r}: {argument} must be a margin > 0, such as 0.02.")
 
 

@@ -75,8 +75,9 @@ def gate(
     fractions, so this holds for all rows together. For a table with several rows, compute its intervals at
     ci = 1 − 0.05 / rows.
 
-    With `equivalent`, a row passes if its interval at 2 · ci − 1 (90 %) is within ±margin: two one-sided tests at 5 %. All
-    rows must pass, so the chance of passing with a row outside is at most 5 %, without a correction for their number.
+    With `equivalent`, a row passes if its interval at 2 · ci − 1 (90 %) is within ±margin: two one-sided tests at 5 %.
+    All rows must pass, so the chance of passing with a row outside is at most 5 %, without a correction for their
+    number.
 
     >>> from helmframe.stats.table import table
     >>> scores = pl.DataFrame({"instance_id": range(10), "score": [1, 1, 1, 0, 1, 1, 0, 1, 1, 1]})
@@ -104,8 +105,9 @@ def gate(
         the row is decided, or the value is on the line).
 
     Raises:
-        ArgumentError: If not exactly one of at_least, at_most, margin and equivalent is set, it isn't a finite number or
-            the margin is negative, or the table lacks columns or rows; or the table's intervals are about another population.
+        ArgumentError: If not exactly one of at_least, at_most, margin and equivalent is set, it isn't a finite number
+            or the margin is negative, or the table lacks columns or rows; or the table's intervals are about another
+            population.
         NotComparableError: If more than 1 % of the requests of a row failed, with "refuse"; or any of them, with
             `population="benchmark"`.
 
@@ -244,7 +246,12 @@ def _check_intervals(table: pl.DataFrame, *, alone: bool) -> None:
 
 def _is_stopped() -> pl.Expr:
     """Return whether a row's interval is that of a run that stopped early."""
-    return pl.col("interval").cast(pl.String).str.contains(r"\(anytime|early stopping|stopped early").fill_null(value=False)
+    return (
+        pl.col("interval")
+        .cast(pl.String)
+        .str.contains(r"\(anytime|early stopping|stopped early")
+        .fill_null(value=False)
+    )
 
 
 def _known(rows: pl.DataFrame, value: str, ends: Sequence[str]) -> pl.DataFrame:

@@ -131,7 +131,8 @@ def table(
         `by`, the other axes, metric and the columns of `STATS`. `interval` names the method, or the reason for no
         interval. With errors="bounds": bound_low and bound_high, the value if every failed request had the metric's
         smallest or largest score (null without such a bound), and bound_ci_low and bound_ci_high, the lower end of the
-        first one's interval and the upper end of the second one's. If axes are pooled, `pooled` lists them: "3 models, 2 perturbations".
+        first one's interval and the upper end of the second one's. If axes are pooled, `pooled` lists them: "3 models,
+        2 perturbations".
 
     Raises:
         ArgumentError: If the frame, `ci`, `mean` or `errors` is invalid, or `by` and `pool` share a column.
@@ -201,7 +202,9 @@ def add_bounds(
     for index, side in enumerate(("low", "high")):
         bounds = {name: ends[index] for name, ends in ranges.items() if ends[index] is not None}
         bound = pl.col("metric").replace_strict(bounds, default=None, return_dtype=pl.Float64)
-        filled = [chunk.with_columns(pl.coalesce(pl.col("score").cast(pl.Float64), bound)) for chunk in chunks_of(scores)]
+        filled = [
+            chunk.with_columns(pl.coalesce(pl.col("score").cast(pl.Float64), bound)) for chunk in chunks_of(scores)
+        ]
         bounded = aggregate(filled, keys, ci=ci, mean=mean, fractions=fractions)
         is_known = (pl.col("n_error") == 0) | pl.col("metric").is_in(list(bounds))
         columns = {f"bound_{side}": "value", f"bound_ci_{side}": f"ci_{side}"}

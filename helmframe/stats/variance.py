@@ -83,9 +83,7 @@ class Grid:
         return bool(np.isfinite(self.influence).all())
 
 
-def build_grids(
-    rows: pl.DataFrame, keys: Sequence[str], axes: Sequence[str], mean: str, caller: str
-) -> Iterator[Grid]:
+def build_grids(rows: pl.DataFrame, keys: Sequence[str], axes: Sequence[str], mean: str, caller: str) -> Iterator[Grid]:
     """Yield the complete grid of each group; instances without a score in every cell are dropped and counted.
 
     Args:
@@ -158,9 +156,7 @@ def _grid(
     )  # fmt: skip
 
 
-def _incomplete(
-    group: Mapping[str, Any], levels: Mapping[str, list[Any]], cells: pl.DataFrame, caller: str
-) -> str:
+def _incomplete(group: Mapping[str, Any], levels: Mapping[str, list[Any]], cells: pl.DataFrame, caller: str) -> str:
     """Return the message that no instance is in all cells, with the combination that has the fewest."""
     every = pl.DataFrame({"level": [0]})
     for axis, values in levels.items():
@@ -185,9 +181,7 @@ def _weights(strata: Numbers, mean: str) -> Floats:
     return np.full(len(strata), 1 / len(strata)) if mean == "micro" else 1 / (len(size) * size[strata])
 
 
-def _cluster_sums(
-    scores: Floats, weight: Floats, strata: Numbers, cluster: Numbers
-) -> tuple[Floats, Floats, int]:
+def _cluster_sums(scores: Floats, weight: Floats, strata: Numbers, cluster: Numbers) -> tuple[Floats, Floats, int]:
     """Return the influence of each cluster, what it adds to the means, and the number of clusters within subsets."""
     flat = scores.reshape(len(scores), -1)
     size = np.bincount(strata).astype(np.float64)
@@ -268,9 +262,7 @@ def sensitivity(
         pairs jointly); Tango 1998 (pairs of fractions); Cox & Hinkley 1974 §7.2 (sd: inversion of the test of its
         value, from samples of its distribution).
     """
-    rows, keys, fraction_names = _prepared(
-        scores, by, (axis, model), higher_is_better, fractions, errors, ranges, mean, ci
-    )
+    rows, keys, fraction_names = _prepared(scores, by, (axis, model), higher_is_better, fractions, errors, ranges, ci)
     if rows[axis].n_unique() < 2:
         raise ArgumentError(
             f"sensitivity({axis!r}): at least two values of {axis!r} are needed. Write a grid, such as "
@@ -280,9 +272,7 @@ def sensitivity(
     records = []
     for grid in build_grids(rows, keys, [model, axis], mean, "sensitivity"):
         metric = grid.group["metric"]
-        records += sensitivity_of_grid(
-            grid, model, up=directions[metric], fraction=metric in fraction_names, ci=ci
-        )
+        records += sensitivity_of_grid(grid, model, up=directions[metric], fraction=metric in fraction_names, ci=ci)
     schema = {**{name: rows.schema[name] for name in keys}, model: pl.String(), **SENSITIVITY}
     return pl.DataFrame(records, schema=schema).sort(*keys, pl.col(model) != ALL, model)
 
@@ -295,7 +285,6 @@ def _prepared(
     fractions: Collection[str] | None,
     errors: str,
     ranges: Mapping[str, Range] | None,
-    mean: str,
     ci: float,
 ) -> tuple[pl.DataFrame, list[str], list[str]]:
     """Return the rows with treated failures, the columns of a group, and the metrics that are fractions."""
@@ -317,9 +306,7 @@ def _prepared(
     return treated.select(names).collect(), keys, fraction_names
 
 
-def sensitivity_of_grid(
-    grid: Grid, model: str, *, up: bool, fraction: bool, ci: float = 0.95
-) -> list[dict[str, Any]]:
+def sensitivity_of_grid(grid: Grid, model: str, *, up: bool, fraction: bool, ci: float = 0.95) -> list[dict[str, Any]]:
     """Return the rows of `sensitivity` for a grid of models and levels."""
     models, (_, levels) = grid.levels[model], grid.levels.values()
     low, point, high = _flips(grid, up, ci) if grid.has_variance else _no_flips(grid)
@@ -540,8 +527,8 @@ class VarianceComponents:
     of all axes; without repeated outputs it includes their sampling. "repetition" is the variance of outputs or seeds.
 
     `designs` has the present design, more levels of one axis, and the cheapest design: the numbers of levels, the
-    number of scores (n_scores), cost (n_scores relative to the present ones) and the standard error of the mean, at most
-    half of the present one. A null number means that no number of levels of this axis suffices.
+    number of scores (n_scores), cost (n_scores relative to the present ones) and the standard error of the mean, at
+    most half of the present one. A null number means that no number of levels of this axis suffices.
 
     >>> rows = [(i, s, (i * 7 + s * i) % 5) for i in range(30) for s in range(4)]
     >>> scores = pl.DataFrame(rows, ["instance_id", "setting", "score"], orient="row")
@@ -613,9 +600,7 @@ def variance_components(
     if facets is None:
         counts = rows.select(pl.col(name).n_unique() for name in FACETS if name not in by).collect()
         facets = [name for name in counts.columns if counts[name].item() > 1]
-    treated, keys, fraction_names = _prepared(
-        rows, by, facets, higher_is_better or {}, fractions, errors, ranges, mean, ci
-    )
+    treated, keys, fraction_names = _prepared(rows, by, facets, higher_is_better or {}, fractions, errors, ranges, ci)
     tables, designs = [], []
     for grid in build_grids(treated, keys, facets, mean, "variance_components"):
         components = components_of(grid, ci, fraction=grid.group["metric"] in fraction_names)
@@ -662,9 +647,7 @@ def components_of(grid: Grid, ci: float, *, fraction: bool = False) -> list[Comp
     components = []
     for subset in every:
         shared = prod(shape[axis] for axis in range(len(facets)) if axis not in subset)
-        signs = {
-            other: (-1.0) ** (len(other) - len(subset)) / shared for other in every if set(subset) <= set(other)
-        }
+        signs = {other: (-1.0) ** (len(other) - len(subset)) / shared for other in every if set(subset) <= set(other)}
         names = tuple(facets[axis] for axis in subset)
         if subset:
             squares = [(sign, _mean_square(grid.mean, other), _degrees(shape, other)) for other, sign in signs.items()]
@@ -686,7 +669,7 @@ def components_of(grid: Grid, ci: float, *, fraction: bool = False) -> list[Comp
 
 
 def _effect(values: Floats, subset: Sequence[int]) -> Floats:
-    """Return an effect for each row of an array, whose other axes are the facets: averaged over the facets without it."""
+    """Return an effect for each row of an array whose other axes are the facets, averaged over the other facets."""
     others = tuple(axis + 1 for axis in range(values.ndim - 1) if axis not in subset)
     effect = values.mean(axis=others, keepdims=True)
     for axis in subset:
@@ -839,7 +822,8 @@ def _components_table(components: Sequence[Component], grid: Grid) -> pl.DataFra
                 "share": max(part.variance, 0.0) / total if total else None,
                 "n_levels": round(prod(levels[axis] for axis in part.axes)),
                 "error_share": error / sum(errors) if sum(errors) else None,
-                "interval": (method + ", few levels" * (not {*few}.isdisjoint(part.axes))) if grid.has_variance
+                "interval": (method + ", few levels" * (not {*few}.isdisjoint(part.axes)))
+                if grid.has_variance
                 else _LONELY,
             }
             for part, error in zip(components, errors, strict=True)

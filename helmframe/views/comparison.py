@@ -137,9 +137,7 @@ def _has_spread(table: pl.DataFrame) -> bool:
 
 def sensitivity_cells(table: pl.DataFrame) -> tuple[list[str], list[list[str]]]:
     """Return the column heads and the rows of a sensitivity: without keys that have one value."""
-    keys = [
-        name for name in _SPREAD_KEYS if name in table.columns and (name == "model" or table[name].n_unique() > 1)
-    ]
+    keys = [name for name in _SPREAD_KEYS if name in table.columns and (name == "model" or table[name].n_unique() > 1)]
     pairs = table["flips"].is_not_null().any()
     heads = [*keys, "value", "range", "its interval", "sd", "its interval", "lowest", "highest"]
     heads += ["pairs that flip", "interval of the share"] * pairs + ["n"]

@@ -349,7 +349,10 @@ def table_cells(table: pl.DataFrame) -> tuple[list[str], list[list[str]]]:
         [
             *(str(row[key]) for key in keys),
             *(number(row["value"]), spread(row["ci_low"], row["ci_high"]) or str(row["interval"])),
-            *([spread(row["bound_low"], row["bound_high"]), spread(row["bound_ci_low"], row["bound_ci_high"])] * bounds),
+            *(
+                [spread(row["bound_low"], row["bound_high"]), spread(row["bound_ci_low"], row["bound_ci_high"])]
+                * bounds
+            ),
             _n_text(row),
             *(_cell(row[name]) for name in (*chance, *counts)),
         ]

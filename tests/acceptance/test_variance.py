@@ -4,7 +4,7 @@ Each design plants a truth, draws data from it, and counts how often an interval
 """
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -113,7 +113,8 @@ def test_3_components_equal_those_of_statsmodels() -> None:
     i, s, t = np.arange(10)[:, None, None], np.arange(4)[:, None], np.arange(3)
     three = (
         5 * i % 13 * 0.3 + 3 * s * s % 7 * 0.2 + t * t * 2 % 5 * 0.3 + (7 * i + 3 * s * i) % 11 * 0.1
-        + (2 * i + 5 * t * i) % 7 * 0.12 + (3 * s + 4 * t * s) % 5 * 0.15 + (i * i * 3 + s * 7 * i * t + t * 5 * s) % 17 * 0.04
+        + (2 * i + 5 * t * i) % 7 * 0.12 + (3 * s + 4 * t * s) % 5 * 0.15
+        + (i * i * 3 + s * 7 * i * t + t * 5 * s) % 17 * 0.04
     )  # fmt: skip
     golden = [
         (grid_of(two, "setting"), {"instance": 1.5399047, "setting": 0.8009366, "residual": 0.0717302}),
@@ -238,7 +239,9 @@ def test_7_equal_sides_are_equivalent_with_enough_instances() -> None:
     for n, least_power in ((500, 0.5), (2_000, 0.98)):
         found = equivalences(0.0, n, 0.2, 0.05, RUNS)
         power = float((found["verdict"] == "equivalent").mean())  # type: ignore[arg-type]
-        shown("7", f"equal sides, margin 0.05, {n} pairs, {RUNS:,} runs: equivalent", f"{power:.3f}", f"≥ {least_power}")
+        shown(
+            "7", f"equal sides, margin 0.05, {n} pairs, {RUNS:,} runs: equivalent", f"{power:.3f}", f"≥ {least_power}"
+        )
         assert power >= least_power
 
 
@@ -259,8 +262,8 @@ def bounded(n: int, p: float, failed: float, runs: int) -> pl.DataFrame:
 def test_8_bounds_cover_when_wrong_instances_fail(n: int, p: float) -> None:
     found = bounded(n, p, 0.5, RUNS)
     plain, wide = covered(found, p), covered(found, p, "bound_ci_low", "bound_ci_high")
-    shown("8", f"{n} instances, truth {p}, half of the wrong ones fail, {RUNS:,} runs: coverage of the interval; of the "
-          "bounds", f"{plain:.3f}; {wide:.3f}", "–; ≥ 0.95")  # fmt: skip
+    shown("8", f"{n} instances, truth {p}, half of the wrong ones fail, {RUNS:,} runs: interval covers; bounds "
+          "cover", f"{plain:.3f}; {wide:.3f}", "–; ≥ 0.95")  # fmt: skip
     assert wide >= least(0.95, RUNS)
     assert plain < 0.9
 

@@ -75,9 +75,10 @@ def test_designs_halve_the_standard_error_at_least() -> None:
     possible = result.designs.filter(pl.col("design").str.starts_with("more"))["n_scores"].drop_nulls()
     assert all(cheapest["n_scores"] <= count for count in possible)
     # fewer instances with one setting more would not do
-    assert part["instance"] / (n - 1) + part["setting"] / k + part["residual"] / ((n - 1) * k) > (
-        present["stderr"] / 2
-    ) ** 2
+    assert (
+        part["instance"] / (n - 1) + part["setting"] / k + part["residual"] / ((n - 1) * k)
+        > (present["stderr"] / 2) ** 2
+    )
 
 
 def test_an_axis_that_cannot_halve_the_error_alone_has_no_design() -> None:
@@ -185,7 +186,5 @@ def test_the_row_order_changes_nothing() -> None:
     y = np.random.default_rng(9).random((40, 4, 2))
     scores = frame(y, "setting", "output_index").with_columns(cluster=pl.col("instance_id") % 13)
     shuffled = scores.sample(fraction=1.0, shuffle=True, seed=0)
-    assert hf.stats.sensitivity(scores, higher_is_better=UP).equals(
-        hf.stats.sensitivity(shuffled, higher_is_better=UP)
-    )
+    assert hf.stats.sensitivity(scores, higher_is_better=UP).equals(hf.stats.sensitivity(shuffled, higher_is_better=UP))
     assert variances(scores) == variances(shuffled)
