@@ -246,7 +246,7 @@ def test_sensitivity_to_perturbations_and_without_a_grid() -> None:
     assert results.sensitivity("perturbation")["n_levels"].to_list() == [3]
     with pytest.raises(ArgumentError, match="at least two values of 'setting'"):
         results.sensitivity()
-    with pytest.raises(UnknownNameError, match="Unknown axis .model. of sensitivity"):
+    with pytest.raises(UnknownNameError, match="of sensitivity"):
         results.sensitivity("model")
 
 

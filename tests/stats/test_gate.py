@@ -86,16 +86,16 @@ def test_n_needed_is_more_than_there_are_and_only_where_it_is_undecided() -> Non
 @pytest.mark.parametrize(
     ("frame", "arguments", "message"),
     [
-        (table((0.8, 0.7, 0.9)), {}, "exactly one of at_least, at_most, margin and equivalent"),
+        (table((0.8, 0.7, 0.9)), {}, "exactly one of at_least, at_most"),
         (
             table((0.8, 0.7, 0.9)),
             {"at_least": 0.5, "margin": 0.1},
-            "exactly one of at_least, at_most, margin and equivalent",
+            "exactly one of at_least, at_most",
         ),
         (
             table((0.8, 0.7, 0.9)),
             {"at_least": 0.5, "at_most": 0.9},
-            "exactly one of at_least, at_most, margin and equivalent",
+            "exactly one of at_least, at_most",
         ),
         (table((0.8, 0.7, 0.9)), {"at_most": float("inf")}, "at_most=inf\\): at_most must be a finite number"),
         (table((0.8, 0.7, 0.9)), {"margin": 0.1}, "no column 'difference'. Pass a table of hf.stats.compare"),
