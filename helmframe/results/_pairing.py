@@ -53,6 +53,10 @@ class Comparison(ShortTable):
     """A frame of `helmframe.stats.compare`."""
 
 
+class Sensitivity(ShortTable):
+    """A frame of `helmframe.stats.sensitivity`."""
+
+
 @dataclass(frozen=True)
 class ScoringOptions:
     """Options to aggregate scores: metrics, their directions and ranges, and the mean over subsets."""
@@ -102,6 +106,7 @@ def compare_sides(
     options: ScoringOptions,
     errors: str,
     ci: float,
+    equivalence: float | None = None,
 ) -> pl.DataFrame:
     """Compare every value of `axis` with `base`, instance by instance, in one family of tests.
 
@@ -113,6 +118,7 @@ def compare_sides(
         options: The options to aggregate scores.
         errors: As in `stats.compare`.
         ci: The level of the interval.
+        equivalence: As in `stats.compare`.
 
     Returns:
         As `stats.compare`: one row per side, metric and values of `by`.
@@ -132,6 +138,7 @@ def compare_sides(
         ranges=options.ranges,
         ci=ci,
         mean=options.mean,
+        equivalence=equivalence,
     )
     if not table["n"].sum():
         raise NotComparableError(

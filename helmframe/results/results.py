@@ -65,6 +65,8 @@ class Results(ResultsData):
     findings = _findings.findings
     leaderboard = _boards.leaderboard
     gate = _boards.gate
+    sensitivity = _comparison.sensitivity
+    variance_components = _comparison.variance_components
     # judges, and scores by other metrics
     rescore = _judging.rescore
     judge = _judging.judge

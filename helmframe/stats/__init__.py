@@ -16,12 +16,14 @@ from helmframe.stats.prediction_powered import prediction_powered
 from helmframe.stats.robustness import consistency, helm_definition, robustness
 from helmframe.stats.sequential import sequential
 from helmframe.stats.table import aggregate, table
+from helmframe.stats.variance import VarianceComponents, sensitivity, variance_components
 from helmframe.stats.worst_case import worst_at_k, worst_case, worst_scores
 
 __all__ = [
     "Gate",
     "Leaderboard",
     "Power",
+    "VarianceComponents",
     "aggregate",
     "aggregate_set",
     "agreement",
@@ -36,8 +38,10 @@ __all__ = [
     "power",
     "prediction_powered",
     "robustness",
+    "sensitivity",
     "sequential",
     "table",
+    "variance_components",
     "worst_at_k",
     "worst_case",
     "worst_scores",

@@ -19,7 +19,7 @@ Numbers: TypeAlias = "float | Floats"
 Interval: TypeAlias = "tuple[Floats, Floats]"
 
 
-def wilson(successes: Numbers, n: Numbers, ci: float = 0.95) -> Interval:
+def wilson(successes: Numbers, n: Numbers, ci: Numbers = 0.95) -> Interval:
     """Return Wilson's score interval for `successes` of `n` independent completions; either may be fractional.
 
     >>> low, high = wilson(8, 10)
@@ -31,7 +31,7 @@ def wilson(successes: Numbers, n: Numbers, ci: float = 0.95) -> Interval:
     return _score_interval(np.asarray(successes) / np.asarray(n), np.asarray(n, dtype=np.float64), ci)
 
 
-def modified_wilson(p: Numbers, variance: Numbers, n: Numbers, df: Numbers, ci: float = 0.95) -> Interval:
+def modified_wilson(p: Numbers, variance: Numbers, n: Numbers, df: Numbers, ci: Numbers = 0.95) -> Interval:
     """Return Wilson's interval at the effective sample size of a clustered or stratified `variance` of `p`.
 
     n* = min(n, p(1−p)/variance) · (z/t_df)². If the variance of 100 completions is twice the binomial variance, their
@@ -50,7 +50,7 @@ def modified_wilson(p: Numbers, variance: Numbers, n: Numbers, df: Numbers, ci: 
         return _score_interval(p, worth * (_normal(ci) / _student(df, ci)) ** 2, ci)
 
 
-def clopper_pearson(successes: Numbers, n: Numbers, ci: float = 0.95) -> Interval:
+def clopper_pearson(successes: Numbers, n: Numbers, ci: Numbers = 0.95) -> Interval:
     """Return the exact binomial interval, from the quantiles of the beta distribution.
 
     >>> low, high = clopper_pearson(0, 10)
@@ -70,7 +70,7 @@ def clopper_pearson(successes: Numbers, n: Numbers, ci: float = 0.95) -> Interva
     return low, high
 
 
-def unanimous(value: Numbers, n: Numbers, ci: float = 0.95, *, least: float = 0.0) -> Interval:
+def unanimous(value: Numbers, n: Numbers, ci: Numbers = 0.95, *, least: float = 0.0) -> Interval:
     """Return the interval of a mean in [least, 1] if all `n` independent clusters have the same `value`.
 
     The share of clusters that would differ is at most the upper end of `clopper_pearson(0, n)`, and those could have
@@ -131,7 +131,7 @@ def paired_score(difference: Numbers, discordance: Numbers, n: Numbers, quantile
     return ends[0], ends[1]
 
 
-def t_interval(mean: Numbers, variance: Numbers, df: Numbers, ci: float = 0.95) -> Interval:
+def t_interval(mean: Numbers, variance: Numbers, df: Numbers, ci: Numbers = 0.95) -> Interval:
     """Return the mean ± t_df · √variance.
 
     >>> low, high = t_interval(10.0, 4.0, 9)
@@ -142,7 +142,7 @@ def t_interval(mean: Numbers, variance: Numbers, df: Numbers, ci: float = 0.95) 
     return np.asarray(mean) - half, np.asarray(mean) + half
 
 
-def _score_interval(p: Floats, n: Floats, ci: float) -> Interval:
+def _score_interval(p: Floats, n: Floats, ci: Numbers) -> Interval:
     z = _normal(ci)
     with np.errstate(divide="ignore", invalid="ignore"):
         centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
@@ -150,13 +150,13 @@ def _score_interval(p: Floats, n: Floats, ci: float) -> Interval:
     return np.maximum(centre - half, 0.0), np.minimum(centre + half, 1.0)
 
 
-def _normal(ci: float) -> float:
+def _normal(ci: Numbers) -> Floats:
     from scipy.special import ndtri
 
-    return float(ndtri((1 + ci) / 2))
+    return np.asarray(ndtri((1 + np.asarray(ci)) / 2), dtype=np.float64)
 
 
-def _student(df: Numbers, ci: float) -> Floats:
+def _student(df: Numbers, ci: Numbers) -> Floats:
     from scipy.special import stdtrit
 
     return np.asarray(stdtrit(np.asarray(df, dtype=np.float64), (1 + ci) / 2), dtype=np.float64)
@@ -168,7 +168,9 @@ SMALL_N = 30
 FEW_MINORITY = 5
 
 
-def with_interval(estimates: pl.DataFrame, fraction: pl.Expr, *, ci: float = 0.95, least: float = 0.0) -> pl.DataFrame:
+def with_interval(
+    estimates: pl.DataFrame, fraction: pl.Expr, *, ci: Numbers = 0.95, least: float = 0.0
+) -> pl.DataFrame:
     """Return the estimates with stderr, ci_low, ci_high and interval (its method, or the reason for none).
 
     Args:
@@ -176,13 +178,13 @@ def with_interval(estimates: pl.DataFrame, fraction: pl.Expr, *, ci: float = 0.9
         fraction: Whether the value is in [least, 1]; such intervals never leave it. If all rows are 0 or 1 (and
             `least` is 0), the interval is Wilson's, or modified Wilson at the clustered and stratified variance. Paired
             differences get Tango's score interval, at the effective number of pairs.
-        ci: The share of intervals that should cover the true value.
+        ci: The share of intervals that should cover the true value; or one for each row.
         least: The smallest possible value; −1 for differences of fractions.
 
     Raises:
         ArgumentError: If `ci` isn't between 0 and 1.
     """
-    if not 0 < ci < 1:
+    if not np.all((np.asarray(ci) > 0) & (np.asarray(ci) < 1)):
         raise ArgumentError(f"ci={ci!r}: ci must be between 0 and 1, such as 0.95.")
     value, variance, df, worth, clusters, n = (
         estimates[name].cast(pl.Float64).to_numpy()
@@ -238,7 +240,7 @@ def _limits(estimates: pl.DataFrame) -> tuple[Floats, Floats]:
     return least, most
 
 
-def _paired_ends(estimates: pl.DataFrame, ci: float) -> Interval:
+def _paired_ends(estimates: pl.DataFrame, ci: Numbers) -> Interval:
     """Return the score interval of paired differences: at their number, or at the number with their variance."""
     value, variance, df, worth, n, discordance = (
         estimates[name].cast(pl.Float64).to_numpy()

@@ -29,7 +29,7 @@ _MESSAGES = 3
 MOST_ROWS = 60
 SUFFIXES = (".csv", ".json", ".md", ".tex")
 # The marks of intervals that may cover less often, or are about the benchmark's own instances: these are displayed.
-MARKS = ("n small", "few clusters", "few effective instances", "this benchmark only")
+MARKS = ("n small", "few clusters", "few effective instances", "this benchmark only", "duplicates")
 
 
 @view("Results.text")
@@ -344,15 +344,22 @@ def table_cells(table: pl.DataFrame) -> tuple[list[str], list[list[str]]]:
         for name in ("n_error", "n_unparsed", "n_truncated", "n_starved")
         if name in table.columns and table[name].sum()
     ]
+    bounds = "bound_low" in table.columns
     rows = [
         [
             *(str(row[key]) for key in keys),
-            *(number(row["value"]), spread(row["ci_low"], row["ci_high"]) or str(row["interval"]), _n_text(row)),
+            *(number(row["value"]), spread(row["ci_low"], row["ci_high"]) or str(row["interval"])),
+            *(
+                [spread(row["bound_low"], row["bound_high"]), spread(row["bound_ci_low"], row["bound_ci_high"])]
+                * bounds
+            ),
+            _n_text(row),
             *(_cell(row[name]) for name in (*chance, *counts)),
         ]
         for row in table.iter_rows(named=True)
     ]
-    return [*keys, "value", "interval", "n", *chance, *(name.removeprefix("n_") for name in counts)], rows
+    heads = ["value", "interval", *["bounds with failures", "their interval"] * bounds]
+    return [*keys, *heads, "n", *chance, *(name.removeprefix("n_") for name in counts)], rows
 
 
 def problem_notes(results: Results) -> list[str]:
@@ -394,11 +401,25 @@ def score_notes(results: Results) -> list[str]:
         notes.append(
             f"{reader_of(results).n_unscored:,} completions have no scores yet; results.rescore() computes them"
         )
+    notes += duplicate_notes(results)
     notes += [missing.text for missing in missing_scores(results, shown_metrics(results)).values()]
     notes.append(f"metrics: {', '.join(results.metric_names)}")
     if results.path is not None:
         notes.append(f"results: {shown_path(results.path)}")
     return notes
+
+
+def duplicate_notes(results: Results) -> list[str]:
+    """Return a note for each scenario with repeated instances."""
+    counts = reader_of(results).count_duplicates(["scenario"])
+    if counts is None:
+        return []
+    repeats = counts.filter(pl.col("n_duplicates") > 0).sort("scenario")
+    return [
+        f"{scenario}: {n:,} instances repeat the input and references of another, which makes intervals too short; "
+        "remove them, or give equal instances the same cluster"
+        for scenario, n in repeats.select("scenario", "n_duplicates").iter_rows()
+    ]
 
 
 def skip_notes(manifest: Mapping[str, Any]) -> list[str]:

@@ -375,3 +375,27 @@ def test_a_cluster_in_several_subsets_is_one_cluster(scores: Build) -> None:
 def test_the_number_of_clusters_is_in_the_table(scores: Build) -> None:
     frame = scores([1, 0, 1, 1, None], cluster=["x", "x", "y", "z", "z"])
     assert only(table(frame))["n_clusters"] == 3
+
+
+def test_bounds_are_the_values_if_all_failures_were_wrong_or_right() -> None:
+    scores = pl.DataFrame({"instance_id": range(100), "score": [1.0] * 60 + [0.0] * 30 + [None] * 10})
+    row = table(scores, errors="bounds").row(0, named=True)
+    assert (row["value"], row["bound_low"], row["bound_high"]) == pytest.approx((60 / 90, 0.6, 0.7))
+    filled = {value: table(scores.with_columns(pl.col("score").fill_null(value))) for value in (0.0, 1.0)}
+    assert row["bound_ci_low"] == filled[0.0]["ci_low"].item()
+    assert row["bound_ci_high"] == filled[1.0]["ci_high"].item()
+    assert row["n_error"] == 10
+
+
+def test_a_metric_without_a_bound_has_none_unless_nothing_failed() -> None:
+    lengths = pl.DataFrame({"instance_id": range(10), "score": [None, *range(1, 10)], "metric": "words"})
+    row = table(lengths, errors="bounds", ranges={"words": (0, None)}).row(0, named=True)
+    assert (row["bound_low"], row["bound_high"], row["bound_ci_high"]) == (4.5, None, None)
+    whole = table(lengths.drop_nulls(), errors="bounds").row(0, named=True)
+    assert (whole["bound_low"], whole["bound_high"]) == (5.0, 5.0)
+    assert whole["bound_ci_low"] == whole["ci_low"]
+
+
+def test_tables_know_two_treatments_of_failures() -> None:
+    with pytest.raises(ArgumentError, match=r"table\(errors='worst'\)"):
+        table(pl.DataFrame({"instance_id": [1], "score": [1]}), errors="worst")

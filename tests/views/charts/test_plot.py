@@ -15,6 +15,7 @@ CHARTS: dict[str, Callable[..., Any]] = {
     "scores": lambda plot, **mode: plot.scores(**mode),
     "heatmap": lambda plot, **mode: plot.heatmap("model", "perturbation", **mode),
     "robustness": lambda plot, **mode: plot.robustness(**mode),
+    "sensitivity": lambda plot, **mode: plot.sensitivity("perturbation", **mode),
     "perturbations": lambda plot, **mode: plot.perturbations(**mode),
     "forest": lambda plot, **mode: plot.forest(**mode),
     "calibration": lambda plot, **mode: plot.calibration(**mode),
