@@ -18,7 +18,7 @@ from helmframe.errors import ArgumentError, CapabilityError, StoreError, listed
 from helmframe.results import Results
 from helmframe.results._data import reader_of
 from helmframe.results._early_stopping import notes_of
-from helmframe.results._findings import error_groups
+from helmframe.results._findings import error_groups, stop_note
 from helmframe.results._tables import missing_scores, shown_metrics
 
 # Errors and unparsed outputs are shown above this share.
@@ -366,7 +366,7 @@ def completion_notes(results: Results) -> list[str]:
 
 
 def _failed_notes(results: Results) -> list[str]:
-    """Return a line about the failed requests, with the most frequent messages; empty if none failed."""
+    """Return lines about stopped models and failed requests, with the most frequent messages; empty if none failed."""
     groups = error_groups(results)
     if groups.is_empty():
         return []
@@ -377,8 +377,9 @@ def _failed_notes(results: Results) -> list[str]:
     ]
     more = [f"{groups.height - _MESSAGES:,} more messages"] if groups.height > _MESSAGES else []
     failed = f"{groups['n'].sum():,} of {groups['total'][0]:,} requests failed"
-    advice = "Rerun the plan to retry them; results.errors() lists them."
-    return [f"{failed}: {'; '.join([*messages, *more])}. {advice}"]
+    stopped = stop_note(groups, results.manifest)
+    advice = "results.errors() lists them." if stopped else "Rerun the plan to retry them; results.errors() lists them."
+    return [*filter(None, [stopped]), f"{failed}: {'; '.join([*messages, *more])}. {advice}"]
 
 
 def score_notes(results: Results) -> list[str]:
