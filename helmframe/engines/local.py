@@ -424,9 +424,9 @@ class Execution:
                 planned[model.name] = (fitted.height + of_turns) * len(task.settings)
 
         def expect(share: float) -> None:
-            for name, count in planned.items():
-                self.progress.expect(scenario, name, round(count * share) - expected.get(name, 0))
-                expected[name] = round(count * share)
+            counts = {name: round(count * share) for name, count in planned.items()}
+            self.progress.expect(scenario, {name: count - expected.get(name, 0) for name, count in counts.items()})
+            expected.update(counts)
 
         def count() -> None:
             with suppress(SourceError):  # raised again when the rows are read

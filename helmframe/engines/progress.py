@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from functools import partial
 from html import escape
 from importlib.util import find_spec
@@ -90,12 +91,14 @@ class Progress:
         """Return whether there is a display."""
         return self._display is not None
 
-    def expect(self, scenario: str, model: str, count: int) -> None:
-        """Add to the expected number of completions, which is the total until more completions are planned."""
+    def expect(self, scenario: str, counts: Mapping[str, int]) -> None:
+        """Add to the expected completions of models: these are the totals until more completions are planned."""
         with self._lock:
-            self.rows.setdefault((scenario, model), _Row()).expected += count
-            if self._display is not None and count > 0:
-                self._display.show(model, "planned", 0)
+            for model, count in counts.items():
+                self.rows.setdefault((scenario, model), _Row()).expected += count
+            for model, count in counts.items():
+                if self._display is not None and count > 0:
+                    self._display.show(model, "planned", 0)
 
     def total(self, model: str | None = None) -> int:
         """Return the number of planned or expected completions of a model; None: of all models."""
@@ -252,7 +255,8 @@ class _Bar:
         key = (stream, threading.get_ident())
         lines, newline, self._lines[key] = (self._lines.get(key, "") + text).rpartition("\n")
         if newline:
-            with tqdm.external_write_mode(file=stream):
+            # the bars are cleared if the lines appear between them
+            with tqdm.external_write_mode(file=uncaptured(sys.stderr)) if stream.isatty() else nullcontext():
                 stream.write(lines + newline)
 
     def _bar(self, model: str | None) -> Any:
@@ -276,7 +280,7 @@ class _Bar:
         if self._notebook:
             from tqdm.notebook import tqdm_notebook
 
-            return tqdm_notebook(**options, ncols="100%")
+            return tqdm_notebook(**options, dynamic_ncols=True)
         from tqdm import tqdm
 
         # the bar's output must not be captured as output of the model
