@@ -26,7 +26,7 @@ from helmframe.models.callers import (
     Requester,
     on_behalf_of,
 )
-from helmframe.models.model import Completion, Prompt, Response, as_completion, as_completions, as_results, is_plain
+from helmframe.models.model import Prompt, Response, as_completion, as_completions, as_results, is_plain
 from helmframe.models.pace import ModelDownError, Pace, Ticket
 from helmframe.models.retries import is_transient, may_be_one_row, retrying
 

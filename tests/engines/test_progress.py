@@ -174,7 +174,9 @@ def terminal(code: str, folder: Path) -> str:
     fcntl.ioctl(other, termios.TIOCSWINSZ, size)
     environment = {**os.environ, "HELMFRAME_STORE": str(folder / "store"), "TERM": "xterm"}
     output = b""
-    with subprocess.Popen([sys.executable, script], stdin=other, stdout=other, stderr=other, env=environment) as process:
+    with subprocess.Popen(
+        [sys.executable, script], stdin=other, stdout=other, stderr=other, env=environment
+    ) as process:
         os.close(other)
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline:
