@@ -304,7 +304,7 @@ def robustness_cells(table: pl.DataFrame) -> tuple[list[str], list[list[str]]]:
 def score_cells(results: Results) -> tuple[list[str], list[list[str]]]:
     """Return the column heads and rows of the table of the main and judged metrics."""
     metrics = _table_metrics(results)
-    table = results.table(metrics=metrics)
+    table = _of_mains(results, results.table(metrics=metrics))
     keys = [key for key in table.columns[: table.columns.index("value")] if key != "metric"]
     several = len(metrics) > 1
     show_errors = _share(table, "n_error") > SHOWN_FROM
@@ -331,6 +331,16 @@ def score_cells(results: Results) -> tuple[list[str], list[list[str]]]:
         cells += [_count(row["n_starved"])] * show_starved
         rows.append(cells)
     return heads, rows
+
+
+def _of_mains(results: Results, table: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows of each scenario's main metric, and of judges; not of other scenarios' main metrics."""
+    entries = results.manifest["scenarios"].items()
+    mains = {name: entry["main"]["metric"] for name, entry in entries}
+    if "scenario" not in table.columns or not set(mains.values()) <= {*table["metric"]}:
+        return table
+    is_main = pl.col("metric") == pl.col("scenario").replace_strict(mains, default=None)
+    return table.filter(is_main.fill_null(value=True) | ~pl.col("metric").is_in(list(mains.values())))
 
 
 def table_cells(table: pl.DataFrame) -> tuple[list[str], list[list[str]]]:

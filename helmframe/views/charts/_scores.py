@@ -86,7 +86,7 @@ def scores(
         return empty_chart(NO_SCORES, mode, "scores")
     table, omitted = _of_one_unit(table, metrics)
     names = table["metric"].unique(maintain_order=True).to_list()
-    keys = [*(name for name in AXES if name != "model"), "metric"]
+    keys = [*(name for name in AXES if name != "model"), *([] if _is_of_scenario(table) else ["metric"])]
     keys = [*keys, *(name for name in columns or () if name not in (*keys, "model"))]
     rows = rows_of(table, [name for name in keys if name in table.columns], models)
     rows = sorted_rows(rows, sort, "value")
@@ -110,6 +110,12 @@ def scores(
         chart, mode, _named(names), [*notes, *pooled_notes(frame, grouped), *omitted, *rows.notes]
     )
     return drawn
+
+
+def _is_of_scenario(table: pl.DataFrame) -> bool:
+    """Return whether each scenario has one metric, so that labels need not name it."""
+    columns = ["scenario", "metric"]
+    return {*columns} <= {*table.columns} and table.select(columns).n_unique() == table["scenario"].n_unique()
 
 
 def _named(metrics: Sequence[str]) -> str:
