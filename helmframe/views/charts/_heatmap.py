@@ -74,7 +74,8 @@ def heatmap(
     others = [name for name in axes_of(frame) if name not in (x, y)]
     if facet is not None:
         others = [facet, *(["perturbation"] if "perturbation" in others and facet != "perturbation" else [])]
-    table = stats_of(frame, metrics, by=[x, y, *others] if is_scores(frame) else None)
+    grouped = [x, y, *others] if is_scores(frame) else None
+    table = stats_of(frame, metrics, by=grouped, pool=grouped is not None and facet is not None)
     for name in (x, y, *([facet] if facet is not None else [])):
         if name not in table.columns:
             raise UnknownNameError.among("column of this table", name, table.columns)

@@ -103,7 +103,10 @@ def perturbations(
     alone = rows.data.filter(pl.col("change").is_not_null() & pl.col("change_low").is_null())
     notes += ["no line: no interval; the tooltip has the reason"] if alone.height else []
     drawn: Drawn = apply_theme(
-        chart, mode, f"{name} under each perturbation", [*notes, *pooled_notes(frame, columns), *rows.notes]
+        chart,
+        mode,
+        f"{name} under each perturbation",
+        [*notes, *pooled_notes(frame, columns and [*columns, "model", "perturbation"]), *rows.notes],
     )
     return drawn
 

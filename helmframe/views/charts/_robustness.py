@@ -125,7 +125,11 @@ def robustness(
         "worst: over the original and all variants; more variants make it worse",
     ]
     drawn: Drawn = apply_theme(
-        chart, mode, f"{name}, original to worst", [*notes, *pooled_notes(frame, columns), *rows.notes], legend_at=170
+        chart,
+        mode,
+        f"{name}, original to worst",
+        [*notes, *pooled_notes(frame, columns and [*columns, "model", "perturbation"]), *rows.notes],
+        legend_at=170,
     )
     return drawn
 

@@ -80,7 +80,7 @@ def scores(
         draw = partial(scores, metric=metric, by=columns, sort=sort, metrics=metrics, mode=mode)
         return faceted(draw, frame, facet, models, mode)  # type: ignore[no-any-return]
     grouped = None if columns is None else list(dict.fromkeys([*columns, *({"model"} & set(columns_of(frame)))]))
-    table = stats_of(frame, metrics, metric=metric, by=grouped)
+    table = stats_of(frame, metrics, metric=metric, by=grouped, pool=grouped is not None)
     require_columns(table, "a table of hf.stats.table", ("value", "ci_low", "ci_high"))
     if table.is_empty():
         return empty_chart(NO_SCORES, mode, "scores")
@@ -106,9 +106,7 @@ def scores(
     notes = [
         f"lines: intervals{benchmark_note(rows.data)}" + "; ticks: chance" * (len(layers) > 2 and _has_chance(rows))
     ]
-    drawn: Drawn = apply_theme(
-        chart, mode, _named(names), [*notes, *pooled_notes(frame, grouped), *omitted, *rows.notes]
-    )
+    drawn: Drawn = apply_theme(chart, mode, _named(names), [*notes, *pooled_notes(table, None), *omitted, *rows.notes])
     return drawn
 
 

@@ -56,9 +56,16 @@ class Rows:
 
 
 def stats_of(
-    frame: Frame, metrics: Metrics | None, *, metric: str | Sequence[str] | None = None, by: Sequence[str] | None = None
+    frame: Frame,
+    metrics: Metrics | None,
+    *,
+    metric: str | Sequence[str] | None = None,
+    by: Sequence[str] | None = None,
+    pool: bool = False,
 ) -> pl.DataFrame:
     """Aggregate a frame of scores to `STATS`, or return a frame of `STATS`; only these metrics.
+
+    `pool` averages over the axes that are not in `by`.
 
     Raises:
         ArgumentError: If the frame is neither.
@@ -75,7 +82,8 @@ def stats_of(
         for name in by:
             if name not in columns:
                 raise UnknownNameError.among("column of these scores", name, columns)
-    return table(frame, axes_of(frame) if by is None else by, metrics=metric, fractions=fractions_of(frame, metrics))
+    columns = axes_of(frame) if by is None else by
+    return table(frame, columns, metrics=metric, pool=pool, fractions=fractions_of(frame, metrics))
 
 
 def fractions_of(frame: Frame, metrics: Metrics | None) -> list[str] | None:

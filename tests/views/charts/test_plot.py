@@ -143,7 +143,7 @@ def test_rows_are_split_by_columns_and_the_note_names_the_others(grid: hf.Result
     assert len(labels(grid.plot.robustness(by="model"))) == 2
     assert "mean over 2 settings" in words(grid.plot.perturbations(by=["perturbation", "subset"]))
     frame = hf.charts.scores(grid.scores, "exact_match", by="subset")
-    assert labels(frame) == ["music", "biology"]
+    assert labels(frame) == ["biology", "music"]
     assert "mean over 2 settings, 2 perturbations" in words(frame)
 
 
@@ -182,7 +182,7 @@ def test_a_facet_draws_a_chart_per_value_with_its_own_rows(grid: hf.Results, nam
 
 def test_a_facet_of_a_column_of_the_scenario(grid: hf.Results) -> None:
     chart = grid.plot.scores(facet="subject", by=["model", "subject"], width=200)
-    assert [part["title"]["text"] for part in chart.to_dict()["concat"]] == ["music", "biology"]
+    assert [part["title"]["text"] for part in chart.to_dict()["concat"]] == ["biology", "music"]
     assert [part["width"] for part in chart.to_dict()["concat"]] == [200, 200]
     assert encoding(chart, "point", "color")["scale"]["domain"] == ["strong", "weak"]
 
