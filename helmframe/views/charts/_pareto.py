@@ -237,7 +237,7 @@ def _label_places(data: pl.DataFrame, axes: dict[str, Any]) -> pl.DataFrame:
         taken += [] if free is None else [free]
     columns: dict[str, list[float | None]] = {}
     for index, (axis, (low, step, is_log)) in enumerate(sides.items()):
-        values = [None if position is None else low + step * position[index] for position in positions]
+        values = [None if position is None else low + step * position[index] for position in places]
         columns[f"label_{axis}"] = [math.exp(value) if is_log and value is not None else value for value in values]
     return data.with_columns(
         **{name: pl.Series(values, dtype=pl.Float64) for name, values in columns.items()}
