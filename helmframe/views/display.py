@@ -304,7 +304,7 @@ def robustness_cells(table: pl.DataFrame) -> tuple[list[str], list[list[str]]]:
 def score_cells(results: Results) -> tuple[list[str], list[list[str]]]:
     """Return the column heads and rows of the table of the main and judged metrics."""
     metrics = _table_metrics(results)
-    table = _of_mains(results, results.table(metrics=metrics))
+    table = of_mains(results, results.table(metrics=metrics))
     keys = [key for key in table.columns[: table.columns.index("value")] if key != "metric"]
     several = len(metrics) > 1
     show_errors = _share(table, "n_error") > SHOWN_FROM
@@ -333,7 +333,7 @@ def score_cells(results: Results) -> tuple[list[str], list[list[str]]]:
     return heads, rows
 
 
-def _of_mains(results: Results, table: pl.DataFrame) -> pl.DataFrame:
+def of_mains(results: Results, table: pl.DataFrame) -> pl.DataFrame:
     """Return the rows of each scenario's main metric, and of judges; not of other scenarios' main metrics."""
     entries = results.manifest["scenarios"].items()
     mains = {name: entry["main"]["metric"] for name, entry in entries}

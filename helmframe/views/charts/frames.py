@@ -337,4 +337,4 @@ class Source:
         columns = ["scenario", "instance_id", "subset", "cluster", "setting", "trial", "model", "output_index"]
         rows = self.results.completions.filter(pl.col("perturbation") == ORIGINAL)
         rows = rows.select(*columns, metric=pl.lit(name), score=pl.col(name).cast(pl.Float64))
-        return table(rows, by, fractions=[])
+        return table(rows, by, pool=True, fractions=[])
