@@ -207,6 +207,9 @@ def _print(line: str) -> None:
 
 def _make_display(progress: Progress) -> _Display:
     """Return the display for this environment."""
+    marimo: Any = sys.modules.get("marimo")
+    if marimo is not None and marimo.running_in_notebook():
+        return _MarimoPage(progress, marimo)
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None
     if hasattr(shell, "kernel"):
@@ -352,6 +355,29 @@ class _Page:
             for name in self._progress.bars
         ]
         return f"<div style='font-variant-numeric:tabular-nums'>{''.join(rows)}</div>"
+
+
+class _MarimoPage(_Page):
+    """The bars in a cell of marimo. Only its own threads can change the output of a cell."""
+
+    def __init__(self, progress: Progress, marimo: Any) -> None:
+        self._progress = progress
+        self._began = self._updated = time.monotonic()
+        self._marimo = marimo
+        self._ended = threading.Event()
+        self._thread = marimo.Thread(target=self._work, daemon=True)
+        self._thread.start()
+
+    def show(self, model: str | None, event: str, count: int) -> None:
+        """Do nothing: the thread reads the counts regularly."""
+
+    def end(self, *, failed: bool) -> None:  # noqa: ARG002
+        self._ended.set()
+        self._thread.join(2.0)  # before the cell shows its own output
+
+    def _work(self) -> None:
+        while not self._ended.wait(SECONDS_BETWEEN_PAGES):
+            self._marimo.output.replace(self._marimo.Html(self._page()))
 
 
 _ROW = "display:flex;flex-wrap:wrap;gap:.1em .8em;align-items:center;width:100%"

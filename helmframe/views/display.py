@@ -84,7 +84,8 @@ def html_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     def cells(row: Sequence[str], tag: str) -> str:
         pairs = zip(row, sides, strict=True)
         return "".join(
-            f"<{tag} style='text-align:{side}'>{escape(show_invisible(cell))}</{tag[:2]}>" for cell, side in pairs
+            f"<{tag} style='text-align:{side};padding:.2em .6em'>{escape(show_invisible(cell))}</{tag[:2]}>"
+            for cell, side in pairs
         )
 
     head = cells(heads, "th scope='col'")
