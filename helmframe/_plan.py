@@ -259,6 +259,10 @@ class Plan:
         A list of values of a decoding parameter is a grid (`temperature=[0, .7]`), and a dict is a grid with names
         (`temperature={"greedy": 0, "warm": .7}`). None removes the parameter.
 
+        A failed request is a row with `error`. A model stops if its first 50 requests fail with one permanent error,
+        such as HTTP 404 or an exception of its function. Its other requests become rows with the same error, and other
+        models continue. Transient errors don't count.
+
         Args:
             model: Anything that generates text (see `hf.model`), a list of them, or {name: model}.
             n: The number of completions per request.

@@ -1,5 +1,6 @@
 """Pairing of the sides of a comparison: the options to score them, and the instances that both have."""
 
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -39,6 +40,10 @@ class ShortTable(pl.DataFrame):
 
     def _repr_html_(self, *, _from_series: bool = False) -> str:
         return str(render(self, "html"))
+
+    def _display_(self) -> Any:
+        # marimo calls it, and else would show all columns of a frame
+        return sys.modules["marimo"].Html(self._repr_html_())
 
 
 class ScoreTable(ShortTable):

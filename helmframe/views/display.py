@@ -18,7 +18,7 @@ from helmframe.errors import ArgumentError, CapabilityError, StoreError, listed
 from helmframe.results import Results
 from helmframe.results._data import reader_of
 from helmframe.results._early_stopping import notes_of
-from helmframe.results._findings import error_groups
+from helmframe.results._findings import error_groups, stop_note
 from helmframe.results._tables import missing_scores, shown_metrics
 
 # Errors and unparsed outputs are shown above this share.
@@ -84,7 +84,8 @@ def html_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     def cells(row: Sequence[str], tag: str) -> str:
         pairs = zip(row, sides, strict=True)
         return "".join(
-            f"<{tag} style='text-align:{side}'>{escape(show_invisible(cell))}</{tag[:2]}>" for cell, side in pairs
+            f"<{tag} style='text-align:{side};padding:.2em .6em'>{escape(show_invisible(cell))}</{tag[:2]}>"
+            for cell, side in pairs
         )
 
     head = cells(heads, "th scope='col'")
@@ -304,7 +305,7 @@ def robustness_cells(table: pl.DataFrame) -> tuple[list[str], list[list[str]]]:
 def score_cells(results: Results) -> tuple[list[str], list[list[str]]]:
     """Return the column heads and rows of the table of the main and judged metrics."""
     metrics = _table_metrics(results)
-    table = results.table(metrics=metrics)
+    table = of_mains(results, results.table(metrics=metrics))
     keys = [key for key in table.columns[: table.columns.index("value")] if key != "metric"]
     several = len(metrics) > 1
     show_errors = _share(table, "n_error") > SHOWN_FROM
@@ -331,6 +332,16 @@ def score_cells(results: Results) -> tuple[list[str], list[list[str]]]:
         cells += [_count(row["n_starved"])] * show_starved
         rows.append(cells)
     return heads, rows
+
+
+def of_mains(results: Results, table: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows of each scenario's main metric, and of judges; not of other scenarios' main metrics."""
+    entries = results.manifest["scenarios"].items()
+    mains = {name: entry["main"]["metric"] for name, entry in entries}
+    if "scenario" not in table.columns or not set(mains.values()) <= {*table["metric"]}:
+        return table
+    is_main = pl.col("metric") == pl.col("scenario").replace_strict(mains, default=None)
+    return table.filter(is_main.fill_null(value=True) | ~pl.col("metric").is_in(list(mains.values())))
 
 
 def table_cells(table: pl.DataFrame) -> tuple[list[str], list[list[str]]]:
@@ -373,7 +384,7 @@ def completion_notes(results: Results) -> list[str]:
 
 
 def _failed_notes(results: Results) -> list[str]:
-    """Return a line about the failed requests, with the most frequent messages; empty if none failed."""
+    """Return lines about stopped models and failed requests, with the most frequent messages; empty if none failed."""
     groups = error_groups(results)
     if groups.is_empty():
         return []
@@ -384,8 +395,9 @@ def _failed_notes(results: Results) -> list[str]:
     ]
     more = [f"{groups.height - _MESSAGES:,} more messages"] if groups.height > _MESSAGES else []
     failed = f"{groups['n'].sum():,} of {groups['total'][0]:,} requests failed"
-    advice = "Rerun the plan to retry them; results.errors() lists them."
-    return [f"{failed}: {'; '.join([*messages, *more])}. {advice}"]
+    stopped = stop_note(groups, results.manifest)
+    advice = "results.errors() lists them." if stopped else "Rerun the plan to retry them; results.errors() lists them."
+    return [*filter(None, [stopped]), f"{failed}: {'; '.join([*messages, *more])}. {advice}"]
 
 
 def score_notes(results: Results) -> list[str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -19,17 +20,21 @@ from helmframe.views.charts.frames import (
     Frame,
     Metrics,
     Source,
+    as_names,
     axes_of,
     axis_title,
+    columns_of,
     directions_of,
     format_of,
     fractions_of,
     is_scores,
+    pooled_notes,
     require_columns,
     rows_of,
+    sorted_rows,
     unit_of,
 )
-from helmframe.views.charts.marks import height, row_encoding, text_column
+from helmframe.views.charts.marks import faceted, height, row_encoding, text_column
 from helmframe.views.charts.theme import WIDTH, apply_theme, empty_chart, look
 from helmframe.views.display import spread
 
@@ -48,6 +53,9 @@ def robustness(
     frame: Frame,
     metric: str | None = None,
     *,
+    by: str | Sequence[str] | None = None,
+    facet: str | None = None,
+    sort: str | Sequence[str] | None = None,
     models: Sequence[str] | None = None,
     metrics: Metrics | None = None,
     mode: str = "light",
@@ -63,6 +71,9 @@ def robustness(
         frame: `SCORES` under perturbations, which are aggregated, or a table of `hf.stats.robustness`, whose
             rows "all" are drawn.
         metric: The metric to draw; default the first.
+        by: As in `scores`.
+        facet: As in `scores`.
+        sort: As in `scores`; "value" is the change.
         models: As in `scores`.
         metrics: As in `scores`.
         mode: "light" or "dark".
@@ -75,11 +86,17 @@ def robustness(
 
     from helmframe.views.charts.offline import LayerChart
 
-    table, name = changes_of(frame, metric, metrics)
+    columns = as_names(by)
+    if facet is not None:
+        draw = partial(robustness, metric=metric, by=columns, sort=sort, metrics=metrics, mode=mode)
+        return faceted(draw, frame, facet, models, mode)  # type: ignore[no-any-return]
+    table, name = changes_of(frame, metric, metrics, columns)
     table = table.filter(pl.col("perturbation") == ALL)
     if table.is_empty():
         return empty_chart(EMPTY, mode, "robustness")
-    rows = rows_of(table, [column for column in ("scenario", "split", "setting") if column in table.columns], models)
+    keys = list(dict.fromkeys(["scenario", "split", "setting", *(columns or ())]))
+    rows = rows_of(table, [column for column in keys if column in table.columns and column != "model"], models)
+    rows = sorted_rows(rows, sort, "change")
     ends = [pl.col(column) for column in ("original", "perturbed", "worst")]
     columns: dict[str, Any] = {
         "low": pl.min_horizontal(ends),
@@ -108,7 +125,13 @@ def robustness(
         "paired change: perturbed − original of the same instances",
         "worst: over the original and all variants; more variants make it worse",
     ]
-    drawn: Drawn = apply_theme(chart, mode, f"{name}, original to worst", [*notes, *rows.notes], legend_at=170)
+    drawn: Drawn = apply_theme(
+        chart,
+        mode,
+        f"{name}, original to worst",
+        [*notes, *pooled_notes(frame, columns and [*columns, "model", "perturbation"]), *rows.notes],
+        legend_at=170,
+    )
     return drawn
 
 
@@ -145,12 +168,24 @@ def _change_texts(data: pl.DataFrame) -> pl.Series:
 
 
 @chart("robustness")
-def robustness_of_results(results: Results, metric: str | None = None, *, mode: str = "light") -> "Drawn":
+def robustness_of_results(
+    results: Results,
+    metric: str | None = None,
+    *,
+    by: str | Sequence[str] | None = None,
+    facet: str | None = None,
+    sort: str | Sequence[str] | None = None,
+    mode: str = "light",
+) -> "Drawn":
     """Draw original, mean and worst scores over the perturbations that count as robustness, and the paired change.
 
     Args:
         results: Results of a run.
         metric: The metric; default the main metric.
+        by: The columns that rows are split by, and models; scores are averaged over the other axes. By default rows are
+            split by all axes.
+        facet: A column; each of its values has a chart of its own, with its own rows.
+        sort: The order of rows: "value" (the largest change first), "-value", "name", or labels in order.
         mode: "light" or "dark".
 
     >>> import helmframe as hf
@@ -160,11 +195,14 @@ def robustness_of_results(results: Results, metric: str | None = None, *, mode: 
     """
     source = Source(results)
     name = metric or source.results.main_metrics[0]
-    table = source.results.robustness(metrics=name)
+    columns = as_names(by)
+    grouping, pool = source.grouping(with_model(columns), facet)
+    table = source.results.robustness(grouping, metrics=name, pool=pool)
     if table.is_empty() and len(source.values("perturbation")) > 1:
         reason = "no perturbation of this run counts as robustness; hf.list_perturbations() lists those that do"
         return empty_chart(reason, mode, f"{name}, original to worst")
-    return robustness(table, models=source.models, metrics=source.metrics, mode=mode)
+    options = {"by": columns, "facet": facet, "sort": sort, "models": source.models, "metrics": source.metrics}
+    return robustness(table, **options, mode=mode)
 
 
 SPREADS = (
@@ -293,7 +331,16 @@ def sensitivity_of_results(
     return sensitivity(table, models=source.models, metrics=source.metrics, mode=mode)
 
 
-def changes_of(frame: Frame, metric: str | None, metrics: Metrics | None) -> tuple[pl.DataFrame, str]:
+def with_model(columns: Sequence[str] | None) -> list[str] | None:
+    """Return the columns of a table by perturbation, with the model, which determines colours; None: all axes."""
+    if columns is None:
+        return None
+    return [name for name in dict.fromkeys([*columns, "model"]) if name != "perturbation"]
+
+
+def changes_of(
+    frame: Frame, metric: str | None, metrics: Metrics | None, columns: Sequence[str] | None = None
+) -> tuple[pl.DataFrame, str]:
     """Return the table of `hf.stats.robustness` for one metric, and the metric's name.
 
     Raises:
@@ -303,6 +350,8 @@ def changes_of(frame: Frame, metric: str | None, metrics: Metrics | None) -> tup
     if is_scores(frame):
         frame = as_scores(frame)
         by = [name for name in axes_of(frame) if name != "perturbation"]
+        if columns is not None:
+            by = [name for name in with_model(columns) or () if name in columns_of(frame)]
         directions, fractions = directions_of(frame, metrics), fractions_of(frame, metrics) or ()
         table = robustness_table(frame, by, higher_is_better=directions, fractions=fractions, placebo=_placebo(frame))
     else:
