@@ -355,22 +355,20 @@ def table_cells(table: pl.DataFrame) -> tuple[list[str], list[list[str]]]:
         for name in ("n_error", "n_unparsed", "n_truncated", "n_starved")
         if name in table.columns and table[name].sum()
     ]
-    bounds = "bound_low" in table.columns
+    bounds = {}
+    if "bound_low" in table.columns:
+        bounds = {"bounds with failures": "bound", "their interval": "bound_ci"}
     rows = [
         [
             *(str(row[key]) for key in keys),
             *(number(row["value"]), spread(row["ci_low"], row["ci_high"]) or str(row["interval"])),
-            *(
-                [spread(row["bound_low"], row["bound_high"]), spread(row["bound_ci_low"], row["bound_ci_high"])]
-                * bounds
-            ),
+            *(spread(row[f"{name}_low"], row[f"{name}_high"]) for name in bounds.values()),
             _n_text(row),
             *(_cell(row[name]) for name in (*chance, *counts)),
         ]
         for row in table.iter_rows(named=True)
     ]
-    heads = ["value", "interval", *["bounds with failures", "their interval"] * bounds]
-    return [*keys, *heads, "n", *chance, *(name.removeprefix("n_") for name in counts)], rows
+    return [*keys, "value", "interval", *bounds, "n", *chance, *(name.removeprefix("n_") for name in counts)], rows
 
 
 def problem_notes(results: Results) -> list[str]:
