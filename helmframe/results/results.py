@@ -70,6 +70,7 @@ class Results(ResultsData):
     agreement = _judging.agreement
     corrected = _judging.corrected
     position_bias = _judging.position_bias
+    bradley_terry = _judging.bradley_terry
     to_label = _judging.to_label
     labels = _judging.labels
 

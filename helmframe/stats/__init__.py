@@ -7,6 +7,7 @@ apply them to a run. NumPy and SciPy are imported on first use, not by `import h
 from helmframe.stats.aggregate_set import aggregate_set
 from helmframe.stats.agreement import agreement
 from helmframe.stats.board import Leaderboard
+from helmframe.stats.bradley_terry import BradleyTerry, bradley_terry
 from helmframe.stats.calibration import calibration
 from helmframe.stats.compare import compare, gap
 from helmframe.stats.gate import Gate, gate
@@ -19,12 +20,14 @@ from helmframe.stats.table import aggregate, table
 from helmframe.stats.worst_case import worst_at_k, worst_case, worst_scores
 
 __all__ = [
+    "BradleyTerry",
     "Gate",
     "Leaderboard",
     "Power",
     "aggregate",
     "aggregate_set",
     "agreement",
+    "bradley_terry",
     "calibration",
     "compare",
     "consistency",
