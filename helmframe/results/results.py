@@ -64,6 +64,8 @@ class Results(ResultsData):
     findings = _findings.findings
     leaderboard = _boards.leaderboard
     gate = _boards.gate
+    full_scores = _boards.full_scores
+    subset_errors = _boards.subset_errors
     # judges, and scores by other metrics
     rescore = _judging.rescore
     judge = _judging.judge

@@ -16,6 +16,7 @@ from helmframe.stats.power import Power, power
 from helmframe.stats.prediction_powered import prediction_powered
 from helmframe.stats.robustness import consistency, helm_definition, robustness
 from helmframe.stats.sequential import sequential
+from helmframe.stats.subsets import choose_subset, full_scores, subset_errors
 from helmframe.stats.table import aggregate, table
 from helmframe.stats.worst_case import worst_at_k, worst_case, worst_scores
 
@@ -29,8 +30,10 @@ __all__ = [
     "agreement",
     "bradley_terry",
     "calibration",
+    "choose_subset",
     "compare",
     "consistency",
+    "full_scores",
     "gap",
     "gate",
     "helm_definition",
@@ -40,6 +43,7 @@ __all__ = [
     "prediction_powered",
     "robustness",
     "sequential",
+    "subset_errors",
     "table",
     "worst_at_k",
     "worst_case",
