@@ -144,7 +144,7 @@ def bradley_terry(
 
     Raises:
         UnknownNameError: If a column is missing.
-        ArgumentError: If a winner or a covariate is invalid, or the position can't be estimated.
+        ArgumentError: If a winner or a covariate is invalid, or the position has no estimate.
         NotComparableError: If the battles don't connect all models, or a model won or lost all of its battles.
 
     Source: Bradley & Terry 1952, Biometrika 39:324; Hunter 2004, Annals of Statistics 32:384; Davidson 1970, JASA
@@ -413,7 +413,7 @@ def _fit(
     if np.linalg.matrix_rank(information, tol=1e-9 * float(np.max(np.diag(information)))) < size:
         effects = " or ".join(f"{name!r}" for name in names) or "a strength"
         raise ArgumentError(
-            f"bradley_terry(): {effects} can't be estimated, because the pairs of models determine it. Write "
+            f"bradley_terry(): {effects} has no estimate, because the pairs of models determine it. Write "
             "position=False, or remove covariates."
         )
     for _ in range(_STEPS):

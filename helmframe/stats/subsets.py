@@ -465,7 +465,7 @@ class _Matrix:
         return np.concatenate(errors)
 
     def residuals_of(self, index: Numbers, requested: Numbers) -> Floats:
-        """Return the errors of predictions from these instances, of which some requests may have failed.
+        """Return the errors of predictions from these instances, some of whose requests may have failed.
 
         Predictions of earlier models are too good on a subset that was chosen with them. So if the subset is (mostly)
         the one that would be chosen, the errors are those of the subsets chosen without each model.
