@@ -54,6 +54,7 @@ def compare(
     higher_is_better: Mapping[str, bool] | None = None,
     ci: float = 0.95,
     overlap: pl.DataFrame | None = None,
+    interval: str = "confidence",
 ) -> "Comparison":
     """Compare the values of one axis by paired differences: model, setting or perturbation.
 
@@ -77,6 +78,7 @@ def compare(
         higher_is_better: A dict of metric → direction, for unknown metrics of other tools.
         ci: The level of the interval.
         overlap: The frame of `plan.overlap(…)`: compare within clean and within contaminated instances, as in `table`.
+        interval: "confidence", or "bayes" for posterior intervals, as in `hf.stats.compare`.
 
     Returns:
         The columns of `hf.stats.compare`, as a frame that is displayed as a short table. For a run that stopped early
@@ -88,6 +90,8 @@ def compare(
             different variants.
     """
     results = with_overlap(results, overlap)
+    if interval == "bayes":
+        refuse_stopped(results.manifest, "a posterior interval")
     if axis not in _COMPARED:
         results, axis = _only_two(results, axis, base)
     options = reader_of(results).scoring_options(metrics, mean, higher_is_better)
@@ -101,7 +105,7 @@ def compare(
         by.append(OVERLAPPING)
         scores = reader_of(results).with_source_columns(scores, by)
     base = _first_value(results, axis) if base is None else base
-    table = compare_sides(scores, axis, by, base=base, options=options, errors=errors, ci=ci)
+    table = compare_sides(scores, axis, by, base=base, options=options, errors=errors, ci=ci, interval=interval)
     table = reader_of(results).in_order(table, by)
     if "until" in results.manifest:
         table = with_differences(table, scores, results.manifest["until"], axis, mean=options.mean, ci=ci)
@@ -120,6 +124,7 @@ def compare_results(
     mean: str | None = None,
     higher_is_better: Mapping[str, bool] | None = None,
     ci: float = 0.95,
+    interval: str = "confidence",
 ) -> "Comparison":
     """Compare a with b over the instances that both completed: a − b with interval and test.
 
@@ -148,6 +153,7 @@ def compare_results(
         mean: The mean over subsets, "macro" or "micro"; default the scenario's.
         higher_is_better: A dict of metric → direction, for unknown metrics of other tools.
         ci: The level of the interval.
+        interval: "confidence", or "bayes" for posterior intervals, as in `hf.stats.compare`.
 
     Raises:
         NotComparableError: If more than one axis differs and `axis` lacks it, nothing is shared, or too many requests
@@ -194,6 +200,7 @@ def compare_results(
         options=options,
         errors=errors,
         ci=ci,
+        interval=interval,
     )
     return Comparison(table.with_columns(differs=pl.lit(pair.describe())))
 

@@ -102,6 +102,7 @@ def compare_sides(
     options: ScoringOptions,
     errors: str,
     ci: float,
+    interval: str = "confidence",
 ) -> pl.DataFrame:
     """Compare every value of `axis` with `base`, instance by instance, in one family of tests.
 
@@ -113,6 +114,7 @@ def compare_sides(
         options: The options to aggregate scores.
         errors: As in `stats.compare`.
         ci: The level of the interval.
+        interval: As in `stats.compare`.
 
     Returns:
         As `stats.compare`: one row per side, metric and values of `by`.
@@ -132,6 +134,7 @@ def compare_sides(
         ranges=options.ranges,
         ci=ci,
         mean=options.mean,
+        interval=interval,
     )
     if not table["n"].sum():
         raise NotComparableError(

@@ -12,7 +12,7 @@ from helmframe.metrics.protocol import resolve_metrics
 from helmframe.metrics.score import missing_reason, prepare_set_metric
 from helmframe.models.budget import Price, Prices, estimated_tokens, read_prices
 from helmframe.results._data import CLEAN, OVERLAPPING, Chunk, ResultsData, filter_equal, reader_of, with_overlap
-from helmframe.results._early_stopping import with_sequences
+from helmframe.results._early_stopping import refuse_stopped, with_sequences
 from helmframe.results._pairing import ScoreTable
 from helmframe.stats.aggregate_set import aggregate_set
 from helmframe.stats.compare import gap
@@ -45,6 +45,7 @@ def table(
     pool: str | Sequence[str] | bool = (),
     definition: str = "helmframe",
     overlap: pl.DataFrame | None = None,
+    interval: str = "confidence",
 ) -> pl.DataFrame:
     """Aggregate scores, one row per group and metric, each with its interval.
 
@@ -69,6 +70,8 @@ def table(
             trials; "helmframe" treats all trials as one set: such values are biased by the size of the set.
         overlap: The frame of `plan.overlap(…)`, for `by="overlap"`: the groups are "contaminated" (an n-gram of the
             input or the references is in the corpus) and "clean".
+        interval: "confidence", or "bayes" for posterior intervals, which suit small n, as in `hf.stats.table`. Metrics
+            of a set have confidence intervals only.
 
     Returns:
         `by`, the other axes, metric and `STATS`, as a frame that is displayed as a short table; `.frame` has all
@@ -90,10 +93,12 @@ def table(
     # the repr after a table, and most charts, need rows of the same table
     if definition not in DEFINITIONS:
         raise ArgumentError.unknown_value(f"table(definition={definition!r})", definition, DEFINITIONS)
-    cache_key = repr((keys, ci, over_subsets, definition))
+    if interval == "bayes":
+        refuse_stopped(results.manifest, "a posterior interval")
+    cache_key = repr((keys, ci, over_subsets, definition, interval))
     table = reader_of(results).last_table.get(cache_key)
     if table is None or not {*names} <= {*table["metric"]}:
-        table = _aggregate(results, keys, names, ci, over_subsets, definition)
+        table = _aggregate(results, keys, names, ci, over_subsets, definition, interval)
         reader_of(results).last_table.clear()
         reader_of(results).last_table[cache_key] = table
     table = table.filter(pl.col("metric").is_in(names))
@@ -226,7 +231,13 @@ def _reason(results: ResultsData, name: str, group: pl.DataFrame, n_unscored: in
 
 
 def _aggregate(
-    results: ResultsData, keys: Sequence[str], names: Sequence[str], ci: float, mean: str, definition: str
+    results: ResultsData,
+    keys: Sequence[str],
+    names: Sequence[str],
+    ci: float,
+    mean: str,
+    definition: str,
+    interval: str,
 ) -> pl.DataFrame:
     """Return the scores of these metrics, aggregated by these columns."""
     frames = []
@@ -235,7 +246,8 @@ def _aggregate(
     if per_row:
         chunks = reader_of(results).helm_scores(keys, per_row) if helm else reader_of(results).scores(keys)
         scores = [rows.filter(pl.col("metric").is_in(per_row)) for rows in chunks]
-        frames.append(aggregate(scores, keys, fractions=reader_of(results).fractions(), ci=ci, mean=mean))
+        fractions = reader_of(results).fractions()
+        frames.append(aggregate(scores, keys, fractions=fractions, ci=ci, mean=mean, interval=interval))
     for metric in resolve_metrics([name for name in names if name not in per_row]):
         rows, value = prepare_set_metric(results.completions, metric, helm=helm)
         frames.append(

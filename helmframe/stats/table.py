@@ -32,6 +32,7 @@ def aggregate(
     ci: float = 0.95,
     mean: str = "macro",
     fractions: Collection[str] | None = (),
+    interval: str = "confidence",
 ) -> pl.DataFrame:
     """Compute the mean score of each metric in each group, with its interval.
 
@@ -56,6 +57,9 @@ def aggregate(
         fractions: The metrics whose scores are in [0, 1]. They get Wilson's interval if all scores are 0 or 1 (modified
             for clusters and subsets; Clopper–Pearson if all are equal), else t, cut at 0 and 1. Other metrics get t.
             None: the metrics whose scores are all 0 or 1.
+        interval: "confidence", or "bayes": posterior intervals, which suit small n. The prior of shares of 0 and 1 is
+            Beta(½, ½) (Jeffreys); other scores have a flat prior, whose posterior is t. Clusters and subsets count by
+            their effective sample size.
 
     Returns:
         `by`, metric and the columns of `STATS`, sorted by `by` and metric. `interval` names the method and marks few
@@ -74,7 +78,7 @@ def aggregate(
     estimates = estimate_of(combined.sums["score"], keys, mean=mean)
     binary = pl.col("binary").all().over("metric")
     fraction = binary if fractions is None else pl.col("metric").is_in(list(fractions))
-    intervals = with_interval(estimates, fraction, ci=ci)
+    intervals = with_interval(estimates, fraction, ci=ci, kind=interval)
     table = add_counts(combined.counts["answers"], intervals, keys)
     return table.select([*keys, *(name for name in STATS.schema if name not in keys)])
 
@@ -100,6 +104,7 @@ def table(
     pivot: str | None = None,
     pool: str | Sequence[str] | bool = (),
     fractions: Collection[str] | None = None,
+    interval: str = "confidence",
 ) -> pl.DataFrame:
     """Aggregate scores, one row per group and metric, each with its interval.
 
@@ -120,6 +125,7 @@ def table(
         pivot: One of the keys, whose values become columns that contain `value`.
         pool: The axes to average over, such as "model"; True: all that are not in `by`.
         fractions: The metrics whose scores are in [0, 1]; default those whose scores are all 0 or 1.
+        interval: "confidence" or "bayes", as in `aggregate`.
 
     Returns:
         `by`, the other axes, metric and the columns of `STATS`. `interval` names the method, or the reason for no
@@ -146,7 +152,9 @@ def table(
         [key for key in merge_names(columns, varied) if key not in away],
         [key for key in varied if key in away],
     )
-    result = sort_table(mark_stopped(aggregate(rows, keys, ci=ci, mean=mean, fractions=fractions), rows), keys)
+    result = sort_table(
+        mark_stopped(aggregate(rows, keys, ci=ci, mean=mean, fractions=fractions, interval=interval), rows), keys
+    )
     if pooled:
         label = [key for key in keys if key != pivot]
         groups = map_chunks(chunks_of(rows), lambda chunk: chunk.select(*label, *pooled).unique().collect())

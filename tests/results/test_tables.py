@@ -362,3 +362,14 @@ def test_fields_of_a_grid_are_columns_with_their_type() -> None:
     assert pooled.select("shots", "pooled").rows() == [(0, "2 settings"), (2, "2 settings")]
     with pytest.raises(UnknownNameError, match="Did you mean 'shots'"):
         results.table(by="shot")
+
+
+def test_a_table_and_a_comparison_may_have_posterior_intervals() -> None:
+    plan = hf.scenario("sampler").where(subject="music").limit(8).adapt(shots=0)
+    results = plan.generate({"good": hf.models.oracle(), "bad": hf.models.echo()}).score()
+    table = results.table(metrics="exact_match", interval="bayes")
+    assert table["interval"].unique().to_list() == ["Bayes, prior Beta(½, ½), n small"]
+    assert results.table(metrics="exact_match")["interval"].unique().to_list() == ["Clopper–Pearson, n small"]
+    compared = results.compare("model", base="bad", interval="bayes")
+    assert compared["probability_better"].item() > 0.99
+    assert "Dirichlet" in compared["interval"].item()
