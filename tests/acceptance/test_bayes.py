@@ -39,8 +39,8 @@ def test_7_posteriors_cover_over_their_prior(n: int) -> None:
     table = aggregate(frame(random.random((RUNS, n)) < p[:, None]), ["run"], fractions=["score"], interval="bayes")
     table = table.sort("run")
     share = float(np.mean((table["ci_low"].to_numpy() <= p) & (p <= table["ci_high"].to_numpy())))
-    shown("7", f"n={n}, p from Beta(½, ½), {RUNS:,} runs: coverage", f"{share:.3f}", "0.95 to 0.965 (ends at 0 and 1)")
-    assert least(0.95, RUNS) <= share <= most(0.965, RUNS)
+    shown("7", f"n={n}, p from Beta(½, ½), {RUNS:,} runs: coverage", f"{share:.3f}", "0.95 to 0.97 (ends at 0 and 1)")
+    assert least(0.95, RUNS) <= share <= most(0.97, RUNS)
 
 
 @pytest.mark.parametrize(("clusters", "icc"), [(10, 0.2), (20, 0.2), (20, 0.4), (40, 0.4)])
@@ -66,7 +66,8 @@ def test_7_posteriors_of_paired_differences_cover(n: int) -> None:
         gain = np.where(sampled < wins, 1, np.where(sampled < wins + losses, -1, 0))
         base = np.where(gain == 0, random.random((RUNS, n)) < 0.6, gain < 0).astype(float)
         rows = pl.concat([frame(base, model=np.array("old")), frame(base + gain, model=np.array("new"))])
-        table = compare(rows, "model", ["run"], on=["instance_id", "run"], base="old", higher_is_better={"score": True},
+        rows = rows.with_columns(instance_id=pl.format("{}/{}", "run", "instance_id"))
+        table = compare(rows, "model", ["run"], base="old", higher_is_better={"score": True},
                         fractions=["score"], interval="bayes")  # fmt: skip
         shares[wins, losses] = covered(table, wins - losses)
     mean = float(np.mean(list(shares.values())))
