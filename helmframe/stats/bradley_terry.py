@@ -290,7 +290,7 @@ def _check_connected(first: Numbers, second: Numbers, share: Floats, models: Seq
     graph = coo_array((np.ones(len(winners)), (winners, losers)), shape=shape).tocsr()
     count, group = connected_components(graph, directed=False)
     if count > 1:
-        inside, outside = ([models[index] for index in np.flatnonzero(mask)] for mask in (group == 0, group != 0))
+        inside, outside = ([models[int(index)] for index in np.flatnonzero(mask)] for mask in (group == 0, group != 0))
         raise NotComparableError(
             f"bradley_terry(): no battle connects {list_names(inside)} with {list_names(outside)}. Rank the groups "
             "separately."
@@ -298,7 +298,7 @@ def _check_connected(first: Numbers, second: Numbers, share: Floats, models: Seq
     count, group = connected_components(graph, directed=True, connection="strong")
     if count > 1:
         lone = min(range(count), key=lambda index: int(np.sum(group == index)))
-        names = list_names(models[index] for index in np.flatnonzero(group == lone))
+        names = list_names(models[int(index)] for index in np.flatnonzero(group == lone))
         raise NotComparableError(
             f"bradley_terry(): {names} won, or lost, all battles against the other models, so a strength is infinite. "
             "Write prior=1 (one virtual tie per model), or remove the model."
@@ -480,7 +480,7 @@ def _sandwich(
     Each cluster's score is divided by 1 − its leverage (CR3): the change of the estimate if the cluster is omitted.
     Battles are sorted by `unit`.
     """
-    inverse = np.linalg.inv(information)
+    inverse: Floats = np.asarray(np.linalg.inv(information), dtype=np.float64)
     size = len(information)
     starts = np.flatnonzero(np.diff(unit, prepend=-1))
     ends = np.append(starts[1:], len(unit))

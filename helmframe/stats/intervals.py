@@ -282,9 +282,8 @@ def with_interval(
             elif "discordance" in estimates.columns:
                 discordance = estimates["discordance"].cast(pl.Float64).to_numpy()
                 pairs = _effective_size(estimates, np.minimum(worth, (discordance - value**2) / variance), df, ci)
-                ends = dirichlet_posterior(value, discordance, pairs, ci)
-                for name in ("paired", "alike"):
-                    low[name], high[name] = ends
+                low["paired"], high["paired"] = dirichlet_posterior(value, discordance, pairs, ci)
+                low["alike"], high["alike"] = low["paired"], high["paired"]
     frame = estimates.with_columns(
         *(pl.Series(f"low_{name}", ends) for name, ends in low.items()),
         *(pl.Series(f"high_{name}", ends) for name, ends in high.items()),

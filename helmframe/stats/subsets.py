@@ -6,7 +6,7 @@ full score of a new model is its best linear prediction from the instances that 
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from hashlib import blake2b
 
 import numpy as np
@@ -389,8 +389,8 @@ class _Predictor:
     def weights(self, index: Numbers) -> Floats:
         """Return the weights of some instances in the prediction."""
         factors = self.factors[:, index]
-        weights: Floats = np.linalg.solve(factors.T @ factors + np.diag(self.own[index]), self._target[index])
-        return weights
+        weights = np.linalg.solve(factors.T @ factors + np.diag(self.own[index]), self._target[index])
+        return np.asarray(weights, dtype=np.float64)
 
     def predict(self, index: Numbers, scores: Floats) -> Floats:
         """Return the predicted full score of each row of scores on some instances."""
@@ -454,7 +454,7 @@ class _Matrix:
     def random_residuals(self, n: int) -> Floats:
         """Return the errors of predictions from random subsets."""
         orders = [self.random_order(seed)[:n] for seed in range(1, RANDOM_SUBSETS + 1)]
-        return np.concatenate([self._over_folds(lambda _, index=index: index) for index in orders])
+        return np.concatenate([self._over_folds(partial(_constant, index)) for index in orders])
 
     def random_means(self, n: int) -> Floats:
         """Return the errors of the plain mean of random subsets, at their weights."""
@@ -473,7 +473,7 @@ class _Matrix:
         chosen = self.choose(len(requested), "chosen")
         if len(np.intersect1d(chosen, requested)) > max(_MOST_SHARED, len(index) / len(self.ids)) * len(requested):
             return self.residuals(len(index), "chosen")
-        return self._over_folds(lambda _: index)
+        return self._over_folds(partial(_constant, index))
 
     @cached_property
     def _fold_predictors(self) -> list[tuple[Flags, _Predictor]]:
@@ -499,6 +499,11 @@ class _Matrix:
         binomial = known * (1 - known)
         inside = min(max(value, 1 / (2 * len(self.ids))), 1 - 1 / (2 * len(self.ids)))
         return float(variance.sum() / max(binomial.sum(), 1e-12) * inside * (1 - inside))
+
+
+def _constant(index: Numbers, _: _Predictor) -> Numbers:
+    """Return a choice that depends on no model."""
+    return index
 
 
 def _matrices(scores: pl.LazyFrame | pl.DataFrame, by: str, metric: str | None, mean: str) -> list[_Matrix]:

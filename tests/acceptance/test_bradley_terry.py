@@ -173,13 +173,13 @@ def test_4_without_clusters_the_intervals_of_clustered_battles_are_too_narrow() 
 @pytest.mark.simulation
 def test_4_the_position_test_keeps_its_level_and_finds_a_bias() -> None:
     random = np.random.default_rng(41)
-    rejected = {0.0: 0, 0.4: 0}
+    rejected = {0.0: 0, 0.5: 0}
     for bias in rejected:
         for _ in range(RUNS):
-            effect = bradley_terry(drawn(random, 60, 6, 0.5, bias)).effects.row(0, named=True)
+            effect = bradley_terry(drawn(random, 80, 6, 0.5, bias)).effects.row(0, named=True)
             rejected[bias] += effect["p"] < 0.05
     shares = {bias: count / RUNS for bias, count in rejected.items()}
-    shown("4", f"60 prompts × 6 battles, {RUNS:,} runs: bias found if there is none; if it is 0.4",
-          f"{shares[0.0]:.3f}; {shares[0.4]:.3f}", "0.05 + Monte Carlo error; ≥ 0.8")  # fmt: skip
+    shown("4", f"80 prompts × 6 battles, {RUNS:,} runs: bias found if there is none; if it is 0.5",
+          f"{shares[0.0]:.3f}; {shares[0.5]:.3f}", "0.05 + Monte Carlo error; ≥ 0.8")  # fmt: skip
     assert shares[0.0] <= most(0.05, RUNS)
-    assert shares[0.4] >= 0.8
+    assert shares[0.5] >= 0.8
