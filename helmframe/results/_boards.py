@@ -240,6 +240,118 @@ def gate(
     )
 
 
+def full_scores(
+    results: ResultsData,
+    like: str | Path | ResultsData,
+    *,
+    metric: str | None = None,
+    mean: str | None = None,
+    population: str = "benchmark",
+    ci: float = 0.95,
+) -> pl.DataFrame:
+    """Predict the scores on all instances of an earlier run, from these results on some of them.
+
+    The instances may be chosen (`plan.sample(100, like=earlier)`) or random (`plan.sample(100)`). The interval is that
+    of cross-validation over the earlier models: it assumes that a model is like a random one of them. Only original
+    inputs of the main split are counted.
+
+    >>> import helmframe as hf
+    >>> plan = hf.scenario("sampler").where(subject="music")
+    >>> earlier = plan.generate({f"m{i}": hf.models.noisy(0.1 * i) for i in range(1, 9)}).score()
+    >>> subset = plan.sample(10, like=earlier).generate({"new": hf.models.noisy(0.75)}).score()
+    >>> subset.full_scores(like=earlier).select("model", "n", "population").row(0)
+    ('new', 10, 'benchmark')
+
+    Args:
+        results: Results of a run over a subset.
+        like: Results of at least 5 other models on all instances, or their folder.
+        metric: The metric; default each scenario's main metric.
+        mean: The mean over subsets that is predicted, "macro" or "micro"; default the scenario's.
+        population: "benchmark": the interval is about the score on all instances of the earlier run. "population":
+            about the population that these are sampled from.
+        ci: The level of the interval.
+
+    Returns:
+        The table of `hf.stats.full_scores`: one row per scenario and model.
+
+    Raises:
+        NotComparableError: If fewer than 5 earlier models ran all instances, no instance is shared, or the run stopped
+            early.
+        ArgumentError: If the metric is one of whole sets, or an argument is invalid.
+        UnknownNameError: If the metric is unknown.
+    """
+    earlier = like if isinstance(like, ResultsData) else load_results(like)
+    refuse_stopped(results.manifest, "a prediction")
+    pairs = _subset_columns(earlier, metric)
+    options = reader_of(earlier).scoring_options(list(dict.fromkeys(name for _, name in pairs)), mean, None)
+    new = _subset_scores(results, [pair for pair in pairs if pair[0] in results.manifest["scenarios"]])
+    table = stats.full_scores(
+        new, _subset_scores(earlier, pairs), mean=options.mean, fractions=options.fractions,
+        population=population, ci=ci,
+    )  # fmt: skip
+    return table.sort("scenario", "model")
+
+
+def subset_errors(
+    results: ResultsData,
+    sizes: int | Sequence[int] = (50, 100, 200),
+    *,
+    metric: str | None = None,
+    mean: str | None = None,
+) -> pl.DataFrame:
+    """Measure how well subsets of these instances predict the full scores, by cross-validation over models.
+
+    >>> import helmframe as hf
+    >>> plan = hf.scenario("sampler").where(subject="music")
+    >>> results = plan.generate({f"m{i}": hf.models.noisy(0.1 * i) for i in range(1, 9)}).score()
+    >>> results.subset_errors(10)["method"].to_list()
+    ['mean of a random subset', 'random', 'chosen']
+
+    Args:
+        results: Results of at least 5 models on all instances.
+        sizes: The numbers of instances of each scenario.
+        metric: The metric; default each scenario's main metric.
+        mean: The mean over subsets, "macro" or "micro"; default the scenario's.
+
+    Returns:
+        The table of `hf.stats.subset_errors`: the errors of each size and method.
+
+    Raises:
+        NotComparableError: If fewer than 5 models ran all instances.
+        ArgumentError: If the metric is one of whole sets, or an argument is invalid.
+        UnknownNameError: If the metric is unknown.
+    """
+    pairs = _subset_columns(results, metric)
+    over = mean or reader_of(results).mean()
+    return stats.subset_errors(_subset_scores(results, pairs), sizes, mean=over)
+
+
+def chosen_instances(results: ResultsData, n: int) -> dict[str, list[str]]:
+    """Return the ids of the n instances of each scenario that predict its full main score, for `Plan.sample`."""
+    refuse_stopped(results.manifest, "a choice of instances")
+    pairs = _subset_columns(results, None)
+    chosen = stats.choose_subset(_subset_scores(results, pairs), n, mean=reader_of(results).mean())
+    ids = chosen.group_by("scenario", maintain_order=True).agg("instance_id")
+    return {str(scenario): list(names) for scenario, names in ids.iter_rows()}
+
+
+def _subset_columns(results: ResultsData, metric: str | None) -> list[ScenarioMetric]:
+    """Return each scenario with its metric, which has scores of instances."""
+    pairs = _resolve_columns(results.manifest, None if metric is None else [metric])
+    for _, name in pairs:
+        if results.manifest["metrics"][name]["level"] == "set":
+            raise ArgumentError(
+                f"{name!r} is a metric of the whole set, without a score per instance. Select another one: metric=…."
+            )
+    return pairs
+
+
+def _subset_scores(results: ResultsData, pairs: Sequence[ScenarioMetric]) -> pl.LazyFrame:
+    """Return the scores of original inputs of the main split; a setting is a part of the model's name."""
+    rows = results.scores.filter(_matches(pairs), _in_main_split(results), pl.col("perturbation") == ORIGINAL)
+    return rows.with_columns(competitor_label().alias("model"))
+
+
 def competitor_name(model: str, setting: str) -> str:
     """Return the name of a model in a leaderboard, with its setting if the run has a grid."""
     return f"{model} {setting}" if setting else model

@@ -60,6 +60,7 @@ def compare(
     ci: float = 0.95,
     overlap: pl.DataFrame | None = None,
     equivalence: float | None = None,
+    interval: str = "confidence",
 ) -> "Comparison":
     """Compare the values of one axis by paired differences: model, setting or perturbation.
 
@@ -85,6 +86,7 @@ def compare(
         overlap: The frame of `plan.overlap(…)`: compare within clean and within contaminated instances, as in `table`.
         equivalence: A margin: the largest difference that doesn't matter. The column `verdict` is then "equivalent",
             "different" or "undecided", by two one-sided tests (TOST), as in `hf.stats.compare`.
+        interval: "confidence", or "bayes" for posterior intervals, as in `hf.stats.compare`.
 
     Returns:
         The columns of `hf.stats.compare`, as a frame that is displayed as a short table. For a run that stopped early
@@ -98,6 +100,8 @@ def compare(
     if equivalence is not None:
         refuse_stopped(results.manifest, "a test of equivalence")
     results = with_overlap(results, overlap)
+    if interval == "bayes":
+        refuse_stopped(results.manifest, "a posterior interval")
     if axis not in _COMPARED:
         results, axis = _only_two(results, axis, base)
     options = reader_of(results).scoring_options(metrics, mean, higher_is_better)
@@ -111,7 +115,10 @@ def compare(
         by.append(OVERLAPPING)
         scores = reader_of(results).with_source_columns(scores, by)
     base = _first_value(results, axis) if base is None else base
-    table = compare_sides(scores, axis, by, base=base, options=options, errors=errors, ci=ci, equivalence=equivalence)
+    table = compare_sides(
+        scores, axis, by,
+        base=base, options=options, errors=errors, ci=ci, equivalence=equivalence, interval=interval,
+    )  # fmt: skip
     table = reader_of(results).in_order(table, by)
     if "until" in results.manifest:
         table = with_differences(table, scores, results.manifest["until"], axis, mean=options.mean, ci=ci)
@@ -258,6 +265,7 @@ def compare_results(
     higher_is_better: Mapping[str, bool] | None = None,
     ci: float = 0.95,
     equivalence: float | None = None,
+    interval: str = "confidence",
 ) -> "Comparison":
     """Compare a with b over the instances that both completed: a − b with interval and test.
 
@@ -287,6 +295,7 @@ def compare_results(
         higher_is_better: A dict of metric → direction, for unknown metrics of other tools.
         ci: The level of the interval.
         equivalence: A margin, as in `Results.compare`.
+        interval: "confidence", or "bayes" for posterior intervals, as in `hf.stats.compare`.
 
     Raises:
         NotComparableError: If more than one axis differs and `axis` lacks it, nothing is shared, or too many requests
@@ -334,6 +343,7 @@ def compare_results(
         errors=errors,
         ci=ci,
         equivalence=equivalence,
+        interval=interval,
     )
     return Comparison(table.with_columns(differs=pl.lit(pair.describe())))
 

@@ -112,6 +112,7 @@ def compare_sides(
     errors: str,
     ci: float,
     equivalence: float | None = None,
+    interval: str = "confidence",
 ) -> pl.DataFrame:
     """Compare every value of `axis` with `base`, instance by instance, in one family of tests.
 
@@ -124,6 +125,7 @@ def compare_sides(
         errors: As in `stats.compare`.
         ci: The level of the interval.
         equivalence: As in `stats.compare`.
+        interval: As in `stats.compare`.
 
     Returns:
         As `stats.compare`: one row per side, metric and values of `by`.
@@ -144,6 +146,7 @@ def compare_sides(
         ci=ci,
         mean=options.mean,
         equivalence=equivalence,
+        interval=interval,
     )
     if not table["n"].sum():
         raise NotComparableError(

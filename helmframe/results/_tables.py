@@ -48,6 +48,7 @@ def table(
     definition: str = "helmframe",
     overlap: pl.DataFrame | None = None,
     errors: str = "drop",
+    interval: str = "confidence",
 ) -> pl.DataFrame:
     """Aggregate scores, one row per group and metric, each with its interval.
 
@@ -74,6 +75,8 @@ def table(
             input or the references is in the corpus) and "clean".
         errors: "drop" excludes failed requests. "bounds" also adds the values if all of them had the worst or the best
             score, as in `hf.stats.table`: bound_low, bound_high, bound_ci_low and bound_ci_high.
+        interval: "confidence", or "bayes" for posterior intervals, which suit small n, as in `hf.stats.table`. Metrics
+            of a set have confidence intervals only.
 
     Returns:
         `by`, the other axes, metric and `STATS`, as a frame that is displayed as a short table; `.frame` has all
@@ -101,10 +104,12 @@ def table(
     # the repr after a table, and most charts, need rows of the same table
     if definition not in DEFINITIONS:
         raise ArgumentError.unknown_value(f"table(definition={definition!r})", definition, DEFINITIONS)
-    cache_key = repr((keys, ci, over_subsets, definition, errors))
+    if interval == "bayes":
+        refuse_stopped(results.manifest, "a posterior interval")
+    cache_key = repr((keys, ci, over_subsets, definition, errors, interval))
     table = reader_of(results).last_table.get(cache_key)
     if table is None or not {*names} <= {*table["metric"]}:
-        table = _aggregate(results, keys, names, ci, over_subsets, definition, errors)
+        table = _aggregate(results, keys, names, ci, over_subsets, definition, errors, interval)
         reader_of(results).last_table.clear()
         reader_of(results).last_table[cache_key] = table
     table = table.filter(pl.col("metric").is_in(names))
@@ -237,7 +242,14 @@ def _reason(results: ResultsData, name: str, group: pl.DataFrame, n_unscored: in
 
 
 def _aggregate(
-    results: ResultsData, keys: Sequence[str], names: Sequence[str], ci: float, mean: str, definition: str, errors: str
+    results: ResultsData,
+    keys: Sequence[str],
+    names: Sequence[str],
+    ci: float,
+    mean: str,
+    definition: str,
+    errors: str,
+    interval: str,
 ) -> pl.DataFrame:
     """Return the scores of these metrics, aggregated by these columns."""
     frames = []
@@ -247,10 +259,12 @@ def _aggregate(
         chunks = reader_of(results).helm_scores(keys, per_row) if helm else reader_of(results).scores(keys)
         scores = [rows.filter(pl.col("metric").is_in(per_row)) for rows in chunks]
         fractions = reader_of(results).fractions()
-        aggregated = aggregate(scores, keys, fractions=fractions, ci=ci, mean=mean)
+        aggregated = aggregate(scores, keys, fractions=fractions, ci=ci, mean=mean, interval=interval)
         if errors == "bounds":
             ranges = {name: range_of(results.manifest["metrics"][name]) for name in per_row}
-            aggregated = add_bounds(aggregated, scores, keys, ranges, ci=ci, mean=mean, fractions=fractions)
+            aggregated = add_bounds(
+                aggregated, scores, keys, ranges, ci=ci, mean=mean, fractions=fractions, interval=interval
+            )
         frames.append(aggregated)
     for metric in resolve_metrics([name for name in names if name not in per_row]):
         rows, value = prepare_set_metric(results.completions, metric, helm=helm)

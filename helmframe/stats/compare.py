@@ -31,7 +31,7 @@ from helmframe.stats.encoded_rows import (
 from helmframe.stats.estimate import estimate_of, floats, group_keys, influences, weigh_strata
 from helmframe.stats.failures import Range, metric_directions, resolve_ranges, treat_failures
 from helmframe.stats.frames import as_scores, mark_stopped, protect_columns
-from helmframe.stats.intervals import with_interval
+from helmframe.stats.intervals import probability_better, with_interval
 from helmframe.stats.paired import Pairs, pair_sides
 from helmframe.stats.significance import detectable, holm, joint_level, mcnemar_midp, sign_flip_p
 from helmframe.stats.sums import sums_of
@@ -102,6 +102,7 @@ def compare(
     ci: float = 0.95,
     mean: str = "macro",
     equivalence: float | None = None,
+    interval: str = "confidence",
 ) -> pl.DataFrame:
     """Compare each value of `axis` (a) with the base (b), per metric, over the instances that both sides scored.
 
@@ -135,6 +136,9 @@ def compare(
         mean: The mean over subsets, as in `aggregate`.
         equivalence: A margin: the largest difference, to either side, that doesn't matter. Two one-sided tests (TOST)
             at level 1 − ci decide whether the sides are equivalent.
+        interval: "confidence", or "bayes": posterior intervals of differences, with the prior Dirichlet(½, ½, ½) of
+            wins, ties and losses for fractions and a flat prior for other scores. The table then has the column
+            `probability_better`, the posterior probability that a is better than b.
 
     Returns:
         `by`, metric, a, b, value_a, value_b (over the paired instances), difference, stderr, ci_low, ci_high, interval,
@@ -159,6 +163,8 @@ def compare(
         (equivalence).
     """
     check_margin(equivalence, "equivalence")
+    if equivalence is not None and interval == "bayes":
+        raise ArgumentError("compare(): equivalence is a test by confidence intervals. Remove interval='bayes'.")
     if "instance_id" not in on:
         raise ArgumentError(
             f"compare(on={list(on)}): on must include 'instance_id', because sides are paired by instance."
@@ -192,7 +198,10 @@ def compare(
         _levels(pairs, nest, strata, higher_is_better), on="group", how="left"
     )
     tested = _with_tests(estimates.sort("group"), clusters)
-    table = mark_stopped(_with_intervals(tested, fraction, ci, joint_level(_covariances(clusters), ci)), rows)
+    level = joint_level(_covariances(clusters), ci)
+    table = mark_stopped(_with_intervals(tested, fraction, ci, level, interval), rows)
+    if interval == "bayes":
+        table = table.with_columns(probability_better=probability_better(table, fraction, higher_is_better))
     counts = pl.col("n", "n_clusters", "win", "tie", "loss")
     added = {} if equivalence is None else EQUIVALENCE
     if equivalence is not None:
@@ -209,7 +218,11 @@ def compare(
         b=pl.lit(base),
         difference="value",
         higher_is_better=pl.col("metric").replace_strict(dict(higher_is_better), default=None, return_dtype=pl.Boolean),
-    ).select(*keys, *(pl.col(name).cast(dtype) for name, dtype in {**COMPARISON, **added}.items()))
+    ).select(
+        *keys,
+        *(pl.col(name).cast(dtype) for name, dtype in {**COMPARISON, **added}.items()),
+        *(["probability_better"] if interval == "bayes" else []),
+    )
 
 
 def check_margin(margin: float | None, argument: str) -> None:
@@ -274,14 +287,18 @@ def two_one_sided_p(ends: Callable[[Floats], tuple[Floats, Floats]], margin: flo
     return np.where(unknown, np.nan, np.where(is_in, (1 - narrow) / 2, (1 + narrow) / 2))
 
 
-def _with_intervals(table: pl.DataFrame, fraction: pl.Expr, ci: float, joint: float) -> pl.DataFrame:
+def _with_intervals(table: pl.DataFrame, fraction: pl.Expr, ci: float, joint: float, kind: str) -> pl.DataFrame:
     """Return the table with the intervals of both levels; the interval excludes 0 if and only if p is below 1 − ci.
 
     Interval and test are nearly, not exactly, dual: McNemar's mid-p is of a conditional test, and sign flips have no
     standard error. The end next to 0 is moved to 0, or just next to it, if they disagree.
     """
     joint_ends = {"joint_low": "ci_low", "joint_high": "ci_high"}
-    wide = with_interval(table, fraction, ci=joint, least=-1.0).select("group", **joint_ends)
+    wide = with_interval(table, fraction, ci=joint, least=-1.0, kind=kind).select("group", **joint_ends)
+    if kind == "bayes":
+        # a posterior interval belongs to no test
+        narrow = with_interval(table, fraction, ci=ci, least=-1.0, kind=kind)
+        return narrow.join(wide, on="group", how="left", maintain_order="left")
     low, high, at_zero = pl.col("ci_low"), pl.col("ci_high"), pl.col("p") >= 1 - ci
     just = pl.col("value") * 1e-6  # just next to 0, on the side of the value
     return (

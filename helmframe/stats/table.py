@@ -33,6 +33,7 @@ def aggregate(
     ci: float = 0.95,
     mean: str = "macro",
     fractions: Collection[str] | None = (),
+    interval: str = "confidence",
 ) -> pl.DataFrame:
     """Compute the mean score of each metric in each group, with its interval.
 
@@ -57,6 +58,9 @@ def aggregate(
         fractions: The metrics whose scores are in [0, 1]. They get Wilson's interval if all scores are 0 or 1 (modified
             for clusters and subsets; Clopper–Pearson if all are equal), else t, cut at 0 and 1. Other metrics get t.
             None: the metrics whose scores are all 0 or 1.
+        interval: "confidence", or "bayes": posterior intervals, which suit small n. The prior of shares of 0 and 1 is
+            Beta(½, ½) (Jeffreys); other scores have a flat prior, whose posterior is t. Clusters and subsets count by
+            their effective sample size.
 
     Returns:
         `by`, metric and the columns of `STATS`, sorted by `by` and metric. `interval` names the method and marks few
@@ -75,7 +79,7 @@ def aggregate(
     estimates = estimate_of(combined.sums["score"], keys, mean=mean)
     binary = pl.col("binary").all().over("metric")
     fraction = binary if fractions is None else pl.col("metric").is_in(list(fractions))
-    intervals = with_interval(estimates, fraction, ci=ci)
+    intervals = with_interval(estimates, fraction, ci=ci, kind=interval)
     table = add_counts(combined.counts["answers"], intervals, keys)
     return table.select([*keys, *(name for name in STATS.schema if name not in keys)])
 
@@ -103,6 +107,7 @@ def table(
     fractions: Collection[str] | None = None,
     errors: str = "drop",
     ranges: Mapping[str, Range] | None = None,
+    interval: str = "confidence",
 ) -> pl.DataFrame:
     """Aggregate scores, one row per group and metric, each with its interval.
 
@@ -126,6 +131,7 @@ def table(
         errors: "drop" excludes failed requests from the value. "bounds" also adds the values that it could have had: a
             request may fail because its instance is hard, so the others don't represent it.
         ranges: A dict of metric → smallest and largest value, for "bounds"; default 0 and 1 for fractions.
+        interval: "confidence" or "bayes", as in `aggregate`.
 
     Returns:
         `by`, the other axes, metric and the columns of `STATS`. `interval` names the method, or the reason for no
@@ -156,10 +162,12 @@ def table(
         [key for key in merge_names(columns, varied) if key not in away],
         [key for key in varied if key in away],
     )
-    result = sort_table(mark_stopped(aggregate(rows, keys, ci=ci, mean=mean, fractions=fractions), rows), keys)
+    aggregated = aggregate(rows, keys, ci=ci, mean=mean, fractions=fractions, interval=interval)
+    result = sort_table(mark_stopped(aggregated, rows), keys)
     if errors == "bounds":
         names = _binary_metrics(rows) if fractions is None else list(fractions)
-        result = add_bounds(result, rows, keys, resolve_ranges(ranges, names), ci=ci, mean=mean, fractions=names)
+        ends = resolve_ranges(ranges, names)
+        result = add_bounds(result, rows, keys, ends, ci=ci, mean=mean, fractions=names, interval=interval)
     if pooled:
         label = [key for key in keys if key != pivot]
         groups = map_chunks(chunks_of(rows), lambda chunk: chunk.select(*label, *pooled).unique().collect())
@@ -186,6 +194,7 @@ def add_bounds(
     ci: float,
     mean: str,
     fractions: Collection[str],
+    interval: str,
 ) -> pl.DataFrame:
     """Return a table with the values that it would have if every failed request had the smallest or largest score.
 
@@ -194,9 +203,10 @@ def add_bounds(
         scores: The scores that it aggregates, as a frame or in chunks.
         keys: The columns whose values make a group.
         ranges: A dict of metric → smallest and largest value, None without a bound.
-        ci: As in `aggregate`; so are `mean` and `fractions`.
+        ci: As in `aggregate`; so are `mean`, `fractions` and `interval`.
         mean: As in `aggregate`.
         fractions: As in `aggregate`.
+        interval: As in `aggregate`.
     """
     on = [*(key for key in keys if key != "metric"), "metric"]
     for index, side in enumerate(("low", "high")):
@@ -205,7 +215,7 @@ def add_bounds(
         filled = [
             chunk.with_columns(pl.coalesce(pl.col("score").cast(pl.Float64), bound)) for chunk in chunks_of(scores)
         ]
-        bounded = aggregate(filled, keys, ci=ci, mean=mean, fractions=fractions)
+        bounded = aggregate(filled, keys, ci=ci, mean=mean, fractions=fractions, interval=interval)
         is_known = (pl.col("n_error") == 0) | pl.col("metric").is_in(list(bounds))
         columns = {f"bound_{side}": "value", f"bound_ci_{side}": f"ci_{side}"}
         ends = bounded.select(*on, **{name: pl.col(column) for name, column in columns.items()})

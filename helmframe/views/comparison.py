@@ -22,6 +22,7 @@ from helmframe.views.display import (
 
 if TYPE_CHECKING:
     from helmframe.stats.board import Leaderboard
+    from helmframe.stats.bradley_terry import BradleyTerry
     from helmframe.stats.gate import Gate
     from helmframe.stats.variance import VarianceComponents
 
@@ -353,6 +354,46 @@ def leaderboard_notes(board: Leaderboard) -> list[str]:
     many = "1 column" if len(board.columns) == 1 else f"{len(board.columns)} columns"
     notes.append(f"{many}: {', '.join(board.columns)}")
     return notes
+
+
+@view("BradleyTerry.text")
+def bradley_terry_text(board: BradleyTerry) -> str:
+    """Return the ranking of a Bradley–Terry model and its notes as text."""
+    heads, rows = _battle_cells(board)
+    return show_invisible("\n".join([text_table(heads, rows), *_battle_notes(board)]))
+
+
+@view("BradleyTerry.html")
+def bradley_terry_html(board: BradleyTerry) -> str:
+    """Return the ranking of a Bradley–Terry model and its notes as HTML, escaped."""
+    notes = "".join(f"<div style='opacity:.7;font-size:90%'>{escape(note)}</div>" for note in _battle_notes(board))
+    return html_table(*_battle_cells(board)) + notes
+
+
+def _battle_cells(board: BradleyTerry) -> tuple[list[str], list[list[str]]]:
+    heads = ["rank", "rank interval", "ties", "model", "Elo", "interval", "win rate", "win–tie–loss"]
+    rows = [
+        [
+            _rank_text(row["rank"]), _ranks(row), row["ties"], row["model"], f"{row['elo']:.0f}",
+            f"{row['elo_low']:.0f} to {row['elo_high']:.0f}", number(row["win_rate"]),
+            f"{row['win']:,}–{row['tie']:,}–{row['loss']:,}",
+        ]
+        for row in board.table.head(_SHOWN).iter_rows(named=True)
+    ]  # fmt: skip
+    return heads, rows
+
+
+def _battle_notes(board: BradleyTerry) -> list[str]:
+    """Return notes on the effects, the intervals and the battles."""
+    more = board.table.height - _SHOWN
+    notes = [f"{more:,} more models are not shown"] if more > 0 else []
+    notes.append(f"rank intervals: {board.ci:.0%}, simultaneous for all models, over samples of battles or clusters")
+    for row in board.effects.iter_rows(named=True):
+        ends = f"{_signed(row['ci_low'])} to {_signed(row['ci_high'])}"
+        notes.append(f"{row['effect']}: {_signed(row['value'])} ({ends}): {row['meaning']}")
+    ties = {"half": "a tie is half a win of both", "davidson": "ties by Davidson's model", "drop": "ties are dropped"}
+    counts = f"{board.n:,} battles, {board.n_clusters:,} clusters"
+    return [*notes, f"{counts}; {ties[board.ties]}; {board.table['interval'][0]}", *board.notes]
 
 
 def _ranks(row: dict[str, Any], name: str = "rank") -> str:

@@ -396,3 +396,14 @@ def test_few_duplicates_are_counted_without_a_mark() -> None:
     plan = hf.scenario(rows, input="q", references="a", name="quiz").adapt(shots=0).metrics("exact_match")
     table = plan.generate(hf.models.noisy(0.7)).score().table()
     assert table.select("n_duplicates", "interval").row(0) == (1, "Wilson")
+
+
+def test_a_table_and_a_comparison_may_have_posterior_intervals() -> None:
+    plan = hf.scenario("sampler").where(subject="music").limit(8).adapt(shots=0)
+    results = plan.generate({"good": hf.models.oracle(), "bad": hf.models.echo()}).score()
+    table = results.table(metrics="exact_match", interval="bayes")
+    assert table["interval"].unique().to_list() == ["Bayes, prior Beta(½, ½), n small"]
+    assert results.table(metrics="exact_match")["interval"].unique().to_list() == ["Clopper–Pearson, n small"]
+    compared = results.compare("model", base="bad", interval="bayes")
+    assert compared["probability_better"].item() > 0.99
+    assert "Dirichlet" in compared["interval"].item()

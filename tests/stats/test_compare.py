@@ -4,6 +4,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import polars as pl
 import pytest
+from scipy.stats import beta
 
 from helmframe import stats
 from helmframe.errors import ArgumentError, UnknownNameError
@@ -239,3 +240,18 @@ def test_without_equivalence_the_columns_are_those_of_a_comparison() -> None:
     for margin in (0, -1, float("nan"), True, "0.1"):
         with pytest.raises(ArgumentError, match="equivalence must be a margin > 0"):
             stats.compare(scores, "model", higher_is_better={"score": True}, equivalence=margin)
+
+
+def test_bayes_intervals_of_a_difference_have_a_probability(scores: Build) -> None:
+    rows = pl.concat([
+        scores([1.0] * 14 + [0.0] * 6, model="new"), scores([1.0] * 9 + [0.0] * 4 + [1.0] + [0.0] * 6, model="old"),
+    ])  # fmt: skip
+    how = {"higher_is_better": {"exact_match": True}, "base": "old"}
+    row = stats.compare(rows, "model", interval="bayes", **how).row(0, named=True)  # type: ignore[arg-type]
+    assert (row["win"], row["loss"]) == (4, 0)
+    assert row["interval"] == "Bayes, prior Dirichlet(½, ½, ½), n small"
+    assert row["ci_low"] > 0
+    assert row["probability_better"] == pytest.approx(1 - beta.cdf(0.5, 4.5, 0.5))
+    lower = stats.compare(rows, "model", interval="bayes", base="old", higher_is_better={"exact_match": False})
+    assert lower["probability_better"].item() == pytest.approx(beta.cdf(0.5, 4.5, 0.5))
+    assert "probability_better" not in stats.compare(rows, "model", **how).columns  # type: ignore[arg-type]

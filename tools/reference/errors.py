@@ -44,8 +44,8 @@ def error_page() -> str:
         "Its message states what is wrong, where, and what to write instead.",
         block((errors.__doc__ or "").partition("\n\n")[2].partition("\n\nEach")[0].strip()),
         "## Errors of requests",
-        "A failed request is a row with `error`, not an exception. The next run sends it again. `results.errors()` lists "
-        "failed requests by message.",
+        "A failed request is a row with `error`, not an exception. The next run sends it again. "
+        "`results.errors()` lists failed requests by message.",
         f"A model stops if its first {FIRST_REQUESTS} requests fail with one permanent error: a server's error such as "
         "404, or an exception of the model's function. Transient errors, such as 429, a timeout or a lost connection, "
         "are retried and don't count. All other requests of the model become rows with the same error. Other models of "
