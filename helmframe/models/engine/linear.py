@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
 
-from helmframe.models.engine.memory import is_out_of_memory
+from helmframe.models.engine.memory import has_onednn, is_out_of_memory
 
 # The rows of the timed multiplications, from a step of generation to a packed row; only SMALL ones are timed.
 ROWS = (8, 32, 128)
@@ -44,7 +44,7 @@ def prepack(model: Any) -> list[Timed]:
     """
     import torch
 
-    if model.device.type != "cpu" or not _is_available():
+    if model.device.type != "cpu" or not has_onednn():
         return []
     shapes: dict[tuple[int, int], list[_Site]] = {}
     for parent in model.modules():
@@ -95,15 +95,6 @@ def overall(timings: list[Timed]) -> float:
     work = [timing.inputs * timing.outputs * timing.layers for timing in timings]
     faster = sum(size / max(timing.gain, 1.0) for size, timing in zip(work, timings, strict=True))
     return sum(work) / faster if timings else 1.0
-
-
-def _is_available() -> bool:
-    """Return whether torch has the private operations of its compiler for prepacked layers."""
-    import torch
-
-    return bool(torch.backends.mkldnn.is_available()) and all(  # type: ignore[no-untyped-call]
-        hasattr(torch.ops.mkldnn, name) for name in ("_reorder_linear_weight", "_linear_pointwise")
-    )
 
 
 def _trial_logits(model: Any) -> Any:

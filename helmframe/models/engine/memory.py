@@ -52,6 +52,15 @@ def is_out_of_memory(error: BaseException) -> bool:
     return "out of memory" in text or "allocate memory" in text or "not enough memory" in text
 
 
+def has_onednn() -> bool:
+    """Return whether torch has the private operations of its compiler that multiply float32 by oneDNN."""
+    import torch
+
+    return bool(torch.backends.mkldnn.is_available()) and all(  # type: ignore[no-untyped-call]
+        hasattr(torch.ops.mkldnn, name) for name in ("_reorder_linear_weight", "_linear_pointwise")
+    )
+
+
 # Keys and values of one layer: [heads, tokens, size].
 Layer = tuple[Any, Any]
 

@@ -70,6 +70,34 @@ def test_attention_without_sums_gives_the_same(monkeypatch: pytest.MonkeyPatch) 
     assert_equal(reader, None)
 
 
+@pytest.mark.parametrize("name", ["llama", "gpt2", "qwen3", "deepseek_v3"])
+@pytest.mark.parametrize("tokens", [512, 30])
+@pytest.mark.parametrize("rows", [4, 16, 192])
+def test_attention_in_tiles_of_any_size_gives_the_same(
+    name: str, tokens: int, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attention, "ROWS", rows)
+    monkeypatch.setattr(attention, "_has_faster_tiles", lambda *_: True)
+    for other in ("_cascade", "_joined"):
+        monkeypatch.setattr(attention, other, None)
+    reader = Reader(shapes.made(name))
+    assert reader.choice().way == "packed"
+    reader.tokens = tokens
+    assert_equal(reader, None)
+    assert_equal(reader, 0)
+
+
+def test_attention_in_tiles_is_for_texts_that_are_not_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attention, "_has_faster_tiles", lambda *_: True)
+    monkeypatch.setattr(attention, "LONGEST", 45)
+    reader = Reader(shapes.made("llama"))
+    reader.choice()
+    monkeypatch.setattr(attention, "_tiled", None)
+    with pytest.raises(TypeError):
+        list(reader.read([Wanted([1] * 45, 44)]))
+    assert [part.error for part in reader.read([Wanted([1] * 46, 45)])] == [None]
+
+
 def test_cached_prefixes_equal_the_models_cache() -> None:
     model = shapes.made("llama")
     read = prefill(Reader(model), TEXTS, keep=True)
