@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from helmframe._core.safe_text import get_logger
 from helmframe.models.engine.choice import Choice, Cost, Trial, Way, allowed_choice, checked_choice, cost, expectation
 from helmframe.models.engine.linear import Timed, overall, prepack
-from helmframe.models.engine.memory import Heads, KeyValues, budgets, is_out_of_memory
+from helmframe.models.engine.memory import Heads, KeyValues, budgets, is_out_of_memory, retain_freed
 from helmframe.models.engine.passes import has_choice, of_equal_length, read_packed, read_padded, read_plain
 from helmframe.models.engine.planner import Ids, Limits, Sorted, Step, plan, sort_texts
 
@@ -132,6 +132,8 @@ class Reader:
         if not self.tokens:
             self.tokens, room = budgets(self.model.device)
             self._heads = Heads(room)
+            if self.model.device.type == "cpu":
+                retain_freed()
         trial = None if allowed.way == "plain" else Trial.of(self.model, allowed.max_length)
         if self.lasting and not self._choices:
             self.linears = prepack(self.model)
