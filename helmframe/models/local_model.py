@@ -410,7 +410,9 @@ class _Local:
                 # the files may have changed since tokens were first counted
                 words = self.words.unloaded()
                 devices, folder = self.options.devices(), self.checkpoint.folder
-                engines = [load(folder, words, self.options, device, adapter) for device in devices]
+                engines = [
+                    load(folder, words, self.options, device, adapter, fingerprint=key[0]) for device in devices
+                ]
                 if self.fingerprint() != key[0]:
                     raise SourceBrokenError(f"{self.checkpoint.folder} changed since the run began. Rerun the plan.")
                 loaded = _loaded_models[key] = engines[0] if len(engines) == 1 else Replicas(engines)

@@ -55,10 +55,10 @@ def is_out_of_memory(error: BaseException) -> bool:
     return "out of memory" in text or "allocate memory" in text or "not enough memory" in text
 
 
-# The parameters of glibc's `mallopt`, and their values: the freed bytes that a heap keeps, and the bytes of its largest
+# The parameters of glibc's `mallopt`, and their values: the free bytes of a heap, and the bytes of its largest
 # block. Weights and logits are larger.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
-_KEPT, _LARGEST = 1 << 28, 1 << 25
+_FREE_BYTES, _LARGEST_BLOCK = 1 << 28, 1 << 25
 
 
 def retain_freed() -> None:
@@ -73,8 +73,8 @@ def retain_freed() -> None:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):  # another C library
         return
-    mallopt(_TRIM_THRESHOLD, _KEPT)
-    mallopt(_MMAP_THRESHOLD, _LARGEST)
+    mallopt(_TRIM_THRESHOLD, _FREE_BYTES)
+    mallopt(_MMAP_THRESHOLD, _LARGEST_BLOCK)
 
 
 def has_onednn() -> bool:

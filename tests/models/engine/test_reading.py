@@ -1,7 +1,9 @@
 """What is read in any company is what each text says alone; what is shared is read once."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 import torch
 from transformers import DynamicCache
 
-from helmframe.models.engine import attention
+from helmframe.models.engine import attention, linear
 from helmframe.models.engine.passes import as_cache
 from helmframe.models.engine.reading import Reader, Wanted, prefill
 from tests.models import tiny
@@ -173,6 +175,54 @@ def test_out_of_memory_drops_cached_prefixes_before_batches_shrink() -> None:
     with full(reader, times=2):
         list(reader.read(LAST))
     assert reader.tokens == 8
+
+
+def prepared(fingerprint: str, *, lasting: bool = True, name: str = "llama") -> list[int]:
+    """Of a copy of a model that a new process loads: the tokens of each pass before its first text."""
+    reader = Reader(shapes.made(name), lasting=lasting, fingerprint=fingerprint)
+    read = passes(reader)
+    reader.choice()
+    return read
+
+
+def test_checks_and_timings_are_those_of_an_earlier_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert prepared("a")
+    assert prepared("a") == []
+    assert prepared("b")
+    monkeypatch.setattr(torch, "__version__", "2.999")
+    assert prepared("a")
+
+
+def test_checks_are_repeated_for_weights_that_may_change() -> None:
+    assert prepared("", lasting=True)
+    assert prepared("", lasting=True)
+    assert prepared("a", lasting=False)
+    assert prepared("a", lasting=True)
+
+
+def test_a_check_that_failed_is_repeated() -> None:
+    assert prepared("a", name="gpt_neo")
+    assert prepared("a", name="gpt_neo")
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"choice": {"way": 1}, "cost": 3, "linears": []}'])
+def test_an_unreadable_file_of_checks_is_replaced(content: str, tmp_path: Path) -> None:
+    prepared("a")
+    (file,) = (tmp_path / "engine").iterdir()
+    whole = file.read_text(encoding="utf-8")
+    file.write_text(content, encoding="utf-8")
+    assert prepared("a")
+    assert json.loads(file.read_text(encoding="utf-8")).keys() == json.loads(whole).keys()
+    assert prepared("a") == []
+
+
+def test_replaced_layers_are_those_of_an_earlier_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linear, "GAIN", 0.0)
+    first, second = (Reader(shapes.made("llama"), lasting=True, fingerprint="a") for _ in range(2))
+    assert first.choice() == second.choice()
+    assert first.linears == second.linears
+    assert not any(type(layer) is torch.nn.Linear for layer in second.model.modules())
+    assert_equal(second, 0)
 
 
 def test_out_of_memory_before_the_first_text_says_nothing_about_the_way() -> None:
