@@ -55,8 +55,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     return "out of memory" in text or "allocate memory" in text or "not enough memory" in text
 
 
-# The parameters of glibc's `mallopt`, and their values: the free bytes of a heap, and the bytes of its largest
-# block. Weights and logits are larger.
+# The parameters of glibc's `mallopt`, and their values: the free bytes of a heap, and the bytes of its largest block.
+# Weights and logits are larger.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 _FREE_BYTES, _LARGEST_BLOCK = 1 << 28, 1 << 25
 
