@@ -225,7 +225,12 @@ def new_process(monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
 
     def forgotten() -> list[str]:
         read: list[str] = []
-        monkeypatch.setattr(local_files, "_hashed", lambda path: read.append(path.name) or own(path))
+
+        def hashed(path: Path) -> str:
+            read.append(path.name)
+            return own(path)
+
+        monkeypatch.setattr(local_files, "_hashed", hashed)
         monkeypatch.setattr(local_files, "_digests", {})
         monkeypatch.setattr(local_files, "_unverified", set())
         local_model._recent.clear()
