@@ -11,6 +11,7 @@ the branch `refs/convert/parquet`, also served as `~parquet`.
 import json
 import re
 import threading
+from base64 import b64decode
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -70,6 +71,7 @@ class Hub:
         faults: Statuses for the next requests; a fault is used once.
         failing: Statuses for all requests.
         requests: The requests so far.
+        objects: SHA-256 → the uploaded LFS objects.
     """
 
     repositories: Mapping[str, Path | Mapping[str, bytes]]
@@ -86,6 +88,7 @@ class Hub:
     faults: list[Fault] = field(default_factory=list)
     failing: list[Fault] = field(default_factory=list)
     requests: list[Request] = field(default_factory=list)
+    objects: dict[str, bytes] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def branches(self, repository: str) -> dict[str, Path | Mapping[str, bytes]]:
@@ -251,11 +254,20 @@ def handler(hub: Hub, base: str = "") -> type[BaseHTTPRequestHandler]:
 
         def do_POST(self) -> None:
             path = unquote(urlsplit(self.path).path)
-            text = self.rfile.read(int(self.headers["Content-Length"])).decode()
+            text = self._body().decode()
             if self._interrupted(path):
                 return
+            if path == "/api/repos/create" or re.search(r"/(preupload|commit)/main$|/objects/batch$", path):
+                self._write(path, text)
+                return
+            if path == "/api/validate-yaml":
+                self._json({"warnings": [], "errors": []})
+                return
             match = re.fullmatch(rf"{_API}/paths-info/(.+)", path)
-            files = self._files(match[1], match[2]) if match else None
+            if match is None:
+                self._refuse(404, "", "Sorry, we can't find the page you are looking for.")
+                return
+            files = self._files(match[1], match[2])
             if files is None:
                 return
             form = json.loads(text)["paths"] if text.startswith("{") else parse_qs(text)["paths"]
@@ -265,6 +277,64 @@ def handler(hub: Hub, base: str = "") -> type[BaseHTTPRequestHandler]:
                 if name in files.paths or any(path.startswith(f"{name}/") for path in files.paths)
             ]
             self._json(entries)
+
+        def do_PUT(self) -> None:
+            hub.objects[self.path.rpartition("/")[2]] = self._body()
+            self.send_bytes(b"", {})
+
+        def _body(self) -> bytes:
+            if "Content-Length" in self.headers:
+                return self.rfile.read(int(self.headers["Content-Length"]))
+            parts = []
+            while size := int(self.rfile.readline(), 16):
+                parts.append(self.rfile.read(size + 2)[:-2])
+            self.rfile.readline()
+            return b"".join(parts)
+
+        def _write(self, path: str, text: str) -> None:
+            """Create a data set, or add files to it."""
+            if self._token() != hub.token:
+                self._refuse(401, "", "Invalid username or password.")
+                return
+            if path == "/api/repos/create":
+                fields = json.loads(text)
+                name = f"{fields['organization']}/{fields['name']}"
+                created = {"url": f"{hub.endpoint}/datasets/{name}", "id": "0" * 24, "name": name}
+                if hub.branches(name):
+                    self.send_bytes(json.dumps({**created, "error": "You already created it"}).encode(), {}, 409)
+                    return
+                hub.repositories = {**hub.repositories, name: {}}
+                hub.private |= {name} if fields.get("private") or fields.get("visibility") == "private" else set()
+                self._json(created)
+                return
+            if path.endswith("/objects/batch"):
+                objects = [
+                    {**item, "actions": {"upload": {"href": f"{hub.endpoint}/upload/{item['oid']}"}}}
+                    for item in json.loads(text)["objects"]
+                ]
+                self._json({"transfer": "basic", "objects": objects})
+                return
+            name = re.match(_API, path)[1]  # type: ignore[index]
+            if "/preupload/" in path:
+                modes = [
+                    {
+                        "path": item["path"],
+                        "uploadMode": "lfs" if item["path"].endswith(LFS_SUFFIXES) else "regular",
+                        "shouldIgnore": False,
+                    }
+                    for item in json.loads(text)["files"]
+                ]
+                self._json({"files": modes})
+                return
+            files = dict(hub.repositories[name])  # type: ignore[arg-type]
+            for line in map(json.loads, text.splitlines()):
+                value = line["value"]
+                if line["key"] == "file":
+                    files[value["path"]] = b64decode(value["content"])
+                elif line["key"] == "lfsFile":
+                    files[value["path"]] = hub.objects[value["oid"]]
+            hub.repositories = {**hub.repositories, name: files}
+            self._json({"commitUrl": f"{hub.endpoint}/datasets/{name}/commit/{COMMIT}", "commitOid": COMMIT})
 
         def _interrupted(self, path: str) -> bool:
             """Record a request, and send a fault, a redirect or a refused token in place of a response."""

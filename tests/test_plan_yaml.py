@@ -86,7 +86,7 @@ adapters = st.fixed_dictionaries(
         "sample_train": st.booleans(),
     },
 )
-warmth = numbers.map(abs)
+warmth = st.integers(0, 2**64 - 1) | st.floats(min_value=0, allow_nan=False)
 decodings = st.fixed_dictionaries(
     {},
     optional={

@@ -50,7 +50,7 @@ def helm_scores(scores: pl.LazyFrame, completions: pl.LazyFrame, names: Sequence
         names: The metrics of the scores. All scores of unregistered metrics, such as another tool's, are part of the
             result.
     """
-    outputs = {metric.name: _output_of(metric) for metric in _registered(names) if metric.level == "output"}
+    outputs = dict(_outputs(names))
     likeliest = [name for name, output in outputs.items() if output == "likeliest"]
     first = [name for name, output in outputs.items() if output == "first"]
     columns = completions.collect_schema().names()
@@ -67,10 +67,14 @@ def helm_scores(scores: pl.LazyFrame, completions: pl.LazyFrame, names: Sequence
     )
 
 
-def _registered(names: Sequence[str]) -> Iterator[Metric]:
+def _outputs(names: Sequence[str]) -> Iterator[tuple[str, str | None]]:
+    """Yield the metrics of one output, and which output HELM counts."""
     for name in names:
-        with suppress(HelmframeError):  # not a metric, or one whose package isn't installed
-            yield resolve_metrics([name])[0]
+        # not a metric, or one that needs a package or an argument; the names don't have arguments
+        with suppress(HelmframeError):
+            (metric,) = resolve_metrics([name])
+            if metric.level == "output":
+                yield metric.name, _output_of(metric)
 
 
 def _output_of(metric: Metric) -> str | None:

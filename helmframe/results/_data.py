@@ -35,6 +35,7 @@ from helmframe.results._pairing import ScoringOptions
 from helmframe.stats.frames import STOPPED, map_chunks
 from helmframe.stats.table import AXES, add_pooled, pooled_axes
 from helmframe.store import Address, RunFolder, address_of
+from helmframe.store.files import download, is_on_hub
 from helmframe.store.run_cache import Unfinished, unfinished
 
 INSTANCE = ("scenario", "instance_id")
@@ -386,7 +387,7 @@ class ResultsData:
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """Load results from a run's folder, on disk or in a bucket: `s3://bucket/…`.
+        """Load results from a run's folder: on disk, in a bucket (`s3://…`), or on the Hub (`hf://datasets/…`).
 
         A run that was killed has the completions that it stored. Completions of unfinished shards have no scores.
 
@@ -402,6 +403,8 @@ class ResultsData:
         if not isinstance(path, str | Path):
             raise ArgumentError(f"load({path!r}): path must be the folder of a run or of results.to_parquet(folder).")
         address = address_of(path)
+        if is_on_hub(address):
+            address = download(str(address))
         if isinstance(address, Path) and address.is_file():
             raise ArgumentError(f"load({str(path)!r}): this is a file. Results are a folder with a manifest.json.")
         folder = RunFolder(address)
@@ -602,8 +605,8 @@ def with_overlap(results: ResultsData, overlap: pl.DataFrame | None) -> ResultsD
     return changed
 
 
-def folder_description() -> dict[str, str]:
-    """Return the files that describe an exported folder: name → text."""
+def folder_description(shown: Sequence[str]) -> dict[str, str]:
+    """Return the files that describe an exported folder: name → text; the Hub shows the tables `shown`."""
     tables = {
         name: {
             "grain": table.grain,
@@ -619,6 +622,11 @@ def folder_description() -> dict[str, str]:
             "dtype": "Int64", "meaning": "number of the completion, which joins scores and completions", "unit": "",
         }  # fmt: skip
     lines = [
+        "---",
+        "configs:",
+        *(f"- config_name: {name}\n  data_files: {name}/**/*.parquet" for name in shown),
+        "---",
+        "",
         "# Results of helmframe",
         "",
         "Each table is a folder of Parquet files. `schema.json` describes the columns; columns that start with `data_`",

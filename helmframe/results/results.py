@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import polars as pl
@@ -17,7 +18,7 @@ from helmframe.results._comparison import register_loader
 from helmframe.results._data import TABLES, ResultsData, folder_description, reader_of
 from helmframe.results.charts import Plot
 from helmframe.store import Address, RunFolder, address_of, below, listing, write_text
-from helmframe.store.files import write
+from helmframe.store.files import is_on_hub, upload, write
 
 
 @dataclass(frozen=True, repr=False)
@@ -240,6 +241,10 @@ class Results(ResultsData):
         schema.json describe the columns, and so do the fields of each file. The manifest is in each file's footer (key
         "helmframe") and in manifest.json, which is written last and completes the folder.
 
+        `hf://datasets/OWNER/NAME` or a folder in it uploads the folder to the Hugging Face Hub, in one commit. A data
+        set that doesn't exist is created as a private one. Completions may have rows of data that is not public:
+        check its terms before you publish the data set.
+
         >>> import tempfile
         >>> import helmframe as hf
         >>> results = hf.scenario("sampler").where(subject="music").limit(4).generate(hf.models.oracle()).score()
@@ -251,6 +256,11 @@ class Results(ResultsData):
             StoreError: The folder isn't empty, or isn't writable.
         """
         target = address_of(folder)
+        if is_on_hub(target):
+            with TemporaryDirectory() as temporary:
+                self.to_parquet(Path(temporary, "results"))
+                upload(Path(temporary, "results"), str(target))
+            return target
         if listing(target):
             raise StoreError(f"to_parquet(): folder {target} isn't empty. Write another folder.")
         copied = RunFolder(target)
@@ -265,7 +275,8 @@ class Results(ResultsData):
         for name, rows in (("verdicts", self.verdicts), ("helm_stats", self.helm_stats)):
             copied.add_exported(TABLES[name], conform(rows.collect(), TABLES[name], name), self.manifest)
         copied.add("prefixes", "all", self.prefixes.unique("prefix_id", maintain_order=True).collect())
-        for name, text in folder_description().items():
+        tables = [name for name in ("scores", "completions", "verdicts") if listing(below(target, name))]
+        for name, text in folder_description(tables).items():
             write_text(text, below(target, name))
         copied.write_manifest(self.manifest)
         return target

@@ -316,6 +316,79 @@ def remove(addresses: Sequence[Address]) -> None:
             _attempt(lambda: filesystem.rm(paths), remote[0], "write to", missing_ok=True)
 
 
+def is_on_hub(address: Address) -> bool:
+    """Return whether an address is on the Hugging Face Hub."""
+    return isinstance(address, str) and address.startswith("hf://")
+
+
+def upload(folder: Path, address: str) -> None:
+    """Upload a folder to a data set on the Hugging Face Hub, in one commit.
+
+    A data set that doesn't exist is created as a private one.
+
+    Raises:
+        StoreError: The address isn't a folder of a data set, or isn't empty; or the Hub refuses or can't be reached.
+    """
+    from huggingface_hub import HfApi
+
+    repository, path = _hub_folder(address)
+
+    def send() -> None:
+        api = HfApi(endpoint=config.hub_endpoint())
+        api.create_repo(repository, repo_type="dataset", private=True, exist_ok=True)
+        if api.file_exists(repository, f"{path}/manifest.json".lstrip("/"), repo_type="dataset"):
+            raise StoreError(f"{address} isn't empty. Write another folder.")
+        api.upload_folder(
+            repo_id=repository, repo_type="dataset", folder_path=folder, path_in_repo=path or None,
+            commit_message="Add results of helmframe",
+        )  # fmt: skip
+
+    _attempt_hub(send, address, "write")
+
+
+def download(address: str) -> Path:
+    """Return the cached copy of a folder on the Hugging Face Hub, which is downloaded if it has changed.
+
+    Raises:
+        StoreError: The address isn't a folder of a data set, or the Hub refuses or can't be reached.
+    """
+    from huggingface_hub import snapshot_download
+
+    repository, path = _hub_folder(address)
+
+    def fetch() -> str:
+        patterns = f"{path}/*" if path else "*"
+        return snapshot_download(
+            repository, repo_type="dataset", endpoint=config.hub_endpoint(), allow_patterns=patterns
+        )
+
+    return Path(_attempt_hub(fetch, address, "read"), path)
+
+
+def _hub_folder(address: str) -> tuple[str, str]:
+    """Return the repository of an address, and the folder in it."""
+    match = re.fullmatch(r"hf://datasets/([^/@]+/[^/@]+)((?:/(?!\.\.?(?:/|$))[^/]+)*)", address)
+    if match is None:
+        raise StoreError(
+            f"Invalid address {address}. Write hf://datasets/OWNER/NAME or hf://datasets/OWNER/NAME/FOLDER."
+        )
+    return match[1], match[2].lstrip("/")
+
+
+def _attempt_hub(action: Callable[[], T], address: str, doing: str) -> T:
+    """Return the result of an action on the Hub, whose client retries transient failures."""
+    # a RuntimeError has the failure of an upload as its cause
+    failures: tuple[type[BaseException], ...] = (RuntimeError, *_failures(address))
+    try:
+        return action()
+    except StoreError:
+        raise
+    except failures as error:
+        message = _error_line(error.__cause__ or error)
+    # Raised outside of `except`: traceback and context must not hold the client's frames with credentials.
+    raise StoreError(f"can't {doing} {address}: {message}.\n{_HUB_ADVICE}")
+
+
 def _walk(folder: Path) -> Iterator[File]:
     for entry, name in _entries(folder, ""):
         with suppress(FileNotFoundError):
@@ -481,7 +554,12 @@ def _remote_failures() -> tuple[type[BaseException], ...]:
         from botocore.exceptions import BotoCoreError, ClientError
 
         kinds += [BotoCoreError, ClientError]
-    for library, name in (("aiohttp", "ClientError"), ("httpx", "HTTPError"), ("urllib3.exceptions", "HTTPError")):
+    for library, name in (
+        ("aiohttp", "ClientError"),
+        ("httpx", "HTTPError"),
+        ("httpx2", "HTTPError"),
+        ("urllib3.exceptions", "HTTPError"),
+    ):
         if importlib.util.find_spec(library.partition(".")[0]) is not None:
             kinds.append(getattr(importlib.import_module(library), name))
     return tuple(kinds)
@@ -509,6 +587,7 @@ def _filesystem(options: S3Options, process: int) -> Any:  # noqa: ARG001
     return filesystem
 
 
+_HUB_ADVICE = "Set HF_TOKEN to a token that may use this data set, or run: hf auth login."
 _ADVICE = (
     "Check HELMFRAME_STORE, the server's address in AWS_ENDPOINT_URL or hf.configure(s3_endpoint=…), and "
     "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or AWS_PROFILE). Then rerun the plan to resume."

@@ -23,6 +23,7 @@ from helmframe.models.batch_api import BatchApi, as_chat_reply, as_message_reque
 from helmframe.models.model import Model
 from helmframe.models.protocol import from_any
 from helmframe.results import Results
+from helmframe.store import write_text
 from tests.models.batch_server import BatchServer, Body, RefusedError, letter, serving_batches
 
 KEY = "sk-canary-0123456789abcdef"
@@ -277,9 +278,10 @@ def test_a_batch_that_another_process_submits_is_waited_for(
     state = BatchApi.state
     monkeypatch.setattr(BatchApi, "state", sees)
     run = letters(5).generate(batch(server)).submit(fresh=True)
-    time.sleep(0.5)
+    wait_until(lambda: run.progress().height == 1 and run.progress()["batches"][0] is not None)
+    time.sleep(0.2)
     assert (polls, server.count("POST", "/batches")) == ([], 1)
-    file.write_text(json.dumps(record))
+    write_text(json.dumps(record), file)  # in one step, because the run reads it all the time
     assert errors(run.wait(60)) == []
     assert (len(polls) > 0, server.count("POST", "/batches")) == (True, 1)
 

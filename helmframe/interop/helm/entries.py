@@ -119,6 +119,8 @@ def read_conf(path: str | Path, *, allow_substitution: bool = False, trusted: bo
         raise SpecError.at(path, "", f"can't be read: {error.strerror or error}.") from None
     except UnicodeDecodeError as error:
         raise SpecError.at(path, "", f"the file must be UTF-8 text (invalid byte at position {error.start}).") from None
+    except RecursionError:
+        raise SpecError.at(path, "", f"its lists and objects are nested too deeply. Write: {_EXAMPLE}") from None
     except (ConfigException, ParseBaseException) as error:
         raise SpecError.at(path, "", f"invalid HOCON: {_first_line(error)}\nWrite: {_EXAMPLE}") from None
     rows = conf.get("entries", None) if isinstance(conf, Mapping) else None

@@ -121,6 +121,12 @@ def test_an_invalid_conf_file_raises_with_file_and_key(tmp_path: Path, text: str
     assert message in str(error.value)
 
 
+@pytest.mark.parametrize(("opened", "closed", "depth"), [("{a:", "}", 50), ("[", "]", 20_000)])
+def test_a_deep_conf_file_raises(tmp_path: Path, opened: str, closed: str, depth: int) -> None:
+    with pytest.raises(SpecError, match="nested too deeply"):
+        read_conf(conf(tmp_path, f"entries: {opened * depth}{closed * depth}"))
+
+
 def test_a_missing_conf_file_raises(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="can't be read: No such file or directory"):
         read_conf(tmp_path / "nowhere.conf")

@@ -252,6 +252,13 @@ def test_bias_has_helms_names_and_count_0_where_no_group_occurs(tmp_path: Path) 
     assert metrics_of(files["run_spec"]["metric_specs"], "generation") == metrics
 
 
+def test_a_metric_with_an_argument_is_written(tmp_path: Path) -> None:
+    toxicity = hf.metrics.toxicity(classifier=lambda texts: [0.25] * len(texts))
+    plan = hf.scenario("sampler").where(subject="music").limit(4).generate(hf.models.oracle()).metrics(toxicity)
+    read = hf.read_helm(plan.score().to_helm(tmp_path / "out"))
+    assert read.value("toxicity") == 0.25
+
+
 def test_repeats_are_no_trials(tmp_path: Path) -> None:
     plan = hf.scenario("sampler").where(subject="music").limit(1).adapt(trials=2, repeats=3).metrics("exact_match")
     files = written(plan.generate("oracle()").score(), tmp_path / "suite")
