@@ -306,11 +306,14 @@ def _tiled(packed: Packed, query: Any, key: Any, value: Any, head: Layer | None,
     # rows of a group are (token, head), so that the rows of a tile are neighbours
     rows = (query[0] * scale).view(groups, repeats, tokens, size).transpose(1, 2).reshape(groups, -1, size)
     output = query.new_empty(groups, tokens * repeats, value_size)
+    starts = [[], []] if head is None else [[states] for states in head]
     for low, high, first, mask in packed.tiles(repeats):
         span = slice(low * repeats, high * repeats)
-        keys, values = (states[0, :, first:high] for states in (key, value))
-        if head is not None:
-            keys, values = (torch.cat(pair, dim=1) for pair in zip(head, (keys, values), strict=True))
+        # in memory of their own, because oneDNN is slow with the strides of a row that is split into heads
+        keys, values = (
+            torch.cat([*before, states[0, :, first:high]], dim=1) if before else states[0, :, first:high].contiguous()
+            for before, states in zip(starts, (key, value), strict=True)
+        )
         for group in range(groups):
             scores = multiply(rows[group, span], keys[group], None, "none", [], "")
             scores[:, packed.length :] += mask
@@ -338,25 +341,32 @@ def _has_faster_tiles(dtype: Any, heads: int, groups: int, key_size: int, value_
 
     if dtype != torch.float32 or not has_onednn():
         return False
-    texts = [np.array([0, *[number] * (TIMED // 4)]) for number in range(4)]
     draw = torch.Generator().manual_seed(0)
-    head = [torch.randn(groups, TIMED_HEAD, size, generator=draw) for size in (key_size, value_size)]
-    packed = Packed([(head[0], head[1])], TIMED_HEAD, [build_block([text], 1) for text in texts], keep=False)
+    blocks = [build_block([np.full(TIMED // 4, number)], 0) for number in range(4)]
     # in the layout of a model, which computes all heads of a token at once
-    query, key, value = (
-        torch.randn(1, TIMED, count, size, generator=draw).transpose(1, 2)
-        for count, size in ((heads, key_size), (groups, key_size), (groups, value_size))
+    query, key, value, *head = (
+        torch.randn(tokens, count, size, generator=draw).transpose(0, 1)
+        for tokens, count, size in (
+            (TIMED, heads, key_size),
+            (TIMED, groups, key_size),
+            (TIMED, groups, value_size),
+            (TIMED_HEAD, groups, key_size),
+            (TIMED_HEAD, groups, value_size),
+        )
     )
-    with_lse = key_size == value_size
-    ways = (_tiled, _cascade if with_lse else _joined)
-    times = [[_seconds(way, packed, query, key, value) for way in ways] for _ in range(1 + TURNS)][1:]
-    tiled, other = (min(seconds) for seconds in zip(*times, strict=True))
+    passes = [Packed((), 0, blocks, keep=False), Packed([(head[0], head[1])], TIMED_HEAD, blocks, keep=False)]
+    ways = (_tiled, _cascade if key_size == value_size else _joined)
+    times = [
+        [[_seconds(way, packed, query[None], key[None], value[None]) for way in ways] for packed in passes]
+        for _ in range(1 + TURNS)
+    ][1:]
+    tiled, other = np.array(times).min(axis=0).sum(axis=0)
     return bool(tiled < other)
 
 
 def _seconds(way: Any, packed: Packed, query: Any, key: Any, value: Any) -> float:
     started = time.perf_counter()
-    way(packed, query, key, value, packed.head[0], None)
+    way(packed, query, key, value, packed.head[0] if packed.length else None, None)
     return time.perf_counter() - started
 
 
