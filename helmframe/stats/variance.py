@@ -478,7 +478,7 @@ def _flips(grid: Grid, up: bool, ci: float) -> tuple[Flags, Flags, Flags]:
     observed = (difference > 1e-12).any(axis=0) & (difference < -1e-12).any(axis=0)
     certain = (signs > 0).any(axis=0) & (signs < 0).any(axis=0)
     stable = (signs > 0).all(axis=0) | (signs < 0).all(axis=0)
-    return certain, observed, ~stable
+    return np.asarray(certain), np.asarray(observed), ~np.asarray(stable)
 
 
 def _no_flips(grid: Grid) -> tuple[Flags, Flags, Flags]:
@@ -486,7 +486,8 @@ def _no_flips(grid: Grid) -> tuple[Flags, Flags, Flags]:
     n_models = grid.mean.shape[0]
     difference = grid.mean.T[:, :, None] - grid.mean.T[:, None, :]
     observed = (difference > 1e-12).any(axis=0) & (difference < -1e-12).any(axis=0)
-    return np.zeros((n_models, n_models), dtype=np.bool_), observed, np.ones((n_models, n_models), dtype=np.bool_)
+    shape = (n_models, n_models)
+    return np.zeros(shape, dtype=np.bool_), np.asarray(observed), np.ones(shape, dtype=np.bool_)
 
 
 COMPONENTS = {

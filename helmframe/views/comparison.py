@@ -163,9 +163,10 @@ def _percents(low: float | None, high: float | None) -> str:
 def _sensitivity_notes(table: pl.DataFrame) -> list[str]:
     more = table.height - MOST_ROWS
     dropped = int(table["n_dropped"].max() or 0)  # type: ignore[arg-type]
+    n_levels = int(table["n_levels"].max() or 0)  # type: ignore[arg-type]
     return [
         *([f"{more:,} more rows"] if more > 0 else []),
-        f"over {table['n_levels'].max()} levels; sd: without the noise of the sample of instances",
+        f"over {n_levels} levels; sd: without the noise of the sample of instances",
         f"interval: {'; '.join(table['interval'].unique(maintain_order=True))}",
         *([f"dropped because a score is missing: up to {dropped:,} instances per row"] if dropped else []),
         f"all {table.width} columns: .frame",

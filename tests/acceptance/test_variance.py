@@ -57,7 +57,7 @@ def right_or_wrong(n: int, settings: int, sd: float) -> tuple[Draw, dict[str, fl
 
     def draw(random: np.random.Generator) -> Floats:
         shift = random.normal(0, sd, (1, settings)).clip(-0.14, 0.14)
-        return (random.random((n, settings)) < random.choice(p, (n, 1)) + shift).astype(float)
+        return np.asarray(random.random((n, settings)) < random.choice(p, (n, 1)) + shift, dtype=np.float64)
 
     return draw, {"instance": p.var(), "setting": shifts, "residual": (p * (1 - p)).mean() - shifts}
 

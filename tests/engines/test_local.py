@@ -172,7 +172,7 @@ def test_a_model_that_a_server_does_not_have_stops_and_another_model_continues()
         results = plan.score()
         assert FIRST_REQUESTS <= len(server.asked) < FIRST_REQUESTS + IN_FLIGHT
     assert counts_by_model(results) == {"gone": (0, N_ROWS), "good": (N_ROWS, 0)}
-    errors = results.errors().frame
+    errors = results.errors()
     assert errors["error"].str.contains("HTTP 404: model gone was removed in 2025").all()
     first, second = str(results).splitlines()[:2]
     assert first.startswith("gone stopped: its first requests all failed with one permanent error, and ")

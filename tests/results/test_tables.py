@@ -366,7 +366,7 @@ def test_fields_of_a_grid_are_columns_with_their_type() -> None:
 
 def _repeated(**columns: list[str]) -> hf.Plan:
     rows = {"q": [f"q{index % 40}" for index in range(50)], "a": ["yes"] * 50, "half": ["x", "y"] * 25, **columns}
-    options = {"cluster": "group"} if "group" in columns else {}
+    options: dict[str, Any] = {"cluster": "group"} if "group" in columns else {}
     plan = hf.scenario(pl.DataFrame(rows), input="q", references="a", name="quiz", **options)
     return plan.adapt(shots=0).metrics("exact_match").generate({"m": hf.models.noisy(0.7), "n": hf.models.noisy(0.6)})
 

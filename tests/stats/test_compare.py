@@ -239,7 +239,7 @@ def test_without_equivalence_the_columns_are_those_of_a_comparison() -> None:
     assert "verdict" not in stats.compare(scores, "model", higher_is_better={"score": True}).columns
     for margin in (0, -1, float("nan"), True, "0.1"):
         with pytest.raises(ArgumentError, match="equivalence must be a margin > 0"):
-            stats.compare(scores, "model", higher_is_better={"score": True}, equivalence=margin)
+            stats.compare(scores, "model", higher_is_better={"score": True}, equivalence=margin)  # type: ignore[arg-type]
 
 
 def test_bayes_intervals_of_a_difference_have_a_probability(scores: Build) -> None:

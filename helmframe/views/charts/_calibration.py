@@ -172,5 +172,4 @@ def calibration_of_results(
     """
     source = Source(results)
     completions = source.results.completions
-    options = {"confidence": confidence, "bins": bins, "facet": facet, "models": source.models}
-    return calibration(completions, **options, mode=mode)
+    return calibration(completions, confidence=confidence, bins=bins, facet=facet, models=source.models, mode=mode)

@@ -98,12 +98,12 @@ def robustness(
     rows = rows_of(table, [column for column in keys if column in table.columns and column != "model"], models)
     rows = sorted_rows(rows, sort, "change")
     ends = [pl.col(column) for column in ("original", "perturbed", "worst")]
-    columns: dict[str, Any] = {
+    ranges: dict[str, Any] = {
         "low": pl.min_horizontal(ends),
         "high": pl.max_horizontal(ends),
         "change_text": _change_texts(rows.data),
     }
-    rows = replace(rows, data=rows.data.with_columns(**columns))
+    rows = replace(rows, data=rows.data.with_columns(**ranges))
     position = row_encoding(rows, mode)
     title = axis_title(name, metrics)
     scale = alt.Scale(domain=[0, 1]) if unit_of(name, metrics) == "fraction" else alt.Scale(zero=False, nice=True)
@@ -292,7 +292,7 @@ def sensitivity(
     texts = text_column(rows, "spread_text", "sd over levels", mode)
     chart = LayerChart(layer=[lines, marks, *texts]).properties(width=WIDTH, height=height(rows))
     notes = [
-        f"over {table['n_levels'].max()} levels of the same instances",
+        f"over {max(table['n_levels'].to_list())} levels of the same instances",
         "sd over levels: without the noise of the sample of instances, with its interval",
     ]
     drawn: Drawn = apply_theme(chart, mode, f"{name}, lowest to highest", [*notes, *rows.notes], legend_at=130)

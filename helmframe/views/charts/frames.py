@@ -82,8 +82,9 @@ def stats_of(
         for name in by:
             if name not in columns:
                 raise UnknownNameError.among("column of these scores", name, columns)
-    columns = axes_of(frame) if by is None else by
-    return table(frame, columns, metrics=metric, pool=pool, fractions=fractions_of(frame, metrics))
+    return table(
+        frame, axes_of(frame) if by is None else by, metrics=metric, pool=pool, fractions=fractions_of(frame, metrics)
+    )
 
 
 def fractions_of(frame: Frame, metrics: Metrics | None) -> list[str] | None:

@@ -215,9 +215,10 @@ def cells(
     rows = -(-len(panels) // columns)
     columns = -(-len(panels) // rows)
     chart = FacetChart(data=data, spec=view, facet=head, columns=columns)
-    for axis in ("x", "y"):
-        if data.select("panel", axis).n_unique() < len(panels) * data[axis].n_unique():  # empty rows or columns
-            chart = chart.resolve_scale(**{axis: "independent"})
+    for name in ("x", "y"):
+        if data.select("panel", name).n_unique() < len(panels) * data[name].n_unique():  # empty rows or columns
+            resolved: dict[str, Any] = {name: "independent"}
+            chart = chart.resolve_scale(**resolved)
     # otherwise axes would be drawn below a missing panel
     return chart if rows * columns == len(panels) else chart.resolve_axis(x="independent", y="independent")
 
