@@ -126,23 +126,41 @@ class Plan:
             check_where(spec, row_conditions, self._spec.data)
         return self._with(filters=self._spec.filters + tuple(filters))
 
-    def sample(self, n: int, seed: int = 0, *, order: str | None = None) -> "Plan":
-        """Return the plan over a random sample of instances, n per subset.
+    def sample(
+        self,
+        n: int,
+        seed: int = 0,
+        *,
+        order: str | None = None,
+        like: "Results | Mapping[str, Sequence[str]] | None" = None,
+    ) -> "Plan":
+        """Return the plan over a random sample of instances, n per subset; or over n that predict the full score.
+
+        With `like`, n instances of each scenario are chosen that predict the score on all instances best, from the
+        scores of the models of an earlier run. `results.full_scores(like=earlier)` then returns the prediction with its
+        interval, and `earlier.subset_errors(n)` its cross-validated error. Scores of the subset itself, as in `table`,
+        are not those of a random sample.
 
         Args:
-            n: The number of instances of each subset.
+            n: The number of instances of each subset; with `like`, of each scenario.
             seed: The seed of the sample.
             order: "keyed" hashes each instance id with the seed, so that the sample doesn't depend on the other
                 instances. "helm" samples as HELM does, over its evaluation splits (valid and test together). Default
                 "keyed", and "helm" in a plan with `compat="helm"`.
+            like: Results of at least 5 models on all instances, or {scenario: ids} of chosen instances.
 
         Raises:
-            ArgumentError: `n` isn't an integer ≥ 1, or `order` is unknown.
+            ArgumentError: `n` isn't an integer ≥ 1, `order` is unknown, or `like` is invalid.
+            NotComparableError: Fewer than 5 models of `like` have scores of nearly all instances.
 
         >>> import helmframe as hf
         >>> hf.scenario("sampler").where(subject=["music", "biology"]).sample(3, seed=1).instances().collect().height
         6
         """
+        if like is not None:
+            if order is not None:
+                raise ArgumentError(f"sample(order={order!r}, like=…): chosen instances have no order. Remove order.")
+            return self._with(sampling=Sample(_count("sample", n), 0, "chosen", _chosen(like, n)))
         order = order or ("helm" if self._spec.compat == "helm" else "keyed")
         if not is_integer(seed):
             raise ArgumentError(f"sample(seed={seed!r}): seed must be an integer.")
@@ -258,6 +276,10 @@ class Plan:
 
         A list of values of a decoding parameter is a grid (`temperature=[0, .7]`), and a dict is a grid with names
         (`temperature={"greedy": 0, "warm": .7}`). None removes the parameter.
+
+        A failed request is a row with `error`. A model stops if its first 50 requests fail with one permanent error,
+        such as HTTP 404 or an exception of its function. Its other requests become rows with the same error, and other
+        models continue. Transient errors don't count.
 
         Args:
             model: Anything that generates text (see `hf.model`), a list of them, or {name: model}.
@@ -761,6 +783,24 @@ def _any_model() -> Model:
         return [str(prompt) for prompt in prompts]
 
     return Model("any", "any", generate, str, durable=False, takes=None, media=True, loglikelihood=generate)
+
+
+def _chosen(like: "Results | Mapping[str, Sequence[str]]", n: int) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Return the ids of the chosen instances of each scenario, sorted."""
+    from helmframe.results import Results  # late: with NumPy
+    from helmframe.results._boards import chosen_instances
+
+    if not isinstance(like, Results | Mapping):
+        raise ArgumentError(
+            f"sample(like={like!r:.80}): like must be results of an earlier run, or {{scenario: [instance_id, …]}}."
+        )
+    ids = chosen_instances(like, n) if isinstance(like, Results) else like
+    for scenario, names in ids.items():
+        if isinstance(names, str) or not all(isinstance(name, str) for name in names) or not 0 < len(names) <= n:
+            raise ArgumentError(
+                f"sample({n}, like=…): scenario {scenario!r} must have a list of 1 to {n:,} instance ids."
+            )
+    return tuple((str(scenario), tuple(sorted(names))) for scenario, names in sorted(ids.items()))
 
 
 def _equality(column: str, value: Any) -> Condition:

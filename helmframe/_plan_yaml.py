@@ -102,7 +102,11 @@ def _plan_keys(plan: PlanSpec, *, objects: bool) -> dict[str, Any]:
         ]
     if plan.sampling is not None:
         n, seed, order = plan.sampling.n, plan.sampling.seed, plan.sampling.order
-        keys |= {"limit": n} if order == "first" else {"sample": {"n": n, "seed": seed, "order": order}}
+        if order == "chosen":
+            chosen = {scenario: list(ids) for scenario, ids in plan.sampling.instances}
+            keys |= {"sample": {"n": n, "like": chosen}}
+        else:
+            keys |= {"limit": n} if order == "first" else {"sample": {"n": n, "seed": seed, "order": order}}
     if plan.perturbations:
         variants = [
             object_text(f"the model of perturbation {variant.name!r}", variant.name, f"perturb({variant.name})")
@@ -212,12 +216,14 @@ def load_steps(source: str | Path | Mapping[str, Any], *, trusted: bool = False)
     if "sample" in plan:
         sample = {"n": plan["sample"]} if isinstance(plan["sample"], int) else plan["sample"]
         sample = _mapping(file, "sample", sample, "n: 50, seed: 0")
-        _check_keys(file, "sample", sample, ("n", "seed", "order"))
+        _check_keys(file, "sample", sample, ("n", "seed", "order", "like"))
         sample_options: dict[str, Any] = {"n": _whole(file, "sample.n", sample.get("n"))}
         if "seed" in sample:
             sample_options["seed"] = _whole(file, "sample.seed", sample["seed"])
         if "order" in sample:
             sample_options["order"] = _text(file, "sample.order", sample["order"])
+        if "like" in sample:
+            sample_options["like"] = _mapping(file, "sample.like", sample["like"], "gsm8k: [id1, id2]")
         yield Step("sample", (), sample_options, file)
     if "limit" in plan:
         yield Step("limit", (_whole(file, "limit", plan["limit"]),), {}, file)

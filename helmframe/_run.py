@@ -222,6 +222,9 @@ class Run:
     def _ipython_display_(self) -> None:
         render(self, "display")
 
+    def _display_(self) -> Any:
+        return render(self, "marimo")  # marimo calls it
+
     def _repr_html_(self) -> str:
         return str(render(self, "html"))
 

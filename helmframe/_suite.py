@@ -56,7 +56,14 @@ class Suite:
         """
         return map_plans(self, lambda plan: plan.where(*conditions, **equals))
 
-    def sample(self, n: int, seed: int = 0, *, order: str | None = None) -> "Suite":
+    def sample(
+        self,
+        n: int,
+        seed: int = 0,
+        *,
+        order: str | None = None,
+        like: "Results | Mapping[str, Sequence[str]] | None" = None,
+    ) -> "Suite":
         """Return the suite over a random sample of instances, n per subset. See `Plan.sample`.
 
         >>> import helmframe as hf
@@ -64,7 +71,7 @@ class Suite:
         >>> suite.instances().collect().height  # of one subset and of eight
         18
         """
-        return map_plans(self, lambda plan: plan.sample(n, seed, order=order))
+        return map_plans(self, lambda plan: plan.sample(n, seed, order=order, like=like))
 
     def limit(self, n: int) -> "Suite":
         """Return the suite over the first n instances of each subset. See `Plan.limit`.

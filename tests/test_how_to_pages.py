@@ -54,6 +54,7 @@ PAGES = [
     "viewer",
     "vision",
     "vllm",
+    "which_number",
 ]
 S3_PAGES = ["private_bucket"]
 OWN_TESTS = ["batch", "slurm", "vllm"]

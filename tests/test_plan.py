@@ -143,6 +143,10 @@ ROWS = pl.DataFrame({"q": ["1+1?"], "a": ["2"]})
         (lambda: SAMPLER.generate(says_a, temperature=0.7), CapabilityError, "doesn't support temperature"),
         (lambda: SAMPLER.sample(0), ArgumentError, "n must be an integer ≥ 1"),
         (lambda: SAMPLER.sample(3, order="random"), ArgumentError, "order must be 'helm' or 'keyed'"),
+        (lambda: SAMPLER.sample(3, like="run"), ArgumentError, "like must be results"),  # type: ignore[arg-type]
+        (lambda: SAMPLER.sample(3, like={"sampler": []}), ArgumentError, "a list of 1 to 3 instance ids"),
+        (lambda: SAMPLER.sample(1, like={"sampler": ["a", "b"]}), ArgumentError, "a list of 1 to 1 instance ids"),
+        (lambda: SAMPLER.sample(3, order="helm", like={"sampler": ["a"]}), ArgumentError, "Remove order"),
         (lambda: SAMPLER.score(), PlanError, r"Add one: \.generate\(my_function\)"),
         (lambda: MUSIC.generate(says_a).metrics("exact_match@5").score(), PlanError, "n=5"),
         (lambda: hf.Plan.from_yaml("scenario: sampler\nwere: {}"), SpecError, "Did you mean 'where'"),
@@ -382,6 +386,19 @@ def test_the_table_does_not_depend_on_how_rows_are_filtered() -> None:
     plan = SAMPLER.where(subject="music").perturb("typos").generate(noisy)
     later = SAMPLER.where(pl.col("subject") == "music").perturb("typos").generate(noisy)
     assert_frame_equal(plan.score().table(), later.score().table())
+
+
+def test_a_sample_may_name_its_instances() -> None:
+    ids = SAMPLER.where(subject=["music", "biology"]).limit(3).instances().collect()["instance_id"].to_list()
+    plan = SAMPLER.sample(4, like={"sampler": ids[4:] + ids[:2]})
+    assert plan.instances().collect()["instance_id"].to_list() == sorted([*ids[:2], *ids[4:]], key=ids.index)
+    assert hf.Plan.from_yaml(plan.to_yaml()) == plan
+    assert "like:" in repr(plan)
+    assert "chosen 4 per scenario" in str(plan.generate(hf.models.oracle()).explain())
+    with pytest.raises(ArgumentError, match="lacks 2 of the 4 instances"):
+        plan.where(subject="music").instances().collect()
+    with pytest.raises(ArgumentError, match="no instance of scenario 'everyday' was chosen"):
+        hf.scenario("everyday").sample(4, like={"sampler": ids[:4]}).instances().collect()
 
 
 def test_a_perturbation_of_an_instance_is_the_same_in_every_sample() -> None:

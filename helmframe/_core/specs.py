@@ -640,8 +640,12 @@ Condition: TypeAlias = Equals | Between | Sql | Expression
 
 @dataclass(frozen=True)
 class Sample:
-    """A sample of each subset: `sample(n, seed)` is keyed; `limit(n)` is order "first"; order "helm" is HELM's."""
+    """A sample of each subset: `sample(n, seed)` is keyed; `limit(n)` is order "first"; order "helm" is HELM's.
+
+    Order "chosen" has `instances`, the ids of each scenario; n is then their number over all subsets.
+    """
 
     n: int
     seed: int = 0
     order: str = "keyed"
+    instances: tuple[tuple[str, tuple[str, ...]], ...] = ()

@@ -127,7 +127,7 @@ _GATE_FORMATS = {"text": gate_text, "markdown": gate_markdown, "json": gate_json
 
 
 # The options that errors of `Results.gate` may name.
-_GATE_OPTIONS = ("at_least", "at_most", "margin", "against", "errors", "ci")
+_GATE_OPTIONS = ("at_least", "at_most", "margin", "equivalent", "against", "errors", "ci")
 
 
 _GATE = """\
@@ -161,6 +161,12 @@ def add_gate(parser: argparse.ArgumentParser) -> None:
         default=0.02,
         metavar="X",
         help="with --against: largest change for the worse that passes",
+    )
+    parser.add_argument(
+        "--equivalent",
+        type=float,
+        metavar="X",
+        help="with --against: largest change to either side that passes, in place of --margin",
     )
     parser.add_argument(
         "--columns", nargs="+", metavar="NAME", help="scenarios or metrics to check (default: all scenarios)"
@@ -198,6 +204,7 @@ def _verdict(arguments: argparse.Namespace) -> Gate:
             at_most=arguments.at_most,
             against=arguments.against,
             margin=arguments.margin,
+            equivalent=arguments.equivalent,
             columns=arguments.columns,
             axis=arguments.axis,
             errors=arguments.errors,

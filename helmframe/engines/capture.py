@@ -9,6 +9,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
+from functools import partial
 from types import FrameType
 from typing import Any, NamedTuple, Protocol, TextIO, cast
 
@@ -77,6 +78,12 @@ def stop() -> None:
         _consumer = None
 
 
+def set_line_writer(writer: Callable[[TextIO, str], None] | None) -> None:
+    """Set the function that writes captured text to its stream, so that a progress bar isn't torn; None: write it."""
+    global _line_writer
+    _line_writer = writer
+
+
 def end_lines(belongs: Callable[[Any], bool]) -> None:
     """Pass on the unfinished lines of owners that `belongs` accepts."""
     for name in STREAMS:
@@ -107,6 +114,7 @@ def captured(record: logging.LogRecord) -> Captured:
 
 _lock = threading.RLock()
 _consumer: Consumer | None = None
+_line_writer: Callable[[TextIO, str], None] | None = None
 # set while output is passed on, because handlers may print or log it again
 _passing_on: ContextVar[bool] = ContextVar("helmframe_passing_on", default=False)
 _gate: "_Gate | None" = None
@@ -134,7 +142,8 @@ class _Tee:
         owner = consumer.owner(printed=True) if consumer and not _passing_on.get() else None
         if consumer and owner is not None and not _logging_now():
             self._add(consumer, owner, text)
-        written = _pass_on(self.previous.write, text)
+        write = self.previous.write if _line_writer is None else partial(_line_writer, self.previous)
+        written = _pass_on(write, text)
         return len(text) if written is None else int(written)  # replaced streams may return None
 
     def writelines(self, lines: Iterable[str]) -> None:

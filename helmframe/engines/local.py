@@ -22,6 +22,7 @@ from helmframe._pipeline import (
     Skipped,
     Task,
     build_requests,
+    count_instances,
     fit_next_turn,
     fit_requests,
     generate_completions,
@@ -223,6 +224,7 @@ class Execution:
         called = called_models([task for _, task in tasks])
         self.budget.check(called.all)
         fingerprints = {model: model.fingerprint() for model in called.models}
+        self.budget.first_requests.models = {(model.name, fingerprint) for model, fingerprint in fingerprints.items()}
         self.prepare(tasks, fingerprints)
         manifest = Manifest.of(
             self.plans,
@@ -235,6 +237,7 @@ class Execution:
             unpriced=self.budget.unpriced,
         )
         names = dict.fromkeys(model.name for _, task in tasks for model in task.models)
+        self.progress.models, self.progress.costs = list(names), self.budget.costs
         for plan in (*self.skipped, *unusable):
             manifest.skip(plan.scenario, names, plan.reason)
         utilization = Utilization(fingerprints)
@@ -389,6 +392,8 @@ class Execution:
                     if not index:
                         for fingerprint in {fingerprints[model] for model in shared.active}:
                             waited.enter_context(busy_of(fingerprint).waited)
+                        if self.progress.is_shown and watch is None:
+                            waited.callback(self._expect(shared, batch))
                     # each shard is repeated for each setting
                     shard = index // len(task.settings) if self.shard is None else self.shard
                     run_concurrently(
@@ -403,6 +408,40 @@ class Execution:
                             return
                     if self.send and self.budget.stopped.is_set():
                         return
+
+    def _expect(self, shared: Shared, batch: Batch) -> Callable[[], None]:
+        """Set the expected completions of a task from its first batch, and return a function that unsets them."""
+        task, scenario = shared.task, shared.task.spec.scenario
+        planned: dict[str, int] = {}
+        expected: dict[str, int] = {}
+        ended = threading.Event()
+        n_instances = 0
+        for model, prompts in batch.prompts.items():
+            with suppress(CapabilityError):  # raised again when the model is about to run
+                fitted, _ = prompts.result()
+                n_instances = max(n_instances, fitted.select("subset", "row_index").n_unique())
+                of_turns = sum(requests.height for requests in batch.later) * task.outputs
+                planned[model.name] = (fitted.height + of_turns) * len(task.settings)
+
+        def expect(share: float) -> None:
+            counts = {name: round(count * share) for name, count in planned.items()}
+            self.progress.expect(scenario, {name: count - expected.get(name, 0) for name, count in counts.items()})
+            expected.update(counts)
+
+        def count() -> None:
+            with suppress(SourceError):  # raised again when the rows are read
+                share = sum(count_instances(shared.plan, task.spec).values()) / n_instances
+                if not ended.is_set():
+                    expect(share)
+
+        def end() -> None:
+            ended.set()
+            expect(0.0)
+
+        expect(1.0)
+        if n_instances >= min(FIRST_ROWS, SHARD_ROWS):  # there may be more shards
+            threading.Thread(target=copy_context().run, args=(count,), daemon=True, name="helmframe-count").start()
+        return end
 
     def _prompts(self, shared: Shared) -> Generator[Batch]:
         """Yield each model's requests, by shard or look; an error is raised when the model is about to run."""

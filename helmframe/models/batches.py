@@ -26,7 +26,7 @@ from helmframe.models.callers import (
     Requester,
     on_behalf_of,
 )
-from helmframe.models.model import Completion, Prompt, Response, as_completion, as_completions, as_results, is_plain
+from helmframe.models.model import Prompt, Response, as_completion, as_completions, as_results, is_plain
 from helmframe.models.pace import ModelDownError, Pace, Ticket
 from helmframe.models.retries import is_transient, may_be_one_row, retrying
 
@@ -194,28 +194,33 @@ class BatchRunner:
             # five times as fast, for the usual case: prompts of one caller, and text responses
             indices = [index for _, index in refs]
             plain = zip(
-                indices, as_completions(reply.responses), repeat(None), repeat(seconds), repeat(calls), strict=False
+                indices,
+                as_completions(reply.responses),
+                repeat(None),
+                repeat(seconds),
+                repeat(calls),
+                repeat(False),  # noqa: FBT003 - a value per outcome
+                strict=False,
             )
             outcomes[id(refs[0][0])].extend(map(tuple.__new__, repeat(Outcome), plain))
             return
         for (caller, index), response in zip(refs, reply.responses, strict=True):
-            completion, error = self._read(response, caller, index)
-            outcomes[id(caller)].append(Outcome(index, completion, error, seconds, calls))
+            outcomes[id(caller)].append(self._read(response, caller, index, seconds, calls))
 
     def _fail(self, refs: Sequence[PromptRef], reply: Reply, calls: int) -> None:
         assert reply.error is not None
         for caller, index in refs:
             self.outcomes[id(caller)].append(fail(reply.error, caller, index, reply.seconds, calls))
 
-    def _read(self, response: Response, caller: Requester, index: int) -> tuple[Completion | None, str | None]:
+    def _read(self, response: Response, caller: Requester, index: int, seconds: float, calls: int) -> Outcome:
         if isinstance(response, BaseException):
-            return None, _log_error(response, caller, index)
+            return fail(response, caller, index, seconds, calls)
         try:
-            return as_completion(response, self.name), None
+            return Outcome(index, as_completion(response, self.name), None, seconds, calls)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001 - an invalid completion, or an error while reading it
-            return None, _log_error(error, caller, index)
+            return fail(error, caller, index, seconds, calls)
 
     def _log_retry(self, ref: PromptRef, reply: Reply, seconds: float) -> None:
         assert reply.error is not None
@@ -239,7 +244,8 @@ class BatchRunner:
 
 def fail(error: BaseException, caller: Requester, index: int, seconds: float | None, calls: int = 1) -> Outcome:
     """Log an error, and return it as the outcome of a prompt."""
-    return Outcome(index, None, _log_error(error, caller, index), seconds, calls)
+    is_permanent = not is_transient(error) and not isinstance(error, ModelDownError | ImageError)
+    return Outcome(index, None, _log_error(error, caller, index), seconds, calls, is_permanent)
 
 
 def _wait(seconds: float, refs: Sequence[PromptRef]) -> Generator[Call | Pause, Reply | None, bool]:
@@ -260,15 +266,16 @@ def _halves(start: int, stop: int) -> list[tuple[int, int]]:
 def _log_error(error: BaseException, caller: Requester, index: int) -> str:
     """Log an error, and return it as one line.
 
-    The first error of each kind and caller is logged with its traceback, if user code raised it. The traceback of a
+    The first error of each kind and run is logged with its traceback, if user code raised it. The traceback of a
     server's error is logged at level DEBUG. The error that a model is down is logged once per caller, because no row is
     at fault.
     """
     text, is_down = _line(error), isinstance(error, ModelDownError)
     origin = [] if is_down else traceback.extract_tb(error.__traceback__)[-1:]
     kind = f"{type_name(type(error))} {[(frame.filename, frame.lineno) for frame in origin]}"
-    is_new = kind not in caller.logged
-    caller.logged.add(kind)
+    logged = caller.logged if is_down else caller.context.get(LOGGED_WARNINGS, caller.logged)
+    is_new = kind not in logged
+    logged.add(kind)
     if is_new or not is_down:
         labels = caller.labels(index)
         # the record belongs to the run of this prompt; a batch may contain prompts of several runs

@@ -1,8 +1,9 @@
 """The budget of a run: limits of requests and cost, prices of models, the priority, and an event that stops the run."""
 
 import json
+import re
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from importlib.util import find_spec
@@ -12,9 +13,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from helmframe import config
 from helmframe._core.checks import is_integer
-from helmframe._core.safe_text import get_logger
+from helmframe._core.safe_text import error_text, get_logger
 from helmframe._core.yaml import read_yaml
-from helmframe.errors import ArgumentError, listed
+from helmframe.errors import LONGEST_INPUT, ArgumentError, listed
+from helmframe.models.callers import Outcome
 from helmframe.models.model import Completion, Model
 
 if TYPE_CHECKING:
@@ -26,6 +28,8 @@ CHARACTERS_PER_TOKEN = 4
 _PRICE_FILES = "model_prices_and_context_window*.json"
 # The number of output tokens in an estimate, for requests without a limit.
 UNLIMITED_TOKENS = 4096
+# A model stops if all its first requests, of this number, fail with one permanent error.
+FIRST_REQUESTS = 50
 
 logger = get_logger("helmframe.engines")
 
@@ -107,6 +111,60 @@ def listed_price(name: str, *, in_batches: bool = False) -> Price | None:
     return Price(prompt, output, cached, f"litellm {version}")
 
 
+class FirstRequests:
+    """The outcomes of each model's first requests in a run, and the models that stopped; thread-safe.
+
+    A model stops if its first 50 requests fail with one permanent error. Numbers in messages are ignored. Transient
+    errors don't count. After a completion or another permanent error, the model runs to the end. A model is a pair of
+    its name and its fingerprint.
+
+    Attributes:
+        models: The models that the run evaluates, without judges and models of perturbations.
+    """
+
+    def __init__(self) -> None:
+        self.models: set[tuple[str, str]] = set()
+        self._failed: dict[tuple[str, str], tuple[str, int]] = {}
+        self._tested: set[tuple[str, str]] = set()  # these run to the end
+        self._errors: dict[tuple[str, str], str] = {}
+        self._lock = threading.Lock()
+
+    def error(self, model: tuple[str, str]) -> str | None:
+        """Return the error that stopped a model; None if it runs."""
+        return self._errors.get(model)
+
+    def add(self, model: tuple[str, str], outcomes: Iterable[Outcome]) -> None:
+        """Add outcomes in the order in which they came, and stop the model if it must stop."""
+        if model in self._tested or model in self._errors:
+            return
+        with self._lock:
+            for outcome in outcomes:
+                if outcome.completion is None and not outcome.is_permanent:
+                    continue
+                message = re.sub(r"\d+", "0", outcome.error or "")
+                first, count = self._failed.get(model, (message, 0))
+                if outcome.completion is not None or message != first:
+                    self._tested.add(model)
+                    return
+                self._failed[model] = first, count + 1
+                if count + 1 == FIRST_REQUESTS:
+                    self._stop(model, outcome.error or "")
+                    return
+
+    def stop(self, model: tuple[str, str], error: BaseException) -> bool:
+        """Stop a model that can't load; return False if the run evaluates no other model that still runs."""
+        with self._lock:
+            if not self.models - {*self._errors, model} or model not in self.models:
+                return False
+            self._stop(model, " ".join(config.redacted(error_text(error)).split())[:LONGEST_INPUT])
+            return True
+
+    def _stop(self, model: tuple[str, str], error: str) -> None:
+        if model not in self._errors:
+            self._errors[model] = error
+            logger.warning("%s stopped: %s. Its other requests are not sent.", model[0], error.rstrip("."))
+
+
 class Budget:
     """The limits of a run, shared by all its threads.
 
@@ -139,7 +197,9 @@ class Budget:
         self.stopped = threading.Event()
         self.priority = priority
         self.cost = 0.0
+        self.costs: dict[str, float] = {}  # by name of the model
         self.batches: dict[tuple[str, str], Batches] = {}  # by name and fingerprint of the model
+        self.first_requests = FirstRequests()
         self._reserved = 0.0  # the estimated cost of requests in batches
         self._left = max_requests
         self._max_cost = max_cost
@@ -207,6 +267,12 @@ class Budget:
             self._left -= granted
             return granted
 
+    def refund(self, count: int) -> None:
+        """Subtract granted requests that are not sent after all."""
+        with self._lock:
+            if self._left is not None:
+                self._left += count
+
     def charges(self, model: str) -> bool:
         """Return whether the model has a price."""
         return model in self._prices
@@ -243,17 +309,18 @@ class Budget:
             completions: The completion of each prompt; None for a failed request, which costs nothing.
         """
         price = self._prices[model]
-        self.paid(
-            sum(
-                price.cost(
-                    _or_estimate(completion.prompt_tokens, length),
-                    _or_estimate(completion.output_tokens, len(completion.text)),
-                    completion.cached_prompt_tokens or 0,
-                )
-                for length, completion in zip(characters, completions, strict=True)
-                if completion is not None
+        cost = sum(
+            price.cost(
+                _or_estimate(completion.prompt_tokens, length),
+                _or_estimate(completion.output_tokens, len(completion.text)),
+                completion.cached_prompt_tokens or 0,
             )
+            for length, completion in zip(characters, completions, strict=True)
+            if completion is not None
         )
+        with self._lock:
+            self.costs[model] = self.costs.get(model, 0.0) + cost
+        self.paid(cost)
 
     def paid(self, cost: float) -> None:
         """Add a cost, and stop the run if the limit is reached."""

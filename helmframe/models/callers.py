@@ -24,7 +24,8 @@ class Outcome(NamedTuple):
     """The outcome of one prompt: a completion or an error; `index` is its position among the prompts.
 
     `latency` (s) is the duration of the call that generated the completion, or of the last failed call. `attempts` is
-    the number of calls that contained the prompt. The latency of a batch API is None.
+    the number of calls that contained the prompt. The latency of a batch API is None. `is_permanent`: a retry would
+    fail with the same error, and the prompt's own data are not at fault.
     """
 
     index: int  # type: ignore[assignment]  # shadows an unused method of tuple
@@ -32,6 +33,7 @@ class Outcome(NamedTuple):
     error: str | None
     latency: float | None
     attempts: int
+    is_permanent: bool = False
 
 
 class Requester(Protocol):

@@ -16,7 +16,15 @@ from helmframe import config
 from helmframe._core.expressions import is_starved
 from helmframe._core.images import LoadImage
 from helmframe._core.safe_text import get_logger
-from helmframe.errors import ArgumentError, CapabilityError, SourceBrokenError, StoreError, listed
+from helmframe.errors import (
+    ArgumentError,
+    CapabilityError,
+    NotAModelError,
+    SourceBrokenError,
+    SourceError,
+    StoreError,
+    listed,
+)
 from helmframe.models import reasoning
 from helmframe.models.budget import Budget
 from helmframe.models.completion_cache import ids_for
@@ -65,6 +73,9 @@ def generate(
     Completions are cached, and equal requests are sent once. A failed request is a row with `error`. It is not cached,
     so the next run retries it. If reasoning used all tokens although there is head-room for it, the request is sent
     again with twice the head-room. That is another request, with its own `decoding` and `request_id`.
+
+    If the model's first 50 requests in the run fail with one permanent error, the model stops: the rows that are not
+    sent have the same error.
 
     Args:
         requests: `FITTED`, one row per output, as `request_ids` returns them.
@@ -149,8 +160,10 @@ def _complete(
         planned = _unsent(joined.with_columns(cached=pl.lit(None)), requests, model).unique(
             "request_id", keep="first", maintain_order=True
         )
-    if batches is None:
+    if batches is None and budget.first_requests.error((model.name, fingerprint)) is None:
         missing = missing.head(budget.grant(missing.height) if send else 0)
+    elif batches is None:
+        missing = missing if send else missing.clear()
     else:
         missing = _add_to_batches(missing, prefixes, model, fingerprint, stored, batches, budget)
     report("planned", requests.height)
@@ -275,10 +288,23 @@ def _run(
     budget: Budget,
     report: Report,
     load_image: LoadImage | None,
+    *,
+    raises: bool = False,
 ) -> list[pl.DataFrame]:
-    """Return the results (`RESULT`), which are stored as they come; `cached` marks completions of other processes."""
+    """Return the results (`RESULT`), which are stored as they come; `cached` marks completions of other processes.
+
+    If the model stops, the requests that are not sent are results with its error. `raises`: a model that doesn't load
+    raises although the run evaluates other models.
+    """
     queue = queue_of(model, fingerprint)
     claims = Claims(stored.folder, stored.run) if isinstance(stored, ParquetCompletions) else None
+    key, first_requests = (model.name, fingerprint), budget.first_requests
+    counts = {"generated": 0, "failed": 0}
+
+    def report_and_count(event: str, count: int) -> None:
+        report(event, count)
+        if event in counts:
+            counts[event] += count
 
     def store(block: pl.DataFrame, outcomes: list[Outcome]) -> pl.DataFrame:
         frame = _store(model, prefixes, stored, block, outcomes)
@@ -290,7 +316,7 @@ def _run(
     cached: list[pl.DataFrame] = []
     try:
         for waiting in _queues(missing, planned, model, stored, claims):
-            while waiting.height and not budget.stopped.is_set():
+            while waiting.height and not budget.stopped.is_set() and first_requests.error(key) is None:
                 size = queue.block  # read once, because other callers of the model may change it
                 block, new, names = waiting.take(size, budget.stopped)
                 if new.height:
@@ -306,10 +332,15 @@ def _run(
                     continue
                 started = time.monotonic()
                 release = partial(claims.release, names) if claims is not None else None
-                _run_block(block, prefixes, model, queue, writer, budget, report, load_image, release)
+                _run_block(
+                    block, prefixes, model, queue, writer, budget, report_and_count, load_image, release, fingerprint
+                )
                 pace = BLOCK_SECONDS / max(time.monotonic() - started, 1e-3)
                 # a block is at least one batch, even for a slow model
                 queue.block = max(model.batch, min(round(block.height * min(max(pace, 0.25), 4.0)), FLUSH_ROWS))
+    except (NotAModelError, SourceError) as error:
+        if raises or not first_requests.stop(key, error):
+            raise
     finally:
         # also after a failed write or Ctrl-C, because completions may have a price
         try:
@@ -317,7 +348,26 @@ def _run(
         finally:
             if claims is not None:
                 claims.close()
-    return cached + [frame.with_columns(cached=pl.lit(value=False)) for frame in writer.frames]
+    frames = cached + [frame.with_columns(cached=pl.lit(value=False)) for frame in writer.frames]
+    error_message = first_requests.error(key)
+    if error_message is None or budget.stopped.is_set():
+        return frames
+    unsent = _unsent_rows(missing, frames, error_message)
+    budget.refund(unsent.height)
+    done = pl.concat([*writer.frames, unsent], how="diagonal")
+    report("failed", done["error"].count() - counts["failed"])
+    report("generated", done.height - counts["generated"])
+    return [*frames, unsent]
+
+
+def _unsent_rows(missing: pl.DataFrame, frames: Sequence[pl.DataFrame], error: str) -> pl.DataFrame:
+    """Return the results of requests that are not sent because the model stopped."""
+    ids = missing.select("request_id")
+    if frames:
+        ids = ids.join(pl.concat(frames, how="diagonal").select("request_id"), on="request_id", how="anti")
+    values = {"error": pl.lit(error), "attempts": pl.lit(0, dtype=pl.Int64), "cached": pl.lit(value=False)}
+    empty = {name: pl.lit(None, dtype=dtype) for name, dtype in RESULT.items() if name != "request_id"}
+    return ids.with_columns(**{**empty, **values}).select(*RESULT, "cached")
 
 
 class OwnRequests:
@@ -420,7 +470,8 @@ def _sent_live(
 ) -> bool:
     """Send a request live, and return whether its completion is stored."""
     try:
-        frames = _run(request, request, prefixes, model, fingerprint, stored, budget, lambda event, count: None, None)  # noqa: ARG005
+        unreported: Report = lambda event, count: None  # noqa: ARG005, E731
+        frames = _run(request, request, prefixes, model, fingerprint, stored, budget, unreported, None, raises=True)
     except (CapabilityError, SourceBrokenError) as error:  # some deployments run batches only
         logger.warning("%s: the first request is not sent live, but in a batch: %s", model.name, error)
         return False
@@ -487,8 +538,10 @@ def _run_block(
     report: Report,
     load_image: LoadImage | None,
     stored: Callable[[], None] | None,
+    fingerprint: str,
 ) -> None:
-    """Send the requests of a block; `stored` is called once their completions are stored."""
+    """Send the requests of a block until the model stops; `stored` is called once their completions are stored."""
+    key, first_requests = (model.name, fingerprint), budget.first_requests
 
     def labels(index: int) -> dict[str, str]:
         scenario, instance_id = block.select("scenario", "instance_id").row(index)
@@ -520,7 +573,8 @@ def _run_block(
     )
     try:
         for batch in outcomes:
-            if not batch and not pending:
+            first_requests.add(key, batch)
+            if not batch and not pending and first_requests.error(key) is None:
                 continue
             pending += batch
             if sizes:
@@ -535,6 +589,8 @@ def _run_block(
                 lot, pending = pending, []
                 writer.add(block, lot)
                 flushed = time.monotonic()
+            if first_requests.error(key) is not None:
+                break
     finally:
         run_uninterrupted(partial(_finish, outcomes, writer, block, pending, left, stored))
 
@@ -616,7 +672,7 @@ def _frame(outcomes: list[Outcome]) -> pl.DataFrame:
     schema = {name: dtype for name, dtype in RESULT.items() if name != "request_id"}
     if not outcomes:
         return pl.DataFrame(schema=schema)
-    _, completions, errors, latencies, attempts = zip(*outcomes, strict=True)
+    _, completions, errors, latencies, attempts, _ = zip(*outcomes, strict=True)
     nothing: Sequence[Any] = (None,) * len(Completion._fields)
     values = completions if None not in completions else [completion or nothing for completion in completions]
     columns = dict(zip(Completion._fields, zip(*values, strict=True), strict=True))

@@ -6,8 +6,10 @@ import re
 import shutil
 import tempfile
 import textwrap
+import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -153,24 +155,105 @@ def fetch_all(checkpoint: Checkpoint, patterns: Sequence[str]) -> None:
 
 def folder_digest(folder: Path) -> str:
     """Return the sha256 (hex) of the names and contents of the checkpoint files in a folder; links are followed."""
-    files = sorted(path for path in folder.iterdir() if path.is_file() and not NOT_CONTENT.fullmatch(path.name))
-    return digest("folder", *(part for path in files for part in (path.name, file_digest(path))))
+    return digest("folder", *(part for path in _files(folder) for part in (path.name, file_digest(path))))
+
+
+def folder_state(folder: Path) -> list[tuple[str, int, int, int]]:
+    """Return path, size, time and inode of the checkpoint files in a folder; equal as long as no file changes."""
+    return [_file_state(path) for path in _files(folder)]
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_file() and not NOT_CONTENT.fullmatch(path.name))
+
+
+def _file_state(path: Path) -> tuple[str, int, int, int]:
+    stat = path.stat()
+    # the time of a change can't be set back, unlike that of the content
+    return str(path.resolve()), stat.st_size, max(stat.st_mtime_ns, stat.st_ctime_ns), stat.st_ino
 
 
 def file_digest(path: Path) -> str:
-    """Return the file's sha256 (hex). A file is read again only if its size, time or inode changes."""
-    stat = path.stat()
-    key = (str(path.resolve()), stat.st_size, stat.st_mtime_ns, stat.st_ino)
+    """Return the file's sha256 (hex). A file is read again only if its size, time or inode changes.
+
+    The digest of a large file may come from an earlier process. `verify_digests` reads the file before completions that
+    depend on it are stored.
+    """
+    key = _file_state(path)
     if key not in _digests:
-        digest, part = hashlib.sha256(), memoryview(bytearray(min(READ, stat.st_size)))
-        with path.open("rb", buffering=0) as file:
-            while size := file.readinto(part):
-                digest.update(part[:size])
-        _digests[key] = digest.hexdigest()
+        saved = _load_digest(key)
+        if saved:
+            _unverified.add(key)
+        _digests[key] = saved or _hashed(path)
+        if not saved:
+            _save_digest(key, path)
     return _digests[key]
 
 
+def verify_digests(folder: Path) -> None:
+    """Read the files whose digests come from an earlier process, and correct wrong digests; thread-safe."""
+    with _verifying:
+        for path in _files(folder) if _unverified else ():
+            key = _file_state(path)
+            if key not in _unverified:
+                continue
+            saved, _digests[key] = _digests[key], _hashed(path)
+            _unverified.discard(key)
+            if _digests[key] != saved:
+                with suppress(OSError):
+                    _digest_file(key).unlink()
+
+
 _digests: dict[tuple[str, int, int, int], str] = {}
+_unverified: set[tuple[str, int, int, int]] = set()
+_verifying = threading.Lock()
+# Bytes of the smallest file whose digest is saved, and the seconds after a change in which another change may leave the
+# same time.
+LARGE, RECENT = 1 << 26, 2.0
+
+
+def _hashed(path: Path) -> str:
+    digest, part = hashlib.sha256(), memoryview(bytearray(READ))
+    with path.open("rb", buffering=0) as file:
+        while size := file.readinto(part):
+            digest.update(part[:size])
+    return digest.hexdigest()
+
+
+def _load_digest(key: tuple[str, int, int, int]) -> str:
+    """Return the digest that an earlier process saved; "" if there is none."""
+    if key[1] < LARGE:
+        return ""
+    try:
+        saved = _digest_file(key).read_text(encoding="ascii")
+    except (OSError, ValueError):
+        return ""
+    return saved if re.fullmatch(r"[0-9a-f]{64}", saved) else ""
+
+
+def _save_digest(key: tuple[str, int, int, int], path: Path) -> None:
+    """Save the digest for later processes, unless the file has just changed or the folder is read-only."""
+    if key[1] < LARGE:
+        return
+    with suppress(OSError):
+        stat = path.stat()
+        if time.time() - max(stat.st_mtime, stat.st_ctime) < RECENT:
+            return
+        file = _digest_file(key)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        work = file.with_name(f".{file.name}-{os.getpid()}")
+        work.write_text(_digests[key], encoding="ascii")
+        work.replace(file)  # a rename publishes the whole file
+
+
+def _digest_file(key: tuple[str, int, int, int]) -> Path:
+    return _digest_folder() / digest("file", *map(str, key))[:32]
+
+
+def _digest_folder() -> Path:
+    from platformdirs import user_cache_path
+
+    return user_cache_path("helmframe") / "digests"
 
 
 def read_json(path: Path) -> dict[str, Any]:

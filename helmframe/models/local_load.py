@@ -197,8 +197,18 @@ class Loaded(Protocol):
         """Return how the model runs prompts, for `explain()`."""
 
 
-def load(folder: Path, words: Tokenizing, options: Options, device: str, adapter: Path | None = None) -> Loaded:
+def load(
+    folder: Path,
+    words: Tokenizing,
+    options: Options,
+    device: str,
+    adapter: Path | None = None,
+    *,
+    fingerprint: str = "",
+) -> Loaded:
     """Return the loaded model of a folder, on a device, with the adapter merged into the weights.
+
+    Checks and timings of the engine are cached by the fingerprint, if it is known.
 
     Raises:
         SourceBrokenError: The model doesn't load, or lacks weights.
@@ -213,7 +223,7 @@ def load(folder: Path, words: Tokenizing, options: Options, device: str, adapter
         model = _with_adapter(model, adapter)
     if options.device_map is None:
         model = model.to(device)
-    return engine_of(model.eval(), words, lasting=True)
+    return engine_of(model.eval(), words, lasting=True, fingerprint=fingerprint)
 
 
 def takes_images(config: Mapping[str, Any]) -> bool:
@@ -269,7 +279,7 @@ def expected_state(folder: Path, options: Options) -> str:
     return expectation(by_config(config, transformers.MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)))
 
 
-def engine_of(model: Any, words: Tokenizing, *, lasting: bool = False) -> Loaded:
+def engine_of(model: Any, words: Tokenizing, *, lasting: bool = False, fingerprint: str = "") -> Loaded:
     """Return a loaded model, ready to run; with `lasting`, no other code can change its weights."""
     from helmframe.models.encoder_decoder import EncoderDecoder
     from helmframe.models.engine import Engine
@@ -277,7 +287,7 @@ def engine_of(model: Any, words: Tokenizing, *, lasting: bool = False) -> Loaded
     max_length = window(model.config.to_dict(), {"model_max_length": words.tokenizer.model_max_length})
     if getattr(model.config, "is_encoder_decoder", False):
         return EncoderDecoder(model, words, max_length)
-    return Engine(model, words, max_length, lasting=lasting)
+    return Engine(model, words, max_length, lasting=lasting, fingerprint=fingerprint)
 
 
 def words_of(model: Any, tokenizer: Any) -> Tokenizing:

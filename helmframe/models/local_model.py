@@ -28,8 +28,10 @@ from helmframe.models.local_files import (
     convert_gguf,
     fetch_all,
     find_checkpoint,
+    folder_state,
     is_gguf_file,
     read_json,
+    verify_digests,
     window,
 )
 from helmframe.models.local_load import (
@@ -340,8 +342,13 @@ class _Local:
     adapter: Checkpoint | None
     for_images: bool = False  # whether the checkpoint has no text model
     _stamp: str = ""
+    _verified_stamp: str = ""
     _loaded: Loaded | Replicas | None = None
     _vision: "VisionLanguage | None" = None
+    _state: list[tuple[str, int, int, int]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._state = folder_state(self.checkpoint.folder)
 
     def fingerprint(self) -> str:
         changes = self.options.changes()
@@ -353,17 +360,50 @@ class _Local:
         return self._stamp
 
     def generate(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Response]:
-        pictured = [index for index, prompt in enumerate(prompts) if self.for_images or _has_images(prompt)]
-        if not pictured:
-            return self._ready().generate(prompts, decoding)
-        of_images = iter(self._ready_vision().generate([prompts[index] for index in pictured], decoding))
-        indices = set(pictured)
-        texts = [prompt for index, prompt in enumerate(prompts) if index not in indices]
-        of_texts = iter(self._ready().generate(texts, decoding) if texts else ())
-        return [next(of_images if index in indices else of_texts) for index in range(len(prompts))]
+        with self._verified():
+            pictured = [index for index, prompt in enumerate(prompts) if self.for_images or _has_images(prompt)]
+            if not pictured:
+                return self._ready().generate(prompts, decoding)
+            of_images = iter(self._ready_vision().generate([prompts[index] for index in pictured], decoding))
+            indices = set(pictured)
+            texts = [prompt for index, prompt in enumerate(prompts) if index not in indices]
+            of_texts = iter(self._ready().generate(texts, decoding) if texts else ())
+            return [next(of_images if index in indices else of_texts) for index in range(len(prompts))]
 
     def loglikelihood(self, prompts: Sequence[Prompt], decoding: Mapping[str, Any]) -> list[Response]:
-        return self._ready().loglikelihood(prompts, decoding)
+        with self._verified():
+            return self._ready().loglikelihood(prompts, decoding)
+
+    @contextmanager
+    def _verified(self) -> Iterator[None]:
+        """Read the files whose digests come from an earlier process, during the first call.
+
+        Raises:
+            SourceBrokenError: A file has other content.
+        """
+        stamp = self._key()[0]
+        if self._verified_stamp == stamp:
+            yield
+            return
+        threading.Thread(target=self._verify, name="helmframe-verify", daemon=True).start()
+        try:
+            yield
+        except SourceBrokenError:
+            self._verify()
+            self.fingerprint()  # the next call needs the right one
+            raise
+        self._verify()  # waits for the thread
+        if self.fingerprint() != stamp:
+            raise self._changed()
+        self._verified_stamp = stamp
+
+    def _verify(self) -> None:
+        for checkpoint in (self.checkpoint, self.adapter):
+            if checkpoint is not None and not checkpoint.hub:
+                verify_digests(checkpoint.folder)
+
+    def _changed(self) -> SourceBrokenError:
+        return SourceBrokenError(f"{self.checkpoint.folder} changed since the run began. Rerun the plan.")
 
     def state(self) -> str:
         if self._vision is not None or self.for_images:
@@ -388,7 +428,7 @@ class _Local:
                     fetch_all(self.checkpoint, (*SMALL, CODE) if self.options.trust_remote_code else SMALL)
                 loaded = load_vision(self.checkpoint.folder, self.options, self.options.devices()[0])
                 if self.fingerprint() != stamp:
-                    raise SourceBrokenError(f"{self.checkpoint.folder} changed since the run began. Rerun the plan.")
+                    raise self._changed()
                 _vision_models[stamp, devices] = loaded
             self._vision = loaded
             _recent.append(loaded)
@@ -407,12 +447,12 @@ class _Local:
                 if self.checkpoint.hub:
                     fetch_all(self.checkpoint, (*SMALL, CODE) if self.options.trust_remote_code else SMALL)
                 adapter = None if self.adapter is None else self.adapter.folder
-                # the files may have changed since tokens were first counted
-                words = self.words.unloaded()
                 devices, folder = self.options.devices(), self.checkpoint.folder
-                engines = [load(folder, words, self.options, device, adapter) for device in devices]
+                # the files may have changed since tokens were first counted
+                words = self.words if folder_state(folder) == self._state else self.words.unloaded()
+                engines = [load(folder, words, self.options, device, adapter, fingerprint=key[0]) for device in devices]
                 if self.fingerprint() != key[0]:
-                    raise SourceBrokenError(f"{self.checkpoint.folder} changed since the run began. Rerun the plan.")
+                    raise self._changed()
                 loaded = _loaded_models[key] = engines[0] if len(engines) == 1 else Replicas(engines)
             self._loaded = loaded
             _recent.append(loaded)

@@ -18,11 +18,11 @@ from helmframe.results._pairing import INSTANCE, ScoringOptions, check_set_failu
 from helmframe.results._robustness import worst_sides
 from helmframe.results._tables import table as aggregate_table
 from helmframe.stats.board import Column, Leaderboard, build_leaderboard
+from helmframe.stats.compare import check_margin
 from helmframe.stats.failures import treat_failures
-from helmframe.stats.gate import Gate
+from helmframe.stats.gate import Gate, check_known, check_population
 from helmframe.stats.leaderboard import SAME_INSTANCES, build_columns, column_names
 from helmframe.stats.ranks import Estimates
-from helmframe.stats.sequential import POPULATIONS
 
 # A scenario (its main metric), a metric (in every scenario), or (scenario, metric).
 ColumnSpec: TypeAlias = "str | tuple[str, str]"
@@ -42,6 +42,7 @@ def leaderboard(
     errors: str = "refuse",
     higher_is_better: Mapping[str, bool] | None = None,
     ci: float = 0.95,
+    rank_probabilities: bool = False,
 ) -> Leaderboard:
     """Rank the models over scenarios, with the ranks that are significant. Settings of a grid are ranked separately.
 
@@ -66,6 +67,7 @@ def leaderboard(
             model; "worst" counts a failure as the metric's worst bound.
         higher_is_better: A dict of metric → direction, for unknown metrics of other tools.
         ci: The simultaneous level of all models' ranks, and the level of the intervals.
+        rank_probabilities: Whether to compute the probability of each rank by bootstrap (`Leaderboard`).
 
     Returns:
         A `Leaderboard` with `.table`, `.cells`, its pool and columns, and `.compare(other)`.
@@ -115,7 +117,7 @@ def leaderboard(
             ranges=options.ranges,
             ci=ci,
         )
-    return build_leaderboard(board_columns, pool, mean=mean, ci=ci)
+    return build_leaderboard(board_columns, pool, mean=mean, ci=ci, rank_probabilities=rank_probabilities)
 
 
 def gate(
@@ -125,6 +127,7 @@ def gate(
     at_most: float | None = None,
     against: str | Path | ResultsData | None = None,
     margin: float = 0.02,
+    equivalent: float | None = None,
     columns: "Sequence[ColumnSpec] | str | None" = None,
     axis: str | Sequence[str] = (),
     errors: str = "refuse",
@@ -153,6 +156,7 @@ def gate(
         at_most: The largest value that passes, for metrics that are better when lower.
         against: The baseline: results, or a folder of results of any tool, as in `hf.compare`.
         margin: How much worse than the baseline the results may be.
+        equivalent: With a baseline: how much the results may differ from it, to either side, in place of `margin`.
         columns: Scenarios (their main metric), metrics (in every scenario), or (scenario, metric); default all
             scenarios.
         axis: The axes that may differ from the baseline, as in `hf.compare`.
@@ -166,14 +170,18 @@ def gate(
         A `Gate` with `.verdict`, `.exit_code` and `.table`.
 
     Raises:
-        ArgumentError: If not exactly one of at_least, at_most and against is set; at_least is set for a metric that is
-            better when lower, or at_most for a metric that is better when higher; or `population` is invalid.
+        ArgumentError: If not exactly one of at_least, at_most and against is set; equivalent without a baseline;
+            at_least is set for a metric that is better when lower, or at_most for a metric that is better when higher;
+            or `population` is invalid.
         NotComparableError: If too many requests failed, or as in `hf.compare`.
     """
     _check_lines(at_least, at_most, against, margin, ci)
-    if population not in POPULATIONS:
-        raise ArgumentError.unknown_value(f"gate(population={population!r})", population, POPULATIONS)
-    alone = population == "benchmark"
+    check_population(population)
+    check_margin(equivalent, "equivalent")
+    if equivalent is not None and against is None:
+        raise ArgumentError(
+            f"gate(equivalent={equivalent!r}): a baseline is needed. Write gate(against=…, equivalent=…)."
+        )
     pairs = _resolve_columns(results.manifest, columns)
     metrics = list(dict.fromkeys(metric for _, metric in pairs))
     counted = _in_main_split(results) & (pl.col("perturbation") == ORIGINAL) & _matches(pairs)
@@ -186,15 +194,21 @@ def gate(
             labels=("these", "baseline"),
             errors=errors,
             ci=ci,
+            equivalence=equivalent,
         )
         # values of only one side are rows without a pair, and without failures
         rows = pl.DataFrame(compared).filter(_matches(pairs), pl.col("n") + pl.col("n_error") > 0)
-        if alone:
-            rows = _known(rows, "difference", ("joint_low", "joint_high"), errors)
-        verdicts = stats.gate(
-            rows, margin=margin, higher_is_better=reader_of(results).directions(), strict=strict, ci=ci
+        directions = reader_of(results).directions()
+        return stats.gate(
+            rows,
+            margin=margin if equivalent is None else None,
+            equivalent=equivalent,
+            higher_is_better=directions,
+            strict=strict,
+            errors=errors,
+            ci=ci,
+            population=population,
         )
-        return _with_benchmark_name(verdicts) if alone else verdicts
     until = results.manifest.get("until")
     if until is not None:
         results = replace(results, manifest={**results.manifest, "until": {**until, "population": population}})
@@ -218,31 +232,124 @@ def gate(
         )
         .select(table.columns)
     )
-    if alone and until is None:
-        table = _known(table, "value", ("ci_low", "ci_high"), errors)
+    if population == "benchmark" and until is None:
+        check_known(table, errors)
     # failures are treated already
-    verdicts = stats.gate(table, at_least=at_least, at_most=at_most, strict=strict, errors="drop", ci=ci)
-    return _with_benchmark_name(verdicts) if alone else verdicts
+    return stats.gate(
+        table, at_least=at_least, at_most=at_most, strict=strict, errors="drop", ci=ci, population=population
+    )
 
 
-def _known(rows: pl.DataFrame, value: str, ends: tuple[str, str], errors: str) -> pl.DataFrame:
-    """Return the rows with the value of all of a benchmark's instances as both ends of its interval.
+def full_scores(
+    results: ResultsData,
+    like: str | Path | ResultsData,
+    *,
+    metric: str | None = None,
+    mean: str | None = None,
+    population: str = "benchmark",
+    ci: float = 0.95,
+) -> pl.DataFrame:
+    """Predict the scores on all instances of an earlier run, from these results on some of them.
+
+    The instances may be chosen (`plan.sample(100, like=earlier)`) or random (`plan.sample(100)`). The interval is that
+    of cross-validation over the earlier models: it assumes that a model is like a random one of them. Only original
+    inputs of the main split are counted.
+
+    >>> import helmframe as hf
+    >>> plan = hf.scenario("sampler").where(subject="music")
+    >>> earlier = plan.generate({f"m{i}": hf.models.noisy(0.1 * i) for i in range(1, 9)}).score()
+    >>> subset = plan.sample(10, like=earlier).generate({"new": hf.models.noisy(0.75)}).score()
+    >>> subset.full_scores(like=earlier).select("model", "n", "population").row(0)
+    ('new', 10, 'benchmark')
+
+    Args:
+        results: Results of a run over a subset.
+        like: Results of at least 5 other models on all instances, or their folder.
+        metric: The metric; default each scenario's main metric.
+        mean: The mean over subsets that is predicted, "macro" or "micro"; default the scenario's.
+        population: "benchmark": the interval is about the score on all instances of the earlier run. "population":
+            about the population that these are sampled from.
+        ci: The level of the interval.
+
+    Returns:
+        The table of `hf.stats.full_scores`: one row per scenario and model.
 
     Raises:
-        NotComparableError: If a request failed, unless `errors` specifies how to treat it.
+        NotComparableError: If fewer than 5 earlier models ran all instances, no instance is shared, or the run stopped
+            early.
+        ArgumentError: If the metric is one of whole sets, or an argument is invalid.
+        UnknownNameError: If the metric is unknown.
     """
-    failed = int(rows["n_error"].sum()) if errors == "refuse" else 0
-    if failed:
-        raise NotComparableError(
-            f"gate(population='benchmark'): {failed:,} requests failed, so the mean over all instances is unknown. "
-            "Rerun them, or write errors='worst' or errors='drop'."
-        )
-    known = {end: pl.col(value) for end in ends}
-    return rows.with_columns(**known, interval=pl.lit("known: all instances of this benchmark ran"))
+    earlier = like if isinstance(like, ResultsData) else load_results(like)
+    refuse_stopped(results.manifest, "a prediction")
+    pairs = _subset_columns(earlier, metric)
+    options = reader_of(earlier).scoring_options(list(dict.fromkeys(name for _, name in pairs)), mean, None)
+    new = _subset_scores(results, [pair for pair in pairs if pair[0] in results.manifest["scenarios"]])
+    table = stats.full_scores(
+        new, _subset_scores(earlier, pairs), mean=options.mean, fractions=options.fractions,
+        population=population, ci=ci,
+    )  # fmt: skip
+    return table.sort("scenario", "model")
 
 
-def _with_benchmark_name(gate: Gate) -> Gate:
-    return replace(gate, criterion=f"{gate.criterion}, over this benchmark's own instances only")
+def subset_errors(
+    results: ResultsData,
+    sizes: int | Sequence[int] = (50, 100, 200),
+    *,
+    metric: str | None = None,
+    mean: str | None = None,
+) -> pl.DataFrame:
+    """Measure how well subsets of these instances predict the full scores, by cross-validation over models.
+
+    >>> import helmframe as hf
+    >>> plan = hf.scenario("sampler").where(subject="music")
+    >>> results = plan.generate({f"m{i}": hf.models.noisy(0.1 * i) for i in range(1, 9)}).score()
+    >>> results.subset_errors(10)["method"].to_list()
+    ['mean of a random subset', 'random', 'chosen']
+
+    Args:
+        results: Results of at least 5 models on all instances.
+        sizes: The numbers of instances of each scenario.
+        metric: The metric; default each scenario's main metric.
+        mean: The mean over subsets, "macro" or "micro"; default the scenario's.
+
+    Returns:
+        The table of `hf.stats.subset_errors`: the errors of each size and method.
+
+    Raises:
+        NotComparableError: If fewer than 5 models ran all instances.
+        ArgumentError: If the metric is one of whole sets, or an argument is invalid.
+        UnknownNameError: If the metric is unknown.
+    """
+    pairs = _subset_columns(results, metric)
+    over = mean or reader_of(results).mean()
+    return stats.subset_errors(_subset_scores(results, pairs), sizes, mean=over)
+
+
+def chosen_instances(results: ResultsData, n: int) -> dict[str, list[str]]:
+    """Return the ids of the n instances of each scenario that predict its full main score, for `Plan.sample`."""
+    refuse_stopped(results.manifest, "a choice of instances")
+    pairs = _subset_columns(results, None)
+    chosen = stats.choose_subset(_subset_scores(results, pairs), n, mean=reader_of(results).mean())
+    ids = chosen.group_by("scenario", maintain_order=True).agg("instance_id")
+    return {str(scenario): list(names) for scenario, names in ids.iter_rows()}
+
+
+def _subset_columns(results: ResultsData, metric: str | None) -> list[ScenarioMetric]:
+    """Return each scenario with its metric, which has scores of instances."""
+    pairs = _resolve_columns(results.manifest, None if metric is None else [metric])
+    for _, name in pairs:
+        if results.manifest["metrics"][name]["level"] == "set":
+            raise ArgumentError(
+                f"{name!r} is a metric of the whole set, without a score per instance. Select another one: metric=…."
+            )
+    return pairs
+
+
+def _subset_scores(results: ResultsData, pairs: Sequence[ScenarioMetric]) -> pl.LazyFrame:
+    """Return the scores of original inputs of the main split; a setting is a part of the model's name."""
+    rows = results.scores.filter(_matches(pairs), _in_main_split(results), pl.col("perturbation") == ORIGINAL)
+    return rows.with_columns(competitor_label().alias("model"))
 
 
 def competitor_name(model: str, setting: str) -> str:

@@ -17,11 +17,16 @@ from helmframe.results._pairing import (
     ROW_KEYS,
     Comparison,
     ScoringOptions,
+    Sensitivity,
     compare_sides,
     match_instances,
     rename_instances,
 )
 from helmframe.results._robustness import worst_sides
+from helmframe.stats.variance import ALL as ALL_MODELS
+from helmframe.stats.variance import FACETS, VarianceComponents
+from helmframe.stats.variance import sensitivity as stats_sensitivity
+from helmframe.stats.variance import variance_components as stats_components
 
 # The axes that two results may differ in, and the columns of completions with their values.
 _AXES = {"model": "model", "prompt": "adapter_id", "parser": "answer_parser", "decoding": "decoding"}
@@ -54,6 +59,8 @@ def compare(
     higher_is_better: Mapping[str, bool] | None = None,
     ci: float = 0.95,
     overlap: pl.DataFrame | None = None,
+    equivalence: float | None = None,
+    interval: str = "confidence",
 ) -> "Comparison":
     """Compare the values of one axis by paired differences: model, setting or perturbation.
 
@@ -77,6 +84,9 @@ def compare(
         higher_is_better: A dict of metric → direction, for unknown metrics of other tools.
         ci: The level of the interval.
         overlap: The frame of `plan.overlap(…)`: compare within clean and within contaminated instances, as in `table`.
+        equivalence: A margin: the largest difference that doesn't matter. The column `verdict` is then "equivalent",
+            "different" or "undecided", by two one-sided tests (TOST), as in `hf.stats.compare`.
+        interval: "confidence", or "bayes" for posterior intervals, as in `hf.stats.compare`.
 
     Returns:
         The columns of `hf.stats.compare`, as a frame that is displayed as a short table. For a run that stopped early
@@ -85,9 +95,13 @@ def compare(
     Raises:
         UnknownNameError: If the axis or base is unknown.
         NotComparableError: If the run has only one value of the axis, too many requests failed, or worst cases are over
-            different variants.
+            different variants; or the run stopped early, with `equivalence`.
     """
+    if equivalence is not None:
+        refuse_stopped(results.manifest, "a test of equivalence")
     results = with_overlap(results, overlap)
+    if interval == "bayes":
+        refuse_stopped(results.manifest, "a posterior interval")
     if axis not in _COMPARED:
         results, axis = _only_two(results, axis, base)
     options = reader_of(results).scoring_options(metrics, mean, higher_is_better)
@@ -101,11 +115,141 @@ def compare(
         by.append(OVERLAPPING)
         scores = reader_of(results).with_source_columns(scores, by)
     base = _first_value(results, axis) if base is None else base
-    table = compare_sides(scores, axis, by, base=base, options=options, errors=errors, ci=ci)
+    table = compare_sides(
+        scores, axis, by,
+        base=base, options=options, errors=errors, ci=ci, equivalence=equivalence, interval=interval,
+    )  # fmt: skip
     table = reader_of(results).in_order(table, by)
     if "until" in results.manifest:
         table = with_differences(table, scores, results.manifest["until"], axis, mean=options.mean, ci=ci)
     return Comparison(table.rename({OVERLAPPING: "overlap"}, strict=False))
+
+
+def sensitivity(
+    results: ResultsData,
+    axis: str = "setting",
+    *,
+    metrics: str | Sequence[str] | None = None,
+    errors: str = "refuse",
+    mean: str | None = None,
+    higher_is_better: Mapping[str, bool] | None = None,
+    ci: float = 0.95,
+) -> "Sensitivity":
+    """Compute how much scores, and the order of models, depend on the setting of a grid.
+
+    >>> import helmframe as hf
+    >>> plan = hf.scenario("sampler").where(subject="music").adapt(shots=[0, 2, 4])
+    >>> results = plan.generate({"good": hf.models.noisy(0.9), "bad": hf.models.noisy(0.3)}).score()
+    >>> table = results.sensitivity()
+    >>> table.select("model", "n_levels", "flips").rows()
+    [('all', 3, 0.0), ('good', 3, 0.0), ('bad', 3, 0.0)]
+
+    Args:
+        results: Results of a run.
+        axis: "setting", or "perturbation".
+        metrics: The metrics; default the main metric.
+        errors: The action if more than 1 % of the requests failed: "refuse"; "drop" these instances everywhere; "worst"
+            counts a failure as the metric's worst bound.
+        mean: The mean over subsets, "macro" or "micro"; default the scenario's.
+        higher_is_better: A dict of metric → direction, for unknown metrics of other tools.
+        ci: The level of the intervals.
+
+    Returns:
+        The columns of `hf.stats.sensitivity`, as a frame that is displayed as a short table: the range and the standard
+        deviation of the scores over the levels, and the share of pairs of models whose order flips.
+
+    Raises:
+        UnknownNameError: If the axis is unknown.
+        ArgumentError: If the run has only one value of the axis.
+        NotComparableError: If too many requests failed, or the run stopped early.
+    """
+    if axis not in _VARIED:
+        raise UnknownNameError.among("axis of sensitivity", axis, _VARIED)
+    refuse_stopped(results.manifest, "a sensitivity")
+    options = reader_of(results).scoring_options(metrics, mean, higher_is_better)
+    by = [name for name in _ROW_AXES if name not in (axis, "model")]
+    table = stats_sensitivity(
+        results.scores.filter(pl.col("metric").is_in(list(options.metrics))),
+        axis,
+        by,
+        higher_is_better=options.higher_is_better,
+        fractions=options.fractions,
+        errors=errors,
+        ranges=options.ranges,
+        ci=ci,
+        mean=options.mean,
+    )
+    is_all = pl.col("model") != ALL_MODELS
+    others = table.with_columns(first=is_all).sort("first", maintain_order=True).drop("first")
+    ordered = reader_of(results).in_order(others.filter(is_all), ["scenario", *by, "model"])
+    return Sensitivity(pl.concat([others.filter(~is_all), ordered]))
+
+
+def variance_components(
+    results: ResultsData,
+    facets: Sequence[str] | None = None,
+    *,
+    metrics: str | Sequence[str] | None = None,
+    judges: Sequence[str] | None = None,
+    errors: str = "refuse",
+    mean: str | None = None,
+    higher_is_better: Mapping[str, bool] | None = None,
+    ci: float = 0.95,
+) -> VarianceComponents:
+    """Estimate how much of the variance of scores is due to instances, settings, perturbations, trials and judges.
+
+    >>> import helmframe as hf
+    >>> plan = hf.scenario("sampler").where(subject="music").adapt(shots=[0, 2, 4])
+    >>> results = plan.generate(hf.models.noisy(0.7), n=2, temperature=1.0).score()
+    >>> results.variance_components().table["component"].to_list()[:3]
+    ['instance', 'setting', 'instance × setting']
+
+    Args:
+        results: Results of a run.
+        facets: The axes that are crossed with instances: setting, perturbation, trial; default those that the run
+            varied. Other axes make separate decompositions.
+        metrics: The metrics; default the main metric.
+        judges: The metrics of several judges with one scale: they are one metric, and the judge is a facet.
+        errors: The action if more than 1 % of the requests failed, as in `compare`.
+        mean: The mean over subsets, "macro" or "micro"; default the scenario's.
+        higher_is_better: A dict of metric → direction, for unknown metrics of other tools.
+        ci: The level of the intervals.
+
+    Returns:
+        `VarianceComponents`: `table` has the components with their intervals, and `designs` the cheapest way to halve
+        the standard error.
+
+    Raises:
+        UnknownNameError: If a facet is unknown.
+        ArgumentError: If no axis has several values and there are no repeated outputs, or `judges` has fewer than two.
+        NotComparableError: If too many requests failed, the grid isn't complete, or the run stopped early.
+    """
+    refuse_stopped(results.manifest, "a variance decomposition")
+    if judges is not None and (metrics is not None or len(set(judges)) < 2):
+        raise ArgumentError(
+            f"variance_components(judges={judges!r}): judges must be two or more metrics, without metrics=…."
+        )
+    options = reader_of(results).scoring_options(metrics if judges is None else judges, mean, higher_is_better)
+    scores = results.scores.filter(pl.col("metric").is_in(list(options.metrics)))
+    counts = scores.select(pl.col(name).n_unique() for name in FACETS).collect()
+    names = [name for name in FACETS if counts[name].item() > 1] if facets is None else list(facets)
+    for name in names:
+        if name not in FACETS:
+            raise UnknownNameError.among("facet", name, FACETS)
+    by = [name for name in (*_ROW_AXES, "trial") if name not in names]
+    fractions, ranges, directions = list(options.fractions), options.ranges, options.higher_is_better
+    if judges is not None:
+        scores = scores.with_columns(judge=pl.col("metric"), metric=pl.lit("judges"))
+        names.append("judge")
+        fractions = ["judges"] if {*judges} <= {*fractions} else []
+        ranges = {"judges": ranges[judges[0]]}
+        directions = {"judges": directions[judges[0]]} if judges[0] in directions else {}
+    result = stats_components(
+        scores, names, by, errors=errors, higher_is_better=directions, fractions=fractions, ranges=ranges, ci=ci,
+        mean=options.mean,
+    )  # fmt: skip
+    keys = ["scenario", *by]
+    return VarianceComponents(*(reader_of(results).in_order(part, keys) for part in (result.table, result.designs)))
 
 
 def compare_results(
@@ -120,6 +264,8 @@ def compare_results(
     mean: str | None = None,
     higher_is_better: Mapping[str, bool] | None = None,
     ci: float = 0.95,
+    equivalence: float | None = None,
+    interval: str = "confidence",
 ) -> "Comparison":
     """Compare a with b over the instances that both completed: a − b with interval and test.
 
@@ -148,6 +294,8 @@ def compare_results(
         mean: The mean over subsets, "macro" or "micro"; default the scenario's.
         higher_is_better: A dict of metric → direction, for unknown metrics of other tools.
         ci: The level of the interval.
+        equivalence: A margin, as in `Results.compare`.
+        interval: "confidence", or "bayes" for posterior intervals, as in `hf.stats.compare`.
 
     Raises:
         NotComparableError: If more than one axis differs and `axis` lacks it, nothing is shared, or too many requests
@@ -194,6 +342,8 @@ def compare_results(
         options=options,
         errors=errors,
         ci=ci,
+        equivalence=equivalence,
+        interval=interval,
     )
     return Comparison(table.with_columns(differs=pl.lit(pair.describe())))
 
@@ -242,6 +392,9 @@ def _parser_hint(differs: Sequence[str]) -> str:
 
 # The axes that `compare` takes.
 _COMPARED = ("model", "setting", "perturbation")
+# The axes that `sensitivity` takes, and the axes besides the model whose values are separate rows.
+_VARIED = ("setting", "perturbation")
+_ROW_AXES = ("split", "model", "setting", "perturbation")
 
 
 def _only_two(results: ResultsData, value: str, base: str | None) -> tuple[ResultsData, str]:

@@ -14,6 +14,7 @@ from helmframe._core.specs import AdapterSpec, adapter_spec, frozen
 from helmframe._core.yaml import reading
 from helmframe._schema import (
     COMPLETIONS,
+    CONVERSATION,
     HELM_STATS,
     IMAGES,
     OF_REQUEST,
@@ -135,6 +136,47 @@ class ResultsReader:
         chance, majority = ((pl.col(name) * weight).sum() / weight.sum() for name in ("chance", "majority"))
         labelled = pl.when(pl.col("majority").is_not_null().all())
         return per_subset.group_by([*keys, "metric"]).agg(chance=chance, majority=labelled.then(majority))
+
+    @cached_property
+    def duplicates(self) -> pl.DataFrame:
+        """The instances whose input and references an instance of another cluster has too.
+
+        The columns are scenario, instance_id, cluster and content, a hash. Instances without a text or an image, and
+        turns of different conversations, are not compared.
+        """
+
+        def contents_of(chunk: Chunk) -> pl.DataFrame:
+            columns = [name for name in ("content", CONVERSATION) if name in chunk.completions.collect_schema()]
+            needed = [*INSTANCE, "cluster", "input", "references", *columns]
+            rows = chunk.completions.select(needed).unique(INSTANCE).collect()
+            has_content = pl.col("content").is_not_null() if "content" in columns else pl.lit(value=False)
+            return rows.filter((pl.col("input") != "") | has_content).select(
+                *INSTANCE,
+                pl.coalesce("cluster", "instance_id"),
+                content=pl.struct("input", "references", *columns).hash(),
+            )
+
+        rows = pl.concat(map_chunks(self.chunks, contents_of)).unique(INSTANCE)
+        same = ["scenario", "content"]
+        repeated = rows.group_by(same).agg(pl.col("cluster").n_unique()).filter(pl.col("cluster") > 1)
+        return rows.join(repeated, on=same, how="semi").sort(INSTANCE)
+
+    def count_duplicates(self, keys: Sequence[str]) -> pl.DataFrame | None:
+        """Return `keys` and n_duplicates: the clusters that repeat an instance of another; None if there are none."""
+        if self.duplicates.is_empty():
+            return None
+        duplicates = self.duplicates.lazy()
+        columns = [*dict.fromkeys([*keys, "scenario"]), "content", "cluster"]
+
+        def rows_of(chunk: Chunk) -> pl.DataFrame:
+            known = chunk.completions.drop("cluster", "content", strict=False)
+            rows = known.join(duplicates, on=INSTANCE, how="inner", maintain_order="left")
+            return self.with_source_columns(rows, keys, chunk.completions).select(columns).unique().collect()
+
+        repeats = (pl.col("cluster").n_unique() - 1).cast(pl.Int64)
+        per_content = pl.concat(map_chunks(self.chunks, rows_of)).group_by(columns[:-1]).agg(n_duplicates=repeats)
+        counted = pl.col("n_duplicates").sum()
+        return per_content.group_by(keys).agg(counted) if keys else per_content.select(counted)
 
     def note_shown_examples(self, table: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
         """Return the table with a note on intervals that depend on one sample of in-context examples."""

@@ -8,7 +8,7 @@ import polars as pl
 
 from helmframe._core.safe_text import display_labels
 from helmframe._schema import ORIGINAL
-from helmframe.errors import HelmframeError
+from helmframe.errors import HelmframeError, listed
 from helmframe.results._boards import competitor_name
 from helmframe.results._comparison import compare
 from helmframe.results._data import Chunk, ResultsData, reader_of
@@ -152,21 +152,56 @@ def error_groups(results: ResultsData) -> pl.DataFrame:
     """Return the failed requests by message, the most frequent first; numbers in messages are ignored.
 
     Returns:
-        message (of the first request), n, models, first (the key of the first request), total (of all requests).
+        message (of the first request), n, models, first (the key of the first request), n_unsent (the requests that
+        were cancelled because their model stopped), stopped (these models), total (of all requests).
     """
     message = pl.col("error").str.replace_all(r"\s+", " ").str.slice(0, _LONGEST_MESSAGE)
     key = pl.struct("scenario", "instance_id", "perturbation", "perturbation_seed", "setting", "trial", "model")
 
     def groups_in(chunk: Chunk) -> pl.DataFrame:
-        groups = chunk.completions.group_by(kind=message.str.replace_all(r"\d+", "0"))
+        columns = chunk.completions.collect_schema().names()
+        # a model that doesn't respond has a latency of 0
+        is_unsent = (
+            pl.col("error").is_not_null() & (pl.col("attempts") == 0) & pl.col("latency").is_null()
+            if {"attempts", "latency"} <= {*columns}
+            else pl.lit(value=False)
+        )
+        groups = chunk.completions.with_columns(_unsent=is_unsent.fill_null(value=False)).group_by(
+            kind=message.str.replace_all(r"\d+", "0")
+        )
+        stopped = pl.col("model").filter(pl.col("_unsent")).unique()
         values = {"n": pl.len().cast(pl.Int64), "message": message.first(), "models": pl.col("model").unique()}
-        return groups.agg(**values, first=key.first()).collect()
+        unsent = {"n_unsent": pl.col("_unsent").sum().cast(pl.Int64), "stopped": stopped}
+        return groups.agg(**values, first=key.first(), **unsent).collect()
 
     counts = pl.concat(map_chunks(reader_of(results).chunks, groups_in)).group_by("kind", maintain_order=True)
-    models = pl.col("models").list.explode(keep_nulls=False, empty_as_null=False).unique().sort()
-    groups = counts.agg(pl.col("message").first(), pl.col("n").sum(), models, pl.col("first").first())
+    models, stopped = (
+        pl.col(name).list.explode(keep_nulls=False, empty_as_null=False).unique().sort()
+        for name in ("models", "stopped")
+    )
+    sums = (pl.col(name).sum() for name in ("n", "n_unsent"))
+    groups = counts.agg(pl.col("message").first(), *sums, models, pl.col("first").first(), stopped)
     groups = groups.with_columns(total=pl.col("n").sum()).drop_nulls("kind").drop("kind")
     return groups.sort(pl.col("n"), "message", descending=[True, False])
+
+
+def stop_note(groups: pl.DataFrame, manifest: Mapping[str, Any]) -> str:
+    """Return which models stopped because of their first requests, and how to resume; "" if none did.
+
+    Args:
+        groups: The failed requests, as `error_groups` returns them.
+        manifest: The manifest of the run.
+    """
+    stopped = groups.filter(pl.col("n_unsent") > 0)
+    if stopped.is_empty():
+        return ""
+    names = list(dict.fromkeys(name for models in stopped["stopped"] for name in models))
+    line = 'plan.score(resume="last")' if manifest.get("unpinned") else "plan.score()"
+    whose, noun = ("its", "the model") if len(names) == 1 else ("their", "the models")
+    return (
+        f"{_name(listed(names), _LONGEST_ERROR)} stopped: {whose} first requests all failed with one permanent error, "
+        f"and {stopped['n_unsent'].sum():,} other requests were cancelled. Correct {noun}, then resume: {line}."
+    )
 
 
 def _failures(results: ResultsData) -> Iterator[Finding]:
@@ -177,6 +212,9 @@ def _failures(results: ResultsData) -> Iterator[Finding]:
         text = f"{failed:,} of {total:,} requests failed ({_share(failed, total)})."
         often = "The error is" if errors.height == 1 else f"The most frequent error, {errors['n'][0]:,} times, is"
         message = _name(errors["message"][0], _LONGEST_ERROR)
+        stopped = stop_note(errors, results.manifest)
+        if stopped:
+            yield Finding("failures", stopped, "results.errors()", {}, int(errors["n_unsent"].sum()))
         yield Finding("failures", f"{text} {often}: {message}", "results.errors()", {}, failed)
     for name, missing in missing_scores(results, shown_metrics(results)).items():
         yield Finding(

@@ -18,7 +18,7 @@ import polars as pl
 from helmframe import stats
 from helmframe._core.expressions import key_of
 from helmframe._core.safe_text import get_logger
-from helmframe._schema import COMPLETIONS, PARSERS, TURN, VERDICTS
+from helmframe._schema import COMPLETIONS, ORIGINAL, PARSERS, TURN, VERDICTS
 from helmframe.adapters.adapt import adapter_id
 from helmframe.early_stopping.rules import bounded_metrics
 from helmframe.engines.notes import unparsed_entries
@@ -32,6 +32,7 @@ from helmframe.models.budget import Budget, Prices
 from helmframe.models.completion_cache import store_root
 from helmframe.models.generate import Report
 from helmframe.results._data import ResultsData, adapters_with_parser, reader_of
+from helmframe.stats.bradley_terry import BradleyTerry
 from helmframe.stats.estimate import estimate
 from helmframe.stats.frames import list_names
 from helmframe.stats.intervals import with_interval
@@ -360,6 +361,104 @@ def position_bias(
         *groups, pl.col("value").alias("first_favoured"), "ci_low", "ci_high", "interval", "turned", "n"
     )
     return reader_of(results).with_requested_names(table, by)
+
+
+def bradley_terry(
+    results: ResultsData,
+    metric: str | Sequence[str] | None = None,
+    *,
+    covariates: str | Sequence[str] = (),
+    position: bool = True,
+    ties: str = "half",
+    prior: float = 0.0,
+    ci: float = 0.95,
+) -> BradleyTerry:
+    """Rank models by the verdicts of judges of pairs: Bradley–Terry strengths and Elo, with clustered intervals.
+
+    Each verdict is a battle, in the order in which the judge read the completions. A verdict between the two ends of
+    the scale is a share of a win. Only original inputs are counted. Clusters are those of the instances, so the
+    intervals are about the population that the instances are sampled from. They ignore the errors of the judge.
+
+    >>> import helmframe as hf
+    >>> plan = hf.scenario("sampler").where(subject="music").limit(8)
+    >>> results = plan.generate({"a": hf.models.noisy(0.9), "b": hf.models.echo(), "c": hf.models.noisy(0.4)}).score()
+    >>> judge = hf.judge(lambda prompt: "<score>A+</score>" if len(prompt) % 3 else "<score>B+</score>", "preference")
+    >>> board = results.judge(judge, against="b").bradley_terry(prior=1)
+    >>> board.table.columns[:2], board.n
+    (['model', 'strength'], 32)
+
+    Args:
+        results: Results of a run.
+        metric: A metric of a judge of pairs, or several whose battles are pooled, such as one per opponent; default the
+            only judged metric.
+        covariates: Numeric columns of the completions, such as "output_tokens"; or "length", the number of characters
+            of the completion. Each is the value of the first minus that of the second completion.
+        position: As in `hf.stats.bradley_terry`; so are ties, prior and ci.
+        ties: The treatment of ties: "half", "davidson" or "drop".
+        prior: The number of virtual ties of each model.
+        ci: The level of the intervals and ranks.
+
+    Returns:
+        A `BradleyTerry` with `.table`, `.effects` (position and covariates) and `.pairs`.
+
+    Raises:
+        NotComparableError: If no metric was judged, several were and `metric` is not set, or a strength is infinite.
+        ArgumentError: If the judge rates single completions, or an argument is invalid.
+        UnknownNameError: If a metric or a covariate is unknown.
+    """
+    judged = _judged_metrics(results, [])
+    names = [metric] if isinstance(metric, str) or metric is None else list(metric)
+    styles = [covariates] if isinstance(covariates, str) else list(covariates)
+    battles = [_battles(judged, *judged.judge_of(name)) for name in names]
+    frame = pl.concat(battles)
+    if styles:
+        frame = _with_styles(frame, results.completions, styles)
+    return stats.bradley_terry(
+        frame, cluster=["scenario", "cluster"], covariates=styles, position=position, ties=ties, prior=prior, ci=ci
+    )
+
+
+def _battles(judged: "_JudgedMetrics", metric: str, entry: Mapping[str, Any]) -> pl.DataFrame:
+    """Return the battles of a metric: model_a (read first), model_b, winner (a share), and the keys of completions."""
+    if not entry["pairs"]:
+        raise ArgumentError(
+            f"bradley_terry({metric!r}): the metric's judge rates single completions. Write a metric that judges pairs."
+        )
+    low, high = entry["low"], entry["high"]
+    share, first = (pl.col("value") - low) / (high - low), pl.col("order") == 0
+    rows = judged.verdicts.filter(
+        pl.col("metric") == metric, pl.col("value").is_not_null(), pl.col("perturbation") == ORIGINAL
+    ).collect()
+    return rows.select(
+        *(name for name in KEY if name != "model"),
+        pl.coalesce("cluster", "instance_id").alias("cluster"),
+        model_a=pl.when(first).then("model").otherwise("against"),
+        model_b=pl.when(first).then("against").otherwise("model"),
+        winner=pl.when(first).then(share).otherwise(1 - share),
+    )
+
+
+def _with_styles(battles: pl.DataFrame, completions: pl.LazyFrame, styles: Sequence[str]) -> pl.DataFrame:
+    """Return the battles with each style of both completions, as `NAME_a` and `NAME_b`."""
+    schema = completions.collect_schema()
+    numeric = [name for name, dtype in schema.items() if dtype.is_numeric()]
+    for name in styles:
+        if name != "length" and name not in numeric:
+            raise UnknownNameError.among("covariate", name, ["length", *numeric])
+    values = {name: pl.col("completion").str.len_chars() if name == "length" else pl.col(name) for name in styles}
+    # the two completions of a pair may differ in their setting
+    keys = [name for name in KEY if name not in ("model", "setting")]
+    rows = (
+        completions.select(*keys, "model", **values)
+        .unique([*keys, "model"], keep="first", maintain_order=True)
+        .collect()
+    )
+    for side in ("a", "b"):
+        renamed = rows.rename({"model": f"model_{side}", **{name: f"{name}_{side}" for name in styles}})
+        battles = battles.join(
+            renamed, on=[*keys, f"model_{side}"], how="left", nulls_equal=True, maintain_order="left"
+        )
+    return battles
 
 
 def to_label(results: ResultsData, n: int, seed: int = 0) -> pl.DataFrame:

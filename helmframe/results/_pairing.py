@@ -1,5 +1,6 @@
 """Pairing of the sides of a comparison: the options to score them, and the instances that both have."""
 
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -40,6 +41,10 @@ class ShortTable(pl.DataFrame):
     def _repr_html_(self, *, _from_series: bool = False) -> str:
         return str(render(self, "html"))
 
+    def _display_(self) -> Any:
+        # marimo calls it, and else would show all columns of a frame
+        return sys.modules["marimo"].Html(self._repr_html_())
+
 
 class ScoreTable(ShortTable):
     """A frame of `results.table()`; its short table has the value with its interval first."""
@@ -51,6 +56,10 @@ class Failures(ShortTable):
 
 class Comparison(ShortTable):
     """A frame of `helmframe.stats.compare`."""
+
+
+class Sensitivity(ShortTable):
+    """A frame of `helmframe.stats.sensitivity`."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +111,8 @@ def compare_sides(
     options: ScoringOptions,
     errors: str,
     ci: float,
+    equivalence: float | None = None,
+    interval: str = "confidence",
 ) -> pl.DataFrame:
     """Compare every value of `axis` with `base`, instance by instance, in one family of tests.
 
@@ -113,6 +124,8 @@ def compare_sides(
         options: The options to aggregate scores.
         errors: As in `stats.compare`.
         ci: The level of the interval.
+        equivalence: As in `stats.compare`.
+        interval: As in `stats.compare`.
 
     Returns:
         As `stats.compare`: one row per side, metric and values of `by`.
@@ -132,6 +145,8 @@ def compare_sides(
         ranges=options.ranges,
         ci=ci,
         mean=options.mean,
+        equivalence=equivalence,
+        interval=interval,
     )
     if not table["n"].sum():
         raise NotComparableError(

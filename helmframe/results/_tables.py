@@ -12,15 +12,17 @@ from helmframe.metrics.protocol import resolve_metrics
 from helmframe.metrics.score import missing_reason, prepare_set_metric
 from helmframe.models.budget import Price, Prices, estimated_tokens, read_prices
 from helmframe.results._data import CLEAN, OVERLAPPING, Chunk, ResultsData, filter_equal, reader_of, with_overlap
-from helmframe.results._early_stopping import with_sequences
-from helmframe.results._pairing import ScoreTable
+from helmframe.results._early_stopping import refuse_stopped, with_sequences
+from helmframe.results._pairing import ScoreTable, range_of
 from helmframe.stats.aggregate_set import aggregate_set
 from helmframe.stats.compare import gap
 from helmframe.stats.failures import ERRORS_ALLOWED
 from helmframe.stats.frames import map_chunks
-from helmframe.stats.table import aggregate, pivot_table, sort_table
+from helmframe.stats.table import add_bounds, aggregate, check_table_errors, pivot_table, sort_table
 
 DEFINITIONS = ("helmframe", "helm")
+# The share of repeated instances above which an interval is marked.
+DUPLICATES_ALLOWED = 0.01
 
 
 def stats(results: ResultsData) -> pl.LazyFrame:
@@ -45,6 +47,8 @@ def table(
     pool: str | Sequence[str] | bool = (),
     definition: str = "helmframe",
     overlap: pl.DataFrame | None = None,
+    errors: str = "drop",
+    interval: str = "confidence",
 ) -> pl.DataFrame:
     """Aggregate scores, one row per group and metric, each with its interval.
 
@@ -69,20 +73,30 @@ def table(
             trials; "helmframe" treats all trials as one set: such values are biased by the size of the set.
         overlap: The frame of `plan.overlap(…)`, for `by="overlap"`: the groups are "contaminated" (an n-gram of the
             input or the references is in the corpus) and "clean".
+        errors: "drop" excludes failed requests. "bounds" also adds the values if all of them had the worst or the best
+            score, as in `hf.stats.table`: bound_low, bound_high, bound_ci_low and bound_ci_high.
+        interval: "confidence", or "bayes" for posterior intervals, which suit small n, as in `hf.stats.table`. Metrics
+            of a set have confidence intervals only.
 
     Returns:
         `by`, the other axes, metric and `STATS`, as a frame that is displayed as a short table; `.frame` has all
         columns. If axes are pooled, `pooled` lists them: "3 models, 2 perturbations".
         For metrics of choices, the baselines `chance` (guessing) and `majority` (the label that is right most often in
         its subset). For a run that stopped early (`until`): n_run and n_total (instances), and intervals that are valid
-        at every look. With `overlap`: gap, gap_low and gap_high, the score of contaminated instances minus that of
-        clean ones, with the interval of two independent samples; null for metrics of a set.
+        at every look. If instances of different clusters have the same input and references: n_duplicates, the number
+        of repeats, which make intervals too short; `interval` marks rows with more than 1 %. With `overlap`: gap,
+        gap_low and gap_high, the score of contaminated instances minus that of clean ones, with the interval of two
+        independent samples; null for metrics of a set.
 
     Raises:
         UnknownNameError: If a column, metric or axis is unknown.
-        ArgumentError: If `ci`, `mean` or `definition` is invalid, `by` and `pool` share a column, or `overlap` isn't
-            that of these instances.
+        ArgumentError: If `ci`, `mean`, `definition` or `errors` is invalid, `by` and `pool` share a column, or
+            `overlap` isn't that of these instances.
+        NotComparableError: If the run stopped early, with `errors="bounds"`: its intervals include failures already.
     """
+    check_table_errors(errors)
+    if errors == "bounds":
+        refuse_stopped(results.manifest, "bounds of failed requests")
     results = with_overlap(results, overlap)
     keys, pooled = reader_of(results).group_keys(by, pool)
     names = reader_of(results).metric_list(metrics)
@@ -90,10 +104,12 @@ def table(
     # the repr after a table, and most charts, need rows of the same table
     if definition not in DEFINITIONS:
         raise ArgumentError.unknown_value(f"table(definition={definition!r})", definition, DEFINITIONS)
-    cache_key = repr((keys, ci, over_subsets, definition))
+    if interval == "bayes":
+        refuse_stopped(results.manifest, "a posterior interval")
+    cache_key = repr((keys, ci, over_subsets, definition, errors, interval))
     table = reader_of(results).last_table.get(cache_key)
     if table is None or not {*names} <= {*table["metric"]}:
-        table = _aggregate(results, keys, names, ci, over_subsets, definition)
+        table = _aggregate(results, keys, names, ci, over_subsets, definition, errors, interval)
         reader_of(results).last_table.clear()
         reader_of(results).last_table[cache_key] = table
     table = table.filter(pl.col("metric").is_in(names))
@@ -226,7 +242,14 @@ def _reason(results: ResultsData, name: str, group: pl.DataFrame, n_unscored: in
 
 
 def _aggregate(
-    results: ResultsData, keys: Sequence[str], names: Sequence[str], ci: float, mean: str, definition: str
+    results: ResultsData,
+    keys: Sequence[str],
+    names: Sequence[str],
+    ci: float,
+    mean: str,
+    definition: str,
+    errors: str,
+    interval: str,
 ) -> pl.DataFrame:
     """Return the scores of these metrics, aggregated by these columns."""
     frames = []
@@ -235,7 +258,14 @@ def _aggregate(
     if per_row:
         chunks = reader_of(results).helm_scores(keys, per_row) if helm else reader_of(results).scores(keys)
         scores = [rows.filter(pl.col("metric").is_in(per_row)) for rows in chunks]
-        frames.append(aggregate(scores, keys, fractions=reader_of(results).fractions(), ci=ci, mean=mean))
+        fractions = reader_of(results).fractions()
+        aggregated = aggregate(scores, keys, fractions=fractions, ci=ci, mean=mean, interval=interval)
+        if errors == "bounds":
+            ranges = {name: range_of(results.manifest["metrics"][name]) for name in per_row}
+            aggregated = add_bounds(
+                aggregated, scores, keys, ranges, ci=ci, mean=mean, fractions=fractions, interval=interval
+            )
+        frames.append(aggregated)
     for metric in resolve_metrics([name for name in names if name not in per_row]):
         rows, value = prepare_set_metric(results.completions, metric, helm=helm)
         frames.append(
@@ -258,7 +288,23 @@ def _aggregate(
         table = with_sequences(table, results.scores, results.manifest["until"], keys, mean=mean, ci=ci)
     table = reader_of(results).note_shown_examples(table, keys)
     table = table.join(baselines, on=[*keys, "metric"], how="left", nulls_equal=True, maintain_order="left")
+    table = _mark_duplicates(table, reader_of(results).count_duplicates(keys), keys)
     return reader_of(results).in_order(sort_table(table, [], results.metric_names), keys)
+
+
+def _mark_duplicates(table: pl.DataFrame, counts: pl.DataFrame | None, keys: Sequence[str]) -> pl.DataFrame:
+    """Return the table with the number of duplicates, and a mark on the intervals of rows with more than 1 %."""
+    if counts is None:
+        return table
+    joined = (
+        table.join(counts, on=keys, how="left", nulls_equal=True, maintain_order="left")
+        if keys
+        else table.join(counts, how="cross", maintain_order="left")
+    ).with_columns(pl.col("n_duplicates").fill_null(0))
+    is_marked = (pl.col("n_duplicates") > DUPLICATES_ALLOWED * pl.col("n")) & pl.col("ci_low").is_not_null()
+    return joined.with_columns(
+        interval=pl.when(is_marked).then(pl.format("{}, duplicates", "interval")).otherwise("interval")
+    )
 
 
 def _with_gap(results: ResultsData, table: pl.DataFrame, keys: Sequence[str], ci: float, mean: str) -> pl.DataFrame:

@@ -48,14 +48,15 @@ def chart(name: str) -> Callable[[Function], Function]:
 class Plot:
     """The charts of results, as Altair charts: `results.plot.scores()`; `dir(results.plot)` lists them.
 
-    Every chart also takes `width` and `height` in pixels, and `title`. A model has the same colour in all charts.
+    Every chart also takes `width` and `height` in pixels, and `title`. In charts with these parameters, `by` and `sort`
+    select and order rows, and `facet` draws a chart per value of a column. A model has the same colour in all charts.
     `chart.save("x.png")`, `.svg` and `.html` need no network. Charts with mode="dark" are for dark pages. `hf.charts`
     draws any frame of the documented schema.
 
     >>> import helmframe as hf
     >>> results = hf.scenario("sampler").where(subject="music").limit(4).generate(hf.models.oracle()).score()
-    >>> dir(results.plot)
-    ['calibration', 'confusion', 'forest', 'heatmap', 'leaderboard', 'pareto', 'perturbations', 'robustness', 'scores']
+    >>> dir(results.plot)  # doctest: +ELLIPSIS
+    ['calibration', ..., 'robustness', 'scores', 'sensitivity']
     """
 
     def __init__(self, results: Any) -> None:
@@ -104,9 +105,10 @@ def _drawn(
     for name, value in sizes.items():
         if not is_integer(value) or value < 1:
             raise ArgumentError(f"plot({name}={value!r}): {name} must be a number of pixels ≥ 1.")
-    view = chart.spec if hasattr(chart, "spec") else chart  # each view of a faceted chart has the size
-    for name, value in sizes.items():
-        view[name] = value
+    views = [chart.spec if hasattr(chart, "spec") else chart] if not hasattr(chart, "concat") else chart.concat
+    for view in views:  # each view of a chart of several has the size
+        for name, value in sizes.items():
+            (view.spec if hasattr(view, "spec") else view)[name] = value
     if title is not None:
         chart.title.text = show_invisible(title)
     return chart

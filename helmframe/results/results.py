@@ -65,12 +65,17 @@ class Results(ResultsData):
     findings = _findings.findings
     leaderboard = _boards.leaderboard
     gate = _boards.gate
+    sensitivity = _comparison.sensitivity
+    variance_components = _comparison.variance_components
+    full_scores = _boards.full_scores
+    subset_errors = _boards.subset_errors
     # judges, and scores by other metrics
     rescore = _judging.rescore
     judge = _judging.judge
     agreement = _judging.agreement
     corrected = _judging.corrected
     position_bias = _judging.position_bias
+    bradley_terry = _judging.bradley_terry
     to_label = _judging.to_label
     labels = _judging.labels
 

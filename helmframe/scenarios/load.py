@@ -541,14 +541,14 @@ def _nothing_matches(
     )
 
 
-ORDERS = ("keyed", "first", "helm")
+ORDERS = ("keyed", "first", "helm", "chosen")
 
 
 def draw_sample(keys: pl.DataFrame, sample: Sample, scenario: str) -> pl.DataFrame:
     """Return the keys of the instances in a sample, at most `sample.n` per subset.
 
     Order "keyed" takes the instances with the smallest keyed hashes, which depend on no other instance; "first" takes
-    the first by row_index; "helm" samples as HELM does.
+    the first by row_index; "helm" samples as HELM does; "chosen" takes the sample's own instances.
 
     Args:
         keys: subset, row_index, instance_id; subsets together, row_index ascending within each.
@@ -559,7 +559,7 @@ def draw_sample(keys: pl.DataFrame, sample: Sample, scenario: str) -> pl.DataFra
         subset, row_index and `position`, the order of the sample: by row_index, for "helm" as drawn.
 
     Raises:
-        ArgumentError: The order is unknown, or n is negative.
+        ArgumentError: The order is unknown, n is negative, or a chosen instance is missing.
 
     Source: helm/benchmark/runner.py `downsample_eval_instances`, for "helm".
     """
@@ -569,9 +569,28 @@ def draw_sample(keys: pl.DataFrame, sample: Sample, scenario: str) -> pl.DataFra
         raise ArgumentError(f"sample(n={sample.n}): n must be an integer ≥ 0.")
     if sample.order == "helm":
         return _draw_as_helm(keys, sample.n)
+    if sample.order == "chosen":
+        return _draw_chosen(keys, sample, scenario)
     if sample.order == "keyed":
         keys = _smallest(keys, sample, scenario)
     chosen = keys.group_by("subset", maintain_order=True).head(sample.n)
+    return chosen.select("subset", "row_index").with_row_index("position")
+
+
+def _draw_chosen(keys: pl.DataFrame, sample: Sample, scenario: str) -> pl.DataFrame:
+    ids = dict(sample.instances).get(scenario)
+    if ids is None:
+        raise ArgumentError(
+            f"sample(like=…): no instance of scenario {scenario!r} was chosen, but of: "
+            f"{', '.join(dict(sample.instances))}. Sample this scenario in a plan of its own."
+        )
+    chosen = keys.filter(pl.col("instance_id").is_in(list(ids)))
+    if chosen.height < len(ids):
+        missing = sorted(set(ids) - set(chosen["instance_id"]))
+        raise ArgumentError(
+            f"sample(like=…): this plan lacks {len(missing):,} of the {len(ids):,} instances chosen from {scenario!r}, "
+            f"such as {missing[0]!r}. Use the conditions and the data of the earlier run."
+        )
     return chosen.select("subset", "row_index").with_row_index("position")
 
 

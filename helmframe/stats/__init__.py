@@ -7,6 +7,7 @@ apply them to a run. NumPy and SciPy are imported on first use, not by `import h
 from helmframe.stats.aggregate_set import aggregate_set
 from helmframe.stats.agreement import agreement
 from helmframe.stats.board import Leaderboard
+from helmframe.stats.bradley_terry import BradleyTerry, bradley_terry
 from helmframe.stats.calibration import calibration
 from helmframe.stats.compare import compare, gap
 from helmframe.stats.gate import Gate, gate
@@ -15,19 +16,26 @@ from helmframe.stats.power import Power, power
 from helmframe.stats.prediction_powered import prediction_powered
 from helmframe.stats.robustness import consistency, helm_definition, robustness
 from helmframe.stats.sequential import sequential
+from helmframe.stats.subsets import choose_subset, full_scores, subset_errors
 from helmframe.stats.table import aggregate, table
+from helmframe.stats.variance import VarianceComponents, sensitivity, variance_components
 from helmframe.stats.worst_case import worst_at_k, worst_case, worst_scores
 
 __all__ = [
+    "BradleyTerry",
     "Gate",
     "Leaderboard",
     "Power",
+    "VarianceComponents",
     "aggregate",
     "aggregate_set",
     "agreement",
+    "bradley_terry",
     "calibration",
+    "choose_subset",
     "compare",
     "consistency",
+    "full_scores",
     "gap",
     "gate",
     "helm_definition",
@@ -36,8 +44,11 @@ __all__ = [
     "power",
     "prediction_powered",
     "robustness",
+    "sensitivity",
     "sequential",
+    "subset_errors",
     "table",
+    "variance_components",
     "worst_at_k",
     "worst_case",
     "worst_scores",

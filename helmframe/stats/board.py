@@ -22,6 +22,8 @@ from helmframe.stats.ranks import (
     units_needed,
     win_rates,
 )
+from helmframe.stats.ranks import rank_probabilities as shares_of_ranks
+from helmframe.stats.significance import JOINT_DRAWS, normals
 
 BOARD = {
     "model": pl.String(),
@@ -69,7 +71,9 @@ class Leaderboard:
     leaderboard of win rates also mean (over columns, null if they have no common unit) and mean_rank, mean_rank_low,
     mean_rank_high, which are usually sharper. `cells` has one row per model and column: its value with interval, n,
     n_dropped (instances without a score of every model, which do not count), win_rate, rank, rank_low, rank_high.
-    `notes` has the reasons why models aren't distinguished.
+    `notes` has the reasons why models aren't distinguished. `rank_probabilities`, if requested, has the share of
+    bootstrap samples in which a model has a rank: model, rank, probability. It describes how stable the ranks are, and
+    isn't a confidence level: among equal models, the one that is first by chance has the largest share.
 
     A win rate depends on the other models, and a mean depends on its columns. `pool` and `columns` list them, and
     leaderboards with other models or columns aren't compared. `over` is the sampling unit of the ranks: "instances", or
@@ -90,6 +94,7 @@ class Leaderboard:
     over: str
     ci: float
     notes: tuple[str, ...] = ()
+    rank_probabilities: pl.DataFrame | None = field(default=None, repr=False)
 
     def compare(self, other: "Leaderboard") -> pl.DataFrame:
         """Compare with another leaderboard of the same models and columns: values, differences and ranks of both.
@@ -174,7 +179,9 @@ class Column:
     cells: pl.DataFrame = field(default_factory=pl.DataFrame)
 
 
-def build_leaderboard(columns: Sequence[Column], pool: Sequence[str], *, mean: str, ci: float) -> Leaderboard:
+def build_leaderboard(
+    columns: Sequence[Column], pool: Sequence[str], *, mean: str, ci: float, rank_probabilities: bool = False
+) -> Leaderboard:
     """Build the leaderboard of some columns.
 
     Args:
@@ -182,6 +189,7 @@ def build_leaderboard(columns: Sequence[Column], pool: Sequence[str], *, mean: s
         pool: The models, in the order of the columns' values.
         mean: "win_rate"; "mean", with equal weights; "micro", weighted by the size of columns.
         ci: The level of ranks and intervals.
+        rank_probabilities: Whether to compute the probability of each rank.
 
     Raises:
         ArgumentError: If `mean` or `ci` is invalid, there is only one model, or the columns have no common mean.
@@ -236,7 +244,70 @@ def build_leaderboard(columns: Sequence[Column], pool: Sequence[str], *, mean: s
         over=INSTANCES if has_scores else SCENARIOS,
         ci=ci,
         notes=tuple(_few_units(columns, estimates if has_scores else None, ci)),
+        rank_probabilities=_rank_probabilities(columns, pool, mean, weight, eligible, matrix if up else -matrix)
+        if rank_probabilities
+        else None,
     )
+
+
+def _rank_probabilities(
+    columns: Sequence[Column], pool: Sequence[str], mean: str, weight: Floats, eligible: Flags, matrix: Floats
+) -> pl.DataFrame:
+    """Return model, rank and probability over bootstrap samples of instances; of columns, if only means are known.
+
+    The bootstrap over instances is parametric: values of a column are normal with the covariance of its models. No rows
+    if a covariance is unknown.
+    """
+    schema = {"model": pl.String, "rank": pl.Int64, "probability": pl.Float64}
+    index = np.flatnonzero(eligible)
+    estimates = [column.estimates for column in columns]
+    if any(estimate is not None and estimate.covariance is None for estimate in estimates) or len(index) < 2:
+        return pl.DataFrame(schema=schema)
+    known = [estimate for estimate in estimates if estimate is not None]
+    if len(known) < len(columns):
+        generator = np.random.Generator(np.random.PCG64(len(columns)))
+        counts = generator.multinomial(len(columns), np.full(len(columns), 1 / len(columns)), size=JOINT_DRAWS)
+        samples = _averages(counts.astype(np.float64), matrix[:, index], weight)
+        # a sample may lack all columns of a model
+        samples = samples[np.isfinite(samples).all(axis=1)]
+    else:
+        drawn = np.full((len(columns), JOINT_DRAWS, len(pool)), np.nan)
+        for number, estimate in enumerate(known):
+            drawn[number][:, estimate.index] = _sampled(estimate, number)
+        rates = np.stack([_rates_of_samples(column) for column in drawn]) if mean == "win_rate" else drawn
+        present = ~np.isnan(rates)
+        shares = weight[:, None, None] * present
+        samples = ((np.where(present, rates, 0.0) * shares).sum(axis=0) / shares.sum(axis=0))[:, index]
+    if not len(samples):
+        return pl.DataFrame(schema=schema)
+    probability = shares_of_ranks(samples)
+    order = np.argsort(probability @ np.arange(len(index)), kind="stable")
+    records = [
+        (pool[int(index[model])], rank + 1, float(probability[model, rank]))
+        for model in order
+        for rank in range(len(index))
+    ]
+    return pl.DataFrame(records, schema=schema, orient="row")
+
+
+def _sampled(estimate: Estimates, number: int) -> Floats:
+    """Return samples of the values of a column."""
+    assert estimate.covariance is not None
+    scale = float(np.sqrt(np.max(np.diag(estimate.covariance), initial=0.0)))
+    if scale == 0:
+        return np.tile(estimate.value, (JOINT_DRAWS, 1))
+    return estimate.value + scale * np.vstack([batch for _, batch in normals(estimate.covariance / scale**2, number)])
+
+
+def _rates_of_samples(values: Floats) -> Floats:
+    """Return the win rate of each model in each sample (row); NaN for models without a value."""
+    from scipy.stats import rankdata
+
+    present = ~np.isnan(values[0])
+    rates = np.full_like(values, np.nan)
+    if present.sum() > 1:
+        rates[:, present] = (rankdata(np.round(values[:, present], 12), axis=1) - 1) / (present.sum() - 1)
+    return rates
 
 
 def rates_of(values: Floats) -> Floats:

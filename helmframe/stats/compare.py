@@ -3,7 +3,7 @@
 Gaps are the score of groups of instances minus that of all instances, or of one group.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 import polars as pl
@@ -31,7 +31,7 @@ from helmframe.stats.encoded_rows import (
 from helmframe.stats.estimate import estimate_of, floats, group_keys, influences, weigh_strata
 from helmframe.stats.failures import Range, metric_directions, resolve_ranges, treat_failures
 from helmframe.stats.frames import as_scores, mark_stopped, protect_columns
-from helmframe.stats.intervals import with_interval
+from helmframe.stats.intervals import probability_better, with_interval
 from helmframe.stats.paired import Pairs, pair_sides
 from helmframe.stats.significance import detectable, holm, joint_level, mcnemar_midp, sign_flip_p
 from helmframe.stats.sums import sums_of
@@ -62,6 +62,14 @@ COMPARISON = {
     "n_clusters": pl.Int64(),
     "higher_is_better": pl.Boolean(),
 }
+# The additional columns with `equivalence`.
+EQUIVALENCE = {
+    "equivalence_low": pl.Float64(),
+    "equivalence_high": pl.Float64(),
+    "p_equivalence": pl.Float64(),
+    "verdict": pl.String(),
+}
+EQUIVALENT, DIFFERENT, UNDECIDED = "equivalent", "different", "undecided"
 # Up to these numbers of rows, and of rows × clusters, all rows are treated as one set that shares clusters.
 _FEW, _DENSE = 500, 50_000_000
 GAP = {
@@ -93,6 +101,8 @@ def compare(
     ranges: Mapping[str, Range] | None = None,
     ci: float = 0.95,
     mean: str = "macro",
+    equivalence: float | None = None,
+    interval: str = "confidence",
 ) -> pl.DataFrame:
     """Compare each value of `axis` (a) with the base (b), per metric, over the instances that both sides scored.
 
@@ -124,6 +134,11 @@ def compare(
         ranges: A dict of metric → smallest and largest value, for "worst"; default 0 and 1 for fractions.
         ci: The share of intervals that should cover the true difference.
         mean: The mean over subsets, as in `aggregate`.
+        equivalence: A margin: the largest difference, to either side, that doesn't matter. Two one-sided tests (TOST)
+            at level 1 − ci decide whether the sides are equivalent.
+        interval: "confidence", or "bayes": posterior intervals of differences, with the prior Dirichlet(½, ½, ½) of
+            wins, ties and losses for fractions and a flat prior for other scores. The table then has the column
+            `probability_better`, the posterior probability that a is better than b.
 
     Returns:
         `by`, metric, a, b, value_a, value_b (over the paired instances), difference, stderr, ci_low, ci_high, interval,
@@ -131,7 +146,10 @@ def compare(
         test (its name), mde (minimum detectable effect: the smallest true difference that a comparison with this
         standard error detects with power 80 %), win, tie, loss (instances where a is better, equal, worse), n (paired
         instances), n_dropped (instances that lack a score on one side: absent or failed), n_error (those of them that
-        both sides were run on), n_clusters, higher_is_better. The rows are sorted by `by`, metric and a.
+        both sides were run on), n_clusters, higher_is_better. With `equivalence`: equivalence_low and equivalence_high
+        (the interval at 2 · ci − 1, 90 %), p_equivalence (TOST, of each row alone) and verdict: "equivalent" if this
+        interval is within ±margin, which it is if and only if p_equivalence is at most 1 − ci; "different" if it is
+        outside; else "undecided". The rows are sorted by `by`, metric and a.
 
     Raises:
         UnknownNameError: If a column of `by` or `on`, or the base, is unknown.
@@ -141,8 +159,12 @@ def compare(
 
     Source: Fisher 1935; Phipson & Smyth 2010; Fagerland, Lydersen & Laake 2013; Holm 1979; Bloom 1995, Evaluation
         Review 19:547 (mde); Chernozhukov, Chetverikov & Kato 2013 (joint); Tango 1998, Statistics in Medicine 17:891
-        (interval); its variance as in `estimate`.
+        (interval); its variance as in `estimate`. Schuirmann 1987, J. Pharmacokinetics and Biopharmaceutics 15:657
+        (equivalence).
     """
+    check_margin(equivalence, "equivalence")
+    if equivalence is not None and interval == "bayes":
+        raise ArgumentError("compare(): equivalence is a test by confidence intervals. Remove interval='bayes'.")
     if "instance_id" not in on:
         raise ArgumentError(
             f"compare(on={list(on)}): on must include 'instance_id', because sides are paired by instance."
@@ -176,8 +198,16 @@ def compare(
         _levels(pairs, nest, strata, higher_is_better), on="group", how="left"
     )
     tested = _with_tests(estimates.sort("group"), clusters)
-    table = mark_stopped(_with_intervals(tested, fraction, ci, joint_level(_covariances(clusters), ci)), rows)
+    level = joint_level(_covariances(clusters), ci)
+    table = mark_stopped(_with_intervals(tested, fraction, ci, level, interval), rows)
+    if interval == "bayes":
+        table = table.with_columns(probability_better=probability_better(table, fraction, higher_is_better))
     counts = pl.col("n", "n_clusters", "win", "tie", "loss")
+    added = {} if equivalence is None else EQUIVALENCE
+    if equivalence is not None:
+        table = table.join(
+            _equivalence(tested, fraction, ci, equivalence), on="group", how="left", maintain_order="left"
+        )
     return table.with_columns(
         counts.fill_null(0),
         interval=pl.when(pl.col("n").fill_null(0) == 0)
@@ -188,17 +218,87 @@ def compare(
         b=pl.lit(base),
         difference="value",
         higher_is_better=pl.col("metric").replace_strict(dict(higher_is_better), default=None, return_dtype=pl.Boolean),
-    ).select(*keys, *(pl.col(name).cast(dtype) for name, dtype in COMPARISON.items()))
+    ).select(
+        *keys,
+        *(pl.col(name).cast(dtype) for name, dtype in {**COMPARISON, **added}.items()),
+        *(["probability_better"] if interval == "bayes" else []),
+    )
 
 
-def _with_intervals(table: pl.DataFrame, fraction: pl.Expr, ci: float, joint: float) -> pl.DataFrame:
+def check_margin(margin: float | None, argument: str) -> None:
+    """Raise if a margin of equivalence isn't a positive number."""
+    if margin is not None and (
+        isinstance(margin, bool) or not isinstance(margin, int | float) or not 0 < margin < np.inf
+    ):
+        raise ArgumentError(f"{argument}={margin!r}: {argument} must be a margin > 0, such as 0.02.")
+
+
+def _equivalence(table: pl.DataFrame, fraction: pl.Expr, ci: float, margin: float) -> pl.DataFrame:
+    """Return group, the interval at 2 · ci − 1, the p value of two one-sided tests, and the verdict.
+
+    The tests are duals of the intervals: p is 1 − the level of the widest one-sided interval that is within the margin.
+    """
+
+    def ends(level: Floats) -> tuple[Floats, Floats]:
+        at_level = with_interval(table, fraction, ci=level, least=-1.0)
+        low, high = (at_level[name].cast(pl.Float64).to_numpy() for name in ("ci_low", "ci_high"))
+        return low, high
+
+    low, high = ends(np.full(table.height, max(2 * ci - 1, 1e-9)))
+    p = two_one_sided_p(ends, margin, table.height)
+    with np.errstate(invalid="ignore"):
+        verdict = np.select(
+            [p <= 1 - ci + 1e-12, (low >= margin) | (high <= -margin), np.isfinite(low)],
+            [EQUIVALENT, DIFFERENT, UNDECIDED],
+            "",
+        )
+    columns = {
+        "equivalence_low": pl.Series(low).fill_nan(None),
+        "equivalence_high": pl.Series(high).fill_nan(None),
+        "p_equivalence": pl.Series(p).fill_nan(None),
+        "verdict": pl.Series(verdict, dtype=pl.String).replace("", None),
+    }
+    return table.select("group").with_columns(**columns)
+
+
+def two_one_sided_p(ends: Callable[[Floats], tuple[Floats, Floats]], margin: float, n_rows: int) -> Floats:
+    """Return the p value of equivalence: the larger one of two one-sided tests, by bisection over interval levels.
+
+    >>> from helmframe.stats.intervals import t_interval
+    >>> ends = lambda levels: t_interval(np.array([0.0, 0.03]), 0.01**2, 50, levels)
+    >>> two_one_sided_p(ends, 0.02, 2).round(4).tolist()  # t = 2, and t = −1
+    [0.0255, 0.8389]
+
+    Args:
+        ends: A function of the rows' two-sided levels that returns the ends of the intervals; wider levels include
+            narrower ones.
+        margin: The margin.
+        n_rows: The number of rows.
+    """
+    narrow, wide = np.full(n_rows, 1e-12), np.full(n_rows, 1.0)
+    low, high = ends(narrow)
+    is_in, unknown = (low > -margin) & (high < margin), np.isnan(low)
+    for _ in range(45):
+        middle = (narrow + wide) / 2
+        low, high = ends(middle)
+        with np.errstate(invalid="ignore"):
+            reached = np.where(is_in, (low >= -margin) & (high <= margin), (low >= margin) | (high <= -margin))
+        narrow, wide = np.where(reached, middle, narrow), np.where(reached, wide, middle)
+    return np.where(unknown, np.nan, np.where(is_in, (1 - narrow) / 2, (1 + narrow) / 2))
+
+
+def _with_intervals(table: pl.DataFrame, fraction: pl.Expr, ci: float, joint: float, kind: str) -> pl.DataFrame:
     """Return the table with the intervals of both levels; the interval excludes 0 if and only if p is below 1 − ci.
 
     Interval and test are nearly, not exactly, dual: McNemar's mid-p is of a conditional test, and sign flips have no
     standard error. The end next to 0 is moved to 0, or just next to it, if they disagree.
     """
     joint_ends = {"joint_low": "ci_low", "joint_high": "ci_high"}
-    wide = with_interval(table, fraction, ci=joint, least=-1.0).select("group", **joint_ends)
+    wide = with_interval(table, fraction, ci=joint, least=-1.0, kind=kind).select("group", **joint_ends)
+    if kind == "bayes":
+        # a posterior interval belongs to no test
+        narrow = with_interval(table, fraction, ci=ci, least=-1.0, kind=kind)
+        return narrow.join(wide, on="group", how="left", maintain_order="left")
     low, high, at_zero = pl.col("ci_low"), pl.col("ci_high"), pl.col("p") >= 1 - ci
     just = pl.col("value") * 1e-6  # just next to 0, on the side of the value
     return (

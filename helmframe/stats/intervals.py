@@ -3,6 +3,7 @@
 The functions on plain numbers take floats or NumPy arrays of one shape and return (low, high).
 """
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -19,7 +20,7 @@ Numbers: TypeAlias = "float | Floats"
 Interval: TypeAlias = "tuple[Floats, Floats]"
 
 
-def wilson(successes: Numbers, n: Numbers, ci: float = 0.95) -> Interval:
+def wilson(successes: Numbers, n: Numbers, ci: Numbers = 0.95) -> Interval:
     """Return Wilson's score interval for `successes` of `n` independent completions; either may be fractional.
 
     >>> low, high = wilson(8, 10)
@@ -31,7 +32,7 @@ def wilson(successes: Numbers, n: Numbers, ci: float = 0.95) -> Interval:
     return _score_interval(np.asarray(successes) / np.asarray(n), np.asarray(n, dtype=np.float64), ci)
 
 
-def modified_wilson(p: Numbers, variance: Numbers, n: Numbers, df: Numbers, ci: float = 0.95) -> Interval:
+def modified_wilson(p: Numbers, variance: Numbers, n: Numbers, df: Numbers, ci: Numbers = 0.95) -> Interval:
     """Return Wilson's interval at the effective sample size of a clustered or stratified `variance` of `p`.
 
     n* = min(n, p(1−p)/variance) · (z/t_df)². If the variance of 100 completions is twice the binomial variance, their
@@ -50,7 +51,7 @@ def modified_wilson(p: Numbers, variance: Numbers, n: Numbers, df: Numbers, ci: 
         return _score_interval(p, worth * (_normal(ci) / _student(df, ci)) ** 2, ci)
 
 
-def clopper_pearson(successes: Numbers, n: Numbers, ci: float = 0.95) -> Interval:
+def clopper_pearson(successes: Numbers, n: Numbers, ci: Numbers = 0.95) -> Interval:
     """Return the exact binomial interval, from the quantiles of the beta distribution.
 
     >>> low, high = clopper_pearson(0, 10)
@@ -70,7 +71,7 @@ def clopper_pearson(successes: Numbers, n: Numbers, ci: float = 0.95) -> Interva
     return low, high
 
 
-def unanimous(value: Numbers, n: Numbers, ci: float = 0.95, *, least: float = 0.0) -> Interval:
+def unanimous(value: Numbers, n: Numbers, ci: Numbers = 0.95, *, least: float = 0.0) -> Interval:
     """Return the interval of a mean in [least, 1] if all `n` independent clusters have the same `value`.
 
     The share of clusters that would differ is at most the upper end of `clopper_pearson(0, n)`, and those could have
@@ -131,7 +132,68 @@ def paired_score(difference: Numbers, discordance: Numbers, n: Numbers, quantile
     return ends[0], ends[1]
 
 
-def t_interval(mean: Numbers, variance: Numbers, df: Numbers, ci: float = 0.95) -> Interval:
+def beta_posterior(successes: Numbers, n: Numbers, ci: Numbers = 0.95) -> Interval:
+    """Return the equal-tailed interval of a share after `successes` of `n`, with Jeffreys' prior Beta(½, ½).
+
+    With no success the interval starts at 0, and with no failure it ends at 1. Either number may be fractional.
+
+    >>> low, high = beta_posterior(8, 10)
+    >>> print(f"{low:.3f} {high:.3f}")
+    0.497 0.956
+
+    Source: Jeffreys 1946; Brown, Cai & DasGupta 2001, Statistical Science 16:101 (§3.1.3, §4.3.2 for the ends).
+    """
+    from scipy.special import betaincinv
+
+    successes, n = np.broadcast_arrays(np.asarray(successes, dtype=np.float64), np.asarray(n, dtype=np.float64))
+    failures = np.maximum(n - successes, 0.0)
+    tail = (1 - np.asarray(ci)) / 2
+    low = np.where(successes > _NOTHING, betaincinv(successes + 0.5, failures + 0.5, tail), 0.0)
+    high = np.where(failures > _NOTHING, betaincinv(successes + 0.5, failures + 0.5, 1 - tail), 1.0)
+    return low, high
+
+
+def dirichlet_posterior(difference: Numbers, discordance: Numbers, n: Numbers, ci: Numbers = 0.95) -> Interval:
+    """Return the equal-tailed interval of a paired difference of fractions, with the prior Dirichlet(½, ½, ½).
+
+    The three shares are those of pairs where one side, the other, or neither is better. Of 20 pairs, 5 favour one side
+    and 1 the other:
+
+    >>> low, high = dirichlet_posterior(0.2, 0.3, 20)
+    >>> print(f"{low:.2f} {high:.2f}")
+    -0.04 0.41
+
+    Args:
+        difference: The mean difference.
+        discordance: The mean squared difference; for pairs of 0 and 1, the share of pairs that differ.
+        n: The number of independent pairs, or the effective number.
+        ci: The probability of the interval.
+
+    Source: Gelman et al. 2013, Bayesian Data Analysis §3.4 (Dirichlet posterior of three shares).
+    """
+    from scipy.special import betainc, betaincinv
+
+    difference, discordance, n = np.broadcast_arrays(
+        *(np.asarray(value, dtype=np.float64) for value in (difference, discordance, n))
+    )
+    wins, losses = (np.maximum(n * (discordance + sign * difference) / 2, 0.0) + 0.5 for sign in (1, -1))
+    ties = np.maximum(n * (1 - discordance), 0.0) + 0.5
+    # the share of ties and the share of wins among the others are independent
+    middles = (np.arange(_QUANTILES) + 0.5) / _QUANTILES
+    others = 1 - betaincinv(ties[..., None], (wins + losses)[..., None], middles)
+    ends = []
+    for tail in ((1 - np.asarray(ci)) / 2, (1 + np.asarray(ci)) / 2):
+        low, high = np.full_like(difference, -1.0), np.full_like(difference, 1.0)
+        for _ in range(40):
+            middle = (low + high) / 2
+            share = np.clip((1 + middle[..., None] / np.maximum(others, 1e-300)) / 2, 0.0, 1.0)
+            below = betainc(wins[..., None], losses[..., None], share).mean(axis=-1) < tail
+            low, high = np.where(below, middle, low), np.where(below, high, middle)
+        ends.append(np.where(np.isnan(difference + discordance + n), np.nan, (low + high) / 2))
+    return ends[0], ends[1]
+
+
+def t_interval(mean: Numbers, variance: Numbers, df: Numbers, ci: Numbers = 0.95) -> Interval:
     """Return the mean ± t_df · √variance.
 
     >>> low, high = t_interval(10.0, 4.0, 9)
@@ -142,7 +204,7 @@ def t_interval(mean: Numbers, variance: Numbers, df: Numbers, ci: float = 0.95) 
     return np.asarray(mean) - half, np.asarray(mean) + half
 
 
-def _score_interval(p: Floats, n: Floats, ci: float) -> Interval:
+def _score_interval(p: Floats, n: Floats, ci: Numbers) -> Interval:
     z = _normal(ci)
     with np.errstate(divide="ignore", invalid="ignore"):
         centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
@@ -150,25 +212,31 @@ def _score_interval(p: Floats, n: Floats, ci: float) -> Interval:
     return np.maximum(centre - half, 0.0), np.minimum(centre + half, 1.0)
 
 
-def _normal(ci: float) -> float:
+def _normal(ci: Numbers) -> Floats:
     from scipy.special import ndtri
 
-    return float(ndtri((1 + ci) / 2))
+    return np.asarray(ndtri((1 + np.asarray(ci)) / 2), dtype=np.float64)
 
 
-def _student(df: Numbers, ci: float) -> Floats:
+def _student(df: Numbers, ci: Numbers) -> Floats:
     from scipy.special import stdtrit
 
     return np.asarray(stdtrit(np.asarray(df, dtype=np.float64), (1 + ci) / 2), dtype=np.float64)
 
 
+# "confidence" intervals cover in `ci` of the samples; "bayes" intervals contain `ci` of the posterior.
+INTERVALS = ("confidence", "bayes")
+_NOTHING = 1e-9  # successes
+_QUANTILES = 200  # of the share of ties
 FEW_CLUSTERS = 20
 SMALL_N = 30
 # With fewer effective successes or failures, the modified Wilson interval may cover less than 94 %.
 FEW_MINORITY = 5
 
 
-def with_interval(estimates: pl.DataFrame, fraction: pl.Expr, *, ci: float = 0.95, least: float = 0.0) -> pl.DataFrame:
+def with_interval(
+    estimates: pl.DataFrame, fraction: pl.Expr, *, ci: Numbers = 0.95, least: float = 0.0, kind: str = "confidence"
+) -> pl.DataFrame:
     """Return the estimates with stderr, ci_low, ci_high and interval (its method, or the reason for none).
 
     Args:
@@ -176,14 +244,19 @@ def with_interval(estimates: pl.DataFrame, fraction: pl.Expr, *, ci: float = 0.9
         fraction: Whether the value is in [least, 1]; such intervals never leave it. If all rows are 0 or 1 (and
             `least` is 0), the interval is Wilson's, or modified Wilson at the clustered and stratified variance. Paired
             differences get Tango's score interval, at the effective number of pairs.
-        ci: The share of intervals that should cover the true value.
+        ci: The share of intervals that should cover the true value; or one for each row.
         least: The smallest possible value; −1 for differences of fractions.
+        kind: "confidence", or "bayes": posteriors with the prior Beta(½, ½) for shares, and Dirichlet(½, ½, ½) for
+            paired differences of fractions, at the effective sample size of clusters and subsets. Other values have t,
+            which is the posterior with a flat prior of the mean and of the logarithm of the variance.
 
     Raises:
-        ArgumentError: If `ci` isn't between 0 and 1.
+        ArgumentError: If `ci` isn't between 0 and 1, or `kind` is unknown.
     """
-    if not 0 < ci < 1:
+    if not np.all((np.asarray(ci) > 0) & (np.asarray(ci) < 1)):
         raise ArgumentError(f"ci={ci!r}: ci must be between 0 and 1, such as 0.95.")
+    if kind not in INTERVALS:
+        raise ArgumentError.unknown_value(f"interval={kind!r}", kind, INTERVALS)
     value, variance, df, worth, clusters, n = (
         estimates[name].cast(pl.Float64).to_numpy()
         for name in ("value", "variance", "df", "worth", "worth_clusters", "n")
@@ -201,6 +274,16 @@ def with_interval(estimates: pl.DataFrame, fraction: pl.Expr, *, ci: float = 0.9
         low["alike"], high["alike"] = unanimous(value, clusters, ci, least=least)
         if "discordance" in estimates.columns:
             low["paired"], high["paired"] = _paired_ends(estimates, ci)
+        if kind == "bayes":
+            size = _effective_size(estimates, effective, np.minimum(df, most_df), ci)
+            if least == 0:
+                for name in ("wilson", "modified", "alike"):
+                    low[name], high[name] = beta_posterior(value * size, size, ci)
+            elif "discordance" in estimates.columns:
+                discordance = estimates["discordance"].cast(pl.Float64).to_numpy()
+                pairs = _effective_size(estimates, np.minimum(worth, (discordance - value**2) / variance), df, ci)
+                low["paired"], high["paired"] = dirichlet_posterior(value, discordance, pairs, ci)
+                low["alike"], high["alike"] = low["paired"], high["paired"]
     frame = estimates.with_columns(
         *(pl.Series(f"low_{name}", ends) for name, ends in low.items()),
         *(pl.Series(f"high_{name}", ends) for name, ends in high.items()),
@@ -216,13 +299,46 @@ def with_interval(estimates: pl.DataFrame, fraction: pl.Expr, *, ci: float = 0.9
         stderr=pl.col("variance").sqrt(),
         ci_low=pl.when("fraction").then(ends[0].clip(**bounds)).otherwise(ends[0]),
         ci_high=pl.when("fraction").then(ends[1].clip(**bounds)).otherwise(ends[1]),
-        interval=_interval_label(least),
+        interval=_interval_label(least, kind),
     ).drop([*(f"low_{name}" for name in low), *(f"high_{name}" for name in high), "fraction", "method", "minority"])
+
+
+def probability_better(table: pl.DataFrame, fraction: pl.Expr, higher_is_better: Mapping[str, bool]) -> pl.Series:
+    """Return the posterior probability that a paired difference is better than 0, with the priors of `with_interval`.
+
+    Args:
+        table: Paired differences: metric, value, variance, df, discordance and the counts of `estimate`.
+        fraction: Whether a row's scores are fractions.
+        higher_is_better: A dict of metric → direction.
+    """
+    from scipy.special import betainc, stdtr
+
+    value, variance, df, worth, discordance = (
+        table[name].cast(pl.Float64).to_numpy() for name in ("value", "variance", "df", "worth", "discordance")
+    )
+    with np.errstate(divide="ignore", invalid="ignore"):
+        size = _effective_size(table, np.minimum(worth, (discordance - value**2) / variance), df, 0.95)
+        wins, losses = (np.maximum(size * (discordance + sign * value) / 2, 0.0) + 0.5 for sign in (1, -1))
+        shares = table.select(fraction).to_series().to_numpy()
+        above = np.where(shares, 1 - betainc(wins, losses, 0.5), stdtr(df, value / np.sqrt(variance)))
+    directions = table["metric"].replace_strict(dict(higher_is_better), default=None, return_dtype=pl.Boolean)
+    better = pl.Series(above).fill_nan(None)
+    return better.zip_with(directions.fill_null(value=True), 1 - better)
 
 
 def mark(condition: pl.Expr, text: str) -> pl.Expr:
     """Return the text if the condition is true, else an empty text."""
     return pl.when(condition.fill_null(value=False)).then(pl.lit(text)).otherwise(pl.lit(""))
+
+
+def _effective_size(estimates: pl.DataFrame, effective: Floats, df: Floats, ci: Numbers) -> Floats:
+    """Return the number of independent rows that are as informative as each estimate's; if equal, that of clusters."""
+    n, clusters, value, variance = (
+        estimates[name].cast(pl.Float64).to_numpy() for name in ("n", "worth_clusters", "value", "variance")
+    )
+    alone = estimates.select(_alone()).to_series().to_numpy()
+    clustered = np.where(variance <= 1e-20 * value**2, clusters, effective * (_normal(ci) / _student(df, ci)) ** 2)
+    return np.where(alone, n, clustered)
 
 
 def _limits(estimates: pl.DataFrame) -> tuple[Floats, Floats]:
@@ -238,7 +354,7 @@ def _limits(estimates: pl.DataFrame) -> tuple[Floats, Floats]:
     return least, most
 
 
-def _paired_ends(estimates: pl.DataFrame, ci: float) -> Interval:
+def _paired_ends(estimates: pl.DataFrame, ci: Numbers) -> Interval:
     """Return the score interval of paired differences: at their number, or at the number with their variance."""
     value, variance, df, worth, n, discordance = (
         estimates[name].cast(pl.Float64).to_numpy()
@@ -274,15 +390,27 @@ def _method(least: float, *, paired: bool) -> pl.Expr:
     )
 
 
-def _interval_label(least: float) -> pl.Expr:
+def _interval_label(least: float, kind: str) -> pl.Expr:
     clustered = pl.col("n_clusters") < pl.col("n")
-    names = {
-        "alike": "Clopper–Pearson" if least == 0 else "exact (all differences are equal)",
-        "wilson": "Wilson",
-        "modified": "modified Wilson",
-        "t": "t",
-        "paired": "Tango score",
+    share = "Bayes, prior Beta(½, ½)"
+    bayes = {
+        "alike": share if least == 0 else "Bayes, prior Dirichlet(½, ½, ½)",
+        "wilson": share,
+        "modified": share,
+        "t": "Bayes, flat prior (t)",
+        "paired": "Bayes, prior Dirichlet(½, ½, ½)",
     }
+    names = (
+        bayes
+        if kind == "bayes"
+        else {
+            "alike": "Clopper–Pearson" if least == 0 else "exact (all differences are equal)",
+            "wilson": "Wilson",
+            "modified": "modified Wilson",
+            "t": "t",
+            "paired": "Tango score",
+        }
+    )
     name = pl.col("method").replace_strict(names, default=None, return_dtype=pl.String)
     over = pl.when(~clustered).then(pl.lit("")).when(pl.col("method") == "t").then(pl.lit(" (CR2, clusters)"))
     marked = pl.concat_str(

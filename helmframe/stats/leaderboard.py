@@ -49,6 +49,7 @@ def leaderboard(
     errors: str = "refuse",
     ranges: Mapping[str, Range] | None = None,
     ci: float = 0.95,
+    rank_probabilities: bool = False,
 ) -> Leaderboard:
     """Rank models over scenarios, with intervals of their ranks.
 
@@ -82,6 +83,7 @@ def leaderboard(
             model; "worst" counts a failure as the metric's worst bound.
         ranges: A dict of metric → smallest and largest value, for "worst"; default 0 and 1 for fractions.
         ci: The level of the cells' intervals, and the simultaneous level of ranks and win rates.
+        rank_probabilities: Whether to compute the probability of each rank by bootstrap (`Leaderboard`).
 
     Raises:
         NotComparableError: If a model was run on other instances of a column, too many requests failed, or no instance
@@ -99,7 +101,7 @@ def leaderboard(
         rows, by, pool, higher_is_better=higher_is_better, subsets=subsets, fractions=fractions, units=units or {},
         shared=shared, errors=errors, ranges=ranges, ci=ci,
     )  # fmt: skip
-    return build_leaderboard(columns, pool, mean=mean, ci=ci)
+    return build_leaderboard(columns, pool, mean=mean, ci=ci, rank_probabilities=rank_probabilities)
 
 
 def build_columns(
@@ -298,6 +300,7 @@ def leaderboard_of_means(
     mean: str = "win_rate",
     lower_is_better: Collection[str] = (),
     ci: float = 0.95,
+    rank_probabilities: bool = False,
 ) -> Leaderboard:
     """Rank models by published means: one row per model, one column per scenario.
 
@@ -318,6 +321,7 @@ def leaderboard_of_means(
         mean: "win_rate" or "mean", as in `hf.stats.leaderboard`.
         lower_is_better: The columns where lower values are better.
         ci: The level of intervals and ranks.
+        rank_probabilities: Whether to compute the probability of each rank by a bootstrap over scenarios.
 
     Raises:
         SourceMissingError: If the file does not exist.
@@ -351,7 +355,7 @@ def leaderboard_of_means(
     board_columns = [
         Column(name, column, higher_is_better=name not in lower_is_better) for name, column in values.items()
     ]
-    return build_leaderboard(board_columns, pool, mean=mean, ci=ci)
+    return build_leaderboard(board_columns, pool, mean=mean, ci=ci, rank_probabilities=rank_probabilities)
 
 
 # A column is the mean of others only if at least this number of models agree.

@@ -201,6 +201,22 @@ def ranks(values: Floats) -> Numbers:
     return 1 + better
 
 
+def rank_probabilities(samples: Floats) -> Floats:
+    """Return the share of samples (rows) in which each model (row of the result) has each rank; higher is better.
+
+    >>> import numpy as np
+    >>> rank_probabilities(np.array([[0.9, 0.5], [0.8, 0.6], [0.7, 0.9], [0.8, 0.7]])).tolist()
+    [[0.75, 0.25], [0.25, 0.75]]
+    """
+    from scipy.stats import rankdata
+
+    n_models = samples.shape[1]
+    # equal values share their best rank, as in `ranks`
+    every = rankdata(-np.round(samples, 12), method="min", axis=1).astype(np.int64) - 1
+    counts = np.stack([np.bincount(column, minlength=n_models) for column in every.T])
+    return np.asarray(counts / len(samples), dtype=np.float64)
+
+
 def win_rates(values: Floats) -> Floats:
     """Return the share of the other values that each value exceeds; a tie counts half, as in HELM.
 

@@ -131,7 +131,7 @@ def confidence_sequence(
         ends = _mixture_ends(seen, 1 - ci)
     so_far = np.cumsum(seen * sizes) / np.cumsum(sizes)
     low, high = (least + (most - least) * end for end in _narrow(*ends, so_far))
-    method = f"{'prior–posterior ratio' if binary else 'betting'} (anytime{', this benchmark only' * sampled.finite})"
+    method = f"{'prior–posterior ratio' if binary else 'betting'} (anytime{f', {OWN_INSTANCES}' * sampled.finite})"
     return pl.DataFrame({
         "n_run": np.arange(1, len(values) + 1),
         "value": least + (most - least) * so_far,
@@ -363,6 +363,8 @@ def cluster_means(instances: pl.LazyFrame, by: Sequence[str], population: Popula
 
 # The populations that a mean may be about: that of the instances, or the instances of this benchmark alone.
 POPULATIONS = ("population", "benchmark")
+# The mark of intervals that are about the instances of this benchmark alone.
+OWN_INSTANCES = "this benchmark only"
 
 
 def interval_of(

@@ -154,7 +154,7 @@ def joint_level(covariances: Sequence[Floats], ci: float) -> float:
         return ci
     largest = np.zeros(JOINT_DRAWS)
     for index, matrix in enumerate(correlations):
-        for start, samples in _normals(matrix, index):
+        for start, samples in normals(matrix, index):
             several = slice(start, start + len(samples))
             largest[several] = np.maximum(largest[several], np.abs(samples).max(axis=1))
     return _level(largest, ci)
@@ -171,7 +171,7 @@ def pairwise_level(covariances: Sequence[Floats], ci: float) -> float:
         error = np.sqrt(np.where(variance > 0, variance, np.inf))
         if scale == 0:
             continue
-        for start, samples in _normals(covariance / scale**2, index):
+        for start, samples in normals(covariance / scale**2, index):
             several = largest[start : start + len(samples)]
             for row in range(len(covariance) - 1):
                 difference = np.abs(samples[:, row + 1 :] - samples[:, row : row + 1]) * (scale / error[row, row + 1 :])
@@ -204,7 +204,7 @@ def _correlation(covariance: Floats) -> Floats:
     return correlation
 
 
-def _normals(covariance: Floats, index: int) -> Iterator[tuple[int, Floats]]:
+def normals(covariance: Floats, index: int) -> Iterator[tuple[int, Floats]]:
     """Yield samples with this covariance, which may be singular; equal numbers give equal samples."""
     # rounded, so that the order of sums does not matter
     rounded = np.round(covariance, 9) + 0.0

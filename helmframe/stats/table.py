@@ -1,6 +1,6 @@
 """Tables of scores: `aggregate` for explicit groups, and `table`, which also groups by the axes that vary."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 
 import polars as pl
@@ -9,6 +9,7 @@ from helmframe._schema import ORIGINAL, STATS
 from helmframe.errors import ArgumentError, UnknownNameError
 from helmframe.stats.encoded_rows import STRATUM, encode_rows, merge_names
 from helmframe.stats.estimate import FLAGS, add_counts, count_completions, estimate_of, floats, group_keys
+from helmframe.stats.failures import Range, resolve_ranges
 from helmframe.stats.frames import (
     FoldContext,
     PartialAggregate,
@@ -32,6 +33,7 @@ def aggregate(
     ci: float = 0.95,
     mean: str = "macro",
     fractions: Collection[str] | None = (),
+    interval: str = "confidence",
 ) -> pl.DataFrame:
     """Compute the mean score of each metric in each group, with its interval.
 
@@ -56,6 +58,9 @@ def aggregate(
         fractions: The metrics whose scores are in [0, 1]. They get Wilson's interval if all scores are 0 or 1 (modified
             for clusters and subsets; Clopper–Pearson if all are equal), else t, cut at 0 and 1. Other metrics get t.
             None: the metrics whose scores are all 0 or 1.
+        interval: "confidence", or "bayes": posterior intervals, which suit small n. The prior of shares of 0 and 1 is
+            Beta(½, ½) (Jeffreys); other scores have a flat prior, whose posterior is t. Clusters and subsets count by
+            their effective sample size.
 
     Returns:
         `by`, metric and the columns of `STATS`, sorted by `by` and metric. `interval` names the method and marks few
@@ -74,7 +79,7 @@ def aggregate(
     estimates = estimate_of(combined.sums["score"], keys, mean=mean)
     binary = pl.col("binary").all().over("metric")
     fraction = binary if fractions is None else pl.col("metric").is_in(list(fractions))
-    intervals = with_interval(estimates, fraction, ci=ci)
+    intervals = with_interval(estimates, fraction, ci=ci, kind=interval)
     table = add_counts(combined.counts["answers"], intervals, keys)
     return table.select([*keys, *(name for name in STATS.schema if name not in keys)])
 
@@ -100,6 +105,9 @@ def table(
     pivot: str | None = None,
     pool: str | Sequence[str] | bool = (),
     fractions: Collection[str] | None = None,
+    errors: str = "drop",
+    ranges: Mapping[str, Range] | None = None,
+    interval: str = "confidence",
 ) -> pl.DataFrame:
     """Aggregate scores, one row per group and metric, each with its interval.
 
@@ -120,17 +128,25 @@ def table(
         pivot: One of the keys, whose values become columns that contain `value`.
         pool: The axes to average over, such as "model"; True: all that are not in `by`.
         fractions: The metrics whose scores are in [0, 1]; default those whose scores are all 0 or 1.
+        errors: "drop" excludes failed requests from the value. "bounds" also adds the values that it could have had: a
+            request may fail because its instance is hard, so the others don't represent it.
+        ranges: A dict of metric → smallest and largest value, for "bounds"; default 0 and 1 for fractions.
+        interval: "confidence" or "bayes", as in `aggregate`.
 
     Returns:
         `by`, the other axes, metric and the columns of `STATS`. `interval` names the method, or the reason for no
-        interval. If axes are pooled, `pooled` lists them: "3 models, 2 perturbations".
+        interval. With errors="bounds": bound_low and bound_high, the value if every failed request had the metric's
+        smallest or largest score (null without such a bound), and bound_ci_low and bound_ci_high, the lower end of the
+        first one's interval and the upper end of the second one's. If axes are pooled, `pooled` lists them: "3 models,
+        2 perturbations".
 
     Raises:
-        ArgumentError: If the frame, `ci` or `mean` is invalid, or `by` and `pool` share a column.
+        ArgumentError: If the frame, `ci`, `mean` or `errors` is invalid, or `by` and `pool` share a column.
         UnknownNameError: If a column, metric or pivot is unknown.
 
-    Source: As in `aggregate`.
+    Source: As in `aggregate`; Manski 1990, American Economic Review 80:319 (bounds).
     """
+    check_table_errors(errors)
     rows = as_scores(scores)
     if metrics is not None:
         names = [metrics] if isinstance(metrics, str) else list(metrics)
@@ -146,12 +162,74 @@ def table(
         [key for key in merge_names(columns, varied) if key not in away],
         [key for key in varied if key in away],
     )
-    result = sort_table(mark_stopped(aggregate(rows, keys, ci=ci, mean=mean, fractions=fractions), rows), keys)
+    aggregated = aggregate(rows, keys, ci=ci, mean=mean, fractions=fractions, interval=interval)
+    result = sort_table(mark_stopped(aggregated, rows), keys)
+    if errors == "bounds":
+        names = _binary_metrics(rows) if fractions is None else list(fractions)
+        ends = resolve_ranges(ranges, names)
+        result = add_bounds(result, rows, keys, ends, ci=ci, mean=mean, fractions=names, interval=interval)
     if pooled:
         label = [key for key in keys if key != pivot]
         groups = map_chunks(chunks_of(rows), lambda chunk: chunk.select(*label, *pooled).unique().collect())
         result = add_pooled(result, pl.concat(groups), label, pooled)
     return result if pivot is None else pivot_table(result, keys, pivot)
+
+
+TABLE_ERRORS = ("drop", "bounds")
+BOUNDS = ("bound_low", "bound_high", "bound_ci_low", "bound_ci_high")
+
+
+def check_table_errors(errors: str) -> None:
+    """Raise if `errors` is not one of `TABLE_ERRORS`."""
+    if errors not in TABLE_ERRORS:
+        raise ArgumentError.unknown_value(f"table(errors={errors!r})", errors, TABLE_ERRORS)
+
+
+def add_bounds(
+    table: pl.DataFrame,
+    scores: Rows,
+    keys: Sequence[str],
+    ranges: Mapping[str, Range],
+    *,
+    ci: float,
+    mean: str,
+    fractions: Collection[str],
+    interval: str,
+) -> pl.DataFrame:
+    """Return a table with the values that it would have if every failed request had the smallest or largest score.
+
+    Args:
+        table: The result of `aggregate`, of failures that don't count.
+        scores: The scores that it aggregates, as a frame or in chunks.
+        keys: The columns whose values make a group.
+        ranges: A dict of metric → smallest and largest value, None without a bound.
+        ci: As in `aggregate`; so are `mean`, `fractions` and `interval`.
+        mean: As in `aggregate`.
+        fractions: As in `aggregate`.
+        interval: As in `aggregate`.
+    """
+    on = [*(key for key in keys if key != "metric"), "metric"]
+    for index, side in enumerate(("low", "high")):
+        bounds = {name: ends[index] for name, ends in ranges.items() if ends[index] is not None}
+        bound = pl.col("metric").replace_strict(bounds, default=None, return_dtype=pl.Float64)
+        filled = [
+            chunk.with_columns(pl.coalesce(pl.col("score").cast(pl.Float64), bound)) for chunk in chunks_of(scores)
+        ]
+        bounded = aggregate(filled, keys, ci=ci, mean=mean, fractions=fractions, interval=interval)
+        is_known = (pl.col("n_error") == 0) | pl.col("metric").is_in(list(bounds))
+        columns = {f"bound_{side}": "value", f"bound_ci_{side}": f"ci_{side}"}
+        ends = bounded.select(*on, **{name: pl.col(column) for name, column in columns.items()})
+        table = table.join(ends, on=on, how="left", nulls_equal=True, maintain_order="left")
+        table = table.with_columns(pl.when(is_known).then(name).alias(name) for name in columns)
+    others = [name for name in table.columns if name not in BOUNDS]
+    return table.select(*others, *BOUNDS)
+
+
+def _binary_metrics(rows: Rows) -> list[str]:
+    """Return the metrics whose scores are all 0 or 1."""
+    is_binary = pl.col("score").drop_nulls().is_in([0.0, 1.0]).all()
+    tables = map_chunks(chunks_of(rows), lambda chunk: chunk.group_by("metric").agg(is_binary).collect())
+    return pl.concat(tables).group_by("metric").agg(pl.col("score").all()).filter("score")["metric"].to_list()
 
 
 def pooled_axes(pool: str | Sequence[str] | bool, by: Sequence[str] = (), axes: Sequence[str] = AXES) -> list[str]:

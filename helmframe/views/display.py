@@ -18,7 +18,7 @@ from helmframe.errors import ArgumentError, CapabilityError, StoreError, listed
 from helmframe.results import Results
 from helmframe.results._data import reader_of
 from helmframe.results._early_stopping import notes_of
-from helmframe.results._findings import error_groups
+from helmframe.results._findings import error_groups, stop_note
 from helmframe.results._tables import missing_scores, shown_metrics
 
 # Errors and unparsed outputs are shown above this share.
@@ -29,7 +29,7 @@ _MESSAGES = 3
 MOST_ROWS = 60
 SUFFIXES = (".csv", ".json", ".md", ".tex")
 # The marks of intervals that may cover less often, or are about the benchmark's own instances: these are displayed.
-MARKS = ("n small", "few clusters", "few effective instances", "this benchmark only")
+MARKS = ("n small", "few clusters", "few effective instances", "this benchmark only", "duplicates")
 
 
 @view("Results.text")
@@ -84,7 +84,8 @@ def html_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     def cells(row: Sequence[str], tag: str) -> str:
         pairs = zip(row, sides, strict=True)
         return "".join(
-            f"<{tag} style='text-align:{side}'>{escape(show_invisible(cell))}</{tag[:2]}>" for cell, side in pairs
+            f"<{tag} style='text-align:{side};padding:.2em .6em'>{escape(show_invisible(cell))}</{tag[:2]}>"
+            for cell, side in pairs
         )
 
     head = cells(heads, "th scope='col'")
@@ -304,7 +305,7 @@ def robustness_cells(table: pl.DataFrame) -> tuple[list[str], list[list[str]]]:
 def score_cells(results: Results) -> tuple[list[str], list[list[str]]]:
     """Return the column heads and rows of the table of the main and judged metrics."""
     metrics = _table_metrics(results)
-    table = results.table(metrics=metrics)
+    table = of_mains(results, results.table(metrics=metrics))
     keys = [key for key in table.columns[: table.columns.index("value")] if key != "metric"]
     several = len(metrics) > 1
     show_errors = _share(table, "n_error") > SHOWN_FROM
@@ -333,6 +334,16 @@ def score_cells(results: Results) -> tuple[list[str], list[list[str]]]:
     return heads, rows
 
 
+def of_mains(results: Results, table: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows of each scenario's main metric, and of judges; not of other scenarios' main metrics."""
+    entries = results.manifest["scenarios"].items()
+    mains = {name: entry["main"]["metric"] for name, entry in entries}
+    if "scenario" not in table.columns or not set(mains.values()) <= {*table["metric"]}:
+        return table
+    is_main = pl.col("metric") == pl.col("scenario").replace_strict(mains, default=None)
+    return table.filter(is_main.fill_null(value=True) | ~pl.col("metric").is_in(list(mains.values())))
+
+
 def table_cells(table: pl.DataFrame) -> tuple[list[str], list[list[str]]]:
     """Return the column heads and rows of any table of `results.table()`: keys, value, interval, n, other counts."""
     if "value" not in table.columns:  # pivoted
@@ -344,15 +355,20 @@ def table_cells(table: pl.DataFrame) -> tuple[list[str], list[list[str]]]:
         for name in ("n_error", "n_unparsed", "n_truncated", "n_starved")
         if name in table.columns and table[name].sum()
     ]
+    bounds = {}
+    if "bound_low" in table.columns:
+        bounds = {"bounds with failures": "bound", "their interval": "bound_ci"}
     rows = [
         [
             *(str(row[key]) for key in keys),
-            *(number(row["value"]), spread(row["ci_low"], row["ci_high"]) or str(row["interval"]), _n_text(row)),
+            *(number(row["value"]), spread(row["ci_low"], row["ci_high"]) or str(row["interval"])),
+            *(spread(row[f"{name}_low"], row[f"{name}_high"]) for name in bounds.values()),
+            _n_text(row),
             *(_cell(row[name]) for name in (*chance, *counts)),
         ]
         for row in table.iter_rows(named=True)
     ]
-    return [*keys, "value", "interval", "n", *chance, *(name.removeprefix("n_") for name in counts)], rows
+    return [*keys, "value", "interval", *bounds, "n", *chance, *(name.removeprefix("n_") for name in counts)], rows
 
 
 def problem_notes(results: Results) -> list[str]:
@@ -366,7 +382,7 @@ def completion_notes(results: Results) -> list[str]:
 
 
 def _failed_notes(results: Results) -> list[str]:
-    """Return a line about the failed requests, with the most frequent messages; empty if none failed."""
+    """Return lines about stopped models and failed requests, with the most frequent messages; empty if none failed."""
     groups = error_groups(results)
     if groups.is_empty():
         return []
@@ -377,8 +393,9 @@ def _failed_notes(results: Results) -> list[str]:
     ]
     more = [f"{groups.height - _MESSAGES:,} more messages"] if groups.height > _MESSAGES else []
     failed = f"{groups['n'].sum():,} of {groups['total'][0]:,} requests failed"
-    advice = "Rerun the plan to retry them; results.errors() lists them."
-    return [f"{failed}: {'; '.join([*messages, *more])}. {advice}"]
+    stopped = stop_note(groups, results.manifest)
+    advice = "results.errors() lists them." if stopped else "Rerun the plan to retry them; results.errors() lists them."
+    return [*filter(None, [stopped]), f"{failed}: {'; '.join([*messages, *more])}. {advice}"]
 
 
 def score_notes(results: Results) -> list[str]:
@@ -394,11 +411,25 @@ def score_notes(results: Results) -> list[str]:
         notes.append(
             f"{reader_of(results).n_unscored:,} completions have no scores yet; results.rescore() computes them"
         )
+    notes += duplicate_notes(results)
     notes += [missing.text for missing in missing_scores(results, shown_metrics(results)).values()]
     notes.append(f"metrics: {', '.join(results.metric_names)}")
     if results.path is not None:
         notes.append(f"results: {shown_path(results.path)}")
     return notes
+
+
+def duplicate_notes(results: Results) -> list[str]:
+    """Return a note for each scenario with repeated instances."""
+    counts = reader_of(results).count_duplicates(["scenario"])
+    if counts is None:
+        return []
+    repeats = counts.filter(pl.col("n_duplicates") > 0).sort("scenario")
+    return [
+        f"{scenario}: {n:,} instances repeat the input and references of another, which makes intervals too short; "
+        "remove them, or give equal instances the same cluster"
+        for scenario, n in repeats.select("scenario", "n_duplicates").iter_rows()
+    ]
 
 
 def skip_notes(manifest: Mapping[str, Any]) -> list[str]:

@@ -378,8 +378,9 @@ def _decoding_text(setting: Setting) -> str:
 def _load_details(plan: PlanSpec) -> str:
     parts = [_condition(condition) for condition in plan.filters]
     if plan.sampling is not None:
-        order = {"keyed": "sample", "first": "limit", "helm": "sample (helm)"}[plan.sampling.order]
-        parts.append(f"{order} {plan.sampling.n} per subset")
+        order = {"keyed": "sample", "first": "limit", "helm": "sample (helm)", "chosen": "chosen"}[plan.sampling.order]
+        per = "scenario" if plan.sampling.order == "chosen" else "subset"
+        parts.append(f"{order} {plan.sampling.n} per {per}")
     return " and ".join(parts) or "all"
 
 

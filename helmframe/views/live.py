@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -31,6 +32,7 @@ SECONDS_BETWEEN_REFRESHES = 2.0
 SHARE_OF_REFRESHES = 0.1
 # Up to this number of completions are read from the store; of a larger run only finished shards are read.
 MOST_READ = 20_000
+_CELL = "text-align:left;padding:.2em .6em"
 _BAR = "position:relative;width:120px;height:10px;background:rgba(128,128,128,.2)"
 
 _threads: dict[str, threading.Thread] = {}
@@ -54,6 +56,23 @@ def show(run: Run) -> None:
 def page_html(run: Run) -> str:
     """Return the current live page of a run."""
     return Page(run).bundle()["text/html"]
+
+
+@view("Run.marimo")
+def marimo_page(run: Run) -> Any:
+    """Return the live page of a run for a cell of marimo, which a thread updates until the run ends."""
+    marimo: Any = sys.modules["marimo"]
+    page = Page(run)
+
+    def work() -> None:
+        while run.status == "running" and not marimo.current_thread().should_exit:
+            time.sleep(SECONDS_BETWEEN_PAGES)
+            marimo.output.replace(marimo.Html(page.bundle(refresh=page.is_due)["text/html"]))
+        marimo.output.replace(marimo.Html(page.bundle()["text/html"]))
+
+    if run.status == "running":
+        marimo.Thread(target=work, daemon=True).start()
+    return marimo.Html(page.bundle(refresh=run.status != "running")["text/html"])
 
 
 def run_html(run: Run, scores: pl.DataFrame | None) -> str:
@@ -110,6 +129,11 @@ class Page:
             self._refresh_scores()
         return {"text/plain": repr(self.run), "text/html": run_html(self.run, self._scores)}
 
+    @property
+    def is_due(self) -> bool:
+        """Return whether the scores may be computed again."""
+        return time.monotonic() >= self._next_refresh
+
     def update_until_done(self) -> None:
         """Update the page until the run has ended."""
         from IPython import display
@@ -117,7 +141,7 @@ class Page:
         publish: Any = display.update_display
         before: dict[str, str] = {}
         while self.run.status == "running":
-            now = self.bundle(refresh=time.monotonic() >= self._next_refresh)
+            now = self.bundle(refresh=self.is_due)
             if now != before:
                 publish(now, raw=True, display_id=self.display_id)
             before = now
@@ -179,12 +203,12 @@ def _scores_html(table: pl.DataFrame | None, status: str) -> str:
         return ""
     keys = [key for key in table.columns[: table.columns.index("value")] if key != "metric"]
     heads = [*keys, "metric", "score so far" if status == "running" else "score", "95% interval", "n"]
-    head = "".join(f"<th scope='col' style='text-align:left'>{escape(cell)}</th>" for cell in heads)
+    head = "".join(f"<th scope='col' style='{_CELL}'>{escape(cell)}</th>" for cell in heads)
     body = ""
     for row in table.iter_rows(named=True):
         interval = spread(row["ci_low"], row["ci_high"]) or str(row["interval"])
         cells = [*(str(row[key]) for key in keys), row["metric"], number(row["value"]), interval, f"{row['n']:,}"]
-        body += "<tr>" + "".join(f"<td style='text-align:left'>{escape(cell)}</td>" for cell in cells)
+        body += "<tr>" + "".join(f"<td style='{_CELL}'>{escape(cell)}</td>" for cell in cells)
         body += f"<td>{_bar_html(row)}</td></tr>"
     return f"<table><thead><tr>{head}<td></td></tr></thead><tbody>{body}</tbody></table>"
 

@@ -312,10 +312,21 @@ def _failed(results: Results) -> Grid:
     return Grid(shown.columns, rows, more=failed.height - len(rows))
 
 
+def _original_scores(results: Results, mode: str) -> Drawn:
+    """Draw the scores on original inputs; the section of variants has the others."""
+    from helmframe.views.charts._scores import scores  # late: with Altair
+    from helmframe.views.charts.frames import Source, original_rows
+
+    source = Source(results)
+    return scores(original_rows(source.main(None)), models=source.models, metrics=source.metrics, mode=mode)
+
+
 def _charts(results: Results, several: dict[str, bool]) -> dict[str, _Pictures]:
     plot = Plot(results)
     draws: dict[str, list[Callable[[str], Drawn]]] = {"scores": [], "variants": [], "comparisons": []}
-    draws["scores"].append(lambda mode: plot.scores(mode=mode))
+    draws["scores"].append(
+        lambda mode: _original_scores(results, mode) if several["perturbation"] else plot.scores(mode=mode)
+    )
     if several["scenario"] and several["model"]:
         draws["scores"].append(lambda mode: plot.heatmap("scenario", "model", mode=mode))
     draws["scores"] += [lambda mode: plot.calibration(mode=mode), lambda mode: plot.confusion(mode=mode)]

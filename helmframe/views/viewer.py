@@ -31,7 +31,7 @@ from helmframe.results._data import reader_of
 from helmframe.results._findings import error_groups
 from helmframe.store import Address, RunFolder, address_of, below, exists, listing
 from helmframe.views.comparison import comparison_notes, leaderboard_notes
-from helmframe.views.display import score_notes
+from helmframe.views.display import of_mains, score_notes
 from helmframe.views.viewer_rows import KEYS, ROWS, Filters, RunRows, check_index
 
 _OPENED = 4  # runs in memory
@@ -277,7 +277,7 @@ class Viewer:
         return {"findings": self._table(params, "findings", lambda results: list(map(asdict, findings(results))))}
 
     def _scores(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        rows = self._table(params, "scores", lambda results: _json_rows(results.table(metrics=_shown_metrics(results))))
+        rows = self._table(params, "scores", _scores_of_mains)
         return {"rows": rows, "notes": self._table(params, "notes", score_notes)}
 
     def _leaderboard(self, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -482,6 +482,11 @@ def _original_scores(results: Results) -> list[dict[str, Any]]:
     units = {name: entry["unit"] for name, entry in results.manifest["metrics"].items()}
     names = ("scenario", "model", "setting", "split", "metric", "value", "ci_low", "ci_high", "interval", "n")
     return [{name: row.get(name) for name in names} | {"unit": units[row["metric"]]} for row in rows]
+
+
+def _scores_of_mains(results: Results) -> list[dict[str, Any]]:
+    """Return the scores by the shown metrics, without those of other scenarios' main metrics."""
+    return _json_rows(of_mains(results, results.table(metrics=_shown_metrics(results))))
 
 
 def _shown_metrics(results: Results) -> list[str]:

@@ -61,15 +61,19 @@ class Lab:
 
 
 @contextmanager
-def started_lab(folder: Path) -> Iterator[Lab]:
-    """JupyterLab with settings of its own, until the block ends."""
+def started_lab(folder: Path, *, progress: bool = False) -> Iterator[Lab]:
+    """JupyterLab with settings of its own, until the block ends; `progress` shows the progress of runs."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
     notebooks = folder / "notebooks"
     notebooks.mkdir(parents=True)
     own = {name: str(folder / name) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR")}
-    own |= {"HELMFRAME_STORE": str(folder / "store"), "HELMFRAME_PROGRESS": "0", "IPYTHONDIR": str(folder / "ipython")}
+    own |= {
+        "HELMFRAME_STORE": str(folder / "store"),
+        "HELMFRAME_PROGRESS": str(int(progress)),
+        "IPYTHONDIR": str(folder / "ipython"),
+    }
     options = [f"--ServerApp.port={port}", f"--IdentityProvider.token={TOKEN}", f"--ServerApp.root_dir={notebooks}"]
     options += ["--no-browser", "--ServerApp.ip=127.0.0.1", "--LabApp.extension_manager=readonly", "--allow-root"]
     with (folder / "log").open("wb") as log:

@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
+import helmframe as hf
 from helmframe.engines.local import run_concurrently
-from helmframe.errors import GroupedError, HelmframeError, StoreError
-from helmframe.models.budget import Budget
+from helmframe.errors import GroupedError, HelmframeError, SourceMissingError, StoreError
+from helmframe.models.budget import FIRST_REQUESTS, Budget
+from tests.models.openai_server import Asked, Reply, completion, refusal, serving
 
 
 def test_all_jobs_end_before_the_first_error_is_raised() -> None:
@@ -140,3 +142,153 @@ def test_equal_errors_of_concurrent_jobs_are_raised_as_one() -> None:
         run_concurrently([fail(StoreError("the disk is full")) for _ in range(3)], Budget())
     with pytest.raises(SystemExit):
         run_concurrently([fail(ValueError("a")), fail(SystemExit(1))], Budget())
+
+
+# -- models whose first requests all fail ------------------------------------------------------------------------------
+
+N_ROWS = 256  # instances of the scenario
+IN_FLIGHT = 64  # requests that may run when the model stops
+
+
+def choose_a(prompt: str) -> str:
+    return "A"
+
+
+def counts_by_model(results: hf.Results) -> dict[str, tuple[int, int]]:
+    """Return model → completions and errors."""
+    frame = results.completions.collect()
+    models = frame["model"].unique().to_list()
+    return {
+        model: (frame.filter(model=model)["completion"].count(), frame.filter(model=model)["error"].count())
+        for model in models
+    }
+
+
+def test_a_model_that_a_server_does_not_have_stops_and_another_model_continues() -> None:
+    with serving() as server:
+        server.reply = lambda request: refusal(404, f"model {request.body['model']} was removed in 2025")
+        server.models = []  # a server that lists no models, so that the name isn't checked
+        plan = hf.scenario("sampler").generate({"gone": hf.models.http(server.url, "gone"), "good": choose_a})
+        results = plan.score()
+        assert FIRST_REQUESTS <= len(server.asked) < FIRST_REQUESTS + IN_FLIGHT
+    assert counts_by_model(results) == {"gone": (0, N_ROWS), "good": (N_ROWS, 0)}
+    errors = results.errors()
+    assert errors["error"].str.contains("HTTP 404: model gone was removed in 2025").all()
+    first, second = str(results).splitlines()[:2]
+    assert first.startswith("gone stopped: its first requests all failed with one permanent error, and ")
+    assert first.endswith('Correct the model, then resume: plan.score(resume="last").')
+    assert second.startswith(f"{N_ROWS} of {2 * N_ROWS} requests failed: {N_ROWS} × RefusedError")
+    assert results.findings()[0].text == first
+    assert results.manifest["counts"]["generated"] == results.manifest["counts"]["planned"] == 2 * N_ROWS
+
+
+def test_the_line_of_a_stopped_model_resumes_the_run() -> None:
+    n_prompts = 0
+
+    def counting(prompt: str) -> str:
+        nonlocal n_prompts
+        n_prompts += 1
+        return "A"
+
+    with serving() as server:
+        server.reply = lambda request: refusal(404, "loading")
+        server.models = []
+        plan = hf.scenario("sampler").generate({"remote": hf.models.http(server.url, "remote"), "good": counting})
+        plan.score()
+        server.reply = lambda request: completion("A")
+        results = plan.score(resume="last")
+    assert counts_by_model(results) == {"remote": (N_ROWS, 0), "good": (N_ROWS, 0)}
+    assert n_prompts == N_ROWS
+    assert str(results).startswith("scenario ")
+
+
+def test_a_model_that_its_server_does_not_list_stops_at_its_first_request() -> None:
+    with serving() as server:
+        server.reply = lambda request: refusal(404, "not found")
+        server.models = ["another"]
+        gone = hf.models.http(server.url, "gone")
+        results = hf.scenario("sampler").generate({"gone": gone, "good": choose_a}).score()
+        assert len(server.asked) < FIRST_REQUESTS
+        with pytest.raises(SourceMissingError, match="Unknown model 'gone'"):
+            hf.scenario("sampler").generate(gone).score()
+    assert counts_by_model(results) == {"gone": (0, N_ROWS), "good": (N_ROWS, 0)}
+    assert "Unknown model 'gone'" in str(results).splitlines()[1]
+
+
+@pytest.mark.parametrize("kind", ["sync", "async", "list"])
+def test_a_function_that_always_raises_stops(kind: str) -> None:
+    n_calls = 0
+
+    def fails(prompt: str) -> str:
+        nonlocal n_calls
+        n_calls += 1
+        raise KeyError("answer")
+
+    async def fails_async(prompt: str) -> str:
+        return fails(prompt)
+
+    def fails_list(prompts: list[str]) -> list[str]:
+        return list(map(fails, prompts))
+
+    function = {"sync": fails, "async": fails_async, "list": fails_list}[kind]
+    results = hf.scenario("sampler").generate({"bad": function, "good": choose_a}).score()
+    assert n_calls < N_ROWS / 2
+    assert counts_by_model(results) == {"bad": (0, N_ROWS), "good": (N_ROWS, 0)}
+    assert str(results).startswith("bad stopped: ")
+
+
+def test_a_completion_or_a_second_error_lets_the_model_run_to_the_end() -> None:
+    rows = iter(range(10**6))
+
+    def seldom(prompt: str) -> str:
+        if next(rows) == FIRST_REQUESTS // 2:
+            return "A"
+        raise KeyError("answer")
+
+    def differently(prompt: str) -> str:
+        raise (KeyError if next(rows) % 2 else ValueError)("answer")
+
+    one = hf.scenario("sampler").generate(hf.model(seldom, workers=1)).score()
+    assert one.completions.collect()["attempts"].min() == 1
+    two = hf.scenario("sampler").generate(hf.model(differently, workers=1)).score()
+    assert two.completions.collect()["attempts"].min() == 1
+    assert not any(" stopped: " in str(results) for results in (one, two))
+
+
+def test_transient_errors_do_not_stop_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("helmframe.models.retries.FIRST_PAUSE", 0.001)
+    failures: dict[str, int] = {}
+
+    def reply(request: Asked) -> Reply:
+        prompt = str(request.body["prompt"])
+        failures[prompt] = failures.get(prompt, 0) + 1
+        return refusal(500, "busy") if failures[prompt] == 1 else completion("A")
+
+    with serving() as server:
+        server.reply = reply
+        results = hf.scenario("sampler").generate(hf.models.http(server.url, "m")).score()
+    assert counts_by_model(results) == {"m": (N_ROWS, 0)}
+    assert len(server.asked) == 2 * N_ROWS
+
+
+def test_a_stopped_model_leaves_requests_of_a_limit_to_others() -> None:
+    def fails(prompt: str) -> str:
+        raise KeyError("answer")
+
+    limit = N_ROWS + 2 * FIRST_REQUESTS + IN_FLIGHT
+    perturbed = hf.scenario("sampler").perturb("typos").generate({"bad": fails, "good": choose_a})
+    results = perturbed.score(max_requests=2 * N_ROWS + limit)
+    assert counts_by_model(results)["good"][0] == 2 * N_ROWS
+
+
+def test_a_suite_runs_other_models_if_one_does_not_load() -> None:
+    with serving() as server:
+        server.reply = lambda request: refusal(404, "not found")
+        server.models = ["another"]
+        plan = hf.scenario("sampler")
+        suite = hf.suite(plan.where(subject="music"), plan.where(subject="biology")).generate(
+            {"gone": hf.models.http(server.url, "gone"), "good": choose_a}
+        )
+        results = suite.score()
+    counts = counts_by_model(results)
+    assert counts == {"gone": (0, 64), "good": (64, 0)}

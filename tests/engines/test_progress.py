@@ -1,6 +1,16 @@
 """Progress: bars, tables or lines, whichever can be seen, and nothing where it is off."""
 
+import fcntl
+import os
+import pty
+import re
+import select
+import struct
+import subprocess
+import sys
+import termios
 import time
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -96,6 +106,92 @@ def test_a_line_under_way_says_how_fast_it_is_and_what_is_left(
     assert capsys.readouterr().err == "helmframe: 201 of 1,200 completions\n"
 
 
+def test_the_total_is_the_expected_number_until_more_is_planned() -> None:
+    progress = Progress(enabled=False)
+    progress.expect("mmlu", {"mine": 100})
+    progress.expect("gsm8k", {"other": 30})
+    report = progress.reporter("mmlu", "mine")
+    report("planned", 40)
+    assert (progress.total("mine"), progress.total("other"), progress.total()) == (100, 30, 130)
+    assert progress.snapshot()["planned"].to_list() == [100, 30]
+    report("planned", 70)
+    assert progress.total("mine") == 110
+    progress.expect("gsm8k", {"other": -30})
+    assert progress.total() == 110
+    assert progress.counts["planned"] == 110
+
+
+def test_models_have_bars_of_their_own_unless_there_are_many() -> None:
+    progress = Progress(enabled=False)
+    assert progress.bars == [None]
+    progress.models = ["a", "b"]
+    progress.judging("mmlu", "c")("planned", 1)
+    assert progress.bars == ["a", "b", "c (judge)"]
+    progress.models = [str(number) for number in range(13)]
+    assert progress.bars == [None]
+
+
+TERMINAL = """
+import time
+import helmframe as hf
+
+def slow(prompt):
+    time.sleep(0.05)
+    print("a line")
+    return "A"
+
+def failing(prompt):
+    time.sleep(0.05)
+    if "a" in prompt[-30:]:
+        raise ValueError("no")
+    return "A"
+
+plan = hf.scenario("sampler").where(subject="music").adapt(shots=[0, 1])
+plan.generate({"slow model": slow, "failing": failing}).score(prices={"slow model": (200, 800)})
+"""
+
+
+def test_a_terminal_shows_a_bar_per_model_with_its_total_from_the_start(tmp_path: Path) -> None:
+    text = terminal(TERMINAL, tmp_path)
+    bars = re.findall(r"(slow model|failing   ) +(\d+)%\|[^|]*\| (\d+)/(\d+) \[([^\]\r]*)\]", text)
+    assert {total for _, _, _, total, _ in bars} == {"64"}  # 32 instances in two settings
+    first = next(bar for bar in bars if bar[0] == "slow model")
+    assert first[2] == "0"
+    assert any("failed" in rest for name, *_, rest in bars if name == "failing   ")
+    assert any(re.search(r"/s, \d\d:\d\d left, \$\d", rest) for name, *_, rest in bars if name == "slow model")
+    # a printed line starts at the start of a line, and does not continue a bar
+    printed = re.findall(r"([^\r\n]?)a line\r?\n", text.replace("\x1b[A", ""))
+    assert len(printed) == 64
+    assert set(printed) == {""}
+
+
+def terminal(code: str, folder: Path) -> str:
+    """Return what a script writes to a terminal of 100 columns."""
+    main, other = pty.openpty()
+    script = folder / "script.py"
+    script.write_text(code)
+    size = struct.pack("HHHH", 40, 100, 0, 0)
+    fcntl.ioctl(other, termios.TIOCSWINSZ, size)
+    environment = {**os.environ, "HELMFRAME_STORE": str(folder / "store"), "TERM": "xterm"}
+    output = b""
+    with subprocess.Popen(
+        [sys.executable, script], stdin=other, stdout=other, stderr=other, env=environment
+    ) as process:
+        os.close(other)
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            if not select.select([main], [], [], 0.2)[0]:
+                if process.poll() is not None:
+                    break
+                continue
+            try:
+                output += os.read(main, 65_536)
+            except OSError:  # the script has ended
+                break
+    os.close(main)
+    return output.decode()
+
+
 RUN = """
 import helmframe as hf
 hf.scenario("sampler").where(subject="music").limit(3).generate(hf.models.oracle()).score();
@@ -107,9 +203,12 @@ sys.modules["ipywidgets"] = None  # as if it were not installed
 SHOWN = """
 from helmframe.engines.progress import Progress
 with Progress(enabled=True) as progress:
+    progress.models, progress.costs = ["a<b", "c"], {"c": 0.25}
     for model in ("a<b", "c"):
+        progress.expect("mmlu", {model: 2})
         report = progress.reporter("mmlu", model)
-        report("planned", 2)
+        report("planned", 1)
+        report("failed", int(model == "c"))
         report("generated", 1)
 """
 THREE = """
@@ -178,8 +277,11 @@ def test_a_notebook_without_widgets_shows_html_and_runs_at_once_have_their_own_l
     _, run, shown, three, logged = outputs(BLOCKED, RUN, SHOWN, THREE, LOGGED)
     assert "3 of 3 completions" in html(run)[0]
     assert len(html(shown)) == 1
-    assert "2 of 4 completions" in html(shown)[0]
-    assert "<td>mmlu</td><td>a&lt;b</td><td>1 of 2</td><td>0</td>" in html(shown)[0]
+    assert re.findall(r"<span[^>]*>(.*?)</span>", html(shown)[0]) == [
+        *("a&lt;b", "1 of 2 completions"),
+        *("c", "1 of 2 completions, 1 failed, $0.25"),
+    ]
+    assert html(shown)[0].count("<progress") == 2
     assert [line for line in text(logged).splitlines() if line.startswith("log")] == [
         "log stopped True ['slow'] ['slow'] True False False",
         "log done True ['failing'] ['failing'] True True True",

@@ -13,7 +13,16 @@ import pytest
 from helmframe import config
 from helmframe.errors import ArgumentError, SpecError
 from helmframe.models import Completion, batch, budget, oracle
-from helmframe.models.budget import Budget, Price, listed_price, price_of, read_prices
+from helmframe.models.budget import (
+    FIRST_REQUESTS,
+    Budget,
+    FirstRequests,
+    Price,
+    listed_price,
+    price_of,
+    read_prices,
+)
+from helmframe.models.callers import Outcome
 from helmframe.models.protocol import from_any
 
 # Entries as in litellm's file: US dollars per token.
@@ -201,3 +210,48 @@ def test_a_damaged_list_is_a_warning_and_no_price(
     finally:
         budget._price_file.cache_clear()
     assert "The price file of litellm can't be read" in caplog.text
+
+
+# -- the first requests of a model -------------------------------------------------------------------------------------
+
+MODEL = ("m", "fingerprint")
+
+
+def failed(error: str, *, is_permanent: bool = True) -> Outcome:
+    return Outcome(0, None, error, 0.1, 1, is_permanent)
+
+
+def test_a_model_stops_at_the_fiftieth_failure_with_one_message_without_its_numbers() -> None:
+    first = FirstRequests()
+    first.add(MODEL, [failed(f"HTTP 404: request {number}") for number in range(FIRST_REQUESTS - 1)])
+    assert first.error(MODEL) is None
+    first.add(MODEL, [failed("HTTP 404: request 999")])
+    assert first.error(MODEL) == "HTTP 404: request 999"
+    assert first.error(("other", "fingerprint")) is None
+
+
+def test_transient_errors_neither_count_nor_end_the_count() -> None:
+    first = FirstRequests()
+    for _ in range(FIRST_REQUESTS - 1):
+        first.add(MODEL, [failed("HTTP 404"), failed("HTTP 503", is_permanent=False)])
+    assert first.error(MODEL) is None
+    first.add(MODEL, [failed("HTTP 404")])
+    assert first.error(MODEL) == "HTTP 404"
+
+
+@pytest.mark.parametrize("other", [Outcome(0, Completion("A"), None, 0.1, 1), failed("ValueError")])
+def test_a_completion_or_another_error_ends_the_count(other: Outcome) -> None:
+    first = FirstRequests()
+    first.add(MODEL, [failed("HTTP 404"), other])
+    first.add(MODEL, [failed("HTTP 404")] * FIRST_REQUESTS)
+    assert first.error(MODEL) is None
+
+
+def test_the_last_model_does_not_stop_but_raises() -> None:
+    first = FirstRequests()
+    other = ("other", "fingerprint")
+    assert not first.stop(MODEL, OSError("gone"))
+    first.models = {MODEL, other}
+    assert first.stop(MODEL, OSError("gone"))
+    assert first.error(MODEL) == "OSError: gone"
+    assert not first.stop(other, OSError("gone"))

@@ -4,7 +4,7 @@ import importlib
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,7 +24,7 @@ from helmframe.errors import (
     SourceMissingError,
     UnknownNameError,
 )
-from helmframe.models import Completion, local, local_load, local_model
+from helmframe.models import Completion, local, local_files, local_load, local_model
 from helmframe.models.local_files import folder_digest
 from helmframe.models.model import Model, Prompt, Response, Seeded, digest
 from helmframe.models.protocol import from_any
@@ -214,6 +214,91 @@ def test_another_checkpoint_in_the_same_folder_answers_anew(folder: Path) -> Non
     tiny.saved(folder, tiny.gpt2(seed=1))
     second = from_any(folder)
     assert (answer(second), second.fingerprint()) != before
+
+
+@pytest.fixture
+def new_process(monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
+    """A function that forgets what this process knows of files, and lists from then on the files that are read."""
+    monkeypatch.setattr(local_files, "LARGE", 0)
+    monkeypatch.setattr(local_files, "RECENT", -1)
+    own = local_files._hashed
+
+    def forgotten() -> list[str]:
+        read: list[str] = []
+
+        def hashed(path: Path) -> str:
+            read.append(path.name)
+            return own(path)
+
+        monkeypatch.setattr(local_files, "_hashed", hashed)
+        monkeypatch.setattr(local_files, "_digests", {})
+        monkeypatch.setattr(local_files, "_unverified", set())
+        local_model._recent.clear()
+        return read
+
+    return forgotten
+
+
+def test_digests_of_an_earlier_process_are_verified_with_the_first_prompt(
+    folder: Path, new_process: Callable[[], list[str]]
+) -> None:
+    first = new_process()
+    before = from_any(folder).fingerprint()
+    again = new_process()
+    model = from_any(folder)
+    assert model.fingerprint() == before
+    assert again == []
+    answer(model)
+    assert sorted(again) == sorted(first)
+    answer(model)
+    assert len(again) == len(first)
+
+
+def test_a_wrong_digest_of_an_earlier_process_stops_the_run(
+    folder: Path, tmp_path: Path, new_process: Callable[[], list[str]]
+) -> None:
+    new_process()
+    before = from_any(folder).fingerprint()
+    for file in (tmp_path / "digests").iterdir():
+        file.write_text("0" * 64)
+    new_process()
+    model = from_any(folder)
+    assert model.fingerprint() != before
+    with pytest.raises(SourceBrokenError, match="changed since the run began"):
+        answer(model)
+    assert from_any(folder).fingerprint() == before
+    answer(model)
+    new_process()
+    assert from_any(folder).fingerprint() == before
+
+
+@pytest.mark.parametrize("change", ["content", "unreadable"])
+def test_digests_that_do_not_fit_are_not_used(
+    change: str, folder: Path, tmp_path: Path, new_process: Callable[[], list[str]]
+) -> None:
+    new_process()
+    before = from_any(folder).fingerprint()
+    read = new_process()
+    if change == "content":
+        weights, stat = folder / "model.safetensors", (folder / "model.safetensors").stat()
+        with weights.open("r+b") as file:
+            file.seek(-1, os.SEEK_END)
+            file.write(b"x")
+        os.utime(weights, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    else:
+        for file_path in (tmp_path / "digests").iterdir():
+            file_path.write_text("zero")
+    assert (from_any(folder).fingerprint() == before) == (change == "unreadable")
+    assert "model.safetensors" in read
+
+
+def test_digests_of_files_that_have_just_changed_are_not_saved(
+    folder: Path, tmp_path: Path, new_process: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new_process()
+    monkeypatch.setattr(local_files, "RECENT", 1e6)
+    from_any(folder).fingerprint()
+    assert not (tmp_path / "digests").exists()
 
 
 def test_a_folder_changed_after_the_fingerprint_raises(folder: Path) -> None:

@@ -1,5 +1,6 @@
 """Leaderboards and gates of results: columns, competitors, levels, baselines and refusals."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -320,3 +321,39 @@ def test_a_gate_of_a_stopped_run_is_about_the_population_by_default() -> None:
     value = stopped.value()
     assert stopped.gate(at_least=value - 0.03, columns="exact_match").verdict == "undecided"
     assert stopped.gate(at_least=value - 0.04, columns="exact_match", population="benchmark").verdict == "pass"
+
+
+def skilled(skill: int) -> Any:
+    """Return a model that has a question right if its number, shuffled, is below its skill, with a few exceptions."""
+
+    def model(prompt: str) -> str:
+        number = int(re.findall(r"question (\d+)", prompt)[-1])
+        return "yes" if number * 7 % 60 < skill or (number * skill) % 11 == 3 else "no"
+
+    return hf.model(model, name=f"skill{skill}", version="1")
+
+
+def test_a_subset_chosen_from_an_earlier_run_predicts_the_full_score() -> None:
+    whole = plan("one").adapt(shots=0)
+    earlier = whole.generate([skilled(6 * skill) for skill in range(1, 10)]).score()
+    errors = earlier.subset_errors([12, 24])
+    assert errors.select("n", "method").rows()[:3] == [
+        (12, "mean of a random subset"), (12, "random"), (12, "chosen"),
+    ]  # fmt: skip
+    chosen = whole.sample(12, like=earlier)
+    assert chosen.instances().collect().height == 12
+    subset, full = (some.generate(skilled(33)).score() for some in (chosen, whole))
+    predicted = subset.full_scores(like=earlier).row(0, named=True)
+    assert predicted["ci_low"] <= full.value("exact_match") <= predicted["ci_high"]
+    assert (predicted["model"], predicted["n"], predicted["n_full"]) == ("skill33", 12, 60)
+    # requests of a subset are those of the whole run
+    ids = [set(results.completions.collect()["request_id"]) for results in (subset, full)]
+    assert ids[0] < ids[1]
+
+
+def test_a_subset_needs_models_and_scores_of_instances() -> None:
+    earlier = run(plan("one"))
+    with pytest.raises(NotComparableError, match=r"at least 5\. Write sample\(n\)"):
+        plan("one").sample(5, like=earlier)
+    with pytest.raises(ArgumentError, match="metric of the whole set"):
+        earlier.rescore("classification_macro_f1").subset_errors(10)

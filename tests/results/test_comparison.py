@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -220,3 +221,81 @@ def test_two_models_are_compared_by_their_names() -> None:
         results.compare("large")
     with pytest.raises(UnknownNameError, match="axis 'large' of comparison"):
         results.compare("large", "huge")
+
+
+def _grid(models: dict[str, float], **options: Any) -> hf.Results:
+    plan = hf.scenario("sampler").where(subject="music").adapt(shots=[0, 2, 4])
+    return plan.generate({name: hf.models.noisy(p) for name, p in models.items()}, **options).score()
+
+
+def test_sensitivity_is_a_short_table_of_models() -> None:
+    table = _grid({"z": 0.9, "a": 0.5}).sensitivity()
+    assert table["model"].to_list() == ["all", "z", "a"]
+    assert set(table["lowest_at"]) <= {"shots=0", "shots=2", "shots=4"}
+    assert table["interval"].is_not_null().all()
+    lines = str(table).splitlines()
+    assert lines[0].split()[:3] == ["model", "value", "range"]
+    assert "pairs that flip" in lines[0]
+    assert "text-align:right" in table._repr_html_()
+    assert str(table.select("model")) == str(table.frame.select("model"))
+
+
+def test_sensitivity_to_perturbations_and_without_a_grid() -> None:
+    plan = hf.scenario("sampler").where(subject="music").limit(8).perturb(["typos", "lowercase"])
+    results = plan.generate(hf.models.noisy(0.7)).score()
+    assert results.sensitivity("perturbation")["n_levels"].to_list() == [3]
+    with pytest.raises(ArgumentError, match="at least two values of 'setting'"):
+        results.sensitivity()
+    with pytest.raises(UnknownNameError, match="of sensitivity"):
+        results.sensitivity("model")
+
+
+def test_components_are_separate_for_models_and_axes_that_are_no_facets() -> None:
+    plan = hf.scenario("sampler").where(subject="music").limit(8).perturb("typos").adapt(shots=[0, 2])
+    results = plan.generate({"z": hf.models.noisy(0.9), "a": hf.models.noisy(0.5)}).score()
+    every = results.variance_components()
+    assert every.table["model"].unique(maintain_order=True).to_list() == ["z", "a"]
+    assert every.table.filter(model="z")["component"].to_list() == [
+        "instance", "setting", "perturbation", "instance × setting", "instance × perturbation",
+        "setting × perturbation", "residual",
+    ]  # fmt: skip
+    one = results.variance_components(["setting"])
+    assert one.table.select("model", "perturbation").n_unique() == 4
+    assert one.designs["design"].to_list()[:2] == ["present", "more: instance"]
+    assert "designs that halve the standard error:" in str(one)
+    assert "<table>" in one._repr_html_()
+    with pytest.raises(UnknownNameError, match="facet"):
+        results.variance_components(["model"])
+
+
+def test_judges_with_one_scale_are_a_facet() -> None:
+    @hf.metric("strict", unit="fraction")
+    def strict(output: str, references: list[str]) -> float:
+        return float(len(output) % 2)
+
+    @hf.metric("mild", unit="fraction")
+    def mild(output: str, references: list[str]) -> float:
+        return float(len(output) % 3 > 0)
+
+    rows = pl.DataFrame({"q": ["x" * n for n in range(1, 31)], "a": "y"})
+    plan = hf.scenario(rows, input="q", references="a", name="judged").adapt(shots=0).metrics([strict, mild])
+    results = plan.generate(hf.models.echo()).score()
+    result = results.variance_components(judges=["strict", "mild"])
+    assert result.table["component"].to_list() == ["instance", "judge", "residual"]
+    assert set(result.table["metric"]) == {"judges"}
+    with pytest.raises(ArgumentError, match="judges must be two or more metrics"):
+        results.variance_components(judges=["strict"])
+
+
+def test_equivalence_is_a_verdict_of_comparisons_and_gates() -> None:
+    plan = hf.scenario("sampler").where(subject="music")
+    new, old = (plan.generate({"model": hf.models.noisy(0.9)}).score() for _ in range(2))
+    table = hf.compare(new, old, equivalence=0.2)
+    assert table.select("verdict", "difference").row(0) == ("equivalent", 0.0)
+    assert "p (equivalence)" in str(table)
+    assert new.gate(against=old, equivalent=0.2).verdict == "pass"
+    assert new.gate(against=old, equivalent=0.02).verdict == "undecided"
+    with pytest.raises(ArgumentError, match="a baseline is needed"):
+        new.gate(at_least=0.5, equivalent=0.02)
+    two = plan.generate({"good": hf.models.noisy(0.9), "bad": hf.models.noisy(0.3)}).score()
+    assert two.compare("model", equivalence=0.05)["verdict"].to_list() == ["different"]

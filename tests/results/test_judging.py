@@ -156,6 +156,35 @@ def test_a_judge_that_goes_by_position_is_seen_and_does_not_move_the_score() -> 
     assert fair.select("first_favoured", "turned").row(0) == (0.0, 0.0)
 
 
+def test_verdicts_of_pairs_are_battles() -> None:
+    models = {"a": lambda prompt: "longer", "b": lambda prompt: "long", "c": lambda prompt: "x"}
+    run = plan("exact_match", **models).score()
+    judged = run.judge(hf.judge(named(Judge(longer_wins)), "preference"), against="b")
+    board = judged.bradley_terry(prior=1)
+    assert board.table.select("model", "win", "tie", "loss", "n", "n_clusters").rows() == [
+        ("a", 8, 0, 0, 8, 4), ("b", 8, 0, 8, 16, 4), ("c", 0, 0, 8, 8, 4),
+    ]  # fmt: skip
+    assert board.effects["value"].item() == pytest.approx(0)
+    # both orders are battles, so a judge that goes by position moves no strength
+    first = run.judge(hf.judge(named(Judge(first_wins), "first"), "preference"), against="b")
+    with pytest.raises(NotComparableError, match="position=False"):
+        first.bradley_terry()
+    assert first.bradley_terry(position=False).table["strength"].to_list() == pytest.approx([0, 0, 0])
+
+
+def test_battles_of_several_judges_are_pooled_and_have_the_length_of_completions() -> None:
+    models = {"a": lambda prompt: "longer", "b": lambda prompt: "long", "c": lambda prompt: "x"}
+    run = plan("exact_match", **models).score()
+    for other in ("b", "c"):
+        run = run.judge(hf.judge(named(Judge(longer_wins)), "preference", name=f"to_{other}"), against=other)
+    assert run.bradley_terry(["to_b", "to_c"], prior=1).n == 32
+    alike = run.bradley_terry(["to_b", "to_c"], covariates="length", prior=1)
+    assert alike.effects["effect"].to_list() == ["position", "length"]
+    assert alike.effects["value"][1] > 0
+    with pytest.raises(UnknownNameError, match="covariate"):
+        run.bradley_terry("to_b", covariates="lengthy")
+
+
 def test_pairs_may_come_from_two_runs() -> None:
     mine, theirs = plan("exact_match", a=lambda p: "longer").score(), plan("exact_match", c=lambda p: "x").score()
     results = mine.judge(hf.judge(named(Judge(longer_wins)), "preference"), against=theirs)
@@ -177,6 +206,8 @@ def test_invalid_pairs_raise() -> None:
         results.judge("exact_match")
     with pytest.raises(ArgumentError, match="judge rates single completions"):
         results.judge(safety).position_bias()
+    with pytest.raises(ArgumentError, match="judge rates single completions"):
+        results.judge(safety).bradley_terry()
 
 
 def letters() -> hf.Plan:

@@ -362,3 +362,48 @@ def test_fields_of_a_grid_are_columns_with_their_type() -> None:
     assert pooled.select("shots", "pooled").rows() == [(0, "2 settings"), (2, "2 settings")]
     with pytest.raises(UnknownNameError, match="Did you mean 'shots'"):
         results.table(by="shot")
+
+
+def _repeated(**columns: list[str]) -> hf.Plan:
+    rows = {"q": [f"q{index % 40}" for index in range(50)], "a": ["yes"] * 50, "half": ["x", "y"] * 25, **columns}
+    options: dict[str, Any] = {"cluster": "group"} if "group" in columns else {}
+    plan = hf.scenario(pl.DataFrame(rows), input="q", references="a", name="quiz", **options)
+    return plan.adapt(shots=0).metrics("exact_match").generate({"m": hf.models.noisy(0.7), "n": hf.models.noisy(0.6)})
+
+
+def test_repeated_instances_are_counted_and_marked() -> None:
+    results = _repeated().score()
+    table = results.table()
+    assert table["n_duplicates"].to_list() == [10, 10]
+    assert set(table["interval"]) == {"Wilson, duplicates"}
+    # even rows repeat even rows only
+    assert results.table("half")["n_duplicates"].to_list() == [5] * 4
+    note = "quiz: 10 instances repeat the input and references of another, which makes intervals too short"
+    assert note in str(results)
+    assert "duplicates" in str(table)
+
+
+def test_equal_instances_of_a_cluster_and_different_references_are_not_duplicates() -> None:
+    clustered = _repeated(group=[f"g{index % 40}" for index in range(50)]).score()
+    assert "n_duplicates" not in clustered.table().columns
+    assert "repeat the input" not in str(clustered)
+    others = _repeated(a=["yes"] * 40 + ["no"] * 10).score()
+    assert "n_duplicates" not in others.table().columns
+
+
+def test_few_duplicates_are_counted_without_a_mark() -> None:
+    rows = pl.DataFrame({"q": [f"q{min(index, 198)}" for index in range(200)], "a": ["yes"] * 200})
+    plan = hf.scenario(rows, input="q", references="a", name="quiz").adapt(shots=0).metrics("exact_match")
+    table = plan.generate(hf.models.noisy(0.7)).score().table()
+    assert table.select("n_duplicates", "interval").row(0) == (1, "Wilson")
+
+
+def test_a_table_and_a_comparison_may_have_posterior_intervals() -> None:
+    plan = hf.scenario("sampler").where(subject="music").limit(8).adapt(shots=0)
+    results = plan.generate({"good": hf.models.oracle(), "bad": hf.models.echo()}).score()
+    table = results.table(metrics="exact_match", interval="bayes")
+    assert table["interval"].unique().to_list() == ["Bayes, prior Beta(½, ½), n small"]
+    assert results.table(metrics="exact_match")["interval"].unique().to_list() == ["Clopper–Pearson, n small"]
+    compared = results.compare("model", base="bad", interval="bayes")
+    assert compared["probability_better"].item() > 0.99
+    assert "Dirichlet" in compared["interval"].item()

@@ -4,6 +4,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import polars as pl
 import pytest
+from scipy.stats import beta
 
 from helmframe import stats
 from helmframe.errors import ArgumentError, UnknownNameError
@@ -183,3 +184,74 @@ def test_clusters_in_several_subsets_are_flipped_whole(scores: Build) -> None:
     columns: dict[str, Any] = {"cluster": [*range(6), *range(6)], "subset": ["a"] * 6 + ["b"] * 6}
     row = only(compare(scores([1.0] * 12, **columns), scores([0.0] * 12, **columns), higher_is_better=HIGHER))
     assert (row["p"], row["n_clusters"]) == (2 / 64, 6)
+
+
+def _equivalence(margin: float, **columns: Any) -> dict[str, Any]:
+    random = np.random.default_rng(3)
+    right = random.random(600) < 0.8
+    sides = {"a": right, "b": np.where(random.random(600) < 0.1, ~right, right)}
+    scores = pl.concat(
+        pl.DataFrame({"model": name, "instance_id": range(600), "score": score.astype(float)}).with_columns(**columns)
+        for name, score in sides.items()
+    )
+    table = stats.compare(scores, "model", higher_is_better={"score": True}, base="a", equivalence=margin)
+    return table.row(0, named=True)
+
+
+@pytest.mark.parametrize("columns", [{}, {"cluster": pl.col("instance_id") // 3}])
+def test_equivalence_is_the_dual_of_the_90_percent_interval(columns: dict[str, Any]) -> None:
+    row = _equivalence(0.05, **columns)
+    farthest = max(abs(row["equivalence_low"]), abs(row["equivalence_high"]))
+    assert row["ci_low"] < row["equivalence_low"] < row["difference"] < row["equivalence_high"] < row["ci_high"]
+    # with the farthest end as the margin, p is exactly 5 %
+    at_end = _equivalence(farthest, **columns)
+    assert at_end["p_equivalence"] == pytest.approx(0.05, abs=1e-4)
+    assert _equivalence(farthest + 0.001, **columns)["verdict"] == "equivalent"
+    assert _equivalence(farthest - 0.001, **columns)["verdict"] == "undecided"
+    assert _equivalence(0.3, **columns)["p_equivalence"] < 1e-6
+
+
+def test_a_difference_outside_the_margin_is_different() -> None:
+    row = _equivalence(0.001)
+    assert row["verdict"] == ("different" if abs(row["difference"]) > 0.05 else "undecided")
+    scores = pl.DataFrame(
+        {"model": ["a"] * 200 + ["b"] * 200, "instance_id": [*range(200)] * 2, "score": [1.0] * 180 + [0.0] * 220}
+    )
+    row = stats.compare(scores, "model", higher_is_better={"score": True}, equivalence=0.05).row(0, named=True)
+    assert (row["verdict"], row["p_equivalence"] > 0.999) == ("different", True)
+
+
+def test_a_t_interval_has_the_p_value_of_two_one_sided_t_tests() -> None:
+    from scipy.stats import t
+
+    random = np.random.default_rng(5)
+    x, y = random.normal(10, 2, (2, 40))
+    scores = pl.DataFrame({"model": ["x"] * 40 + ["y"] * 40, "instance_id": [*range(40)] * 2, "score": [*x, *y]})
+    row = stats.compare(scores, "model", higher_is_better={"score": True}, base="y", equivalence=1.0).row(0, named=True)
+    difference = x - y
+    error = difference.std(ddof=1) / 40**0.5
+    p = max(t.sf((difference.mean() + 1) / error, 39), t.cdf((difference.mean() - 1) / error, 39))
+    assert row["p_equivalence"] == pytest.approx(p, abs=1e-9)
+
+
+def test_without_equivalence_the_columns_are_those_of_a_comparison() -> None:
+    scores = pl.DataFrame({"model": ["a", "b"] * 5, "instance_id": [i // 2 for i in range(10)], "score": [1, 0] * 5})
+    assert "verdict" not in stats.compare(scores, "model", higher_is_better={"score": True}).columns
+    for margin in (0, -1, float("nan"), True, "0.1"):
+        with pytest.raises(ArgumentError, match="equivalence must be a margin > 0"):
+            stats.compare(scores, "model", higher_is_better={"score": True}, equivalence=margin)  # type: ignore[arg-type]
+
+
+def test_bayes_intervals_of_a_difference_have_a_probability(scores: Build) -> None:
+    rows = pl.concat([
+        scores([1.0] * 14 + [0.0] * 6, model="new"), scores([1.0] * 9 + [0.0] * 4 + [1.0] + [0.0] * 6, model="old"),
+    ])  # fmt: skip
+    how = {"higher_is_better": {"exact_match": True}, "base": "old"}
+    row = stats.compare(rows, "model", interval="bayes", **how).row(0, named=True)  # type: ignore[arg-type]
+    assert (row["win"], row["loss"]) == (4, 0)
+    assert row["interval"] == "Bayes, prior Dirichlet(½, ½, ½), n small"
+    assert row["ci_low"] > 0
+    assert row["probability_better"] == pytest.approx(1 - beta.cdf(0.5, 4.5, 0.5))
+    lower = stats.compare(rows, "model", interval="bayes", base="old", higher_is_better={"exact_match": False})
+    assert lower["probability_better"].item() == pytest.approx(beta.cdf(0.5, 4.5, 0.5))
+    assert "probability_better" not in stats.compare(rows, "model", **how).columns  # type: ignore[arg-type]

@@ -2,7 +2,7 @@ import polars as pl
 import pytest
 
 import helmframe as hf
-from helmframe.errors import ArgumentError
+from helmframe.errors import ArgumentError, NotComparableError
 from helmframe.stats.gate import Gate
 from helmframe.stats.power import power
 
@@ -86,9 +86,17 @@ def test_n_needed_is_more_than_there_are_and_only_where_it_is_undecided() -> Non
 @pytest.mark.parametrize(
     ("frame", "arguments", "message"),
     [
-        (table((0.8, 0.7, 0.9)), {}, "exactly one of at_least, at_most and margin"),
-        (table((0.8, 0.7, 0.9)), {"at_least": 0.5, "margin": 0.1}, "exactly one of at_least, at_most and margin"),
-        (table((0.8, 0.7, 0.9)), {"at_least": 0.5, "at_most": 0.9}, "exactly one of at_least, at_most and margin"),
+        (table((0.8, 0.7, 0.9)), {}, "exactly one of at_least, at_most"),
+        (
+            table((0.8, 0.7, 0.9)),
+            {"at_least": 0.5, "margin": 0.1},
+            "exactly one of at_least, at_most",
+        ),
+        (
+            table((0.8, 0.7, 0.9)),
+            {"at_least": 0.5, "at_most": 0.9},
+            "exactly one of at_least, at_most",
+        ),
         (table((0.8, 0.7, 0.9)), {"at_most": float("inf")}, "at_most=inf\\): at_most must be a finite number"),
         (table((0.8, 0.7, 0.9)), {"margin": 0.1}, "no column 'difference'. Pass a table of hf.stats.compare"),
         (difference(0.0, 0.1), {"at_least": 0.1}, "no column 'value'. Pass a table of hf.stats.table"),
@@ -128,3 +136,62 @@ def test_a_clustered_interval_becomes_the_exact_one_at_its_effective_n() -> None
 def test_a_verdict_on_few_instances_is_marked() -> None:
     rows = hf.stats.table(pl.DataFrame({"instance_id": range(5), "score": [1] * 5}))
     assert "n small" in repr(hf.stats.gate(rows, at_least=0.4))
+
+
+def test_the_benchmark_itself_is_judged_by_its_value_as_results_gate_does() -> None:
+    scores = pl.DataFrame({"instance_id": range(10), "score": [1, 1, 1, 0, 1, 1, 0, 1, 1, 1]})
+    assert hf.stats.gate(hf.stats.table(scores), at_least=0.8).verdict == "undecided"
+    result = hf.stats.gate(hf.stats.table(scores), at_least=0.8, population="benchmark")
+    assert (result.verdict, result.criterion) == ("pass", "at least 0.8, over this benchmark's own instances only")
+    assert result.table["interval"].item() == "known: all instances of this benchmark ran"
+    assert hf.stats.gate(hf.stats.table(scores), at_least=0.81, population="benchmark").verdict == "fail"
+    with pytest.raises(ArgumentError, match=r"gate\(population='sample'\)"):
+        hf.stats.gate(hf.stats.table(scores), at_least=0.8, population="sample")
+
+
+def test_a_failed_request_leaves_the_mean_of_the_benchmark_unknown() -> None:
+    scores = pl.DataFrame({"instance_id": range(200), "score": [None, *[1.0] * 199]})
+    with pytest.raises(NotComparableError, match="1 requests failed, so the mean over all instances is unknown"):
+        hf.stats.gate(hf.stats.table(scores), at_least=0.5, population="benchmark")
+    assert hf.stats.gate(hf.stats.table(scores), at_least=0.5, population="benchmark", errors="drop").verdict == "pass"
+
+
+def test_intervals_about_the_other_population_are_refused() -> None:
+    scores = pl.DataFrame({"instance_id": range(10), "score": [1] * 9 + [0]})
+    own = hf.stats.table(scores).with_columns(interval=pl.lit("betting (anytime, this benchmark only)"))
+    with pytest.raises(ArgumentError, match="own instances only"):
+        hf.stats.gate(own, at_least=0.5)
+    low = own["ci_low"].item()
+    assert hf.stats.gate(own, at_least=low, population="benchmark").verdict == "pass"
+    assert hf.stats.gate(own, at_least=low + 0.01, population="benchmark").verdict == "undecided"
+    stopped = hf.stats.table(scores.with_columns(stopped_early=True))
+    with pytest.raises(ArgumentError, match="stopped early"):
+        hf.stats.gate(stopped, at_least=0.5, population="benchmark")
+
+
+def _compared(a: float, b: float, n: int = 1_000) -> pl.DataFrame:
+    sides = {"new": [index < a * n for index in range(n)], "old": [index < b * n for index in range(n)]}
+    scores = pl.concat(
+        pl.DataFrame({"model": model, "instance_id": range(n), "score": score}) for model, score in sides.items()
+    )
+    return hf.stats.compare(scores, "model", base="old", higher_is_better={"score": True}, equivalence=0.05)
+
+
+def test_a_gate_of_equivalence_fails_in_both_directions() -> None:
+    assert hf.stats.gate(_compared(0.8, 0.8), equivalent=0.05).verdict == "pass"
+    for a in (0.7, 0.9):
+        assert hf.stats.gate(_compared(a, 0.8), equivalent=0.05).verdict == "fail"
+    result = hf.stats.gate(_compared(0.81, 0.8, 100), equivalent=0.02)
+    assert (result.verdict, result.criterion) == ("undecided", "equivalent within ±0.02")
+    assert (result.table["n_needed"] > 100).all()
+    assert hf.stats.gate(_compared(0.81, 0.8, 100), equivalent=0.02, strict=True).verdict == "fail"
+
+
+def test_a_gate_of_equivalence_needs_the_test_of_the_comparison() -> None:
+    table = _compared(0.8, 0.8)
+    with pytest.raises(ArgumentError, match=r"equivalence=0\.05"):
+        hf.stats.gate(table.drop("equivalence_low"), equivalent=0.05)
+    with pytest.raises(ArgumentError, match="equivalent must be a number > 0"):
+        hf.stats.gate(table, equivalent=0.0)
+    with pytest.raises(ArgumentError, match="exactly one of"):
+        hf.stats.gate(table, equivalent=0.05, margin=0.05)

@@ -2,10 +2,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import beta
 
 from helmframe.stats.intervals import (
     Interval,
+    beta_posterior,
     clopper_pearson,
+    dirichlet_posterior,
     modified_wilson,
     paired_score,
     t_interval,
@@ -95,3 +98,18 @@ def test_tangos_interval_covers_the_estimate_and_stays_inside(n: int, b: int, c:
     assert (b - c) / n - 1e-9 <= float(high) <= 1
     other_low, other_high = paired_score((c - b) / n, (b + c) / n, n, 1.96)
     assert [float(other_low), float(other_high)] == pytest.approx([-float(high), -float(low)])
+
+
+def test_a_posterior_of_a_share_is_its_beta_quantiles() -> None:
+    low, high = beta_posterior(np.array([3.0, 0.0, 10.0]), 10, 0.9)
+    assert low == pytest.approx([beta.ppf(0.05, 3.5, 7.5), 0.0, beta.ppf(0.05, 10.5, 0.5)])
+    assert high == pytest.approx([beta.ppf(0.95, 3.5, 7.5), beta.ppf(0.95, 0.5, 10.5), 1.0])
+
+
+def test_a_posterior_of_a_paired_difference_equals_its_samples() -> None:
+    random = np.random.default_rng(4)
+    for wins, losses, n in ((5, 1, 20), (0, 0, 8), (40, 44, 300)):
+        shares = random.dirichlet([wins + 0.5, losses + 0.5, n - wins - losses + 0.5], 400_000)
+        low, high = dirichlet_posterior((wins - losses) / n, (wins + losses) / n, n)
+        sampled = np.quantile(shares[:, 0] - shares[:, 1], [0.025, 0.975])
+        assert [float(low), float(high)] == pytest.approx(list(sampled), abs=0.004)

@@ -4,6 +4,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from scipy.stats import norm
 
 import helmframe as hf
 from helmframe.errors import ArgumentError, NotComparableError, SourceMissingError, UnknownNameError
@@ -291,3 +292,36 @@ def test_few_clusters_distinguish_models() -> None:
     five = board(frame.filter(pl.col("cluster") < "5"), mean="mean")
     assert five.table["rank_low"].to_list() == [1, 1, 1]
     assert "too few clusters for ranks in 'exact_match': 5; at least 6 are needed" in repr(five)
+
+
+def test_the_probabilities_of_ranks_add_up_and_follow_the_data() -> None:
+    random = np.random.default_rng(4)
+    scores = pl.concat(
+        pl.DataFrame({"model": name, "instance_id": range(200), "score": (random.random(200) < p).astype(float)})
+        for name, p in {"a": 0.9, "b": 0.5, "c": 0.5, "d": 0.1}.items()
+    )
+    for mean in ("mean", "win_rate"):
+        board = leaderboard(scores, higher_is_better={"score": True}, mean=mean, rank_probabilities=True)
+        assert board.rank_probabilities is not None
+        wide = board.rank_probabilities.pivot("rank", index="model", values="probability").sort("model")
+        matrix = wide.drop("model").to_numpy()
+        assert matrix.sum(axis=1) == pytest.approx(1.0)
+        assert matrix.sum(axis=0) == pytest.approx(1.0)
+        assert matrix[0, 0] > 0.999
+        assert matrix[3, 3] > 0.999
+        assert 0.01 < matrix[1, 1] < 0.99
+    # the normal probability that b is above c
+    difference = np.subtract(*(scores.filter(model=name)["score"].to_numpy() for name in "bc"))
+    z = difference.mean() / (difference.std(ddof=1) / 200**0.5)
+    assert matrix[1, 1] == pytest.approx(float(norm.cdf(z)), abs=0.03)
+    assert leaderboard(scores, higher_is_better={"score": True}).rank_probabilities is None
+
+
+def test_published_means_have_ranks_over_samples_of_scenarios() -> None:
+    means = pl.DataFrame({"model": ["a", "b"], "x": [0.7, 0.6], "y": [0.5, 0.6], "z": [0.9, 0.5]})
+    board = hf.stats.leaderboard_of_means(means, mean="mean", rank_probabilities=True)
+    assert board.rank_probabilities is not None
+    first = board.rank_probabilities.filter(model="a", rank=1)["probability"].item()
+    # b is ahead, or level, if y is drawn at least twice without z
+    assert 0.8 < first < 0.95
+    assert "share first" in str(board)

@@ -375,3 +375,52 @@ def test_a_cluster_in_several_subsets_is_one_cluster(scores: Build) -> None:
 def test_the_number_of_clusters_is_in_the_table(scores: Build) -> None:
     frame = scores([1, 0, 1, 1, None], cluster=["x", "x", "y", "z", "z"])
     assert only(table(frame))["n_clusters"] == 3
+
+
+def test_bounds_are_the_values_if_all_failures_were_wrong_or_right() -> None:
+    scores = pl.DataFrame({"instance_id": range(100), "score": [1.0] * 60 + [0.0] * 30 + [None] * 10})
+    row = table(scores, errors="bounds").row(0, named=True)
+    assert (row["value"], row["bound_low"], row["bound_high"]) == pytest.approx((60 / 90, 0.6, 0.7))
+    filled = {value: table(scores.with_columns(pl.col("score").fill_null(value))) for value in (0.0, 1.0)}
+    assert row["bound_ci_low"] == filled[0.0]["ci_low"].item()
+    assert row["bound_ci_high"] == filled[1.0]["ci_high"].item()
+    assert row["n_error"] == 10
+
+
+def test_a_metric_without_a_bound_has_none_unless_nothing_failed() -> None:
+    lengths = pl.DataFrame({"instance_id": range(10), "score": [None, *range(1, 10)], "metric": "words"})
+    row = table(lengths, errors="bounds", ranges={"words": (0, None)}).row(0, named=True)
+    assert (row["bound_low"], row["bound_high"], row["bound_ci_high"]) == (4.5, None, None)
+    whole = table(lengths.drop_nulls(), errors="bounds").row(0, named=True)
+    assert (whole["bound_low"], whole["bound_high"]) == (5.0, 5.0)
+    assert whole["bound_ci_low"] == whole["ci_low"]
+
+
+def test_tables_know_two_treatments_of_failures() -> None:
+    with pytest.raises(ArgumentError, match=r"table\(errors='worst'\)"):
+        table(pl.DataFrame({"instance_id": [1], "score": [1]}), errors="worst")
+
+
+def test_bayes_intervals_are_posteriors_and_name_their_prior(scores: Build) -> None:
+    few = table(scores([1.0] * 8 + [0.0] * 2), interval="bayes").row(0, named=True)
+    assert (few["ci_low"], few["ci_high"]) == pytest.approx((0.497, 0.956), abs=1e-3)
+    assert few["interval"] == "Bayes, prior Beta(½, ½), n small"
+    right = table(scores([1.0] * 10), interval="bayes").row(0, named=True)
+    assert (round(right["ci_low"], 3), right["ci_high"]) == (0.783, 1.0)
+    lengths = scores([float(index) for index in range(40)])
+    bayes, confidence = (table(lengths, interval=kind) for kind in ("bayes", "confidence"))
+    assert bayes["ci_low"].item() == confidence["ci_low"].item()
+    assert bayes["interval"].item() == "Bayes, flat prior (t)"
+    with pytest.raises(ArgumentError, match="interval='credible'"):
+        table(lengths, interval="credible")
+
+
+def test_bayes_intervals_count_clusters_by_their_effective_size(scores: Build) -> None:
+    clusters = [f"c{index // 4}" for index in range(80)]
+    alike = table(scores([float(index // 4 % 2) for index in range(80)], cluster=clusters), interval="bayes")
+    alone = table(scores([float(index // 4 % 2) for index in range(80)]), interval="bayes")
+    twenty = table(scores([float(index % 2) for index in range(20)]), interval="bayes")
+    width = [(frame["ci_high"] - frame["ci_low"]).item() for frame in (alike, alone, twenty)]
+    assert width[0] > 1.7 * width[1]
+    assert width[0] == pytest.approx(width[2], rel=0.1)
+    assert "clusters" in alike["interval"].item()

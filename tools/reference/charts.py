@@ -44,6 +44,15 @@ PARETO = """\
 cost = original.with_columns(metric=pl.lit("cost"), score=pl.col("model").replace_strict(price) / 1000)
 both = pl.concat([original, cost])
 hf.charts.pareto(both, "cost", "exact_match", mode=MODE)"""
+SENSITIVITY = """\
+harder = {"shots=0": 0.1, "shots=2": 0.04, "shots=5": 0.0}
+settings = pl.concat(
+    original.with_columns(
+        setting=pl.lit(name), score=pl.col("score") * (pl.int_range(pl.len()) % 100 >= 100 * lost)
+    )
+    for name, lost in harder.items()
+)
+hf.charts.sensitivity(settings, mode=MODE)"""
 CONFUSION = """\
 classes = ["negative", "neutral", "positive"]
 counts = pl.DataFrame(
@@ -70,6 +79,10 @@ EXAMPLES: dict[str, tuple[str, str]] = {
     "robustness": (
         "hf.charts.robustness(scores, mode=MODE)",
         "Original, mean and worst accuracy of three models, with the paired change",
+    ),
+    "sensitivity": (
+        ORIGINAL + SENSITIVITY,
+        "The lowest, mean and highest accuracy of three models over three prompt settings",
     ),
     "perturbations": (
         "hf.charts.perturbations(scores, mode=MODE)",

@@ -5,6 +5,7 @@ from typing import Any
 
 import helmframe as hf
 from helmframe import errors
+from helmframe.models.budget import FIRST_REQUESTS
 from tools.reference.markdown import block, code, page, paragraphs
 
 # A mistake → the code that makes it. The page shows the error.
@@ -42,6 +43,15 @@ def error_page() -> str:
         "Every error that helmframe raises on purpose is a `HelmframeError`, and also the built-in error that fits. "
         "Its message states what is wrong, where, and what to write instead.",
         block((errors.__doc__ or "").partition("\n\n")[2].partition("\n\nEach")[0].strip()),
+        "## Errors of requests",
+        "A failed request is a row with `error`, not an exception. The next run sends it again. "
+        "`results.errors()` lists failed requests by message.",
+        f"A model stops if its first {FIRST_REQUESTS} requests fail with one permanent error: a server's error such as "
+        "404, or an exception of the model's function. Transient errors, such as 429, a timeout or a lost connection, "
+        "are retried and don't count. All other requests of the model become rows with the same error. Other models of "
+        "the run continue. The results name the stopped model first, with the line that resumes the run.",
+        "A model that doesn't load, such as a name that its server doesn't list, stops at its first request. The error "
+        "is raised if no other model of the run is left.",
         "## All errors",
         *sections,
         "## Messages",

@@ -5,14 +5,23 @@ attention function that transformers calls in each layer reads it.
 """
 
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from functools import cache, cached_property
+from typing import Any, NamedTuple, Protocol
 
-from helmframe.models.engine.memory import KeyValues, Layer, free
+import numpy as np
+
+from helmframe.models.engine.memory import KeyValues, Layer, free, has_onednn
+from helmframe.models.engine.planner import Block, Ids, build_block
 
 NAME = "helmframe"
+# The rows of queries of a tile, whose scores then fit into the cache of a core.
+ROWS = 192
+# The longest text in tokens that is read in tiles.
+LONGEST = 2048
 
 
 class NotPackedError(RuntimeError):
@@ -26,11 +35,7 @@ class Packed:
     Args:
         head: The keys and values by layer of the start that precedes all tokens; empty if there is none.
         length: The number of tokens in the head.
-        positions: The index of each token in the row, [blocks, width]; 0 after the end of a block.
-        inverse: The index of each token in the flattened `positions`, [tokens].
-        visible: Whether a token sees another token of its block, [blocks, width, width]; None: it sees earlier tokens
-            and itself.
-        reach: The length of the longest text in tokens, with the head.
+        blocks: The blocks of the row, in order.
         keep: Whether keys and values are stored in `layers`.
         layers: The keys and values of the row's tokens by layer.
         n_called: The number of layers that have called `attend`.
@@ -38,40 +43,60 @@ class Packed:
 
     head: Sequence[Layer]
     length: int
-    positions: Any
-    inverse: Any
-    visible: Any
-    reach: int
+    blocks: Sequence[Block]
     keep: bool
     layers: dict[int, Layer] = field(default_factory=dict)
     n_called: int = 0
     _masks: dict[Any, Any] = field(default_factory=dict)
 
-    def blocks(self, states: Any) -> Any:
-        """Reshape [1, heads, tokens, size] to [blocks, heads, width, size]."""
-        return states[0][:, self.positions.to(states.device)].transpose(0, 1)
+    @cached_property
+    def reach(self) -> int:
+        """Return the length of the longest text in tokens, with the head."""
+        return 1 + max(int(block.depths.max()) for block in self.blocks)
+
+    @cached_property
+    def starts(self) -> Ids:
+        """Return the index of the first token of each block, and the number of tokens."""
+        return np.cumsum([0, *(len(block.tokens) for block in self.blocks)])
+
+    @cached_property
+    def lines(self) -> "Lines":
+        """Return the lines of tokens that attend to each other."""
+        return Lines.of(self.blocks, self.starts)
+
+    def rows(self, states: Any) -> Any:
+        """Reshape [1, heads, tokens, size] to [lines, heads, width, size]."""
+        return states[0][:, self.lines.positions.to(states.device)].transpose(0, 1)
 
     def row(self, states: Any) -> Any:
-        """Reshape [blocks, heads, width, size] to [1, heads, tokens, size]."""
+        """Reshape [lines, heads, width, size] to [1, heads, tokens, size]."""
         count, heads, width, size = states.shape
         flat = states.transpose(0, 1).reshape(1, heads, count * width, size)
-        return flat[:, :, self.inverse.to(states.device)]
+        return flat[:, :, self.lines.inverse.to(states.device)]
 
     def mask(self, like: Any, *, with_head: bool) -> Any:
-        """Return the mask that is added to the scores, [blocks, 1, width, (length +) width]."""
+        """Return the mask that is added to the scores, [lines, 1, width, (length +) width]."""
         import torch
 
         key = (like.device, like.dtype, with_head)
         if key not in self._masks:
-            visible = self.visible
+            visible = self.lines.visible
             if visible is None:
-                width = self.positions.shape[1]
-                visible = torch.ones(width, width, dtype=torch.bool).tril().expand(len(self.positions), -1, -1)
+                count, width = self.lines.positions.shape
+                visible = torch.ones(width, width, dtype=torch.bool).tril().expand(count, -1, -1)
             if with_head:
                 visible = torch.nn.functional.pad(visible, (self.length, 0), value=True)
             mask = torch.zeros(visible.shape, dtype=like.dtype).masked_fill(~visible, -torch.inf)
             self._masks[key] = mask[:, None].to(like.device)
         return self._masks[key]
+
+    def tiles(self, repeats: int) -> "list[Tile]":
+        """Return the tiles of the row for layers with `repeats` query heads per key head."""
+        key = ("tiles", repeats)
+        if key not in self._masks:
+            self._masks[key] = [*_tiles(self.blocks, self.starts, repeats)]
+        tiles: list[Tile] = self._masks[key]
+        return tiles
 
     def attend(self, layer: int, query: Any, key: Any, value: Any, scaling: float | None) -> Any:
         """Return the attention output of the tokens, [1, heads, tokens, size]."""
@@ -79,8 +104,101 @@ class Packed:
         if self.keep:
             self.layers[layer] = (key[0], value[0])
         head = self.head[layer] if self.length else None
-        with_lse = query.device.type == "cpu" and key.shape[-1] == value.shape[-1]
+        if query.device.type != "cpu":
+            return _joined(self, query, key, value, head, scaling)
+        if self.reach <= LONGEST and _has_faster_tiles(*_shape(query, key, value)):
+            return _tiled(self, query, key, value, head, scaling)
+        with_lse = key.shape[-1] == value.shape[-1]
         return (_cascade if with_lse else _joined)(self, query, key, value, head, scaling)
+
+
+@dataclass(frozen=True, eq=False)
+class Lines:
+    """Lines of tokens that attend to each other, padded to the longest.
+
+    A line is a text with its shared tokens, or a whole block, whichever needs fewer multiplications. Lines of texts
+    that share many tokens would repeat them, and blocks of texts that share few tokens would mask most pairs.
+
+    Args:
+        positions: The index of each token in the row, [lines, width]; 0 after the end of a line.
+        inverse: The index of each token in the flattened `positions`, [tokens].
+        visible: Whether a token sees another token of its line, [lines, width, width]; None: it sees earlier tokens
+            and itself.
+    """
+
+    positions: Any
+    inverse: Any
+    visible: Any
+
+    @classmethod
+    def of(cls, blocks: Sequence[Block], starts: Ids) -> "Lines":
+        """Return the lines of blocks that begin at these tokens of the row."""
+        import torch
+
+        tries = [np.arange(start, start + len(block.tokens)) for block, start in zip(blocks, starts, strict=False)]
+        chains = [path + start for block, start in zip(blocks, starts, strict=False) for path in block.paths]
+        is_chain = _work(chains) <= _work(tries)
+        lines = chains if is_chain else tries
+        width = max(map(len, lines))
+        positions = np.zeros((len(lines), width), dtype=np.int64)
+        inverse = np.zeros(starts[-1], dtype=np.int64)
+        visible = np.zeros((len(lines), width, width), dtype=bool) if not is_chain else None
+        for row, line in enumerate(lines):
+            positions[row, : len(line)] = line
+            inverse[line] = row * width + np.arange(len(line))
+            if visible is not None:
+                visible[row, : len(line), : len(line)] = blocks[row].visible()
+                # padding is not used, but must see a token
+                visible[row, np.arange(len(line), width), np.arange(len(line), width)] = True
+        return cls(
+            torch.from_numpy(positions),
+            torch.from_numpy(inverse),
+            None if visible is None else torch.from_numpy(visible),
+        )
+
+
+# The cost of gathering a token into its line, as a number of tokens to attend to.
+GATHERED = 64
+
+
+def _work(lines: Sequence[Ids]) -> int:
+    """Return the cost of attention within lines that are padded to the longest line."""
+    width = max(map(len, lines))
+    return len(lines) * width * (width + GATHERED)
+
+
+class Tile(NamedTuple):
+    """Tokens `low` to `high` of a row, which see no tokens of the row before `first`.
+
+    Args:
+        low: The first token.
+        high: The end of the tokens.
+        first: The first token of the block of `low`.
+        mask: The mask that is added to the scores of the tokens, [(high - low) × repeats, high - first].
+    """
+
+    low: int
+    high: int
+    first: int
+    mask: Any
+
+
+def _tiles(blocks: Sequence[Block], starts: Ids, repeats: int) -> Iterator[Tile]:
+    """Yield the tiles of a row of blocks that begin at these tokens."""
+    import torch
+
+    size = max(1, ROWS // repeats)
+    visible = [block.visible() for block in blocks]
+    for low in range(0, int(starts[-1]), size):
+        high = min(low + size, int(starts[-1]))
+        inside = range(int(np.searchsorted(starts, low, "right")) - 1, int(np.searchsorted(starts, high)))
+        first = int(starts[inside[0]])
+        mask = np.full((high - low, high - first), -np.inf, dtype=np.float32)
+        for index in inside:
+            start, top, end = int(starts[index]), max(low, int(starts[index])), min(high, int(starts[index + 1]))
+            seen = visible[index][top - start : end - start, : end - start]
+            mask[top - low : end - low, start - first : end - first][seen] = 0
+        yield Tile(low, high, first, torch.from_numpy(mask.repeat(repeats, axis=0)))
 
 
 class Pass(Protocol):
@@ -154,11 +272,11 @@ def _cascade(packed: Packed, query: Any, key: Any, value: Any, head: Layer | Non
     import torch
 
     flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu  # noqa: SLF001 - no public function returns the sums
-    states_by_block = [packed.blocks(states) for states in (query, key, value)]
-    if packed.visible is None:
-        block_output, block_sums = flash(*states_by_block, is_causal=True, scale=scaling)
+    states_by_line = [packed.rows(states) for states in (query, key, value)]
+    if packed.lines.visible is None:
+        block_output, block_sums = flash(*states_by_line, is_causal=True, scale=scaling)
     else:
-        block_output, block_sums = flash(*states_by_block, attn_mask=packed.mask(query, with_head=False), scale=scaling)
+        block_output, block_sums = flash(*states_by_line, attn_mask=packed.mask(query, with_head=False), scale=scaling)
     block_output = packed.row(block_output)
     if head is None:
         return block_output
@@ -173,11 +291,90 @@ def _cascade(packed: Packed, query: Any, key: Any, value: Any, head: Layer | Non
     return torch.lerp(head_output, block_output, torch.sigmoid(block_sums - head_sums).to(block_output.dtype))
 
 
+def _tiled(packed: Packed, query: Any, key: Any, value: Any, head: Layer | None, scaling: float | None) -> Any:
+    """Attend to the head and to the row in tiles of tokens, with the matrix multiplication of oneDNN.
+
+    Nothing is gathered, because a tile sees neighbouring tokens of the row.
+    """
+    import torch
+
+    multiply = torch.ops.mkldnn._linear_pointwise  # noqa: SLF001 - no public function multiplies float32 by oneDNN
+    _, heads, tokens, size = query.shape
+    groups, value_size = key.shape[1], value.shape[-1]
+    repeats = heads // groups
+    scale = size**-0.5 if scaling is None else scaling
+    # rows of a group are (token, head), so that the rows of a tile are neighbours
+    rows = (query[0] * scale).view(groups, repeats, tokens, size).transpose(1, 2).reshape(groups, -1, size)
+    output = query.new_empty(groups, tokens * repeats, value_size)
+    starts = [[], []] if head is None else [[states] for states in head]
+    for low, high, first, mask in packed.tiles(repeats):
+        span = slice(low * repeats, high * repeats)
+        # in memory of their own, because oneDNN is slow with the strides of a row that is split into heads
+        keys, values = (
+            torch.cat([*before, states[0, :, first:high]], dim=1) if before else states[0, :, first:high].contiguous()
+            for before, states in zip(starts, (key, value), strict=True)
+        )
+        for group in range(groups):
+            scores = multiply(rows[group, span], keys[group], None, "none", [], "")
+            scores[:, packed.length :] += mask
+            weights = torch.softmax(scores, dim=-1)
+            output[group, span] = multiply(weights, values[group].T, None, "none", [], "")
+    return output.view(groups, tokens, repeats, value_size).transpose(1, 2).reshape(1, heads, tokens, value_size)
+
+
+# The tokens of the row and of the head that are timed.
+TIMED, TIMED_HEAD = 192, 256
+TURNS = 3
+
+
+def _shape(query: Any, key: Any, value: Any) -> tuple[Any, int, int, int, int, int]:
+    """Return what decides which attention is faster: type, heads, groups of heads, sizes, and threads."""
+    import torch
+
+    return query.dtype, query.shape[1], key.shape[1], key.shape[-1], value.shape[-1], torch.get_num_threads()
+
+
+@cache
+def _has_faster_tiles(dtype: Any, heads: int, groups: int, key_size: int, value_size: int, _: int) -> bool:
+    """Return whether tiles are faster on this machine than the attention of torch."""
+    import torch
+
+    if dtype != torch.float32 or not has_onednn():
+        return False
+    draw = torch.Generator().manual_seed(0)
+    blocks = [build_block([np.full(TIMED // 4, number)], 0) for number in range(4)]
+    # in the layout of a model, which computes all heads of a token at once
+    query, key, value, *head = (
+        torch.randn(tokens, count, size, generator=draw).transpose(0, 1)
+        for tokens, count, size in (
+            (TIMED, heads, key_size),
+            (TIMED, groups, key_size),
+            (TIMED, groups, value_size),
+            (TIMED_HEAD, groups, key_size),
+            (TIMED_HEAD, groups, value_size),
+        )
+    )
+    passes = [Packed((), 0, blocks, keep=False), Packed([(head[0], head[1])], TIMED_HEAD, blocks, keep=False)]
+    ways = (_tiled, _cascade if key_size == value_size else _joined)
+    times = [
+        [[_seconds(way, packed, query[None], key[None], value[None]) for way in ways] for packed in passes]
+        for _ in range(1 + TURNS)
+    ][1:]
+    tiled, other = np.array(times).min(axis=0).sum(axis=0)
+    return bool(tiled < other)
+
+
+def _seconds(way: Any, packed: Packed, query: Any, key: Any, value: Any) -> float:
+    started = time.perf_counter()
+    way(packed, query, key, value, packed.head[0] if packed.length else None, None)
+    return time.perf_counter() - started
+
+
 def _joined(packed: Packed, query: Any, key: Any, value: Any, head: Layer | None, scaling: float | None) -> Any:
     """Attend within each block with the head prepended, on devices whose attention does not return sums."""
     import torch
 
-    queries, keys, values = (packed.blocks(states) for states in (query, key, value))
+    queries, keys, values = (packed.rows(states) for states in (query, key, value))
     if head is not None:
         keys, values = (
             torch.cat([states[None].expand(len(block_states), -1, -1, -1), block_states], dim=2)

@@ -1,18 +1,26 @@
 """The choice of how a model reads texts without a change of its output, by its configuration and by checks."""
 
+import json
 import math
+import os
+import platform
+import tempfile
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from helmframe._core.safe_text import error_text
 from helmframe.models.engine.attention import NotPackedError
+from helmframe.models.engine.linear import Timed
 from helmframe.models.engine.memory import Heads, is_out_of_memory
 from helmframe.models.engine.passes import read_packed, read_padded
 from helmframe.models.engine.planner import Ids, Step
+from helmframe.models.model import digest
 
 Way = Literal["packed", "cached", "plain"]
 # Kinds of layers that store keys and values of single tokens.
@@ -279,6 +287,79 @@ def cost(model: Any, way: Way, max_length: int | None) -> Cost:
         return Cost(0.0, 1.0)
     token, once = np.polyfit(list(times), list(times.values()), 1)
     return Cost(max(float(once), 0.0), max(float(token), 1e-9), MOST.get(kind, MOST["cpu"]))
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """The checks and timings before the first prompt, which later processes reuse.
+
+    Args:
+        choice: The choice that the configuration allows and the checks confirmed.
+        cost: The cost of a pass; None for texts that are read plainly.
+        linears: The speed-ups of linear layers.
+    """
+
+    choice: Choice
+    cost: Cost | None
+    linears: Sequence[Timed]
+
+    @classmethod
+    def load(cls, path: Path) -> "Preparation | None":
+        """Return the preparation of a file; None if the file is missing or unreadable."""
+        try:
+            saved = json.loads(path.read_bytes())
+            cost = None if saved["cost"] is None else Cost(**saved["cost"])
+            return cls(Choice(**saved["choice"]), cost, [Timed(**timing) for timing in saved["linears"]])
+        except (OSError, ValueError, TypeError, KeyError):
+            return None
+
+    def save(self, path: Path) -> None:
+        """Write the file, unless the folder is read-only."""
+        with suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # a rename publishes the finished file
+            with tempfile.NamedTemporaryFile("w", dir=path.parent, encoding="utf-8", delete=False) as file:
+                json.dump(asdict(self), file)
+            Path(file.name).replace(path)
+
+
+def preparation_file(model: Any, fingerprint: str) -> Path:
+    """Return the file of a model's preparation: in the user's cache, by all that checks and timings depend on.
+
+    Args:
+        model: The model, on its device.
+        fingerprint: The hash of the model's files and options.
+    """
+    import torch
+    import transformers
+
+    device = model.device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu()
+    settings = sorted(f"{name}={value}" for name, value in os.environ.items() if name.startswith(_SETTINGS))
+    code = [path.read_text(encoding="utf-8") for path in sorted(Path(__file__).parent.glob("*.py"))]
+    machine = (torch.__version__, transformers.__version__, str(device), name, str(torch.get_num_threads()))
+    key = digest("preparation", fingerprint, str(model.dtype), *machine, *settings, *code)
+    return _folder() / f"{key[:32]}.json"
+
+
+def _folder() -> Path:
+    from platformdirs import user_cache_path
+
+    return user_cache_path("helmframe") / "engine"
+
+
+# The environment variables of torch's libraries that change timings and sums.
+_SETTINGS = ("ATEN_", "DNNL_", "KMP_", "MKL_", "OMP_", "ONEDNN_", "PYTORCH_", "TORCH_")
+
+
+def _cpu() -> str:
+    """Return the name and the features of the CPU."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").split("\n\n")[0].splitlines()
+    except OSError:  # another system than Linux
+        return f"{platform.machine()} {platform.processor()}"
+    named = ("vendor_id", "cpu family", "model", "model name", "flags", "Features")
+    return "\n".join(line for line in lines if line.split("\t")[0].strip() in named)
 
 
 def _seconds(model: Any, way: Way, count: int, length: int) -> float:

@@ -32,12 +32,14 @@ class Engine:
         window: The maximum of prompt and output tokens together; None: no maximum.
         lasting: Whether no other code can change the weights. Then shared starts of prompts are cached across calls,
             and linear layers are replaced if others are faster.
+        fingerprint: The hash of the model's files and options, if known. Checks and timings are cached by it.
     """
 
     model: Any
     words: Tokenizing
     window: int | None
     lasting: bool = field(default=False, kw_only=True)
+    fingerprint: str = field(default="", kw_only=True)
     reader: Reader = field(init=False)
     _decoder: Decoder = field(init=False)
     _plain: PlainDecoder = field(init=False)
@@ -45,7 +47,7 @@ class Engine:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
-        self.reader = Reader(self.model, lasting=self.lasting)
+        self.reader = Reader(self.model, lasting=self.lasting, fingerprint=self.fingerprint)
         self._decoder = Decoder(self.reader, self.words.tokenizer)
         self._plain = PlainDecoder(self.reader, self.words.tokenizer)
         self._constraints = Constraints(self.model, self.words.tokenizer)

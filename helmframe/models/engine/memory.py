@@ -1,6 +1,9 @@
 """The memory of a device: free bytes, errors when it runs out, and cached starts of texts."""
 
+import ctypes
 import math
+import os
+import sys
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -50,6 +53,37 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Return whether an error of torch means that the memory of a device ran out."""
     text = str(error).lower()
     return "out of memory" in text or "allocate memory" in text or "not enough memory" in text
+
+
+# The parameters of glibc's `mallopt`, and their values: the free bytes of a heap, and the bytes of its largest block.
+# Weights and logits are larger.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+_FREE_BYTES, _LARGEST_BLOCK = 1 << 28, 1 << 25
+
+
+def retain_freed() -> None:
+    """Let the process reuse the memory that the layers of a pass free.
+
+    By default glibc returns the memory of a layer to the system, and the next layer pays a page fault for every 4 kB.
+    The user's own settings of glibc have precedence.
+    """
+    if sys.platform != "linux" or any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ):
+        return
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):  # another C library
+        return
+    mallopt(_TRIM_THRESHOLD, _FREE_BYTES)
+    mallopt(_MMAP_THRESHOLD, _LARGEST_BLOCK)
+
+
+def has_onednn() -> bool:
+    """Return whether torch has the private operations of its compiler that multiply float32 by oneDNN."""
+    import torch
+
+    return bool(torch.backends.mkldnn.is_available()) and all(  # type: ignore[no-untyped-call]
+        hasattr(torch.ops.mkldnn, name) for name in ("_reorder_linear_weight", "_linear_pointwise")
+    )
 
 
 # Keys and values of one layer: [heads, tokens, size].

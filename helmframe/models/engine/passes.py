@@ -10,9 +10,6 @@ from helmframe.models.engine.attention import NotPackedError, Packed, attending
 from helmframe.models.engine.memory import Head, Heads, KeyValues, Layer
 from helmframe.models.engine.planner import Block, Ids, Limits, Step, build_block
 
-# The cost of gathering a token into its line, as a number of tokens to attend to.
-GATHERED = 64
-
 
 def read_packed(
     model: Any, step: Step, texts: Sequence[Ids], wanted: Sequence[int], heads: Heads, *, keep: bool
@@ -84,23 +81,7 @@ def _forward(
     import torch
 
     device = model.device
-    starts = np.cumsum([0, *(len(block.tokens) for block in blocks)])
-    lines, visible = _lines(blocks, starts)
-    width = max(map(len, lines))
-    positions = np.zeros((len(lines), width), dtype=np.int64)
-    inverse = np.zeros(starts[-1], dtype=np.int64)
-    for row, line in enumerate(lines):
-        positions[row, : len(line)] = line
-        inverse[line] = row * width + np.arange(len(line))
-    packed = Packed(
-        head=head.layers if head else (),
-        length=head.length if head else 0,
-        positions=torch.from_numpy(positions).to(device),
-        inverse=torch.from_numpy(inverse).to(device),
-        visible=visible,
-        reach=1 + max(int(block.depths.max()) for block in blocks),
-        keep=keep,
-    )
+    packed = Packed(head.layers if head else (), head.length if head else 0, blocks, keep)
     with attending(model, packed):
         logits = model(
             input_ids=torch.from_numpy(np.concatenate([block.tokens for block in blocks]))[None].to(device),
@@ -112,34 +93,6 @@ def _forward(
     if packed.n_called != layers:
         raise NotPackedError(f"only {packed.n_called} of its {layers} layers use the attention of transformers")
     return logits, [packed.layers[layer] for layer in sorted(packed.layers)]
-
-
-def _lines(blocks: Sequence[Block], starts: Ids) -> tuple[list[Ids], Any]:
-    """Return lines of tokens that attend to each other, and their mask; None: each token sees earlier ones and itself.
-
-    A line is a text with its shared tokens, or a whole block, whichever needs fewer multiplications. Lines of texts
-    that share many tokens would repeat them, and blocks of texts that share few tokens would mask most pairs.
-    """
-    import torch
-
-    tries = [np.arange(start, start + len(block.tokens)) for block, start in zip(blocks, starts, strict=False)]
-    chains = [path + start for block, start in zip(blocks, starts, strict=False) for path in block.paths]
-    if _work(chains) <= _work(tries):
-        return chains, None
-    width = max(map(len, tries))
-    visible = np.zeros((len(tries), width, width), dtype=bool)
-    for row, block in enumerate(blocks):
-        n_tokens = len(block.tokens)
-        visible[row, :n_tokens, :n_tokens] = block.visible()
-        # padding is not used, but must see a token
-        visible[row, np.arange(n_tokens, width), np.arange(n_tokens, width)] = True
-    return tries, torch.from_numpy(visible)
-
-
-def _work(lines: Sequence[Ids]) -> int:
-    """Return the cost of attention within lines that are padded to the longest line."""
-    width = max(map(len, lines))
-    return len(lines) * width * (width + GATHERED)
 
 
 def read_padded(

@@ -5,9 +5,20 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from helmframe._core.safe_text import get_logger
-from helmframe.models.engine.choice import Choice, Cost, Trial, Way, allowed_choice, checked_choice, cost, expectation
+from helmframe.models.engine.choice import (
+    Choice,
+    Cost,
+    Preparation,
+    Trial,
+    Way,
+    allowed_choice,
+    checked_choice,
+    cost,
+    expectation,
+    preparation_file,
+)
 from helmframe.models.engine.linear import Timed, overall, prepack
-from helmframe.models.engine.memory import Heads, KeyValues, budgets, is_out_of_memory
+from helmframe.models.engine.memory import Heads, KeyValues, budgets, is_out_of_memory, retain_freed
 from helmframe.models.engine.passes import has_choice, of_equal_length, read_packed, read_padded, read_plain
 from helmframe.models.engine.planner import Ids, Limits, Sorted, Step, plan, sort_texts
 
@@ -61,12 +72,15 @@ class Reader:
         model: The model, which must be in evaluation mode, without gradients, during every read.
         lasting: Whether the engine owns the weights. Then linear layers may be replaced by faster ones. Else call
             `forget` before weights may change, because shared starts are cached.
+        fingerprint: The hash of the model's files and options, by which checks and timings are cached on disk; "": they
+            are repeated in every process.
         tokens: The maximum number of tokens of a pass; 0 until the device's memory is measured.
         linears: The speed-ups of the replaced layers.
     """
 
     model: Any
     lasting: bool = False
+    fingerprint: str = ""
     tokens: int = 0
     linears: list[Timed] = field(default_factory=list)
     _choices: dict[Choice, Choice] = field(default_factory=dict)
@@ -132,13 +146,25 @@ class Reader:
         if not self.tokens:
             self.tokens, room = budgets(self.model.device)
             self._heads = Heads(room)
+            if self.model.device.type == "cpu":
+                retain_freed()
+        is_first = self.lasting and not self._choices
+        file = preparation_file(self.model, self.fingerprint) if is_first and self.fingerprint else None
+        saved = Preparation.load(file) if file else None
+        if saved and saved.choice == allowed:
+            self.linears, self._cost = prepack(self.model, saved.linears), saved.cost
+            self._choices[allowed] = allowed
+            logger.info("%s: %s, as an earlier process has checked", type(self.model).__name__, allowed)
+            return
         trial = None if allowed.way == "plain" else Trial.of(self.model, allowed.max_length)
-        if self.lasting and not self._choices:
+        if is_first:
             self.linears = prepack(self.model)
         confirmed = self._choices[allowed] = checked_choice(self.model, allowed, trial)
         logger.info("%s: %s", type(self.model).__name__, confirmed)
         if self._cost is None and confirmed.way != "plain":
             self._cost = cost(self.model, confirmed.way, confirmed.max_length)
+        if file and confirmed == allowed:  # a failed check is repeated
+            Preparation(allowed, self._cost, self.linears).save(file)
 
     def _read_in_memory(self, way: Way, texts: Sequence[Wanted], *, keep: bool) -> Iterator[Part]:
         """Yield the texts, in passes that become smaller each time that a pass does not fit into memory."""

@@ -1,6 +1,7 @@
 """The reliability diagram: accuracy by confidence."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from helmframe.stats.calibration import calibration as calibrated
 from helmframe.stats.frames import list_names
 from helmframe.stats.table import table
 from helmframe.views.charts.frames import Frame, Source, columns_of, original_rows, rows_of
+from helmframe.views.charts.marks import faceted
 from helmframe.views.charts.theme import apply_theme, colour_of, empty_chart, look, shape_of
 from helmframe.views.display import number, spread
 
@@ -33,6 +35,7 @@ def calibration(
     *,
     confidence: str | None = None,
     bins: int = 10,
+    facet: str | None = None,
     models: Sequence[str] | None = None,
     mode: str = "light",
 ) -> "Drawn":
@@ -50,6 +53,7 @@ def calibration(
         confidence: For completions: None is the probability of the likeliest option, if options were sent separately;
             "max_prob" is the probability of the completion; other values name a column.
         bins: The maximum number of bins.
+        facet: As in `scores`.
         models: As in `scores`.
         mode: "light" or "dark".
 
@@ -60,6 +64,9 @@ def calibration(
 
     from helmframe.views.charts.offline import LayerChart
 
+    if facet is not None:
+        draw = partial(calibration, confidence=confidence, bins=bins, mode=mode)
+        return faceted(draw, original_rows(frame), facet, models, mode, columns=2)  # type: ignore[no-any-return]
     answers = _answers(frame, confidence)
     if answers.is_empty():
         return empty_chart(NO_CONFIDENCE, mode, "calibration")
@@ -141,7 +148,12 @@ def _calibration_notes(numbers: pl.DataFrame) -> list[str]:
 
 @chart("calibration")
 def calibration_of_results(
-    results: Results, *, confidence: str | None = None, bins: int = 10, mode: str = "light"
+    results: Results,
+    *,
+    confidence: str | None = None,
+    bins: int = 10,
+    facet: str | None = None,
+    mode: str = "light",
 ) -> "Drawn":
     """Draw accuracy over confidence.
 
@@ -150,6 +162,7 @@ def calibration_of_results(
         confidence: None is the probability of the likeliest option, if options were sent separately; "max_prob" is the
             probability of the completion; other values name a column.
         bins: The maximum number of bins; each has at least 30 completions.
+        facet: A column of the completions; each of its values has a chart of its own.
         mode: "light" or "dark".
 
     >>> import helmframe as hf
@@ -159,4 +172,4 @@ def calibration_of_results(
     """
     source = Source(results)
     completions = source.results.completions
-    return calibration(completions, confidence=confidence, bins=bins, models=source.models, mode=mode)
+    return calibration(completions, confidence=confidence, bins=bins, facet=facet, models=source.models, mode=mode)

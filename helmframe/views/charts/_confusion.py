@@ -13,7 +13,7 @@ from helmframe.metrics.score import parse
 from helmframe.results import Results
 from helmframe.results.charts import chart
 from helmframe.views.charts.frames import Frame, Source, columns_of, original_rows, require_columns
-from helmframe.views.charts.marks import MOST_PANELS, cells
+from helmframe.views.charts.marks import MOST_PANELS, cells, faceted
 from helmframe.views.charts.theme import apply_theme, empty_chart
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ MOST = 20
 OTHER, UNREAD = "(other)", "(unparsed)"
 
 
-def confusion(frame: Frame, *, mode: str = "light") -> "Drawn":
+def confusion(frame: Frame, *, facet: str | None = None, mode: str = "light") -> "Drawn":
     """Draw how often each output occurs for each correct class, as a share of the class; one panel per model.
 
     Classes are the normalised texts of the first correct reference. For multiple choice with different options per
@@ -39,6 +39,7 @@ def confusion(frame: Frame, *, mode: str = "light") -> "Drawn":
     Args:
         frame: `COMPLETIONS`, only original inputs; or counts with the columns gold, output, n, and model
             if there are several models.
+        facet: As in `scores`.
         mode: "light" or "dark".
 
     Raises:
@@ -46,6 +47,9 @@ def confusion(frame: Frame, *, mode: str = "light") -> "Drawn":
     """
     import altair as alt
 
+    if facet is not None:
+        draw = lambda part, models: confusion(part, mode=mode)  # noqa: ARG005, E731 - panels are models
+        return faceted(draw, original_rows(frame), facet, None, mode)  # type: ignore[no-any-return]
     title = "confusion"
     names = columns_of(frame)
     labels: list[str] = []
@@ -151,11 +155,12 @@ def _by_label(parsed: pl.LazyFrame) -> pl.DataFrame:
 
 
 @chart("confusion")
-def confusion_of_results(results: Results, *, mode: str = "light") -> "Drawn":
+def confusion_of_results(results: Results, *, facet: str | None = None, mode: str = "light") -> "Drawn":
     """Draw how often each output occurs for each correct class; one panel per model.
 
     Args:
         results: Results of a run.
+        facet: A column of the completions; each of its values has a chart of its own.
         mode: "light" or "dark".
 
     >>> import helmframe as hf
@@ -164,4 +169,4 @@ def confusion_of_results(results: Results, *, mode: str = "light") -> "Drawn":
     'confusion'
     """
     source = Source(results)
-    return confusion(source.results.completions, mode=mode)
+    return confusion(source.results.completions, facet=facet, mode=mode)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -23,9 +24,10 @@ from helmframe.views.charts.frames import (
     is_scores,
     require_columns,
     rows_of,
+    sorted_rows,
     unit_of,
 )
-from helmframe.views.charts.marks import height, line_at, points, text_column, whiskers
+from helmframe.views.charts.marks import faceted, height, line_at, points, text_column, whiskers
 from helmframe.views.charts.theme import WIDTH, apply_theme, empty_chart
 
 if TYPE_CHECKING:
@@ -40,6 +42,8 @@ def forest(
     *,
     axis: str = "model",
     base: str | None = None,
+    facet: str | None = None,
+    sort: str | Sequence[str] | None = None,
     models: Sequence[str] | None = None,
     metrics: Metrics | None = None,
     mode: str = "light",
@@ -55,6 +59,8 @@ def forest(
         frame: A table of `hf.compare`, `results.compare` or `hf.stats.compare`; or `SCORES`, which are compared.
         axis: For scores: the column whose values are compared.
         base: For scores: the value to compare the others with; default the first.
+        facet: A column; each of its values has a chart of its own, with its own rows.
+        sort: The order of rows: "value" (the largest difference first), "-value", "name", or labels in order.
         models: As in `scores`.
         metrics: As in `scores`.
         mode: "light" or "dark".
@@ -67,6 +73,9 @@ def forest(
 
     from helmframe.views.charts.offline import LayerChart
 
+    if facet is not None:
+        draw = partial(forest, axis=axis, base=base, sort=sort, metrics=metrics, mode=mode)
+        return faceted(draw, frame, facet, models, mode)  # type: ignore[no-any-return]
     if is_scores(frame):
         sides = frame.lazy().select(pl.col(axis).n_unique()).collect().item() if axis in axes_of(frame) else 0
         if sides < 2:
@@ -82,6 +91,7 @@ def forest(
     keys = [name for name in _KEYS if name in table.columns and not (of_models and name == "a")]
     table = sort_table(table, [name for name in keys if name not in ("metric", "a")])
     rows = rows_of(table.with_columns(model=pl.col("a")) if of_models else table, keys, models)
+    rows = sorted_rows(rows, sort, "difference")
     unit = f" ({unit_of(names[0], metrics)})" if len(names) == 1 and unit_of(names[0], metrics) else ""
     title = f"difference in {', '.join(names)}{unit}"
     shown = [pl.col(name).replace(display_labels(table[name])) for name in ("a", "b")]
@@ -148,6 +158,8 @@ def forest_of_results(
     *,
     base: str | None = None,
     metric: str | None = None,
+    facet: str | None = None,
+    sort: str | Sequence[str] | None = None,
     mode: str = "light",
 ) -> "Drawn":
     """Draw paired differences between models, settings or perturbations, as returned by `results.compare`.
@@ -157,6 +169,8 @@ def forest_of_results(
         axis: The column to compare; default the first of model, setting and perturbation with several values.
         base: As in `results.compare`.
         metric: The metric; default the main metric.
+        facet: A column; each of its values has a chart of its own, with its own rows.
+        sort: The order of rows: "value" (the largest difference first), "-value", "name", or labels in order.
         mode: "light" or "dark".
 
     >>> import helmframe as hf
@@ -171,4 +185,5 @@ def forest_of_results(
     if chosen in ("model", "setting", "perturbation") and chosen not in varied:
         return empty_chart(f"only one {chosen}, so there is nothing to compare", mode, "differences")
     table = source.results.compare(chosen, base=base, metrics=metric)
-    return forest(table, models=source.models, metrics=source.metrics, mode=mode)
+    options = {"facet": facet, "sort": sort, "models": source.models, "metrics": source.metrics}
+    return forest(table, **options, mode=mode)

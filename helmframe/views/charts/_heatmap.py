@@ -19,6 +19,8 @@ from helmframe.views.charts.frames import (
     axis_title,
     format_of,
     is_scores,
+    pooled_notes,
+    sorted_labels,
     stats_of,
     unit_of,
 )
@@ -38,6 +40,8 @@ def heatmap(
     y: str,
     metric: str | None = None,
     *,
+    facet: str | None = None,
+    sort: str | None = None,
     metrics: Metrics | None = None,
     mode: str = "light",
 ) -> "Drawn":
@@ -55,6 +59,9 @@ def heatmap(
         x: A column: scenario, model, setting, perturbation, subset, or a column of the scenario.
         y: Another column.
         metric: The metric to draw; default the first.
+        facet: A column with a panel per value; the others are averaged over. By default every other axis with several
+            values makes panels.
+        sort: The order of both axes: "value" (the largest mean first), "-value" or "name".
         metrics: As in `scores`.
         mode: "light" or "dark".
 
@@ -65,18 +72,27 @@ def heatmap(
     import altair as alt
 
     others = [name for name in axes_of(frame) if name not in (x, y)]
-    table = stats_of(frame, metrics, by=[x, y, *others] if is_scores(frame) else None)
-    for name in (x, y):
+    if facet is not None:
+        others = [facet, *(["perturbation"] if "perturbation" in others and facet != "perturbation" else [])]
+    grouped = [x, y, *others] if is_scores(frame) else None
+    table = stats_of(frame, metrics, by=grouped, pool=grouped is not None and facet is not None)
+    for name in (x, y, *([facet] if facet is not None else [])):
         if name not in table.columns:
             raise UnknownNameError.among("column of this table", name, table.columns)
     name = metric or next(iter(table["metric"]), "score")
     if not table.is_empty():
         table = stats_of(table, metrics, metric=name)
-    if "perturbation" in others:
+    if "perturbation" in others and facet != "perturbation":
         table = table.filter(pl.col("perturbation") == ORIGINAL)
     if table.is_empty():
         return empty_chart(NO_SCORES, mode, axis_title(name, metrics))
-    table, orders, panels, notes = _prepared(table, x, y, [column for column in others if column != "perturbation"])
+    table, orders, panels, notes = _prepared(
+        table, x, y, [column for column in others if column != "perturbation" or facet == column]
+    )
+    if sort is not None:
+        orders = tuple(
+            sorted_labels(table, axis, order, sort, "value") for axis, order in zip("xy", orders, strict=True)
+        )  # type: ignore[assignment]
     unit = unit_of(name, metrics)
     values = table["value"].cast(pl.Float64).drop_nulls().to_list() or [0.0]
     low, high = (0.0, 1.0) if unit == "fraction" else (min(values), max(values))
@@ -93,7 +109,7 @@ def heatmap(
         panels=panels,
         tooltip=tooltip,
     )
-    drawn: Drawn = apply_theme(chart, mode, axis_title(name, metrics), notes)
+    drawn: Drawn = apply_theme(chart, mode, axis_title(name, metrics), [*notes, *pooled_notes(table, None)])
     return drawn
 
 
@@ -118,7 +134,16 @@ def _prepared(
 
 
 @chart("heatmap")
-def heatmap_of_results(results: Results, x: str, y: str, metric: str | None = None, *, mode: str = "light") -> "Drawn":
+def heatmap_of_results(
+    results: Results,
+    x: str,
+    y: str,
+    metric: str | None = None,
+    *,
+    facet: str | None = None,
+    sort: str | None = None,
+    mode: str = "light",
+) -> "Drawn":
     """Draw the score of each pair of values of two columns, such as "model", "perturbation" or a scenario's column.
 
     Args:
@@ -126,6 +151,9 @@ def heatmap_of_results(results: Results, x: str, y: str, metric: str | None = No
         x: A column.
         y: Another column.
         metric: The metric; default the main metric.
+        facet: A column with a panel per value; the others are averaged over. By default every other axis with several
+            values makes panels.
+        sort: The order of both axes: "value" (the largest mean first), "-value" or "name".
         mode: "light" or "dark".
 
     >>> import helmframe as hf
@@ -136,5 +164,6 @@ def heatmap_of_results(results: Results, x: str, y: str, metric: str | None = No
     """
     source = Source(results)
     name = metric or source.results.main_metrics[0]
-    table = source.results.table(list(dict.fromkeys([x, y, *AXES])), metrics=name)
-    return heatmap(table, x, y, metrics=source.metrics, mode=mode)
+    wanted = [x, y, *(AXES if facet is None else [facet, "perturbation"])]
+    table = source.results.table(list(dict.fromkeys(wanted)), metrics=name, pool=facet is not None)
+    return heatmap(table, x, y, facet=facet, sort=sort, metrics=source.metrics, mode=mode)

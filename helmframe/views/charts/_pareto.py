@@ -1,7 +1,9 @@
 """The Pareto chart: one metric over another, with the models that no other model beats in both."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+import math
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import polars as pl
 
@@ -24,6 +26,7 @@ from helmframe.views.charts.frames import (
     stats_of,
     unit_of,
 )
+from helmframe.views.charts.marks import faceted
 from helmframe.views.charts.theme import WIDTH, apply_theme, colour_of, empty_chart, look, shape_of
 
 if TYPE_CHECKING:
@@ -32,6 +35,20 @@ if TYPE_CHECKING:
     from helmframe.views.charts.theme import Drawn
 
 _HEIGHT = 300
+# Pixels of a point's half, of a letter of a label, and the size of labels.
+_POINT, _LETTER, _LABEL_SIZE = 6.0, 5.6, 10
+# The ends of a box in pixels, from the lower left corner of the view: left, low, right, high.
+_Box: TypeAlias = tuple[float, float, float, float]
+
+
+class _Side(NamedTuple):
+    """An axis: its lowest value, the values per pixel, and whether both are logarithms."""
+
+    low: float
+    step: float
+    is_log: bool
+
+
 # An axis is logarithmic if its largest value exceeds its smallest by more than this factor.
 _FAR_APART = 20
 
@@ -41,6 +58,7 @@ def pareto(
     x: str,
     y: str,
     *,
+    facet: str | None = None,
     models: Sequence[str] | None = None,
     metrics: Metrics | None = None,
     mode: str = "light",
@@ -58,6 +76,7 @@ def pareto(
             `hf.stats.table` with both.
         x: A metric, the cost.
         y: A metric, the gain.
+        facet: As in `scores`.
         models: As in `scores`.
         metrics: As in `scores`.
         mode: "light" or "dark".
@@ -70,6 +89,9 @@ def pareto(
 
     from helmframe.views.charts.offline import LayerChart
 
+    if facet is not None:
+        draw = partial(pareto, x=x, y=y, metrics=metrics, mode=mode)
+        return faceted(draw, original_rows(frame), facet, models, mode, columns=2)  # type: ignore[no-any-return]
     columns = columns_of(frame)
     by = [name for name in ("model", "setting") if name in columns]
     table = original_rows(
@@ -182,18 +204,81 @@ def _named(data: pl.DataFrame, axes: dict[str, Any], mode: str) -> "list[alt.Cha
 
     if "setting" not in data.columns or data["setting"].n_unique() < 2:
         return []
-    words = alt.Chart(data).mark_text(align="left", dx=8, dy=-8, fontSize=10)
-    return [words.encode(**axes, text="label:N", color=alt.value(look(mode).quiet))]
+    words = alt.Chart(_label_places(data, axes)).mark_text(align="left", baseline="middle", fontSize=_LABEL_SIZE)
+    position = {
+        axis: channel(f"label_{axis}:Q", **{name: axes[axis][name] for name in ("title", "scale", "axis")})
+        for axis, channel in (("x", alt.X), ("y", alt.Y))
+    }
+    return [words.encode(**position, text="label:N", color=alt.value(look(mode).quiet))]
+
+
+def _label_places(data: pl.DataFrame, axes: dict[str, Any]) -> pl.DataFrame:
+    """Return the rows with a place for their label, in the units of the axes: near its point, and free of others.
+
+    A label without a free place is not drawn; tooltips have it too.
+    """
+    sides: dict[str, _Side] = {}
+    for axis, length in (("x", WIDTH), ("y", _HEIGHT)):
+        scale = axes[axis]["scale"].to_dict()
+        is_log = scale.get("type") == "log"
+        low, high = (math.log(end) if is_log else float(end) for end in scale["domain"])
+        sides[axis] = _Side(low, (high - low) / length, is_log)
+    pixels = [(_pixel(x, sides["x"]), _pixel(y, sides["y"])) for x, y in data.select("x", "y").iter_rows()]
+    taken = [(x - _POINT, y - _POINT, x + _POINT, y + _POINT) for x, y in pixels]
+    crossed = _interval_boxes(data, sides)
+    places: list[tuple[float, float] | None] = []
+    for (x, y), label in zip(pixels, data["label"], strict=True):
+        width = _LETTER * len(label)
+        starts = [(x + _POINT + 2, y), (x - _POINT - 2 - width, y), (x - width / 2, y + 14), (x - width / 2, y - 14)]
+        starts += [(x + dx, y + dy) for dy in (12, -12, 24, -24, 36, -36) for dx in (_POINT + 2, -_POINT - 2 - width)]
+        boxes = [(left, middle - 6, left + width, middle + 6) for left, middle in starts]
+        free = next((box for avoided in ([*taken, *crossed], taken) for box in boxes if _is_free(box, avoided)), None)
+        places.append(None if free is None else (free[0], (free[1] + free[3]) / 2))
+        taken += [] if free is None else [free]
+    columns: dict[str, list[float | None]] = {}
+    for index, (axis, (low, step, is_log)) in enumerate(sides.items()):
+        values = [None if position is None else low + step * position[index] for position in places]
+        columns[f"label_{axis}"] = [math.exp(value) if is_log and value is not None else value for value in values]
+    return data.with_columns(
+        **{name: pl.Series(values, dtype=pl.Float64) for name, values in columns.items()}
+    ).drop_nulls(["label_x", "label_y"])
+
+
+def _pixel(value: float, side: _Side) -> float:
+    return ((math.log(value) if side.is_log else value) - side.low) / side.step
+
+
+def _interval_boxes(data: pl.DataFrame, sides: Mapping[str, _Side]) -> list[_Box]:
+    """Return the boxes of the lines of intervals."""
+    boxes = []
+    for row in data.iter_rows(named=True):
+        x, y = (_pixel(row[axis], side) for axis, side in sides.items())
+        for axis, side in sides.items():
+            ends = [row[f"{axis}_low"], row[f"{axis}_high"]]
+            if None not in ends and not (side.is_log and min(ends) <= 0):
+                first, last = (_pixel(end, side) for end in ends)
+                boxes.append((first, y - 1, last, y + 1) if axis == "x" else (x - 1, first, x + 1, last))
+    return boxes
+
+
+def _is_free(box: _Box, others: Sequence[_Box]) -> bool:
+    left, low, right, high = box
+    if left < 0 or right > WIDTH or low < 0 or high > _HEIGHT:
+        return False
+    return not any(left < other[2] and other[0] < right and low < other[3] and other[1] < high for other in others)
 
 
 @chart("pareto")
-def pareto_of_results(results: Results, x: str = "latency", y: str = "score", *, mode: str = "light") -> "Drawn":
+def pareto_of_results(
+    results: Results, x: str = "latency", y: str = "score", *, facet: str | None = None, mode: str = "light"
+) -> "Drawn":
     """Draw a point per model (and setting): gain over cost.
 
     Args:
         results: Results of a run.
         x: latency (s), prompt_tokens, output_tokens, or a scored metric such as `cost(prices=…)`.
         y: A metric; "score" is the main metric.
+        facet: "scenario" or "setting"; each of its values has a chart of its own.
         mode: "light" or "dark".
 
     >>> import helmframe as hf
@@ -214,5 +299,6 @@ def pareto_of_results(results: Results, x: str = "latency", y: str = "score", *,
             raise UnknownNameError.among(
                 "metric or cost of these results", name, [*source.results.metric_names, *TAKEN]
             )
-    table = pl.concat([source.per_model(name) for name in (x, gained)], how="diagonal_relaxed")
-    return pareto(table, x, gained, models=source.models, metrics=source.metrics, mode=mode)
+    axes = ("setting",) if facet is None else ("setting", facet)
+    table = pl.concat([source.per_model(name, axes) for name in (x, gained)], how="diagonal_relaxed")
+    return pareto(table, x, gained, facet=facet, models=source.models, metrics=source.metrics, mode=mode)

@@ -1,6 +1,7 @@
 """The chart of scores with their intervals."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -13,15 +14,19 @@ from helmframe.views.charts.frames import (
     Metrics,
     Rows,
     Source,
+    as_names,
     axis_title,
     benchmark_note,
+    columns_of,
     format_of,
+    pooled_notes,
     require_columns,
     rows_of,
+    sorted_rows,
     stats_of,
     unit_of,
 )
-from helmframe.views.charts.marks import height, points, row_encoding, whiskers
+from helmframe.views.charts.marks import faceted, height, points, row_encoding, whiskers
 from helmframe.views.charts.theme import NO_SCORES, WIDTH, apply_theme, empty_chart, look
 
 if TYPE_CHECKING:
@@ -37,6 +42,9 @@ def scores(
     frame: Frame,
     metric: str | Sequence[str] | None = None,
     *,
+    by: str | Sequence[str] | None = None,
+    facet: str | None = None,
+    sort: str | Sequence[str] | None = None,
     models: Sequence[str] | None = None,
     metrics: Metrics | None = None,
     mode: str = "light",
@@ -50,6 +58,10 @@ def scores(
     Args:
         frame: `SCORES`, which are aggregated by their axes, or a table of `hf.stats.table`.
         metric: The metrics to draw; default all with the unit of the first.
+        by: The columns that rows are split by, and models; scores are averaged over the other axes. By default rows are
+            split by all axes.
+        facet: A column; each of its values has a chart of its own, with its own rows.
+        sort: The order of rows: "value" (the largest first), "-value", "name", or labels in order.
         models: All models, if the frame has only some of them: the sorted index of a model determines its colour.
         metrics: A dict of metric → unit and higher_is_better, as in `manifest["metrics"]`; default as in
             `hf.list_metrics()`.
@@ -63,14 +75,21 @@ def scores(
 
     from helmframe.views.charts.offline import LayerChart
 
-    table = stats_of(frame, metrics, metric=metric)
+    columns = as_names(by)
+    if facet is not None:
+        draw = partial(scores, metric=metric, by=columns, sort=sort, metrics=metrics, mode=mode)
+        return faceted(draw, frame, facet, models, mode)  # type: ignore[no-any-return]
+    grouped = None if columns is None else list(dict.fromkeys([*columns, *({"model"} & set(columns_of(frame)))]))
+    table = stats_of(frame, metrics, metric=metric, by=grouped, pool=grouped is not None)
     require_columns(table, "a table of hf.stats.table", ("value", "ci_low", "ci_high"))
     if table.is_empty():
         return empty_chart(NO_SCORES, mode, "scores")
     table, omitted = _of_one_unit(table, metrics)
     names = table["metric"].unique(maintain_order=True).to_list()
-    keys = [*(name for name in AXES if name != "model"), "metric"]
+    keys = [*(name for name in AXES if name != "model"), *([] if _is_of_scenario(table) else ["metric"])]
+    keys = [*keys, *(name for name in columns or () if name not in (*keys, "model"))]
     rows = rows_of(table, [name for name in keys if name in table.columns], models)
+    rows = sorted_rows(rows, sort, "value")
     title = axis_title(names[0], metrics) if len(names) == 1 else unit_of(names[0], metrics) or "score"
     x = alt.X("value:Q", title=title, scale=_scale(rows.data, unit_of(names[0], metrics)))
     number_format = format_of(names[0], metrics)
@@ -87,8 +106,14 @@ def scores(
     notes = [
         f"lines: intervals{benchmark_note(rows.data)}" + "; ticks: chance" * (len(layers) > 2 and _has_chance(rows))
     ]
-    drawn: Drawn = apply_theme(chart, mode, _named(names), [*notes, *omitted, *rows.notes])
+    drawn: Drawn = apply_theme(chart, mode, _named(names), [*notes, *pooled_notes(table, None), *omitted, *rows.notes])
     return drawn
+
+
+def _is_of_scenario(table: pl.DataFrame) -> bool:
+    """Return whether each scenario has one metric, so that labels need not name it."""
+    columns = ["scenario", "metric"]
+    return {*columns} <= {*table.columns} and table.select(columns).n_unique() == table["scenario"].n_unique()
 
 
 def _named(metrics: Sequence[str]) -> str:
@@ -141,12 +166,24 @@ def _unscored(rows: Rows, mode: str) -> "list[alt.Chart]":
 
 
 @chart("scores")
-def scores_of_results(results: Results, metric: str | None = None, *, mode: str = "light") -> "Drawn":
+def scores_of_results(
+    results: Results,
+    metric: str | None = None,
+    *,
+    by: str | Sequence[str] | None = None,
+    facet: str | None = None,
+    sort: str | Sequence[str] | None = None,
+    mode: str = "light",
+) -> "Drawn":
     """Draw scores with their intervals, by all axes with several values; ticks show chance.
 
     Args:
         results: Results of a run.
         metric: The metric; default the main metric of each scenario.
+        by: The columns that rows are split by, and models; scores are averaged over the other axes. By default rows are
+            split by all axes.
+        facet: A column; each of its values has a chart of its own, with its own rows.
+        sort: The order of rows: "value" (the largest first), "-value", "name", or labels in order.
         mode: "light" or "dark".
 
     >>> import helmframe as hf
@@ -155,4 +192,7 @@ def scores_of_results(results: Results, metric: str | None = None, *, mode: str 
     'exact_match; lines: intervals; ticks: chance'
     """
     source = Source(results)
-    return scores(source.main(metric), models=source.models, metrics=source.metrics, mode=mode)
+    columns = as_names(by)
+    table = source.main(metric, columns if columns is None or "model" in columns else [*columns, "model"], facet)
+    options = {"by": columns, "facet": facet, "sort": sort, "models": source.models, "metrics": source.metrics}
+    return scores(table, **options, mode=mode)

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import import_module
 from importlib.util import find_spec
@@ -22,6 +22,8 @@ from helmframe.stats.table import AXES, table
 Frame = pl.DataFrame | pl.LazyFrame
 # A chart draws at most this number of rows; a note reports the number of rows omitted.
 MOST_ROWS = 300
+# The orders of rows by value.
+SORTS = ("value", "-value", "name")
 # Metric → its unit and direction, as in a manifest.
 Metrics: TypeAlias = Mapping[str, Mapping[str, Any]]
 # Costs of completions, from columns of the table of completions: lower is better.
@@ -54,9 +56,16 @@ class Rows:
 
 
 def stats_of(
-    frame: Frame, metrics: Metrics | None, *, metric: str | Sequence[str] | None = None, by: Sequence[str] | None = None
+    frame: Frame,
+    metrics: Metrics | None,
+    *,
+    metric: str | Sequence[str] | None = None,
+    by: Sequence[str] | None = None,
+    pool: bool = False,
 ) -> pl.DataFrame:
     """Aggregate a frame of scores to `STATS`, or return a frame of `STATS`; only these metrics.
+
+    `pool` averages over the axes that are not in `by`.
 
     Raises:
         ArgumentError: If the frame is neither.
@@ -64,6 +73,8 @@ def stats_of(
     """
     columns = columns_of(frame)
     if "value" in columns:
+        if by is not None:
+            require_columns(frame, f"a table with the columns {', '.join(by)}", by)
         rows = frame.lazy().collect()
         rows = rows if "metric" in columns else rows.with_columns(metric=pl.lit("score"))
         return rows if metric is None else _select_metrics(rows, metric)
@@ -71,7 +82,9 @@ def stats_of(
         for name in by:
             if name not in columns:
                 raise UnknownNameError.among("column of these scores", name, columns)
-    return table(frame, axes_of(frame) if by is None else by, metrics=metric, fractions=fractions_of(frame, metrics))
+    return table(
+        frame, axes_of(frame) if by is None else by, metrics=metric, pool=pool, fractions=fractions_of(frame, metrics)
+    )
 
 
 def fractions_of(frame: Frame, metrics: Metrics | None) -> list[str] | None:
@@ -139,6 +152,57 @@ def rows_of(data: pl.DataFrame, keys: Sequence[str], models: Sequence[str] | Non
         shown=[name for name in order if name in set(shown["model"])],
         notes=notes,
     )
+
+
+def sorted_rows(rows: Rows, sort: str | Sequence[str] | None, column: str) -> Rows:
+    """Return the rows with their labels in another order.
+
+    Args:
+        rows: The rows.
+        sort: "value" for the largest mean of the column first, "-value" for the smallest, "name", or labels in order,
+            before all others; None: the order of the plan.
+        column: The column of values.
+
+    Raises:
+        ArgumentError: If `sort` is another text, or a label is unknown.
+    """
+    return rows if sort is None else replace(rows, labels=sorted_labels(rows.data, "label", rows.labels, sort, column))
+
+
+def sorted_labels(
+    data: pl.DataFrame, label: str, labels: Sequence[str], sort: str | Sequence[str], column: str
+) -> list[str]:
+    """Return labels in the order of `sort`; see `sorted_rows`."""
+    if not isinstance(sort, str):
+        for name in sort:
+            if name not in labels:
+                raise ArgumentError.unknown_value(f"sort={list(sort)!r}", name, labels)
+        return list(dict.fromkeys([*sort, *labels]))
+    if sort == "name":
+        return sorted(labels)
+    if sort not in SORTS:
+        raise ArgumentError.unknown_value(f"sort={sort!r}", sort, SORTS)
+    means = data.group_by(label, maintain_order=True).agg(pl.col(column).cast(pl.Float64).mean())
+    ordered = means.sort(column, descending=sort == "value", nulls_last=True, maintain_order=True)[label].to_list()
+    return [*(name for name in ordered if name in set(labels))]
+
+
+def pooled_notes(frame: Frame, by: Sequence[str] | None) -> list[str]:
+    """Return a note on the axes over which a chart by these columns takes the mean."""
+    if "pooled" in columns_of(frame):
+        texts = frame.lazy().select(pl.col("pooled").drop_nulls().unique(maintain_order=True)).collect()["pooled"]
+        return [f"mean over {text}" for text in texts.to_list() if text]
+    if by is None or not is_scores(frame):
+        return []
+    others = [name for name in axes_of(frame) if name not in by]
+    counts = frame.lazy().select(pl.col(name).n_unique() for name in others).collect().row(0) if others else ()
+    pooled = [f"{count:,} {name}s" for name, count in zip(others, counts, strict=True) if count > 1]
+    return [f"mean over {', '.join(pooled)}"] if pooled else []
+
+
+def as_names(by: str | Sequence[str] | None) -> list[str] | None:
+    """Return the names of columns as a list; None: not specified."""
+    return by if by is None else [by] if isinstance(by, str) else list(by)
 
 
 def original_rows(frame: Frame) -> Frame:
@@ -248,22 +312,30 @@ class Source:
     def values(self, column: str) -> list[str]:
         return self.results.completions.select(pl.col(column).unique().sort()).collect()[column].to_list()
 
-    def main(self, metric: str | None) -> pl.DataFrame:
-        """Return the table of one metric, or of the main metric of each scenario."""
+    def main(self, metric: str | None, by: Sequence[str] | None = None, facet: str | None = None) -> pl.DataFrame:
+        """Return the table of one metric, or of the main metric of each scenario, by all axes or only by `by`."""
+        columns, pool = self.grouping(by, facet)
         if metric is not None or len(self.results.main_metrics) == 1:
-            return self.results.table(metrics=metric or self.results.main_metrics[0])
+            return self.results.table(columns, metrics=metric or self.results.main_metrics[0], pool=pool)
         mains = {name: metadata["main"]["metric"] for name, metadata in self.results.manifest["scenarios"].items()}
-        rows = self.results.table(metrics=self.results.main_metrics)
+        columns = None if columns is None else list(dict.fromkeys([*columns, "scenario"]))
+        rows = self.results.table(columns, metrics=self.results.main_metrics, pool=pool)
         return rows.filter(pl.col("scenario").replace(mains) == pl.col("metric"))
 
-    def per_model(self, name: str) -> pl.DataFrame:
-        """Return a metric, or a cost of completions, per model and setting over original inputs."""
+    @staticmethod
+    def grouping(by: Sequence[str] | None, facet: str | None) -> tuple[list[str] | None, bool]:
+        """Return the arguments `by` and `pool` of `results.table`."""
+        columns = list(dict.fromkeys([*(by or ()), *([facet] if facet is not None else [])]))
+        return columns or None, by is not None
+
+    def per_model(self, name: str, axes: Sequence[str] = ("setting",)) -> pl.DataFrame:
+        """Return a metric, or a cost of completions, per model and other axes over original inputs."""
+        by = list(dict.fromkeys(["model", *axes]))
         if name in self.results.metric_names:
-            statistics = self.results.table(
-                ["model", "setting", "perturbation"], metrics=name, pool=["scenario", "split"]
-            )
+            pool = [axis for axis in ("scenario", "split") if axis not in by]
+            statistics = self.results.table([*by, "perturbation"], metrics=name, pool=pool)
             return statistics.filter(pl.col("perturbation") == ORIGINAL)
         columns = ["scenario", "instance_id", "subset", "cluster", "setting", "trial", "model", "output_index"]
         rows = self.results.completions.filter(pl.col("perturbation") == ORIGINAL)
         rows = rows.select(*columns, metric=pl.lit(name), score=pl.col(name).cast(pl.Float64))
-        return table(rows, ["model", "setting"], fractions=[])
+        return table(rows, by, pool=True, fractions=[])

@@ -1,12 +1,14 @@
 """Marks that charts share: rows of points with intervals, one colour per model, and grids of coloured cells."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from helmframe.views.charts.frames import Rows
-from helmframe.views.charts.theme import WIDTH, colour_of, look, shape_of
+from helmframe._core.safe_text import display_labels
+from helmframe.errors import UnknownNameError
+from helmframe.views.charts.frames import Frame, Rows, columns_of
+from helmframe.views.charts.theme import EMPTY, WIDTH, apply_theme, colour_of, look, shape_of, wrapped
 
 if TYPE_CHECKING:
     import altair as alt
@@ -17,6 +19,10 @@ _STEP_OF_MODEL = 15
 MOST_PANELS = 12
 _WIDEST = 900
 _CELL = (54, 26)
+# The width of a letter of a label, and a little more.
+_LETTER = 7
+# The length of a line of a slanted label.
+_SLANTED = 28
 # Above this share of the viridis scale, dark text is easier to read than light text.
 _LIGHT = 0.55
 
@@ -92,6 +98,64 @@ def height(rows: Rows) -> "alt.Step":
     return alt.Step(_STEP_OF_MODEL, **{"for": "offset"}) if rows.offset else alt.Step(_STEP, **{"for": "position"})
 
 
+def faceted(
+    draw: Callable[..., Any],
+    frame: Frame,
+    facet: str,
+    models: Sequence[str] | None,
+    mode: str,
+    *,
+    columns: int = 1,
+) -> Any:
+    """Return a chart of charts: one per value of a column, each with the rows and axes of its value.
+
+    Args:
+        draw: The function that draws a frame; it has the parameter `models`.
+        frame: The frame of all charts.
+        facet: The column.
+        models: All models, for their colours.
+        mode: "light" or "dark".
+        columns: The number of charts side by side.
+
+    Raises:
+        UnknownNameError: If the frame has no such column.
+    """
+    from helmframe.views.charts.offline import ConcatChart
+
+    names = columns_of(frame)
+    if facet not in names:
+        raise UnknownNameError.among("column of this frame", facet, names)
+    lazy = frame.lazy()
+    values = lazy.select(pl.col(facet).unique(maintain_order=True)).collect()[facet].to_list()
+    if len(values) < 2:
+        return draw(frame, models=models)
+    present = [] if "model" not in names else lazy.select(pl.col("model").unique().sort()).collect()["model"].to_list()
+    pool = list(models) if models is not None else present
+    parts = [draw(lazy.filter(pl.col(facet).eq_missing(value)), models=pool) for value in values[:MOST_PANELS]]
+    heads = display_labels("–" if value is None else str(value) for value in values[:MOST_PANELS])
+    title = next((part.title for part in parts if part.name != EMPTY), parts[0].title)
+    notes = title.subtitle if isinstance(title.subtitle, list) else []
+    notes = [*notes, f"the first {MOST_PANELS} of {len(values):,} values of {facet}"][
+        : len(notes) + (len(values) > MOST_PANELS)
+    ]
+    legend_at = next((part.config["legend"]["offset"] for part in parts), 18)
+    shown = [_without_theme(part, head) for part, head in zip(parts, heads.values(), strict=True)]
+    chart = ConcatChart(concat=shown, columns=columns).resolve_scale(color="independent", shape="independent")
+    if columns == 1 and all(hasattr(part, "layer") for part in shown):  # rows, whose values are compared
+        chart = chart.resolve_scale(x="shared")
+    return apply_theme(chart, mode, str(title.text), notes, legend_at=legend_at)
+
+
+def _without_theme(chart: Any, head: str) -> Any:
+    """Return a chart as a part of another, with a head; the theme belongs to the whole."""
+    import altair as alt
+
+    part = chart.copy()
+    part.config = part.background = part.padding = part.description = part.name = alt.Undefined
+    part.title = alt.Title(head, fontSize=12, anchor="start", frame="group")
+    return part
+
+
 def _axis() -> "alt.Axis":
     import altair as alt
 
@@ -129,7 +193,12 @@ def cells(
 
     axis: dict[str, Any] = {"ticks": False, "domain": False, "labelPadding": 6}
     position = {
-        "x": alt.X("x:N", title=titles[0], sort=list(orders[0]), axis=alt.Axis(**axis, labelAngle=_angle(orders[0]))),
+        "x": alt.X(
+            "x:N",
+            title=titles[0],
+            sort=list(orders[0]),
+            axis=alt.Axis(**axis, labelAngle=_angle(orders[0]), labelExpr=wrapped(_SLANTED)),
+        ),
         "y": alt.Y("y:N", title=titles[1], sort=list(orders[1]), axis=alt.Axis(**axis)),
     }
     rectangles = alt.Chart().mark_rect().encode(**position, color=colour, tooltip=tooltip)
@@ -138,12 +207,18 @@ def cells(
     size = {"width": alt.Step(_CELL[0]), "height": alt.Step(_CELL[1])}
     if len(panels) == 1:
         return LayerChart(data=data, layer=[rectangles, numbers]).properties(**size)
-    head = alt.Facet("panel:N", title=None, sort=list(panels), header=alt.Header(labelAnchor="start"))
+    lines = wrapped(max(16, _CELL[0] * len(orders[0]) // _LETTER))
+    header = alt.Header(labelAnchor="start", labelExpr=lines)
+    head = alt.Facet("panel:N", title=None, sort=list(panels), header=header)
     view = alt.LayerChart(layer=[rectangles, numbers]).properties(**size)
     columns = max(1, min(len(panels), _WIDEST // (_CELL[0] * len(orders[0]) + 40)))
     rows = -(-len(panels) // columns)
     columns = -(-len(panels) // rows)
     chart = FacetChart(data=data, spec=view, facet=head, columns=columns)
+    for name in ("x", "y"):
+        if data.select("panel", name).n_unique() < len(panels) * data[name].n_unique():  # empty rows or columns
+            resolved: dict[str, Any] = {name: "independent"}
+            chart = chart.resolve_scale(**resolved)
     # otherwise axes would be drawn below a missing panel
     return chart if rows * columns == len(panels) else chart.resolve_axis(x="independent", y="independent")
 

@@ -63,5 +63,9 @@ class FacetChart(Offline, alt.FacetChart):
     """A chart that repeats a view for each value of a column."""
 
 
+class ConcatChart(Offline, alt.ConcatChart):
+    """A chart of several charts, such as one per value of a column."""
+
+
 def _escaped(options: dict[str, Any]) -> dict[str, Any]:
     return {**options, "json_kwds": {"cls": Escaped, **(options.get("json_kwds") or {})}}

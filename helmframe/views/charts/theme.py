@@ -15,7 +15,7 @@ from helmframe.errors import ArgumentError
 if TYPE_CHECKING:
     import altair as alt
 
-    Drawn: TypeAlias = "alt.Chart | alt.LayerChart | alt.FacetChart"
+    Drawn: TypeAlias = "alt.Chart | alt.LayerChart | alt.FacetChart | alt.ConcatChart"
 
 # The name of an empty chart in its specification.
 EMPTY = "nothing"
@@ -24,7 +24,10 @@ NO_SCORES = "no scores: nothing was run or scored yet"
 WIDTH = 380
 # metric-compatible fonts, so that the text of an image fits on other machines too
 _FONT = "Arial, Helvetica, 'Liberation Sans', sans-serif"
-_LONGEST = 320
+# Longer labels of a legend have two lines.
+_LEGEND_LINE = 42
+# The length of the longest label.
+_LONGEST = 80
 
 
 @dataclass(frozen=True)
@@ -110,16 +113,15 @@ def apply_theme(chart: Any, mode: str, title: str, notes: Sequence[str] = (), *,
             **lines,
             "titleFontWeight": "normal",
             "titlePadding": 8,
-            "labelLimit": _LONGEST,
-            "maxExtent": 400,
+            "labelLimit": 0,
         },
         axisX={"labelFlush": False},
         axisBand={"labelColor": colours.words},
-        header={**quiet, "labelColor": colours.words, "labelLimit": _LONGEST},
+        header={**quiet, "labelColor": colours.words, "labelLimit": 0},
         legend={
             **quiet,
             "labelColor": colours.words,
-            "labelLimit": _LONGEST,
+            "labelLimit": 0,
             "titleFontWeight": "normal",
             "symbolOpacity": 1,
             "offset": legend_at,
@@ -158,4 +160,10 @@ def empty_chart(reason: str, mode: str, title: str) -> "Drawn":
 def _legend() -> "alt.Legend":
     import altair as alt
 
-    return alt.Legend(columns=1, symbolLimit=0)
+    return alt.Legend(columns=1, symbolLimit=0, labelExpr=wrapped(_LEGEND_LINE))
+
+
+def wrapped(length: int) -> str:
+    """Return the Vega expression of a label in lines of this length; labels have at most 80 characters."""
+    lines = ", ".join(f"slice(datum.label, {start}, {start + length})" for start in range(0, _LONGEST, length))
+    return f"length(datum.label) > {length} ? slice([{lines}], 0, ceil(length(datum.label) / {length})) : datum.label"

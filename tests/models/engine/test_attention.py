@@ -3,11 +3,13 @@
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from helmframe.models.engine import attention as module
-from helmframe.models.engine.attention import STEP, Slots
+from helmframe.models.engine.attention import STEP, Packed, Slots
+from helmframe.models.engine.planner import build_block
 from helmframe.models.engine.reading import Reader, Wanted
 from tests.models import tiny
 
@@ -102,3 +104,17 @@ def test_the_model_is_left_as_it_was(reader: Reader) -> None:
     before = reader.model.config._attn_implementation
     filled(reader, TEXTS).step(torch.tensor([1, 2, 3, 4]))
     assert reader.model.config._attn_implementation == before
+
+
+@pytest.mark.serial
+@pytest.mark.parametrize("length", [0, 64])
+def test_tiles_take_no_longer_than_other_attention_by_far(length: int) -> None:
+    """Where oneDNN gets memory in a layout that it does not know, it takes hundreds of times as long."""
+    query, key, value, *head = (torch.randn(256, heads, 64).transpose(0, 1) for heads in (9, 3, 3, 3, 3))
+    start = (head[0][:, :length], head[1][:, :length])
+    packed = Packed([start] if length else (), length, [build_block([np.arange(256)], 0)], keep=False)
+    seconds = {}
+    for way in (module._tiled, module._cascade):
+        module._seconds(way, packed, query[None], key[None], value[None])
+        seconds[way] = min(module._seconds(way, packed, query[None], key[None], value[None]) for _ in range(3))
+    assert seconds[module._tiled] < 10 * seconds[module._cascade]

@@ -87,7 +87,7 @@ def test_nothing_is_replaced_where_nothing_is_faster(monkeypatch: pytest.MonkeyP
 
 
 def test_a_torch_without_the_operations_does_without(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(linear, "_is_available", lambda: False)
+    monkeypatch.setattr(linear, "has_onednn", lambda: False)
     assert prepack(tiny.llama()) == []
 
 

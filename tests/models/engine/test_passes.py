@@ -2,15 +2,16 @@
 
 import numpy as np
 
-from helmframe.models.engine.passes import _lines
+from helmframe.models.engine.attention import Lines
 from helmframe.models.engine.planner import build_block
 
 
 def lines(texts: list[list[int]]) -> tuple[list[list[int]], bool]:
     """The places of each line, and whether what they see is said."""
     block = build_block([np.array(text) for text in texts], 0)
-    found, sees = _lines([block], np.array([0, len(block.tokens)]))
-    return [each.tolist() for each in found], sees is not None
+    lines = Lines.of([block], np.array([0, len(block.tokens)]))
+    lengths = [1 + int((line != 0).nonzero().max()) for line in lines.positions]
+    return [line[:n].tolist() for line, n in zip(lines.positions, lengths, strict=True)], lines.visible is not None
 
 
 def test_texts_that_share_little_are_lines_of_their_own() -> None:

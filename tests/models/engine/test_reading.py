@@ -1,7 +1,9 @@
 """What is read in any company is what each text says alone; what is shared is read once."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 import torch
 from transformers import DynamicCache
 
-from helmframe.models.engine import attention
+from helmframe.models.engine import attention, linear
 from helmframe.models.engine.passes import as_cache
 from helmframe.models.engine.reading import Reader, Wanted, prefill
 from tests.models import tiny
@@ -68,6 +70,34 @@ def test_attention_without_sums_gives_the_same(monkeypatch: pytest.MonkeyPatch) 
     assert reader.choice().way == "packed"
     reader.tokens = 30
     assert_equal(reader, None)
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2", "qwen3", "deepseek_v3"])
+@pytest.mark.parametrize("tokens", [512, 30])
+@pytest.mark.parametrize("rows", [4, 16, 192])
+def test_attention_in_tiles_of_any_size_gives_the_same(
+    name: str, tokens: int, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attention, "ROWS", rows)
+    monkeypatch.setattr(attention, "_has_faster_tiles", lambda *_: True)
+    for other in ("_cascade", "_joined"):
+        monkeypatch.setattr(attention, other, None)
+    reader = Reader(shapes.made(name))
+    assert reader.choice().way == "packed"
+    reader.tokens = tokens
+    assert_equal(reader, None)
+    assert_equal(reader, 0)
+
+
+def test_attention_in_tiles_is_for_texts_that_are_not_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attention, "_has_faster_tiles", lambda *_: True)
+    monkeypatch.setattr(attention, "LONGEST", 45)
+    reader = Reader(shapes.made("llama"))
+    reader.choice()
+    monkeypatch.setattr(attention, "_tiled", None)
+    with pytest.raises(TypeError):
+        list(reader.read([Wanted([1] * 45, 44)]))
+    assert [part.error for part in reader.read([Wanted([1] * 46, 45)])] == [None]
 
 
 def test_cached_prefixes_equal_the_models_cache() -> None:
@@ -145,6 +175,54 @@ def test_out_of_memory_drops_cached_prefixes_before_batches_shrink() -> None:
     with full(reader, times=2):
         list(reader.read(LAST))
     assert reader.tokens == 8
+
+
+def prepared(fingerprint: str, *, lasting: bool = True, name: str = "llama") -> list[int]:
+    """Of a copy of a model that a new process loads: the tokens of each pass before its first text."""
+    reader = Reader(shapes.made(name), lasting=lasting, fingerprint=fingerprint)
+    read = passes(reader)
+    reader.choice()
+    return read
+
+
+def test_checks_and_timings_are_those_of_an_earlier_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert prepared("a")
+    assert prepared("a") == []
+    assert prepared("b")
+    monkeypatch.setattr(torch, "__version__", "2.999")
+    assert prepared("a")
+
+
+def test_checks_are_repeated_for_weights_that_may_change() -> None:
+    assert prepared("", lasting=True)
+    assert prepared("", lasting=True)
+    assert prepared("a", lasting=False)
+    assert prepared("a", lasting=True)
+
+
+def test_a_check_that_failed_is_repeated() -> None:
+    assert prepared("a", name="gpt_neo")
+    assert prepared("a", name="gpt_neo")
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"choice": {"way": 1}, "cost": 3, "linears": []}'])
+def test_an_unreadable_file_of_checks_is_replaced(content: str, tmp_path: Path) -> None:
+    prepared("a")
+    (file,) = (tmp_path / "engine").iterdir()
+    whole = file.read_text(encoding="utf-8")
+    file.write_text(content, encoding="utf-8")
+    assert prepared("a")
+    assert json.loads(file.read_text(encoding="utf-8")).keys() == json.loads(whole).keys()
+    assert prepared("a") == []
+
+
+def test_replaced_layers_are_those_of_an_earlier_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linear, "GAIN", 0.0)
+    first, second = (Reader(shapes.made("llama"), lasting=True, fingerprint="a") for _ in range(2))
+    assert first.choice() == second.choice()
+    assert first.linears == second.linears
+    assert not any(type(layer) is torch.nn.Linear for layer in second.model.modules())
+    assert_equal(second, 0)
 
 
 def test_out_of_memory_before_the_first_text_says_nothing_about_the_way() -> None:

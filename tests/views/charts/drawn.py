@@ -70,5 +70,5 @@ def perturbed(models: dict[str, float], *names: str) -> pl.DataFrame:
 
 
 def _views(spec: dict[str, Any]) -> list[dict[str, Any]]:
-    inner = [*spec.get("layer", []), *([spec["spec"]] if "spec" in spec else [])]
+    inner = [*spec.get("layer", []), *spec.get("concat", []), *([spec["spec"]] if "spec" in spec else [])]
     return [spec, *(view for each in inner for view in _views(each))]

@@ -67,3 +67,31 @@ def test_a_table_with_several_values_of_a_model_is_refused() -> None:
     table = hf.stats.table(pl.concat(parts))
     with pytest.raises(ArgumentError, match="Aggregate by model"):
         hf.charts.pareto(table, SECONDS, "exact_match")
+
+
+def test_labels_overlap_neither_points_nor_each_other() -> None:
+    names = [f"temperature={number}" for number in range(6)]
+    parts = [
+        frame(a=1.0 + number / 50, b=1.1 + number / 40, c=1.2).with_columns(setting=pl.lit(name))
+        for number, name in enumerate(names)
+    ]
+    chart = hf.charts.pareto(pl.concat(parts), SECONDS, "exact_match")
+    scales = {axis: encoding(chart, "point", axis)["scale"]["domain"] for axis in ("x", "y")}
+    width, height = (chart.to_dict()[name] for name in ("width", "height"))
+
+    def pixel(row: dict[str, Any], prefix: str) -> tuple[float, float]:
+        ends = [(row[prefix + axis] - low) / (high - low) for axis, (low, high) in scales.items()]
+        return ends[0] * width, ends[1] * height
+
+    texts = layer(chart, "text")
+    boxes = []
+    for row in texts:
+        x, y = pixel(row, "label_")
+        boxes.append((x, y - 5, x + 5 * len(row["label"]), y + 5))
+    assert len(boxes) > 6
+    points = [(x, y, x, y) for x, y in (pixel(row, "") for row in layer(chart, "point"))]
+    for number, one in enumerate(boxes):
+        assert one[0] >= 0
+        assert one[2] <= width
+        for other in [*boxes[number + 1 :], *points]:
+            assert not (one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3])

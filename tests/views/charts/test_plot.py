@@ -8,13 +8,14 @@ import polars as pl
 import pytest
 
 import helmframe as hf
-from helmframe.errors import CapabilityError, UnknownNameError
-from tests.views.charts.drawn import encoding, layer, png, rows
+from helmframe.errors import ArgumentError, CapabilityError, UnknownNameError
+from tests.views.charts.drawn import encoding, layer, png, rows, words
 
 CHARTS: dict[str, Callable[..., Any]] = {
     "scores": lambda plot, **mode: plot.scores(**mode),
     "heatmap": lambda plot, **mode: plot.heatmap("model", "perturbation", **mode),
     "robustness": lambda plot, **mode: plot.robustness(**mode),
+    "sensitivity": lambda plot, **mode: plot.sensitivity("perturbation", **mode),
     "perturbations": lambda plot, **mode: plot.perturbations(**mode),
     "forest": lambda plot, **mode: plot.forest(**mode),
     "calibration": lambda plot, **mode: plot.calibration(**mode),
@@ -115,3 +116,81 @@ def test_calibration_uses_the_completions_of_the_metrics(several: hf.Results) ->
     points = layer(several.plot.calibration(), "point")
     asked = several.completions.filter(perturbation="original").select("model", "instance_id").unique().collect()
     assert sum(row["n"] for row in points) == asked.height
+
+
+# -- rows, order and panels -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def grid() -> hf.Results:
+    """Two models, two settings and a perturbation."""
+    plan = hf.scenario("sampler").where(subject=["music", "biology"]).adapt(shots=[0, 2]).perturb("lowercase")
+    return plan.generate({"weak": hf.models.noisy(0.3), "strong": hf.models.noisy(0.9)}).score()
+
+
+def labels(chart: Any) -> list[str]:
+    """Return the labels of the rows in order."""
+    found: list[str] = encoding(chart, "point", "y")["scale"]["domain"]
+    return found
+
+
+def test_rows_are_split_by_columns_and_the_note_names_the_others(grid: hf.Results) -> None:
+    assert len(labels(grid.plot.scores())) == 4
+    chart = grid.plot.scores(by="setting")
+    assert labels(chart) == ["shots=0", "shots=2"]
+    assert "mean over 2 perturbations" in words(chart)
+    table = grid.table(["setting", "model"], metrics="exact_match", pool="perturbation")
+    assert sorted(row["value"] for row in layer(chart, "point")) == sorted(table["value"])
+    assert len(labels(grid.plot.robustness(by="model"))) == 2
+    assert "mean over 2 settings" in words(grid.plot.perturbations(by=["perturbation", "subset"]))
+    frame = hf.charts.scores(grid.scores, "exact_match", by="subset")
+    assert labels(frame) == ["biology", "music"]
+    assert "mean over 2 settings, 2 perturbations" in words(frame)
+
+
+def test_rows_are_sorted_by_value_by_name_or_as_listed(grid: hf.Results) -> None:
+    means: dict[str, list[float]] = {}
+    for row in layer(grid.plot.scores(), "point"):
+        means.setdefault(row["label"], []).append(row["value"])
+    ordered = sorted(means, key=lambda label: -sum(means[label]))
+    chart = grid.plot.scores(sort="value")
+    assert [sum(means[label]) for label in labels(chart)] == [sum(means[label]) for label in ordered]
+    assert [sum(means[label]) for label in labels(grid.plot.scores(sort="-value"))] == [
+        sum(means[label]) for label in reversed(ordered)
+    ]
+    assert labels(grid.plot.scores(sort="name")) == sorted(means)
+    last = labels(grid.plot.scores())[-1]
+    assert labels(grid.plot.scores(sort=[last]))[0] == last
+    columns = encoding(grid.plot.heatmap("model", "subset", sort="value"), "rect", "x")["sort"]
+    assert columns == ["strong", "weak"]
+    with pytest.raises(ArgumentError, match="sort='values': sort must be"):
+        grid.plot.scores(sort="values")
+    with pytest.raises(ArgumentError, match="nothing"):
+        grid.plot.scores(sort=["nothing"])
+
+
+@pytest.mark.parametrize(
+    "name", ["scores", "robustness", "perturbations", "forest", "calibration", "pareto", "confusion"]
+)
+def test_a_facet_draws_a_chart_per_value_with_its_own_rows(grid: hf.Results, name: str) -> None:
+    chart = CHARTS[name](grid.plot, facet="setting")
+    if name != "calibration":
+        assert [part["title"]["text"] for part in chart.to_dict()["concat"]] == ["shots=0", "shots=2"]
+        assert png(chart)[:4] == b"\x89PNG"
+    with pytest.raises(UnknownNameError, match="settin"):
+        CHARTS[name](grid.plot, facet="settin")
+
+
+def test_a_facet_of_a_column_of_the_scenario(grid: hf.Results) -> None:
+    chart = grid.plot.scores(facet="subject", by=["model", "subject"], width=200)
+    assert [part["title"]["text"] for part in chart.to_dict()["concat"]] == ["biology", "music"]
+    assert [part["width"] for part in chart.to_dict()["concat"]] == [200, 200]
+    assert encoding(chart, "point", "color")["scale"]["domain"] == ["strong", "weak"]
+
+
+def test_panels_do_not_share_the_values_that_they_lack() -> None:
+    plans = [hf.scenario("sampler").where(subject=name) for name in ("music", "biology")]
+    frames = [plan.generate({"a": hf.models.noisy(0.5)}).score().scores.collect() for plan in plans]
+    both = pl.concat([frames[0], frames[1].with_columns(setting=pl.lit("other"))])
+    chart = hf.charts.heatmap(both, "subset", "model", "exact_match").to_dict()
+    assert chart["resolve"]["scale"] == {"x": "independent"}

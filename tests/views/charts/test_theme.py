@@ -1,5 +1,7 @@
 """Colours that everybody can tell apart, in light and dark."""
 
+import html
+import re
 from itertools import combinations
 from typing import Any
 
@@ -7,6 +9,7 @@ import altair as alt
 import numpy as np
 import polars as pl
 import pytest
+import vl_convert
 from numpy.typing import NDArray
 
 import helmframe as hf
@@ -109,3 +112,14 @@ def test_the_legend_is_left_out_where_rows_are_models() -> None:
     assert encoding(hf.charts.scores(scores(two)), "point", "color")["legend"] is None
     parts = pl.concat([scores(two, scenario=name) for name in ("s", "t")])
     assert encoding(hf.charts.scores(parts), "point", "color")["legend"] is not None
+
+
+def test_long_names_of_models_are_wrapped_and_never_cut() -> None:
+    name = "organisation/" + "a-long-checkpoint-name-" * 2 + "8b"
+    frame = scores({name: 0.5, "short": 0.2}, setting=pl.lit("x"))
+    both = pl.concat([frame, frame.with_columns(setting=pl.lit("y"))])
+    chart = hf.charts.scores(both).to_dict()
+    assert chart["config"]["legend"]["labelLimit"] == chart["config"]["axis"]["labelLimit"] == 0
+    image = vl_convert.vegalite_to_svg(chart)
+    lines = [html.unescape(line) for line in re.findall(r">([^<>]+)</t", image)]
+    assert name in "".join(lines)

@@ -19,6 +19,7 @@ export interface Dot {
 
 const ROW = 22;
 const NUMBER = 78; // pixels of the number at the end of a row
+const LETTER = 7.2; // pixels of a letter of a label
 
 /** Return the width of an element in pixels, as it changes. */
 function useWidth(element: RefObject<HTMLElement | null>, initial: number): number {
@@ -39,7 +40,13 @@ export function DotChart({ dots, unit, label, onSelect }: {
 }) {
   const box = useRef<HTMLDivElement>(null);
   const width = useWidth(box, 640);
-  const left = Math.round(Math.min(190, 0.3 * width));
+  const several = new Set(dots.map((dot) => dot.group)).size > 1;
+  const indent = several ? 14 : 4;
+  const longest = indent + LETTER * Math.max(...dots.map((dot) => plain(dot.label).length), 6);
+  // labels that leave no room for the values are above them
+  const above = longest > 0.5 * width;
+  const left = above ? indent : Math.round(longest + 8);
+  const letters = Math.floor((above ? width - NUMBER - indent : longest) / LETTER);
   const ends = dots.flatMap((dot) => [dot.value, dot.low, dot.high, dot.chance ?? null]).filter((end) => end !== null);
   const fraction = unit === "fraction";
   if (ends.length === 0) return <div ref={box} />;
@@ -47,11 +54,10 @@ export function DotChart({ dots, unit, label, onSelect }: {
   const high = fraction ? 1 : Math.max(...ends, low + 1e-9);
   const x = (value: number): number => left + ((value - low) / (high - low)) * (width - left - NUMBER - 14);
   const groups = [...new Set(dots.map((dot) => dot.group))];
-  const several = groups.length > 1;
   let y = 8;
   const rows = groups.flatMap((group) => {
     const head = several ? [{ kind: "group" as const, group, y: (y += ROW) - 8 }] : [];
-    return [...head, ...dots.filter((dot) => dot.group === group).map((dot) => ({ kind: "dot" as const, dot, y: (y += ROW) - 8 }))];
+    return [...head, ...dots.filter((dot) => dot.group === group).map((dot) => ({ kind: "dot" as const, dot, y: (y += above ? 2 * ROW - 4 : ROW) - 8 }))];
   });
   const height = y + 26;
   const ticks = [0, 0.25, 0.5, 0.75, 1].map((share) => low + share * (high - low));
@@ -66,14 +72,15 @@ export function DotChart({ dots, unit, label, onSelect }: {
         ))}
         {rows.map((row) => row.kind === "group"
           ? <text key={`group ${row.group}`} x={4} y={row.y} class="group">{cut(row.group, 60)}</text>
-          : <DotRow key={row.dot.id} dot={row.dot} y={row.y} x={x} unit={unit} indent={several ? 14 : 4} width={width} letters={Math.floor(left / 7.2)} onSelect={onSelect} />)}
+          : <DotRow key={row.dot.id} dot={row.dot} y={row.y} x={x} unit={unit} indent={indent} above={above} width={width} letters={letters} onSelect={onSelect} />)}
       </svg>
     </div>
   );
 }
 
-function DotRow({ dot, y, x, unit, indent, width, letters, onSelect }: {
-  dot: Dot; y: number; x: (value: number) => number; unit: string; indent: number; width: number; letters: number; onSelect: (dot: Dot) => void;
+function DotRow({ dot, y, x, unit, indent, above, width, letters, onSelect }: {
+  dot: Dot; y: number; x: (value: number) => number; unit: string; indent: number; above: boolean; width: number; letters: number;
+  onSelect: (dot: Dot) => void;
 }) {
   const numbers = `${score(dot.value, unit)} ${interval(dot.low, dot.high, unit)}`.trim();
   const choose = () => onSelect(dot);
@@ -87,8 +94,8 @@ function DotRow({ dot, y, x, unit, indent, width, letters, onSelect }: {
   return (
     <g class={names} role="button" tabIndex={0} aria-pressed={dot.selected} aria-label={plain(`${dot.group} ${dot.label}: ${numbers}`)}
       onClick={choose} onKeyDown={key}>
-      <rect x={0} y={y - 15} width={width} height={ROW} class="hit" />
-      <text x={indent} y={y}>{cut(dot.label, letters - (indent > 4 ? 2 : 0))}</text>
+      <rect x={0} y={y - (above ? 2 * ROW - 7 : 15)} width={width} height={above ? 2 * ROW - 4 : ROW} class="hit" />
+      <text x={indent} y={above ? y - ROW + 4 : y}>{cut(dot.label, letters)}</text>
       {dot.low !== null && dot.high !== null && <line x1={x(dot.low)} x2={x(dot.high)} y1={y - 4} y2={y - 4} class="range" />}
       {dot.chance !== null && dot.chance !== undefined &&
         <line x1={x(dot.chance)} x2={x(dot.chance)} y1={y - 11} y2={y + 3} class="chance" />}
