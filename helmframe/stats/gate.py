@@ -225,7 +225,7 @@ def check_known(table: pl.DataFrame, errors: str) -> None:
 
 
 def _check_intervals(table: pl.DataFrame, *, alone: bool) -> None:
-    """Raise if the table's intervals are about the other population, so that they can't be judged."""
+    """Raise if the table's intervals are about the other population, and not about the requested one."""
     if "interval" not in table.columns:
         return
     is_own, is_stopped = table.select(

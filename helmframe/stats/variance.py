@@ -524,7 +524,7 @@ class VarianceComponents:
 
     `table` has one row per component: variance with its interval, sd, share (of the variance of a single score),
     n_levels (the number of its values in the mean) and error_share (of the variance of the mean). A component such as
-    "instance × setting" is what remains after the effects of instances and of settings. "residual" is the interaction
+    "instance × setting" remains after the effects of instances and of settings. "residual" is the interaction
     of all axes; without repeated outputs it includes their sampling. "repetition" is the variance of outputs or seeds.
 
     `designs` has the present design, more levels of one axis, and the cheapest design: the numbers of levels, the

@@ -47,9 +47,7 @@ hf.charts.pareto(both, "cost", "exact_match", mode=MODE)"""
 SENSITIVITY = """\
 harder = {"shots=0": 0.1, "shots=2": 0.04, "shots=5": 0.0}
 settings = pl.concat(
-    original.with_columns(
-        setting=pl.lit(name), score=pl.col("score") * (pl.int_range(pl.len()) % 100 >= 100 * lost)
-    )
+    original.with_columns(setting=pl.lit(name), score=pl.col("score") * (pl.int_range(pl.len()) % 100 >= 100 * lost))
     for name, lost in harder.items()
 )
 hf.charts.sensitivity(settings, mode=MODE)"""
