@@ -182,7 +182,7 @@ def _weights(strata: Numbers, mean: str) -> Floats:
 
 
 def _cluster_sums(scores: Floats, weight: Floats, strata: Numbers, cluster: Numbers) -> tuple[Floats, Floats, int]:
-    """Return the influence of each cluster, what it adds to the means, and the number of clusters within subsets."""
+    """Return the influence of each cluster, its part of the means, and the number of clusters within subsets."""
     flat = scores.reshape(len(scores), -1)
     size = np.bincount(strata).astype(np.float64)
     means = np.array([np.bincount(strata, weights=column) for column in flat.T]).T / size[:, None]
@@ -762,7 +762,7 @@ def combination_interval(
     Args:
         terms: Coefficient, mean square and degrees of freedom of each term.
         ci: The level.
-        covariance: What the covariances of the terms add to the variance of the sum.
+        covariance: The sum of the covariances of the terms, which is added to the variance of the sum.
 
     Source: Ting, Burdick, Graybill, Jeyaratnam & Lu 1990.
     """
