@@ -7,6 +7,7 @@ import pytest
 import helmframe as hf
 from helmframe.errors import ArgumentError, NotComparableError, UnknownNameError
 from helmframe.stats.variance import combination_interval
+from tests.acceptance import test_variance as designs
 
 UP = {"score": True}
 
@@ -188,3 +189,13 @@ def test_the_row_order_changes_nothing() -> None:
     shuffled = scores.sample(fraction=1.0, shuffle=True, seed=0)
     assert hf.stats.sensitivity(scores, higher_is_better=UP).equals(hf.stats.sensitivity(shuffled, higher_is_better=UP))
     assert variances(scores) == variances(shuffled)
+
+
+@pytest.mark.slow
+def test_components_and_sensitivity_cover_in_small_samples_of_the_simulations() -> None:
+    runs = 300
+    draw, truth = designs.right_or_wrong(100, 8, 0.05)
+    components = designs.coverage_of_components(draw, truth, ("setting",), runs, fraction=True)
+    assert min(coverage for coverage, _ in components.values()) >= designs.least(0.93, runs)
+    spreads = designs.sensitivities(100, designs.SHIFTS["medium"], runs)
+    assert min(spreads.values()) >= designs.least(0.94, runs)
