@@ -8,6 +8,7 @@ import helmframe as hf
 from helmframe.errors import ArgumentError, NotComparableError, UnknownNameError
 from helmframe.stats.variance import combination_interval
 from tests.acceptance import test_variance as designs
+from tests.acceptance.test_verdicts import least
 
 UP = {"score": True}
 
@@ -196,6 +197,6 @@ def test_components_and_sensitivity_cover_in_small_samples_of_the_simulations() 
     runs = 300
     draw, truth = designs.right_or_wrong(100, 8, 0.05)
     components = designs.coverage_of_components(draw, truth, ("setting",), runs, fraction=True)
-    assert min(coverage for coverage, _ in components.values()) >= designs.least(0.93, runs)
+    assert min(coverage for coverage, _ in components.values()) >= least(0.93, runs)
     spreads = designs.sensitivities(100, designs.SHIFTS["medium"], runs)
-    assert min(spreads.values()) >= designs.least(0.94, runs)
+    assert min(spreads.values()) >= least(0.94, runs)
