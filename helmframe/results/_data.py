@@ -147,14 +147,13 @@ class ResultsReader:
 
         def contents_of(chunk: Chunk) -> pl.DataFrame:
             columns = [name for name in ("content", CONVERSATION) if name in chunk.completions.collect_schema()]
-            needed = [*INSTANCE, "cluster", "input", "references", *columns]
-            rows = chunk.completions.select(needed).unique(INSTANCE).collect()
             has_content = pl.col("content").is_not_null() if "content" in columns else pl.lit(value=False)
-            return rows.filter((pl.col("input") != "") | has_content).select(
+            hashed = chunk.completions.filter((pl.col("input") != "") | has_content).select(
                 *INSTANCE,
                 pl.coalesce("cluster", "instance_id"),
                 content=pl.struct("input", "references", *columns).hash(),
             )
+            return hashed.unique(INSTANCE).collect()  # after the texts are gone, because their rows are slow to compare
 
         rows = pl.concat(map_chunks(self.chunks, contents_of)).unique(INSTANCE)
         same = ["scenario", "content"]
