@@ -6,7 +6,7 @@ import polars as pl
 
 from tests.demo import ROOT
 from tools.compare.__main__ import MEASUREMENTS
-from tools.compare.measuring import SCHEMA
+from tools.compare.measuring import SCHEMA, STORIES, code_lines
 from tools.compare.page import build_page
 
 DOCS = ROOT / "docs"
@@ -30,3 +30,10 @@ def test_the_charts_are_there_and_small() -> None:
     images = set(re.findall(r"images/[\w-]+\.svg", PAGE))
     assert {name.rsplit("-", 1)[1] for name in images} == {"light.svg", "dark.svg"}
     assert all((DOCS / name).stat().st_size < 60_000 for name in images)
+
+
+def test_the_lines_of_code_are_those_of_the_files() -> None:
+    lines = pl.read_parquet(MEASUREMENTS).filter(figure="lines")
+    assert lines.height >= 24
+    for case, tool, value in lines.select("case", "tool", "value").rows():
+        assert value == code_lines(STORIES / tool / f"{case.removeprefix('story_')}.py"), (case, tool)

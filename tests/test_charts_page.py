@@ -12,7 +12,7 @@ PAGE = (DOCS / "charts.md").read_text(encoding="utf-8")
 def test_every_snippet_runs_in_turn() -> None:
     names: dict[str, Any] = {}
     snippets = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-    assert len(snippets) == 5
+    assert len(snippets) == 6
     for snippet in snippets:
         exec(snippet, names)
     for call in re.findall(r"^\| `(results\.plot\.[^`]+)` \|", PAGE, re.MULTILINE):

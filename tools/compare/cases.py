@@ -69,7 +69,7 @@ def cases(sizes: Sizes) -> list[Case]:
             four[:1],
             largest,
             run="overhead",
-            absent=dict.fromkeys(four[1:], "not run: it takes too long"),
+            absent=dict.fromkeys(four[1:], "not run at this size"),
         ),
         _worker("startup", "start to the first request", "start", "first_request_s", four, 5, run="overhead"),
         Case(

@@ -93,6 +93,7 @@ SECTIONS = {
             "The model takes 0.05 s per request. The process is killed at half of the requests, and the same file"
             " is run again. Repeated requests are those that the first process had completed. Lost rows are"
             " missing in the result."
+            " helmframe writes completions every two seconds; `HELMFRAME_FLUSH_SECONDS` sets another interval."
         ),
     ),
     "stories": (
