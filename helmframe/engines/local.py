@@ -242,7 +242,7 @@ class Execution:
             manifest.skip(plan.scenario, names, plan.reason)
         utilization = Utilization(fingerprints)
         judge_utilization = Utilization({judge: judge.fingerprint() for judge in called.judges})
-        others = Utilization({model: model.fingerprint() for model in called.perturbation_models})
+        perturbation_models = Utilization({model: model.fingerprint() for model in called.perturbation_models})
         with (
             self.progress,
             self._batches_noted(),
@@ -258,7 +258,7 @@ class Execution:
             manifest.finish(
                 utilization.manifest_entries(),
                 judge_utilization.manifest_entries(),
-                others.manifest_entries(),
+                perturbation_models.manifest_entries(),
                 self.empty.manifest_entries(),
                 self.empty.reasoning_entries(),
                 self.empty.unparsed_entries(),

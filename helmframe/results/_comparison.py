@@ -180,9 +180,9 @@ def sensitivity(
         mean=options.mean,
     )
     is_all = pl.col("model") != ALL_MODELS
-    others = table.with_columns(first=is_all).sort("first", maintain_order=True).drop("first")
-    ordered = reader_of(results).in_order(others.filter(is_all), ["scenario", *by, "model"])
-    return Sensitivity(pl.concat([others.filter(~is_all), ordered]))
+    ordered_table = table.with_columns(first=is_all).sort("first", maintain_order=True).drop("first")
+    ordered = reader_of(results).in_order(ordered_table.filter(is_all), ["scenario", *by, "model"])
+    return Sensitivity(pl.concat([ordered_table.filter(~is_all), ordered]))
 
 
 def variance_components(

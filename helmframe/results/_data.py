@@ -168,8 +168,8 @@ class ResultsReader:
         columns = [*dict.fromkeys([*keys, "scenario"]), "content", "cluster"]
 
         def rows_of(chunk: Chunk) -> pl.DataFrame:
-            known = chunk.completions.drop("cluster", "content", strict=False)
-            rows = known.join(duplicates, on=INSTANCE, how="inner", maintain_order="left")
+            completions = chunk.completions.drop("cluster", "content", strict=False)
+            rows = completions.join(duplicates, on=INSTANCE, how="inner", maintain_order="left")
             return self.with_source_columns(rows, keys, chunk.completions).select(columns).unique().collect()
 
         repeats = (pl.col("cluster").n_unique() - 1).cast(pl.Int64)
@@ -288,8 +288,8 @@ class ResultsReader:
         """Return the columns whose values make a group, and those of `axes` that are pooled."""
         columns = self.columns(by)
         pooled = pooled_axes(pool, columns, axes)
-        others = self.default_axes if by is None else [name for name in self.multi_valued_axes if name in axes]
-        keys = [key for key in dict.fromkeys([*columns, *others]) if key not in pooled]
+        axis_names = self.default_axes if by is None else [name for name in self.multi_valued_axes if name in axes]
+        keys = [key for key in dict.fromkeys([*columns, *axis_names]) if key not in pooled]
         return keys, [name for name in self.multi_valued_axes if name in pooled]
 
     def with_pooled(self, table: pl.DataFrame, keys: Sequence[str], pooled: Sequence[str]) -> pl.DataFrame:

@@ -309,14 +309,14 @@ def _differences(context: MainScores, axis: str) -> Iterator[Finding]:
     rows = [row for row in table.iter_rows(named=True) if row["difference"] is not None]
     sentences = [_difference(context, axis, row, call) for row in rows]
     significant = [finding for finding in sentences if finding.significant]
-    others = [finding for finding in sentences if not finding.significant]
-    if len(others) > 1:
-        largest = max(others, key=lambda finding: abs(finding.estimate or 0.0))
+    insignificant = [finding for finding in sentences if not finding.significant]
+    if len(insignificant) > 1:
+        largest = max(insignificant, key=lambda finding: abs(finding.estimate or 0.0))
         subject = f"No{' other' if significant else ''} difference between {kind}"
-        text = f"{subject} is significant ({len(others):,} tested). The largest: {largest.text}"
-        others = [replace(largest, text=text)]
+        text = f"{subject} is significant ({len(insignificant):,} tested). The largest: {largest.text}"
+        insignificant = [replace(largest, text=text)]
     yield from _listed(significant, kind, call, f"differences between {kind}")
-    yield from others
+    yield from insignificant
 
 
 def _difference(context: MainScores, axis: str, row: Mapping[str, Any], call: str) -> Finding:
@@ -328,8 +328,8 @@ def _difference(context: MainScores, axis: str, row: Mapping[str, Any], call: st
     # the interval of winner − loser, or of loser − winner if lower is better
     flipped = row["difference"] < 0
     low, high = (-ends[1], -ends[0]) if ends and flipped else (ends[0], ends[1]) if ends else (None, None)
-    others = [name for name in ("scenario", "model", "setting") if name != axis]
-    where = context.location(row, *others)
+    places = [name for name in ("scenario", "model", "setting") if name != axis]
+    where = context.location(row, *places)
     size = _size(abs(row["difference"]), sign) + _ends(low, high, sign)
     names = {side: _name(row[side]) for side in ("a", "b")}
     if significant:
@@ -362,9 +362,9 @@ def _is_significant(row: Mapping[str, Any], ci: float) -> bool:
 def _best(context: MainScores, axis: str) -> str:
     """Return the value of an axis with the best mean rank over scenarios and the other axes."""
     higher = [name for name in context.mains if context.sign(context.mains[name]).higher_is_better is not False]
-    others = [name for name in ("scenario", "model", "setting") if name != axis and name in context.table.columns]
+    places = [name for name in ("scenario", "model", "setting") if name != axis and name in context.table.columns]
     good = pl.when(pl.col("scenario").is_in(higher)).then(-pl.col("value")).otherwise(pl.col("value"))
-    position = good.rank("average").over(others) if others else good.rank("average")
+    position = good.rank("average").over(places) if places else good.rank("average")
     means = (
         context.table.with_columns(position=position).group_by(axis, maintain_order=True).agg(pl.col("position").mean())
     )

@@ -111,12 +111,12 @@ def _with_parser(results: Data, parser: str) -> Data:
 
 def _with_other_scores(results: Data, judged: Sequence[str]) -> Data:
     """Return the results with new scores of all metrics but the judged ones, whose judges read the completion."""
-    others = [name for name in results.metric_names if name not in judged]
+    unjudged = [name for name in results.metric_names if name not in judged]
     is_judged = pl.col("metric").is_in(judged)
-    rescored = rescore(results, *others) if others else results
+    rescored = rescore(results, *unjudged) if unjudged else results
     scores = [rescored.scores.filter(~is_judged), results.scores.filter(is_judged)]
     # in the original order
-    metrics = results.manifest["metrics"] | {name: rescored.manifest["metrics"][name] for name in others}
+    metrics = results.manifest["metrics"] | {name: rescored.manifest["metrics"][name] for name in unjudged}
     return replace(
         rescored,
         scores=pl.concat(scores, how="diagonal_relaxed"),
@@ -530,8 +530,8 @@ def save_label(results: ResultsData, key: Mapping[str, Any], value: float | None
     with _labels_lock:
         stored = labels(results)
         row = pl.DataFrame([{**key, LABEL: value, "time": datetime.now(UTC)}], schema=LABELS)
-        others = stored.join(row, on=LABEL_KEY, how="anti", nulls_equal=True)
-        changed = others if value is None else pl.concat([others, row])
+        unchanged = stored.join(row, on=LABEL_KEY, how="anti", nulls_equal=True)
+        changed = unchanged if value is None else pl.concat([unchanged, row])
         write_parquet(changed.sort(LABEL_KEY), address)
     return changed
 

@@ -116,8 +116,8 @@ def to_frame(results: ResultsData, *, metrics: str | Sequence[str] | None = None
     of_completion = ["perturbed_input", "choices", "prompt", "completion", "reasoning", "error"]
     instances = joined.unique(INSTANCE, maintain_order=True).select(*INSTANCE, *of_instance)
     rows = rows.join(instances, on=INSTANCE, how="left", maintain_order="left")
-    own = joined.select(COMPLETION_ID, *of_completion)
-    return rows.join(own, on=COMPLETION_ID, how="left", maintain_order="left", validate="m:1")
+    stored = joined.select(COMPLETION_ID, *of_completion)
+    return rows.join(stored, on=COMPLETION_ID, how="left", maintain_order="left", validate="m:1")
 
 
 def numbered(completions: pl.DataFrame, first: int = 0) -> pl.DataFrame:

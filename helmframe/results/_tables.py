@@ -315,8 +315,8 @@ def _with_gap(results: ResultsData, table: pl.DataFrame, keys: Sequence[str], ci
     if not per_row or CLEAN not in table[OVERLAPPING]:
         return table.with_columns(pl.lit(None, dtype=pl.Float64).alias(name) for name in columns)
     scores = reader.with_source_columns(results.scores, keys).filter(pl.col("metric").is_in(per_row))
-    others = [key for key in keys if key != OVERLAPPING]
-    gaps = gap(scores, OVERLAPPING, others, reference=CLEAN, fractions=reader.fractions(), ci=ci, mean=mean)
+    axes = [key for key in keys if key != OVERLAPPING]
+    gaps = gap(scores, OVERLAPPING, axes, reference=CLEAN, fractions=reader.fractions(), ci=ci, mean=mean)
     selected = gaps.select(*keys, "metric", **{name: pl.col(column) for name, column in columns.items()})
     return table.join(selected, on=[*keys, "metric"], how="left", nulls_equal=True, maintain_order="left")
 

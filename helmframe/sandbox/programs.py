@@ -266,7 +266,7 @@ _HINT = (
 _MANY_FILES = """
 import time
 for number in range(16):
-    open(f"/tmp/{number}", "w").close()
+    open(str(number), "w").close()
 time.sleep(60)
 """
 

@@ -237,8 +237,8 @@ def first_rows(
         groups = query.first_row_groups() if query.is_remote else []
         if not groups or sum(size for _, size in groups) * query.n_files <= _SMALL_BYTES:
             return None
-        first, *others = [rows for rows, _ in groups]
-        return min(first if first >= _FEW_ROWS else first + sum(others[:1]), _ENOUGH_ROWS)
+        first, *further = [rows for rows, _ in groups]
+        return min(first if first >= _FEW_ROWS else first + sum(further[:1]), _ENOUGH_ROWS)
 
 
 def _chosen(

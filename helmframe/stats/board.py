@@ -263,8 +263,8 @@ def _rank_probabilities(
     estimates = [column.estimates for column in columns]
     if any(estimate is not None and estimate.covariance is None for estimate in estimates) or len(index) < 2:
         return pl.DataFrame(schema=schema)
-    known = [estimate for estimate in estimates if estimate is not None]
-    if len(known) < len(columns):
+    complete = [estimate for estimate in estimates if estimate is not None]
+    if len(complete) < len(columns):
         generator = np.random.Generator(np.random.PCG64(len(columns)))
         counts = generator.multinomial(len(columns), np.full(len(columns), 1 / len(columns)), size=JOINT_DRAWS)
         samples = _averages(counts.astype(np.float64), matrix[:, index], weight)
@@ -272,7 +272,7 @@ def _rank_probabilities(
         samples = samples[np.isfinite(samples).all(axis=1)]
     else:
         drawn = np.full((len(columns), JOINT_DRAWS, len(pool)), np.nan)
-        for number, estimate in enumerate(known):
+        for number, estimate in enumerate(complete):
             drawn[number][:, estimate.index] = _sampled(estimate, number)
         rates = np.stack([_rates_of_samples(column) for column in drawn]) if mean == "win_rate" else drawn
         present = ~np.isnan(rates)
@@ -418,9 +418,9 @@ def _win_rate_bounds(signs: Sequence[Signs], rates: Floats) -> Bounds:
     low, high = np.full_like(rates, np.nan), np.full_like(rates, np.nan)
     for row, (sign, rate) in enumerate(zip(signs, rates, strict=True)):
         present = ~np.isnan(rate)
-        others = max(int(present.sum()) - 1, 1)
-        low[row, present] = (sign[present] > 0).sum(axis=1) / others
-        high[row, present] = 1 - (sign[present] < 0).sum(axis=1) / others
+        n_rivals = max(int(present.sum()) - 1, 1)
+        low[row, present] = (sign[present] > 0).sum(axis=1) / n_rivals
+        high[row, present] = 1 - (sign[present] < 0).sum(axis=1) / n_rivals
     once, alike = np.ones((1, len(rates))), np.ones(len(rates))
     least, most = _averages(once, low, alike)[0], _averages(once, high, alike)[0]
     with np.errstate(invalid="ignore"):
@@ -509,15 +509,15 @@ def _over_columns(matrix: Floats, weight: Floats, value: Floats, ci: float, *, b
         variance = (residual**2).sum(axis=0)
         low, high = t_interval(value, variance, count - 1.0, ci)
         alike = unanimous(value, count, ci)
-    equal, known = variance <= 1e-20, ~np.isnan(value) & (count > 1)
+    equal, has_variance = variance <= 1e-20, ~np.isnan(value) & (count > 1)
     if bounded:
         low, high = (
             np.clip(np.where(equal, same, end), 0.0, 1.0) for same, end in zip(alike, (low, high), strict=True)
         )
     else:
-        known &= ~equal
+        has_variance &= ~equal
     few = ", few columns" if number < FEW_CLUSTERS else ""
-    return np.where(known, low, np.nan), np.where(known, high, np.nan), f"t over {number} columns{few}"
+    return np.where(has_variance, low, np.nan), np.where(has_variance, high, np.nan), f"t over {number} columns{few}"
 
 
 def _cells(column: Column, pool: Sequence[str], rates: Floats, signs: "Signs | None") -> pl.DataFrame:

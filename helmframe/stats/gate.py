@@ -261,9 +261,9 @@ def _known(rows: pl.DataFrame, value: str, ends: Sequence[str]) -> pl.DataFrame:
     """
     if "interval" not in rows.columns:
         rows = rows.with_columns(interval=pl.lit(None, dtype=pl.String))
-    known = {end: pl.when(_is_stopped()).then(end).otherwise(value) for end in ends}
+    known_ends = {end: pl.when(_is_stopped()).then(end).otherwise(value) for end in ends}
     label = pl.when(_is_stopped()).then("interval").otherwise(pl.lit("known: all instances of this benchmark ran"))
-    return rows.with_columns(**known, interval=label)
+    return rows.with_columns(**known_ends, interval=label)
 
 
 def _with_exact_ends(table: pl.DataFrame, ci: float) -> pl.DataFrame:

@@ -180,13 +180,13 @@ def dirichlet_posterior(difference: Numbers, discordance: Numbers, n: Numbers, c
     ties = np.maximum(n * (1 - discordance), 0.0) + 0.5
     # the share of ties and the share of wins among the others are independent
     middles = (np.arange(_QUANTILES) + 0.5) / _QUANTILES
-    others = 1 - betaincinv(ties[..., None], (wins + losses)[..., None], middles)
+    untied = 1 - betaincinv(ties[..., None], (wins + losses)[..., None], middles)
     ends = []
     for tail in ((1 - np.asarray(ci)) / 2, (1 + np.asarray(ci)) / 2):
         low, high = np.full_like(difference, -1.0), np.full_like(difference, 1.0)
         for _ in range(40):
             middle = (low + high) / 2
-            share = np.clip((1 + middle[..., None] / np.maximum(others, 1e-300)) / 2, 0.0, 1.0)
+            share = np.clip((1 + middle[..., None] / np.maximum(untied, 1e-300)) / 2, 0.0, 1.0)
             below = betainc(wins[..., None], losses[..., None], share).mean(axis=-1) < tail
             low, high = np.where(below, middle, low), np.where(below, high, middle)
         ends.append(np.where(np.isnan(difference + discordance + n), np.nan, (low + high) / 2))

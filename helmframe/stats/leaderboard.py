@@ -376,20 +376,20 @@ def _refuse_summaries(values: Mapping[str, Floats], lower_is_better: Collection[
     rates = np.array([rates_of(row) for row in signed])
     steps = [_rounding(row) for row in matrix]
     for index, name in enumerate(names):
-        others = np.arange(len(names)) != index
+        is_rival = np.arange(len(names)) != index
         rounding = (steps[index] + min(steps[:index] + steps[index + 1 :])) / 2
         # published win rates are of values with more decimals, which have fewer ties
         for noun, every, tolerance in (("mean", matrix, rounding), ("mean win rate", rates, max(rounding, 0.005))):
-            cells = every[others]
+            cells = every[is_rival]
             present = ~np.isnan(cells)
             count = present.sum(axis=0)
-            known = (count > 1) & ~np.isnan(matrix[index])
+            is_complete = (count > 1) & ~np.isnan(matrix[index])
             mean = np.where(present, cells, 0.0).sum(axis=0) / np.maximum(count, 1)
-            gap = np.abs(matrix[index] - mean)[known]
-            spread = float(np.ptp(matrix[index][known])) if known.any() else 0.0
+            gap = np.abs(matrix[index] - mean)[is_complete]
+            spread = float(np.ptp(matrix[index][is_complete])) if is_complete.any() else 0.0
             # the probability that all models agree by chance
-            chance = (2 * tolerance / spread) ** float(known.sum()) if spread > 2 * tolerance else 1.0
-            if known.sum() >= _MODELS_OF_SUMMARY and chance < _CHANCE and np.all(gap <= tolerance * (1 + 1e-6)):
+            chance = (2 * tolerance / spread) ** float(is_complete.sum()) if spread > 2 * tolerance else 1.0
+            if is_complete.sum() >= _MODELS_OF_SUMMARY and chance < _CHANCE and np.all(gap <= tolerance * (1 + 1e-6)):
                 raise ArgumentError(
                     f"leaderboard_of_means(): column {name!r} is the {noun} of the other columns, not a scenario. "
                     f"Exclude it: columns=[…], or means.drop({name!r})."
@@ -403,9 +403,9 @@ def _rounding(values: Floats) -> float:
     >>> print(f"{_rounding(np.array([0.25, 0.5])):.3f} {_rounding(np.array([0.1234567])):.0e}")
     0.010 1e-07
     """
-    known = values[~np.isnan(values)]
+    numbers = values[~np.isnan(values)]
     for decimals in range(7):
-        if np.allclose(known, np.round(known, decimals), rtol=0.0, atol=1e-9):
+        if np.allclose(numbers, np.round(numbers, decimals), rtol=0.0, atol=1e-9):
             return float(10.0**-decimals)
     return 1e-7
 

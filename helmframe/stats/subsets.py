@@ -271,15 +271,15 @@ def _predicted(
     matrix: "_Matrix", model: str, own: pl.DataFrame, *, fraction: bool, population: str, ci: float
 ) -> dict[str, object]:
     """Return the row of a model's predicted full score."""
-    known = matrix.ids.with_row_index("position").join(
+    shared = matrix.ids.with_row_index("position").join(
         own.select("instance_id", "score"), on="instance_id", how="inner"
     )
-    if known.is_empty():
+    if shared.is_empty():
         raise NotComparableError(
             f"full_scores(): no instance of {matrix.scenario!r} that {model!r} ran is one of the earlier results'. Run "
             "plan.sample(n, like=results)."
         )
-    scored = known.filter(pl.col("score").is_not_null()).sort("position")
+    scored = shared.filter(pl.col("score").is_not_null()).sort("position")
     row: dict[str, object] = {
         "scenario": matrix.scenario, "metric": matrix.metric, "model": model, "population": population,
         "n": scored.height, "n_full": len(matrix.ids), "n_models": len(matrix.models),
@@ -287,10 +287,10 @@ def _predicted(
     if scored.is_empty():
         return {**row, "interval": "no interval: nothing was scored"}
     index, score = scored["position"].to_numpy().astype(np.int64), scored["score"].to_numpy()
-    others = np.array([name != model for name in matrix.models])
-    value = float(matrix.predictor(others).predict(index, score[None, :])[0])
+    is_earlier = np.array([name != model for name in matrix.models])
+    value = float(matrix.predictor(is_earlier).predict(index, score[None, :])[0])
     weight = matrix.weight[index]
-    requested = known["position"].to_numpy().astype(np.int64)
+    requested = shared["position"].to_numpy().astype(np.int64)
     if len(index) == len(matrix.ids):
         variance, label = 0.0, "all instances ran"
     else:
@@ -495,8 +495,8 @@ class _Matrix:
             return float("nan")
         if not fraction:
             return float(variance.mean())
-        known = self.sampling.drop_nulls("variance")["value"].to_numpy()
-        binomial = known * (1 - known)
+        sampled = self.sampling.drop_nulls("variance")["value"].to_numpy()
+        binomial = sampled * (1 - sampled)
         inside = min(max(value, 1 / (2 * len(self.ids))), 1 - 1 / (2 * len(self.ids)))
         return float(variance.sum() / max(binomial.sum(), 1e-12) * inside * (1 - inside))
 

@@ -221,8 +221,8 @@ def add_bounds(
         ends = bounded.select(*on, **{name: pl.col(column) for name, column in columns.items()})
         table = table.join(ends, on=on, how="left", nulls_equal=True, maintain_order="left")
         table = table.with_columns(pl.when(is_known).then(name).alias(name) for name in columns)
-    others = [name for name in table.columns if name not in BOUNDS]
-    return table.select(*others, *BOUNDS)
+    table_columns = [name for name in table.columns if name not in BOUNDS]
+    return table.select(*table_columns, *BOUNDS)
 
 
 def _binary_metrics(rows: Rows) -> list[str]:

@@ -671,11 +671,11 @@ def components_of(grid: Grid, ci: float, *, fraction: bool = False) -> list[Comp
 
 def _effect(values: Floats, subset: Sequence[int]) -> Floats:
     """Return an effect for each row of an array whose other axes are the facets, averaged over the other facets."""
-    others = tuple(axis + 1 for axis in range(values.ndim - 1) if axis not in subset)
-    effect = values.mean(axis=others, keepdims=True)
+    averaged = tuple(axis + 1 for axis in range(values.ndim - 1) if axis not in subset)
+    effect = values.mean(axis=averaged, keepdims=True)
     for axis in subset:
         effect = effect - effect.mean(axis=axis + 1, keepdims=True)
-    return np.asarray(effect * prod(values.shape[axis] for axis in others) ** 0.5)
+    return np.asarray(effect * prod(values.shape[axis] for axis in averaged) ** 0.5)
 
 
 def _mean_square(values: Floats, subset: Sequence[int]) -> float:
@@ -705,8 +705,8 @@ class _Noise:
             by_level = np.moveaxis(cells, axis + 1, 1).reshape(len(cells), n_levels, -1).sum(axis=2)
             added = _variance_of_sum(by_level.sum(axis=0)) - _variance_of_sum(by_level.ravel())
             # an effect is centred over the levels, so a level's part contains others' parts
-            own = 1 - 2 / n_levels if n_levels > 2 else 0.5
-            variances.append((max(added, 0.0) / own**2, n_levels - 1))
+            shrinkage = 1 - 2 / n_levels if n_levels > 2 else 0.5
+            variances.append((max(added, 0.0) / shrinkage**2, n_levels - 1))
         total, variance = float(parts.sum()), sum(value for value, _ in variances)
         if variance == 0:
             return cls(total, parts, float(len(parts)))
@@ -866,8 +866,8 @@ def _designs_table(components: Sequence[Component], grid: Grid) -> pl.DataFrame:
         fixed = present.copy()
         fixed[index] = np.inf
         rest = float(variance(fixed[None])[0])
-        own = (4 * target - rest) * present[index]
-        fixed[index] = np.ceil(own / (target - rest) - 1e-9) if rest < target and own > 0 else np.nan
+        needed = (4 * target - rest) * present[index]
+        fixed[index] = np.ceil(needed / (target - rest) - 1e-9) if rest < target and needed > 0 else np.nan
         rows.append((f"more: {axis}", fixed))
     rows.append(("cheapest", _cheapest(variance, present, target)))
     n_scores = float(np.prod(present))
@@ -894,18 +894,18 @@ def _cheapest(variance: Callable[[Floats], Floats], present: Floats, target: flo
     """Return the design with the fewest scores whose variance is at most the target; NaN if there is none."""
     if target <= 0:
         return present
-    others = len(present) - 1
-    most = min(100, int(_MOST_DESIGNS ** (1 / max(others, 1))))
+    n_axes = len(present) - 1
+    most = min(100, int(_MOST_DESIGNS ** (1 / max(n_axes, 1))))
     # all small numbers of levels, and some large ones
     steps = [*range(1, most // 2 + 1), *np.geomspace(most // 2 + 1, _MOST_LEVELS, most - most // 2).round()]
     counts = [np.unique([*steps, round(number)]).astype(np.float64) for number in present[1:]]
-    grid = np.stack(np.meshgrid(*counts, indexing="ij"), axis=-1).reshape(-1, others) if others else np.zeros((1, 0))
+    grid = np.stack(np.meshgrid(*counts, indexing="ij"), axis=-1).reshape(-1, n_axes) if n_axes else np.zeros((1, 0))
     designs = np.column_stack([np.full(len(grid), np.inf), grid])
     rest = variance(designs)
     designs[:, 0] = 1.0
-    own = variance(designs) - rest
+    of_instances = variance(designs) - rest
     with np.errstate(divide="ignore", invalid="ignore"):
-        designs[:, 0] = np.where(rest < target, np.maximum(np.ceil(own / (target - rest) - 1e-9), 2.0), np.nan)
+        designs[:, 0] = np.where(rest < target, np.maximum(np.ceil(of_instances / (target - rest) - 1e-9), 2.0), np.nan)
     total = designs.prod(axis=1)
     if np.isnan(total).all():
         return np.full(len(present), np.nan)

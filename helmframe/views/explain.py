@@ -206,8 +206,8 @@ def _count_requests(
     fitted, prefixes = fit_requests(first, heads, task, model, fingerprint)
     _count_fitted(totals, fitted, prefixes, cached)
     for turn in later:
-        known = generate(fitted, prefixes, model, cached, fingerprint, send=False)
-        fitted, prefixes = fit_next_turn(turn, heads, task, model, fingerprint, earlier=fitted, completions=known)
+        completions = generate(fitted, prefixes, model, cached, fingerprint, send=False)
+        fitted, prefixes = fit_next_turn(turn, heads, task, model, fingerprint, earlier=fitted, completions=completions)
         _count_fitted(totals, fitted, prefixes, cached)
         unknown = turn.height * task.outputs - fitted.height
         _add(totals, distinct=unknown, unknown=unknown)

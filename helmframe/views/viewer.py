@@ -205,8 +205,8 @@ class Viewer:
         for name in names:
             rows += [{"run": name, **row} for row in self._table({"run": name}, "main_scores", _original_scores)]
         differences, problems = [], []
-        first, *others = names
-        for name in others:
+        first, *rivals = names
+        for name in rivals:
             try:
                 table = compare_results(
                     opened[name].results,

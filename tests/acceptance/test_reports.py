@@ -1,10 +1,8 @@
 """Reports: hostile texts are text, everybody can read them, nothing is fetched, nothing is large."""
 
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,16 +14,6 @@ from tests.browser.reports import hostile_results
 
 MOST_MB = 3
 IN_TABLE, IN_REPR = 500, 2_000  # characters of a text that are shown
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

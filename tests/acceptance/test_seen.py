@@ -7,7 +7,6 @@ answers, are in test_viewer.py.
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -42,16 +41,6 @@ CUT = """() => {
     return style.overflowX === "hidden" && each.offsetWidth && each.scrollWidth > each.clientWidth + 1;
   }).map((each) => each.textContent.trim().slice(0, 60));
 }"""
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

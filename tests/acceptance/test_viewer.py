@@ -5,7 +5,6 @@ The limit on opening is on the best of three attempts: seconds grow on a machine
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -73,16 +72,6 @@ def million(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder.write_manifest(results.manifest)
     assert isinstance(folder.path, Path)
     return folder.path
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 def opened_in(server: ViewerServer, page: Any, route: str, ready: str) -> None:

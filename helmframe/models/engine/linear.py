@@ -31,7 +31,7 @@ class Timed:
     layers: int
 
 
-def prepack(model: Any, known: Sequence[Timed] = ()) -> list[Timed]:
+def prepack(model: Any, saved: Sequence[Timed] = ()) -> list[Timed]:
     """Replace linear layers of the model by prepacked layers, for shapes that are faster on this machine.
 
     The weights of a replaced layer exist only as a packed copy, unless another layer shares them. So code that reads or
@@ -41,7 +41,7 @@ def prepack(model: Any, known: Sequence[Timed] = ()) -> list[Timed]:
 
     Args:
         model: The model.
-        known: The timings of the same model on the same machine by an earlier call, whose checks are not repeated.
+        saved: The timings of the same model on the same machine by an earlier call, whose checks are not repeated.
 
     Returns:
         The timings by shape.
@@ -55,13 +55,13 @@ def prepack(model: Any, known: Sequence[Timed] = ()) -> list[Timed]:
         for name, layer in parent.named_children():
             if type(layer) is torch.nn.Linear and layer.weight.dtype == torch.float32:
                 shapes.setdefault((layer.in_features, layer.out_features), []).append(_Site(parent, name))
-    if known and {(timing.inputs, timing.outputs): timing.layers for timing in known} == {
+    if saved and {(timing.inputs, timing.outputs): timing.layers for timing in saved} == {
         shape: len(sites) for shape, sites in shapes.items()
     }:
-        for timing in known:
+        for timing in saved:
             for site in shapes[timing.inputs, timing.outputs] if timing.gain > GAIN else ():
                 site.replace()
-        return [*known]
+        return [*saved]
     before = _trial_logits(model) if shapes else None
     if before is None:
         return []

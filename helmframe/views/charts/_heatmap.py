@@ -71,10 +71,10 @@ def heatmap(
     """
     import altair as alt
 
-    others = [name for name in axes_of(frame) if name not in (x, y)]
+    panel_axes = [name for name in axes_of(frame) if name not in (x, y)]
     if facet is not None:
-        others = [facet, *(["perturbation"] if "perturbation" in others and facet != "perturbation" else [])]
-    grouped = [x, y, *others] if is_scores(frame) else None
+        panel_axes = [facet, *(["perturbation"] if "perturbation" in panel_axes and facet != "perturbation" else [])]
+    grouped = [x, y, *panel_axes] if is_scores(frame) else None
     table = stats_of(frame, metrics, by=grouped, pool=grouped is not None and facet is not None)
     for name in (x, y, *([facet] if facet is not None else [])):
         if name not in table.columns:
@@ -82,12 +82,12 @@ def heatmap(
     name = metric or next(iter(table["metric"]), "score")
     if not table.is_empty():
         table = stats_of(table, metrics, metric=name)
-    if "perturbation" in others and facet != "perturbation":
+    if "perturbation" in panel_axes and facet != "perturbation":
         table = table.filter(pl.col("perturbation") == ORIGINAL)
     if table.is_empty():
         return empty_chart(NO_SCORES, mode, axis_title(name, metrics))
     table, orders, panels, notes = _prepared(
-        table, x, y, [column for column in others if column != "perturbation" or facet == column]
+        table, x, y, [column for column in panel_axes if column != "perturbation" or facet == column]
     )
     if sort is not None:
         orders = tuple(

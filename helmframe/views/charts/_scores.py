@@ -123,9 +123,9 @@ def _named(metrics: Sequence[str]) -> str:
 def _of_one_unit(table: pl.DataFrame, metrics: Metrics | None) -> tuple[pl.DataFrame, list[str]]:
     units = {name: unit_of(name, metrics) for name in table["metric"].unique(maintain_order=True)}
     first = next(iter(units.values()))
-    others = [name for name, unit in units.items() if unit != first]
-    note = [f"not shown (different unit): {', '.join(others)}"] if others else []
-    return table.filter(~pl.col("metric").is_in(others)), note
+    hidden = [name for name, unit in units.items() if unit != first]
+    note = [f"not shown (different unit): {', '.join(hidden)}"] if hidden else []
+    return table.filter(~pl.col("metric").is_in(hidden)), note
 
 
 def _scale(data: pl.DataFrame, unit: str) -> "alt.Scale":

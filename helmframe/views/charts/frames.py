@@ -194,9 +194,9 @@ def pooled_notes(frame: Frame, by: Sequence[str] | None) -> list[str]:
         return [f"mean over {text}" for text in texts.to_list() if text]
     if by is None or not is_scores(frame):
         return []
-    others = [name for name in axes_of(frame) if name not in by]
-    counts = frame.lazy().select(pl.col(name).n_unique() for name in others).collect().row(0) if others else ()
-    pooled = [f"{count:,} {name}s" for name, count in zip(others, counts, strict=True) if count > 1]
+    averaged = [name for name in axes_of(frame) if name not in by]
+    counts = frame.lazy().select(pl.col(name).n_unique() for name in averaged).collect().row(0) if averaged else ()
+    pooled = [f"{count:,} {name}s" for name, count in zip(averaged, counts, strict=True) if count > 1]
     return [f"mean over {', '.join(pooled)}"] if pooled else []
 
 
