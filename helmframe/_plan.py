@@ -469,7 +469,7 @@ class Plan:
 
         Raises:
             ArgumentError: `n` or `tokens` is invalid, the corpus has another format, or no text in this column.
-            SourceError: The corpus can't be read.
+            SourceError: The corpus is missing or damaged.
         """
         return corpus_overlap([self._spec], corpus, n, text=text, tokens=tokens)
 
@@ -721,7 +721,7 @@ def scenario(
         SpecError: The spec file is invalid.
         ArgumentError: `source` has another type, or a column is missing or has an unsupported type. The message lists
             near columns.
-        SourceError: The file of rows can't be read.
+        SourceError: The file of rows is missing or damaged.
     """
     columns: dict[str, Any] = {
         "input": input, "references": references, "choices": choices, "answer": answer, "turns": turns, "id": id,

@@ -14,11 +14,11 @@ HelmframeError
 ├── AnswerError             (TypeError)        a model returned completions of the wrong type or number
 ├── ImageError              (ValueError)       an image is damaged, too large, or has an unsupported format
 ├── NotComparableError      (ValueError)       two results differ in more than the compared axis
-├── SourceError             (OSError)          a scenario's rows can't be read; the message names the address
+├── SourceError             (OSError)          an error in reading a scenario's rows; the message names the address
 │   ├── SourceMissingError  (FileNotFoundError)
 │   ├── SourceDeniedError   (PermissionError)
 │   └── SourceBrokenError                      the file is unreadable, truncated, or doesn't match the spec
-├── StoreError              (OSError)          the store can't be read or written
+├── StoreError              (OSError)          an error in reading or writing the store
 ├── SandboxError            (RuntimeError)     programs can't run in a sandbox here, or are not allowed to
 └── GroupedError            (ExceptionGroup)   concurrent tasks of a run failed with different errors
 
@@ -305,7 +305,7 @@ class NotComparableError(HelmframeError, ValueError):
 
 
 class SourceError(HelmframeError, OSError):
-    """An error for rows of a scenario that can't be read; the message names the address."""
+    """An error in reading the rows of a scenario; the message names the address."""
 
 
 class SourceMissingError(SourceError, FileNotFoundError):
@@ -321,7 +321,7 @@ class SourceBrokenError(SourceError):
 
 
 class StoreError(HelmframeError, OSError):
-    """An error for a store that can't be read or written."""
+    """An error in reading or writing the store."""
 
 
 class SandboxError(HelmframeError, RuntimeError):
