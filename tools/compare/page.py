@@ -188,6 +188,10 @@ class Line:
         return ours.low <= theirs.high and theirs.low <= ours.high
 
 
+# Fewer repeats than this, or more cores in use by other processes, make figures preliminary.
+_REPEATS, _BUSY = 3, 0.2
+
+
 def write_page(measurements: Path, docs: Path) -> None:
     """Write benchmarks.md and the charts into the folder of the documentation."""
     table = pl.read_parquet(measurements)
@@ -210,6 +214,7 @@ def build_page(table: pl.DataFrame) -> str:
             "Cells have the median, and the minimum and maximum in parentheses. × is the ratio to helmframe: above 1,"
             " helmframe is better; below 1, the other tool is better."
         ),
+        *_warning(table),
         _picture(lines),
         "## Machine and versions",
         *_machine(table),
@@ -323,6 +328,20 @@ def _picture(lines: Sequence[Line]) -> str:
     )
 
 
+def _warning(table: pl.DataFrame) -> Iterator[str]:
+    """Yield a warning if the figures are of a busy machine, or of fewer than three repeats."""
+    timed = table.filter(pl.col("value").is_not_null(), figure="wall_s")
+    repeats = timed.group_by("case").agg(pl.col("repeat").max())["repeat"].to_list()
+    loads = sorted(timed["other_load"].to_list())
+    reasons = []
+    if min(repeats, default=_REPEATS) < _REPEATS:
+        reasons.append(f"Some cases ran fewer than {_REPEATS} times.")
+    if loads and loads[len(loads) // 2] >= _BUSY:
+        reasons.append(f"Other processes used {loads[len(loads) // 2]:.1f} cores.")
+    if reasons:
+        yield f"**These figures are preliminary.** {' '.join(reasons)} Don't draw conclusions from small differences."
+
+
 def _machine(table: pl.DataFrame) -> Iterator[str]:
     sittings = table.filter(pl.col("value").is_not_null()).group_by("sitting", maintain_order=True)
     rows = []
@@ -344,7 +363,7 @@ def _machine(table: pl.DataFrame) -> Iterator[str]:
         )
     heads = ["sitting", "cases", "CPU", "cores", "memory", "system", "repeats", "cores in use by others"]
     yield _markdown(heads, rows)
-    if any(float(row[-1]) >= 0.2 for row in rows):
+    if any(float(row[-1]) >= _BUSY for row in rows):
         yield (
             "The last column is the median number of cores that other processes used during a case. Above 0.2, times"
             " are longer than on an idle machine, and the spread is wider."
