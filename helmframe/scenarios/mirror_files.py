@@ -13,7 +13,7 @@ from uuid import uuid4
 from helmframe._core.specs import ScenarioSpec
 from helmframe.config import S3Options, s3_options
 from helmframe.errors import HelmframeError, SourceBrokenError, SourceError
-from helmframe.scenarios.sources import execute_one, read_guarded
+from helmframe.scenarios.sources import execute_one, query_one, read_guarded
 from helmframe.scenarios.sql import identifier
 from helmframe.store import Address, address_of, below, listing
 from helmframe.store.files import read
@@ -71,7 +71,7 @@ def write_canonical(
     rows = "rows" if select is None else "made"
     types = run(lambda: dict(connection.execute(f"SELECT column_name, column_type FROM (DESCRIBE {rows})").fetchall()))
     columns = _columns(spec, types, values, source)
-    reader = run(lambda: execute_one(connection, f"SELECT {columns} FROM {rows}").to_arrow_reader(_BATCH))
+    reader = run(lambda: query_one(connection, f"SELECT {columns} FROM {rows}").to_arrow_reader(_BATCH))
     indexed = "row_index" not in types
     schema = reader.schema.append(pa.field("row_index", pa.int64())) if indexed else reader.schema
     written = 0

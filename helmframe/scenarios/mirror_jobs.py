@@ -46,7 +46,7 @@ from helmframe.scenarios.raw import (
     unpack,
 )
 from helmframe.scenarios.remote import pin_revision
-from helmframe.scenarios.sources import Source, SourceFile, connect, execute_one, read_guarded
+from helmframe.scenarios.sources import Source, SourceFile, connect, execute_one, query_one, read_guarded
 from helmframe.scenarios.sql import identifier, text_list, text_literal
 
 HUB = "hub"
@@ -603,7 +603,7 @@ def _keys(spec: ScenarioSpec, draw: Draw, connection: Any, sources: Sequence[Row
 
 
 def _table(connection: Any, sql: str) -> Any:
-    return execute_one(connection, sql).to_arrow_table()
+    return query_one(connection, sql).to_arrow_table()
 
 
 def _select(

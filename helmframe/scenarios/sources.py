@@ -308,6 +308,12 @@ def execute_one(connection: "duckdb.DuckDBPyConnection", sql: str) -> "duckdb.Du
     return connection.execute(sql)
 
 
+def query_one(connection: "duckdb.DuckDBPyConnection", sql: str) -> "duckdb.DuckDBPyRelation":
+    """Return the rows of one query with parts of a spec, which become Arrow without a copy; several raise."""
+    check_statement(connection, sql)
+    return connection.sql(sql)
+
+
 def check_statement(connection: "duckdb.DuckDBPyConnection", sql: str) -> None:
     """Raise if a text with parts of a spec isn't one statement without parameters.
 
