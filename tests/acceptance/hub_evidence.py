@@ -105,6 +105,7 @@ NOTED: dict[str, tuple[str, str, str, str]] = {
     "hotpotqa/hotpot_qa": (CATALOGUE, "distractor fullwiki", "train validation", "context answer question"),
     "nyu-mll/blimp": (CATALOGUE, "adjunct_island", "train", "linguistics_term sentence_bad sentence_good"),
     "rajpurkar/squad": (CATALOGUE, "plain_text", "train validation", "answers context question title"),
+    "cambridgeltl/xcopa": (CATALOGUE, "", "validation test", "premise choice1 choice2 question label idx changed"),
     "stanfordnlp/coqa": (CATALOGUE, "", "train validation", "answers questions source story"),
     "stanfordnlp/imdb": (CATALOGUE, "plain_text", "train test", "text label"),
     "truthfulqa/truthful_qa": (
