@@ -87,7 +87,7 @@ def plans_of(
     defaults: dict[str, ArgumentValue] = (
         {} if max_eval_instances is None else {"max_eval_instances": max_eval_instances}
     )
-    index = scenario_index()
+    index = scenario_index({entry.name for entry in entries})
     for entry in entries:
         if (priority is not None and entry.priority > priority) or not (named or _leaves_model_open(entry)):
             continue
@@ -278,7 +278,8 @@ def entry(text: str, model: Any = None, **expanders: Unpack[Expanders]) -> Plan 
         UnknownNameError: The scenario or an argument is unknown. The message lists near names.
         ArgumentError: The text isn't an entry, or a value is invalid.
     """
-    drafts = drafts_of(parse_entry(text), scenario_index(), defaults=cast("dict[str, ArgumentValue]", expanders))
+    parsed = parse_entry(text)
+    drafts = drafts_of(parsed, scenario_index([parsed.name]), defaults=cast("dict[str, ArgumentValue]", expanders))
     plans = [draft.plan() for draft in drafts]
     if model is not None:
         plans = [plan if spec_of(plan).models else plan.generate(model) for plan in plans]
