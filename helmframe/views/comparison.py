@@ -49,6 +49,7 @@ def comparison_html(table: pl.DataFrame) -> str:
     return html_table(heads, rows) + notes
 
 
+@view("Comparison.markdown")
 def comparison_markdown(table: pl.DataFrame) -> str:
     """Return a comparison as a Markdown table with a list of notes, escaped."""
     heads, rows = comparison_cells(table)
@@ -257,6 +258,7 @@ def gate_html(gate: Gate) -> str:
     return f"<div><b>{escape(_headline(gate))}</b></div>{html_table(*_gate_cells(gate))}"
 
 
+@view("Gate.markdown")
 def gate_markdown(gate: Gate) -> str:
     """Return a gate's verdict and rows as Markdown, for a comment on a pull request."""
     return f"**{_headline(gate)}**\n\n{markdown_table(*_gate_cells(gate))}"

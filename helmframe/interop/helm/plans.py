@@ -100,7 +100,7 @@ def plans_of(
             # the product of several parameters would run more than the entries do, so entries are merged over one only;
             # a parameter that isn't the subset selects the examples of the whole plan
             merges = len(adapted.where) == 1 and adapted.where[0][0] in adapted.spec.subsets
-            key = replace(adapted, where=()) if merges else adapted
+            key = replace(adapted, where=((adapted.where[0][0], None),)) if merges else adapted
             drafts.setdefault(key, []).append((adapted, entry))
     return [plan for same in drafts.values() for plan in _plans(same, skipped)]
 
