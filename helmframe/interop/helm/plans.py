@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, TypedDict, Unpack, cast
 
 from helmframe._core.safe_text import get_logger
-from helmframe._core.specs import ScenarioSpec, frozen
+from helmframe._core.specs import ScenarioSpec, Value, frozen
 from helmframe._plan import Plan, spec_of
 from helmframe._suite import Suite
 from helmframe.adapters.format_instructions import AFTER, BEFORE, FOLLOW
@@ -217,8 +217,10 @@ def groups_of(entry: Entry, draft: Draft) -> list[str]:
 def _over_subsets(same: Sequence[Draft]) -> Draft:
     if len(same) == 1:
         return same[0]
-    values = dict.fromkeys(value for draft in same for _, value in draft.where)
-    where = [(key, tuple(values) if len(values) > 1 else next(iter(values))) for key, _ in same[0].where]
+    values: dict[str, dict[Value, None]] = {}
+    for name, value in (pair for draft in same for pair in draft.where):
+        values.setdefault(name, {})[value] = None
+    where = [(name, tuple(column) if len(column) > 1 else next(iter(column))) for name, column in values.items()]
     return replace(same[0], where=tuple(where))
 
 
