@@ -5,6 +5,7 @@ Exit codes of gate: 0 pass, 1 fail, 2 error, 3 undecided.
 
 import argparse
 import json
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ from helmframe.errors import ArgumentError
 if TYPE_CHECKING:
     from helmframe.stats.gate import Gate
 
-_TEXT, _MARKDOWN = partial(render, name="text"), partial(render, name="markdown")
+_FORMATS: dict[str, Callable[[Any], str]] = {name: partial(render, name=name) for name in ("text", "markdown")}
 
 _SCORE = """\
 example:
@@ -63,7 +64,7 @@ def comparison_json(table: pl.DataFrame) -> str:
     return json.dumps({"rows": table.to_dicts()}, ensure_ascii=False, indent=2, allow_nan=False)
 
 
-_COMPARE_FORMATS = {"text": _TEXT, "markdown": _MARKDOWN, "json": comparison_json}
+_COMPARE_FORMATS = {**_FORMATS, "json": comparison_json}
 
 
 _COMPARE = """\
@@ -130,7 +131,7 @@ def gate_json(gate: "Gate") -> str:
     return json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False)
 
 
-_GATE_FORMATS = {"text": _TEXT, "markdown": _MARKDOWN, "json": gate_json}
+_GATE_FORMATS = {**_FORMATS, "json": gate_json}
 
 
 # The options that errors of `Results.gate` may name.

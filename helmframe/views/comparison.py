@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from helmframe._core.registry import view
-from helmframe._core.safe_text import display_labels, show_invisible
+from helmframe._core.safe_text import display_labels, show_invisible, text_table
 from helmframe.views.display import (
     MARKS,
     MOST_ROWS,
@@ -17,7 +17,6 @@ from helmframe.views.display import (
     markdown_table,
     number,
     spread,
-    text_table,
 )
 
 if TYPE_CHECKING:

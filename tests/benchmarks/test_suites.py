@@ -13,7 +13,7 @@ from typing import TypeVar
 import pytest
 
 import helmframe as hf
-from helmframe.interop.helm import EntryState, plans_of, read_conf
+from helmframe.interop.helm import EntryState, parse_entry, plans_of, read_conf
 from tests.acceptance.figures import shown
 
 T = TypeVar("T")
@@ -111,7 +111,11 @@ def test_a_suite_waits_about_as_long_as_its_slowest_plan(shared: Path, monkeypat
         time.sleep(WAIT)
         return "A"
 
-    suite = hf.suite(*map(hf.entry, TOGETHER)).sample(N, order="helm").generate(hf.model(waits, name="waits"))
+    suite = (
+        hf.suite(*plans_of([parse_entry(text) for text in TOGETHER]))
+        .sample(N, order="helm")
+        .generate(hf.model(waits, name="waits"))
+    )
     single = [timed(partial(plan.score, fresh=True))[2] for plan in suite.plans]
     _, _, wall = timed(partial(suite.score, fresh=True))
     figure = f"{wall:.1f}, {wall / max(single):.1f} × the slowest of single runs, {wall / sum(single):.2f} of their sum"
