@@ -331,25 +331,33 @@ def redacted(text: str) -> str:
     >>> redacted("no response from https://me:canary@example.org/v1?api_key=canary&n=1")
     'no response from https://***@example.org/v1?api_key=***&n=1'
     """
-    pattern = _secrets_pattern(secret_texts())
-    text = text if pattern is None else pattern.sub("***", text)
-    if "://" in text:
-        text = _QUERY_KEY.sub(r"\1***", _USERINFO.sub("***@", text))
-    return _CREDENTIAL_VALUE.sub("***", text)
+    return _redacted(text, _secrets_pattern(secret_texts()))
 
 
 def redacted_values(value: Any) -> Any:
     """Return JSON values with every credential in their texts replaced, keys of mappings included."""
+    # once: the environment is read for it
+    return _redacted_values(value, _secrets_pattern(secret_texts()))
+
+
+def _redacted_values(value: Any, secrets: re.Pattern[str] | None) -> Any:
     if isinstance(value, str):
-        return redacted(value)
+        return _redacted(value, secrets)
     if isinstance(value, dict):
-        return {redacted_values(key): redacted_values(inner) for key, inner in value.items()}
+        return {_redacted_values(key, secrets): _redacted_values(inner, secrets) for key, inner in value.items()}
     if isinstance(value, list):
-        return [redacted_values(inner) for inner in value]
+        return [_redacted_values(inner, secrets) for inner in value]
     if isinstance(value, tuple):
-        inner_values = map(redacted_values, value)
+        inner_values = (_redacted_values(inner, secrets) for inner in value)
         return value._make(inner_values) if hasattr(value, "_make") else tuple(inner_values)
     return value
+
+
+def _redacted(text: str, secrets: re.Pattern[str] | None) -> str:
+    text = text if secrets is None else secrets.sub("***", text)
+    if "://" in text:
+        text = _QUERY_KEY.sub(r"\1***", _USERINFO.sub("***@", text))
+    return _CREDENTIAL_VALUE.sub("***", text)
 
 
 def without_echo(text: str) -> str:

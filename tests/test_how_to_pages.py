@@ -26,9 +26,9 @@ import yaml
 from botocore.exceptions import BotoCoreError
 
 import helmframe as hf
+from helmframe._core.safe_text import text_table
 from helmframe.cli.app import main
 from helmframe.results import Results
-from helmframe.views.display import text_table
 from tests.demo import ROOT
 from tests.models.batch_server import serving_batches
 from tests.models.openai_server import Asked, Reply, serving

@@ -8,7 +8,7 @@ It may also be the body of a server's response, whose size is unknown before it 
 import logging
 import traceback
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -16,8 +16,8 @@ from typing import Any
 from helmframe.errors import ArgumentError, HelmframeError, shorten, show_invisible
 
 __all__ = [
-    "display_labels", "error_message", "error_text", "get_logger", "has_traceback", "readable_records", "safe_repr",
-    "show_invisible", "traceback_text", "type_name", "valid_unicode",
+    "display_labels", "error_message", "error_text", "get_logger", "has_traceback", "number_columns",
+    "readable_records", "safe_repr", "show_invisible", "text_table", "traceback_text", "type_name", "valid_unicode",
 ]  # fmt: skip
 
 # The time limit of a search in seconds, and the longest pattern.
@@ -115,6 +115,34 @@ def display_labels(texts: Iterable[str], longest: int = 80) -> dict[str, str]:
         numbered = (f"{short} ({number})" for number in range(2, len(shown) + 3))
         shown[text] = short if short not in taken else next(label for label in numbered if label not in taken)
     return shown
+
+
+def text_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table aligned with spaces, numbers to the right, without line breaks or control characters in cells.
+
+    >>> print(text_table(["model", "n"], [["echo", "7"], ["oracle", "10"]]))
+    model    n
+    echo     7
+    oracle  10
+    """
+    heads, *rows = [[show_invisible(cell).replace("\n", " ") for cell in row] for row in (heads, *rows)]
+    columns = list(zip(heads, *rows, strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    right = number_columns(heads, rows)
+    lines = []
+    for row in (heads, *rows):
+        cells = [cell.rjust(w) if r else cell.ljust(w) for cell, w, r in zip(row, widths, right, strict=True)]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def number_columns(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[bool]:
+    """Return whether each column has numbers."""
+    return [
+        any(row[index] for row in rows)
+        and all(row[index][:1].isdigit() or row[index][:1] in "-+−" for row in rows if row[index])
+        for index in range(len(heads))
+    ]
 
 
 class ReplyError(HelmframeError, OSError):

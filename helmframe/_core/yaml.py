@@ -144,7 +144,7 @@ def parse_yaml(
         loader.tag_functions = tags or {}
         try:
             node = loader.get_single_node()
-            if "*" in text:
+            if "&" in text and "*" in text:
                 _check_aliases(node)
             return None if node is None else loader.construct_document(node)
         finally:

@@ -45,7 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     suite ...
     0
     """
-    arguments = _parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    # the parsers of other commands would import their modules
+    arguments = _parser(words[:1] if words and words[0] in COMMANDS else None).parse_args(argv)
     verbose = getattr(arguments, "verbose", False)
     if verbose:
         logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
@@ -89,7 +91,8 @@ def _error_status(arguments: argparse.Namespace) -> int:
     return int(getattr(arguments, "error_status", FAILED))
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(names: Sequence[str] | None = None) -> argparse.ArgumentParser:
+    """Return the parser of these commands; by default of all."""
     parser = CommandParser(
         prog="helmframe",
         usage="helmframe [options] COMMAND ...",
@@ -98,7 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"helmframe {helmframe.__version__}")
     subparsers = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", prog="helmframe")
-    commands = {name: COMMANDS[name] for name in COMMANDS}
+    commands = {name: COMMANDS[name] for name in names or COMMANDS}
     for name, command in sorted(commands.items(), key=lambda pair: (pair[1].order, pair[0])):
         command.function(subparsers.add_parser(name, help=command.help, description=f"{command.help}."))
     return parser

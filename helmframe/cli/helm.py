@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from helmframe._core.yaml import read_yaml, specs_root
+from helmframe._run import load_results
 from helmframe._suite import suite_names
 from helmframe.cli.command import add_results, add_verbose, command, print_status, print_text
 from helmframe.cli.store import size_text
@@ -19,7 +20,6 @@ from helmframe.errors import ArgumentError, HelmframeError, SpecError, UnknownNa
 from helmframe.interop.helm import entry_states, read_conf
 from helmframe.interop.helm.scenario_lookup import find_scenario as find_entry_scenario
 from helmframe.interop.helm.scenario_lookup import scenario_index
-from helmframe.results import Results
 from helmframe.scenarios.catalogue import find_scenario, status
 from helmframe.scenarios.downloads import Progress
 from helmframe.scenarios.mirror import Failure, Outcome, mirror_all
@@ -272,4 +272,4 @@ def _time_left(progress: Progress, seconds: float) -> str:
 
 
 def _export(arguments: argparse.Namespace) -> None:
-    print_text(Results.load(arguments.results).to_helm(arguments.to))
+    print_text(load_results(arguments.results).to_helm(arguments.to))

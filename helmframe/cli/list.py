@@ -4,18 +4,17 @@ import argparse
 import inspect
 import shutil
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from helmframe._core.safe_text import text_table
 from helmframe._core.yaml import read_yaml, specs_root
+from helmframe._run import load_results
 from helmframe._suite import suite_names
 from helmframe.cli.command import add_allow_substitution, add_verbose, command, print_text
-from helmframe.cli.helm import list_helm_entries
 from helmframe.metrics.protocol import METRICS
 from helmframe.perturbations.registry import PERTURBATIONS
-from helmframe.results import Results
-from helmframe.scenarios.catalogue import find_scenario, scenario_names, status
-from helmframe.views.display import text_table
+from helmframe.scenarios.catalogue import all_scenarios, find_scenario, scenario_names, status
 
 _LIST = """\
 examples:
@@ -58,10 +57,12 @@ def add_show(parser: argparse.ArgumentParser) -> None:
 
 def _list(arguments: argparse.Namespace) -> None:
     if arguments.kind == "helm-entries":
+        from helmframe.cli.helm import list_helm_entries
+
         list_helm_entries(arguments.conf_paths, allow_substitution=arguments.allow_substitution)
         return
     tables = {
-        "scenarios": (["scenario", "rows", "main metric", "description"], map(_scenario, scenario_names())),
+        "scenarios": (["scenario", "rows", "main metric", "description"], _scenarios()),
         "suites": (["suite", "description"], map(_suite, suite_names())),
         "perturbations": (["perturbation", "arguments", "description"], map(_perturbation, PERTURBATIONS)),
         "metrics": (["metric", "level", "description"], map(_metric, METRICS)),
@@ -70,10 +71,10 @@ def _list(arguments: argparse.Namespace) -> None:
     print_text("\n\n".join(_narrow(heads, list(rows)) for heads, rows in chosen.values()))
 
 
-def _scenario(name: str) -> list[str]:
-    spec = find_scenario(name)
-    main = spec.main.metric.partition("(")[0]
-    return [name, status(spec), main if len(main) <= 22 else f"{main[:21]}…", spec.description]
+def _scenarios() -> Iterator[list[str]]:
+    for name, spec in zip(scenario_names(), all_scenarios(), strict=True):
+        main = spec.main.metric.partition("(")[0]
+        yield [name, status(spec), main if len(main) <= 22 else f"{main[:21]}…", spec.description]
 
 
 def _suite(name: str) -> list[str]:
@@ -103,7 +104,7 @@ def _narrow(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _show(arguments: argparse.Namespace) -> None:
     if "://" in arguments.target or Path(arguments.target).is_dir():
-        print_text(Results.load(arguments.target))
+        print_text(load_results(arguments.target))
     elif arguments.target in suite_names() and arguments.target not in scenario_names():
         print_text((specs_root() / "suites" / f"{arguments.target}.yaml").read_text(encoding="utf-8").rstrip())
     else:

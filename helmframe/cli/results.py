@@ -5,10 +5,14 @@ Exit codes of gate: 0 pass, 1 fail, 2 error, 3 undecided.
 
 import argparse
 import json
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from helmframe._core.registry import render
+from helmframe._run import load_results
 from helmframe.cli.command import (
     add_output,
     add_results,
@@ -20,9 +24,11 @@ from helmframe.cli.command import (
     write_output,
 )
 from helmframe.errors import ArgumentError
-from helmframe.results import Results, compare_results, load_results
-from helmframe.stats.gate import Gate
-from helmframe.views.comparison import comparison_markdown, comparison_text, gate_markdown, gate_text
+
+if TYPE_CHECKING:
+    from helmframe.stats.gate import Gate
+
+_FORMATS: dict[str, Callable[[Any], str]] = {name: partial(render, name=name) for name in ("text", "markdown")}
 
 _SCORE = """\
 example:
@@ -47,7 +53,7 @@ def add_score(parser: argparse.ArgumentParser) -> None:
 
 
 def _score(arguments: argparse.Namespace) -> None:
-    results = Results.load(arguments.results).rescore(*arguments.metrics)
+    results = load_results(arguments.results).rescore(*arguments.metrics)
     print_text(results)
     if arguments.output_path:
         print_status(f"wrote {results.to_parquet(arguments.output_path)}")
@@ -58,7 +64,7 @@ def comparison_json(table: pl.DataFrame) -> str:
     return json.dumps({"rows": table.to_dicts()}, ensure_ascii=False, indent=2, allow_nan=False)
 
 
-_COMPARE_FORMATS = {"text": comparison_text, "markdown": comparison_markdown, "json": comparison_json}
+_COMPARE_FORMATS = {**_FORMATS, "json": comparison_json}
 
 
 _COMPARE = """\
@@ -88,6 +94,8 @@ def _compare(arguments: argparse.Namespace) -> None:
 
 
 def _table(arguments: argparse.Namespace) -> pl.DataFrame:
+    from helmframe.results import Results, compare_results, load_results
+
     worst = int(arguments.worst) if str(arguments.worst).isdecimal() else arguments.worst
     options: dict[str, Any] = {
         "metrics": arguments.metrics,
@@ -117,13 +125,13 @@ _AXIS = (
 )
 
 
-def gate_json(gate: Gate) -> str:
+def gate_json(gate: "Gate") -> str:
     """Return verdict, criterion and all numbers as JSON: `rows`, with the columns of `helmframe.stats.gate`."""
     value = {"verdict": gate.verdict, "criterion": gate.criterion, "rows": gate.table.to_dicts()}
     return json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False)
 
 
-_GATE_FORMATS = {"text": gate_text, "markdown": gate_markdown, "json": gate_json}
+_GATE_FORMATS = {**_FORMATS, "json": gate_json}
 
 
 # The options that errors of `Results.gate` may name.
@@ -195,7 +203,9 @@ def _gate(arguments: argparse.Namespace) -> int:
     return write_output(arguments, lambda: _verdict(arguments), _GATE_FORMATS).exit_code
 
 
-def _verdict(arguments: argparse.Namespace) -> Gate:
+def _verdict(arguments: argparse.Namespace) -> "Gate":
+    from helmframe.results import Results, load_results
+
     results = load_results(arguments.results)
     assert isinstance(results, Results)  # as every reader returns
     with option_names("gate", _GATE_OPTIONS):

@@ -14,6 +14,7 @@ from helmframe._core.yaml import read_yaml
 from helmframe._pipeline import suite_tasks
 from helmframe._plan import Plan, scenario, spec_of
 from helmframe._plan_yaml import foreign_effects, refuse_effects
+from helmframe._run import load_results
 from helmframe._suite import Suite, map_plans, suite_content, suite_names, suite_of, suite_path
 from helmframe.cli.command import add_allow_substitution, add_verbose, command, print_status, print_text
 from helmframe.config import read_key
@@ -26,10 +27,8 @@ from helmframe.interop.helm import Entry, EntryState, parse_entry, plans_of, rea
 from helmframe.interop.suites import suite
 from helmframe.models.budget import Price, read_prices
 from helmframe.models.protocol import host_of, is_local_name
-from helmframe.results import Results
 from helmframe.scenarios.catalogue import has_task_source, scenario_names
 from helmframe.scenarios.sources import hosts_of
-from helmframe.views.display import robustness_text
 
 _RUN = """\
 examples:
@@ -165,7 +164,7 @@ def _run(arguments: argparse.Namespace) -> None:
     folder = Path(arguments.output_path, "runs", arguments.suite) if arguments.output_path else None
     if folder is not None and folder.exists() and any(folder.iterdir()):
         if arguments.skip_completed_runs:
-            print_text(Results.load(folder))
+            print_text(load_results(folder))
             return
         raise StoreError(f"{folder} isn't empty. Choose another --suite, or remove the folder.")
     if arguments.local:
@@ -181,6 +180,8 @@ def _run(arguments: argparse.Namespace) -> None:
     )
     print_text(results)
     if any(spec_of(plan).perturbations for plan in plans.plans):
+        from helmframe.views.display import robustness_text
+
         table = results.robustness()
         print_text("\nrobustness\n" + robustness_text(table.filter(table["metric"].is_in(results.main_metrics))))
     if folder is not None:

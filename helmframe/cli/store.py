@@ -9,6 +9,7 @@ from pathlib import Path
 import polars as pl
 
 from helmframe import config
+from helmframe._core.safe_text import text_table
 from helmframe.cli.command import add_verbose, command, print_status, print_text
 from helmframe.errors import ArgumentError, StoreError, UnknownNameError
 from helmframe.store.claims import remove_orphans
@@ -16,7 +17,6 @@ from helmframe.store.contents import StoreEntry, contents, count_rows, export, l
 from helmframe.store.files import Address, address_of
 from helmframe.store.maintenance import compact, remove_completions, verify
 from helmframe.store.parts import set_aside
-from helmframe.views.display import text_table
 
 _SCENARIO = "only completions of this scenario (default: all)"
 _EPILOG = """\

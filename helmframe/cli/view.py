@@ -6,11 +6,9 @@ from contextlib import AbstractContextManager
 from functools import partial
 from typing import Protocol
 
+from helmframe._run import load_results
 from helmframe.cli.command import add_results, add_verbose, command, print_status
 from helmframe.errors import ArgumentError
-from helmframe.results import Results
-from helmframe.views.transports import ViewerServer
-from helmframe.views.viewer import Viewer
 
 _VIEW = """\
 examples:
@@ -53,11 +51,14 @@ def _add_port(parser: argparse.ArgumentParser) -> None:
 
 
 def _view(arguments: argparse.Namespace) -> None:
+    from helmframe.views.transports import ViewerServer
+    from helmframe.views.viewer import Viewer
+
     serve(partial(ViewerServer, Viewer.of(arguments.results)), arguments.port)
 
 
 def _report(arguments: argparse.Namespace) -> None:
-    print(Results.load(arguments.results).report(arguments.output_path, title=arguments.title))
+    print(load_results(arguments.results).report(arguments.output_path, title=arguments.title))
 
 
 class Server(Protocol):

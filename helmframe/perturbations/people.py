@@ -1,12 +1,13 @@
 """Perturbations of people: gendered words, and names."""
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 import polars as pl
 
 from helmframe.errors import ArgumentError, SourceMissingError
 from helmframe.perturbations.factory import perturbation
-from helmframe.perturbations.rewording import lexicon, reworded
+from helmframe.perturbations.rewording import Lexicon, lexicon, reworded
 from helmframe.perturbations.tables import FOLDER, GENDER_PRONOUNS, GENDER_TERMS, Tables
 from helmframe.perturbations.text_kernel import probability
 
@@ -61,7 +62,7 @@ def gender(
     pairs = [(triple[old], triple[new]) for triple in triples]
     pairs += [(after, before) for before, after in pairs] if bidirectional else []
     # the first of several pairs of a word counts
-    return reworded(text, key, lexicon({before: [after] for before, after in reversed(pairs)}), prob)
+    return reworded(text, key, _lexicon(tuple((before, (after,)) for before, after in reversed(pairs))), prob)
 
 
 @perturbation("person_name", kind="fairness", fields="both", one_mapping=True)
@@ -117,8 +118,14 @@ def person_name(
     new = _names_in_class(groups, "target_class", target_class)
     genders = {name: gender for gender in reversed(GENDERS) for name in groups.get("gender", {}).get(gender, ())}
     same = {gender: [name for name in new if name in groups["gender"][gender]] for gender in set(genders.values())}
-    options = {name: same[genders[name]] if preserve_gender and name in genders else new for name in old}
-    return reworded(text, key, lexicon(options), prob, by_word=True)
+    options = ((name, tuple(same[genders[name]] if preserve_gender and name in genders else new)) for name in old)
+    return reworded(text, key, _lexicon(tuple(options)), prob, by_word=True)
+
+
+@lru_cache(maxsize=32)
+def _lexicon(table: tuple[tuple[str, tuple[str, ...]], ...]) -> Lexicon:
+    """Return `lexicon` of a table; of a phrase that is repeated, the last alternatives count."""
+    return lexicon(dict(table))
 
 
 _Names = Mapping[str, Mapping[str, Sequence[str]]]

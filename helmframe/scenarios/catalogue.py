@@ -1,7 +1,7 @@
 """Scenarios by name: their specs, and all of them as a table."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
@@ -11,7 +11,7 @@ import polars as pl
 
 from helmframe._core.registry import Registry
 from helmframe._core.specs import ScenarioSpec, adapter_spec, check_length
-from helmframe._core.yaml import specs_root
+from helmframe._core.yaml import read_spec_text, specs_root
 from helmframe.config import from_home
 from helmframe.errors import ArgumentError, SpecError, UnknownNameError
 from helmframe.scenarios.frames import is_rows_file
@@ -56,7 +56,7 @@ def list_scenarios(source: str | None = None) -> pl.DataFrame:
         if listing is None:
             raise ArgumentError(f"list_scenarios({source!r}): this source doesn't list its tasks.")
         return listing()
-    return pl.DataFrame([_row(find_scenario(name)) for name in scenario_names()], schema=_SCHEMA)
+    return pl.DataFrame([_row(spec) for spec in all_scenarios()], schema=_SCHEMA)
 
 
 def status(spec: ScenarioSpec) -> str:
@@ -180,7 +180,7 @@ def find_scenario(name_or_path: str | Path) -> ScenarioSpec:
         return load_scenario(path)
     files = _files()
     if text not in files:
-        raise UnknownNameError.among("scenario", text, files, hint=_HINT)
+        raise UnknownNameError.among("scenario", text, sorted(files), hint=_HINT)
     return load_scenario(files[text])
 
 
@@ -200,6 +200,20 @@ def all_scenarios() -> tuple[ScenarioSpec, ...]:
     return _loaded(tuple((file, stat.st_mtime_ns, stat.st_size) for file, stat in zip(files, stats, strict=True)))
 
 
+def scenarios_with(names: Collection[str]) -> list[ScenarioSpec]:
+    """Return the specs whose names or files contain one of these names, and all that are `like` them, sorted by name.
+
+    They are a few of `all_scenarios`, so that a name in a spec, such as HELM's, is found without reading every spec.
+    """
+    files = dict(sorted(_files().items()))
+    texts = {name: f"{name}\n{read_spec_text(file, file.name)}" for name, file in files.items()}
+    found = {name for name, text in texts.items() if any(word in text for word in names)}
+    derived = {name: text for name, text in texts.items() if "like" in text}
+    while more := {name for name, text in derived.items() if any(base in text for base in found)} - found:
+        found |= more
+    return [load_scenario(file) for name, file in files.items() if name in found]
+
+
 @lru_cache(maxsize=1)
 def _loaded(stamps: tuple[tuple[Path, int, int], ...]) -> tuple[ScenarioSpec, ...]:
     return tuple(load_scenario(file) for file, _, _ in stamps)
@@ -208,7 +222,7 @@ def _loaded(stamps: tuple[tuple[Path, int, int], ...]) -> tuple[ScenarioSpec, ..
 def _files() -> dict[str, Path]:
     folders = [specs_root() / "scenarios", *_announced_folders()]
     # earlier folders win: another package can add names, but can't replace ours
-    return {file.stem: file for folder in reversed(folders) for file in sorted(folder.glob("*.yaml"))}
+    return {file.stem: file for folder in reversed(folders) for file in folder.glob("*.yaml")}
 
 
 @cache

@@ -159,9 +159,12 @@ class Query:
     def stream(self, select: str = "*", tail: str = "") -> Iterator[pl.DataFrame]:
         """Yield the selected columns in small frames; at least one frame, which may be empty."""
         sql = f"SELECT {select} FROM instances WHERE {self.condition} {tail}"
+        import pyarrow as pa
+
         guarded, connection = self.source.guarded, self.source.connection
         reader: Any = guarded(lambda: connection.sql(sql).to_arrow_reader(_VECTOR))
-        empty = pl.DataFrame(pl.from_arrow(reader.schema.empty_table()))
+        # schema.empty_table() imports pandas, if it is installed
+        empty = pl.DataFrame(pl.from_arrow(pa.Table.from_batches([], reader.schema)))
         yield empty
         left = _CACHED_BYTES
         while (batch := guarded(lambda: next(reader, None))) is not None:

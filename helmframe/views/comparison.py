@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from helmframe._core.registry import view
-from helmframe._core.safe_text import display_labels, show_invisible
+from helmframe._core.safe_text import display_labels, show_invisible, text_table
 from helmframe.views.display import (
     MARKS,
     MOST_ROWS,
@@ -17,7 +17,6 @@ from helmframe.views.display import (
     markdown_table,
     number,
     spread,
-    text_table,
 )
 
 if TYPE_CHECKING:
@@ -49,6 +48,7 @@ def comparison_html(table: pl.DataFrame) -> str:
     return html_table(heads, rows) + notes
 
 
+@view("Comparison.markdown")
 def comparison_markdown(table: pl.DataFrame) -> str:
     """Return a comparison as a Markdown table with a list of notes, escaped."""
     heads, rows = comparison_cells(table)
@@ -257,6 +257,7 @@ def gate_html(gate: Gate) -> str:
     return f"<div><b>{escape(_headline(gate))}</b></div>{html_table(*_gate_cells(gate))}"
 
 
+@view("Gate.markdown")
 def gate_markdown(gate: Gate) -> str:
     """Return a gate's verdict and rows as Markdown, for a comment on a pull request."""
     return f"**{_headline(gate)}**\n\n{markdown_table(*_gate_cells(gate))}"

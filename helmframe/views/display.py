@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from helmframe._core.registry import view
-from helmframe._core.safe_text import show_invisible
+from helmframe._core.safe_text import number_columns, show_invisible, text_table
 from helmframe._core.yaml import reading
 from helmframe.engines.notes import empty_notes, refusal_notes, rerun_notes, unparsed_notes
 from helmframe.errors import ArgumentError, CapabilityError, StoreError, listed
@@ -49,37 +49,9 @@ def results_html(results: Results) -> str:
     return problems + html_table(heads, rows) + _html_notes(score_notes(results))
 
 
-def text_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table aligned with spaces, numbers to the right, without line breaks or control characters in cells.
-
-    >>> print(text_table(["model", "n"], [["echo", "7"], ["oracle", "10"]]))
-    model    n
-    echo     7
-    oracle  10
-    """
-    heads, *rows = [[show_invisible(cell).replace("\n", " ") for cell in row] for row in (heads, *rows)]
-    columns = list(zip(heads, *rows, strict=True))
-    widths = [max(map(len, column)) for column in columns]
-    right = _number_columns(heads, rows)
-    lines = []
-    for row in (heads, *rows):
-        cells = [cell.rjust(w) if r else cell.ljust(w) for cell, w, r in zip(row, widths, right, strict=True)]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)
-
-
-def _number_columns(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[bool]:
-    """Return whether each column has numbers."""
-    return [
-        any(row[index] for row in rows)
-        and all(row[index][:1].isdigit() or row[index][:1] in "-+−" for row in rows if row[index])
-        for index in range(len(heads))
-    ]
-
-
 def html_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a plain HTML table, escaped, with numbers to the right; colours and fonts are those of the page."""
-    sides = ["right" if number else "left" for number in _number_columns(heads, rows)]
+    sides = ["right" if number else "left" for number in number_columns(heads, rows)]
 
     def cells(row: Sequence[str], tag: str) -> str:
         pairs = zip(row, sides, strict=True)

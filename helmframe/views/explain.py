@@ -10,7 +10,7 @@ import polars as pl
 
 from helmframe._core.json_schema import schema_name
 from helmframe._core.registry import view
-from helmframe._core.safe_text import show_invisible
+from helmframe._core.safe_text import show_invisible, text_table
 from helmframe._core.specs import Between, Condition, Equals, Expression, Sql, thawed
 from helmframe._pipeline import (
     PlanSpec,
@@ -40,7 +40,6 @@ from helmframe.models.prompts import requests_by_turn
 from helmframe.models.reasoning import DEFAULT_ROOM, HEAD_ROOM, head_room
 from helmframe.models.tokenizing import stops_of
 from helmframe.store import CompletionStore, ParquetCompletions
-from helmframe.views.display import text_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

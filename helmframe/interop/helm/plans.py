@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, TypedDict, Unpack, cast
 
 from helmframe._core.safe_text import get_logger
-from helmframe._core.specs import ScenarioSpec, frozen
+from helmframe._core.specs import ScenarioSpec, Value, frozen
 from helmframe._plan import Plan, spec_of
 from helmframe._suite import Suite
 from helmframe.adapters.format_instructions import AFTER, BEFORE, FOLLOW
@@ -87,7 +87,7 @@ def plans_of(
     defaults: dict[str, ArgumentValue] = (
         {} if max_eval_instances is None else {"max_eval_instances": max_eval_instances}
     )
-    index = scenario_index()
+    index = scenario_index({entry.name for entry in entries})
     for entry in entries:
         if (priority is not None and entry.priority > priority) or not (named or _leaves_model_open(entry)):
             continue
@@ -100,7 +100,7 @@ def plans_of(
             # the product of several parameters would run more than the entries do, so entries are merged over one only;
             # a parameter that isn't the subset selects the examples of the whole plan
             merges = len(adapted.where) == 1 and adapted.where[0][0] in adapted.spec.subsets
-            key = replace(adapted, where=()) if merges else adapted
+            key = replace(adapted, where=((adapted.where[0][0], None),)) if merges else adapted
             drafts.setdefault(key, []).append((adapted, entry))
     return [plan for same in drafts.values() for plan in _plans(same, skipped)]
 
@@ -217,8 +217,10 @@ def groups_of(entry: Entry, draft: Draft) -> list[str]:
 def _over_subsets(same: Sequence[Draft]) -> Draft:
     if len(same) == 1:
         return same[0]
-    values = dict.fromkeys(value for draft in same for _, value in draft.where)
-    where = [(key, tuple(values) if len(values) > 1 else next(iter(values))) for key, _ in same[0].where]
+    values: dict[str, dict[Value, None]] = {}
+    for name, value in (pair for draft in same for pair in draft.where):
+        values.setdefault(name, {})[value] = None
+    where = [(name, tuple(column) if len(column) > 1 else next(iter(column))) for name, column in values.items()]
     return replace(same[0], where=tuple(where))
 
 
@@ -278,7 +280,8 @@ def entry(text: str, model: Any = None, **expanders: Unpack[Expanders]) -> Plan 
         UnknownNameError: The scenario or an argument is unknown. The message lists near names.
         ArgumentError: The text isn't an entry, or a value is invalid.
     """
-    drafts = drafts_of(parse_entry(text), scenario_index(), defaults=cast("dict[str, ArgumentValue]", expanders))
+    parsed = parse_entry(text)
+    drafts = drafts_of(parsed, scenario_index([parsed.name]), defaults=cast("dict[str, ArgumentValue]", expanders))
     plans = [draft.plan() for draft in drafts]
     if model is not None:
         plans = [plan if spec_of(plan).models else plan.generate(model) for plan in plans]

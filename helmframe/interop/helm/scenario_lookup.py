@@ -18,22 +18,29 @@
     methods     {adapter method: fields of the adapter that HELM sets for it}
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
 
 from helmframe._core.specs import ScenarioSpec, thawed
 from helmframe.errors import ArgumentError, UnknownScenarioError
 from helmframe.interop.helm.entries import Entry
-from helmframe.scenarios.catalogue import all_scenarios
+from helmframe.scenarios.catalogue import all_scenarios, scenarios_with
 
 # A scenario's name in entries, HELM's or ours → the specs of that name.
 ScenarioIndex: TypeAlias = Mapping[str, Sequence[ScenarioSpec]]
 
 
-def scenario_index() -> ScenarioIndex:
-    """Return all specs by their names in entries."""
-    specs = all_scenarios()
+def scenario_index(names: Collection[str] | None = None) -> ScenarioIndex:
+    """Return the specs by their names in entries: at least those of `names`; all if one is unknown."""
+    if names is not None:
+        index = _index(scenarios_with(names))
+        if all(name in index for name in names):
+            return index
+    return _index(all_scenarios())
+
+
+def _index(specs: Sequence[ScenarioSpec]) -> ScenarioIndex:
     by_name: dict[str, list[ScenarioSpec]] = {}
     for spec in specs:
         by_name.setdefault(str(dict(spec.helm).get("entry", spec.scenario)), []).append(spec)

@@ -91,6 +91,16 @@ def test_entries_that_differ_in_the_part_alone_are_one_plan() -> None:
     ).generate("oracle()")
 
 
+def test_entries_of_different_columns_are_different_plans() -> None:
+    texts = [f"math:{subset},use_official_examples=True,model=text" for subset in ("subject=algebra", "level=1")]
+    assert plans_of([parse_entry(text) for text in texts]) == [plan_of(text) for text in texts]
+
+
+def test_a_repeated_entry_of_two_columns_is_one_plan() -> None:
+    text = "math:subject=algebra,level=1,use_official_examples=True,model=text"
+    assert plans_of([parse_entry(text), parse_entry(text)]) == [plan_of(text)]
+
+
 def test_entries_that_differ_in_more_stay_apart() -> None:
     entries = [parse_entry("sampler:subject=music"), parse_entry("sampler:subject=biology,max_train_instances=0")]
     assert len(plans_of(entries)) == 2
