@@ -103,13 +103,15 @@ class S3Options:
             timeout: The limit of one request, in seconds.
         """
         client_options = {"endpoint_url": self.endpoint, "region_name": self.region}
+        # botocore's default, 10 connections, bounds the requests that wait for a distant server together
+        config = {"max_pool_connections": 64, "connect_timeout": 5, "read_timeout": timeout}
         return {
             "key": self.key.reveal() if self.key else None,
             "secret": self.secret.reveal() if self.secret else None,
             "token": self.token.reveal() if self.token else None,
             "anon": self.anonymous,
             "client_kwargs": {key: value for key, value in client_options.items() if value},
-            "config_kwargs": {"connect_timeout": 5, "read_timeout": timeout, "retries": {"max_attempts": 1}},
+            "config_kwargs": {**config, "retries": {"max_attempts": 1}},
             "skip_instance_cache": True,
         }
 

@@ -155,7 +155,9 @@ class ResultsReader:
             )
             return hashed.unique(INSTANCE).collect()  # after the texts are gone, because their rows are slow to compare
 
-        rows = pl.concat(map_chunks(self.chunks, contents_of)).unique(INSTANCE)
+        rows = pl.concat(map_chunks(self.chunks, contents_of))
+        # few instances repeat, and comparing their ids and clusters, which are texts, costs most of the time
+        rows = rows.filter(pl.col("content").is_duplicated()).unique(INSTANCE)
         same = ["scenario", "content"]
         repeated = rows.group_by(same).agg(pl.col("cluster").n_unique()).filter(pl.col("cluster") > 1)
         return rows.join(repeated, on=same, how="semi").sort(INSTANCE)

@@ -334,6 +334,7 @@ def _make_rows(spec: ScenarioSpec, source: Source, where: Sequence[Condition], s
     shown = scanned or files[:1] or list_files(spec, source)[:1]
     if not shown:
         raise source.missing()
+    source.read_ahead(shown)
     source.lock(file.path for file in files or shown)
     several = ", union_by_name = true" if spec.union else ""
     seen = text_list(file.path for file in (shown if spec.union else shown[:1]))

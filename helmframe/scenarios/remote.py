@@ -23,7 +23,8 @@ from helmframe.scenarios.sql import text_literal
 if TYPE_CHECKING:
     import duckdb
 
-Listing: TypeAlias = Callable[[str], list[str]]
+# A function that lists the files of a glob pattern: path → size in bytes.
+Listing: TypeAlias = Callable[[str], dict[str, int]]
 
 logger = get_logger("helmframe.scenarios")
 
@@ -39,7 +40,7 @@ _PIECE = 1 << 18
 
 
 def reach_s3(connection: "duckdb.DuckDBPyConnection", options: S3Options, where: str) -> Listing:
-    """Let the connection read s3://; return a function that lists the paths of a glob pattern.
+    """Let the connection read s3://; return a function that lists the files of a glob pattern.
 
     Raises:
         CapabilityError: HELMFRAME_S3_READER requires httpfs, which isn't installed.
@@ -63,7 +64,7 @@ def reach_s3(connection: "duckdb.DuckDBPyConnection", options: S3Options, where:
 
 
 def reach_hub(connection: "duckdb.DuckDBPyConnection") -> Listing:
-    """Let the connection read hf://; return a function that lists the paths of a glob pattern.
+    """Let the connection read hf://; return a function that lists the files of a glob pattern.
 
     DuckDB's own reader knows only huggingface.co, and reports a denied access as a failure of the server. So Python
     lists the files, and requests the first file before DuckDB reads.
@@ -196,41 +197,37 @@ def _s3fs(options: S3Options) -> Any:
     return Bucket(**options.client(_TIMEOUT), use_listings_cache=True)
 
 
-def _find_in_bucket(filesystem: Any, pattern: str) -> list[str]:
+def _find_in_bucket(filesystem: Any, pattern: str) -> dict[str, int]:
     """List the longest literal folder recursively, in one request; a glob sends one per folder."""
     folder = re.split(r"[*?\[]", pattern, maxsplit=1)[0].rpartition("/")[0]
     try:
-        return [f"s3://{path}" for path in filesystem.find(folder)]
+        return {f"s3://{path}": file["size"] for path, file in filesystem.find(folder, detail=True).items()}
     except FileNotFoundError:
-        return []  # a folder in a bucket exists once it has a file
+        return {}  # a folder in a bucket exists once it has a file
 
 
-def _list_bucket(connection: "duckdb.DuckDBPyConnection", pattern: str) -> list[str]:
+def _list_bucket(connection: "duckdb.DuckDBPyConnection", pattern: str) -> dict[str, int]:
     """List paths with their sizes, which DuckDB then caches: it sends no HEAD request when it opens a file."""
     import duckdb
 
     query = f"SELECT filename, size FROM read_blob({text_literal(pattern)})"
     try:
-        return [path for path, _ in connection.execute(query).fetchall()]
+        return dict(connection.execute(query).fetchall())
     except duckdb.IOException as error:
         if "No files found" in str(error):
-            return []
+            return {}
         raise
 
 
-def _duckdb_glob(connection: "duckdb.DuckDBPyConnection", pattern: str) -> list[str]:
-    return [row[0] for row in connection.sql(f"SELECT file FROM glob({text_literal(pattern)})").fetchall()]
-
-
-def _find_on_hub(filesystem: Any, readable: set[str], pattern: str) -> list[str]:
+def _find_on_hub(filesystem: Any, readable: set[str], pattern: str) -> dict[str, int]:
     """List the longest literal folder recursively; check once for each data set that its files can be read."""
     folder = re.split(r"[*?\[]", pattern, maxsplit=1)[0].rpartition("/")[0]
-    paths = [f"hf://{path}" for path in filesystem.find(folder)]
+    sizes = {f"hf://{path}": file["size"] for path, file in filesystem.find(folder, detail=True).items()}
     repository = HubPath.parse(pattern).repository
-    if paths and repository not in readable:
-        _hub_size(paths[0])
+    if sizes and repository not in readable:
+        _hub_size(next(iter(sizes)))
         readable.add(repository)
-    return paths
+    return sizes
 
 
 @dataclass(frozen=True)

@@ -39,22 +39,25 @@ _MEMORY_LIMIT = "1GB"
 # The settings that a locked connection can change.
 _UNLOCKED = ("threads", "memory_limit", "enable_external_file_cache", "preserve_insertion_order")
 _MOST_PATTERNS = 16
+# More files than this in a bucket, of at most these bytes together, are read at once, by these threads.
+_FEW_FILES, _SMALL_BYTES, _SMALL_THREADS = 16, 16 << 20, 64
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A Parquet file; `values` are the columns in its path."""
+    """A Parquet file; `values` are the columns in its path, `size` its bytes (0 on this machine)."""
 
     path: str
     values: dict[str, str]
+    size: int = 0
 
 
 @dataclass(frozen=True)
 class Source:
     """An open connection to a scenario's rows.
 
-    `address` has `{column}` placeholders; `listing` returns the paths that match a glob pattern.
+    `address` has `{column}` placeholders; `listing` returns the files that match a glob pattern.
     """
 
     scenario: str
@@ -70,9 +73,9 @@ class Source:
         wanted = wanted or {}
         pattern = _path_regex(self.address)
         patterns = self._patterns(wanted)
-        paths = self.guarded(lambda: {path for glob_pattern in patterns for path in self.listing(glob_pattern)})
-        matches = [(path, pattern.fullmatch(path)) for path in sorted(paths)]
-        files = [SourceFile(path, match.groupdict()) for path, match in matches if match is not None]
+        sizes = self.guarded(lambda: {path: size for glob in patterns for path, size in self.listing(glob).items()})
+        matches = [(path, pattern.fullmatch(path)) for path in sorted(sizes)]
+        files = [SourceFile(path, match.groupdict(), sizes[path]) for path, match in matches if match is not None]
         return [file for file in files if all(file.values.get(name) in values for name, values in wanted.items())]
 
     def heights(self, paths: Sequence[str]) -> dict[str, int]:
@@ -83,6 +86,14 @@ class Source:
         query = f"SELECT file_index, count(*) FROM read_parquet({text_list(paths)}) GROUP BY ALL"
         counts = self.guarded(lambda: self.connection.execute(query).fetchall())
         return {paths[index]: count for index, count in counts}
+
+    def read_ahead(self, files: Sequence[SourceFile]) -> None:
+        """Let queries read these files together if they are remote, many and small.
+
+        Otherwise DuckDB fills a small buffer from the first files, and opens the others one after the other.
+        """
+        if len(files) > _FEW_FILES and 0 < sum(file.size for file in files) <= _SMALL_BYTES:
+            self.connection.execute(f"SET streaming_buffer_size = '{_SMALL_BYTES}B'; SET threads = {_SMALL_THREADS}")
 
     def guarded(self, action: Callable[[], T], address: str = "") -> T:
         """Return the result of `action`; if it fails, raise the typed error of the failure."""
@@ -248,7 +259,7 @@ def connect_frame(scenario: str, frame: Frame) -> Source:
     """Connect to a frame as the table `rows`."""
     connection = open_connection()
     connection.register("rows", frame.rows.to_arrow())
-    source = Source(scenario, "the frame", connection, lambda _: [])
+    source = Source(scenario, "the frame", connection, lambda _: {})
     source.lock()
     return source
 
@@ -273,7 +284,7 @@ def open_files(address: str, scenario: str = "") -> Iterator[Source]:
         scenario: The name of the scenario, for errors; "" for a corpus.
     """
     path = address if "://" in address else str(from_home(address))
-    source = Source(scenario, path, open_connection(), lambda _: [])
+    source = Source(scenario, path, open_connection(), lambda _: {})
     try:
         if path.startswith("s3://"):
             options = s3_options()
@@ -327,8 +338,8 @@ def check_statement(connection: "duckdb.DuckDBPyConnection", sql: str) -> None:
         raise duckdb.ParserException("it must be one statement, without parameters.")
 
 
-def _on_disk(pattern: str) -> list[str]:
-    return glob.glob(pattern)  # noqa: PTH207 - Path.glob has no absolute patterns
+def _on_disk(pattern: str) -> dict[str, int]:
+    return dict.fromkeys(glob.glob(pattern), 0)  # noqa: PTH207 - Path.glob has no absolute patterns
 
 
 def _expanded(spec: ScenarioSpec, data: str | None) -> str:
