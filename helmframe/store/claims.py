@@ -249,7 +249,10 @@ class SharedRequests:
             missing = missing.join(numbers, on="request_id", how="left", maintain_order="left", validate="1:1")
         start = secrets.randbelow(len(self._names)) if self._names else 0
         # processes start at different blocks
-        self._rows = pl.concat([missing.filter(pl.col("_block") >= start), missing.filter(pl.col("_block") < start)])
+        requests = pl.concat([missing.filter(pl.col("_block") >= start), missing.filter(pl.col("_block") < start)])
+        self._requests = requests.drop("_block")
+        # filtered and joined many times, so without the texts; `_row` is the position in `_requests`
+        self._rows = requests.select("request_id", "row_index", "_block", _row=pl.int_range(pl.len()))
         self._busy: dict[str, Claim] = {}
         self._is_shared = False  # whether other processes run requests of this group
         self._waits = False
@@ -283,11 +286,11 @@ class SharedRequests:
                 self._claims.release(unused)
             self._remove(block, acquired)
             if block.height or new.height or not self._rows.height:
-                return block.drop("_block"), new, sorted(acquired - unused)
+                return self._requests[block["_row"]], new, sorted(acquired - unused)
             if not self._free().height:
                 self._note_wait()
                 if stopped.wait(pause):
-                    return self._rows.clear().drop("_block"), new, []
+                    return self._requests.clear(), new, []
                 pause = min(2 * pause, longest)
 
     def _free(self) -> pl.DataFrame:
