@@ -231,7 +231,7 @@ def _types(spec: ScenarioSpec) -> dict[str, Any]:
     import duckdb
 
     types = {}
-    with closing(Source(spec.scenario, "", open_connection(), lambda _: [])) as source:
+    with closing(Source(spec.scenario, "", open_connection(), lambda _: {})) as source:
         source.lock()
         for name, dtype in spec.columns:
             try:

@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 import helmframe as hf
+from helmframe._core.safe_text import text_table
 from helmframe.errors import ArgumentError
 from helmframe.results._robustness import Changes
 from helmframe.views.display import (
@@ -19,7 +20,6 @@ from helmframe.views.display import (
     shown_path,
     spread,
     table_as,
-    text_table,
 )
 
 

@@ -283,35 +283,44 @@ class Documents:
         same = before + inside + after == question and restored.split() == inside.split()
         return (before, inside, after) if same else ("", question, "")
 
-    def contexts(self, shots: int) -> list[str]:
-        """Return the text before the question of each document: the description and the few-shot examples.
+    def contexts(self, shots: int, positions: Sequence[int]) -> list[str]:
+        """Return the text before the question of the documents at these positions: description and few-shot examples.
 
         lm-eval samples the examples of one document after the other, so they depend on its position.
         """
-        if shots not in self._contexts:
-            self._contexts[shots] = self._make_contexts(shots)
-        return self._contexts[shots]
-
-    @cached_property
-    def _contexts(self) -> dict[int, list[str]]:
-        return {}
-
-    def _make_contexts(self, shots: int) -> list[str]:
-        fewshot, stream = self.config.fewshot, Random(_SEED)  # noqa: S311 - lm-eval's generator
-        # as in lm-eval, also when both are missing
-        excludes = fewshot.split == self.config.test_split
-        examples: dict[int, str] = {}
-        pool = self.pool if shots else []
+        pool, examples = self.pool if shots else [], self._examples
         texts = []
-        for document in self.documents:
+        for position in positions:
             description = self.config.description
-            text = "" if not description else str(self.field(document, description, "description") or "")
-            for number in self._sampled(stream, pool, shots, document if excludes else None):
+            text = (
+                "" if not description else str(self.field(self.documents[position], description, "description") or "")
+            )
+            for number in self._draws(shots)[position]:
                 if number not in examples:
                     examples[number] = self._example(pool[number])
                 text += examples[number]
             texts.append(text)
         return texts
+
+    @cached_property
+    def _examples(self) -> dict[int, str]:
+        return {}
+
+    @cached_property
+    def _draws_by_shots(self) -> dict[int, list[list[int]]]:
+        return {}
+
+    def _draws(self, shots: int) -> list[list[int]]:
+        """Return the positions in the pool of the examples of each document."""
+        if shots not in self._draws_by_shots:
+            fewshot, stream = self.config.fewshot, Random(_SEED)  # noqa: S311 - lm-eval's generator
+            # as in lm-eval, also when both are missing
+            excludes = fewshot.split == self.config.test_split
+            pool = self.pool if shots else []
+            self._draws_by_shots[shots] = [
+                self._sampled(stream, pool, shots, document if excludes else None) for document in self.documents
+            ]
+        return self._draws_by_shots[shots]
 
     def _sampled(self, stream: Random, pool: Sequence[Any], shots: int, document: Any) -> list[int]:
         if not shots:
@@ -413,13 +422,20 @@ class ClassDocuments(Documents):
         kind = "generate_until" if generates else "multiple_choice"
         return replace(self.named, output_type=kind, generation_kwargs=arguments, metric_list=metrics)
 
-    def _make_contexts(self, shots: int) -> list[str]:
-        self.task.set_fewshot_seed(_SEED)
-        prompts = [str(self.requests(document, shots)[0].arguments[0]) for document in self.documents]
-        return [
-            prompt.removesuffix(self.task.doc_to_text(document))
-            for prompt, document in zip(prompts, self.documents, strict=True)
-        ]
+    def contexts(self, shots: int, positions: Sequence[int]) -> list[str]:
+        """Return the text before the question of the documents at these positions."""
+        if shots not in self._contexts:
+            self.task.set_fewshot_seed(_SEED)
+            prompts = [str(self.requests(document, shots)[0].arguments[0]) for document in self.documents]
+            self._contexts[shots] = [
+                prompt.removesuffix(self.task.doc_to_text(document))
+                for prompt, document in zip(prompts, self.documents, strict=True)
+            ]
+        return [self._contexts[shots][position] for position in positions]
+
+    @cached_property
+    def _contexts(self) -> dict[int, list[str]]:
+        return {}
 
     def _pieces(self, position: int, document: dict[str, Any]) -> dict[str, Any]:
         requests = self.requests(document)
@@ -499,12 +515,16 @@ def _questions(variants: pl.LazyFrame, spec: AdapterSpec) -> pl.LazyFrame:
         raise ArgumentError(
             f"adapt(method={spec.method!r}): the method needs a task of lm-eval, hf.scenario('lm_eval:…')."
         )
-    tasks = table[digest].unique().to_list()
-    texts = {task: Documents.of(task).contexts(spec.shots) for task in tasks}
-    contexts = [texts[task][number] for task, number in table.select(digest, position).iter_rows()]
+    texts = {}
+    for (task,), rows in table.select(digest, position).unique().group_by(digest):
+        numbers = rows[position].to_list()
+        contexts = Documents.of(str(task)).contexts(spec.shots, numbers)
+        texts.update({(task, number): text for number, text in zip(numbers, contexts, strict=True)})
     before, after = (pl.col(source_column(f"lm_eval_{name}")) for name in ("before", "after"))
     return (
-        table.with_columns(context=pl.Series(contexts, dtype=pl.String))
+        table.with_columns(
+            context=pl.Series([texts[row] for row in table.select(digest, position).iter_rows()], dtype=pl.String)
+        )
         .lazy()
         .with_columns(question=pl.concat_str("context", before, "perturbed_input", after))
     )
