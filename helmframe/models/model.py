@@ -5,7 +5,6 @@ import math
 import types
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import repeat
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, TypedDict
 
 from helmframe._core.checks import as_list, is_integer, type_of
@@ -373,9 +372,9 @@ def is_plain(responses: Sequence[Response]) -> bool:
 
 
 def as_completions(texts: Sequence[Response]) -> Iterable[Completion]:
-    """Return plain texts as `Completion`s, without a Python call for each."""
-    nothing = [repeat(None)] * (len(Completion._fields) - 1)
-    return map(tuple.__new__, repeat(Completion), zip(texts, *nothing, strict=False))
+    """Return plain texts as `Completion`s; equal texts, such as option letters, share one."""
+    completions = {text: Completion(text) for text in set(texts) if isinstance(text, str)}
+    return map(completions.__getitem__, texts)  # type: ignore[arg-type]  # `is_plain`: all are texts
 
 
 def as_scored(response: object, pair: Pair, name: str) -> Completion:

@@ -1,14 +1,16 @@
 """What helmframe itself costs, in a process of its own: N instances of MMLU, 5 shots, three variants, four metrics.
 
-`python -m tests.acceptance.overhead_child FOLDER KIND`: the scenario that `repeated` made in the folder, a model that
-answers at once (KIND: list or str), table, robustness and repr; then all of it again, which asks nothing. Prints a line
-of JSON: seconds and CPU seconds of both, peak_mb (before the second), n (instances in the table), rows (of robustness).
+`python -m tests.acceptance.overhead_child FOLDER KIND`: the scenario that `repeated` made in the folder, a mock model
+(KIND: list or str; or wait, a list model that takes 20 ms per batch), table, robustness and repr; then all of it again
+from the cache. Prints a line of JSON: seconds and CPU seconds of both, peak_mb (before the second), n (instances in the
+table), rows (of robustness), and `tail`, the share of the first `score()` after the last completion.
 """
 
 import json
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ import polars as pl
 
 import helmframe as hf
 
+WAIT_SECONDS = 0.02
 # Rows per file: so many are made at once.
 FILE_ROWS = 500_000
 SPEC = """scenario: repeated
@@ -50,28 +53,45 @@ def repeated(shared: Path, folder: Path, n: int) -> None:
 
 
 def main(folder: Path, kind: str) -> dict[str, Any]:
-    plan = hf.scenario(folder / "repeated.yaml", data=folder).perturb(["typos", "lowercase"]).generate(model(kind))
-    first = seconds(lambda: read(plan))
-    told: dict[str, Any] = {"seconds": first[0], "cpu": first[1], "peak_mb": peak_mb()}
-    again = seconds(lambda: told.update(read(plan)))
-    return {**told, "again_seconds": again[0], "again_cpu": again[1]}
+    calls = Calls()
+    mock = model(kind, calls)
+    plan = hf.scenario(folder / "repeated.yaml", data=folder).perturb(["typos", "lowercase"]).generate(mock)
+    first = seconds(lambda: read(plan, calls))
+    figures: dict[str, Any] = {"seconds": first[0], "cpu": first[1], "peak_mb": peak_mb(), "tail": calls.tail}
+    again = seconds(lambda: figures.update(read(plan, Calls())))
+    return {**figures, "again_seconds": again[0], "again_cpu": again[1]}
 
 
-def read(plan: hf.Plan) -> dict[str, Any]:
+@dataclass
+class Calls:
+    """When the model was called last, and the share of the time of `score()` after that call."""
+
+    last: float = 0.0
+    tail: float = 0.0
+
+
+def read(plan: hf.Plan, calls: Calls) -> dict[str, Any]:
+    started = time.perf_counter()
     results = plan.score()
+    ended = time.perf_counter()
+    calls.tail = (ended - calls.last) / (ended - started)
     table, robustness = results.table(), results.robustness()
     repr(results)
     return {"n": int(table["n"].max() or 0), "rows": robustness.height}  # type: ignore[arg-type]
 
 
-def model(kind: str) -> hf.Model:
+def model(kind: str, calls: Calls) -> hf.Model:
     def many(prompts: list[str]) -> list[str]:
+        if kind == "wait":
+            time.sleep(WAIT_SECONDS)
+        calls.last = time.perf_counter()
         return ["A"] * len(prompts)
 
     def one(prompt: str) -> str:
+        calls.last = time.perf_counter()
         return "A"
 
-    if kind == "list":
+    if kind != "str":
         return hf.model(many, name="many", version="1", batch=512)
     return hf.model(one, name="one", version="1")
 
