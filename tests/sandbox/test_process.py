@@ -204,7 +204,7 @@ with tempfile.TemporaryDirectory() as folder, sqlite3.connect(folder + "/x.db") 
     ],
 )  # fmt: skip
 def test_the_limit_that_ended_a_program_is_reported(program: str, limit: str) -> None:
-    limits = Limits(cpu=1, wall=20.0)
+    limits = Limits(cpu=1 if limit == "time" else 10, wall=20.0)
     assert run_case(program, "", "", limits).reason.startswith(f"limit exceeded: {limit}")
     body = "\n".join(f"    {line}" for line in program.splitlines())
     verdict = run_tests(f"def f():\n{body}\n", "f()\nassert False", limits=limits)
