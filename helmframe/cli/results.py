@@ -94,7 +94,8 @@ def _compare(arguments: argparse.Namespace) -> None:
 
 
 def _table(arguments: argparse.Namespace) -> pl.DataFrame:
-    from helmframe.results import Results, compare_results, load_results
+    from helmframe.results import Results, compare_results
+    from helmframe.results import load_results as load_any_format
 
     worst = int(arguments.worst) if str(arguments.worst).isdecimal() else arguments.worst
     options: dict[str, Any] = {
@@ -107,7 +108,7 @@ def _table(arguments: argparse.Namespace) -> pl.DataFrame:
         case [a, b]:
             return compare_results(a, b, axis=arguments.axis, **options)
         case [folder] if len(arguments.axis) == 1:
-            results = load_results(folder)
+            results = load_any_format(folder)
             assert isinstance(results, Results)  # as every reader returns
             return results.compare(arguments.axis[0], **options)
     raise ArgumentError(

@@ -259,17 +259,17 @@ def _confirm(
         effects[file] = foreign_effects([content, over])
     for file, listed in entries.items():
         effects[file] = foreign_effects([value for entry in listed for _, value in entry.arguments])
-    effects = {file: found for file, found in effects.items() if found}
+    effects = {file: lines for file, lines in effects.items() if lines}
     if not effects:
         return False
     if sys.stdin.isatty():
-        for file, found in effects.items():
-            print_status(f"{file} would\n" + "\n".join(f"  {show_invisible(effect)}" for effect in found))
+        for file, lines in effects.items():
+            print_status(f"{file} would\n" + "\n".join(f"  {show_invisible(effect)}" for effect in lines))
         print_status("The option --trust-files skips this question. Run the files? [y/N]")
         if sys.stdin.readline().strip().lower() in ("y", "yes"):
             return True
-    for file, found in effects.items():
-        refuse_effects(file, found, "hf.suite(path, trusted=True)")
+    for file, lines in effects.items():
+        refuse_effects(file, lines, "hf.suite(path, trusted=True)")
     return False
 
 

@@ -46,7 +46,7 @@ _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A Parquet file; `values` are the columns in its path, `size` its bytes (0 on this machine)."""
+    """A Parquet file; `values` are the columns in its path, `size` its bytes, 0 for a local file."""
 
     path: str
     values: dict[str, str]
