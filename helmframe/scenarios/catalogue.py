@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import Protocol
 
@@ -195,9 +195,8 @@ def all_scenarios() -> tuple[ScenarioSpec, ...]:
     Raises:
         SpecError: A file isn't a valid spec.
     """
-    files = [file for _, file in sorted(_files().items())]
-    stats = [file.stat() for file in files]
-    return _loaded(tuple((file, stat.st_mtime_ns, stat.st_size) for file, stat in zip(files, stats, strict=True)))
+    specs = _specs()
+    return tuple(specs.read(name) for name in specs.files)
 
 
 def scenarios_with(names: Collection[str]) -> list[ScenarioSpec]:
@@ -205,18 +204,44 @@ def scenarios_with(names: Collection[str]) -> list[ScenarioSpec]:
 
     They are a few of `all_scenarios`, so that a name in a spec, such as HELM's, is found without reading every spec.
     """
-    files = dict(sorted(_files().items()))
-    texts = {name: f"{name}\n{read_spec_text(file, file.name)}" for name, file in files.items()}
+    specs = _specs()
+    texts = specs.texts
     found = {name for name, text in texts.items() if any(word in text for word in names)}
     derived = {name: text for name, text in texts.items() if "like" in text}
     while more := {name for name, text in derived.items() if any(base in text for base in found)} - found:
         found |= more
-    return [load_scenario(file) for name, file in files.items() if name in found]
+    return [specs.read(name) for name in texts if name in found]
+
+
+class _Specs:
+    """Spec files by name, sorted, and what has been read of them."""
+
+    def __init__(self, files: dict[str, Path]) -> None:
+        self.files = files
+        self._read: dict[str, ScenarioSpec] = {}
+
+    @cached_property
+    def texts(self) -> dict[str, str]:
+        """The name and content of each file."""
+        return {name: f"{name}\n{read_spec_text(file, file.name)}" for name, file in self.files.items()}
+
+    def read(self, name: str) -> ScenarioSpec:
+        if name not in self._read:
+            self._read[name] = load_scenario(self.files[name])
+        return self._read[name]
+
+
+def _specs() -> _Specs:
+    files = dict(sorted(_files().items()))
+    stats = [file.stat() for file in files.values()]
+    return _unchanged(
+        tuple((*item, stat.st_mtime_ns, stat.st_size) for item, stat in zip(files.items(), stats, strict=True))
+    )
 
 
 @lru_cache(maxsize=1)
-def _loaded(stamps: tuple[tuple[Path, int, int], ...]) -> tuple[ScenarioSpec, ...]:
-    return tuple(load_scenario(file) for file, _, _ in stamps)
+def _unchanged(stamps: tuple[tuple[str, Path, int, int], ...]) -> _Specs:
+    return _Specs({name: file for name, file, _, _ in stamps})
 
 
 def _files() -> dict[str, Path]:
