@@ -103,6 +103,7 @@ KILLS ?= 100
 MINUTES ?= 60
 soak: $(VENV)/.dev $(MODEL)/.made
 	SOAK_KILLS=$(KILLS) SOAK_MINUTES=$(MINUTES) $(BIN)/pytest -s -m soak tests/acceptance
+	$(PYTEST) $(WORKERS) --dist=loadfile -m hypothesis --hypothesis-profile=exhaustive
 
 # Random run entries by HELM's own helm-run and by helmframe: equal/total by adapter, differences in build/parity.txt.
 SEED ?= 20
