@@ -204,7 +204,7 @@ class Execution:
             return self._go()
         except KeyboardInterrupt:
             text = self._interruption_text()
-        raise without_traceback(KeyboardInterrupt(text)) if self.send else KeyboardInterrupt
+        raise interruption(text) if self.send else KeyboardInterrupt
 
     def _interruption_text(self) -> str:
         """Return what is stored, and how to resume."""
@@ -669,9 +669,16 @@ class Execution:
             write(status)
 
 
-def without_traceback(error: BaseException) -> BaseException:
-    """Return an error that notebooks and scripts show as its message alone."""
-    error._render_traceback_ = lambda: str(error).splitlines()  # type: ignore[attr-defined]
+def interruption(text: str) -> KeyboardInterrupt:
+    """Return an error that notebooks and scripts show as its text, without a traceback."""
+    marimo: Any = sys.modules.get("marimo")
+    if marimo is not None and marimo.running_in_notebook():
+        # marimo shows a traceback for every error that is not one of `marimo.stop`
+        shown: Any = type("KeyboardInterrupt", (KeyboardInterrupt, marimo.MarimoStopError), {})(text)
+        shown.output = marimo.plain_text(text)
+        return shown  # type: ignore[no-any-return]
+    error = KeyboardInterrupt(text)
+    error._render_traceback_ = text.splitlines  # type: ignore[attr-defined]
     show = sys.excepthook
 
     def hook(kind: type[BaseException], raised: BaseException, trace: TracebackType | None) -> None:

@@ -9,11 +9,12 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import helmframe as hf
-from helmframe.engines.local import run_concurrently
+from helmframe.engines.local import interruption, run_concurrently
 from helmframe.errors import GroupedError, HelmframeError, SourceMissingError, StoreError
 from helmframe.models.budget import FIRST_REQUESTS, Budget
 from tests.models.openai_server import Asked, Reply, completion, refusal, serving
@@ -109,6 +110,20 @@ def slow(prompt: str) -> str:
 hf.scenario("sampler").where(subject="music").generate(slow).score()
 print(len(prompts))
 """
+
+
+def test_an_interruption_in_marimo_is_also_an_error_that_marimo_shows_without_traceback(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class MarimoStopError(BaseException):
+        output = ""
+
+    marimo = SimpleNamespace(MarimoStopError=MarimoStopError, plain_text=str, running_in_notebook=lambda: True)
+    monkeypatch.setitem(sys.modules, "marimo", marimo)
+    error = interruption("Interrupted.\nTo resume, run the plan again.")
+    assert isinstance(error, KeyboardInterrupt)
+    assert isinstance(error, MarimoStopError)
+    assert error.output == str(error) == "Interrupted.\nTo resume, run the plan again."
 
 
 # -- errors of jobs that run at the same time -------------------------------------------------------------------------
