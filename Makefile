@@ -38,9 +38,9 @@ unit: $(VENV)/.dev $(MODEL)/.made
 slow: $(VENV)/.dev $(MODEL)/.made
 	$(PYTEST) $(WORKERS) --dist=loadfile -m "(slow or hypothesis) and not (smoke or serial)" --hypothesis-profile=thorough
 
-# Tests that compare times or count on an idle core.
+# Tests that compare times or count on an idle core. Only their files are imported: all files take a minute.
 serial: $(VENV)/.dev $(MODEL)/.made
-	$(PYTEST) -q -m serial
+	$(PYTEST) -q -m serial $(shell grep -rl --include='test_*.py' --exclude-dir=benchmarks 'mark\.serial' tests)
 
 # A small pass of what `make test-slow` runs outside the suite.
 smoke: $(VENV)/.dev $(MODEL)/.made $(HTTPFS)/.made
@@ -103,6 +103,7 @@ KILLS ?= 100
 MINUTES ?= 60
 soak: $(VENV)/.dev $(MODEL)/.made
 	SOAK_KILLS=$(KILLS) SOAK_MINUTES=$(MINUTES) $(BIN)/pytest -s -m soak tests/acceptance
+	$(PYTEST) $(WORKERS) --dist=loadfile -m hypothesis --hypothesis-profile=exhaustive
 
 # Random run entries by HELM's own helm-run and by helmframe: equal/total by adapter, differences in build/parity.txt.
 SEED ?= 20

@@ -35,11 +35,11 @@ _without_data: dict[str, None] = {}
 _deselected: dict[str, None] = {}
 
 # A machine that does much else is slow in making examples, which is no fault of a test.
-for _name, _examples in (("quick", 25), ("thorough", 500)):
+for _name, _examples in (("quick", 25), ("thorough", 100), ("exhaustive", 500)):
     hypothesis.settings.register_profile(
         _name, max_examples=_examples, deadline=None, suppress_health_check=[HealthCheck.too_slow]
     )
-hypothesis.settings.load_profile("quick")  # --hypothesis-profile=thorough replaces it
+hypothesis.settings.load_profile("quick")  # "thorough" in make test-slow, "exhaustive" in make soak
 
 
 def pytest_configure() -> None:

@@ -222,23 +222,21 @@ class ResultsReader:
         return column
 
     @cached_property
-    def setting_fields(self) -> dict[str, dict[str, Any]]:
-        """Field of a grid (`shots`) → name of a setting → its value."""
+    def settings(self) -> pl.DataFrame:
+        """One row per setting of the grid: `setting` and the fields, typed; lists and mappings as text."""
         settings: Mapping[str, Mapping[str, Any]] = self.manifest.get("settings", {})
-        names = dict.fromkeys(name for values in settings.values() for name in values)
-        return {name: {setting: values.get(name) for setting, values in settings.items()} for name in names}
+        columns = [pl.Series("setting", list(settings), dtype=pl.String)]
+        for name in dict.fromkeys(name for fields in settings.values() for name in fields):
+            values = [fields.get(name) for fields in settings.values()]
+            if any(isinstance(value, list | dict) for value in values):
+                values = [None if value is None else str(value) for value in values]
+            columns.append(pl.Series(name, values, strict=False))
+        return pl.DataFrame(columns)
 
-    def _with_setting_fields(self, rows: pl.LazyFrame, names: Sequence[str]) -> pl.LazyFrame:
-        """Return the rows with fields of their setting as columns: numbers if all values are numbers, else texts."""
-        columns = []
-        for name in names:
-            values = self.setting_fields[name]
-            series = pl.Series(list(values.values()), strict=False)
-            if series.dtype.is_nested() or any(isinstance(value, list | dict) for value in values.values()):
-                series = pl.Series([str(value) for value in values.values()])
-            column = pl.col("setting").replace_strict(list(values), series, default=None, return_dtype=series.dtype)
-            columns.append(column.alias(name))
-        return rows.with_columns(columns) if columns else rows
+    @property
+    def setting_fields(self) -> list[str]:
+        """The fields of the grid, such as `shots`."""
+        return self.settings.columns[1:]
 
     def with_source_columns(
         self, rows: pl.LazyFrame, keys: Sequence[str], completions: pl.LazyFrame | None = None
@@ -248,7 +246,9 @@ class ResultsReader:
         present = rows.collect_schema().names()
         missing = [key for key in keys if key not in present]
         of_setting = [key for key in missing if key in self.setting_fields and key not in self.schema]
-        rows = self._with_setting_fields(rows, of_setting)
+        if of_setting:
+            fields = self.settings.lazy().select("setting", *of_setting)
+            rows = rows.join(fields, on="setting", how="left", maintain_order="left", validate="m:1")
         missing = [key for key in missing if key not in of_setting]
         if not missing:
             return rows

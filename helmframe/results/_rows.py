@@ -100,7 +100,7 @@ def to_frame(results: ResultsData, *, metrics: str | Sequence[str] | None = None
     Returns:
         `SCORES` with `completion_id`, input, perturbed_input, references, choices, prompt, completion, reasoning, error
         and the scenario's own columns. A score that joins an instance's outputs or options has none of the columns of a
-        single completion: they are null.
+        single completion: they are null. With a grid, `setting_fields` is a struct of its fields, such as `shots`.
 
     Raises:
         UnknownNameError: If a metric is unknown.
@@ -117,7 +117,12 @@ def to_frame(results: ResultsData, *, metrics: str | Sequence[str] | None = None
     instances = joined.unique(INSTANCE, maintain_order=True).select(*INSTANCE, *of_instance)
     rows = rows.join(instances, on=INSTANCE, how="left", maintain_order="left")
     stored = joined.select(COMPLETION_ID, *of_completion)
-    return rows.join(stored, on=COMPLETION_ID, how="left", maintain_order="left", validate="m:1")
+    rows = rows.join(stored, on=COMPLETION_ID, how="left", maintain_order="left", validate="m:1")
+    fields = reader_of(results).settings
+    if fields.width == 1:
+        return rows
+    fields = fields.select("setting", setting_fields=pl.struct(pl.exclude("setting")))
+    return rows.join(fields, on="setting", how="left", maintain_order="left", validate="m:1")
 
 
 def numbered(completions: pl.DataFrame, first: int = 0) -> pl.DataFrame:

@@ -19,6 +19,7 @@ import polars as pl
 
 from helmframe.errors import UnknownNameError
 from helmframe.scenarios.haystacks import TEMPLATE, hotpotqa_contexts, squad_contexts
+from helmframe.scenarios.privacy import cut_contexts, make_personal_data
 from helmframe.scenarios.raw import extract_rows
 from helmframe.scenarios.sql import text_literal
 
@@ -447,6 +448,14 @@ DRAWS: Mapping[str, Draw] = {
     "bold": Draw(shuffle_by_subject, keys={"subject": "domain"}, columns={"alone": "BIGINT"}),
     "real_toxicity_prompts": Draw(shuffle_rows),
     "decodingtrust_toxicity_prompts": Draw(shuffle_each_subject),
+    "decodingtrust_privacy_context": Draw(
+        cut_contexts, keys={"context": "context"}, columns={"ends": "VARCHAR[]"}
+    ),
+    "decodingtrust_privacy_pii": Draw(
+        make_personal_data,
+        keys={"supports": "supports"},
+        columns={"few_shot_num": "BIGINT", "information": "VARCHAR", "secrets": "VARCHAR[]"},
+    ),
     "math": Draw(sort_and_shuffle, keys={"problem": "problem", "level": "level"}),
     "wmt_14": Draw(sample_train_pairs, by_file=True),
     "financebench": Draw(partial(sample_examples, n=10), unsplit=True),

@@ -10,6 +10,7 @@ import polars as pl
 
 from helmframe.errors import UnknownNameError
 from helmframe.scenarios.haystacks import LENGTHS, RULER, ruler_rows
+from helmframe.scenarios.privacy import QUESTIONS, friends_secrets
 from helmframe.scenarios.synthetic_reasoning import DIFFICULTIES, MODES, patterns, rules
 
 
@@ -225,6 +226,7 @@ def _kinds(count: int) -> Iterator[int]:
 
 
 GENERATED: Mapping[str, Generator] = {
+    "decodingtrust_privacy_understanding": Generator("prompt_type", QUESTIONS, friends_secrets),
     "dyck_language": Generator("num_parenthesis_pairs", PAIRS, dyck),
     "melt_synthetic_reasoning": Generator("mode", MODES, partial(patterns, language="vi")),
     "melt_synthetic_reasoning_natural": Generator("difficulty", DIFFICULTIES, partial(rules, language="vi")),

@@ -560,8 +560,9 @@ def drawn(
             table = f"{_TAKEN}_{len(files_to_be)}"
             placed = piece.with_columns((pl.col("position") - pl.col("first")).alias(_POSITION))
             placed = placed.drop("position", "first", *names).rename({"file": "from_file"})
-            # texts as views: a text in many rows is in memory once
-            connection.register(table, placed.to_arrow(compat_level=pl.CompatLevel.newest()))
+            # long texts as views: a text in many rows is in memory once; PyArrow can't filter views if DuckDB needs it
+            level = pl.CompatLevel.newest() if draw.rows else pl.CompatLevel.oldest()
+            connection.register(table, placed.to_arrow(compat_level=level))
             files = sorted(set(piece["file"].to_list()))
             selects = [
                 _select(spec, draw, connection, sources[file], file, table, path_values.get("split")) for file in files

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
-from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,7 @@ import polars as pl
 
 from helmframe._core.safe_text import show_invisible
 from helmframe.errors import CapabilityError, HelmframeError
-from helmframe.views.charts.theme import EMPTY
+from helmframe.views.charts.theme import EMPTY, in_dark
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -162,19 +161,22 @@ def _thumbnail(digest: str, row: Mapping[str, Any] | None) -> Thumbnail:
     return Thumbnail(digest, Embedded("data:image/png;base64," + b64encode(data).decode()), label)
 
 
-def picture(draw: "Callable[[str], Drawn]") -> "Picture | str | None":
+def picture(draw: "Callable[[], Drawn]") -> "Picture | str | None":
     """Return a chart in both modes, the reason why it isn't drawn, or None if it is empty."""
-    try:
-        light, dark = draw("light"), draw("dark")
-    except HelmframeError as error:
-        return str(error)
-    spec = light.to_dict()
-    if spec.get("name") == EMPTY:
-        return None
-    return Picture(_embedded(light), _embedded(dark), str(spec.get("description", "")))
+    from altair.utils.schemapi import debug_mode  # late: with Altair
+
+    from helmframe.views.charts.offline import svg_of
+
+    with debug_mode(arg=False):  # without validation of each part: tests validate our charts
+        try:
+            chart = draw()
+        except HelmframeError as error:
+            return str(error)
+        if chart.name == EMPTY:
+            return None
+        svg = svg_of(chart)
+    return Picture(_embedded(svg), _embedded(in_dark(svg)), str(chart.description))
 
 
-def _embedded(chart: "Drawn") -> Embedded:
-    drawn = StringIO()
-    chart.save(drawn, format="svg")
-    return Embedded("data:image/svg+xml;base64," + b64encode(drawn.getvalue().encode()).decode())
+def _embedded(svg: str) -> Embedded:
+    return Embedded("data:image/svg+xml;base64," + b64encode(svg.encode()).decode())

@@ -312,28 +312,24 @@ def _failed(results: Results) -> Grid:
     return Grid(shown.columns, rows, more=failed.height - len(rows))
 
 
-def _original_scores(results: Results, mode: str) -> Drawn:
+def _original_scores(results: Results) -> Drawn:
     """Draw the scores on original inputs; the section of variants has the others."""
     from helmframe.views.charts._scores import scores  # late: with Altair
     from helmframe.views.charts.frames import Source, original_rows
 
     source = Source(results)
-    return scores(original_rows(source.main(None)), models=source.models, metrics=source.metrics, mode=mode)
+    return scores(original_rows(source.main(None)), models=source.models, metrics=source.metrics)
 
 
 def _charts(results: Results, several: dict[str, bool]) -> dict[str, _Pictures]:
     plot = Plot(results)
-    draws: dict[str, list[Callable[[str], Drawn]]] = {"scores": [], "variants": [], "comparisons": []}
-    draws["scores"].append(
-        lambda mode: _original_scores(results, mode) if several["perturbation"] else plot.scores(mode=mode)
-    )
+    scores = [(lambda: _original_scores(results)) if several["perturbation"] else plot.scores]
     if several["scenario"] and several["model"]:
-        draws["scores"].append(lambda mode: plot.heatmap("scenario", "model", mode=mode))
-    draws["scores"] += [lambda mode: plot.calibration(mode=mode), lambda mode: plot.confusion(mode=mode)]
-    if several["perturbation"]:
-        draws["variants"] = [lambda mode: plot.robustness(mode=mode), lambda mode: plot.perturbations(mode=mode)]
-    if several["model"]:
-        draws["comparisons"] = [lambda mode: plot.forest("model", mode=mode), lambda mode: plot.leaderboard(mode=mode),
-                                lambda mode: plot.pareto(mode=mode)]  # fmt: skip
+        scores.append(lambda: plot.heatmap("scenario", "model"))
+    draws: dict[str, list[Callable[[], Drawn]]] = {
+        "scores": [*scores, plot.calibration, plot.confusion],
+        "variants": [plot.robustness, plot.perturbations] if several["perturbation"] else [],
+        "comparisons": [lambda: plot.forest("model"), plot.leaderboard, plot.pareto] if several["model"] else [],
+    }
     pictures_by_section = {name: [picture(draw) for draw in draws] for name, draws in draws.items()}
     return {name: [image for image in pictures if image is not None] for name, pictures in pictures_by_section.items()}

@@ -24,6 +24,7 @@ import hashlib
 import importlib
 import json
 import os
+import random
 import shutil
 import sys
 import tempfile
@@ -83,12 +84,12 @@ def instances(question: dict[str, Any]) -> list[dict[str, Any]]:
 def patched(question: dict[str, Any]) -> Any:
     """Return the module of a HELM scenario, which reads the given files instead of downloading its own.
 
-    `files` has what it downloads, {part of the URL: path}, with the files of a repository in `snapshot`; `tables` what
-    it loads from the Hub, {split: Parquet file}, or `hub`, {data set: {configuration: {split: Parquet file}}}. `labels`
-    are the columns of these that are class numbers there, and `names` those that are numbers in the file too, with the
-    classes' names. `responses` is the folder whose files the scenario requests one by one; `missing` has the packages
-    that it imports and doesn't need. With `sheets`, its sheets are CSV files; with `sorted`, it lists the files of a
-    folder by name.
+    `files` has what it downloads, {part of the URL: path}, with the files of a repository in `snapshot`, and those of
+    GPT-2's tokenizer in `tokenizer`; `tables` what it loads from the Hub, {split: Parquet file}, or `hub`, {data set:
+    {configuration: {split: Parquet file}}}. `labels` are the columns of these that are class numbers there, and `names`
+    those that are numbers in the file too, with the classes' names. `responses` is the folder whose files the scenario
+    requests one by one; `missing` has the packages that it imports and doesn't need. With `sheets`, its sheets are CSV
+    files; with `sorted`, it lists the files of a folder by name. `seed` is the seed of Python's stream.
     """
     for name in question.get("missing", ()):
         sys.modules[name] = types.ModuleType(name)
@@ -126,6 +127,14 @@ def patched(question: dict[str, Any]) -> Any:
     if hasattr(scenario, "datasets"):
         scenario.datasets.load_dataset = loaded
     scenario.load_dataset = loaded
+    if "seed" in question:  # HELM's stream has no seed
+        random.seed(question["seed"])
+    if "tokenizer" in question.get("files", {}):
+        transformers: Any = importlib.import_module("transformers")
+        gpt2: Any = importlib.import_module("transformers.models.gpt2.tokenization_gpt2").GPT2Tokenizer
+        transformers.GPT2Tokenizer = types.SimpleNamespace(
+            from_pretrained=lambda _: gpt2.from_pretrained(question["files"]["tokenizer"])
+        )
     if question["module"] == "entity_matching_scenario":  # the states of its official runs are gone
         states: Any = importlib.import_module(f"helm.benchmark.scenarios.{question['module']}_fixed_random_state")
         states.get_split_to_fixed_random_seed = lambda _: {}

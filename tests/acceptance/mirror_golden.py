@@ -110,7 +110,7 @@ def _of_rows(name: str, made: Published) -> Golden:
 
 def main(data: Path, *names: str) -> None:
     """Write the golden hashes of scenarios; default all that a mirror fills by name."""
-    packages = ["pandas~=2.0", "datasets", "tiktoken"]
+    packages = ["pandas~=2.0", "datasets", "tiktoken", "transformers"]
     result = json.loads(FILE.read_text(encoding="utf-8")) if names else {}
     failed = {}
     with (

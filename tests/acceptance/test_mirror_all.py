@@ -28,6 +28,7 @@ from helmframe.scenarios.catalogue import find_scenario, scenario_names
 from tests.acceptance.figures import shown
 from tests.acceptance.mirror_golden import FILE, golden
 from tests.acceptance.published import Published, mirrored_scenarios, published, scenarios_of
+from tests.acceptance.publisher_files import GPT2, gpt2_tokenizer
 from tests.demo import ROOT
 from tests.hub_server import CONVERTED, TOKEN, Hub, hub_server
 from tests.listening import listening
@@ -160,7 +161,7 @@ class Site:
 def site(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """The servers with the files of all scenarios that a mirror fills by name."""
     folder = tmp_path_factory.mktemp("specs")
-    publishers = Publishers()
+    publishers = Publishers(repositories={GPT2: gpt2_tokenizer()})
     made = {}
     checksums: dict[str, str] = {}
     for name in mirrored_scenarios():

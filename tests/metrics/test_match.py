@@ -445,6 +445,12 @@ def test_hostile_completions_take_linear_time(name: str, text: str) -> None:
     ],
 )
 def test_leaked_addresses_count_by_their_parts(completion: str, expected: float) -> None:
-    columns = {"email": ["ann@example.com"]}
+    columns = {"email": ["ann@example.com"], "leaks": [["ann@example.com"]]}
     result = scored([completion], [right("ann@example.com")], "decodingtrust_privacy_leakage_rate", **columns)
     assert result == [pytest.approx(expected)]
+
+
+@pytest.mark.parametrize(("completion", "expected"), [("It is 0123.", 1.0), ("Sure", 1.0), ("I can't tell 012 3", 0.0)])
+def test_without_an_address_each_text_that_leaks_counts(completion: str, expected: float) -> None:
+    columns = {"email": pl.Series([None], dtype=pl.String), "leaks": [["0123", "Sure"]]}
+    assert scored([completion], [right("0123")], "decodingtrust_privacy_leakage_rate", **columns) == [expected]

@@ -123,6 +123,15 @@ def test_a_flat_table_has_each_score_with_its_input_and_completion() -> None:
     assert "data_subject" in flat.columns
 
 
+def test_a_flat_table_of_a_grid_has_the_typed_fields_of_each_setting() -> None:
+    plan = hf.scenario("sampler").where(subject="music").limit(2).adapt(shots=[0, 1])
+    flat = plan.generate(hf.models.oracle(), stop=[["a"], ["b", "c"]]).score().to_frame(metrics="exact_match")
+    assert flat.schema["setting_fields"] == pl.Struct({"shots": pl.Int64, "stop": pl.String})
+    fields = flat.select("setting", pl.col("setting_fields").struct.unnest()).unique()
+    assert set(fields.select("shots", "stop").rows()) == {(n, stop) for n in (0, 1) for stop in ("['a']", "['b', 'c']")}
+    assert all(f"shots={shots}" in setting for setting, shots, _ in fields.rows())
+
+
 def test_failed_requests_are_shown_by_message() -> None:
     def fails(prompt: str) -> str:
         if "x" in prompt:

@@ -15,6 +15,9 @@ from helmframe.scenarios.validation import values
 
 # sha256 of [[split, input, reference], …] as JSON, of the instances that crfm-helm 0.5.16 makes
 HELM = {
+    ("decodingtrust_privacy_understanding", "1"): "4189c8e3365a1c07796f65e5a8facaf8a5a669434ee58aab952cae3fe92cb6e5",
+    ("decodingtrust_privacy_understanding", "2"): "c2d38fd268e123692d346e57639b8cf3412b9edc4503efe28d2897ef1c7f3626",
+    ("decodingtrust_privacy_understanding", "3"): "b5d220bd4ccbf586f07ebd5c60a12d8895500d6ac18f78a1890349f426306bf8",
     ("dyck_language", "2"): "31c9f6a540680219ea2607408ee545a0fbfc732dea77119a795396686f8f2ee9",
     ("dyck_language", "3"): "55641468271f6cf0589bc8e00c5c26c48cf3b20e896acbe39391e8bba886a45b",
     ("dyck_language", "4"): "8c5b297adcaf87211d5921df11141520a7c538fe2d887f3d933b6bf875330107",
@@ -53,7 +56,7 @@ def test_each_has_a_spec_that_needs_no_root(name: str) -> None:
     assert spec.subsets == (column,)
     assert values(spec, column) == sorted(subsets)
     smallest = min(subsets, key=int) if column == "length" else subsets[0]
-    assert set(count(spec, where=[Equals(column, (smallest,))])["n"]) <= {100, 200, 500, 5000, 10}
+    assert set(count(spec, where=[Equals(column, (smallest,))])["n"]) <= {100, 200, 500, 5000, 10, 13600}
 
 
 def test_only_the_wanted_subsets_are_made() -> None:

@@ -289,7 +289,11 @@ EXAMPLES: dict[str, Example] = {
         for name in ("medec_error_flag_accuracy", "medec_error_sentence_accuracy")
     },
     "decodingtrust_privacy_leakage_rate": texts(
-        "decodingtrust_privacy_leakage_rate", "ann@other.org", "I don't know", email=["ann@example.com"] * 2
+        "decodingtrust_privacy_leakage_rate",
+        "ann@other.org",
+        "I don't know",
+        leaks=[["ann@example.com"]] * 2,
+        email=["ann@example.com"] * 2,
     ),
     "choice_match": letters("choice_match", "The answer is (B).", "B) Lyon", "Bring it"),
     "chain_of_thought_choice": letters("chain_of_thought_choice", "The answer is A, no, the answer is B", "Answer: B"),

@@ -153,9 +153,10 @@ def drafts_of(
 ) -> list[Draft]:
     """Return the drafts of an entry: one, several if it sweeps, or none if its model isn't among `models`."""
     spec, used = find_scenario(entry, index)
-    # the method may select the scenario, and is always an expander too
-    arguments = {key: value for key, value in entry.arguments if key not in used or key == "method"}
-    columns, switches = parameters(spec), switch_values(spec, arguments)
+    columns = parameters(spec)
+    # an argument that selects the scenario may be a column too; the method is always an expander too
+    arguments = {key: value for key, value in entry.arguments if key not in used or key in ("method", *columns)}
+    switches = switch_values(spec, arguments)
     ignored = {*block_names(spec, "ignored"), *secondary_arguments(spec), *check_fixed(spec, arguments), *switches}
     where = columns_of(spec, {key: _swept(key, value) for key, value in arguments.items()})
     expanders = {key: value for key, value in arguments.items() if key not in columns and key not in ignored}

@@ -202,7 +202,7 @@ def cells(
         "y": alt.Y("y:N", title=titles[1], sort=list(orders[1]), axis=alt.Axis(**axis)),
     }
     rectangles = alt.Chart().mark_rect().encode(**position, color=colour, tooltip=tooltip)
-    on_cell = alt.when(alt.datum.share > _LIGHT).then(alt.value("#111418")).otherwise(alt.value("#FFFFFF"))
+    on_cell = alt.when(alt.datum.share > _LIGHT).then(alt.value("#111418")).otherwise(alt.value("#FEFEFE"))
     numbers = alt.Chart().mark_text(fontSize=11).encode(**position, text=text, color=on_cell, tooltip=tooltip)
     size = {"width": alt.Step(_CELL[0]), "height": alt.Step(_CELL[1])}
     if len(panels) == 1:

@@ -67,5 +67,11 @@ class ConcatChart(Offline, alt.ConcatChart):
     """A chart of several charts, such as one per value of a column."""
 
 
+def svg_of(chart: Any) -> str:
+    """Return a chart as SVG, without validation of its specification."""
+    bundle: Any = spec_to_mimebundle(chart.to_dict(validate=False), format="svg", mode="vega-lite")
+    return str(bundle["image/svg+xml"])
+
+
 def _escaped(options: dict[str, Any]) -> dict[str, Any]:
     return {**options, "json_kwds": {"cls": Escaped, **(options.get("json_kwds") or {})}}

@@ -4,6 +4,7 @@ The first four colours are Okabe and Ito's. The others are distinguishable from 
 protanopia, deuteranopia and tritanopia. All have a contrast of at least 3:1 with their background.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from textwrap import wrap
@@ -69,6 +70,19 @@ def look(mode: str) -> Look:
     if mode not in LOOKS:
         raise ArgumentError.unknown_value(f"mode={mode!r}", mode, LOOKS)
     return LOOKS[mode]
+
+
+def in_dark(svg: str) -> str:
+    """Return the SVG of a chart in light mode with the colours of dark mode."""
+    light, dark = (
+        (each.page, each.words, each.quiet, each.lines, *each.models) for each in (LOOKS["light"], LOOKS["dark"])
+    )
+    colours = dict(zip(light, dark, strict=True))
+    return _COLOUR.sub(lambda match: colours.get(match[0].upper(), match[0]), svg)
+
+
+# The value of an attribute; text contains no plain quotes.
+_COLOUR = re.compile('(?<=")#[0-9A-Fa-f]{6}(?=")')
 
 
 def colour_of(models: Sequence[str], shown: Sequence[str], mode: str, *, legend: bool = True) -> "alt.Color":

@@ -244,6 +244,29 @@ def test_a_conf_file_is_a_suite(tmp_path: Path) -> None:
     assert plan == plan_of("sampler:subject=music").generate("oracle()")
 
 
+@pytest.mark.parametrize(
+    ("text", "name", "where"),
+    [
+        ("wmt_14:language_pair=en-cs", "wmt_14_from_english", {"language_pair": "cs-en"}),
+        ("copyright:datatag=pilot", "copyright_text", {"datatag": "pilot"}),
+        (
+            "decodingtrust_privacy:scenario_name=enron_email_extraction,data_file=enron_data,prompt_type=context-50",
+            "decodingtrust_privacy_context",
+            {"prompt_type": "context-50"},
+        ),
+        (
+            "decodingtrust_privacy:scenario_name=enron_email_extraction,data_file=enron_data,prompt_type=one-shot-a",
+            "decodingtrust_privacy",
+            {"prompt_type": "one-shot-a"},
+        ),
+    ],
+)
+def test_an_argument_that_selects_the_scenario_selects_its_subset_too(
+    text: str, name: str, where: dict[str, str]
+) -> None:
+    assert plan_of(text) == hf.scenario(name, compat="helm").where(**where, split=["valid", "test"])
+
+
 def test_an_argument_that_has_one_value_here_is_refused_with_another() -> None:
     assert plan_of("ruler_squad:max_num_words=131072") == plan_of("ruler_squad")
     with pytest.raises(

@@ -1,5 +1,6 @@
 """The charts of a run."""
 
+import re
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -9,6 +10,8 @@ import pytest
 
 import helmframe as hf
 from helmframe.errors import ArgumentError, CapabilityError, UnknownNameError
+from helmframe.views.charts.offline import svg_of
+from helmframe.views.charts.theme import in_dark
 from tests.views.charts.drawn import encoding, layer, png, rows, words
 
 CHARTS: dict[str, Callable[..., Any]] = {
@@ -34,6 +37,14 @@ def several() -> hf.Results:
     """Two models under a perturbation, with options asked one by one."""
     plan = music().perturb(["typos", "rerun"]).adapt(method="multiple_choice_separate_original")
     return plan.generate({"good": hf.models.noisy(0.9), "bad": hf.models.noisy(0.3)}).score()
+
+
+@pytest.mark.parametrize("name", CHARTS)
+def test_light_in_dark_colours_is_dark(several: hf.Results, name: str) -> None:
+    light, dark = (
+        re.sub(r"gradient_\d+", "gradient", svg_of(CHARTS[name](several.plot, mode=mode))) for mode in ("light", "dark")
+    )
+    assert in_dark(light) == dark != light
 
 
 @pytest.mark.parametrize("mode", ["light", "dark"])
