@@ -26,6 +26,20 @@ from helmframe.store import RunFolder
 from helmframe.views.transports import ViewerServer
 from helmframe.views.viewer import Viewer
 from tests.acceptance.figures import shown
+from tests.acceptance.inspect_viewer import (
+    InspectPages,
+    best_model,
+    both_inputs,
+    change_under_typos,
+    cost_of,
+    failed_requests,
+    prompt_of,
+    right_answer,
+    serving_logs,
+    timed,
+    write_logs,
+    wrong_under_typos,
+)
 from tests.demo import ROOT
 
 INSTANCES, COPIES = 15_625, 8  # × original and typos × 4 models: 1,000,000 completions
@@ -205,6 +219,9 @@ def memory(page: Any) -> float:
     return float(metrics["JSHeapUsedSize"])
 
 
+PRICES = {"large": (2, 8), "medium": (1, 4), "small": (0, 0)}  # dollars per million tokens
+
+
 def small(prompt: str) -> str:
     """Fail on some instances, as a server with a limit does."""
     if re.search(r"\bthe (?:first|largest)\b", prompt.rpartition("Question:")[2]):
@@ -218,11 +235,16 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> hf.Results:
         patch.setenv("HELMFRAME_STORE", str(tmp_path_factory.mktemp("store")))
         plan = hf.scenario("sampler").perturb(["typos", "uppercase"]).adapt(shots=1)
         models = {"large": hf.models.noisy(0.9, seed=1), "medium": hf.models.noisy(0.7, seed=2), "small": small}
-        return plan.generate(models).score(prices={"large": (2, 8), "medium": (1, 4), "small": (0, 0)})
+        return plan.generate(models).score(prices=PRICES)
 
 
-def test_6_ten_questions_in_the_viewer_alone(finished: hf.Results, chromium: Any) -> None:
-    """Answer each question by what the page shows; the tables of `Results` decide whether the answer is right."""
+@pytest.fixture(scope="module")
+def answers(finished: hf.Results, chromium: Any) -> tuple[dict[str, float], list[str]]:
+    """Answer each question by what the page shows; the tables of `Results` decide whether the answer is right.
+
+    Returns:
+        The seconds of each question, and the wrong answers.
+    """
     seconds: dict[str, float] = {}
     wrong: list[str] = []
     results, wide = finished, finished.rows()
@@ -307,6 +329,72 @@ def test_6_ten_questions_in_the_viewer_alone(finished: hf.Results, chromium: Any
         page.close()
         server.shutdown()
         thread.join()
+    return seconds, wrong
+
+
+def test_6_ten_questions_in_the_viewer_alone(answers: tuple[dict[str, float], list[str]]) -> None:
+    seconds, wrong = answers
     shown("6", "questions answered in the viewer alone", f"{len(seconds) - len(wrong)} of {len(seconds)}", "all")
     shown("6", "seconds", ", ".join(f"{question} {value:.1f}" for question, value in seconds.items()), "printed")
+    assert wrong == []
+
+
+# Questions that no page of Inspect's viewer answers, and what its pages show.
+UNANSWERED = {
+    "is the difference significant": "a standard error per log; no test of a difference",
+    "where models disagree": "a row per sample and model; 2,304 rows to compare by hand",
+}
+BY_HAND = {
+    "what typos cost medium": "two accuracies are subtracted by hand: all inputs, no interval",
+    "why requests failed": "the log of each model is filtered",
+    "which instances typos made wrong for large": "two filtered lists are compared by hand",
+    "what typos changed in the first of them": "both texts are shown, the change is not marked",
+}
+
+
+def test_6_the_same_questions_in_the_viewer_of_inspect(
+    finished: hf.Results, answers: tuple[dict[str, float], list[str]], chromium: Any, tmp_path: Path
+) -> None:
+    """Answer the questions by what the pages of Inspect's viewer show of logs with the same prompts and completions."""
+    rows = finished.rows()
+    costs = write_logs(rows, PRICES, tmp_path)
+    flips = pl.DataFrame(finished.flips("typos")).filter(model="large", flip="worse")
+    table = finished.robustness(metrics="exact_match", perturbations="typos")
+    medium = table.filter(model="medium", perturbation="typos").row(0, named=True)
+    change = 100 * (medium["perturbed"] - medium["original"])  # of all inputs; ours is of the inputs that typos changed
+    failed = finished.errors()
+    seconds: dict[str, float] = {}
+    wrong: list[str] = []
+    with serving_logs(tmp_path) as address:
+        context = chromium.new_context(viewport={"width": 1500, "height": 900})
+        pages = InspectPages(context.new_page(), address)
+
+        def ask(question: str, answer: Callable[[], Any], is_right: Callable[[Any], bool]) -> Any:
+            value, seconds[question] = timed(answer)
+            if not is_right(value):
+                wrong.append(f"{question}: {value!r}")
+            return value
+
+        ask("which model is best", lambda: best_model(pages), lambda name: name == "large")
+        ask("what typos cost medium", lambda: change_under_typos(pages, "medium"),
+            lambda points: abs(points - change) < 0.11)  # fmt: skip
+        ask("why requests failed", lambda: failed_requests(pages, list(PRICES)),
+            lambda count_and_error: count_and_error[0] == failed.height
+            and failed["error"][0].removeprefix("RuntimeError: ") in count_and_error[1])  # fmt: skip
+        ask("what large cost", lambda: cost_of(pages, "large"), lambda price: price == f"${costs['large']:.2f}")
+        names = ask("which instances typos made wrong for large", lambda: wrong_under_typos(pages, "large"),
+                    lambda names: set(names) == set(flips["instance_id"]))  # fmt: skip
+        row = rows.filter(instance_id=names[0], model="large", perturbation="typos").row(0, named=True)
+        ask("what typos changed in the first of them", lambda: both_inputs(pages, f"{names[0]} typos"),
+            lambda text: all(" ".join(row[name].split()) in text for name in ("input", "perturbed_input")))  # fmt: skip
+        ask("its right answer", lambda: right_answer(pages), lambda text: text == row["correct"][0])
+        ask("its prompt as sent", lambda: prompt_of(pages), lambda text: " ".join(row["prompt"].split()) in text)
+        context.close()
+    lines = [f"{'question':<44}{'ours':>8}{'Inspect':>9}"]
+    for question, ours in answers[0].items():
+        theirs = f"{seconds[question]:.1f} s" if question in seconds else "no"
+        lines.append(f"{question:<44}{ours:>6.1f} s{theirs:>9}  {(UNANSWERED | BY_HAND).get(question, '')}".rstrip())
+    print("\n" + "\n".join(lines))
+    shown("6", "questions answered in Inspect's viewer", f"{len(seconds) - len(wrong)} of {len(answers[0])}", "printed")
+    assert set(seconds) | set(UNANSWERED) == set(answers[0])
     assert wrong == []
