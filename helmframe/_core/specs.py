@@ -106,6 +106,18 @@ def check_length(text: str) -> None:
         raise ArgumentError(f"{text!r} has {len(text):,} characters; a name or a call has at most {LONGEST_CALL:,}.")
 
 
+def check_text(text: str) -> None:
+    """Check that a text can be written as UTF-8.
+
+    Raises:
+        ArgumentError: The text has half of a surrogate pair.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ArgumentError(f"{safe_repr(text)}: character {error.start} is half of a surrogate pair.") from None
+
+
 def parse_expression(text: str) -> ast.expr:
     """Return the syntax tree of a Python expression, which isn't evaluated.
 
@@ -533,7 +545,8 @@ def frozen_value(value: Any, level: int = 0) -> Value:
     """Return a value with lists as tuples and mappings as pairs; `level` is the number of lists and mappings around it.
 
     Raises:
-        ArgumentError: The value is neither text, number, bool, None nor a list of these, or exceeds a limit.
+        ArgumentError: The value is neither text, number, bool, None nor a list of these, has half of a surrogate pair,
+            or exceeds a limit.
     """
     if isinstance(value, NamedValues):
         return value
@@ -545,6 +558,8 @@ def frozen_value(value: Any, level: int = 0) -> Value:
         return tuple(frozen_value(element, level + 1) for element in value)
     if isinstance(value, int) and not -(2**63) <= value < 2**64:
         raise ArgumentError(f"{_digits(value)} must be an integer of at most 64 bits.")
+    if isinstance(value, str):
+        check_text(value)
     if value is None or isinstance(value, str | int | float | bool):
         return value
     raise ArgumentError(

@@ -1,7 +1,7 @@
 """The tables of results, and a reader of them: in chunks of whole instances, by the names that users write."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -523,6 +523,14 @@ _KEY_COLUMNS: Mapping[str, Mapping[str, type[pl.DataType]]] = {
     "prefixes": dict.fromkeys(("prefix_id", "prefix"), pl.String),
 }
 
+# Further columns that tables of results read: they must be present.
+_READ_COLUMNS: Mapping[str, Collection[str]] = {
+    "completions": (
+        *("input", "references", "perturbed_references", "choices"),
+        *("reference_index", "request_mode", "shots_used"),
+    ),
+}
+
 
 def _check_manifest(manifest: Mapping[str, Any], folder: RunFolder) -> None:
     """Check the fields of a manifest that results need; the folder may be another person's.
@@ -559,19 +567,20 @@ def _check_columns(rows: pl.LazyFrame | None, table: str, folder: RunFolder) -> 
     Raises:
         StoreError: A column is missing or has another type.
     """
-    columns = _KEY_COLUMNS.get(table, {})
     if rows is None:
         return
+    columns = _KEY_COLUMNS.get(table, {})
     schema = rows.collect_schema()
     expected: dict[str, Any] = {**TABLES[table].schema, **columns}
     for name, dtype in expected.items():
         present = schema.get(name)
-        # older versions lack some columns
-        if name in columns if present is None else not _is_like(present, dtype):
-            raise StoreError(
-                f"{folder.path}: column {name!r} of table {table!r} has the type {present}, not {dtype}. Run the plan "
-                "again."
-            )
+        if present is None:
+            # older versions lack some columns
+            problem = "is missing" if name in columns or name in _READ_COLUMNS.get(table, ()) else ""
+        else:
+            problem = "" if _is_like(present, dtype) else f"has the type {present}, not {dtype}"
+        if problem:
+            raise StoreError(f"{folder.path}: column {name!r} of table {table!r} {problem}. Run the plan again.")
 
 
 def _is_like(present: pl.DataType, dtype: pl.DataType | type[pl.DataType]) -> bool:

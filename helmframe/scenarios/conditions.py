@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
-from helmframe._core.specs import Between, Equals, Scalar, Sql
+from helmframe._core.specs import Between, Equals, Scalar, Sql, check_text
 from helmframe._schema import INSTANCES, source_column
 from helmframe.errors import ArgumentError
 from helmframe.scenarios.sources import Source
@@ -62,6 +62,7 @@ def _user_sql(source: Source, columns: Mapping[str, str], text: str) -> str:
     def refused(why: str) -> ArgumentError:
         return ArgumentError(f"where({text!r}): invalid SQL condition: {why}\n{_columns_hint(columns)}")
 
+    check_text(text)
     # Without brackets around it, a text that closes our bracket is an error, as are several statements. The line break
     # ends a comment.
     source.understood(lambda: source.types(f"SELECT {text}\nFROM instances"), refused)
@@ -97,4 +98,7 @@ def _checked_literal(source: Source, columns: Mapping[str, str], name: str, valu
 def _literal(value: str | float | bool) -> str:
     if isinstance(value, bool):
         return "TRUE" if value else "FALSE"
-    return text_literal(value) if isinstance(value, str) else repr(value)
+    if isinstance(value, str):
+        check_text(value)
+        return text_literal(value)
+    return repr(value)

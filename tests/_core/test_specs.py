@@ -50,6 +50,11 @@ def test_a_value_that_is_not_plain_is_refused(value: Any) -> None:
         frozen_value([value])
 
 
+def test_half_of_a_surrogate_pair_is_refused() -> None:
+    with pytest.raises(ArgumentError, match="character 1 is half of a surrogate pair"):
+        frozen({"instructions": "a\ud800"})
+
+
 def test_a_value_has_a_limited_depth() -> None:
     value: Any = []
     for _ in range(100_000):

@@ -8,7 +8,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 import helmframe as hf
-from helmframe.errors import UnknownNameError
+from helmframe.errors import StoreError, UnknownNameError
 from helmframe.results._data import Chunk, ResultsReader, reader_of
 from helmframe.store import RunFolder
 from helmframe.store.files import listing, name_of
@@ -83,6 +83,17 @@ def test_results_copied_in_shards_equal_the_first(sharded: hf.Results, tmp_path:
     assert len(reader_of(copied).chunks) == 6
     assert_frame_equal(copied.table(), sharded.table())
     assert repr(copied).splitlines()[:-1] == repr(sharded).splitlines()[:-1]
+
+
+@pytest.mark.parametrize("column", ["instance_id", "input", "references", "choices", "request_mode", "shots_used"])
+def test_results_without_a_column_that_tables_read_raise(results: hf.Results, tmp_path: Path, column: str) -> None:
+    folder = RunFolder(tmp_path)
+    for table in TABLES:
+        rows = getattr(results, table).collect()
+        folder.add(table, "sampler", rows.drop(column) if table == "completions" else rows)
+    folder.write_manifest(results.manifest)
+    with pytest.raises(StoreError, match=f"column '{column}' of table 'completions' is missing"):
+        hf.load(tmp_path)
 
 
 def test_two_plans_of_one_scenario_are_read_in_one_piece() -> None:

@@ -204,6 +204,14 @@ def test_conditions_on_a_generated_scenario_are_checked_without_its_rows() -> No
         plan.where("length(inpt) < 9")
 
 
+@pytest.mark.parametrize("conditions", [{"subject": "\ud800"}, {"subject": ["music", "a\udced"]}])
+def test_half_of_a_surrogate_pair_is_refused(conditions: dict[str, Any]) -> None:
+    with pytest.raises(ArgumentError, match="half of a surrogate pair"):
+        hf.scenario("sampler").where(**conditions)
+    with pytest.raises(ArgumentError, match="half of a surrogate pair"):
+        hf.scenario("sampler").where("subject = '\ud800'")
+
+
 def test_the_rows_of_a_generated_scenario_are_made_when_they_are_read() -> None:
     plan = hf.scenario("numeracy").where(relation_type="plane").limit(2)
     assert plan.instances().collect()["data_relation_type"].to_list() == ["plane", "plane"]

@@ -11,6 +11,7 @@ from typing import Any
 
 import polars as pl
 
+from helmframe._core.checks import is_integer
 from helmframe._core.registry import view
 from helmframe._core.yaml import iter_json_lines, read_json, reading
 from helmframe._schema import COMPLETIONS, OF_REQUEST
@@ -101,6 +102,8 @@ def _task(file: Path) -> tuple[Task, dict[str, Any]]:
             break
     config = dict(results.get("configs", {}).get(name, {}))
     shots = results.get("n-shot", {}).get(name, config.get("num_fewshot"))
+    if not is_integer(shots):
+        shots = None
     model = results.get("model_name") or results.get("config", {}).get("model_args") or file.parent.name
     decoding = json.dumps(config.get("generation_kwargs") or {}, sort_keys=True, ensure_ascii=False)
     return Task(

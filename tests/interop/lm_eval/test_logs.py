@@ -137,6 +137,14 @@ def test_a_broken_line_raises_with_its_number(tmp_path: Path) -> None:
         hf.read_lm_eval(tmp_path)
 
 
+@pytest.mark.parametrize("shots", ["[" * 400 + "]" * 400, '"5"', "null", "2.5"])
+def test_a_number_of_shots_that_is_no_integer_is_unknown(tmp_path: Path, shots: str) -> None:
+    logged(tmp_path, "sums", [option_line(0, "1+1?", 1, [-2.0, -0.5, -3.0])])
+    file = tmp_path / f"results_{STAMP}.json"
+    file.write_text(file.read_text().replace('{"sums": 2}', f'{{"sums": {shots}}}'))
+    assert hf.read_lm_eval(tmp_path).completions.collect()["shots_used"].to_list() == [None] * 3
+
+
 def test_a_folder_without_samples_raises(tmp_path: Path) -> None:
     with pytest.raises(SourceMissingError, match="--log_samples"):
         hf.read_lm_eval(tmp_path)
