@@ -1,5 +1,6 @@
 """Frames and results as inputs of charts: aggregation, display labels, units and directions of metrics."""
 
+import sys
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -7,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import import_module
 from importlib.util import find_spec
+from types import ModuleType
 from typing import Any, TypeAlias
 
 import polars as pl
@@ -284,7 +286,25 @@ def _metadata(metric: str, metrics: Metrics | None) -> Mapping[str, Any]:
 
 def _import_altair() -> None:
     with suppress(Exception):  # raised again when a chart is drawn
+        _import_jsonschema()
         import_module("altair")
+
+
+def _import_jsonschema() -> None:
+    """Import jsonschema, which Altair imports, without its parser of IRIs: that is loaded at its first use.
+
+    The parser's grammar takes a second to build, and Altair's schema contains no IRIs. It is installed with JupyterLab.
+    """
+    name = "rfc3987_syntax"
+    if name in sys.modules or "jsonschema" in sys.modules or find_spec(name) is None:
+        return
+    deferred = ModuleType(name)
+    vars(deferred)["is_valid_syntax"] = lambda *args: import_module(name).is_valid_syntax(*args)
+    sys.modules[name] = deferred
+    try:
+        import_module("jsonschema")
+    finally:
+        del sys.modules[name]
 
 
 class Source:

@@ -1,8 +1,11 @@
 """The charts of a run."""
 
+import os
 import re
+import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -12,6 +15,7 @@ import helmframe as hf
 from helmframe.errors import ArgumentError, CapabilityError, UnknownNameError
 from helmframe.views.charts.offline import svg_of
 from helmframe.views.charts.theme import in_dark
+from tests.demo import ROOT
 from tests.views.charts.drawn import encoding, layer, png, rows, words
 
 CHARTS: dict[str, Callable[..., Any]] = {
@@ -205,3 +209,23 @@ def test_panels_do_not_share_the_values_that_they_lack() -> None:
     both = pl.concat([frames[0], frames[1].with_columns(setting=pl.lit("other"))])
     chart = hf.charts.heatmap(both, "subset", "model", "exact_match").to_dict()
     assert chart["resolve"]["scale"] == {"x": "independent"}
+
+
+IRIS = """
+import sys
+import helmframe as hf
+hf.scenario("sampler").where(subject="music").generate(hf.models.oracle()).score().plot.scores()
+from jsonschema import Draft7Validator, FormatChecker
+assert "rfc3987_syntax" not in sys.modules
+for text in ("https://example.org/é", "no IRI"):
+    print(Draft7Validator({"format": "iri"}, format_checker=FormatChecker()).is_valid(text))
+assert "rfc3987_syntax" in sys.modules
+"""
+
+
+def test_a_chart_does_not_load_the_parser_of_iris(tmp_path: Path) -> None:
+    (tmp_path / "rfc3987_syntax.py").write_text("def is_valid_syntax(term, text): return text.startswith('https:')\n")
+    path = os.pathsep.join([str(tmp_path), str(ROOT)])
+    env = os.environ | {"PYTHONPATH": path, "HELMFRAME_STORE": str(tmp_path / "store"), "HELMFRAME_PROGRESS": "0"}
+    ran = subprocess.run([sys.executable, "-c", IRIS], env=env, capture_output=True, text=True, check=False)
+    assert (ran.stdout, ran.stderr, ran.returncode) == ("True\nFalse\n", "", 0)
