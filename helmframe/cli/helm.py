@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from helmframe._core.yaml import read_yaml, specs_root
 from helmframe._run import load_results
@@ -21,8 +21,10 @@ from helmframe.interop.helm import entry_states, read_conf
 from helmframe.interop.helm.scenario_lookup import find_scenario as find_entry_scenario
 from helmframe.interop.helm.scenario_lookup import scenario_index
 from helmframe.scenarios.catalogue import find_scenario, status
-from helmframe.scenarios.downloads import Progress
-from helmframe.scenarios.mirror import Failure, Outcome, mirror_all
+
+if TYPE_CHECKING:
+    from helmframe.scenarios.downloads import Progress
+    from helmframe.scenarios.mirror import Failure, Outcome
 
 _LINE_SECONDS = 10.0  # between two lines of progress, if the output isn't a terminal
 _MIRROR = """\
@@ -164,6 +166,8 @@ def _scenarios_of_file(source: str, seen: tuple[str, ...] = ()) -> Iterator[str]
 
 
 def _mirror(arguments: argparse.Namespace) -> None:
+    from helmframe.scenarios.mirror import Outcome, mirror_all
+
     names = [*arguments.scenarios, *(name for source in arguments.suite for name in suite_scenarios(source))]
     if not names:
         raise ArgumentError("mirror: no scenario. Write helmframe mirror NAME … --to ROOT, or --suite SUITE.")
@@ -171,7 +175,7 @@ def _mirror(arguments: argparse.Namespace) -> None:
         configure(download_base=arguments.base)
     display = _Display()
 
-    def finished(result: Outcome | Failure) -> None:
+    def finished(result: "Outcome | Failure") -> None:
         display.clear()
         if isinstance(result, Outcome):
             files = f"{result.written:,} files written, {result.unchanged:,} unchanged"
@@ -212,7 +216,7 @@ class _Display:
         self._kind: tuple[str, str] = ("", "")
         self._started = self._shown = time.monotonic()
 
-    def download(self, progress: Progress) -> None:
+    def download(self, progress: "Progress") -> None:
         """Show the bytes, the files and the time left of downloads."""
         now = time.monotonic()
         if self._kind != (progress.scenario, "download"):
@@ -258,9 +262,10 @@ class _Display:
         return tqdm(desc=name, disable=None, leave=False, file=sys.stderr, **options)
 
 
-def _time_left(progress: Progress, seconds: float) -> str:
+def _time_left(progress: "Progress", seconds: float) -> str:
     """Return the time left as text; "" if it is unknown.
 
+    >>> from helmframe.scenarios.downloads import Progress
     >>> _time_left(Progress("mmlu", files=1, n_files=2, received=300, size=900), 30.0)
     ', about 60 s left'
     """
