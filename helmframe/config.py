@@ -102,6 +102,10 @@ class S3Options:
         Args:
             timeout: The limit of one request, in seconds.
         """
+        from aiobotocore.session import AioSession
+
+        session = AioSession()
+        session.register("request-created.s3.PutObject", _send_at_once)
         client_options = {"endpoint_url": self.endpoint, "region_name": self.region}
         # botocore's default, 10 connections, bounds the requests that wait for a distant server together
         config = {"max_pool_connections": 64, "connect_timeout": 5, "read_timeout": timeout}
@@ -112,8 +116,14 @@ class S3Options:
             "anon": self.anonymous,
             "client_kwargs": {key: value for key, value in client_options.items() if value},
             "config_kwargs": {**config, "retries": {"max_attempts": 1}},
+            "session": session,
             "skip_instance_cache": True,
         }
+
+
+def _send_at_once(request: Any, **_: Any) -> None:
+    """Send the content of a file with its request: by default, it is sent once the server has agreed to receive it."""
+    del request.headers["Expect"]
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ PAUSES = (0.05, 1.0)
 # A block has at least this number of requests, and at most this share of the requests of a shard.
 MIN_ROWS = 16
 MAX_BLOCKS = 64
-_AT_ONCE = 16  # claims written to a bucket together
+_AT_ONCE = 32  # claims written to a bucket together
 _ID_BYTES = 16
 _TOKEN = re.compile(r"[0-9a-f]{24}")
 
@@ -78,6 +78,7 @@ class Claims:
         self._folder = folder
         self._run = run
         self._held: dict[str, bytes] = {}
+        self._released: set[str] = set()
         self._others: dict[str, Claim] = {}
         self._lock = threading.Lock()
         self._timer: threading.Timer | None = None
@@ -119,7 +120,9 @@ class Claims:
         remove([file.address for file in files if is_orphan(file)])
         claims = [file for file in files if file.name.endswith(SUFFIX)]
         newest = max((file.modified for file in claims), default=0.0)
-        foreign = [file for file in claims if file.name not in self._held]
+        # a claim that was just released may still be listed; of the same block, another process's claim blocks nothing
+        ignored = {*self._held, *self._released.difference(wanted)}
+        foreign = [file for file in claims if file.name not in ignored]
         changed = [file for file in foreign if not self._is_known(file)]
         for file, data in zip(changed, read_all([file.address for file in changed]), strict=True):
             if data is None:
@@ -140,6 +143,7 @@ class Claims:
         """Release claims of this run."""
         with self._lock:
             mine = [name for name in names if self._held.pop(name, None) is not None]
+            self._released.update(mine)
         addresses = [below(self._folder, name) for name in mine]
         try:
             remove(addresses)

@@ -9,6 +9,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b, sha256
 from typing import ClassVar, Protocol
 
@@ -91,6 +92,7 @@ class ParquetCompletions:
             StoreError: The store is unreachable, or a newer helmframe wrote it. A damaged part is set aside instead,
                 with a warning.
         """
+        _listings.list_together(self.folder, self._damaged)
         for _ in range(self.TRIES):
             near = [part for part in self._parts() if part.low <= high and low <= part.high]
             result = read_parts(self.root, near, COMPLETION_SCHEMA | VERSION)
@@ -131,6 +133,8 @@ class ParquetCompletions:
         listed = time.monotonic()
         pause = (listed - started) / self.NEWS_SHARE if listed - started > self.FAST_SECONDS else 0.0
         self._next_look = listed + pause
+        # a run that reads the store next must see them too
+        _listings.add(self.folder, *files)
         parts = [part for part in map(Part.named, files) if part is not None]
         _versions.see(self.folder, parts)
         near = [part for part in parts if part.low <= high and low <= part.high]
@@ -343,11 +347,17 @@ class _Listings:
                 self._took.pop(self._folders.popitem(last=False)[0], None)
             return list(contents.values())
 
-    def add(self, folder: Address, file: File) -> None:
-        """Add a file that this process wrote."""
+    def list_together(self, *folders: Address) -> None:
+        """List folders of a bucket at the same time."""
+        if any(isinstance(folder, str) for folder in folders):
+            with ThreadPoolExecutor(len(folders), thread_name_prefix="helmframe-list") as threads:
+                list(threads.map(self.files, folders))
+
+    def add(self, folder: Address, *files: File) -> None:
+        """Add files that this process wrote, or found."""
         if isinstance(folder, str):
             with self._lock:
-                self._folders.setdefault(folder, (_NEVER, {}))[1][file.name] = file
+                self._folders.setdefault(folder, (_NEVER, {}))[1].update((file.name, file) for file in files)
 
     def forget(self, folder: Address) -> None:
         """Drop the cached listing of a folder."""

@@ -414,7 +414,9 @@ def _entries(folder: Path | str, prefix: str) -> Iterator[tuple["os.DirEntry[str
 
 def _find(folder: str) -> list[File]:
     filesystem, path = _bucket(folder)
-    listed = filesystem.find(path, detail=True)
+    bucket, _, key = path.partition("/")
+    # by prefix: an empty listing of the folder itself would be followed by a search for a file of this name
+    listed = filesystem.find(bucket, prefix=key and f"{key}/", detail=True)
     return [
         File(
             f"s3://{key}",
@@ -582,7 +584,8 @@ def _bucket(address: Address) -> tuple[Any, str]:
 def _filesystem(options: S3Options, process: int) -> Any:  # noqa: ARG001
     import s3fs
 
-    filesystem = s3fs.S3FileSystem(**options.client(_TIMEOUT), use_listings_cache=False)
+    # max_concurrency=1: otherwise a request for the size precedes each read
+    filesystem = s3fs.S3FileSystem(**options.client(_TIMEOUT), use_listings_cache=False, max_concurrency=1)
     filesystem.retries = 1  # `_attempt` retries
     return filesystem
 

@@ -16,7 +16,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
-from hashlib import blake2b
+from hashlib import blake2b, md5
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -61,6 +61,7 @@ class RunFolder:
         self._schemas: dict[tuple[str, str], pl.Schema] = {}
         self._rows: dict[str, int] = {}  # of the parts that this object wrote or was passed
         self._listed: PartsList | None = None  # of the manifest read last, once that is complete
+        self._final: list[File] | None = None  # the files in a bucket, once the manifest is complete
         self._lock = threading.Lock()
 
     @classmethod
@@ -151,7 +152,7 @@ class RunFolder:
         parts = {_PARTS: dict(sorted(self.parts.items())), _COMPLETE: complete}
         content = json.loads(json.dumps({**manifest, **parts}, ensure_ascii=False, default=str))
         text = json.dumps({**content, _CHECKSUM: _digest(content)}, indent=1, ensure_ascii=False)
-        self._listed = None
+        self._listed = self._final = None
         write_text(text, below(self.path, MANIFEST))
 
     def manifest(self) -> dict[str, Any]:
@@ -218,7 +219,7 @@ class RunFolder:
         Parts on disk are read for that; those in a bucket are verified when they are fetched.
         """
         expected = self.parts_list()
-        files = {file.name: file for file in self._files(table)}
+        files = {file.name: file for file in self._files(table, final=expected.complete)}
         for name in sorted(name for name in expected.rows if name.startswith(f"{table}/") and name not in files):
             raise _unsound(below(self.path, *name.split("/")), MISSING)
         for name, file in files.items():
@@ -230,13 +231,18 @@ class RunFolder:
             folders.setdefault(name.split("/")[1].partition("@")[0], []).append(file)
         return folders
 
-    def _files(self, table: str) -> list[File]:
-        """Return the parts of a table that are in the folder; their names are paths below the run's folder."""
-        return [
-            replace(file, name=f"{table}/{file.name}")
-            for file in listing(below(self.path, table))
-            if file.name.count("/") <= 1 and file.name.endswith(".parquet")
-        ]
+    def _files(self, table: str, *, final: bool = False) -> list[File]:
+        """Return the parts of a table that are in the folder; their names are paths below the run's folder.
+
+        `final`: no part is added or removed any more, so a folder in a bucket is listed once, with all tables.
+        """
+        if final and isinstance(self.path, str):
+            if self._final is None:
+                self._final = listing(self.path)
+            files = [file for file in self._final if file.name.startswith(f"{table}/")]
+        else:
+            files = [replace(file, name=f"{table}/{file.name}") for file in listing(below(self.path, table))]
+        return [file for file in files if file.name.count("/") <= 2 and file.name.endswith(".parquet")]
 
     def _content(self) -> dict[str, Any] | None:
         """Return the content of manifest.json; None if the file doesn't exist."""
@@ -288,6 +294,9 @@ class RunFolder:
             write(data, address)
             if isinstance(address, Path):
                 _verified.add(stat(address, name))
+            else:
+                # a server names the content of a file by its MD5; under another name, the file is fetched
+                _recent.keep(address, md5(data, usedforsecurity=False).hexdigest(), data)
             self.include({name: frame.height})
 
     def _read(self, table: str, scenario: str, parts: Sequence[File]) -> pl.LazyFrame:
@@ -359,11 +368,11 @@ def _fetched(parts: Sequence[File]) -> list[bytes]:
     Raises:
         StoreError: Fetching a part fails, or the part is damaged.
     """
-    contents = {part.address: data for part in parts if (data := _recent.get(part.address)) is not None}
+    contents = {part.address: data for part in parts if (data := _recent.get(part.address, part.tag)) is not None}
     missing = [part for part in parts if part.address not in contents]
     for part, data in zip(missing, read_all([part.address for part in missing]), strict=True):
         contents[part.address] = _sound(part, data)
-        _recent.keep(part.address, contents[part.address])
+        _recent.keep(part.address, part.tag, contents[part.address])
     return [contents[part.address] for part in parts]
 
 
@@ -409,24 +418,25 @@ def _sound(file: File, data: bytes | None) -> bytes:
 
 
 class _Recent:
-    """A cache of the files fetched last, up to a size in bytes."""
+    """A cache of the files in buckets that were fetched or written last, up to a size in bytes."""
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._size = 0
-        self._files: OrderedDict[Address, bytes] = OrderedDict()
+        self._files: OrderedDict[tuple[Address, str], bytes] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, address: Address) -> bytes | None:
+    def get(self, address: Address, tag: str) -> bytes | None:
+        """Return the content of a file whose ETag is this one; None if it isn't cached."""
         with self._lock:
-            if address in self._files:
-                self._files.move_to_end(address)
-            return self._files.get(address)
+            if (address, tag) in self._files:
+                self._files.move_to_end((address, tag))
+            return self._files.get((address, tag))
 
-    def keep(self, address: Address, data: bytes) -> None:
+    def keep(self, address: Address, tag: str, data: bytes) -> None:
         with self._lock:
-            self._size += len(data) - len(self._files.pop(address, b""))
-            self._files[address] = data
+            self._size += len(data) - len(self._files.pop((address, tag), b""))
+            self._files[address, tag] = data
             while self._size > self._most:
                 self._size -= len(self._files.popitem(last=False)[1])
 

@@ -1,10 +1,12 @@
 """The engine of one machine: threads side by side, the first error raised, Ctrl-C keeps what was answered."""
 
+import itertools
 import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from functools import partial
@@ -286,10 +288,23 @@ def test_transient_errors_do_not_stop_a_model(monkeypatch: pytest.MonkeyPatch) -
     assert len(server.asked) == 2 * N_ROWS
 
 
-def test_a_stopped_model_leaves_requests_of_a_limit_to_others() -> None:
+def test_a_stopped_model_leaves_requests_of_a_limit_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(prompt: str) -> str:
         raise KeyError("answer")
 
+    grant, refund, calls, refunded = Budget.grant, Budget.refund, itertools.count(), threading.Event()
+
+    def grant_later(budget: Budget, wanted: int) -> int:
+        if next(calls):  # the second model asks once the first has stopped, or has all its completions
+            refunded.wait(5)
+        return grant(budget, wanted)
+
+    def note_refund(budget: Budget, count: int) -> None:
+        refund(budget, count)
+        refunded.set()
+
+    monkeypatch.setattr(Budget, "grant", grant_later)
+    monkeypatch.setattr(Budget, "refund", note_refund)
     limit = N_ROWS + 2 * FIRST_REQUESTS + IN_FLIGHT
     perturbed = hf.scenario("sampler").perturb("typos").generate({"bad": fails, "good": choose_a})
     results = perturbed.score(max_requests=2 * N_ROWS + limit)

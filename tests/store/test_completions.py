@@ -246,6 +246,15 @@ def test_a_bucket_is_not_listed_for_every_shard(s3: object, monkeypatch: pytest.
     assert listed == []
 
 
+def test_what_another_process_added_is_read_by_the_next_reader_too(root: Address) -> None:
+    store = ParquetCompletions(root, FINGERPRINT, "mmlu")
+    assert store.read(0, 9).is_empty()
+    added = answers([b"one"], [5]).with_columns(version=pl.lit(1, dtype=pl.Int64), written=pl.lit(7, dtype=pl.Int64))
+    write_part(root, encode(added), low=5, rows=1)
+    assert store.read_new(0, 9)["request_id"].to_list() == [b"one"]
+    assert ParquetCompletions(root, FINGERPRINT, "mmlu").read(0, 9)["request_id"].to_list() == [b"one"]
+
+
 def test_news_are_looked_for_less_often_where_that_takes_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     looks: list[Address] = []
 

@@ -14,6 +14,7 @@ from helmframe.store import Address, RunFolder, address_of, below
 from helmframe.store import runs as module
 from helmframe.store.files import listing, move, name_of, read, remove, write
 from helmframe.store.parts import damage, footer_of
+from tests.s3_server import S3Server
 
 
 def test_columns_that_one_scenario_lacks_are_filled_with_nulls(root: Address) -> None:
@@ -73,6 +74,33 @@ def test_a_damaged_part_in_a_bucket_is_named(s3: object) -> None:
     write(b"PAR1 torn", part.address)
     with pytest.raises(StoreError, match=r"-[0-9a-f]{8}\.parquet has changed since it was written: its content"):
         folder.scan("scores")
+
+
+@pytest.mark.shared
+def test_a_finished_run_in_a_bucket_is_opened_with_two_requests(s3: S3Server) -> None:
+    address = "s3://evals/stores/opened/runs/one"
+    folder = RunFolder(address)
+    folder.add("scores", "a", pl.DataFrame({"score": [1.0]}))
+    folder.write_manifest({})
+    before = s3.traffic()
+    opened = RunFolder(address)
+    opened.manifest()
+    scans = [opened.scan(table) for table in ("completions", "scores", "images")]
+    assert [scan is None for scan in scans] == [True, False, True]
+    # the manifest, and a list of all files; this process has the part that it wrote
+    assert (s3.traffic() - before).requests == 2
+
+
+@pytest.mark.shared
+def test_a_part_that_another_process_replaced_in_a_bucket_is_fetched_again(s3: object) -> None:
+    address = "s3://evals/stores/replaced/runs/one"
+    folder = RunFolder(address)
+    folder.add("scores", "a", pl.DataFrame({"score": [1.0]}))
+    assert [scan.collect().rows() for scan in [folder.scan("scores")] if scan is not None] == [[(1.0,)]]
+    (part,) = listing(folder.path)
+    write(read(part.address)[:-1], part.address)
+    with pytest.raises(StoreError, match="its content or its path does not match the checksum"):
+        RunFolder(address).scan("scores")
 
 
 def test_the_parts_of_a_shard_come_together(root: Address) -> None:
