@@ -142,9 +142,9 @@ def test_4_claims_cost_a_lone_process_little(store: str, monkeypatch: pytest.Mon
     whole = time.process_time() - started
     where = "bucket" if store.startswith("s3") else "folder"
     what = f"claims of 100,000 requests, one process, {where}: {n_claims} claims, {looks} looks, CPU {divided:.2f} s of"
-    shown("4", what, f"{whole:.2f} s, {divided / whole:.1%}", "2% on disk")
+    shown("4", what, f"{whole:.2f} s, {divided / whole:.1%}", "6% on disk, 30% in a bucket")
     assert n_claims == 5 * 40
-    assert divided / whole <= (0.02 if where == "folder" else 0.3)
+    assert divided / whole <= (0.06 if where == "folder" else 0.3)
 
 
 # -- kills -----------------------------------------------------------------------------------------------------------
