@@ -331,6 +331,8 @@ def _run_worker(sitting: Sitting, case: Case, tool: str, rows: Path, server: Any
         folder = Path(name)
         settings = {"rows": str(rows), "model": str(base_model()), "n": case.n[tool]}
         variables = {**_variables(folder), "PYTHONPATH": str(ROOT), "COMPARE": json.dumps(settings)}
+        # the package datasets caches a local folder by its name, so folders of other sizes would be mixed up
+        variables["HF_DATASETS_CACHE"] = str(rows / "datasets")
         if server:
             variables.update(server.environment)
         if tool in sitting.tables:
