@@ -117,7 +117,7 @@ SECTIONS = {
 # group → optional tool → the sentences that follow if the tool has figures
 OPTIONAL = {
     "end to end": {
-        "lighteval": "lighteval compares likelihoods as lm-eval does, in batches of one instance.",
+        "lighteval": "lighteval compares likelihoods of the same prompts as lm-eval, in batches of one instance.",
         "evalscope": "evalscope generates a letter, in batches of 1.",
     },
     "overhead": {"lighteval": "lighteval sends one request per instance, with four options."},

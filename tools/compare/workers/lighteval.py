@@ -96,7 +96,7 @@ def _question(row: dict[str, Any], task_name: str) -> Any:
     return Doc(
         task_name=task_name,
         instruction=HEADER,
-        query=f"Question: {row['question'].strip()}\n{options}Answer:",
+        query=f"{row['question'].strip()}\n{options}Answer:",  # the prompt of lm-eval
         choices=[f" {letter}" for letter in LETTERS],
         gold_index=row["answer"],
     )
