@@ -85,8 +85,10 @@ def listing() -> None:
 
 
 def _demo_model() -> str:
-    # lighteval reuses the completions in its cache, by default those of an earlier process
-    parameters = {"model_name": str(settings().model), "dtype": "float32", "batch_size": 1, "cache_dir": "cache"}
+    # lighteval reuses the completions that it finds in cache_dir/model_name: by default those of an earlier process. An
+    # absolute model_name would be the folder of the cache.
+    Path("model").symlink_to(settings().model)
+    parameters = {"model_name": "model", "dtype": "float32", "batch_size": 1, "cache_dir": "cache"}
     Path("model.yaml").write_text(json.dumps({"model_parameters": parameters}), encoding="utf-8")  # JSON is YAML
     return "model.yaml"
 
