@@ -33,6 +33,8 @@ def python_of(tool: str) -> Path:
     """The Python of a venv that has the tool; made if it isn't there."""
     if tool == "helmframe":
         return Path(sys.executable)
+    if TOOLS[tool].optional:
+        return Path(made_venv(Path(sys.prefix) / f".{tool}", TOOLS[tool].packages))
     return Path(made_venv(HELM_RUN, ["crfm-helm==0.5.16"]) if tool == "helm" else peers_python())
 
 
@@ -63,8 +65,8 @@ def test_6_a_story_runs(tool: str, story: str, tmp_path: Path) -> None:
 @pytest.mark.shared
 def test_1_a_sitting_yields_measurements(shared: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tools.compare", "measure", "--quick", "--repeats", "1", "--only", "overhead_100"]
-    pythons = {"helm": python_of("helm"), "lm_eval": python_of("lm_eval"), "inspect": python_of("inspect")}
-    options = [f"--python={tool}={python}" for tool, python in {"helmframe": sys.executable, **pythons}.items()]
+    tools = [*STORY_TOOLS, *(name for name, tool in TOOLS.items() if tool.optional)]
+    options = [f"--python={tool}={python_of(tool)}" for tool in tools]
     output = tmp_path / "figures.parquet"
     data = ["--data", str(shared / "scenarios"), "--output", str(output)]
     done = subprocess.run([*command, *options, *data], capture_output=True, text=True, check=False)
@@ -75,6 +77,6 @@ def test_1_a_sitting_yields_measurements(shared: Path, tmp_path: Path) -> None:
 
     table = pl.read_parquet(output)
     rows = table.filter(figure="wall_s", case="overhead_100")
-    assert rows.group_by("tool").len()["len"].to_list() == [1] * len(STORY_TOOLS)
+    assert rows.group_by("tool").len()["len"].to_list() == [1] * len(tools)
     assert all(json.loads(text)["python"] for text in rows["versions"])
     shown("1", "the page of a small sitting, lines", len(build_page(table).splitlines()), "printed")

@@ -1,16 +1,19 @@
 """The side-by-side page: what it makes of measurements, how lines are counted, and how a process is measured."""
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import polars as pl
 import pytest
+import yaml
 
+from tools.compare import measuring
 from tools.compare.cases import STORIES, STORY_TOOLS, cases
-from tools.compare.environments import parse_pythons
-from tools.compare.measuring import SCHEMA, ProcessFailedError, code_lines, run, run_story, support
+from tools.compare.environments import ROOT, TOOLS, InstallError, parse_pythons
+from tools.compare.measuring import SCHEMA, ProcessFailedError, Sitting, code_lines, run, run_story, support
 from tools.compare.measuring import STORIES as FOLDER
-from tools.compare.page import agreement, build_page
+from tools.compare.page import agreement, build_page, draw
 from tools.compare.rows import QUICK, prepare
 
 MACHINE = {
@@ -62,6 +65,24 @@ def test_a_missing_figure_has_its_reason() -> None:
         tool=pl.lit("inspect"), value=pl.lit(None, pl.Float64), note=pl.lit("no such command")
     )
     assert "- Inspect, MMLU: no such command." in build_page(pl.concat([frame, absent]))
+
+
+def test_optional_tools_are_on_the_page_if_they_have_figures() -> None:
+    four = "# Benchmarks: helmframe, HELM, lm-eval and Inspect\n"
+    assert build_page(measurements(helmframe=[1], helm=[2])).startswith(four)
+    page = build_page(measurements(helmframe=[1], lighteval=[2], evalscope=[3]))
+    assert page.startswith("# Benchmarks: helmframe, HELM, lm-eval, Inspect, lighteval and evalscope\n")
+    assert "| case | figure | helmframe | lighteval | evalscope |" in page
+    assert "evalscope generates a letter" in page
+    assert "evalscope" not in build_page(measurements(helmframe=[1], lighteval=[2]))
+
+
+def test_the_chart_distinguishes_six_tools() -> None:
+    tools = ("helmframe", "helm", "lm_eval", "inspect", "lighteval", "evalscope")
+    layers = draw(measurements(**{tool: [1.0, 2.0] for tool in tools}), "light").to_dict()["layer"]
+    encoding = layers[1]["encoding"]
+    assert encoding["color"]["scale"]["domain"] == [TOOLS[tool].title for tool in tools]
+    assert len(set(encoding["color"]["scale"]["range"])) == len(set(encoding["shape"]["scale"]["range"])) == 6
 
 
 def test_a_second_sitting_is_compared_with_the_spread(tmp_path: Path) -> None:
@@ -119,7 +140,41 @@ def test_the_rows_are_the_same_for_all_tools(shared: Path, tmp_path: Path) -> No
     parquet = pl.read_parquet(rows / "mmlu" / "rows" / "test-*.parquet")
     table = pl.read_csv(rows / "mmlu" / "helm" / "data" / "test" / "philosophy_test.csv", has_header=False)
     assert len(lines) == parquet.height == table.height == QUICK.mmlu
+    card = (rows / "mmlu" / "README.md").read_text(encoding="utf-8").split("---")[1]
+    files = [file["path"] for file in yaml.safe_load(card)["configs"][0]["data_files"]]
+    assert files == ["dev.jsonl", "test.jsonl"]
     assert table.to_series(0).to_list() == parquet["question"].to_list()
+
+
+def test_an_optional_tool_that_pip_cannot_install_is_absent(monkeypatch: pytest.MonkeyPatch) -> None:
+    def python_of(name: str, given: Mapping[str, Path]) -> Path:
+        if name == "lighteval":
+            raise InstallError("pip can't install lighteval.")
+        return Path(sys.executable)
+
+    monkeypatch.setattr(measuring, "python_of", python_of)
+    (case,) = (case for case in cases(QUICK) if case.name == "mmlu")
+    missing = measuring._install(Sitting({}, QUICK, 1), [case])
+    left = measuring._without(case, missing)
+    assert list(left.commands) == ["helmframe", "helm", "lm_eval", "inspect", "evalscope"]
+    assert left.absent == {"lighteval": "pip can't install it"}
+
+
+def test_a_main_tool_that_pip_cannot_install_ends_the_sitting(monkeypatch: pytest.MonkeyPatch) -> None:
+    def python_of(name: str, given: Mapping[str, Path]) -> Path:
+        raise InstallError(f"pip can't install {name}.")
+
+    monkeypatch.setattr(measuring, "python_of", python_of)
+    with pytest.raises(InstallError, match="pip can't install helmframe"):
+        measuring._install(Sitting({}, QUICK, 1), cases(QUICK))
+
+
+def test_every_command_of_a_worker_is_in_its_module() -> None:
+    for case in cases(QUICK):
+        for command in case.commands.values():
+            if command[:1] == ("-m",) and command[1].startswith("tools.compare.workers."):
+                file = ROOT / f"{command[1].replace('.', '/')}.py"
+                assert f"def {command[2]}() -> None:" in file.read_text(encoding="utf-8")
 
 
 def test_case_names_are_distinct_and_another_python_is_checked() -> None:

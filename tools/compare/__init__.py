@@ -1,1 +1,1 @@
-"""Side-by-side measurements of helmframe, HELM, lm-eval and Inspect: `python -m tools.compare --help`."""
+"""Side-by-side measurements of helmframe and other tools: `python -m tools.compare --help`."""

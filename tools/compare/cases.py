@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from tools.compare.environments import TOOLS
 from tools.compare.rows import Sizes
 
 STORIES = {
@@ -14,6 +15,12 @@ STORIES = {
     "dashboard": "table and page of all results",
 }
 STORY_TOOLS = ("helmframe", "helm", "lm_eval", "inspect")
+_LISTINGS = {
+    "helmframe": ("-m", "helmframe", "list", "scenarios"),
+    "lm_eval": ("-m", "lm_eval", "ls", "tasks"),
+    "lighteval": ("-m", "tools.compare.workers.lighteval", "listing"),
+    "evalscope": ("-m", "evalscope.cli.cli", "benchmark-info", "--list"),
+}
 
 
 @dataclass(frozen=True)
@@ -44,21 +51,21 @@ class Case:
 def cases(sizes: Sizes) -> list[Case]:
     """Return all cases, for a number of rows each."""
     *both, largest = sizes.overhead
-    four = ("helmframe", "helm", "lm_eval", "inspect")
-    likelihood = {"inspect": "Inspect scores no likelihoods of options"}
+    tools = ("helmframe", "helm", "lm_eval", "inspect", "lighteval", "evalscope")
+    likelihood = {name: f"{TOOLS[name].title} scores no likelihoods of options" for name in ("inspect", "evalscope")}
     return [
-        _worker("mmlu", "MMLU {n:,} questions, 5-shot", "end to end", "wall_s", four, sizes.mmlu),
+        _worker("mmlu", "MMLU {n:,} questions, 5-shot", "end to end", "wall_s", tools, sizes.mmlu),
         _worker(
             "hellaswag",
             "HellaSwag {n:,} contexts, likelihoods of endings",
             "end to end",
             "wall_s",
-            four[:3],
+            [name for name in tools if name not in likelihood],
             sizes.hellaswag,
             absent=likelihood,
         ),
         *(
-            _worker(f"overhead_{n}", "instant model, {n:,} instances", "overhead", "wall_s", four, n, run="overhead")
+            _worker(f"overhead_{n}", "instant model, {n:,} instances", "overhead", "wall_s", tools, n, run="overhead")
             for n in both
         ),
         _worker(
@@ -66,23 +73,23 @@ def cases(sizes: Sizes) -> list[Case]:
             "instant model, {n:,} instances",
             "overhead",
             "wall_s",
-            four[:1],
+            tools[:1],
             largest,
             run="overhead",
-            absent=dict.fromkeys(four[1:], "not run at this size"),
+            absent=dict.fromkeys(tools[1:], "not run at this size"),
         ),
-        _worker("startup", "start to the first request", "start", "first_request_s", four, 5, run="overhead"),
+        _worker("startup", "start to the first request", "start", "first_request_s", tools, 5, run="overhead"),
         Case(
             "listing",
             "list all scenarios or tasks",
             "start",
             "wall_s",
-            {"helmframe": 0, "lm_eval": 0},
-            {"helmframe": ("-m", "helmframe", "list", "scenarios"), "lm_eval": ("-m", "lm_eval", "ls", "tasks")},
+            dict.fromkeys(_LISTINGS, 0),
+            _LISTINGS,
             absent={"helm": "HELM has no such command", "inspect": "Inspect lists the tasks of a folder only"},
         ),
-        _worker("perturbations", "perturb {n:,} questions", "perturbations", "", four[:2], sizes.texts, lower=False),
-        _worker("metrics", "score {n:,} pairs of texts", "metrics", "", four[:2], sizes.texts, lower=False),
+        _worker("perturbations", "perturb {n:,} questions", "perturbations", "", tools[:2], sizes.texts, lower=False),
+        _worker("metrics", "score {n:,} pairs of texts", "metrics", "", tools[:2], sizes.texts, lower=False),
         Case(
             "table",
             "read all results into one frame",
@@ -128,8 +135,8 @@ def cases(sizes: Sizes) -> list[Case]:
             "install for local models",
             "install",
             "megabytes",
-            dict.fromkeys(four, 0),
-            dict.fromkeys(four, ()),
+            dict.fromkeys(tools, 0),
+            dict.fromkeys(tools, ()),
         ),
     ]
 

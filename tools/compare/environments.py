@@ -62,6 +62,10 @@ print(json.dumps({"packages": len(seen), "megabytes": size / 1e6, "missing": sor
 """
 
 
+class InstallError(SystemExit):
+    """pip can't install a tool."""
+
+
 @dataclass(frozen=True)
 class Tool:
     """A tool under test.
@@ -72,6 +76,7 @@ class Tool:
         local: The requirements of a run with a checkpoint, for the install size.
         core: The requirements of a run with a function or a server.
         versions: The distributions whose versions are recorded.
+        optional: Whether the other tools are measured if pip can't install this one.
     """
 
     title: str
@@ -79,6 +84,7 @@ class Tool:
     local: Sequence[str] = ()
     core: Sequence[str] = ()
     versions: Sequence[str] = ()
+    optional: bool = False
 
 
 _LOCAL = ("torch>=2.6", "transformers>=5.18", "accelerate>=1.0")
@@ -111,6 +117,22 @@ TOOLS: Mapping[str, Tool] = {
         ["inspect-ai"],
         ["inspect-ai", "torch", "transformers"],
     ),
+    "lighteval": Tool(
+        "lighteval",
+        ["lighteval>=0.13,<0.14", "xxhash>=3,<4"],  # lighteval passes str to functions that take only bytes in xxhash 4
+        ["lighteval"],
+        ["lighteval"],
+        ["lighteval", "torch", "transformers", "datasets"],
+        optional=True,
+    ),
+    "evalscope": Tool(
+        "evalscope",
+        ["evalscope>=1.14,<2", *_LOCAL],
+        ["evalscope", *_LOCAL],
+        ["evalscope"],
+        ["evalscope", "torch", "transformers", "datasets"],
+        optional=True,
+    ),
     "datasets": Tool("datasets", ["datasets>=4.0,<6", "s3fs>=2025.3"], versions=["datasets", "pyarrow", "s3fs"]),
 }
 
@@ -123,7 +145,7 @@ def python_of(name: str, given: Mapping[str, Path]) -> Path:
         given: Tool → Python, from `--python`.
 
     Raises:
-        SystemExit: pip failed.
+        InstallError: pip failed.
     """
     if name in given:
         return given[name].absolute()
@@ -136,7 +158,7 @@ def python_of(name: str, given: Mapping[str, Path]) -> Path:
         venv.create(folder, with_pip=True, clear=True)
         command = [str(python), "-m", "pip", "--quiet", "--disable-pip-version-check", "install", "--no-compile"]
         if subprocess.run([*command, *TOOLS[name].packages], cwd=ROOT, check=False).returncode:
-            raise SystemExit(f"pip can't install {name}. Pass another Python: --python {name}=PATH")
+            raise InstallError(f"pip can't install {name}. Pass another Python: --python {name}=PATH")
         marker.write_text(wanted, encoding="utf-8")
     return python
 

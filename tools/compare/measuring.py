@@ -10,9 +10,9 @@ import sys
 import tempfile
 import time
 import tokenize
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from shutil import copy2
@@ -21,7 +21,17 @@ from typing import Any
 import polars as pl
 
 from tools.compare.cases import Case, cases
-from tools.compare.environments import BUILD, ROOT, TOOLS, base_model, installed, machine, python_of, versions
+from tools.compare.environments import (
+    BUILD,
+    ROOT,
+    TOOLS,
+    InstallError,
+    base_model,
+    installed,
+    machine,
+    python_of,
+    versions,
+)
 from tools.compare.rows import QUICK, Sizes, data_folder, prepare, write_questions
 
 STORIES = Path(__file__).parent / "stories"
@@ -178,9 +188,8 @@ def measure(
     sitting = Sitting(pythons, sizes, repeats)
     folder = data_folder(data, sitting.python("helmframe"))
     rows = prepare(folder, BUILD / "rows", sizes)
-    for case in selected:
-        for tool in case.commands:
-            sitting.python(tool)  # installs before anything is timed
+    missing = _install(sitting, selected)  # before anything is timed
+    selected = [_without(case, missing) for case in selected]
     _write_word_table(sitting, rows)
     for case in selected:
         if case.name == "table":
@@ -192,6 +201,27 @@ def measure(
             _write(output, sitting.rows)
     if any(row["note"] == _FAILED for row in sitting.rows):
         raise SystemExit("Some processes failed; their output is above.")
+
+
+def _install(sitting: Sitting, selected: Sequence[Case]) -> set[str]:
+    """Install the tools of cases, and return the optional tools that pip can't install."""
+    missing = set()
+    for tool in dict.fromkeys(tool for case in selected for tool in case.commands):
+        try:
+            sitting.python(tool)
+        except InstallError as error:
+            if tool not in TOOLS or not TOOLS[tool].optional:
+                raise
+            print(f"{error} The other tools are measured.", flush=True)
+            missing.add(tool)
+    return missing
+
+
+def _without(case: Case, missing: Collection[str]) -> Case:
+    """Return a case in which missing tools are absent, with the reason."""
+    commands = {tool: command for tool, command in case.commands.items() if tool not in missing}
+    reasons = {tool: "pip can't install it" for tool in case.commands if tool in missing}
+    return replace(case, commands=commands, absent={**case.absent, **reasons})
 
 
 def _run_case(sitting: Sitting, case: Case, rows: Path, repeat: int) -> None:
@@ -301,6 +331,8 @@ def _run_worker(sitting: Sitting, case: Case, tool: str, rows: Path, server: Any
         folder = Path(name)
         settings = {"rows": str(rows), "model": str(base_model()), "n": case.n[tool]}
         variables = {**_variables(folder), "PYTHONPATH": str(ROOT), "COMPARE": json.dumps(settings)}
+        # the package datasets caches a local folder by its name, so folders of other sizes would be mixed up
+        variables["HF_DATASETS_CACHE"] = str(rows / "datasets")
         if server:
             variables.update(server.environment)
         if tool in sitting.tables:

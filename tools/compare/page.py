@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 
+from tools.compare.cases import STORY_TOOLS
 from tools.compare.environments import TOOLS
 
 TITLES = {**{name: tool.title for name, tool in TOOLS.items()}, "datasets_filters": "datasets with `filters=`"}
@@ -113,6 +114,21 @@ SECTIONS = {
         ),
     ),
 }
+# group → optional tool → the sentences that follow if the tool has figures
+OPTIONAL = {
+    "end to end": {
+        "lighteval": "lighteval compares likelihoods of the same prompts as lm-eval, in batches of one instance.",
+        "evalscope": "evalscope generates a letter, in batches of 1.",
+    },
+    "overhead": {"lighteval": "lighteval sends one request per instance, with four options."},
+    "start": {
+        "lighteval": (
+            "lighteval runs without its tasks `tiny_benchmarks`, `mt_bench` and `mix_eval`: the import of the first one"
+            " downloads a file, and the others fail with recent releases of `huggingface_hub`."
+        )
+    },
+    "install": {"lighteval": "lighteval needs torch and transformers for every model."},
+}
 # the further figures of a section's table
 FURTHER = {
     "end to end": ("cpu_s", "peak_mb", "score"),
@@ -203,8 +219,9 @@ def write_page(measurements: Path, docs: Path) -> None:
 def build_page(table: pl.DataFrame) -> str:
     """Return the page of a table of measurements."""
     lines = list(read(table))
+    *titles, last = [TITLES[name] for name in TOOLS if name in STORY_TOOLS or name in _optional(lines)]
     parts = [
-        "# Benchmarks: helmframe, HELM, lm-eval and Inspect",
+        f"# Benchmarks: {', '.join(titles)} and {last}",
         (
             "All tools run on the same machine, with the same rows and the same model. Each case is a process of its"
             " own, and the tools take turns. `make compare` measures again and writes this page from"
@@ -224,9 +241,16 @@ def build_page(table: pl.DataFrame) -> str:
     for group, (heading, text) in SECTIONS.items():
         selected = [line for line in lines if line.group == group]
         if selected:
-            parts += [f"## {heading}", text, _table(selected), *_remarks(table, selected)]
+            further = OPTIONAL.get(group, {})
+            sentences = [text, *(further[name] for name in _optional(selected) if name in further)]
+            parts += [f"## {heading}", " ".join(sentences), _table(selected), *_remarks(table, selected)]
     parts += ["## Measure again", _AGAIN]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _optional(lines: Sequence[Line]) -> list[str]:
+    """Return the optional tools that have figures."""
+    return [name for name, tool in TOOLS.items() if tool.optional and any(name in line.cells for line in lines)]
 
 
 _AGAIN = """```sh

@@ -1,4 +1,4 @@
-"""The same rows for every tool: CSV for HELM, JSON Lines for lm-eval and Inspect, Parquet for helmframe and buckets."""
+"""The same rows for every tool: CSV for HELM, Parquet for helmframe and buckets, JSON Lines for the other tools."""
 
 import csv
 import hashlib
@@ -34,6 +34,14 @@ adapter:
 decoding: {{max_tokens: 1}}
 metrics: [exact_match]
 main: {{metric: exact_match, split: test, mean: micro}}
+"""
+# the card of a folder, by which the package datasets finds the files of its splits
+_CARD = """---
+configs:
+- config_name: default
+  data_files:
+{files}
+---
 """
 
 
@@ -85,14 +93,14 @@ def data_folder(given: Path | None, python: Path) -> Path:
 
 
 def prepare(data: Path, parent: Path, sizes: Sizes) -> Path:
-    """Write the rows of all cases into a folder, unless it exists, and return it.
+    """Write the rows of all cases into a folder, unless this version of the module wrote it, and return it.
 
     Args:
         data: The rows in the Hub's layout.
         parent: Where the folder is created.
         sizes: How many rows.
     """
-    target = parent / hashlib.sha256(f"{data} {sizes}".encode()).hexdigest()[:12]
+    target = parent / hashlib.sha256(f"{data} {sizes}".encode() + Path(__file__).read_bytes()).hexdigest()[:12]
     if not target.exists():
         parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=parent) as work:
@@ -161,6 +169,7 @@ def _write_mmlu(folder: Path, dev: pl.DataFrame, test: pl.DataFrame) -> None:
         parquet = folder / "rows" / f"{split}-00000-of-00001.parquet"
         parquet.parent.mkdir(exist_ok=True)
         frame.with_columns(subject=pl.lit(SUBJECT)).write_parquet(parquet, row_group_size=20_000)
+    _write_card(folder, "dev", "test")
     (folder / "rows.yaml").write_text(_SPEC.format(name="rows", shots=5), encoding="utf-8")
 
 
@@ -171,6 +180,7 @@ def _write_hellaswag(folder: Path, rows: pl.DataFrame) -> None:
         context = f"{row['activity_label']}: {row['ctx_a']} {start}"
         lines.append({**row, "label": int(row["label"]), "context": context})
     _write_lines(folder / "validation.jsonl", lines)
+    _write_card(folder, "validation")
     for split in ("train", "val"):
         _write_lines(folder / "helm" / "data" / f"hellaswag_{split}.jsonl", lines if split == "val" else [])
     parquet = folder / "data" / "hellaswag" / "data" / "validation-00000-of-00001.parquet"
@@ -181,6 +191,11 @@ def _write_hellaswag(folder: Path, rows: pl.DataFrame) -> None:
 def _write_lines(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+def _write_card(folder: Path, *splits: str) -> None:
+    files = "\n".join(f"  - {{split: {split}, path: {split}.jsonl}}" for split in splits)
+    (folder / "README.md").write_text(_CARD.format(files=files), encoding="utf-8")
 
 
 def _pairs(questions: Sequence[str]) -> list[dict[str, str]]:
