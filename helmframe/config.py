@@ -466,7 +466,9 @@ def find_credential(name: str, value: object) -> str | None:
         entries = [(f"{name}.{inner[0]}", inner[1]) if pairs else (name, inner) for inner in value]
     else:
         return None
-    return next((found for path, inner in entries if (found := find_credential(path, inner)) is not None), None)
+    return next(
+        (credential for path, inner in entries if (credential := find_credential(path, inner)) is not None), None
+    )
 
 
 def has_user(address: str) -> bool:
@@ -531,7 +533,7 @@ def s3_options() -> S3Options:
     """Return endpoint, credentials and region, each from `configure`, else AWS_* variables, else the AWS profile.
 
     Raises:
-        ArgumentError: The address of the server isn't an http address, or the AWS profile can't be read.
+        ArgumentError: The address of the server isn't an http address, or the AWS profile is unreadable.
     """
     region = _settings.s3_region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
     name = next((name for name in _ENDPOINTS if os.environ.get(name)), "")

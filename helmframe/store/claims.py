@@ -79,7 +79,7 @@ class Claims:
         self._run = run
         self._held: dict[str, bytes] = {}
         self._released: set[str] = set()
-        self._others: dict[str, Claim] = {}
+        self._foreign: dict[str, Claim] = {}
         self._lock = threading.Lock()
         self._timer: threading.Timer | None = None
         self._progress = time.monotonic()
@@ -107,7 +107,7 @@ class Claims:
             self._schedule()
         return {name for (name, _), is_mine in zip(contents, acquired, strict=True) if is_mine}
 
-    def others(self, files: Sequence[File], wanted: Collection[str]) -> dict[str, Claim]:
+    def foreign(self, files: Sequence[File], wanted: Collection[str]) -> dict[str, Claim]:
         """Return the claims of other processes by name, and remove those that have expired.
 
         Args:
@@ -115,26 +115,26 @@ class Claims:
             wanted: The names of the blocks that this process has not sent yet.
 
         Raises:
-            StoreError: The store can't be read or written.
+            StoreError: The store is unreachable, or isn't writable.
         """
         remove([file.address for file in files if is_orphan(file)])
         claims = [file for file in files if file.name.endswith(SUFFIX)]
         newest = max((file.modified for file in claims), default=0.0)
         # a claim that was just released may still be listed; of the same block, another process's claim blocks nothing
         ignored = {*self._held, *self._released.difference(wanted)}
-        foreign = [file for file in claims if file.name not in ignored]
-        changed = [file for file in foreign if not self._is_known(file)]
+        candidates = [file for file in claims if file.name not in ignored]
+        changed = [file for file in candidates if not self._is_known(file)]
         for file, data in zip(changed, read_all([file.address for file in changed]), strict=True):
             if data is None:
-                self._others.pop(file.name, None)
+                self._foreign.pop(file.name, None)
             else:
-                self._others[file.name] = _parse(file, data)
-        self._others = {file.name: self._others[file.name] for file in foreign if file.name in self._others}
+                self._foreign[file.name] = _parse(file, data)
+        self._foreign = {file.name: self._foreign[file.name] for file in candidates if file.name in self._foreign}
         live = {}
-        for name, claim in list(self._others.items()):
+        for name, claim in list(self._foreign.items()):
             if self._is_expired(claim, newest, wanted):
                 _remove_unchanged(claim.file)
-                del self._others[name]
+                del self._foreign[name]
             elif claim.run != self._run or not self._run or claim.owner == process_token():
                 live[name] = claim
         return live
@@ -142,9 +142,9 @@ class Claims:
     def release(self, names: Collection[str]) -> None:
         """Release claims of this run."""
         with self._lock:
-            mine = [name for name in names if self._held.pop(name, None) is not None]
-            self._released.update(mine)
-        addresses = [below(self._folder, name) for name in mine]
+            released = [name for name in names if self._held.pop(name, None) is not None]
+            self._released.update(released)
+        addresses = [below(self._folder, name) for name in released]
         try:
             remove(addresses)
         except StoreError as error:  # they expire
@@ -185,7 +185,7 @@ class Claims:
         return created
 
     def _is_known(self, file: File) -> bool:
-        claim = self._others.get(file.name)
+        claim = self._foreign.get(file.name)
         return claim is not None and _stamp(claim.file) == _stamp(file)
 
     def _is_expired(self, claim: Claim, newest: float, wanted: Collection[str]) -> bool:
@@ -272,7 +272,7 @@ class SharedRequests:
         If other processes have claimed all requests, wait for their completions. All are empty after `stopped`.
 
         Raises:
-            StoreError: The store can't be read or written.
+            StoreError: The store is unreachable, or isn't writable.
         """
         pause, longest = PAUSES
         while True:
@@ -324,7 +324,7 @@ class SharedRequests:
             self._rows = self._rows.join(new, on="request_id", how="anti", maintain_order="left")
         files = self._stored.temporary
         wanted = {self._names[number] for number in self._rows["_block"].unique()} if files else set()
-        self._busy = self._claims.others(files, wanted)
+        self._busy = self._claims.foreign(files, wanted)
         self._is_shared = self._is_shared or bool(self._busy or new.height)
         return new
 
@@ -332,9 +332,9 @@ class SharedRequests:
         """Return requests without those that are completed, or that an older claim with other blocks contains."""
         if new.height:
             block = block.join(new, on="request_id", how="anti", maintain_order="left")
-        mine = [file.modified for file in self._stored.temporary if file.name in acquired]
+        times = [file.modified for file in self._stored.temporary if file.name in acquired]
         # of two claims of the same moment, which is a second long in a bucket, both give way
-        older = [claim for claim in self._busy.values() if mine and claim.file.modified <= min(mine)]
+        older = [claim for claim in self._busy.values() if times and claim.file.modified <= min(times)]
         if older:
             block = block.filter(~pl.col("request_id").is_in(_ids_of(older).implode()))
         return block
@@ -378,7 +378,7 @@ def remove_orphans(root: Address) -> list[File]:
     clock of the store.
 
     Raises:
-        StoreError: The store can't be read or written.
+        StoreError: The store is unreachable, or isn't writable.
     """
     unfinished = scan(root)[1]
     claims = [file for file in unfinished if file.name.endswith(SUFFIX)]

@@ -59,7 +59,7 @@ def holder(folder: Address, *blocks: str, run: str = "other") -> Iterator["subpr
 
 
 def others(claims: Claims, folder: Address, wanted: list[str] | None = None) -> list[str]:
-    return sorted(claims.others(scan(folder)[1], wanted or []))
+    return sorted(claims.foreign(scan(folder)[1], wanted or []))
 
 
 def write_claim(folder: Address, name: str, owner: str, run: str = "other", content: bytes = b"") -> Address:
