@@ -1,5 +1,6 @@
 """The specs and the embedded sample travel in wheel and sdist."""
 
+import os
 import subprocess
 import sys
 import tarfile
@@ -34,10 +35,22 @@ def used(folder: Path, tmp_path: Path) -> str:
 @pytest.fixture(scope="module")
 def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("dist")
+    repository = {"GITHUB_SERVER_URL": "https://github.com", "GITHUB_REPOSITORY": "Owner/project"}
     subprocess.run(
-        [sys.executable, "-m", "hatchling", "build", "-d", str(out)], cwd=ROOT, check=True, capture_output=True
+        [sys.executable, "-m", "hatchling", "build", "-d", str(out)],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        env=os.environ | repository,
     )
     return out
+
+
+def metadata(dist: Path) -> list[str]:
+    """The lines of the wheel's metadata."""
+    with zipfile.ZipFile(next(dist.glob("*.whl"))) as wheel:
+        name = next(each for each in wheel.namelist() if each.endswith("METADATA"))
+        return wheel.read(name).decode().splitlines()
 
 
 @pytest.mark.smoke
@@ -54,13 +67,21 @@ def test_the_sdist_holds_specs_and_sample(dist: Path, tmp_path: Path) -> None:
 
 
 def test_the_core_needs_neither_torch_nor_pandas_nor_jupyter(dist: Path) -> None:
-    with zipfile.ZipFile(next(dist.glob("*.whl"))) as wheel:
-        name = next(each for each in wheel.namelist() if each.endswith("METADATA"))
-        lines = wheel.read(name).decode().splitlines()
     core = [
         line.removeprefix("Requires-Dist: ")
-        for line in lines
+        for line in metadata(dist)
         if line.startswith("Requires-Dist") and "extra" not in line
     ]
     assert core
     assert not [each for each in core if each.startswith(("torch", "transformers", "pandas", "jupyter", "ipywidgets"))]
+
+
+def test_a_build_of_the_release_workflow_has_the_urls_of_its_repository(dist: Path) -> None:
+    urls = [line.removeprefix("Project-URL: ") for line in metadata(dist) if line.startswith("Project-URL")]
+    assert urls == [
+        "Homepage, https://github.com/Owner/project",
+        "Documentation, https://owner.github.io/project/",
+        "Changelog, https://github.com/Owner/project/blob/main/CHANGELOG.md",
+        "Issues, https://github.com/Owner/project/issues",
+        "Source, https://github.com/Owner/project",
+    ]

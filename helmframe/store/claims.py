@@ -16,8 +16,9 @@ import re
 import secrets
 import threading
 import time
-from collections.abc import Collection, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -57,7 +58,13 @@ _AT_ONCE = 32  # claims written to a bucket together
 _ID_BYTES = 16
 _TOKEN = re.compile(r"[0-9a-f]{24}")
 
+# For `SharedRequests._take`: don't wait for the completions of other processes.
+_NO_WAIT = threading.Event()
+_NO_WAIT.set()
 log = get_logger("helmframe.store")
+
+# Requests to send, completions of other processes, and the names of the claims of the requests.
+Taken = tuple[pl.DataFrame, pl.DataFrame, list[str]]
 
 
 class Claim(NamedTuple):
@@ -83,6 +90,12 @@ class Claims:
         self._lock = threading.Lock()
         self._timer: threading.Timer | None = None
         self._progress = time.monotonic()
+        # a bucket answers slowly, so the next block is claimed while the model works on this one
+        self._ahead = ThreadPoolExecutor(1, "helmframe-claim-ahead") if isinstance(folder, str) else None
+
+    def ahead(self, take: Callable[[], Taken]) -> Future[Taken] | None:
+        """Take the next block in the background, if the store is a bucket."""
+        return None if self._ahead is None else self._ahead.submit(take)
 
     def acquire(self, blocks: Mapping[str, Sequence[bytes]]) -> set[str]:
         """Claim blocks, and return the names of the claimed blocks, without blocks of other processes.
@@ -158,6 +171,8 @@ class Claims:
 
     def close(self) -> None:
         """Release all claims."""
+        if self._ahead is not None:
+            self._ahead.shutdown()
         with self._lock:
             timer, self._timer = self._timer, None
             names = list(self._held)
@@ -260,13 +275,14 @@ class SharedRequests:
         self._busy: dict[str, Claim] = {}
         self._is_shared = False  # whether other processes run requests of this group
         self._waits = False
+        self._next: Future[Taken] | None = None
 
     @property
     def height(self) -> int:
-        """The number of requests that are not sent yet."""
-        return self._rows.height
+        """The number of requests that are not sent yet; 1 if a block that was claimed ahead contains all of them."""
+        return max(self._rows.height, self._next is not None)
 
-    def take(self, size: int, stopped: threading.Event) -> tuple[pl.DataFrame, pl.DataFrame, list[str]]:
+    def take(self, size: int, stopped: threading.Event) -> Taken:
         """Return about `size` requests to send, completions of other processes, and the claims of the requests.
 
         If other processes have claimed all requests, wait for their completions. All are empty after `stopped`.
@@ -274,6 +290,14 @@ class SharedRequests:
         Raises:
             StoreError: The store is unreachable, or isn't writable.
         """
+        taken = self._next.result() if self._next is not None else self._take(size, stopped)
+        self._next = None
+        # otherwise other processes would wait for a block that nobody works on
+        if self._rows.height and not self._is_shared:
+            self._next = self._claims.ahead(partial(self._take, size, _NO_WAIT))
+        return taken
+
+    def _take(self, size: int, stopped: threading.Event) -> Taken:
         pause, longest = PAUSES
         while True:
             free = self._free()

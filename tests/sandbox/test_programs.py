@@ -391,7 +391,7 @@ os.write(int(sys.argv[sys.argv.index("--info-fd") + 1]), json.dumps({{"child-pid
 os.close(int(sys.argv[sys.argv.index("--info-fd") + 1]))
 words = [word.replace("/trusted", {str(trusted)!r}) for word in words]
 at = words.index("-c") + 1
-words[at] = "import sys; sys.path += " + repr({sys.path!r}) + "; " + words[at]
+words[at] = "import sys, time; time.sleep(.5); sys.path += " + repr({sys.path!r}) + "; " + words[at]
 os.execv(words[0], words)
 """
     fake_bwrap(tmp_path, code, monkeypatch)
