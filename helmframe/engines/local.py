@@ -253,7 +253,8 @@ class Execution:
             if new:
                 self.progress.note(f"The store is {self.root}. Set HELMFRAME_STORE to use another.")
             missing = self.work(tasks, fingerprints, manifest)
-            if self.send and not self.budget.stopped.is_set():
+            unpinned = any(not model.durable for model in called.models)  # only their requests are stored
+            if self.send and unpinned and not self.budget.stopped.is_set():
                 clear_requests(self.folder.path)
             manifest.finish(
                 utilization.manifest_entries(),

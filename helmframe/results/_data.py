@@ -463,7 +463,10 @@ class ResultsData:
             if unscored is not None:
                 tables["completions"] = _with_unfinished(tables["completions"], unscored.completions)
                 tables["prefixes"] = _with_unfinished(tables["prefixes"], unscored.prefixes)
-            return cls(**tables, manifest=manifest, path=folder.path)
+            results = cls(**tables, manifest=manifest, path=folder.path)
+            # a folder in a bucket isn't listed again
+            vars(results)["_folder"] = folder
+            return results
 
     @property
     def metric_names(self) -> list[str]:
@@ -487,15 +490,23 @@ class ResultsData:
         """
         return self._reader.main_metrics
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the fields; an open folder can't be pickled."""
+        return {name: value for name, value in vars(self).items() if name != "_folder"}
+
+    @cached_property
+    def _folder(self) -> RunFolder | None:
+        return None if self.path is None else RunFolder(self.path)
+
     @cached_property
     def _reader(self) -> ResultsReader:
         shards: list[dict[str, pl.LazyFrame]] = []
         unscored: Unfinished | None = None
-        if self.path is not None:
-            unscored = unfinished(RunFolder(self.path), self.manifest)
+        if self._folder is not None:
+            unscored = unfinished(self._folder, self.manifest)
             scenarios = self.manifest["scenarios"].items()
             whole = [name for name, scenario in scenarios if scenario.get("whole_shards", False)]
-            shards = RunFolder(self.path).shards(("completions", "scores"), whole)
+            shards = self._folder.shards(("completions", "scores"), whole)
         empty = {name: pl.LazyFrame(schema=TABLES[name].schema) for name in ("completions", "scores")}
         chunks = [Chunk(**{**empty, **shard}) for shard in shards] or [Chunk(self.completions, self.scores)]
         if shards and unscored is not None:

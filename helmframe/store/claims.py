@@ -90,7 +90,7 @@ class Claims:
         self._lock = threading.Lock()
         self._timer: threading.Timer | None = None
         self._progress = time.monotonic()
-        # a bucket answers slowly, so the next block is claimed while the model works on this one
+        # a bucket answers slowly, so the next block is claimed, and claims are removed, while the model works
         self._ahead = ThreadPoolExecutor(1, "helmframe-claim-ahead") if isinstance(folder, str) else None
 
     def ahead(self, take: Callable[[], Taken]) -> Future[Taken] | None:
@@ -158,12 +158,13 @@ class Claims:
             released = [name for name in names if self._held.pop(name, None) is not None]
             self._released.update(released)
         addresses = [below(self._folder, name) for name in released]
+        if self._ahead is None:
+            _remove_claims(addresses)
+            return
         try:
-            remove(addresses)
-        except StoreError as error:  # they expire
-            log.warning("Could not release claims: %s", error)
-        for address in addresses:
-            _held_here.pop((os.getpid(), str(address)), None)
+            self._ahead.submit(_remove_claims, addresses)
+        except RuntimeError:  # this is closed
+            _remove_claims(addresses)
 
     def note_progress(self) -> None:
         """Note that completions were stored, so that claims are renewed."""
@@ -448,6 +449,16 @@ def _remove_unchanged(file: File) -> None:
         except StoreError:  # it is removed already
             return
     remove([file.address])
+
+
+def _remove_claims(addresses: Sequence[Address]) -> None:
+    """Remove claims of this process; those that can't be removed expire."""
+    try:
+        remove(addresses)
+    except StoreError as error:
+        log.warning("Could not release claims: %s", error)
+    for address in addresses:
+        _held_here.pop((os.getpid(), str(address)), None)
 
 
 # The claims that this process holds: (process, address) → its owner.

@@ -127,7 +127,8 @@ def exists(folder: Address) -> bool:
     if isinstance(folder, Path):
         return folder.exists()
     filesystem, path = _bucket(folder)
-    return bool(_attempt(lambda: filesystem.exists(path), folder, "read"))
+    # `exists` would first look for a file with this name
+    return bool(_attempt(lambda: filesystem.isdir(path), folder, "read"))
 
 
 def read(address: Address) -> bytes:

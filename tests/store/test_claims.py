@@ -181,7 +181,23 @@ def test_a_lone_process_takes_every_request_once(root: Address) -> None:
         assert new.is_empty()
         taken += block["request_id"].to_list()
         claims.release(held)
+    claims.close()
     assert sorted(taken) == sorted(ids(0, 100))
+    assert scan(root)[1] == []
+
+
+def test_the_next_block_is_claimed_in_advance_in_a_bucket(root: Address) -> None:
+    rest, claims = shared(root, requests(0, 96), requests(0, 96))
+    _, _, held = rest.take(16, threading.Event())
+    expected = 2 if isinstance(root, str) else 1
+    deadline = time.monotonic() + 10
+    while len(scan(root)[1]) < expected and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert len(scan(root)[1]) == expected
+    block, _, following = rest.take(16, threading.Event())
+    assert block.height == 16
+    assert not set(following) & set(held)
+    claims.close()
     assert scan(root)[1] == []
 
 
@@ -225,8 +241,8 @@ def test_completions_stored_before_the_claim_are_not_requested(root: Address) ->
     assert block.is_empty()
     assert new.height == 16
     assert not rest.height
-    assert scan(root)[1] == []
     claims.close()
+    assert scan(root)[1] == []
 
 
 def test_this_process_has_not_ended() -> None:
