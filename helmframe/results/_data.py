@@ -491,7 +491,7 @@ class ResultsData:
         return self._reader.main_metrics
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the fields; an open folder can't be pickled."""
+        """Return the fields, without the open folder, which has a lock."""
         return {name: value for name, value in vars(self).items() if name != "_folder"}
 
     @cached_property

@@ -452,7 +452,7 @@ def _remove_unchanged(file: File) -> None:
 
 
 def _remove_claims(addresses: Sequence[Address]) -> None:
-    """Remove claims of this process; those that can't be removed expire."""
+    """Remove claims of this process; if this fails, they expire."""
     try:
         remove(addresses)
     except StoreError as error:
