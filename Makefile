@@ -116,7 +116,7 @@ bench: $(VENV)/.dev
 	$(BIN)/pytest -s tests/benchmarks
 
 # helmframe, HELM, lm-eval, Inspect, lighteval and evalscope side by side, in environments of their own, and docs/benchmarks.md
-# from the figures: about an hour. `make compare ONLY="mmlu resume" REPEATS=3` measures some cases. The rows come from the Hub, or from
+# from the figures: half an hour per repeat. `make compare ONLY="mmlu resume" REPEATS=3` measures some cases. The rows come from the Hub, or from
 # `DATA=folder` in the Hub's layout. `TOOLS="--python helm=PATH"` uses an existing environment.
 REPEATS ?= 5
 compare: $(VENV)/.dev $(MODEL)/.made

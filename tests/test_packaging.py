@@ -35,7 +35,7 @@ def used(folder: Path, tmp_path: Path) -> str:
 @pytest.fixture(scope="module")
 def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("dist")
-    repository = {"GITHUB_SERVER_URL": "https://github.com", "GITHUB_REPOSITORY": "Owner/project"}
+    repository = {"HELMFRAME_REPOSITORY": "https://github.com/Owner/project"}
     subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-d", str(out)],
         cwd=ROOT,
@@ -83,5 +83,4 @@ def test_a_build_of_the_release_workflow_has_the_urls_of_its_repository(dist: Pa
         "Documentation, https://owner.github.io/project/",
         "Changelog, https://github.com/Owner/project/blob/main/CHANGELOG.md",
         "Issues, https://github.com/Owner/project/issues",
-        "Source, https://github.com/Owner/project",
     ]

@@ -331,7 +331,7 @@ def _run(
                 if not block.height:
                     continue
                 started = time.monotonic()
-                release = partial(claims.release, names) if claims is not None else None
+                release = partial(claims.release_soon, names) if claims is not None else None
                 _run_block(
                     block, prefixes, model, queue, writer, budget, report_and_count, load_image, release, fingerprint
                 )

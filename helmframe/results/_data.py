@@ -464,7 +464,7 @@ class ResultsData:
                 tables["completions"] = _with_unfinished(tables["completions"], unscored.completions)
                 tables["prefixes"] = _with_unfinished(tables["prefixes"], unscored.prefixes)
             results = cls(**tables, manifest=manifest, path=folder.path)
-            # a folder in a bucket isn't listed again
+            # so that a folder in a bucket isn't listed again
             vars(results)["_folder"] = folder
             return results
 

@@ -68,7 +68,7 @@ def run_tests(
         limits: The limits of the program and of the tests.
 
     Raises:
-        SandboxError: The sandbox doesn't start, so there is no verdict.
+        SandboxError: The sandbox doesn't start.
     """
     job = {"tests": tests, "entry_point": entry_point, "setup": setup}
     return _judged(program, job, limits or Limits())
@@ -89,7 +89,7 @@ def run_call(program: str, name: str, arguments: Any, expected: Any, limits: Lim
         limits: The limits of the program and of the referee.
 
     Raises:
-        SandboxError: The sandbox doesn't start, so there is no verdict.
+        SandboxError: The sandbox doesn't start.
     """
     job = {"call": name, "arguments": arguments, "expected": expected}
     return _judged(program, job, limits or Limits(), imports=_APPS_IMPORTS)
@@ -103,7 +103,7 @@ def run_case(program: str, stdin: str, expected: str, limits: Limits | None = No
     not.
 
     Raises:
-        SandboxError: The sandbox doesn't start, so there is no verdict.
+        SandboxError: The sandbox doesn't start.
     """
     output = output_of(program, stdin, limits or Limits(), imports=_APPS_IMPORTS)
     if output.reason:
@@ -116,7 +116,7 @@ def output_of(program: str, text: str, limits: Limits, imports: str = "") -> Out
     """Return the standard output of a script, with `text` as its standard input.
 
     Raises:
-        SandboxError: The sandbox doesn't start, so there is no output.
+        SandboxError: The sandbox doesn't start.
     """
     with ExitStack() as stack:
         stdin = stack.enter_context(memory_file(text.encode(errors="replace")))

@@ -58,9 +58,6 @@ _AT_ONCE = 32  # claims written to a bucket together
 _ID_BYTES = 16
 _TOKEN = re.compile(r"[0-9a-f]{24}")
 
-# For `SharedRequests._take`: don't wait for the completions of other processes.
-_NO_WAIT = threading.Event()
-_NO_WAIT.set()
 log = get_logger("helmframe.store")
 
 # Requests to send, completions of other processes, and the names of the claims of the requests.
@@ -91,11 +88,11 @@ class Claims:
         self._timer: threading.Timer | None = None
         self._progress = time.monotonic()
         # a bucket answers slowly, so the next block is claimed, and claims are removed, while the model works
-        self._ahead = ThreadPoolExecutor(1, "helmframe-claim-ahead") if isinstance(folder, str) else None
+        self._background = ThreadPoolExecutor(1, "helmframe-claims") if isinstance(folder, str) else None
 
-    def ahead(self, take: Callable[[], Taken]) -> Future[Taken] | None:
-        """Take the next block in the background, if the store is a bucket."""
-        return None if self._ahead is None else self._ahead.submit(take)
+    def take_in_background(self, take: Callable[[], Taken]) -> Future[Taken] | None:
+        """Take the next block in the background if the store is a bucket; return None if it is a folder."""
+        return None if self._background is None else self._background.submit(take)
 
     def acquire(self, blocks: Mapping[str, Sequence[bytes]]) -> set[str]:
         """Claim blocks, and return the names of the claimed blocks, without blocks of other processes.
@@ -158,13 +155,22 @@ class Claims:
             released = [name for name in names if self._held.pop(name, None) is not None]
             self._released.update(released)
         addresses = [below(self._folder, name) for name in released]
-        if self._ahead is None:
-            _remove_claims(addresses)
-            return
         try:
-            self._ahead.submit(_remove_claims, addresses)
-        except RuntimeError:  # this is closed
-            _remove_claims(addresses)
+            remove(addresses)
+        except StoreError as error:  # they expire
+            log.warning("Could not release claims: %s", error)
+        for address in addresses:
+            _held_here.pop((os.getpid(), str(address)), None)
+
+    def release_soon(self, names: Collection[str]) -> None:
+        """Release claims of blocks that are completed; in a bucket, in the background, at the latest by `close`."""
+        try:
+            if self._background is not None:
+                self._background.submit(self.release, names)
+                return
+        except RuntimeError:  # closed already, after a second Ctrl-C; a writer may still store completions
+            pass
+        self.release(names)
 
     def note_progress(self) -> None:
         """Note that completions were stored, so that claims are renewed."""
@@ -172,8 +178,8 @@ class Claims:
 
     def close(self) -> None:
         """Release all claims."""
-        if self._ahead is not None:
-            self._ahead.shutdown()
+        if self._background is not None:
+            self._background.shutdown()
         with self._lock:
             timer, self._timer = self._timer, None
             names = list(self._held)
@@ -280,7 +286,7 @@ class SharedRequests:
 
     @property
     def height(self) -> int:
-        """The number of requests that are not sent yet; 1 if a block that was claimed ahead contains all of them."""
+        """The number of requests that are not taken yet. While a block is taken in the background, at least 1."""
         return max(self._rows.height, self._next is not None)
 
     def take(self, size: int, stopped: threading.Event) -> Taken:
@@ -291,14 +297,15 @@ class SharedRequests:
         Raises:
             StoreError: The store is unreachable, or isn't writable.
         """
-        taken = self._next.result() if self._next is not None else self._take(size, stopped)
-        self._next = None
-        # otherwise other processes would wait for a block that nobody works on
+        following, self._next = self._next, None
+        taken = self._take(size, stopped) if following is None else following.result()
+        # if there are other processes, they would wait for a block that is claimed too early
         if self._rows.height and not self._is_shared:
-            self._next = self._claims.ahead(partial(self._take, size, _NO_WAIT))
+            self._next = self._claims.take_in_background(partial(self._take, size))
         return taken
 
-    def _take(self, size: int, stopped: threading.Event) -> Taken:
+    def _take(self, size: int, stopped: threading.Event | None = None) -> Taken:
+        """Return what `take` returns; without `stopped`, don't wait for the completions of other processes."""
         pause, longest = PAUSES
         while True:
             free = self._free()
@@ -317,6 +324,8 @@ class SharedRequests:
             if block.height or new.height or not self._rows.height:
                 return self._requests[block["_row"]], new, sorted(acquired - unused)
             if not self._free().height:
+                if stopped is None:
+                    return self._requests.clear(), new, []
                 self._note_wait()
                 if stopped.wait(pause):
                     return self._requests.clear(), new, []
@@ -449,16 +458,6 @@ def _remove_unchanged(file: File) -> None:
         except StoreError:  # it is removed already
             return
     remove([file.address])
-
-
-def _remove_claims(addresses: Sequence[Address]) -> None:
-    """Remove claims of this process; if this fails, they expire."""
-    try:
-        remove(addresses)
-    except StoreError as error:
-        log.warning("Could not release claims: %s", error)
-    for address in addresses:
-        _held_here.pop((os.getpid(), str(address)), None)
 
 
 # The claims that this process holds: (process, address) → its owner.

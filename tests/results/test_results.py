@@ -1,11 +1,13 @@
 """Results: tables people look at, self-contained, comparable, re-scorable, safe to show."""
 
 import json
+import pickle
 import re
 import shutil
 import warnings
 from dataclasses import replace
 from pathlib import Path
+from uuid import uuid4
 
 import duckdb
 import pandas as pd
@@ -18,6 +20,7 @@ import helmframe as hf
 from helmframe._schema import COMPLETIONS
 from helmframe.errors import ArgumentError, HelmframeWarning, NotComparableError, StoreError, UnknownNameError
 from helmframe.store import RunFolder
+from tests.s3_server import S3Server
 
 EXACT = "exact_match"
 
@@ -69,6 +72,24 @@ def test_a_table_of_some_metrics_is_the_same_after_that_of_all(monkeypatch: pyte
     assert_frame_equal(whole, fresh.table())
     assert_frame_equal(results.table("subset", ci=0.5), fresh.table("subset", ci=0.5))
     assert_frame_equal(results.table(mean="micro"), fresh.table(mean="micro"))
+
+
+def test_results_whose_tables_were_read_are_pickled() -> None:
+    results = run()
+    table = results.table()
+    copy = pickle.loads(pickle.dumps(results))
+    assert_frame_equal(copy.table(), table)
+
+
+@pytest.mark.shared
+def test_a_run_that_was_just_stored_in_a_bucket_is_not_read_again(
+    s3: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HELMFRAME_STORE", f"s3://evals/stores/{uuid4().hex}")
+    results = run()
+    before = s3.traffic()
+    assert results.table()["n"].to_list()[0] == 32
+    assert (s3.traffic() - before).requests == 0
 
 
 def test_groups_can_be_made_by_a_column_of_the_scenario() -> None:

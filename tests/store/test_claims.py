@@ -180,7 +180,7 @@ def test_a_lone_process_takes_every_request_once(root: Address) -> None:
         block, new, held = rest.take(30, threading.Event())
         assert new.is_empty()
         taken += block["request_id"].to_list()
-        claims.release(held)
+        claims.release_soon(held)
     claims.close()
     assert sorted(taken) == sorted(ids(0, 100))
     assert scan(root)[1] == []
@@ -198,6 +198,14 @@ def test_the_next_block_is_claimed_in_advance_in_a_bucket(root: Address) -> None
     assert block.height == 16
     assert not set(following) & set(held)
     claims.close()
+    assert scan(root)[1] == []
+
+
+def test_a_writer_that_is_late_releases_its_claims(root: Address) -> None:
+    rest, claims = shared(root, requests(0, 16), requests(0, 16))
+    _, _, held = rest.take(16, threading.Event())
+    claims.close()
+    claims.release_soon(held)
     assert scan(root)[1] == []
 
 

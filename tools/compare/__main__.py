@@ -1,6 +1,6 @@
 """Measure tools side by side, and write the page of the measurements.
 
-python -m tools.compare measure --data FOLDER    # all cases: about an hour
+python -m tools.compare measure --data FOLDER    # all cases: half an hour per repeat
 python -m tools.compare measure --only mmlu --repeats 3
 python -m tools.compare page                     # docs/benchmarks.md from the measurements
 python -m tools.compare agree OTHER.parquet      # whether a second sitting is within the spread
