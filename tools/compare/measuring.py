@@ -52,6 +52,7 @@ _OFFLINE = {
     "TRANSFORMERS_OFFLINE": "1",
     "TOKENIZERS_PARALLELISM": "false",
     "HELMFRAME_PROGRESS": "0",
+    "PYTHONDONTWRITEBYTECODE": "",  # the modules of a working tree are compiled once, as those that pip installs
 }
 _FAILED = "the process failed"
 _CRASH = 0.5  # the share of the requests before the process is killed
