@@ -1,6 +1,7 @@
 """The side-by-side page: what it makes of measurements, how lines are counted, and how a process is measured."""
 
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from tools.compare.measuring import SCHEMA, ProcessFailedError, Sitting, code_li
 from tools.compare.measuring import STORIES as FOLDER
 from tools.compare.page import agreement, build_page, draw
 from tools.compare.rows import QUICK, prepare
+from tools.compare.workers.protocol import rate
 
 MACHINE = {
     "cpu": "a CPU",
@@ -51,6 +53,26 @@ def test_a_page_names_where_helmframe_loses() -> None:
     assert "The other tool has the better median in 2 of 2 comparisons." in page
     assert "- **HELM**, MMLU, wall time: 4 s against 3 s.\n" in page
     assert "- **lm-eval**, MMLU, wall time: 4 s against 3 s. The spreads overlap." in page
+
+
+def test_figures_of_other_rows_are_not_compared() -> None:
+    same = measurements(helmframe=[4, 4, 4], inspect=[2, 2, 2])
+    assert "×0.5" in build_page(same)
+    page = build_page(same.with_columns(n=pl.when(pl.col("tool") == "inspect").then(10).otherwise(1000)))
+    assert "×" not in page.partition("| case | figure |")[2]
+    assert "No other tool has a better median" in page
+
+
+def test_a_rate_is_that_of_repeated_passes() -> None:
+    passes = []
+
+    def work() -> None:
+        passes.append(1)
+        time.sleep(0.1)
+
+    found = rate(10, work)
+    assert len(passes) in range(3, 8)
+    assert 50 < found <= 100
 
 
 def test_a_busy_machine_is_stated() -> None:

@@ -71,7 +71,8 @@ SECTIONS = {
         "Metrics",
         (
             "HELM's functions and helmframe's expressions, on the same pairs of reference and completion, in one"
-            " process. BLEU runs without a split into sentences in both."
+            " process. A pass over all pairs is repeated for half a second, after one that isn't timed. BLEU runs"
+            " without a split into sentences in both."
         ),
     ),
     "results": (
@@ -189,9 +190,11 @@ class Line:
         return UNITS.get(self.figure, "per s")
 
     def factor(self, tool: str) -> float | None:
-        """Return how many times better helmframe is than a tool; below 1 it is worse."""
+        """Return how many times better helmframe is than a tool; below 1 it is worse; None for incomparable figures."""
         if tool == OURS or OURS not in self.cells or tool not in self.cells or self.figure == "score":
             return None
+        if self.lower and self.cells[OURS].n != self.cells[tool].n:
+            return None  # times and sizes of other rows
         ours, theirs = self.cells[OURS].middle, self.cells[tool].middle
         above, below = (theirs, ours) if self.lower else (ours, theirs)
         if below == 0:

@@ -6,13 +6,14 @@ import shutil
 import sys
 import time
 import warnings
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from helm.clients.simple_client import SimpleClient
 
-from tools.compare.workers.protocol import mark_request, read_lines, report, settings
+from tools.compare.workers.protocol import mark_request, rate, read_lines, report, settings
 
 MODEL = "huggingface/smollm2_base"
 # name → module, class and arguments
@@ -127,12 +128,12 @@ def metrics() -> None:
             function = functions.get_rouge_function(f"rouge{name.removeprefix('rouge_').upper()}")
         else:
             function = getattr(functions, name.removesuffix("_unsplit"))
-        for gold, output in pairs[:50]:
-            function(gold, output)
-        start = time.perf_counter()
-        for gold, output in pairs:
-            function(gold, output)
-        report(**{name: len(pairs) / (time.perf_counter() - start)})
+        report(**{name: rate(len(pairs), partial(_for_each, function, pairs))})
+
+
+def _for_each(function: Callable[..., object], rows: Sequence[tuple[Any, ...]]) -> None:
+    for row in rows:
+        function(*row)
 
 
 def _place(scenario: str, rows: Path) -> None:

@@ -3,11 +3,12 @@
 import os
 import sys
 import time
+from functools import partial
 
 import polars as pl
 
 import helmframe as hf
-from tools.compare.workers.protocol import mark_request, read_lines, report, settings
+from tools.compare.workers.protocol import mark_request, rate, read_lines, report, settings
 
 PERTURBATIONS: dict[str, dict[str, object]] = {
     "mild_mix": {},
@@ -68,10 +69,7 @@ def metrics() -> None:
     pairs = pl.DataFrame(read_lines(settings().rows / "pairs.jsonl"))
     for name in METRICS:
         (metric,) = resolve_metrics([name])
-        score_pairs(pairs.head(50), {name: metric.expression()})
-        start = time.perf_counter()
-        score_pairs(pairs, {name: metric.expression()})
-        report(**{name: pairs.height / (time.perf_counter() - start)})
+        report(**{name: rate(pairs.height, partial(score_pairs, pairs, {name: metric.expression()}))})
 
 
 def make_table() -> None:
