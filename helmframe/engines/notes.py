@@ -306,7 +306,7 @@ class Utilization:
                 continue
             logger.info("%s was busy %.0f %% of %.1f s", model.name, 100 * seconds.share, seconds.waited)
             state = {} if model.state is None else {"state": model.state()}
-            refused = {} if model.refused is None else {"refused": dict(model.refused())}
+            refused = {} if busy.refused is None else {"refused": dict(busy.refused())}
             entries[model.name] = {
                 "busy": round(seconds.share, 3),
                 "waited": round(seconds.waited, 1),

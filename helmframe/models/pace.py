@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -195,10 +196,14 @@ class Meter:
 
 @dataclass(eq=False)
 class Busy:
-    """A counter of a model's seconds; seconds of concurrent calls or waiting callers count once."""
+    """A counter of a model's seconds; seconds of concurrent calls or waiting callers count once.
+
+    `refused` is that of the model object that generates. Equal model objects share its queue.
+    """
 
     generating: Meter = field(default_factory=Meter)
     waited: Meter = field(default_factory=Meter)
+    refused: Callable[[], Mapping[str, str]] | None = None
 
     @property
     def seconds(self) -> Seconds:

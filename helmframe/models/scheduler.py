@@ -492,7 +492,9 @@ def queue_of(model: Model, fingerprint: str) -> ModelQueue:
         if queue is None or (queue.idle and _settings_of(queue.model) != _settings_of(model)):
             key = (fingerprint, model.workers, model.adaptive)
             pace = _paces.setdefault(key, _pace(model))
-            queue = _queues[account] = ModelQueue(model, pace, busy_of(fingerprint))
+            busy = busy_of(fingerprint)
+            busy.refused = model.refused
+            queue = _queues[account] = ModelQueue(model, pace, busy)
         return queue
 
 

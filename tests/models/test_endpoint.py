@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 import pytest
 
@@ -45,6 +46,8 @@ def clean(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     monkeypatch.setattr("helmframe.models.retries.FIRST_PAUSE", 0.01)
     monkeypatch.setattr("helmframe.models.pace.PAUSES", (0.02, 0.04))
+    # a server may get the port of an earlier test's, and the queue of that test's model may be alive
+    monkeypatch.setattr("helmframe.models.scheduler._queues", WeakValueDictionary())
     yield
     client = endpoint_client._clients.pop(event_loop.loop(), None)
     if client is not None:
@@ -367,6 +370,17 @@ def test_a_refused_parameter_is_in_the_manifest_and_is_shown(server: Server, cap
     assert f"m: {text}" in repr(results)
     assert f"m: {text}" in caplog.text
     assert results.completions.collect()["error"].null_count() == 3
+
+
+def test_a_model_that_shares_the_queue_of_an_equal_one_has_its_rejected_parameters_in_the_manifest(
+    server: Server,
+) -> None:
+    refusing(server, "temperature")
+    first, second = http(server.url, "m"), http(server.url, "m")
+    shared = queue_of(first, first.fingerprint())
+    results = hf.scenario("sampler").where(subject="music").limit(3).generate(second, temperature=0.0).score()
+    assert shared.model is first
+    assert list(results.manifest["models"]["m"]["refused"]) == ["temperature"]
 
 
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"], "additionalProperties": False}
