@@ -2,6 +2,7 @@
 
 import argparse
 import inspect
+import re
 import shutil
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -14,7 +15,7 @@ from helmframe._suite import suite_names
 from helmframe.cli.command import add_allow_substitution, add_verbose, command, print_text
 from helmframe.metrics.protocol import METRICS
 from helmframe.perturbations.registry import PERTURBATIONS
-from helmframe.scenarios.catalogue import all_scenarios, find_scenario, scenario_names, status
+from helmframe.scenarios.catalogue import find_scenario, scenario_names, scenario_rows
 
 _LIST = """\
 examples:
@@ -72,9 +73,9 @@ def _list(arguments: argparse.Namespace) -> None:
 
 
 def _scenarios() -> Iterator[list[str]]:
-    for name, spec in zip(scenario_names(), all_scenarios(), strict=True):
-        main = spec.main.metric.partition("(")[0]
-        yield [name, status(spec), main if len(main) <= 22 else f"{main[:21]}…", spec.description]
+    for row in scenario_rows():
+        main = re.split("[(@]", row["main"])[0]
+        yield [row["name"], row["status"], main if len(main) <= 22 else f"{main[:21]}…", row["description"]]
 
 
 def _suite(name: str) -> list[str]:

@@ -1,22 +1,30 @@
 """Scenarios by name: their specs, and all of them as a table."""
 
+import hashlib
+import json
+import os
 import re
-from collections.abc import Callable, Collection, Sequence
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import polars as pl
 
 from helmframe._core.registry import Registry
 from helmframe._core.specs import ScenarioSpec, adapter_spec, check_length
-from helmframe._core.yaml import read_spec_text, specs_root
+from helmframe._core.yaml import decode_json, read_spec_text, specs_root
 from helmframe.config import from_home
 from helmframe.errors import ArgumentError, SpecError, UnknownNameError
+from helmframe.scenarios import spec_file
 from helmframe.scenarios.frames import is_rows_file
 from helmframe.scenarios.spec_file import load_scenario
 
+# The seconds after a change in which another change may leave a file's time and size as they are.
+RECENT = 2.0
 _SCHEMA = {
     "name": pl.String(),
     "description": pl.String(),
@@ -56,7 +64,51 @@ def list_scenarios(source: str | None = None) -> pl.DataFrame:
         if listing is None:
             raise ArgumentError(f"list_scenarios({source!r}): this source doesn't list its tasks.")
         return listing()
-    return pl.DataFrame([_row(spec) for spec in all_scenarios()], schema=_SCHEMA)
+    return pl.DataFrame(scenario_rows(), schema=_SCHEMA)
+
+
+def scenario_rows() -> list[dict[str, Any]]:
+    """Return the rows of `list_scenarios`, from the user's cache folder if no spec file has changed since.
+
+    Raises:
+        SpecError: A file isn't a valid spec.
+    """
+    specs = _specs()
+    code = [Path(file).read_bytes() for file in (__file__, spec_file.__file__)]
+    key = hashlib.sha256(b"".join([*code, repr(specs.stamps).encode()])).hexdigest()
+    rows = _load_rows(key)
+    if rows is None:
+        rows = [_row(spec) for spec in all_scenarios()]
+        newest = max((changed for _, _, changed, _ in specs.stamps), default=0)
+        if time.time() - newest / 1e9 > RECENT:
+            _save_rows(key, rows)
+    return rows
+
+
+def _load_rows(key: str) -> list[dict[str, Any]] | None:
+    try:
+        saved = decode_json(_rows_file().read_bytes())
+        if saved["key"] == key and all(row.keys() == _SCHEMA.keys() for row in saved["rows"]):
+            return list(saved["rows"])
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):  # missing or damaged
+        pass
+    return None
+
+
+def _save_rows(key: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Save the rows for later processes, unless the folder is read-only."""
+    with suppress(OSError):
+        file = _rows_file()
+        file.parent.mkdir(parents=True, exist_ok=True)
+        work = file.with_name(f".{file.name}-{os.getpid()}")
+        work.write_text(json.dumps({"key": key, "rows": rows}), encoding="utf-8")
+        work.replace(file)  # a rename publishes the whole file
+
+
+def _rows_file() -> Path:
+    from platformdirs import user_cache_path
+
+    return user_cache_path("helmframe") / "scenarios.json"
 
 
 def status(spec: ScenarioSpec) -> str:
@@ -69,7 +121,7 @@ def status(spec: ScenarioSpec) -> str:
     return spec.status or ("hub" if "rows" in hub else "download" if spec.download or "whole" in hub else "elsewhere")
 
 
-def _row(spec: ScenarioSpec) -> dict[str, object]:
+def _row(spec: ScenarioSpec) -> dict[str, Any]:
     adapter = dict(spec.adapter)
     shots = adapter.get("shots")
     hub = re.match(r"hf://datasets/([^/@]+/[^/@]+)", str(dict(spec.hub).get("rows") or ""))
@@ -214,10 +266,14 @@ def scenarios_with(names: Collection[str]) -> list[ScenarioSpec]:
 
 
 class _Specs:
-    """Spec files by name, sorted, and what has been read of them."""
+    """Spec files by name, sorted, and what has been read of them.
 
-    def __init__(self, files: dict[str, Path]) -> None:
-        self.files = files
+    A stamp is the name of a file, its path, its time of change in ns and its size in bytes.
+    """
+
+    def __init__(self, stamps: Sequence[tuple[str, Path, int, int]]) -> None:
+        self.stamps = stamps
+        self.files = {name: file for name, file, _, _ in stamps}
         self._read: dict[str, ScenarioSpec] = {}
 
     @cached_property
@@ -241,7 +297,7 @@ def _specs() -> _Specs:
 
 @lru_cache(maxsize=1)
 def _unchanged(stamps: tuple[tuple[str, Path, int, int], ...]) -> _Specs:
-    return _Specs({name: file for name, file, _, _ in stamps})
+    return _Specs(stamps)
 
 
 def _files() -> dict[str, Path]:

@@ -1,5 +1,7 @@
 """`hf.list_scenarios()`: what there is to ask."""
 
+import json
+import os
 from pathlib import Path
 
 import duckdb
@@ -7,9 +9,10 @@ import polars as pl
 import pytest
 
 import helmframe as hf
-from helmframe._core.specs import placeholders
+from helmframe._core.specs import ScenarioSpec, placeholders
 from helmframe._core.yaml import specs_root
 from helmframe.errors import SpecError, UnknownNameError
+from helmframe.scenarios import catalogue
 from helmframe.scenarios.catalogue import find_scenario, scenario_names
 from helmframe.scenarios.draws import find_draw
 
@@ -22,6 +25,35 @@ def test_one_row_per_scenario_by_name() -> None:
     table = hf.list_scenarios()
     assert table["name"].to_list() == sorted(table["name"].to_list())
     assert table["name"].n_unique() == table.height
+
+
+def test_rows_come_from_the_cache_until_a_spec_file_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, cache = tmp_path / "specs", tmp_path / "cache" / "scenarios.json"
+    folder.mkdir()
+    mine = folder / "mine.yaml"
+    mine.write_text((specs_root() / "scenarios" / "sampler.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    os.utime(mine, (1e9, 1e9))
+    monkeypatch.setattr(catalogue, "_announced_folders", lambda: (folder,))
+    monkeypatch.setattr(catalogue, "_rows_file", lambda: cache)
+    first = catalogue.scenario_rows()
+    assert "sampler" in {row["name"] for row in first}
+    assert catalogue.scenario_rows() == first == json.loads(cache.read_text(encoding="utf-8"))["rows"]
+
+    def no_reading(path: Path) -> ScenarioSpec:
+        raise AssertionError(f"{path} is read")
+
+    catalogue._unchanged.cache_clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(catalogue, "load_scenario", no_reading)
+        assert catalogue.scenario_rows() == first
+    for damaged in ("", "[]", '{"key": 1}', '{"key": null, "rows": [1]}', cache.read_text(encoding="utf-8")[:-9]):
+        cache.write_text(damaged, encoding="utf-8")
+        assert catalogue.scenario_rows() == first
+    text = mine.read_text(encoding="utf-8").replace("description: ", "description: New ", 1)
+    mine.write_text(text, encoding="utf-8")
+    assert any(row["description"].startswith("New ") for row in catalogue.scenario_rows())
+    # a file that has just changed may change again within the resolution of its time
+    assert not any(row["description"].startswith("New ") for row in json.loads(cache.read_text("utf-8"))["rows"])
 
 
 def test_a_row_has_the_method_and_the_main_metric() -> None:
