@@ -75,6 +75,12 @@ def test_2_the_container_is_built_from_the_wheel_and_evaluates(base: str) -> Non
         assert "noisy(accuracy=0.6)" in printed
         store = Path(root, settings["WorkingDir"].lstrip("/"), ".helmframe")
         assert list(store.glob("runs/*/manifest.json"))
+        # `docker run --user` with an id that the image doesn't know, and a volume of this user
+        shutil.rmtree(store)
+        os.chown(store.parent, 4321, 4321)
+        output_of("chroot", "--userspec=4321:4321", root, "sh", "-c", inside, "sh",
+                  *settings["Env"], *settings["Entrypoint"], "run", RUN)  # fmt: skip
+        assert list(store.glob("runs/*/manifest.json"))
         version = output_of("chroot", root, "helmframe", "--version")
         assert version.split()[-1] == json.loads(output_of(sys.executable, "-c", _VERSION))
     finally:
