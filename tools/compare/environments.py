@@ -91,7 +91,7 @@ _LOCAL = ("torch>=2.6", "transformers>=5.18", "accelerate>=1.0")
 TOOLS: Mapping[str, Tool] = {
     "helmframe": Tool(
         "helmframe",
-        ["-e", f"{ROOT}[local,plots,report]"],
+        ["-e", f"{ROOT}[local,plots,report,metrics]"],
         ["helmframe[local]"],
         ["helmframe"],
         ["helmframe", "torch", "transformers", "polars", "duckdb"],
