@@ -108,11 +108,20 @@ def test_the_chart_distinguishes_six_tools() -> None:
 
 
 def test_a_second_sitting_is_compared_with_the_spread(tmp_path: Path) -> None:
-    measurements(helmframe=[1, 2, 3], helm=[10, 20]).write_parquet(tmp_path / "a")
-    measurements(helmframe=[2.5], helm=[30]).write_parquet(tmp_path / "b")
-    first, second = agreement(tmp_path / "a", tmp_path / "b").splitlines()
-    assert first.startswith("1 of 2 medians")
-    assert second == "mmlu wall_s helm: 30, 10–20 s"
+    measurements(helmframe=[1, 2, 3], helm=[10, 20], lm_eval=[10, 11]).write_parquet(tmp_path / "a")
+    measurements(helmframe=[2.5], helm=[30], lm_eval=[12]).write_parquet(tmp_path / "b")
+    first, second, third = agreement(tmp_path / "a", tmp_path / "b").splitlines()
+    assert first.startswith("1 of 3 medians")
+    assert second == "1 others differ by at most 20% from its median, 1 by more:"
+    assert third == "mmlu wall_s helm: 30, 10–20 s"
+
+
+def test_cases_that_no_longer_exist_leave_the_measurements(tmp_path: Path) -> None:
+    output = tmp_path / "measurements.parquet"
+    for name in ("removed", "mmlu", "startup"):
+        rows = measurements(helmframe=[1]).with_columns(case=pl.lit(name)).to_dicts()
+        measuring._write(output, rows, ["mmlu", "startup"])
+    assert pl.read_parquet(output)["case"].to_list() == ["mmlu", "startup"]
 
 
 def test_lines_of_code_exclude_docstrings_comments_and_blank_lines(tmp_path: Path) -> None:

@@ -181,11 +181,10 @@ def measure(
         quick: Whether to run a few rows per case, to see that all cases run.
     """
     sizes = QUICK if quick else Sizes()
+    names = [case.name for case in cases(sizes)]
     selected = [case for case in cases(sizes) if not only or case.name.startswith(tuple(only))]
     if not selected:
-        raise SystemExit(
-            f"No case starts with {', '.join(only)}. Cases: {', '.join(case.name for case in cases(sizes))}"
-        )
+        raise SystemExit(f"No case starts with {', '.join(only)}. Cases: {', '.join(names)}")
     sitting = Sitting(pythons, sizes, repeats)
     folder = data_folder(data, sitting.python("helmframe"))
     rows = prepare(folder, BUILD / "rows", sizes)
@@ -199,7 +198,7 @@ def measure(
     for repeat in range(1, repeats + 1):
         for case in selected:
             _run_case(sitting, case, rows, repeat)
-            _write(output, sitting.rows)
+            _write(output, sitting.rows, names)
     if any(row["note"] == _FAILED for row in sitting.rows):
         raise SystemExit("Some processes failed; their output is above.")
 
@@ -438,11 +437,12 @@ def _shown(figures: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {value:,.2f}" for name, value in figures.items() if name not in ("started", "code"))
 
 
-def _write(output: Path, rows: Sequence[Mapping[str, object]]) -> None:
-    """Write the rows, in place of earlier rows of the same cases."""
+def _write(output: Path, rows: Sequence[Mapping[str, object]], names: Collection[str]) -> None:
+    """Write the rows, in place of earlier rows of the same cases, and of cases whose names no longer exist."""
     table = pl.DataFrame(rows, schema=SCHEMA)
     if output.exists():
         earlier = pl.read_parquet(output)
-        table = pl.concat([earlier.filter(~pl.col("case").is_in(table["case"].unique().to_list())), table])
+        kept = set(names) - set(table["case"])
+        table = pl.concat([earlier.filter(pl.col("case").is_in(sorted(kept))), table])
     output.parent.mkdir(parents=True, exist_ok=True)
     table.write_parquet(output, compression="zstd", compression_level=15)
