@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from helmframe._schema import ORIGINAL
+from helmframe.config import from_home
 from helmframe.errors import ArgumentError, NotComparableError, SourceMissingError, UnknownNameError
 from helmframe.stats.board import Column, Leaderboard, build_leaderboard, rates_of
 from helmframe.stats.encoded_rows import (
@@ -417,7 +418,7 @@ def _frame(means: pl.DataFrame | str | Path) -> pl.DataFrame:
         raise ArgumentError(
             f"leaderboard_of_means(): means must be a Polars frame or a CSV file, not {type(means).__name__}."
         )
-    path = Path(means).expanduser()
+    path = from_home(means)
     if not path.is_file():
         raise SourceMissingError(f"leaderboard_of_means(): file {path} not found.")
     return pl.read_csv(path, infer_schema=False)

@@ -13,6 +13,7 @@ import polars as pl
 from helmframe._core.registry import view
 from helmframe._core.safe_text import number_columns, show_invisible, text_table
 from helmframe._core.yaml import reading
+from helmframe.config import from_home
 from helmframe.engines.notes import empty_notes, refusal_notes, rerun_notes, unparsed_notes
 from helmframe.errors import ArgumentError, CapabilityError, StoreError, listed
 from helmframe.results import Results
@@ -100,7 +101,7 @@ def shown_path(path: Path | str) -> str:
     if isinstance(path, str):
         return path
     whole = path.resolve()
-    for base, start in ((Path.cwd(), ""), (Path.home(), "~/")):
+    for base, start in ((Path.cwd(), ""), (from_home("~"), "~/")):
         if whole.is_relative_to(base):
             return start + str(whole.relative_to(base))
     return str(whole)

@@ -228,6 +228,7 @@ def test_the_order_of_rows_and_columns_does_not_matter() -> None:
         (MEANS.with_columns(y=pl.lit("good")), {}, ArgumentError, "Column 'y': 'good' isn't a number"),
         (MEANS.with_columns(y=pl.lit(float("inf"))), {}, ArgumentError, "Column 'y': 'inf' isn't a number"),
         ("no such file.csv", {}, SourceMissingError, "file no such file.csv not found"),
+        ("~nobody-of-this-name/means.csv", {}, SourceMissingError, "file ~nobody-of-this-name/means.csv not found"),
         ([1, 2], {}, ArgumentError, "must be a Polars frame or a CSV file, not list"),
         (pl.DataFrame({"instance_id": ["a"], "score": [1.0]}), {}, ArgumentError, "hf.stats.leaderboard"),
     ],

@@ -49,6 +49,15 @@ def test_a_path_is_shown_from_here_or_from_home(tmp_path: Path, monkeypatch: pyt
     assert shown_path(tmp_path / "home" / "store") == "~/store"
 
 
+def test_a_path_is_shown_to_a_user_without_a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_user(uid: int) -> object:
+        raise KeyError(uid)
+
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr("pwd.getpwuid", no_user)
+    assert shown_path(tmp_path) == str(tmp_path)
+
+
 @pytest.fixture(scope="module")
 def changes() -> pl.DataFrame:
     plan = hf.scenario("sampler").where(subject="music").perturb(["typos", "lowercase", "rerun"])
