@@ -67,7 +67,7 @@ def test_2_the_container_is_built_from_the_wheel_and_evaluates(base: str) -> Non
     try:
         root = output_of("podman", "mount", container).strip()
         start = time.perf_counter()
-        inside = f"cd {settings['WorkingDir']} && exec env -i \"$@\""
+        inside = f'cd {settings["WorkingDir"]} && exec env -i "$@"'
         printed = output_of("chroot", f"--userspec={settings['User']}", root, "sh", "-c", inside, "sh",
                             *settings["Env"], *settings["Entrypoint"], "run", RUN)  # fmt: skip
         shown("2", "an evaluation in the container", f"{time.perf_counter() - start:.1f} s", "printed")
