@@ -11,11 +11,11 @@ import pytest
 from hypothesis import HealthCheck
 
 from helmframe import config
+from helmframe._core import cache_files
 from helmframe._core.registry import Registry
 from helmframe.adapters.adapt import ADAPTERS
 from helmframe.metrics.protocol import METRICS
-from helmframe.models import local_files, protocol
-from helmframe.models.engine import choice
+from helmframe.models import protocol
 from helmframe.perturbations.registry import PERTURBATIONS
 from helmframe.scenarios import validation
 from tests.s3_server import BUCKET, S3Server, start_server
@@ -119,8 +119,7 @@ def own_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setattr(config, "_settings", config._Settings())
     # what another test has checked about a model must be checked again
-    monkeypatch.setattr(choice, "_folder", lambda: tmp_path / "engine")
-    monkeypatch.setattr(local_files, "_digest_folder", lambda: tmp_path / "digests")
+    monkeypatch.setattr(cache_files, "_root", lambda: tmp_path / "cache")
     # what another test found in the rows of a scenario must be found again
     validation._cached_facts.cache_clear()
     # and none stands by what another vouched for

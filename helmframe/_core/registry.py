@@ -10,14 +10,17 @@ the object:
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from helmframe.errors import ArgumentError, UnknownNameError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 T = TypeVar("T")
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -104,10 +107,20 @@ class Registry(Generic[T]):
         if self._discovered:
             return
         self._discovered = True
-        from importlib.metadata import entry_points
-
-        for point in entry_points(group=f"helmframe.{self.kind}s"):
+        for point in announced(f"helmframe.{self.kind}s"):
             point.load()
+
+
+def announced(group: str) -> "Iterable[EntryPoint]":
+    """Return the entry points of a group, of the packages that are installed at the first call."""
+    return _entry_points()(group=group)
+
+
+@cache
+def _entry_points() -> "Callable[..., Iterable[EntryPoint]]":
+    from importlib.metadata import entry_points
+
+    return entry_points().select  # in Python 3.11 of a class that later versions don't have
 
 
 @dataclass(frozen=True)

@@ -306,12 +306,14 @@ class Utilization:
                 continue
             logger.info("%s was busy %.0f %% of %.1f s", model.name, 100 * seconds.share, seconds.waited)
             state = {} if model.state is None else {"state": model.state()}
-            refused = {} if busy.refused is None else {"refused": dict(busy.refused())}
+            # those of this model, and of an equal one whose queue the run used
+            functions = filter(None, (model.refused, busy.refused))
+            refused = {name: text for function in functions for name, text in function().items()}
             entries[model.name] = {
                 "busy": round(seconds.share, 3),
                 "waited": round(seconds.waited, 1),
                 **state,
-                **{name: value for name, value in refused.items() if value},
+                **({"refused": refused} if refused else {}),
             }
         return entries
 

@@ -24,6 +24,7 @@ from uuid import uuid4
 
 import polars as pl
 
+from helmframe._core.cache_files import digest
 from helmframe._core.safe_text import get_logger
 from helmframe.errors import AnswerError, HelmframeError
 from helmframe.models.batch_api import (
@@ -41,7 +42,7 @@ from helmframe.models.batch_api import (
 from helmframe.models.callers import Outcome
 from helmframe.models.endpoint_client import RefusedError
 from helmframe.models.endpoint_replies import completion_of
-from helmframe.models.model import Prompt, digest
+from helmframe.models.model import Prompt
 from helmframe.models.tokenizing import stops_of
 from helmframe.store import REQUEST_COLUMNS, Address, ParquetCompletions, below, write_parquet, write_text
 from helmframe.store.files import read, remove

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
+from helmframe._core.cache_files import digest
 from helmframe._core.checks import is_integer
 from helmframe._core.images import sendable
 from helmframe._core.json_schema import is_strict
@@ -22,7 +23,7 @@ from helmframe.models import event_loop, providers
 from helmframe.models.endpoint_client import Endpoint, LitellmEndpoint, RefusedError
 from helmframe.models.endpoint_replies import completion_of, score_of
 from helmframe.models.event_loop import Room
-from helmframe.models.model import Completion, ImagePrompt, Model, Pair, Prompt, PromptImage, Response, digest
+from helmframe.models.model import Completion, ImagePrompt, Model, Pair, Prompt, PromptImage, Response
 from helmframe.models.prompts import as_messages, as_prompt, is_conversation
 from helmframe.models.reasoning import server_fields
 from helmframe.models.tokenizing import stops_of

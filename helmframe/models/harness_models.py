@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
+from helmframe._core.cache_files import digest
 from helmframe.errors import AnswerError
 from helmframe.models import event_loop
 from helmframe.models.identity import identity
-from helmframe.models.model import Completion, Model, Pair, Prompt, Response, Tokens, as_results, as_scored, digest
+from helmframe.models.model import Completion, Model, Pair, Prompt, Response, Tokens, as_results, as_scored
 from helmframe.models.prompts import as_messages, as_prompt
 
 # Decoding parameter → its name in lm-eval, which has a seed for a whole run only.

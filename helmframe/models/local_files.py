@@ -7,7 +7,6 @@ import shutil
 import tempfile
 import textwrap
 import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -15,11 +14,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from helmframe._core.cache_files import cache_folder, changed_recently, digest, save
 from helmframe._core.safe_text import error_text, get_logger
 from helmframe._core.yaml import decode_json
 from helmframe.config import from_home
 from helmframe.errors import CapabilityError, NotAModelError, SourceBrokenError, SourceMissingError, near
-from helmframe.models.model import digest
 from helmframe.models.providers import providers
 
 INSTALL = "Local models need torch and transformers: pip install 'helmframe[local]'"
@@ -207,9 +206,8 @@ def verify_digests(folder: Path) -> None:
 _digests: dict[tuple[str, int, int, int], str] = {}
 _unverified: set[tuple[str, int, int, int]] = set()
 _verifying = threading.Lock()
-# Bytes of the smallest file whose digest is saved, and the seconds after a change in which another change may leave the
-# same time.
-LARGE, RECENT = 1 << 26, 2.0
+# Bytes of the smallest file whose digest is saved.
+LARGE = 1 << 26
 
 
 def _hashed(path: Path) -> str:
@@ -237,23 +235,12 @@ def _save_digest(key: tuple[str, int, int, int], path: Path) -> None:
         return
     with suppress(OSError):
         stat = path.stat()
-        if time.time() - max(stat.st_mtime, stat.st_ctime) < RECENT:
-            return
-        file = _digest_file(key)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        work = file.with_name(f".{file.name}-{os.getpid()}")
-        work.write_text(_digests[key], encoding="ascii")
-        work.replace(file)  # a rename publishes the whole file
+        if not changed_recently(max(stat.st_mtime, stat.st_ctime)):
+            save(_digest_file(key), _digests[key])
 
 
 def _digest_file(key: tuple[str, int, int, int]) -> Path:
-    return _digest_folder() / digest("file", *map(str, key))[:32]
-
-
-def _digest_folder() -> Path:
-    from platformdirs import user_cache_path
-
-    return user_cache_path("helmframe") / "digests"
+    return cache_folder("digests") / digest("file", *map(str, key))[:32]
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -358,7 +345,7 @@ def convert_gguf(model: str | Path) -> Converted:
     if not (path.parent / "tokenizer.json").is_file():
         tokenizer_files = []
     folder = (
-        _gguf_cache()
+        cache_folder("gguf")
         / digest(
             _GGUF_FORMAT, *(part for file_path in (path, *tokenizer_files) for part in ("", file_digest(file_path)))
         )[:32]
@@ -388,12 +375,6 @@ def _gguf_file(model: str | Path) -> Path:
         if path.is_file():
             return path
     raise SourceMissingError(f"No model found at {str(model)!r}. Searched: {', '.join(map(str, paths))}.")
-
-
-def _gguf_cache() -> Path:
-    from platformdirs import user_cache_path
-
-    return user_cache_path("helmframe") / "gguf"
 
 
 def _convert_file(path: Path, tokenizer_files: Sequence[Path], folder: Path) -> None:

@@ -14,6 +14,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
+from helmframe._core.cache_files import digest
 from helmframe._core.specs import Call, frozen
 from helmframe.errors import ArgumentError, CapabilityError, NotAModelError, SourceBrokenError
 from helmframe.models.identity import identity, is_torch_module
@@ -49,7 +50,7 @@ from helmframe.models.local_load import (
     takes_images,
     words_of,
 )
-from helmframe.models.model import ImagePrompt, Model, Prompt, Response, Seeded, digest
+from helmframe.models.model import ImagePrompt, Model, Prompt, Response, Seeded
 from helmframe.models.prompts import as_prompt
 from helmframe.models.reasoning import template_reasons
 from helmframe.models.tokenizing import Tokenizing

@@ -9,9 +9,10 @@ from typing import Any
 
 import polars as pl
 
+from helmframe._core.cache_files import digest
 from helmframe._core.specs import Call, frozen
 from helmframe.errors import ArgumentError, UnknownNameError, listed
-from helmframe.models.model import Completion, Model, Pair, Prompt, Response, Row, digest
+from helmframe.models.model import Completion, Model, Pair, Prompt, Response, Row
 
 WRONG = "[wrong answer]"
 _KEYS = (

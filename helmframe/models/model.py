@@ -1,6 +1,5 @@
 """`Model`: its interface to the stages, the types of its prompts and responses, and their validation."""
 
-import hashlib
 import math
 import types
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
@@ -414,11 +413,6 @@ def as_scored(response: object, pair: Pair, name: str) -> Completion:
             "alone, or with the number of tokens: (-3.2, 4)."
         )
     return completion
-
-
-def digest(*parts: str) -> str:
-    """Return a sha256 (hex) of the parts."""
-    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _source_key(source: object) -> object:

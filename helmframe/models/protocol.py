@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import polars as pl
 
+from helmframe._core.cache_files import digest
 from helmframe._core.checks import is_integer
 from helmframe._core.specs import Call, credential_error
 from helmframe.config import find_credential, from_home, has_user, hub_endpoint
@@ -21,7 +22,7 @@ from helmframe.errors import ArgumentError, CapabilityError, NotAModelError
 from helmframe.models import event_loop, mock
 from helmframe.models.identity import code_identity, identity, is_torch_module
 from helmframe.models.local_files import WEIGHTS
-from helmframe.models.model import Model, Pair, Prompt, Response, as_results, as_scored, digest
+from helmframe.models.model import Model, Pair, Prompt, Response, as_results, as_scored
 from helmframe.models.providers import named, providers
 
 # The maximum of concurrent calls whose number adapts to the model.

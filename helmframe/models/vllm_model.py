@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from helmframe._core.cache_files import digest
 from helmframe._core.safe_text import error_text
 from helmframe._core.specs import Call, frozen
 from helmframe.errors import ArgumentError, CapabilityError, SourceBrokenError
@@ -24,7 +25,7 @@ from helmframe.models.local_files import (
     window,
 )
 from helmframe.models.local_load import Options, load_tokenizer
-from helmframe.models.model import Completion, Model, Pair, Prompt, Response, digest
+from helmframe.models.model import Completion, Model, Pair, Prompt, Response
 from helmframe.models.reasoning import head_room, template_reasons
 from helmframe.models.tokenizing import Split, Tokenizing, splits, stops_of
 

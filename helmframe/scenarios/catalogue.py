@@ -1,12 +1,8 @@
 """Scenarios by name: their specs, and all of them as a table."""
 
-import hashlib
 import json
-import os
 import re
-import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
 from pathlib import Path
@@ -14,7 +10,9 @@ from typing import Any, Protocol
 
 import polars as pl
 
-from helmframe._core.registry import Registry
+from helmframe._core import specs as spec_classes
+from helmframe._core.cache_files import cache_folder, changed_recently, digest, save
+from helmframe._core.registry import Registry, announced
 from helmframe._core.specs import ScenarioSpec, adapter_spec, check_length
 from helmframe._core.yaml import decode_json, read_spec_text, specs_root
 from helmframe.config import from_home
@@ -23,8 +21,6 @@ from helmframe.scenarios import spec_file
 from helmframe.scenarios.frames import is_rows_file
 from helmframe.scenarios.spec_file import load_scenario
 
-# The seconds after a change in which another change may leave a file's time and size as they are.
-RECENT = 2.0
 _SCHEMA = {
     "name": pl.String(),
     "description": pl.String(),
@@ -49,7 +45,7 @@ def list_scenarios(source: str | None = None) -> pl.DataFrame:
 
     Returns:
         name, description, subsets (the columns that define them), splits, method and shots (the default prompt),
-        metrics, main (metric@split), license, hub (the data set on the Hub; null if the Hub can't be read), status,
+        metrics, main (metric@split), license, hub (the name of its data set on the Hub, or null), status,
         paper. The status is the origin of the rows: "hub" (read from the Hub unless a root is configured), "generated"
         (from a seed) or "packaged" (in helmframe). With any other status the rows must be in your root: "download"
         (`helmframe mirror NAME` fetches them from their publisher), "gated" (a login is required), "licensed", "dead"
@@ -74,41 +70,26 @@ def scenario_rows() -> list[dict[str, Any]]:
         SpecError: A file isn't a valid spec.
     """
     specs = _specs()
-    code = [Path(file).read_bytes() for file in (__file__, spec_file.__file__)]
-    key = hashlib.sha256(b"".join([*code, repr(specs.stamps).encode()])).hexdigest()
-    rows = _load_rows(key)
+    code = [Path(str(module.__file__)).read_text(encoding="utf-8") for module in (spec_file, spec_classes)]
+    key = digest("scenarios", Path(__file__).read_text(encoding="utf-8"), *code, repr(specs.stamps))
+    file = cache_folder("scenarios") / "rows.json"
+    rows = _load_rows(file, key)
     if rows is None:
         rows = [_row(spec) for spec in all_scenarios()]
         newest = max((changed for _, _, changed, _ in specs.stamps), default=0)
-        if time.time() - newest / 1e9 > RECENT:
-            _save_rows(key, rows)
+        if not changed_recently(newest / 1e9):
+            save(file, json.dumps({"key": key, "rows": rows}))
     return rows
 
 
-def _load_rows(key: str) -> list[dict[str, Any]] | None:
+def _load_rows(file: Path, key: str) -> list[dict[str, Any]] | None:
     try:
-        saved = decode_json(_rows_file().read_bytes())
+        saved = decode_json(file.read_bytes())
         if saved["key"] == key and all(row.keys() == _SCHEMA.keys() for row in saved["rows"]):
             return list(saved["rows"])
     except (OSError, ValueError, LookupError, TypeError, AttributeError):  # missing or damaged
         pass
     return None
-
-
-def _save_rows(key: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Save the rows for later processes, unless the folder is read-only."""
-    with suppress(OSError):
-        file = _rows_file()
-        file.parent.mkdir(parents=True, exist_ok=True)
-        work = file.with_name(f".{file.name}-{os.getpid()}")
-        work.write_text(json.dumps({"key": key, "rows": rows}), encoding="utf-8")
-        work.replace(file)  # a rename publishes the whole file
-
-
-def _rows_file() -> Path:
-    from platformdirs import user_cache_path
-
-    return user_cache_path("helmframe") / "scenarios.json"
 
 
 def status(spec: ScenarioSpec) -> str:
@@ -258,11 +239,11 @@ def scenarios_with(names: Collection[str]) -> list[ScenarioSpec]:
     """
     specs = _specs()
     texts = specs.texts
-    found = {name for name, text in texts.items() if any(word in text for word in names)}
+    matching = {name for name, text in texts.items() if any(word in text for word in names)}
     derived = {name: text for name, text in texts.items() if "like" in text}
-    while more := {name for name, text in derived.items() if any(base in text for base in found)} - found:
-        found |= more
-    return [specs.read(name) for name in texts if name in found]
+    while more := {name for name, text in derived.items() if any(base in text for base in matching)} - matching:
+        matching |= more
+    return [specs.read(name) for name in texts if name in matching]
 
 
 class _Specs:
@@ -308,7 +289,5 @@ def _files() -> dict[str, Path]:
 
 @cache
 def _announced_folders() -> tuple[Path, ...]:
-    from importlib.metadata import entry_points
-
-    folders = (point.load() for point in entry_points(group="helmframe.scenarios"))
+    folders = (point.load() for point in announced("helmframe.scenarios"))
     return tuple(Path(folder() if callable(folder) else folder) for folder in folders)

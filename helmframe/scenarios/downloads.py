@@ -24,6 +24,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import IO, Any, TypeVar
 
+from helmframe._core.cache_files import cache_folder
 from helmframe._core.specs import Download, ScenarioSpec
 from helmframe.config import HUB, download_base, hub_endpoint, hub_token, redacted, store_root
 from helmframe.errors import SourceBrokenError, SourceDeniedError, SourceError, SourceMissingError, SpecError
@@ -137,9 +138,7 @@ def downloads_folder() -> Path:
     root = store_root()
     if isinstance(root, Path):
         return root / "downloads"
-    from platformdirs import user_cache_path
-
-    return user_cache_path("helmframe") / "downloads"
+    return cache_folder("downloads")
 
 
 def remotes(

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 import helmframe as hf
+from helmframe._core import cache_files
 from helmframe.errors import ArgumentError, NotAModelError, SourceBrokenError, SourceMissingError
-from helmframe.models import Completion, local_files
+from helmframe.models import Completion
 from helmframe.models.local_files import find_checkpoint
 from helmframe.models.protocol import from_any
 from tests.hub_server import hub_server
@@ -128,7 +129,7 @@ def test_a_hub_model_is_fetched_with_one_kind_of_weights(folder: Path, tmp_path:
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(local_files, "_gguf_cache", lambda: tmp_path / "cache" / "gguf")
+    monkeypatch.setattr(cache_files, "_root", lambda: tmp_path / "cache")
     return tmp_path / "cache" / "gguf"
 
 

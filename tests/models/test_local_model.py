@@ -16,6 +16,8 @@ import torch
 from huggingface_hub import constants
 
 import helmframe as hf
+from helmframe._core import cache_files
+from helmframe._core.cache_files import digest
 from helmframe.errors import (
     ArgumentError,
     CapabilityError,
@@ -26,7 +28,7 @@ from helmframe.errors import (
 )
 from helmframe.models import Completion, local, local_files, local_load, local_model
 from helmframe.models.local_files import folder_digest
-from helmframe.models.model import Model, Prompt, Response, Seeded, digest
+from helmframe.models.model import Model, Prompt, Response, Seeded
 from helmframe.models.protocol import from_any
 from helmframe.models.scheduler import queue_of
 from tests.demo import demo_model
@@ -220,7 +222,7 @@ def test_another_checkpoint_in_the_same_folder_answers_anew(folder: Path) -> Non
 def new_process(monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
     """A function that forgets what this process knows of files, and lists from then on the files that are read."""
     monkeypatch.setattr(local_files, "LARGE", 0)
-    monkeypatch.setattr(local_files, "RECENT", -1)
+    monkeypatch.setattr(cache_files, "RECENT", -1)
     own = local_files._hashed
 
     def forgotten() -> list[str]:
@@ -259,7 +261,7 @@ def test_a_wrong_digest_of_an_earlier_process_stops_the_run(
 ) -> None:
     new_process()
     before = from_any(folder).fingerprint()
-    for file in (tmp_path / "digests").iterdir():
+    for file in (tmp_path / "cache" / "digests").iterdir():
         file.write_text("0" * 64)
     new_process()
     model = from_any(folder)
@@ -286,7 +288,7 @@ def test_digests_that_do_not_fit_are_not_used(
             file.write(b"x")
         os.utime(weights, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     else:
-        for file_path in (tmp_path / "digests").iterdir():
+        for file_path in (tmp_path / "cache" / "digests").iterdir():
             file_path.write_text("zero")
     assert (from_any(folder).fingerprint() == before) == (change == "unreadable")
     assert "model.safetensors" in read
@@ -296,9 +298,9 @@ def test_digests_of_files_that_have_just_changed_are_not_saved(
     folder: Path, tmp_path: Path, new_process: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     new_process()
-    monkeypatch.setattr(local_files, "RECENT", 1e6)
+    monkeypatch.setattr(cache_files, "RECENT", 1e6)
     from_any(folder).fingerprint()
-    assert not (tmp_path / "digests").exists()
+    assert not (tmp_path / "cache" / "digests").exists()
 
 
 def test_a_folder_changed_after_the_fingerprint_raises(folder: Path) -> None:

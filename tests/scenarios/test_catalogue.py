@@ -28,13 +28,12 @@ def test_one_row_per_scenario_by_name() -> None:
 
 
 def test_rows_come_from_the_cache_until_a_spec_file_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder, cache = tmp_path / "specs", tmp_path / "cache" / "scenarios.json"
+    folder, cache = tmp_path / "specs", tmp_path / "cache" / "scenarios" / "rows.json"
     folder.mkdir()
     mine = folder / "mine.yaml"
     mine.write_text((specs_root() / "scenarios" / "sampler.yaml").read_text(encoding="utf-8"), encoding="utf-8")
     os.utime(mine, (1e9, 1e9))
     monkeypatch.setattr(catalogue, "_announced_folders", lambda: (folder,))
-    monkeypatch.setattr(catalogue, "_rows_file", lambda: cache)
     first = catalogue.scenario_rows()
     assert "sampler" in {row["name"] for row in first}
     assert catalogue.scenario_rows() == first == json.loads(cache.read_text(encoding="utf-8"))["rows"]

@@ -41,8 +41,8 @@ SECTIONS = {
             "SmolLM2-135M-Instruct without its chat template, in float32. Times are those of the whole process,"
             " with start and loading. For MMLU, helmframe, HELM and Inspect generate a letter, and lm-eval"
             " compares the likelihoods of four letters. HELM runs four threads (its default), lm-eval batches of"
-            " 1, and Inspect 8 connections. Scores differ by a few questions, because each tool has its own"
-            " instructions, order of few-shot examples and way to read an answer."
+            " 1, and Inspect 8 connections. Scores differ by a few questions: each tool uses its own prompts"
+            " and its own rule for an answer."
         ),
     ),
     "overhead": (

@@ -4,23 +4,21 @@ import json
 import math
 import os
 import platform
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
+from helmframe._core.cache_files import cache_folder, digest, save
 from helmframe._core.safe_text import error_text
 from helmframe.models.engine.attention import NotPackedError
 from helmframe.models.engine.linear import Timed
 from helmframe.models.engine.memory import Heads, is_out_of_memory
 from helmframe.models.engine.passes import read_packed, read_padded
 from helmframe.models.engine.planner import Ids, Step
-from helmframe.models.model import digest
 
 Way = Literal["packed", "cached", "plain"]
 # Kinds of layers that store keys and values of single tokens.
@@ -315,12 +313,7 @@ class Preparation:
 
     def save(self, path: Path) -> None:
         """Write the file, unless the folder is read-only."""
-        with suppress(OSError):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            # a rename publishes the finished file
-            with tempfile.NamedTemporaryFile("w", dir=path.parent, encoding="utf-8", delete=False) as file:
-                json.dump(asdict(self), file)
-            Path(file.name).replace(path)
+        save(path, json.dumps(asdict(self)))
 
 
 def preparation_file(model: Any, fingerprint: str) -> Path:
@@ -339,13 +332,7 @@ def preparation_file(model: Any, fingerprint: str) -> Path:
     code = [path.read_text(encoding="utf-8") for path in sorted(Path(__file__).parent.glob("*.py"))]
     machine = (torch.__version__, transformers.__version__, str(device), name, str(torch.get_num_threads()))
     key = digest("preparation", fingerprint, str(model.dtype), *machine, *settings, *code)
-    return _folder() / f"{key[:32]}.json"
-
-
-def _folder() -> Path:
-    from platformdirs import user_cache_path
-
-    return user_cache_path("helmframe") / "engine"
+    return cache_folder("engine") / f"{key[:32]}.json"
 
 
 # The environment variables of torch's libraries that change timings and sums.

@@ -208,7 +208,7 @@ def test_a_check_that_failed_is_repeated() -> None:
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"choice": {"way": 1}, "cost": 3, "linears": []}'])
 def test_an_unreadable_file_of_checks_is_replaced(content: str, tmp_path: Path) -> None:
     prepared("a")
-    (file,) = (tmp_path / "engine").iterdir()
+    (file,) = (tmp_path / "cache" / "engine").iterdir()
     whole = file.read_text(encoding="utf-8")
     file.write_text(content, encoding="utf-8")
     assert prepared("a")
