@@ -1,11 +1,14 @@
 """JSON schemas as canonical text, and the validation of texts; nothing is fetched, and no schema runs for long."""
 
 import json
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from hashlib import sha256
+from importlib import import_module
 from importlib.util import find_spec
+from types import ModuleType
 from typing import Any
 
 import polars as pl
@@ -158,6 +161,23 @@ def is_strict(schema: object) -> bool:
     )
 
 
+def import_jsonschema() -> None:
+    """Import jsonschema, which Altair needs too, without its parser of IRIs: that is loaded at its first use.
+
+    The parser's grammar takes a second to build, and few schemas contain IRIs. It is installed with JupyterLab.
+    """
+    name = "rfc3987_syntax"
+    if {name, "jsonschema"} & sys.modules.keys() or not (find_spec(name) and find_spec("jsonschema")):
+        return
+    deferred = ModuleType(name)
+    vars(deferred)["is_valid_syntax"] = lambda *args: import_module(name).is_valid_syntax(*args)
+    sys.modules[name] = deferred
+    try:
+        import_module("jsonschema")
+    finally:
+        del sys.modules[name]
+
+
 class _ExhaustedError(Exception):
     """The validation follows too many references."""
 
@@ -207,6 +227,7 @@ def _check_pattern(pattern: str, where: str) -> None:
 
 
 def _check_valid(schema: Any, where: str) -> None:
+    import_jsonschema()
     from jsonschema import SchemaError
     from jsonschema.validators import Draft202012Validator, validator_for
     from referencing import Registry
@@ -231,6 +252,7 @@ def _check_valid(schema: Any, where: str) -> None:
 @lru_cache(maxsize=64)
 def _validator(schema: str) -> Any:
     """Return a validator that fetches nothing, counts references, and matches regular expressions in linear time."""
+    import_jsonschema()
     from jsonschema.validators import Draft202012Validator, extend, validator_for
     from referencing import Registry
 

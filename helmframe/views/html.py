@@ -7,6 +7,7 @@ allows one style sheet, by its hash, and embedded images.
 import re
 from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
@@ -161,8 +162,18 @@ def _thumbnail(digest: str, row: Mapping[str, Any] | None) -> Thumbnail:
     return Thumbnail(digest, Embedded("data:image/png;base64," + b64encode(data).decode()), label)
 
 
-def picture(draw: "Callable[[], Drawn]") -> "Picture | str | None":
-    """Return a chart in both modes, the reason why it isn't drawn, or None if it is empty."""
+def pictures(draws: "Sequence[Callable[[], Drawn]]") -> "list[Picture | str]":
+    """Return the charts that aren't empty in both modes, or the reasons why they aren't drawn, in this order.
+
+    A chart is converted while the next one is drawn.
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="helmframe-svg") as converter:
+        drawn = [_draw(draw, converter) for draw in draws]
+        return [chart if isinstance(chart, str) else chart() for chart in drawn if chart is not None]
+
+
+def _draw(draw: "Callable[[], Drawn]", converter: Executor) -> "Callable[[], Picture] | str | None":
+    """Return a function that waits for the picture, the reason why it isn't drawn, or None if it is empty."""
     from altair.utils.schemapi import debug_mode  # late: with Altair
 
     from helmframe.views.charts.offline import svg_of
@@ -174,8 +185,14 @@ def picture(draw: "Callable[[], Drawn]") -> "Picture | str | None":
             return str(error)
         if chart.name == EMPTY:
             return None
-        svg = svg_of(chart)
-    return Picture(_embedded(svg), _embedded(in_dark(svg)), str(chart.description))
+        spec = chart.to_dict(validate=False)
+    converted = converter.submit(svg_of, spec)
+
+    def wait() -> Picture:
+        svg = converted.result()
+        return Picture(_embedded(svg), _embedded(in_dark(svg)), str(chart.description))
+
+    return wait
 
 
 def _embedded(svg: str) -> Embedded:

@@ -37,7 +37,7 @@ from helmframe.views.display import (
     spread,
     table_cells,
 )
-from helmframe.views.html import Grid, Picture, page, picture, policy
+from helmframe.views.html import Grid, Picture, page, pictures, policy
 from helmframe.views.report_rows import disagreements, worsened, worst
 
 if TYPE_CHECKING:
@@ -57,6 +57,9 @@ def report_html(results: Results, title: str | None = None) -> str:
     Raises:
         ArgumentError, CapabilityError: A required package is not installed.
     """
+    from helmframe.views.charts.frames import start_altair  # late: with the statistics of charts
+
+    start_altair()
     manifest, without_path = results.manifest, replace(results, path=None)  # a report is read elsewhere
     several = {axis: results.completions.select(pl.col(axis).n_unique()).collect().item() > 1 for axis in _AXES}
     return page(
@@ -331,5 +334,4 @@ def _charts(results: Results, several: dict[str, bool]) -> dict[str, _Pictures]:
         "variants": [plot.robustness, plot.perturbations] if several["perturbation"] else [],
         "comparisons": [lambda: plot.forest("model"), plot.leaderboard, plot.pareto] if several["model"] else [],
     }
-    pictures_by_section = {name: [picture(draw) for draw in draws] for name, draws in draws.items()}
-    return {name: [image for image in pictures if image is not None] for name, pictures in pictures_by_section.items()}
+    return {name: pictures(draws) for name, draws in draws.items()}

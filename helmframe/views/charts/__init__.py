@@ -11,6 +11,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
+from helmframe._core.json_schema import import_jsonschema
 from helmframe.results.charts import CHARTS
 from helmframe.results.charts import chart as chart
 
@@ -20,6 +21,7 @@ def __getattr__(name: str) -> Any:
         return sorted(["chart", *CHARTS])
     if name.startswith("_") or name not in CHARTS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import_jsonschema()
     function: Callable[..., Any] = getattr(import_module(CHARTS[name].function.__module__), name)
     return function
 

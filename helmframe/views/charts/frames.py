@@ -1,6 +1,5 @@
 """Frames and results as inputs of charts: aggregation, display labels, units and directions of metrics."""
 
-import sys
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -8,11 +7,11 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import import_module
 from importlib.util import find_spec
-from types import ModuleType
 from typing import Any, TypeAlias
 
 import polars as pl
 
+from helmframe._core.json_schema import import_jsonschema
 from helmframe._core.safe_text import display_labels, show_invisible
 from helmframe._schema import COMPLETIONS, ORIGINAL
 from helmframe.errors import ArgumentError, CapabilityError, HelmframeError, UnknownNameError
@@ -284,27 +283,15 @@ def _metadata(metric: str, metrics: Metrics | None) -> Mapping[str, Any]:
         return {}
 
 
+def start_altair() -> None:
+    """Import Altair, if it is installed, in another thread: it takes about a second, in which data can be read."""
+    threading.Thread(target=_import_altair, name="helmframe-altair", daemon=True).start()
+
+
 def _import_altair() -> None:
     with suppress(Exception):  # raised again when a chart is drawn
-        _import_jsonschema()
+        import_jsonschema()
         import_module("altair")
-
-
-def _import_jsonschema() -> None:
-    """Import jsonschema, which Altair imports, without its parser of IRIs: that is loaded at its first use.
-
-    The parser's grammar takes a second to build, and Altair's schema contains no IRIs. It is installed with JupyterLab.
-    """
-    name = "rfc3987_syntax"
-    if name in sys.modules or "jsonschema" in sys.modules or find_spec(name) is None:
-        return
-    deferred = ModuleType(name)
-    vars(deferred)["is_valid_syntax"] = lambda *args: import_module(name).is_valid_syntax(*args)
-    sys.modules[name] = deferred
-    try:
-        import_module("jsonschema")
-    finally:
-        del sys.modules[name]
 
 
 class Source:
@@ -318,8 +305,7 @@ class Source:
         if find_spec("altair") is None:
             raise CapabilityError("Charts require the package altair: pip install 'helmframe[plots]'.")
         self.results = results
-        # the import takes a second or two, and runs while the scores are read
-        threading.Thread(target=_import_altair, name="helmframe-altair", daemon=True).start()
+        start_altair()
 
     @property
     def metrics(self) -> Any:

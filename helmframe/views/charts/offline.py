@@ -67,9 +67,9 @@ class ConcatChart(Offline, alt.ConcatChart):
     """A chart of several charts, such as one per value of a column."""
 
 
-def svg_of(chart: Any) -> str:
-    """Return a chart as SVG, without validation of its specification."""
-    bundle: Any = spec_to_mimebundle(chart.to_dict(validate=False), format="svg", mode="vega-lite")
+def svg_of(spec: dict[str, Any]) -> str:
+    """Return the chart of a specification as SVG."""
+    bundle: Any = spec_to_mimebundle(spec, format="svg", mode="vega-lite")
     return str(bundle["image/svg+xml"])
 
 
