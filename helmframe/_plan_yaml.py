@@ -29,7 +29,7 @@ from helmframe.metrics.protocol import Metric
 from helmframe.models.model import Model
 from helmframe.models.protocol import DECODING
 from helmframe.models.providers import is_loopback, key_variable, named
-from helmframe.scenarios.catalogue import find_scenario, scenario_names
+from helmframe.scenarios.catalogue import scenario_file
 
 VERBS = ("scenario", "data", "compat", "where", "sample", "limit", "perturb", "adapt", "generate", "metrics")
 # The value of a field that a plan lacks, in a label.
@@ -359,7 +359,7 @@ def _scenario(spec: ScenarioSpec) -> str | None:
     if spec.frame is not None:
         return None
     name = Path(spec.origin).stem
-    return name if name in scenario_names() and find_scenario(name).origin == spec.origin else spec.origin
+    return name if str(scenario_file(name)) == spec.origin else spec.origin
 
 
 def _condition(condition: Condition) -> Any:

@@ -348,7 +348,7 @@ def redacted(text: str) -> str:
 
 def redacted_values(value: Any) -> Any:
     """Return JSON values with every credential in their texts replaced, keys of mappings included."""
-    # once: the environment is read for it
+    # once for all texts, because the environment and a file are read for it
     return _redacted_values(value, _secrets_pattern(secret_texts()))
 
 

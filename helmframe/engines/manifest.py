@@ -218,7 +218,7 @@ class Manifest:
         optional |= {"unparsed_completions", "prices", "unpriced", "perturbation_models"}
         values = {name: value for name, value in values.items() if value or name not in optional}
         content = {"format": FORMAT, "status": status, **values, "counts": {}, **progress, "seen": time.time()}
-        return {name: redacted_values(value) for name, value in content.items()}
+        return dict(redacted_values(content))
 
 
 def plan_texts(plans: Sequence[PlanSpec]) -> list[str]:

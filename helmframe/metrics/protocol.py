@@ -4,6 +4,7 @@ import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from importlib.util import find_spec
 from typing import Any
 
@@ -309,7 +310,12 @@ def resolve_metrics(names: Sequence[str | Metric]) -> list[Metric]:
 
 def is_binary(metric: Metric) -> bool:
     """Return whether the metric's values are 0 or 1 by the type of its expression; False if the type is unknown."""
-    return metric.level == "output" and _dtype(metric, READ.schema) == pl.Boolean
+    if metric.level != "output":
+        return False
+    try:
+        return _is_boolean(metric)
+    except TypeError:  # an argument without a hash
+        return _is_boolean.__wrapped__(metric)
 
 
 def check_number(metric: Metric, columns: Mapping[str, pl.DataType]) -> None:
@@ -345,6 +351,11 @@ def manifest_entry(metric: Metric) -> dict[str, Any]:
 
 
 # -- private ---------------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=1024)
+def _is_boolean(metric: Metric) -> bool:
+    return _dtype(metric, READ.schema) == pl.Boolean
 
 
 def _dtype(metric: Metric, columns: Mapping[str, pl.DataType]) -> pl.DataType | None:

@@ -217,6 +217,11 @@ def find_scenario(name_or_path: str | Path) -> ScenarioSpec:
     return load_scenario(files[text])
 
 
+def scenario_file(name: str) -> Path | None:
+    """Return the spec file that `find_scenario` reads for a name; None if no scenario has the name."""
+    return _files().get(name)
+
+
 def scenario_names() -> list[str]:
     """Return the names of all scenarios, sorted."""
     return sorted(_files())

@@ -24,7 +24,7 @@ QUESTIONS, TOKENS = 32, 16
 TURNS = 5
 # The goals are for a quiet machine; another process on it can halve what is left to this one.
 GOAL_OF_READING, GOAL_OF_GENERATION = 0.80, 0.70
-LEAST_OF_READING, LEAST_OF_GENERATION = 0.4, 0.1
+LEAST_OF_READING, LEAST_OF_GENERATION = 0.4, 0.06
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """Seconds of whole suites: HELM's .conf files as plans and as runs, and the commands that only print."""
 
+import asyncio
 import resource
 import statistics
 import subprocess
@@ -28,7 +29,7 @@ COMMANDS = {
 }
 # In times of `import polars`, whatever the machine.
 MOST_TIMES = {
-    "import helmframe": 2.5, "helmframe --help": 5, "helmframe show mmlu": 4, "helmframe list": 7,
+    "import helmframe": 2.2, "helmframe --help": 4, "helmframe show mmlu": 4, "helmframe list": 5,
     "helmframe explain": 8,
 }  # fmt: skip
 CONFS = ("run_entries.conf", "run_entries_lite.conf")  # classic, lite
@@ -104,22 +105,31 @@ def test_a_suite_takes_less_than_single_runs(shared: Path, tmp_path: Path, monke
     assert together < 0.75 * sum(single)
 
 
-def test_a_suite_waits_about_as_long_as_its_slowest_plan(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def waits(prompt: str) -> str:
+    time.sleep(WAIT)
+    return "A"
+
+
+async def answers_many(prompt: str) -> str:
+    await asyncio.sleep(WAIT)
+    return "A"
+
+
+@pytest.mark.parametrize("function", [waits, answers_many])
+def test_a_suite_waits_less_than_single_runs(
+    shared: Path, monkeypatch: pytest.MonkeyPatch, function: Callable[[str], object]
+) -> None:
     monkeypatch.setenv("HELMFRAME_DATA", str(shared / "scenarios"))
-
-    def waits(prompt: str) -> str:
-        time.sleep(WAIT)
-        return "A"
-
     suite = (
         hf.suite(*plans_of([parse_entry(text) for text in TOGETHER]))
         .sample(N, order="helm")
-        .generate(hf.model(waits, name="waits"))
+        .generate(hf.model(function, name=function.__name__))
     )
     single = [timed(partial(plan.score, fresh=True))[2] for plan in suite.plans]
     _, _, wall = timed(partial(suite.score, fresh=True))
     figure = f"{wall:.1f}, {wall / max(single):.1f} × the slowest of single runs, {wall / sum(single):.2f} of their sum"
-    shown("suites", f"seconds of {len(TOGETHER)} plans, {1000 * WAIT:.0f} ms per request", figure, "1 of the sum")
+    case = f"seconds of {len(TOGETHER)} plans, {1000 * WAIT:.0f} ms per request, {function.__name__}"
+    shown("suites", case, figure, "1 of the sum")
     assert wall < sum(single)
 
 
