@@ -370,6 +370,39 @@ def _seconds(way: Any, packed: Packed, query: Any, key: Any, value: Any) -> floa
     return time.perf_counter() - started
 
 
+def _with_starts(
+    query: Any, keys: Any, values: Any, mask: Any, starts: Sequence[tuple[Any, Any, int, Any]], scaling: float | None
+) -> Any:
+    """Attend to each row's own tokens and to the start that it shares with others, and merge both outputs.
+
+    Args:
+        query: The queries, [rows, groups, heads of a group, size].
+        keys: The keys of the own tokens, [rows, groups, tokens, size].
+        values: The values of the own tokens.
+        mask: The mask that is added to the scores of the own tokens, [rows, 1, 1, tokens].
+        starts: Keys and values of each start, [groups, ≥ length, size], its length, and the indices of its rows.
+        scaling: The factor of the scores.
+
+    Returns:
+        The output, in the shape of `query`.
+    """
+    import torch
+
+    flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu  # noqa: SLF001 - no public function returns the sums
+    output, sums = flash(query, keys, values, attn_mask=mask.expand(-1, -1, query.shape[2], -1), scale=scaling)
+    for start_keys, start_values, length, rows in starts:
+        count, groups, heads, size = len(rows), *query.shape[1:]
+        # the queries of all rows are stacked like further tokens
+        stacked = query[rows].transpose(0, 1).reshape(1, groups, count * heads, size)
+        states = (states[None, :, :length] for states in (start_keys, start_values))
+        start_output, start_sums = flash(stacked, *states, scale=scaling)
+        start_output = start_output.view(groups, count, heads, size).transpose(0, 1)
+        start_sums = start_sums.view(groups, count, heads, 1).transpose(0, 1)
+        share = torch.sigmoid(sums[rows][..., None] - start_sums).to(output.dtype)
+        output[rows] = torch.lerp(start_output, output[rows], share)
+    return output
+
+
 def _joined(packed: Packed, query: Any, key: Any, value: Any, head: Layer | None, scaling: float | None) -> Any:
     """Attend within each block with the head prepended, on devices whose attention does not return sums."""
     import torch
@@ -392,12 +425,27 @@ def _joined(packed: Packed, query: Any, key: Any, value: Any, head: Layer | None
 STEP = 32
 # The share of free memory that slots may use.
 SHARE = 0.5
+# The tokens of the shortest start that rows share in slots, and the maximum of such starts: each costs an operation per
+# layer.
+SHORTEST_START, MOST_STARTS = 32, 4
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """The keys and values by layer of the first tokens of rows, [heads, ≥ length, size]; `length` 0: the row has none."""
+
+    layers: Sequence[Layer] = ()
+    length: int = 0
+
+
+_NONE = Start()
 
 
 @dataclass(eq=False)
 class Slots:
-    """Keys and values by layer, [rows, heads, room, size]; row r has `lengths[r]` tokens from index 0 on.
+    """Keys and values by layer, [rows, heads, room, size]; row r has `lengths[r]` tokens.
 
+    On a CPU, rows with the same long start share its keys and values; a slot then has the tokens after the start only.
     The first `len(slots)` slots are in use. When a row leaves, the last row moves to its slot. Slots that ran out of
     memory stay unused.
 
@@ -409,23 +457,30 @@ class Slots:
     model: Any
     max_rows: int
     lengths: list[int] = field(default_factory=list)
+    _starts: list[Start] = field(default_factory=list)
     _keys: list[Any] = field(default_factory=list)
     _values: list[Any] = field(default_factory=list)
     _mask: Any = None
     _positions: Sequence[Any] = ()
+    _groups: Sequence[tuple[Start, Any]] = ()
 
     def __len__(self) -> int:
         return len(self.lengths)
 
     @property
     def room(self) -> int:
-        """Return the number of tokens of a row that fit without growing."""
+        """Return the number of tokens of a row, without a shared start, that fit without growing."""
         return int(self._keys[0].shape[2]) if self._keys else 0
 
     @property
     def reach(self) -> int:
         """Return the length of the longest row in tokens, the next token included."""
         return max(self.lengths) + 1
+
+    @property
+    def _own(self) -> list[int]:
+        """Return the number of tokens in each slot."""
+        return [length - start.length for length, start in zip(self.lengths, self._starts, strict=True)]
 
     def enter(self, key_values: KeyValues, room: int = 0) -> None:
         """Add a row that continues a text.
@@ -439,23 +494,36 @@ class Slots:
         """
         if len(self) == self.max_rows:
             raise MemoryError(f"out of memory: all {self.max_rows} slots are in use.")
-        needed = key_values.length + 1
+        start = self._start_of(key_values)
+        needed = key_values.length - start.length + 1
         if needed > self.room:
-            self._grow(max(needed, min(room, 2 * needed)), key_values.shapes)
+            self._grow(max(needed, min(room - start.length, 2 * needed)), key_values.shapes)
         row = len(self)
         for layer, (keys, values) in enumerate(zip(self._keys, self._values, strict=True)):
-            key_values.copy(layer, keys[row], values[row])
+            key_values.copy(layer, keys[row], values[row], with_head=start is _NONE)
         self.lengths.append(key_values.length)
+        self._starts.append(start)
+
+    def _start_of(self, key_values: KeyValues) -> Start:
+        """Return the start that a new row shares with other rows; an empty one if its slot has all its tokens."""
+        length, layers = key_values.start, key_values.head
+        is_equal = all(key == value for _, key, value in key_values.shapes)
+        if length < SHORTEST_START or self.model.device.type != "cpu" or not is_equal:
+            return _NONE
+        used = {id(start): start for start in self._starts if start is not _NONE}.values()
+        same = next((start for start in used if start.layers is layers and start.length == length), None)
+        return same or (Start(layers, length) if len(used) < MOST_STARTS else _NONE)
 
     def leave(self, row: int) -> None:
         """Free the slot of a row; the last row moves there."""
         last = len(self) - 1
-        length = self.lengths.pop()
+        own = self._own[last]
+        length, start = self.lengths.pop(), self._starts.pop()
         if row == last:
             return
         for tensor in (*self._keys, *self._values):
-            tensor[row, :, :length] = tensor[last, :, :length]
-        self.lengths[row] = length
+            tensor[row, :, :own] = tensor[last, :, :own]
+        self.lengths[row], self._starts[row] = length, start
 
     def step(self, tokens: Any) -> Any:
         """Return the logits [rows, vocabulary], float32, after one more token of each row.
@@ -470,14 +538,20 @@ class Slots:
         """
         import torch
 
-        longest = self.reach
+        own = self._own
+        longest = max(own) + 1
         if longest > self.room:
             shapes = [(k.shape[1], k.shape[3], v.shape[3]) for k, v in zip(self._keys, self._values, strict=True)]
             self._grow(max(longest, self.room + self.room // 2), shapes)
         device = self.model.device
-        lengths = torch.tensor(self.lengths, device=device)
-        self._positions = torch.arange(len(self), device=device), lengths
-        beyond = (torch.arange(longest, device=device) > lengths[:, None])[:, None, None]
+        lengths, places = torch.tensor(self.lengths, device=device), torch.tensor(own, device=device)
+        self._positions = torch.arange(len(self), device=device), places
+        beyond = (torch.arange(longest, device=device) > places[:, None])[:, None, None]
+        self._groups = [
+            (start, torch.tensor([row for row, other in enumerate(self._starts) if other is start]))
+            for start in dict.fromkeys(self._starts)
+            if start is not _NONE
+        ]
         # numbers, not booleans, which every layer would convert
         self._mask = torch.zeros(beyond.shape, dtype=self.model.dtype, device=device).masked_fill_(beyond, -torch.inf)
         with attending(self.model, self):
@@ -501,6 +575,16 @@ class Slots:
         count, longest = len(self), mask.shape[-1]
         # queries that share keys are adjacent, so that keys are read once and not repeated
         grouped = query.reshape(count, keys.shape[1], -1, query.shape[-1])
+        if self._groups:
+            own = keys[:count, :, :longest], values[:count, :, :longest]
+            output = _with_starts(
+                grouped,
+                *own,
+                mask,
+                [(*start.layers[layer], start.length, group) for start, group in self._groups],
+                scaling,
+            )
+            return output.reshape(count, query.shape[1], 1, value.shape[-1])
         output = torch.nn.functional.scaled_dot_product_attention(
             grouped, keys[:count, :, :longest], values[:count, :, :longest], attn_mask=mask, scale=scaling
         )

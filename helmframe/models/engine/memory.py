@@ -111,14 +111,22 @@ class KeyValues:
         """Return (heads, size of a key, size of a value) for each layer."""
         return [(keys.shape[0], keys.shape[2], values.shape[2]) for keys, values in self.row]
 
-    def copy(self, layer: int, keys: Any, values: Any) -> None:
-        """Write the layer's keys into `keys[:, :length]` and its values into `values`: [heads, ≥ length, size]."""
-        start = self.length - len(self.path)
+    @property
+    def start(self) -> int:
+        """Return the number of tokens in the head."""
+        return self.length - len(self.path)
+
+    def copy(self, layer: int, keys: Any, values: Any, *, with_head: bool = True) -> None:
+        """Write the layer's keys into the first places of `keys` and its values into `values`: [heads, tokens, size].
+
+        `with_head`: whether those of the head are written too, before the others.
+        """
+        start = self.start if with_head else 0
         for part, target in enumerate((keys, values)):
             if start:
                 target[:, :start] = self.head[layer][part][:, :start]
             states = self.row[layer][part]
-            target[:, start : self.length] = states[:, self.path.to(states.device)]
+            target[:, start : start + len(self.path)] = states[:, self.path.to(states.device)]
 
 
 @dataclass(frozen=True, eq=False)
