@@ -425,17 +425,22 @@ def _joined(packed: Packed, query: Any, key: Any, value: Any, head: Layer | None
 STEP = 32
 # The share of free memory that slots may use.
 SHARE = 0.5
-# The tokens of the shortest start that rows share in slots, and the maximum of such starts: each costs an operation per
-# layer.
+# The tokens of the shortest start that rows share in slots, and the maximum of such starts, because each costs an
+# operation per layer.
 SHORTEST_START, MOST_STARTS = 32, 4
 
 
 @dataclass(frozen=True, eq=False)
 class Start:
-    """The keys and values by layer of the first tokens of rows, [heads, ≥ length, size]; `length` 0: the row has none."""
+    """The keys and values by layer of the first tokens of rows, [heads, ≥ length, size]; none if `length` is 0."""
 
     layers: Sequence[Layer] = ()
     length: int = 0
+
+    def is_like(self, other: "Start") -> bool:
+        """Return whether both have the same keys in memory."""
+        first, second = self.layers[0][0], other.layers[0][0]
+        return self.length == other.length and first.data_ptr() == second.data_ptr()
 
 
 _NONE = Start()
@@ -506,13 +511,14 @@ class Slots:
 
     def _start_of(self, key_values: KeyValues) -> Start:
         """Return the start that a new row shares with other rows; an empty one if its slot has all its tokens."""
-        length, layers = key_values.start, key_values.head
-        is_equal = all(key == value for _, key, value in key_values.shapes)
-        if length < SHORTEST_START or self.model.device.type != "cpu" or not is_equal:
+        new = Start(key_values.head, key_values.start)
+        on_cpu = all(keys.device.type == "cpu" for keys, _ in key_values.row)
+        # the attention that returns sums has keys and values of one size
+        if new.length < SHORTEST_START or not on_cpu or any(key != value for _, key, value in key_values.shapes):
             return _NONE
-        used = {id(start): start for start in self._starts if start is not _NONE}.values()
-        same = next((start for start in used if start.layers is layers and start.length == length), None)
-        return same or (Start(layers, length) if len(used) < MOST_STARTS else _NONE)
+        used = [start for start in dict.fromkeys(self._starts) if start is not _NONE]
+        same = next((start for start in used if start.is_like(new)), None)
+        return same or (new if len(used) < MOST_STARTS else _NONE)
 
     def leave(self, row: int) -> None:
         """Free the slot of a row; the last row moves there."""

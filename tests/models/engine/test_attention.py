@@ -9,7 +9,9 @@ import torch
 
 from helmframe.models.engine import attention as module
 from helmframe.models.engine.attention import STEP, Packed, Slots
-from helmframe.models.engine.planner import build_block
+from helmframe.models.engine.memory import Heads
+from helmframe.models.engine.passes import read_packed
+from helmframe.models.engine.planner import Step, build_block
 from helmframe.models.engine.reading import Reader, Wanted
 from tests.models import tiny
 
@@ -31,6 +33,15 @@ def kept(reader: Reader, texts: list[list[int]]) -> list[Any]:
     found: dict[int, Any] = {}
     for part in reader.read([Wanted(text, len(text) - 1) for text in texts], keep=True):
         found.update(zip(part.indices, part.key_values, strict=True))
+    return [found[place] for place in range(len(texts))]
+
+
+def after(reader: Reader, start: list[int], ends: list[list[int]]) -> list[Any]:
+    """The keys and values of texts, with those of the start once."""
+    texts = [np.array([*start, *end]) for end in ends]
+    step = Step(len(start), [[place] for place in range(len(texts))])
+    wanted = [len(text) - 1 for text in texts]
+    found = read_packed(reader.model, step, texts, wanted, Heads(0), keep=True)[2]
     return [found[place] for place in range(len(texts))]
 
 
@@ -77,6 +88,45 @@ def test_a_row_enters_where_a_longer_one_was(reader: Reader) -> None:
     slots.enter(kept(reader, [[3, 3]])[0])
     found = slots.step(torch.tensor([4, 5]))
     torch.testing.assert_close(found, plainly(reader, [[5, 6, 7, 1, 4], [3, 3, 5]]), rtol=1e-4, atol=1e-4)
+
+
+STARTS = [[1 + place % 7 for place in range(40)], [2 + place % 5 for place in range(36)], [9] * 33]
+ENDS = [[5, 6, 7], [5, 8], [4]]
+SHARING = [[*start, *end] for start in STARTS for end in ENDS]
+
+
+@pytest.mark.parametrize(("most", "own"), [(4, [3, 2, 1] * 3), (2, [3, 2, 1] * 2 + [36, 35, 34]), (0, None)])
+def test_rows_share_long_starts(
+    reader: Reader, monkeypatch: pytest.MonkeyPatch, most: int, own: list[int] | None
+) -> None:
+    monkeypatch.setattr(module, "MOST_STARTS", most)
+    key_values = [each for start in STARTS for each in after(reader, start, ENDS)]
+    slots = Slots(reader.model, 10)
+    for each in [*key_values, *kept(reader, [[3, 3]])]:
+        slots.enter(each)
+    texts = [*SHARING, [3, 3]]
+    in_slots = [*(own or map(len, SHARING)), 2]
+    assert slots._own == in_slots
+    for token in range(1, STEP + 4):
+        found = slots.step(torch.full((len(slots),), token))
+        texts = [[*text, token] for text in texts]
+        torch.testing.assert_close(found, plainly(reader, texts), rtol=1e-4, atol=1e-4)
+        if token in (2, 5, 6):  # rows leave, and the last one takes their place
+            slots.leave(token - 2)
+            texts[token - 2] = texts[-1]
+            texts.pop()
+    assert slots.lengths == [len(text) for text in texts]
+
+
+def test_starts_of_one_length_in_other_memory_are_not_shared(reader: Reader) -> None:
+    slots = Slots(reader.model, 4)
+    for start in ([1] * 40, [2] * 40):
+        for each in after(reader, start, [[5], [6, 7]]):
+            slots.enter(each)
+    found = slots.step(torch.tensor([3, 4, 5, 6]))
+    texts = [[*[1] * 40, 5, 3], [*[1] * 40, 6, 7, 4], [*[2] * 40, 5, 5], [*[2] * 40, 6, 7, 6]]
+    torch.testing.assert_close(found, plainly(reader, texts), rtol=1e-4, atol=1e-4)
+    assert len(slots._groups) == 2
 
 
 def test_room_is_made_at_once_where_it_is_little_more_than_needed(reader: Reader) -> None:

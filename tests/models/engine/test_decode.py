@@ -11,7 +11,7 @@ import transformers
 from packaging.version import Version
 
 from helmframe.models import Completion
-from helmframe.models.engine import decode
+from helmframe.models.engine import attention, decode
 from helmframe.models.engine.decode import LENGTHS, Decoder, PlainDecoder
 from helmframe.models.engine.reading import Reader
 from helmframe.models.engine.sampling import Request, key_of
@@ -87,6 +87,28 @@ def test_every_architecture_answers_in_slots_as_by_hand(kind: str, monkeypatch: 
         assert answer.token_logprobs == pytest.approx(logprobs, abs=1e-4)
         assert answer.logprob == pytest.approx(sum(logprobs), abs=1e-3)
         assert (answer.prompt_tokens, answer.output_tokens) == (len(request.tokens), len(logprobs))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_architecture_shares_starts_in_slots(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, asked = made(kind), requests([9] * 6, [f"All prompts begin alike, {place}?" for place in range(6)])
+    reader, calls, own = reader_of(model), [], attention._with_starts
+
+    def with_starts(*given: Any) -> Any:
+        calls.append(len(given[0]))
+        return own(*given)
+
+    monkeypatch.setattr(attention, "_with_starts", with_starts)
+    monkeypatch.setattr(attention, "SHORTEST_START", 8)
+    # a pass costs nothing and has few tokens, so the start is read once, before the prompts
+    monkeypatch.setattr(reader, "_cost", None)
+    monkeypatch.setattr(reader, "tokens", 16)
+    for request, answer in zip(asked, answered(model, asked), strict=True):
+        text, logprobs, _ = by_hand(model, request)
+        assert answer.text == text
+        assert answer.token_logprobs == pytest.approx(logprobs, abs=1e-4)
+    # its keys and values differ in size
+    assert (kind == "deepseek_v3") != (6 in calls)
 
 
 @pytest.mark.parametrize("rows", [1, 3, 64])
