@@ -389,9 +389,10 @@ def _with_starts(
     import torch
 
     flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu  # noqa: SLF001 - no public function returns the sums
-    output, sums = flash(query, keys, values, attn_mask=mask.expand(-1, -1, query.shape[2], -1), scale=scaling)
+    _, groups, heads, size = query.shape
+    output, sums = flash(query, keys, values, attn_mask=mask.expand(-1, -1, heads, -1), scale=scaling)
     for start_keys, start_values, length, rows in starts:
-        count, groups, heads, size = len(rows), *query.shape[1:]
+        count = len(rows)
         # the queries of all rows are stacked like further tokens
         stacked = query[rows].transpose(0, 1).reshape(1, groups, count * heads, size)
         states = (states[None, :, :length] for states in (start_keys, start_values))
