@@ -175,7 +175,7 @@ def import_jsonschema() -> None:
     try:
         import_module("jsonschema")
     finally:
-        del sys.modules[name]
+        sys.modules.pop(name, None)  # another thread may have removed it
 
 
 class _ExhaustedError(Exception):
