@@ -23,8 +23,8 @@ pytestmark = [pytest.mark.shared, pytest.mark.model, pytest.mark.serial]
 
 QUESTIONS, TOKENS = 32, 16
 TURNS = 5
-# Of rows that share few-shot examples, and of rows that copy them.
-ROUNDS, LEAST_GAIN = 3, 1.5
+# The turns of rows that share few-shot examples and of rows that copy them: each takes a minute.
+ROUNDS, LEAST_GAIN = 1, 1.5
 # The goals are for a quiet machine; another process on it can halve what is left to this one.
 GOAL_OF_READING, GOAL_OF_GENERATION = 0.80, 0.70
 LEAST_OF_READING, LEAST_OF_GENERATION = 0.4, 0.06
