@@ -36,11 +36,11 @@ class Metric:
         low: The smallest value; None if unbounded or unknown.
         high: The largest value; None if unbounded or unknown.
         source: The source of the definition.
-        needs: The columns without which there is no value.
+        needs: The columns that a value requires.
         helm: HELM's names of the metric.
         lm_eval: lm-eval's names of the metric.
         packages: The packages that the metric needs.
-        no_value: The reason in tables if there is no value.
+        no_value: The reason in tables for a missing value.
         arguments: The arguments of the call.
         k: The smallest number of outputs of each request that the metric needs.
         registered: Whether a name in a plan is enough to find the metric.
@@ -179,13 +179,13 @@ def metric(
         higher_is_better: The direction, for worst cases and comparisons; None if there is none.
         range: The smallest and the largest value. The default is 0 and 1 for fractions.
         source: The source of the definition.
-        needs: Columns without which there is no value. If one of them is null, the score is null and `reason` contains
+        needs: The columns that a value requires. If one of them is null, the score is null and `reason` contains
             the column's name. "outputs" stands for k outputs of each request.
         helm: HELM's names of the metric.
         lm_eval: lm-eval's names of the metric.
         packages: The packages that the metric needs besides helmframe's own (`helmframe[metrics]`), checked when a plan
             is built.
-        no_value: The text in the column `reason` if there is no value although no needed column is null.
+        no_value: The text in the column `reason` for a value that is missing although no needed column is null.
         check: A function that raises if computing the metric is impossible here. It is called before the first request
             and before scoring, with those arguments of the metric that it has as parameters.
         smooth: False for a set metric that puts rows into bins or quantiles. Its intervals are by bootstrap, because

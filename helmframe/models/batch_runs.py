@@ -528,8 +528,8 @@ def _is_alive(process: int) -> bool:
 
 def _semi(rows: pl.DataFrame, indices: Sequence[pl.DataFrame]) -> pl.DataFrame:
     """Return the rows whose scenario and request_id are in one of the frames."""
-    known = pl.concat([pl.DataFrame(schema=_INDEX), *indices])
-    return rows.join(known, on=list(_INDEX), how="semi", maintain_order="left")
+    wanted = pl.concat([pl.DataFrame(schema=_INDEX), *indices])
+    return rows.join(wanted, on=list(_INDEX), how="semi", maintain_order="left")
 
 
 def _keys(rows: pl.DataFrame) -> list[str]:

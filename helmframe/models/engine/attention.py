@@ -484,7 +484,7 @@ class Slots:
         return max(self.lengths) + 1
 
     @property
-    def _own(self) -> list[int]:
+    def _n_stored(self) -> list[int]:
         """Return the number of tokens in each slot."""
         return [length - start.length for length, start in zip(self.lengths, self._starts, strict=True)]
 
@@ -524,12 +524,12 @@ class Slots:
     def leave(self, row: int) -> None:
         """Free the slot of a row; the last row moves there."""
         last = len(self) - 1
-        own = self._own[last]
+        n_stored = self._n_stored[last]
         length, start = self.lengths.pop(), self._starts.pop()
         if row == last:
             return
         for tensor in (*self._keys, *self._values):
-            tensor[row, :, :own] = tensor[last, :, :own]
+            tensor[row, :, :n_stored] = tensor[last, :, :n_stored]
         self.lengths[row], self._starts[row] = length, start
 
     def step(self, tokens: Any) -> Any:
@@ -545,13 +545,13 @@ class Slots:
         """
         import torch
 
-        own = self._own
-        longest = max(own) + 1
+        n_stored = self._n_stored
+        longest = max(n_stored) + 1
         if longest > self.room:
             shapes = [(k.shape[1], k.shape[3], v.shape[3]) for k, v in zip(self._keys, self._values, strict=True)]
             self._grow(max(longest, self.room + self.room // 2), shapes)
         device = self.model.device
-        lengths, places = torch.tensor(self.lengths, device=device), torch.tensor(own, device=device)
+        lengths, places = torch.tensor(self.lengths, device=device), torch.tensor(n_stored, device=device)
         self._positions = torch.arange(len(self), device=device), places
         beyond = (torch.arange(longest, device=device) > places[:, None])[:, None, None]
         self._groups = [
@@ -583,10 +583,10 @@ class Slots:
         # queries that share keys are adjacent, so that keys are read once and not repeated
         grouped = query.reshape(count, keys.shape[1], -1, query.shape[-1])
         if self._groups:
-            own = keys[:count, :, :longest], values[:count, :, :longest]
             output = _with_starts(
                 grouped,
-                *own,
+                keys[:count, :, :longest],
+                values[:count, :, :longest],
                 mask,
                 [(*start.layers[layer], start.length, group) for start, group in self._groups],
                 scaling,

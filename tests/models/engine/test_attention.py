@@ -95,9 +95,9 @@ ENDS = [[5, 6, 7], [5, 8], [4]]
 SHARING = [[*start, *end] for start in STARTS for end in ENDS]
 
 
-@pytest.mark.parametrize(("most", "own"), [(4, [3, 2, 1] * 3), (2, [3, 2, 1] * 2 + [36, 35, 34]), (0, None)])
+@pytest.mark.parametrize(("most", "n_stored"), [(4, [3, 2, 1] * 3), (2, [3, 2, 1] * 2 + [36, 35, 34]), (0, None)])
 def test_rows_share_long_starts(
-    reader: Reader, monkeypatch: pytest.MonkeyPatch, most: int, own: list[int] | None
+    reader: Reader, monkeypatch: pytest.MonkeyPatch, most: int, n_stored: list[int] | None
 ) -> None:
     monkeypatch.setattr(module, "MOST_STARTS", most)
     key_values = [each for start in STARTS for each in after(reader, start, ENDS)]
@@ -105,8 +105,7 @@ def test_rows_share_long_starts(
     for each in [*key_values, *kept(reader, [[3, 3]])]:
         slots.enter(each)
     texts = [*SHARING, [3, 3]]
-    in_slots = [*(own or map(len, SHARING)), 2]
-    assert slots._own == in_slots
+    assert slots._n_stored == [*(n_stored or map(len, SHARING)), 2]
     for token in range(1, STEP + 4):
         found = slots.step(torch.full((len(slots),), token))
         texts = [[*text, token] for text in texts]
